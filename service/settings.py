@@ -1,0 +1,65 @@
+"""The service's settings: read once at the edge (CLI or environment) and passed on as an argument."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 2**20
+GIB = 2**30
+
+
+class Settings(BaseSettings):
+    """Each field is also an environment variable: `FITSERVE_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="FITSERVE_", frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    data_dir: Path = Field(
+        Path("fitserve-data"), description="Folder of the SQLite file and the artifacts."
+    )
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL (`postgresql+psycopg://…`); default: a SQLite file in the data folder.",
+    )
+    workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=0,
+        description="CPU worker processes; each trains one job at a time. Default: one per core.",
+    )
+    gpu_workers: bool = Field(True, description="Start one worker for each GPU found.")
+    threads_per_worker: int = Field(
+        1, ge=1, description="Threads of a worker. The bits of a result depend on it, so it is fixed."
+    )
+    helpers: int = Field(
+        2, ge=1, description="Warm processes that check requests and predict, apart from the API."
+    )
+    helper_timeout_seconds: float = Field(30.0, gt=0, description="Time limit of one check or prediction.")
+    helper_memory_bytes: int = Field(
+        4 * GIB, ge=256 * MIB, description="Memory limit of a helper process (its data segment)."
+    )
+    lease_seconds: float = Field(30.0, gt=0, description="A worker's claim on a job lasts this long unrenewed.")
+    heartbeat_seconds: float = Field(5.0, gt=0, description="A worker renews its claims this often.")
+    sweep_seconds: float = Field(
+        1.0, gt=0, description="How often a service process looks for queued jobs nobody was woken for."
+    )
+    shutdown_grace_seconds: float = Field(
+        10.0, gt=0, description="On SIGTERM, how long workers have to give their jobs back."
+    )
+    checkpoint_seconds: float = Field(10.0, gt=0, description="Time between the checkpoints of a running job.")
+    max_body_bytes: int = Field(256 * MIB, ge=1, description="Largest request body.")
+    max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
+    max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
+    idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
+    log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    def database(self) -> str:
+        """The SQLAlchemy URL in use."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'fitserve.db'}"
+
+    def artifacts(self) -> Path:
+        """The folder of artifacts (datasets, checkpoints)."""
+        return self.data_dir.absolute() / "artifacts"

@@ -1,0 +1,58 @@
+"""What a client submits: data, architecture and training, and where and how to run them."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from service.specs.architecture import ArchitectureSpec
+from service.specs.base import Spec
+from service.specs.data import DataSpec
+from service.specs.training import TrainingSpec
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job will never run again."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class StopReason(StrEnum):
+    """Why a job ended."""
+
+    COMPLETED = "completed"
+    EARLY_STOPPING = "early_stopping"
+    MAX_RUNTIME = "max_runtime"
+    DIVERGED = "diverged"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class Placement(Spec):
+    """Where a job runs and how."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    engine: Literal["auto", "eager", "compiled"] = "auto"
+    """How steps are executed; `eager` equals a plain PyTorch script bit for bit."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """`bfloat16` runs forward and loss under `torch.autocast`."""
+
+
+class JobRequest(Placement):
+    """One training job."""
+
+    name: Annotated[str, Field(max_length=256)] | None = None
+    data: DataSpec
+    architecture: ArchitectureSpec
+    training: TrainingSpec

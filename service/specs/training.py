@@ -1,0 +1,64 @@
+"""What a client declares about the training: loss, optimizer, schedule, epochs, stopping."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from service.specs.base import Spec
+
+MAX_EPOCHS = 10_000_000
+
+
+class ComponentSpec(Spec):
+    """A class of PyTorch by name, with its own arguments beside it; a bare name means the defaults."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+
+    def arguments(self) -> dict[str, Any]:
+        """The fields beside `type`."""
+        return dict(self.model_extra or {})
+
+
+def _from_name(value: Any) -> Any:
+    return {"type": value} if isinstance(value, str) else value
+
+
+Component = Annotated[ComponentSpec, BeforeValidator(_from_name, json_schema_input_type=str | ComponentSpec)]
+
+
+class EarlyStopping(Spec):
+    """Stop after `patience` epochs without improvement (a value < best − min_delta)."""
+
+    monitor: str = "validation_loss"
+    """`validation_loss`, `train_loss`, or a metric: `validation_accuracy`, `train_accuracy`, …"""
+    patience: Annotated[int, Field(ge=1)] = 10
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    restore_best: bool = True
+    """Whether predictions and downloads take the best epoch's parameters by default."""
+
+
+class TrainingSpec(Spec):
+    """One training loop, the chapter's."""
+
+    loss: Component
+    """A loss of torch.nn, e.g. `MSELoss`."""
+    optimizer: Component
+    """An optimizer of torch.optim, e.g. `{"type": "SGD", "lr": 0.01}`."""
+    scheduler: Component | None = None
+    """A scheduler of torch.optim.lr_scheduler; steps per epoch (OneCycleLR and CyclicLR per batch)."""
+    metrics: list[Component] = []
+    """Metrics of torchmetrics, by short name (`accuracy`, `r2_score`) for training and validation."""
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Samples a step; `null`: all of them (full batch)."""
+    shuffle: bool = True
+    """With batches: a new order each epoch, one `torch.randperm(n_train)`."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """Given to `torch.manual_seed` before the modules are built; drawn, and shown, when left out."""
+    early_stopping: EarlyStopping | None = None
+    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest 2-norm of all gradients together (`torch.nn.utils.clip_grad_norm_`)."""
+    max_runtime_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Training stops, successfully, after this time."""
