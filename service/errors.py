@@ -19,7 +19,11 @@
     ├── UnsupportedMediaType 415
     ├── InvalidRequest 422
     │   ├── IdempotencyKeyReused
-    │   └── LimitExceeded
+    │   ├── LimitExceeded
+    │   └── JobFailure (in a failed job's `error`)
+    │       ├── TrainingFailed
+    │       ├── TrainingDiverged
+    │       └── WorkerLost
     └── Unavailable 503
         └── QueueFull
 
@@ -29,8 +33,8 @@ behind it shows the class's title and `remedy`.
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,21 @@ class FitserveError(Exception):
         self.detail = detail or self.title()
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
+
+    def document(self, instance: str) -> dict[str, Any]:
+        """The error as a problem (RFC 9457).
+
+        Args:
+            instance: the path of what the error is about.
+        """
+        return {
+            "type": f"/problems/{self.slug()}",
+            "title": self.title(),
+            "status": self.status,
+            "detail": self.detail,
+            "instance": instance,
+            "errors": [asdict(error) for error in self.errors],
+        }
 
     @classmethod
     def title(cls) -> str:
@@ -197,6 +216,31 @@ class LimitExceeded(InvalidRequest):
     """Checking this request took more time or memory than allowed."""
 
     remedy = "Make the model or the inline data smaller, or have the limits raised."
+
+
+class JobFailure(InvalidRequest):
+    """The job failed."""
+
+
+class TrainingFailed(JobFailure):
+    """The training failed."""
+
+    remedy = "The detail says what PyTorch met; change the request and submit it again."
+
+
+class TrainingDiverged(JobFailure):
+    """The training diverged."""
+
+    remedy = (
+        "The loss became NaN or infinite. Try a smaller learning rate, `gradient_clip_norm`, or features "
+        "of a smaller scale."
+    )
+
+
+class WorkerLost(JobFailure):
+    """The job's worker was lost again and again."""
+
+    remedy = "The job may need more memory than a worker has: try a smaller batch size or a smaller model."
 
 
 class Unavailable(FitserveError):

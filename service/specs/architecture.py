@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from service.specs.base import Spec
 
 # A name becomes an attribute of the module and part of a parameter's name, where "." separates.
 LayerName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+$")]
-MAX_LAYERS = 10_000
+MAX_LAYERS = 10_000  # in one container
+MAX_DEPTH = 64  # of containers in containers: each costs PyTorch several frames of Python's stack
 
 
 class LayerSpec(Spec):
@@ -32,6 +33,22 @@ class SequentialSpec(Spec):
     name: LayerName | None = None
     type: Literal["sequential"]
     layers: Annotated[list["Node"], Field(min_length=1, max_length=MAX_LAYERS)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_deep_nesting(cls, value: Any) -> Any:
+        level, depth = [value], 0
+        while level and depth <= MAX_DEPTH:
+            level = [layer for node in level for layer in _layers(node)]
+            depth += 1
+        if level:
+            raise ValueError(f"Containers are nested more than {MAX_DEPTH} deep.")
+        return value
+
+
+def _layers(node: Any) -> list[Any]:
+    layers = node.get("layers") if isinstance(node, dict) else None
+    return layers if isinstance(layers, list) else []
 
 
 CONTAINERS = {"sequential": SequentialSpec}

@@ -53,7 +53,7 @@ def _with_suggestion(detail: ErrorDetails, known: Iterable[str]) -> InitErrorDet
         hint = did_you_mean(name, known) or f". The fields are: {', '.join(known)}."
         message = PydanticCustomError("unknown_field", "{text}", {"text": f"`{name}` is not a field here{hint}"})
         return InitErrorDetails(type=message, loc=loc, input=value)
-    message = PydanticCustomError(detail["type"], "{text}", {"text": _readable(detail)})
+    message = PydanticCustomError(detail["type"], "{text}", {"text": readable(detail)})
     return InitErrorDetails(type=message, loc=loc, input=value)
 
 
@@ -82,10 +82,11 @@ def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
         pointer = pointer_to(pointer, part)
     if detail["type"] == "missing":
         return FieldError(pointer, f"`{missing}` is required.")
-    return FieldError(pointer, _readable(detail))
+    return FieldError(pointer, readable(detail))
 
 
-def _readable(detail: ErrorDetails) -> str:
+def readable(detail: Any) -> str:
+    """The message of one pydantic error as a sentence."""
     context = detail.get("ctx", {})
     if detail["type"] == "union_tag_invalid" and "tag" in context:
         known = [tag.strip("' ") for tag in context["expected_tags"].split(",")]

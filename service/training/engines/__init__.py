@@ -1,0 +1,28 @@
+"""How a chunk of steps is executed."""
+
+from typing import Protocol
+
+from service.specs.job import StopReason
+from service.training.checkpoints import Checkpoint
+from service.training.history import HistoryChunk
+
+
+class Engine(Protocol):
+    """Executes a training, a number of steps at a time.
+
+    Attributes:
+        epoch: epochs completed.
+        stop_reason: set when there is nothing left to do.
+    """
+
+    epoch: int
+    stop_reason: StopReason | None
+
+    def advance(self, steps: int) -> HistoryChunk | None:
+        """Take up to `steps` optimizer steps; the epochs that ended in them."""
+
+    def checkpoint(self) -> Checkpoint:
+        """The state after the last epoch that ended; only between epochs."""
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint as if there had been no break."""

@@ -1,0 +1,129 @@
+"""Datasets: upload, list, read, delete."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
+
+from service.api import requests, resources
+from service.api.responses import json_body, json_response, problems, timestamp
+from service.api.state import Owner, Services, ServicesDependency
+from service.errors import (
+    ContentTooLarge,
+    DatasetInUse,
+    DatasetNotFound,
+    InvalidRequest,
+    LimitExceeded,
+    NotJson,
+    UnsupportedMediaType,
+)
+from service.specs.data import DatasetContent
+from service.storage.datasets import Dataset, NewDataset
+from service.storage.pages import Place
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+
+class UploadQuery(requests.Query):
+    """How to call an upload that isn't JSON."""
+
+    name: Annotated[str, Field(max_length=256)] | None = None
+
+
+class PageQuery(requests.Query):
+    """Which page of the list."""
+
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    page_token: str | None = None
+
+
+class RowsQuery(requests.Query):
+    """Which rows."""
+
+    offset: Annotated[int, Field(ge=0)] = 0
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=resources.Dataset,
+    openapi_extra=json_body(DatasetContent, **{requests.CSV: {"schema": {"type": "string"}}}),
+    responses={
+        200: {"model": resources.Dataset, "description": "Equal content is there already: that dataset."},
+        **problems(NotJson, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
+    },
+)
+async def upload_dataset(
+    request: Request, services: ServicesDependency, owner: Owner, query: Annotated[UploadQuery, Query()]
+) -> Response:
+    """Upload a dataset as JSON (`columns`, `rows`, or `inputs` and `targets`) or as CSV with a header line."""
+    media_type = requests.media_type(request, requests.JSON, requests.CSV)
+    body = await requests.read_body(request, services.settings.max_body_bytes)
+    return await run_in_threadpool(_store, services, owner, media_type, query.name, body)
+
+
+def _store(services: Services, owner: str, media_type: str, name: str | None, body: bytes) -> Response:
+    arguments = {"owner": owner, "media_type": media_type, "name": name}
+    read, _ = services.helpers.call("read_dataset", arguments, body)
+    new = NewDataset(**read["dataset"])
+    dataset, created = services.storage.datasets.add(owner, new)
+    if not created:
+        services.storage.artifacts.delete(new.artifact)
+    headers = {"Location": f"/v1/datasets/{dataset.id}"}
+    return json_response(_document(dataset), 201 if created else 200, headers)
+
+
+@router.get("", response_model=resources.DatasetPage, responses=problems(InvalidRequest))
+def list_datasets(services: ServicesDependency, owner: Owner, query: Annotated[PageQuery, Query()]) -> Response:
+    """List datasets, the newest first."""
+    before = Place.of_token(query.page_token) if query.page_token else None
+    datasets = services.storage.datasets.list(owner, query.page_size + 1, before)
+    page, more = datasets[: query.page_size], len(datasets) > query.page_size
+    return json_response(
+        {
+            "items": [_document(dataset) for dataset in page],
+            "next_page_token": page[-1].place.token() if more else None,
+        }
+    )
+
+
+@router.get("/{dataset_id}", response_model=resources.Dataset, responses=problems(DatasetNotFound))
+def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
+    """Read what a dataset holds: its columns with their statistics, and warnings."""
+    return json_response(_document(services.storage.datasets.get(owner, dataset_id)))
+
+
+@router.get(
+    "/{dataset_id}/rows", response_model=resources.Rows, responses=problems(DatasetNotFound, InvalidRequest)
+)
+def get_rows(
+    services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[RowsQuery, Query()]
+) -> Response:
+    """Read rows of a dataset, in order."""
+    arguments = {"owner": owner, "dataset_id": dataset_id, "offset": query.offset, "limit": query.limit}
+    _, body = services.helpers.call("dataset_rows", arguments)
+    return json_response(body)
+
+
+@router.delete("/{dataset_id}", status_code=204, responses=problems(DatasetNotFound, DatasetInUse))
+def delete_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
+    """Delete a dataset; 409 while a job that has not ended uses it."""
+    services.storage.artifacts.delete(services.storage.datasets.delete(owner, dataset_id))
+    return Response(status_code=204)
+
+
+def _document(dataset: Dataset) -> dict[str, Any]:
+    here = f"/v1/datasets/{dataset.id}"
+    return {
+        "id": dataset.id,
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "rows": dataset.rows,
+        "bytes": dataset.bytes,
+        **orjson.loads(dataset.report),
+        "created_at": timestamp(dataset.created_at),
+        "links": {"self": here, "rows": f"{here}/rows"},
+    }

@@ -1,0 +1,247 @@
+"""Jobs: submit, list, read, cancel, delete."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
+
+from service.api import requests, resources
+from service.api.responses import embedded, json_body, json_response, problems, timestamp
+from service.api.state import Owner, Services, ServicesDependency
+from service.errors import (
+    ContentTooLarge,
+    FieldError,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    JobNotEnded,
+    JobNotFound,
+    LimitExceeded,
+    NotJson,
+    PreconditionFailed,
+    QueueFull,
+    UnsupportedMediaType,
+)
+from service.specs.job import JobRequest, JobStatus
+from service.storage.jobs import IdempotencyKey, Job, NewJob
+from service.storage.datasets import NewDataset
+from service.storage.pages import Place
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+RETRY_AFTER_SECONDS = 1
+MAX_KEY_LENGTH = 255
+
+
+class SubmitQuery(requests.Query):
+    """How to submit."""
+
+    validate_only: bool = False
+    """Answer the preflight report; make no job."""
+
+
+class ListQuery(requests.Query):
+    """Which jobs to list."""
+
+    status: JobStatus | None = None
+    name: str | None = None
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    page_token: str | None = None
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=resources.Job,
+    openapi_extra=json_body(JobRequest),
+    responses={
+        200: {"model": resources.Job | resources.Preflight, "description": "Ended while waited for, or checked."},
+        **problems(
+            NotJson, ContentTooLarge, UnsupportedMediaType, InvalidRequest, IdempotencyKeyReused, LimitExceeded
+        ),
+        **problems(QueueFull),
+    },
+)
+async def submit_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    query: Annotated[SubmitQuery, Query()],
+    idempotency_key: Annotated[str | None, Header()] = None,
+    prefer: Annotated[str | None, Header(description="`wait=30` waits for the end, 60 s at most.")] = None,
+) -> Response:
+    """Submit a training job.
+
+    Everything wrong with the request is told at once, before a job exists. With `Prefer: wait=…` the
+    answer comes when the job has ended (200), or when the time is over (202).
+    """
+    requests.media_type(request, requests.JSON)
+    body = await requests.read_body(request, services.settings.max_body_bytes)
+    if query.validate_only:
+        report, _ = await run_in_threadpool(
+            services.helpers.call, "check_job", {"owner": owner, "store": False}, body
+        )
+        return json_response(report["preflight"])
+    wait_seconds = requests.preferred_wait_seconds(request)
+    started = time.monotonic()
+    job, created = await run_in_threadpool(_submit, services, owner, body, requests.unquoted(idempotency_key))
+    headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
+    if not created:
+        headers["Idempotency-Replayed"] = "true"
+    if wait_seconds is not None:
+        headers["Preference-Applied"] = f"wait={wait_seconds:g}"
+        job = await _wait_for_end(services, owner, job, wait_seconds - (time.monotonic() - started))
+    return await run_in_threadpool(job_response, services, job, 200 if job.status.ended else 202, headers)
+
+
+def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
+    """Check the request and queue the job; a key that was used before gives the job of then."""
+    idempotency = None
+    if key is not None:
+        if not 0 < len(key) <= MAX_KEY_LENGTH:
+            error = FieldError("Idempotency-Key", f"Give 1 to {MAX_KEY_LENGTH} characters.")
+            raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
+        answer, _ = services.helpers.call("fingerprint", {}, body)
+        idempotency = IdempotencyKey(key, answer["fingerprint"])
+        earlier = services.storage.jobs.replay(owner, idempotency)
+        if earlier is not None:
+            return earlier, False
+    checked, _ = services.helpers.call("check_job", {"owner": owner, "store": True}, body)
+    dataset = checked["dataset"] if isinstance(checked["dataset"], str) else NewDataset(**checked["dataset"])
+    job, created = services.storage.jobs.submit(owner, NewJob(**checked["job"]), dataset, idempotency)
+    if isinstance(dataset, NewDataset) and job.dataset_id != dataset.id:
+        services.storage.artifacts.delete(dataset.artifact)  # equal content is there already
+    services.executor.wake(job.device)
+    return job, created
+
+
+async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:
+    """The job when it has ended, or as it is when the time is over."""
+    deadline = time.monotonic() + seconds
+    with services.watch.watching(job.id) as changes:
+        while True:
+            changes.clear()
+            job = await run_in_threadpool(services.storage.jobs.get, owner, job.id)
+            remaining = deadline - time.monotonic()
+            if job.status.ended or remaining <= 0:
+                return job
+            await services.watch.wait(changes, remaining)
+
+
+@router.get("", response_model=resources.JobPage, responses=problems(InvalidRequest))
+def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQuery, Query()]) -> Response:
+    """List jobs, the newest first."""
+    before = Place.of_token(query.page_token) if query.page_token else None
+    jobs = services.storage.jobs.list(owner, query.status, query.name, query.page_size + 1, before)
+    page, more = jobs[: query.page_size], len(jobs) > query.page_size
+    return json_response(
+        {
+            "items": [orjson.Fragment(job_document(services, job)) for job in page],
+            "next_page_token": page[-1].place.token() if more else None,
+        }
+    )
+
+
+@router.get("/{job_id}", response_model=resources.Job, responses=problems(JobNotFound))
+def get_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Read a job. Its ETag is the version of its record: poll with `If-None-Match`."""
+    job = services.storage.jobs.get(owner, job_id)
+    if requests.matches(_etag(job), if_none_match):
+        return Response(status_code=304, headers={"ETag": _etag(job)})
+    return job_response(services, job)
+
+
+@router.post("/{job_id}/cancel", status_code=202, response_model=resources.Job, responses=problems(JobNotFound))
+def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Cancel a job: at once while it is queued, within a moment while it runs. 200 when it has ended."""
+    job = services.storage.jobs.cancel(owner, job_id)
+    services.watch.changed(job_id)
+    return job_response(services, job, 200 if job.status.ended else 202)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound, JobNotEnded, PreconditionFailed))
+def delete_job(
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    if_match: Annotated[str | None, Header(description="Delete only this version: its ETag.")] = None,
+) -> Response:
+    """Delete an ended job: its record, history and checkpoints."""
+    job = services.storage.jobs.get(owner, job_id)
+    if if_match is not None and not requests.matches(_etag(job), if_match):
+        raise PreconditionFailed(f"The job's ETag is {_etag(job)}.")
+    version = job.version if if_match not in (None, "*") else None
+    for artifact in services.storage.jobs.delete(owner, job_id, version):
+        services.storage.artifacts.delete(artifact)
+    return Response(status_code=204)
+
+
+def _etag(job: Job) -> str:
+    return f'"{job.version}"'
+
+
+def job_response(
+    services: Services, job: Job, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A job as an answer, with its ETag."""
+    return json_response(job_document(services, job), status, {"ETag": _etag(job), **(headers or {})})
+
+
+def job_document(services: Services, job: Job) -> bytes:
+    """The job resource as JSON; what the database holds as JSON text is copied, not parsed."""
+    head = {
+        "id": job.id,
+        "name": job.name,
+        "status": job.status,
+        "stop_reason": job.stop_reason,
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at),
+        "finished_at": timestamp(job.finished_at),
+        "queue_position": services.storage.jobs.queue_position(job),
+        "progress": _progress(job),
+        "latest": embedded(job.latest),
+        "best": embedded(job.best),
+        "test": embedded(job.test),
+        "dataset_id": job.dataset_id,
+    }
+    tail = {
+        "used": embedded(job.used),
+        "timings": embedded(job.timings),
+        "parameter_count": job.parameter_count,
+        "memory_estimate_bytes": job.memory_estimate_bytes,
+        "attempt": job.attempt,
+        "error": embedded(job.error),
+        "cancel_requested": job.cancel_requested,
+        "pause_requested": job.pause_requested,
+        "links": _links(job),
+    }
+    # The request is an object whose fields (data, architecture, …) belong between the two.
+    return b"".join([orjson.dumps(head)[:-1], b",", job.request.encode()[1:-1], b",", orjson.dumps(tail)[1:]])
+
+
+def _progress(job: Job) -> dict[str, Any]:
+    eta_seconds = None
+    if job.status is JobStatus.RUNNING and job.started_at is not None and job.epoch:
+        elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
+        eta_seconds = max(0.0, elapsed / job.epoch * (job.epochs - job.epoch))
+    return {
+        "epoch": job.epoch,
+        "epochs": job.epochs,
+        "fraction": job.epoch / job.epochs,
+        "eta_seconds": eta_seconds,
+    }
+
+
+def _links(job: Job) -> dict[str, str]:
+    here = f"/v1/jobs/{job.id}"
+    parts = ("history", "named_parameters", "predictions", "model", "cancel")
+    return {"self": here, "dataset": f"/v1/datasets/{job.dataset_id}", **{part: f"{here}/{part}" for part in parts}}

@@ -1,0 +1,46 @@
+"""Answers: JSON made by orjson, with what the database holds as JSON text embedded as it is."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from fastapi import Response
+from pydantic import BaseModel
+
+from service.api.problems import Problem
+from service.errors import FitserveError
+
+JSON = "application/json"
+
+
+def json_response(
+    document: Any, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = JSON
+) -> Response:
+    """`document` as JSON; NaN becomes null."""
+    body = document if isinstance(document, bytes) else orjson.dumps(document)
+    return Response(body, status, dict(headers or {}), media_type)
+
+
+def embedded(text: str | None) -> orjson.Fragment | None:
+    """JSON text from the database, to be placed into a document without parsing it."""
+    return None if text is None else orjson.Fragment(text)
+
+
+def timestamp(time: datetime | None) -> str | None:
+    """RFC 3339 in UTC with microseconds and `Z`."""
+    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def problems(*errors: type[FitserveError]) -> dict[int | str, dict[str, Any]]:
+    """The documentation of the errors a route may answer."""
+    titles: dict[int | str, list[str]] = {}
+    for error in errors:
+        titles.setdefault(error.status, []).append(error.title())
+    return {status: {"model": Problem, "description": " / ".join(each)} for status, each in titles.items()}
+
+
+def json_body(model: type[BaseModel], **others: Any) -> dict[str, Any]:
+    """The documentation of a body that our own code parses; other media types beside it."""
+    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}, **others}
+    return {"requestBody": {"required": True, "content": content}}

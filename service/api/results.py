@@ -1,0 +1,182 @@
+"""What a job's training gives: history, parameters, predictions, the model."""
+
+import csv
+import io
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field, field_validator
+
+from service.api import requests, resources
+from service.api.responses import json_body, json_response, problems
+from service.api.state import Owner, ServicesDependency
+from service.errors import (
+    CheckpointNotFound,
+    ContentTooLarge,
+    InvalidRequest,
+    JobNotFound,
+    LimitExceeded,
+    NoCheckpointYet,
+    NotJson,
+    ParameterNotFound,
+    UnsupportedMediaType,
+)
+from service.specs.prediction import PredictionRequest
+from service.training.history import HistoryChunk, HistoryQuery, flat_columns, history_document
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+Checkpoint = Annotated[str, Field(pattern=r"^(last|best|[1-9]\d{0,15})$")]
+_MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidRequest, LimitExceeded)
+
+
+class HistoryParameters(requests.Query):
+    """Which epochs to read."""
+
+    every: Annotated[int, Field(ge=1)] | None = None
+    """Epoch 1 and each multiple of this."""
+    from_epoch: Annotated[int, Field(ge=1)] | None = None
+    to_epoch: Annotated[int, Field(ge=1)] | None = None
+    max_points: Annotated[int, Field(ge=2)] | None = None
+    """At most so many epochs, evenly spaced, the first and the last included."""
+
+
+class CheckpointQuery(requests.Query):
+    """Which parameters to take."""
+
+    checkpoint: Checkpoint | None = None
+    """`last`, `best` or an epoch; default: `best` with `restore_best`, else `last`."""
+
+
+class ParametersQuery(CheckpointQuery):
+    """What to tell of each parameter."""
+
+    include: str = ""
+    """Comma-separated: `values`, `gradients`, `statistics`."""
+
+    @field_validator("include")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        unknown = {part.strip() for part in value.split(",")} - {"", "values", "gradients", "statistics"}
+        if unknown:
+            raise ValueError(f"{', '.join(sorted(unknown))}: give values, gradients, statistics.")
+        return value
+
+
+class ModelQuery(CheckpointQuery):
+    """In which form to download the model."""
+
+    format: Literal["safetensors"] = "safetensors"
+    """`safetensors` loads with `load_state_dict(strict=True)`."""
+
+
+@router.get(
+    "/history",
+    response_model=resources.History,
+    responses={
+        200: {"content": {requests.CSV: {}}, "description": "The history, also as CSV."},
+        **problems(JobNotFound, InvalidRequest),
+    },
+)
+def get_history(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    query: Annotated[HistoryParameters, Query()],
+) -> Response:
+    """Losses, metrics and learning rate by epoch, while the job runs and after; CSV with `Accept: text/csv`."""
+    services.storage.jobs.get(owner, job_id)
+    rows = services.storage.history.rows(job_id, query.from_epoch, query.to_epoch)
+    chunks = [HistoryChunk.unpack(row.first_epoch, row.payload) for row in rows]
+    history = HistoryChunk.join(chunks) if chunks else None
+    wanted = HistoryQuery(query.every, query.from_epoch, query.to_epoch, query.max_points)
+    if requests.accepts_csv(request):
+        return Response(_csv(flat_columns(history, wanted)), media_type=requests.CSV)
+    return json_response(history_document(history, wanted))
+
+
+def _csv(columns: dict[str, list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+@router.get(
+    "/named_parameters", response_model=resources.NamedParameters, responses=problems(*_MODEL_ERRORS)
+)
+def get_named_parameters(
+    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ParametersQuery, Query()]
+) -> Response:
+    """The model's parameters by name; values, gradients and statistics on request."""
+    include = [part.strip() for part in query.include.split(",") if part.strip()]
+    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "include": include}
+    _, body = services.helpers.call("named_parameters", arguments)
+    return json_response(body)
+
+
+@router.get(
+    "/named_parameters/{name:path}",
+    response_model=resources.Parameter,
+    responses=problems(ParameterNotFound, *_MODEL_ERRORS),
+)
+def get_named_parameter(
+    services: ServicesDependency, owner: Owner, job_id: str, name: str, query: Annotated[CheckpointQuery, Query()]
+) -> Response:
+    """One parameter with its values and the gradient of the last step."""
+    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "name": name}
+    _, body = services.helpers.call("named_parameter", arguments)
+    return json_response(body)
+
+
+@router.post(
+    "/predictions",
+    response_model=resources.Predictions,
+    openapi_extra=json_body(PredictionRequest, **{requests.CSV: {"schema": {"type": "string"}}}),
+    responses={
+        200: {"content": {requests.CSV: {}}, "description": "The predictions, also as CSV."},
+        **problems(NotJson, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+    },
+)
+async def predict(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    query: Annotated[CheckpointQuery, Query()],
+) -> Response:
+    """Predict for new rows: the features' transforms are applied, the targets' are undone."""
+    media_type = requests.media_type(request, requests.JSON, requests.CSV)
+    body = await requests.read_body(request, services.settings.max_body_bytes)
+    answer_type = requests.CSV if requests.accepts_csv(request) else requests.JSON
+    arguments = {
+        "owner": owner,
+        "job_id": job_id,
+        "checkpoint": query.checkpoint,
+        "media_type": media_type,
+        "answer_type": answer_type,
+    }
+    _, answer = await run_in_threadpool(services.helpers.call, "predict", arguments, body)
+    return Response(answer, media_type=answer_type)
+
+
+@router.get(
+    "/model",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "The trained model."},
+        **problems(*_MODEL_ERRORS),
+    },
+)
+def download_model(
+    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ModelQuery, Query()]
+) -> Response:
+    """Download the trained model."""
+    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "format": query.format}
+    _, body = services.helpers.call("export_model", arguments)
+    name = f"{job_id}.{query.format}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(body, headers=headers, media_type="application/octet-stream")

@@ -1,0 +1,38 @@
+"""What the routes work with: made once by the app's lifespan, handed to each request."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.jobs.executor import Executor, Helpers
+from service.jobs.watch import Watch
+from service.settings import Settings
+from service.storage.storage import Storage
+
+# Keys, tenants and quotas come later; every record has an owner from the start.
+OWNER = "default"
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything behind the API."""
+
+    settings: Settings
+    storage: Storage
+    executor: Executor
+    helpers: Helpers
+    watch: Watch
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.state.services
+    return services
+
+
+def _owner() -> str:
+    return OWNER
+
+
+ServicesDependency = Annotated[Services, Depends(_services)]
+Owner = Annotated[str, Depends(_owner)]

@@ -1,0 +1,103 @@
+"""The service itself: index, health, system, catalog."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from service import __version__
+from service.api import resources
+from service.api.responses import json_response, timestamp
+from service.api.state import Services, ServicesDependency
+from service.errors import Unavailable
+from service.storage.workers import Worker
+
+router = APIRouter(tags=["system"])
+
+# A worker that has missed so many heartbeats is taken for gone.
+MISSED_HEARTBEATS = 3
+
+
+@router.get("/", response_model=resources.Index)
+def index() -> Response:
+    """Where to go from here."""
+    links = {
+        "jobs": "/v1/jobs",
+        "datasets": "/v1/datasets",
+        "catalog": "/v1/catalog",
+        "system": "/v1/system",
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "problems": "/problems",
+        "livez": "/livez",
+        "readyz": "/readyz",
+    }
+    return json_response({"name": "Fitserve", "version": __version__, "links": links})
+
+
+@router.get("/livez", response_model=resources.Health)
+def livez() -> Response:
+    """Whether the process answers; asks nothing else."""
+    return json_response({"status": "ok", "checks": {}})
+
+
+@router.get(
+    "/readyz",
+    response_model=resources.Health,
+    responses={503: {"model": resources.Health, "description": "Something is away; `checks` says what."}},
+)
+def readyz(services: ServicesDependency) -> Response:
+    """Whether jobs can be taken and run: database, artifacts, a live worker."""
+    checks = {
+        "database": _check(services.storage.database.ping),
+        "artifacts": _check(services.storage.artifacts.ping),
+        "workers": _check(lambda: _some_worker(services)),
+    }
+    ready = all(result == "ok" for result in checks.values())
+    return json_response({"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503)
+
+
+def _check(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except Unavailable as error:
+        return error.detail
+    return "ok"
+
+
+def _some_worker(services: Services) -> None:
+    if not live_workers(services):
+        raise Unavailable("No worker is alive.")
+
+
+def live_workers(services: Services) -> list[Worker]:
+    """The workers of all service processes that have been heard of lately."""
+    within_seconds = MISSED_HEARTBEATS * services.settings.heartbeat_seconds
+    return list(services.storage.workers.alive(within_seconds))
+
+
+@router.get("/v1/system", response_model=resources.System)
+def get_system(services: ServicesDependency) -> Response:
+    """Version, devices, workers, length of the queue."""
+    workers = live_workers(services)
+    return json_response(
+        {
+            "version": __version__,
+            "devices": sorted({worker.device for worker in workers}),
+            "workers": [_worker(worker) for worker in workers],
+            "queue_length": services.storage.jobs.queue_length(),
+        }
+    )
+
+
+def _worker(worker: Worker) -> dict[str, Any]:
+    times = {"started_at": timestamp(worker.started_at), "heartbeat_at": timestamp(worker.heartbeat_at)}
+    return {**asdict(worker), **times}
+
+
+@router.get("/v1/catalog", response_model=dict[str, Any])
+def get_catalog(services: ServicesDependency) -> Response:
+    """Every layer, loss, optimizer, scheduler, metric and transform, with its arguments as JSON Schema."""
+    _, body = services.helpers.call("catalog", {})
+    return json_response(body)

@@ -1,0 +1,69 @@
+"""The app: all wiring, nothing else."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypedDict
+
+from fastapi import Depends
+from fastapi.concurrency import run_in_threadpool
+from fastapi_offline import FastAPIOffline
+from ulid import ULID
+
+from service import __version__
+from service.api import datasets, jobs, problems, results, system
+from service.api.openapi import openapi_document
+from service.api.requests import refuse_parameters
+from service.api.state import Services
+from service.executors.helpers import HelperPool
+from service.executors.local import LocalExecutor
+from service.jobs.watch import Watch
+from service.settings import Settings
+from service.storage.storage import Storage
+
+DESCRIPTION = "Train PyTorch models over HTTP: post a dataset and an architecture, get a trained model."
+
+
+class State(TypedDict):
+    """What the lifespan hands to requests."""
+
+    services: Services
+
+
+def create_app(settings: Settings) -> FastAPIOffline:
+    """The service as an ASGI app; its workers and helpers live as long as its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[State]:
+        with Storage.open(settings) as storage:
+            await run_in_threadpool(storage.database.migrate)
+            watch = Watch()
+            helpers = HelperPool(settings)
+            executor = local_executor(settings, storage, watch)
+            try:
+                yield State(services=Services(settings, storage, executor, helpers, watch))
+            finally:
+                helpers.close()
+                await run_in_threadpool(executor.close)
+
+    app = FastAPIOffline(
+        title="Fitserve",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        dependencies=[Depends(refuse_parameters)],
+        redoc_url=None,
+    )
+    for noun in (jobs, results, datasets, system, problems):
+        app.include_router(noun.router)
+    problems.install(app)
+    app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
+    return app
+
+
+def local_executor(settings: Settings, storage: Storage, watch: Watch) -> LocalExecutor:
+    """Workers on this machine, named after it and this start of it."""
+    instance = f"{socket.gethostname()}-{ULID()}"
+    return LocalExecutor(
+        settings, instance, storage.jobs, storage.claims, storage.workers, watch.changed, watch.sweep
+    )

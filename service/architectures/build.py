@@ -1,0 +1,74 @@
+"""From an architecture spec to a torch module: PyTorch's own classes, called in declared order.
+
+So, after `torch.manual_seed(s)`, the initial values are those of the script one would write by hand.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from service.architectures.layers import LAYERS
+from service.errors import pointer_to
+from service.specs.architecture import ArchitectureSpec, LayerSpec, Node, SequentialSpec
+
+# What these return is a tuple: the outputs, and states that the next layer has no use for.
+TUPLE_LAYERS = frozenset({"RNN", "LSTM", "GRU", "LSTMCell"})
+
+
+class Sequential(nn.Sequential):
+    """`nn.Sequential` that passes on the first element of a tuple; printed and saved like the original."""
+
+    def forward(self, input: Any) -> Any:
+        """Run the layers one after another."""
+        for module in self:
+            output = module(input)
+            input = output[0] if isinstance(output, tuple) else output
+        return input
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node stands: its path in the module (`1.0`) and its pointer in the request."""
+
+    path: str
+    pointer: str
+
+    def below(self, name: str, *parts: str | int) -> "Place":
+        """The place of a child called `name`, `parts` further down in the request."""
+        return Place(f"{self.path}.{name}".lstrip("."), pointer_to(self.pointer, *parts))
+
+
+Maker = Callable[[LayerSpec, Place], nn.Module]
+
+
+def children(spec: SequentialSpec, place: Place) -> Iterator[tuple[str, Node, Place]]:
+    """The nodes of a container, each with its name (its position, when it has none) and its place."""
+    for position, node in enumerate(spec.layers):
+        name = str(position) if node.name is None else node.name
+        yield name, node, place.below(name, "layers", position)
+
+
+def build(spec: ArchitectureSpec) -> nn.Module:
+    """The module of a checked spec, with PyTorch's initial values from the global generator.
+
+    Args:
+        spec: an architecture whose sizes are all given, e.g. the one that `check` returns.
+    """
+    return assemble(spec, lambda layer, _: LAYERS[layer.type](arguments=layer.arguments()))
+
+
+def assemble(spec: Node, make: Maker, place: Place = Place("", "#")) -> nn.Module:
+    """The containers of a spec, around what `make` puts in the place of each layer."""
+    if isinstance(spec, LayerSpec):
+        return make(spec, place)
+    modules = OrderedDict((name, assemble(node, make, below)) for name, node, below in children(spec, place))
+    return (Sequential if any(map(_returns_tuple, spec.layers)) else nn.Sequential)(modules)
+
+
+def _returns_tuple(node: Node) -> bool:
+    return isinstance(node, LayerSpec) and (
+        node.type in TUPLE_LAYERS or bool(node.arguments().get("return_indices"))
+    )

@@ -1,0 +1,147 @@
+"""The layer table: every layer of torch.nn that JSON can construct, and why the others are not offered."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import nn
+
+from service.architectures.shapes import sized_arguments
+from service.specs.arguments import Constructor
+
+# Device and precision are the job's to choose, sparse gradients fail in most optimizers and in clipping, and
+# a custom encoder or decoder is a module.
+OMITTED = frozenset({"device", "dtype", "sparse", "custom_encoder", "custom_decoder"})
+LARGEST_SIZE = 2**31 - 1
+LARGEST_STACK = 256  # PyTorch builds and runs a stack in a Python loop: 256 encoder layers take 4 s to check
+
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Stack = Annotated[int, Field(ge=1, le=LARGEST_STACK)]
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "linear": ("Linear", "Bilinear", "Identity"),
+    "activation": (
+        *("ReLU", "ReLU6", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish"),
+        *("Tanh", "Hardtanh", "Tanhshrink", "Sigmoid", "LogSigmoid", "Hardsigmoid", "Hardswish"),
+        *("Softplus", "Softsign", "Softshrink", "Hardshrink", "Threshold", "GLU"),
+        *("Softmax", "Softmax2d", "LogSoftmax", "Softmin"),
+    ),
+    "convolution": (
+        *("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
+        *("Fold", "Unfold"),
+    ),
+    "pooling": (
+        *("MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"),
+        *("AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool1d", "LPPool2d", "LPPool3d"),
+        *("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d"),
+        *("AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d"),
+        *("FractionalMaxPool2d", "FractionalMaxPool3d"),
+    ),
+    "padding": tuple(
+        f"{kind}Pad{dims}d"
+        for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
+        for dims in (1, 2, 3)
+    ),
+    "normalization": (
+        *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "RMSNorm", "GroupNorm"),
+        *("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LocalResponseNorm"),
+    ),
+    "dropout": ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"),
+    "embedding": ("Embedding", "EmbeddingBag"),
+    "recurrent": ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"),
+    "attention": (
+        *("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"),
+        *("TransformerEncoder", "TransformerDecoder", "Transformer"),
+    ),
+    "shape": (
+        *("Flatten", "Unflatten", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle"),
+        *("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"),
+    ),
+    "distance": ("CosineSimilarity", "PairwiseDistance"),
+}
+
+# Copies of one layer, which is an argument with arguments of its own.
+STACKS: Mapping[str, tuple[str, str]] = {
+    "TransformerEncoder": ("encoder_layer", "TransformerEncoderLayer"),
+    "TransformerDecoder": ("decoder_layer", "TransformerDecoderLayer"),
+}
+
+# Types by argument name, in every layer: sizes that PyTorch would refuse late, or by running out of memory.
+RANGES: Mapping[str, Any] = {
+    **dict.fromkeys(("in_features", "in1_features", "in2_features", "out_features"), Size),
+    **dict.fromkeys(("in_channels", "out_channels", "groups"), Size),
+    **dict.fromkeys(("num_features", "num_channels", "num_groups", "num_parameters"), Size),
+    **dict.fromkeys(("num_embeddings", "embedding_dim"), Size),
+    **dict.fromkeys(("input_size", "hidden_size"), Size),
+    **dict.fromkeys(("d_model", "nhead", "dim_feedforward", "embed_dim", "num_heads"), Size),
+    **dict.fromkeys(("upscale_factor", "downscale_factor"), Size),
+    **dict.fromkeys(("num_layers", "num_encoder_layers", "num_decoder_layers"), Stack),
+    "normalized_shape": Size | Annotated[list[Size], Field(min_length=1)],
+    "unflattened_size": tuple[int, ...],
+    "activation": Literal["relu", "gelu"],  # or a callable, in PyTorch
+    "nonlinearity": Literal["tanh", "relu"],
+}
+
+# Types layer by layer, where PyTorch takes any string and finds out at the first call.
+ANNOTATIONS: Mapping[str, Mapping[str, Any]] = {
+    "GELU": {"approximate": Literal["none", "tanh"]},
+    "EmbeddingBag": {"mode": Literal["sum", "mean", "max"]},
+    "Upsample": {"mode": Literal["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear"]},
+    "MultiheadAttention": {"kdim": Size | None, "vdim": Size | None},
+}
+
+
+def _constructor(name: str, parts: Mapping[str, Any] | None = None) -> Constructor:
+    return Constructor(
+        getattr(nn, name),
+        omit=OMITTED,
+        annotations={**RANGES, **ANNOTATIONS.get(name, {}), **(parts or {})},
+        defaults={"activation": "relu"},  # the function itself, in PyTorch
+        inferred=sized_arguments(name),
+    )
+
+
+LAYERS: dict[str, Constructor] = {
+    name: _constructor(name) for names in FAMILIES.values() for name in names if name not in STACKS
+}
+LAYERS |= {
+    name: _constructor(name, {part: LAYERS[layer].part, "norm": LAYERS["LayerNorm"].part | None})
+    for name, (part, layer) in STACKS.items()
+}
+
+_LOSSES = (
+    *("BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "LinearCrossEntropyLoss", "NLLLoss", "NLLLoss2d"),
+    *("MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "GaussianNLLLoss", "PoissonNLLLoss", "KLDivLoss"),
+    *("MarginRankingLoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss"),
+    *("SoftMarginLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss", "HingeEmbeddingLoss"),
+    *("CosineEmbeddingLoss", "CTCLoss", "AdaptiveLogSoftmaxWithLoss"),
+)
+_SIZED = (
+    "Linear",
+    *(
+        f"{kind}{dims}d"
+        for kind in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm")
+        for dims in (1, 2, 3)
+    ),
+)
+
+# Every other class of torch.nn, and what to write instead.
+NOT_OFFERED: Mapping[str, str] = {
+    **dict.fromkeys(_LOSSES, "it is a loss: name it in `training.loss`."),
+    **{f"Lazy{name}": f"every layer is lazy here: leave the input size of `{name}` out." for name in _SIZED},
+    "Sequential": 'write {"type": "sequential", "layers": […]}.',
+    **dict.fromkeys(
+        ("Module", "Container", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"),
+        'it computes nothing by itself: put the layers in {"type": "sequential", "layers": […]}.',
+    ),
+    **dict.fromkeys(
+        ("Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"),
+        "it is a tensor, not a layer: layers bring their own parameters.",
+    ),
+    "RNNBase": "it is the common base of `RNN`, `LSTM` and `GRU`: name one of them.",
+    "RNNCellBase": "it is the common base of `RNNCell`, `LSTMCell` and `GRUCell`: name one of them.",
+    "CrossMapLRN2d": "it loops over the channels in Python: `LocalResponseNorm` computes the same.",
+    "SyncBatchNorm": "it joins processes that train one model together: take `BatchNorm1d` to `3d`.",
+    "DataParallel": "where a job runs is said in `device`.",
+    "LinearCrossEntropyOptions": "it holds options of a loss.",
+}

@@ -1,0 +1,215 @@
+"""Stand-ins for layers, which complete, build and run them on the meta device when the first tensors arrive.
+
+A probe needs no container of its own: whatever calls it, an `nn.Sequential` or a forward text, shows it
+the shapes. Where a size doesn't fit, the mistake is noted and the layer goes on as if the advice had been
+followed, so that the sizes behind it are checked too.
+"""
+
+import inspect
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from service.architectures.activations import Kept
+from service.architectures.build import Place
+from service.architectures.layers import LAYERS
+from service.architectures.mistakes import first_line
+from service.architectures.shapes import Misfit, Size, fill, sizes
+from service.errors import FieldError, pointer_to
+from service.specs.architecture import LayerSpec
+
+INTEGER_LAYERS = frozenset({"Embedding", "EmbeddingBag"})
+BATCH = "B"  # how the batch's size is shown
+SAMPLE_ADVICE = "each sample must be a list of numbers, e.g. [[35.7], [55.9]]."
+RESHAPE_ADVICE = "a `Flatten` or an `Unflatten` before it changes the number of dimensions."
+
+
+class LayerRow(TypedDict):
+    """One call of a layer; the batch's dimension is shown as `B`."""
+
+    path: str
+    type: str
+    input_shape: list[int | str]
+    output_shape: list[int | str]
+    parameters: int
+
+
+class Stop(Exception):
+    """A mistake behind which nothing can be said about the shapes."""
+
+
+class Trace:
+    """What the probes of one architecture have seen.
+
+    Args:
+        inputs: the meta tensors that the architecture is given, the batch first.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        self.inputs = inputs
+        self.batch = inputs[0].shape[0] if inputs[0].dim() else None
+        self.rows: list[LayerRow] = []
+        self.mistakes: list[FieldError] = []
+        self.warnings: list[FieldError] = []
+        self.arguments: dict[str, dict[str, Any]] = {}  # of each layer by its path, complete
+        self.kept = Kept()
+        # By id; the tensors are held so that no id comes twice.
+        self._sources = {id(tensor): (tensor, "the input") for tensor in inputs}
+
+    def probe(self, spec: LayerSpec, place: Place) -> "Probe":
+        """A stand-in for a layer, which reports here."""
+        return Probe(spec, place, self)
+
+    def shown(self, shape: Sequence[int]) -> list[int | str]:
+        """A shape with the batch's dimension as `B`."""
+        return [BATCH if dim == 0 and size == self.batch else size for dim, size in enumerate(shape)]
+
+    def arrived(self, tensor: Tensor) -> str:
+        """A tensor's shape, and where it came from if that is known."""
+        source = self._sources.get(id(tensor))
+        return f"{shape_text(self.shown(tensor.shape))}{f' from {source[1]}' if source else ''}"
+
+    def passed(
+        self, path: str, layer: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> None:
+        """Note a call of a layer."""
+        self._sources |= {id(tensor): (tensor, f"layer `{path}`") for tensor in outputs}
+        self.rows.append(
+            LayerRow(
+                path=path,
+                type=type(layer).__name__,
+                input_shape=self.shown(inputs[0].shape),
+                output_shape=self.shown(outputs[0].shape),
+                parameters=sum(parameter.numel() for parameter in layer.parameters()),
+            )
+        )
+
+
+class Probe(nn.Module):
+    """Stands where a layer will be."""
+
+    def __init__(self, spec: LayerSpec, place: Place, trace: Trace) -> None:
+        super().__init__()
+        self._spec = spec
+        self._place = place
+        self._trace = trace
+        self._called = f"Layer `{place.path}` ({spec.type})"
+        self._constructor = LAYERS[spec.type]
+        self._given = self._constructor.model.model_validate(spec.arguments()).model_dump(
+            mode="json", exclude_unset=True
+        )
+        self._layer: nn.Module | None = None
+
+    def forward(self, *inputs: Any) -> Any:
+        """Complete and build the layer if it is not, and run it.
+
+        Raises:
+            Stop: when the layer takes something else altogether.
+        """
+        self._check_number(inputs)
+        self._check_dtype(inputs[0])
+        self._check_sizes(inputs)
+        with self._refusal_as_mistake(inputs), self._warnings_kept():
+            self._layer = self._layer or self._build()
+            result = self._run(self._layer, inputs)
+        outputs = result if isinstance(result, tuple) else (result,)
+        self._trace.passed(self._place.path, self._layer, inputs, outputs)
+        self._trace.arguments[self._place.path] = self._constructor.resolve(self._given)
+        self._warn_of_mixed_samples(inputs[0])
+        return result
+
+    def _build(self) -> nn.Module:
+        with torch.device("meta"):
+            layer: nn.Module = self._constructor(arguments=self._given)
+        return layer
+
+    def _run(self, layer: nn.Module, inputs: Sequence[Tensor]) -> Any:
+        """Call a layer; of a recurrent one a single step, because on meta each step costs milliseconds."""
+        if not isinstance(layer, nn.RNNBase):
+            return layer(*inputs)
+        sequence, *state = inputs
+        time = 1 if sequence.dim() == 3 and layer.batch_first else 0
+        with self._trace.kept.repeated(sequence.shape[time]):
+            # The clones own their memory, so that it is counted once for each step.
+            output, last = layer(sequence.narrow(time, 0, 1).clone(), *state)
+        shape = (*output.shape[:time], sequence.shape[time], *output.shape[time + 1 :])
+        return output.expand(shape).clone(), last
+
+    def _check_number(self, inputs: Sequence[Any]) -> None:
+        parameters = list(inspect.signature(getattr(nn, self._spec.type).forward).parameters.values())[1:]
+        needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+        if len(inputs) < len(needed):
+            raise self._stop(f"{self._called} takes {' and '.join(needed)}, and got {len(inputs)} input.")
+
+    def _check_dtype(self, tensor: Tensor) -> None:
+        integers = self._spec.type in INTEGER_LAYERS
+        if integers == tensor.is_floating_point() and (integers or self._constructor.inferred):
+            takes, dtype = "integers" if integers else "floating-point numbers", str(tensor.dtype)
+            raise self._stop(
+                f"{self._called} takes {takes} and got {dtype.removeprefix('torch.')} "
+                f"{self._trace.arrived(tensor)}: `data.dtypes` says what an input holds."
+            )
+
+    def _check_sizes(self, inputs: Sequence[Tensor]) -> None:
+        try:
+            needed = sizes(self._spec.type, [tensor.shape for tensor in inputs])
+        except Misfit as misfit:
+            got = self._trace.arrived(inputs[misfit.source])
+            advice = SAMPLE_ADVICE if inputs[misfit.source].dim() < 2 else RESHAPE_ADVICE
+            raise self._stop(f"{self._called} takes {misfit.takes} and got {got}: {advice}") from None
+        for size in needed:
+            declared = fill(self._given, size)
+            if declared is not None:
+                self._layer = None
+                self._note_wrong_size(size, declared, inputs[size.source])
+
+    def _note_wrong_size(self, size: Size, declared: int, tensor: Tensor) -> None:
+        takes = self._trace.shown(tensor.shape)
+        takes[size.dim] = declared
+        self._trace.mistakes.append(
+            FieldError(
+                pointer_to(self._place.pointer, *size.argument.split(".")),
+                f"{self._called} takes {shape_text(takes)} and got {self._trace.arrived(tensor)}: "
+                f"set {size.argument} to {size.value}.",
+            )
+        )
+
+    def _warn_of_mixed_samples(self, tensor: Tensor) -> None:
+        arguments = self._trace.arguments[self._place.path]
+        parts = [arguments, *(part for part in arguments.values() if isinstance(part, dict))]
+        first = next((part["batch_first"] for part in parts if "batch_first" in part), None)
+        if first is None or tensor.shape[0] != self._trace.batch or (first and tensor.dim() == 3):
+            return
+        advice = "set batch_first to true" if tensor.dim() == 3 else "give it sequences, [B, T, size]"
+        self._warn(f"{self._called} reads the samples of a batch as the steps of one sequence: {advice}.")
+
+    @contextmanager
+    def _refusal_as_mistake(self, inputs: Sequence[Tensor]) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # PyTorch refuses shapes by whatever exception comes up
+            got = " and ".join(map(self._trace.arrived, inputs))
+            raise self._stop(f"{self._called} got {got}: {first_line(error)}") from None
+
+    @contextmanager
+    def _warnings_kept(self) -> Iterator[None]:
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            yield
+        for warning in caught:
+            self._warn(f"{self._called}: {warning.message}")
+
+    def _warn(self, detail: str) -> None:
+        self._trace.warnings.append(FieldError(self._place.pointer, detail))
+
+    def _stop(self, detail: str) -> Stop:
+        self._trace.mistakes.append(FieldError(self._place.pointer, detail))
+        return Stop(detail)
+
+
+def shape_text(shape: Sequence[int | str]) -> str:
+    """A shape as it is written in messages: `[B, 13]`."""
+    return f"[{', '.join(map(str, shape))}]"

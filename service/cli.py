@@ -1,0 +1,70 @@
+"""The command line: parses, then calls."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service import server
+from service.api.reference import reference
+from service.app import create_app
+from service.demo import run_demo
+from service.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train PyTorch models over HTTP. Every setting is also an environment variable, FITSERVE_….",
+)
+
+Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000]")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the database and the artifacts [default: fitserve-data]")
+]
+Workers = Annotated[int | None, typer.Option(help="CPU worker processes [default: one per core]")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(help="SQLAlchemy URL of a Postgres, instead of a SQLite file in the data folder")
+]
+
+
+def _settings(**given: Any) -> Settings:
+    """The environment's settings, under what the command line says."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+@app.command()
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Start the service: the API and its workers."""
+    server.serve(
+        _settings(host=host, port=port, data_dir=data_dir, workers=workers, database_url=database_url)
+    )
+
+
+@app.command()
+def worker(data_dir: DataDir = None, workers: Workers = None, database_url: DatabaseUrl = None) -> None:
+    """Start workers only, for the queue of a service that uses the same database and artifacts."""
+    server.work(_settings(data_dir=data_dir, workers=workers, database_url=database_url))
+
+
+@app.command()
+def demo() -> None:
+    """Fit the thermometer by HTTP, three ways, on a service of its own; then stop."""
+    run_demo()
+
+
+@app.command(name="reference")
+def print_reference() -> None:
+    """Print the HTTP reference (openapi.md)."""
+    typer.echo(reference(create_app(Settings())), nl=False)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,57 @@
+"""The mistakes of a request, collected so that they are told all at once."""
+
+import json
+from typing import NoReturn
+
+from service.errors import FieldError, InvalidRequest
+
+MOST_LISTED = 100
+_MOST_CHARACTERS = 40
+_CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
+
+
+class Mistakes:
+    """A list of field errors that keeps the first 100 and counts them all."""
+
+    def __init__(self) -> None:
+        self._listed: list[FieldError] = []
+        self.count = 0
+
+    def add(self, pointer: str, detail: str) -> None:
+        """Note one mistake."""
+        self.count += 1
+        if len(self._listed) < MOST_LISTED:
+            self._listed.append(FieldError(pointer, detail))
+
+    def check(self) -> None:
+        """Raise what was noted, if anything was.
+
+        Raises:
+            InvalidRequest: with the first 100 mistakes, and how many there are.
+        """
+        if self.count:
+            raise self._error()
+
+    def fail(self, pointer: str, detail: str) -> NoReturn:
+        """Note one mistake that leaves nothing more to look at, and raise all that were noted."""
+        self.add(pointer, detail)
+        raise self._error()
+
+    def _error(self) -> InvalidRequest:
+        detail = None
+        if self.count > len(self._listed):
+            detail = f"The data holds {self.count} mistakes; the first {MOST_LISTED} are listed."
+        return InvalidRequest(detail, self._listed)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: JSON, cut after 40 characters; lists and objects by kind only."""
+    if type(value) in _CONTAINERS:
+        return _CONTAINERS[type(value)]
+    text = json.dumps(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"

@@ -1,0 +1,121 @@
+"""The chapter's three fits by HTTP, against a service started for the purpose."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
+T_U = [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4]
+DATA = {
+    "columns": {"t_u": T_U, "t_c": T_C},
+    "features": ["t_u"],
+    "targets": ["t_c"],
+    "transforms": [{"columns": ["t_u"], "type": "scale", "factor": 0.1}],
+    "split": {"validation": 0.2, "seed": 0},
+}
+LINEAR = {"type": "sequential", "layers": [{"type": "Linear", "in_features": 1, "out_features": 1}]}
+SEQUENTIAL = {
+    "type": "sequential",
+    "layers": [
+        {"type": "Linear", "in_features": 1, "out_features": 13},
+        {"type": "Tanh"},
+        {"type": "Linear", "in_features": 13, "out_features": 1},
+    ],
+}
+ORDERED = {
+    "type": "sequential",
+    "layers": [
+        {"name": "hidden_linear", "type": "Linear", "in_features": 1, "out_features": 8},
+        {"name": "hidden_activation", "type": "Tanh"},
+        {"name": "output_linear", "type": "Linear", "in_features": 8, "out_features": 1},
+    ],
+}
+FITS = (
+    ("nn.Linear(1, 1)", LINEAR, 1e-2, 3000),
+    ("nn.Sequential(Linear, Tanh, Linear)", SEQUENTIAL, 1e-3, 5000),
+    ("nn.Sequential(OrderedDict(...))", ORDERED, 1e-3, 5000),
+)
+START_SECONDS = 60.0
+
+
+def run_demo() -> None:
+    """Start a service, fit, print, stop."""
+    console = Console()
+    with _service() as client:
+        for title, architecture, learning_rate, epochs in FITS:
+            console.rule(f"[bold]{title}")
+            _fit(console, client, architecture, learning_rate, epochs)
+    console.print("The service has stopped; nothing was left behind.")
+
+
+@contextmanager
+def _service() -> Iterator[httpx.Client]:
+    """A service on a free port with an empty data folder, ended and cleared away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="fitserve-demo-") as folder:
+        command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", folder]
+        environment = {**os.environ, "FITSERVE_LOG_FORMAT": "json"}
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        try:
+            with httpx.Client(base_url=_url(process), timeout=90.0) as client:
+                _wait_until_ready(client)
+                yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate()
+
+
+def _url(process: subprocess.Popen[str]) -> str:
+    """Where the service says it listens."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if '"url": "' in line:
+            return line.split('"url": "')[1].split('"')[0]
+    raise RuntimeError("The service ended before it listened.")
+
+
+def _wait_until_ready(client: httpx.Client) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while client.get("/readyz").status_code != httpx.codes.OK:
+        if time.monotonic() > deadline:
+            raise RuntimeError("The service was not ready in time.")
+        time.sleep(0.1)
+
+
+def _fit(
+    console: Console, client: httpx.Client, architecture: dict[str, Any], learning_rate: float, epochs: int
+) -> None:
+    """One fit: submit and wait, then print parameters, losses and predictions."""
+    training = {
+        "loss": "MSELoss",
+        "optimizer": {"type": "SGD", "lr": learning_rate},
+        "epochs": epochs,
+        "seed": 0,
+    }
+    body = {"data": DATA, "architecture": architecture, "training": training}
+    job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).raise_for_status().json()
+    here = f"/v1/jobs/{job['id']}"
+    console.print(f"{job['id']}: {job['status']} after {job['timings']['training_seconds']:.2f} s of training")
+    parameters = client.get(f"{here}/named_parameters").raise_for_status().json()
+    console.print(parameters["module"], markup=False, highlight=False)
+    for parameter in parameters["parameters"]:
+        console.print(f"{parameter['name']} {parameter['shape']}", markup=False)
+    history = client.get(f"{here}/history", params={"every": 1000}).raise_for_status().json()
+    for epoch, train, validation in zip(
+        history["epochs"], history["train_loss"], history["validation_loss"], strict=True
+    ):
+        console.print(f"Epoch {epoch}, training loss {train:.4f}, validation loss {validation:.4f}")
+    predictions = client.post(f"{here}/predictions", json={"columns": {"t_u": T_U}}).raise_for_status().json()
+    table = Table("t_u", "t_c", "predicted")
+    for t_u, t_c, (predicted,) in zip(T_U, T_C, predictions["outputs"], strict=True):
+        table.add_row(f"{t_u:.1f}", f"{t_c:.1f}", f"{predicted:.1f}")
+    console.print(table)

@@ -1,0 +1,61 @@
+"""A child process of ours: started anew (never forked), with a channel to talk over."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from multiprocessing import Pipe
+from typing import Any
+
+from service.jobs.channel import Channel
+from service.settings import Settings
+
+TERMINATE_SECONDS = 2.0
+
+
+class Child:
+    """Runs `python -m <module> <fd>`; the module begins with `join_parent`.
+
+    Attributes:
+        channel: this side of the pipe. It ends when the process does.
+        pid: the process's id.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        settings: Settings,
+        options: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        ours, theirs = Pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            # Ctrl-C in a terminal reaches the whole group; children wait for our word instead.
+            start_new_session=True,
+        )
+        theirs.close()
+        self.pid = self._process.pid
+        self.channel = Channel(ours)
+        self.channel.send({"settings": settings.model_dump(mode="json"), "options": dict(options or {})})
+
+    def kill(self) -> None:
+        """End the process now and collect it."""
+        self._process.kill()
+        self._process.wait()
+        self.channel.close()
+
+    def join(self, grace_seconds: float) -> None:
+        """Wait for a child that was asked to stop; end it when the time is over."""
+        try:
+            self._process.wait(grace_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            try:
+                self._process.wait(TERMINATE_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()

@@ -1,0 +1,120 @@
+"""A few warm processes that check requests, predict and read checkpoints, apart from the API.
+
+A helper works on one call at a time, under a time and a memory limit. One that runs over its time or
+dies is replaced; only the call it was at is lost, and told so.
+"""
+
+import queue
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from service.errors import FieldError, FitserveError, LimitExceeded, Unavailable, problem_types
+from service.executors.child import Child
+from service.settings import Settings
+
+log = structlog.get_logger()
+
+MODULE = "service.jobs.helper"
+# A new helper imports torch before it answers for the first time.
+START_SECONDS = 60.0
+RETRY_AFTER_SECONDS = 2
+
+
+class HelperPool:
+    """Calls tasks of `service.jobs.helper` by name, from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        # Last in, first out: a lone client meets the same helper, and the models it keeps loaded.
+        self._free: queue.LifoQueue[Child] = queue.LifoQueue()
+        self._all: set[Child] = set()
+        self._lock = threading.Lock()
+        self._warm: set[Child] = set()
+        self._closed = False
+        for _ in range(settings.helpers):
+            self._add()
+
+    def _add(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            child = Child(MODULE, self._settings)
+            self._all.add(child)
+        self._free.put(child)
+
+    def call(self, task: str, arguments: Mapping[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Run one task.
+
+        Raises:
+            FitserveError: what the task raised.
+            LimitExceeded: it took too long or too much memory, and its process was ended.
+            Unavailable: no helper became free in time.
+        """
+        try:
+            child = self._free.get(timeout=self._settings.helper_timeout_seconds)
+        except queue.Empty:
+            raise Unavailable(
+                "All helper processes are busy.", retry_after_seconds=RETRY_AFTER_SECONDS
+            ) from None
+        try:
+            self._warm_up(child)
+            header, result = self._ask(child, task, arguments, body)
+        except Unavailable:
+            self._replace(child, task)
+            raise
+        except (EOFError, OSError):
+            self._replace(child, task)
+            raise LimitExceeded(
+                "The request took more than the memory or the time it may "
+                f"({self._settings.helper_memory_bytes} bytes, {self._settings.helper_timeout_seconds:g} s)."
+            ) from None
+        self._free.put(child)
+        if "problem" in header:
+            raise _revived(header["problem"])
+        return header, result
+
+    def _warm_up(self, child: Child) -> None:
+        """Wait for a new helper's first word."""
+        if child in self._warm:
+            return
+        try:
+            if child.channel.ready(START_SECONDS):
+                child.channel.receive()
+                self._warm.add(child)
+                return
+        except (EOFError, OSError):
+            pass
+        raise Unavailable("A helper process could not start.", retry_after_seconds=RETRY_AFTER_SECONDS)
+
+    def _ask(
+        self, child: Child, task: str, arguments: Mapping[str, Any], body: bytes
+    ) -> tuple[dict[str, Any], bytes]:
+        child.channel.send({"task": task, "arguments": dict(arguments)}, body)
+        if not child.channel.ready(self._settings.helper_timeout_seconds):
+            raise EOFError
+        return child.channel.receive()
+
+    def _replace(self, child: Child, task: str) -> None:
+        log.warning("helper replaced", task=task, pid=child.pid)
+        with self._lock:
+            self._all.discard(child)
+            self._warm.discard(child)
+        child.kill()
+        self._add()
+
+    def close(self) -> None:
+        """End all helpers; they hold nothing that needs saving."""
+        with self._lock:
+            self._closed = True
+            children, self._all = self._all, set()
+        for child in children:
+            child.kill()
+
+
+def _revived(problem: Mapping[str, Any]) -> FitserveError:
+    """The error a helper raised, from its JSON."""
+    errors = [FieldError(**error) for error in problem["errors"]]
+    return problem_types()[problem["slug"]](problem["detail"], errors)

@@ -1,0 +1,69 @@
+"""Predictions for new rows, in the targets' units."""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from service.datasets.dataset import Dataset
+from service.datasets.encode import encode_inputs
+from service.datasets.encoding import Encoding, decode_outputs
+from service.inference.model import TrainedModel
+
+ROWS_AT_ONCE = 4096
+LIKELY = 0.5
+
+
+def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> dict[str, Any]:
+    """One output for each row, in the rows' order.
+
+    Returns:
+        `outputs`, nested [B, …]; for classes `labels` [B] and `probabilities` [B, classes] as well, for
+        a binary or multi-label loss `labels` [B, k] of 0 and 1 and `probabilities` [B, k].
+
+    Raises:
+        InvalidRequest: when the rows are not what the model takes.
+    """
+    inputs = encode_inputs(model.encoding, body)
+    outputs = _run(model, inputs)
+    answer: dict[str, Any] = {"epoch": model.epoch, "outputs": decode_outputs(model.encoding, outputs)}
+    if model.encoding.classes is not None:
+        answer["labels"] = [model.encoding.classes[i] for i in outputs.argmax(dim=1).tolist()]
+    if model.loss.probabilities is not None:
+        probabilities = model.loss.probabilities(outputs)
+        answer["probabilities"] = probabilities.tolist()
+        if model.encoding.classes is None:
+            answer["labels"] = (probabilities >= LIKELY).int().tolist()
+    return answer
+
+
+def _run(model: TrainedModel, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The model's outputs [B, …], a slice of rows at a time so that activations stay small."""
+    with torch.inference_mode():
+        slices = [
+            model.module(*(x[start : start + ROWS_AT_ONCE] for x in inputs))
+            for start in range(0, len(inputs[0]), ROWS_AT_ONCE)
+        ]
+    return torch.cat(slices)
+
+
+def as_csv(answer: Mapping[str, Any], encoding: Encoding) -> bytes:
+    """Predictions as CSV: a column for each target, or the label and a probability for each class."""
+    columns: dict[str, list[Any]] = {}
+    if encoding.classes is not None:
+        columns["label"] = answer["labels"]
+        if "probabilities" in answer:
+            each_class = zip(encoding.classes, zip(*answer["probabilities"], strict=True), strict=False)
+            columns |= {f"probability_{label}": list(values) for label, values in each_class}
+    else:
+        outputs = torch.tensor(answer["outputs"], dtype=torch.float64).reshape(len(answer["outputs"]), -1)
+        names = encoding.targets or [f"output_{index}" for index in range(outputs.shape[1])]
+        columns |= {name: outputs[:, index].tolist() for index, name in enumerate(names)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue().encode()

@@ -1,0 +1,44 @@
+"""What the service can do, as data: every name a spec may use, with its arguments as JSON Schema."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from service.architectures.catalog import layer_catalog
+from service.specs.arguments import Constructor
+from service.specs.data import MinMax, Scale, Standardize
+from service.training.losses import LOSSES, REFUSED_LOSSES
+from service.training.metrics import METRICS
+from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
+from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS
+
+
+def catalog() -> dict[str, Any]:
+    """Layers, losses, optimizers, schedulers, metrics and transforms; and what is not offered, and why."""
+    layers = layer_catalog()
+    return {
+        "layers": layers["layers"],
+        "losses": _entries({name: loss.constructor for name, loss in LOSSES.items()}),
+        "optimizers": _entries(OPTIMIZERS),
+        "schedulers": _entries(SCHEDULERS),
+        "metrics": {
+            name: {"help": family.summary, "tasks": _entries(family.classes)}
+            for name, family in METRICS.items()
+        },
+        "transforms": {
+            get_args(model.model_fields["type"].annotation)[0]: model.model_json_schema()
+            for model in (Scale, Standardize, MinMax)
+        },
+        "not_offered": {
+            "layers": layers["not_offered"],
+            "losses": REFUSED_LOSSES,
+            "optimizers": REFUSED_OPTIMIZERS,
+            "schedulers": REFUSED_SCHEDULERS,
+        },
+    }
+
+
+def _entries(constructors: Mapping[Any, Constructor]) -> dict[str, Any]:
+    return {
+        name: {"help": constructor.summary, "arguments": constructor.json_schema()}
+        for name, constructor in constructors.items()
+    }

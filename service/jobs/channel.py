@@ -1,0 +1,50 @@
+"""How a service process and its children talk: JSON headers with a body of bytes, over a pipe.
+
+Never pickle: a child reads what clients sent, and its parent must not have to trust it.
+"""
+
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+import orjson
+
+from service.settings import Settings
+
+
+class Channel:
+    """One end of a pipe. A message is a JSON object and, with it, a body (often empty).
+
+    Receiving raises EOFError once the other side is gone, whatever ended it.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
+        """Send one message."""
+        self.connection.send_bytes(orjson.dumps(header))
+        self.connection.send_bytes(body)
+
+    def receive(self) -> tuple[dict[str, Any], bytes]:
+        """Wait for one message."""
+        return orjson.loads(self.connection.recv_bytes()), self.connection.recv_bytes()
+
+    def ready(self, timeout_seconds: float) -> bool:
+        """Whether a message, or the end, comes within the time."""
+        return self.connection.poll(timeout_seconds)
+
+    def close(self) -> None:
+        """Close this end."""
+        self.connection.close()
+
+
+def join_parent(argv: list[str]) -> tuple[Channel, Settings, dict[str, Any]]:
+    """A child's first act: open the pipe named on its command line, read settings and options from it.
+
+    Settings come over the pipe since a database URL may hold a password, which a command line or an
+    environment would show to others.
+    """
+    channel = Channel(Connection(int(argv[1])))
+    header, _ = channel.receive()
+    return channel, Settings(**header["settings"]), header["options"]

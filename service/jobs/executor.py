@@ -1,0 +1,24 @@
+"""What the rest of the service asks of whoever runs workers and helpers."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+class Executor(Protocol):
+    """Runs queued jobs in worker processes."""
+
+    def wake(self, device: str) -> None:
+        """A job for this device was queued. A hint: a sweep finds what a lost hint left."""
+
+    def close(self) -> None:
+        """Give running jobs back to the queue and end the workers."""
+
+
+class Helpers(Protocol):
+    """Runs short tasks on models in warm processes, under limits."""
+
+    def call(self, task: str, arguments: Mapping[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """Run the task of this name; its JSON header and body. Raises what the task raises."""
+
+    def close(self) -> None:
+        """End the processes."""

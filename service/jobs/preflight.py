@@ -1,0 +1,242 @@
+"""The check of a job request: everything wrong with it at once, or the job to be queued.
+
+The sections are checked independently and their mistakes merged: first each by itself, then, when each
+could be read, how they fit together. Models are met on the meta device only.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from service.architectures.build import Place, build
+from service.architectures.mistakes import mistakes as architecture_mistakes
+from service.architectures.preflight import Checked, check
+from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.json_reader import read_json
+from service.datasets.prepare import Prepared, prepare
+from service.errors import FieldError, InvalidRequest, NotFound
+from service.jobs.placement import check_placement, choose_device
+from service.settings import Settings
+from service.specs.architecture import ArchitectureSpec
+from service.specs.base import field_errors
+from service.specs.data import DataDeclaration, DatasetReference, DataSpec
+from service.specs.job import JobRequest, Placement
+from service.specs.training import TrainingSpec
+from service.storage.storage import Storage
+from service.training.check import check_components, check_fit, output_width, resolve
+from service.training.losses import LOSSES
+
+CONTENT = ("columns", "rows", "inputs")
+_SECTIONS: dict[str, TypeAdapter[Any]] = {
+    "data": TypeAdapter(DataSpec),
+    "architecture": TypeAdapter(ArchitectureSpec),
+    "training": TypeAdapter(TrainingSpec),
+}
+_STATE_TENSORS = 4  # parameters, gradients and an Adam-like optimizer's two moments
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job that can be run.
+
+    Attributes:
+        request: data, architecture, training and placement with every default and size filled in.
+        report: what the preflight found: layers, print of the module, rows, output width.
+        dataset: the content that came with the request; None when it names a dataset.
+        dataset_id: the dataset it names; None when the content came with the request.
+        used: device (the queue it belongs in), engine and threads it will run with.
+        group_key: equal for jobs that could train together.
+    """
+
+    name: str | None
+    request: dict[str, Any]
+    report: dict[str, Any]
+    dataset: Dataset | None
+    dataset_id: str | None
+    used: dict[str, Any]
+    group_key: str
+    parameter_count: int
+    memory_estimate_bytes: int
+
+
+class Preflight:
+    """The check of one request.
+
+    Args:
+        document: the parsed body.
+        owner: whose datasets may be named.
+    """
+
+    def __init__(self, document: Any, owner: str, storage: Storage, settings: Settings) -> None:
+        self._document = document
+        self._owner = owner
+        self._storage = storage
+        self._settings = settings
+        self._found: list[FieldError] = []
+        self._devices = [worker.device for worker in storage.workers.alive(3 * settings.heartbeat_seconds)]
+
+    def plan(self) -> Planned:
+        """The job to be queued.
+
+        Raises:
+            InvalidRequest: with every mistake in the request.
+        """
+        sections = self._read_sections()
+        data, architecture, training = (sections.get(name) for name in _SECTIONS)
+        dataset = None if data is None else self._read_dataset(data)
+        if architecture is not None:
+            self._found += architecture_mistakes(architecture, Place("", "#/architecture"))
+        if training is not None:
+            self._found += check_components(training)
+        prepared = self._prepare(dataset, data, training)
+        if self._found or data is None or architecture is None or training is None or prepared is None:
+            raise InvalidRequest(_count(self._found), self._found)
+        with self._noting():
+            checked = check(architecture, _batch(prepared, training), self._settings.max_parameters)
+            return self._fit(data, training, prepared, checked, dataset)
+        raise InvalidRequest(_count(self._found), self._found)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Mistakes raised inside are kept, to be told with the others."""
+        try:
+            yield
+        except InvalidRequest as error:
+            self._found += error.errors
+
+    def _read_sections(self) -> dict[str, Any]:
+        """The sections that can be read; what keeps others from it is noted."""
+        document = self._document
+        try:
+            request = JobRequest.model_validate(document)
+        except ValidationError as error:
+            self._found += field_errors(error, document)
+        else:
+            self._found += check_placement(request, self._devices)
+            return {name: getattr(request, name) for name in _SECTIONS}
+        sections = {}
+        for name, adapter in _SECTIONS.items():
+            try:
+                sections[name] = adapter.validate_python(document[name])
+            except (ValidationError, KeyError, TypeError):
+                continue  # noted above
+        return sections
+
+    def _read_dataset(self, data: DataDeclaration) -> Dataset | None:
+        if isinstance(data, DatasetReference):
+            try:
+                artifact = self._storage.datasets.get(self._owner, data.dataset_id).artifact
+            except NotFound as error:
+                self._found.append(FieldError("#/data/dataset_id", error.detail))
+                return None
+            return load_dataset(self._storage.artifacts.get(artifact))
+        with self._noting():
+            return read_json(self._document["data"], "#/data")
+        return None
+
+    def _prepare(
+        self, dataset: Dataset | None, data: DataDeclaration | None, training: TrainingSpec | None
+    ) -> Prepared | None:
+        """The tensors; whether targets are classes or values is the loss's to say."""
+        if dataset is None or data is None or training is None or training.loss.type not in LOSSES:
+            return None
+        with self._noting():
+            return prepare(dataset, data, LOSSES[training.loss.type].targets)
+        return None
+
+    def _fit(
+        self,
+        data: DataDeclaration,
+        training: TrainingSpec,
+        prepared: Prepared,
+        checked: Checked,
+        dataset: Dataset | None,
+    ) -> Planned:
+        """How the sections fit together."""
+        architecture = ArchitectureSpec.model_validate(checked.spec)
+        with torch.device("meta"):
+            model = build(architecture)
+        rows = prepared.train.rows
+        batch_size = min(training.batch_size or rows, rows)
+        steps = training.epochs * math.ceil(rows / batch_size)
+        classes = prepared.encoding.classes
+        errors = check_fit(
+            training,
+            model,
+            checked.output,
+            prepared.train.targets[:batch_size].to("meta"),
+            None if classes is None else len(classes),
+            steps,
+            prepared.validation is not None,
+        )
+        if errors:
+            raise InvalidRequest(errors=errors)
+        placement = Placement.model_validate(
+            {name: self._document[name] for name in Placement.model_fields if name in self._document}
+        )
+        reference = data if isinstance(data, DatasetReference) else None
+        request = {
+            "data": data.model_dump(mode="json", exclude=set(CONTENT)),
+            "architecture": checked.spec,
+            "training": resolve(training),
+            **placement.model_dump(mode="json"),
+        }
+        if reference is None and "inputs" in self._document["data"]:
+            del request["data"]["targets"]  # tensors: content, not names
+        width = output_width(checked.output)
+        return Planned(
+            name=self._document.get("name"),
+            request=request,
+            report={
+                "layers": checked.layers,
+                "module": checked.module_repr,
+                "output_width": width,
+                "warnings": [vars(warning) for warning in checked.warnings],
+                "rows": {
+                    "train": rows,
+                    "validation": prepared.validation.rows if prepared.validation else 0,
+                    "test": prepared.test.rows if prepared.test else 0,
+                },
+            },
+            dataset=None if reference else dataset,
+            dataset_id=reference.dataset_id if reference else None,
+            used={
+                "device": choose_device(placement, self._devices, checked.parameter_count * batch_size),
+                "engine": "eager",
+                "threads": self._settings.threads_per_worker,
+            },
+            group_key=_group_key(request, prepared),
+            parameter_count=checked.parameter_count,
+            memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
+        )
+
+
+def _batch(prepared: Prepared, training: TrainingSpec) -> list[torch.Tensor]:
+    """One batch of each input, on the meta device."""
+    inputs = prepared.train.inputs
+    return [x[: training.batch_size or len(x)].to("meta") for x in inputs]
+
+
+def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
+    """Equal for jobs of equal architecture, loss, optimizer type, epochs and shapes."""
+    training = request["training"]
+    same = {
+        "architecture": request["architecture"],
+        "loss": training["loss"],
+        "optimizer": training["optimizer"]["type"],
+        "epochs": training["epochs"],
+        "batch_size": training["batch_size"],
+        "shapes": [list(x.shape) for part in (prepared.train, prepared.validation) if part for x in part.inputs],
+    }
+    return hashlib.sha256(orjson.dumps(same)).hexdigest()
+
+
+def _count(errors: list[FieldError]) -> str:
+    return "One thing is wrong with this request." if len(errors) == 1 else f"{len(errors)} things are wrong."

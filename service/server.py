@@ -1,0 +1,53 @@
+"""The processes a person starts: the service, or workers alone."""
+
+import signal
+import socket
+import threading
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from service.app import create_app, local_executor
+from service.jobs.watch import Watch
+from service.logs import configure_logging
+from service.settings import Settings
+from service.storage.storage import Storage
+
+log = structlog.get_logger()
+
+BACKLOG = 2048
+
+
+def serve(settings: Settings) -> None:
+    """Serve HTTP until SIGTERM or Ctrl-C; a second one doesn't wait."""
+    configure_logging(settings.log_format)
+    listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
+    host, port = listening.getsockname()[:2]
+    config = uvicorn.Config(
+        create_app(settings),
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
+    )
+    log.info("listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def work(settings: Settings) -> None:
+    """Run workers until SIGTERM or Ctrl-C."""
+    configure_logging(settings.log_format)
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    with Storage.open(settings) as storage:
+        storage.database.migrate()
+        executor = local_executor(settings, storage, Watch())
+        log.info("working", data_dir=str(settings.data_dir), workers=settings.workers)
+        stop.wait()
+        executor.close()

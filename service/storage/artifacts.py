@@ -1,0 +1,91 @@
+"""Artifacts: the bytes of datasets and checkpoints, in a folder or an object store.
+
+An artifact is written once, under a fresh name, and published by the database row that names it: what no
+row names is not there.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+from ulid import ULID
+
+from service import errors
+
+PING = "ping"
+
+
+class Artifacts:
+    """The artifacts in one place."""
+
+    def __init__(self, location: str | Path) -> None:
+        """Opens the place.
+
+        Args:
+            location: a folder, made if it isn't there, or a URL that obstore takes (`s3://…`, `gs://…`).
+        """
+        self._folder = None if "://" in str(location) else Path(location)
+        self._store: ObjectStore = (
+            from_url(str(location)) if self._folder is None else LocalStore(self._folder, mkdir=True)
+        )
+
+    def put(self, prefix: str, content: bytes | Path) -> str:
+        """Writes an artifact; once this returns, it is on the disk.
+
+        Args:
+            prefix: the folder of its name.
+            content: the bytes, or the file that has them.
+
+        Returns:
+            Its name.
+
+        Raises:
+            Unavailable: when it can't be written; nothing will refer to what was.
+        """
+        name = f"{prefix}/{ULID()}"
+        try:
+            obstore.put(self._store, name, content)
+            if self._folder is not None:
+                _sync(self._folder, name)
+        except (BaseError, OSError) as error:
+            raise errors.Unavailable(f"The artifact can't be written: {error}") from error
+        return name
+
+    def get(self, name: str) -> bytes:
+        """An artifact's bytes.
+
+        Raises:
+            FileNotFoundError: when there is no such artifact.
+        """
+        return obstore.get(self._store, name).bytes().to_bytes()
+
+    def delete(self, name: str) -> None:
+        """Removes an artifact; one that is gone already is no error."""
+        with suppress(FileNotFoundError):
+            obstore.delete(self._store, name)
+
+    def ping(self) -> None:
+        """Makes sure that artifacts can be written.
+
+        Raises:
+            Unavailable: when they can't.
+        """
+        try:
+            obstore.put(self._store, PING, b"")
+        except (BaseError, OSError) as error:
+            raise errors.Unavailable(f"Artifacts can't be written: {error}") from error
+
+
+def _sync(folder: Path, name: str) -> None:
+    """Forces a file and the folders that lead to it onto the disk: the local store only renames."""
+    path = folder / name
+    while path != folder.parent:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        path = path.parent

@@ -1,0 +1,326 @@
+"""Claims: a worker takes a job, holds it by a lease, writes what it trained, and ends it or gives it back.
+
+    queued ──claim──▶ running ──finish──▶ succeeded, failed, cancelled
+       ▲                 │
+       └──── release ────┘   and so do `release_worker` and `expire` for a worker that was lost
+
+A claim is the fencing token of its attempt: each write names it, and is refused once the job was taken back,
+so that a worker that was thought dead can't write beside its successor.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    delete,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from service.specs.job import JobStatus, StopReason
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.database import Database
+from service.storage.history import HistoryRow
+from service.storage.jobs import Job, job_update
+from service.storage.json_text import json_text
+from service.storage.tables import checkpoints, history, jobs
+from service.storage.timestamp import now
+
+
+class LeaseLost(Exception):
+    """The job was taken back from this worker: it must stop, and nothing it writes is kept."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt at a job by one worker."""
+
+    job_id: str
+    worker_id: str
+    attempt: int
+
+    @classmethod
+    def of(cls, job: Job) -> "Claim":
+        """The claim of a job that `ClaimStore.claim` gave."""
+        return cls(job.id, str(job.worker_id), job.attempt)
+
+    def holds(self) -> ColumnElement[bool]:
+        """The condition that the job is still this worker's."""
+        return and_(
+            jobs.c.status == JobStatus.RUNNING,
+            jobs.c.id == self.job_id,
+            jobs.c.worker_id == self.worker_id,
+            jobs.c.attempt == self.attempt,
+        )
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What the job's owner wants of it meanwhile."""
+
+    cancel_requested: bool
+    pause_requested: bool
+
+
+SIGNALS = jobs.c.cancel_requested, jobs.c.pause_requested
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        epoch: the last one trained.
+        latest: JSON, its losses and metrics.
+        best: JSON, the best epoch and its values; None: as before.
+        used: JSON, the device, engine and threads in use; None: as before.
+    """
+
+    epoch: int
+    latest: str | None = None
+    best: str | None = None
+    used: str | None = None
+
+    def values(self) -> dict[str, Any]:
+        """The columns that change."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        status: one that has ended.
+        stop_reason: why.
+        test: JSON, loss and metrics on the test rows.
+        timings: JSON, what took how long.
+        error: JSON, a problem in the shape of the API's errors.
+    """
+
+    status: JobStatus
+    stop_reason: StopReason
+    test: str | None = None
+    timings: str | None = None
+    error: str | None = None
+
+
+WORKER_LOST = json_text(
+    {
+        "type": "/problems/worker-lost",
+        "title": "The job's worker was lost again and again.",
+        "detail": "Each worker that ran this job died or fell silent, without a newer checkpoint in between.",
+        "errors": [],
+    }
+)
+
+
+class ClaimStore:
+    """The jobs as workers see them."""
+
+    def __init__(self, database: Database, max_workers_lost: int = 3) -> None:
+        """Reads and writes in `database`.
+
+        Args:
+            database: where the jobs are.
+            max_workers_lost: after this many lost workers without a newer checkpoint in between, a
+                job is failed instead of queued again.
+        """
+        self._database = database
+        self._max_workers_lost = max_workers_lost
+
+    def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
+        """Takes the first job of some queues, if there is one: the highest priority, then the oldest.
+
+        Args:
+            worker_id: who takes it.
+            devices: the queues it takes from.
+            lease_seconds: how long the job is its own without a `renew`.
+        """
+        first = (
+            select(jobs.c.sequence)
+            .where(jobs.c.status == JobStatus.QUEUED, jobs.c.device.in_(devices))
+            .order_by(jobs.c.priority.desc(), jobs.c.sequence)
+            .limit(1)
+        )
+        with self._database.read() as connection:  # an idle worker takes no lock
+            if connection.scalar(first) is None:
+                return None
+        take = job_update(
+            status=JobStatus.RUNNING,
+            worker_id=worker_id,
+            attempt=jobs.c.attempt + 1,
+            started_at=func.coalesce(jobs.c.started_at, now()),
+            lease_expires_at=now() + timedelta(seconds=lease_seconds),
+        ).where(jobs.c.sequence == first.with_for_update(skip_locked=True).scalar_subquery())
+        with self._database.write() as connection:
+            row = connection.execute(take.returning(jobs.c.id)).one_or_none()
+            return None if row is None else _rewind(connection, row.id)
+
+    def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
+        """Extends leases; those that are lost are not in the answer."""
+        held = or_(false(), *(claim.holds() for claim in claims))
+        statement = (
+            jobs.update()  # no new version: clients see no leases
+            .where(held)
+            .values(lease_expires_at=now() + timedelta(seconds=lease_seconds))
+            .returning(jobs.c.id, jobs.c.worker_id, jobs.c.attempt, *SIGNALS)
+        )
+        with self._database.write() as connection:
+            return {Claim(*row[:3]): Signals(*row[3:]) for row in connection.execute(statement)}
+
+    def record(self, claim: Claim, progress: Progress, rows: Iterable[HistoryRow] = ()) -> Signals:
+        """Adds to the history and notes how far the job is.
+
+        Raises:
+            LeaseLost: when the job was taken back.
+        """
+        with self._database.write() as connection:
+            signals = _fenced_update(connection, claim, **progress.values())
+            _add_history(connection, claim.job_id, rows)
+        return signals
+
+    def save_checkpoint(
+        self, claim: Claim, checkpoint: NewCheckpoint, keep: Collection[int] | None = None
+    ) -> Sequence[str]:
+        """Publishes a checkpoint, in the place of an earlier one of the same epoch.
+
+        Args:
+            claim: the job's.
+            checkpoint: its artifact is already written.
+            keep: the epochs whose checkpoints stay beside it; None: all.
+
+        Returns:
+            The names of the artifacts that nothing refers to any more.
+
+        Raises:
+            LeaseLost: when the job was taken back.
+        """
+        newest = select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == claim.job_id)
+        is_newer = literal(checkpoint.epoch) > func.coalesce(newest.scalar_subquery(), -1)
+        with self._database.write() as connection:
+            _fenced_update(connection, claim, workers_lost=case((is_newer, 0), else_=jobs.c.workers_lost))
+            return _add_checkpoints(connection, claim.job_id, [checkpoint], keep)
+
+    def finish(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        progress: Progress | None = None,
+        rows: Iterable[HistoryRow] = (),
+        checkpoints: Sequence[NewCheckpoint] = (),
+        keep: Collection[int] | None = None,
+    ) -> Sequence[str]:
+        """Ends the job, together with the last of its history and its last checkpoints.
+
+        Args:
+            claim: the job's.
+            outcome: how it ended.
+            progress: how far it came; None: as noted before.
+            rows: history beyond what was recorded.
+            checkpoints: their artifacts are already written.
+            keep: the epochs whose checkpoints stay beside these; None: all.
+
+        Returns:
+            The names of the artifacts that nothing refers to any more.
+
+        Raises:
+            LeaseLost: when the job was taken back.
+        """
+        values = asdict(outcome) | (progress.values() if progress else {})
+        with self._database.write() as connection:
+            _fenced_update(connection, claim, finished_at=now(), lease_expires_at=None, **values)
+            _add_history(connection, claim.job_id, rows)
+            return _add_checkpoints(connection, claim.job_id, checkpoints, keep)
+
+    def release(self, claim: Claim) -> None:
+        """Gives a job back, to go on later; this is no lost worker.
+
+        Raises:
+            LeaseLost: when the job was taken back before.
+        """
+        if not self._take_back(claim.holds(), workers_lost=0):
+            raise LeaseLost(claim)
+
+    def release_worker(self, worker_id: str) -> Sequence[str]:
+        """Takes back all jobs of a worker that has died; gives their ids."""
+        return self._take_back(and_(jobs.c.status == JobStatus.RUNNING, jobs.c.worker_id == worker_id))
+
+    def expire(self) -> Sequence[str]:
+        """Takes back all jobs whose lease has run out; gives their ids."""
+        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now())
+        with self._database.read() as connection:  # a sweep that finds nothing takes no lock
+            if connection.scalar(select(jobs.c.id).where(expired).limit(1)) is None:
+                return []
+        return self._take_back(expired)
+
+    def _take_back(self, condition: ColumnElement[bool], workers_lost: int = 1) -> Sequence[str]:
+        """Queues running jobs again, or ends those that are to be cancelled or have lost too many workers."""
+        lost = jobs.c.workers_lost + workers_lost
+        too_many = lost >= self._max_workers_lost
+        statement = job_update(
+            status=case(
+                (jobs.c.cancel_requested, literal(JobStatus.CANCELLED, jobs.c.status.type)),
+                (too_many, literal(JobStatus.FAILED, jobs.c.status.type)),
+                (jobs.c.pause_requested, literal(JobStatus.PAUSED, jobs.c.status.type)),
+                else_=literal(JobStatus.QUEUED, jobs.c.status.type),
+            ),
+            stop_reason=case(
+                (jobs.c.cancel_requested, literal(StopReason.CANCELLED, jobs.c.stop_reason.type)),
+                (too_many, literal(StopReason.ERROR, jobs.c.stop_reason.type)),
+            ),
+            error=case((and_(too_many, ~jobs.c.cancel_requested), WORKER_LOST)),
+            finished_at=case((or_(jobs.c.cancel_requested, too_many), now())),
+            workers_lost=lost,
+            worker_id=None,
+            lease_expires_at=None,
+            pause_requested=false(),
+        )
+        with self._database.write() as connection:
+            return connection.scalars(statement.where(condition).returning(jobs.c.id)).all()
+
+
+def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> Signals:
+    row = connection.execute(job_update(**values).where(claim.holds()).returning(*SIGNALS)).one_or_none()
+    if row is None:
+        raise LeaseLost(claim)
+    return Signals(*row)
+
+
+def _rewind(connection: Connection, job_id: str, resume_epoch: int = 0) -> Job:
+    """The job as its next attempt finds it: with the history up to the epoch that it goes on from."""
+    forgotten = history.c.job_id == job_id, history.c.last_epoch > resume_epoch
+    connection.execute(history.delete().where(*forgotten))
+    values = {"epoch": resume_epoch} | ({} if resume_epoch else {"latest": None, "best": None})
+    statement = jobs.update().where(jobs.c.id == job_id).values(values).returning(jobs)
+    return Job.of_row(connection.execute(statement).one())
+
+
+def _add_history(connection: Connection, job_id: str, rows: Iterable[HistoryRow]) -> None:
+    if values := [asdict(row) | {"job_id": job_id} for row in rows]:
+        connection.execute(history.insert(), values)
+
+
+def _add_checkpoints(
+    connection: Connection, job_id: str, added: Sequence[NewCheckpoint], keep: Collection[int] | None
+) -> Sequence[str]:
+    """Publishes checkpoints and forgets those they replace; gives the artifacts of the forgotten."""
+    epochs = [checkpoint.epoch for checkpoint in added]
+    replaced: ColumnElement[bool] = checkpoints.c.epoch.in_(epochs)
+    if keep is not None:
+        replaced = or_(replaced, checkpoints.c.epoch.not_in(keep))
+    forget = delete(checkpoints).where(checkpoints.c.job_id == job_id, replaced)
+    forgotten = connection.scalars(forget.returning(checkpoints.c.artifact)).all()
+    if added:
+        values = [asdict(checkpoint) | {"job_id": job_id} for checkpoint in added]
+        connection.execute(checkpoints.insert().values(created_at=now()), values)
+    return forgotten

@@ -1,0 +1,49 @@
+"""Everything that persists, opened together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from service.settings import Settings
+from service.storage.artifacts import Artifacts
+from service.storage.checkpoints import CheckpointStore
+from service.storage.claims import ClaimStore
+from service.storage.database import Database
+from service.storage.datasets import DatasetStore
+from service.storage.history import HistoryStore
+from service.storage.jobs import JobStore
+from service.storage.workers import WorkerStore
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One database with a store for each noun, and the artifacts."""
+
+    database: Database
+    jobs: JobStore
+    claims: ClaimStore
+    history: HistoryStore
+    checkpoints: CheckpointStore
+    datasets: DatasetStore
+    workers: WorkerStore
+    artifacts: Artifacts
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings) -> Iterator[Self]:
+        """Connect; the tables are as the last `migrate` left them."""
+        database = Database(settings.database())
+        try:
+            yield cls(
+                database=database,
+                jobs=JobStore(database, settings.max_queue_length, settings.idempotency_hours),
+                claims=ClaimStore(database),
+                history=HistoryStore(database),
+                checkpoints=CheckpointStore(database),
+                datasets=DatasetStore(database),
+                workers=WorkerStore(database),
+                artifacts=Artifacts(settings.artifacts()),
+            )
+        finally:
+            database.close()

@@ -1,0 +1,151 @@
+"""The tables: what persists. Migrations build them; a test holds both to the same."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+from service.specs.job import JobStatus, StopReason
+from service.storage.timestamp import Timestamp
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _one_of(choices: type[JobStatus] | type[StopReason], name: str) -> Enum:
+    """Text with a check constraint; a native enum type of Postgres could hardly be changed later."""
+    return Enum(
+        choices,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=32,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text),
+    Column("digest", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("artifact", Text, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    UniqueConstraint("owner", "digest"),
+)
+Index(None, datasets.c.owner, datasets.c.created_at, datasets.c.id)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    # SQLite counts up by itself only in a column that is declared INTEGER, which holds 64 bits there.
+    Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text),
+    Column("version", BigInteger, nullable=False, server_default="1"),
+    Column("status", _one_of(JobStatus, "status"), nullable=False),
+    Column("stop_reason", _one_of(StopReason, "stop_reason")),
+    Column("created_at", Timestamp, nullable=False),
+    Column("started_at", Timestamp),
+    Column("finished_at", Timestamp),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    # No foreign key: an ended job keeps the id of a dataset that was deleted since.
+    Column("dataset_id", Text, nullable=False, index=True),
+    Column("request", Text, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("used", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("parameter_count", BigInteger, nullable=False),
+    Column("memory_estimate_bytes", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("epochs", BigInteger, nullable=False),
+    Column("latest", Text),
+    Column("best", Text),
+    Column("test", Text),
+    Column("timings", Text),
+    Column("error", Text),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("workers_lost", Integer, nullable=False, server_default="0"),
+    Column("worker_id", Text),
+    Column("lease_expires_at", Timestamp),
+    Column("cancel_requested", Boolean, nullable=False, server_default=false()),
+    Column("pause_requested", Boolean, nullable=False, server_default=false()),
+    # A deleted job's place in the queue is never given again.
+    sqlite_autoincrement=True,
+)
+Index("ix_jobs_queue", jobs.c.status, jobs.c.device, jobs.c.priority.desc(), jobs.c.sequence)
+Index(None, jobs.c.owner, jobs.c.created_at, jobs.c.id)
+
+history = Table(
+    "history",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("first_epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_epoch", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("artifact", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    # Deferred: the key is taken before its job is written, so that two submits can't both go on.
+    Column(
+        "job_id",
+        ForeignKey(jobs.c.id, ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
+        nullable=False,
+        index=True,
+    ),
+    Column("created_at", Timestamp, nullable=False, index=True),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device", Text, nullable=False),
+    Column("device_name", Text),
+    Column("threads", Integer, nullable=False),
+    Column("hostname", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Timestamp, nullable=False),
+    Column("heartbeat_at", Timestamp, nullable=False),
+)

@@ -1,0 +1,54 @@
+"""Time as the database tells it: one clock for the API and all workers, whatever their machines say."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+class Timestamp(TypeDecorator[datetime]):
+    """Microseconds since 1970 in the database, an aware UTC datetime in Python.
+
+    A `timedelta` may be added and subtracted in SQL: `now() + timedelta(seconds=30)`.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | timedelta | None, dialect: Dialect) -> int | None:
+        """Microseconds since 1970, or of a duration."""
+        if value is None:
+            return None
+        return (value - EPOCH if isinstance(value, datetime) else value) // MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """An aware UTC datetime."""
+        return None if value is None else EPOCH + value * MICROSECOND
+
+
+class _Now(FunctionElement[datetime]):
+    type = Timestamp()
+    inherit_cache = True
+
+
+def now() -> ColumnElement[datetime]:
+    """The database's time when the statement began, as a SQL expression."""
+    return _Now()
+
+
+@compiles(_Now, "sqlite")
+def _now_in_sqlite(element: _Now, compiler: Any, **options: Any) -> str:
+    # Milliseconds: strftime's `subsec` would need SQLite 3.42, and a Julian day in a double holds no more.
+    return "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)"
+
+
+@compiles(_Now, "postgresql")
+def _now_in_postgresql(element: _Now, compiler: Any, **options: Any) -> str:
+    # Not now(): that is when the transaction began, before it waited for a lock.
+    return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)"

@@ -1,0 +1,65 @@
+"""Workers: who is there to run jobs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+
+from service.storage.database import Database
+from service.storage.tables import workers
+from service.storage.timestamp import now
+
+FORGET_AFTER = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class NewWorker:
+    """A worker that starts."""
+
+    id: str
+    device: str
+    device_name: str | None
+    threads: int
+    hostname: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Worker(NewWorker):
+    """A row of the table `workers`."""
+
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class WorkerStore:
+    """The workers of all service processes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def register(self, worker: NewWorker) -> None:
+        """Adds a worker, and forgets those that died long ago without a word."""
+        with self._database.write() as connection:
+            connection.execute(workers.delete().where(workers.c.heartbeat_at < now() - FORGET_AFTER))
+            connection.execute(
+                workers.insert().values(**asdict(worker), started_at=now(), heartbeat_at=now())
+            )
+
+    def heartbeat(self, worker_id: str) -> None:
+        """Notes that a worker is alive."""
+        with self._database.write() as connection:
+            connection.execute(workers.update().where(workers.c.id == worker_id).values(heartbeat_at=now()))
+
+    def unregister(self, worker_id: str) -> None:
+        """Removes a worker; one that is gone already is no error."""
+        with self._database.write() as connection:
+            connection.execute(workers.delete().where(workers.c.id == worker_id))
+
+    def alive(self, within_seconds: float) -> Sequence[Worker]:
+        """The workers that were heard of lately, in the order they started."""
+        recent = workers.c.heartbeat_at >= now() - timedelta(seconds=within_seconds)
+        query = select(workers).where(recent).order_by(workers.c.started_at, workers.c.id)
+        with self._database.read() as connection:
+            return [Worker(**row._mapping) for row in connection.execute(query)]

@@ -1,0 +1,176 @@
+"""A checkpoint: everything a training needs to go on, as one safetensors file.
+
+Tensors carry a prefix for what they are (`model/`, `gradient/`, `best/model/`, `optimizer/0/`, …); all
+else is JSON in the file's metadata. Nothing is pickled. No engine's private state is in it, so that
+one engine can take up what another left.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import orjson
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The parameters and buffers of a model, and the gradients of the last step before them.
+
+    Attributes:
+        epoch: the epoch they belong to.
+        state: `state_dict()`.
+        gradients: by parameter name; a parameter without gradient is left out.
+    """
+
+    epoch: int
+    state: Tensors
+    gradients: Tensors
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a training after `last.epoch` epochs.
+
+    Attributes:
+        last: the model now.
+        best: the model at the best epoch, when one is followed.
+        optimizer: `state_dict()` of the optimizer.
+        scheduler: `state_dict()` of the scheduler.
+        rng: random number generator states by device (`cpu`, `cuda:0`).
+        monitor: best-so-far and early stopping, see `Monitor.state`.
+        encoding: how data becomes tensors, as JSON: predictions need it.
+    """
+
+    last: Snapshot
+    best: Snapshot | None = None
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] | None = None
+    rng: Tensors = field(default_factory=dict)
+    monitor: dict[str, Any] = field(default_factory=dict)
+    encoding: dict[str, Any] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """The safetensors file."""
+        tensors = _prefixed("model/", self.last.state) | _prefixed("gradient/", self.last.gradients)
+        if self.best:
+            tensors |= _prefixed("best/model/", self.best.state)
+            tensors |= _prefixed("best/gradient/", self.best.gradients)
+        optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
+        tensors |= optimizer_tensors | _prefixed("rng/", self.rng)
+        metadata = {
+            "epoch": self.last.epoch,
+            "best_epoch": self.best.epoch if self.best else None,
+            "optimizer": optimizer_values,
+            "scheduler": _counters_to_json(self.scheduler),
+            "monitor": self.monitor,
+            "encoding": self.encoding,
+        }
+        return safetensors.torch.save(unshared(tensors), {"fitserve": orjson.dumps(metadata).decode()})
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> Self:
+        """The inverse of `to_bytes`."""
+        tensors, metadata = safetensors.torch.load(body), _metadata(body)
+        best_epoch = metadata["best_epoch"]
+        return cls(
+            last=_snapshot(tensors, "", metadata["epoch"]),
+            best=None if best_epoch is None else _snapshot(tensors, "best/", best_epoch),
+            optimizer=_join_optimizer(_below(tensors, "optimizer/"), metadata["optimizer"]),
+            scheduler=_counters_from_json(metadata["scheduler"]),
+            rng=_below(tensors, "rng/"),
+            monitor=metadata["monitor"],
+            encoding=metadata["encoding"],
+        )
+
+
+def unshared(tensors: Mapping[str, Tensor]) -> Tensors:
+    """Contiguous tensors of which no two share memory: what safetensors takes (tied ones are cloned)."""
+    seen: set[int] = set()
+    result = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        own = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in seen
+        seen.add(storage.data_ptr())
+        result[name] = tensor.contiguous() if own else tensor.contiguous().clone()
+    return result
+
+
+def snapshot(model: torch.nn.Module, epoch: int) -> Snapshot:
+    """The model as it is now; the tensors are the model's own, not copies."""
+    return Snapshot(epoch, dict(model.state_dict()), gradients_of(model))
+
+
+def gradients_of(model: torch.nn.Module) -> Tensors:
+    """The gradients by parameter name."""
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def _metadata(body: bytes) -> Any:
+    # The format: eight bytes of header length, little-endian, then the header as JSON.
+    length = int.from_bytes(body[:8], "little")
+    return orjson.loads(orjson.loads(body[8 : 8 + length])["__metadata__"]["fitserve"])
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    return {prefix + name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _snapshot(tensors: Mapping[str, Tensor], prefix: str, epoch: int) -> Snapshot:
+    return Snapshot(epoch, _below(tensors, f"{prefix}model/"), _below(tensors, f"{prefix}gradient/"))
+
+
+def _split_optimizer(state: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:
+    """An optimizer's state_dict as tensors by `optimizer/<parameter>/<name>` and JSON for the rest."""
+    tensors: Tensors = {}
+    values: dict[str, dict[str, Any]] = {}
+    for index, entries in state.get("state", {}).items():
+        values[str(index)] = {}
+        for name, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value.detach()
+            else:
+                values[str(index)][name] = value
+    return tensors, {"state": values, "param_groups": state.get("param_groups", [])}
+
+
+def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in values["state"].items()}
+    for path, tensor in tensors.items():
+        index, _, name = path.partition("/")
+        state[int(index)][name] = tensor
+    return {"state": state, "param_groups": values["param_groups"]}
+
+
+def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load a state_dict that went through JSON: tuples (betas) have become lists and are made tuples again."""
+    fresh = optimizer.state_dict()["param_groups"]
+    groups = [
+        {name: tuple(value) if isinstance(new.get(name), tuple) else value for name, value in old.items()}
+        for new, old in zip(fresh, state["param_groups"], strict=True)
+    ]
+    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+
+
+def _counters_to_json(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """MultiStepLR keeps its milestones in a Counter, whose int keys JSON would make strings."""
+    if state is None:
+        return None
+    return {k: {"counter": sorted(v.elements())} if isinstance(v, Counter) else v for k, v in state.items()}
+
+
+def _counters_from_json(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {k: Counter(v["counter"]) if isinstance(v, dict) and "counter" in v else v for k, v in state.items()}

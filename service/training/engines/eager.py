@@ -1,0 +1,293 @@
+"""The eager engine: the chapter's loop, step by step, as a plain PyTorch script would run it."""
+
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torchmetrics import Metric
+
+from service.datasets.prepare import Part
+from service.specs.job import StopReason
+from service.specs.training import TrainingSpec
+from service.training.checkpoints import Checkpoint, Snapshot, restore_optimizer, snapshot
+from service.training.history import LOSS_COLUMNS, HistoryChunk
+from service.training.losses import Loss
+from service.training.metrics import Task, metric_inputs
+from service.training.monitor import Monitor
+from service.training.schedulers import PER_BATCH
+
+# Evaluation runs in slices of at least so many rows: whole for small sets, bounded memory for large ones.
+EVALUATION_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The loss and the metrics of a model on some samples."""
+
+    loss: float
+    metrics: dict[str, float]
+
+
+@dataclass
+class Parts:
+    """What a training is made of, built and on its device.
+
+    Attributes:
+        loss_fn: the module that computes the loss.
+        train, validation: samples on the model's device.
+        metrics: by name; one object serves both sides, one after the other.
+        monitor: follows the best epoch; None when nothing is to be followed.
+        precision: `float32` or `bfloat16` (forward and loss under autocast).
+    """
+
+    spec: TrainingSpec
+    model: nn.Module
+    loss: Loss
+    loss_fn: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler | None
+    train: Part
+    validation: Part | None
+    metrics: dict[str, Metric]
+    task: Task
+    monitor: Monitor | None
+    precision: str = "float32"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+class EagerEngine:
+    """Runs a training a number of steps at a time.
+
+    With `batch_size: null`, an epoch is one step on all samples, and both its losses are those of the
+    parameters before the step. With batches, each epoch's order is one `torch.randperm` from the global
+    generator, and the validation loss is that of the parameters after the epoch's last step.
+
+    Attributes:
+        epoch: epochs completed.
+        stop_reason: set when there is nothing left to do.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.epoch = 0
+        self.stop_reason: StopReason | None = None
+        rows = len(parts.train.targets)
+        self._full_batch = parts.spec.batch_size is None
+        self._batch_size = parts.spec.batch_size or rows
+        self.steps_per_epoch = math.ceil(rows / self._batch_size)
+        self._step = 0
+        self._order: Tensor | None = None
+        self._losses: list[Tensor] = []
+        self._counts: list[int] = []
+        self._learning_rate = 0.0
+        self._parameters = list(parts.model.parameters())
+        self._best: Snapshot | None = None
+        self._per_batch_scheduler = parts.spec.scheduler is not None and parts.spec.scheduler.type in PER_BATCH
+        self.columns = (
+            *LOSS_COLUMNS,
+            *(f"{side}_{name}" for name in parts.metrics for side in ("train", "validation")),
+        )
+        parts.model.train()
+
+    def advance(self, steps: int) -> HistoryChunk | None:
+        """Take up to `steps` optimizer steps.
+
+        Returns:
+            The epochs that ended in them; None when none did.
+        """
+        first_epoch = self.epoch + 1
+        rows = []
+        for _ in range(steps):
+            row = self._advance_one()
+            if row is not None:
+                rows.append(row)
+            if self.stop_reason:
+                break
+        if not rows:
+            return None
+        return HistoryChunk(first_epoch, self.columns, np.array(rows, dtype=np.float64).T)
+
+    def _advance_one(self) -> list[float] | None:
+        """One step; the epoch's values when it was the epoch's last."""
+        parts = self.parts
+        inputs, targets = self._next_batch()
+        with self._precision():
+            outputs = parts.model(*inputs)
+            loss = parts.loss_fn(outputs, targets)
+        self._losses.append(loss.detach())
+        self._counts.append(len(targets))
+        for metric in parts.metrics.values():
+            metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
+        self._learning_rate = parts.optimizer.param_groups[0]["lr"]
+        row = self._epoch_values() if self._full_batch else None
+        if self.stop_reason is StopReason.DIVERGED:
+            return row
+        self._update(loss)
+        self._step += 1
+        if self._step < self.steps_per_epoch:
+            return None
+        row = row or self._epoch_values()
+        self._end_epoch(row)
+        return row
+
+    def _next_batch(self) -> tuple[Sequence[Tensor], Tensor]:
+        train = self.parts.train
+        if self._full_batch:
+            return train.inputs, train.targets
+        rows = len(train.targets)
+        if self._step == 0 and self.parts.spec.shuffle:
+            self._order = torch.randperm(rows).to(train.targets.device)
+        batch = slice(self._step * self._batch_size, (self._step + 1) * self._batch_size)
+        if self._order is None:
+            return [x[batch] for x in train.inputs], train.targets[batch]
+        index = self._order[batch]
+        return [x[index] for x in train.inputs], train.targets[index]
+
+    def _update(self, loss: Tensor) -> None:
+        """Backward and one optimizer step."""
+        parts = self.parts
+        parts.optimizer.zero_grad()
+        loss.backward()
+        if parts.spec.gradient_clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._parameters, parts.spec.gradient_clip_norm)
+        parts.optimizer.step()
+        if parts.scheduler is not None and self._per_batch_scheduler:
+            parts.scheduler.step()
+
+    def _epoch_values(self) -> list[float]:
+        """The values of the epoch that ends, in the order of `columns`; follows the best, sees divergence."""
+        parts = self.parts
+        values = dict.fromkeys(self.columns, math.nan)
+        losses = torch.stack(self._losses).tolist()
+        values["train_loss"] = sum(n * b for n, b in zip(self._counts, losses, strict=True)) / sum(self._counts)
+        values["learning_rate"] = self._learning_rate
+        for name, metric in parts.metrics.items():
+            values[f"train_{name}"] = float(metric.compute())
+            metric.reset()
+        self._losses, self._counts = [], []
+        if parts.validation is not None:
+            evaluation = self.evaluate(parts.validation)
+            values["validation_loss"] = evaluation.loss
+            values |= {f"validation_{name}": value for name, value in evaluation.metrics.items()}
+        finite = math.isfinite(values["train_loss"])
+        if parts.validation is not None:
+            finite &= math.isfinite(values["validation_loss"])
+        if not finite:
+            self.stop_reason = StopReason.DIVERGED
+            self.epoch += 1
+        elif parts.monitor is not None and parts.monitor.improves(self.epoch + 1, values):
+            self._keep_best()
+        return [value if math.isfinite(value) else math.nan for value in values.values()]
+
+    def _end_epoch(self, row: list[float]) -> None:
+        """Step the scheduler, count the epoch, decide whether it was the last."""
+        if self.stop_reason is StopReason.DIVERGED:
+            return
+        parts = self.parts
+        if parts.scheduler is not None and not self._per_batch_scheduler:
+            if isinstance(parts.scheduler, ReduceLROnPlateau):
+                watched = "validation_loss" if parts.validation is not None else "train_loss"
+                parts.scheduler.step(row[self.columns.index(watched)])
+            else:
+                parts.scheduler.step()
+        self._step = 0
+        self.epoch += 1
+        if self.epoch >= parts.spec.epochs:
+            self.stop_reason = StopReason.COMPLETED
+        if parts.monitor is not None and parts.monitor.stops:
+            self.stop_reason = StopReason.EARLY_STOPPING
+
+    def evaluate(self, samples: Part) -> Evaluation:
+        """The loss and metrics of the parameters as they are, in eval mode, without gradients."""
+        parts = self.parts
+        parts.model.eval()
+        size = max(self._batch_size, EVALUATION_ROWS)
+        losses, counts = [], []
+        with torch.inference_mode(), self._precision():
+            for start in range(0, len(samples.targets), size):
+                targets = samples.targets[start : start + size]
+                outputs = parts.model(*(x[start : start + size] for x in samples.inputs))
+                losses.append(parts.loss_fn(outputs, targets))
+                counts.append(len(targets))
+                for metric in parts.metrics.values():
+                    metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
+        parts.model.train()
+        total = sum(n * b for n, b in zip(counts, torch.stack(losses).tolist(), strict=True))
+        metrics = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
+        for metric in parts.metrics.values():
+            metric.reset()
+        return Evaluation(total / sum(counts), metrics)
+
+    def _precision(self) -> torch.autocast | nullcontext[None]:
+        if self.parts.precision == "bfloat16":
+            return torch.autocast(self.parts.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _keep_best(self) -> None:
+        """Copy the model into the best snapshot, in place after the first time."""
+        now = snapshot(self.parts.model, self.epoch + 1)
+        if self._best is None or self._best.gradients.keys() != now.gradients.keys():
+            self._best = Snapshot(
+                now.epoch,
+                {name: tensor.detach().clone() for name, tensor in now.state.items()},
+                {name: tensor.clone() for name, tensor in now.gradients.items()},
+            )
+            return
+        kept = [*self._best.state.values(), *self._best.gradients.values()]
+        torch._foreach_copy_(kept, [*now.state.values(), *now.gradients.values()])
+        self._best = Snapshot(now.epoch, self._best.state, self._best.gradients)
+
+    def checkpoint(self) -> Checkpoint:
+        """The state after the last epoch that ended; only between epochs."""
+        parts = self.parts
+        rng = {"cpu": torch.get_rng_state()}
+        if parts.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(parts.device)
+        return Checkpoint(
+            last=snapshot(parts.model, self.epoch),
+            best=self._best,
+            optimizer=parts.optimizer.state_dict(),
+            scheduler=None if parts.scheduler is None else parts.scheduler.state_dict(),
+            rng=rng,
+            monitor=parts.monitor.state() if parts.monitor else {},
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint as if there had been no break."""
+        parts = self.parts
+        self.epoch = checkpoint.last.epoch
+        parts.model.load_state_dict(checkpoint.last.state)
+        for name, parameter in parts.model.named_parameters():
+            gradient = checkpoint.last.gradients.get(name)
+            parameter.grad = None if gradient is None else gradient.to(parts.device)
+        restore_optimizer(parts.optimizer, checkpoint.optimizer)
+        if parts.scheduler is not None and checkpoint.scheduler is not None:
+            parts.scheduler.load_state_dict(checkpoint.scheduler)
+        if parts.monitor is not None:
+            parts.monitor.restore(checkpoint.monitor)
+        self._best = checkpoint.best
+        torch.set_rng_state(checkpoint.rng["cpu"])
+        if "cuda" in checkpoint.rng:
+            torch.cuda.set_rng_state(checkpoint.rng["cuda"], parts.device)
+
+    @property
+    def at_epoch_start(self) -> bool:
+        """Whether a checkpoint can be taken now."""
+        return self._step == 0 and self.epoch > 0
+
+    @property
+    def best(self) -> Snapshot | None:
+        """The model at the best epoch, when one is followed."""
+        return self._best
+
+    def load_best(self) -> None:
+        """Put the best epoch's parameters into the model."""
+        if self._best is not None:
+            self.parts.model.load_state_dict(self._best.state)
+

@@ -1,0 +1,127 @@
+"""The metrics of torchmetrics that a spec may name, by short name, for each kind of task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+from torchmetrics import Metric, classification, regression
+
+from service.specs.arguments import Constructor
+from service.training.losses import Loss
+
+Task = Literal["regression", "binary", "multiclass", "multilabel"]
+
+# Known from the model's output, or meaningless over HTTP.
+_OMITTED = ("num_classes", "num_labels", "num_outputs", "validate_args", "multidim_average", "thresholds")
+_AVERAGE = {"average": Literal["micro", "macro", "weighted"]}
+
+
+@dataclass(frozen=True)
+class MetricFamily:
+    """One metric by its short name, and the torchmetrics class that computes it for each task."""
+
+    summary: str
+    classes: Mapping[Task, Constructor]
+
+
+def _family(
+    summary: str, binary: type[Metric], multiclass: type[Metric], multilabel: type[Metric], average: str
+) -> MetricFamily:
+    def constructor(cls: type[Metric], **defaults: Any) -> Constructor:
+        return Constructor(cls, _OMITTED, _AVERAGE, defaults)
+
+    return MetricFamily(
+        summary,
+        {
+            "binary": constructor(binary),
+            "multiclass": constructor(multiclass, average=average),
+            "multilabel": constructor(multilabel, average=average),
+        },
+    )
+
+
+def _regression(summary: str, cls: type[Metric]) -> MetricFamily:
+    return MetricFamily(summary, {"regression": Constructor(cls, _OMITTED)})
+
+
+METRICS: Mapping[str, MetricFamily] = {
+    "accuracy": _family(
+        "Share of right predictions.",
+        classification.BinaryAccuracy,
+        classification.MulticlassAccuracy,
+        classification.MultilabelAccuracy,
+        average="micro",
+    ),
+    "precision": _family(
+        "Share of the positive predictions that are right.",
+        classification.BinaryPrecision,
+        classification.MulticlassPrecision,
+        classification.MultilabelPrecision,
+        average="macro",
+    ),
+    "recall": _family(
+        "Share of the positives that are found.",
+        classification.BinaryRecall,
+        classification.MulticlassRecall,
+        classification.MultilabelRecall,
+        average="macro",
+    ),
+    "f1_score": _family(
+        "Harmonic mean of precision and recall.",
+        classification.BinaryF1Score,
+        classification.MulticlassF1Score,
+        classification.MultilabelF1Score,
+        average="macro",
+    ),
+    "auroc": _family(
+        "Area under the receiver operating characteristic.",
+        classification.BinaryAUROC,
+        classification.MulticlassAUROC,
+        classification.MultilabelAUROC,
+        average="macro",
+    ),
+    "explained_variance": _regression("1 − Var(error) / Var(target).", regression.ExplainedVariance),
+    "mean_absolute_error": _regression("Mean of |error|.", regression.MeanAbsoluteError),
+    "mean_absolute_percentage_error": _regression(
+        "Mean of |error / target|.", regression.MeanAbsolutePercentageError
+    ),
+    "mean_squared_error": _regression("Mean of error².", regression.MeanSquaredError),
+    "r2_score": _regression("1 − Σ error² / Σ (target − mean)².", regression.R2Score),
+}
+
+
+def task_of(loss: Loss, outputs: int) -> Task:
+    """The kind of task a loss and the width of the model's output make.
+
+    Args:
+        outputs: size of the output's dimension 1 (1 for outputs [B]).
+    """
+    if loss.targets == "classes":
+        return "multiclass"
+    if loss.probabilities is None:
+        return "regression"
+    return "binary" if outputs == 1 else "multilabel"
+
+
+def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: int) -> Metric:
+    """A metric that takes `(predictions, targets)` as `metric_inputs` gives them."""
+    sizes: dict[Task, dict[str, int]] = {
+        "multiclass": {"num_classes": outputs},
+        "multilabel": {"num_labels": outputs},
+    }
+    metric: Metric = METRICS[name].classes[task](
+        arguments=METRICS[name].classes[task].resolve(arguments), **sizes.get(task, {})
+    )
+    return metric
+
+
+def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Model outputs and targets as torchmetrics takes them: probabilities and int labels, or values."""
+    outputs = outputs.detach().float()
+    predictions = loss.probabilities(outputs) if loss.probabilities else outputs
+    if task == "binary":
+        return predictions.reshape(-1), targets.reshape(-1).int()
+    if task == "multilabel":
+        return predictions, targets.int()
+    return predictions, targets

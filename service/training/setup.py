@@ -1,0 +1,80 @@
+"""From specs and data to a training that is ready to run."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from service.architectures.build import build
+from service.datasets.prepare import Part, Prepared
+from service.specs.architecture import ArchitectureSpec
+from service.specs.training import TrainingSpec
+from service.training.engines.eager import Parts
+from service.training.losses import LOSSES
+from service.training.metrics import build_metric, task_of
+from service.training.monitor import Monitor
+from service.training.optimizers import OPTIMIZERS
+from service.training.schedulers import build_scheduler
+
+
+def assemble(
+    architecture: ArchitectureSpec,
+    training: TrainingSpec,
+    data: Prepared,
+    output_width: int,
+    device: torch.device,
+    precision: str,
+) -> Parts:
+    """Seed, build the modules in declared order, move them to the device, build what trains them.
+
+    The global generator is seeded right before the modules are built and is not touched between that and
+    the first step, so that initial values and batches are those of a plain script.
+
+    Args:
+        output_width: size of the model's output in dimension 1 (1 for outputs [B]).
+    """
+    loss = LOSSES[training.loss.type]
+    train = _on(device, data.train, loss.target_dtype)
+    validation = None if data.validation is None else _on(device, data.validation, loss.target_dtype)
+    torch.manual_seed(training.seed or 0)
+    model = build(architecture).to(device)
+    rows = len(train.targets)
+    steps = training.epochs * math.ceil(rows / (training.batch_size or rows))
+    optimizer = OPTIMIZERS[training.optimizer.type](model.parameters(), arguments=training.optimizer.arguments())
+    scheduler = training.scheduler and build_scheduler(
+        training.scheduler.type, training.scheduler.arguments(), optimizer, steps
+    )
+    task = task_of(loss, output_width)
+    metrics = {
+        m.type: build_metric(m.type, m.arguments(), task, output_width).to(device) for m in training.metrics
+    }
+    return Parts(
+        spec=training,
+        model=model,
+        loss=loss,
+        loss_fn=loss.constructor(arguments=training.loss.arguments()),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        train=train,
+        validation=validation,
+        metrics=metrics,
+        task=task,
+        monitor=_monitor(training, validation is not None, metrics),
+        precision=precision,
+        device=device,
+    )
+
+
+def _on(device: torch.device, samples: Part, target_dtype: torch.dtype | None) -> Part:
+    targets = samples.targets if target_dtype is None else samples.targets.to(target_dtype)
+    return replace(samples, inputs=tuple(x.to(device) for x in samples.inputs), targets=targets.to(device))
+
+
+def _monitor(training: TrainingSpec, validates: bool, metrics: dict[str, torch.nn.Module]) -> Monitor | None:
+    """What decides which epoch is best: what early stopping watches, else the validation loss if any."""
+    if training.early_stopping is None:
+        return Monitor("validation_loss") if validates else None
+    value = training.early_stopping.monitor
+    metric = metrics.get(value.removeprefix("validation_").removeprefix("train_"))
+    higher = bool(metric is not None and metric.higher_is_better)
+    return Monitor(value, higher, training.early_stopping)

@@ -1,0 +1,58 @@
+"""The catalog: what it says is what is accepted."""
+
+import json
+
+import pytest
+
+from service.architectures.catalog import layer_catalog
+from service.architectures.layers import LAYERS, NOT_OFFERED
+
+CATALOG = layer_catalog()
+
+
+def test_every_layer_and_every_reason_is_listed() -> None:
+    """The catalog is the two tables, as JSON."""
+    assert set(CATALOG["layers"]) == set(LAYERS)
+    assert CATALOG["not_offered"] == NOT_OFFERED
+    assert json.loads(json.dumps(CATALOG, allow_nan=False)) == CATALOG
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_has_a_plain_line_of_help(name: str) -> None:
+    """One sentence without markup."""
+    help_line = CATALOG["layers"][name]["help"]
+    assert help_line.endswith(".")
+    assert not set(help_line) & {"\n", "\\", ":"} - {":"}
+    assert ":math:" not in help_line
+
+
+def test_a_layer_is_described_with_its_arguments() -> None:
+    """Linear's entry, whole: a size that is inferred is not required and has no default."""
+    assert CATALOG["layers"]["Linear"] == {
+        "family": "linear",
+        "help": "Applies an affine linear transformation to the incoming data: y = xA^T + b.",
+        "arguments": {
+            "title": "Linear",
+            "description": "Applies an affine linear transformation to the incoming data: y = xA^T + b.",
+            "type": "object",
+            "properties": {
+                "in_features": {
+                    "title": "In Features",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 2**31 - 1,
+                },
+                "out_features": {
+                    "title": "Out Features",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 2**31 - 1,
+                },
+                "bias": {"title": "Bias", "type": "boolean", "default": True},
+            },
+            "required": ["out_features"],
+            "additionalProperties": False,
+        },
+        "inferred": ["in_features"],
+        "takes": [["[B, *, in_features]"]],
+    }

@@ -1,0 +1,124 @@
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from service.datasets.csv_reader import read_csv
+from service.datasets.encode import encode_inputs, encode_targets
+from service.datasets.encoding import Encoding, decode_outputs
+from service.datasets.json_reader import read_json
+from service.datasets.prepare import TargetKind, prepare
+from tests.datasets.mistaken import refusal
+from tests.datasets.thermometer import T_C, T_U, declared, thermometer
+
+
+def encoding_of(section: dict[str, Any], target_kind: TargetKind = "values") -> Encoding:
+    return prepare(read_json(section, "#/data"), declared(**section), target_kind).encoding
+
+
+@pytest.fixture
+def two_features() -> Encoding:
+    """Features b then a of a table, a scaled by 2."""
+    transforms = [{"type": "scale", "columns": ["a"], "factor": 2.0}]
+    columns = {"a": [1, 2, 3], "b": [4, 5, 6], "y": ["no", "yes", "no"]}
+    return encoding_of(
+        {"columns": columns, "features": ["b", "a"], "targets": ["y"], "transforms": transforms}, "classes"
+    )
+
+
+@pytest.fixture
+def tensors() -> Encoding:
+    """One input [B, 2, 1] and classes."""
+    return encoding_of({"inputs": [[[1], [2]], [[3], [4]]], "targets": [5, 3]}, "classes")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"columns": {"a": [1, 2], "extra": ["x", "y"], "b": [4, 5]}},
+        {"rows": [{"y": "no", "b": 4, "a": 1}, {"y": "yes", "b": 5, "a": 2}]},
+        {"inputs": [[4, 1], [5, 2]]},
+        read_csv(b"b,a,y\n4,1,\n5,2,\n"),
+    ],
+)
+def test_every_form_gives_the_same_inputs(two_features: Encoding, body: Any) -> None:
+    """Features are picked in order, other columns ignored, transforms applied, for raw rows too."""
+    (inputs,) = encode_inputs(two_features, body)
+    assert inputs.dtype == torch.float32
+    assert inputs.tolist() == [[4.0, 2.0], [5.0, 4.0]]
+
+
+def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> None:
+    """An encoding comes back from JSON as it was."""
+    for encoding in (two_features, tensors):
+        assert Encoding.from_document(json.loads(json.dumps(encoding.to_document()))) == encoding
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "words"),
+    [
+        ({"columns": {"A": [1], "b": [2]}}, "#/columns", "`a` is missing: did you mean `A`?"),
+        ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a", "is text"),
+        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '"x" in row 1'),
+        ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a", "1 missing value, the first in row 0"),
+        ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a", "too large for float32"),
+        ({"rows": [{"a": None, "b": 1}]}, "#/rows", "1 missing value"),
+        ({"inputs": [[1, 2, 3]]}, "#/inputs", "has shape [1, 3]; the model takes [B, 2] (b, a)"),
+        ({"inputs": [1, 2]}, "#/inputs", "[[1], [2]]"),
+        ({"inputs": {"image": [[1, 2]]}}, "#/inputs", "called input; these are called image"),
+    ],
+)
+def test_bodies_that_do_not_fit_are_refused(
+    two_features: Encoding, body: Any, pointer: str, words: str
+) -> None:
+    """What is missing or of another shape is told with its place."""
+    assert words in refusal(lambda: encode_inputs(two_features, body))[pointer]
+
+
+def test_tensor_models_take_tensors_of_their_shape(tensors: Encoding) -> None:
+    """A tensor model takes its own sample shape and no columns."""
+    assert encode_inputs(tensors, {"inputs": [[[1], [2]]]})[0].shape == (1, 2, 1)
+    assert "[B, 2, 1]" in refusal(lambda: encode_inputs(tensors, {"inputs": [[1, 2]]}))["#/inputs"]
+    assert "send `inputs`" in refusal(lambda: encode_inputs(tensors, {"columns": {"a": [1]}}))["#/columns"]
+    assert "float32" in refusal(lambda: encode_inputs(tensors, {"inputs": [[[1], [1e300]]]}))["#/inputs"]
+
+
+def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Encoding) -> None:
+    """Labels of an evaluation become the indices of training; unknown ones are told."""
+    assert encode_targets(two_features, {"columns": {"y": ["yes", "no"]}}).tolist() == [1, 0]
+    assert encode_targets(tensors, {"inputs": [[[1], [2]]], "targets": [5]}).tolist() == [1]
+    unknown = refusal(lambda: encode_targets(two_features, {"columns": {"y": ["maybe"]}}))
+    assert '"no", "yes"' in unknown["#/columns/y"]
+    unknown = refusal(lambda: encode_targets(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
+    assert "4 is no class" in unknown["#/targets"]
+
+
+def test_unlabelled_data_has_no_targets(two_features: Encoding, tensors: Encoding) -> None:
+    """Data without targets, or with others, can't be evaluated."""
+    assert "Give `targets`" in refusal(lambda: encode_targets(tensors, {"inputs": [[[1], [2]]]}))["#"]
+    assert (
+        "`y` is missing"
+        in refusal(lambda: encode_targets(two_features, {"columns": {"a": [1]}}))["#/columns"]
+    )
+    body = {"inputs": [[[1], [2]]], "targets": [[5, 3]]}
+    assert "the model's are [B]" in refusal(lambda: encode_targets(tensors, body))["#/targets"]
+
+
+def test_outputs_come_in_the_targets_units() -> None:
+    """Transforms of targets are undone, so a perfect model's outputs are the targets themselves."""
+    transforms = [
+        {"type": "standardize", "columns": ["t_c"]},
+        {"type": "scale", "columns": ["t_c"], "factor": 0.5},
+    ]
+    section = thermometer(transforms=transforms, split={})
+    prepared = prepare(read_json(section), declared(**section), "values")
+    outputs = decode_outputs(prepared.encoding, prepared.train.targets)
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(torch.tensor(outputs), torch.tensor(T_C)[order].unsqueeze(1))
+
+
+def test_outputs_without_transforms_are_exact() -> None:
+    """float32 outputs are given as they are."""
+    outputs = torch.tensor([[0.1], [T_U[0]]])
+    assert decode_outputs(encoding_of(thermometer()), outputs) == outputs.tolist()
