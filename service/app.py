@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypedDict
 
-from fastapi import Depends
+from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi_offline import FastAPIOffline
 from ulid import ULID
@@ -30,11 +30,11 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings) -> FastAPIOffline:
+def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI app; its workers and helpers live as long as its lifespan."""
 
     @asynccontextmanager
-    async def lifespan(app: Any) -> AsyncIterator[State]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         with Storage.open(settings) as storage:
             await run_in_threadpool(storage.database.migrate)
             watch = Watch()
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> FastAPIOffline:
                 helpers.close()
                 await run_in_threadpool(executor.close)
 
-    app = FastAPIOffline(
+    app: FastAPI = FastAPIOffline(
         title="Fitserve",
         version=__version__,
         description=DESCRIPTION,

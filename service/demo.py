@@ -1,16 +1,17 @@
 """The chapter's three fits by HTTP, against a service started for the purpose."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -46,49 +47,53 @@ FITS = (
     ("nn.Sequential(OrderedDict(...))", ORDERED, 1e-3, 5000),
 )
 START_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+T = TypeVar("T")
 
 
 def run_demo() -> None:
     """Start a service, fit, print, stop."""
     console = Console()
-    with _service() as client:
-        for title, architecture, learning_rate, epochs in FITS:
-            console.rule(f"[bold]{title}")
-            _fit(console, client, architecture, learning_rate, epochs)
-    console.print("The service has stopped; nothing was left behind.")
+    with tempfile.TemporaryDirectory(prefix="fitserve-demo-") as folder:
+        with running_service(Path(folder)) as client:
+            for title, architecture, learning_rate, epochs in FITS:
+                console.rule(f"[bold]{title}")
+                _fit(console, client, architecture, learning_rate, epochs)
+    console.print("The service has stopped; its data is removed.")
 
 
 @contextmanager
-def _service() -> Iterator[httpx.Client]:
-    """A service on a free port with an empty data folder, ended and cleared away afterwards."""
-    with tempfile.TemporaryDirectory(prefix="fitserve-demo-") as folder:
-        command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", folder]
+def running_service(data_dir: Path) -> Iterator[httpx.Client]:
+    """A client of a service that runs on a free port for as long as this lasts."""
+    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(data_dir)]
+    with (data_dir / "service.log").open("w+") as log:
         environment = {**os.environ, "FITSERVE_LOG_FORMAT": "json"}
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        process = subprocess.Popen(command, stderr=log, env=environment)
         try:
-            with httpx.Client(base_url=_url(process), timeout=90.0) as client:
-                _wait_until_ready(client)
+            url = _wait_for(lambda: _url(data_dir / "service.log"), process)
+            with httpx.Client(base_url=url, timeout=90.0) as client:
+                _wait_for(lambda: client.get("/readyz").is_success, process)
                 yield client
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.communicate()
+            process.terminate()
+            process.wait()
 
 
-def _url(process: subprocess.Popen[str]) -> str:
-    """Where the service says it listens."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if '"url": "' in line:
-            return line.split('"url": "')[1].split('"')[0]
-    raise RuntimeError("The service ended before it listened.")
+def _url(log: Path) -> str | None:
+    """Where the service says it listens, once it does."""
+    events = [orjson.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    return next((event["url"] for event in events if "url" in event), None)
 
 
-def _wait_until_ready(client: httpx.Client) -> None:
+def _wait_for(look: Callable[[], T | None], process: subprocess.Popen[bytes]) -> T:
+    """What `look` gives, once it gives anything."""
     deadline = time.monotonic() + START_SECONDS
-    while client.get("/readyz").status_code != httpx.codes.OK:
-        if time.monotonic() > deadline:
-            raise RuntimeError("The service was not ready in time.")
-        time.sleep(0.1)
+    while not (found := look()):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("The service did not start; `fitserve serve` shows why.")
+        time.sleep(POLL_SECONDS)
+    return found
 
 
 def _fit(

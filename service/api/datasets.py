@@ -68,10 +68,13 @@ async def upload_dataset(
 def _store(services: Services, owner: str, media_type: str, name: str | None, body: bytes) -> Response:
     arguments = {"owner": owner, "media_type": media_type, "name": name}
     read, _ = services.helpers.call("read_dataset", arguments, body)
-    new = NewDataset(**read["dataset"])
-    dataset, created = services.storage.datasets.add(owner, new)
-    if not created:
-        services.storage.artifacts.delete(new.artifact)
+    if isinstance(read["dataset"], str):
+        dataset, created = services.storage.datasets.get(owner, read["dataset"]), False
+    else:
+        new = NewDataset(**read["dataset"])
+        dataset, created = services.storage.datasets.add(owner, new)
+        if not created:
+            services.storage.artifacts.delete(new.artifact)  # equal content came in between
     headers = {"Location": f"/v1/datasets/{dataset.id}"}
     return json_response(_document(dataset), 201 if created else 200, headers)
 

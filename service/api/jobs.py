@@ -14,6 +14,7 @@ from service.api.responses import embedded, json_body, json_response, problems, 
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
     ContentTooLarge,
+    DatasetNotFound,
     FieldError,
     IdempotencyKeyReused,
     InvalidRequest,
@@ -109,13 +110,28 @@ def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tup
         earlier = services.storage.jobs.replay(owner, idempotency)
         if earlier is not None:
             return earlier, False
-    checked, _ = services.helpers.call("check_job", {"owner": owner, "store": True}, body)
-    dataset = checked["dataset"] if isinstance(checked["dataset"], str) else NewDataset(**checked["dataset"])
-    job, created = services.storage.jobs.submit(owner, NewJob(**checked["job"]), dataset, idempotency)
-    if isinstance(dataset, NewDataset) and job.dataset_id != dataset.id:
-        services.storage.artifacts.delete(dataset.artifact)  # equal content is there already
+    try:
+        job, created = _check_and_queue(services, owner, body, idempotency)
+    except DatasetNotFound:
+        # The dataset was deleted between the check and the commit: a second check says so, or, where the
+        # data came with the request, writes it anew.
+        job, created = _check_and_queue(services, owner, body, idempotency)
     services.executor.wake(job.device)
     return job, created
+
+
+def _check_and_queue(
+    services: Services, owner: str, body: bytes, idempotency: IdempotencyKey | None
+) -> tuple[Job, bool]:
+    checked, _ = services.helpers.call("check_job", {"owner": owner, "store": True}, body)
+    new, job = checked["dataset"], NewJob(**checked["job"])
+    if isinstance(new, str):
+        return services.storage.jobs.submit(owner, job, new, idempotency)
+    dataset = NewDataset(**new)
+    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency)
+    if submitted.dataset_id != dataset.id:
+        services.storage.artifacts.delete(dataset.artifact)  # equal content came in between
+    return submitted, created
 
 
 async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:

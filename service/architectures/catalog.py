@@ -10,9 +10,9 @@ def layer_catalog() -> dict[str, Any]:
     """Every layer by name, and every class of torch.nn that is none.
 
     Returns:
-        `layers`: by name its `family`, a line of `help`, its `arguments` as a JSON Schema of its own, those that are
-        `inferred` from the data when left out, and the shapes it `takes`, for each input a list of
-        alternatives (`*`: any dimensions; empty: whatever PyTorch takes).
+        `layers`: by name its `family`, a line of `help`, its `arguments` as a JSON Schema of its own, those
+        that are `inferred` from the data when left out, and the shapes it `takes`: for each input a list
+        of alternatives (`*`: any dimensions; empty: whatever PyTorch takes).
         `not_offered`: the reasons by name.
     """
     layers = {name: _entry(name, family) for family, names in FAMILIES.items() for name in names}

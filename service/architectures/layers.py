@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -12,10 +13,14 @@ from service.specs.arguments import Constructor
 # Device and precision are the job's to choose, sparse gradients fail in most optimizers and in clipping, and
 # a custom encoder or decoder is a module.
 OMITTED = frozenset({"device", "dtype", "sparse", "custom_encoder", "custom_decoder"})
-LARGEST_SIZE = 2**31 - 1
+# What PyTorch's kernels hold: the meta device, on which layers are checked, lets larger numbers pass.
+LARGEST_INTEGER = 2**31 - 1
+LARGEST_FLOAT = torch.finfo(torch.float32).max
 LARGEST_STACK = 256  # PyTorch builds and runs a stack in a Python loop: 256 encoder layers take 4 s to check
 
-Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
+Size = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+Float = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
 Stack = Annotated[int, Field(ge=1, le=LARGEST_STACK)]
 
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -66,16 +71,23 @@ STACKS: Mapping[str, tuple[str, str]] = {
     "TransformerDecoder": ("decoder_layer", "TransformerDecoderLayer"),
 }
 
-# Types by argument name, in every layer: sizes that PyTorch would refuse late, or by running out of memory.
-RANGES: Mapping[str, Any] = {
-    **dict.fromkeys(("in_features", "in1_features", "in2_features", "out_features"), Size),
-    **dict.fromkeys(("in_channels", "out_channels", "groups"), Size),
-    **dict.fromkeys(("num_features", "num_channels", "num_groups", "num_parameters"), Size),
-    **dict.fromkeys(("num_embeddings", "embedding_dim"), Size),
-    **dict.fromkeys(("input_size", "hidden_size"), Size),
-    **dict.fromkeys(("d_model", "nhead", "dim_feedforward", "embed_dim", "num_heads"), Size),
-    **dict.fromkeys(("upscale_factor", "downscale_factor"), Size),
-    **dict.fromkeys(("num_layers", "num_encoder_layers", "num_decoder_layers"), Stack),
+# Integers that are at least 1 in every layer: PyTorch would refuse others late, or not at all on meta.
+POSITIVE = frozenset(
+    {
+        *("in_features", "in1_features", "in2_features", "out_features"),
+        *("in_channels", "out_channels", "groups", "kernel_size", "output_size", "stride", "dilation"),
+        *("num_features", "num_channels", "num_groups", "num_parameters"),
+        *("num_embeddings", "embedding_dim", "input_size", "hidden_size"),
+        *("d_model", "nhead", "dim_feedforward", "embed_dim", "num_heads", "kdim", "vdim"),
+        *("upscale_factor", "downscale_factor"),
+    }
+)
+STACKED = frozenset({"num_layers", "num_encoder_layers", "num_decoder_layers"})
+
+# Types by argument name, where the signature has none or takes more than JSON can say.
+TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("embed_dim", "num_heads"), int),
+    **dict.fromkeys(("kdim", "vdim"), int | None),
     "normalized_shape": Size | Annotated[list[Size], Field(min_length=1)],
     "unflattened_size": tuple[int, ...],
     "activation": Literal["relu", "gelu"],  # or a callable, in PyTorch
@@ -87,7 +99,6 @@ ANNOTATIONS: Mapping[str, Mapping[str, Any]] = {
     "GELU": {"approximate": Literal["none", "tanh"]},
     "EmbeddingBag": {"mode": Literal["sum", "mean", "max"]},
     "Upsample": {"mode": Literal["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear"]},
-    "MultiheadAttention": {"kdim": Size | None, "vdim": Size | None},
 }
 
 
@@ -95,10 +106,16 @@ def _constructor(name: str, parts: Mapping[str, Any] | None = None) -> Construct
     return Constructor(
         getattr(nn, name),
         omit=OMITTED,
-        annotations={**RANGES, **ANNOTATIONS.get(name, {}), **(parts or {})},
+        annotations={**TYPES, **ANNOTATIONS.get(name, {}), **(parts or {})},
         defaults={"activation": "relu"},  # the function itself, in PyTorch
         inferred=sized_arguments(name),
+        numbers=_numbers,
     )
+
+
+def _numbers(argument: str) -> Mapping[type, Any]:
+    integer = Stack if argument in STACKED else Size if argument in POSITIVE else Integer
+    return {int: integer, float: Float}
 
 
 LAYERS: dict[str, Constructor] = {

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from service.architectures.build import Place, assemble, build, children
 from service.architectures.mistakes import mistakes
-from service.architectures.probe import BATCH, LayerRow, Stop, Trace, shape_text
+from service.architectures.probe import Probe, Stop
+from service.architectures.trace import BATCH, LayerRow, Trace, shape_text
 from service.errors import FieldError, InvalidRequest
 from service.specs.architecture import ArchitectureSpec, LayerSpec, Node
 
@@ -56,7 +57,7 @@ def check(
     place = Place("", pointer)
     _refuse(mistakes(spec, place))
     trace = Trace([torch.empty_like(tensor, device="meta") for tensor in inputs])
-    model = assemble(spec, trace.probe, place)
+    model = assemble(spec, lambda layer, at: Probe(layer, at, trace), place)
     output = _output(model, trace)
     _refuse(trace.mistakes)
     complete = _complete(spec, trace, place)

@@ -9,84 +9,26 @@ import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from service.architectures.activations import Kept
 from service.architectures.build import Place
 from service.architectures.layers import LAYERS
 from service.architectures.mistakes import first_line
-from service.architectures.shapes import Misfit, Size, fill, sizes
+from service.architectures.shapes import Misfit, Size, fill, sized_arguments, sizes
+from service.architectures.trace import Trace, shape_text
 from service.errors import FieldError, pointer_to
 from service.specs.architecture import LayerSpec
 
 INTEGER_LAYERS = frozenset({"Embedding", "EmbeddingBag"})
-BATCH = "B"  # how the batch's size is shown
 SAMPLE_ADVICE = "each sample must be a list of numbers, e.g. [[35.7], [55.9]]."
 RESHAPE_ADVICE = "a `Flatten` or an `Unflatten` before it changes the number of dimensions."
 
 
-class LayerRow(TypedDict):
-    """One call of a layer; the batch's dimension is shown as `B`."""
-
-    path: str
-    type: str
-    input_shape: list[int | str]
-    output_shape: list[int | str]
-    parameters: int
-
-
 class Stop(Exception):
     """A mistake behind which nothing can be said about the shapes."""
-
-
-class Trace:
-    """What the probes of one architecture have seen.
-
-    Args:
-        inputs: the meta tensors that the architecture is given, the batch first.
-    """
-
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
-        self.inputs = inputs
-        self.batch = inputs[0].shape[0] if inputs[0].dim() else None
-        self.rows: list[LayerRow] = []
-        self.mistakes: list[FieldError] = []
-        self.warnings: list[FieldError] = []
-        self.arguments: dict[str, dict[str, Any]] = {}  # of each layer by its path, complete
-        self.kept = Kept()
-        # By id; the tensors are held so that no id comes twice.
-        self._sources = {id(tensor): (tensor, "the input") for tensor in inputs}
-
-    def probe(self, spec: LayerSpec, place: Place) -> "Probe":
-        """A stand-in for a layer, which reports here."""
-        return Probe(spec, place, self)
-
-    def shown(self, shape: Sequence[int]) -> list[int | str]:
-        """A shape with the batch's dimension as `B`."""
-        return [BATCH if dim == 0 and size == self.batch else size for dim, size in enumerate(shape)]
-
-    def arrived(self, tensor: Tensor) -> str:
-        """A tensor's shape, and where it came from if that is known."""
-        source = self._sources.get(id(tensor))
-        return f"{shape_text(self.shown(tensor.shape))}{f' from {source[1]}' if source else ''}"
-
-    def passed(
-        self, path: str, layer: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
-    ) -> None:
-        """Note a call of a layer."""
-        self._sources |= {id(tensor): (tensor, f"layer `{path}`") for tensor in outputs}
-        self.rows.append(
-            LayerRow(
-                path=path,
-                type=type(layer).__name__,
-                input_shape=self.shown(inputs[0].shape),
-                output_shape=self.shown(outputs[0].shape),
-                parameters=sum(parameter.numel() for parameter in layer.parameters()),
-            )
-        )
 
 
 class Probe(nn.Module):
@@ -113,8 +55,9 @@ class Probe(nn.Module):
         self._check_number(inputs)
         self._check_dtype(inputs[0])
         self._check_sizes(inputs)
+        self._check_dim(inputs[0])
         with self._refusal_as_mistake(inputs), self._warnings_kept():
-            self._layer = self._layer or self._build()
+            self._layer = self._build() if self._layer is None else self._layer
             result = self._run(self._layer, inputs)
         outputs = result if isinstance(result, tuple) else (result,)
         self._trace.passed(self._place.path, self._layer, inputs, outputs)
@@ -147,7 +90,7 @@ class Probe(nn.Module):
 
     def _check_dtype(self, tensor: Tensor) -> None:
         integers = self._spec.type in INTEGER_LAYERS
-        if integers == tensor.is_floating_point() and (integers or self._constructor.inferred):
+        if integers == tensor.is_floating_point() and (integers or sized_arguments(self._spec.type)):
             takes, dtype = "integers" if integers else "floating-point numbers", str(tensor.dtype)
             raise self._stop(
                 f"{self._called} takes {takes} and got {dtype.removeprefix('torch.')} "
@@ -178,6 +121,13 @@ class Probe(nn.Module):
             )
         )
 
+    def _check_dim(self, tensor: Tensor) -> None:
+        """The meta device lets any dimension pass: `Softmax(dim=5)` of [B, 3] would fail in training."""
+        dim, rank = self._given.get("dim"), tensor.dim()
+        if dim is not None and not -rank <= dim < rank:
+            got = self._trace.arrived(tensor)
+            raise self._stop(f"{self._called} got {got}: set dim between {-rank} and {rank - 1}.", "dim")
+
     def _warn_of_mixed_samples(self, tensor: Tensor) -> None:
         arguments = self._trace.arguments[self._place.path]
         parts = [arguments, *(part for part in arguments.values() if isinstance(part, dict))]
@@ -205,11 +155,6 @@ class Probe(nn.Module):
     def _warn(self, detail: str) -> None:
         self._trace.warnings.append(FieldError(self._place.pointer, detail))
 
-    def _stop(self, detail: str) -> Stop:
-        self._trace.mistakes.append(FieldError(self._place.pointer, detail))
+    def _stop(self, detail: str, *argument: str) -> Stop:
+        self._trace.mistakes.append(FieldError(pointer_to(self._place.pointer, *argument), detail))
         return Stop(detail)
-
-
-def shape_text(shape: Sequence[int | str]) -> str:
-    """A shape as it is written in messages: `[B, 13]`."""
-    return f"[{', '.join(map(str, shape))}]"

@@ -40,6 +40,8 @@ def read_csv(body: bytes) -> TabularDataset:
     names = [name.strip() for name in header.names]
     _check_names(names, header.line, mistakes)
     mistakes.check()
+    if text.count('"') % 2:
+        _check_quotes(text, header, mistakes)
     table = _read_cells(body, text, header, mistakes).rename_columns(names)
     if not table.num_rows:
         mistakes.add("#", "There is a header line and no row below it.")
@@ -89,6 +91,17 @@ def _check_names(names: list[str], line: int, mistakes: Mistakes) -> None:
             check_name(name, pointer_to("#/columns", name), mistakes)
 
 
+def _check_quotes(text: str, header: _Header, mistakes: Mistakes) -> None:
+    """Refuse a quote that is left open: its cell would swallow all lines below."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=header.delimiter, strict=True)
+    line = 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error as error:
+        mistakes.fail("#", f"The record from line {line} on can't be read: {error}. Is a quote left open?")
+
+
 def _read_cells(body: bytes, text: str, header: _Header, mistakes: Mistakes) -> pa.Table:
     """All cells as text; null where a cell is empty and not quoted."""
     try:
@@ -117,4 +130,4 @@ def _note_ragged_lines(text: str, header: _Header, mistakes: Mistakes) -> None:
                 detail = f"{counted(len(record), 'value')} where the header has {len(header.names)}."
                 mistakes.add("#", f"Line {line}: {detail}")
     except csv.Error as error:
-        mistakes.add("#", f"The lines can't be read: {error}. Is a quote left open?")
+        mistakes.add("#", f"The lines can't be read: {error}.")

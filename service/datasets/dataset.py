@@ -84,8 +84,8 @@ class TensorDataset:
         """The inverse of `to_bytes`."""
         tensors = safetensors.load(payload)
         targets = tensors.pop(_TARGETS, None)
-        numbered = sorted((name.split(".", 2)[1:], tensor) for name, tensor in tensors.items())
-        return cls({name: tensor for (_, name), tensor in numbered}, targets)
+        keys = sorted((key.split(".", 2) for key in tensors), key=lambda parts: int(parts[1]))
+        return cls({parts[2]: tensors[".".join(parts)] for parts in keys}, targets)
 
     def digest(self) -> str:
         """SHA-256 of names, dtypes, shapes and values, in hex."""

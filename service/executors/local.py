@@ -4,11 +4,12 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 
 import structlog
 
+from service.errors import Unavailable
 from service.executors.child import Child
 from service.executors.gpus import visible_gpus
 from service.settings import Settings
@@ -19,7 +20,7 @@ from service.storage.workers import WorkerStore
 log = structlog.get_logger()
 
 MODULE = "service.jobs.worker"
-# A worker that dies before it was ever ready is not replaced at once, or a broken installation would spin.
+# A worker that dies before it was ever ready is replaced after this time, or a broken one would spin.
 RESTART_SECONDS = 5.0
 
 
@@ -38,7 +39,6 @@ class Worker:
     child: Child
     idle: bool = False
     was_ready: bool = False
-    started: float = field(default_factory=time.monotonic)
 
 
 def _takes(worker: Worker, device: str) -> bool:
@@ -79,6 +79,7 @@ class LocalExecutor:
         devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(len(gpus))]
         self._gpu_names = gpus
         self._workers = [self._start(device) for device in devices]
+        self._to_start: list[tuple[float, str]] = []  # when, and for which device
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
         self._thread.start()
 
@@ -119,6 +120,7 @@ class LocalExecutor:
             by_connection = {worker.child.channel.connection: worker for worker in self._workers}
             for connection in wait(list(by_connection), max(0.0, next_sweep - time.monotonic())):
                 self._hear(by_connection[connection])  # type: ignore[index]
+            self._start_due()
             if time.monotonic() >= next_sweep:
                 self._sweep()
                 next_sweep = time.monotonic() + self._settings.sweep_seconds
@@ -140,19 +142,26 @@ class LocalExecutor:
             self._on_change(message["job_id"])
 
     def _replace(self, dead: Worker) -> None:
-        """Give back what a dead worker held and start another in its place."""
-        if self._closing.is_set():
-            return
+        """Have another started in a dead worker's place, and give back what it held."""
         log.warning("worker died", worker=dead.name, device=dead.device)
         dead.child.kill()
-        if not dead.was_ready:
-            self._closing.wait(RESTART_SECONDS)
         with self._lock:
-            if not self._closing.is_set():
-                self._workers[self._workers.index(dead)] = self._start(dead.device)
-        for job_id in self._claims.release_worker(dead.name):
-            self._on_change(job_id)
-        self._records.unregister(dead.name)
+            self._workers.remove(dead)
+        self._to_start.append((time.monotonic() + (0.0 if dead.was_ready else RESTART_SECONDS), dead.device))
+        try:
+            for job_id in self._claims.release_worker(dead.name):
+                self._on_change(job_id)
+            self._records.unregister(dead.name)
+        except Unavailable:
+            log.exception("claims of a dead worker not given back")  # the lease will do it
+
+    def _start_due(self) -> None:
+        """Start the workers that are to be started by now."""
+        due = [device for when, device in self._to_start if when <= time.monotonic()]
+        self._to_start = [(when, device) for when, device in self._to_start if when > time.monotonic()]
+        started = [self._start(device) for device in due]
+        with self._lock:
+            self._workers += started
 
     def _sweep(self) -> None:
         try:
@@ -161,7 +170,7 @@ class LocalExecutor:
                 self._on_change(job_id)
             for device in self._jobs.claimable():
                 self.wake(device)
-        except Exception:
+        except Unavailable:
             log.exception("sweep failed")  # the database is away: the next sweep tries again
         self._on_sweep()
 

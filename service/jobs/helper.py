@@ -37,6 +37,7 @@ from service.specs.prediction import PredictionRequest
 from service.storage.datasets import NewDataset
 from service.storage.jobs import NewJob
 from service.storage.storage import Storage
+from service.training.warm_up import warm_up
 
 log = structlog.get_logger()
 
@@ -75,9 +76,7 @@ class Tasks:
             memory_estimate_bytes=planned.memory_estimate_bytes,
             epochs=planned.request["training"]["epochs"],
         )
-        dataset: Any = planned.dataset_id
-        if planned.dataset is not None:
-            dataset = asdict(self._store_dataset(owner, planned.dataset, None))
+        dataset = planned.dataset_id or self._store_dataset(owner, planned.dataset, None)
         return {"job": asdict(job), "dataset": dataset}, b""
 
     def read_dataset(self, body: bytes, owner: str, media_type: str, name: str | None) -> Answer:
@@ -88,7 +87,7 @@ class Tasks:
             document = parse_json(body)
             content = _validated(DatasetContent, document)
             dataset, name = read_json(document), content.name or name
-        return {"dataset": asdict(self._store_dataset(owner, dataset, name))}, b""
+        return {"dataset": self._store_dataset(owner, dataset, name)}, b""
 
     def dataset_rows(self, body: bytes, owner: str, dataset_id: str, offset: int, limit: int) -> Answer:
         """Rows of a dataset."""
@@ -135,21 +134,23 @@ class Tasks:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact
         return load_dataset(self._storage.artifacts.get(artifact))
 
-    def _store_dataset(self, owner: str, dataset: Dataset, name: str | None) -> NewDataset:
-        """Write the content under a fresh name, unless the owner has equal content already."""
+    def _store_dataset(self, owner: str, dataset: Dataset, name: str | None) -> str | dict[str, Any]:
+        """The id of equal content that the owner has already; else write it, and give the row to commit."""
         digest = dataset.digest()
-        content = dataset.to_bytes()
         stored = self._storage.datasets.find(owner, digest)
-        artifact = stored.artifact if stored else self._storage.artifacts.put("datasets", content)
-        return NewDataset(
+        if stored is not None:
+            return stored.id
+        content = dataset.to_bytes()
+        row = NewDataset(
             name=name,
             digest=digest,
             kind="tabular" if isinstance(dataset, TabularDataset) else "tensors",
             rows=dataset.rows,
             bytes=len(content),
-            artifact=artifact,
+            artifact=self._storage.artifacts.put("datasets", content),
             report=_json(describe(dataset)),
         )
+        return asdict(row)
 
 
 _TASKS: Mapping[str, Callable[..., Answer]] = {
@@ -215,6 +216,7 @@ def main(argv: list[str]) -> None:
     channel, settings, _ = join_parent(argv)
     configure_logging(settings.log_format)
     torch.set_num_threads(1)
+    warm_up()
     # The data segment, not the address space: torch maps far more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (settings.helper_memory_bytes, settings.helper_memory_bytes))
     with Storage.open(settings) as storage:

@@ -49,8 +49,8 @@ class Planned:
     Attributes:
         request: data, architecture, training and placement with every default and size filled in.
         report: what the preflight found: layers, print of the module, rows, output width.
-        dataset: the content that came with the request; None when it names a dataset.
-        dataset_id: the dataset it names; None when the content came with the request.
+        dataset: the content.
+        dataset_id: the dataset that the request names; None when the content came with it.
         used: device (the queue it belongs in), engine and threads it will run with.
         group_key: equal for jobs that could train together.
     """
@@ -58,7 +58,7 @@ class Planned:
     name: str | None
     request: dict[str, Any]
     report: dict[str, Any]
-    dataset: Dataset | None
+    dataset: Dataset
     dataset_id: str | None
     used: dict[str, Any]
     group_key: str
@@ -96,7 +96,7 @@ class Preflight:
         if training is not None:
             self._found += check_components(training)
         prepared = self._prepare(dataset, data, training)
-        if self._found or data is None or architecture is None or training is None or prepared is None:
+        if self._found or dataset is None or prepared is None:
             raise InvalidRequest(_count(self._found), self._found)
         with self._noting():
             checked = check(architecture, _batch(prepared, training), self._settings.max_parameters)
@@ -157,7 +157,7 @@ class Preflight:
         training: TrainingSpec,
         prepared: Prepared,
         checked: Checked,
-        dataset: Dataset | None,
+        dataset: Dataset,
     ) -> Planned:
         """How the sections fit together."""
         architecture = ArchitectureSpec.model_validate(checked.spec)
@@ -205,7 +205,7 @@ class Preflight:
                     "test": prepared.test.rows if prepared.test else 0,
                 },
             },
-            dataset=None if reference else dataset,
+            dataset=dataset,
             dataset_id=reference.dataset_id if reference else None,
             used={
                 "device": choose_device(placement, self._devices, checked.parameter_count * batch_size),

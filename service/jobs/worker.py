@@ -15,12 +15,14 @@ import time
 import structlog
 import torch
 
+from service.errors import Unavailable
 from service.jobs.channel import Channel, join_parent
 from service.jobs.runner import Runner
 from service.logs import configure_logging
 from service.settings import Settings
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
+from service.training.warm_up import warm_up
 
 log = structlog.get_logger()
 
@@ -55,6 +57,7 @@ def main(argv: list[str]) -> None:
     channel, settings, options = join_parent(argv)
     configure_logging(settings.log_format)
     orders = Orders(channel)
+    warm_up()
     with Storage.open(settings) as storage:
         runner = Runner(
             options["name"], settings, storage, orders.stop, lambda job_id: _tell(channel, "changed", job_id)
@@ -97,7 +100,7 @@ def _beat(name: str, settings: Settings, storage: Storage, runner: Runner) -> No
         try:
             storage.workers.heartbeat(name)
             runner.renew()
-        except Exception:
+        except Unavailable:
             log.exception("heartbeat failed", worker=name)  # the database is away: the next beat tries again
 
 

@@ -29,6 +29,7 @@ from service.specs.base import Spec, field_errors
 
 JsonScalar = bool | int | float | str
 JsonValue = JsonScalar | list[JsonScalar] | None
+Numbers = Mapping[type, Any]
 NOTHING = inspect.Parameter.empty
 # What docstrings are marked up with, and what is left of it in a line of help.
 MARKUP = {r":\w+:`~?([^`]*)`": r"\1", "``": "`", r"\\text\{([^}]*)\}": r"\1", r"\\(\w+)": r"\1"}
@@ -54,6 +55,7 @@ class Constructor:
         annotations: types for parameters whose own annotation is missing or too wide.
         defaults: defaults that differ from the signature's.
         inferred: parameters that may be left out because they are filled in before the call.
+        numbers: by a parameter's name, narrower types for `int` and `float`, e.g. `{int: PositiveInt}`.
 
     Raises:
         NotExpressible: when a required parameter has no JSON type.
@@ -66,10 +68,11 @@ class Constructor:
         annotations: Mapping[str, Any] | None = None,
         defaults: Mapping[str, Any] | None = None,
         inferred: Collection[str] = (),
+        numbers: Callable[[str], Numbers] = lambda _: {},
     ) -> None:
         self.target = target
         self.name = target.__name__
-        fields = _fields(target, omit, annotations or {}, defaults or {})
+        fields = _fields(target, omit, annotations or {}, defaults or {}, numbers)
         left_out = {name: (fields[name][0], _may_be_left_out()) for name in inferred if name in fields}
         self.inferred = tuple(left_out)
         self._fields = {**fields, **left_out}
@@ -181,6 +184,7 @@ def _fields(
     omit: Collection[str],
     annotations: Mapping[str, Any],
     defaults: Mapping[str, Any],
+    numbers: Callable[[str], Numbers],
 ) -> dict[str, Any]:
     hints, parameters = _declared(target)
     fields: dict[str, Any] = {}
@@ -191,7 +195,7 @@ def _fields(
         default = defaults.get(name, parameter.default)
         hint = annotations.get(name) or hints.get(name, _from_default(default))
         try:
-            annotation = json_annotation(hint)
+            annotation = json_annotation(hint, numbers(name))
         except NotExpressible:
             if default is NOTHING:
                 raise NotExpressible(f"{target.__name__} needs `{name}`, which JSON can't say") from None
@@ -209,34 +213,38 @@ def _from_default(default: Any) -> Any:
     return Union[float, int] if isinstance(default, float) else type(default)
 
 
-def json_annotation(annotation: Any) -> Any:
+def json_annotation(annotation: Any, numbers: Numbers) -> Any:
     """The part of a type that JSON can say; tuples are taken from lists.
+
+    Args:
+        annotation: a type as a signature declares it.
+        numbers: narrower types to take `int` and `float` for.
 
     Raises:
         NotExpressible: when nothing of it can be said.
     """
     if annotation in (bool, int, float, str, type(None), None, Any) or annotation is JsonValue:
-        return annotation
+        return numbers.get(annotation, annotation)
     if inspect.isclass(annotation) and issubclass(annotation, Spec):
         return annotation
     origin, members = get_origin(annotation), get_args(annotation)
     if origin in (Literal, Annotated):
         return annotation
     if origin in (Union, types.UnionType):
-        kept = [part for part in map(_or_nothing, members) if part is not NOTHING]
+        kept = [part for part in (_or_nothing(member, numbers) for member in members) if part is not NOTHING]
         if not [part for part in kept if part is not type(None)]:
             raise NotExpressible(str(annotation))
         return Union[tuple(kept)]
     if origin is tuple and members:
-        parts = tuple(part if part is ... else json_annotation(part) for part in members)
+        parts = tuple(part if part is ... else json_annotation(part, numbers) for part in members)
         return Annotated[tuple[parts], Field(strict=False)]  # type: ignore[valid-type]
     if origin is list and members:
-        return list[json_annotation(members[0])]  # type: ignore[misc]
+        return list[json_annotation(members[0], numbers)]  # type: ignore[misc]
     raise NotExpressible(str(annotation))
 
 
-def _or_nothing(annotation: Any) -> Any:
+def _or_nothing(annotation: Any, numbers: Numbers) -> Any:
     try:
-        return json_annotation(annotation)
+        return json_annotation(annotation, numbers)
     except NotExpressible:
         return NOTHING

@@ -19,21 +19,20 @@ PING = "ping"
 
 
 class Artifacts:
-    """The artifacts in one place."""
+    """The artifacts in one place.
+
+    Args:
+        location: a folder, made if it isn't there, or a URL that obstore takes (`s3://…`, `gs://…`).
+    """
 
     def __init__(self, location: str | Path) -> None:
-        """Opens the place.
-
-        Args:
-            location: a folder, made if it isn't there, or a URL that obstore takes (`s3://…`, `gs://…`).
-        """
         self._folder = None if "://" in str(location) else Path(location)
         self._store: ObjectStore = (
             from_url(str(location)) if self._folder is None else LocalStore(self._folder, mkdir=True)
         )
 
     def put(self, prefix: str, content: bytes | Path) -> str:
-        """Writes an artifact; once this returns, it is on the disk.
+        """Write an artifact; once this returns, it is on the disk.
 
         Args:
             prefix: the folder of its name.
@@ -63,12 +62,12 @@ class Artifacts:
         return obstore.get(self._store, name).bytes().to_bytes()
 
     def delete(self, name: str) -> None:
-        """Removes an artifact; one that is gone already is no error."""
+        """Remove an artifact; one that is gone already is no error."""
         with suppress(FileNotFoundError):
             obstore.delete(self._store, name)
 
     def ping(self) -> None:
-        """Makes sure that artifacts can be written.
+        """Make sure that artifacts can be written.
 
         Raises:
             Unavailable: when they can't.
@@ -80,7 +79,7 @@ class Artifacts:
 
 
 def _sync(folder: Path, name: str) -> None:
-    """Forces a file and the folders that lead to it onto the disk: the local store only renames."""
+    """Force a file and the folders that lead to it onto the disk: the local store only renames."""
     path = folder / name
     while path != folder.parent:
         descriptor = os.open(path, os.O_RDONLY)

@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
 )
 
+from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.database import Database
@@ -33,7 +34,7 @@ from service.storage.history import HistoryRow
 from service.storage.jobs import Job, job_update
 from service.storage.json_text import json_text
 from service.storage.tables import checkpoints, history, jobs
-from service.storage.timestamp import now
+from service.storage.timestamp import from_now, now
 
 
 class LeaseLost(Exception):
@@ -80,15 +81,13 @@ class Progress:
 
     Attributes:
         epoch: the last one trained.
-        latest: JSON, its losses and metrics.
+        latest: JSON, its losses and metrics; None: as before.
         best: JSON, the best epoch and its values; None: as before.
-        used: JSON, the device, engine and threads in use; None: as before.
     """
 
     epoch: int
     latest: str | None = None
     best: str | None = None
-    used: str | None = None
 
     def values(self) -> dict[str, Any]:
         """The columns that change."""
@@ -114,32 +113,29 @@ class Outcome:
     error: str | None = None
 
 
+JOB_ID = "{job_id}"
 WORKER_LOST = json_text(
-    {
-        "type": "/problems/worker-lost",
-        "title": "The job's worker was lost again and again.",
-        "detail": "Each worker that ran this job died or fell silent, without a newer checkpoint in between.",
-        "errors": [],
-    }
+    errors.WorkerLost(
+        "Each worker that ran this job died or fell silent, without a newer checkpoint in between."
+    ).document(f"/v1/jobs/{JOB_ID}")
 )
 
 
 class ClaimStore:
-    """The jobs as workers see them."""
+    """The jobs as workers see them.
+
+    Args:
+        database: where they are.
+        max_workers_lost: after this many lost workers without a newer checkpoint in between, a job is
+            failed instead of queued again.
+    """
 
     def __init__(self, database: Database, max_workers_lost: int = 3) -> None:
-        """Reads and writes in `database`.
-
-        Args:
-            database: where the jobs are.
-            max_workers_lost: after this many lost workers without a newer checkpoint in between, a
-                job is failed instead of queued again.
-        """
         self._database = database
         self._max_workers_lost = max_workers_lost
 
     def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
-        """Takes the first job of some queues, if there is one: the highest priority, then the oldest.
+        """Take the first job of some queues, if there is one: the highest priority, then the oldest.
 
         Args:
             worker_id: who takes it.
@@ -159,27 +155,33 @@ class ClaimStore:
             status=JobStatus.RUNNING,
             worker_id=worker_id,
             attempt=jobs.c.attempt + 1,
+            epoch=0,
+            latest=None,
+            best=None,
             started_at=func.coalesce(jobs.c.started_at, now()),
-            lease_expires_at=now() + timedelta(seconds=lease_seconds),
+            lease_expires_at=from_now(timedelta(seconds=lease_seconds)),
         ).where(jobs.c.sequence == first.with_for_update(skip_locked=True).scalar_subquery())
         with self._database.write() as connection:
-            row = connection.execute(take.returning(jobs.c.id)).one_or_none()
-            return None if row is None else _rewind(connection, row.id)
+            row = connection.execute(take.returning(jobs)).one_or_none()
+            if row is None:
+                return None
+            _forget_history(connection, row.id)
+        return Job.of_row(row)
 
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
-        """Extends leases; those that are lost are not in the answer."""
+        """Extend leases; those that are lost are not in the answer."""
         held = or_(false(), *(claim.holds() for claim in claims))
         statement = (
             jobs.update()  # no new version: clients see no leases
             .where(held)
-            .values(lease_expires_at=now() + timedelta(seconds=lease_seconds))
+            .values(lease_expires_at=from_now(timedelta(seconds=lease_seconds)))
             .returning(jobs.c.id, jobs.c.worker_id, jobs.c.attempt, *SIGNALS)
         )
         with self._database.write() as connection:
             return {Claim(*row[:3]): Signals(*row[3:]) for row in connection.execute(statement)}
 
     def record(self, claim: Claim, progress: Progress, rows: Iterable[HistoryRow] = ()) -> Signals:
-        """Adds to the history and notes how far the job is.
+        """Add to the history and note how far the job is.
 
         Raises:
             LeaseLost: when the job was taken back.
@@ -192,7 +194,7 @@ class ClaimStore:
     def save_checkpoint(
         self, claim: Claim, checkpoint: NewCheckpoint, keep: Collection[int] | None = None
     ) -> Sequence[str]:
-        """Publishes a checkpoint, in the place of an earlier one of the same epoch.
+        """Publish a checkpoint, in the place of an earlier one of the same epoch.
 
         Args:
             claim: the job's.
@@ -205,10 +207,14 @@ class ClaimStore:
         Raises:
             LeaseLost: when the job was taken back.
         """
-        newest = select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == claim.job_id)
-        is_newer = literal(checkpoint.epoch) > func.coalesce(newest.scalar_subquery(), -1)
+        is_newer = jobs.c.checkpoint_epoch < checkpoint.epoch
         with self._database.write() as connection:
-            _fenced_update(connection, claim, workers_lost=case((is_newer, 0), else_=jobs.c.workers_lost))
+            _fenced_update(
+                connection,
+                claim,
+                checkpoint_epoch=case((is_newer, checkpoint.epoch), else_=jobs.c.checkpoint_epoch),
+                workers_lost=case((is_newer, 0), else_=jobs.c.workers_lost),
+            )
             return _add_checkpoints(connection, claim.job_id, [checkpoint], keep)
 
     def finish(
@@ -220,7 +226,7 @@ class ClaimStore:
         checkpoints: Sequence[NewCheckpoint] = (),
         keep: Collection[int] | None = None,
     ) -> Sequence[str]:
-        """Ends the job, together with the last of its history and its last checkpoints.
+        """End the job, together with the last of its history and its last checkpoints.
 
         Args:
             claim: the job's.
@@ -243,7 +249,7 @@ class ClaimStore:
             return _add_checkpoints(connection, claim.job_id, checkpoints, keep)
 
     def release(self, claim: Claim) -> None:
-        """Gives a job back, to go on later; this is no lost worker.
+        """Give a job back, to go on later; this is no lost worker.
 
         Raises:
             LeaseLost: when the job was taken back before.
@@ -252,11 +258,11 @@ class ClaimStore:
             raise LeaseLost(claim)
 
     def release_worker(self, worker_id: str) -> Sequence[str]:
-        """Takes back all jobs of a worker that has died; gives their ids."""
+        """Take back all jobs of a worker that has died; their ids."""
         return self._take_back(and_(jobs.c.status == JobStatus.RUNNING, jobs.c.worker_id == worker_id))
 
     def expire(self) -> Sequence[str]:
-        """Takes back all jobs whose lease has run out; gives their ids."""
+        """Take back all jobs whose lease has run out; their ids."""
         expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now())
         with self._database.read() as connection:  # a sweep that finds nothing takes no lock
             if connection.scalar(select(jobs.c.id).where(expired).limit(1)) is None:
@@ -264,7 +270,7 @@ class ClaimStore:
         return self._take_back(expired)
 
     def _take_back(self, condition: ColumnElement[bool], workers_lost: int = 1) -> Sequence[str]:
-        """Queues running jobs again, or ends those that are to be cancelled or have lost too many workers."""
+        """Queue running jobs again, or end those to be cancelled and those that lost too many workers."""
         lost = jobs.c.workers_lost + workers_lost
         too_many = lost >= self._max_workers_lost
         statement = job_update(
@@ -278,7 +284,9 @@ class ClaimStore:
                 (jobs.c.cancel_requested, literal(StopReason.CANCELLED, jobs.c.stop_reason.type)),
                 (too_many, literal(StopReason.ERROR, jobs.c.stop_reason.type)),
             ),
-            error=case((and_(too_many, ~jobs.c.cancel_requested), WORKER_LOST)),
+            error=case(
+                (and_(too_many, ~jobs.c.cancel_requested), func.replace(WORKER_LOST, JOB_ID, jobs.c.id))
+            ),
             finished_at=case((or_(jobs.c.cancel_requested, too_many), now())),
             workers_lost=lost,
             worker_id=None,
@@ -296,13 +304,10 @@ def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> Signa
     return Signals(*row)
 
 
-def _rewind(connection: Connection, job_id: str, resume_epoch: int = 0) -> Job:
-    """The job as its next attempt finds it: with the history up to the epoch that it goes on from."""
-    forgotten = history.c.job_id == job_id, history.c.last_epoch > resume_epoch
-    connection.execute(history.delete().where(*forgotten))
-    values = {"epoch": resume_epoch} | ({} if resume_epoch else {"latest": None, "best": None})
-    statement = jobs.update().where(jobs.c.id == job_id).values(values).returning(jobs)
-    return Job.of_row(connection.execute(statement).one())
+def _forget_history(connection: Connection, job_id: str, resume_epoch: int = 0) -> None:
+    """Remove what an earlier attempt trained beyond the epoch that the next one goes on from."""
+    beyond = history.c.job_id == job_id, history.c.last_epoch > resume_epoch
+    connection.execute(history.delete().where(*beyond))
 
 
 def _add_history(connection: Connection, job_id: str, rows: Iterable[HistoryRow]) -> None:
@@ -313,7 +318,7 @@ def _add_history(connection: Connection, job_id: str, rows: Iterable[HistoryRow]
 def _add_checkpoints(
     connection: Connection, job_id: str, added: Sequence[NewCheckpoint], keep: Collection[int] | None
 ) -> Sequence[str]:
-    """Publishes checkpoints and forgets those they replace; gives the artifacts of the forgotten."""
+    """Publish checkpoints and forget those they replace; the artifacts of the forgotten."""
     epochs = [checkpoint.epoch for checkpoint in added]
     replaced: ColumnElement[bool] = checkpoints.c.epoch.in_(epochs)
     if keep is not None:

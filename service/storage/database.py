@@ -27,14 +27,12 @@ class Database:
     """Connections to one database.
 
     A store method opens one `read()` or `write()`, so that each is a transaction of its own.
+
+    Args:
+        url: a SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://…`.
     """
 
     def __init__(self, url: str) -> None:
-        """Connects lazily.
-
-        Args:
-            url: a SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://…`.
-        """
         # A pool that asks first survives a restart of Postgres.
         self._engine = create_engine(url, pool_pre_ping=True)
         self._writer: Engine = self._engine
@@ -62,7 +60,7 @@ class Database:
         return _transaction(self._writer)
 
     def ping(self) -> None:
-        """Asks the database for an answer.
+        """Ask the database for an answer.
 
         Raises:
             Unavailable: when there is none.
@@ -71,7 +69,7 @@ class Database:
             connection.execute(text("SELECT 1"))
 
     def migrate(self) -> None:
-        """Brings the tables to the newest version; several processes may do so at once."""
+        """Bring the tables to the newest version; several processes may do so at once."""
         path = self._engine.url.database
         if self._engine.dialect.name == "sqlite" and path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +83,7 @@ class Database:
             command.upgrade(config, "head")
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._engine.dispose()
 
 
@@ -103,7 +101,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
 def insert_or_get(
     connection: Connection, table: Table, unique: list[str], values: Mapping[str, Any]
 ) -> Row[Any]:
-    """Inserts a row, or finds the one that has the same values in the columns `unique`.
+    """Insert a row, or find the one that has the same values in the columns `unique`.
 
     Either way the row is locked until the transaction ends. Of several transactions that insert the
     same, one inserts; the others wait for it and get its row.

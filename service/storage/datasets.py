@@ -71,7 +71,7 @@ class DatasetStore:
         self._database = database
 
     def add(self, owner: str, dataset: NewDataset) -> tuple[Dataset, bool]:
-        """Adds a dataset, unless the owner has one of equal content.
+        """Add a dataset, unless the owner has one of equal content.
 
         Returns:
             The dataset there is now, and whether it is the new one; if it isn't, nothing refers to the
@@ -108,7 +108,7 @@ class DatasetStore:
             return [Dataset(**row._mapping) for row in connection.execute(query)]
 
     def delete(self, owner: str, dataset_id: str) -> str:
-        """Deletes a dataset; jobs that have ended keep its id.
+        """Delete a dataset; jobs that have ended keep its id.
 
         Returns:
             The name of the artifact that nothing refers to any more.
@@ -138,7 +138,7 @@ def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Data
 
 
 def hold_dataset(connection: Connection, owner: str, dataset_id: str) -> None:
-    """Makes sure that a dataset stays until the transaction ends.
+    """Make sure that a dataset stays until the transaction ends.
 
     Raises:
         DatasetNotFound: when the owner has none of this id.

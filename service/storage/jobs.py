@@ -14,7 +14,7 @@ from service.storage.datasets import NewDataset, add_dataset, hold_dataset
 from service.storage.ids import new_id
 from service.storage.pages import Place, newest_first
 from service.storage.tables import checkpoints, idempotency_keys, jobs
-from service.storage.timestamp import now
+from service.storage.timestamp import from_now, now
 
 QUEUE_FULL_RETRY_SECONDS = 10
 
@@ -81,6 +81,7 @@ class Job:
     timings: str | None
     error: str | None
     attempt: int
+    checkpoint_epoch: int
     workers_lost: int
     worker_id: str | None
     lease_expires_at: datetime | None
@@ -106,7 +107,13 @@ class IdempotencyKey(NamedTuple):
 
 
 class JobStore:
-    """The jobs of all owners."""
+    """The jobs of all owners.
+
+    Args:
+        database: where they are.
+        max_queue_length: queued jobs beyond which none is accepted.
+        idempotency_hours: how long a key is remembered.
+    """
 
     def __init__(
         self, database: Database, max_queue_length: int = 10_000, idempotency_hours: float = 24.0
@@ -118,7 +125,7 @@ class JobStore:
     def submit(
         self, owner: str, job: NewJob, dataset: NewDataset | str, idempotency: IdempotencyKey | None = None
     ) -> tuple[Job, bool]:
-        """Accepts a job: once this returns, the job is not lost.
+        """Accept a job: once this returns, the job is not lost.
 
         Args:
             owner: whose job it is.
@@ -164,7 +171,7 @@ class JobStore:
         query = select(idempotency_keys).where(
             keys.owner == owner,
             keys.key == idempotency.key,
-            keys.created_at >= now() - self._idempotency_period,
+            keys.created_at >= from_now(-self._idempotency_period),
         )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
@@ -197,7 +204,7 @@ class JobStore:
             return [Job.of_row(row) for row in connection.execute(newest_first(query, jobs, limit, before))]
 
     def cancel(self, owner: str, job_id: str) -> Job:
-        """Cancels a job: at once, or with the worker that runs it; an ended job stays as it is.
+        """Cancel a job: at once, or with the worker that runs it; an ended job stays as it is.
 
         Raises:
             JobNotFound: when the owner has none of this id.
@@ -215,7 +222,7 @@ class JobStore:
         )
 
     def delete(self, owner: str, job_id: str, version: int | None = None) -> Sequence[str]:
-        """Deletes a job that has ended.
+        """Delete a job that has ended.
 
         Args:
             owner: whose job it is.
@@ -269,8 +276,8 @@ class JobStore:
     def _take_key(
         self, connection: Connection, owner: str, idempotency: IdempotencyKey, job_id: str
     ) -> Job | None:
-        """Ties a key to a new job, or finds the job it is tied to."""
-        expired = idempotency_keys.c.created_at < now() - self._idempotency_period
+        """Tie a key to a new job, or find the job it is tied to."""
+        expired = idempotency_keys.c.created_at < from_now(-self._idempotency_period)
         connection.execute(idempotency_keys.delete().where(expired))
         values = idempotency._asdict() | {"owner": owner, "job_id": job_id, "created_at": now()}
         row = insert_or_get(connection, idempotency_keys, ["owner", "key"], values)

@@ -91,6 +91,8 @@ jobs = Table(
     Column("timings", Text),
     Column("error", Text),
     Column("attempt", Integer, nullable=False, server_default="0"),
+    # The highest epoch that ever had a checkpoint, and the workers lost since then.
+    Column("checkpoint_epoch", BigInteger, nullable=False, server_default="-1"),
     Column("workers_lost", Integer, nullable=False, server_default="0"),
     Column("worker_id", Text),
     Column("lease_expires_at", Timestamp),

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect
+from sqlalchemy import BigInteger, ColumnElement, Dialect, literal, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -13,19 +13,14 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class Timestamp(TypeDecorator[datetime]):
-    """Microseconds since 1970 in the database, an aware UTC datetime in Python.
-
-    A `timedelta` may be added and subtracted in SQL: `now() + timedelta(seconds=30)`.
-    """
+    """Microseconds since 1970 in the database, an aware UTC datetime in Python."""
 
     impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | timedelta | None, dialect: Dialect) -> int | None:
-        """Microseconds since 1970, or of a duration."""
-        if value is None:
-            return None
-        return (value - EPOCH if isinstance(value, datetime) else value) // MICROSECOND
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Microseconds since 1970."""
+        return None if value is None else (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """An aware UTC datetime."""
@@ -40,6 +35,11 @@ class _Now(FunctionElement[datetime]):
 def now() -> ColumnElement[datetime]:
     """The database's time when the statement began, as a SQL expression."""
     return _Now()
+
+
+def from_now(period: timedelta) -> ColumnElement[datetime]:
+    """The database's time so much later, or before for a negative period."""
+    return type_coerce(_Now() + literal(period // MICROSECOND, BigInteger), Timestamp)
 
 
 @compiles(_Now, "sqlite")

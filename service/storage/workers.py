@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from service.storage.database import Database
 from service.storage.tables import workers
-from service.storage.timestamp import now
+from service.storage.timestamp import from_now, now
 
 FORGET_AFTER = timedelta(days=1)
 
@@ -40,26 +40,26 @@ class WorkerStore:
         self._database = database
 
     def register(self, worker: NewWorker) -> None:
-        """Adds a worker, and forgets those that died long ago without a word."""
+        """Add a worker, and forget those that died long ago without a word."""
         with self._database.write() as connection:
-            connection.execute(workers.delete().where(workers.c.heartbeat_at < now() - FORGET_AFTER))
+            connection.execute(workers.delete().where(workers.c.heartbeat_at < from_now(-FORGET_AFTER)))
             connection.execute(
                 workers.insert().values(**asdict(worker), started_at=now(), heartbeat_at=now())
             )
 
     def heartbeat(self, worker_id: str) -> None:
-        """Notes that a worker is alive."""
+        """Note that a worker is alive."""
         with self._database.write() as connection:
             connection.execute(workers.update().where(workers.c.id == worker_id).values(heartbeat_at=now()))
 
     def unregister(self, worker_id: str) -> None:
-        """Removes a worker; one that is gone already is no error."""
+        """Remove a worker; one that is gone already is no error."""
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.id == worker_id))
 
     def alive(self, within_seconds: float) -> Sequence[Worker]:
         """The workers that were heard of lately, in the order they started."""
-        recent = workers.c.heartbeat_at >= now() - timedelta(seconds=within_seconds)
+        recent = workers.c.heartbeat_at >= from_now(-timedelta(seconds=within_seconds))
         query = select(workers).where(recent).order_by(workers.c.started_at, workers.c.id)
         with self._database.read() as connection:
             return [Worker(**row._mapping) for row in connection.execute(query)]

@@ -33,7 +33,7 @@ class HistoryChunk:
     @property
     def last_epoch(self) -> int:
         """The epoch of the last value."""
-        return self.first_epoch + self.values.shape[1] - 1
+        return int(self.first_epoch + self.values.shape[1] - 1)
 
     def pack(self) -> bytes:
         """One JSON line with the column names, then the float64 values, little-endian."""
@@ -100,7 +100,8 @@ def flat_columns(history: HistoryChunk | None, query: HistoryQuery) -> dict[str,
 def history_document(history: HistoryChunk | None, query: HistoryQuery) -> dict[str, Any]:
     """The history as `GET …/history` answers it: aligned columns, metrics by name and side."""
     flat = flat_columns(history, query)
-    metrics = [name.removeprefix("train_") for name in flat if name.startswith("train_") and name != "train_loss"]
+    train = [name for name in flat if name.startswith("train_") and name != "train_loss"]
+    metrics = [name.removeprefix("train_") for name in train]
     return {
         "epochs": flat["epoch"],
         **{name: flat[name] for name in LOSS_COLUMNS},
@@ -115,11 +116,10 @@ def epoch_document(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:
     """One epoch's values as a job's `latest` and `best` tell them."""
     one = HistoryChunk(epoch, tuple(values), np.array([list(values.values())]).T)
     document = history_document(one, HistoryQuery())
+    metrics = document["metrics"].items()
     return {
         "epoch": epoch,
         "train_loss": document["train_loss"][0],
         "validation_loss": document["validation_loss"][0],
-        "metrics": {
-            name: {side: each[0] for side, each in sides.items()} for name, sides in document["metrics"].items()
-        },
+        "metrics": {name: {side: each[0] for side, each in sides.items()} for name, sides in metrics},
     }

@@ -1,9 +1,11 @@
 """From specs and data to a training that is ready to run."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from torchmetrics import Metric
 
 from service.architectures.build import build
 from service.datasets.prepare import Part, Prepared
@@ -40,10 +42,12 @@ def assemble(
     model = build(architecture).to(device)
     rows = len(train.targets)
     steps = training.epochs * math.ceil(rows / (training.batch_size or rows))
-    optimizer = OPTIMIZERS[training.optimizer.type](model.parameters(), arguments=training.optimizer.arguments())
-    scheduler = training.scheduler and build_scheduler(
-        training.scheduler.type, training.scheduler.arguments(), optimizer, steps
-    )
+    chosen = training.optimizer
+    optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())
+    scheduler = None
+    if training.scheduler is not None:
+        arguments = training.scheduler.arguments()
+        scheduler = build_scheduler(training.scheduler.type, arguments, optimizer, steps)
     task = task_of(loss, output_width)
     metrics = {
         m.type: build_metric(m.type, m.arguments(), task, output_width).to(device) for m in training.metrics
@@ -70,7 +74,7 @@ def _on(device: torch.device, samples: Part, target_dtype: torch.dtype | None) -
     return replace(samples, inputs=tuple(x.to(device) for x in samples.inputs), targets=targets.to(device))
 
 
-def _monitor(training: TrainingSpec, validates: bool, metrics: dict[str, torch.nn.Module]) -> Monitor | None:
+def _monitor(training: TrainingSpec, validates: bool, metrics: Mapping[str, Metric]) -> Monitor | None:
     """What decides which epoch is best: what early stopping watches, else the validation loss if any."""
     if training.early_stopping is None:
         return Monitor("validation_loss") if validates else None

@@ -22,8 +22,7 @@ def test_every_layer_has_a_plain_line_of_help(name: str) -> None:
     """One sentence without markup."""
     help_line = CATALOG["layers"][name]["help"]
     assert help_line.endswith(".")
-    assert not set(help_line) & {"\n", "\\", ":"} - {":"}
-    assert ":math:" not in help_line
+    assert not [markup for markup in ("\n", "\\", ":math:", ":class:", "``") if markup in help_line]
 
 
 def test_a_layer_is_described_with_its_arguments() -> None:

@@ -107,6 +107,7 @@ def test_any_json_is_answered(layer: Any) -> None:
         {"type": "Unflatten", "dim": 2**70, "unflattened_size": [1]},
         {"type": "AdaptiveAvgPool1d", "output_size": 2**62},
         {"type": "ZeroPad1d", "padding": 2**62},
+        {"type": "Hardtanh", "max_val": 1e300},
     ],
     ids=lambda layer: str(layer["type"]),
 )

@@ -13,7 +13,7 @@ from service.errors import InvalidRequest
 from service.specs.architecture import MAX_DEPTH, ArchitectureSpec
 from tests.architectures.samples import SAMPLES, SEQUENCE
 
-TANH = {"type": "Tanh"}
+TANH: dict[str, Any] = {"type": "Tanh"}
 
 
 def linear(outputs: int, inputs: int | None = None, **more: Any) -> dict[str, Any]:
@@ -39,7 +39,8 @@ def refused(layers: list[dict[str, Any]], *shape: int, **more: Any) -> list[tupl
 
 def test_sizes_and_defaults_are_filled_in() -> None:
     """The spec comes back with every argument, ready to be sent again."""
-    result = checked([linear(13), {"type": "LeakyReLU", "name": "act"}, linear(1)], 9, 4)
+    activation: dict[str, Any] = {"type": "LeakyReLU", "name": "act"}
+    result = checked([linear(13), activation, linear(1)], 9, 4)
     assert result.spec == {
         "type": "sequential",
         "layers": [
@@ -72,7 +73,8 @@ def test_activation_bytes_are_what_autograd_saves() -> None:
 
 def test_activation_bytes_grow_with_the_steps_of_a_recurrent_layer() -> None:
     """A sequence of 2000 steps is checked as one step, and counted as 2000."""
-    layers = [{"type": "LSTM", "hidden_size": 8, "batch_first": True}, {"type": "Flatten"}, linear(1)]
+    lstm: dict[str, Any] = {"type": "LSTM", "hidden_size": 8, "batch_first": True}
+    layers = [lstm, {"type": "Flatten"}, linear(1)]
     one, many = checked(layers, 4, 1, 3), checked(layers, 4, 2000, 3)
     assert many.layers[0]["output_shape"] == ["B", 2000, 8]
     assert 1990 < many.activation_bytes / one.activation_bytes < 2010
@@ -103,7 +105,7 @@ def without_sizes(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_all_mistakes_in_names_types_and_arguments_come_at_once() -> None:
     """One request shows them all, each at its place, in the order of the request."""
-    layers = [
+    layers: list[dict[str, Any]] = [
         {"type": "Tahn"},
         {"type": "LazyLinear", "out_features": 3},
         {"type": "Linear", "in_feature": 3, "bias": "x"},
@@ -170,8 +172,9 @@ def test_all_mistakes_in_names_types_and_arguments_come_at_once() -> None:
             (9, 1, 8, 8),
             (
                 "0",
-                "Layer `0` (Conv2d) got [B, 1, 8, 8] from the input: Calculated padded input size per channel: "
-                "(8 x 8). Kernel size: (9 x 9). Kernel size can't be greater than actual input size.",
+                "Layer `0` (Conv2d) got [B, 1, 8, 8] from the input: "
+                "Calculated padded input size per channel: (8 x 8). "
+                "Kernel size: (9 x 9). Kernel size can't be greater than actual input size.",
             ),
         ),
         (
@@ -199,8 +202,19 @@ def test_all_mistakes_in_names_types_and_arguments_come_at_once() -> None:
             (9, 64),
             (
                 "0",
-                "Layer `0` (GroupNorm) got [B, 64] from the input: num_channels (64) must be divisible by num_groups (3).",
+                "Layer `0` (GroupNorm) got [B, 64] from the input: "
+                "num_channels (64) must be divisible by num_groups (3).",
             ),
+        ),
+        (
+            [{"type": "Softmax", "dim": 5}],
+            (9, 3),
+            ("0/dim", "Layer `0` (Softmax) got [B, 3] from the input: set dim between -2 and 1."),
+        ),
+        (
+            [{"type": "Conv1d", "out_channels": 2, "kernel_size": 3, "dilation": 0}],
+            (9, 3, 8),
+            ("0/dilation", "Should be greater than or equal to 1, or be a valid list."),
         ),
         (
             [{"type": "Bilinear", "out_features": 3}],
@@ -221,7 +235,8 @@ def test_all_mistakes_in_names_types_and_arguments_come_at_once() -> None:
             (9, 4),
             (
                 "0/layers/1/in_features",
-                "Layer `body.1` (Linear) takes [B, 5] and got [B, 2] from layer `body.0`: set in_features to 2.",
+                "Layer `body.1` (Linear) takes [B, 5] and got [B, 2] from layer `body.0`: "
+                "set in_features to 2.",
             ),
         ),
         (
@@ -292,7 +307,7 @@ def test_a_layer_that_mixes_samples_is_warned_of(layer: dict[str, Any], shape: t
 
 def test_what_pytorch_warns_of_is_kept() -> None:
     """A dropout between the layers of a one-layer LSTM does nothing, and PyTorch's words come along."""
-    lstm = {"type": "LSTM", "hidden_size": 3, "batch_first": True, "dropout": 0.5}
+    lstm: dict[str, Any] = {"type": "LSTM", "hidden_size": 3, "batch_first": True, "dropout": 0.5}
     [warning] = checked([lstm], 4, 5, 2).warnings
     assert warning.pointer == "#/architecture/layers/0"
     assert warning.detail.startswith("Layer `0` (LSTM): dropout option adds dropout after all but last")

@@ -7,8 +7,9 @@ import torch
 from service.datasets.csv_reader import read_csv
 from service.datasets.encode import encode_inputs, encode_targets
 from service.datasets.encoding import Encoding, decode_outputs
+from service.datasets.fitting import TargetKind
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import TargetKind, prepare
+from service.datasets.prepare import prepare
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import T_C, T_U, declared, thermometer
 

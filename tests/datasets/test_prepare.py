@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 import torch
 
+from service.datasets.fitting import TargetKind
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import Prepared, TargetKind, prepare
+from service.datasets.prepare import Prepared, prepare
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import T_C, T_U, declared, thermometer
 
@@ -134,7 +135,7 @@ def test_columns_that_are_no_features_are_refused(t_u: list[Any], words: str) ->
 def test_classes_are_one_column_without_gaps_or_transforms() -> None:
     """A class target is one complete column, left as it is."""
     columns = {"x": [1, 2], "y": [0, 1], "z": ["a", None]}
-    section = {"columns": columns, "features": ["x"], "targets": ["y", "z"]}
+    section: dict[str, Any] = {"columns": columns, "features": ["x"], "targets": ["y", "z"]}
     section["transforms"] = [{"type": "standardize", "columns": ["y"]}]
     found = refused(section, "classes")
     assert "found 2" in found["#/data/targets"]

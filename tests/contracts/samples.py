@@ -1,0 +1,29 @@
+"""A job and a dataset to store, with some fields as a test needs them."""
+
+from typing import Any
+
+from service.storage.datasets import NewDataset
+from service.storage.jobs import NewJob
+
+OWNER = "ada"
+
+
+def new_job(**changes: Any) -> NewJob:
+    """A job to submit."""
+    values: dict[str, Any] = {
+        "name": None,
+        "request": '{"training": {"epochs": 10}}',
+        "report": "{}",
+        "used": '{"device": "cpu"}',
+        "device": "cpu",
+        "group_key": "g",
+        "parameter_count": 25,
+        "memory_estimate_bytes": 100,
+        "epochs": 10,
+    }
+    return NewJob(**(values | changes))
+
+
+def new_dataset(digest: str = "d1") -> NewDataset:
+    """A dataset to add; the digest stands for its content."""
+    return NewDataset(None, digest, "tabular", rows=11, bytes=100, artifact=f"datasets/{digest}", report="{}")

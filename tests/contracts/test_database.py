@@ -1,0 +1,84 @@
+"""Transactions, migrations and time, on each database."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, select, text
+
+from service import errors
+from service.storage.database import Database
+from service.storage.jobs import JobStore
+from service.storage.tables import metadata
+from service.storage.timestamp import from_now, now
+from tests.contracts.samples import OWNER, new_dataset, new_job
+
+MIGRATE = "import sys; from service.storage.database import Database; Database(sys.argv[1]).migrate()"
+
+
+def test_migrations_make_the_tables(database: Database) -> None:
+    """The migrations give exactly the tables that the stores use."""
+    with database.read() as connection:
+        options = {"compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+        checks = {check["name"] for check in inspect(connection).get_check_constraints("jobs")}
+    assert checks == {"ck_jobs_status", "ck_jobs_stop_reason"}
+
+
+def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
+    """Processes that start together on an empty database all find it migrated."""
+    started = [subprocess.Popen([sys.executable, "-c", MIGRATE, empty_url]) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    database = Database(empty_url)
+    assert JobStore(database).queue_length() == 0
+    database.migrate()
+    database.close()
+
+
+def test_what_is_accepted_survives_a_restart(empty_url: str) -> None:
+    """A job is still there when the database is opened again."""
+    database = Database(empty_url)
+    database.migrate()
+    job, _ = JobStore(database).submit(OWNER, new_job(), new_dataset())
+    database.close()
+    again = Database(empty_url)
+    assert JobStore(again).get(OWNER, job.id) == job
+    again.close()
+
+
+def test_an_exception_undoes_the_transaction(database: Database) -> None:
+    """What was written before an exception is not there after it."""
+
+    def fail() -> None:
+        with database.write() as connection:
+            connection.execute(text("CREATE TABLE undone (id INTEGER)"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with database.read() as connection:
+        assert not inspect(connection).has_table("undone")
+
+
+def test_a_database_that_is_away_is_unavailable(database: Database) -> None:
+    """A database that can't be reached is an error with a time to wait."""
+    database.ping()
+    for url in ("sqlite:////nowhere/at/all.db", "postgresql+psycopg://nobody@127.0.0.1:1/none"):
+        with pytest.raises(errors.Unavailable) as refused:
+            Database(url).ping()
+        assert refused.value.retry_after_seconds
+
+
+def test_the_databases_time_is_utc(database: Database) -> None:
+    """The database's time is now, aware, and takes a duration."""
+    with database.read() as connection:
+        past, present, future = connection.execute(
+            select(from_now(timedelta(hours=-1)), now(), from_now(timedelta(seconds=30)))
+        ).one()
+        assert connection.scalar(select(from_now(timedelta(seconds=30)) >= future))
+    assert (present - past, future - present) == (timedelta(hours=1), timedelta(seconds=30))
+    assert present.tzinfo is UTC
+    assert abs(datetime.now(UTC) - present) < timedelta(seconds=5)

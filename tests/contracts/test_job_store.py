@@ -1,0 +1,217 @@
+"""Jobs as their owners see them, on each database."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+
+import pytest
+
+from service import errors
+from service.specs.job import JobStatus, StopReason
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.claims import Claim, ClaimStore, Outcome, Progress
+from service.storage.database import Database
+from service.storage.datasets import Dataset, DatasetStore
+from service.storage.history import HistoryRow, HistoryStore
+from service.storage.jobs import IdempotencyKey, Job, JobStore
+from service.storage.tables import datasets as datasets_table
+from service.storage.tables import jobs as jobs_table
+from tests.contracts.samples import OWNER, new_dataset, new_job
+
+Submit = Callable[..., Job]
+DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
+KEY = IdempotencyKey("key", "fingerprint")
+
+
+def test_a_record_has_a_field_for_each_column() -> None:
+    """A job and a dataset show every column of their tables."""
+    for record, table in ((Job, jobs_table), (Dataset, datasets_table)):
+        assert [field.name for field in fields(record)] == table.columns.keys()
+
+
+def test_a_submitted_job_is_queued_as_it_was_given(jobs: JobStore, datasets: DatasetStore) -> None:
+    """A submitted job is queued, and its JSON comes back as the same text, in the same order."""
+    new = new_job(name="thermometer", request='{"b": 1, "a": 2}')
+    job, created = jobs.submit(OWNER, new, new_dataset())
+    assert created
+    assert (job.id, job.status, job.name, job.request) == (new.id, JobStatus.QUEUED, new.name, new.request)
+    assert job.created_at.utcoffset() is not None
+    assert datasets.get(OWNER, job.dataset_id).digest == "d1"
+    assert jobs.get(OWNER, job.id) == job
+
+
+def test_equal_content_is_one_dataset(jobs: JobStore) -> None:
+    """Two jobs with equal content share the dataset of the first."""
+    first, second = (jobs.submit(OWNER, new_job(), new_dataset())[0] for _ in range(2))
+    other = jobs.submit("bob", new_job(), new_dataset())[0]
+    assert first.dataset_id == second.dataset_id != other.dataset_id
+
+
+def test_a_dataset_that_is_not_there_is_refused(jobs: JobStore, submit: Submit) -> None:
+    """A job for a dataset that is gone, or another owner's, is refused and leaves nothing."""
+    dataset_id = submit().dataset_id
+    for owner, name in ((OWNER, "ds_gone"), ("bob", dataset_id)):
+        with pytest.raises(errors.DatasetNotFound):
+            jobs.submit(owner, new_job(), name, KEY)
+        assert jobs.replay(owner, KEY) is None
+    assert jobs.submit(OWNER, new_job(), dataset_id)[0].dataset_id == dataset_id
+
+
+def test_a_key_gives_its_job_again(jobs: JobStore) -> None:
+    """The same key and fingerprint give the earlier job; another fingerprint is refused."""
+    assert jobs.replay(OWNER, KEY) is None
+    job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    assert jobs.submit(OWNER, new_job(), new_dataset(), KEY) == (job, False)
+    assert jobs.replay(OWNER, KEY) == job
+    assert jobs.submit("bob", new_job(), new_dataset(), KEY)[1]
+    for attempt in (
+        lambda: jobs.submit(OWNER, new_job(), new_dataset(), IdempotencyKey("key", "other")),
+        lambda: jobs.replay(OWNER, IdempotencyKey("key", "other")),
+    ):
+        with pytest.raises(errors.IdempotencyKeyReused):
+            attempt()
+
+
+def test_an_old_key_is_forgotten(database: Database) -> None:
+    """A key is free again once its time is over."""
+    jobs = JobStore(database, idempotency_hours=-1e-3)
+    first, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    assert jobs.replay(OWNER, KEY) is None
+    second, created = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    assert created
+    assert second.id != first.id
+
+
+def test_a_race_on_one_key_makes_one_job(jobs: JobStore) -> None:
+    """Eight threads that submit with one key at once all get the same job, and one of them made it."""
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(jobs.submit, OWNER, new_job(), new_dataset(), KEY) for _ in range(8)]
+    answers = [call.result() for call in calls]
+    assert len({job.id for job, _ in answers}) == 1
+    assert sum(created for _, created in answers) == 1
+    assert jobs.queue_length() == 1
+
+
+def test_a_full_queue_takes_no_more(database: Database) -> None:
+    """Beyond the limit a submit is refused with a time to wait, but a known key still answers."""
+    jobs = JobStore(database, max_queue_length=1)
+    job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    with pytest.raises(errors.QueueFull) as refused:
+        jobs.submit(OWNER, new_job(), new_dataset())
+    assert refused.value.retry_after_seconds
+    assert jobs.submit(OWNER, new_job(), new_dataset(), KEY) == (job, False)
+
+
+def test_another_owners_job_is_not_found(jobs: JobStore, submit: Submit) -> None:
+    """Nothing of a job shows to another owner."""
+    job = submit()
+    for act in (jobs.get, jobs.cancel, jobs.delete):
+        with pytest.raises(errors.JobNotFound):
+            act("bob", job.id)
+    assert jobs.list("bob") == []
+
+
+def test_a_list_pages_through_all_jobs_once(jobs: JobStore, submit: Submit) -> None:
+    """Pages give every job once, newest first, also when jobs come in between."""
+    submitted = {submit().id for _ in range(7)}
+    seen: list[Job] = []
+    while page := jobs.list(OWNER, limit=3, before=seen[-1].place if seen else None):
+        seen += page
+        submit()
+    assert [job.id for job in seen if job.id in submitted] == [job.id for job in seen]
+    assert {job.id for job in seen} == submitted
+    assert [job.place for job in seen] == sorted((job.place for job in seen), reverse=True)
+
+
+def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+    """A list may be of one status, one name, or both."""
+    submit(name="a")
+    submit(name="b")
+    submit(name="a")
+    claims.claim("w", ["cpu"], 30)
+    assert len(jobs.list(OWNER, name="a")) == 2
+    assert len(jobs.list(OWNER, status=JobStatus.QUEUED)) == 2
+    assert len(jobs.list(OWNER, status=JobStatus.QUEUED, name="a")) == 1
+
+
+def test_the_position_counts_the_jobs_before(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+    """The position counts the queued jobs of the same device that start before."""
+    first, second, urgent, other = submit(), submit(), submit(priority=1), submit(device="cuda")
+    assert [jobs.queue_position(job) for job in (first, second, urgent, other)] == [2, 3, 1, 1]
+    running = claims.claim("w", ["cpu"], 30)
+    assert running is not None
+    assert jobs.queue_position(running) is None
+    assert jobs.queue_position(first) == 1
+
+
+def test_claimable_names_the_devices_with_queued_jobs(
+    jobs: JobStore, claims: ClaimStore, submit: Submit
+) -> None:
+    """The devices that jobs wait for are known, without those whose queue is empty."""
+    submit()
+    submit(device="cuda")
+    assert jobs.claimable() == {"cpu", "cuda"}
+    claims.claim("w", ["cpu"], 30)
+    assert jobs.claimable() == {"cuda"}
+
+
+def test_a_queued_job_is_cancelled_at_once(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+    """A cancelled job that was queued has ended and is never claimed."""
+    job = submit()
+    cancelled = jobs.cancel(OWNER, job.id)
+    assert (cancelled.status, cancelled.stop_reason) == (JobStatus.CANCELLED, StopReason.CANCELLED)
+    assert cancelled.finished_at is not None
+    assert cancelled.version == job.version + 1
+    assert claims.claim("w", ["cpu"], 30) is None
+
+
+def test_a_running_job_is_asked_to_stop(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+    """Cancelling a running job tells its worker; asking twice changes nothing more."""
+    submit()
+    running = claims.claim("w", ["cpu"], 30)
+    assert running is not None
+    asked = jobs.cancel(OWNER, running.id)
+    assert (asked.status, asked.cancel_requested, asked.stop_reason) == (JobStatus.RUNNING, True, None)
+    assert jobs.cancel(OWNER, running.id) == asked
+    assert claims.record(Claim.of(running), Progress(1)).cancel_requested
+
+
+def test_an_ended_job_stays_as_it_is(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+    """Cancelling an ended job changes nothing."""
+    submit()
+    running = claims.claim("w", ["cpu"], 30)
+    assert running is not None
+    claims.finish(Claim.of(running), DONE)
+    ended = jobs.get(OWNER, running.id)
+    assert jobs.cancel(OWNER, running.id) == ended
+
+
+def test_only_ended_jobs_are_deleted(
+    database: Database, jobs: JobStore, claims: ClaimStore, submit: Submit
+) -> None:
+    """A job is deleted once it has ended, with its key and history, and its checkpoints' artifacts named."""
+    job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    with pytest.raises(errors.JobNotEnded):
+        jobs.delete(OWNER, job.id)
+    running = claims.claim("w", ["cpu"], 30)
+    assert running is not None
+    with pytest.raises(errors.JobNotEnded):
+        jobs.delete(OWNER, job.id)
+    rows, checkpoint = [HistoryRow(1, 10, b"x")], NewCheckpoint(10, "checkpoints/a", 5)
+    claims.finish(Claim.of(running), DONE, Progress(10), rows, [checkpoint])
+    version = jobs.get(OWNER, job.id).version
+    with pytest.raises(errors.PreconditionFailed):
+        jobs.delete(OWNER, job.id, version - 1)
+    assert jobs.delete(OWNER, job.id, version) == ["checkpoints/a"]
+    with pytest.raises(errors.JobNotFound):
+        jobs.get(OWNER, job.id)
+    assert jobs.replay(OWNER, KEY) is None
+    assert HistoryStore(database).rows(job.id) == []
+
+
+def test_a_deleted_jobs_place_is_not_given_again(jobs: JobStore, submit: Submit) -> None:
+    """The order of the queue goes on counting where a deleted job was the last."""
+    first = submit()
+    jobs.cancel(OWNER, first.id)
+    jobs.delete(OWNER, first.id)
+    assert submit().sequence > first.sequence

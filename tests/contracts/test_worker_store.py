@@ -1,0 +1,30 @@
+"""Workers, on each database."""
+
+import time
+
+from service.storage.database import Database
+from service.storage.workers import NewWorker, WorkerStore
+
+WORKER = NewWorker("w", "cuda:0", "H200", threads=1, hostname="host", pid=1)
+
+
+def test_a_registered_worker_is_alive_for_a_while(database: Database) -> None:
+    """A worker is alive until it was silent for too long, and again after a heartbeat."""
+    workers = WorkerStore(database)
+    workers.register(WORKER)
+    (worker,) = workers.alive(within_seconds=30)
+    assert (worker.id, worker.device, worker.device_name) == (WORKER.id, WORKER.device, WORKER.device_name)
+    time.sleep(0.2)
+    assert workers.alive(within_seconds=0.1) == []
+    workers.heartbeat("w")
+    (again,) = workers.alive(within_seconds=0.1)
+    assert again.heartbeat_at > again.started_at == worker.started_at
+
+
+def test_an_unregistered_worker_is_gone(database: Database) -> None:
+    """A worker that leaves is not alive; leaving twice is no error."""
+    workers = WorkerStore(database)
+    workers.register(WORKER)
+    workers.unregister("w")
+    workers.unregister("w")
+    assert workers.alive(within_seconds=30) == []
