@@ -330,7 +330,7 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/model",
-        "Download the model; `load_state_dict(load_file(\"thermometer.safetensors\"))` takes it.",
+        'Download the model; `load_state_dict(load_file("thermometer.safetensors"))` takes it.',
         f"curl -s -o thermometer.safetensors -w '%{{http_code}}\\n' localhost:8000/v1/jobs/$JOB/model",
         "200",
     ),

@@ -55,7 +55,9 @@ def readyz(services: ServicesDependency) -> Response:
         "workers": _check(lambda: _some_worker(services)),
     }
     ready = all(result == "ok" for result in checks.values())
-    return json_response({"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503)
+    return json_response(
+        {"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503
+    )
 
 
 def _check(check: Callable[[], None]) -> str:

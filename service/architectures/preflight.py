@@ -30,8 +30,8 @@ class Checked:
     parameter_bytes: int
     activation_bytes: int
     """What autograd keeps of one batch for the backward pass."""
-    module_repr: str
-    """The module as PyTorch prints it."""
+    module: nn.Module
+    """The module, built on the meta device."""
     warnings: list[FieldError]
     """What is allowed, and likely not meant."""
 
@@ -73,7 +73,7 @@ def check(
         parameter_count=parameter_count,
         parameter_bytes=sum(parameter.nbytes for parameter in parameters),
         activation_bytes=trace.kept.total_bytes(apart_from=model.parameters()),
-        module_repr=repr(module),
+        module=module,
         warnings=trace.warnings,
     )
 

@@ -15,7 +15,7 @@ import orjson
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from service.architectures.build import Place, build
+from service.architectures.build import Place
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
 from service.datasets.dataset import Dataset, load_dataset
@@ -91,16 +91,13 @@ class Preflight:
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
         dataset = None if data is None else self._read_dataset(data)
-        if architecture is not None:
-            self._found += architecture_mistakes(architecture, Place("", "#/architecture"))
+        prepared = self._prepare(dataset, data, training)
+        checked = self._check_architecture(architecture, prepared, training)
         if training is not None:
             self._found += check_components(training)
-        prepared = self._prepare(dataset, data, training)
-        if self._found or dataset is None or prepared is None:
-            raise InvalidRequest(_count(self._found), self._found)
-        with self._noting():
-            checked = check(architecture, _batch(prepared, training), self._settings.max_parameters)
-            return self._fit(data, training, prepared, checked, dataset)
+        if not self._found and dataset is not None and prepared is not None and checked is not None:
+            with self._noting():
+                return self._fit(data, training, prepared, checked, dataset)
         raise InvalidRequest(_count(self._found), self._found)
 
     @contextmanager
@@ -151,6 +148,19 @@ class Preflight:
             return prepare(dataset, data, LOSSES[training.loss.type].targets)
         return None
 
+    def _check_architecture(
+        self, architecture: ArchitectureSpec | None, prepared: Prepared | None, training: TrainingSpec | None
+    ) -> Checked | None:
+        """The architecture with its sizes; without data to try it on, only its names and arguments are checked."""
+        if architecture is None:
+            return None
+        if prepared is None or training is None:
+            self._found += architecture_mistakes(architecture, Place("", "#/architecture"))
+            return None
+        with self._noting():
+            return check(architecture, _batch(prepared, training), self._settings.max_parameters)
+        return None
+
     def _fit(
         self,
         data: DataDeclaration,
@@ -160,16 +170,13 @@ class Preflight:
         dataset: Dataset,
     ) -> Planned:
         """How the sections fit together."""
-        architecture = ArchitectureSpec.model_validate(checked.spec)
-        with torch.device("meta"):
-            model = build(architecture)
         rows = prepared.train.rows
         batch_size = min(training.batch_size or rows, rows)
         steps = training.epochs * math.ceil(rows / batch_size)
         classes = prepared.encoding.classes
         errors = check_fit(
             training,
-            model,
+            checked.module,
             checked.output,
             prepared.train.targets[:batch_size].to("meta"),
             None if classes is None else len(classes),
@@ -196,7 +203,7 @@ class Preflight:
             request=request,
             report={
                 "layers": checked.layers,
-                "module": checked.module_repr,
+                "module": repr(checked.module),
                 "output_width": width,
                 "warnings": [vars(warning) for warning in checked.warnings],
                 "rows": {

@@ -5,12 +5,12 @@ else is JSON in the file's metadata. Nothing is pickled. No engine's private sta
 one engine can take up what another left.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import orjson
 import safetensors
 import safetensors.torch
 import torch
@@ -65,6 +65,7 @@ class Checkpoint:
             tensors |= _prefixed("best/gradient/", self.best.gradients)
         optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
         tensors |= optimizer_tensors | _prefixed("rng/", self.rng)
+        # Not orjson: what is infinite (a plateau's `mode_worse`) or NaN must come back as it was.
         metadata = {
             "epoch": self.last.epoch,
             "best_epoch": self.best.epoch if self.best else None,
@@ -73,7 +74,7 @@ class Checkpoint:
             "monitor": self.monitor,
             "encoding": self.encoding,
         }
-        return safetensors.torch.save(unshared(tensors), {"fitserve": orjson.dumps(metadata).decode()})
+        return safetensors.torch.save(unshared(tensors), {"fitserve": json.dumps(metadata)})
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
@@ -116,7 +117,7 @@ def gradients_of(model: torch.nn.Module) -> Tensors:
 def _metadata(body: bytes) -> Any:
     # The format: eight bytes of header length, little-endian, then the header as JSON.
     length = int.from_bytes(body[:8], "little")
-    return orjson.loads(orjson.loads(body[8 : 8 + length])["__metadata__"]["fitserve"])
+    return json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["fitserve"])
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:

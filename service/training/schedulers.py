@@ -48,7 +48,9 @@ def build_scheduler(
         total_steps: optimizer steps of the whole training.
     """
     more: dict[str, Any] = {}
-    if type_ == "OneCycleLR" and not {"total_steps", "epochs", "steps_per_epoch"} & arguments.keys():
+    lengths = ("total_steps", "epochs", "steps_per_epoch")
+    if type_ == "OneCycleLR" and all(arguments.get(name) is None for name in lengths):
         more["total_steps"] = total_steps
+        arguments = {name: value for name, value in arguments.items() if name not in lengths}
     scheduler: LRScheduler = SCHEDULERS[type_](optimizer, arguments=arguments, **more)
     return scheduler

@@ -59,7 +59,12 @@ def run(found: list[Command], url: str, folder: Path) -> list[str]:
     script = "".join(f"{command.text}echo '{_END_OF_ANSWER}'\n" for command in found)
     script = script.replace(ADDRESS, url.removeprefix("http://").rstrip("/"))
     done = subprocess.run(
-        ["bash", "-e", "-u"], input=script, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+        ["bash", "-e", "-u"],
+        input=script,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split(f"{_END_OF_ANSWER}\n")[:-1]
@@ -106,7 +111,9 @@ def _difference(shown: Any, real: Any, place: str) -> str | None:
         missing, unknown = shown.keys() - real.keys() - {_ELLIPSIS}, real.keys() - shown.keys()
         if missing or (unknown and _ELLIPSIS not in shown):
             return f"{place}: missing {sorted(missing)}, not shown {sorted(unknown)}"
-        return _first(_difference(shown[key], real[key], f"{place}/{key}") for key in shown if key != _ELLIPSIS)
+        return _first(
+            _difference(shown[key], real[key], f"{place}/{key}") for key in shown if key != _ELLIPSIS
+        )
     if isinstance(shown, list) and isinstance(real, list):
         entries = [entry for entry in shown if entry != _ELLIPSIS]
         if len(entries) > len(real) or (len(entries) < len(real) and _ELLIPSIS not in shown):

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from service.datasets.prepare import Part
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
-from service.training.checkpoints import Checkpoint, Snapshot, restore_optimizer, snapshot
+from service.training.checkpoints import Checkpoint, Snapshot, Tensors, restore_optimizer, snapshot
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
 from service.training.metrics import Task, metric_inputs
@@ -86,7 +86,10 @@ class EagerEngine:
         self._losses: list[Tensor] = []
         self._counts: list[int] = []
         self._learning_rate = 0.0
-        self._parameters = list(parts.model.parameters())
+        self._parameters = dict(parts.model.named_parameters())
+        # Training changes these tensors in place: they are the model's for as long as it lives.
+        self._state: Tensors = dict(parts.model.state_dict())
+        self._attributes = [vars(module) for module in parts.model.modules()]
         self._best: Snapshot | None = None
         scheduler = parts.spec.scheduler
         self._per_batch_scheduler = scheduler is not None and scheduler.type in PER_BATCH
@@ -156,7 +159,7 @@ class EagerEngine:
         parts.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         if parts.spec.gradient_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, parts.spec.gradient_clip_norm)
+            nn.utils.clip_grad_norm_(self._parameters.values(), parts.spec.gradient_clip_norm)
         parts.optimizer.step()
         if parts.scheduler is not None and self._per_batch_scheduler:
             parts.scheduler.step()
@@ -168,8 +171,7 @@ class EagerEngine:
         values["train_loss"] = _mean(self._losses, self._counts)
         values["learning_rate"] = self._learning_rate
         for name, metric in parts.metrics.items():
-            values[f"train_{name}"] = float(metric.compute())
-            metric.reset()
+            values[f"train_{name}"] = _computed(metric)
         self._losses, self._counts = [], []
         if parts.validation is not None:
             evaluation = self.evaluate(parts.validation)
@@ -198,15 +200,18 @@ class EagerEngine:
                 parts.scheduler.step()
         self._step = 0
         self.epoch += 1
-        if self.epoch >= parts.spec.epochs:
-            self.stop_reason = StopReason.COMPLETED
-        if parts.monitor is not None and parts.monitor.stops:
-            self.stop_reason = StopReason.EARLY_STOPPING
+        self.stop_reason = self._reason_to_stop()
+
+    def _reason_to_stop(self) -> StopReason | None:
+        monitor = self.parts.monitor
+        if monitor is not None and monitor.stops:
+            return StopReason.EARLY_STOPPING
+        return StopReason.COMPLETED if self.epoch >= self.parts.spec.epochs else None
 
     def evaluate(self, samples: Part) -> Evaluation:
         """The loss and metrics of the parameters as they are, in eval mode, without gradients."""
         parts = self.parts
-        parts.model.eval()
+        self._set_training(False)
         size = max(self._batch_size, EVALUATION_ROWS)
         losses, counts = [], []
         with torch.inference_mode(), self._precision():
@@ -217,11 +222,15 @@ class EagerEngine:
                 counts.append(len(targets))
                 for metric in parts.metrics.values():
                     metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
-        parts.model.train()
-        metrics = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
-        for metric in parts.metrics.values():
-            metric.reset()
-        return Evaluation(_mean(losses, counts), metrics)
+        self._set_training(True)
+        return Evaluation(
+            _mean(losses, counts), {name: _computed(metric) for name, metric in parts.metrics.items()}
+        )
+
+    def _set_training(self, training: bool) -> None:
+        """`model.train(training)` without its walk through the modules, which takes as long as a layer."""
+        for attributes in self._attributes:
+            attributes["training"] = training
 
     def _precision(self) -> torch.autocast | nullcontext[None]:
         if self.parts.precision == "bfloat16":
@@ -229,18 +238,17 @@ class EagerEngine:
         return nullcontext()
 
     def _keep_best(self) -> None:
-        """Copy the model into the best snapshot, in place after the first time."""
-        now = snapshot(self.parts.model, self.epoch + 1)
-        if self._best is None or self._best.gradients.keys() != now.gradients.keys():
-            self._best = Snapshot(
-                now.epoch,
-                {name: tensor.detach().clone() for name, tensor in now.state.items()},
-                {name: tensor.clone() for name, tensor in now.gradients.items()},
-            )
-            return
-        kept = [*self._best.state.values(), *self._best.gradients.values()]
-        torch._foreach_copy_(kept, [*now.state.values(), *now.gradients.values()])
-        self._best = Snapshot(now.epoch, self._best.state, self._best.gradients)
+        """Copy the model into the best snapshot, in place after the first time.
+
+        Gradients need no copy: the next step makes new ones.
+        """
+        if self._best is None:
+            kept = {name: tensor.detach().clone() for name, tensor in self._state.items()}
+        else:
+            kept = self._best.state
+            torch._foreach_copy_(list(kept.values()), list(self._state.values()))
+        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        self._best = Snapshot(self.epoch + 1, kept, gradients)
 
     def checkpoint(self) -> Checkpoint:
         """The state after the last epoch that ended; only between epochs."""
@@ -270,10 +278,24 @@ class EagerEngine:
             parts.scheduler.load_state_dict(checkpoint.scheduler)
         if parts.monitor is not None:
             parts.monitor.restore(checkpoint.monitor)
-        self._best = checkpoint.best
+        self.stop_reason = self._reason_to_stop()
+        self._best = None if checkpoint.best is None else self._own(checkpoint.best)
         torch.set_rng_state(checkpoint.rng["cpu"])
         if "cuda" in checkpoint.rng:
             torch.cuda.set_rng_state(checkpoint.rng["cuda"], parts.device)
+
+    def _own(self, best: Snapshot) -> Snapshot:
+        """A snapshot from a file as one that the engine keeps: in the model's order, on its device, a copy."""
+        return Snapshot(
+            best.epoch,
+            {name: torch.empty_like(own).copy_(best.state[name]) for name, own in self._state.items()},
+            {name: gradient.to(self.parts.device) for name, gradient in best.gradients.items()},
+        )
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
+        return self.steps_per_epoch - self._step
 
     @property
     def at_epoch_start(self) -> bool:
@@ -291,8 +313,21 @@ class EagerEngine:
             self.parts.model.load_state_dict(self._best.state)
 
 
+def _computed(metric: Metric) -> float:
+    """The metric's value, NaN where it has none (R² of one sample); it starts anew."""
+    try:
+        value = float(metric.compute())
+    except ValueError:
+        value = math.nan
+    metric.reset()
+    return value
+
 
 def _mean(losses: Sequence[Tensor], counts: Sequence[int]) -> float:
     """Σ n_b · loss_b / Σ n_b in double precision: the mean over samples of batches' means."""
-    values: list[float] = torch.stack(list(losses)).tolist()
-    return sum(n * value for n, value in zip(counts, values, strict=True)) / sum(counts)
+    if len(losses) == 1:
+        return losses[0].item()
+    total = 0.0  # added up one by one as a script does: from Python 3.12 on, `sum` rounds otherwise
+    for count, loss in zip(counts, torch.stack(list(losses)).tolist(), strict=True):
+        total += count * loss
+    return total / sum(counts)
