@@ -59,7 +59,11 @@ LONG_JOB = LINE_JOB.replace('"epochs": 200', '"epochs": 10000000')
 
 SEASONS = """{
   "name": "seasons",
-  "columns": {"month": [1, 4, 7, 10], "t_c": [-2.5, 9.0, 19.5, 10.0], "season": ["winter", "spring", "summer", "autumn"]}
+  "columns": {
+    "month": [1, 4, 7, 10],
+    "t_c": [-2.5, 9.0, 19.5, 10.0],
+    "season": ["winter", "spring", "summer", "autumn"]
+  }
 }"""
 
 SEASONS_CSV = """month,t_c,season
@@ -67,6 +71,8 @@ SEASONS_CSV = """month,t_c,season
 5,14.5,spring
 8,18.0,summer
 11,5.0,autumn"""
+
+SMALL_TENSORS = '{"inputs": [[1], [2]], "targets": [[3], [4]]}'
 
 NEW_COLUMNS = '{"columns": {"t_u": [35.7, 55.9]}}'
 
@@ -115,8 +121,8 @@ EXAMPLES = (
   "finished_at": "2026-11-23T23:39:10.819000Z",
   "queue_position": null,
   "progress": {"epoch": 3000, "epochs": 3000, "fraction": 1.0, "eta_seconds": null},
-  "latest": {"epoch": 3000, "train_loss": 2.400754928588867, "validation_loss": 7.681492805480957, "metrics": {}},
-  "best": {"epoch": 856, "train_loss": 20.676706314086914, "validation_loss": 0.7683216333389282, "metrics": {}},
+  "latest": {"epoch": 3000, "train_loss": 2.4007549285, "validation_loss": 7.6814928054, "metrics": {}},
+  "best": {"epoch": 856, "train_loss": 20.6767063140, "validation_loss": 0.7683216333, "metrics": {}},
   "test": null,
   "dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C",
   "data": {"transforms": […], "split": {…}, "features": ["t_u"], "targets": ["t_c"]},
@@ -128,12 +134,12 @@ EXAMPLES = (
       {"type": "Linear", "in_features": 13, "out_features": 1, "bias": true}
     ]
   },
-  "training": {"loss": {"type": "MSELoss", "reduction": "mean"}, "optimizer": {"type": "SGD", "lr": 0.001, …}, …},
+  "training": {"loss": {"type": "MSELoss", …}, "optimizer": {"type": "SGD", "lr": 0.001, …}, …},
   "device": "auto",
   "engine": "auto",
   "precision": "float32",
   "used": {"device": "…", "engine": "…", "threads": 1},
-  "timings": {"queue_seconds": 0.005, "setup_seconds": 0.037, "training_seconds": 1.052, "saving_seconds": 0.002},
+  "timings": {"queue_seconds": 0.005, "setup_seconds": 0.037, "training_seconds": 1.052, …},
   "parameter_count": 40,
   "error": null,
   "links": {"self": "/v1/jobs/job_01M85CE605CZ94P7PS8B9J2DCQ", …},
@@ -182,7 +188,8 @@ EXAMPLES = (
     Example(
         "POST /v1/jobs",
         "Submit at most once: a retry with the same key and body gives the same job.",
-        f"curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -H 'Idempotency-Key: \"line-1\"' -d '{LINE_JOB}'",
+        f"""curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' \\
+  -H 'Idempotency-Key: "line-1"' -d '{LINE_JOB}'""",
         """{"id": "job_01M85CJ86B6MZ26TDTKA9R7NMV", "name": null, "status": "succeeded", …}""",
         body=LINE_JOB,
     ),
@@ -210,7 +217,8 @@ EXAMPLES = (
     Example(
         "GET /v1/jobs/{job_id}",
         "Ask whether it has changed: 304 and no body when it has not.",
-        f"""ETAG=$(curl -s -o /dev/null -D - localhost:8000/v1/jobs/$JOB | tr -d '\\r' | sed -n 's/^etag: //p')
+        f"""curl -s -o /dev/null -D headers.txt localhost:8000/v1/jobs/$JOB
+ETAG=$(grep -i '^etag:' headers.txt | cut -d ' ' -f 2 | tr -d '\\r')
 curl -s {_STATUS} localhost:8000/v1/jobs/$JOB -H "If-None-Match: $ETAG\"""",
         "304",
         status=304,
@@ -228,7 +236,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/jobs/$OTHER""",
         "Submit a long job, and cancel it.",
         f"""OTHER=$(curl -s localhost:8000/v1/jobs {_JSON} -d '{LONG_JOB}' | {_JOB_ID})
 curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
-        """{"id": "job_01M85CJK4SP3QMJTRM3S1R3ZBC", "name": null, "status": "…", "cancel_requested": true, …}""",
+        '{"id": "job_01M85CJK4SP3QMJTRM3S1R3ZBC", "status": "…", "cancel_requested": true, …}',
         status=202,
     ),
     Example(
@@ -260,7 +268,7 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         "curl -s localhost:8000/v1/jobs/$JOB/named_parameters",
         """{
   "epoch": 3000,
-  "module": "Sequential(\\n  (0): Linear(in_features=1, out_features=13, bias=True)\\n  (1): Tanh()\\n  (2): Linear(in_features=13, out_features=1, bias=True)\\n)",
+  "module": "Sequential(\\n  (0): Linear(in_features=1, out_features=13, bias=True)\\n  (1): …",
   "total": 40,
   "parameters": [
     {"name": "0.weight", "shape": [13, 1], "dtype": "float32", "size": 13},
@@ -322,8 +330,8 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
     Example(
         "POST /v1/jobs/{job_id}/predictions",
         "The same, from CSV to CSV.",
-        f"printf 't_u\\n35.7\\n55.9\\n' | curl -s localhost:8000/v1/jobs/$JOB/predictions {_CSV} -H 'Accept: text/csv' "
-        "--data-binary @-",
+        f"""printf 't_u\\n35.7\\n55.9\\n' |
+  curl -s localhost:8000/v1/jobs/$JOB/predictions {_CSV} -H 'Accept: text/csv' --data-binary @-""",
         """t_c
 -0.1629115343093872
 11.222404479980469""",
@@ -331,7 +339,7 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
     Example(
         "GET /v1/jobs/{job_id}/model",
         'Download the model; `load_state_dict(load_file("thermometer.safetensors"))` takes it.',
-        f"curl -s -o thermometer.safetensors -w '%{{http_code}}\\n' localhost:8000/v1/jobs/$JOB/model",
+        "curl -s -o thermometer.safetensors -w '%{http_code}\\n' localhost:8000/v1/jobs/$JOB/model",
         "200",
     ),
     Example(
@@ -344,9 +352,18 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
   "kind": "tabular",
   "rows": 4,
   "columns": [
-    {"name": "month", "type": "numeric", "missing": 0, "min": 1.0, "max": 10.0, "mean": 5.5, "std": 3.3541019662496847},
-    {"name": "t_c", "type": "numeric", "missing": 0, "min": -2.5, "max": 19.5, "mean": 9.0, "std": 7.810249675906654},
-    {"name": "season", "type": "categorical", "missing": 0, "distinct": 4, "categories": ["autumn", "spring", "summer", "winter"]}
+    {
+      "name": "month", "type": "numeric", "missing": 0,
+      "min": 1.0, "max": 10.0, "mean": 5.5, "std": 3.3541019662496847
+    },
+    {
+      "name": "t_c", "type": "numeric", "missing": 0,
+      "min": -2.5, "max": 19.5, "mean": 9.0, "std": 7.810249675906654
+    },
+    {
+      "name": "season", "type": "categorical", "missing": 0,
+      "distinct": 4, "categories": ["autumn", "spring", "summer", "winter"]
+    }
   ],
   "warnings": [],
   …
@@ -360,7 +377,8 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         f"""cat > seasons.csv <<'END'
 {SEASONS_CSV}
 END
-DATASET=$(curl -s 'localhost:8000/v1/datasets?name=seasons_csv' {_CSV} --data-binary @seasons.csv | {_DATASET_ID})""",
+curl -s 'localhost:8000/v1/datasets?name=seasons_csv' {_CSV} --data-binary @seasons.csv > seasons.json
+DATASET=$(grep -o 'ds_[0-9A-Z]*' seasons.json | head -1)""",
         status=201,
     ),
     Example(
@@ -389,7 +407,7 @@ DATASET=$(curl -s 'localhost:8000/v1/datasets?name=seasons_csv' {_CSV} --data-bi
     Example(
         "DELETE /v1/datasets/{dataset_id}",
         "Upload a dataset, and delete it.",
-        f"""OTHER=$(curl -s localhost:8000/v1/datasets {_JSON} -d '{{"inputs": [[1], [2]], "targets": [[3], [4]]}}' | {_DATASET_ID})
+        f"""OTHER=$(curl -s localhost:8000/v1/datasets {_JSON} -d '{SMALL_TENSORS}' | {_DATASET_ID})
 curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
         "204",
         status=204,

@@ -27,8 +27,8 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.specs.job import JobRequest, JobStatus
-from service.storage.jobs import IdempotencyKey, Job, NewJob
 from service.storage.datasets import NewDataset
+from service.storage.jobs import IdempotencyKey, Job, NewJob
 from service.storage.pages import Place
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -210,9 +210,10 @@ def get_job(
 )
 def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
     """Cancel a job: at once while it is queued, within a moment while it runs. 200 when it has ended."""
+    had_ended = services.storage.jobs.get(owner, job_id).status.ended
     job = services.storage.jobs.cancel(owner, job_id)
     services.watch.changed(job_id)
-    return job_response(services, job, 200 if job.status.ended else 202)
+    return job_response(services, job, 200 if had_ended else 202)
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound, JobNotEnded, PreconditionFailed))

@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with the bodies that our own code parses, problems as they are sent, and examples."""
+"""The OpenAPI document: FastAPI's, with the bodies our own code parses, problems as sent, and examples."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.api import problems
 from service.api.examples import Example, examples_of
-from service.errors import InvalidRequest, Unavailable
+from service.errors import FitserveError, InvalidRequest, Unavailable
 from service.specs.data import DatasetContent
 from service.specs.job import JobRequest
 from service.specs.prediction import PredictionRequest
@@ -41,6 +41,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
         for name, operation in operations_of(document):
             _name(operation)
+            _describe_success(operation, components)
             _add_problems(name, operation)
             for example in examples_of(name):
                 _add_example(operation, example)
@@ -61,21 +62,32 @@ def _name(operation: dict[str, Any]) -> None:
     operation["summary"] = re.split(r"[.:;](?:\s|$)", operation["description"])[0]
 
 
+def _describe_success(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Say what an answer is, where FastAPI says that it is a success."""
+    for response in operation["responses"].values():
+        if response["description"] == "Successful Response":
+            schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+            described = schemas.get(schema.get("$ref", "").removeprefix("#/components/schemas/"), {})
+            response["description"] = described.get("description", "Done")
+
+
 def _add_problems(name: str, operation: dict[str, Any]) -> None:
     """What any operation may answer; errors are problem+json, FastAPI's own included."""
     responses = operation["responses"]
     # A query parameter that isn't taken is refused everywhere.
-    responses.setdefault("422", {"description": InvalidRequest.title()})
+    responses.setdefault("422", _problem(InvalidRequest))
     if "/v1/" in name:
-        responses.setdefault("503", {"description": Unavailable.title()})
+        responses.setdefault("503", _problem(Unavailable))
     for status, response in responses.items():
         schema = str(response.get("content", {}))
-        if "content" not in response and status in ("422", "503"):
-            response["content"] = _PROBLEM_CONTENT
+        if "HTTPValidationError" in schema:
+            responses[status] = _problem(InvalidRequest)
         elif "#/components/schemas/Problem" in schema:
-            response["content"] = _PROBLEM_CONTENT
-        elif "HTTPValidationError" in schema:
-            responses[status] = {"description": InvalidRequest.title(), "content": _PROBLEM_CONTENT}
+            responses[status] = {**response, "content": _PROBLEM_CONTENT}
+
+
+def _problem(error: type[FitserveError]) -> dict[str, Any]:
+    return {"description": error.title(), "content": _PROBLEM_CONTENT}
 
 
 def _add_example(operation: dict[str, Any], example: Example) -> None:

@@ -7,8 +7,9 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from service.errors import (
     BadRequest,
@@ -33,19 +34,31 @@ _BY_STATUS: Mapping[int, type[FitserveError]] = {400: BadRequest, 404: NotFound,
 class FieldProblem(BaseModel):
     """One mistake in a request."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     pointer: str
+    """Where: `#/training/epochs` in the body, `?every` in the query."""
     detail: str
+    """What is wrong, and what to do about it."""
 
 
 class Problem(BaseModel):
     """What every error answers (RFC 9457); also the shape of a failed job's `error`."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     type: str
+    """`/problems/<slug>`: the path of a page about errors of this kind."""
     title: str
+    """What is the same for all errors of this kind."""
     status: int
+    """The HTTP status."""
     detail: str
+    """What happened here."""
     instance: str
+    """The path it happened at."""
     errors: list[FieldProblem]
+    """Each mistake in the request; empty when no place in it is to blame."""
 
 
 def _answer(error: FitserveError, request: Request, headers: Mapping[str, str] | None = None) -> Response:
@@ -76,12 +89,19 @@ def install(app: FastAPI) -> None:
     def _framework(request: Request, error: HTTPException) -> Response:
         cls = _BY_STATUS.get(error.status_code, BadRequest)
         detail = f"There is nothing at {request.url.path}." if cls is NotFound else None
-        return _answer(cls(detail), request, error.headers)
+        headers = {"Allow": ", ".join(_methods(request))} if cls is MethodNotAllowed else error.headers
+        return _answer(cls(detail), request, headers)
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", path=request.url.path, exc_info=error)
         return _answer(FitserveError("An unexpected error happened; the service's log has it."), request)
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods an address takes: those of all routes that match its path."""
+    routes = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in route.methods or ()})
 
 
 def _count(errors: list[FieldError]) -> str:

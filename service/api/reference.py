@@ -1,7 +1,7 @@
 """openapi.md: the HTTP reference for readers, made from the OpenAPI document and the examples."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -9,35 +9,36 @@ from fastapi import FastAPI
 from service.api.examples import Example, examples_of
 from service.api.openapi import operations_of
 
-Document = Mapping[str, Any]
+Document = dict[str, Any]
 
 _REF = "#/components/schemas/"
 _LONGEST_DEFAULT = 40  # characters; a longer default is that of the schema linked to
 
 _INTRODUCTION = """\
-Made by `make docs` from the OpenAPI document, which a running service has at `/openapi.json`; `/docs` shows it
-in a browser. The examples are real, and can be pasted one after another into a shell beside `fitserve serve`
-(in an empty folder: two of them write a file). Answers are shown indented; `…` stands for what was left out.
+Made by `make docs` from the OpenAPI document, which a running service has at `/openapi.json`; `/docs` shows
+it in a browser. The examples are real, and can be pasted one after another into a shell beside a running
+`fitserve serve`, in an empty folder: some write a file. Answers are shown indented; `…` stands for what was
+left out.
 """
 
 _CONVENTIONS = """\
 ## Conventions
 
-**JSON.** Bodies are JSON in `snake_case`. Names of layers, losses, optimizers and schedulers are PyTorch's class
-names, and their arguments are PyTorch's argument names. A field that isn't known is an error, so is a query
-parameter: a misspelt `epoch` is not ignored.
+**JSON.** Bodies are JSON in `snake_case`. Names of layers, losses, optimizers and schedulers are PyTorch's
+class names, and their arguments are PyTorch's argument names. A field that isn't known is an error, so is a
+query parameter: a misspelt `epoch` is not ignored.
 
 **Ids and times.** The service makes the ids: `job_…` and `ds_…`, with a ULID. Times are RFC 3339 in UTC with
 microseconds: `2026-11-23T23:39:09.712000Z`. Durations have their unit in their name: `queue_seconds`.
 
-**Numbers.** NaN and Infinity are refused in requests, as are numbers that overflow a double (`1e999`). In answers
-they are `null`. A float32 value survives the way out and back in exactly.
+**Numbers.** NaN and Infinity are refused in requests, as are numbers that overflow a double (`1e999`). In
+answers they are `null`. A float32 value survives the way out and back in exactly.
 
 **Errors** are `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), see
-[Problem](#problem). `errors` lists what is wrong with the request, each with a pointer: `#/training/epochs` is a
-place in the body, `?every` a query parameter. The `type` is a path of the service, with a page that says what to do;
-`GET /problems` lists them. Besides the answers listed below, any path may answer 404 (nothing is there) and 405 (not
-this method).
+[Problem](#problem). `errors` lists what is wrong with the request, each with a pointer: `#/training/epochs`
+is a place in the body, `?every` a query parameter. The `type` is a path of the service, with a page that says
+what to do; `GET /problems` lists them. Besides the answers listed below, any path may answer 404 (nothing is
+there) and 405 (not this method).
 
 | Status | Means |
 | --- | --- |
@@ -50,18 +51,19 @@ this method).
 | 422 | The request is not valid. |
 | 503 | Not now: the queue is full, or a dependency is away. Try again later; `Retry-After` says when. |
 
-**Lists** come in pages, the newest first: `{"items": […], "next_page_token": "…"}`. Send the token as `page_token`
-for the next page; it is `null` on the last one. Entries that are added meanwhile don't shift a page.
+**Lists** come in pages, the newest first: `{"items": […], "next_page_token": "…"}`. Send the token as
+`page_token` for the next page; it is `null` on the last one. Entries that are added meanwhile don't shift a
+page.
 
-**Waiting.** Submitting a job answers 202 at once. With `Prefer: wait=30` the answer comes when the job has ended
-(200), or after 30 seconds (202); 60 is the most. `Preference-Applied` tells that it was understood.
+**Waiting.** Submitting a job answers 202 at once. With `Prefer: wait=30` the answer comes when the job has
+ended (200), or after 30 seconds (202); 60 is the most. `Preference-Applied` tells that it was understood.
 
-**ETag.** A job's `ETag` is the version of its record. `If-None-Match` makes polling cheap (304), `If-Match` makes
-deleting safe (412).
+**ETag.** A job's `ETag` is the version of its record. `If-None-Match` makes polling cheap (304), `If-Match`
+makes deleting safe (412).
 
-**Idempotency-Key.** A submission with a key can be repeated: the same key and the same body give the same job, with
-`Idempotency-Replayed: true`, for 24 hours (`FITSERVE_IDEMPOTENCY_HOURS`). The same key with another body is 422.
-Formatting doesn't count as another body.
+**Idempotency-Key.** A submission with a key can be repeated: the same key and the same body give the same
+job, with `Idempotency-Replayed: true`, for 24 hours (`FITSERVE_IDEMPOTENCY_HOURS`). The same key with another
+body is 422. Formatting doesn't count as another body.
 """
 
 
@@ -117,21 +119,23 @@ def _operation(name: str, operation: Document, schemas: Document) -> str:
 
 
 def _parameter(parameter: Document) -> list[str]:
-    name = f"`{_header_case(parameter['name']) if parameter['in'] == 'header' else parameter['name']}`"
+    name = f"`{parameter['name'].title() if parameter['in'] == 'header' else parameter['name']}`"
     default = "required" if parameter["required"] else _default(parameter["schema"])
-    kind = _type({key: value for key, value in parameter["schema"].items() if key != "description"})
+    kind = _type(parameter["schema"]).removesuffix(" or null")  # it is left out, then
     return [name, parameter["in"], kind, default, parameter.get("description", "")]
-
-
-def _header_case(name: str) -> str:
-    return name.title()
 
 
 def _example(example: Example) -> str:
     text = f"{example.intent}\n\n```sh\n{example.command}\n```"
     if not example.answer:
         return text
-    kind = "json" if example.answer.startswith("{") else "csv" if "," in example.answer else "text"
+    kind = (
+        "json"
+        if example.answer.startswith("{")
+        else "csv"
+        if "Accept: text/csv" in example.command
+        else "text"
+    )
     return f"{text}\n\n```{kind}\n{example.answer}\n```"
 
 
@@ -145,10 +149,12 @@ def _schema(name: str, schema: Document, is_input: bool) -> str:
 
 
 def _fields(schema: Document, is_input: bool) -> str:
-    """A table of an object's fields; of an answer's, the default is not told: it is always filled in."""
+    """A table of an object's fields: what must be sent comes first; an answer's fields have no defaults."""
     required = schema.get("required", [])
     rows = []
-    for name, field in schema["properties"].items():
+    for name, field in sorted(
+        schema["properties"].items(), key=lambda item: is_input and item[0] not in required
+    ):
         row = [f"`{name}`", _type(field)]
         if is_input:
             row.append("required" if name in required else _default(field))
@@ -162,19 +168,18 @@ def _type(schema: Document) -> str:
     """A schema in words, e.g. `list of [Layer](#layer)`."""
     if "$ref" in schema:
         return f"[{_name(schema['$ref'])}](#{_name(schema['$ref']).lower()})"
-    if "const" in schema:
-        return f"`{json.dumps(schema['const'])}`"
-    if "enum" in schema:
-        return _or(f"`{json.dumps(value)}`" for value in schema["enum"])
+    if values := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return _or(f"`{json.dumps(value)}`" for value in values)
     if choices := schema.get("anyOf") or schema.get("oneOf"):
         return _or(dict.fromkeys(_type(choice) for choice in choices))
     kind = schema.get("type")
     if kind == "array":
         return f"list of {_type(schema.get('items', {}))}"
     if kind == "object":
-        values = schema.get("additionalProperties")
-        return f"object of {_type(values)}" if isinstance(values, dict) and values else "object"
-    return ", ".join([kind or "any", *_limits(schema)])
+        entries = schema.get("additionalProperties")
+        return f"object of {_type(entries)}" if isinstance(entries, dict) and entries else "object"
+    limits = ", ".join(_limits(schema))
+    return f"{kind or 'any'} ({limits})" if limits else kind or "any"
 
 
 def _limits(schema: Document) -> Iterator[str]:
@@ -194,8 +199,12 @@ def _default(schema: Document) -> str:
 def _answer_type(content: Document) -> str:
     types = []
     for media_type, body in content.items():
-        schema = _type(body["schema"]) if body.get("schema") else ""
-        types.append(schema if media_type == "application/json" else f"{schema} (`{media_type}`)".strip())
+        if not body.get("schema"):
+            types.append(f"`{media_type}`")
+        elif media_type == "application/json":
+            types.append(_type(body["schema"]))
+        else:
+            types.append(f"{_type(body['schema'])} (`{media_type}`)")
     return _or(types)
 
 

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from service.api.problems import Problem
+from service.api.problems import FieldProblem, Problem
 from service.specs.job import JobStatus, StopReason
 
 Nested = list[Any]
@@ -162,6 +162,10 @@ class Preflight(Resource):
     """PyTorch's print of the module."""
     parameter_count: int
     """Numbers in all parameters together."""
+    output_width: int
+    """Size of the output's dimension 1."""
+    warnings: list[FieldProblem]
+    """What is allowed, and likely not meant."""
     memory_estimate_bytes: int
     """Estimated memory of model, optimizer and one step."""
     rows: dict[Literal["train", "validation", "test"], int]

@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import FieldError, FitserveError, LimitExceeded, Unavailable, problem_types
 from service.executors.child import Child
-from service.settings import Settings
+from service.settings import MIB, Settings
 
 log = structlog.get_logger()
 
@@ -51,30 +51,42 @@ class HelperPool:
         Raises:
             FitserveError: what the task raised.
             LimitExceeded: it took too long or too much memory, and its process was ended.
-            Unavailable: no helper became free in time.
+            Unavailable: no helper became free, or could start, in time.
         """
-        try:
-            child = self._free.get(timeout=self._settings.helper_timeout_seconds)
-        except queue.Empty:
-            raise Unavailable(
-                "All helper processes are busy.", retry_after_seconds=RETRY_AFTER_SECONDS
-            ) from None
+        child = self._take(task)
         try:
             self._warm_up(child)
             header, result = self._ask(child, task, arguments, body)
-        except Unavailable:
+        except TimeoutError:
             self._replace(child, task)
-            raise
+            seconds = self._settings.helper_timeout_seconds
+            raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.") from None
         except (EOFError, OSError):
             self._replace(child, task)
+            mebibytes = self._settings.helper_memory_bytes // MIB
             raise LimitExceeded(
-                "The request took more than the memory or the time it may "
-                f"({self._settings.helper_memory_bytes} bytes, {self._settings.helper_timeout_seconds:g} s)."
+                f"The request ended its process; most likely it needs more than the {mebibytes} MiB it may take."
             ) from None
+        except BaseException:
+            self._replace(child, task)
+            raise
         self._free.put(child)
         if "problem" in header:
             raise _revived(header["problem"])
         return header, result
+
+    def _take(self, task: str) -> Child:
+        """A free helper that is alive: one that has died while it was idle is no request's fault."""
+        try:
+            while True:
+                child = self._free.get(timeout=self._settings.helper_timeout_seconds)
+                if child.alive:
+                    return child
+                self._replace(child, task)
+        except queue.Empty:
+            raise Unavailable(
+                "All helper processes are busy.", retry_after_seconds=RETRY_AFTER_SECONDS
+            ) from None
 
     def _warm_up(self, child: Child) -> None:
         """Wait for a new helper's first word."""
@@ -94,7 +106,7 @@ class HelperPool:
     ) -> tuple[dict[str, Any], bytes]:
         child.channel.send({"task": task, "arguments": dict(arguments)}, body)
         if not child.channel.ready(self._settings.helper_timeout_seconds):
-            raise EOFError
+            raise TimeoutError
         return child.channel.receive()
 
     def _replace(self, child: Child, task: str) -> None:

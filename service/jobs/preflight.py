@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import torch
@@ -31,7 +31,7 @@ from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve
-from service.training.losses import LOSSES
+from service.training.losses import LOSSES, Targets
 
 CONTENT = ("columns", "rows", "inputs")
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
@@ -91,11 +91,11 @@ class Preflight:
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
         dataset = None if data is None else self._read_dataset(data)
-        prepared = self._prepare(dataset, data, training)
+        prepared = None if data is None or dataset is None else self._prepare(dataset, data)
         checked = self._check_architecture(architecture, prepared, training)
         if training is not None:
             self._found += check_components(training)
-        if not self._found and dataset is not None and prepared is not None and checked is not None:
+        if not self._found and data and training and dataset and prepared and checked:
             with self._noting():
                 return self._fit(data, training, prepared, checked, dataset)
         raise InvalidRequest(_count(self._found), self._found)
@@ -138,15 +138,24 @@ class Preflight:
             return read_json(self._document["data"], "#/data")
         return None
 
-    def _prepare(
-        self, dataset: Dataset | None, data: DataDeclaration | None, training: TrainingSpec | None
-    ) -> Prepared | None:
-        """The tensors; whether targets are classes or values is the loss's to say."""
-        if dataset is None or data is None or training is None or training.loss.type not in LOSSES:
-            return None
-        with self._noting():
-            return prepare(dataset, data, LOSSES[training.loss.type].targets)
+    def _prepare(self, dataset: Dataset, data: DataDeclaration) -> Prepared | None:
+        """The tensors. Whether targets are classes or values is the loss's to say; while the loss is
+        unknown, the data are taken whichever way they are right."""
+        loss = LOSSES.get(self._loss_name())
+        found: list[list[FieldError]] = []
+        for targets in (loss.targets,) if loss else get_args(Targets):
+            try:
+                return prepare(dataset, data, targets)
+            except InvalidRequest as error:
+                found.append(error.errors)
+        self._found += min(found, key=len)
         return None
+
+    def _loss_name(self) -> str:
+        """The loss's name, also when the rest of the training section can't be read."""
+        training = self._document.get("training")
+        loss = training.get("loss") if isinstance(training, dict) else None
+        return str(loss.get("type") if isinstance(loss, dict) else loss)
 
     def _check_architecture(
         self, architecture: ArchitectureSpec | None, prepared: Prepared | None, training: TrainingSpec | None
@@ -154,7 +163,7 @@ class Preflight:
         """The architecture with its sizes; without data to try it on, only its names and arguments are checked."""
         if architecture is None:
             return None
-        if prepared is None or training is None:
+        if prepared is None:
             self._found += architecture_mistakes(architecture, Place("", "#/architecture"))
             return None
         with self._noting():
@@ -183,6 +192,7 @@ class Preflight:
             steps,
             prepared.validation is not None,
         )
+        errors += _check_last_batch(checked.module, prepared, rows % batch_size)
         if errors:
             raise InvalidRequest(errors=errors)
         placement = Placement.model_validate(
@@ -225,10 +235,22 @@ class Preflight:
         )
 
 
-def _batch(prepared: Prepared, training: TrainingSpec) -> list[torch.Tensor]:
+def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:
     """One batch of each input, on the meta device."""
-    inputs = prepared.train.inputs
-    return [x[: training.batch_size or len(x)].to("meta") for x in inputs]
+    size = training.batch_size if training else None
+    return [x[: size or len(x)].to("meta") for x in prepared.train.inputs]
+
+
+def _check_last_batch(module: torch.nn.Module, prepared: Prepared, rows: int) -> list[FieldError]:
+    """Whether the model trains on a short last batch: batch norms refuse a single row."""
+    if rows != 1:
+        return []
+    try:
+        module.train()(*(torch.empty_like(x[:1], device="meta") for x in prepared.train.inputs))
+    except ValueError as error:
+        detail = f"The last batch of an epoch has one row, and the model can't train on it: {error}"
+        return [FieldError("#/training", f"{detail.rstrip('.')}. Choose another `batch_size`.")]
+    return []
 
 
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from service.datasets.dataset import load_dataset
 from service.datasets.prepare import Part, Prepared, prepare
-from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed
+from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed, Unavailable
 from service.settings import Settings
 from service.specs.data import DatasetReference
 from service.specs.architecture import ArchitectureSpec
@@ -93,6 +93,9 @@ class Runner:
             self._run(job, claim)
         except LeaseLost:
             log.warning("claim lost", job_id=job.id, attempt=job.attempt)
+        except Unavailable as error:
+            # The job is not to blame: once its lease has run out, it is queued again.
+            log.warning("job given up", job_id=job.id, reason=error.detail)
         except Exception as error:  # one bad job harms no other: it ends with the reason
             log.exception("job failed", job_id=job.id)
             self._fail(job, claim, error)

@@ -93,7 +93,8 @@ class Job:
     @classmethod
     def of_row(cls, row: Row[Any]) -> "Job":
         """The job of a row with all columns, in the table's order."""
-        return cls(*row)
+        values: Sequence[Any] = row
+        return cls(*values)
 
     @property
     def place(self) -> Place:

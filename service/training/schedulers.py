@@ -12,7 +12,7 @@ from service.specs.arguments import Constructor
 _OMITTED = ("optimizer", "last_epoch", "scale_fn")
 
 SCHEDULERS: Mapping[str, Constructor] = {
-    cls.__name__: Constructor(cls, _OMITTED, {"milestones": list[int]})
+    cls.__name__: Constructor(cls, _OMITTED, {"milestones": list[int]}, {"min_lr": 0.0})
     for cls in (
         lr_scheduler.ConstantLR,
         lr_scheduler.CosineAnnealingLR,

@@ -88,6 +88,7 @@ def fit_classifier(
     batch_size: int,
     lr: float,
     seed: int,
+    validation: float = 0.2,
 ) -> Script:
     """Mini-batches in a new order each epoch, Adam, validation after each epoch's last step.
 
@@ -95,7 +96,7 @@ def fit_classifier(
         inputs: float32 [N, features].
         targets: int64 [N].
     """
-    n_val = int(0.2 * len(inputs))
+    n_val = int(validation * len(inputs))
     shuffled_indices = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
     train, val = shuffled_indices[:-n_val], shuffled_indices[-n_val:]
     x_train, y_train, x_val, y_val = inputs[train], targets[train], inputs[val], targets[val]

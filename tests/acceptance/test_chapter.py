@@ -249,9 +249,7 @@ def test_row_8_ordered_dict_names_print_and_one_parameter(service: Service) -> N
     ]
     assert answer["total"] == 25
     ordered = nn.Sequential(
-        OrderedDict(
-            hidden_linear=nn.Linear(1, 8), hidden_activation=nn.Tanh(), output_linear=nn.Linear(8, 1)
-        )
+        OrderedDict(hidden_linear=nn.Linear(1, 8), hidden_activation=nn.Tanh(), output_linear=nn.Linear(8, 1))
     )
     assert answer["module"] == repr(ordered)
     bias = service.read(f"/v1/jobs/{job['id']}/named_parameters/output_linear.bias")
@@ -266,13 +264,9 @@ def test_row_8_ordered_dict_names_print_and_one_parameter(service: Service) -> N
 
 def test_row_11_parameters_are_populated_with_their_grad(service: Service) -> None:
     """The gradient of the last step is readable, equals the script's, and its norm is told."""
-    job = service.succeeded(
-        thermometer(ORDERED, epochs=20, optimizer={"type": "SGD", "lr": 1e-3})
-    )
+    job = service.succeeded(thermometer(ORDERED, epochs=20, optimizer={"type": "SGD", "lr": 1e-3}))
     with threads(job["used"]["threads"]):
-        script = fit_thermometer(
-            lambda: nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)), 20, 1e-3
-        )
+        script = fit_thermometer(lambda: nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)), 20, 1e-3)
     gradients = [parameter.grad for parameter in script.model.parameters()]
     read = service.parameters(job["id"]).values()
     assert [each["gradient"] for each in read] == [gradient.tolist() for gradient in gradients]

@@ -61,7 +61,12 @@ def test_other_content_is_another_dataset(service: Service) -> None:
     """The order of columns, a name and a value make a difference."""
     ids = {
         upload(service, {"columns": columns})["id"]
-        for columns in ({"c": [1], "d": [2]}, {"d": [2], "c": [1]}, {"c": [1], "e": [2]}, {"c": [1], "d": [3]})
+        for columns in (
+            {"c": [1], "d": [2]},
+            {"d": [2], "c": [1]},
+            {"c": [1], "e": [2]},
+            {"c": [1], "d": [3]},
+        )
     }
     assert len(ids) == 4
 
@@ -78,7 +83,7 @@ def test_tensors_are_described(service: Service) -> None:
 
 def test_csv_takes_a_name_and_reads_types(service: Service) -> None:
     """A CSV body becomes numbers, booleans and text; `?name=` names it."""
-    text = "x,flag,label\r\n1.5,true,red\r\n,false,\"blue, dark\"\r\n"
+    text = 'x,flag,label\r\n1.5,true,red\r\n,false,"blue, dark"\r\n'
     response = service.client.post(
         "/v1/datasets", params={"name": "paint"}, content=text, headers={"Content-Type": "text/csv"}
     )

@@ -107,3 +107,33 @@ def test_digits_classifier_equals_the_script(service: Service) -> None:
             seed=7,
         )
     assert_equal(service, job, script)
+
+
+def test_large_validation_equals_the_script(service: Service) -> None:
+    """The validation loss of many rows is the script's as well: that of all rows at once."""
+    inputs = torch.linspace(-1, 1, 10_000).unsqueeze(1).repeat(1, 2)
+    targets = (inputs[:, 0] > 0.1).long()
+    body = tensors(
+        inputs.tolist(),
+        targets.tolist(),
+        [{"type": "Linear", "in_features": 2, "out_features": 2}],
+        loss="CrossEntropyLoss",
+        optimizer={"type": "Adam", "lr": 0.1},
+        epochs=3,
+        batch_size=1000,
+        seed=2,
+    )
+    body["data"]["split"] = {"validation": 0.5, "seed": 0}
+    job = service.succeeded(body)
+    with threads(job["used"]["threads"]):
+        script = fit_classifier(
+            inputs,
+            targets,
+            lambda: nn.Sequential(nn.Linear(2, 2)),
+            n_epochs=3,
+            batch_size=1000,
+            lr=0.1,
+            seed=2,
+            validation=0.5,
+        )
+    assert_equal(service, job, script)

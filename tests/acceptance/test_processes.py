@@ -15,8 +15,9 @@ from tests.acceptance.server import Service, until
 IDLE_WINDOW_SECONDS = 2.0
 # Heartbeats are one statement each five seconds.
 IDLE_CPU_SECONDS = 0.1
+LEAST_WORK_SECONDS = 0.3
 INPUTS, TARGETS = [[i / 40] for i in range(40)], [[(i % 7) / 7] for i in range(40)]
-# About two seconds of work: long enough to be disturbed.
+# A second or two of work: long enough to be disturbed.
 LAYERS = [
     {"type": "Linear", "out_features": 16},
     {"type": "Tanh"},
@@ -27,7 +28,7 @@ LAYERS = [
 
 def disturbable(**training: Any) -> dict[str, Any]:
     """A mini-batch fit of some seconds."""
-    return tensors(INPUTS, TARGETS, LAYERS, epochs=1500, batch_size=16, **training)
+    return tensors(INPUTS, TARGETS, LAYERS, epochs=1000, batch_size=16, **training)
 
 
 def workers(service: Service) -> list[psutil.Process]:
@@ -60,9 +61,9 @@ def test_training_happens_in_a_worker(service: Service) -> None:
     """A fit takes its processor time in a worker, not in the API's process."""
     api, (first, second) = service.process, workers(service)
     before = [cpu_seconds(process) for process in (api, first, second)]
-    job = service.succeeded(disturbable())
+    service.succeeded(disturbable())
     spent = [cpu_seconds(process) - b for process, b in zip((api, first, second), before, strict=True)]
-    assert max(spent[1:]) > 0.8 * job["timings"]["training_seconds"]
+    assert max(spent[1:]) > LEAST_WORK_SECONDS
     assert spent[0] < 0.5 * max(spent[1:])
 
 
@@ -96,9 +97,10 @@ def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Se
 
 
 def test_a_killed_helper_is_replaced(service: Service) -> None:
-    """kill -9 of the helpers: at most the next calls fail, with a problem, and then all is as before."""
+    """kill -9 of the idle helpers blames no request: 503 at most, and then all is as before."""
     training = {worker.pid for worker in workers(service)}
     helpers = [child for child in service.process.children() if child.pid not in training]
+    assert len(helpers) == 2
     for helper in helpers:
         helper.kill()
 
@@ -107,7 +109,6 @@ def test_a_killed_helper_is_replaced(service: Service) -> None:
         assert response.status_code in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE), response.text
         return response.status_code == httpx.codes.OK
 
-    assert len(helpers) == 2
     until(checked)
 
 
@@ -118,7 +119,10 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     addresses = [ended["links"][name] for name in ("self", "dataset", "history", "named_parameters", "model")]
     before = [service.client.get(address).content for address in addresses]
     undisturbed = service.succeeded(disturbable())
-    running, queued = service.running(disturbable()), [service.queued(thermometer(epochs=5)) for _ in range(3)]
+    running, queued = (
+        service.running(disturbable()),
+        [service.queued(thermometer(epochs=5)) for _ in range(3)],
+    )
 
     service.stop()
     service.start()
@@ -128,7 +132,10 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     assert service.history(running) == service.history(undisturbed["id"])
     assert service.parameters(running) == service.parameters(undisturbed["id"])
 
-    running, queued = service.running(disturbable()), [service.queued(thermometer(epochs=5)) for _ in range(3)]
+    running, queued = (
+        service.running(disturbable()),
+        [service.queued(thermometer(epochs=5)) for _ in range(3)],
+    )
     service.kill()
     service.start()
     assert [service.client.get(address).content for address in addresses] == before

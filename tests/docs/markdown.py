@@ -1,8 +1,8 @@
 """Runs the commands of a Markdown file, and compares what they print with what it shows.
 
-A block ```sh that speaks to localhost:8000 is a command; a block ```json, ```csv or ```text right after
-it is its answer. In a shown answer `…` stands for what was left out, ids and times stand for any others,
-and a number for any number of its kind.
+A block ```sh that speaks to localhost:8000 is a command. When the next block is ```json, ```csv or ```text,
+that is its answer; else it is to print nothing. In a shown answer `…` stands for what was left out, ids and
+times stand for any others, and a number for any number of its kind.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 ADDRESS = "localhost:8000"
 TIMEOUT_SECONDS = 240.0
+_ANSWERS = ("json", "csv", "text")
 _END_OF_ANSWER = "=== end of answer ==="
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ID = re.compile(r"\b(job|ds)_[0-9A-Z]{26}\b")
@@ -43,15 +44,10 @@ def commands(markdown: str) -> list[Command]:
     for block, following in zip(found, [*found[1:], None], strict=True):
         if block[1] != "sh" or ADDRESS not in block[2]:
             continue
-        answered = following is not None and following[1] != "sh" and _only_words(markdown, block, following)
-        shown, kind = (following[2], following[1]) if answered and following else (None, None)
+        answer = following if following is not None and following[1] in _ANSWERS else None
+        shown, kind = (answer[2], answer[1]) if answer is not None else (None, None)
         result.append(Command(block[2], shown, kind))
     return result
-
-
-def _only_words(markdown: str, block: re.Match[str], following: re.Match[str]) -> bool:
-    """Whether nothing stands between a command and what may be its answer."""
-    return not markdown[block.end() : following.start()].strip()
 
 
 def run(found: list[Command], url: str, folder: Path) -> list[str]:
@@ -65,6 +61,7 @@ def run(found: list[Command], url: str, folder: Path) -> list[str]:
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.split(f"{_END_OF_ANSWER}\n")[:-1]
@@ -96,7 +93,7 @@ def shown_value(text: str) -> Any:
 
 def _innermost(before: str) -> str:
     """The bracket that is open at the end of `before`."""
-    opened = []
+    opened: list[str] = []
     for mark in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", before)):
         if mark in "[{":
             opened.append(mark)
@@ -111,9 +108,8 @@ def _difference(shown: Any, real: Any, place: str) -> str | None:
         missing, unknown = shown.keys() - real.keys() - {_ELLIPSIS}, real.keys() - shown.keys()
         if missing or (unknown and _ELLIPSIS not in shown):
             return f"{place}: missing {sorted(missing)}, not shown {sorted(unknown)}"
-        return _first(
-            _difference(shown[key], real[key], f"{place}/{key}") for key in shown if key != _ELLIPSIS
-        )
+        keys = shown.keys() - {_ELLIPSIS}
+        return _first(_difference(shown[key], real[key], f"{place}/{key}") for key in keys)
     if isinstance(shown, list) and isinstance(real, list):
         entries = [entry for entry in shown if entry != _ELLIPSIS]
         if len(entries) > len(real) or (len(entries) < len(real) and _ELLIPSIS not in shown):
