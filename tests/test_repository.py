@@ -18,7 +18,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
 DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 # Libraries that belong to the face of another: it says which version of them it takes.
-BROUGHT_ALONG = {"starlette": "fastapi", "pydantic-core": "pydantic", "packaging": "pytest"}
+BROUGHT_ALONG = {
+    "openapi-schema-validator": "openapi-spec-validator",
+    "packaging": "pytest",
+    "pydantic-core": "pydantic",
+    "starlette": "fastapi",
+}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 
 

@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457), and a readable page for each type."""
 
+import re
 from collections.abc import Mapping
 
 import orjson
@@ -9,7 +10,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
 
 from service.errors import (
     BadRequest,
@@ -89,7 +89,7 @@ def install(app: FastAPI) -> None:
     def _framework(request: Request, error: HTTPException) -> Response:
         cls = _BY_STATUS.get(error.status_code, BadRequest)
         detail = f"There is nothing at {request.url.path}." if cls is NotFound else None
-        headers = {"Allow": ", ".join(_methods(request))} if cls is MethodNotAllowed else error.headers
+        headers = _allowed(request, error.headers) if cls is MethodNotAllowed else error.headers
         return _answer(cls(detail), request, headers)
 
     @app.exception_handler(Exception)
@@ -98,10 +98,12 @@ def install(app: FastAPI) -> None:
         return _answer(FitserveError("An unexpected error happened; the service's log has it."), request)
 
 
-def _methods(request: Request) -> list[str]:
-    """The methods an address takes: those of all routes that match its path."""
-    routes = [r for r in request.app.routes if isinstance(r, Route) and r.matches(request.scope)[0] is not Match.NONE]
-    return sorted({method for route in routes for method in route.methods or ()})
+def _allowed(request: Request, first: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The methods an address takes. Starlette names only those of the first route that has its path."""
+    for path, operations in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), request.url.path):
+            return {"Allow": ", ".join(method.upper() for method in operations)}
+    return first
 
 
 def _count(errors: list[FieldError]) -> str:

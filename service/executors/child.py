@@ -42,11 +42,6 @@ class Child:
         self.channel = Channel(ours)
         self.channel.send({"settings": settings.model_dump(mode="json"), "options": dict(options or {})})
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
-
     def kill(self) -> None:
         """End the process now and collect it."""
         self._process.kill()

@@ -53,40 +53,47 @@ class HelperPool:
             LimitExceeded: it took too long or too much memory, and its process was ended.
             Unavailable: no helper became free, or could start, in time.
         """
-        child = self._take(task)
         try:
-            self._warm_up(child)
-            header, result = self._ask(child, task, arguments, body)
-        except TimeoutError:
-            self._replace(child, task)
-            seconds = self._settings.helper_timeout_seconds
-            raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.") from None
-        except (EOFError, OSError):
-            self._replace(child, task)
-            mebibytes = self._settings.helper_memory_bytes // MIB
-            raise LimitExceeded(
-                f"The request ended its process; most likely it needs more than the {mebibytes} MiB it may take."
-            ) from None
-        except BaseException:
-            self._replace(child, task)
-            raise
-        self._free.put(child)
+            header, result = self._call_once(task, arguments, body)
+        except EOFError:
+            # The helper died. Whether this call was to blame is told by another helper.
+            try:
+                header, result = self._call_once(task, arguments, body)
+            except EOFError:
+                mebibytes = self._settings.helper_memory_bytes // MIB
+                raise LimitExceeded(
+                    "The request ended its process twice; most likely it needs more than "
+                    f"the {mebibytes} MiB it may take."
+                ) from None
         if "problem" in header:
             raise _revived(header["problem"])
         return header, result
 
-    def _take(self, task: str) -> Child:
-        """A free helper that is alive: one that has died while it was idle is no request's fault."""
+    def _call_once(
+        self, task: str, arguments: Mapping[str, Any], body: bytes
+    ) -> tuple[dict[str, Any], bytes]:
+        """One helper's answer; EOFError when it dies over the call."""
         try:
-            while True:
-                child = self._free.get(timeout=self._settings.helper_timeout_seconds)
-                if child.alive:
-                    return child
-                self._replace(child, task)
+            child = self._free.get(timeout=self._settings.helper_timeout_seconds)
         except queue.Empty:
-            raise Unavailable(
-                "All helper processes are busy.", retry_after_seconds=RETRY_AFTER_SECONDS
-            ) from None
+            detail = "All helper processes are busy."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+        try:
+            self._warm_up(child)
+            child.channel.send({"task": task, "arguments": dict(arguments)}, body)
+            if child.channel.ready(self._settings.helper_timeout_seconds):
+                answer = child.channel.receive()
+                self._free.put(child)
+                return answer
+        except OSError:
+            self._replace(child, task)
+            raise EOFError from None
+        except BaseException:
+            self._replace(child, task)
+            raise
+        self._replace(child, task)
+        seconds = self._settings.helper_timeout_seconds
+        raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.")
 
     def _warm_up(self, child: Child) -> None:
         """Wait for a new helper's first word."""
@@ -100,14 +107,6 @@ class HelperPool:
         except (EOFError, OSError):
             pass
         raise Unavailable("A helper process could not start.", retry_after_seconds=RETRY_AFTER_SECONDS)
-
-    def _ask(
-        self, child: Child, task: str, arguments: Mapping[str, Any], body: bytes
-    ) -> tuple[dict[str, Any], bytes]:
-        child.channel.send({"task": task, "arguments": dict(arguments)}, body)
-        if not child.channel.ready(self._settings.helper_timeout_seconds):
-            raise TimeoutError
-        return child.channel.receive()
 
     def _replace(self, child: Child, task: str) -> None:
         log.warning("helper replaced", task=task, pid=child.pid)

@@ -6,7 +6,7 @@ could be read, how they fit together. Models are met on the meta device only.
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -33,6 +33,8 @@ from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve
 from service.training.losses import LOSSES, Targets
 
+# So many targets are shown to the loss and the metrics: all of a small dataset's.
+ROWS_TRIED = 10_000
 CONTENT = ("columns", "rows", "inputs")
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "data": TypeAdapter(DataSpec),
@@ -142,13 +144,14 @@ class Preflight:
         """The tensors. Whether targets are classes or values is the loss's to say; while the loss is
         unknown, the data are taken whichever way they are right."""
         loss = LOSSES.get(self._loss_name())
-        found: list[list[FieldError]] = []
+        mistakes: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
                 return prepare(dataset, data, targets)
             except InvalidRequest as error:
-                found.append(error.errors)
-        self._found += min(found, key=len)
+                mistakes.append(error.errors)
+        fewest: Sequence[FieldError] = min(mistakes, key=len)
+        self._found += fewest
         return None
 
     def _loss_name(self) -> str:
@@ -187,12 +190,12 @@ class Preflight:
             training,
             checked.module,
             checked.output,
-            prepared.train.targets[:batch_size].to("meta"),
+            prepared.train.targets[:ROWS_TRIED],
             None if classes is None else len(classes),
             steps,
             prepared.validation is not None,
         )
-        errors += _check_last_batch(checked.module, prepared, rows % batch_size)
+        errors += _check_steps(checked.module, prepared, batch_size)
         if errors:
             raise InvalidRequest(errors=errors)
         placement = Placement.model_validate(
@@ -241,15 +244,23 @@ def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tens
     return [x[: size or len(x)].to("meta") for x in prepared.train.inputs]
 
 
-def _check_last_batch(module: torch.nn.Module, prepared: Prepared, rows: int) -> list[FieldError]:
-    """Whether the model trains on a short last batch: batch norms refuse a single row."""
-    if rows != 1:
-        return []
-    try:
-        module.train()(*(torch.empty_like(x[:1], device="meta") for x in prepared.train.inputs))
-    except ValueError as error:
-        detail = f"The last batch of an epoch has one row, and the model can't train on it: {error}"
-        return [FieldError("#/training", f"{detail.rstrip('.')}. Choose another `batch_size`.")]
+def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -> list[FieldError]:
+    """What PyTorch refuses at a step though all shapes fit: a batch norm's single row, an overwritten tensor.
+
+    The steps are tried on the meta device, and only where there is something to be found.
+    """
+    sizes = set()
+    if any(getattr(layer, "inplace", False) for layer in module.modules()):
+        sizes.add(batch_size)
+    if prepared.train.rows % batch_size == 1 or batch_size == 1:
+        sizes.add(1)
+    for size in sizes:
+        inputs = [torch.empty_like(x[:size], device="meta") for x in prepared.train.inputs]
+        try:
+            module.train()(*inputs).sum().backward()
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            return [FieldError("#/training", f"The model can't be trained on a batch of {size}: {reason}.")]
     return []
 
 

@@ -113,7 +113,7 @@ def check_fit(
     Args:
         model: on the meta device.
         outputs: what the model gives for a batch, on the meta device.
-        targets: the batch's targets, on the meta device.
+        targets: of rows to try the loss and the metrics on: not every number is a target to each.
         classes: number of classes of a classification.
         steps: optimizer steps of the whole training.
         validates: whether there are validation rows.
@@ -150,16 +150,17 @@ def _check_loss(
                     f"let its last layer have {classes} outputs.",
                 )
             ]
-    elif outputs.shape != targets.shape:
+    elif outputs.shape[1:] != targets.shape[1:]:
         # PyTorch would broadcast [B] against [B, 1] to [B, B], silently: never meant.
         detail = f"The model gives {got} and the targets are {wanted}: they must be alike."
         return [FieldError(pointer, detail)]
     try:
-        value = loss.constructor(arguments=component.arguments())(outputs, targets)
+        value = loss.constructor(arguments=component.arguments())(_zeros(outputs, targets), targets)
     except (RuntimeError, ValueError, IndexError) as error:
-        detail = f"`{component.type}` takes no outputs {got} with targets {wanted}: {error}"
+        reason = str(error).splitlines()[0].rstrip(".")
+        detail = f"`{component.type}` refuses outputs {got} with these targets {wanted}: {reason}."
         return [FieldError(pointer, detail)]
-    if value.dim() != 0 or not value.requires_grad:
+    if value.dim() != 0 or not outputs.requires_grad:
         detail = "The loss has no gradient: the model has no parameter that it depends on."
         return [FieldError(pointer, detail)]
     return []
@@ -187,10 +188,9 @@ def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets:
 
 
 def _try_metric(component: ComponentSpec, loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> None:
-    """Compute the metric once, of two samples of zeros: some arguments show only then that they don't fit."""
+    """Compute the metric once, of the real targets: some mistakes show only then."""
     metric = build_metric(component.type, component.arguments(), task, output_width(outputs))
-    zeros = (torch.zeros(2, *tensor.shape[1:], dtype=tensor.dtype) for tensor in (outputs, targets))
-    metric.update(*metric_inputs(loss, task, *zeros))
+    metric.update(*metric_inputs(loss, task, _zeros(outputs, targets), targets))
     if metric.compute().numel() != 1:
         raise ValueError("The metric gives a value for each output, and the history takes one")
 
@@ -243,6 +243,11 @@ def _complaint(pointer: str, attempt: Callable[[], object]) -> list[FieldError]:
 def output_width(outputs: Tensor) -> int:
     """Size of the output's dimension 1; 1 for outputs [B]."""
     return int(outputs.shape[1]) if outputs.dim() > 1 else 1
+
+
+def _zeros(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs of a model that says 0 for each of the targets: what a loss or a metric can be tried on."""
+    return torch.zeros(len(targets), *outputs.shape[1:], dtype=outputs.dtype)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""`engine: "eager"` equals a plain PyTorch script bit for bit; `Linear(1, 1)` is row 6 of `test_chapter.py`."""
+"""`engine: "eager"` equals a plain PyTorch script bit for bit; `Linear(1, 1)` is row 6 of the chapter."""
 
 from collections import OrderedDict
 from collections.abc import Callable

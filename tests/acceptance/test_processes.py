@@ -28,7 +28,7 @@ LAYERS = [
 
 def disturbable(**training: Any) -> dict[str, Any]:
     """A mini-batch fit of some seconds."""
-    return tensors(INPUTS, TARGETS, LAYERS, epochs=1000, batch_size=16, **training)
+    return tensors(INPUTS, TARGETS, LAYERS, **{"epochs": 1000, "batch_size": 16, **training})
 
 
 def workers(service: Service) -> list[psutil.Process]:
@@ -118,9 +118,9 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
     addresses = [ended["links"][name] for name in ("self", "dataset", "history", "named_parameters", "model")]
     before = [service.client.get(address).content for address in addresses]
-    undisturbed = service.succeeded(disturbable())
+    undisturbed = service.succeeded(disturbable(epochs=2000))
     running, queued = (
-        service.running(disturbable()),
+        service.running(disturbable(epochs=2000)),
         [service.queued(thermometer(epochs=5)) for _ in range(3)],
     )
 
@@ -133,14 +133,14 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     assert service.parameters(running) == service.parameters(undisturbed["id"])
 
     running, queued = (
-        service.running(disturbable()),
+        service.running(disturbable(epochs=2000)),
         [service.queued(thermometer(epochs=5)) for _ in range(3)],
     )
     service.kill()
     service.start()
     assert [service.client.get(address).content for address in addresses] == before
     jobs = [service.ended(job_id) for job_id in (running, *queued)]
-    assert [job["status"] for job in jobs] == ["succeeded"] * 4
+    assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 2), *[("succeeded", 1)] * 3]
     assert service.history(running) == service.history(undisturbed["id"])
     assert service.parameters(running) == service.parameters(undisturbed["id"])
     assert service.cancelled(service.running(thermometer(epochs=LONG)))[0]["status"] == "cancelled"

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -13,16 +13,18 @@ from torch import nn, optim
 
 from service.datasets.prepare import Part
 from service.specs.job import StopReason
+from service.training.checkpoints import Checkpoint
 from service.training.engines import eager
 from service.training.history import HistoryChunk
 from tests.training.toys import (
     DROPPING,
     NET,
     VALUES,
+    Layers,
     Samples,
     assert_equals_script,
-    assert_same_history,
     assert_same_checkpoint,
+    assert_same_history,
     column,
     dropping,
     engine,
@@ -42,12 +44,14 @@ SGD = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
 )
 def test_equals_the_script(batch_size: int | None, shuffle: bool, clip: float | None) -> None:
     """Full batch and batches, shuffled or not, with a short last one, clipped or not: the script's bits."""
-    trainer = engine(
-        training(optimizer=SGD, batch_size=batch_size, shuffle=shuffle, gradient_clip_norm=clip)
-    )
+    trainer = engine(training(optimizer=SGD, batch_size=batch_size, shuffle=shuffle, gradient_clip_norm=clip))
     script = partial(
         plain,
-        net, partial(optim.SGD, lr=0.05, momentum=0.9), batch_size=batch_size, shuffle=shuffle, clip=clip
+        net,
+        partial(optim.SGD, lr=0.05, momentum=0.9),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        clip=clip,
     )
     assert_equals_script(trainer, script)
 
@@ -91,19 +95,27 @@ def test_evaluation_leaves_the_model_as_it_was() -> None:
     assert all(module.training for module in trainer.parts.model.modules())
 
 
-@settings(deadline=None, max_examples=25)
+CHUNKED = training(optimizer=SGD, batch_size=4, epochs=5, early_stopping={"patience": 4})
+
+
+@cache
+def unbroken() -> tuple[HistoryChunk, Checkpoint, StopReason | None]:
+    """The training of `CHUNKED` in one go."""
+    whole = engine(CHUNKED, DROPPING)
+    return run(whole), whole.checkpoint(), whole.stop_reason
+
+
+@settings(deadline=None, max_examples=10)
 @given(chunks=st.lists(st.integers(1, 40), min_size=1, max_size=20))
 def test_chunks_never_change_a_result(chunks: list[int]) -> None:
     """However the steps are cut into chunks, history, parameters and best epoch are the same bits."""
-    spec = training(optimizer=SGD, batch_size=4, epochs=5, early_stopping={"patience": 4})
-    whole = engine(spec, DROPPING)
-    history, end = run(whole), whole.checkpoint()
-    cut = engine(spec, DROPPING)
+    history, end, reason = unbroken()
+    cut = engine(CHUNKED, DROPPING)
     made, sizes = list[HistoryChunk](), itertools.cycle(chunks)
     while cut.stop_reason is None:
         piece = cut.advance(next(sizes))
         made += [] if piece is None else [piece]
-    assert cut.stop_reason is whole.stop_reason
+    assert cut.stop_reason is reason
     assert_same_history(HistoryChunk.join(made), history)
     assert_same_checkpoint(cut.checkpoint(), end)
 
@@ -148,9 +160,7 @@ def test_no_step_follows_a_diverged_full_batch() -> None:
     before = [parameter.detach().clone() for parameter in trainer.parts.model.parameters()]
     history = run(trainer)
     assert history.values.shape[1] == 1
-    assert all(
-        torch.equal(a, b) for a, b in zip(before, trainer.parts.model.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.parts.model.parameters(), strict=True))
     assert not trainer.parts.optimizer.state
 
 
@@ -221,7 +231,7 @@ def test_tied_parameters_train_as_one() -> None:
         second.weight = first.weight
         return nn.Sequential(first, nn.Tanh(), second, nn.Linear(3, 2))
 
-    layers = [
+    layers: Layers = [
         {"type": "Linear", "in_features": 3, "out_features": 3},
         {"type": "Tanh"},
         {"type": "Linear", "in_features": 3, "out_features": 3},
@@ -241,7 +251,7 @@ def test_tied_parameters_train_as_one() -> None:
 def test_net_is_seeded_before_it_is_built() -> None:
     """Another seed gives other initial values, and the same seed the same."""
     one, same, other = (
-        engine(training(seed=seed), NET).parts.model[0].weight.detach()  # type: ignore[index,union-attr]
+        engine(training(seed=seed), NET).parts.model[0].weight.detach()  # type: ignore[index]
         for seed in (3, 3, 4)
     )
     assert torch.equal(one, same)

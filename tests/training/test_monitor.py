@@ -79,9 +79,7 @@ def test_nan_never_improves() -> None:
     patience=st.integers(1, 5),
     min_delta=st.floats(0, 10),
 )
-def test_state_goes_on(
-    values: list[float], cut: int, higher: bool, patience: int, min_delta: float
-) -> None:
+def test_state_goes_on(values: list[float], cut: int, higher: bool, patience: int, min_delta: float) -> None:
     """A monitor taken up from its state, by way of JSON, decides as one that was never broken off."""
     stopping = EarlyStopping(patience=patience, min_delta=min_delta)
     whole, first, second = (Monitor("validation_loss", higher, stopping) for _ in range(3))
@@ -116,10 +114,9 @@ def test_what_a_training_follows(section: dict[str, object], value: str, higher:
     assert (monitor.value, monitor.higher_is_better) == (value, higher)
     history = run(trainer)
     followed = history.values[history.columns.index(value)].tolist()
-    assert monitor.best_epoch == followed.index(max(followed) if higher else min(followed)) + 1
-    assert monitor.best == dict(
-        zip(history.columns, history.values[:, monitor.best_epoch - 1].tolist(), strict=True)
-    )
+    best = followed.index(max(followed) if higher else min(followed))
+    assert monitor.best_epoch == best + 1
+    assert monitor.best == dict(zip(history.columns, history.values[:, best].tolist(), strict=True))
 
 
 def test_nothing_is_followed_without_validation() -> None:

@@ -191,10 +191,10 @@ trees = st.dictionaries(
 
 
 @settings(deadline=None)
-@given(monitor=trees, encoding=trees, epoch=st.integers(0, 10**7), shape=st.lists(st.integers(0, 3), max_size=3))
-def test_round_trip(
-    monitor: dict[str, Any], encoding: dict[str, Any], epoch: int, shape: list[int]
-) -> None:
+@given(
+    monitor=trees, encoding=trees, epoch=st.integers(0, 10**7), shape=st.lists(st.integers(0, 3), max_size=3)
+)
+def test_round_trip(monitor: dict[str, Any], encoding: dict[str, Any], epoch: int, shape: list[int]) -> None:
     """Whatever a checkpoint holds comes back equal: numbers exact, infinities too, tensors of any shape."""
     tensors = {
         "a.weight": torch.randn(shape, generator=torch.Generator().manual_seed(0)),

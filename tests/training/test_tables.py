@@ -1,6 +1,7 @@
 """What the service offers of PyTorch, and that each of it trains as in a plain script."""
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -89,7 +90,10 @@ def test_every_loss_trains(name: str, precision: str) -> None:
 def test_every_loss_equals_the_script(name: str) -> None:
     """Each loss gives the history and the parameters of a plain script, bit for bit."""
     layers, data = fitting(name)
-    made = {"LogSoftmax": partial(nn.LogSoftmax, dim=1), "Sigmoid": nn.Sigmoid}
+    made: dict[str, Callable[[], nn.Module]] = {
+        "LogSoftmax": partial(nn.LogSoftmax, dim=1),
+        "Sigmoid": nn.Sigmoid,
+    }
     trainer = engine(training(loss=name), layers, data)
     cast = LOSSES[name].target_dtype
     if cast is not None:
@@ -135,9 +139,7 @@ def test_every_scheduler_equals_the_script(name: str, batch_size: int | None, re
     arguments = SCHEDULES[name]
     sent = SCHEDULERS[name].resolve(arguments) if resolve else arguments
     optimizer = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
-    section = training(
-        optimizer=optimizer, scheduler={"type": name, **sent}, batch_size=batch_size, epochs=8
-    )
+    section = training(optimizer=optimizer, scheduler={"type": name, **sent}, batch_size=batch_size, epochs=8)
     trainer = engine(section)
     more = {"total_steps": 8 if batch_size is None else 24} if name == "OneCycleLR" else {}
     script = partial(

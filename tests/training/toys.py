@@ -54,9 +54,7 @@ class Samples:
         return Prepared(Part((self.x_train,), self.y_train), validation, None, encoding)
 
 
-def samples(
-    targets: Callable[[Tensor], Tensor] = lambda y: y, n_train: int = 11, n_val: int = 5
-) -> Samples:
+def samples(targets: Callable[[Tensor], Tensor] = lambda y: y, n_train: int = 11, n_val: int = 5) -> Samples:
     """Noisy samples of a linear map from 3 to 2 numbers.
 
     Args:
@@ -116,7 +114,7 @@ def assert_same_history(one: HistoryChunk, other: HistoryChunk) -> None:
 
 
 def assert_same_checkpoint(one: Checkpoint, other: Checkpoint) -> None:
-    """Two checkpoints hold the same parameters, gradients, best epoch, optimizer and scheduler, bit for bit."""
+    """Two checkpoints hold the same parameters, gradients, best epoch, optimizer and scheduler, all bits."""
     assert (one.best is None) == (other.best is None)
     for mine, yours in ((one.last, other.last), (one.best, other.best)):
         if mine is not None and yours is not None:
@@ -274,7 +272,10 @@ def fitting(loss: str) -> tuple[Layers, Samples]:
         "BCEWithLogitsLoss": (NET, binary),
         "HingeEmbeddingLoss": (NET, signs),
         "KLDivLoss": ([*NET, {"type": "LogSoftmax", "dim": 1}], samples(lambda y: y.softmax(dim=1))),
-        "MultiLabelMarginLoss": (NET, samples(lambda y: torch.stack([y.argmax(1), 0 * y[:, 0] - 1], 1).float())),
+        "MultiLabelMarginLoss": (
+            NET,
+            samples(lambda y: torch.stack([y.argmax(1), 0 * y[:, 0] - 1], 1).float()),
+        ),
         "MultiLabelSoftMarginLoss": (NET, binary),
         "PoissonNLLLoss": (NET, samples(lambda y: y.abs().round())),
         "SoftMarginLoss": (NET, signs),
