@@ -31,7 +31,9 @@ def serve(settings: Settings) -> None:
         lifespan="on",
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
     )
-    log.info("listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers)
+    log.info(
+        "listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -9,6 +9,9 @@ from tests.acceptance.server import Service
 
 SHOWN_LOG_CHARACTERS = 4000
 
+# Its assertions are helpers' and tell what differs, as those of tests do.
+pytest.register_assert_rewrite("tests.acceptance.plain")
+
 
 @pytest.fixture(scope="session")
 def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:

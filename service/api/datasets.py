@@ -65,7 +65,7 @@ class RowsQuery(requests.Query):
 async def upload_dataset(
     request: Request, services: ServicesDependency, owner: Owner, query: Annotated[UploadQuery, Query()]
 ) -> Response:
-    """Upload a dataset as JSON (`columns`, `rows`, or `inputs` and `targets`) or as CSV with a header line."""
+    """Upload a dataset: JSON (`columns`, `rows`, or `inputs` and `targets`), or CSV with a header line."""
     media_type = requests.media_type(request, requests.JSON, requests.CSV)
     body = await requests.read_body(request, services.settings.max_body_bytes)
     return await run_in_threadpool(_store, services, owner, media_type, query.name, body)

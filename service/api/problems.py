@@ -131,7 +131,8 @@ def problem_page(slug: str) -> str:
 
 def _page(title: str, body: str) -> str:
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>body{{font:16px/1.5 system-ui;max-width:42rem;margin:3rem auto;"
         f'padding:0 1rem}}</style><h1>{title}</h1>{body}<p><a href="/problems">All problems</a></p></html>'
     )

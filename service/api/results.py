@@ -88,7 +88,7 @@ def get_history(
     job_id: str,
     query: Annotated[HistoryParameters, Query()],
 ) -> Response:
-    """Losses, metrics and learning rate by epoch, while the job runs and after; CSV with `Accept: text/csv`."""
+    """Losses, metrics and learning rate by epoch, while the job runs and after; as CSV on request."""
     services.storage.jobs.get(owner, job_id)
     rows = services.storage.history.rows(job_id, query.from_epoch, query.to_epoch)
     chunks = [HistoryChunk.unpack(row.first_epoch, row.payload) for row in rows]

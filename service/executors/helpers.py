@@ -45,7 +45,9 @@ class HelperPool:
             self._all.add(child)
         self._free.put(child)
 
-    def call(self, task: str, arguments: Mapping[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    def call(
+        self, task: str, arguments: Mapping[str, Any], body: bytes = b""
+    ) -> tuple[dict[str, Any], bytes]:
         """Run one task.
 
         Raises:

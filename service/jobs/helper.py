@@ -47,7 +47,7 @@ S = TypeVar("S", bound=Spec)
 
 
 class Tasks:
-    """What a helper can be asked to do. Each public method is a task: a body and named arguments in, JSON out."""
+    """What a helper can be asked to do; each public method is a task."""
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
@@ -105,7 +105,9 @@ class Tasks:
         """All parameters of a job's model."""
         return {}, orjson.dumps(named_parameters(self._models.get(owner, job_id, checkpoint), include))
 
-    def named_parameter(self, body: bytes, owner: str, job_id: str, checkpoint: str | None, name: str) -> Answer:
+    def named_parameter(
+        self, body: bytes, owner: str, job_id: str, checkpoint: str | None, name: str
+    ) -> Answer:
         """One parameter of a job's model."""
         return {}, orjson.dumps(named_parameter(self._models.get(owner, job_id, checkpoint), name))
 

@@ -143,7 +143,7 @@ class Preflight:
     def _prepare(self, dataset: Dataset, data: DataDeclaration) -> Prepared | None:
         """The tensors. Whether targets are classes or values is the loss's to say; while the loss is
         unknown, the data are taken whichever way they are right."""
-        loss = LOSSES.get(self._loss_name())
+        loss = LOSSES.get(self._loss_name() or "")
         mistakes: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
@@ -154,16 +154,17 @@ class Preflight:
         self._found += fewest
         return None
 
-    def _loss_name(self) -> str:
+    def _loss_name(self) -> str | None:
         """The loss's name, also when the rest of the training section can't be read."""
         training = self._document.get("training")
         loss = training.get("loss") if isinstance(training, dict) else None
-        return str(loss.get("type") if isinstance(loss, dict) else loss)
+        name = loss.get("type") if isinstance(loss, dict) else loss
+        return name if isinstance(name, str) else None
 
     def _check_architecture(
         self, architecture: ArchitectureSpec | None, prepared: Prepared | None, training: TrainingSpec | None
     ) -> Checked | None:
-        """The architecture with its sizes; without data to try it on, only its names and arguments are checked."""
+        """The architecture with its sizes; without data, only names and arguments are checked."""
         if architecture is None:
             return None
         if prepared is None:
@@ -273,7 +274,9 @@ def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
         "optimizer": training["optimizer"]["type"],
         "epochs": training["epochs"],
         "batch_size": training["batch_size"],
-        "shapes": [list(x.shape) for part in (prepared.train, prepared.validation) if part for x in part.inputs],
+        "shapes": [
+            list(x.shape) for part in (prepared.train, prepared.validation) if part for x in part.inputs
+        ],
     }
     return hashlib.sha256(orjson.dumps(same)).hexdigest()
 

@@ -14,8 +14,8 @@ from service.datasets.dataset import load_dataset
 from service.datasets.prepare import Part, Prepared, prepare
 from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed, Unavailable
 from service.settings import Settings
-from service.specs.data import DatasetReference
 from service.specs.architecture import ArchitectureSpec
+from service.specs.data import DatasetReference
 from service.specs.job import JobStatus, StopReason
 from service.specs.training import TrainingSpec
 from service.storage.checkpoints import NewCheckpoint
@@ -83,7 +83,7 @@ class Runner:
 
     def run_next(self, device: str) -> bool:
         """Claim a job for this device and see it to its end; False when none is queued."""
-        queues = {device, device.split(":")[0]}
+        queues = {device, device.split(":", maxsplit=1)[0]}
         job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
         if job is None:
             return False
@@ -217,7 +217,9 @@ class Runner:
         return _json({"loss": evaluation.loss, "metrics": evaluation.metrics})
 
     def _fail(self, job: Job, claim: Claim, error: Exception) -> None:
-        ours = error if isinstance(error, FitserveError) else TrainingFailed(f"{type(error).__name__}: {error}")
+        ours = (
+            error if isinstance(error, FitserveError) else TrainingFailed(f"{type(error).__name__}: {error}")
+        )
         outcome = Outcome(JobStatus.FAILED, StopReason.ERROR, error=_json(ours.document(_path(job))))
         try:
             self._storage.claims.finish(claim, outcome)
