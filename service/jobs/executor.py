@@ -22,5 +22,8 @@ class Helpers(Protocol):
     ) -> tuple[dict[str, Any], bytes]:
         """Run the task of this name; its JSON header and body. Raises what the task raises."""
 
+    def ping(self) -> None:
+        """Raise `Unavailable` while none can be called."""
+
     def close(self) -> None:
         """End the processes."""

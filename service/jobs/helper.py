@@ -207,6 +207,8 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> Answer:
         return _TASKS[header["task"]](tasks, body, **header["arguments"])
     except FitserveError as error:
         return _problem(error), b""
+    except RecursionError:
+        return _problem(InvalidRequest("The body is nested too deep to be a request.")), b""
     except MemoryError:
         return _problem(LimitExceeded("The request needs more memory than it may take.")), b""
     except Exception:

@@ -79,7 +79,7 @@ def test_one_parameter(trained: Trained) -> None:
 
 def test_an_unknown_parameter(trained: Trained) -> None:
     """A name that is near one there is gets a suggestion."""
-    with pytest.raises(ParameterNotFound, match="did you mean `hidden.weight`"):
+    with pytest.raises(ParameterNotFound, match=r"did you mean `hidden\.weight`"):
         named_parameter(trained.model(), "hiden.weight")
 
 

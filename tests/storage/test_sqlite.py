@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from service.storage.database import Database, wal_is_safe
+from service.storage.migrate import migrate
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_connection_is_set_up(tmp_path: Path) -> None:
 def test_a_reader_doesnt_wait_for_a_writer(tmp_path: Path) -> None:
     """A transaction that only reads goes on beside one that is about to write."""
     database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
-    database.migrate()
+    migrate(database)
     with database.write(), database.read() as connection:
         assert connection.scalar(text("SELECT count(*) FROM jobs")) == 0
     database.close()

@@ -361,9 +361,9 @@ def test_anything_gives_field_errors(section: Any, classes: bool) -> None:
             model = nn.Linear(3, 2, bias=False, device="meta")
             errors = check_fit(spec, model, made, wanted, 2 if classes else None, 30, True)
             assert TRAINING.validate_python(resolve(spec))
-    for error in errors:
-        assert error.detail
-        assert_exists(document, error.pointer)
+    for mistake in errors:
+        assert mistake.detail
+        assert_exists(document, mistake.pointer)
 
 
 def assert_exists(document: Any, pointer: str) -> None:

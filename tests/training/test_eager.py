@@ -14,7 +14,7 @@ from torch import nn, optim
 from service.datasets.prepare import Part
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint
-from service.training.engines import eager
+from service.training.engines.eager import EagerEngine
 from service.training.history import HistoryChunk
 from tests.training.toys import (
     DROPPING,
@@ -78,8 +78,9 @@ def test_without_validation_nothing_else_changes() -> None:
 
 def test_evaluation_in_slices_is_the_mean_over_samples() -> None:
     """A validation set of more rows than a slice has the loss of the whole, up to rounding."""
-    data = samples(n_train=8, n_val=2 * eager.EVALUATION_ROWS + 7)
-    trainer = engine(training(epochs=1), data=data)
+    data = samples(n_train=8, n_val=2007)
+    parts = engine(training(epochs=1), data=data).parts
+    trainer = EagerEngine(parts, evaluation_bytes=1000)
     loss = nn.functional.mse_loss(trainer.parts.model(data.x_val), data.y_val).item()
     assert column(run(trainer), "validation_loss") == pytest.approx([loss], rel=1e-6)
 

@@ -22,8 +22,8 @@ from service.training.metrics import Task, metric_inputs
 from service.training.monitor import Monitor
 from service.training.schedulers import PER_BATCH
 
-# Evaluation runs in slices of at least so many rows: whole for small sets, bounded memory for large ones.
-EVALUATION_ROWS = 4096
+# Evaluation takes all rows at once, as a script does; rows of more bytes than this go in slices.
+EVALUATION_BYTES = 64 * 2**20
 
 
 class Evaluation(NamedTuple):
@@ -81,8 +81,9 @@ class EagerEngine:
         stop_reason: set when there is nothing left to do.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, evaluation_bytes: int = EVALUATION_BYTES) -> None:
         self.parts = parts
+        self._evaluation_bytes = evaluation_bytes
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         rows = len(parts.train.targets)
@@ -232,7 +233,8 @@ class EagerEngine:
         return self._evaluate(self._slices(samples))
 
     def _slices(self, samples: Part) -> list[_Batch]:
-        size = max(self._batch_size, EVALUATION_ROWS)
+        row_bytes = sum(x.nbytes for x in samples.inputs) // samples.rows
+        size = max(self._batch_size, self._evaluation_bytes // max(1, row_bytes))
         slices = [slice(start, min(start + size, samples.rows)) for start in range(0, samples.rows, size)]
         return [
             _Batch([x[rows] for x in samples.inputs], samples.targets[rows], rows.stop - rows.start)
