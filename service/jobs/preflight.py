@@ -7,7 +7,7 @@ could be read, how they fit together. Models are met on the meta device only.
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -26,7 +26,7 @@ from service.jobs.placement import check_placement, choose_device
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
-from service.specs.data import DataDeclaration, DatasetReference, DataSpec
+from service.specs.data import DataDeclaration, DatasetReference, DataSpec, InlineTensors
 from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
@@ -120,6 +120,8 @@ class Preflight:
         else:
             self._found += check_placement(request, self._devices)
             return {name: getattr(request, name) for name in _SECTIONS}
+        with suppress(ValidationError):  # noted above
+            self._found += check_placement(self._placement(), self._devices)
         sections = {}
         for name, adapter in _SECTIONS.items():
             try:
@@ -127,6 +129,12 @@ class Preflight:
             except (ValidationError, KeyError, TypeError):
                 continue  # noted above
         return sections
+
+    def _placement(self) -> Placement:
+        document = self._document if isinstance(self._document, dict) else {}
+        return Placement.model_validate(
+            {name: document[name] for name in Placement.model_fields if name in document}
+        )
 
     def _read_dataset(self, data: DataDeclaration) -> Dataset | None:
         if isinstance(data, DatasetReference):
@@ -199,19 +207,15 @@ class Preflight:
         errors += _check_steps(checked.module, prepared, batch_size)
         if errors:
             raise InvalidRequest(errors=errors)
-        placement = Placement.model_validate(
-            {name: self._document[name] for name in Placement.model_fields if name in self._document}
-        )
+        placement = self._placement()
         reference = data if isinstance(data, DatasetReference) else None
+        width = output_width(checked.output)
         request = {
-            "data": data.model_dump(mode="json", exclude=set(CONTENT)),
+            "data": _declared(data),
             "architecture": checked.spec,
-            "training": resolve(training),
+            "training": resolve(training, width),
             **placement.model_dump(mode="json"),
         }
-        if reference is None and "inputs" in self._document["data"]:
-            del request["data"]["targets"]  # tensors: content, not names
-        width = output_width(checked.output)
         return Planned(
             name=self._document.get("name"),
             request=request,
@@ -237,6 +241,13 @@ class Preflight:
             parameter_count=checked.parameter_count,
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
         )
+
+
+def _declared(data: DataDeclaration) -> dict[str, Any]:
+    """The data section without the data: neither content nor, for tensors, names."""
+    declared = data.model_dump(mode="json", exclude=set(CONTENT))
+    names_nothing = isinstance(data, InlineTensors) or getattr(data, "features", None) is None
+    return {k: v for k, v in declared.items() if not (names_nothing and k in ("features", "targets"))}
 
 
 def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:
@@ -266,17 +277,13 @@ def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -
 
 
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
-    """Equal for jobs of equal architecture, loss, optimizer type, epochs and shapes."""
-    training = request["training"]
+    """Equal for jobs that differ in their data, seed and the optimizer's numbers only."""
+    training = {name: value for name, value in request["training"].items() if name != "seed"}
+    parts = [part for part in (prepared.train, prepared.validation) if part]
     same = {
-        "architecture": request["architecture"],
-        "loss": training["loss"],
-        "optimizer": training["optimizer"]["type"],
-        "epochs": training["epochs"],
-        "batch_size": training["batch_size"],
-        "shapes": [
-            list(x.shape) for part in (prepared.train, prepared.validation) if part for x in part.inputs
-        ],
+        **{name: value for name, value in request.items() if name != "data"},
+        "training": {**training, "optimizer": training["optimizer"]["type"]},
+        "shapes": [list(x.shape) for part in parts for x in (*part.inputs, part.targets)],
     }
     return hashlib.sha256(orjson.dumps(same)).hexdigest()
 
