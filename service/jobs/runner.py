@@ -23,6 +23,7 @@ from service.storage.claims import Claim, LeaseLost, Outcome, Progress, Signals
 from service.storage.history import HistoryRow
 from service.storage.jobs import Job
 from service.storage.storage import Storage
+from service.training.checkpoints import Checkpoint
 from service.training.engines.eager import EagerEngine
 from service.training.history import HistoryChunk, epoch_document
 from service.training.loop import train
@@ -119,8 +120,7 @@ class Runner:
             if run.engine.stop_reason is not None:
                 break
             if self._stopping.is_set():
-                self._storage.claims.release(claim)
-                return
+                return self._give_back(run)
             now = time.monotonic()
             if now >= deadline:
                 return self._finish(run, StopReason.MAX_RUNTIME)
@@ -145,7 +145,12 @@ class Runner:
             torch.device("cuda" if used["device"].startswith("cuda") else "cpu"),
             request["precision"],
         )
-        return Run(job, claim, EagerEngine(parts), data, time.monotonic() - started)
+        engine = EagerEngine(parts)
+        if job.epoch:
+            newest = self._storage.checkpoints.of_job(job.owner, job.id)[-1]
+            engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
+            log.info("job resumed", job_id=job.id, epoch=job.epoch, attempt=job.attempt)
+        return Run(job, claim, engine, data, time.monotonic() - started)
 
     def _load(self, job: Job, request: dict[str, Any], training: TrainingSpec) -> Prepared:
         artifact = self._storage.datasets.get(job.owner, job.dataset_id).artifact
@@ -161,8 +166,15 @@ class Runner:
         self._on_change(run.job.id)
         return signals
 
+    def _give_back(self, run: Run) -> None:
+        """Put the job back into the queue, to go on from here, or from the last epoch's checkpoint."""
+        if run.engine.at_epoch_start:
+            self._save(run)
+        self._storage.claims.release(run.claim)
+
     def _save(self, run: Run) -> None:
-        """Write a checkpoint and publish it in place of the one before."""
+        """Write a checkpoint and publish it in place of the one before; the history ends where it does."""
+        self._record(run)
         written = self._write_checkpoint(run)
         replaced = self._storage.claims.save_checkpoint(run.claim, written, keep=[written.epoch])
         self._discard(replaced)

@@ -73,6 +73,9 @@ class Signals:
 
 
 SIGNALS = jobs.c.cancel_requested, jobs.c.pause_requested
+NEWEST_CHECKPOINT = (
+    select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == jobs.c.id).scalar_subquery()
+)
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,9 @@ class ClaimStore:
     def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
         """Take the first job of some queues, if there is one: the highest priority, then the oldest.
 
+        An earlier attempt's newest checkpoint is where this one goes on from: the job's `epoch` is the
+        checkpoint's, and its history ends there.
+
         Args:
             worker_id: who takes it.
             devices: the queues it takes from.
@@ -155,9 +161,9 @@ class ClaimStore:
             status=JobStatus.RUNNING,
             worker_id=worker_id,
             attempt=jobs.c.attempt + 1,
-            epoch=0,
-            latest=None,
-            best=None,
+            epoch=func.coalesce(NEWEST_CHECKPOINT, 0),
+            latest=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.latest)),
+            best=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.best)),
             started_at=func.coalesce(jobs.c.started_at, now()),
             lease_expires_at=from_now(timedelta(seconds=lease_seconds)),
         ).where(jobs.c.sequence == first.with_for_update(skip_locked=True).scalar_subquery())
@@ -165,7 +171,8 @@ class ClaimStore:
             row = connection.execute(take.returning(jobs)).one_or_none()
             if row is None:
                 return None
-            _forget_history(connection, row.id)
+            beyond = history.c.job_id == row.id, history.c.last_epoch > row.epoch
+            connection.execute(history.delete().where(*beyond))
         return Job.of_row(row)
 
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
@@ -302,12 +309,6 @@ def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> Signa
     if row is None:
         raise LeaseLost(claim)
     return Signals(*row)
-
-
-def _forget_history(connection: Connection, job_id: str, resume_epoch: int = 0) -> None:
-    """Remove what an earlier attempt trained beyond the epoch that the next one goes on from."""
-    beyond = history.c.job_id == job_id, history.c.last_epoch > resume_epoch
-    connection.execute(history.delete().where(*beyond))
 
 
 def _add_history(connection: Connection, job_id: str, rows: Iterable[HistoryRow]) -> None:

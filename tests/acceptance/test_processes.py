@@ -113,8 +113,10 @@ def test_a_killed_helper_is_replaced(service: Service) -> None:
 
 
 def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
-    """Ended jobs answer as before; queued and running ones run, after SIGTERM and after kill -9."""
-    service = start_service(workers=1, helpers=1, lease_seconds=3, heartbeat_seconds=0.5)
+    """Ended jobs answer as before; queued ones run and running ones go on, after SIGTERM and kill -9."""
+    service = start_service(
+        workers=1, helpers=1, lease_seconds=3, heartbeat_seconds=0.5, checkpoint_seconds=0.1
+    )
     ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
     addresses = [ended["links"][name] for name in ("self", "dataset", "history", "named_parameters", "model")]
     before = [service.client.get(address).content for address in addresses]
@@ -143,4 +145,5 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 2), *[("succeeded", 1)] * 3]
     assert service.history(running) == service.history(undisturbed["id"])
     assert service.parameters(running) == service.parameters(undisturbed["id"])
+    assert service.log.read_text().count("job resumed") == 2
     assert service.cancelled(service.running(thermometer(epochs=LONG)))[0]["status"] == "cancelled"

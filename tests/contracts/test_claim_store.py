@@ -208,7 +208,7 @@ def test_a_dead_workers_jobs_go_back(claims: ClaimStore, jobs: JobStore, submit:
 def test_a_new_attempt_starts_afresh(
     database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """The next attempt finds no history of the one before, but when the job first started."""
+    """Without a checkpoint, the next attempt finds no history of the one before, but its start."""
     submit()
     first = claimed(claims)
     claim = Claim.of(first)
@@ -219,6 +219,22 @@ def test_a_new_attempt_starts_afresh(
     assert (second.epoch, second.latest, second.best) == (0, None, None)
     assert second.started_at == first.started_at
     assert HistoryStore(database).rows(first.id) == []
+
+
+def test_a_new_attempt_goes_on_from_the_newest_checkpoint(
+    database: Database, claims: ClaimStore, submit: Submit
+) -> None:
+    """After a checkpoint, the next attempt finds its epoch, and the history up to it and no further."""
+    submit()
+    first = claimed(claims)
+    claim = Claim.of(first)
+    claims.record(claim, Progress(5, latest='{"epoch": 5}', best='{"epoch": 4}'), [HistoryRow(1, 5, b"x")])
+    claims.save_checkpoint(claim, NewCheckpoint(5, "a", 1))
+    claims.record(claim, Progress(8), [HistoryRow(6, 8, b"y")])
+    claims.release(claim)
+    second = claimed(claims)
+    assert (second.epoch, second.latest, second.best) == (5, '{"epoch": 5}', '{"epoch": 4}')
+    assert HistoryStore(database).rows(first.id) == [HistoryRow(1, 5, b"x")]
 
 
 def test_a_job_that_loses_worker_after_worker_fails(
