@@ -173,12 +173,23 @@ class Preflight(Resource):
 
 
 class Column(Resource):
-    """What a dataset's column holds."""
-
-    model_config = ConfigDict(extra="allow")
+    """What a dataset's column holds; the statistics are those that its type has."""
 
     name: str
     type: Literal["numeric", "boolean", "categorical", "datetime", "tensor"]
+    missing: int
+    min: float | None = None
+    max: float | None = None
+    mean: float | None = None
+    """Of booleans, the share that is true."""
+    std: float | None = None
+    """With ddof = 0."""
+    distinct: int | None = None
+    categories: list[str] | None = None
+    """The first 100, ascending."""
+    shape: list[int] | None = None
+    """Of a tensor [B, …]."""
+    dtype: str | None = None
 
 
 class Dataset(Resource):

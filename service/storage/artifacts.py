@@ -16,6 +16,7 @@ from ulid import ULID
 from service import errors
 
 PING = "ping"
+RETRY_AFTER_SECONDS = 5
 
 
 class Artifacts:
@@ -50,7 +51,7 @@ class Artifacts:
             if self._folder is not None:
                 _sync(self._folder, name)
         except (BaseError, OSError) as error:
-            raise errors.Unavailable(f"The artifact can't be written: {error}") from error
+            raise _away(f"The artifact can't be written: {error}") from error
         return name
 
     def get(self, name: str) -> bytes:
@@ -75,7 +76,11 @@ class Artifacts:
         try:
             obstore.put(self._store, PING, b"")
         except (BaseError, OSError) as error:
-            raise errors.Unavailable(f"Artifacts can't be written: {error}") from error
+            raise _away(f"Artifacts can't be written: {error}") from error
+
+
+def _away(detail: str) -> errors.Unavailable:
+    return errors.Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
 
 
 def _sync(folder: Path, name: str) -> None:

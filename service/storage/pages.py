@@ -34,7 +34,7 @@ class Place(NamedTuple):
             micros, id = text.split(",")
             return cls(EPOCH + int(micros) * MICROSECOND, id)
         except (binascii.Error, ValueError, OverflowError):
-            mistake = errors.FieldError("#/page_token", "Not a page token; take `next_page_token` of a list.")
+            mistake = errors.FieldError("?page_token", "Not a page token; take `next_page_token` of a list.")
             raise errors.InvalidRequest(errors=[mistake]) from None
 
 

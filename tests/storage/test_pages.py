@@ -22,4 +22,4 @@ def test_any_other_text_is_an_error_with_a_pointer(token: str) -> None:
     """A token that was never given is refused, and the error says where it stood."""
     with pytest.raises(errors.InvalidRequest) as refused:
         Place.of_token(token)
-    assert [error.pointer for error in refused.value.errors] == ["#/page_token"]
+    assert [error.pointer for error in refused.value.errors] == ["?page_token"]
