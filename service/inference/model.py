@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from service.architectures.build import build
 from service.datasets.encoding import Encoding
 from service.errors import CheckpointNotFound
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import read_architecture
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.losses import LOSSES, Loss
 
@@ -56,6 +56,6 @@ class TrainedModel:
 
 def _load(architecture: Mapping[str, Any], snapshot: Snapshot) -> nn.Module:
     with torch.device("meta"):
-        module = build(ArchitectureSpec.model_validate(architecture))
+        module = build(read_architecture(architecture))
     module.load_state_dict(snapshot.state, assign=True)
     return module.eval()

@@ -6,7 +6,7 @@ could be read, how they fit together. Models are met on the meta device only.
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ import orjson
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from service.architectures.build import Place, build
+from service.architectures.build import Place, build, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
 from service.datasets.dataset import Dataset, load_dataset
@@ -24,7 +24,7 @@ from service.datasets.prepare import Prepared, prepare
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs.placement import check_placement, choose_device
 from service.settings import Settings
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.base import field_errors
 from service.specs.data import DataDeclaration, DatasetReference, DataSpec
 from service.specs.job import JobRequest, Placement
@@ -91,11 +91,14 @@ class Preflight:
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
         dataset = None if data is None else self._read_dataset(data)
+        names = None
         if architecture is not None:
-            self._found += architecture_mistakes(architecture, Place("", "#/architecture"))
+            wrong = list(architecture_mistakes(architecture, Place("", "#/architecture")))
+            self._found += wrong
+            names = None if wrong else input_names(architecture)
         if training is not None:
             self._found += check_components(training)
-        prepared = self._prepare(dataset, data, training)
+        prepared = self._prepare(dataset, data, training, names)
         if self._found or dataset is None or prepared is None:
             raise InvalidRequest(_count(self._found), self._found)
         with self._noting():
@@ -142,13 +145,17 @@ class Preflight:
         return None
 
     def _prepare(
-        self, dataset: Dataset | None, data: DataDeclaration | None, training: TrainingSpec | None
+        self,
+        dataset: Dataset | None,
+        data: DataDeclaration | None,
+        training: TrainingSpec | None,
+        names: Sequence[str] | None,
     ) -> Prepared | None:
         """The tensors; whether targets are classes or values is the loss's to say."""
         if dataset is None or data is None or training is None or training.loss.type not in LOSSES:
             return None
         with self._noting():
-            return prepare(dataset, data, LOSSES[training.loss.type].targets)
+            return prepare(dataset, data, LOSSES[training.loss.type].targets, names)
         return None
 
     def _fit(
@@ -160,7 +167,7 @@ class Preflight:
         dataset: Dataset,
     ) -> Planned:
         """How the sections fit together."""
-        architecture = ArchitectureSpec.model_validate(checked.spec)
+        architecture = read_architecture(checked.spec)
         with torch.device("meta"):
             model = build(architecture)
         rows = prepared.train.rows

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from service.errors import FieldError, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
-from service.specs.training import ComponentSpec, TrainingSpec
+from service.specs.component import ComponentSpec
+from service.specs.training import TrainingSpec
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
 from service.training.metrics import METRICS, build_metric, task_of
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
