@@ -30,7 +30,7 @@ from service.specs.data import DataDeclaration, DatasetReference, DataSpec
 from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
-from service.training.check import check_components, check_fit, output_width, resolve
+from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
 from service.training.losses import LOSSES
 
 CONTENT = ("columns", "rows", "inputs")
@@ -205,7 +205,9 @@ class Preflight:
                 "layers": checked.layers,
                 "module": checked.module_repr,
                 "output_width": width,
-                "warnings": [vars(warning) for warning in checked.warnings],
+                "warnings": [
+                    vars(warning) for warning in (*checked.warnings, *warn_of_fit(training, checked.output))
+                ],
                 "rows": {
                     "train": rows,
                     "validation": prepared.validation.rows if prepared.validation else 0,
