@@ -1,6 +1,6 @@
 """Runs every benchmark, prints a table, writes benchmarks/results.md.
 
-    python -m benchmarks
+python -m benchmarks
 """
 
 import platform
@@ -62,7 +62,9 @@ class Result:
         """Whether the goal is met."""
         if self.row.limit_seconds is not None:
             return self.ours <= self.row.limit_seconds
-        return self.theirs is not None and self.row.goal is not None and self.ours / self.theirs <= self.row.goal
+        return (
+            self.theirs is not None and self.row.goal is not None and self.ours / self.theirs <= self.row.goal
+        )
 
     def cells(self) -> list[str]:
         """The row as text."""
@@ -76,10 +78,13 @@ class Result:
 def main() -> None:
     """Measure, print, write."""
     torch.set_num_threads(1)  # as the service's workers
-    with tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder:
-        with running_service(Path(folder)) as client, bare_service(Path(folder)) as bare:
-            rows = [*fits(client), overhead(client), *requests(client, bare)]
-            results = [measure(row) for row in rows]
+    with (
+        tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
+        running_service(Path(folder)) as client,
+        bare_service(Path(folder)) as bare,
+    ):
+        rows = [*fits(client), overhead(client), *requests(client, bare)]
+        results = [measure(row) for row in rows]
     text = report(results)
     RESULTS.write_text(text)
     print(text)
@@ -109,7 +114,13 @@ def fits(client: httpx.Client) -> Iterator[Row]:
                 {"type": "Linear", "in_features": 128, "out_features": 10},
             ],
         },
-        "training": {"loss": "CrossEntropyLoss", "optimizer": "Adam", "epochs": 20, "batch_size": 32, "seed": 0},
+        "training": {
+            "loss": "CrossEntropyLoss",
+            "optimizer": "Adam",
+            "epochs": 20,
+            "batch_size": 32,
+            "seed": 0,
+        },
     }
     yield Row(
         "thermometer, Linear(1, 1), 3000 epochs",

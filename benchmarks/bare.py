@@ -1,6 +1,6 @@
 """The least a web service can do: a FastAPI app with one route that selects a row, one that runs a module.
 
-    python -m benchmarks.bare <database url> <port>
+python -m benchmarks.bare <database url> <port>
 """
 
 import sys

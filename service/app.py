@@ -3,7 +3,7 @@
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
@@ -19,6 +19,7 @@ from service.executors.helpers import HelperPool
 from service.executors.local import LocalExecutor
 from service.jobs.watch import Watch
 from service.settings import Settings
+from service.storage.migrate import migrate
 from service.storage.storage import Storage
 
 DESCRIPTION = "Train PyTorch models over HTTP: post a dataset and an architecture, get a trained model."
@@ -36,7 +37,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         with Storage.open(settings) as storage:
-            await run_in_threadpool(storage.database.migrate)
+            await run_in_threadpool(migrate, storage.database)
             watch = Watch()
             helpers = HelperPool(settings)
             executor = local_executor(settings, storage, watch)

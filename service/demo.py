@@ -55,11 +55,13 @@ T = TypeVar("T")
 def run_demo() -> None:
     """Start a service, fit, print, stop."""
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="fitserve-demo-") as folder:
-        with running_service(Path(folder)) as client:
-            for title, architecture, learning_rate, epochs in FITS:
-                console.rule(f"[bold]{title}")
-                _fit(console, client, architecture, learning_rate, epochs)
+    with (
+        tempfile.TemporaryDirectory(prefix="fitserve-demo-") as folder,
+        running_service(Path(folder)) as client,
+    ):
+        for title, architecture, learning_rate, epochs in FITS:
+            console.rule(f"[bold]{title}")
+            _fit(console, client, architecture, learning_rate, epochs)
     console.print("The service has stopped; its data is removed.")
 
 
@@ -109,7 +111,9 @@ def _fit(
     body = {"data": DATA, "architecture": architecture, "training": training}
     job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).raise_for_status().json()
     here = f"/v1/jobs/{job['id']}"
-    console.print(f"{job['id']}: {job['status']} after {job['timings']['training_seconds']:.2f} s of training")
+    console.print(
+        f"{job['id']}: {job['status']} after {job['timings']['training_seconds']:.2f} s of training"
+    )
     parameters = client.get(f"{here}/named_parameters").raise_for_status().json()
     console.print(parameters["module"], markup=False, highlight=False)
     for parameter in parameters["parameters"]:

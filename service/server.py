@@ -12,6 +12,7 @@ from service.app import create_app, local_executor
 from service.jobs.watch import Watch
 from service.logs import configure_logging
 from service.settings import Settings
+from service.storage.migrate import migrate
 from service.storage.storage import Storage
 
 log = structlog.get_logger()
@@ -31,7 +32,9 @@ def serve(settings: Settings) -> None:
         lifespan="on",
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
     )
-    log.info("listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers)
+    log.info(
+        "listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers
+    )
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -46,7 +49,7 @@ def work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with Storage.open(settings) as storage:
-        storage.database.migrate()
+        migrate(storage.database)
         executor = local_executor(settings, storage, Watch())
         log.info("working", data_dir=str(settings.data_dir), workers=settings.workers)
         stop.wait()

@@ -18,9 +18,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    data_dir: Path = Field(
-        Path("fitserve-data"), description="Folder of the SQLite file and the artifacts."
-    )
+    data_dir: Path = Field(Path("fitserve-data"), description="Folder of the SQLite file and the artifacts.")
     database_url: str | None = Field(
         None,
         description="SQLAlchemy URL (`postgresql+psycopg://…`); default: a SQLite file in the data folder.",
@@ -41,7 +39,9 @@ class Settings(BaseSettings):
     helper_memory_bytes: int = Field(
         4 * GIB, ge=256 * MIB, description="Memory limit of a helper process (its data segment)."
     )
-    lease_seconds: float = Field(30.0, gt=0, description="A worker's claim on a job lasts this long unrenewed.")
+    lease_seconds: float = Field(
+        30.0, gt=0, description="A worker's claim on a job lasts this long unrenewed."
+    )
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker renews its claims this often.")
     sweep_seconds: float = Field(
         1.0, gt=0, description="How often a service process looks for queued jobs nobody was woken for."
@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     shutdown_grace_seconds: float = Field(
         10.0, gt=0, description="On SIGTERM, how long workers have to give their jobs back."
     )
-    checkpoint_seconds: float = Field(10.0, gt=0, description="Time between the checkpoints of a running job.")
+    checkpoint_seconds: float = Field(
+        10.0, gt=0, description="Time between the checkpoints of a running job."
+    )
     max_body_bytes: int = Field(256 * MIB, ge=1, description="Largest request body.")
     max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")

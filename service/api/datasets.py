@@ -30,20 +30,25 @@ class UploadQuery(requests.Query):
     """How to call an upload that isn't JSON."""
 
     name: Annotated[str, Field(max_length=256)] | None = None
+    """The dataset's name; a `name` in a JSON body comes before it."""
 
 
 class PageQuery(requests.Query):
     """Which page of the list."""
 
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Datasets on a page."""
     page_token: str | None = None
+    """The `next_page_token` of the page before."""
 
 
 class RowsQuery(requests.Query):
     """Which rows."""
 
     offset: Annotated[int, Field(ge=0)] = 0
+    """Rows to pass over."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Rows to give, at most."""
 
 
 @router.post(
@@ -52,6 +57,7 @@ class RowsQuery(requests.Query):
     response_model=resources.Dataset,
     openapi_extra=json_body(DatasetContent, **{requests.CSV: {"schema": {"type": "string"}}}),
     responses={
+        201: {"description": "The dataset is stored."},
         200: {"model": resources.Dataset, "description": "Equal content is there already: that dataset."},
         **problems(NotJson, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
     },
@@ -59,7 +65,7 @@ class RowsQuery(requests.Query):
 async def upload_dataset(
     request: Request, services: ServicesDependency, owner: Owner, query: Annotated[UploadQuery, Query()]
 ) -> Response:
-    """Upload a dataset as JSON (`columns`, `rows`, or `inputs` and `targets`) or as CSV with a header line."""
+    """Upload a dataset: JSON (`columns`, `rows`, or `inputs` and `targets`), or CSV with a header line."""
     media_type = requests.media_type(request, requests.JSON, requests.CSV)
     body = await requests.read_body(request, services.settings.max_body_bytes)
     return await run_in_threadpool(_store, services, owner, media_type, query.name, body)
@@ -80,7 +86,9 @@ def _store(services: Services, owner: str, media_type: str, name: str | None, bo
 
 
 @router.get("", response_model=resources.DatasetPage, responses=problems(InvalidRequest))
-def list_datasets(services: ServicesDependency, owner: Owner, query: Annotated[PageQuery, Query()]) -> Response:
+def list_datasets(
+    services: ServicesDependency, owner: Owner, query: Annotated[PageQuery, Query()]
+) -> Response:
     """List datasets, the newest first."""
     before = Place.of_token(query.page_token) if query.page_token else None
     datasets = services.storage.datasets.list(owner, query.page_size + 1, before)

@@ -27,8 +27,8 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.specs.job import JobRequest, JobStatus
-from service.storage.jobs import IdempotencyKey, Job, NewJob
 from service.storage.datasets import NewDataset
+from service.storage.jobs import IdempotencyKey, Job, NewJob
 from service.storage.pages import Place
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -48,9 +48,13 @@ class ListQuery(requests.Query):
     """Which jobs to list."""
 
     status: JobStatus | None = None
+    """Only jobs of this status."""
     name: str | None = None
+    """Only jobs of this name."""
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Jobs on a page."""
     page_token: str | None = None
+    """The `next_page_token` of the page before."""
 
 
 @router.post(
@@ -59,9 +63,18 @@ class ListQuery(requests.Query):
     response_model=resources.Job,
     openapi_extra=json_body(JobRequest),
     responses={
-        200: {"model": resources.Job | resources.Preflight, "description": "Ended while waited for, or checked."},
+        202: {"description": "The job is queued, or still runs when the wait is over."},
+        200: {
+            "model": resources.Job | resources.Preflight,
+            "description": "The job has ended while it was waited for; with `validate_only`, what would run.",
+        },
         **problems(
-            NotJson, ContentTooLarge, UnsupportedMediaType, InvalidRequest, IdempotencyKeyReused, LimitExceeded
+            NotJson,
+            ContentTooLarge,
+            UnsupportedMediaType,
+            InvalidRequest,
+            IdempotencyKeyReused,
+            LimitExceeded,
         ),
         **problems(QueueFull),
     },
@@ -71,7 +84,9 @@ async def submit_job(
     services: ServicesDependency,
     owner: Owner,
     query: Annotated[SubmitQuery, Query()],
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key and body give the same job; another body is refused.")
+    ] = None,
     prefer: Annotated[str | None, Header(description="`wait=30` waits for the end, 60 s at most.")] = None,
 ) -> Response:
     """Submit a training job.
@@ -161,13 +176,20 @@ def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQ
     )
 
 
-@router.get("/{job_id}", response_model=resources.Job, responses=problems(JobNotFound))
+@router.get(
+    "/{job_id}",
+    response_model=resources.Job,
+    responses={
+        304: {"description": "The job is still the version that If-None-Match names."},
+        **problems(JobNotFound),
+    },
+)
 def get_job(
     request: Request,
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_none_match: Annotated[str | None, Header(description="Answer 304 while the ETag is this.")] = None,
 ) -> Response:
     """Read a job. Its ETag is the version of its record: poll with `If-None-Match`."""
     job = services.storage.jobs.get(owner, job_id)
@@ -176,12 +198,22 @@ def get_job(
     return job_response(services, job)
 
 
-@router.post("/{job_id}/cancel", status_code=202, response_model=resources.Job, responses=problems(JobNotFound))
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    response_model=resources.Job,
+    responses={
+        200: {"model": resources.Job, "description": "It has ended, or had ended before."},
+        202: {"description": "It runs, and will end in a moment."},
+        **problems(JobNotFound),
+    },
+)
 def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
     """Cancel a job: at once while it is queued, within a moment while it runs. 200 when it has ended."""
+    had_ended = services.storage.jobs.get(owner, job_id).status.ended
     job = services.storage.jobs.cancel(owner, job_id)
     services.watch.changed(job_id)
-    return job_response(services, job, 200 if job.status.ended else 202)
+    return job_response(services, job, 200 if had_ended else 202)
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound, JobNotEnded, PreconditionFailed))
@@ -260,4 +292,8 @@ def _progress(job: Job) -> dict[str, Any]:
 def _links(job: Job) -> dict[str, str]:
     here = f"/v1/jobs/{job.id}"
     parts = ("history", "named_parameters", "predictions", "model", "cancel")
-    return {"self": here, "dataset": f"/v1/datasets/{job.dataset_id}", **{part: f"{here}/{part}" for part in parts}}
+    return {
+        "self": here,
+        "dataset": f"/v1/datasets/{job.dataset_id}",
+        **{part: f"{here}/{part}" for part in parts},
+    }

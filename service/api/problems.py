@@ -1,5 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457), and a readable page for each type."""
 
+import re
 from collections.abc import Mapping
 
 import orjson
@@ -7,7 +8,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from service.errors import (
@@ -33,19 +34,31 @@ _BY_STATUS: Mapping[int, type[FitserveError]] = {400: BadRequest, 404: NotFound,
 class FieldProblem(BaseModel):
     """One mistake in a request."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     pointer: str
+    """Where: `#/training/epochs` in the body, `?every` in the query."""
     detail: str
+    """What is wrong, and what to do about it."""
 
 
 class Problem(BaseModel):
     """What every error answers (RFC 9457); also the shape of a failed job's `error`."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     type: str
+    """`/problems/<slug>`: the path of a page about errors of this kind."""
     title: str
+    """What is the same for all errors of this kind."""
     status: int
+    """The HTTP status."""
     detail: str
+    """What happened here."""
     instance: str
+    """The path it happened at."""
     errors: list[FieldProblem]
+    """Each mistake in the request; empty when no place in it is to blame."""
 
 
 def _answer(error: FitserveError, request: Request, headers: Mapping[str, str] | None = None) -> Response:
@@ -76,12 +89,21 @@ def install(app: FastAPI) -> None:
     def _framework(request: Request, error: HTTPException) -> Response:
         cls = _BY_STATUS.get(error.status_code, BadRequest)
         detail = f"There is nothing at {request.url.path}." if cls is NotFound else None
-        return _answer(cls(detail), request, error.headers)
+        headers = _allowed(request, error.headers) if cls is MethodNotAllowed else error.headers
+        return _answer(cls(detail), request, headers)
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", path=request.url.path, exc_info=error)
         return _answer(FitserveError("An unexpected error happened; the service's log has it."), request)
+
+
+def _allowed(request: Request, first: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """The methods an address takes. Starlette names only those of the first route that has its path."""
+    for path, operations in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), request.url.path):
+            return {"Allow": ", ".join(method.upper() for method in operations)}
+    return first
 
 
 def _count(errors: list[FieldError]) -> str:
@@ -109,7 +131,8 @@ def problem_page(slug: str) -> str:
 
 def _page(title: str, body: str) -> str:
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>body{{font:16px/1.5 system-ui;max-width:42rem;margin:3rem auto;"
         f'padding:0 1rem}}</style><h1>{title}</h1>{body}<p><a href="/problems">All problems</a></p></html>'
     )

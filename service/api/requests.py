@@ -19,10 +19,13 @@ class Query(Spec):
     model_config = ConfigDict(strict=False)
 
 
-def refuse_parameters(request: Request) -> None:
+async def refuse_parameters(request: Request) -> None:
     """On routes that take no query parameters, any is a mistake that must not be ignored."""
     if request.query_params and not request.scope["route"].dependant.query_params:
-        errors = [FieldError(f"?{name}", f"`{name}`: no parameters are taken here.") for name in request.query_params]
+        errors = [
+            FieldError(f"?{name}", f"`{name}`: no parameters are taken here.")
+            for name in request.query_params
+        ]
         raise InvalidRequest(errors=errors)
 
 
@@ -79,4 +82,3 @@ def matches(etag: str, header: str | None) -> bool:
     if header is None:
         return False
     return any(part.strip().removeprefix("W/") in (etag, "*") for part in header.split(","))
-

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from service.api.problems import Problem
+from service.api.problems import FieldProblem, Problem
 from service.specs.job import JobStatus, StopReason
 
 Nested = list[Any]
@@ -25,6 +25,7 @@ class Progress(Resource):
     epochs: int
     """Epochs asked for."""
     fraction: float
+    """`epoch / epochs`."""
     eta_seconds: float | None
     """Estimated seconds until the end, while the job runs."""
 
@@ -36,6 +37,7 @@ class EpochValues(Resource):
     train_loss: float | None
     validation_loss: float | None
     metrics: dict[str, dict[Literal["train", "validation"], float | None]]
+    """By name; `train` and `validation` of each."""
 
 
 class TestValues(Resource):
@@ -43,23 +45,31 @@ class TestValues(Resource):
 
     loss: float | None
     metrics: dict[str, float | None]
+    """By name."""
 
 
 class Used(Resource):
     """What a job runs on, decided once, at submission."""
 
     device: str
+    """`cpu` or `cuda:N`."""
     engine: str
+    """What executes the steps."""
     threads: int
+    """CPU threads; the bits of a result depend on it."""
 
 
 class Timings(Resource):
     """Where the time went, in seconds."""
 
     queue_seconds: float
+    """From submission to start."""
     setup_seconds: float
+    """Reading the data, building the model."""
     training_seconds: float
+    """The epochs."""
     saving_seconds: float
+    """Writing checkpoints."""
 
 
 class Job(Resource):
@@ -69,31 +79,49 @@ class Job(Resource):
     name: str | None
     status: JobStatus
     stop_reason: StopReason | None
+    """Null until the job has ended."""
     created_at: str
+    """When it was submitted."""
     started_at: str | None
     finished_at: str | None
     queue_position: int | None
     """1 is the next; null when the job isn't queued."""
     progress: Progress
     latest: EpochValues | None
+    """The last epoch's values."""
     best: EpochValues | None
+    """The best epoch's values: the lowest validation loss, or what early stopping monitors."""
     test: TestValues | None
+    """Null without test rows, and until the end."""
     dataset_id: str
+    """The dataset it trains on; inline data was stored as one."""
     data: dict[str, Any]
+    """As requested, defaults filled in; the values themselves are in the dataset."""
     architecture: dict[str, Any]
+    """As requested, defaults and inferred sizes filled in."""
     training: dict[str, Any]
+    """As requested, defaults filled in; a seed that was left out is shown."""
     device: str
+    """As requested."""
     engine: str
+    """As requested."""
     precision: str
+    """As requested."""
     used: Used
     timings: Timings | None
+    """Null until the job has ended."""
     parameter_count: int
+    """Numbers in all parameters together."""
     memory_estimate_bytes: int
+    """Estimated memory of model, optimizer and one step."""
     attempt: int
+    """How often a worker has taken it."""
     error: Problem | None
+    """Why it failed."""
     cancel_requested: bool
     pause_requested: bool
     links: dict[str, str]
+    """Paths of what belongs to it."""
 
 
 class JobPage(Resource):
@@ -101,14 +129,17 @@ class JobPage(Resource):
 
     items: list[Job]
     next_page_token: str | None
+    """Null on the last page."""
 
 
 class Layer(Resource):
     """One layer as the preflight met it."""
 
     path: str
+    """Its name in the model, e.g. `0` or `encoder.hidden`."""
     type: str
     input_shape: list[Any] | None
+    """`B` is the batch."""
     output_shape: list[Any] | None
     parameters: int
 
@@ -125,12 +156,20 @@ class Preflight(Resource):
     engine: str
     precision: str
     used: Used
+    """What it would run on."""
     layers: list[Layer]
     module: str
     """PyTorch's print of the module."""
     parameter_count: int
+    """Numbers in all parameters together."""
+    output_width: int
+    """Size of the output's dimension 1."""
+    warnings: list[FieldProblem]
+    """What is allowed, and likely not meant."""
     memory_estimate_bytes: int
+    """Estimated memory of model, optimizer and one step."""
     rows: dict[Literal["train", "validation", "test"], int]
+    """How many rows train, validate and test."""
 
 
 class Column(Resource):
@@ -148,10 +187,13 @@ class Dataset(Resource):
     id: str
     name: str | None
     kind: Literal["tabular", "tensors"]
+    """Named columns, or tensors."""
     rows: int
     bytes: int
+    """Size as stored."""
     columns: list[Column]
     warnings: list[str]
+    """What is odd about the data."""
     created_at: str
     links: dict[str, str]
 
@@ -161,14 +203,18 @@ class DatasetPage(Resource):
 
     items: list[Dataset]
     next_page_token: str | None
+    """Null on the last page."""
 
 
 class Rows(Resource):
     """Rows of a dataset, in order."""
 
     offset: int
+    """Number of the first of these rows."""
     total: int
+    """Rows of the dataset."""
     rows: list[dict[str, Any]]
+    """Column name → value."""
 
 
 class SideValues(Resource):
@@ -185,7 +231,9 @@ class History(Resource):
     train_loss: list[float | None]
     validation_loss: list[float | None]
     learning_rate: list[float | None]
+    """The one the epoch used."""
     metrics: dict[str, SideValues]
+    """By name."""
     next_epoch: int
     """Ask with `from_epoch` set to this for what comes after."""
 
@@ -197,23 +245,33 @@ class Parameter(Resource):
     shape: list[int]
     dtype: str
     size: int
+    """How many numbers it holds."""
     values: Nested | float | None = None
+    """With `include=values`, nested as the shape."""
     gradient: Nested | float | None = None
+    """With `include=gradients`: the gradient of the last step, nested as the shape."""
     norm: float | None = None
+    """With `include=statistics`: the 2-norm of the values."""
     mean: float | None = None
+    """With `include=statistics`."""
     std: float | None = None
+    """With `include=statistics`, ddof = 0."""
     gradient_norm: float | None = None
+    """With `include=statistics`: the 2-norm of the gradient."""
 
 
 class NamedParameters(Resource):
     """The model's parameters, in the order of `named_parameters()`, and its buffers."""
 
     epoch: int
+    """The epoch after which they had these values."""
     module: str
     """PyTorch's print of the module."""
     total: int
+    """Numbers in all parameters together."""
     parameters: list[Parameter]
     buffers: list[Parameter]
+    """What the model holds but doesn't train, e.g. running means."""
 
 
 class Predictions(Resource):
@@ -222,8 +280,11 @@ class Predictions(Resource):
     epoch: int
     """The epoch whose parameters predicted."""
     outputs: Nested
-    labels: list[Any] | None = Field(None, description="Classes, for a classification.")
+    """Nested list [B, …]."""
+    labels: list[Any] | None = None
+    """The class of each row, for a classification."""
     probabilities: Nested | None = None
+    """Of each class, in the classes' order; or of the positive class."""
 
 
 class Worker(Resource):
@@ -231,7 +292,9 @@ class Worker(Resource):
 
     id: str
     device: str
+    """`cpu` or `cuda:N`."""
     device_name: str | None
+    """The GPU's name."""
     threads: int
     hostname: str
     pid: int
@@ -244,8 +307,10 @@ class System(Resource):
 
     version: str
     devices: list[str]
+    """Where jobs can run."""
     workers: list[Worker]
     queue_length: int
+    """Jobs waiting."""
 
 
 class Health(Resource):
@@ -253,6 +318,7 @@ class Health(Resource):
 
     status: Literal["ok", "unavailable"]
     checks: dict[str, str]
+    """Each `ok`, or what is wrong."""
 
 
 class Index(Resource):

@@ -37,7 +37,9 @@ class HistoryParameters(requests.Query):
     every: Annotated[int, Field(ge=1)] | None = None
     """Epoch 1 and each multiple of this."""
     from_epoch: Annotated[int, Field(ge=1)] | None = None
+    """The first epoch to read."""
     to_epoch: Annotated[int, Field(ge=1)] | None = None
+    """The last epoch to read."""
     max_points: Annotated[int, Field(ge=2)] | None = None
     """At most so many epochs, evenly spaced, the first and the last included."""
 
@@ -86,7 +88,7 @@ def get_history(
     job_id: str,
     query: Annotated[HistoryParameters, Query()],
 ) -> Response:
-    """Losses, metrics and learning rate by epoch, while the job runs and after; CSV with `Accept: text/csv`."""
+    """Losses, metrics and learning rate by epoch, while the job runs and after; as CSV on request."""
     services.storage.jobs.get(owner, job_id)
     rows = services.storage.history.rows(job_id, query.from_epoch, query.to_epoch)
     chunks = [HistoryChunk.unpack(row.first_epoch, row.payload) for row in rows]
@@ -105,9 +107,7 @@ def _csv(columns: dict[str, list[Any]]) -> str:
     return text.getvalue()
 
 
-@router.get(
-    "/named_parameters", response_model=resources.NamedParameters, responses=problems(*_MODEL_ERRORS)
-)
+@router.get("/named_parameters", response_model=resources.NamedParameters, responses=problems(*_MODEL_ERRORS))
 def get_named_parameters(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ParametersQuery, Query()]
 ) -> Response:
@@ -124,7 +124,11 @@ def get_named_parameters(
     responses=problems(ParameterNotFound, *_MODEL_ERRORS),
 )
 def get_named_parameter(
-    services: ServicesDependency, owner: Owner, job_id: str, name: str, query: Annotated[CheckpointQuery, Query()]
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    name: str,
+    query: Annotated[CheckpointQuery, Query()],
 ) -> Response:
     """One parameter with its values and the gradient of the last step."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "name": name}

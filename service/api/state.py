@@ -25,12 +25,13 @@ class Services:
     watch: Watch
 
 
-def _services(request: Request) -> Services:
+# Dependencies are coroutines: plain functions would each be sent through the thread pool.
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 
 
-def _owner() -> str:
+async def _owner() -> str:
     return OWNER
 
 

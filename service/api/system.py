@@ -48,14 +48,17 @@ def livez() -> Response:
     responses={503: {"model": resources.Health, "description": "Something is away; `checks` says what."}},
 )
 def readyz(services: ServicesDependency) -> Response:
-    """Whether jobs can be taken and run: database, artifacts, a live worker."""
+    """Whether jobs can be taken and run: database, artifacts, warm helpers, a live worker."""
     checks = {
         "database": _check(services.storage.database.ping),
         "artifacts": _check(services.storage.artifacts.ping),
+        "helpers": _check(services.helpers.ping),
         "workers": _check(lambda: _some_worker(services)),
     }
     ready = all(result == "ok" for result in checks.values())
-    return json_response({"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503)
+    return json_response(
+        {"status": "ok" if ready else "unavailable", "checks": checks}, 200 if ready else 503
+    )
 
 
 def _check(check: Callable[[], None]) -> str:

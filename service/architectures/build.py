@@ -99,11 +99,9 @@ def _may_return_tuple(node: Node) -> bool:
     return isinstance(node, ModuleSpec)
 
 
-def input_names(spec: ArchitectureSpec) -> tuple[str, ...]:
-    """What a checked architecture calls its inputs."""
+def input_names(spec: ArchitectureSpec) -> tuple[str, ...] | None:
+    """What an architecture calls its inputs; None when its forward text can't be read."""
     if isinstance(spec, SequentialSpec):
         return (DEFAULT_INPUT,)
-    if spec.inputs is not None:
-        return tuple(spec.inputs)
     graph, _ = read_forward(spec)
-    return (DEFAULT_INPUT,) if graph is None else graph.inputs
+    return None if graph is None else graph.inputs

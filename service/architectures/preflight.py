@@ -34,8 +34,8 @@ class Checked:
     parameter_bytes: int
     activation_bytes: int
     """What autograd keeps of one batch for the backward pass."""
-    module_repr: str
-    """The module as PyTorch prints it."""
+    module: nn.Module
+    """The module, built on the meta device."""
     warnings: list[FieldError]
     """What is allowed, and likely not meant."""
 
@@ -60,7 +60,7 @@ def check(
     """
     place = Place("", pointer)
     _refuse(mistakes(spec, place))
-    names = input_names(spec)
+    names = input_names(spec) or ()
     if len(names) != len(inputs):
         told = f"The architecture takes {', '.join(names)}, and the data has {len(inputs)} inputs."
         raise InvalidRequest(errors=[FieldError(pointer, told)])
@@ -87,7 +87,7 @@ def check(
         parameter_count=parameter_count,
         parameter_bytes=sum(parameter.nbytes for parameter in parameters),
         activation_bytes=trace.kept.total_bytes(apart_from=model.parameters()),
-        module_repr=repr(module),
+        module=module,
         warnings=trace.warnings,
     )
 
@@ -139,7 +139,7 @@ def _complete(spec: Node, trace: Trace, place: Place) -> dict[str, Any]:
         "class_name": spec.class_name,
         "submodules": nodes,
         "parameters": parameters,
-        "inputs": list(input_names(spec)),
+        "inputs": list(input_names(spec) or ()),
         "forward": spec.forward,
     }
 

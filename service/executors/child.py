@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing import Pipe
 from typing import Any
 
@@ -54,8 +55,6 @@ class Child:
             self._process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
             self._process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(TERMINATE_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()

@@ -6,6 +6,7 @@ dies is replaced; only the call it was at is lost, and told so.
 
 import queue
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,13 +14,15 @@ import structlog
 
 from service.errors import FieldError, FitserveError, LimitExceeded, Unavailable, problem_types
 from service.executors.child import Child
-from service.settings import Settings
+from service.settings import MIB, Settings
 
 log = structlog.get_logger()
 
 MODULE = "service.jobs.helper"
 # A new helper imports torch before it answers for the first time.
 START_SECONDS = 60.0
+# One that can't start is tried again after this time, or a broken installation would spin.
+RESTART_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 2
 
 
@@ -32,20 +35,46 @@ class HelperPool:
         self._free: queue.LifoQueue[Child] = queue.LifoQueue()
         self._all: set[Child] = set()
         self._lock = threading.Lock()
-        self._warm: set[Child] = set()
         self._closed = False
+        self._warm = threading.Event()
         for _ in range(settings.helpers):
-            self._add()
+            self._start()
 
-    def _add(self) -> None:
+    def _start(self) -> None:
+        """Start a helper; a thread waits for its first word, so that only warm ones are called."""
         with self._lock:
             if self._closed:
                 return
             child = Child(MODULE, self._settings)
             self._all.add(child)
-        self._free.put(child)
+        threading.Thread(target=self._await_first_word, args=(child,), daemon=True).start()
 
-    def call(self, task: str, arguments: Mapping[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    def _await_first_word(self, child: Child) -> None:
+        try:
+            if child.channel.ready(START_SECONDS):
+                child.channel.receive()
+                self._warm.set()
+                self._free.put(child)
+                return
+        except (EOFError, OSError):
+            pass  # it died: as bad as silence
+        if self._discard(child):
+            log.error("helper could not start", pid=child.pid)
+            time.sleep(RESTART_SECONDS)
+            self._start()
+
+    def ping(self) -> None:
+        """Make sure that helpers can be called.
+
+        Raises:
+            Unavailable: while none has ever been warm.
+        """
+        if not self._warm.is_set():
+            raise Unavailable("The helper processes are starting.", retry_after_seconds=RETRY_AFTER_SECONDS)
+
+    def call(
+        self, task: str, arguments: Mapping[str, Any], body: bytes = b""
+    ) -> tuple[dict[str, Any], bytes]:
         """Run one task.
 
         Raises:
@@ -54,56 +83,59 @@ class HelperPool:
             Unavailable: no helper became free in time.
         """
         try:
-            child = self._free.get(timeout=self._settings.helper_timeout_seconds)
-        except queue.Empty:
-            raise Unavailable(
-                "All helper processes are busy.", retry_after_seconds=RETRY_AFTER_SECONDS
-            ) from None
-        try:
-            self._warm_up(child)
-            header, result = self._ask(child, task, arguments, body)
-        except Unavailable:
-            self._replace(child, task)
-            raise
-        except (EOFError, OSError):
-            self._replace(child, task)
-            raise LimitExceeded(
-                "The request took more than the memory or the time it may "
-                f"({self._settings.helper_memory_bytes} bytes, {self._settings.helper_timeout_seconds:g} s)."
-            ) from None
-        self._free.put(child)
+            header, result = self._call_once(task, arguments, body)
+        except EOFError:
+            # The helper died. Whether this call was to blame is told by another helper.
+            try:
+                header, result = self._call_once(task, arguments, body)
+            except EOFError:
+                mebibytes = self._settings.helper_memory_bytes // MIB
+                raise LimitExceeded(
+                    "The request ended its process twice; most likely it needs more than "
+                    f"the {mebibytes} MiB it may take."
+                ) from None
         if "problem" in header:
             raise _revived(header["problem"])
         return header, result
 
-    def _warm_up(self, child: Child) -> None:
-        """Wait for a new helper's first word."""
-        if child in self._warm:
-            return
-        try:
-            if child.channel.ready(START_SECONDS):
-                child.channel.receive()
-                self._warm.add(child)
-                return
-        except (EOFError, OSError):
-            pass
-        raise Unavailable("A helper process could not start.", retry_after_seconds=RETRY_AFTER_SECONDS)
-
-    def _ask(
-        self, child: Child, task: str, arguments: Mapping[str, Any], body: bytes
+    def _call_once(
+        self, task: str, arguments: Mapping[str, Any], body: bytes
     ) -> tuple[dict[str, Any], bytes]:
-        child.channel.send({"task": task, "arguments": dict(arguments)}, body)
-        if not child.channel.ready(self._settings.helper_timeout_seconds):
-            raise EOFError
-        return child.channel.receive()
+        """One helper's answer; EOFError when it dies over the call."""
+        try:
+            child = self._free.get(timeout=self._settings.helper_timeout_seconds)
+        except queue.Empty:
+            detail = "All helper processes are busy."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+        try:
+            child.channel.send({"task": task, "arguments": dict(arguments)}, body)
+            if child.channel.ready(self._settings.helper_timeout_seconds):
+                answer = child.channel.receive()
+                self._free.put(child)
+                return answer
+        except OSError:
+            self._replace(child, task)
+            raise EOFError from None
+        except BaseException:
+            self._replace(child, task)
+            raise
+        self._replace(child, task)
+        seconds = self._settings.helper_timeout_seconds
+        raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.")
 
     def _replace(self, child: Child, task: str) -> None:
         log.warning("helper replaced", task=task, pid=child.pid)
+        if self._discard(child):
+            self._start()
+
+    def _discard(self, child: Child) -> bool:
+        """End a helper; False when the pool's end has done so already."""
         with self._lock:
+            if child not in self._all:
+                return False
             self._all.discard(child)
-            self._warm.discard(child)
         child.kill()
-        self._add()
+        return True
 
     def close(self) -> None:
         """End all helpers; they hold nothing that needs saving."""

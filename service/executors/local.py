@@ -112,7 +112,9 @@ class LocalExecutor:
         try:
             worker.child.channel.send({"order": order})
         except OSError:
-            log.debug("worker is gone", worker=worker.name)  # the listener is about to find the end of its pipe
+            log.debug(
+                "worker is gone", worker=worker.name
+            )  # the listener is about to find the end of its pipe
 
     def _listen(self) -> None:
         next_sweep = time.monotonic()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,9 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> dict[str,
         raise InvalidRequest(f"The model can't compute with these rows: {error}") from None
     answer: dict[str, Any] = {"epoch": model.epoch, "outputs": decode_outputs(model.encoding, outputs)}
     if model.encoding.classes is not None:
-        answer["labels"] = [model.encoding.classes[i] for i in outputs.argmax(dim=1).tolist()]
+        # A model may have more outputs than there are classes: they have no label.
+        known = outputs[:, : len(model.encoding.classes)]
+        answer["labels"] = [model.encoding.classes[i] for i in known.argmax(dim=1).tolist()]
     if model.loss.probabilities is not None:
         probabilities = model.loss.probabilities(outputs)
         answer["probabilities"] = probabilities.tolist()
@@ -65,9 +68,14 @@ def as_csv(answer: Mapping[str, Any], encoding: Encoding) -> bytes:
     else:
         outputs = torch.tensor(answer["outputs"], dtype=torch.float64).reshape(len(answer["outputs"]), -1)
         names = encoding.targets or [f"output_{index}" for index in range(outputs.shape[1])]
-        columns |= {name: outputs[:, index].tolist() for index, name in enumerate(names)}
+        columns |= {name: _finite(outputs[:, index].tolist()) for index, name in enumerate(names)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
+
+
+def _finite(values: list[float]) -> list[float | None]:
+    """None where there is no finite number: an empty cell, as JSON says null."""
+    return [value if math.isfinite(value) else None for value in values]

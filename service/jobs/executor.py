@@ -17,8 +17,13 @@ class Executor(Protocol):
 class Helpers(Protocol):
     """Runs short tasks on models in warm processes, under limits."""
 
-    def call(self, task: str, arguments: Mapping[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    def call(
+        self, task: str, arguments: Mapping[str, Any], body: bytes = b""
+    ) -> tuple[dict[str, Any], bytes]:
         """Run the task of this name; its JSON header and body. Raises what the task raises."""
+
+    def ping(self) -> None:
+        """Raise `Unavailable` while none can be called."""
 
     def close(self) -> None:
         """End the processes."""

@@ -22,7 +22,7 @@ from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.json_reader import read_json
 from service.datasets.report import describe, rows
 from service.errors import FitserveError, InvalidRequest, LimitExceeded, NotJson
-from service.inference.export import to_safetensors
+from service.inference.export import EXPORTS
 from service.inference.parameters import named_parameter, named_parameters
 from service.inference.predictions import as_csv, predict
 from service.jobs.catalog import catalog
@@ -47,7 +47,7 @@ S = TypeVar("S", bound=Spec)
 
 
 class Tasks:
-    """What a helper can be asked to do. Each public method is a task: a body and named arguments in, JSON out."""
+    """What a helper can be asked to do; each public method is a task."""
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         self._storage = storage
@@ -57,7 +57,11 @@ class Tasks:
 
     def fingerprint(self, body: bytes) -> Answer:
         """What tells requests apart: the hash of the parsed body."""
-        canonical = orjson.dumps(parse_json(body))
+        document = parse_json(body)
+        try:
+            canonical = orjson.dumps(document)
+        except orjson.JSONEncodeError:
+            raise InvalidRequest("The body is nested too deep to be a request.") from None
         return {"fingerprint": hashlib.sha256(canonical).hexdigest()}, b""
 
     def check_job(self, body: bytes, owner: str, store: bool) -> Answer:
@@ -101,7 +105,9 @@ class Tasks:
         """All parameters of a job's model."""
         return {}, orjson.dumps(named_parameters(self._models.get(owner, job_id, checkpoint), include))
 
-    def named_parameter(self, body: bytes, owner: str, job_id: str, checkpoint: str | None, name: str) -> Answer:
+    def named_parameter(
+        self, body: bytes, owner: str, job_id: str, checkpoint: str | None, name: str
+    ) -> Answer:
         """One parameter of a job's model."""
         return {}, orjson.dumps(named_parameter(self._models.get(owner, job_id, checkpoint), name))
 
@@ -113,9 +119,11 @@ class Tasks:
         answer = predict(model, self._prediction_rows(body, owner, media_type))
         return {}, as_csv(answer, model.encoding) if answer_type == CSV else orjson.dumps(answer)
 
-    def export_model(self, body: bytes, owner: str, job_id: str, checkpoint: str | None) -> Answer:
-        """A job's model as a safetensors file."""
-        return {}, to_safetensors(self._models.get(owner, job_id, checkpoint))
+    def export_model(
+        self, body: bytes, owner: str, job_id: str, checkpoint: str | None, format: str
+    ) -> Answer:
+        """A job's model as a file of this format."""
+        return {}, EXPORTS[format](self._models.get(owner, job_id, checkpoint))
 
     def catalog(self, body: bytes) -> Answer:
         """Everything a spec may name."""
@@ -126,9 +134,9 @@ class Tasks:
             return read_csv(body)
         document = parse_json(body)
         request = _validated(PredictionRequest, document)
-        if request.dataset_id is not None and len(document) == 1:
-            return self._dataset(owner, request.dataset_id)
-        return {name: value for name, value in document.items() if name != "dataset_id"}
+        if len(document) != 1:
+            raise InvalidRequest("Give exactly one of `inputs`, `columns`, `rows` and `dataset_id`.")
+        return document if request.dataset_id is None else self._dataset(owner, request.dataset_id)
 
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact
@@ -199,6 +207,8 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> Answer:
         return _TASKS[header["task"]](tasks, body, **header["arguments"])
     except FitserveError as error:
         return _problem(error), b""
+    except RecursionError:
+        return _problem(InvalidRequest("The body is nested too deep to be a request.")), b""
     except MemoryError:
         return _problem(LimitExceeded("The request needs more memory than it may take.")), b""
     except Exception:

@@ -1,13 +1,14 @@
 """Trained models by job, the last few kept loaded."""
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import orjson
 
 from service.errors import CheckpointNotFound, NoCheckpointYet
 from service.inference.model import TrainedModel
 from service.storage.checkpoints import Checkpoint as CheckpointRow
-from service.storage.jobs import Job
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
 
@@ -22,7 +23,7 @@ class Models:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._loaded: OrderedDict[tuple[str, bool], tuple[TrainedModel, int]] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str | None], tuple[TrainedModel, int]] = OrderedDict()
 
     def get(self, owner: str, job_id: str, which: str | None) -> TrainedModel:
         """The model of a job.
@@ -35,31 +36,35 @@ class Models:
             NoCheckpointYet: when nothing was saved yet.
             CheckpointNotFound: when there is no such checkpoint.
         """
-        job = self._storage.jobs.get(owner, job_id)
-        request = orjson.loads(job.request)
-        stopping = request["training"]["early_stopping"]
-        which = which or ("best" if stopping and stopping["restore_best"] else "last")
-        row = self._row(job, which)
-        key = (row.artifact, which == "best")
+        row = _chosen(self._storage.checkpoints.of_job(owner, job_id), which)
+        key = (row.artifact, which)
         if key not in self._loaded:
+            request = orjson.loads(self._storage.jobs.get(owner, job_id).request)
             checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
-            self._loaded[key] = (TrainedModel.from_checkpoint(checkpoint, request, which == "best"), row.bytes)
+            best = which == "best" or (which is None and _restores_best(request))
+            self._loaded[key] = (TrainedModel.from_checkpoint(checkpoint, request, best), row.bytes)
             self._forget_oldest()
         self._loaded.move_to_end(key)
         return self._loaded[key][0]
 
-    def _row(self, job: Job, which: str) -> CheckpointRow:
-        rows = self._storage.checkpoints.list(job.id)
-        if not rows:
-            raise NoCheckpointYet(f"The job is {job.status} and has no checkpoint.")
-        if which in ("last", "best"):
-            return rows[-1]
-        for row in rows:
-            if row.epoch == int(which):
-                return row
-        there = ", ".join(str(row.epoch) for row in rows)
-        raise CheckpointNotFound(f"There is no checkpoint of epoch {which}; there are {there}.")
-
     def _forget_oldest(self) -> None:
         while len(self._loaded) > 1 and sum(size for _, size in self._loaded.values()) > MAX_LOADED_BYTES:
             self._loaded.popitem(last=False)
+
+
+def _chosen(rows: Sequence[CheckpointRow], which: str | None) -> CheckpointRow:
+    """The row of an epoch; `last` and `best` are both in the latest."""
+    if not rows:
+        raise NoCheckpointYet()
+    if which in (None, "last", "best"):
+        return rows[-1]
+    for row in rows:
+        if row.epoch == int(which):
+            return row
+    there = ", ".join(str(row.epoch) for row in rows)
+    raise CheckpointNotFound(f"There is no checkpoint of epoch {which}; there are {there}.")
+
+
+def _restores_best(request: Mapping[str, Any]) -> bool:
+    stopping = request["training"]["early_stopping"]
+    return stopping is not None and bool(stopping["restore_best"])

@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from service.architectures.build import Place, build, input_names
+from service.architectures.build import Place, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
 from service.datasets.dataset import Dataset, load_dataset
@@ -24,15 +24,17 @@ from service.datasets.prepare import Prepared, prepare
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs.placement import check_placement, choose_device
 from service.settings import Settings
-from service.specs.architecture import ArchitectureSpec, read_architecture
+from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
 from service.specs.data import DataDeclaration, DatasetReference, DataSpec
 from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
-from service.training.losses import LOSSES
+from service.training.losses import LOSSES, Targets
 
+# So many targets are shown to the loss and the metrics: all of a small dataset's.
+ROWS_TRIED = 10_000
 CONTENT = ("columns", "rows", "inputs")
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "data": TypeAdapter(DataSpec),
@@ -91,19 +93,14 @@ class Preflight:
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
         dataset = None if data is None else self._read_dataset(data)
-        names = None
-        if architecture is not None:
-            wrong = list(architecture_mistakes(architecture, Place("", "#/architecture")))
-            self._found += wrong
-            names = None if wrong else input_names(architecture)
+        names = None if architecture is None else input_names(architecture)
+        prepared = None if data is None or dataset is None else self._prepare(dataset, data, names)
+        checked = self._check_architecture(architecture, prepared, training)
         if training is not None:
             self._found += check_components(training)
-        prepared = self._prepare(dataset, data, training, names)
-        if self._found or dataset is None or prepared is None:
-            raise InvalidRequest(_count(self._found), self._found)
-        with self._noting():
-            checked = check(architecture, _batch(prepared, training), self._settings.max_parameters)
-            return self._fit(data, training, prepared, checked, dataset)
+        if not self._found and data and training and dataset and prepared and checked:
+            with self._noting():
+                return self._fit(data, training, prepared, checked, dataset)
         raise InvalidRequest(_count(self._found), self._found)
 
     @contextmanager
@@ -145,17 +142,39 @@ class Preflight:
         return None
 
     def _prepare(
-        self,
-        dataset: Dataset | None,
-        data: DataDeclaration | None,
-        training: TrainingSpec | None,
-        names: Sequence[str] | None,
+        self, dataset: Dataset, data: DataDeclaration, names: Sequence[str] | None
     ) -> Prepared | None:
-        """The tensors; whether targets are classes or values is the loss's to say."""
-        if dataset is None or data is None or training is None or training.loss.type not in LOSSES:
+        """The tensors. Whether targets are classes or values is the loss's to say; while the loss is
+        unknown, the data are taken whichever way they are right."""
+        loss = LOSSES.get(self._loss_name() or "")
+        mistakes: list[Sequence[FieldError]] = []
+        for targets in (loss.targets,) if loss else get_args(Targets):
+            try:
+                return prepare(dataset, data, targets, names)
+            except InvalidRequest as error:
+                mistakes.append(error.errors)
+        fewest: Sequence[FieldError] = min(mistakes, key=len)
+        self._found += fewest
+        return None
+
+    def _loss_name(self) -> str | None:
+        """The loss's name, also when the rest of the training section can't be read."""
+        training = self._document.get("training")
+        loss = training.get("loss") if isinstance(training, dict) else None
+        name = loss.get("type") if isinstance(loss, dict) else loss
+        return name if isinstance(name, str) else None
+
+    def _check_architecture(
+        self, architecture: ArchitectureSpec | None, prepared: Prepared | None, training: TrainingSpec | None
+    ) -> Checked | None:
+        """The architecture with its sizes; without data, only names and arguments are checked."""
+        if architecture is None:
+            return None
+        if prepared is None:
+            self._found += architecture_mistakes(architecture, Place("", "#/architecture"))
             return None
         with self._noting():
-            return prepare(dataset, data, LOSSES[training.loss.type].targets, names)
+            return check(architecture, _batch(prepared, training), self._settings.max_parameters)
         return None
 
     def _fit(
@@ -167,22 +186,20 @@ class Preflight:
         dataset: Dataset,
     ) -> Planned:
         """How the sections fit together."""
-        architecture = read_architecture(checked.spec)
-        with torch.device("meta"):
-            model = build(architecture)
         rows = prepared.train.rows
         batch_size = min(training.batch_size or rows, rows)
         steps = training.epochs * math.ceil(rows / batch_size)
         classes = prepared.encoding.classes
         errors = check_fit(
             training,
-            model,
+            checked.module,
             checked.output,
-            prepared.train.targets[:batch_size].to("meta"),
+            prepared.train.targets[:ROWS_TRIED],
             None if classes is None else len(classes),
             steps,
             prepared.validation is not None,
         )
+        errors += _check_steps(checked.module, prepared, batch_size)
         if errors:
             raise InvalidRequest(errors=errors)
         placement = Placement.model_validate(
@@ -203,7 +220,7 @@ class Preflight:
             request=request,
             report={
                 "layers": checked.layers,
-                "module": checked.module_repr,
+                "module": repr(checked.module),
                 "output_width": width,
                 "warnings": [
                     vars(warning) for warning in (*checked.warnings, *warn_of_fit(training, checked.output))
@@ -227,10 +244,30 @@ class Preflight:
         )
 
 
-def _batch(prepared: Prepared, training: TrainingSpec) -> list[torch.Tensor]:
+def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:
     """One batch of each input, on the meta device."""
-    inputs = prepared.train.inputs
-    return [x[: training.batch_size or len(x)].to("meta") for x in inputs]
+    size = training.batch_size if training else None
+    return [x[: size or len(x)].to("meta") for x in prepared.train.inputs]
+
+
+def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -> list[FieldError]:
+    """What PyTorch refuses at a step though all shapes fit: a batch norm's single row, an overwritten tensor.
+
+    The steps are tried on the meta device, and only where there is something to be found.
+    """
+    sizes = set()
+    if any(getattr(layer, "inplace", False) for layer in module.modules()):
+        sizes.add(batch_size)
+    if prepared.train.rows % batch_size == 1 or batch_size == 1:
+        sizes.add(1)
+    for size in sizes:
+        inputs = [torch.empty_like(x[:size], device="meta") for x in prepared.train.inputs]
+        try:
+            module.train()(*inputs).sum().backward()
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            return [FieldError("#/training", f"The model can't be trained on a batch of {size}: {reason}.")]
+    return []
 
 
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
@@ -242,7 +279,9 @@ def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
         "optimizer": training["optimizer"]["type"],
         "epochs": training["epochs"],
         "batch_size": training["batch_size"],
-        "shapes": [list(x.shape) for part in (prepared.train, prepared.validation) if part for x in part.inputs],
+        "shapes": [
+            list(x.shape) for part in (prepared.train, prepared.validation) if part for x in part.inputs
+        ],
     }
     return hashlib.sha256(orjson.dumps(same)).hexdigest()
 

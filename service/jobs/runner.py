@@ -13,7 +13,7 @@ import torch
 from service.architectures.build import input_names
 from service.datasets.dataset import load_dataset
 from service.datasets.prepare import Part, Prepared, prepare
-from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed
+from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed, Unavailable
 from service.settings import Settings
 from service.specs.architecture import read_architecture
 from service.specs.data import DatasetReference
@@ -84,7 +84,7 @@ class Runner:
 
     def run_next(self, device: str) -> bool:
         """Claim a job for this device and see it to its end; False when none is queued."""
-        queues = {device, device.split(":")[0]}
+        queues = {device, device.split(":", maxsplit=1)[0]}
         job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
         if job is None:
             return False
@@ -94,6 +94,9 @@ class Runner:
             self._run(job, claim)
         except LeaseLost:
             log.warning("claim lost", job_id=job.id, attempt=job.attempt)
+        except Unavailable as error:
+            # The job is not to blame: once its lease has run out, it is queued again.
+            log.warning("job given up", job_id=job.id, reason=error.detail)
         except Exception as error:  # one bad job harms no other: it ends with the reason
             log.exception("job failed", job_id=job.id)
             self._fail(job, claim, error)
@@ -147,7 +150,7 @@ class Runner:
         return Run(job, claim, EagerEngine(parts), data, time.monotonic() - started)
 
     def _load(
-        self, job: Job, request: dict[str, Any], training: TrainingSpec, names: Sequence[str]
+        self, job: Job, request: dict[str, Any], training: TrainingSpec, names: Sequence[str] | None
     ) -> Prepared:
         artifact = self._storage.datasets.get(job.owner, job.dataset_id).artifact
         dataset = load_dataset(self._storage.artifacts.get(artifact))
@@ -218,7 +221,9 @@ class Runner:
         return _json({"loss": evaluation.loss, "metrics": evaluation.metrics})
 
     def _fail(self, job: Job, claim: Claim, error: Exception) -> None:
-        ours = error if isinstance(error, FitserveError) else TrainingFailed(f"{type(error).__name__}: {error}")
+        ours = (
+            error if isinstance(error, FitserveError) else TrainingFailed(f"{type(error).__name__}: {error}")
+        )
         outcome = Outcome(JobStatus.FAILED, StopReason.ERROR, error=_json(ours.document(_path(job))))
         try:
             self._storage.claims.finish(claim, outcome)

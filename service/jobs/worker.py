@@ -68,7 +68,12 @@ def main(argv: list[str]) -> None:
         ).start()
         while not orders.stop.is_set():
             orders.work.clear()
-            if not runner.run_next(options["device"]):
+            try:
+                found = runner.run_next(options["device"])
+            except Unavailable as error:
+                log.warning("no job claimed", worker=options["name"], reason=error.detail)
+                found = False
+            if not found:
                 _tell(channel, "idle")
                 orders.work.wait()
         storage.workers.unregister(options["name"])

@@ -51,7 +51,9 @@ def _with_suggestion(detail: ErrorDetails, known: Iterable[str]) -> InitErrorDet
     if _is_unknown_field(detail):
         name = str(loc[0])
         hint = did_you_mean(name, known) or f". The fields are: {', '.join(known)}."
-        message = PydanticCustomError("unknown_field", "{text}", {"text": f"`{name}` is not a field here{hint}"})
+        message = PydanticCustomError(
+            "unknown_field", "{text}", {"text": f"`{name}` is not a field here{hint}"}
+        )
         return InitErrorDetails(type=message, loc=loc, input=value)
     message = PydanticCustomError(detail["type"], "{text}", {"text": readable(detail)})
     return InitErrorDetails(type=message, loc=loc, input=value)

@@ -4,10 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
+from service import errors
 from service.storage.database import Database
-from service.storage.tables import checkpoints
+from service.storage.tables import checkpoints, jobs
+
+# Built once: every prediction asks it.
+OF_JOB = (
+    select(checkpoints)
+    .select_from(jobs.outerjoin(checkpoints))
+    .where(jobs.c.owner == bindparam("owner"), jobs.c.id == bindparam("job_id"))
+    .order_by(checkpoints.c.epoch)
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +45,14 @@ class CheckpointStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list(self, job_id: str) -> Sequence[Checkpoint]:
-        """A job's checkpoints by epoch, the latest last."""
-        query = select(checkpoints).where(checkpoints.c.job_id == job_id).order_by(checkpoints.c.epoch)
+    def of_job(self, owner: str, job_id: str) -> Sequence[Checkpoint]:
+        """The checkpoints of an owner's job by epoch, the latest last.
+
+        Raises:
+            JobNotFound: when the owner has no such job.
+        """
         with self._database.read() as connection:
-            return [Checkpoint(**row._mapping) for row in connection.execute(query)]
+            rows = connection.execute(OF_JOB, {"owner": owner, "job_id": job_id}).all()
+        if not rows:
+            raise errors.JobNotFound(f"No job has the id `{job_id}`.")
+        return [Checkpoint(*row) for row in rows if row.artifact is not None]

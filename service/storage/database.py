@@ -3,11 +3,8 @@
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
@@ -16,7 +13,6 @@ from service import errors
 
 BUSY_TIMEOUT_SECONDS = 30
 RETRY_AFTER_SECONDS = 5
-MIGRATION_LOCK = 0x46495453  # any number that no other program locks in this Postgres database
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
@@ -33,6 +29,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         # A pool that asks first survives a restart of Postgres.
         self._engine = create_engine(url, pool_pre_ping=True)
         self._writer: Engine = self._engine
@@ -67,20 +64,6 @@ class Database:
         """
         with self.read() as connection:
             connection.execute(text("SELECT 1"))
-
-    def migrate(self) -> None:
-        """Bring the tables to the newest version; several processes may do so at once."""
-        path = self._engine.url.database
-        if self._engine.dialect.name == "sqlite" and path:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # All of it is one transaction: whoever comes second waits, and finds the work done.
-        with self.write() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
 
     def close(self) -> None:
         """Close the connections."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Update, and_, case, func, literal, or_, select, true
+from sqlalchemy import Connection, Row, Update, and_, bindparam, case, func, literal, or_, select, true
 
 from service import errors
 from service.specs.job import JobStatus, StopReason
@@ -17,6 +17,8 @@ from service.storage.tables import checkpoints, idempotency_keys, jobs
 from service.storage.timestamp import from_now, now
 
 QUEUE_FULL_RETRY_SECONDS = 10
+# Built once: it is what every status poll asks, and building it takes as long as asking.
+ONE_JOB = select(jobs).where(jobs.c.owner == bindparam("owner"), jobs.c.id == bindparam("job_id"))
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ class Job:
 
     @classmethod
     def of_row(cls, row: Row[Any]) -> "Job":
-        """The job of a row with all columns."""
-        return cls(**row._mapping)
+        """The job of a row with all columns, in the table's order."""
+        values: Sequence[Any] = row
+        return cls(*values)
 
     @property
     def place(self) -> Place:
@@ -250,6 +253,8 @@ class JobStore:
 
     def queue_position(self, job: Job) -> int | None:
         """How many jobs start before this one in its device's queue, and one: 1 is the next."""
+        if job.status is not JobStatus.QUEUED:
+            return None
         sooner = or_(
             jobs.c.priority > job.priority,
             and_(jobs.c.priority == job.priority, jobs.c.sequence < job.sequence),
@@ -257,8 +262,6 @@ class JobStore:
         query = select(func.count()).where(
             jobs.c.status == JobStatus.QUEUED, jobs.c.device == job.device, sooner
         )
-        if job.status is not JobStatus.QUEUED:
-            return None
         with self._database.read() as connection:
             return connection.scalars(query).one() + 1
 
@@ -305,9 +308,9 @@ def job_update(**values: Any) -> Update:
 
 
 def _get(connection: Connection, owner: str, job_id: str) -> Job:
-    row = connection.execute(select(jobs).where(jobs.c.owner == owner, jobs.c.id == job_id)).one_or_none()
+    row = connection.execute(ONE_JOB, {"owner": owner, "job_id": job_id}).one_or_none()
     if row is None:
-        raise errors.JobNotFound()
+        raise errors.JobNotFound(f"No job has the id `{job_id}`.")
     return Job.of_row(row)
 
 

@@ -5,11 +5,14 @@ and the data, on the meta device: nothing is allocated and nothing is trained.
 """
 
 import secrets
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from service.errors import FieldError, pointer_to
 from service.specs.arguments import Constructor
@@ -17,7 +20,7 @@ from service.specs.base import did_you_mean
 from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
-from service.training.metrics import METRICS, build_metric, task_of
+from service.training.metrics import METRICS, Task, build_metric, metric_inputs, task_of
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
 from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_scheduler
 
@@ -25,6 +28,8 @@ SECTION = "#/training"
 _LOSSES = {name: loss.constructor for name, loss in LOSSES.items()}
 # 2**53 − 1: drawn seeds survive every JSON parser.
 _DRAWN_SEED_BITS = 53
+# Of a trial: what divides by zero does so in its first steps.
+_SCHEDULER_STEPS = 3
 
 
 def check_components(spec: TrainingSpec) -> list[FieldError]:
@@ -109,7 +114,7 @@ def check_fit(
     Args:
         model: on the meta device.
         outputs: what the model gives for a batch, on the meta device.
-        targets: the batch's targets, on the meta device.
+        targets: of rows to try the loss and the metrics on: not every number is a target to each.
         classes: number of classes of a classification.
         steps: optimizer steps of the whole training.
         validates: whether there are validation rows.
@@ -119,7 +124,7 @@ def check_fit(
         targets = targets.to(loss.target_dtype)
     errors = _check_loss(spec.loss, loss, outputs, targets, classes)
     if not errors:
-        errors += _check_metrics_fit(spec, loss, outputs)
+        errors += _check_metrics_fit(spec, loss, outputs, targets)
     if spec.early_stopping and spec.early_stopping.monitor.startswith("validation_") and not validates:
         detail = (
             f"`{spec.early_stopping.monitor}` needs validation rows: set `data.split.validation`, "
@@ -173,19 +178,23 @@ def _check_loss(
                     f"let its last layer have {classes} outputs.",
                 )
             ]
-    elif outputs.shape != targets.shape:
+    elif outputs.shape[1:] != targets.shape[1:]:
         # PyTorch would broadcast [B] against [B, 1] to [B, B], silently: never meant.
-        return [FieldError(pointer, f"The model gives {got} and the targets are {wanted}: they must be alike.")]
+        detail = f"The model gives {got} and the targets are {wanted}: they must be alike."
+        return [FieldError(pointer, detail)]
     try:
-        value = loss.constructor(arguments=component.arguments())(outputs, targets)
+        value = loss.constructor(arguments=component.arguments())(_zeros(outputs, targets), targets)
     except (RuntimeError, ValueError, IndexError) as error:
-        return [FieldError(pointer, f"`{component.type}` takes no outputs {got} with targets {wanted}: {error}")]
-    if value.dim() != 0 or not value.requires_grad:
-        return [FieldError(pointer, "The loss has no gradient: the model has no parameter that it depends on.")]
+        reason = str(error).splitlines()[0].rstrip(".")
+        detail = f"`{component.type}` refuses outputs {got} with these targets {wanted}: {reason}."
+        return [FieldError(pointer, detail)]
+    if value.dim() != 0 or not outputs.requires_grad:
+        detail = "The loss has no gradient: the model has no parameter that it depends on."
+        return [FieldError(pointer, detail)]
     return []
 
 
-def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor) -> list[FieldError]:
+def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor) -> list[FieldError]:
     width = output_width(outputs)
     task = task_of(loss, width)
     errors = []
@@ -193,39 +202,68 @@ def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor) -> list[
         pointer = pointer_to(SECTION, "metrics", index)
         if task not in METRICS[metric.type].classes:
             fitting = [name for name, family in METRICS.items() if task in family.classes]
-            detail = f"`{metric.type}` doesn't fit a {task} task ({spec.loss.type}): take {', '.join(fitting)}."
+            detail = (
+                f"`{metric.type}` doesn't fit a {task} task ({spec.loss.type}): take {', '.join(fitting)}."
+            )
             errors.append(FieldError(pointer, detail))
             continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)
         errors += found
         if not found:
-            errors += _constructs(pointer, lambda m=metric: build_metric(m.type, m.arguments(), task, width))
+            attempt = partial(_try_metric, metric, loss, task, outputs, targets)
+            errors += _complaint(pointer, attempt)
     return errors
+
+
+def _try_metric(component: ComponentSpec, loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> None:
+    """Compute the metric once, of the real targets: some mistakes show only then."""
+    metric = build_metric(component.type, component.arguments(), task, output_width(outputs))
+    metric.update(*metric_inputs(loss, task, _zeros(outputs, targets), targets))
+    if metric.compute().numel() != 1:
+        raise ValueError("The metric gives a value for each output, and the history takes one")
 
 
 def _check_optimizer(spec: TrainingSpec, model: nn.Module, steps: int) -> list[FieldError]:
     parameters = list(model.parameters())
     if not parameters:
         return [FieldError("#/architecture", "The model has no parameters: there is nothing to train.")]
-    built: list[torch.optim.Optimizer] = []
-    errors = _constructs(
-        f"{SECTION}/optimizer",
-        lambda: built.append(OPTIMIZERS[spec.optimizer.type](parameters, arguments=spec.optimizer.arguments())),
-    )
-    if built and spec.scheduler:
-        component = spec.scheduler
-        errors += _constructs(
-            f"{SECTION}/scheduler",
-            lambda: build_scheduler(component.type, component.arguments(), built[0], steps),
-        )
+    errors = _complaint(f"{SECTION}/optimizer", lambda: _try_optimizer(spec.optimizer, parameters))
+    if spec.scheduler and not errors:
+        errors = _complaint(f"{SECTION}/scheduler", lambda: _try_scheduler(spec, parameters, steps))
     return errors
 
 
-def _constructs(pointer: str, construct: Any) -> list[FieldError]:
-    """PyTorch's own complaint about an argument's range, as a field error."""
+def _try_optimizer(component: ComponentSpec, parameters: list[nn.Parameter]) -> None:
+    """Construct it for the model, then take one step of a model of one weight."""
+    OPTIMIZERS[component.type](parameters, arguments=component.arguments())
+    weight = nn.Parameter(torch.zeros(1, 1))
+    weight.grad = torch.ones(1, 1)
+    OPTIMIZERS[component.type]([weight], arguments=component.arguments()).step()
+
+
+def _try_scheduler(spec: TrainingSpec, parameters: list[nn.Parameter], steps: int) -> None:
+    """Construct it for the whole training, then take its first steps."""
+    assert spec.scheduler is not None
+    optimizer = OPTIMIZERS[spec.optimizer.type](parameters, arguments=spec.optimizer.arguments())
+    scheduler = build_scheduler(spec.scheduler.type, spec.scheduler.arguments(), optimizer, steps)
+    if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < steps:
+        raise ValueError(
+            f"The cycle is {scheduler.total_steps} steps long and the training {steps}: "
+            "leave the length out, and it is the training's"
+        )
+    for _ in range(_SCHEDULER_STEPS):
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(0.0)
+        elif scheduler.last_epoch < steps:
+            scheduler.step()
+
+
+def _complaint(pointer: str, attempt: Callable[[], object]) -> list[FieldError]:
+    """PyTorch's own complaint about arguments, as a field error."""
     try:
-        construct()
-    except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            attempt()
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         return [FieldError(pointer, f"{error}".rstrip(".") + ".")]
     return []
 
@@ -233,6 +271,11 @@ def _constructs(pointer: str, construct: Any) -> list[FieldError]:
 def output_width(outputs: Tensor) -> int:
     """Size of the output's dimension 1; 1 for outputs [B]."""
     return int(outputs.shape[1]) if outputs.dim() > 1 else 1
+
+
+def _zeros(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs of a model that says 0 for each of the targets: what a loss or a metric can be tried on."""
+    return torch.zeros(len(targets), *outputs.shape[1:], dtype=outputs.dtype)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -5,12 +5,13 @@ else is JSON in the file's metadata. Nothing is pickled. No engine's private sta
 one engine can take up what another left.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import orjson
 import safetensors
 import safetensors.torch
 import torch
@@ -65,6 +66,7 @@ class Checkpoint:
             tensors |= _prefixed("best/gradient/", self.best.gradients)
         optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
         tensors |= optimizer_tensors | _prefixed("rng/", self.rng)
+        # Not orjson: what is infinite (a plateau's `mode_worse`) or NaN must come back as it was.
         metadata = {
             "epoch": self.last.epoch,
             "best_epoch": self.best.epoch if self.best else None,
@@ -73,7 +75,7 @@ class Checkpoint:
             "monitor": self.monitor,
             "encoding": self.encoding,
         }
-        return safetensors.torch.save(unshared(tensors), {"fitserve": orjson.dumps(metadata).decode()})
+        return safetensors.torch.save(unshared(tensors), {"fitserve": json.dumps(metadata)})
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
@@ -116,7 +118,7 @@ def gradients_of(model: torch.nn.Module) -> Tensors:
 def _metadata(body: bytes) -> Any:
     # The format: eight bytes of header length, little-endian, then the header as JSON.
     length = int.from_bytes(body[:8], "little")
-    return orjson.loads(orjson.loads(body[8 : 8 + length])["__metadata__"]["fitserve"])
+    return json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["fitserve"])
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
@@ -146,7 +148,9 @@ def _split_optimizer(state: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]
 
 
 def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in values["state"].items()}
+    state: dict[int, dict[str, Any]] = {
+        int(index): dict(entries) for index, entries in values["state"].items()
+    }
     for path, tensor in tensors.items():
         index, _, name = path.partition("/")
         state[int(index)][name] = tensor
@@ -154,13 +158,14 @@ def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) ->
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load a state_dict that went through JSON: tuples (betas) have become lists and are made tuples again."""
+    """Load a state_dict that went through JSON: lists that were tuples (betas) are made tuples again."""
     fresh = optimizer.state_dict()["param_groups"]
     groups = [
         {name: tuple(value) if isinstance(new.get(name), tuple) else value for name, value in old.items()}
         for new, old in zip(fresh, state["param_groups"], strict=True)
     ]
-    optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+    # A copy: the optimizer keeps the tensors it is given, and changes them.
+    optimizer.load_state_dict({"state": deepcopy(state["state"]), "param_groups": groups})
 
 
 def _counters_to_json(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -173,4 +178,4 @@ def _counters_to_json(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _counters_from_json(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if state is None:
         return None
-    return {k: Counter(v["counter"]) if isinstance(v, dict) and "counter" in v else v for k, v in state.items()}
+    return {name: Counter(v["counter"]) if isinstance(v, dict) else v for name, v in state.items()}

@@ -118,7 +118,7 @@ def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: i
 
 def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Model outputs and targets as torchmetrics takes them: probabilities and int labels, or values."""
-    outputs = outputs.detach().float()
+    outputs = outputs.detach().float().contiguous()  # some metrics take a view of them
     predictions = loss.probabilities(outputs) if loss.probabilities else outputs
     if task == "binary":
         return predictions.reshape(-1), targets.reshape(-1).int()

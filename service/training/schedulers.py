@@ -12,7 +12,7 @@ from service.specs.arguments import Constructor
 _OMITTED = ("optimizer", "last_epoch", "scale_fn")
 
 SCHEDULERS: Mapping[str, Constructor] = {
-    cls.__name__: Constructor(cls, _OMITTED, {"milestones": list[int]})
+    cls.__name__: Constructor(cls, _OMITTED, {"milestones": list[int]}, {"min_lr": 0.0})
     for cls in (
         lr_scheduler.ConstantLR,
         lr_scheduler.CosineAnnealingLR,
@@ -48,7 +48,9 @@ def build_scheduler(
         total_steps: optimizer steps of the whole training.
     """
     more: dict[str, Any] = {}
-    if type_ == "OneCycleLR" and not {"total_steps", "epochs", "steps_per_epoch"} & arguments.keys():
+    lengths = ("total_steps", "epochs", "steps_per_epoch")
+    if type_ == "OneCycleLR" and all(arguments.get(name) is None for name in lengths):
         more["total_steps"] = total_steps
+        arguments = {name: value for name, value in arguments.items() if name not in lengths}
     scheduler: LRScheduler = SCHEDULERS[type_](optimizer, arguments=arguments, **more)
     return scheduler

@@ -18,8 +18,10 @@ def by_hand(name: str, arguments: dict[str, Any]) -> nn.Module:
     written = {}
     for key, value in arguments.items():
         if isinstance(value, dict):
-            value = by_hand(value["type"], {part: value[part] for part in value if part != "type"})
-        written[key] = tuple(value) if isinstance(value, list) else value
+            parts = {part: value[part] for part in value if part != "type"}
+            written[key] = by_hand(value["type"], parts)
+        else:
+            written[key] = tuple(value) if isinstance(value, list) else value
     module: nn.Module = getattr(nn, name)(**written)
     return module
 

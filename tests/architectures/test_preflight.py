@@ -62,7 +62,7 @@ def test_the_report_shows_each_layer_with_its_shapes_and_parameters() -> None:
     ]
     assert (result.output.shape, result.output.device.type) == ((9, 1), "meta")
     assert (result.parameter_count, result.parameter_bytes) == (40, 160)
-    assert result.module_repr.splitlines()[1] == "  (0): Linear(in_features=1, out_features=13, bias=True)"
+    assert repr(result.module).splitlines()[1] == "  (0): Linear(in_features=1, out_features=13, bias=True)"
     assert result.warnings == []
 
 
@@ -91,7 +91,7 @@ def test_each_layer_passes_with_the_shape_it_really_has(name: str) -> None:
     result = check(spec, sample.inputs(), 10**6)
     module = build(read_architecture(result.spec))
     assert module(*sample.inputs()).shape == result.output.shape
-    assert repr(module) == result.module_repr
+    assert repr(module) == repr(result.module)
 
 
 def without_sizes(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

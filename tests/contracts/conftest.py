@@ -12,6 +12,7 @@ from service.storage.claims import ClaimStore
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.jobs import Job, JobStore
+from service.storage.migrate import migrate
 from service.storage.tables import metadata
 from tests.contracts.samples import OWNER, new_dataset, new_job
 
@@ -37,7 +38,7 @@ def migrated_postgres(postgres: str) -> str:
     """The URL of a database in it that has the tables."""
     url = new_postgres_database(postgres, "stores")
     database = Database(url)
-    database.migrate()
+    migrate(database)
     database.close()
     return url
 
@@ -65,7 +66,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     """A database with tables, and nothing in them."""
     if request.param == "sqlite":
         database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
-        database.migrate()
+        migrate(database)
     else:
         database = Database(request.getfixturevalue("migrated_postgres"))
         with database.write() as connection:

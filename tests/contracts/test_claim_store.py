@@ -116,7 +116,7 @@ def test_checkpoints_replace_each_other(database: Database, claims: ClaimStore, 
     assert claims.save_checkpoint(claim, NewCheckpoint(1, "b", 5)) == ["a"]
     assert claims.save_checkpoint(claim, NewCheckpoint(2, "c", 5)) == []
     assert claims.save_checkpoint(claim, NewCheckpoint(3, "d", 5), keep=[2]) == ["b"]
-    stored = CheckpointStore(database).list(claim.job_id)
+    stored = CheckpointStore(database).of_job(OWNER, claim.job_id)
     assert [(checkpoint.epoch, checkpoint.artifact) for checkpoint in stored] == [(2, "c"), (3, "d")]
 
 
@@ -142,7 +142,7 @@ def test_a_job_ends_with_everything_at_once(
     assert job.finished_at is not None
     assert job.lease_expires_at is None
     assert len(HistoryStore(database).rows(job.id)) == 1
-    assert [checkpoint.artifact for checkpoint in CheckpointStore(database).list(job.id)] == ["b"]
+    assert [checkpoint.artifact for checkpoint in CheckpointStore(database).of_job(OWNER, job.id)] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_stale_claim_writes_nothing(
     assert claims.renew([stale], 30) == {}
     assert jobs.get(OWNER, stale.job_id) == before
     assert HistoryStore(database).rows(stale.job_id) == []
-    assert CheckpointStore(database).list(stale.job_id) == []
+    assert CheckpointStore(database).of_job(OWNER, stale.job_id) == []
 
 
 def test_an_expired_lease_puts_the_job_back(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:

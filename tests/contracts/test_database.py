@@ -12,11 +12,15 @@ from sqlalchemy import inspect, select, text
 from service import errors
 from service.storage.database import Database
 from service.storage.jobs import JobStore
+from service.storage.migrate import migrate
 from service.storage.tables import metadata
 from service.storage.timestamp import from_now, now
 from tests.contracts.samples import OWNER, new_dataset, new_job
 
-MIGRATE = "import sys; from service.storage.database import Database; Database(sys.argv[1]).migrate()"
+MIGRATE = (
+    "import sys; from service.storage.database import Database; "
+    "from service.storage.migrate import migrate; migrate(Database(sys.argv[1]))"
+)
 
 
 def test_migrations_make_the_tables(database: Database) -> None:
@@ -34,14 +38,14 @@ def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
     assert [process.wait() for process in started] == [0, 0, 0]
     database = Database(empty_url)
     assert JobStore(database).queue_length() == 0
-    database.migrate()
+    migrate(database)
     database.close()
 
 
 def test_what_is_accepted_survives_a_restart(empty_url: str) -> None:
     """A job is still there when the database is opened again."""
     database = Database(empty_url)
-    database.migrate()
+    migrate(database)
     job, _ = JobStore(database).submit(OWNER, new_job(), new_dataset())
     database.close()
     again = Database(empty_url)

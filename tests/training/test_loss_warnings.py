@@ -28,7 +28,11 @@ def test_an_activation_that_the_loss_repeats_is_warned_of(
 ) -> None:
     """As a layer, and as a function in a forward text."""
     spec = TrainingSpec.model_validate({"loss": loss, "optimizer": {"type": "SGD", "lr": 0.1}, "epochs": 1})
-    function = {"Softmax": "softmax(h, dim=1)", "LogSoftmax": "log_softmax(h, dim=1)", "Sigmoid": "sigmoid(h)"}
+    function = {
+        "Softmax": "softmax(h, dim=1)",
+        "LogSoftmax": "log_softmax(h, dim=1)",
+        "Sigmoid": "sigmoid(h)",
+    }
     returned = f"torch.{function[last['type']]}" if last["type"] in function else "h"
     text = module("Net", f"h = self.out(input)\nreturn {returned}", {"out": linear(3)})
     for architecture in (sequential(linear(3), last), text):

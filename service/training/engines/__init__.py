@@ -13,10 +13,16 @@ class Engine(Protocol):
     Attributes:
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
+        steps_per_epoch: optimizer steps of one epoch.
     """
 
     epoch: int
     stop_reason: StopReason | None
+    steps_per_epoch: int
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
 
     def advance(self, steps: int) -> HistoryChunk | None:
         """Take up to `steps` optimizer steps; the epochs that ended in them."""

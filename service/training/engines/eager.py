@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,23 +15,31 @@ from torchmetrics import Metric
 from service.datasets.prepare import Part
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
-from service.training.checkpoints import Checkpoint, Snapshot, restore_optimizer, snapshot
+from service.training.checkpoints import Checkpoint, Snapshot, Tensors, restore_optimizer, snapshot
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
 from service.training.metrics import Task, metric_inputs
 from service.training.monitor import Monitor
 from service.training.schedulers import PER_BATCH
 
-# Evaluation runs in slices of at least so many rows: whole for small sets, bounded memory for large ones.
-EVALUATION_ROWS = 4096
+# Evaluation takes all rows at once, as a script does; rows of more bytes than this go in slices.
+EVALUATION_BYTES = 64 * 2**20
 
 
-@dataclass(frozen=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """The loss and the metrics of a model on some samples."""
 
     loss: float
     metrics: dict[str, float]
+
+
+class _Batch(NamedTuple):
+    inputs: Sequence[Tensor]
+    targets: Tensor
+    rows: int
+
+
+_NOTHING = Evaluation(math.nan, {})
 
 
 @dataclass
@@ -73,20 +81,26 @@ class EagerEngine:
         stop_reason: set when there is nothing left to do.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, evaluation_bytes: int = EVALUATION_BYTES) -> None:
         self.parts = parts
+        self._evaluation_bytes = evaluation_bytes
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         rows = len(parts.train.targets)
         self._full_batch = parts.spec.batch_size is None
         self._batch_size = parts.spec.batch_size or rows
         self.steps_per_epoch = math.ceil(rows / self._batch_size)
+        self._full = _Batch(parts.train.inputs, parts.train.targets, rows)
+        self._validation = None if parts.validation is None else self._slices(parts.validation)
         self._step = 0
         self._order: Tensor | None = None
         self._losses: list[Tensor] = []
         self._counts: list[int] = []
         self._learning_rate = 0.0
-        self._parameters = list(parts.model.parameters())
+        self._parameters = dict(parts.model.named_parameters())
+        # Training changes these tensors in place: they are the model's for as long as it lives.
+        self._state: Tensors = dict(parts.model.state_dict())
+        self._attributes = [vars(module) for module in parts.model.modules()]
         self._best: Snapshot | None = None
         scheduler = parts.spec.scheduler
         self._per_batch_scheduler = scheduler is not None and scheduler.type in PER_BATCH
@@ -112,19 +126,16 @@ class EagerEngine:
                 break
         if not rows:
             return None
-        return HistoryChunk(first_epoch, self.columns, np.array(rows, dtype=np.float64).T)
+        values = np.array(rows, dtype=np.float64).T
+        return HistoryChunk(first_epoch, self.columns, np.where(np.isfinite(values), values, np.nan))
 
     def _advance_one(self) -> list[float] | None:
         """One step; the epoch's values when it was the epoch's last."""
         parts = self.parts
-        inputs, targets = self._next_batch()
-        with self._precision():
-            outputs = parts.model(*inputs)
-            loss = parts.loss_fn(outputs, targets)
+        batch = self._next_batch()
+        loss = self._forward(batch)
         self._losses.append(loss.detach())
-        self._counts.append(len(targets))
-        for metric in parts.metrics.values():
-            metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
+        self._counts.append(batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
         row = self._epoch_values() if self._full_batch else None
         if self.stop_reason is StopReason.DIVERGED:
@@ -137,26 +148,39 @@ class EagerEngine:
         self._end_epoch(row)
         return row
 
-    def _next_batch(self) -> tuple[Sequence[Tensor], Tensor]:
-        train = self.parts.train
+    def _next_batch(self) -> _Batch:
         if self._full_batch:
-            return train.inputs, train.targets
-        rows = len(train.targets)
+            return self._full
+        train, rows = self.parts.train, self._full.rows
         if self._step == 0 and self.parts.spec.shuffle:
             self._order = torch.randperm(rows).to(train.targets.device)
-        batch = slice(self._step * self._batch_size, (self._step + 1) * self._batch_size)
-        if self._order is None:
-            return [x[batch] for x in train.inputs], train.targets[batch]
-        index = self._order[batch]
-        return [x[index] for x in train.inputs], train.targets[index]
+        start = self._step * self._batch_size
+        end = min(start + self._batch_size, rows)
+        index = slice(start, end) if self._order is None else self._order[start:end]
+        return _Batch([x[index] for x in train.inputs], train.targets[index], end - start)
+
+    def _forward(self, batch: _Batch) -> Tensor:
+        """The loss of a batch; the metrics take it in."""
+        parts = self.parts
+        if parts.precision == "bfloat16":
+            with torch.autocast(parts.device.type, torch.bfloat16):
+                outputs = parts.model(*batch.inputs)
+                loss: Tensor = parts.loss_fn(outputs, batch.targets)
+        else:
+            outputs = parts.model(*batch.inputs)
+            loss = parts.loss_fn(outputs, batch.targets)
+        for metric in parts.metrics.values():
+            metric.update(*metric_inputs(parts.loss, parts.task, outputs, batch.targets))
+        return loss
 
     def _update(self, loss: Tensor) -> None:
         """Backward and one optimizer step."""
         parts = self.parts
-        parts.optimizer.zero_grad()
+        for parameter in self._parameters.values():
+            parameter.grad = None  # as `zero_grad` does, without its hooks for profilers
         loss.backward()  # type: ignore[no-untyped-call]
         if parts.spec.gradient_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters, parts.spec.gradient_clip_norm)
+            nn.utils.clip_grad_norm_(self._parameters.values(), parts.spec.gradient_clip_norm)
         parts.optimizer.step()
         if parts.scheduler is not None and self._per_batch_scheduler:
             parts.scheduler.step()
@@ -164,26 +188,24 @@ class EagerEngine:
     def _epoch_values(self) -> list[float]:
         """The values of the epoch that ends, in the order of `columns`; follows the best, sees divergence."""
         parts = self.parts
-        values = dict.fromkeys(self.columns, math.nan)
-        values["train_loss"] = _mean(self._losses, self._counts)
-        values["learning_rate"] = self._learning_rate
-        for name, metric in parts.metrics.items():
-            values[f"train_{name}"] = float(metric.compute())
-            metric.reset()
+        train = self._evaluation(self._losses, self._counts)
         self._losses, self._counts = [], []
-        if parts.validation is not None:
-            evaluation = self.evaluate(parts.validation)
-            values["validation_loss"] = evaluation.loss
-            values |= {f"validation_{name}": value for name, value in evaluation.metrics.items()}
-        finite = math.isfinite(values["train_loss"])
-        if parts.validation is not None:
-            finite &= math.isfinite(values["validation_loss"])
-        if not finite:
+        validation = _NOTHING if self._validation is None else self._evaluate(self._validation)
+        values = {
+            "train_loss": train.loss,
+            "validation_loss": validation.loss,
+            "learning_rate": self._learning_rate,
+        }
+        for name, value in train.metrics.items():
+            values[f"train_{name}"] = value
+            values[f"validation_{name}"] = validation.metrics.get(name, math.nan)
+        losses = [train.loss] if self._validation is None else [train.loss, validation.loss]
+        if not all(map(math.isfinite, losses)):
             self.stop_reason = StopReason.DIVERGED
             self.epoch += 1
         elif parts.monitor is not None and parts.monitor.improves(self.epoch + 1, values):
             self._keep_best()
-        return [value if math.isfinite(value) else math.nan for value in values.values()]
+        return list(values.values())
 
     def _end_epoch(self, row: list[float]) -> None:
         """Step the scheduler, count the epoch, decide whether it was the last."""
@@ -198,49 +220,56 @@ class EagerEngine:
                 parts.scheduler.step()
         self._step = 0
         self.epoch += 1
-        if self.epoch >= parts.spec.epochs:
-            self.stop_reason = StopReason.COMPLETED
-        if parts.monitor is not None and parts.monitor.stops:
-            self.stop_reason = StopReason.EARLY_STOPPING
+        self.stop_reason = self._reason_to_stop()
+
+    def _reason_to_stop(self) -> StopReason | None:
+        monitor = self.parts.monitor
+        if monitor is not None and monitor.stops:
+            return StopReason.EARLY_STOPPING
+        return StopReason.COMPLETED if self.epoch >= self.parts.spec.epochs else None
 
     def evaluate(self, samples: Part) -> Evaluation:
         """The loss and metrics of the parameters as they are, in eval mode, without gradients."""
-        parts = self.parts
-        parts.model.eval()
-        size = max(self._batch_size, EVALUATION_ROWS)
-        losses, counts = [], []
-        with torch.inference_mode(), self._precision():
-            for start in range(0, len(samples.targets), size):
-                targets = samples.targets[start : start + size]
-                outputs = parts.model(*(x[start : start + size] for x in samples.inputs))
-                losses.append(parts.loss_fn(outputs, targets))
-                counts.append(len(targets))
-                for metric in parts.metrics.values():
-                    metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
-        parts.model.train()
-        metrics = {name: float(metric.compute()) for name, metric in parts.metrics.items()}
-        for metric in parts.metrics.values():
-            metric.reset()
+        return self._evaluate(self._slices(samples))
+
+    def _slices(self, samples: Part) -> list[_Batch]:
+        row_bytes = sum(x.nbytes for x in samples.inputs) // samples.rows
+        size = max(self._batch_size, self._evaluation_bytes // max(1, row_bytes))
+        slices = [slice(start, min(start + size, samples.rows)) for start in range(0, samples.rows, size)]
+        return [
+            _Batch([x[rows] for x in samples.inputs], samples.targets[rows], rows.stop - rows.start)
+            for rows in slices
+        ]
+
+    def _evaluate(self, slices: Sequence[_Batch]) -> Evaluation:
+        self._set_training(False)
+        with torch.no_grad():  # a small step's inference_mode takes longer
+            losses = [self._forward(batch) for batch in slices]
+        self._set_training(True)
+        return self._evaluation(losses, [batch.rows for batch in slices])
+
+    def _evaluation(self, losses: Sequence[Tensor], counts: Sequence[int]) -> Evaluation:
+        """The losses' mean, and what the metrics have taken in; they start anew."""
+        metrics = {name: _computed(metric) for name, metric in self.parts.metrics.items()}
         return Evaluation(_mean(losses, counts), metrics)
 
-    def _precision(self) -> torch.autocast | nullcontext[None]:
-        if self.parts.precision == "bfloat16":
-            return torch.autocast(self.parts.device.type, torch.bfloat16)
-        return nullcontext()
+    def _set_training(self, training: bool) -> None:
+        """`model.train(training)` without its walk through the modules, which takes as long as a layer."""
+        for attributes in self._attributes:
+            attributes["training"] = training
 
     def _keep_best(self) -> None:
-        """Copy the model into the best snapshot, in place after the first time."""
-        now = snapshot(self.parts.model, self.epoch + 1)
-        if self._best is None or self._best.gradients.keys() != now.gradients.keys():
-            self._best = Snapshot(
-                now.epoch,
-                {name: tensor.detach().clone() for name, tensor in now.state.items()},
-                {name: tensor.clone() for name, tensor in now.gradients.items()},
-            )
-            return
-        kept = [*self._best.state.values(), *self._best.gradients.values()]
-        torch._foreach_copy_(kept, [*now.state.values(), *now.gradients.values()])
-        self._best = Snapshot(now.epoch, self._best.state, self._best.gradients)
+        """Copy the model into the best snapshot, in place after the first time.
+
+        Gradients need no copy: the next step makes new ones.
+        """
+        if self._best is None:
+            kept = {name: tensor.detach().clone() for name, tensor in self._state.items()}
+        else:
+            kept = self._best.state
+            torch._foreach_copy_([*kept.values()], [*self._state.values()])
+        gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        self._best = Snapshot(self.epoch + 1, kept, gradients)
 
     def checkpoint(self) -> Checkpoint:
         """The state after the last epoch that ended; only between epochs."""
@@ -267,13 +296,27 @@ class EagerEngine:
             parameter.grad = None if gradient is None else gradient.to(parts.device)
         restore_optimizer(parts.optimizer, checkpoint.optimizer)
         if parts.scheduler is not None and checkpoint.scheduler is not None:
-            parts.scheduler.load_state_dict(checkpoint.scheduler)
+            parts.scheduler.load_state_dict(dict(checkpoint.scheduler))  # CyclicLR takes entries out
         if parts.monitor is not None:
             parts.monitor.restore(checkpoint.monitor)
-        self._best = checkpoint.best
+        self.stop_reason = self._reason_to_stop()
+        self._best = None if checkpoint.best is None else self._own(checkpoint.best)
         torch.set_rng_state(checkpoint.rng["cpu"])
         if "cuda" in checkpoint.rng:
             torch.cuda.set_rng_state(checkpoint.rng["cuda"], parts.device)
+
+    def _own(self, best: Snapshot) -> Snapshot:
+        """A snapshot from a file as the engine keeps one: copied, in the model's order, on its device."""
+        return Snapshot(
+            best.epoch,
+            {name: torch.empty_like(own).copy_(best.state[name]) for name, own in self._state.items()},
+            {name: gradient.to(self.parts.device) for name, gradient in best.gradients.items()},
+        )
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
+        return self.steps_per_epoch - self._step
 
     @property
     def at_epoch_start(self) -> bool:
@@ -291,8 +334,21 @@ class EagerEngine:
             self.parts.model.load_state_dict(self._best.state)
 
 
+def _computed(metric: Metric) -> float:
+    """The metric's value, NaN where it has none (R² of one sample); it starts anew."""
+    try:
+        value = float(metric.compute())
+    except ValueError:
+        value = math.nan
+    metric.reset()
+    return value
+
 
 def _mean(losses: Sequence[Tensor], counts: Sequence[int]) -> float:
     """Σ n_b · loss_b / Σ n_b in double precision: the mean over samples of batches' means."""
-    values: list[float] = torch.stack(list(losses)).tolist()
-    return sum(n * value for n, value in zip(counts, values, strict=True)) / sum(counts)
+    if len(losses) == 1:
+        return losses[0].item()
+    total = 0.0  # added up one by one as a script does: from Python 3.12 on, `sum` rounds otherwise
+    for count, loss in zip(counts, torch.stack(list(losses)).tolist(), strict=True):
+        total += count * loss
+    return total / sum(counts)

@@ -1,0 +1,499 @@
+"""Each operation's curl examples, with their answers: openapi.md prints them, a test runs them in this order.
+
+They can be pasted one after another: `$JOB` and `$DATASET` are set by the first ones. In an answer `…`
+stands for what was left out.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from service import __version__
+
+_JSON = "-H 'Content-Type: application/json'"
+_CSV = "-H 'Content-Type: text/csv'"
+_JOB_ID = "grep -o 'job_[0-9A-Z]*' | head -1"
+_DATASET_ID = "grep -o 'ds_[0-9A-Z]*' | head -1"
+_STATUS = "-o /dev/null -w '%{http_code}\\n'"
+
+THERMOMETER_JOB = """{
+  "name": "thermometer",
+  "data": {
+    "columns": {
+      "t_u": [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4],
+      "t_c": [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
+    },
+    "features": ["t_u"], "targets": ["t_c"],
+    "transforms": [{"columns": ["t_u"], "type": "scale", "factor": 0.1}],
+    "split": {"validation": 0.2, "seed": 0}
+  },
+  "architecture": {
+    "type": "sequential",
+    "layers": [
+      {"type": "Linear", "out_features": 13},
+      {"type": "Tanh"},
+      {"type": "Linear", "out_features": 1}
+    ]
+  },
+  "training": {
+    "loss": "MSELoss",
+    "optimizer": {"type": "SGD", "lr": 0.001},
+    "epochs": 3000,
+    "seed": 0
+  }
+}"""
+
+WRONG_JOB = """{
+  "data": {"columns": {"x": [0, 1, 2, 3], "y": [1, 3, 5, 7]}, "features": ["x"], "targets": ["y"]},
+  "architecture": {"type": "sequential", "layers": [{"type": "Linear", "out_features": 8}, {"type": "Tahn"}]},
+  "training": {"loss": "MSELoss", "optimizer": "Adam", "epoch": 100}
+}"""
+
+LINE_JOB = """{
+  "data": {"columns": {"x": [0, 1, 2, 3], "y": [1, 3, 5, 7]}, "features": ["x"], "targets": ["y"]},
+  "architecture": {"type": "sequential", "layers": [{"type": "Linear", "out_features": 1}]},
+  "training": {"loss": "MSELoss", "optimizer": {"type": "Adam", "lr": 0.1}, "epochs": 200, "seed": 0}
+}"""
+
+LONG_JOB = LINE_JOB.replace('"epochs": 200', '"epochs": 10000000')
+
+SEASONS = """{
+  "name": "seasons",
+  "columns": {
+    "month": [1, 4, 7, 10],
+    "t_c": [-2.5, 9.0, 19.5, 10.0],
+    "season": ["winter", "spring", "summer", "autumn"]
+  }
+}"""
+
+SEASONS_CSV = """month,t_c,season
+2,-1.0,winter
+5,14.5,spring
+8,18.0,summer
+11,5.0,autumn"""
+
+SMALL_TENSORS = '{"inputs": [[1], [2]], "targets": [[3], [4]]}'
+
+NEW_COLUMNS = '{"columns": {"t_u": [35.7, 55.9]}}'
+
+
+@dataclass(frozen=True)
+class Example:
+    """One command and its answer.
+
+    Attributes:
+        operation: method and path, as in the OpenAPI document.
+        intent: what the command is for, as a sentence.
+        command: for a shell.
+        answer: what it prints, shortened; empty when it prints nothing.
+        status: of the HTTP answer.
+        body: the JSON in the command, where there is one.
+    """
+
+    operation: str
+    intent: str
+    command: str
+    answer: str = ""
+    status: int = 200
+    body: str | None = None
+
+    def request_value(self) -> Any:
+        """The body's value, or None."""
+        return None if self.body is None else json.loads(self.body)
+
+    def answer_value(self) -> Any:
+        """The answer's value; None when it is shortened, or no JSON object."""
+        return json.loads(self.answer) if self.answer.startswith("{") and "…" not in self.answer else None
+
+
+EXAMPLES = (
+    Example(
+        "POST /v1/jobs",
+        "Fit the thermometer: submit, and wait for the end.",
+        f"curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{THERMOMETER_JOB}'",
+        """{
+  "id": "job_01M85CE605CZ94P7PS8B9J2DCQ",
+  "name": "thermometer",
+  "status": "succeeded",
+  "stop_reason": "completed",
+  "created_at": "2026-11-23T23:39:09.712000Z",
+  "started_at": "2026-11-23T23:39:09.717000Z",
+  "finished_at": "2026-11-23T23:39:10.819000Z",
+  "queue_position": null,
+  "progress": {"epoch": 3000, "epochs": 3000, "fraction": 1.0, "eta_seconds": null},
+  "latest": {"epoch": 3000, "train_loss": 2.4007549285, "validation_loss": 7.6814928054, "metrics": {}},
+  "best": {"epoch": 856, "train_loss": 20.6767063140, "validation_loss": 0.7683216333, "metrics": {}},
+  "test": null,
+  "dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C",
+  "data": {"transforms": […], "split": {…}, "features": ["t_u"], "targets": ["t_c"]},
+  "architecture": {
+    "type": "sequential",
+    "layers": [
+      {"type": "Linear", "in_features": 1, "out_features": 13, "bias": true},
+      {"type": "Tanh"},
+      {"type": "Linear", "in_features": 13, "out_features": 1, "bias": true}
+    ]
+  },
+  "training": {"loss": {"type": "MSELoss", …}, "optimizer": {"type": "SGD", "lr": 0.001, …}, …},
+  "device": "auto",
+  "engine": "auto",
+  "precision": "float32",
+  "used": {"device": "…", "engine": "…", "threads": 1},
+  "timings": {"queue_seconds": 0.005, "setup_seconds": 0.037, "training_seconds": 1.052, …},
+  "parameter_count": 40,
+  "error": null,
+  "links": {"self": "/v1/jobs/job_01M85CE605CZ94P7PS8B9J2DCQ", …},
+  …
+}""",
+        body=THERMOMETER_JOB,
+    ),
+    Example(
+        "POST /v1/jobs",
+        "Keep its id for the examples that follow.",
+        f"JOB=$(curl -s 'localhost:8000/v1/jobs?page_size=1' | {_JOB_ID})",
+    ),
+    Example(
+        "POST /v1/jobs",
+        "Check a request without making a job. Mistakes are told together.",
+        f"curl -s 'localhost:8000/v1/jobs?validate_only=true' {_JSON} -d '{WRONG_JOB}'",
+        """{
+  "type": "/problems/invalid-request",
+  "title": "The request is not valid.",
+  "status": 422,
+  "detail": "3 things are wrong.",
+  "instance": "/v1/jobs",
+  "errors": [
+    {"pointer": "#/training", "detail": "`epochs` is required."},
+    {"pointer": "#/training/epoch", "detail": "`epoch` is not a field here: did you mean `epochs`?"},
+    {"pointer": "#/architecture/layers/1/type", "detail": "`Tahn`: did you mean `Tanh`?"}
+  ]
+}""",
+        status=422,
+    ),
+    Example(
+        "POST /v1/jobs",
+        "Check a request that is right: the defaults and the inferred sizes are filled in.",
+        f"curl -s 'localhost:8000/v1/jobs?validate_only=true' {_JSON} -d '{LINE_JOB}'",
+        """{
+  "valid": true,
+  "layers": [
+    {"path": "0", "type": "Linear", "input_shape": ["B", 1], "output_shape": ["B", 1], "parameters": 2}
+  ],
+  "module": "Sequential(\\n  (0): Linear(in_features=1, out_features=1, bias=True)\\n)",
+  "parameter_count": 2,
+  "rows": {"train": 4, "validation": 0, "test": 0},
+  …
+}""",
+    ),
+    Example(
+        "POST /v1/jobs",
+        "Submit at most once: a retry with the same key and body gives the same job.",
+        f"""curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' \\
+  -H 'Idempotency-Key: "line-1"' -d '{LINE_JOB}'""",
+        """{"id": "job_01M85CJ86B6MZ26TDTKA9R7NMV", "name": null, "status": "succeeded", …}""",
+        body=LINE_JOB,
+    ),
+    Example(
+        "GET /v1/jobs",
+        "The newest job that succeeded.",
+        "curl -s 'localhost:8000/v1/jobs?status=succeeded&page_size=1'",
+        """{
+  "items": [{"id": "job_01M85CJ86B6MZ26TDTKA9R7NMV", "name": null, "status": "succeeded", …}],
+  "next_page_token": "…"
+}""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}",
+        "Read a job.",
+        "curl -s localhost:8000/v1/jobs/$JOB",
+        """{
+  "id": "job_01M85CE605CZ94P7PS8B9J2DCQ",
+  "name": "thermometer",
+  "status": "succeeded",
+  "progress": {"epoch": 3000, "epochs": 3000, "fraction": 1.0, "eta_seconds": null},
+  …
+}""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}",
+        "Ask whether it has changed: 304 and no body when it has not.",
+        f"""curl -s -o /dev/null -D headers.txt localhost:8000/v1/jobs/$JOB
+ETAG=$(grep -i '^etag:' headers.txt | cut -d ' ' -f 2 | tr -d '\\r')
+curl -s {_STATUS} localhost:8000/v1/jobs/$JOB -H "If-None-Match: $ETAG\"""",
+        "304",
+        status=304,
+    ),
+    Example(
+        "DELETE /v1/jobs/{job_id}",
+        "Make a job, and delete it.",
+        f"""OTHER=$(curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{LINE_JOB}' | {_JOB_ID})
+curl -s {_STATUS} -X DELETE localhost:8000/v1/jobs/$OTHER""",
+        "204",
+        status=204,
+    ),
+    Example(
+        "POST /v1/jobs/{job_id}/cancel",
+        "Submit a long job, and cancel it.",
+        f"""OTHER=$(curl -s localhost:8000/v1/jobs {_JSON} -d '{LONG_JOB}' | {_JOB_ID})
+curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
+        '{"id": "job_01M85CJK4SP3QMJTRM3S1R3ZBC", "status": "…", "cancel_requested": true, …}',
+        status=202,
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/history",
+        "Epoch 1 and every 1000th.",
+        "curl -s 'localhost:8000/v1/jobs/'$JOB'/history?every=1000'",
+        """{
+  "epochs": [1, 1000, 2000, 3000],
+  "train_loss": [233.26625061035156, 10.625243186950684, 4.216575622558594, 2.400754928588867],
+  "validation_loss": [12.113889694213867, 4.193734169006348, 8.435065269470215, 7.681492805480957],
+  "learning_rate": [0.001, 0.001, 0.001, 0.001],
+  "metrics": {},
+  "next_epoch": 3001
+}""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/history",
+        "The same as CSV.",
+        "curl -s 'localhost:8000/v1/jobs/'$JOB'/history?every=1000' -H 'Accept: text/csv'",
+        """epoch,train_loss,validation_loss,learning_rate
+1,233.26625061035156,12.113889694213867,0.001
+1000,10.625243186950684,4.193734169006348,0.001
+2000,4.216575622558594,8.435065269470215,0.001
+3000,2.400754928588867,7.681492805480957,0.001""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/named_parameters",
+        "Names and shapes.",
+        "curl -s localhost:8000/v1/jobs/$JOB/named_parameters",
+        """{
+  "epoch": 3000,
+  "module": "Sequential(\\n  (0): Linear(in_features=1, out_features=13, bias=True)\\n  (1): …",
+  "total": 40,
+  "parameters": [
+    {"name": "0.weight", "shape": [13, 1], "dtype": "float32", "size": 13},
+    {"name": "0.bias", "shape": [13], "dtype": "float32", "size": 13},
+    {"name": "2.weight", "shape": [1, 13], "dtype": "float32", "size": 13},
+    {"name": "2.bias", "shape": [1], "dtype": "float32", "size": 1}
+  ],
+  "buffers": []
+}""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/named_parameters",
+        "With values, gradients and statistics.",
+        "curl -s 'localhost:8000/v1/jobs/'$JOB'/named_parameters?include=values,gradients,statistics'",
+        """{
+  "epoch": 3000,
+  "parameters": [
+    {
+      "name": "0.weight",
+      "shape": [13, 1],
+      "dtype": "float32",
+      "size": 13,
+      "values": [[0.3933698236942291], [0.3590826690196991], …],
+      "gradient": [[21.782264709472656], [11.509010314941406], …],
+      "norm": 1.8807344438602198,
+      "mean": -0.12741686747624323,
+      "std": 0.5058204525471653,
+      "gradient_norm": 52.81858731870533
+    },
+    …
+  ],
+  …
+}""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/named_parameters/{name}",
+        "One parameter by its name.",
+        "curl -s localhost:8000/v1/jobs/$JOB/named_parameters/2.bias",
+        """{
+  "name": "2.bias",
+  "shape": [1],
+  "dtype": "float32",
+  "size": 1,
+  "values": [1.9694002866744995],
+  "gradient": [1.5293763875961304],
+  "norm": 1.9694002866744995,
+  "mean": 1.9694002866744995,
+  "std": 0.0,
+  "gradient_norm": 1.5293763875961304
+}""",
+    ),
+    Example(
+        "POST /v1/jobs/{job_id}/predictions",
+        "Predict for two readings.",
+        f"curl -s localhost:8000/v1/jobs/$JOB/predictions {_JSON} -d '{NEW_COLUMNS}'",
+        '{"epoch": 3000, "outputs": [[-0.1629115343093872], [11.222404479980469]]}',
+        body=NEW_COLUMNS,
+    ),
+    Example(
+        "POST /v1/jobs/{job_id}/predictions",
+        "The same, from CSV to CSV.",
+        f"""printf 't_u\\n35.7\\n55.9\\n' |
+  curl -s localhost:8000/v1/jobs/$JOB/predictions {_CSV} -H 'Accept: text/csv' --data-binary @-""",
+        """t_c
+-0.1629115343093872
+11.222404479980469""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/model",
+        'Download the model; `load_state_dict(load_file("thermometer.safetensors"))` takes it.',
+        "curl -s -o thermometer.safetensors -w '%{http_code}\\n' localhost:8000/v1/jobs/$JOB/model",
+        "200",
+    ),
+    Example(
+        "POST /v1/datasets",
+        "Upload columns.",
+        f"curl -s localhost:8000/v1/datasets {_JSON} -d '{SEASONS}'",
+        """{
+  "id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K",
+  "name": "seasons",
+  "kind": "tabular",
+  "rows": 4,
+  "columns": [
+    {
+      "name": "month", "type": "numeric", "missing": 0,
+      "min": 1.0, "max": 10.0, "mean": 5.5, "std": 3.3541019662496847
+    },
+    {
+      "name": "t_c", "type": "numeric", "missing": 0,
+      "min": -2.5, "max": 19.5, "mean": 9.0, "std": 7.810249675906654
+    },
+    {
+      "name": "season", "type": "categorical", "missing": 0,
+      "distinct": 4, "categories": ["autumn", "spring", "summer", "winter"]
+    }
+  ],
+  "warnings": [],
+  …
+}""",
+        status=201,
+        body=SEASONS,
+    ),
+    Example(
+        "POST /v1/datasets",
+        "Upload a CSV file, and keep its id.",
+        f"""cat > seasons.csv <<'END'
+{SEASONS_CSV}
+END
+curl -s 'localhost:8000/v1/datasets?name=seasons_csv' {_CSV} --data-binary @seasons.csv > seasons.json
+DATASET=$(grep -o 'ds_[0-9A-Z]*' seasons.json | head -1)""",
+        status=201,
+    ),
+    Example(
+        "GET /v1/datasets",
+        "The newest dataset.",
+        "curl -s 'localhost:8000/v1/datasets?page_size=1'",
+        """{
+  "items": [{"id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K", "name": "seasons_csv", "kind": "tabular", "rows": 4, …}],
+  "next_page_token": "…"
+}""",
+    ),
+    Example(
+        "GET /v1/datasets/{dataset_id}",
+        "Read what a dataset holds.",
+        "curl -s localhost:8000/v1/datasets/$DATASET",
+        """{
+  "id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K",
+  "name": "seasons_csv",
+  "kind": "tabular",
+  "rows": 4,
+  "columns": [{"name": "month", "type": "numeric", "missing": 0, …}, …],
+  "warnings": [],
+  …
+}""",
+    ),
+    Example(
+        "DELETE /v1/datasets/{dataset_id}",
+        "Upload a dataset, and delete it.",
+        f"""OTHER=$(curl -s localhost:8000/v1/datasets {_JSON} -d '{SMALL_TENSORS}' | {_DATASET_ID})
+curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
+        "204",
+        status=204,
+    ),
+    Example(
+        "GET /v1/datasets/{dataset_id}/rows",
+        "The second and the third row.",
+        "curl -s 'localhost:8000/v1/datasets/'$DATASET'/rows?offset=1&limit=2'",
+        """{
+  "offset": 1,
+  "total": 4,
+  "rows": [
+    {"month": 5.0, "t_c": 14.5, "season": "spring"},
+    {"month": 8.0, "t_c": 18.0, "season": "summer"}
+  ]
+}""",
+    ),
+    Example(
+        "GET /",
+        "Where to start.",
+        "curl -s localhost:8000/",
+        f"""{{
+  "name": "Fitserve",
+  "version": "{__version__}",
+  "links": {{"jobs": "/v1/jobs", "datasets": "/v1/datasets", "docs": "/docs", …}}
+}}""",
+    ),
+    Example(
+        "GET /livez",
+        "Is the process there?",
+        "curl -s localhost:8000/livez",
+        '{"status": "ok", "checks": {}}',
+    ),
+    Example(
+        "GET /readyz",
+        "Can jobs run?",
+        "curl -s localhost:8000/readyz",
+        '{"status": "ok", "checks": {"database": "ok", "artifacts": "ok", "workers": "ok"}}',
+    ),
+    Example(
+        "GET /v1/system",
+        "What does the service run on?",
+        "curl -s localhost:8000/v1/system",
+        f"""{{
+  "version": "{__version__}",
+  "devices": ["cpu", …],
+  "workers": [
+    {{
+      "id": "…",
+      "device": "cpu",
+      "device_name": null,
+      "threads": 1,
+      "hostname": "…",
+      "pid": 14255,
+      "started_at": "2026-11-23T23:39:07.078000Z",
+      "heartbeat_at": "2026-11-23T23:41:07.102000Z"
+    }},
+    …
+  ],
+  "queue_length": 0
+}}""",
+    ),
+    Example(
+        "GET /v1/catalog",
+        "Which layers, losses, … are there, and with which arguments?",
+        "curl -s localhost:8000/v1/catalog",
+        """{
+  "layers": {
+    "Linear": {
+      "family": "linear",
+      "arguments": {"properties": {"in_features": {…}, "out_features": {…}, "bias": {…}}, …},
+      …
+    },
+    …
+  },
+  "losses": {"MSELoss": {…}, …},
+  "optimizers": {"SGD": {…}, …},
+  "schedulers": {"StepLR": {…}, …},
+  "metrics": {"accuracy": {…}, …},
+  "transforms": {"scale": {…}, …},
+  …
+}""",
+    ),
+)
+
+
+def examples_of(operation: str) -> list[Example]:
+    """The examples of one operation, in order."""
+    return [example for example in EXAMPLES if example.operation == operation]

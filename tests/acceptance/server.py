@@ -1,0 +1,189 @@
+"""A real service in a process of its own, with real workers, and what a client does with it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
+END_SECONDS = 60.0
+POLL_SECONDS = 0.02
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+def until(condition: Callable[[], T | None], seconds: float = END_SECONDS) -> T:
+    """What `condition` gives once it is truthy; fails when that takes longer than `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"This did not come true within {seconds:g} s.")
+        time.sleep(POLL_SECONDS)
+    return result
+
+
+class Service:
+    """`python -m service serve` on a free port.
+
+    Args:
+        data_dir: its data folder; a service started again finds its jobs there.
+        workers: CPU worker processes.
+        settings: further settings by name, e.g. `max_queue_length=3`.
+
+    Attributes:
+        client: speaks to the service.
+        log: the file all its log lines are in.
+    """
+
+    def __init__(self, data_dir: Path, workers: int = 2, **settings: object) -> None:
+        self.data_dir = data_dir
+        self.log = data_dir.with_suffix(".log")
+        self._workers = workers
+        self._environment = {f"FITSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client = httpx.Client()
+
+    @property
+    def process(self) -> psutil.Process:
+        """The process that serves HTTP."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
+
+    def start(self) -> "Service":
+        """Start, and wait until jobs can be taken and run."""
+        command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
+        with self.log.open("ab") as log:
+            begin = log.tell()
+            self._process = subprocess.Popen(
+                [*command, "--workers", str(self._workers)],
+                cwd=ROOT,
+                env={**os.environ, "FITSERVE_LOG_FORMAT": "json", **self._environment},
+                stdout=log,
+                stderr=log,
+            )
+        url = until(lambda: self._listening(begin), START_SECONDS)
+        self.client.close()
+        self.client = httpx.Client(base_url=url, timeout=90.0)
+        until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK, START_SECONDS)
+        return self
+
+    def _listening(self, begin: int) -> str | None:
+        """The URL the service says it listens at."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()
+        for line in self.log.read_bytes()[begin:].splitlines():
+            if b'"listening"' in line:
+                return str(json.loads(line)["url"])
+        return None
+
+    def stop(self) -> None:
+        """SIGTERM; no process of the service may outlive it."""
+        if self._process is None:
+            return
+        processes = self.process.children(recursive=True)
+        self._process.terminate()
+        status = self._process.wait(STOP_SECONDS)
+        self._end(processes)
+        assert status in (0, -signal.SIGTERM), f"The service ended with {status}: {self.log.read_text()}"
+
+    def kill(self) -> None:
+        """SIGKILL of the process that serves HTTP; its workers and helpers are to end by themselves."""
+        assert self._process is not None
+        processes = self.process.children(recursive=True)
+        self._process.kill()
+        self._process.wait()
+        self._end(processes)
+
+    def _end(self, processes: list[psutil.Process]) -> None:
+        self._process = None
+        self.client.close()
+        try:
+            until(lambda: not any(map(_lives, processes)), STOP_SECONDS)
+        finally:
+            for process in filter(_lives, processes):
+                process.kill()
+
+    def submit(self, body: Any, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:
+        """POST a job."""
+        return self.client.post("/v1/jobs", json=body, headers=headers, params=query)
+
+    def queued(self, body: Any) -> str:
+        """The id of a job that was just submitted."""
+        response = self.submit(body)
+        assert response.status_code == httpx.codes.ACCEPTED, response.text
+        return str(response.json()["id"])
+
+    def fit(self, body: Any) -> dict[str, Any]:
+        """Submit a job, wait for its end, and give the job."""
+        return self.ended(self.queued(body))
+
+    def succeeded(self, body: Any) -> dict[str, Any]:
+        """Submit a job that must succeed, and give the job."""
+        job = self.fit(body)
+        assert job["status"] == "succeeded", job["error"]
+        return job
+
+    def ended(self, job_id: str, seconds: float = END_SECONDS) -> dict[str, Any]:
+        """The job, once it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            job = self.job(job_id)
+            return job if job["status"] in ENDED else None
+
+        return until(look, seconds)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job as it is now."""
+        return self.read(f"/v1/jobs/{job_id}")
+
+    def running(self, body: Any) -> str:
+        """The id of a job that was just submitted and has trained an epoch."""
+        job_id = self.queued(body)
+        until(lambda: self.job(job_id)["progress"]["epoch"])
+        return job_id
+
+    def cancelled(self, *job_ids: str) -> list[dict[str, Any]]:
+        """Cancel jobs and wait for their end."""
+        for job_id in job_ids:
+            self.client.post(f"/v1/jobs/{job_id}/cancel")
+        return [self.ended(job_id) for job_id in job_ids]
+
+    def history(self, job_id: str, **query: Any) -> dict[str, Any]:
+        """A job's history."""
+        return self.read(f"/v1/jobs/{job_id}/history", **query)
+
+    def parameters(self, job_id: str, **query: Any) -> dict[str, dict[str, Any]]:
+        """A job's parameters by name, with values and gradients, in their order."""
+        query = {"include": "values,gradients,statistics", **query}
+        answer = self.read(f"/v1/jobs/{job_id}/named_parameters", **query)
+        return {parameter["name"]: parameter for parameter in answer["parameters"]}
+
+    def predict(self, job_id: str, body: Any, **query: Any) -> dict[str, Any]:
+        """A job's predictions for a JSON body."""
+        response = self.client.post(f"/v1/jobs/{job_id}/predictions", json=body, params=query)
+        assert response.status_code == httpx.codes.OK, response.text
+        return dict(response.json())
+
+    def read(self, path: str, **query: Any) -> dict[str, Any]:
+        """GET a JSON object."""
+        response = self.client.get(path, params=query)
+        assert response.status_code == httpx.codes.OK, response.text
+        return dict(response.json())
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

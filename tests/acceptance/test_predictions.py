@@ -1,0 +1,231 @@
+"""What a trained model answers: predictions, downloads, tables."""
+
+import csv
+import io
+from typing import Any
+
+import httpx
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from tests.acceptance.fits import FLOWERS, ORDERED, T_C, T_U, flowers, tensors, thermometer
+from tests.acceptance.server import Service
+
+CSV = {"Content-Type": "text/csv"}
+ACCEPT_CSV = {"Accept": "text/csv"}
+
+
+@pytest.fixture(scope="module")
+def fit(service: Service) -> dict[str, Any]:
+    """A trained thermometer."""
+    return service.succeeded(thermometer(ORDERED, epochs=500, optimizer={"type": "SGD", "lr": 1e-3}))
+
+
+@pytest.fixture(scope="module")
+def species(service: Service) -> dict[str, Any]:
+    """A trained classifier with string labels."""
+    return service.succeeded(flowers())
+
+
+def table(text: str) -> list[dict[str, str]]:
+    """The rows of a CSV text by column name."""
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_form_predicts_the_same(service: Service, fit: dict[str, Any]) -> None:
+    """Inputs, columns, rows, a dataset and CSV of the same rows give the same outputs in their order."""
+    content = {"columns": {"t_u": T_U, "ignored": ["x"] * 11}}
+    uploaded = service.client.post("/v1/datasets", json=content).json()
+    bodies = (
+        {"inputs": [[u] for u in T_U]},
+        content,
+        {"rows": [{"t_u": u} for u in T_U]},
+        {"dataset_id": uploaded["id"]},
+    )
+    answers = [service.predict(fit["id"], body) for body in bodies]
+    text = "\n".join(["t_u", *map(str, T_U)])
+    posted = service.client.post(fit["links"]["predictions"], content=text, headers=CSV)
+    assert posted.status_code == httpx.codes.OK, posted.text
+    answers.append(posted.json())
+    assert all(answer == answers[0] for answer in answers)
+    assert torch.tensor(answers[0]["outputs"]).shape == (11, 1)
+    assert answers[0].keys() == {"epoch", "outputs"}
+
+
+def test_predictions_as_csv(service: Service, fit: dict[str, Any]) -> None:
+    """`Accept: text/csv` gives a column with the target's name and the outputs' values."""
+    outputs = service.predict(fit["id"], {"columns": {"t_u": T_U}})["outputs"]
+    response = service.client.post(
+        fit["links"]["predictions"], json={"columns": {"t_u": T_U}}, headers=ACCEPT_CSV
+    )
+    assert response.headers["Content-Type"].startswith("text/csv")
+    assert [[float(row["t_c"])] for row in table(response.text)] == outputs
+
+
+def test_target_transforms_are_undone(service: Service) -> None:
+    """Outputs come in the targets' units although the targets were standardized for the training."""
+    body = thermometer(epochs=400, optimizer={"type": "SGD", "lr": 0.1})
+    body["data"]["transforms"] = [
+        {"columns": ["t_u"], "type": "standardize"},
+        {"columns": ["t_c"], "type": "standardize"},
+    ]
+    job = service.succeeded(body)
+    outputs = service.predict(job["id"], {"columns": {"t_u": T_U}})["outputs"]
+    assert [value for (value,) in outputs] == pytest.approx(T_C, abs=6.0)
+
+
+def test_best_and_last_parameters_predict(service: Service) -> None:
+    """`checkpoint=best` predicts with the parameters whose validation loss was the least."""
+    job = service.succeeded(thermometer(ORDERED, epochs=2000, optimizer={"type": "SGD", "lr": 1e-3}))
+    history = service.history(job["id"])
+    best = min(history["validation_loss"])
+    assert job["best"]["validation_loss"] == best
+    assert job["best"]["epoch"] == history["validation_loss"].index(best) + 1
+    validation = torch.randperm(11, generator=torch.Generator().manual_seed(0))[-2:]
+    answer = service.predict(job["id"], {"columns": {"t_u": T_U}}, checkpoint="best")
+    assert answer["epoch"] == job["best"]["epoch"]
+    errors = torch.tensor(answer["outputs"])[validation, 0] - torch.tensor(T_C)[validation]
+    assert errors.square().mean().item() == pytest.approx(best, rel=1e-4)
+    last = service.predict(job["id"], {"columns": {"t_u": T_U}}, checkpoint="last")
+    assert last["epoch"] == 2000
+    assert last == service.predict(job["id"], {"columns": {"t_u": T_U}})
+    missing = service.client.get(job["links"]["named_parameters"], params={"checkpoint": "1234567"})
+    assert missing.status_code == httpx.codes.NOT_FOUND
+
+
+def test_a_classifier_answers_labels_and_probabilities(service: Service, species: dict[str, Any]) -> None:
+    """String labels come back as strings; probabilities are the softmax of the outputs."""
+    rows = {"petal": FLOWERS["petal"], "sepal": FLOWERS["sepal"]}
+    answer = service.predict(species["id"], {"columns": rows})
+    outputs = torch.tensor(answer["outputs"])
+    assert outputs.shape == (12, 3)
+    torch.testing.assert_close(torch.tensor(answer["probabilities"]), outputs.softmax(dim=1))
+    classes = ["setosa", "versicolor", "virginica"]
+    assert answer["labels"] == [classes[index] for index in outputs.argmax(dim=1).tolist()]
+    assert answer["labels"][:3] == ["setosa"] * 3
+
+
+def test_a_classifier_answers_csv(service: Service, species: dict[str, Any]) -> None:
+    """CSV of a classifier has the label and one probability for each class."""
+    body = {"columns": {"petal": [1.4], "sepal": [5.1]}}
+    answer = service.predict(species["id"], body)
+    response = service.client.post(species["links"]["predictions"], json=body, headers=ACCEPT_CSV)
+    (row,) = table(response.text)
+    assert row.pop("label") == "setosa"
+    assert list(row) == ["probability_setosa", "probability_versicolor", "probability_virginica"]
+    assert [float(value) for value in row.values()] == answer["probabilities"][0]
+
+
+def test_a_binary_loss_answers_probabilities_and_labels(service: Service) -> None:
+    """BCEWithLogitsLoss gives the sigmoid of the outputs, and labels of p ≥ 0.5."""
+    body = tensors(
+        [[-2.0], [-1.0], [1.0], [2.0]],
+        [[0], [0], [1], [1]],
+        [{"type": "Linear", "out_features": 1}],
+        loss="BCEWithLogitsLoss",
+        metrics=["accuracy"],
+        epochs=200,
+        optimizer={"type": "SGD", "lr": 0.5},
+    )
+    job = service.succeeded(body)
+    answer = service.predict(job["id"], {"inputs": [[-3.0], [3.0]]})
+    probabilities = torch.tensor(answer["outputs"]).sigmoid()
+    torch.testing.assert_close(torch.tensor(answer["probabilities"]), probabilities)
+    assert answer["labels"] == [[0], [1]]
+    assert service.history(job["id"])["metrics"]["accuracy"]["train"][-1] == 1.0
+
+
+def test_the_model_loads_into_plain_pytorch(service: Service, fit: dict[str, Any]) -> None:
+    """The safetensors download loads with `strict=True` and predicts what the service predicts."""
+    response = service.client.get(fit["links"]["model"], params={"format": "safetensors"})
+    assert response.status_code == httpx.codes.OK, response.text
+    model = nn.Sequential()
+    model.add_module("hidden_linear", nn.Linear(1, 8))
+    model.add_module("hidden_activation", nn.Tanh())
+    model.add_module("output_linear", nn.Linear(8, 1))
+    model.load_state_dict(safetensors.torch.load(response.content), strict=True)
+    expected = model(0.1 * torch.tensor(T_U).unsqueeze(1)).tolist()
+    assert service.predict(fit["id"], {"columns": {"t_u": T_U}})["outputs"] == expected
+
+
+def test_buffers_are_told_apart_and_downloaded(service: Service) -> None:
+    """A BatchNorm1d's running statistics are buffers, not parameters, and part of the download."""
+    layers = [
+        {"type": "Linear", "out_features": 4},
+        {"type": "BatchNorm1d"},
+        {"type": "Linear", "out_features": 1},
+    ]
+    job = service.succeeded(thermometer(layers, epochs=5))
+    answer = service.read(job["links"]["named_parameters"])
+    buffers = {each["name"] for each in answer["buffers"]}
+    assert buffers == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
+    assert not buffers & {each["name"] for each in answer["parameters"]}
+    model = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    downloaded = service.client.get(job["links"]["model"])
+    assert downloaded.status_code == httpx.codes.OK, downloaded.text
+    model.load_state_dict(safetensors.torch.load(downloaded.content), strict=True)
+    expected = model.eval()(0.1 * torch.tensor([[35.7]]))
+    outputs = torch.tensor(service.predict(job["id"], {"inputs": [[35.7]]})["outputs"])
+    torch.testing.assert_close(outputs, expected)
+
+
+def test_history_as_csv(service: Service, species: dict[str, Any]) -> None:
+    """`Accept: text/csv` gives the history with one line an epoch, metrics included."""
+    response = service.client.get(species["links"]["history"], params={"every": 20}, headers=ACCEPT_CSV)
+    rows = table(response.text)
+    history = service.history(species["id"], every=20)
+    assert [int(row["epoch"]) for row in rows] == history["epochs"] == [1, 20, 40, 60]
+    for name in ("train_loss", "validation_loss", "learning_rate"):
+        assert [float(row[name]) for row in rows] == history[name]
+    for side in ("train", "validation"):
+        values = [float(row[f"{side}_accuracy"]) for row in rows]
+        assert values == history["metrics"]["accuracy"][side]
+
+
+def test_history_is_selected(service: Service, fit: dict[str, Any]) -> None:
+    """Bounds, `every` and `max_points` choose epochs, the first and the last included."""
+    whole = service.history(fit["id"])
+    assert whole["epochs"] == list(range(1, 501))
+    assert whole["next_epoch"] == 501
+    window = service.history(fit["id"], from_epoch=10, to_epoch=12)
+    assert window["epochs"] == [10, 11, 12]
+    assert window["train_loss"] == whole["train_loss"][9:12]
+    few = service.history(fit["id"], max_points=5)["epochs"]
+    assert (few[0], few[-1], len(few)) == (1, 500, 5)
+    assert service.history(fit["id"], from_epoch=501)["epochs"] == []
+    assert service.history(fit["id"], every=200, from_epoch=2)["epochs"] == [200, 400]
+
+
+def test_outputs_beyond_float32_are_null(service: Service, fit: dict[str, Any]) -> None:
+    """A prediction that isn't finite is null in JSON and an empty cell in CSV."""
+    job = service.succeeded(tensors([[1.0], [2.0]], [[1e3], [2e3]], [{"type": "Linear", "out_features": 1}]))
+    body = {"inputs": [[3e38], [1.0]]}
+    (first,), (second,) = service.predict(job["id"], body)["outputs"]
+    assert first is None
+    assert second is not None
+    response = service.client.post(job["links"]["predictions"], json=body, headers=ACCEPT_CSV)
+    assert response.status_code == httpx.codes.OK, response.text
+    assert [row["output_0"] for row in table(response.text)] == ["", str(second)]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"columns": {"t_v": [1.0]}}, "did you mean"),
+        ({"rows": [{"t_u": "warm"}]}, "t_u"),
+        ({"inputs": [[1.0, 2.0]]}, "[1, 2]"),
+        ({"inputs": [[1.0]], "dataset_id": "ds_1"}, "one of"),
+        ({"columns": {"t_u": [1.0]}, "rows": [{"t_u": 1.0}]}, "one of"),
+        ({}, "one of"),
+        ({"dataset_id": "ds_1"}, "dataset"),
+    ],
+)
+def test_rows_that_do_not_fit_are_told(
+    service: Service, fit: dict[str, Any], body: dict[str, Any], said: str
+) -> None:
+    """What keeps rows from being predicted for is said."""
+    response = service.client.post(fit["links"]["predictions"], json=body)
+    assert response.status_code in (httpx.codes.UNPROCESSABLE_ENTITY, httpx.codes.NOT_FOUND), response.text
+    assert said in response.text

@@ -1,0 +1,146 @@
+"""What the service's processes do, and what survives their end."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.acceptance.fits import LONG, ORDERED, SEQUENTIAL, tensors, thermometer
+from tests.acceptance.server import Service, until
+
+IDLE_WINDOW_SECONDS = 2.0
+# Heartbeats are one statement each five seconds.
+IDLE_CPU_SECONDS = 0.1
+LEAST_WORK_SECONDS = 0.3
+INPUTS, TARGETS = [[i / 40] for i in range(40)], [[(i % 7) / 7] for i in range(40)]
+# A second or two of work: long enough to be disturbed.
+LAYERS = [
+    {"type": "Linear", "out_features": 16},
+    {"type": "Tanh"},
+    {"type": "Dropout", "p": 0.1},
+    {"type": "Linear", "out_features": 1},
+]
+
+
+def disturbable(**training: Any) -> dict[str, Any]:
+    """A mini-batch fit of some seconds."""
+    return tensors(INPUTS, TARGETS, LAYERS, **{"epochs": 1000, "batch_size": 16, **training})
+
+
+def workers(service: Service) -> list[psutil.Process]:
+    """The service's worker processes."""
+    return [psutil.Process(worker["pid"]) for worker in service.read("/v1/system")["workers"]]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Processor time a process has taken so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_the_api_process_never_imports_torch(service: Service) -> None:
+    """After fits, predictions, checks and the catalog, only workers and helpers have PyTorch loaded."""
+    job = service.succeeded(thermometer(ORDERED))
+    service.predict(job["id"], {"inputs": [[35.7]]})
+    service.read("/v1/catalog")
+    service.history(job["id"])
+
+    def has_torch(process: psutil.Process) -> bool:
+        return "libtorch" in Path(f"/proc/{process.pid}/maps").read_text()
+
+    assert not has_torch(service.process)
+    assert all(has_torch(worker) for worker in workers(service))
+
+
+def test_training_happens_in_a_worker(service: Service) -> None:
+    """A fit takes its processor time in a worker, not in the API's process."""
+    api, (first, second) = service.process, workers(service)
+    before = [cpu_seconds(process) for process in (api, first, second)]
+    service.succeeded(disturbable())
+    spent = [cpu_seconds(process) - b for process, b in zip((api, first, second), before, strict=True)]
+    assert max(spent[1:]) > LEAST_WORK_SECONDS
+    assert spent[0] < 0.5 * max(spent[1:])
+
+
+def test_idle_workers_take_no_processor_time(service: Service) -> None:
+    """Over two idle seconds the workers take next to no processor time."""
+    service.succeeded(thermometer(epochs=1))
+    idle = workers(service)
+    before = [cpu_seconds(worker) for worker in idle]
+    psutil.cpu_percent(interval=IDLE_WINDOW_SECONDS)
+    spent = [cpu_seconds(worker) - b for worker, b in zip(idle, before, strict=True)]
+    assert sum(spent) <= IDLE_CPU_SECONDS
+
+
+def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Service) -> None:
+    """kill -9 of the worker: another takes the job, which equals an undisturbed one bit for bit."""
+    undisturbed = service.succeeded(disturbable())
+    before = {worker.pid for worker in workers(service)}
+    job_id = service.running(disturbable())
+    busy = max(workers(service), key=lambda worker: worker.cpu_percent(interval=0.2))
+    busy.kill()
+    job = service.ended(job_id)
+    assert (job["status"], job["attempt"], undisturbed["attempt"]) == ("succeeded", 2, 1)
+    assert service.history(job_id) == service.history(undisturbed["id"])
+    assert service.parameters(job_id) == service.parameters(undisturbed["id"])
+
+    def replaced() -> bool:
+        now = {worker["pid"] for worker in service.read("/v1/system")["workers"]}
+        return len(now) == len(before) and busy.pid not in now
+
+    until(replaced)
+
+
+def test_a_killed_helper_is_replaced(service: Service) -> None:
+    """kill -9 of the idle helpers blames no request: 503 at most, and then all is as before."""
+    training = {worker.pid for worker in workers(service)}
+    helpers = [child for child in service.process.children() if child.pid not in training]
+    assert len(helpers) == 2
+    for helper in helpers:
+        helper.kill()
+
+    def checked() -> bool:
+        response = service.submit(thermometer(), validate_only=True)
+        assert response.status_code in (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE), response.text
+        return response.status_code == httpx.codes.OK
+
+    until(checked)
+
+
+def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
+    """Ended jobs answer as before; queued and running ones run, after SIGTERM and after kill -9."""
+    service = start_service(workers=1, helpers=1, lease_seconds=3, heartbeat_seconds=0.5)
+    ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
+    addresses = [ended["links"][name] for name in ("self", "dataset", "history", "named_parameters", "model")]
+    before = [service.client.get(address).content for address in addresses]
+    undisturbed = service.succeeded(disturbable(epochs=2000))
+    running, queued = (
+        service.running(disturbable(epochs=2000)),
+        [service.queued(thermometer(epochs=5)) for _ in range(3)],
+    )
+
+    service.stop()
+    service.start()
+    assert [service.client.get(address).content for address in addresses] == before
+    jobs = [service.ended(job_id) for job_id in (running, *queued)]
+    assert [job["status"] for job in jobs] == ["succeeded"] * 4
+    assert service.history(running) == service.history(undisturbed["id"])
+    assert service.parameters(running) == service.parameters(undisturbed["id"])
+
+    running, queued = (
+        service.running(disturbable(epochs=2000)),
+        [service.queued(thermometer(epochs=5)) for _ in range(3)],
+    )
+    service.kill()
+    service.start()
+    assert [service.client.get(address).content for address in addresses] == before
+    jobs = [service.ended(job_id) for job_id in (running, *queued)]
+    assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 2), *[("succeeded", 1)] * 3]
+    assert service.history(running) == service.history(undisturbed["id"])
+    assert service.parameters(running) == service.parameters(undisturbed["id"])
+    assert service.cancelled(service.running(thermometer(epochs=LONG)))[0]["status"] == "cancelled"

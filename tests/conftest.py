@@ -1,0 +1,51 @@
+"""One real service for the whole run, and further ones for tests that need their own."""
+
+import itertools
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+
+from tests.acceptance.server import Service
+
+SHOWN_LOG_CHARACTERS = 4000
+
+# Its assertions are helpers' and tell what differs, as those of tests do.
+pytest.register_assert_rewrite("tests.acceptance.plain")
+
+
+@pytest.fixture(scope="session")
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """Starts services with settings of their own; all are stopped at the end."""
+    folder, serial, started = tmp_path_factory.mktemp("services"), itertools.count(), list[Service]()
+
+    def start(**settings: object) -> Service:
+        service = Service(folder / f"service-{next(serial)}", **settings)  # type: ignore[arg-type]
+        started.append(service)
+        return service.start()
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
+def service(start_service: Callable[..., Service]) -> Service:
+    """A service with two workers."""
+    return start_service(workers=2)
+
+
+@pytest.fixture(scope="session")
+def narrow_service(start_service: Callable[..., Service]) -> Service:
+    """A service with one worker, a short queue and little room for bodies."""
+    return start_service(workers=1, helpers=1, max_queue_length=3, max_body_bytes=100_000)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the services logged beside a test that failed."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Service):
+                report.sections.append((f"log of {name}", value.log.read_text()[-SHOWN_LOG_CHARACTERS:]))
+    return report

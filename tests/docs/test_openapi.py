@@ -1,0 +1,96 @@
+"""The OpenAPI document: valid, complete, and shown in a browser without internet access."""
+
+import re
+from typing import Any
+
+import httpx
+import openapi_spec_validator
+import pytest
+from openapi_schema_validator import OAS31Validator
+
+from service.api.openapi import operations_of
+from service.app import create_app
+from service.settings import Settings
+from tests.acceptance.server import Service
+
+DOCUMENT = create_app(Settings()).openapi()
+OPERATIONS = dict(operations_of(DOCUMENT))
+PROBLEM = "application/problem+json"
+
+
+def test_the_document_is_valid() -> None:
+    """The document keeps to OpenAPI 3.1."""
+    assert DOCUMENT["openapi"].startswith("3.1")
+    openapi_spec_validator.validate(DOCUMENT)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_is_described(name: str) -> None:
+    """Every operation has an id, a summary, a description and a tag that is described too."""
+    operation = OPERATIONS[name]
+    assert re.fullmatch(r"[a-z_]+", operation["operationId"])
+    assert operation["summary"]
+    assert operation["description"]
+    assert set(operation["tags"]) <= {tag["name"] for tag in DOCUMENT["tags"]}
+
+
+def test_operation_ids_are_unique() -> None:
+    """No two operations have the same id."""
+    ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_parameters_are_described(name: str) -> None:
+    """Every parameter of a query or a header says what it is for."""
+    parameters = OPERATIONS[name].get("parameters", [])
+    assert [each["name"] for each in parameters if each["in"] != "path" and not each.get("description")] == []
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_errors_are_problems(name: str) -> None:
+    """Every error that an operation may answer is documented as a problem; /readyz answers its checks."""
+    errors = {status: each for status, each in OPERATIONS[name]["responses"].items() if status >= "400"}
+    assert "422" in errors
+    if name == "GET /readyz":
+        del errors["503"]
+    assert [status for status, each in errors.items() if list(each["content"]) != [PROBLEM]] == []
+
+
+def _examples() -> list[tuple[str, dict[str, Any], Any]]:
+    found = []
+    for name, operation in OPERATIONS.items():
+        for part in (operation.get("requestBody", {}), *operation["responses"].values()):
+            for content in part.get("content", {}).values():
+                for label, example in content.get("examples", {}).items():
+                    found.append((f"{name}: {label}", content["schema"], example["value"]))
+    return found
+
+
+@pytest.mark.parametrize(("schema", "value"), [pytest.param(*rest, id=label) for label, *rest in _examples()])
+def test_an_example_keeps_to_its_schema(schema: dict[str, Any], value: Any) -> None:
+    """What is shown as an example is of the schema it is an example of."""
+    OAS31Validator({**schema, "components": DOCUMENT["components"]}).validate(value)
+
+
+@pytest.mark.parametrize("name", [name for name, each in OPERATIONS.items() if "requestBody" in each])
+def test_a_body_has_an_example(name: str) -> None:
+    """Every operation that takes JSON shows a body to begin with."""
+    assert OPERATIONS[name]["requestBody"]["content"]["application/json"]["examples"]
+
+
+def test_the_service_answers_the_document(service: Service) -> None:
+    """A running service has the document at /openapi.json."""
+    assert service.read("/openapi.json") == DOCUMENT
+
+
+def test_the_browsable_reference_needs_no_internet_access(service: Service) -> None:
+    """/docs refers to no other host, and all that it refers to is there."""
+    page = service.client.get("/docs")
+    assert page.status_code == httpx.codes.OK
+    references = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)
+    assert references
+    for path in references:
+        assert path.startswith("/")
+        assert service.client.get(path).status_code == httpx.codes.OK
+    assert "https://" not in page.text

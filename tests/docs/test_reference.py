@@ -1,0 +1,58 @@
+"""openapi.md: complete, up to date, and every command in it works."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service.api.examples import EXAMPLES
+from service.api.openapi import operations_of
+from service.api.reference import reference
+from service.app import create_app
+from service.settings import Settings
+from tests.acceptance.server import ROOT, Service
+from tests.docs.markdown import commands, compare, run
+
+REFERENCE = ROOT / "openapi.md"
+
+
+def test_openapi_md_is_up_to_date() -> None:
+    """openapi.md is what `fitserve reference` prints."""
+    made = reference(create_app(Settings()))
+    assert made == REFERENCE.read_text(), "openapi.md is out of date: run `make docs`."
+
+
+def test_the_reference_is_made_the_same_each_time() -> None:
+    """Two apps give the same reference, letter by letter."""
+    assert reference(create_app(Settings())) == reference(create_app(Settings(port=1, workers=1)))
+
+
+def test_every_operation_has_a_section() -> None:
+    """Each operation has a heading of its own."""
+    text = REFERENCE.read_text()
+    names = [name for name, _ in operations_of(create_app(Settings()).openapi())]
+    assert [name for name in names if f"\n### {name}\n" not in text] == []
+
+
+def test_every_link_leads_somewhere() -> None:
+    """Each link within openapi.md has a heading or an anchor it leads to."""
+    text = REFERENCE.read_text()
+    anchors = {line.removeprefix("### ").lower() for line in text.splitlines() if line.startswith("### ")}
+    anchors |= {part.split('"')[0] for part in text.split('<a id="')[1:]}
+    links = {part.split(")")[0] for part in text.split("](#")[1:]}
+    assert links - anchors == set()
+
+
+def test_every_operation_has_an_example() -> None:
+    """Each operation is shown at work, and no example is of an operation that isn't there."""
+    names = [name for name, _ in operations_of(create_app(Settings()).openapi())]
+    assert {example.operation for example in EXAMPLES} == set(names)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_commands_work(service: Service, tmp_path: Path) -> None:
+    """The commands of openapi.md, pasted one after another, answer as it shows."""
+    found = commands(REFERENCE.read_text())
+    assert len(found) == len(EXAMPLES)
+    for command, printed in zip(found, run(found, str(service.client.base_url), tmp_path), strict=True):
+        compare(command, printed)

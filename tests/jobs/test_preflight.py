@@ -1,0 +1,338 @@
+"""The check of a whole request: all mistakes at once, and a resolved request that stays as it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.errors import InvalidRequest
+from service.jobs.preflight import Planned, Preflight
+from service.settings import Settings
+from service.storage.datasets import NewDataset
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+from service.storage.workers import NewWorker
+
+OWNER = "ada"
+T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
+T_U = [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4]
+Request = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def fitserve(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a service of its own."""
+    return Settings(data_dir=tmp_path_factory.mktemp("preflight"), max_parameters=10_000)
+
+
+@pytest.fixture(scope="module")
+def storage(fitserve: Settings) -> Iterator[Storage]:
+    """An empty database and folder."""
+    Path(fitserve.data_dir).mkdir(exist_ok=True)
+    with Storage.open(fitserve) as opened:
+        migrate(opened.database)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def plan(storage: Storage, fitserve: Settings) -> Callable[[Any], Planned]:
+    """The check."""
+    return lambda document: Preflight(document, OWNER, storage, fitserve).plan()
+
+
+Plan = Callable[[Any], Planned]
+
+
+def request(**training: Any) -> Request:
+    """The chapter's fit."""
+    return {
+        "data": {
+            "columns": {"t_u": T_U, "t_c": T_C},
+            "features": ["t_u"],
+            "targets": ["t_c"],
+            "transforms": [{"columns": ["t_u"], "type": "scale", "factor": 0.1}],
+            "split": {"validation": 0.2},
+        },
+        "architecture": {
+            "type": "sequential",
+            "layers": [
+                {"type": "Linear", "out_features": 13},
+                {"type": "Tanh"},
+                {"type": "Linear", "out_features": 1},
+            ],
+        },
+        "training": {
+            "loss": "MSELoss",
+            "optimizer": {"type": "SGD", "lr": 0.01},
+            "epochs": 3000,
+            "seed": 0,
+            **training,
+        },
+    }
+
+
+def tensors() -> Request:
+    """A fit of tensors."""
+    made = request()
+    made["data"] = {"inputs": [[[value / 10]] for value in T_U], "targets": [[[value]] for value in T_C]}
+    return made
+
+
+def changed(document: Request, *path: Any, to: Any) -> Request:
+    """The request with one place changed; None takes it out."""
+    result = deepcopy(document)
+    here: Any = result
+    for part in path[:-1]:
+        here = here[part]
+    if to is None:
+        del here[path[-1]]
+    else:
+        here[path[-1]] = to
+    return result
+
+
+def mistakes(plan: Plan, document: Any) -> dict[str, str]:
+    """Detail by pointer."""
+    with pytest.raises(InvalidRequest) as raised:
+        plan(document)
+    return {error.pointer: error.detail for error in raised.value.errors}
+
+
+def stored(storage: Storage, planned: Planned) -> str:
+    """The id under which a plan's inline data are stored."""
+    content = planned.dataset.to_bytes()
+    artifact = storage.artifacts.put("datasets", content)
+    digest, rows = planned.dataset.digest(), planned.dataset.rows
+    row = NewDataset(None, digest, "tabular", rows, len(content), artifact, "{}")
+    return storage.datasets.add(OWNER, row)[0].id
+
+
+def test_the_resolved_request_is_complete(plan: Plan) -> None:
+    """Every default and every size that was left out is filled in."""
+    planned = plan(request())
+    first = planned.request["architecture"]["layers"][0]
+    assert (first["in_features"], first["out_features"], first["bias"]) == (1, 13, True)
+    training = planned.request["training"]
+    assert training["optimizer"]["momentum"] == 0.0
+    assert training["loss"] == {"type": "MSELoss", "reduction": "mean"}
+    assert training["batch_size"] is training["scheduler"] is training["early_stopping"] is None
+    assert (planned.request["device"], planned.request["engine"], planned.request["precision"]) == (
+        "auto",
+        "auto",
+        "float32",
+    )
+    assert planned.request["data"]["split"]["seed"] == 0
+    assert "columns" not in planned.request["data"]
+    assert planned.parameter_count == 40
+    assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0}
+    assert planned.used["engine"] == "eager"
+    assert planned.dataset_id is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        request(),
+        request(optimizer="Adam", scheduler={"type": "OneCycleLR", "max_lr": 0.1}, batch_size=4),
+        request(scheduler={"type": "ReduceLROnPlateau"}, early_stopping={}, loss={"type": "HuberLoss"}),
+        request(scheduler={"type": "MultiStepLR", "milestones": [3, 5]}, gradient_clip_norm=1.0),
+        request(metrics=["r2_score", {"type": "mean_squared_error", "squared": False}]),
+    ],
+    ids=["chapter", "one cycle", "plateau", "milestones", "metrics"],
+)
+def test_resolving_again_changes_nothing(plan: Plan, storage: Storage, document: Request) -> None:
+    """The request that a job shows, sent again with its dataset, resolves to itself."""
+    first = plan(document)
+    shown = deepcopy(first.request)
+    shown["data"]["dataset_id"] = stored(storage, first)
+    second = plan(shown)
+    assert second.request == shown
+    assert second.dataset_id == shown["data"]["dataset_id"]
+    assert second.report == first.report
+    assert second.group_key == first.group_key
+    assert second.used == first.used
+
+
+def test_tensors_resolve_to_themselves(plan: Plan, storage: Storage) -> None:
+    """So does a request with tensors: its targets are content, not names."""
+    first = plan(tensors())
+    assert "targets" not in first.request["data"]
+    shown = deepcopy(first.request)
+    shown["data"]["dataset_id"] = stored(storage, first)
+    second = plan(shown)
+    shown["data"] |= {"features": None, "feature_groups": None, "targets": None}
+    assert second.request == shown
+    assert plan(second.request).request == second.request
+
+
+def test_a_drawn_seed_is_shown(plan: Plan) -> None:
+    """Without a seed each request gets one of its own, which makes it repeatable."""
+    document = changed(request(), "training", "seed", to=None)
+    seeds = {plan(document).request["training"]["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_all_mistakes_at_once(plan: Plan) -> None:
+    """The sections are checked independently: a mistake in one hides none in another."""
+    document = request(loss="MSELos", epocs=3, optimizer={"type": "SGD", "lr": "fast"})
+    document["architecture"]["layers"][1]["type"] = "Tahn"
+    document["data"]["features"] = ["t_v"]
+    document["devic"] = "cpu"
+    found = mistakes(plan, document)
+    assert {
+        "#/devic",
+        "#/training/epocs",
+        "#/architecture/layers/1/type",
+    } <= found.keys()
+    assert any(pointer.startswith("#/data") for pointer in found)
+    assert found["#/devic"] == "`devic` is not a field here: did you mean `device`?"
+
+
+def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
+    """Mistakes that only a look at the tables of names or at the data shows are told together too."""
+    document = request(loss="MSELos", optimizer="SGDD", metrics=["r3_score"])
+    document["architecture"]["layers"][1]["type"] = "Tahn"
+    document["data"]["features"] = ["t_v"]
+    found = mistakes(plan, document)
+    assert {"#/training/loss", "#/training/optimizer", "#/training/metrics/0"} <= found.keys()
+    assert any(pointer.startswith("#/architecture/layers/1") for pointer in found)
+    assert any(pointer.startswith("#/data/features") for pointer in found)
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "pointer", "detail"),
+    [
+        (("architecture", "layers", 2, "in_features"), 12, "#/architecture/layers/2", "13"),
+        (("architecture", "layers", 2, "out_features"), 2, "#/training/loss", "The model gives [B, 2]"),
+        (("architecture", "layers", 0, "out_features"), 100_000, "#/architecture", "at most 10,000"),
+        (("training", "scheduler"), {"type": "StepLR", "step_size": 0}, "#/training/scheduler", "zero"),
+        (("training", "optimizer", "lr"), -1.0, "#/training/optimizer", "Invalid learning rate"),
+        (("training", "metrics"), ["accuracy"], "#/training/metrics/0", "regression"),
+        (("device",), "cuda", "#/device", "No GPU worker"),
+        (("engine",), "compiled", "#/engine", "not part of this version"),
+        (("data", "split"), {"validation": 11}, "#/data/split/validation", ""),
+        (("data",), {"dataset_id": "ds_x"}, "#/data/dataset_id", ""),
+        (("data",), None, "#", "`data` is required."),
+        (("data",), {}, "#/data", "Give the data as"),
+        (("training", "early_stopping"), {"patience": 0}, "#/training/early_stopping/patience", ""),
+    ],
+)
+def test_one_mistake(plan: Plan, path: tuple[Any, ...], to: Any, pointer: str, detail: str) -> None:
+    """One thing wrong is one error, where it is."""
+    found = mistakes(plan, changed(request(), *path, to=to))
+    assert list(found) == [pointer] or [key.rsplit("/", 1)[0] for key in found] == [pointer]
+    assert detail in next(iter(found.values()))
+
+
+def test_early_stopping_on_validation_needs_validation_rows(plan: Plan) -> None:
+    """Without rows to validate on, the default monitor can't be followed."""
+    document = changed(request(early_stopping={}), "data", "split", to={})
+    assert list(mistakes(plan, document)) == ["#/training/early_stopping"]
+
+
+@pytest.mark.parametrize("document", [None, [], 7, "job", {}, {"data": 1, "architecture": 2, "training": 3}])
+def test_what_is_no_request_at_all(plan: Plan, document: Any) -> None:
+    """Any JSON value is answered with mistakes."""
+    assert mistakes(plan, document)
+
+
+places = [
+    ("data", "columns"),
+    ("data", "features"),
+    ("data", "transforms"),
+    ("data", "split"),
+    ("architecture", "layers"),
+    ("architecture", "type"),
+    ("training", "loss"),
+    ("training", "optimizer"),
+    ("training", "scheduler"),
+    ("training", "metrics"),
+    ("training", "batch_size"),
+    ("training", "early_stopping"),
+    ("data",),
+    ("architecture",),
+    ("training",),
+    ("device",),
+    ("precision",),
+    ("name",),
+]
+values: st.SearchStrategy[Any] = st.recursive(
+    st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(-1e3, 1e3)
+    | st.sampled_from(["t_u", "Linear", "Adam", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "lr", "layers", "columns", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.sampled_from(places), values), min_size=1, max_size=3))
+def test_anything_is_a_plan_or_mistakes(plan: Plan, changes: list[tuple[tuple[str, ...], Any]]) -> None:
+    """Whatever stands in a request, the answer is a plan or mistakes at places that exist."""
+    document = request()
+    for path, value in sorted(changes, key=lambda change: -len(change[0])):
+        document = changed(document, *path, to=value)
+    with suppress(InvalidRequest):
+        plan(document)
+        return
+    for pointer in mistakes(plan, document):
+        here: Any = document
+        for part in pointer.split("/")[1:]:
+            here = here[int(part)] if isinstance(here, list) else here[part]
+
+
+def test_group_key(plan: Plan) -> None:
+    """Jobs of equal architecture, loss, optimizer and shapes may train together, whatever their numbers."""
+    key = plan(request()).group_key
+    same = [
+        request(optimizer={"type": "SGD", "lr": 0.5, "momentum": 0.9}),
+        request(seed=7),
+        {**request(), "name": "another"},
+        changed(request(), "data", "transforms", to=[]),
+        changed(request(), "data", "columns", to={"t_u": T_C, "t_c": T_U}),
+    ]
+    other = [
+        request(optimizer="Adam"),
+        request(loss="L1Loss"),
+        request(epochs=7),
+        request(batch_size=4),
+        changed(request(), "architecture", "layers", 0, "out_features", to=12),
+        changed(request(), "architecture", "layers", 1, "type", to="ReLU"),
+        changed(request(), "data", "split", to={"validation": 3}),
+    ]
+    assert {plan(document).group_key for document in same} == {key}
+    keys = [plan(document).group_key for document in other]
+    assert key not in keys
+    assert len(set(keys)) == len(keys)
+
+
+def test_another_owners_dataset_is_not_there(plan: Plan, storage: Storage, fitserve: Settings) -> None:
+    """A dataset is found by its owner only."""
+    document = request()
+    dataset_id = stored(storage, plan(document))
+    document["data"] = {"dataset_id": dataset_id, "features": ["t_u"], "targets": ["t_c"]}
+    assert plan(document).dataset_id == dataset_id
+    with pytest.raises(InvalidRequest) as raised:
+        Preflight(document, "bob", storage, fitserve).plan()
+    assert [error.pointer for error in raised.value.errors] == ["#/data/dataset_id"]
+
+
+def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None:
+    """A GPU that a live worker has can be asked for; a small fit stays on the CPU of its own accord."""
+    storage.workers.register(NewWorker("w-gpu", "cuda:0", "a GPU", 1, "host", 1))
+    try:
+        asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve).plan()
+        automatic = Preflight(request(), OWNER, storage, fitserve).plan()
+    finally:
+        storage.workers.unregister("w-gpu")
+    assert asked.used["device"] == "cuda:0"
+    assert automatic.used["device"] == "cpu"

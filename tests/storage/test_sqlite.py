@@ -1,0 +1,51 @@
+"""What is SQLite's own."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from service.storage.database import Database, wal_is_safe
+from service.storage.migrate import migrate
+
+
+@pytest.mark.parametrize(
+    ("version", "safe"),
+    [
+        ((3, 40, 1), False),
+        ((3, 44, 5), False),
+        ((3, 44, 6), True),
+        ((3, 45, 0), False),
+        ((3, 50, 6), False),
+        ((3, 50, 7), True),
+        ((3, 51, 2), False),
+        ((3, 51, 3), True),
+        ((4, 0, 0), True),
+    ],
+)
+def test_wal_is_for_versions_without_the_bug(version: tuple[int, int, int], safe: bool) -> None:
+    """The write-ahead log is used from the versions on that don't corrupt it."""
+    assert wal_is_safe(version) is safe
+
+
+def test_a_connection_is_set_up(tmp_path: Path) -> None:
+    """Foreign keys hold, a lock is waited for, and the journal is one that is safe."""
+    database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
+    with database.read() as connection:
+        pragma = {
+            name: connection.scalar(text(f"PRAGMA {name}"))
+            for name in ("foreign_keys", "busy_timeout", "journal_mode", "synchronous")
+        }
+    database.close()
+    journal = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
+    assert pragma == {"foreign_keys": 1, "busy_timeout": 30_000, "journal_mode": journal, "synchronous": 2}
+
+
+def test_a_reader_doesnt_wait_for_a_writer(tmp_path: Path) -> None:
+    """A transaction that only reads goes on beside one that is about to write."""
+    database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
+    migrate(database)
+    with database.write(), database.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM jobs")) == 0
+    database.close()
