@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torchmetrics import Metric
 
 from service.architectures.build import build
-from service.datasets.prepare import Part, Prepared
+from service.datasets.prepare import Prepared
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
-from service.training.engines.eager import Parts
+from service.training.engines.eager import Parts, placed
 from service.training.losses import LOSSES
 from service.training.metrics import build_metric, task_of
 from service.training.monitor import Monitor
@@ -36,8 +35,8 @@ def assemble(
         output_width: size of the model's output in dimension 1 (1 for outputs [B]).
     """
     loss = LOSSES[training.loss.type]
-    train = _on(device, data.train, loss.target_dtype)
-    validation = None if data.validation is None else _on(device, data.validation, loss.target_dtype)
+    train = placed(data.train, loss, device)
+    validation = None if data.validation is None else placed(data.validation, loss, device)
     torch.manual_seed(training.seed or 0)
     model = build(architecture).to(device)
     rows = len(train.targets)
@@ -67,11 +66,6 @@ def assemble(
         precision=precision,
         device=device,
     )
-
-
-def _on(device: torch.device, samples: Part, target_dtype: torch.dtype | None) -> Part:
-    targets = samples.targets if target_dtype is None else samples.targets.to(target_dtype)
-    return replace(samples, inputs=tuple(x.to(device) for x in samples.inputs), targets=targets.to(device))
 
 
 def _monitor(training: TrainingSpec, validates: bool, metrics: Mapping[str, Metric]) -> Monitor | None:

@@ -28,6 +28,7 @@ from tests.training.toys import (
     column,
     dropping,
     engine,
+    fitting,
     net,
     plain,
     run,
@@ -76,13 +77,24 @@ def test_without_validation_nothing_else_changes() -> None:
     assert alone.checkpoint().best is None
 
 
-def test_evaluation_in_slices_is_the_mean_over_samples() -> None:
-    """A validation set of more rows than a slice has the loss of the whole, up to rounding."""
-    data = samples(n_train=8, n_val=2007)
-    parts = engine(training(epochs=1), data=data).parts
-    trainer = EagerEngine(parts, evaluation_bytes=1000)
-    loss = nn.functional.mse_loss(trainer.parts.model(data.x_val), data.y_val).item()
-    assert column(run(trainer), "validation_loss") == pytest.approx([loss], rel=1e-6)
+@pytest.mark.parametrize("bytes_at_once", [1, 50, 10**9])
+def test_evaluation_in_slices_is_the_mean_over_samples(bytes_at_once: int) -> None:
+    """A set of more rows than go at once has the loss and metrics of the whole, up to rounding."""
+    data = samples(n_train=8, n_val=45)
+    parts = engine(training(epochs=1, metrics=["r2_score"]), data=data).parts
+    sliced = EagerEngine(parts, evaluation_bytes=bytes_at_once).evaluate(Part((data.x_val,), data.y_val))
+    outputs = parts.model(data.x_val)
+    assert sliced.loss == pytest.approx(nn.functional.mse_loss(outputs, data.y_val).item(), rel=1e-6)
+    residual = ((outputs - data.y_val) ** 2).sum(0) / ((data.y_val - data.y_val.mean(0)) ** 2).sum(0)
+    assert sliced.metrics["r2_score"] == pytest.approx((1 - residual).mean().item(), rel=1e-5)
+
+
+def test_targets_are_cast_for_the_loss() -> None:
+    """Samples as they were prepared, a test set's, are evaluated as the validation rows are."""
+    layers, data = fitting("MultiLabelMarginLoss")
+    trainer = engine(training(loss="MultiLabelMarginLoss", epochs=1), layers, data)
+    before = trainer.evaluate(Part((data.x_val,), data.y_val)).loss
+    assert column(run(trainer), "validation_loss") == [before]
 
 
 def test_evaluation_leaves_the_model_as_it_was() -> None:
@@ -242,7 +254,7 @@ def test_tied_parameters_train_as_one() -> None:
     torch.manual_seed(3)
     parts.model = tied()
     parts.optimizer = optim.SGD(parts.model.parameters(), lr=0.05, momentum=0.9)
-    trainer = eager.EagerEngine(parts)
+    trainer = EagerEngine(parts)
     script = partial(plain, tied, partial(optim.SGD, lr=0.05, momentum=0.9))
     assert_equals_script(trainer, script)
     assert "2.weight" in trainer.checkpoint().last.state

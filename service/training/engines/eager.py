@@ -229,8 +229,12 @@ class EagerEngine:
         return StopReason.COMPLETED if self.epoch >= self.parts.spec.epochs else None
 
     def evaluate(self, samples: Part) -> Evaluation:
-        """The loss and metrics of the parameters as they are, in eval mode, without gradients."""
-        return self._evaluate(self._slices(samples))
+        """The loss and metrics of the parameters as they are, in eval mode, without gradients.
+
+        Args:
+            samples: on any device.
+        """
+        return self._evaluate(self._slices(placed(samples, self.parts.loss, self.parts.device)))
 
     def _slices(self, samples: Part) -> list[_Batch]:
         row_bytes = sum(x.nbytes for x in samples.inputs) // samples.rows
@@ -332,6 +336,12 @@ class EagerEngine:
         """Put the best epoch's parameters into the model."""
         if self._best is not None:
             self.parts.model.load_state_dict(self._best.state)
+
+
+def placed(samples: Part, loss: Loss, device: torch.device) -> Part:
+    """The samples on a device, with targets of the type that the loss takes."""
+    targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
+    return Part(tuple(x.to(device) for x in samples.inputs), targets.to(device))
 
 
 def _computed(metric: Metric) -> float:
