@@ -83,7 +83,7 @@ def assemble(
         modules = OrderedDict(
             (name, assemble(node, make, below, watch)) for name, node, below in children(spec, place)
         )
-        return (Sequential if any(map(_may_return_tuple, spec.layers)) else nn.Sequential)(modules)
+        return (Sequential if any(map(may_return_tuple, spec.layers)) else nn.Sequential)(modules)
     # As `__init__` would: each takes its initial values from the generator in this order.
     parameters = {name: make_parameter(parameter) for name, parameter in spec.parameters.items()}
     submodules = {name: assemble(node, make, below, watch) for name, node, below in children(spec, place)}
@@ -93,7 +93,8 @@ def assemble(
     return ForwardModule(spec.class_name, parameters, submodules, graph, watch(place))
 
 
-def _may_return_tuple(node: Node) -> bool:
+def may_return_tuple(node: Node) -> bool:
+    """Whether a layer of a sequential may return more than the next one takes."""
     if isinstance(node, LayerSpec):
         return node.type in TUPLE_LAYERS or bool(node.arguments().get("return_indices"))
     return isinstance(node, ModuleSpec)

@@ -21,7 +21,8 @@ RESERVED = {
     name: f"A layer can't be called `{name}`: nn.Sequential has an attribute of this name."
     for name in dir(nn.Sequential())
 }
-_MODULE_ATTRIBUTES = frozenset(dir(nn.Module()))
+# The last two are our own.
+_MODULE_ATTRIBUTES = frozenset({*dir(nn.Module()), "graph", "class_name"})
 
 
 def mistakes(spec: Node, place: Place) -> Iterator[FieldError]:

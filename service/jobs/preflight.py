@@ -207,7 +207,7 @@ class Preflight:
         )
         reference = data if isinstance(data, DatasetReference) else None
         request = {
-            "data": data.model_dump(mode="json", exclude=set(CONTENT)),
+            "data": data.model_dump(mode="json", exclude={*CONTENT, *_unused(data)}),
             "architecture": checked.spec,
             "training": resolve(training),
             **placement.model_dump(mode="json"),
@@ -242,6 +242,11 @@ class Preflight:
             parameter_count=checked.parameter_count,
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
         )
+
+
+def _unused(data: DataDeclaration) -> Iterator[str]:
+    """What says nothing where there is one input."""
+    return (name for name in ("feature_groups", "dtypes") if not getattr(data, name, None))
 
 
 def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:

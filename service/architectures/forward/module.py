@@ -30,8 +30,8 @@ class ForwardModule(nn.Module):
         observer: Observer | None = None,
     ) -> None:
         super().__init__()
-        self._class_name = class_name
-        self._graph = graph
+        self.class_name = class_name
+        self.graph = graph
         self._observer = observer
         for name, parameter in parameters.items():
             self.register_parameter(name, parameter)
@@ -44,12 +44,12 @@ class ForwardModule(nn.Module):
         Raises:
             ForwardError: with line, column and the shapes that met there.
         """
-        given = dict(zip(self._graph.inputs, inputs, strict=False))
-        if len(inputs) + len(named) != len(self._graph.inputs) or {*given, *named} != {*self._graph.inputs}:
-            takes = ", ".join(self._graph.inputs)
-            raise TypeError(f"{self._class_name} takes {takes}, and got {len(inputs) + len(named)} of them.")
+        given = dict(zip(self.graph.inputs, inputs, strict=False))
+        if len(inputs) + len(named) != len(self.graph.inputs) or {*given, *named} != {*self.graph.inputs}:
+            takes = ", ".join(self.graph.inputs)
+            raise TypeError(f"{self.class_name} takes {takes}, and got {len(inputs) + len(named)} of them.")
         device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
-        return self._graph.run(self, {**given, **named}, device, self._observer)
+        return self.graph.run(self, {**given, **named}, device, self._observer)
 
     def _get_name(self) -> str:
-        return self._class_name
+        return self.class_name
