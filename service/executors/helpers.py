@@ -102,11 +102,7 @@ class HelperPool:
         self, task: str, arguments: Mapping[str, Any], body: bytes
     ) -> tuple[dict[str, Any], bytes]:
         """One helper's answer; EOFError when it dies over the call."""
-        try:
-            child = self._free.get(timeout=self._settings.helper_timeout_seconds)
-        except queue.Empty:
-            detail = "All helper processes are busy."
-            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+        child = self._take(task)
         try:
             child.channel.send({"task": task, "arguments": dict(arguments)}, body)
             if child.channel.ready(self._settings.helper_timeout_seconds):
@@ -122,6 +118,18 @@ class HelperPool:
         self._replace(child, task)
         seconds = self._settings.helper_timeout_seconds
         raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.")
+
+    def _take(self, task: str) -> Child:
+        """A free helper. The pipe of one that has died while it was idle has something to say: its end."""
+        while True:
+            try:
+                child = self._free.get(timeout=self._settings.helper_timeout_seconds)
+            except queue.Empty:
+                detail = "All helper processes are busy."
+                raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+            if not child.channel.ready(0.0):
+                return child
+            self._replace(child, task)
 
     def _replace(self, child: Child, task: str) -> None:
         log.warning("helper replaced", task=task, pid=child.pid)

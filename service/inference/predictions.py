@@ -58,22 +58,34 @@ def _run(model: TrainedModel, inputs: tuple[Tensor, ...]) -> Tensor:
 
 
 def as_csv(answer: Mapping[str, Any], encoding: Encoding) -> bytes:
-    """Predictions as CSV: a column for each target, or the label and a probability for each class."""
-    columns: dict[str, list[Any]] = {}
-    if encoding.classes is not None:
-        columns["label"] = answer["labels"]
-        if "probabilities" in answer:
-            each_class = zip(encoding.classes, zip(*answer["probabilities"], strict=True), strict=False)
-            columns |= {f"probability_{label}": list(values) for label, values in each_class}
-    else:
-        outputs = torch.tensor(answer["outputs"], dtype=torch.float64).reshape(len(answer["outputs"]), -1)
-        names = encoding.targets or [f"output_{index}" for index in range(outputs.shape[1])]
-        columns |= {name: _finite(outputs[:, index].tolist()) for index, name in enumerate(names)}
+    """Predictions as CSV: a column for each target, and what there is of labels and probabilities."""
+    columns = _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
+
+
+def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
+    """`label`, and `probability_<class>` for each class."""
+    columns = {"label": answer["labels"]}
+    if "probabilities" in answer:
+        each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=False)
+        columns |= {f"probability_{label}": list(values) for label, values in each_class}
+    return columns
+
+
+def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
+    """The targets by name, and for a binary or multi-label loss `label_<name>` and `probability_<name>`."""
+    columns: dict[str, list[Any]] = {}
+    for prefix, key in (("", "outputs"), ("label_", "labels"), ("probability_", "probabilities")):
+        if key not in answer:
+            continue
+        values = torch.tensor(answer[key], dtype=torch.float64).reshape(len(answer[key]), -1)
+        names = encoding.targets or [f"output_{index}" for index in range(values.shape[1])]
+        columns |= {f"{prefix}{name}": _finite(values[:, index].tolist()) for index, name in enumerate(names)}
+    return columns
 
 
 def _finite(values: list[float]) -> list[float | None]:

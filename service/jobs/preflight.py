@@ -7,7 +7,7 @@ could be read, how they fit together. Models are met on the meta device only.
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -121,6 +121,8 @@ class Preflight:
         else:
             self._found += check_placement(request, self._devices)
             return {name: getattr(request, name) for name in _SECTIONS}
+        with suppress(ValidationError):  # noted above
+            self._found += check_placement(self._placement(), self._devices)
         sections = {}
         for name, adapter in _SECTIONS.items():
             try:
@@ -128,6 +130,12 @@ class Preflight:
             except (ValidationError, KeyError, TypeError):
                 continue  # noted above
         return sections
+
+    def _placement(self) -> Placement:
+        document = self._document if isinstance(self._document, dict) else {}
+        return Placement.model_validate(
+            {name: document[name] for name in Placement.model_fields if name in document}
+        )
 
     def _read_dataset(self, data: DataDeclaration) -> Dataset | None:
         if isinstance(data, DatasetReference):
@@ -202,19 +210,15 @@ class Preflight:
         errors += _check_steps(checked.module, prepared, batch_size)
         if errors:
             raise InvalidRequest(errors=errors)
-        placement = Placement.model_validate(
-            {name: self._document[name] for name in Placement.model_fields if name in self._document}
-        )
+        placement = self._placement()
         reference = data if isinstance(data, DatasetReference) else None
+        width = output_width(checked.output)
         request = {
-            "data": data.model_dump(mode="json", exclude={*CONTENT, *_unused(data)}),
+            "data": _declared(data),
             "architecture": checked.spec,
-            "training": resolve(training),
+            "training": resolve(training, width),
             **placement.model_dump(mode="json"),
         }
-        if reference is None and "inputs" in self._document["data"]:
-            del request["data"]["targets"]  # tensors: content, not names
-        width = output_width(checked.output)
         return Planned(
             name=self._document.get("name"),
             request=request,
@@ -244,9 +248,13 @@ class Preflight:
         )
 
 
-def _unused(data: DataDeclaration) -> Iterator[str]:
-    """What says nothing where there is one input."""
-    return (name for name in ("feature_groups", "dtypes") if not getattr(data, name, None))
+def _declared(data: DataDeclaration) -> dict[str, Any]:
+    """The data section without the data: neither content nor, for tensors, names."""
+    declared = data.model_dump(mode="json", exclude=set(CONTENT))
+    unused = {name for name in ("features", "feature_groups", "dtypes") if not declared.get(name)}
+    if {"features", "feature_groups"} <= unused:
+        unused.add("targets")  # of tensors: content, not names
+    return {name: value for name, value in declared.items() if name not in unused}
 
 
 def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:
@@ -276,17 +284,13 @@ def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -
 
 
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
-    """Equal for jobs of equal architecture, loss, optimizer type, epochs and shapes."""
-    training = request["training"]
+    """Equal for jobs that differ in their data, seed and the optimizer's numbers only."""
+    training = {name: value for name, value in request["training"].items() if name != "seed"}
+    parts = [part for part in (prepared.train, prepared.validation) if part]
     same = {
-        "architecture": request["architecture"],
-        "loss": training["loss"],
-        "optimizer": training["optimizer"]["type"],
-        "epochs": training["epochs"],
-        "batch_size": training["batch_size"],
-        "shapes": [
-            list(x.shape) for part in (prepared.train, prepared.validation) if part for x in part.inputs
-        ],
+        **{name: value for name, value in request.items() if name != "data"},
+        "training": {**training, "optimizer": training["optimizer"]["type"]},
+        "shapes": [list(x.shape) for part in parts for x in (*part.inputs, part.targets)],
     }
     return hashlib.sha256(orjson.dumps(same)).hexdigest()
 

@@ -187,8 +187,8 @@ class Runner:
         """End the job with its last history, its checkpoint and its figures, in one transaction."""
         training_seconds = time.monotonic() - run.started - run.saving_seconds
         diverged = reason is StopReason.DIVERGED
-        whole = run.engine.best is not None if diverged else run.engine.at_epoch_start
-        checkpoints = [self._write_checkpoint(run)] if whole else []
+        finite = not diverged or run.engine.best is not None
+        checkpoints = [self._write_checkpoint(run)] if finite else []
         outcome = Outcome(
             status=_STATUS.get(reason, JobStatus.SUCCEEDED),
             stop_reason=reason,

@@ -20,7 +20,7 @@ from service.specs.base import did_you_mean
 from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
-from service.training.metrics import METRICS, Task, build_metric, metric_inputs, task_of
+from service.training.metrics import METRICS, Task, build_metric, metric_inputs, task_of, tasks_of
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
 from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_scheduler
 
@@ -41,7 +41,7 @@ def check_components(spec: TrainingSpec) -> list[FieldError]:
     if spec.scheduler:
         errors += _check(spec.scheduler, SCHEDULERS, REFUSED_SCHEDULERS, f"{SECTION}/scheduler")
     for index, metric in enumerate(spec.metrics):
-        errors += _check_metric(metric, pointer_to(SECTION, "metrics", index))
+        errors += _check_metric(metric, spec.loss.type, pointer_to(SECTION, "metrics", index))
     names = [metric.type for metric in spec.metrics]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -64,12 +64,13 @@ def _unknown(name: str, known: Mapping[str, Any], pointer: str) -> FieldError:
     return FieldError(pointer, f"`{name}`{hint}")
 
 
-def _check_metric(metric: ComponentSpec, pointer: str) -> list[FieldError]:
+def _check_metric(metric: ComponentSpec, loss: str, pointer: str) -> list[FieldError]:
     if metric.type not in METRICS:
         return [_unknown(metric.type, METRICS, pointer)]
-    # The arguments differ a little from task to task; they are right when one task takes them.
-    found = [c.check(metric.arguments(), pointer) for c in METRICS[metric.type].classes.values()]
-    return min(found, key=len)
+    # The arguments differ a little from task to task: they are right when one of the loss's tasks takes them.
+    classes = METRICS[metric.type].classes
+    tasks = [task for task in tasks_of(LOSSES.get(loss)) if task in classes] or list(classes)
+    return min((classes[task].check(metric.arguments(), pointer) for task in tasks), key=len)
 
 
 def _check_monitor(spec: TrainingSpec, metrics: list[str]) -> list[FieldError]:
@@ -84,8 +85,13 @@ def _check_monitor(spec: TrainingSpec, metrics: list[str]) -> list[FieldError]:
     return [FieldError(f"{SECTION}/early_stopping", f"`{monitor}`{hint}")]
 
 
-def resolve(spec: TrainingSpec) -> dict[str, Any]:
-    """The section as JSON with every default filled in and a seed drawn when there was none."""
+def resolve(spec: TrainingSpec, outputs: int) -> dict[str, Any]:
+    """The section as JSON with every default filled in and a seed drawn when there was none.
+
+    Args:
+        outputs: size of the model's output in dimension 1: it tells a binary task from a multi-label one.
+    """
+    task = task_of(LOSSES[spec.loss.type], outputs)
 
     def filled(component: ComponentSpec, constructor: Constructor) -> dict[str, Any]:
         return {"type": component.type, **constructor.resolve(component.arguments())}
@@ -95,6 +101,7 @@ def resolve(spec: TrainingSpec) -> dict[str, Any]:
     section["optimizer"] = filled(spec.optimizer, OPTIMIZERS[spec.optimizer.type])
     if spec.scheduler:
         section["scheduler"] = filled(spec.scheduler, SCHEDULERS[spec.scheduler.type])
+    section["metrics"] = [filled(metric, METRICS[metric.type].classes[task]) for metric in spec.metrics]
     if spec.seed is None:
         section["seed"] = secrets.randbits(_DRAWN_SEED_BITS)
     return section

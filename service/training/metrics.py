@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 from torchmetrics import Metric, classification, regression
@@ -91,17 +91,23 @@ METRICS: Mapping[str, MetricFamily] = {
 }
 
 
+def tasks_of(loss: Loss | None) -> tuple[Task, ...]:
+    """The kinds of task a loss is for; all of them while the loss is unknown."""
+    if loss is None:
+        return get_args(Task)
+    if loss.targets == "classes":
+        return ("multiclass",)
+    return ("regression",) if loss.probabilities is None else ("binary", "multilabel")
+
+
 def task_of(loss: Loss, outputs: int) -> Task:
     """The kind of task a loss and the width of the model's output make.
 
     Args:
         outputs: size of the output's dimension 1 (1 for outputs [B]).
     """
-    if loss.targets == "classes":
-        return "multiclass"
-    if loss.probabilities is None:
-        return "regression"
-    return "binary" if outputs == 1 else "multilabel"
+    tasks = tasks_of(loss)
+    return tasks[0] if outputs == 1 else tasks[-1]
 
 
 def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: int) -> Metric:

@@ -79,9 +79,9 @@ def test_idle_workers_take_no_processor_time(service: Service) -> None:
 
 def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Service) -> None:
     """kill -9 of the worker: another takes the job, which equals an undisturbed one bit for bit."""
-    undisturbed = service.succeeded(disturbable())
+    undisturbed = service.succeeded(disturbable(epochs=4000))
     before = {worker.pid for worker in workers(service)}
-    job_id = service.running(disturbable())
+    job_id = service.running(disturbable(epochs=4000))
     busy = max(workers(service), key=lambda worker: worker.cpu_percent(interval=0.2))
     busy.kill()
     job = service.ended(job_id)

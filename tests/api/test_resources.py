@@ -178,7 +178,7 @@ def test_health_and_index(service: Service) -> None:
     """The service tells that it lives, that it is ready, and where to go; each link answers."""
     assert as_documented(resources.Health, service.client.get("/livez"))["status"] == "ok"
     ready = as_documented(resources.Health, service.client.get("/readyz"))
-    assert ready["checks"] == {"database": "ok", "artifacts": "ok", "workers": "ok"}
+    assert ready["checks"] == {"database": "ok", "artifacts": "ok", "helpers": "ok", "workers": "ok"}
     index = as_documented(resources.Index, service.client.get("/"))
     for link in index["links"].values():
         assert service.client.get(link).status_code == 200, link
