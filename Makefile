@@ -61,8 +61,9 @@ bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: docs
-docs: $(INSTALLED) ## write openapi.md, the HTTP reference
+docs: $(INSTALLED) ## write openapi.md, the HTTP reference, and docs/forward.md, the grammar
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md
+	@$(BIN)/python -m service.architectures.forward.reference > docs/forward.md.new && mv docs/forward.md.new docs/forward.md
 
 .PHONY: lock
 lock: ## write constraints.txt anew, from the newest versions that pyproject.toml allows

@@ -66,11 +66,15 @@ class ParametersQuery(CheckpointQuery):
         return value
 
 
+# The file's suffix and media type.
+_FORMATS = {"safetensors": ("safetensors", "application/octet-stream"), "python": ("py", "text/x-python")}
+
+
 class ModelQuery(CheckpointQuery):
     """In which form to download the model."""
 
-    format: Literal["safetensors"] = "safetensors"
-    """`safetensors` loads with `load_state_dict(strict=True)`."""
+    format: Literal["safetensors", "python"] = "safetensors"
+    """`safetensors` loads with `load_state_dict(strict=True)`; `python` is the source of the module."""
 
 
 @router.get(
@@ -171,7 +175,10 @@ async def predict(
     "/model",
     response_class=Response,
     responses={
-        200: {"content": {"application/octet-stream": {}}, "description": "The trained model."},
+        200: {
+            "content": {media_type: {} for _, media_type in _FORMATS.values()},
+            "description": "The trained model.",
+        },
         **problems(*_MODEL_ERRORS),
     },
 )
@@ -181,6 +188,6 @@ def download_model(
     """Download the trained model."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "format": query.format}
     _, body = services.helpers.call("export_model", arguments)
-    name = f"{job_id}.{query.format}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(body, headers=headers, media_type="application/octet-stream")
+    suffix, media_type = _FORMATS[query.format]
+    headers = {"Content-Disposition": f'attachment; filename="{job_id}.{suffix}"'}
+    return Response(body, headers=headers, media_type=media_type)

@@ -10,9 +10,13 @@ from typing import Any
 
 from torch import nn
 
+from service.architectures.forward.grammar import DEFAULT_INPUT, read_forward
+from service.architectures.forward.module import ForwardModule
+from service.architectures.forward.nodes import Observer
 from service.architectures.layers import LAYERS
+from service.architectures.parameters import make_parameter
 from service.errors import pointer_to
-from service.specs.architecture import ArchitectureSpec, LayerSpec, Node, SequentialSpec
+from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, SequentialSpec
 
 # What these return is a tuple: the outputs, and states that the next layer has no use for.
 TUPLE_LAYERS = frozenset({"RNN", "LSTM", "GRU", "LSTMCell"})
@@ -42,10 +46,15 @@ class Place:
 
 
 Maker = Callable[[LayerSpec, Place], nn.Module]
+Watch = Callable[[Place], Observer | None]
 
 
-def children(spec: SequentialSpec, place: Place) -> Iterator[tuple[str, Node, Place]]:
-    """The nodes of a container, each with its name (its position, when it has none) and its place."""
+def children(spec: SequentialSpec | ModuleSpec, place: Place) -> Iterator[tuple[str, Node, Place]]:
+    """The nodes of a container, each with its name and its place; an unnamed layer's is its position."""
+    if isinstance(spec, ModuleSpec):
+        for name, node in spec.submodules.items():
+            yield name, node, place.below(name, "submodules", name)
+        return
     for position, node in enumerate(spec.layers):
         name = str(position) if node.name is None else node.name
         yield name, node, place.below(name, "layers", position)
@@ -60,15 +69,40 @@ def build(spec: ArchitectureSpec) -> nn.Module:
     return assemble(spec, lambda layer, _: LAYERS[layer.type](arguments=layer.arguments()))
 
 
-def assemble(spec: Node, make: Maker, place: Place = Place("", "#")) -> nn.Module:
-    """The containers of a spec, around what `make` puts in the place of each layer."""
+def assemble(
+    spec: Node, make: Maker, place: Place = Place("", "#"), watch: Watch = lambda place: None
+) -> nn.Module:
+    """The containers of a spec, around what `make` puts in the place of each layer.
+
+    Args:
+        watch: gives what looks on while the forward text at a place runs.
+    """
     if isinstance(spec, LayerSpec):
         return make(spec, place)
-    modules = OrderedDict((name, assemble(node, make, below)) for name, node, below in children(spec, place))
-    return (Sequential if any(map(_returns_tuple, spec.layers)) else nn.Sequential)(modules)
+    if isinstance(spec, SequentialSpec):
+        modules = OrderedDict(
+            (name, assemble(node, make, below, watch)) for name, node, below in children(spec, place)
+        )
+        return (Sequential if any(map(may_return_tuple, spec.layers)) else nn.Sequential)(modules)
+    # As `__init__` would: each takes its initial values from the generator in this order.
+    parameters = {name: make_parameter(parameter) for name, parameter in spec.parameters.items()}
+    submodules = {name: assemble(node, make, below, watch) for name, node, below in children(spec, place)}
+    graph, _ = read_forward(spec)
+    if graph is None:
+        raise ValueError("The forward text was not checked.")
+    return ForwardModule(spec.class_name, parameters, submodules, graph, watch(place))
 
 
-def _returns_tuple(node: Node) -> bool:
-    return isinstance(node, LayerSpec) and (
-        node.type in TUPLE_LAYERS or bool(node.arguments().get("return_indices"))
-    )
+def may_return_tuple(node: Node) -> bool:
+    """Whether a layer of a sequential may return more than the next one takes."""
+    if isinstance(node, LayerSpec):
+        return node.type in TUPLE_LAYERS or bool(node.arguments().get("return_indices"))
+    return isinstance(node, ModuleSpec)
+
+
+def input_names(spec: ArchitectureSpec) -> tuple[str, ...] | None:
+    """What an architecture calls its inputs; None when its forward text can't be read."""
+    if isinstance(spec, SequentialSpec):
+        return (DEFAULT_INPUT,)
+    graph, _ = read_forward(spec)
+    return None if graph is None else graph.inputs

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from service.architectures.forward.functions import FUNCTIONS
 from service.architectures.layers import FAMILIES, LAYERS, NOT_OFFERED
+from service.architectures.parameters import INITS
 from service.architectures.shapes import FORMS, sized_arguments
 
 
@@ -17,6 +19,19 @@ def layer_catalog() -> dict[str, Any]:
     """
     layers = {name: _entry(name, family) for family, names in FAMILIES.items() for name in names}
     return {"layers": layers, "not_offered": dict(NOT_OFFERED)}
+
+
+def function_catalog() -> dict[str, str]:
+    """What a forward text may call, with its parameters; a method, `Tensor.tanh`, takes the tensor first."""
+    return {name: f"({function.signature})" for name, function in FUNCTIONS.items()}
+
+
+def init_catalog() -> dict[str, Any]:
+    """How a free parameter may start: a line of `help` and the `arguments` as JSON Schema, by name."""
+    return {
+        name: {"help": constructor.summary, "arguments": constructor.json_schema()}
+        for name, constructor in INITS.items()
+    }
 
 
 def _entry(name: str, family: str) -> dict[str, Any]:

@@ -3,17 +3,21 @@
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from service.architectures.build import Place, assemble, build, children
+from service.architectures.build import Place, assemble, build, children, input_names
+from service.architectures.layers import LAYERS
 from service.architectures.mistakes import mistakes
+from service.architectures.parameters import complete_parameter
 from service.architectures.probe import Probe, Stop
+from service.architectures.shapes import left_out
 from service.architectures.trace import BATCH, LayerRow, Trace, shape_text
-from service.errors import FieldError, InvalidRequest
-from service.specs.architecture import ArchitectureSpec, LayerSpec, Node
+from service.architectures.watcher import Watcher
+from service.errors import FieldError, InvalidRequest, pointer_to
+from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, read_architecture
 
 
 @dataclass(frozen=True)
@@ -56,13 +60,23 @@ def check(
     """
     place = Place("", pointer)
     _refuse(mistakes(spec, place))
+    names = input_names(spec) or ()
+    if len(names) != len(inputs):
+        told = f"The architecture takes {', '.join(names)}, and the data has {len(inputs)} inputs."
+        raise InvalidRequest(errors=[FieldError(pointer, told)])
     trace = Trace([torch.empty_like(tensor, device="meta") for tensor in inputs])
-    model = assemble(spec, lambda layer, at: Probe(layer, at, trace), place)
-    output = _output(model, trace)
+    with torch.device("meta"):
+        model = assemble(
+            spec, lambda layer, at: Probe(layer, at, trace), place, lambda at: Watcher(trace, at)
+        )
+    output = _output(
+        model, trace, pointer_to(pointer, "forward") if isinstance(spec, ModuleSpec) else pointer
+    )
     _refuse(trace.mistakes)
+    _refuse(_uncalled(spec, trace, place))
     complete = _complete(spec, trace, place)
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # the probes have kept the warnings
-        module = build(ArchitectureSpec.model_validate(complete))
+        module = build(read_architecture(complete))
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
     _refuse(_model_mistakes(output, trace, parameter_count, max_parameters, pointer))
@@ -83,13 +97,31 @@ def _refuse(errors: Iterable[FieldError]) -> None:
         raise InvalidRequest(errors=found)
 
 
-def _output(model: nn.Module, trace: Trace) -> Tensor:
+def _output(model: nn.Module, trace: Trace, pointer: str) -> Tensor:
     """The forward pass; what stopped it is among the trace's mistakes."""
     try:
         with trace.kept:
-            return cast(Tensor, model(*trace.inputs))
+            output = model(*trace.inputs)
     except Stop:
         return torch.empty(0, device="meta")
+    if isinstance(output, Tensor):
+        return output
+    told = f"The architecture returns a {type(output).__name__}, and must return one tensor."
+    trace.mistakes.append(FieldError(pointer, told))
+    return torch.empty(0, device="meta")
+
+
+def _uncalled(spec: Node, trace: Trace, place: Place) -> Iterator[FieldError]:
+    """Layers that no forward text calls: allowed, as in PyTorch, where their sizes are given."""
+    if not isinstance(spec, LayerSpec):
+        for _, node, below in children(spec, place):
+            yield from _uncalled(node, trace, below)
+    elif place.path not in trace.arguments:
+        detail = f"Layer `{place.path}` ({spec.type}) is never called"
+        if left_out(spec.type, spec.arguments()):
+            yield FieldError(place.pointer, f"{detail}: its sizes can't be told. Call it, or leave it out.")
+        trace.warnings.append(FieldError(place.pointer, f"{detail}: it won't train."))
+        trace.arguments[place.path] = LAYERS[spec.type].resolve(spec.arguments())
 
 
 def _complete(spec: Node, trace: Trace, place: Place) -> dict[str, Any]:
@@ -97,8 +129,19 @@ def _complete(spec: Node, trace: Trace, place: Place) -> dict[str, Any]:
     named = {} if spec.name is None else {"name": spec.name}
     if isinstance(spec, LayerSpec):
         return {**named, "type": spec.type, **trace.arguments[place.path]}
-    layers = [_complete(node, trace, below) for _, node, below in children(spec, place)]
-    return {**named, "type": spec.type, "layers": layers}
+    nodes = {name: _complete(node, trace, below) for name, node, below in children(spec, place)}
+    if not isinstance(spec, ModuleSpec):
+        return {**named, "type": spec.type, "layers": list(nodes.values())}
+    parameters = {name: complete_parameter(parameter) for name, parameter in spec.parameters.items()}
+    return {
+        **named,
+        "type": spec.type,
+        "class_name": spec.class_name,
+        "submodules": nodes,
+        "parameters": parameters,
+        "inputs": list(input_names(spec) or ()),
+        "forward": spec.forward,
+    }
 
 
 def _model_mistakes(

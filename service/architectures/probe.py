@@ -7,8 +7,9 @@ followed, so that the sizes behind it are checked too.
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from service.architectures.build import Place
 from service.architectures.layers import LAYERS
 from service.architectures.mistakes import first_line
-from service.architectures.shapes import Misfit, Size, fill, sized_arguments, sizes
+from service.architectures.shapes import Misfit, Size, fill, left_out, sized_arguments, sizes
 from service.architectures.trace import Trace, shape_text
 from service.errors import FieldError, pointer_to
 from service.specs.architecture import LayerSpec
@@ -46,47 +47,79 @@ class Probe(nn.Module):
         )
         self._layer: nn.Module | None = None
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Complete and build the layer if it is not, and run it.
 
         Raises:
             Stop: when the layer takes something else altogether.
         """
-        self._check_number(inputs)
-        self._check_dtype(inputs[0])
-        self._check_sizes(inputs)
-        self._check_dim(inputs[0])
-        with self._refusal_as_mistake(inputs), self._warnings_kept():
-            self._layer = self._build() if self._layer is None else self._layer
-            result = self._run(self._layer, inputs)
+        bound = self._bind(inputs, named)
+        inputs, named = bound.args, bound.kwargs
+        tensors = list(takewhile(lambda value: isinstance(value, Tensor), inputs))
+        self._check_dtype(tensors[0])
+        self._check_sizes(tensors)
+        self._check_dim(tensors[0])
+        with self._refusal_as_mistake(tensors), self._warnings_kept():
+            layer = self._built()
+            result = self._run(layer, inputs, named)
         outputs = result if isinstance(result, tuple) else (result,)
-        self._trace.passed(self._place.path, self._layer, inputs, outputs)
-        self._trace.arguments[self._place.path] = self._constructor.resolve(self._given)
-        self._warn_of_mixed_samples(inputs[0])
+        self._trace.passed(self._place.path, layer, inputs, outputs)
+        self._warn_of_mixed_samples(tensors[0])
         return result
 
-    def _build(self) -> nn.Module:
-        with torch.device("meta"):
-            layer: nn.Module = self._constructor(arguments=self._given)
-        return layer
+    def ready(self) -> nn.Module:
+        """The layer itself, whose parameters are asked for.
 
-    def _run(self, layer: nn.Module, inputs: Sequence[Tensor]) -> Any:
+        Raises:
+            Stop: when its sizes are not known yet.
+        """
+        if self._layer is None and left_out(self._spec.type, self._given):
+            raise self._stop(
+                f"{self._called} has no sizes before it is called: give them, or call it before."
+            )
+        return self._built()
+
+    def _built(self) -> nn.Module:
+        if self._layer is None:
+            with torch.device("meta"):
+                self._layer = self._constructor(arguments=self._given)
+        self._trace.arguments[self._place.path] = self._constructor.resolve(self._given)
+        return self._layer
+
+    def _run(self, layer: nn.Module, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
         """Call a layer; of a recurrent one a single step, because on meta each step costs milliseconds."""
         if not isinstance(layer, nn.RNNBase):
-            return layer(*inputs)
+            return layer(*inputs, **named)
         sequence, *state = inputs
         time = 1 if sequence.dim() == 3 and layer.batch_first else 0
         with self._trace.kept.repeated(sequence.shape[time]):
             # The clones own their memory, so that it is counted once for each step.
-            output, last = layer(sequence.narrow(time, 0, 1).clone(), *state)
+            output, last = layer(sequence.narrow(time, 0, 1).clone(), *state, **named)
         shape = (*output.shape[:time], sequence.shape[time], *output.shape[time + 1 :])
         return output.expand(shape).clone(), last
 
-    def _check_number(self, inputs: Sequence[Any]) -> None:
-        parameters = list(inspect.signature(getattr(nn, self._spec.type).forward).parameters.values())[1:]
-        needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-        if len(inputs) < len(needed):
-            raise self._stop(f"{self._called} takes {' and '.join(needed)}, and got {len(inputs)} input.")
+    def _bind(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> inspect.BoundArguments:
+        """The inputs by the names of the layer's `forward`."""
+        signature = inspect.signature(getattr(nn, self._spec.type).forward)
+        parameters = list(signature.parameters.values())[1:]
+        signature = signature.replace(parameters=parameters)
+        try:
+            bound = signature.bind(*inputs, **named)
+        except TypeError as error:
+            needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+            got = len(inputs) + len(named)
+            if got < len(needed):
+                inputs_word = "input" if got == 1 else "inputs"
+                raise self._stop(
+                    f"{self._called} takes {' and '.join(needed)}, and got {got} {inputs_word}."
+                ) from None
+            takes = ", ".join(parameter.name for parameter in parameters)
+            raise self._stop(f"{self._called} takes {takes}: {error}.") from None
+        first = next(iter(bound.arguments.values()), None)
+        if not isinstance(first, Tensor):
+            advice = ": take one of its elements" if isinstance(first, tuple) else ""
+            raise self._stop(f"{self._called} takes a tensor and got a {type(first).__name__}{advice}.")
+        return bound
 
     def _check_dtype(self, tensor: Tensor) -> None:
         integers = self._spec.type in INTEGER_LAYERS
@@ -113,6 +146,11 @@ class Probe(nn.Module):
     def _note_wrong_size(self, size: Size, declared: int, tensor: Tensor) -> None:
         takes = self._trace.shown(tensor.shape)
         takes[size.dim] = declared
+        if not _has(self._spec.arguments(), size.argument.split(".")):
+            got = self._trace.arrived(tensor)
+            detail = f"{self._called} took {shape_text(takes)} when it was called before, and now got {got}."
+            self._trace.mistakes.append(FieldError(self._place.pointer, detail))
+            return
         self._trace.mistakes.append(
             FieldError(
                 pointer_to(self._place.pointer, *size.argument.split(".")),
@@ -158,3 +196,11 @@ class Probe(nn.Module):
     def _stop(self, detail: str, *argument: str) -> Stop:
         self._trace.mistakes.append(FieldError(pointer_to(self._place.pointer, *argument), detail))
         return Stop(detail)
+
+
+def _has(arguments: Any, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(arguments, Mapping) or name not in arguments:
+            return False
+        arguments = arguments[name]
+    return True

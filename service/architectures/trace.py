@@ -38,6 +38,7 @@ class Trace:
         self.kept = Kept()
         # By id; the tensors are held so that no id comes twice.
         self._sources = {id(tensor): (tensor, "the input") for tensor in inputs}
+        self.operations = 0  # of forward texts and layers
 
     def shown(self, shape: Sequence[int]) -> list[int | str]:
         """A shape with the batch's dimension as `B`."""
@@ -48,11 +49,18 @@ class Trace:
         source = self._sources.get(id(tensor))
         return f"{shape_text(self.shown(tensor.shape))}{f' from {source[1]}' if source else ''}"
 
-    def passed(
-        self, path: str, layer: nn.Module, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
-    ) -> None:
+    def note_source(self, value: Any, source: str) -> None:
+        """Remember where a tensor came from, if that is not known."""
+        if isinstance(value, Tensor):
+            self._sources.setdefault(id(value), (value, source))
+        elif isinstance(value, tuple | list):
+            for each in value:
+                self.note_source(each, source)
+
+    def passed(self, path: str, layer: nn.Module, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         """Note a call of a layer."""
-        self._sources |= {id(tensor): (tensor, f"layer `{path}`") for tensor in outputs}
+        for tensor in outputs:
+            self.note_source(tensor, f"layer `{path}`")
         self.rows.append(
             LayerRow(
                 path=path,

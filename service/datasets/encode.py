@@ -19,6 +19,8 @@ from service.specs.base import did_you_mean
 NamePlace = Callable[[str], str]
 """The pointer of a column or an input in the request."""
 
+LARGEST_WHOLE = 2**53  # what a double holds exactly
+
 Body = Mapping[str, Any] | Dataset
 
 
@@ -40,7 +42,7 @@ def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[t
         pointer: the place of `body` in the request.
 
     Returns:
-        float32 [B, …], one for each of `encoding.input_names`.
+        float32 or int64 [B, …], one for each of `encoding.input_names`.
 
     Raises:
         InvalidRequest: columns are missing or can't be read as numbers, or a shape doesn't fit.
@@ -84,18 +86,44 @@ def encode_targets(encoding: Encoding, body: Body, pointer: str = "#") -> torch.
 def inputs_of(
     encoding: Encoding, dataset: Dataset, place: NamePlace, mistakes: Mistakes
 ) -> tuple[torch.Tensor, ...]:
-    """float32 [B, …] of each input of a dataset whose names and shapes are known to fit."""
+    """float32 or int64 [B, …] of each input of a dataset whose names and shapes are known to fit."""
+    if not encoding.features and isinstance(dataset, TensorDataset):
+        return tuple(
+            _tensor_input(
+                torch.tensor(dataset.inputs[name]), name, encoding.dtype(name), place(name), mistakes
+            )
+            for name in encoding.input_names
+        )
     if isinstance(dataset, TabularDataset):
         columns = numbers_of(encoding.features, dataset, place, mistakes)
-        return (_encode_columns(encoding, encoding.features, columns, dataset.rows, place, mistakes),)
-    if encoding.features:
-        rows = torch.tensor(next(iter(dataset.inputs.values())), dtype=torch.float64)
-        columns = dict(zip(encoding.features, rows.unbind(dim=1), strict=True))
-        return (_encode_columns(encoding, encoding.features, columns, dataset.rows, place, mistakes),)
-    inputs = {name: torch.tensor(dataset.inputs[name]).float() for name in encoding.input_names}
-    for name, tensor in inputs.items():
-        check_float32(tensor, f"`{name}`", place(name), mistakes)
-    return tuple(inputs.values())
+    else:
+        columns = {}
+        for name, features in encoding.groups().items():
+            rows = torch.tensor(dataset.inputs[name], dtype=torch.float64)
+            columns |= dict(zip(features, rows.unbind(dim=1), strict=True))
+    return tuple(
+        _encode_columns(encoding, features, columns, dataset.rows, place, mistakes, encoding.dtype(name))
+        for name, features in encoding.groups().items()
+    )
+
+
+def _tensor_input(
+    values: torch.Tensor, name: str, dtype: torch.dtype, pointer: str, mistakes: Mistakes
+) -> torch.Tensor:
+    if dtype is torch.int64:
+        _check_whole(values, f"`{name}`", pointer, mistakes)
+    else:
+        check_float32(values.float(), f"`{name}`", pointer, mistakes)
+    return values.to(dtype)
+
+
+def _check_whole(values: torch.Tensor, title: str, pointer: str, mistakes: Mistakes) -> None:
+    """Note the first sample of [B, …] that is no whole number of 64 bits."""
+    if values.is_floating_point():
+        broken = (values != values.floor()) | (values.abs() >= LARGEST_WHOLE)
+        if broken.any():
+            row = int(broken.nonzero()[0, 0])
+            mistakes.add(pointer, f"{title} is int64, and has a value in row {row} that is no whole number.")
 
 
 def targets_of(encoding: Encoding, dataset: Dataset, place: NamePlace, mistakes: Mistakes) -> torch.Tensor:
@@ -173,12 +201,19 @@ def _encode_columns(
     rows: int,
     place: NamePlace,
     mistakes: Mistakes,
+    dtype: torch.dtype = torch.float32,
 ) -> torch.Tensor:
-    """float32 [B, k] of float64 columns [B], transformed; columns that aren't there stay 0."""
-    encoded = torch.zeros(rows, len(names))
+    """[B, k] of float64 columns [B], transformed; columns that aren't there stay 0."""
+    encoded = torch.zeros(rows, len(names), dtype=dtype)
     for position, name in enumerate(names):
-        if name in columns:
-            encoded[:, position] = apply(encoding.transforms, name, columns[name])
+        if name not in columns:
+            continue
+        values = apply(encoding.transforms, name, columns[name])
+        if dtype is torch.int64:
+            # Numbers that no transform changed are exact; transformed ones are float32.
+            _check_whole(values, f"`{name}`", place(name), mistakes)
+        encoded[:, position] = values
+        if dtype is torch.float32:
             check_float32(encoded[:, position], f"`{name}`", place(name), mistakes)
     return encoded
 
@@ -239,9 +274,10 @@ def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, mist
         found, wanted = ", ".join(dataset.inputs), ", ".join(shapes)
         mistakes.add(pointer, f"The model's inputs are called {wanted}; these are called {found}.")
         return
-    columns = f" ({', '.join(encoding.features)})" if encoding.features else ""
+    groups = encoding.groups() if encoding.features else {}
     for name, shape in shapes.items():
         found_shape = dataset.inputs[name].shape
+        columns = f" ({', '.join(groups[name])})" if groups else ""
         if found_shape[1:] != shape:
             detail = f"`{name}` has shape {list(found_shape)}; the model takes {_shape_text(shape)}{columns}."
             mistakes.add(pointer, detail)

@@ -22,6 +22,7 @@ class Encoding:
         features: feature columns in order; empty for tensor data.
         targets: target columns in order; empty for tensor data.
         transforms: fitted, in order, of features and targets alike.
+        dtypes: `float32` or `int64` of each input; empty: all are float32.
         classes: labels by class index, ascending; None where targets are values.
     """
 
@@ -32,6 +33,20 @@ class Encoding:
     targets: tuple[str, ...] = ()
     transforms: tuple[FittedTransform, ...] = ()
     classes: tuple[Label, ...] | None = None
+    dtypes: tuple[str, ...] = ()
+
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The feature columns of each input by its name, for a table."""
+        found, start = {}, 0
+        for name, (width, *_) in zip(self.input_names, self.sample_shapes, strict=True):
+            found[name] = self.features[start : start + width]
+            start += width
+        return found
+
+    def dtype(self, name: str) -> torch.dtype:
+        """What an input holds."""
+        by_name = dict(zip(self.input_names, self.dtypes, strict=False))
+        return torch.int64 if by_name.get(name) == "int64" else torch.float32
 
     def to_document(self) -> dict[str, Any]:
         """The encoding as JSON."""
@@ -48,6 +63,7 @@ class Encoding:
             targets=tuple(document["targets"]),
             transforms=tuple(map(from_document, document["transforms"])),
             classes=None if document["classes"] is None else tuple(document["classes"]),
+            dtypes=tuple(document.get("dtypes", ())),  # not in the first checkpoints
         )
 
 

@@ -1,5 +1,6 @@
 """A dataset and what is declared about it, as the tensors that a trainer takes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ class Part:
     """The rows of one side of the split.
 
     Attributes:
-        inputs: float32 [B, …], one for each input of the model.
+        inputs: float32 or int64 [B, …], one for each input of the model.
         targets: int64 [B] class indices (or [B, …] of tensor data), else float32 [B, k].
     """
 
@@ -41,20 +42,23 @@ class Prepared:
     encoding: Encoding
 
 
-def prepare(dataset: Dataset, data: DataDeclaration, target_kind: TargetKind) -> Prepared:
+def prepare(
+    dataset: Dataset, data: DataDeclaration, target_kind: TargetKind, input_names: Sequence[str] | None = None
+) -> Prepared:
     """Split, fit the transforms on the training rows, and encode.
 
     Args:
         dataset: the content that `data` declares or refers to.
         data: the data section of a job.
         target_kind: `classes` for losses that take class indices, else `values`.
+        input_names: what the model calls its inputs; where it has several, the data's have the same names.
 
     Raises:
         InvalidRequest: with every mistake of the data section, pointers below `#/data`.
     """
     mistakes = Mistakes()
     check_split(data.split, dataset.rows, mistakes)
-    encoding, place = fit_encoding(dataset, data, target_kind, mistakes)
+    encoding, place = fit_encoding(dataset, data, target_kind, mistakes, input_names)
     inputs = inputs_of(encoding, dataset, place, mistakes)
     targets = targets_of(encoding, dataset, place, mistakes)
     mistakes.check()

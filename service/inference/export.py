@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import safetensors.torch
 
+from service.architectures.source import to_source
 from service.inference.model import TrainedModel
 from service.training.checkpoints import unshared
 
@@ -13,4 +14,9 @@ def to_safetensors(model: TrainedModel) -> bytes:
     return safetensors.torch.save(unshared(model.module.state_dict()), {"format": "pt"})
 
 
-EXPORTS: Mapping[str, Callable[[TrainedModel], bytes]] = {"safetensors": to_safetensors}
+def to_python(model: TrainedModel) -> bytes:
+    """The source of a module that loads the safetensors with `load_state_dict(strict=True)`."""
+    return to_source(model.architecture).encode()
+
+
+EXPORTS: Mapping[str, Callable[[TrainedModel], bytes]] = {"safetensors": to_safetensors, "python": to_python}

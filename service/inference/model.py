@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from service.architectures.build import build
 from service.datasets.encoding import Encoding
 from service.errors import CheckpointNotFound
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.losses import LOSSES, Loss
 
@@ -20,11 +20,13 @@ class TrainedModel:
     """A model with one epoch's parameters, and what its outputs mean.
 
     Attributes:
+        architecture: what the module was built from.
         module: in eval mode, on the CPU.
         gradients: of the last step before these parameters, by name.
         encoding: from raw data to inputs, from outputs to the targets' units.
     """
 
+    architecture: ArchitectureSpec
     module: nn.Module
     epoch: int
     gradients: Mapping[str, Tensor]
@@ -45,8 +47,10 @@ class TrainedModel:
         chosen = checkpoint.best if best else checkpoint.last
         if chosen is None:
             raise CheckpointNotFound("No best epoch is followed without validation rows: ask for `last`.")
+        architecture = read_architecture(request["architecture"])
         return cls(
-            module=_load(request["architecture"], chosen),
+            architecture=architecture,
+            module=_load(architecture, chosen),
             epoch=chosen.epoch,
             gradients=chosen.gradients,
             encoding=Encoding.from_document(checkpoint.encoding),
@@ -54,8 +58,8 @@ class TrainedModel:
         )
 
 
-def _load(architecture: Mapping[str, Any], snapshot: Snapshot) -> nn.Module:
+def _load(architecture: ArchitectureSpec, snapshot: Snapshot) -> nn.Module:
     with torch.device("meta"):
-        module = build(ArchitectureSpec.model_validate(architecture))
+        module = build(architecture)
     module.load_state_dict(snapshot.state, assign=True)
     return module.eval()

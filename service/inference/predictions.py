@@ -12,6 +12,7 @@ from torch import Tensor
 from service.datasets.dataset import Dataset
 from service.datasets.encode import encode_inputs
 from service.datasets.encoding import Encoding, decode_outputs
+from service.errors import InvalidRequest
 from service.inference.model import TrainedModel
 
 ROWS_AT_ONCE = 4096
@@ -29,7 +30,10 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> dict[str,
         InvalidRequest: when the rows are not what the model takes.
     """
     inputs = encode_inputs(model.encoding, body)
-    outputs = _run(model, inputs)
+    try:
+        outputs = _run(model, inputs)
+    except (RuntimeError, IndexError) as error:  # e.g. a category that the embedding has no row for
+        raise InvalidRequest(f"The model can't compute with these rows: {error}") from None
     answer: dict[str, Any] = {"epoch": model.epoch, "outputs": decode_outputs(model.encoding, outputs)}
     if model.encoding.classes is not None:
         # A model may have more outputs than there are classes: they have no label.

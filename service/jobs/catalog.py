@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from service.architectures.catalog import layer_catalog
+from service.architectures.catalog import function_catalog, init_catalog, layer_catalog
 from service.specs.arguments import Constructor
 from service.specs.data import MinMax, Scale, Standardize
 from service.training.losses import LOSSES, REFUSED_LOSSES
@@ -13,10 +13,12 @@ from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS
 
 
 def catalog() -> dict[str, Any]:
-    """Layers, losses, optimizers, schedulers, metrics and transforms; and what is not offered, and why."""
+    """All that a spec may name: layers, functions of forward texts, …; and what is not offered, and why."""
     layers = layer_catalog()
     return {
         "layers": layers["layers"],
+        "functions": function_catalog(),
+        "inits": init_catalog(),
         "losses": _entries({name: loss.constructor for name, loss in LOSSES.items()}),
         "optimizers": _entries(OPTIMIZERS),
         "schedulers": _entries(SCHEDULERS),

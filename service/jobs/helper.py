@@ -37,7 +37,7 @@ from service.specs.prediction import PredictionRequest
 from service.storage.datasets import NewDataset
 from service.storage.jobs import NewJob
 from service.storage.storage import Storage
-from service.training.warm_up import warm_up
+from service.training.warm_up import warm_up, warm_up_meta
 
 log = structlog.get_logger()
 
@@ -227,6 +227,7 @@ def main(argv: list[str]) -> None:
     configure_logging(settings.log_format)
     torch.set_num_threads(1)
     warm_up()
+    warm_up_meta()
     # The data segment, not the address space: torch maps far more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (settings.helper_memory_bytes, settings.helper_memory_bytes))
     with Storage.open(settings) as storage:

@@ -15,7 +15,7 @@ import orjson
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from service.architectures.build import Place
+from service.architectures.build import Place, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
 from service.datasets.dataset import Dataset, load_dataset
@@ -26,11 +26,11 @@ from service.jobs.placement import check_placement, choose_device
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
-from service.specs.data import DataDeclaration, DatasetReference, DataSpec, InlineTensors
+from service.specs.data import DataDeclaration, DatasetReference, DataSpec
 from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
-from service.training.check import check_components, check_fit, output_width, resolve
+from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
 from service.training.losses import LOSSES, Targets
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.
@@ -93,7 +93,8 @@ class Preflight:
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
         dataset = None if data is None else self._read_dataset(data)
-        prepared = None if data is None or dataset is None else self._prepare(dataset, data)
+        names = None if architecture is None else input_names(architecture)
+        prepared = None if data is None or dataset is None else self._prepare(dataset, data, names)
         checked = self._check_architecture(architecture, prepared, training)
         if training is not None:
             self._found += check_components(training)
@@ -148,14 +149,16 @@ class Preflight:
             return read_json(self._document["data"], "#/data")
         return None
 
-    def _prepare(self, dataset: Dataset, data: DataDeclaration) -> Prepared | None:
+    def _prepare(
+        self, dataset: Dataset, data: DataDeclaration, names: Sequence[str] | None
+    ) -> Prepared | None:
         """The tensors. Whether targets are classes or values is the loss's to say; while the loss is
         unknown, the data are taken whichever way they are right."""
         loss = LOSSES.get(self._loss_name() or "")
         mistakes: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return prepare(dataset, data, targets)
+                return prepare(dataset, data, targets, names)
             except InvalidRequest as error:
                 mistakes.append(error.errors)
         fewest: Sequence[FieldError] = min(mistakes, key=len)
@@ -223,7 +226,9 @@ class Preflight:
                 "layers": checked.layers,
                 "module": repr(checked.module),
                 "output_width": width,
-                "warnings": [vars(warning) for warning in checked.warnings],
+                "warnings": [
+                    vars(warning) for warning in (*checked.warnings, *warn_of_fit(training, checked.output))
+                ],
                 "rows": {
                     "train": rows,
                     "validation": prepared.validation.rows if prepared.validation else 0,
@@ -246,8 +251,10 @@ class Preflight:
 def _declared(data: DataDeclaration) -> dict[str, Any]:
     """The data section without the data: neither content nor, for tensors, names."""
     declared = data.model_dump(mode="json", exclude=set(CONTENT))
-    names_nothing = isinstance(data, InlineTensors) or getattr(data, "features", None) is None
-    return {k: v for k, v in declared.items() if not (names_nothing and k in ("features", "targets"))}
+    unused = {name for name in ("features", "feature_groups", "dtypes") if not declared.get(name)}
+    if {"features", "feature_groups"} <= unused:
+        unused.add("targets")  # of tensors: content, not names
+    return {name: value for name, value in declared.items() if name not in unused}
 
 
 def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,11 +10,12 @@ import orjson
 import structlog
 import torch
 
+from service.architectures.build import input_names
 from service.datasets.dataset import load_dataset
 from service.datasets.prepare import Part, Prepared, prepare
 from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed, Unavailable
 from service.settings import Settings
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import read_architecture
 from service.specs.data import DatasetReference
 from service.specs.job import JobStatus, StopReason
 from service.specs.training import TrainingSpec
@@ -135,10 +136,11 @@ class Runner:
         request = orjson.loads(job.request)
         used = orjson.loads(job.used)
         training = TrainingSpec.model_validate(request["training"])
-        data = self._load(job, request, training)
+        architecture = read_architecture(request["architecture"])
+        data = self._load(job, request, training, input_names(architecture))
         torch.set_num_threads(used["threads"])
         parts = assemble(
-            ArchitectureSpec.model_validate(request["architecture"]),
+            architecture,
             training,
             data,
             orjson.loads(job.report)["output_width"],
@@ -152,11 +154,13 @@ class Runner:
             log.info("job resumed", job_id=job.id, epoch=job.epoch, attempt=job.attempt)
         return Run(job, claim, engine, data, time.monotonic() - started)
 
-    def _load(self, job: Job, request: dict[str, Any], training: TrainingSpec) -> Prepared:
+    def _load(
+        self, job: Job, request: dict[str, Any], training: TrainingSpec, names: Sequence[str] | None
+    ) -> Prepared:
         artifact = self._storage.datasets.get(job.owner, job.dataset_id).artifact
         dataset = load_dataset(self._storage.artifacts.get(artifact))
         declared = DatasetReference.model_validate({**request["data"], "dataset_id": job.dataset_id})
-        return prepare(dataset, declared, LOSSES[training.loss.type].targets)
+        return prepare(dataset, declared, LOSSES[training.loss.type].targets, names)
 
     def _record(self, run: Run) -> Signals:
         """Write what is pending; what the owner wants meanwhile."""

@@ -7,6 +7,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from service.specs.base import Spec
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
+ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
+FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 ColumnGroup = Literal["numeric", "all"]
 
 
@@ -77,15 +79,25 @@ class DataDeclaration(Spec):
     transforms: list[Transform] = []
     """Applied in order, fitted on the training rows only; undone in the outputs for targets."""
     split: Split = Split()
+    dtypes: dict[str, Literal["float32", "int64"]] = {}
+    """By an input's name what it holds, where that is not float32: `int64` for an `Embedding`."""
 
 
 class TabularDeclaration(DataDeclaration):
     """Columns by name."""
 
-    features: Annotated[list[ColumnName], Field(min_length=1)]
+    features: ColumnNames | None = None
     """The input columns, in order: a float32 tensor [B, k]."""
-    targets: Annotated[list[ColumnName], Field(min_length=1)]
+    feature_groups: FeatureGroups | None = None
+    """Instead of `features`, for an architecture with several inputs: the columns of each by its name."""
+    targets: ColumnNames
     """The target columns, in order."""
+
+    @model_validator(mode="after")
+    def _features_or_groups(self) -> "TabularDeclaration":
+        if (self.features is None) == (self.feature_groups is None):
+            raise ValueError("Give `features`, or `feature_groups` for an architecture with several inputs.")
+        return self
 
 
 class InlineColumns(TabularDeclaration):
@@ -106,7 +118,7 @@ class InlineTensors(DataDeclaration):
     """Tensors in the request, as nested lists."""
 
     inputs: Any
-    """Nested list, first dimension the samples."""
+    """Nested list, first dimension the samples; or an object of them, by the names of several inputs."""
     targets: Any
     """Nested list, first dimension the samples."""
 
@@ -115,9 +127,11 @@ class DatasetReference(DataDeclaration):
     """A dataset uploaded before."""
 
     dataset_id: str
-    features: Annotated[list[ColumnName], Field(min_length=1)] | None = None
+    features: ColumnNames | None = None
     """The input columns of a tabular dataset; a tensor dataset has none to name."""
-    targets: Annotated[list[ColumnName], Field(min_length=1)] | None = None
+    feature_groups: FeatureGroups | None = None
+    """Instead of `features`, for an architecture with several inputs: the columns of each by its name."""
+    targets: ColumnNames | None = None
     """The target columns of a tabular dataset; a tensor dataset has none to name."""
 
 

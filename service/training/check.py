@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from service.errors import FieldError, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
-from service.specs.training import ComponentSpec, TrainingSpec
+from service.specs.component import ComponentSpec
+from service.specs.training import TrainingSpec
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
 from service.training.metrics import METRICS, Task, build_metric, metric_inputs, task_of, tasks_of
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
@@ -138,6 +139,33 @@ def check_fit(
         )
         errors.append(FieldError(f"{SECTION}/early_stopping", detail))
     return errors + _check_optimizer(spec, model, steps)
+
+
+# By loss and the last operation of the model, as autograd names it.
+_DOUBLED: Mapping[tuple[str, str], str] = {
+    ("CrossEntropyLoss", "SoftmaxBackward0"): (
+        "`CrossEntropyLoss` applies log-softmax itself and the model ends with a softmax: leave that out. "
+        "Predictions come with probabilities all the same."
+    ),
+    ("BCEWithLogitsLoss", "SigmoidBackward0"): (
+        "`BCEWithLogitsLoss` applies the sigmoid itself and the model ends with one: leave that out. "
+        "Predictions come with probabilities all the same."
+    ),
+    ("NLLLoss", "SoftmaxBackward0"): (
+        "`NLLLoss` takes logarithms of probabilities and the model ends with a softmax: take `LogSoftmax`."
+    ),
+}
+
+
+def warn_of_fit(spec: TrainingSpec, outputs: Tensor) -> list[FieldError]:
+    """What is allowed of a loss and a model together, and likely not meant.
+
+    Args:
+        outputs: what the model gives for a batch, on the meta device.
+    """
+    last = outputs.grad_fn.name() if outputs.grad_fn is not None else ""
+    detail = _DOUBLED.get((spec.loss.type, last))
+    return [FieldError(f"{SECTION}/loss", detail)] if detail else []
 
 
 def _check_loss(

@@ -11,3 +11,8 @@ def warm_up() -> None:
     loss = nn.functional.mse_loss(model(torch.zeros(1, 1)), torch.zeros(1, 1))
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
+
+
+def warm_up_meta() -> None:
+    """Meet the meta device: the first operator that PyTorch writes in Python imports them all."""
+    torch.eye(1, device="meta").repeat(1, 1)

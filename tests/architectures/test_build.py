@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.build import build
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import read_architecture
 
 
 def linear(inputs: int, outputs: int, **more: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def sequential(*layers: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def built(*layers: dict[str, Any]) -> nn.Module:
-    return build(ArchitectureSpec.model_validate(sequential(*layers)))
+    return build(read_architecture(sequential(*layers)))
 
 
 class FirstOfTuple(nn.Module):
@@ -122,7 +122,7 @@ def test_a_module_equals_the_hand_written_one(case: str) -> None:
     torch.manual_seed(0)
     expected = script()
     torch.manual_seed(0)
-    module = build(ArchitectureSpec.model_validate(spec))
+    module = build(read_architecture(spec))
     assert type(module) is nn.Sequential
     assert repr(module) == repr(expected)
     assert [name for name, _ in module.named_parameters()] == [

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from service.architectures.catalog import layer_catalog
+from service.architectures.catalog import function_catalog, init_catalog, layer_catalog
 from service.architectures.layers import LAYERS, NOT_OFFERED
 
 CATALOG = layer_catalog()
@@ -55,3 +55,10 @@ def test_a_layer_is_described_with_its_arguments() -> None:
         "inferred": ["in_features"],
         "takes": [["[B, *, in_features]"]],
     }
+
+
+def test_functions_and_inits_are_listed() -> None:
+    """What a forward text may call with which arguments, and how a free parameter may start."""
+    assert function_catalog()["F.relu"] == "(input)"
+    assert function_catalog()["Tensor.clamp"] == "(input, min=None, max=None)"
+    assert init_catalog()["constant_"]["arguments"]["required"] == ["val"]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from service.architectures.layers import LAYERS, NOT_OFFERED
 from service.architectures.preflight import check
 from service.errors import FieldError, InvalidRequest, pointer_to
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import read_architecture
 from service.specs.base import field_errors
 from tests.architectures.samples import SAMPLES
 
@@ -53,7 +53,7 @@ def pointers(document: Any, base: str = "#") -> Iterator[str]:
 def mistakes_of(document: Any, shape: list[int], dtype: torch.dtype) -> list[FieldError]:
     """What is wrong with an architecture; anything but field errors is raised."""
     try:
-        spec = ArchitectureSpec.model_validate(document)
+        spec = read_architecture(document)
         check(spec, [torch.empty(shape, dtype=dtype, device="meta")], 10**9, pointer="#")
     except ValidationError as error:
         return field_errors(error, document)

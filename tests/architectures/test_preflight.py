@@ -10,7 +10,7 @@ from service.architectures.build import build
 from service.architectures.layers import LAYERS
 from service.architectures.preflight import Checked, check
 from service.errors import InvalidRequest
-from service.specs.architecture import MAX_DEPTH, ArchitectureSpec
+from service.specs.architecture import MAX_DEPTH, read_architecture
 from tests.architectures.samples import SAMPLES, SEQUENCE
 
 TANH: dict[str, Any] = {"type": "Tanh"}
@@ -24,7 +24,7 @@ def linear(outputs: int, inputs: int | None = None, **more: Any) -> dict[str, An
 def checked(
     layers: list[dict[str, Any]], *shape: int, dtype: torch.dtype = torch.float32, max_parameters: int = 10**6
 ) -> Checked:
-    spec = ArchitectureSpec.model_validate({"type": "sequential", "layers": layers})
+    spec = read_architecture({"type": "sequential", "layers": layers})
     return check(spec, [torch.empty(shape, dtype=dtype, device="meta")], max_parameters)
 
 
@@ -87,9 +87,9 @@ def test_each_layer_passes_with_the_shape_it_really_has(name: str) -> None:
     layer = {"type": name, **without_sizes(name, sample.arguments)}
     # A Linear before it, because an architecture without parameters is refused.
     layers = [layer] if sample.integers else [linear(sample.shapes[0][-1]), layer]
-    spec = ArchitectureSpec.model_validate({"type": "sequential", "layers": layers})
+    spec = read_architecture({"type": "sequential", "layers": layers})
     result = check(spec, sample.inputs(), 10**6)
-    module = build(ArchitectureSpec.model_validate(result.spec))
+    module = build(read_architecture(result.spec))
     assert module(*sample.inputs()).shape == result.output.shape
     assert repr(module) == repr(result.module)
 
@@ -319,4 +319,4 @@ def test_containers_can_be_nested_as_deep_as_allowed() -> None:
     for _ in range(MAX_DEPTH - 1):
         layer = {"type": "sequential", "layers": [layer]}
     result = checked([layer], 2, 3)
-    assert build(ArchitectureSpec.model_validate(result.spec))(torch.zeros(2, 3)).shape == (2, 1)
+    assert build(read_architecture(result.spec))(torch.zeros(2, 3)).shape == (2, 1)

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Prepared, prepare
 from service.inference.model import TrainedModel
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration, DataSpec
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint
@@ -53,7 +53,7 @@ def train(data: dict[str, Any], layers: list[dict[str, Any]], **training: Any) -
     architecture = {"type": "sequential", "layers": layers}
     prepared = prepare(read_json(data), DATA.validate_python(data), LOSSES[spec.loss.type].targets)
     parts = assemble(
-        ArchitectureSpec.model_validate(architecture),
+        read_architecture(architecture),
         spec,
         prepared,
         int(layers[-1].get("out_features", 1)),

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from service.datasets.encoding import Encoding
 from service.datasets.prepare import Part, Prepared
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint
 from service.training.engines.eager import EagerEngine
@@ -84,7 +84,7 @@ def engine(
     precision: str = "float32",
 ) -> EagerEngine:
     """The eager engine of a training, nothing trained yet."""
-    architecture = ArchitectureSpec.model_validate({"type": "sequential", "layers": layers})
+    architecture = read_architecture({"type": "sequential", "layers": layers})
     width = int(layers[-1].get("out_features", 2))
     device = torch.device("cpu")
     return EagerEngine(assemble(architecture, spec, data.prepared(validates), width, device, precision))
