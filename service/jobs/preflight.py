@@ -35,6 +35,7 @@ from service.training.losses import LOSSES, Targets
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.
 ROWS_TRIED = 10_000
+COMPONENTS = ("loss", "optimizer", "scheduler", "metrics")
 CONTENT = ("columns", "rows", "inputs")
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "data": TypeAdapter(DataSpec),
@@ -96,8 +97,7 @@ class Preflight:
         names = None if architecture is None else input_names(architecture)
         prepared = None if data is None or dataset is None else self._prepare(dataset, data, names)
         checked = self._check_architecture(architecture, prepared, training)
-        if training is not None:
-            self._found += check_components(training)
+        self._found += check_components(training) if training else self._component_mistakes()
         if not self._found and data and training and dataset and prepared and checked:
             with self._noting():
                 return self._fit(data, training, prepared, checked, dataset)
@@ -171,6 +171,16 @@ class Preflight:
         loss = training.get("loss") if isinstance(training, dict) else None
         name = loss.get("type") if isinstance(loss, dict) else loss
         return name if isinstance(name, str) else None
+
+    def _component_mistakes(self) -> list[FieldError]:
+        """The names and arguments in a training section that can't be read for other reasons."""
+        section = self._document.get("training") if isinstance(self._document, dict) else None
+        parts = section if isinstance(section, dict) else {}
+        components = {name: parts[name] for name in COMPONENTS if name in parts}
+        try:
+            return check_components(TrainingSpec.model_validate({**components, "epochs": 1}))
+        except ValidationError:
+            return []  # noted with the section
 
     def _check_architecture(
         self, architecture: ArchitectureSpec | None, prepared: Prepared | None, training: TrainingSpec | None

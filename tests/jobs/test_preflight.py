@@ -192,6 +192,15 @@ def test_all_mistakes_at_once(plan: Plan) -> None:
     assert found["#/devic"] == "`devic` is not a field here: did you mean `device`?"
 
 
+def test_components_are_checked_in_a_section_that_cannot_be_read(plan: Plan) -> None:
+    """A field that is missing, or misspelt, doesn't hide a wrong loss or a wrong argument beside it."""
+    document = request(loss="MSELos", optimizer={"type": "SGD", "lr": "fast"})
+    document["training"]["epoch"] = document["training"].pop("epochs")
+    found = mistakes(plan, document)
+    assert found["#/training/loss"] == "`MSELos`: did you mean `MSELoss`?"
+    assert {"#/training", "#/training/epoch", "#/training/optimizer/lr"} <= found.keys()
+
+
 def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
     """Mistakes that only a look at the tables of names or at the data shows are told together too."""
     document = request(loss="MSELos", optimizer="SGDD", metrics=["r3_score"])
