@@ -191,7 +191,7 @@ class Runner:
             checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
         checkpoint = replace(checkpoint, encoding=run.data.encoding.to_document())
         body = checkpoint.to_bytes()
-        artifact = self._storage.artifacts.put("checkpoints", body)
+        artifact = self._storage.artifacts.put(f"checkpoints/{run.job.id}", body)
         run.saving_seconds += time.monotonic() - started
         return NewCheckpoint(checkpoint.last.epoch, artifact, len(body))
 
