@@ -24,6 +24,8 @@ START_SECONDS = 60.0
 # One that can't start is tried again after this time, or a broken installation would spin.
 RESTART_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 2
+# A call is given up when so many helpers have died over it.
+MOST_DEATHS = 2
 
 
 class HelperPool:
@@ -82,42 +84,47 @@ class HelperPool:
             LimitExceeded: it took too long or too much memory, and its process was ended.
             Unavailable: no helper became free in time.
         """
-        try:
-            header, result = self._call_once(task, arguments, body)
-        except EOFError:
-            # The helper died. Whether this call was to blame is told by another helper.
-            try:
-                header, result = self._call_once(task, arguments, body)
-            except EOFError:
-                mebibytes = self._settings.helper_memory_bytes // MIB
-                raise LimitExceeded(
-                    "The request ended its process twice; most likely it needs more than "
-                    f"the {mebibytes} MiB it may take."
-                ) from None
-        if "problem" in header:
-            raise _revived(header["problem"])
-        return header, result
+        deaths = 0
+        while deaths < MOST_DEATHS:
+            answer = self._call_once(task, arguments, body)
+            if answer is None:
+                deaths += 1  # whether this call was to blame is told by another helper
+            elif "problem" in answer[0]:
+                raise _revived(answer[0]["problem"])
+            else:
+                return answer
+        mebibytes = self._settings.helper_memory_bytes // MIB
+        raise LimitExceeded(
+            "The request ended its process twice; most likely it needs more than "
+            f"the {mebibytes} MiB it may take."
+        )
 
     def _call_once(
         self, task: str, arguments: Mapping[str, Any], body: bytes
-    ) -> tuple[dict[str, Any], bytes]:
-        """One helper's answer; EOFError when it dies over the call."""
-        child = self._take(task)
-        try:
-            child.channel.send({"task": task, "arguments": dict(arguments)}, body)
-            if child.channel.ready(self._settings.helper_timeout_seconds):
-                answer = child.channel.receive()
-                self._free.put(child)
-                return answer
-        except OSError:
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """A helper's answer; None when it dies over the call, having said that it has begun."""
+        while True:
+            child = self._take(task)
+            begun = False
+            try:
+                child.channel.send({"task": task, "arguments": dict(arguments)}, body)
+                while child.channel.ready(self._settings.helper_timeout_seconds):
+                    answer = child.channel.receive()
+                    if begun:
+                        self._free.put(child)
+                        return answer
+                    begun = True
+            except (EOFError, OSError):
+                self._replace(child, task)
+                if begun:
+                    return None
+                continue
+            except BaseException:
+                self._replace(child, task)
+                raise
             self._replace(child, task)
-            raise EOFError from None
-        except BaseException:
-            self._replace(child, task)
-            raise
-        self._replace(child, task)
-        seconds = self._settings.helper_timeout_seconds
-        raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.")
+            seconds = self._settings.helper_timeout_seconds
+            raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.")
 
     def _take(self, task: str) -> Child:
         """A free helper. The pipe of one that has died while it was idle has something to say: its end."""
