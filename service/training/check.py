@@ -1,7 +1,8 @@
 """What can be wrong with a training section, and the section with everything filled in.
 
-The first part (`check_components`) needs the section alone; the second (`check_fit`) meets the model
-and the data, on the meta device: nothing is allocated and nothing is trained.
+The first part (`check_components`) needs the section alone; the second (`check_fit`) meets the model, on
+the meta device, and the data: loss and metrics are tried on real targets with outputs of 0, the optimizer
+on a model of one weight. The client's model is neither allocated nor trained.
 """
 
 import secrets
