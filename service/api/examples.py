@@ -181,7 +181,7 @@ EXAMPLES = (
   ],
   "module": "Sequential(\\n  (0): Linear(in_features=1, out_features=1, bias=True)\\n)",
   "parameter_count": 2,
-  "rows": {"train": 4, "validation": 0, "test": 0},
+  "rows": {"train": 4, "validation": 0, "test": 0, "dropped": 0},
   …
 }""",
     ),
@@ -341,6 +341,28 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         'Download the model; `load_state_dict(load_file("thermometer.safetensors"))` takes it.',
         "curl -s -o thermometer.safetensors -w '%{http_code}\\n' localhost:8000/v1/jobs/$JOB/model",
         "200",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/encoding",
+        "What a downloaded model takes and gives.",
+        "curl -s localhost:8000/v1/jobs/$JOB/encoding",
+        """{
+  "epoch": 3000,
+  "inputs": [{"name": "input", "shape": [null, 1], "dtype": "float32", "columns": ["t_u"]}],
+  "targets": {"columns": ["t_c"], "shape": [null, 1], "classes": null},
+  "types": {"t_u": "numeric", "t_c": "numeric"},
+  "transforms": [{"type": "scale", "column": "t_u", "factor": 0.1}]
+}""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/split",
+        "Which rows validate, and which train.",
+        "curl -s localhost:8000/v1/jobs/$JOB/split",
+        """{
+  "train": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "total": 9, "rows": [10, 0, 4, 3, 5, 8, 2, 1, 9]},
+  "validation": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "total": 2, "rows": [7, 6]},
+  "test": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "total": 0, "rows": []}
+}""",
     ),
     Example(
         "POST /v1/datasets",

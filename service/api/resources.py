@@ -144,6 +144,17 @@ class Layer(Resource):
     parameters: int
 
 
+class Input(Resource):
+    """An input of the model."""
+
+    name: str
+    shape: list[int | None]
+    """The first, null, is the number of samples."""
+    dtype: Literal["float32", "int64"]
+    columns: list[str] | None
+    """What stands in each column of a table's input: `age`, `island=Biscoe`, `age_missing`."""
+
+
 class Preflight(Resource):
     """What would be run: the request with defaults and inferred sizes filled in."""
 
@@ -168,8 +179,12 @@ class Preflight(Resource):
     """What is allowed, and likely not meant."""
     memory_estimate_bytes: int
     """Estimated memory of model, optimizer and one step."""
-    rows: dict[Literal["train", "validation", "test"], int]
-    """How many rows train, validate and test."""
+    rows: dict[Literal["train", "validation", "test", "dropped"], int]
+    """How many rows train, validate and test, and how many are left out for missing values."""
+    inputs: list[Input]
+    """What the model is given."""
+    transforms: list[dict[str, Any]]
+    """The transforms, with the constants that were fitted on the training rows."""
 
 
 class Column(Resource):
@@ -296,6 +311,47 @@ class Predictions(Resource):
     """The class of each row, for a classification."""
     probabilities: Nested | None = None
     """Of each class, in the classes' order; or of the positive class."""
+
+
+class Targets(Resource):
+    """What a model is trained to give."""
+
+    columns: list[str]
+    """The target columns; empty for tensors."""
+    shape: list[int | None]
+    """The first, null, is the number of samples."""
+    classes: list[Any] | None
+    """The labels by class index."""
+
+
+class Encoding(Resource):
+    """From raw data to the model's inputs, from its outputs to the targets' units."""
+
+    epoch: int
+    inputs: list[Input]
+    targets: Targets
+    types: dict[str, Literal["numeric", "boolean", "categorical", "datetime"]]
+    """Of each column, as which its cells are read."""
+    transforms: list[dict[str, Any]]
+    """Fitted on the training rows; those of a column are applied in this order, and undone in reverse."""
+
+
+class SideRows(Resource):
+    """The rows of one side of a split."""
+
+    dataset_id: str
+    total: int
+    """How many there are."""
+    rows: list[int]
+    """Their numbers in the dataset, from 0, in the order of training."""
+
+
+class SplitRows(Resource):
+    """Which rows train, validate and test."""
+
+    train: SideRows
+    validation: SideRows
+    test: SideRows
 
 
 class Worker(Resource):

@@ -14,6 +14,7 @@ from service.api.state import Owner, ServicesDependency
 from service.errors import (
     CheckpointNotFound,
     ContentTooLarge,
+    DatasetNotFound,
     InvalidRequest,
     JobNotFound,
     LimitExceeded,
@@ -64,6 +65,15 @@ class ParametersQuery(CheckpointQuery):
         if unknown:
             raise ValueError(f"{', '.join(sorted(unknown))}: give values, gradients, statistics.")
         return value
+
+
+class SplitQuery(requests.Query):
+    """Which part of each side."""
+
+    offset: Annotated[int, Field(ge=0)] = 0
+    """Rows of each side to pass over."""
+    limit: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    """Rows of each side to give, at most."""
 
 
 # The file's suffix and media type.
@@ -191,3 +201,27 @@ def download_model(
     suffix, media_type = _FORMATS[query.format]
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.{suffix}"'}
     return Response(body, headers=headers, media_type=media_type)
+
+
+@router.get("/encoding", response_model=resources.Encoding, responses=problems(*_MODEL_ERRORS))
+def get_encoding(
+    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[CheckpointQuery, Query()]
+) -> Response:
+    """How raw data become the model's inputs, with the fitted constants, and what its outputs mean."""
+    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint}
+    _, body = services.helpers.call("encoding", arguments)
+    return json_response(body)
+
+
+@router.get(
+    "/split",
+    response_model=resources.SplitRows,
+    responses=problems(JobNotFound, DatasetNotFound, InvalidRequest, LimitExceeded),
+)
+def get_split(
+    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[SplitQuery, Query()]
+) -> Response:
+    """Which rows of its data a job trains, validates and tests on."""
+    arguments = {"owner": owner, "job_id": job_id, "offset": query.offset, "limit": query.limit}
+    _, body = services.helpers.call("split", arguments)
+    return json_response(body)

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from service.architectures.catalog import function_catalog, init_catalog, layer_catalog
 from service.specs.arguments import Constructor
-from service.specs.data import MinMax, Scale, Standardize
+from service.specs.transforms import TRANSFORMS
 from service.training.losses import LOSSES, REFUSED_LOSSES
 from service.training.metrics import METRICS
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
@@ -28,7 +28,7 @@ def catalog() -> dict[str, Any]:
         },
         "transforms": {
             get_args(model.model_fields["type"].annotation)[0]: model.model_json_schema()
-            for model in (Scale, Standardize, MinMax)
+            for model in TRANSFORMS
         },
         "not_offered": {
             "layers": layers["not_offered"],

@@ -22,11 +22,13 @@ from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.json_reader import read_json
 from service.datasets.report import describe, rows
 from service.errors import FitserveError, InvalidRequest, LimitExceeded, NotJson
+from service.inference.encoding import encoding_document
 from service.inference.export import EXPORTS
 from service.inference.parameters import named_parameter, named_parameters
 from service.inference.predictions import as_csv, predict
 from service.jobs.catalog import catalog
 from service.jobs.channel import join_parent
+from service.jobs.data import JobData, split_document
 from service.jobs.models import Models
 from service.jobs.preflight import Planned, Preflight
 from service.logs import configure_logging
@@ -81,7 +83,8 @@ class Tasks:
             epochs=planned.request["training"]["epochs"],
         )
         dataset = planned.dataset_id or self._store_dataset(owner, planned.dataset, None)
-        return {"job": asdict(job), "dataset": dataset}, b""
+        others = list(planned.other_dataset_ids)
+        return {"job": asdict(job), "dataset": dataset, "other_dataset_ids": others}, b""
 
     def read_dataset(self, body: bytes, owner: str, media_type: str, name: str | None) -> Answer:
         """Read an upload and write its content; gives the row to commit."""
@@ -124,6 +127,15 @@ class Tasks:
     ) -> Answer:
         """A job's model as a file of this format."""
         return {}, EXPORTS[format](self._models.get(owner, job_id, checkpoint))
+
+    def encoding(self, body: bytes, owner: str, job_id: str, checkpoint: str | None) -> Answer:
+        """How a job's model takes raw data, with the constants of its transforms."""
+        return {}, orjson.dumps(encoding_document(self._models.get(owner, job_id, checkpoint)))
+
+    def split(self, body: bytes, owner: str, job_id: str, offset: int, limit: int) -> Answer:
+        """Which rows of its data a job trains, validates and tests on."""
+        data = JobData.of(self._storage.jobs.get(owner, job_id), self._storage)
+        return {}, orjson.dumps(split_document(data, offset, limit))
 
     def catalog(self, body: bytes) -> Answer:
         """Everything a spec may name."""

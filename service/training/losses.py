@@ -14,7 +14,7 @@ _OMITTED = ("size_average", "reduce", "weight", "pos_weight")
 # The epoch's loss is Σ n_b · loss_b / Σ n_b over its batches, which is only right for means.
 _ANNOTATIONS = {"reduction": Literal["mean"]}
 
-Targets = Literal["classes", "values"]
+Targets = Literal["classes", "values", "binary"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Loss:
 
     Attributes:
         constructor: the torch.nn class and its JSON arguments.
-        targets: `classes` (int64 [B]) or `values` (float32 [B, k]).
+        targets: `classes` (int64 [B]), `values` (float32 [B, k]) or `binary` (values from 0 to 1, which two
+            classes may stand for).
         probabilities: from the model's outputs to probabilities, where the loss implies them.
         target_dtype: what values are cast to before the loss sees them.
     """
@@ -49,8 +50,8 @@ def _loss(cls: type[nn.Module]) -> Constructor:
 LOSSES: Mapping[str, Loss] = {
     loss.constructor.name: loss
     for loss in (
-        Loss(_loss(nn.BCELoss), probabilities=_identity),
-        Loss(_loss(nn.BCEWithLogitsLoss), probabilities=torch.sigmoid),
+        Loss(_loss(nn.BCELoss), "binary", _identity),
+        Loss(_loss(nn.BCEWithLogitsLoss), "binary", torch.sigmoid),
         Loss(_loss(nn.CrossEntropyLoss), "classes", _softmax),
         Loss(_loss(nn.HingeEmbeddingLoss)),
         Loss(_loss(nn.HuberLoss)),

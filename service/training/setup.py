@@ -39,7 +39,7 @@ def assemble(
     validation = None if data.validation is None else placed(data.validation, loss, device)
     torch.manual_seed(training.seed or 0)
     model = build(architecture).to(device)
-    rows = len(train.targets)
+    rows = train.rows
     steps = training.epochs * math.ceil(rows / (training.batch_size or rows))
     chosen = training.optimizer
     optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())

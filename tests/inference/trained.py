@@ -7,7 +7,7 @@ import torch
 from pydantic import TypeAdapter
 
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import Prepared, prepare
+from service.datasets.prepare import Prepared, Sources, prepare
 from service.inference.model import TrainedModel
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration, DataSpec
@@ -51,7 +51,7 @@ def train(data: dict[str, Any], layers: list[dict[str, Any]], **training: Any) -
         {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.01}, "epochs": 5, "seed": 0, **training}
     )
     architecture = {"type": "sequential", "layers": layers}
-    prepared = prepare(read_json(data), DATA.validate_python(data), LOSSES[spec.loss.type].targets)
+    prepared = prepare(Sources(read_json(data)), DATA.validate_python(data), LOSSES[spec.loss.type].targets)
     parts = assemble(
         read_architecture(architecture),
         spec,

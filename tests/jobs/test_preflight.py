@@ -129,7 +129,7 @@ def test_the_resolved_request_is_complete(plan: Plan) -> None:
     assert planned.request["data"]["split"]["seed"] == 0
     assert "columns" not in planned.request["data"]
     assert planned.parameter_count == 40
-    assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0}
+    assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0, "dropped": 0}
     assert planned.used["engine"] == "eager"
     assert planned.dataset_id is None
 
