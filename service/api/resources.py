@@ -144,6 +144,17 @@ class Layer(Resource):
     parameters: int
 
 
+class Suggestions(Resource):
+    """What usually is taken for targets like these; nothing is chosen for a client."""
+
+    task: Literal["regression", "binary", "multiclass", "multilabel"]
+    loss: str
+    """A loss of torch.nn."""
+    metrics: list[str]
+    outputs: int
+    """Size of the model's output in dimension 1."""
+
+
 class Preflight(Resource):
     """What would be run: the request with defaults and inferred sizes filled in."""
 
@@ -166,6 +177,8 @@ class Preflight(Resource):
     """Size of the output's dimension 1."""
     warnings: list[FieldProblem]
     """What is allowed, and likely not meant."""
+    suggestions: Suggestions | None
+    """What would suit the targets; null where nothing can be told from them."""
     memory_estimate_bytes: int
     """Estimated memory of model, optimizer and one step."""
     rows: dict[Literal["train", "validation", "test"], int]

@@ -37,6 +37,7 @@ from service.specs.prediction import PredictionRequest
 from service.storage.datasets import NewDataset
 from service.storage.jobs import NewJob
 from service.storage.storage import Storage
+from service.training.suggestions import suggest
 from service.training.warm_up import warm_up, warm_up_meta
 
 log = structlog.get_logger()
@@ -186,12 +187,14 @@ def _validated(model: type[S], document: Any) -> S:
 
 
 def _preflight_document(planned: Planned) -> dict[str, Any]:
+    suggestion = suggest(planned.dataset, planned.request["data"].get("targets", ()))
     return {
         "valid": True,
         "name": planned.name,
         **planned.request,
         "used": planned.used,
         **planned.report,
+        "suggestions": suggestion and asdict(suggestion),
         "parameter_count": planned.parameter_count,
         "memory_estimate_bytes": planned.memory_estimate_bytes,
     }

@@ -90,6 +90,13 @@ METRICS: Mapping[str, MetricFamily] = {
     "r2_score": _regression("1 − Σ error² / Σ (target − mean)².", regression.R2Score),
 }
 
+USUAL_METRICS: Mapping[Task, tuple[str, ...]] = {
+    "regression": ("mean_absolute_error", "r2_score"),
+    "binary": ("accuracy", "auroc"),
+    "multiclass": ("accuracy", "f1_score"),
+    "multilabel": ("accuracy", "f1_score"),
+}
+
 
 def tasks_of(loss: Loss | None) -> tuple[Task, ...]:
     """The kinds of task a loss is for; all of them while the loss is unknown."""
