@@ -291,7 +291,7 @@ def _progress(job: Job) -> dict[str, Any]:
 
 def _links(job: Job) -> dict[str, str]:
     here = f"/v1/jobs/{job.id}"
-    parts = ("history", "named_parameters", "predictions", "model", "cancel")
+    parts = ("history", "named_parameters", "predictions", "evaluations", "model", "cancel")
     return {
         "self": here,
         "dataset": f"/v1/datasets/{job.dataset_id}",

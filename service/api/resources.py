@@ -9,6 +9,8 @@ from service.specs.job import JobStatus, StopReason
 
 Nested = list[Any]
 """A nested list of numbers; null where there is no finite one."""
+Label = bool | int | float | str
+"""A class as the data name it."""
 
 
 class Resource(BaseModel):
@@ -305,10 +307,56 @@ class Predictions(Resource):
     """The epoch whose parameters predicted."""
     outputs: Nested
     """Nested list [B, …]."""
+    classes: list[Label] | None = None
+    """What the columns of `probabilities` are of, in order: the labels of the classes; where each target is a
+    yes or no of its own, the targets."""
     labels: list[Any] | None = None
-    """The class of each row, for a classification."""
+    """The class of each row, for a classification; for targets of yes or no, 0 or 1 for each."""
     probabilities: Nested | None = None
-    """Of each class, in the classes' order; or of the positive class."""
+    """Of each class, in the order of `classes`; for targets of yes or no, that of 1."""
+
+
+class ConfusionMatrix(Resource):
+    """Rows counted by their actual class and by the predicted one."""
+
+    classes: list[Label]
+    """The labels of the classes; of several targets of yes or no, the targets."""
+    matrix: list[Any]
+    """`matrix[actual][predicted]`, in the order of `classes`. Several targets of yes or no have a matrix of
+    their own each: `matrix[target][actual][predicted]`, 0 before 1."""
+
+
+class WorstRow(Resource):
+    """A row of high loss, and what was predicted for it."""
+
+    row: int
+    """Its number among the rows sent, from 0."""
+    loss: float | None
+    """Of this row alone; with class weights, times its weight."""
+    target: Any
+    """What it should have been: a label, or values in the targets' units."""
+    output: Any
+    """The model's, in the targets' units."""
+    label: Any = None
+    """The predicted class, for a classification."""
+    probabilities: Any = None
+    """Of each class, as in predictions."""
+
+
+class Evaluation(Resource):
+    """How well the model does on labelled rows. What has no finite value is null."""
+
+    epoch: int
+    """The epoch whose parameters were evaluated."""
+    rows: int
+    loss: float | None
+    """The training's loss, with its class weights, as the job computes it on its validation rows."""
+    metrics: dict[str, float | None]
+    """The job's; where it has none, those that are usual for the kind of its targets."""
+    confusion_matrix: ConfusionMatrix | None
+    """For classes, 1000 at most, and for targets of yes or no."""
+    worst: list[WorstRow]
+    """The rows of the highest loss, the highest first."""
 
 
 class Worker(Resource):

@@ -35,6 +35,11 @@ class Encoding:
     classes: tuple[Label, ...] | None = None
     dtypes: tuple[str, ...] = ()
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether the two classes are targets 0 and 1, float32 [B, 1], instead of indices [B]."""
+        return self.classes is not None and self.target_shape == (1,)
+
     def groups(self) -> dict[str, tuple[str, ...]]:
         """The feature columns of each input by its name, for a table."""
         found, start = {}, 0

@@ -206,7 +206,7 @@ def _check_loss(
 def _misfit(name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Sequence[Label]) -> str | None:
     """Why the loss can't be that of outputs and targets of these shapes."""
     got = _shape(outputs)
-    if loss.targets == "values":
+    if loss.targets != "classes":
         # PyTorch would broadcast [B] against [B, 1] to [B, B], silently: never meant.
         alike = outputs.shape[1:] == targets.shape[1:]
         wanted = _shape(targets)

@@ -76,7 +76,7 @@ def _weights(spec: TrainingSpec, encoding: Encoding, outputs: int) -> Tensor:
     if LOSSES[spec.loss.type].weight_argument == "weight":
         # A model may have more outputs than there are classes; no row is of theirs.
         return torch.tensor(given + [1.0] * (outputs - len(given)))
-    if encoding.classes is not None:
+    if encoding.is_binary:
         negative, positive = given
         given = [positive / negative]
     return torch.tensor(given).reshape(encoding.target_shape)
