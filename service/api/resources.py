@@ -308,22 +308,22 @@ class Predictions(Resource):
     outputs: Nested
     """Nested list [B, …]."""
     classes: list[Label] | None = None
-    """What the columns of `probabilities` are of, in order: the labels of the classes; where each target is a
-    yes or no of its own, the targets."""
+    """What the columns of `probabilities` are of, in order: the labels of the classes; of targets of 0 and 1,
+    one or several, their names."""
     labels: list[Any] | None = None
-    """The class of each row, for a classification; for targets of yes or no, 0 or 1 for each."""
+    """The class of each row, for a classification; for targets of 0 and 1 a list with one of each."""
     probabilities: Nested | None = None
-    """Of each class, in the order of `classes`; for targets of yes or no, that of 1."""
+    """Of each class, in the order of `classes`; for targets of 0 and 1 that of being 1."""
 
 
 class ConfusionMatrix(Resource):
     """Rows counted by their actual class and by the predicted one."""
 
     classes: list[Label]
-    """The labels of the classes; of several targets of yes or no, the targets."""
+    """The labels of the classes; 0 and 1 of a target of 0 and 1; of several such targets their names."""
     matrix: list[Any]
-    """`matrix[actual][predicted]`, in the order of `classes`. Several targets of yes or no have a matrix of
-    their own each: `matrix[target][actual][predicted]`, 0 before 1."""
+    """`matrix[actual][predicted]`: its rows are actual classes, its columns predicted ones, as in `classes`.
+    Several targets of 0 and 1 have a matrix each: `matrix[target][actual][predicted]`."""
 
 
 class WorstRow(Resource):
@@ -354,7 +354,7 @@ class Evaluation(Resource):
     metrics: dict[str, float | None]
     """The job's; where it has none, those that are usual for the kind of its targets."""
     confusion_matrix: ConfusionMatrix | None
-    """For classes, 1000 at most, and for targets of yes or no."""
+    """Of up to 1000 classes, or of targets of 0 and 1; null for a regression."""
     worst: list[WorstRow]
     """The rows of the highest loss, the highest first."""
 

@@ -89,7 +89,7 @@ class _Tally:
         self._task = task_of(model.loss, width)
         self._loss_fn = build_loss(model.training, model.encoding, width)
         self._row_loss_fn = copy(self._loss_fn)
-        self._row_loss_fn.reduction = "none"  # type: ignore[assignment]
+        self._row_loss_fn.reduction = "none"  # type: ignore[assignment] - any attribute is a module to mypy
         chosen = {metric.type: metric.arguments() for metric in model.training.metrics}
         chosen = chosen or {name: {} for name in USUAL_METRICS[self._task]}
         self._metrics: dict[str, Metric] = {
@@ -145,8 +145,8 @@ def _confusion(model: TrainedModel, outputs: Tensor, targets: Tensor) -> Tensor 
     """Rows counted by what they are and by what the outputs say.
 
     Returns:
-        int64 [classes, classes], the actual class first; [k, 2, 2] for k targets of yes or no; None for
-        numbers, for more than 1000 classes and for outputs of more than two dimensions.
+        int64 [classes, classes], the actual class first; [k, 2, 2] for k targets of 0 and 1; None for
+        a regression, for more than 1000 classes and for outputs of more than two dimensions.
     """
     decided = decide(model, outputs)
     if decided is None or decided.dim() > 2:

@@ -52,7 +52,7 @@ def answers(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
 
     Returns:
         `outputs`, nested [B, …], in the targets' units. For classes `labels` [B] and, where the loss implies
-        them, `probabilities` [B, classes]; for targets of yes or no `labels` of 0 and 1 and `probabilities`,
+        them, `probabilities` [B, classes]; for targets of 0 and 1 `labels` and `probabilities`,
         both of the outputs' shape. `classes` tells what the columns of probabilities are of.
     """
     encoding = model.encoding

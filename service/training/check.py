@@ -22,8 +22,7 @@ from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
 from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
-from service.training.class_weights import POINTER as CLASS_WEIGHTS
-from service.training.class_weights import build_loss
+from service.training.class_weights import CLASS_WEIGHTS, build_loss
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
 from service.training.metrics import METRICS, Task, build_metric, metric_inputs, task_of, tasks_of
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS

@@ -13,7 +13,7 @@ from service.specs.training import TrainingSpec
 from service.training.labels import key_of, target_names
 from service.training.losses import LOSSES
 
-POINTER = "#/training/class_weights"
+CLASS_WEIGHTS = "#/training/class_weights"
 _MOST_NAMED = 10
 
 
@@ -45,7 +45,9 @@ def resolve_class_weights(spec: TrainingSpec, encoding: Encoding, targets: Tenso
     resolved = spec.model_copy(update={"class_weights": {key: weights[key] for key in keys}})
     tensor = _weights(resolved, encoding, len(keys))
     if not (tensor.isfinite() & (tensor > 0)).all():
-        mistakes.fail(POINTER, "As float32 some of these weights are 0 or infinite: bring them nearer to 1.")
+        mistakes.fail(
+            CLASS_WEIGHTS, "As float32 some of these weights are 0 or infinite: bring them nearer to 1."
+        )
     return resolved
 
 
@@ -86,15 +88,15 @@ def _check_labels(weights: Mapping[str, float], keys: Sequence[str], mistakes: M
     for key in weights:
         if key not in keys:
             hint = did_you_mean(key, keys) or f": there are {_named(keys)}."
-            mistakes.add(pointer_to(POINTER, key), f"No class or target is called `{key}`{hint}")
+            mistakes.add(pointer_to(CLASS_WEIGHTS, key), f"No class or target is called `{key}`{hint}")
     if missing := [key for key in keys if key not in weights]:
-        mistakes.add(POINTER, f"No weight is given for {_named(missing)}: each needs one.")
+        mistakes.add(CLASS_WEIGHTS, f"No weight is given for {_named(missing)}: each needs one.")
 
 
 def _balanced(keys: Sequence[str], targets: Tensor, mistakes: Mistakes) -> dict[str, float]:
     counts = torch.bincount(targets.reshape(-1).long(), minlength=len(keys)).tolist()
     if absent := [key for key, count in zip(keys, counts, strict=True) if not count]:
-        mistakes.fail(POINTER, f"No training row is of {_named(absent)}: {_REMEDY}")
+        mistakes.fail(CLASS_WEIGHTS, f"No training row is of {_named(absent)}: {_REMEDY}")
     return {key: len(targets) / (len(keys) * count) for key, count in zip(keys, counts, strict=True)}
 
 
@@ -103,9 +105,9 @@ def _negatives_per_positive(keys: Sequence[str], targets: Tensor, mistakes: Mist
     for key, column in zip(keys, targets.reshape(len(targets), -1).unbind(dim=1), strict=True):
         positives, negatives = int((column == 1).sum()), int((column == 0).sum())
         if positives + negatives < len(column):
-            mistakes.add(POINTER, f"`{key}` is not 0 or 1 in every training row: {_REMEDY}")
+            mistakes.add(CLASS_WEIGHTS, f"`{key}` is not 0 or 1 in every training row: {_REMEDY}")
         elif not positives or not negatives:
-            mistakes.add(POINTER, f"`{key}` is {int(bool(positives))} in every training row: {_REMEDY}")
+            mistakes.add(CLASS_WEIGHTS, f"`{key}` is {int(bool(positives))} in every training row: {_REMEDY}")
         else:
             weights[key] = negatives / positives
     return weights

@@ -14,12 +14,11 @@ from service.training.metrics import USUAL_METRICS, Task
 
 Column = NDArray[Any]
 
-# By task: the loss, and what the targets are.
-_TASKS: Mapping[Task, tuple[str, str]] = {
-    "regression": ("MSELoss", "numbers"),
-    "binary": ("BCEWithLogitsLoss", "one yes or no"),
-    "multiclass": ("CrossEntropyLoss", "one of several classes"),
-    "multilabel": ("BCEWithLogitsLoss", "several times yes or no"),
+_LOSSES: Mapping[Task, str] = {
+    "regression": "MSELoss",
+    "binary": "BCEWithLogitsLoss",
+    "multiclass": "CrossEntropyLoss",
+    "multilabel": "BCEWithLogitsLoss",
 }
 # Whole numbers 0, 1, …, all of them there, are taken for classes up to so many: counts are rarely like that.
 _MOST_NUMBERED_CLASSES = 100
@@ -43,7 +42,7 @@ class Suggestion:
         fields = f'"loss": {json.dumps(self.loss)}, "metrics": {json.dumps(self.metrics)}'
         outputs = "1 output" if self.outputs == 1 else f"{self.outputs} outputs"
         return (
-            f"The targets look like {_TASKS[self.task][1]} ({self.task}): add `{fields}`, "
+            f"The targets look like those of a {self.task} task: add `{fields}`, "
             f"and let the model give {outputs}."
         )
 
@@ -94,4 +93,4 @@ def _numbered_classes(column: Column) -> int:
 
 
 def _suggestion(task: Task, outputs: int) -> Suggestion:
-    return Suggestion(task, _TASKS[task][0], USUAL_METRICS[task], outputs)
+    return Suggestion(task, _LOSSES[task], USUAL_METRICS[task], outputs)

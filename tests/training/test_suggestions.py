@@ -88,7 +88,7 @@ def test_advice_is_a_line_to_add() -> None:
     found = suggested(species=["a", "b", "c"])
     assert found is not None
     assert found.advice() == (
-        "The targets look like one of several classes (multiclass): "
+        "The targets look like those of a multiclass task: "
         'add `"loss": "CrossEntropyLoss", "metrics": ["accuracy", "f1_score"]`, '
         "and let the model give 3 outputs."
     )
