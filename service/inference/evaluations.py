@@ -89,7 +89,7 @@ class _Tally:
         self._task = task_of(model.loss, width)
         self._loss_fn = build_loss(model.training, model.encoding, width)
         self._row_loss_fn = copy(self._loss_fn)
-        self._row_loss_fn.reduction = "none"  # type: ignore[assignment] - any attribute is a module to mypy
+        self._row_loss_fn.reduction = "none"  # type: ignore[assignment]  # not a module, as mypy thinks
         chosen = {metric.type: metric.arguments() for metric in model.training.metrics}
         chosen = chosen or {name: {} for name in USUAL_METRICS[self._task]}
         self._metrics: dict[str, Metric] = {
