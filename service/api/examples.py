@@ -74,6 +74,8 @@ SEASONS_CSV = """month,t_c,season
 
 SMALL_TENSORS = '{"inputs": [[1], [2]], "targets": [[3], [4]]}'
 
+LABELLED_COLUMNS = '{"columns": {"t_u": [35.7, 55.9], "t_c": [0.5, 14.0]}}'
+
 NEW_COLUMNS = '{"columns": {"t_u": [35.7, 55.9]}}'
 
 
@@ -335,6 +337,20 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         """t_c
 -0.1629115343093872
 11.222404479980469""",
+    ),
+    Example(
+        "POST /v1/jobs/{job_id}/evaluations",
+        "How far off is it for two readings, and for which of them most?",
+        f"curl -s 'localhost:8000/v1/jobs/'$JOB'/evaluations?worst=1' {_JSON} -d '{LABELLED_COLUMNS}'",
+        """{
+  "epoch": 3000,
+  "rows": 2,
+  "loss": 4.077244281768799,
+  "metrics": {"mean_absolute_error": 1.7202534675598145, "r2_score": 0.910513162612915},
+  "confusion_matrix": null,
+  "worst": [{"row": 1, "loss": 7.715036869049072, "target": [14.0], "output": [11.222404479980469]}]
+}""",
+        body=LABELLED_COLUMNS,
     ),
     Example(
         "GET /v1/jobs/{job_id}/model",

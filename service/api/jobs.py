@@ -289,7 +289,16 @@ def _progress(job: Job) -> dict[str, Any]:
 
 def _links(job: Job) -> dict[str, str]:
     here = f"/v1/jobs/{job.id}"
-    parts = ("history", "named_parameters", "predictions", "model", "encoding", "split", "cancel")
+    parts = (
+        "history",
+        "named_parameters",
+        "predictions",
+        "evaluations",
+        "model",
+        "encoding",
+        "split",
+        "cancel",
+    )
     return {
         "self": here,
         "dataset": f"/v1/datasets/{job.dataset_id}",

@@ -9,6 +9,8 @@ from service.specs.job import JobStatus, StopReason
 
 Nested = list[Any]
 """A nested list of numbers; null where there is no finite one."""
+Label = bool | int | float | str
+"""A class as the data name it."""
 
 
 class Resource(BaseModel):
@@ -155,6 +157,17 @@ class Input(Resource):
     """What stands in each column of a table's input: `age`, `island=Biscoe`, `age_missing`."""
 
 
+class Suggestions(Resource):
+    """What usually is taken for targets like these; nothing is chosen for a client."""
+
+    task: Literal["regression", "binary", "multiclass", "multilabel"]
+    loss: str
+    """A loss of torch.nn."""
+    metrics: list[str]
+    outputs: int
+    """Size of the model's output in dimension 1."""
+
+
 class Preflight(Resource):
     """What would be run: the request with defaults and inferred sizes filled in."""
 
@@ -177,6 +190,8 @@ class Preflight(Resource):
     """Size of the output's dimension 1."""
     warnings: list[FieldProblem]
     """What is allowed, and likely not meant."""
+    suggestions: Suggestions | None
+    """What would suit the targets; null where nothing can be told from them."""
     memory_estimate_bytes: int
     """Estimated memory of model, optimizer and one step."""
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
@@ -307,10 +322,56 @@ class Predictions(Resource):
     """The epoch whose parameters predicted."""
     outputs: Nested
     """Nested list [B, …]."""
+    classes: list[Label] | None = None
+    """What the columns of `probabilities` are of, in order: the labels of the classes; of targets of 0 and 1,
+    one or several, their names."""
     labels: list[Any] | None = None
-    """The class of each row, for a classification."""
+    """The class of each row, for a classification; for targets of 0 and 1 a list with one of each."""
     probabilities: Nested | None = None
-    """Of each class, in the classes' order; or of the positive class."""
+    """Of each class, in the order of `classes`; for targets of 0 and 1 that of being 1."""
+
+
+class ConfusionMatrix(Resource):
+    """Rows counted by their actual class and by the predicted one."""
+
+    classes: list[Label]
+    """The labels of the classes; 0 and 1 of a target of 0 and 1; of several such targets their names."""
+    matrix: list[Any]
+    """`matrix[actual][predicted]`: its rows are actual classes, its columns predicted ones, as in `classes`.
+    Several targets of 0 and 1 have a matrix each: `matrix[target][actual][predicted]`."""
+
+
+class WorstRow(Resource):
+    """A row of high loss, and what was predicted for it."""
+
+    row: int
+    """Its number among the rows sent, from 0."""
+    loss: float | None
+    """Of this row alone; with class weights, times its weight."""
+    target: Any
+    """What it should have been: a label, or values in the targets' units."""
+    output: Any
+    """The model's, in the targets' units."""
+    label: Any = None
+    """The predicted class, for a classification."""
+    probabilities: Any = None
+    """Of each class, as in predictions."""
+
+
+class Evaluation(Resource):
+    """How well the model does on labelled rows. What has no finite value is null."""
+
+    epoch: int
+    """The epoch whose parameters were evaluated."""
+    rows: int
+    loss: float | None
+    """The training's loss, with its class weights, as the job computes it on its validation rows."""
+    metrics: dict[str, float | None]
+    """The job's; where it has none, those that are usual for the kind of its targets."""
+    confusion_matrix: ConfusionMatrix | None
+    """Of up to 1000 classes, or of targets of 0 and 1; null for a regression."""
+    worst: list[WorstRow]
+    """The rows of the highest loss, the highest first."""
 
 
 class Targets(Resource):

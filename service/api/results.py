@@ -1,4 +1,4 @@
-"""What a job's training gives: history, parameters, predictions, the model."""
+"""What a job's training gives: history, parameters, predictions, evaluations, the model."""
 
 import csv
 import io
@@ -23,6 +23,7 @@ from service.errors import (
     ParameterNotFound,
     UnsupportedMediaType,
 )
+from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
 from service.training.history import HistoryChunk, HistoryQuery, flat_columns, history_document
 
@@ -50,6 +51,13 @@ class CheckpointQuery(requests.Query):
 
     checkpoint: Checkpoint | None = None
     """`last`, `best` or an epoch; default: `best` with `restore_best`, else `last`."""
+
+
+class EvaluationQuery(CheckpointQuery):
+    """What to tell of an evaluation."""
+
+    worst: Annotated[int, Field(ge=0, le=1000)] = 10
+    """How many rows of the highest loss to show."""
 
 
 class ParametersQuery(CheckpointQuery):
@@ -179,6 +187,33 @@ async def predict(
     }
     _, answer = await run_in_threadpool(services.helpers.call, "predict", arguments, body)
     return Response(answer, media_type=answer_type)
+
+
+@router.post(
+    "/evaluations",
+    response_model=resources.Evaluation,
+    openapi_extra=json_body(EvaluationRequest, **{requests.CSV: {"schema": {"type": "string"}}}),
+    responses=problems(NotJson, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+)
+async def evaluate(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    query: Annotated[EvaluationQuery, Query()],
+) -> Response:
+    """Evaluate on labelled rows: the training's loss and metrics, a confusion matrix, the worst rows."""
+    media_type = requests.media_type(request, requests.JSON, requests.CSV)
+    body = await requests.read_body(request, services.settings.max_body_bytes)
+    arguments = {
+        "owner": owner,
+        "job_id": job_id,
+        "checkpoint": query.checkpoint,
+        "media_type": media_type,
+        "worst": query.worst,
+    }
+    _, answer = await run_in_threadpool(services.helpers.call, "evaluate", arguments, body)
+    return json_response(answer)
 
 
 @router.get(

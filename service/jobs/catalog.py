@@ -19,7 +19,10 @@ def catalog() -> dict[str, Any]:
         "layers": layers["layers"],
         "functions": function_catalog(),
         "inits": init_catalog(),
-        "losses": _entries({name: loss.constructor for name, loss in LOSSES.items()}),
+        "losses": {
+            name: {**_entry(loss.constructor), "class_weights": loss.weight_argument}
+            for name, loss in LOSSES.items()
+        },
         "optimizers": _entries(OPTIMIZERS),
         "schedulers": _entries(SCHEDULERS),
         "metrics": {
@@ -40,7 +43,8 @@ def catalog() -> dict[str, Any]:
 
 
 def _entries(constructors: Mapping[Any, Constructor]) -> dict[str, Any]:
-    return {
-        name: {"help": constructor.summary, "arguments": constructor.json_schema()}
-        for name, constructor in constructors.items()
-    }
+    return {name: _entry(constructor) for name, constructor in constructors.items()}
+
+
+def _entry(constructor: Constructor) -> dict[str, Any]:
+    return {"help": constructor.summary, "arguments": constructor.json_schema()}

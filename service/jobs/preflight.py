@@ -32,7 +32,9 @@ from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
+from service.training.class_weights import resolve_class_weights
 from service.training.losses import LOSSES, Targets
+from service.training.suggestions import suggest
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.
 ROWS_TRIED = 10_000
@@ -43,6 +45,7 @@ _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "architecture": TypeAdapter(ArchitectureSpec),
     "training": TypeAdapter(TrainingSpec),
 }
+_LOSS_MISSING = FieldError("#/training", "`loss` is required.")
 _STATE_TENSORS = 4  # parameters, gradients and an Adam-like optimizer's two moments
 
 
@@ -99,6 +102,8 @@ class Preflight:
         sources = None if data is None else self._read_sources(data)
         names = None if architecture is None else input_names(architecture)
         prepared = None if data is None or sources is None else self._prepare(sources, data, names)
+        if sources is not None and _LOSS_MISSING in self._found:
+            self._suggest_loss(sources.dataset, getattr(data, "targets", None) or ())
         checked = self._check_architecture(architecture, prepared, training)
         self._found += check_components(training) if training else self._component_mistakes()
         if not self._found and data and training and sources and prepared and checked:
@@ -199,6 +204,12 @@ class Preflight:
         except ValidationError:
             return []  # noted with the section
 
+    def _suggest_loss(self, dataset: Dataset, targets: Sequence[str]) -> None:
+        """Say with the mistake which loss would suit the targets: none is chosen for a client."""
+        if suggestion := suggest(dataset, targets):
+            detail = f"{_LOSS_MISSING.detail} {suggestion.advice()}"
+            self._found[self._found.index(_LOSS_MISSING)] = FieldError(_LOSS_MISSING.pointer, detail)
+
     def _check_architecture(
         self, architecture: ArchitectureSpec | None, prepared: Prepared | None, training: TrainingSpec | None
     ) -> Checked | None:
@@ -221,21 +232,21 @@ class Preflight:
         dataset: Dataset,
     ) -> Planned:
         """How the sections fit together."""
+        training = self._weigh(training, prepared)
         rows = prepared.train.rows
         batch_size = min(training.batch_size or rows, rows)
         steps = training.epochs * math.ceil(rows / batch_size)
-        classes = prepared.encoding.classes
         errors = check_fit(
             training,
             checked.module,
             checked.output,
             prepared.train.targets[:ROWS_TRIED],
-            None if classes is None else len(classes),
+            prepared.encoding,
             steps,
             prepared.validation is not None,
         )
         errors += _check_steps(checked.module, prepared, batch_size)
-        if errors:
+        if errors or self._found:
             raise InvalidRequest(errors=errors)
         placement = self._placement()
         reference = data if isinstance(data, DatasetReference) else None
@@ -278,6 +289,12 @@ class Preflight:
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
         )
 
+    def _weigh(self, training: TrainingSpec, prepared: Prepared) -> TrainingSpec:
+        """The section with its class weights as numbers; without, where they are wrong."""
+        with self._noting():
+            return resolve_class_weights(training, prepared.encoding, prepared.train.targets)
+        return training.model_copy(update={"class_weights": None})
+
 
 def _declared(data: DataDeclaration) -> dict[str, Any]:
     """The data section without the data: neither content nor, for tensors, names."""
@@ -314,8 +331,9 @@ def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -
 
 
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
-    """Equal for jobs that differ in their data, seed and the optimizer's numbers only."""
+    """Equal for jobs that differ in their data, seed, and the optimizer's and the classes' numbers only."""
     training = {name: value for name, value in request["training"].items() if name != "seed"}
+    training["class_weights"] = training["class_weights"] is not None
     parts = [part for part in (prepared.train, prepared.validation) if part]
     same = {
         **{name: value for name, value in request.items() if name != "data"},

@@ -10,6 +10,7 @@ from service.architectures.build import build
 from service.datasets.prepare import Prepared
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
+from service.training.class_weights import build_loss
 from service.training.engines.eager import Parts, placed
 from service.training.losses import LOSSES
 from service.training.metrics import build_metric, task_of
@@ -55,7 +56,7 @@ def assemble(
         spec=training,
         model=model,
         loss=loss,
-        loss_fn=loss.constructor(arguments=training.loss.arguments()),
+        loss_fn=build_loss(training, data.encoding, output_width).to(device),
         optimizer=optimizer,
         scheduler=scheduler,
         train=train,

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,22 +16,12 @@ from service.datasets.prepare import Part
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint, Snapshot, Tensors, restore_optimizer, snapshot
+from service.training.evaluation import EVALUATION_BYTES, Evaluation, mean_loss, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
-from service.training.metrics import Task, metric_inputs
+from service.training.metrics import Task, computed, metric_inputs
 from service.training.monitor import Monitor
 from service.training.schedulers import PER_BATCH
-
-# Evaluation takes all rows at once, as a script does; rows of more bytes than this go in slices.
-EVALUATION_BYTES = 64 * 2**20
-
-
-class Evaluation(NamedTuple):
-    """The loss and the metrics of a model on some samples."""
-
-    loss: float
-    metrics: dict[str, float]
-
 
 _NOTHING = Evaluation(math.nan, {})
 
@@ -237,8 +226,7 @@ class EagerEngine:
         return self._evaluate(self._slices(placed(samples, self.parts.loss, self.parts.device)))
 
     def _slices(self, samples: Part) -> Slices:
-        row_bytes = sum(x[:1].nbytes for x in samples.inputs)
-        size = max(self._batch_size, self._evaluation_bytes // max(1, row_bytes))
+        size = rows_at_once(samples.inputs, self._batch_size, self._evaluation_bytes)
         return Slices(samples, size, self.parts.device)
 
     def _evaluate(self, slices: Iterable[Part]) -> Evaluation:
@@ -253,8 +241,8 @@ class EagerEngine:
 
     def _evaluation(self, losses: Sequence[Tensor], counts: Sequence[int]) -> Evaluation:
         """The losses' mean, and what the metrics have taken in; they start anew."""
-        metrics = {name: _computed(metric) for name, metric in self.parts.metrics.items()}
-        return Evaluation(_mean(losses, counts), metrics)
+        metrics = {name: computed(metric) for name, metric in self.parts.metrics.items()}
+        return Evaluation(mean_loss(losses, counts), metrics)
 
     def _set_training(self, training: bool) -> None:
         """`model.train(training)` without its walk through the modules, which takes as long as a layer."""
@@ -345,23 +333,3 @@ def placed(samples: Part, loss: Loss, device: torch.device) -> Part:
     targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
     typed = Part(samples.inputs, targets, samples.order)
     return typed.to(device) if samples.order is None else typed
-
-
-def _computed(metric: Metric) -> float:
-    """The metric's value, NaN where it has none (R² of one sample); it starts anew."""
-    try:
-        value = float(metric.compute())
-    except ValueError:
-        value = math.nan
-    metric.reset()
-    return value
-
-
-def _mean(losses: Sequence[Tensor], counts: Sequence[int]) -> float:
-    """Σ n_b · loss_b / Σ n_b in double precision: the mean over samples of batches' means."""
-    if len(losses) == 1:
-        return losses[0].item()
-    total = 0.0  # added up one by one as a script does: from Python 3.12 on, `sum` rounds otherwise
-    for count, loss in zip(counts, torch.stack(list(losses)).tolist(), strict=True):
-        total += count * loss
-    return total / sum(counts)
