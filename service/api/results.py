@@ -8,17 +8,17 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
-from service.api import requests, resources
-from service.api.responses import json_body, json_response, problems
+from service.api import requests, resources, uploads
+from service.api.responses import file_body, json_response, problems
 from service.api.state import Owner, ServicesDependency
 from service.errors import (
+    BadRequest,
     CheckpointNotFound,
     ContentTooLarge,
     InvalidRequest,
     JobNotFound,
     LimitExceeded,
     NoCheckpointYet,
-    NotJson,
     ParameterNotFound,
     UnsupportedMediaType,
 )
@@ -49,6 +49,10 @@ class CheckpointQuery(requests.Query):
 
     checkpoint: Checkpoint | None = None
     """`last`, `best` or an epoch; default: `best` with `restore_best`, else `last`."""
+
+
+class PredictQuery(CheckpointQuery, uploads.ReadQuery):
+    """Which parameters to predict with, and how to read a file."""
 
 
 class ParametersQuery(CheckpointQuery):
@@ -143,10 +147,10 @@ def get_named_parameter(
 @router.post(
     "/predictions",
     response_model=resources.Predictions,
-    openapi_extra=json_body(PredictionRequest, **{requests.CSV: {"schema": {"type": "string"}}}),
+    openapi_extra=file_body(PredictionRequest),
     responses={
         200: {"content": {requests.CSV: {}}, "description": "The predictions, also as CSV."},
-        **problems(NotJson, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
     },
 )
 async def predict(
@@ -154,20 +158,26 @@ async def predict(
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
-    query: Annotated[CheckpointQuery, Query()],
+    query: Annotated[PredictQuery, Query()],
 ) -> Response:
-    """Predict for new rows: the features' transforms are applied, the targets' are undone."""
-    media_type = requests.media_type(request, requests.JSON, requests.CSV)
-    body = await requests.read_body(request, services.settings.max_body_bytes)
+    """Predict for new rows: the features' transforms are applied, the targets' are undone.
+
+    Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
+    """
     answer_type = requests.CSV if requests.accepts_csv(request) else requests.JSON
     arguments = {
         "owner": owner,
         "job_id": job_id,
         "checkpoint": query.checkpoint,
-        "media_type": media_type,
         "answer_type": answer_type,
     }
-    _, answer = await run_in_threadpool(services.helpers.call, "predict", arguments, body)
+    if uploads.is_plain_json(request):
+        body = await requests.read_body(request, services.settings.max_body_bytes)
+        _, answer = await run_in_threadpool(services.helpers.call, "predict", arguments, body)
+    else:
+        async with uploads.receive(request, services, query) as (upload, said):
+            arguments["checkpoint"] = said.checkpoint
+            _, answer = await uploads.call(services, "predict", arguments, upload)
     return Response(answer, media_type=answer_type)
 
 

@@ -23,6 +23,10 @@ class Mistakes:
         if len(self._listed) < MOST_LISTED:
             self._listed.append(FieldError(pointer, detail))
 
+    def add_unlisted(self, count: int) -> None:
+        """Count mistakes that need not be put into words, since 100 of their kind are listed."""
+        self.count += count
+
     def check(self) -> None:
         """Raise what was noted, if anything was.
 

@@ -144,7 +144,7 @@ class Preflight:
             except NotFound as error:
                 self._found.append(FieldError("#/data/dataset_id", error.detail))
                 return None
-            return load_dataset(self._storage.artifacts.get(artifact))
+            return load_dataset(self._storage.artifacts.path(artifact))
         with self._noting():
             return read_json(self._document["data"], "#/data")
         return None

@@ -158,7 +158,7 @@ class Runner:
         self, job: Job, request: dict[str, Any], training: TrainingSpec, names: Sequence[str] | None
     ) -> Prepared:
         artifact = self._storage.datasets.get(job.owner, job.dataset_id).artifact
-        dataset = load_dataset(self._storage.artifacts.get(artifact))
+        dataset = load_dataset(self._storage.artifacts.path(artifact))
         declared = DatasetReference.model_validate({**request["data"], "dataset_id": job.dataset_id})
         return prepare(dataset, declared, LOSSES[training.loss.type].targets, names)
 

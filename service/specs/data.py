@@ -10,6 +10,8 @@ ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 ColumnGroup = Literal["numeric", "all"]
+ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
+ColumnTypes = dict[ColumnName, ColumnType]
 
 
 class TransformBase(Spec):
@@ -170,3 +172,5 @@ class DatasetContent(Spec):
     rows: Any = None
     inputs: Any = None
     targets: Any = None
+    types: ColumnTypes = {}
+    """Column name → its type, where it isn't to be what the values are."""
