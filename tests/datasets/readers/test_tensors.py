@@ -11,7 +11,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from service.datasets.dataset import TensorDataset
-from service.errors import ContentTooLarge
+from service.errors import ContentTooLarge, InvalidRequest
 from tests.datasets.mistaken import refusal
 from tests.datasets.readers.files import MOST_BYTES, as_npz, read
 
@@ -97,11 +97,10 @@ def test_all_mistakes_are_told_at_once() -> None:
     assert len(refused("npz", {"inputs": np.full((500, 1), np.nan)})) == 100
 
 
-@pytest.mark.parametrize("dtype", [object, "U3", "M8[s]", ">f4", "f4,i4", np.complex64])
+@pytest.mark.parametrize("dtype", ["U3", "M8[s]", ">f4", "f4,i4", np.complex64])
 def test_arrays_of_other_types_are_refused(dtype: Any) -> None:
-    """Objects, text, times, records and foreign byte order are no tensors."""
-    found = refusal(lambda: read(as_npz({"inputs": np.zeros((2, 1), dtype)}))) if dtype is not object else {}
-    assert dtype is object or "taken are bool" in found["#/inputs"]
+    """Text, times, records, complex numbers and foreign byte order are no tensors."""
+    assert "taken are bool" in refused("npz", {"inputs": np.zeros((2, 1), dtype)})["#/inputs"]
 
 
 class Canary:
@@ -117,7 +116,7 @@ class Canary:
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     """An array of objects is refused, and nothing in it has run."""
     content = as_npz({"inputs": np.array([[Canary(tmp_path / "mark")]], object)})
-    with pytest.raises(Exception, match="can't be read as an array"):
+    with pytest.raises(InvalidRequest, match="can't be read as an array"):
         read(content)
     assert not (tmp_path / "mark").exists()
 
@@ -134,14 +133,8 @@ def archive(members: dict[str, bytes]) -> bytes:
 @pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy", "data.pkl", "xl/workbook.xml"])
 def test_members_that_are_no_arrays_of_ours_are_refused(name: str) -> None:
     """Other archives are refused, and no name leads anywhere."""
-    assert (
-        refusal(
-            lambda: (
-                read(archive({name: b"\x93NUMPY"})) if name.endswith(".npy") else read(archive({name: b"x"}))
-            )
-        )
-        is not None
-    )
+    with pytest.raises(InvalidRequest):
+        read(archive({name: b"\x93NUMPY"}))
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked() -> None:
@@ -154,5 +147,5 @@ def test_an_array_that_says_it_is_larger_than_it_is_is_refused() -> None:
     """A header's shape is held against the bytes that are there."""
     sink = io.BytesIO()
     np.lib.format.write_array_header_1_0(sink, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 1)})
-    with pytest.raises(Exception, match="can't be read as an array"):
+    with pytest.raises(InvalidRequest, match="can't be read as an array"):
         read(archive({"inputs.npy": sink.getvalue()}))
