@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from service.datasets.columns import NUMBER, TEXT, as_type
+from service.datasets.cast import cast
+from service.datasets.columns import NUMBER, TEXT
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.encoding import TARGETS, Encoding
 from service.datasets.json_reader import read_json
@@ -289,7 +290,11 @@ def source_of(
     """All rows of a dataset that has the columns `names`, which are read as the encoding's types."""
     if isinstance(dataset, TabularDataset):
         columns = {
-            name: as_type(dataset.table[name], encoding.types[name], name, place(name), mistakes)
+            name: cast(
+                dataset.table[name],
+                encoding.types[name],
+                Cells(name, place(name), mistakes, range(dataset.rows)),
+            )
             for name in names
         }
         dataset = TabularDataset(pa.table(columns))

@@ -1,10 +1,11 @@
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
-from service.datasets.csv_reader import read_csv
+from service.datasets.dataset import TabularDataset
 from service.datasets.declaration import TargetKind
 from service.datasets.encode import encode_inputs, encode_targets
 from service.datasets.encoding import Encoding, decode_outputs
@@ -40,7 +41,7 @@ def tensors() -> Encoding:
         {"columns": {"a": [1, 2], "extra": ["x", "y"], "b": [4, 5]}},
         {"rows": [{"y": "no", "b": 4, "a": 1}, {"y": "yes", "b": 5, "a": 2}]},
         {"inputs": [[4, 1], [5, 2]]},
-        read_csv(b"b,a,y\n4,1,\n5,2,\n"),
+        TabularDataset(pa.table({"b": [4.0, 5.0], "a": [1.0, 2.0], "y": pa.nulls(2)})),
     ],
 )
 def test_every_form_gives_the_same_inputs(two_features: Encoding, body: Any) -> None:
@@ -61,7 +62,7 @@ def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> No
     [
         ({"columns": {"A": [1], "b": [2]}}, "#/columns", "`a` is missing: did you mean `A`?"),
         ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a", '"x"'),
-        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '`a` in row 1 is "x"'),
+        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '`a` in row 1: "x"'),
         ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a", "`a` in row 0 is missing"),
         ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a", "too large for float32"),
         ({"rows": [{"a": None, "b": 1}]}, "#/rows", "`a` in row 0 is missing"),
