@@ -171,7 +171,7 @@ async def predict(
         "checkpoint": query.checkpoint,
         "answer_type": answer_type,
     }
-    if uploads.is_plain_json(request):
+    if uploads.is_plain_json(request, query):
         body = await requests.read_body(request, services.settings.max_body_bytes)
         _, answer = await run_in_threadpool(services.helpers.call, "predict", arguments, body)
     else:
