@@ -213,7 +213,7 @@ async def _of_rows(
     request: Request, services: Services, query: PredictQuery, task: str, arguments: dict[str, Any]
 ) -> bytes:
     """What a helper's task answers about the rows in a body: JSON as it is, or a file in its folder."""
-    if uploads.is_plain_json(request):
+    if uploads.is_plain_json(request, query):
         body = await requests.read_body(request, services.settings.max_body_bytes)
         arguments["checkpoint"] = query.checkpoint
         _, answer = await run_in_threadpool(services.helpers.call, task, arguments, body)

@@ -59,8 +59,10 @@ object. The types are `numeric`, `boolean`, `categorical` and `datetime`."""
     @classmethod
     def _one_character(cls, value: str) -> str:
         value = _DELIMITERS.get(value, value)
-        if len(value) != 1 or not value.isascii() or value in '"\r\n':
-            raise ValueError("Give one ASCII character, which is no quote and no line end, or `tab`.")
+        if value != "\t" and (
+            len(value) != 1 or not value.isascii() or not value.isprintable() or value == '"'
+        ):
+            raise ValueError("Give one printable ASCII character, which is no quote, or `tab`.")
         return value
 
     @field_validator("types")
@@ -109,9 +111,10 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-def is_plain_json(request: Request) -> bool:
-    """Whether a body is JSON that needs no folder: neither packed nor of a type that says nothing."""
-    return media_type(request) == requests.JSON and "content-encoding" not in request.headers
+def is_plain_json(request: Request, query: ReadQuery) -> bool:
+    """Whether a body is JSON that needs no folder: not packed, and without options that are for files."""
+    is_json = media_type(request) == requests.JSON and "content-encoding" not in request.headers
+    return is_json and not query.options().model_fields_set
 
 
 @asynccontextmanager
@@ -136,7 +139,8 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
             yield await _receive_parts(request, services, upload, query)
         else:
             await _receive_file(request, services, upload)
-            yield Received(_with_charset(upload, request.headers.get("content-type", "")), query)
+            kind, parameters = parse_options_header(request.headers.get("content-type", ""))
+            yield Received(_with_charset(upload, kind, parameters.get("charset")), query)
     except ClientDisconnect:
         raise BadRequest("The body ended before it was complete.") from None
     finally:
@@ -189,10 +193,8 @@ def _format(given: str) -> Format | None:
     return MEDIA_TYPES[given]
 
 
-def _with_charset(upload: Upload, content_type: str) -> Upload:
+def _with_charset(upload: Upload, kind: str, charset: str | None) -> Upload:
     """The upload, read in the `charset` of its Content-Type where nothing else is said."""
-    kind, parameters = parse_options_header(content_type)
-    charset = parameters.get("charset")
     if charset is None or not kind.startswith("text/") or upload.options.encoding is not None:
         return upload
     options = upload.options.model_dump(exclude_unset=True) | {"encoding": charset}
@@ -213,15 +215,15 @@ async def _receive_file(request: Request, services: Services, upload: Upload) ->
 async def _receive_parts(request: Request, services: Services, upload: Upload, query: Q) -> Received[Q]:
     """The part `file` as the body, the others as options beside those of the query."""
     fields: dict[str, bytearray] = {}
-    file_type: str | None = None
+    file_part: MultipartSegment | None = None
     mistakes: list[FieldError] = []
     async with _BodyFile.open(upload.body, services.settings.max_upload_bytes) as file:
         async for part, piece in _parts(request):
             name = part.name or ""
-            if piece is None and (name in fields or (name == FILE_PART and file_type is not None)):
+            if piece is None and (name in fields or (name == FILE_PART and file_part)):
                 mistakes.append(FieldError(pointer_to("#", name), f"There are several parts `{name}`."))
             elif piece is None and name == FILE_PART:
-                file_type = part.content_type or ""
+                file_part = part
             elif piece is None:
                 fields[name] = bytearray()
             elif name == FILE_PART:
@@ -230,13 +232,14 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
                 fields[name] += piece
                 if len(fields[name]) > _LONGEST_FIELD_BYTES:
                     raise ContentTooLarge(f"The part `{name}` has more than {_LONGEST_FIELD_BYTES} bytes.")
-    if file_type is None:
+    if file_part is None:
         mistakes.append(FieldError("#", f"There is no part called `{FILE_PART}`: it has the data."))
     query, found = _with_fields(query, fields)
-    if mistakes or found:
+    if mistakes or found or file_part is None:
         raise InvalidRequest(errors=[*mistakes, *found])
-    update = {"format": _format(file_type or ""), "options": query.options()}
-    return Received(upload.model_copy(update=update), query)
+    kind = file_part.content_type or ""
+    upload = upload.model_copy(update={"format": _format(kind), "options": query.options()})
+    return Received(_with_charset(upload, kind, file_part.charset), query)
 
 
 def _with_fields(query: Q, fields: Mapping[str, bytearray]) -> tuple[Q, list[FieldError]]:

@@ -8,6 +8,9 @@ from typing import Self
 
 from ulid import ULID
 
+from service import errors
+
+RETRY_AFTER_SECONDS = 5
 _LOCK = "lock"
 
 
@@ -30,9 +33,17 @@ class Spool:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def make(self) -> Path:
-        """A new folder."""
+        """A new folder.
+
+        Raises:
+            Unavailable: when it can't be made.
+        """
         folder = self._folder / str(ULID())
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except OSError as error:
+            detail = f"No body can be received: {error.strerror}."
+            raise errors.Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
         return folder
 
     def remove(self, folder: Path) -> None:

@@ -34,7 +34,6 @@ def strict_service(start_service: Callable[..., Service]) -> Service:
         max_body_bytes=100_000,
         max_upload_bytes=2 * MIB,
         max_dataset_bytes=4 * MIB,
-        upload_timeout_seconds=1.0,
     )
 
 
@@ -173,6 +172,10 @@ def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
     assert again.json() == first.json()
     charset = {"Content-Type": "text/csv; charset=latin-1"}
     del options["encoding"]
+    part = service.client.post(
+        URL, params=options, files={"file": ("zips", content, charset["Content-Type"])}
+    )
+    assert part.json() == first.json()
     assert service.client.post(URL, params=options, content=content, headers=charset).json() == first.json()
     headless = service.client.post(URL, params={"header": "false"}, content=b"1,a\n2,b\n").json()
     assert [each["name"] for each in headless["columns"]] == ["column_1", "column_2"]
@@ -183,6 +186,7 @@ def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
     [
         ({"delimiter": "ab"}, "?delimiter"),
         ({"delimiter": '"'}, "?delimiter"),
+        ({"delimiter": "\0"}, "?delimiter"),
         ({"header": "perhaps"}, "?header"),
         ({"encoding": "rot13"}, "?encoding"),
         ({"types": "a:number"}, "?types"),
@@ -196,6 +200,14 @@ def test_options_that_say_nothing_are_named(service: Service, query: dict[str, s
     """A wrong option is 422 and names itself."""
     response = service.client.post(URL, params=query, content=b"a\n1\n")
     assert problem(response, 422, "invalid-request")[0]["pointer"] == pointer
+
+
+def test_options_of_files_are_not_for_json(service: Service) -> None:
+    """An option must not be ignored: JSON has no delimiter, where it is a dataset and where it is rows."""
+    job = service.succeeded(thermometer(epochs=1))
+    for path in (URL, job["links"]["predictions"]):
+        response = service.client.post(path, params={"delimiter": ";"}, json={"columns": {"t_u": [1.0]}})
+        assert problem(response, 422, "invalid-request")[0]["pointer"] == "?delimiter"
 
 
 @pytest.mark.parametrize(
@@ -284,23 +296,19 @@ def slow_file() -> bytes:
     return "\n".join([names, *[row] * 50]).encode()
 
 
-def test_long_uploads_end_and_leave_nothing(strict_service: Service) -> None:
+def test_long_uploads_end_and_leave_nothing(start_service: Callable[..., Service]) -> None:
     """A file that takes too long is 422, those that wait for it in vain 503 with `Retry-After`."""
-    content = slow_file()
+    service = start_service(workers=1, helpers=2, upload_timeout_seconds=0.2)
+    content, url = slow_file(), f"{service.client.base_url}{URL}"
     with ThreadPoolExecutor(4) as clients:
-        answers = list(
-            clients.map(
-                lambda _: httpx.post(f"{strict_service.client.base_url}{URL}", content=content, timeout=60),
-                range(4),
-            )
-        )
+        answers = list(clients.map(lambda _: httpx.post(url, content=content, timeout=60), range(4)))
     assert {answer.status_code for answer in answers} == {422, 503}, [answer.text for answer in answers]
     for answer in answers:
         slug = "limit-exceeded" if answer.status_code == 422 else "unavailable"
         problem(answer, answer.status_code, slug)
         assert (answer.status_code == 503) == ("Retry-After" in answer.headers)
-    assert bodies(strict_service) == []
-    assert artifacts(strict_service) == set()
+    assert bodies(service) == []
+    assert artifacts(service) == set()
 
 
 def test_long_uploads_do_not_hold_up_other_requests(service: Service) -> None:

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _FILE = b"ARROW1"
 _BATCH_BYTES = 16 * 2**20
+_MOST_ROWS = 2**20  # of a batch; what takes a byte as it is sent may take more as it is kept
 
 
 class ArrowTable:
@@ -48,7 +49,6 @@ class ArrowTable:
         check_types(options.types, schema.names, "?types", mistakes)
         mistakes.check()
         self._open, self._kind, self._types = batches, kind, options.types
-        self._most_rows = max(1, _BATCH_BYTES // (8 * len(schema)))
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """What `consume` makes of the rows.
@@ -56,14 +56,15 @@ class ArrowTable:
         Raises:
             InvalidRequest: with every mistake, or the first 100 of them and their number.
         """
-        return consume(self._gathered(self._converted()))
+        return consume(_gathered(self._converted()))
 
     def _converted(self) -> Iterator[pa.Table]:
         """The rows in pieces that fit into memory, as our types."""
         mistakes, rows = Mistakes(), 0
         for batch in self._validated():
-            for start in range(0, batch.num_rows, self._most_rows):
-                yield self._convert(batch.slice(start, self._most_rows), rows + start, mistakes)
+            rows_at_once = max(1, min(_MOST_ROWS, batch.num_rows * _BATCH_BYTES // max(1, batch.nbytes)))
+            for start in range(0, batch.num_rows, rows_at_once):
+                yield self._convert(batch.slice(start, rows_at_once), rows + start, mistakes)
             rows += batch.num_rows
         if not rows:
             mistakes.add("#", "There are no rows.")
@@ -88,16 +89,19 @@ class ArrowTable:
             mistakes,
         )
 
-    def _gathered(self, tables: Iterator[pa.Table]) -> Batches:
-        """Batches of many rows, however few come at a time."""
-        waiting: list[pa.Table] = []
-        for table in tables:
-            waiting.append(table)
-            if sum(each.num_rows for each in waiting) >= self._most_rows:
-                yield from pa.concat_tables(waiting).combine_chunks().to_batches()
-                waiting = []
-        if waiting:
+
+def _gathered(tables: Iterator[pa.Table]) -> Batches:
+    """Batches of many rows, however few come at a time."""
+    waiting: list[pa.Table] = []
+    waiting_bytes = 0
+    for table in tables:
+        waiting.append(table)
+        waiting_bytes += table.nbytes
+        if waiting_bytes >= _BATCH_BYTES:
             yield from pa.concat_tables(waiting).combine_chunks().to_batches()
+            waiting, waiting_bytes = [], 0
+    if waiting:
+        yield from pa.concat_tables(waiting).combine_chunks().to_batches()
 
 
 def read_arrow(path: Path, options: ReadOptions) -> ArrowTable:

@@ -45,21 +45,21 @@ _READERS: Mapping[Format, Callable[[Path, ReadOptions, int], Source]] = {
 
 # How a file begins, after so many bytes.
 _BEGINNINGS: Sequence[tuple[int, bytes, Format]] = (
-    (0, b"PAR1", "parquet"),
-    (0, b"ARROW1", "arrow"),
+    (0, b"PAR1\x15", "parquet"),  # a CSV may begin with a column called PAR1
+    (0, b"ARROW1\0\0", "arrow"),
     (0, b"\xff\xff\xff\xff", "arrow"),
     (0, b"PK\x03\x04", "npz"),
     (0, b"PK\x05\x06", "npz"),
     (4, b"\0\0\0\0{", "safetensors"),  # the header's length, which is not that large, and the header
 )
+_PICKLE = "a pickle, which is never read: send a .npz archive or a .safetensors file"
 _REFUSED: Sequence[tuple[bytes, str]] = (
     (b"\x93NUMPY", "a single .npy array: put it into a .npz archive, numpy.savez(file, inputs=…, targets=…)"),
-    (b"\x80", "a pickle, which is never read: send a .npz archive or a .safetensors file"),
+    *((b"\x80%c" % protocol, _PICKLE) for protocol in range(2, 6)),
     (b"\x89HDF\r\n", "an HDF5 file: send Parquet, or a .npz archive"),
     (b"\xd0\xcf\x11\xe0", "an old Excel file: save it as CSV"),
     (b"%PDF", "a PDF: send the table as CSV"),
     (b"Obj\x01", "an Avro file: send Parquet"),
-    (b"ORC", "an ORC file: send Parquet"),
 )
 _HEAD_BYTES = 64
 _APPLICABLE: Mapping[Format, set[str]] = {

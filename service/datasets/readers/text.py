@@ -10,7 +10,7 @@ from service.datasets.readers.records import Text
 from service.specs.base import did_you_mean
 
 ENCODINGS: Final = (
-    *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "ascii", "cp437", "cp850", "mac-roman"),
+    *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii", "cp437", "cp850", "mac-roman"),
     *(f"iso8859-{number}" for number in (*range(1, 12), 13, 14, 15, 16)),
     *(f"cp{number}" for number in range(1250, 1259)),
     *("koi8-r", "koi8-u", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949", "gbk", "gb18030", "big5"),

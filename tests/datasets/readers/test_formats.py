@@ -77,6 +77,13 @@ def test_other_formats_are_named(content: bytes, words: str) -> None:
         read(content)
 
 
+@pytest.mark.parametrize("name", ["PAR1", "ARROW1", "PK", "ORC", "Obj", "{"])
+def test_a_csv_may_begin_like_another_format(name: str) -> None:
+    """A column's name doesn't make a table a Parquet or Arrow file."""
+    assert read(f"{name},b\n1,2\n".encode(), "csv").column_names == [name, "b"]
+    assert name == "{" or rows_in(f"{name},b\n1,2\n".encode()) == 1
+
+
 @pytest.mark.parametrize("name", ["parquet", "arrow", "npz", "safetensors"])
 def test_options_that_do_not_apply_are_refused(name: Format) -> None:
     """An option must not be ignored: binary files have no delimiter."""
