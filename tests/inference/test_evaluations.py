@@ -57,6 +57,11 @@ FITS: dict[str, tuple[dict[str, list[Any]], list[dict[str, Any]], dict[str, Any]
     "nll": ({"species": SPECIES}, [linear(3), LOG_SOFTMAX], {"loss": "NLLLoss"}),
     "margin": ({"species": SPECIES}, [linear(3)], {"loss": "MultiMarginLoss", "class_weights": "auto"}),
     "binary": ({"t": YES_NO["t"]}, [linear(1)], {"loss": "BCEWithLogitsLoss", "class_weights": {"t": 5}}),
+    "two names": (
+        {"sex": ["f", "f", "m", "f", "m", "f"]},
+        [linear(1)],
+        {"loss": "BCEWithLogitsLoss", "class_weights": "auto", "metrics": ["f1_score"]},
+    ),
     "multilabel": (YES_NO, [linear(2)], {"loss": "BCEWithLogitsLoss", "metrics": ["accuracy", "auroc"]}),
     "probabilities": (YES_NO, [linear(2), {"type": "Sigmoid"}], {"loss": "BCELoss"}),
     "soft margin": (YES_NO, [linear(2)], {"loss": "MultiLabelSoftMarginLoss"}),
@@ -175,6 +180,21 @@ def test_yes_or_no_has_a_matrix_for_each_target(width: int) -> None:
         assert answer == {"classes": [0, 1], "matrix": expected[0]}
     else:
         assert answer == {"classes": ["t", "u"], "matrix": expected}
+
+
+@pytest.mark.parametrize("labels", [("f", "m"), (False, True)])
+def test_two_class_names_have_one_matrix(labels: tuple[Any, Any]) -> None:
+    """A target of two names is counted by name, and its rows told by name."""
+    targets = {"t": [labels[value] for value in YES_NO["t"]]}
+    model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss", epochs=1).model()
+    answer = evaluate(model, labelled(targets), worst=6)
+    predicted = predict(model, labelled({}))["labels"]
+    expected = sklearn_metrics.confusion_matrix(targets["t"], predicted, labels=[*labels])
+    assert answer["confusion_matrix"] == {"classes": [*labels], "matrix": expected.tolist()}
+    for each in answer["worst"]:
+        assert (each["target"], each["label"]) == (targets["t"][each["row"]], predicted[each["row"]])
+        own = -math.log(each["probabilities"][labels.index(each["target"])])
+        assert each["loss"] == pytest.approx(own, rel=1e-4)
 
 
 def test_too_many_classes_have_no_matrix() -> None:
