@@ -7,7 +7,7 @@ import torch
 
 from service.datasets.dataset import TabularDataset
 from service.datasets.declaration import TargetKind
-from service.datasets.encode import encode_inputs, encode_targets
+from service.datasets.encode import encode, encode_inputs, labelled_source
 from service.datasets.encoding import Encoding, decode_outputs
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Sources, prepare
@@ -86,25 +86,40 @@ def test_tensor_models_take_tensors_of_their_shape(tensors: Encoding) -> None:
     assert "float32" in refusal(lambda: encode_inputs(tensors, {"inputs": [[[1], [1e300]]]}))["#/inputs"]
 
 
+def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
+    """Inputs and targets of labelled rows, as lists, which are the same in slices of one row."""
+    source = labelled_source(encoding, body)
+    (inputs,), targets, _ = encode(encoding, source, targets=True)
+    source.mistakes.check()
+    assert targets is not None
+    for row, part in enumerate(source.slices(1)):
+        (alone,), target, _ = encode(encoding, part, targets=True)
+        assert target is not None
+        assert torch.equal(alone[0], inputs[row])
+        assert torch.equal(target[0], targets[row])
+    return inputs.tolist(), targets.tolist()
+
+
 def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Encoding) -> None:
-    """Labels of an evaluation become the indices of training; unknown ones are told."""
-    assert encode_targets(two_features, {"columns": {"y": ["yes", "no"]}}).tolist() == [1, 0]
-    assert encode_targets(tensors, {"inputs": [[[1], [2]]], "targets": [5]}).tolist() == [1]
-    unknown = refusal(lambda: encode_targets(two_features, {"columns": {"y": ["maybe"]}}))
+    """Labels of an evaluation become the indices of training; unknown ones are told with other mistakes."""
+    body = {"columns": {"y": ["yes", "no"], "a": [1, 2], "b": [4, 5]}}
+    assert labelled(two_features, body) == ([[4.0, 2.0], [5.0, 4.0]], [1, 0])
+    assert labelled(tensors, {"inputs": [[[1], [2]]], "targets": [5]}) == ([[[1.0], [2.0]]], [1])
+    body = {"columns": {"y": ["maybe", "no"], "a": [1e300, 2], "b": [4, 5]}}
+    unknown = refusal(lambda: labelled(two_features, body))
     assert '"no", "yes"' in unknown["#/columns/y"]
-    unknown = refusal(lambda: encode_targets(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
+    assert "float32" in unknown["#/columns/a"]
+    unknown = refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
     assert "is 4, which is no class" in unknown["#/targets"]
 
 
 def test_unlabelled_data_has_no_targets(two_features: Encoding, tensors: Encoding) -> None:
     """Data without targets, or with others, can't be evaluated."""
-    assert "Give `targets`" in refusal(lambda: encode_targets(tensors, {"inputs": [[[1], [2]]]}))["#"]
-    assert (
-        "`y` is missing"
-        in refusal(lambda: encode_targets(two_features, {"columns": {"a": [1]}}))["#/columns"]
-    )
+    assert "Give `targets`" in refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]]}))["#"]
+    columns = {"a": [1], "b": [2]}
+    assert "`y` is missing" in refusal(lambda: labelled(two_features, {"columns": columns}))["#/columns"]
     body = {"inputs": [[[1], [2]]], "targets": [[5, 3]]}
-    assert "the model's are [B]" in refusal(lambda: encode_targets(tensors, body))["#/targets"]
+    assert "the model's are [B]" in refusal(lambda: labelled(tensors, body))["#/targets"]
 
 
 def test_outputs_come_in_the_targets_units() -> None:
