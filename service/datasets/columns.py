@@ -46,6 +46,7 @@ _DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
 _ZONE = r"(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
 _DATETIME_PATTERN = f"^{_DATE}([T ]{_TIME}{_ZONE}?)?$"
+_DAYS_OF_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 # Python, and with it our JSON, knows the years 1 to 9999.
 _EARLIEST, _LATEST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
 
@@ -207,10 +208,11 @@ def _datetimes_of_text(texts: pa.ChunkedArray, place: Place, mistakes: Mistakes)
     present = _present(texts)
     fits = pc.match_substring_regex(present, _DATETIME_PATTERN)
     candidates = _only(fits, present)
+    candidates = _only(_are_days(candidates), candidates)
     zoned = pc.match_substring_regex(candidates, f":[^ ]*{_ZONE}$")
     times = pc.coalesce(
-        _cast_what_can(_only(zoned, candidates), pa.timestamp("us", "UTC")),
-        _cast_what_can(_only(pc.invert(zoned), candidates), DATETIME),
+        _only(zoned, candidates).cast(pa.timestamp("us", "UTC")).cast(DATETIME),
+        _only(pc.invert(zoned), candidates).cast(DATETIME),
     )
     times = _only(_in_calendar(times), times)
     bad = pc.and_(present.is_valid(), times.is_null())
@@ -241,16 +243,15 @@ def _cell(column: pa.ChunkedArray) -> Cell:
     return lambda row: column[row].as_py()
 
 
-def _cast_what_can(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Texts as times in UTC, null where there is no such day: found by halving, as Arrow only says that."""
-    try:
-        return texts.cast(kind).cast(DATETIME)
-    except pa.ArrowInvalid:
-        if len(texts) == 1:
-            return pa.chunked_array([pa.nulls(1, DATETIME)])
-        middle = len(texts) // 2
-        halves = (texts.slice(0, middle), texts.slice(middle))
-        return pa.chunked_array([part for half in halves for part in _cast_what_can(half, kind).chunks])
+def _are_days(texts: pa.ChunkedArray) -> pa.Array:
+    """Whether texts that begin with a date name a day that there is: no 30 February."""
+    dates = texts.fill_null("2000-01-01")
+    year, month, day = (
+        pc.utf8_slice_codeunits(dates, *part).cast(pa.int64()).to_numpy()
+        for part in ((0, 4), (5, 7), (8, 10))
+    )
+    is_leap_year = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+    return pa.array(day <= _DAYS_OF_MONTH[month] + (is_leap_year & (month == 2)))
 
 
 def _in_calendar(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

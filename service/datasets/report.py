@@ -25,6 +25,7 @@ from service.datasets.timestamp import rfc3339
 
 _FEWEST_IDS = 20  # fewer rows may all differ by chance
 _MOST_CLASSES = 20
+_LONGEST_CATEGORY = 200  # characters that are shown
 _IMBALANCE = 20  # how many times more frequent the most frequent class is
 
 
@@ -74,13 +75,17 @@ def _describe_column(name: str, sample: pa.ChunkedArray, summary: ColumnSummary)
         most = slice(MOST_CATEGORIES)
         return document | {
             "distinct": len(values),
-            "categories": values[most],
+            "categories": [_cut(value) for value in values[most]],
             "category_counts": counts[most],
         }
     document["distinct"] = distinct(sample)
     if sample.type == NUMBER:
         document["histogram"] = histogram(numbers(sample))
     return document
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_CATEGORY else f"{text[:_LONGEST_CATEGORY]}…"
 
 
 def _warnings(description: dict[str, Any], sample: pa.ChunkedArray, summary: ColumnSummary) -> Iterator[str]:

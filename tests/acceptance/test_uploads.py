@@ -289,6 +289,20 @@ def test_limits_are_413(strict_service: Service) -> None:
     assert artifacts(strict_service) == set()
 
 
+def test_a_small_file_that_asks_for_gigabytes_is_refused(service: Service) -> None:
+    """A length that lies, and a dictionary that grows a thousandfold, are 422; the service goes on."""
+    packed = as_arrow(pa.table({"a": np.zeros(10_000)}), rows_at_once=10_000, compression="lz4")
+    length = (80_000).to_bytes(8, "little")
+    assert length in packed
+    long = pa.DictionaryArray.from_arrays(np.zeros(300_000, np.int8), ["x" * 200_000])
+    for content in (
+        packed.replace(length, (2**36).to_bytes(8, "little")),
+        as_arrow(pa.table({"a": long}), 300_000),
+    ):
+        problem(service.client.post(URL, content=content), 422, "limit-exceeded")
+    assert service.submit(thermometer(), validate_only=True).status_code == OK
+
+
 def slow_file() -> bytes:
     """A file that takes seconds to read: each of its 10,000 columns is a Python object or more."""
     names = ",".join(f"c{number}" for number in range(10_000))

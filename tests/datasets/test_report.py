@@ -36,6 +36,12 @@ def test_other_columns_are_described_by_kind() -> None:
     assert (kind["categories"], kind["category_counts"]) == (["b", "a"], [2, 1])
 
 
+def test_long_categories_are_cut() -> None:
+    """A report shows the beginning of a long text."""
+    (column,) = describe(read_json({"columns": {"text": ["x" * 10_000, "y"]}}))["columns"]
+    assert column["categories"] == ["x" * 200 + "…", "y"]
+
+
 def test_times_have_a_range() -> None:
     """Times are described by the first and the last, as RFC 3339 has them."""
     table = read(b"when,n\n2020-01-02T10:00:00Z,1\n,2\n2019-12-31T00:00:00.5Z,3\n")

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -22,7 +23,7 @@ from service.datasets.columns import (
     from_arrow,
 )
 from service.datasets.dataset import Batches
-from service.datasets.mistakes import Mistakes, counted
+from service.datasets.mistakes import MOST_LISTED, Mistakes, counted
 from service.datasets.readers.header import read_header
 from service.datasets.readers.records import BLOCK_BYTES, Records
 from service.datasets.readers.text import check_utf8, open_text
@@ -33,6 +34,8 @@ Block = tuple[int, int]
 
 # Arrow parses this much at a time, in as many threads as there are cores.
 _PARSED_AT_ONCE_BYTES = BLOCK_BYTES // 8
+# A block with more ragged rows is not read at all: they are only counted.
+_MOST_LEFT_OUT = 1000
 _ZONED = pa.timestamp("us", "UTC")  # times that say their offset; read, they are DATETIME
 _MISSING_CELLS = [
     space + form
@@ -96,12 +99,12 @@ class CsvTable:
         mistakes = Mistakes()
         rows, given, changed = 0, self._result_types(), False
         for block in self._records.blocks(mistakes):
-            table = self._read_block(block, mistakes)
+            table, ragged = self._read_block(block, mistakes)
             changed |= rows > 0 and given != self._result_types()
             given = self._result_types()
             if table.num_rows and not changed:
                 yield self._converted(table, block, rows, mistakes)
-            rows += table.num_rows
+            rows += table.num_rows + len(ragged)
         if changed:
             raise _TypesChanged
         if not rows and not mistakes.count:
@@ -111,7 +114,7 @@ class CsvTable:
     def _result_types(self) -> Mapping[str, pa.DataType]:
         return {name: _RESULTS.get(kind, kind) for name, kind in self._types.items()}
 
-    def _read_block(self, block: Block, mistakes: Mistakes) -> pa.Table:
+    def _read_block(self, block: Block, mistakes: Mistakes) -> _Parsed:
         """The rows of a block, read as the types known so far; where these don't fit, they change."""
         known = {name: kind for name, kind in self._types.items() if kind is not None}
         try:
@@ -121,9 +124,12 @@ class CsvTable:
             fits = False
         if not fits:
             parsed = self._infer(block, mistakes)
-        if parsed.ragged:
-            self._note_ragged(block, parsed.ragged, mistakes)
-        return parsed.table
+        if parsed.ragged and not self._note_ragged(block, mistakes):
+            line, wanted = self._records.line(block[0]), len(self._names)
+            for values in parsed.ragged:
+                found = f"{counted(values, 'value')} where there are {wanted} columns"
+                mistakes.add("#", f"Somewhere from line {line} on: {found}.")
+        return parsed
 
     def _infer(self, block: Block, mistakes: Mistakes) -> _Parsed:
         """A block whose cells tell the types, with those of the blocks before in mind."""
@@ -148,7 +154,7 @@ class CsvTable:
 
     def _refuse(self, block: Block, error: pa.ArrowInvalid, mistakes: Mistakes) -> _Parsed:
         """Say why a block can't be read; one of empty lines only can, and has no rows."""
-        if not self._text[slice(*block)].strip(b"\r\n"):
+        if not self._text[slice(*block)].strip(b"\r\n") or self._note_ragged(block, mistakes):
             return _Parsed(pa.table({}), [])
         line = self._records.line(block[0])
         check_utf8(self._text, *block, line, mistakes)
@@ -159,7 +165,7 @@ class CsvTable:
 
         def leave_out(row: arrow_csv.InvalidRow) -> str:
             ragged.append(row.actual_columns)
-            return "skip"
+            return "skip" if len(ragged) <= _MOST_LEFT_OUT else "error"
 
         table = arrow_csv.read_csv(
             pa.py_buffer(memoryview(self._text)[slice(*block)]),
@@ -192,22 +198,20 @@ class CsvTable:
         columns = {name: convert(name) for name in self._names}
         return pa.table(columns).combine_chunks().to_batches()[0]
 
-    def _note_ragged(self, block: Block, ragged: list[int], mistakes: Mistakes) -> None:
-        """Note each row of a block that has too many or too few values, by its line."""
-        first_line = self._records.line(block[0])
+    def _note_ragged(self, block: Block, mistakes: Mistakes) -> int:
+        """Note each row of a block that has too many or too few values, by its line; how many there are."""
+        first_line, wanted, count = self._records.line(block[0]), len(self._names), 0
         lines = io.StringIO(self._text[slice(*block)].decode(errors="replace"), newline="")
         reader = csv.reader(lines, delimiter=self._delimiter)
-        wanted = len(self._names)
-        try:
-            found = [
-                (f"Line {first_line + reader.line_num - 1}", len(record))
-                for record in reader
-                if record and len(record) != wanted
-            ]
-        except csv.Error:  # a cell is too long for Python's reader
-            found = [(f"Somewhere below line {first_line - 1}", values) for values in ragged]
-        for where, values in found:
-            mistakes.add("#", f"{where}: {counted(values, 'value')} where there are {wanted} columns.")
+        with suppress(csv.Error):  # a cell is longer than Python's reader takes
+            for record in reader:
+                if record and len(record) != wanted:
+                    count += 1
+                    if count <= MOST_LISTED:
+                        found = f"{counted(len(record), 'value')} where there are {wanted} columns"
+                        mistakes.add("#", f"Line {first_line + reader.line_num - 1}: {found}.")
+        mistakes.add_unlisted(max(0, count - MOST_LISTED))
+        return count
 
 
 _RESULTS: Mapping[pa.DataType | None, pa.DataType] = {None: NUMBER, _ZONED: DATETIME}

@@ -36,10 +36,12 @@ def as_parquet(table: pa.Table, **options: Any) -> bytes:
     return sink.getvalue()
 
 
-def as_arrow(table: pa.Table, rows_at_once: int = 1000, stream: bool = False) -> bytes:
+def as_arrow(
+    table: pa.Table, rows_at_once: int = 1000, stream: bool = False, compression: str | None = None
+) -> bytes:
     """A table as an Arrow IPC file or stream."""
-    sink = pa.BufferOutputStream()
-    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, table.schema) as writer:
+    sink, options = pa.BufferOutputStream(), pa.ipc.IpcWriteOptions(compression=compression)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, table.schema, options=options) as writer:
         writer.write_table(table, max_chunksize=rows_at_once)
     return bytes(sink.getvalue())
 
