@@ -53,6 +53,7 @@ def assemble(
     }
     return Parts(
         spec=training,
+        architecture=architecture,
         model=model,
         loss=loss,
         loss_fn=loss.constructor(arguments=training.loss.arguments()),

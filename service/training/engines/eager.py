@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
 from service.datasets.prepare import Part
+from service.specs.architecture import ArchitectureSpec
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint, Snapshot, Tensors, restore_optimizer, snapshot
@@ -55,6 +56,7 @@ class Parts:
     """
 
     spec: TrainingSpec
+    architecture: ArchitectureSpec
     model: nn.Module
     loss: Loss
     loss_fn: nn.Module
