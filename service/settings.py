@@ -55,6 +55,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(256 * MIB, ge=1, description="Largest request body.")
     max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
+    in_memory_bytes: int = Field(
+        GIB,
+        ge=0,
+        description="Training data of more bytes are mapped from a file and gathered batch by batch.",
+    )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
 
@@ -65,3 +70,7 @@ class Settings(BaseSettings):
     def artifacts(self) -> Path:
         """The folder of artifacts (datasets, checkpoints)."""
         return self.data_dir.absolute() / "artifacts"
+
+    def scratch(self) -> Path:
+        """The folder of files that live no longer than the process that made them."""
+        return self.data_dir.absolute() / "scratch"

@@ -74,6 +74,8 @@ SEASONS_CSV = """month,t_c,season
 
 SMALL_TENSORS = '{"inputs": [[1], [2]], "targets": [[3], [4]]}'
 
+LABELLED_COLUMNS = '{"columns": {"t_u": [35.7, 55.9], "t_c": [0.5, 14.0]}}'
+
 NEW_COLUMNS = '{"columns": {"t_u": [35.7, 55.9]}}'
 
 
@@ -181,7 +183,7 @@ EXAMPLES = (
   ],
   "module": "Sequential(\\n  (0): Linear(in_features=1, out_features=1, bias=True)\\n)",
   "parameter_count": 2,
-  "rows": {"train": 4, "validation": 0, "test": 0},
+  "rows": {"train": 4, "validation": 0, "test": 0, "dropped": 0},
   …
 }""",
     ),
@@ -337,10 +339,46 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
 11.222404479980469""",
     ),
     Example(
+        "POST /v1/jobs/{job_id}/evaluations",
+        "How far off is it for two readings, and for which of them most?",
+        f"curl -s 'localhost:8000/v1/jobs/'$JOB'/evaluations?worst=1' {_JSON} -d '{LABELLED_COLUMNS}'",
+        """{
+  "epoch": 3000,
+  "rows": 2,
+  "loss": 4.077244281768799,
+  "metrics": {"mean_absolute_error": 1.7202534675598145, "r2_score": 0.910513162612915},
+  "confusion_matrix": null,
+  "worst": [{"row": 1, "loss": 7.715036869049072, "target": [14.0], "output": [11.222404479980469]}]
+}""",
+        body=LABELLED_COLUMNS,
+    ),
+    Example(
         "GET /v1/jobs/{job_id}/model",
         'Download the model; `load_state_dict(load_file("thermometer.safetensors"))` takes it.',
         "curl -s -o thermometer.safetensors -w '%{http_code}\\n' localhost:8000/v1/jobs/$JOB/model",
         "200",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/encoding",
+        "What a downloaded model takes and gives.",
+        "curl -s localhost:8000/v1/jobs/$JOB/encoding",
+        """{
+  "epoch": 3000,
+  "inputs": [{"name": "input", "shape": [null, 1], "dtype": "float32", "columns": ["t_u"]}],
+  "targets": {"columns": ["t_c"], "shape": [null, 1], "classes": null},
+  "types": {"t_u": "numeric", "t_c": "numeric"},
+  "transforms": [{"type": "scale", "column": "t_u", "factor": 0.1}]
+}""",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/split",
+        "Which rows validate, and which train.",
+        "curl -s localhost:8000/v1/jobs/$JOB/split",
+        """{
+  "train": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "total": 9, "rows": [10, 0, 4, 3, 5, 8, 2, 1, 9]},
+  "validation": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "total": 2, "rows": [7, 6]},
+  "test": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "total": 0, "rows": []}
+}""",
     ),
     Example(
         "POST /v1/datasets",

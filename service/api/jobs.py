@@ -139,12 +139,10 @@ def _check_and_queue(
     services: Services, owner: str, body: bytes, idempotency: IdempotencyKey | None
 ) -> tuple[Job, bool]:
     checked, _ = services.helpers.call("check_job", {"owner": owner, "store": True}, body)
-    new, job = checked["dataset"], NewJob(**checked["job"])
-    if isinstance(new, str):
-        return services.storage.jobs.submit(owner, job, new, idempotency)
-    dataset = NewDataset(**new)
-    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency)
-    if submitted.dataset_id != dataset.id:
+    new, job, others = checked["dataset"], NewJob(**checked["job"]), checked["other_dataset_ids"]
+    dataset = new if isinstance(new, str) else NewDataset(**new)
+    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, others)
+    if isinstance(dataset, NewDataset) and submitted.dataset_id != dataset.id:
         services.storage.artifacts.delete(dataset.artifact)  # equal content came in between
     return submitted, created
 
@@ -291,7 +289,16 @@ def _progress(job: Job) -> dict[str, Any]:
 
 def _links(job: Job) -> dict[str, str]:
     here = f"/v1/jobs/{job.id}"
-    parts = ("history", "named_parameters", "predictions", "model", "cancel")
+    parts = (
+        "history",
+        "named_parameters",
+        "predictions",
+        "evaluations",
+        "model",
+        "encoding",
+        "split",
+        "cancel",
+    )
     return {
         "self": here,
         "dataset": f"/v1/datasets/{job.dataset_id}",

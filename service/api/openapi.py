@@ -12,14 +12,15 @@ from service.api import problems
 from service.api.examples import Example, examples_of
 from service.errors import FitserveError, InvalidRequest, Unavailable
 from service.specs.data import DatasetContent
+from service.specs.evaluation import EvaluationRequest
 from service.specs.job import JobRequest
 from service.specs.prediction import PredictionRequest
 
-_BODIES = (DatasetContent, JobRequest, PredictionRequest)
+_BODIES = (DatasetContent, EvaluationRequest, JobRequest, PredictionRequest)
 _PROBLEM_CONTENT = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _TAGS = {
     "jobs": "Submit training jobs, follow them, end them.",
-    "results": "What a job's training gives: history, parameters, predictions, the model.",
+    "results": "What a job's training gives: history, parameters, predictions, evaluations, the model.",
     "datasets": "Data for any number of jobs.",
     "system": "The service itself.",
 }

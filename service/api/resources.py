@@ -9,6 +9,8 @@ from service.specs.job import JobStatus, StopReason
 
 Nested = list[Any]
 """A nested list of numbers; null where there is no finite one."""
+Label = bool | int | float | str
+"""A class as the data name it."""
 
 
 class Resource(BaseModel):
@@ -144,6 +146,28 @@ class Layer(Resource):
     parameters: int
 
 
+class Input(Resource):
+    """An input of the model."""
+
+    name: str
+    shape: list[int | None]
+    """The first, null, is the number of samples."""
+    dtype: Literal["float32", "int64"]
+    columns: list[str] | None
+    """What stands in each column of a table's input: `age`, `island=Biscoe`, `age_missing`."""
+
+
+class Suggestions(Resource):
+    """What usually is taken for targets like these; nothing is chosen for a client."""
+
+    task: Literal["regression", "binary", "multiclass", "multilabel"]
+    loss: str
+    """A loss of torch.nn."""
+    metrics: list[str]
+    outputs: int
+    """Size of the model's output in dimension 1."""
+
+
 class Preflight(Resource):
     """What would be run: the request with defaults and inferred sizes filled in."""
 
@@ -166,10 +190,16 @@ class Preflight(Resource):
     """Size of the output's dimension 1."""
     warnings: list[FieldProblem]
     """What is allowed, and likely not meant."""
+    suggestions: Suggestions | None
+    """What would suit the targets; null where nothing can be told from them."""
     memory_estimate_bytes: int
     """Estimated memory of model, optimizer and one step."""
-    rows: dict[Literal["train", "validation", "test"], int]
-    """How many rows train, validate and test."""
+    rows: dict[Literal["train", "validation", "test", "dropped"], int]
+    """How many rows train, validate and test, and how many are left out for missing values."""
+    inputs: list[Input]
+    """What the model is given."""
+    transforms: list[dict[str, Any]]
+    """The transforms, with the constants that were fitted on the training rows."""
 
 
 class Column(Resource):
@@ -292,10 +322,97 @@ class Predictions(Resource):
     """The epoch whose parameters predicted."""
     outputs: Nested
     """Nested list [B, …]."""
+    classes: list[Label] | None = None
+    """What the columns of `probabilities` are of, in order: the labels of the classes; of targets of 0 and 1,
+    one or several, their names."""
     labels: list[Any] | None = None
-    """The class of each row, for a classification."""
+    """The class of each row, for a classification; for targets of 0 and 1 a list with one of each."""
     probabilities: Nested | None = None
-    """Of each class, in the classes' order; or of the positive class."""
+    """Of each class, in the order of `classes`; for targets of 0 and 1 that of being 1."""
+
+
+class ConfusionMatrix(Resource):
+    """Rows counted by their actual class and by the predicted one."""
+
+    classes: list[Label]
+    """The labels of the classes; 0 and 1 of a target of 0 and 1; of several such targets their names."""
+    matrix: list[Any]
+    """`matrix[actual][predicted]`: its rows are actual classes, its columns predicted ones, as in `classes`.
+    Several targets of 0 and 1 have a matrix each: `matrix[target][actual][predicted]`."""
+
+
+class WorstRow(Resource):
+    """A row of high loss, and what was predicted for it."""
+
+    row: int
+    """Its number among the rows sent, from 0."""
+    loss: float | None
+    """Of this row alone; with class weights, times its weight."""
+    target: Any
+    """What it should have been: a label, or values in the targets' units."""
+    output: Any
+    """The model's, in the targets' units."""
+    label: Any = None
+    """The predicted class, for a classification."""
+    probabilities: Any = None
+    """Of each class, as in predictions."""
+
+
+class Evaluation(Resource):
+    """How well the model does on labelled rows. What has no finite value is null."""
+
+    epoch: int
+    """The epoch whose parameters were evaluated."""
+    rows: int
+    loss: float | None
+    """The training's loss, with its class weights, as the job computes it on its validation rows."""
+    metrics: dict[str, float | None]
+    """The job's; where it has none, those that are usual for the kind of its targets."""
+    confusion_matrix: ConfusionMatrix | None
+    """Of up to 1000 classes, or of targets of 0 and 1; null for a regression."""
+    worst: list[WorstRow]
+    """The rows of the highest loss, the highest first."""
+
+
+class Targets(Resource):
+    """What a model is trained to give."""
+
+    columns: list[str]
+    """The target columns; empty for tensors."""
+    shape: list[int | None]
+    """The first, null, is the number of samples."""
+    classes: list[Any] | None
+    """The labels by class index."""
+
+
+class Encoding(Resource):
+    """From raw data to the model's inputs, from its outputs to the targets' units."""
+
+    epoch: int
+    inputs: list[Input]
+    targets: Targets
+    types: dict[str, Literal["numeric", "boolean", "categorical", "datetime"]]
+    """Of each column, as which its cells are read."""
+    transforms: list[dict[str, Any]]
+    """Fitted on the training rows; those of a column are applied in this order, and undone in reverse."""
+
+
+class SideRows(Resource):
+    """The rows of one side of a split."""
+
+    dataset_id: str
+    total: int
+    """How many there are."""
+    rows: list[int]
+    """Their numbers in the dataset, from 0, in the order of training."""
+
+
+class SplitRows(Resource):
+    """Which rows train, validate and test."""
+
+    train: SideRows
+    validation: SideRows
+    test: SideRows
 
 
 class Worker(Resource):

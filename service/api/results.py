@@ -1,4 +1,4 @@
-"""What a job's training gives: history, parameters, predictions, the model."""
+"""What a job's training gives: history, parameters, predictions, evaluations, the model."""
 
 import csv
 import io
@@ -14,6 +14,7 @@ from service.api.state import Owner, ServicesDependency
 from service.errors import (
     CheckpointNotFound,
     ContentTooLarge,
+    DatasetNotFound,
     InvalidRequest,
     JobNotFound,
     LimitExceeded,
@@ -22,6 +23,7 @@ from service.errors import (
     ParameterNotFound,
     UnsupportedMediaType,
 )
+from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
 from service.training.history import HistoryChunk, HistoryQuery, flat_columns, history_document
 
@@ -51,6 +53,13 @@ class CheckpointQuery(requests.Query):
     """`last`, `best` or an epoch; default: `best` with `restore_best`, else `last`."""
 
 
+class EvaluationQuery(CheckpointQuery):
+    """What to tell of an evaluation."""
+
+    worst: Annotated[int, Field(ge=0, le=1000)] = 10
+    """How many rows of the highest loss to show."""
+
+
 class ParametersQuery(CheckpointQuery):
     """What to tell of each parameter."""
 
@@ -64,6 +73,15 @@ class ParametersQuery(CheckpointQuery):
         if unknown:
             raise ValueError(f"{', '.join(sorted(unknown))}: give values, gradients, statistics.")
         return value
+
+
+class SplitQuery(requests.Query):
+    """Which part of each side."""
+
+    offset: Annotated[int, Field(ge=0)] = 0
+    """Rows of each side to pass over."""
+    limit: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    """Rows of each side to give, at most."""
 
 
 # The file's suffix and media type.
@@ -171,6 +189,33 @@ async def predict(
     return Response(answer, media_type=answer_type)
 
 
+@router.post(
+    "/evaluations",
+    response_model=resources.Evaluation,
+    openapi_extra=json_body(EvaluationRequest, **{requests.CSV: {"schema": {"type": "string"}}}),
+    responses=problems(NotJson, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+)
+async def evaluate(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    query: Annotated[EvaluationQuery, Query()],
+) -> Response:
+    """Evaluate on labelled rows: the training's loss and metrics, a confusion matrix, the worst rows."""
+    media_type = requests.media_type(request, requests.JSON, requests.CSV)
+    body = await requests.read_body(request, services.settings.max_body_bytes)
+    arguments = {
+        "owner": owner,
+        "job_id": job_id,
+        "checkpoint": query.checkpoint,
+        "media_type": media_type,
+        "worst": query.worst,
+    }
+    _, answer = await run_in_threadpool(services.helpers.call, "evaluate", arguments, body)
+    return json_response(answer)
+
+
 @router.get(
     "/model",
     response_class=Response,
@@ -191,3 +236,27 @@ def download_model(
     suffix, media_type = _FORMATS[query.format]
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.{suffix}"'}
     return Response(body, headers=headers, media_type=media_type)
+
+
+@router.get("/encoding", response_model=resources.Encoding, responses=problems(*_MODEL_ERRORS))
+def get_encoding(
+    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[CheckpointQuery, Query()]
+) -> Response:
+    """How raw data become the model's inputs, with the fitted constants, and what its outputs mean."""
+    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint}
+    _, body = services.helpers.call("encoding", arguments)
+    return json_response(body)
+
+
+@router.get(
+    "/split",
+    response_model=resources.SplitRows,
+    responses=problems(JobNotFound, DatasetNotFound, InvalidRequest, LimitExceeded),
+)
+def get_split(
+    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[SplitQuery, Query()]
+) -> Response:
+    """Which rows of its data a job trains, validates and tests on."""
+    arguments = {"owner": owner, "job_id": job_id, "offset": query.offset, "limit": query.limit}
+    _, body = services.helpers.call("split", arguments)
+    return json_response(body)

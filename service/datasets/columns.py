@@ -14,8 +14,43 @@ from service.datasets.mistakes import Mistakes, shown
 NUMBER = pa.float64()
 BOOLEAN = pa.bool_()
 TEXT = pa.large_string()
+DATETIME = pa.timestamp("us")
 
-COLUMN_TYPES: dict[pa.DataType, str] = {NUMBER: "numeric", BOOLEAN: "boolean", TEXT: "categorical"}
+COLUMN_TYPES: dict[pa.DataType, str] = {
+    NUMBER: "numeric",
+    BOOLEAN: "boolean",
+    TEXT: "categorical",
+    DATETIME: "datetime",
+}
+_BY_NAME = {name: kind for kind, name in COLUMN_TYPES.items()}
+
+
+def as_type(
+    column: pa.ChunkedArray, kind: str, name: str, pointer: str, mistakes: Mistakes
+) -> pa.ChunkedArray:
+    """A column read as another type; cells that can't be are noted.
+
+    Args:
+        column: of any of `COLUMN_TYPES`.
+        kind: `numeric`, `boolean`, `categorical` or `datetime`.
+        name: the column's.
+        pointer: its place in the request.
+        mistakes: where they are noted.
+    """
+    wanted = _BY_NAME[kind]
+    if column.type == wanted:
+        return column
+    if column.type != TEXT:
+        return column.cast(wanted)
+    cells = []
+    for row, text in enumerate(column.to_pylist()):
+        try:
+            cells.append(None if text is None else pa.scalar(text, TEXT).cast(wanted).as_py())
+        except pa.ArrowInvalid:
+            mistakes.add(pointer, f"`{name}` in row {row} is {shown(text)}, which is not {kind}.")
+            cells.append(None)
+    return pa.chunked_array([pa.array(cells, wanted)])
+
 
 Place = Callable[[int], str]
 """The pointer of the cell in a row."""

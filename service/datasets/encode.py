@@ -1,30 +1,225 @@
-"""Raw data to the model's tensors, by an encoding: the same way for training and for predictions."""
+"""Raw data to the model's tensors, by an encoding: the same way for training and for predictions.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Rows are encoded some at a time and written in place, so that a mapped dataset may be larger than memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from service.datasets.columns import NUMBER, TEXT, stray_texts
+from service.datasets.columns import NUMBER, TEXT, as_type
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
-from service.datasets.encoding import Encoding
+from service.datasets.encoding import TARGETS, Encoding
 from service.datasets.json_reader import read_json
-from service.datasets.mistakes import Mistakes, counted, shown
-from service.datasets.transforms import apply
+from service.datasets.mistakes import Cells, Mistakes, shown
+from service.datasets.rows import Rows, rows_of
+from service.datasets.transforms import pipeline
+from service.datasets.transforms.fitted import Values, as_array
+from service.datasets.workspace import Layout, Memory, Workspace
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
 NamePlace = Callable[[str], str]
 """The pointer of a column or an input in the request."""
 
+ROWS_AT_ONCE = 65_536
 LARGEST_WHOLE = 2**53  # what a double holds exactly
 
 Body = Mapping[str, Any] | Dataset
 
 
-class _Source(NamedTuple):
+class Source(NamedTuple):
+    """Data whose names and shapes are known to fit an encoding, and how mistakes about them are told.
+
+    Attributes:
+        dataset: its columns have the encoding's types.
+        rows: the numbers of the rows to encode.
+        place: the pointer of a column, an input or `targets`.
+        mistakes: where cells that can't be encoded are noted.
+    """
+
+    dataset: Dataset
+    rows: Rows
+    place: NamePlace
+    mistakes: Mistakes
+
+    def slices(self) -> Iterator["Source"]:
+        """The same, some rows at a time."""
+        for start in range(0, len(self.rows), ROWS_AT_ONCE):
+            yield self._replace(rows=self.rows[start : start + ROWS_AT_ONCE])
+
+    def cells(self, name: str) -> Cells:
+        """The cells of a column, or the samples of a tensor."""
+        return Cells(name, self.place(name), self.mistakes, self.rows)
+
+
+class Encoded(NamedTuple):
+    """The model's tensors, one for each input, and the targets where they were asked for.
+
+    Attributes:
+        to_gather: whether batches are to be gathered of them, see `workspace.Space`.
+    """
+
+    inputs: tuple[torch.Tensor, ...]
+    targets: torch.Tensor | None
+    to_gather: bool
+
+
+def encode(
+    encoding: Encoding,
+    source: Source,
+    inputs: bool = True,
+    targets: bool = False,
+    workspace: Workspace | None = None,
+) -> Encoded:
+    """Encode rows, in their order; what can't be encoded is noted in the source's mistakes.
+
+    Args:
+        encoding: how.
+        source: what.
+        inputs: whether to encode the inputs: float32 or int64 [n, …].
+        targets: whether to encode the targets: int64 [n, …] of class indices, else float32 [n, …].
+        workspace: where to put the inputs; default: in memory. Targets always are in memory.
+    """
+    rows, names = len(source.rows), encoding.input_names if inputs else ()
+    shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
+    layouts = [Layout((rows, *shapes[name]), encoding.dtype(name)) for name in names]
+    space = (workspace or Memory()).allocate(layouts)
+    encoded_targets = (
+        torch.empty(rows, *encoding.target_shape, dtype=_target_dtype(encoding)) if targets else None
+    )
+    start = 0
+    for part in source.slices():
+        stop = start + len(part.rows)
+        for name, tensor in zip(names, space.tensors, strict=True):
+            tensor[start:stop] = _input(encoding, name, part)
+        if encoded_targets is not None:
+            encoded_targets[start:stop] = _targets(encoding, part)
+        start = stop
+    return Encoded(tuple(space.tensors), encoded_targets, space.to_gather)
+
+
+def _target_dtype(encoding: Encoding) -> torch.dtype:
+    return torch.int64 if encoding.classes is not None and not encoding.is_binary else torch.float32
+
+
+def _input(encoding: Encoding, name: str, source: Source) -> torch.Tensor:
+    """Some rows of an input, of its type."""
+    dtype = encoding.dtype(name)
+    if encoding.groups:
+        return _columns(encoding, encoding.groups[name], source, dtype)
+    assert isinstance(source.dataset, TensorDataset)
+    values = tensor_values(source.dataset, name, source.rows)
+    if transforms := encoding.transforms_of(name):
+        values = pipeline.apply(transforms, values.double(), source.cells(name))
+    return _of_dtype(values, dtype, source.cells(name))
+
+
+def _columns(encoding: Encoding, names: Sequence[str], source: Source, dtype: torch.dtype) -> torch.Tensor:
+    """[n, k] of the columns, each transformed."""
+    encoded = []
+    for name, values in _raw_columns(encoding, names, source):
+        cells = source.cells(name)
+        values = pipeline.apply(encoding.transforms_of(name), values, cells)  # noqa: PLW2901 - from raw to encoded
+        values = _of_dtype(values, dtype, cells)  # noqa: PLW2901
+        encoded.append(values if values.dim() > 1 else values[:, None])
+    return torch.cat(encoded, dim=1)
+
+
+def _raw_columns(encoding: Encoding, names: Sequence[str], source: Source) -> Iterator[tuple[str, Values]]:
+    """The columns by name, of a table, or of raw rows [n, k] of an input's features."""
+    if isinstance(source.dataset, TabularDataset):
+        for name in names:
+            yield name, values_of(rows_of(source.dataset.table[name], source.rows))
+        return
+    (input_name,) = (name for name, columns in encoding.groups.items() if columns == tuple(names))
+    rows = tensor_values(source.dataset, input_name, source.rows).double()
+    yield from zip(names, rows.unbind(dim=1), strict=True)
+
+
+def values_of(column: pa.ChunkedArray) -> Values:
+    """A column as transforms take it: text, or numbers of which a missing one is NaN."""
+    if column.type == TEXT:
+        combined: pa.Array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+        return combined
+    return torch.tensor(column.cast(NUMBER).to_numpy())
+
+
+def tensor_values(dataset: TensorDataset, name: str, rows: Rows) -> torch.Tensor:
+    """Some samples of an input or of `targets`, as they are."""
+    tensor = dataset.targets if name == TARGETS else dataset.inputs[name]
+    assert tensor is not None
+    chosen = tensor[rows.start : rows.stop] if isinstance(rows, range) else tensor[rows.numpy()]
+    return torch.tensor(chosen)
+
+
+def _of_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.Tensor:
+    """The values as float32 or int64; missing ones and those that it can't hold are noted."""
+    if not values.is_floating_point():
+        return values.to(dtype)
+    if dtype is torch.float32:
+        rounded = values.float()
+        held, problem = rounded.isfinite(), "is too large for float32 (3.4e38)"
+    else:
+        rounded = values
+        held = (values == values.floor()) & (values.abs() < LARGEST_WHOLE)
+        problem = "is no whole number, and int64 is asked for"
+    if not held.all():
+        missing = values.isnan()
+        cells.note(_any_of_row(missing), lambda _: "is missing")
+        cells.note(_any_of_row(~held & ~missing), lambda _: problem)
+    return rounded.to(dtype)
+
+
+def _any_of_row(bad: torch.Tensor) -> torch.Tensor:
+    return bad.reshape(len(bad), -1).any(dim=1)
+
+
+def _targets(encoding: Encoding, source: Source) -> torch.Tensor:
+    """Some rows of the targets: indices of classes, 0 and 1 of a binary target, or values."""
+    if isinstance(source.dataset, TensorDataset):
+        targets = tensor_values(source.dataset, TARGETS, source.rows)
+        if encoding.classes is not None:
+            return _class_indices(encoding, pa.array(targets.flatten().numpy()), source, TARGETS).reshape(
+                targets.shape
+            )
+        if transforms := encoding.transforms_of(TARGETS):
+            targets = pipeline.apply(transforms, targets.double(), source.cells(TARGETS))
+        return _of_dtype(targets, torch.float32, source.cells(TARGETS))
+    if encoding.classes is None:
+        return _columns(encoding, encoding.targets, source, torch.float32)
+    (name,) = encoding.targets
+    ((_, values),) = _raw_columns(encoding, [name], source)
+    indices = _class_indices(encoding, as_array(values), source, name)
+    return indices[:, None].float() if encoding.is_binary else indices
+
+
+def _class_indices(encoding: Encoding, labels: pa.Array, source: Source, name: str) -> torch.Tensor:
+    """int64, the index of each label; labels that the training didn't know are noted."""
+    classes = encoding.classes or ()
+    if labels.type != TEXT:
+        exact = pa.types.is_integer(labels.type) and all(isinstance(label, int) for label in classes)
+        labels = labels.cast(pa.int64() if exact else NUMBER)
+    found = pc.index_in(labels, value_set=pa.array(classes).cast(labels.type)).fill_null(-1)
+    indices = torch.from_numpy(found.to_numpy(zero_copy_only=False).astype(np.int64))
+    per_row = len(indices) // len(source.rows)
+    names = ", ".join(map(shown, classes[:10]))
+
+    def problem(position: int) -> str:
+        label = labels[position * per_row].as_py()
+        if label is None:
+            return "is missing"
+        return f"is {shown(label)}, which is no class of the training data: they are {names}"
+
+    source.cells(name).note(_any_of_row((indices < 0).reshape(len(source.rows), -1)), problem)
+    return indices.clamp(min=0)
+
+
+class _Received(NamedTuple):
     """Data for predictions: `container` is the pointer of what holds its columns, rows or inputs."""
 
     dataset: Dataset
@@ -47,14 +242,16 @@ def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[t
     Raises:
         InvalidRequest: columns are missing or can't be read as numbers, or a shape doesn't fit.
     """
-    dataset, container, place = _read(body, pointer)
+    received = _read(body, pointer)
     mistakes = Mistakes()
-    if isinstance(dataset, TabularDataset):
-        _check_names(encoding.features, dataset, container, mistakes)
+    if isinstance(received.dataset, TabularDataset):
+        _check_names(encoding.features, received.dataset, received.container, mistakes)
     else:
-        _check_shapes(encoding, dataset, container, mistakes)
+        _check_shapes(encoding, received.dataset, received.container, mistakes)
     mistakes.check()
-    inputs = inputs_of(encoding, dataset, place, mistakes)
+    source = source_of(encoding, received.dataset, encoding.features, received.place, mistakes)
+    mistakes.check()
+    inputs = encode(encoding, source).inputs
     mistakes.check()
     return inputs
 
@@ -68,195 +265,49 @@ def encode_targets(encoding: Encoding, body: Body, pointer: str = "#") -> torch.
     Raises:
         InvalidRequest: targets are missing, can't be read as numbers, or are no class the model knows.
     """
-    dataset, container, place = _read(body, pointer)
+    received = _read(body, pointer)
     mistakes = Mistakes()
-    if isinstance(dataset, TabularDataset):
-        _check_names(encoding.targets, dataset, container, mistakes)
-    elif dataset.targets is None or encoding.features:
+    if isinstance(received.dataset, TabularDataset):
+        _check_names(encoding.targets, received.dataset, received.container, mistakes)
+    elif received.dataset.targets is None or encoding.features:
         mistakes.add(pointer, "Give `targets` beside `inputs`, or columns that hold them.")
-    elif dataset.targets.shape[1:] != encoding.target_shape:
-        found, wanted = list(dataset.targets.shape), _shape_text(encoding.target_shape)
-        mistakes.add(place("targets"), f"The targets have shape {found}; the model's are {wanted}.")
+    elif received.dataset.targets.shape[1:] != encoding.target_shape:
+        found, wanted = list(received.dataset.targets.shape), _shape_text(encoding.target_shape)
+        mistakes.add(received.place(TARGETS), f"The targets have shape {found}; the model's are {wanted}.")
     mistakes.check()
-    targets = targets_of(encoding, dataset, place, mistakes)
+    source = source_of(encoding, received.dataset, encoding.targets, received.place, mistakes)
+    mistakes.check()
+    targets = encode(encoding, source, inputs=False, targets=True).targets
+    assert targets is not None
     mistakes.check()
     return targets
 
 
-def inputs_of(
-    encoding: Encoding, dataset: Dataset, place: NamePlace, mistakes: Mistakes
-) -> tuple[torch.Tensor, ...]:
-    """float32 or int64 [B, …] of each input of a dataset whose names and shapes are known to fit."""
-    if not encoding.features and isinstance(dataset, TensorDataset):
-        return tuple(
-            _tensor_input(
-                torch.tensor(dataset.inputs[name]), name, encoding.dtype(name), place(name), mistakes
-            )
-            for name in encoding.input_names
-        )
+def source_of(
+    encoding: Encoding, dataset: Dataset, names: Sequence[str], place: NamePlace, mistakes: Mistakes
+) -> Source:
+    """All rows of a dataset that has the columns `names`, which are read as the encoding's types."""
     if isinstance(dataset, TabularDataset):
-        columns = numbers_of(encoding.features, dataset, place, mistakes)
-    else:
-        columns = {}
-        for name, features in encoding.groups().items():
-            rows = torch.tensor(dataset.inputs[name], dtype=torch.float64)
-            columns |= dict(zip(features, rows.unbind(dim=1), strict=True))
-    return tuple(
-        _encode_columns(encoding, features, columns, dataset.rows, place, mistakes, encoding.dtype(name))
-        for name, features in encoding.groups().items()
-    )
+        columns = {
+            name: as_type(dataset.table[name], encoding.types[name], name, place(name), mistakes)
+            for name in names
+        }
+        dataset = TabularDataset(pa.table(columns))
+    return Source(dataset, range(dataset.rows), place, mistakes)
 
 
-def _tensor_input(
-    values: torch.Tensor, name: str, dtype: torch.dtype, pointer: str, mistakes: Mistakes
-) -> torch.Tensor:
-    if dtype is torch.int64:
-        _check_whole(values, f"`{name}`", pointer, mistakes)
-    else:
-        check_float32(values.float(), f"`{name}`", pointer, mistakes)
-    return values.to(dtype)
-
-
-def _check_whole(values: torch.Tensor, title: str, pointer: str, mistakes: Mistakes) -> None:
-    """Note the first sample of [B, …] that is no whole number of 64 bits."""
-    if values.is_floating_point():
-        broken = (values != values.floor()) | (values.abs() >= LARGEST_WHOLE)
-        if broken.any():
-            row = int(broken.nonzero()[0, 0])
-            mistakes.add(pointer, f"{title} is int64, and has a value in row {row} that is no whole number.")
-
-
-def targets_of(encoding: Encoding, dataset: Dataset, place: NamePlace, mistakes: Mistakes) -> torch.Tensor:
-    """int64 [B, …] class indices or float32 [B, k] of a dataset whose names and shapes are known to fit."""
-    if isinstance(dataset, TensorDataset):
-        targets = torch.tensor(dataset.targets)
-        if encoding.classes is not None:
-            return _class_indices_of_tensor(encoding, targets, place("targets"), mistakes)
-        check_float32(targets.float(), "`targets`", place("targets"), mistakes)
-        return targets.float()
-    if encoding.classes is not None:
-        (name,) = encoding.targets
-        return _class_indices_of_column(encoding, dataset.table[name], place(name), mistakes)
-    columns = numbers_of(encoding.targets, dataset, place, mistakes)
-    return _encode_columns(encoding, encoding.targets, columns, dataset.rows, place, mistakes)
-
-
-def numbers_of(
-    names: Iterable[str], dataset: TabularDataset, place: NamePlace, mistakes: Mistakes
-) -> dict[str, torch.Tensor]:
-    """float64 [B] by name of the columns that are numbers or booleans (0 and 1) without gaps."""
-    numbers = {}
-    for name in names:
-        column = dataset.table[name]
-        if check_numbers(name, column, place(name), mistakes):
-            numbers[name] = torch.tensor(column.cast(NUMBER).to_numpy())
-    return numbers
-
-
-def check_numbers(name: str, column: pa.ChunkedArray, pointer: str, mistakes: Mistakes) -> bool:
-    """Whether a column is numbers or booleans without gaps; what it is instead is noted."""
-    if column.type != TEXT:
-        return check_complete(name, column, pointer, mistakes)
-    if strays := stray_texts(column):
-        row, text = strays[0]
-        detail = (
-            f"`{name}` is text because of {counted(len(strays), 'value')} that can't be read as a number, "
-            f"the first {shown(text)} in row {row}."
-        )
-    else:
-        examples = ", ".join(map(shown, column.drop_null().unique().slice(0, 3).to_pylist()))
-        detail = (
-            f"`{name}` is text ({examples}, …), and the model takes numbers: "
-            f"send a column of 0 and 1 for each category instead."
-        )
-    mistakes.add(pointer, detail)
-    return False
-
-
-def check_complete(name: str, column: pa.ChunkedArray, pointer: str, mistakes: Mistakes) -> bool:
-    """Whether a column has a value in every row; where it has none is noted."""
-    if not column.null_count:
-        return True
-    first = int(np.flatnonzero(column.is_null().to_numpy())[0])
-    detail = (
-        f"`{name}` has {counted(column.null_count, 'missing value')}, the first in row {first}: "
-        "leave these rows out, or fill the values in."
-    )
-    mistakes.add(pointer, detail)
-    return False
-
-
-def check_float32(values: torch.Tensor, title: str, pointer: str, mistakes: Mistakes) -> None:
-    """Note the first sample of float32 [B, …] that the rounding to float32 made infinite."""
-    finite = torch.isfinite(values)
-    if not finite.all():
-        row = int((~finite).nonzero()[0, 0])
-        mistakes.add(pointer, f"{title} has a value in row {row} that is too large for float32 (3.4e38).")
-
-
-def _encode_columns(
-    encoding: Encoding,
-    names: Sequence[str],
-    columns: Mapping[str, torch.Tensor],
-    rows: int,
-    place: NamePlace,
-    mistakes: Mistakes,
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
-    """[B, k] of float64 columns [B], transformed; columns that aren't there stay 0."""
-    encoded = torch.zeros(rows, len(names), dtype=dtype)
-    for position, name in enumerate(names):
-        if name not in columns:
-            continue
-        values = apply(encoding.transforms, name, columns[name])
-        if dtype is torch.int64:
-            # Numbers that no transform changed are exact; transformed ones are float32.
-            _check_whole(values, f"`{name}`", place(name), mistakes)
-        encoded[:, position] = values
-        if dtype is torch.float32:
-            check_float32(encoded[:, position], f"`{name}`", place(name), mistakes)
-    return encoded
-
-
-def _class_indices_of_column(
-    encoding: Encoding, column: pa.ChunkedArray, pointer: str, mistakes: Mistakes
-) -> torch.Tensor:
-    check_complete(encoding.targets[0], column, pointer, mistakes)
-    index = {label: number for number, label in enumerate(encoding.classes or ())}
-    labels = column.to_pylist()
-    for label in {label for label in labels if label is not None and label not in index}:
-        mistakes.add(pointer, _unknown_class(label, encoding))
-    return torch.tensor([index.get(label, 0) for label in labels])
-
-
-def _class_indices_of_tensor(
-    encoding: Encoding, targets: torch.Tensor, pointer: str, mistakes: Mistakes
-) -> torch.Tensor:
-    classes = torch.tensor(encoding.classes, dtype=torch.int64)
-    labels = targets.long()
-    indices = torch.searchsorted(classes, labels).clamp(max=len(classes) - 1)
-    for label in set(labels[classes[indices] != labels].tolist()):
-        mistakes.add(pointer, _unknown_class(label, encoding))
-    return indices
-
-
-def _unknown_class(label: object, encoding: Encoding) -> str:
-    known = ", ".join(map(shown, (encoding.classes or ())[:10]))
-    return f"{shown(label)} is no class of the training data: they are {known}."
-
-
-def _read(body: Body, pointer: str) -> _Source:
+def _read(body: Body, pointer: str) -> _Received:
     if isinstance(body, TabularDataset | TensorDataset):
-        return _Source(body, pointer, lambda name: pointer)
+        return _Received(body, pointer, lambda name: pointer)
     dataset = read_json(body, pointer)
     if isinstance(dataset, TensorDataset):
-        container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, "targets")
-        return _Source(dataset, container, lambda name: targets if name == "targets" else container)
+        container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
+        return _Received(dataset, container, lambda name: targets if name == TARGETS else container)
     if "rows" in body:
         container = pointer_to(pointer, "rows")
-        return _Source(dataset, container, lambda name: container)
+        return _Received(dataset, container, lambda name: container)
     container = pointer_to(pointer, "columns")
-    return _Source(dataset, container, lambda name: pointer_to(container, name))
+    return _Received(dataset, container, lambda name: pointer_to(container, name))
 
 
 def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, mistakes: Mistakes) -> None:
@@ -269,15 +320,19 @@ def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, mi
 
 
 def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, mistakes: Mistakes) -> None:
+    """Note inputs whose names or shapes are not the model's; of a table's model they are raw feature rows."""
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
+    shapes |= {name: (len(columns),) for name, columns in encoding.groups.items()}
     if dataset.inputs.keys() != shapes.keys():
         found, wanted = ", ".join(dataset.inputs), ", ".join(shapes)
         mistakes.add(pointer, f"The model's inputs are called {wanted}; these are called {found}.")
         return
-    groups = encoding.groups() if encoding.features else {}
+    for name in encoding.features:
+        if encoding.types[name] == "categorical":
+            mistakes.add(pointer, f"`{name}` is text: send `columns` or `rows`.")
     for name, shape in shapes.items():
         found_shape = dataset.inputs[name].shape
-        columns = f" ({', '.join(groups[name])})" if groups else ""
+        columns = f" ({', '.join(encoding.groups[name])})" if encoding.groups else ""
         if found_shape[1:] != shape:
             detail = f"`{name}` has shape {list(found_shape)}; the model takes {_shape_text(shape)}{columns}."
             mistakes.add(pointer, detail)

@@ -1,8 +1,13 @@
 """The mistakes of a request, collected so that they are told all at once."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NoReturn
 
+import torch
+
+from service.datasets.rows import Rows
 from service.errors import FieldError, InvalidRequest
 
 MOST_LISTED = 100
@@ -23,6 +28,10 @@ class Mistakes:
         if len(self._listed) < MOST_LISTED:
             self._listed.append(FieldError(pointer, detail))
 
+    def count_unlisted(self, number: int) -> None:
+        """Count mistakes of which enough like them are listed."""
+        self.count += number
+
     def check(self) -> None:
         """Raise what was noted, if anything was.
 
@@ -42,6 +51,36 @@ class Mistakes:
         if self.count > len(self._listed):
             detail = f"The data holds {self.count} mistakes; the first {MOST_LISTED} are listed."
         return InvalidRequest(detail, self._listed)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of one column in some rows: what is wrong with them is told by row and column.
+
+    Attributes:
+        name: the column's.
+        pointer: its place in the request.
+        mistakes: where they are noted.
+        rows: the numbers of the rows in their dataset, from 0.
+    """
+
+    name: str
+    pointer: str
+    mistakes: Mistakes
+    rows: Rows
+
+    def note(self, bad: torch.Tensor, problem: Callable[[int], str]) -> None:
+        """Note the cells at which `bad`, bool [B], is true.
+
+        Args:
+            bad: which cells are wrong.
+            problem: what is wrong with the cell at a position, as the end of a sentence.
+        """
+        positions = bad.nonzero()[:, 0]
+        for position in positions[:MOST_LISTED].tolist():
+            row = int(self.rows[position])
+            self.mistakes.add(self.pointer, f"`{self.name}` in row {row} {problem(position)}.")
+        self.mistakes.count_unlisted(max(0, len(positions) - MOST_LISTED))
 
 
 def counted(number: int, noun: str) -> str:

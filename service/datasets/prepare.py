@@ -1,17 +1,25 @@
 """A dataset and what is declared about it, as the tensors that a trainer takes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
-from service.datasets.dataset import Dataset
-from service.datasets.encode import inputs_of, targets_of
+from service.datasets.dataset import Dataset, TabularDataset
+from service.datasets.declaration import DATA, Declared, TargetKind, read_declaration
+from service.datasets.encode import Source, encode, source_of
 from service.datasets.encoding import Encoding
-from service.datasets.fitting import TargetKind, fit_encoding
+from service.datasets.fitting import check_kinds, fit_encoding
+from service.datasets.gaps import check_complete, complete_rows
 from service.datasets.mistakes import Mistakes
-from service.datasets.split import check_split, split_rows
+from service.datasets.rows import Rows
+from service.datasets.rules import rule_key
+from service.datasets.split import Parts, check_parts, check_split, split_rows
+from service.datasets.transforms.resolve import Step, resolve
+from service.datasets.workspace import Memory, Workspace
+from service.errors import pointer_to
 from service.specs.data import DataDeclaration
+from service.specs.split import Side
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,55 +29,190 @@ class Part:
     Attributes:
         inputs: float32 or int64 [B, …], one for each input of the model.
         targets: int64 [B] class indices (or [B, …] of tensor data), else float32 [B, k].
+        order: None where `inputs` and `targets` hold the part's rows, in its order. Else int64 [B]: which of
+            their rows are the part's, to be gathered batch by batch.
     """
 
     inputs: tuple[torch.Tensor, ...]
     targets: torch.Tensor
+    order: torch.Tensor | None = None
 
     @property
     def rows(self) -> int:
         """The number of samples, B."""
-        return len(self.targets)
+        return len(self.targets if self.order is None else self.order)
+
+    def take(self, index: slice | torch.Tensor) -> "Part":
+        """Some of its rows, in memory."""
+        if self.order is not None:
+            index = self.order[index]
+        return Part(tuple(x[index] for x in self.inputs), self.targets[index])
+
+    def to(self, device: torch.device) -> "Part":
+        """The same on a device."""
+        return Part(tuple(x.to(device) for x in self.inputs), self.targets.to(device), self.order)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Training data, in the order of the split; validation and test are None where no row is theirs."""
+    """Training data, in the order of the split; validation and test are None where no row is theirs.
+
+    Attributes:
+        dropped: how many rows were left out for missing values.
+    """
 
     train: Part
     validation: Part | None
     test: Part | None
     encoding: Encoding
+    dropped: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The content that a data section is about.
+
+    Attributes:
+        dataset: what is split.
+        others: the datasets that are a side of their own.
+    """
+
+    dataset: Dataset
+    others: Mapping[Side, Dataset] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Divided:
+    """What is known before anything is fitted."""
+
+    declared: Declared
+    steps: Sequence[Step]
+    kept: Rows
+    parts: Parts
+
+
+def divide(
+    sources: Sources, data: DataDeclaration, target_kind: TargetKind, input_names: Sequence[str] | None = None
+) -> Parts:
+    """Only the row numbers of the parts, of data that `prepare` finds nothing against."""
+    return _divide(sources, data, target_kind, Mistakes(), input_names).parts
 
 
 def prepare(
-    dataset: Dataset, data: DataDeclaration, target_kind: TargetKind, input_names: Sequence[str] | None = None
+    sources: Sources,
+    data: DataDeclaration,
+    target_kind: TargetKind,
+    input_names: Sequence[str] | None = None,
+    workspace: Workspace | None = None,
 ) -> Prepared:
     """Split, fit the transforms on the training rows, and encode.
 
     Args:
-        dataset: the content that `data` declares or refers to.
+        sources: the content that `data` declares or refers to.
         data: the data section of a job.
-        target_kind: `classes` for losses that take class indices, else `values`.
+        target_kind: what the loss takes.
         input_names: what the model calls its inputs; where it has several, the data's have the same names.
+        workspace: where to put the inputs; default: in memory.
 
     Raises:
         InvalidRequest: with every mistake of the data section, pointers below `#/data`.
     """
     mistakes = Mistakes()
-    check_split(data.split, dataset.rows, mistakes)
-    encoding, place = fit_encoding(dataset, data, target_kind, mistakes, input_names)
-    inputs = inputs_of(encoding, dataset, place, mistakes)
-    targets = targets_of(encoding, dataset, place, mistakes)
+    workspace = workspace or Memory()
+    divided = _divide(sources, data, target_kind, mistakes, input_names)
+    declared, kept, parts = divided.declared, divided.kept, divided.parts
+    encoding = fit_encoding(declared, target_kind, divided.steps, kept, parts.train, mistakes)
     mistakes.check()
-
-    def part(rows: torch.Tensor) -> Part:
-        return Part(tuple(tensor[rows] for tensor in inputs), targets[rows])
-
-    train, test, validation = split_rows(data.split, dataset.rows)
-    return Prepared(
-        train=part(train),
-        validation=part(validation) if len(validation) else None,
-        test=part(test) if len(test) else None,
-        encoding=encoding,
+    encoded = encode(
+        encoding,
+        Source(declared.dataset, kept, declared.places.__getitem__, mistakes),
+        targets=True,
+        workspace=workspace,
     )
+    others = {
+        side: _other(encoding, dataset, side, workspace, mistakes) for side, dataset in sources.others.items()
+    }
+    mistakes.check()
+    assert encoded.targets is not None
+    whole = Part(encoded.inputs, encoded.targets)
+
+    def part(rows: torch.Tensor) -> Part | None:
+        if not len(rows):
+            return None
+        positions = rows if isinstance(kept, range) else torch.searchsorted(kept, rows)
+        return Part(whole.inputs, whole.targets, positions) if encoded.to_gather else whole.take(positions)
+
+    train = part(parts.train)
+    assert train is not None
+    return Prepared(
+        train=train,
+        validation=others.get("validation") or part(parts.validation),
+        test=others.get("test") or part(parts.test),
+        encoding=encoding,
+        dropped=declared.dataset.rows - len(kept),
+    )
+
+
+def _divide(
+    sources: Sources,
+    data: DataDeclaration,
+    target_kind: TargetKind,
+    mistakes: Mistakes,
+    input_names: Sequence[str] | None,
+) -> _Divided:
+    """Everything that can be said, and found wrong, without reading the values of all columns."""
+    declared = read_declaration(sources.dataset, data, mistakes, input_names)
+    steps = resolve(data.transforms, declared.columns(), mistakes)
+    check_kinds(declared, target_kind, steps, mistakes)
+    kept = complete_rows(declared, steps)
+    check_split(data.split, declared.dataset.rows, len(kept), mistakes)
+    if isinstance(declared.dataset, TabularDataset):
+        check_complete(declared, steps, kept, mistakes)
+    key = rule_key(data.split, declared.dataset, kept, mistakes)
+    for side, dataset in sources.others.items():
+        _check_other(declared, dataset, side, mistakes)
+    mistakes.check()
+    parts = split_rows(data.split, kept, key)
+    check_parts(data.split, parts, mistakes)
+    mistakes.check()
+    return _Divided(declared, steps, kept, parts)
+
+
+def _place(side: Side) -> str:
+    return pointer_to(DATA, "split", f"{side}_dataset_id")
+
+
+def _check_other(declared: Declared, dataset: Dataset, side: Side, mistakes: Mistakes) -> None:
+    """Note what a dataset that is a side of its own lacks."""
+    place = _place(side)
+    if type(dataset) is not type(declared.dataset):
+        mistakes.add(place, "Both datasets are tables, or both are tensors: these are one of each.")
+        return
+    if isinstance(dataset, TabularDataset):
+        for name in [*declared.features, *declared.targets]:
+            if name not in dataset.table.column_names:
+                mistakes.add(place, f"The dataset has no column `{name}`.")
+        return
+    for name in declared.groups:
+        if name not in dataset.inputs:
+            mistakes.add(place, f"The dataset has no input `{name}`.")
+        elif dataset.inputs[name].shape[1:] != declared.dataset.inputs[name].shape[1:]:  # type: ignore[union-attr]
+            mistakes.add(place, f"The samples of `{name}` have another shape.")
+    wanted = declared.dataset.targets  # type: ignore[union-attr]
+    if dataset.targets is None or dataset.targets.shape[1:] != wanted.shape[1:]:  # type: ignore[union-attr]
+        mistakes.add(place, "The dataset has no targets of the same shape.")
+
+
+def _other(
+    encoding: Encoding, dataset: Dataset, side: Side, workspace: Workspace, mistakes: Mistakes
+) -> Part | None:
+    """All rows of a dataset that is a side of its own."""
+    names = [*encoding.features, *encoding.targets]
+    place = _place(side)
+    source = source_of(encoding, dataset, names, lambda name: place, mistakes)
+    if mistakes.count:
+        return None
+    encoded = encode(encoding, source, targets=True, workspace=workspace)
+    assert encoded.targets is not None
+    order = torch.arange(len(encoded.targets)) if encoded.to_gather else None
+    return Part(encoded.inputs, encoded.targets, order)

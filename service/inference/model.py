@@ -11,6 +11,7 @@ from service.architectures.build import build
 from service.datasets.encoding import Encoding
 from service.errors import CheckpointNotFound
 from service.specs.architecture import ArchitectureSpec, read_architecture
+from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.losses import LOSSES, Loss
 
@@ -24,6 +25,8 @@ class TrainedModel:
         module: in eval mode, on the CPU.
         gradients: of the last step before these parameters, by name.
         encoding: from raw data to inputs, from outputs to the targets' units.
+        training: what it was trained with.
+        precision: `float32` or `bfloat16`, that of the training.
     """
 
     architecture: ArchitectureSpec
@@ -31,7 +34,13 @@ class TrainedModel:
     epoch: int
     gradients: Mapping[str, Tensor]
     encoding: Encoding
-    loss: Loss
+    training: TrainingSpec
+    precision: str
+
+    @property
+    def loss(self) -> Loss:
+        """What the loss says about the outputs."""
+        return LOSSES[self.training.loss.type]
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, request: Mapping[str, Any], best: bool) -> Self:
@@ -54,7 +63,8 @@ class TrainedModel:
             epoch=chosen.epoch,
             gradients=chosen.gradients,
             encoding=Encoding.from_document(checkpoint.encoding),
-            loss=LOSSES[request["training"]["loss"]["type"]],
+            training=TrainingSpec.model_validate(request["training"]),
+            precision=request["precision"],
         )
 
 

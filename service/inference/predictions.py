@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from service.datasets.encode import encode_inputs
 from service.datasets.encoding import Encoding, decode_outputs
 from service.errors import InvalidRequest
 from service.inference.model import TrainedModel
+from service.training.labels import key_of, target_names
 
 ROWS_AT_ONCE = 4096
 LIKELY = 0.5
@@ -23,38 +24,67 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> dict[str,
     """One output for each row, in the rows' order.
 
     Returns:
-        `outputs`, nested [B, …]; for classes `labels` [B] and `probabilities` [B, classes] as well, for
-        a binary or multi-label loss `labels` [B, k] of 0 and 1 and `probabilities` [B, k].
+        `epoch`, and what `answers` gives for the rows.
 
     Raises:
         InvalidRequest: when the rows are not what the model takes.
     """
     inputs = encode_inputs(model.encoding, body)
     try:
-        outputs = _run(model, inputs)
+        with torch.inference_mode():
+            outputs = run(model, inputs)
     except (RuntimeError, IndexError) as error:  # e.g. a category that the embedding has no row for
         raise InvalidRequest(f"The model can't compute with these rows: {error}") from None
-    answer: dict[str, Any] = {"epoch": model.epoch, "outputs": decode_outputs(model.encoding, outputs)}
-    if model.encoding.classes is not None:
-        # A model may have more outputs than there are classes: they have no label.
-        known = outputs[:, : len(model.encoding.classes)]
-        answer["labels"] = [model.encoding.classes[i] for i in known.argmax(dim=1).tolist()]
+    return {"epoch": model.epoch, **answers(model, outputs)}
+
+
+def run(model: TrainedModel, inputs: Sequence[Tensor]) -> Tensor:
+    """The model's outputs [B, …], a slice of rows at a time so that activations stay small."""
+    slices = [
+        model.module(*(x[start : start + ROWS_AT_ONCE] for x in inputs))
+        for start in range(0, len(inputs[0]), ROWS_AT_ONCE)
+    ]
+    return torch.cat(slices)
+
+
+def answers(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
+    """What a client is told about outputs [B, …].
+
+    Returns:
+        `outputs`, nested [B, …], in the targets' units. For classes `labels` [B] and, where the loss implies
+        them, `probabilities` [B, classes]; for targets of 0 and 1 `labels` and `probabilities`,
+        both of the outputs' shape. `classes` tells what the columns of probabilities are of.
+    """
+    encoding = model.encoding
+    answer: dict[str, Any] = {"outputs": decode_outputs(encoding, outputs)}
+    decided = decide(model, outputs)
+    if decided is None:
+        return answer
+    if encoding.classes is not None:
+        answer["classes"] = list(encoding.classes)
+        answer["labels"] = [encoding.classes[index] for index in decided.tolist()]
+    else:
+        if outputs.dim() == 2:
+            answer["classes"] = list(target_names(encoding))
+        answer["labels"] = decided.tolist()
     if model.loss.probabilities is not None:
         probabilities = model.loss.probabilities(outputs)
+        if encoding.is_binary:  # from [B, 1], that of the second
+            probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
         answer["probabilities"] = probabilities.tolist()
-        if model.encoding.classes is None:
-            answer["labels"] = (probabilities >= LIKELY).int().tolist()
     return answer
 
 
-def _run(model: TrainedModel, inputs: tuple[Tensor, ...]) -> Tensor:
-    """The model's outputs [B, …], a slice of rows at a time so that activations stay small."""
-    with torch.inference_mode():
-        slices = [
-            model.module(*(x[start : start + ROWS_AT_ONCE] for x in inputs))
-            for start in range(0, len(inputs[0]), ROWS_AT_ONCE)
-        ]
-    return torch.cat(slices)
+def decide(model: TrainedModel, outputs: Tensor) -> Tensor | None:
+    """What outputs [B, …] say: class indices int64 [B], 0 and 1 of the outputs' shape, or None: a number."""
+    encoding, probabilities = model.encoding, model.loss.probabilities
+    if encoding.classes is not None and not encoding.is_binary:
+        # A model may have more outputs than there are classes: they have no label.
+        return outputs[:, : len(encoding.classes)].argmax(dim=1)
+    if probabilities is None:
+        return None
+    likely = (probabilities(outputs) >= LIKELY).long()
+    return likely[:, 0] if encoding.is_binary else likely
 
 
 def as_csv(answer: Mapping[str, Any], encoding: Encoding) -> bytes:
@@ -69,10 +99,10 @@ def as_csv(answer: Mapping[str, Any], encoding: Encoding) -> bytes:
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
     """`label`, and `probability_<class>` for each class."""
-    columns = {"label": answer["labels"]}
+    columns = {"label": [key_of(label) for label in answer["labels"]]}
     if "probabilities" in answer:
         each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=False)
-        columns |= {f"probability_{label}": list(values) for label, values in each_class}
+        columns |= {f"probability_{key_of(label)}": list(values) for label, values in each_class}
     return columns
 
 
@@ -83,7 +113,7 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
         if key not in answer:
             continue
         values = torch.tensor(answer[key], dtype=torch.float64).reshape(len(answer[key]), -1)
-        names = encoding.targets or [f"output_{index}" for index in range(values.shape[1])]
+        names = target_names(encoding)
         columns |= {f"{prefix}{name}": _finite(values[:, index].tolist()) for index, name in enumerate(names)}
     return columns
 

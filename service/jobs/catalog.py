@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from service.architectures.catalog import function_catalog, init_catalog, layer_catalog
 from service.specs.arguments import Constructor
-from service.specs.data import MinMax, Scale, Standardize
+from service.specs.transforms import TRANSFORMS
 from service.training.losses import LOSSES, REFUSED_LOSSES
 from service.training.metrics import METRICS
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
@@ -19,7 +19,10 @@ def catalog() -> dict[str, Any]:
         "layers": layers["layers"],
         "functions": function_catalog(),
         "inits": init_catalog(),
-        "losses": _entries({name: loss.constructor for name, loss in LOSSES.items()}),
+        "losses": {
+            name: {**_entry(loss.constructor), "class_weights": loss.weight_argument}
+            for name, loss in LOSSES.items()
+        },
         "optimizers": _entries(OPTIMIZERS),
         "schedulers": _entries(SCHEDULERS),
         "metrics": {
@@ -28,7 +31,7 @@ def catalog() -> dict[str, Any]:
         },
         "transforms": {
             get_args(model.model_fields["type"].annotation)[0]: model.model_json_schema()
-            for model in (Scale, Standardize, MinMax)
+            for model in TRANSFORMS
         },
         "not_offered": {
             "layers": layers["not_offered"],
@@ -40,7 +43,8 @@ def catalog() -> dict[str, Any]:
 
 
 def _entries(constructors: Mapping[Any, Constructor]) -> dict[str, Any]:
-    return {
-        name: {"help": constructor.summary, "arguments": constructor.json_schema()}
-        for name, constructor in constructors.items()
-    }
+    return {name: _entry(constructor) for name, constructor in constructors.items()}
+
+
+def _entry(constructor: Constructor) -> dict[str, Any]:
+    return {"help": constructor.summary, "arguments": constructor.json_schema()}

@@ -22,21 +22,26 @@ from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.json_reader import read_json
 from service.datasets.report import describe, rows
 from service.errors import FitserveError, InvalidRequest, LimitExceeded, NotJson
+from service.inference.encoding import encoding_document
+from service.inference.evaluations import evaluate
 from service.inference.export import EXPORTS
 from service.inference.parameters import named_parameter, named_parameters
 from service.inference.predictions import as_csv, predict
 from service.jobs.catalog import catalog
 from service.jobs.channel import join_parent
+from service.jobs.data import JobData, split_document
 from service.jobs.models import Models
 from service.jobs.preflight import Planned, Preflight
 from service.logs import configure_logging
 from service.settings import Settings
 from service.specs.base import Spec, field_errors
 from service.specs.data import DatasetContent
+from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
 from service.storage.datasets import NewDataset
 from service.storage.jobs import NewJob
 from service.storage.storage import Storage
+from service.training.suggestions import suggest
 from service.training.warm_up import warm_up, warm_up_meta
 
 log = structlog.get_logger()
@@ -81,7 +86,8 @@ class Tasks:
             epochs=planned.request["training"]["epochs"],
         )
         dataset = planned.dataset_id or self._store_dataset(owner, planned.dataset, None)
-        return {"job": asdict(job), "dataset": dataset}, b""
+        others = list(planned.other_dataset_ids)
+        return {"job": asdict(job), "dataset": dataset, "other_dataset_ids": others}, b""
 
     def read_dataset(self, body: bytes, owner: str, media_type: str, name: str | None) -> Answer:
         """Read an upload and write its content; gives the row to commit."""
@@ -116,8 +122,16 @@ class Tasks:
     ) -> Answer:
         """Predictions of a job's model."""
         model = self._models.get(owner, job_id, checkpoint)
-        answer = predict(model, self._prediction_rows(body, owner, media_type))
+        answer = predict(model, self._rows(body, owner, media_type, PredictionRequest))
         return {}, as_csv(answer, model.encoding) if answer_type == CSV else orjson.dumps(answer)
+
+    def evaluate(
+        self, body: bytes, owner: str, job_id: str, checkpoint: str | None, media_type: str, worst: int
+    ) -> Answer:
+        """Loss, metrics and the worst rows of a job's model on labelled rows."""
+        model = self._models.get(owner, job_id, checkpoint)
+        answer = evaluate(model, self._rows(body, owner, media_type, EvaluationRequest), worst)
+        return {}, orjson.dumps(answer)
 
     def export_model(
         self, body: bytes, owner: str, job_id: str, checkpoint: str | None, format: str
@@ -125,16 +139,28 @@ class Tasks:
         """A job's model as a file of this format."""
         return {}, EXPORTS[format](self._models.get(owner, job_id, checkpoint))
 
+    def encoding(self, body: bytes, owner: str, job_id: str, checkpoint: str | None) -> Answer:
+        """How a job's model takes raw data, with the constants of its transforms."""
+        return {}, orjson.dumps(encoding_document(self._models.get(owner, job_id, checkpoint)))
+
+    def split(self, body: bytes, owner: str, job_id: str, offset: int, limit: int) -> Answer:
+        """Which rows of its data a job trains, validates and tests on."""
+        data = JobData.of(self._storage.jobs.get(owner, job_id), self._storage)
+        return {}, orjson.dumps(split_document(data, offset, limit))
+
     def catalog(self, body: bytes) -> Answer:
         """Everything a spec may name."""
         return {}, self._catalog
 
-    def _prediction_rows(self, body: bytes, owner: str, media_type: str) -> Mapping[str, Any] | Dataset:
+    def _rows(
+        self, body: bytes, owner: str, media_type: str, spec: type[PredictionRequest]
+    ) -> Mapping[str, Any] | Dataset:
+        """The rows that a body spells out or names."""
         if media_type == CSV:
             return read_csv(body)
         document = parse_json(body)
-        request = _validated(PredictionRequest, document)
-        if len(document) != 1:
+        request = _validated(spec, document)
+        if len(document.keys() - {"targets"}) != 1:
             raise InvalidRequest("Give exactly one of `inputs`, `columns`, `rows` and `dataset_id`.")
         return document if request.dataset_id is None else self._dataset(owner, request.dataset_id)
 
@@ -186,12 +212,14 @@ def _validated(model: type[S], document: Any) -> S:
 
 
 def _preflight_document(planned: Planned) -> dict[str, Any]:
+    suggestion = suggest(planned.dataset, planned.request["data"].get("targets", ()))
     return {
         "valid": True,
         "name": planned.name,
         **planned.request,
         "used": planned.used,
         **planned.report,
+        "suggestions": suggestion and asdict(suggestion),
         "parameter_count": planned.parameter_count,
         "memory_estimate_bytes": planned.memory_estimate_bytes,
     }

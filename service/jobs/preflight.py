@@ -20,7 +20,8 @@ from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
 from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import Prepared, prepare
+from service.datasets.prepare import Prepared, Sources, prepare
+from service.datasets.workspace import Nowhere
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs.placement import check_placement, choose_device
 from service.settings import Settings
@@ -31,7 +32,9 @@ from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
+from service.training.class_weights import resolve_class_weights
 from service.training.losses import LOSSES, Targets
+from service.training.suggestions import suggest
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.
 ROWS_TRIED = 10_000
@@ -42,6 +45,7 @@ _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "architecture": TypeAdapter(ArchitectureSpec),
     "training": TypeAdapter(TrainingSpec),
 }
+_LOSS_MISSING = FieldError("#/training", "`loss` is required.")
 _STATE_TENSORS = 4  # parameters, gradients and an Adam-like optimizer's two moments
 
 
@@ -54,6 +58,7 @@ class Planned:
         report: what the preflight found: layers, print of the module, rows, output width.
         dataset: the content.
         dataset_id: the dataset that the request names; None when the content came with it.
+        other_dataset_ids: of those that are a side of the split of their own.
         used: device (the queue it belongs in), engine and threads it will run with.
         group_key: equal for jobs that could train together.
     """
@@ -63,6 +68,7 @@ class Planned:
     report: dict[str, Any]
     dataset: Dataset
     dataset_id: str | None
+    other_dataset_ids: Sequence[str]
     used: dict[str, Any]
     group_key: str
     parameter_count: int
@@ -93,14 +99,16 @@ class Preflight:
         """
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
-        dataset = None if data is None else self._read_dataset(data)
+        sources = None if data is None else self._read_sources(data)
         names = None if architecture is None else input_names(architecture)
-        prepared = None if data is None or dataset is None else self._prepare(dataset, data, names)
+        prepared = None if data is None or sources is None else self._prepare(sources, data, names)
+        if sources is not None and _LOSS_MISSING in self._found:
+            self._suggest_loss(sources.dataset, getattr(data, "targets", None) or ())
         checked = self._check_architecture(architecture, prepared, training)
         self._found += check_components(training) if training else self._component_mistakes()
-        if not self._found and data and training and dataset and prepared and checked:
+        if not self._found and data and training and sources and prepared and checked:
             with self._noting():
-                return self._fit(data, training, prepared, checked, dataset)
+                return self._fit(data, training, prepared, checked, sources.dataset)
         raise InvalidRequest(_count(self._found), self._found)
 
     @contextmanager
@@ -137,28 +145,42 @@ class Preflight:
             {name: document[name] for name in Placement.model_fields if name in document}
         )
 
-    def _read_dataset(self, data: DataDeclaration) -> Dataset | None:
+    def _read_sources(self, data: DataDeclaration) -> Sources | None:
+        """The content that the data section is about; None where some of it isn't there."""
         if isinstance(data, DatasetReference):
-            try:
-                artifact = self._storage.datasets.get(self._owner, data.dataset_id).artifact
-            except NotFound as error:
-                self._found.append(FieldError("#/data/dataset_id", error.detail))
-                return None
-            return load_dataset(self._storage.artifacts.get(artifact))
+            dataset = self._stored(data.dataset_id, "#/data/dataset_id")
+        else:
+            dataset = self._read_inline()
+        others = {
+            side: self._stored(dataset_id, f"#/data/split/{side}_dataset_id")
+            for side, dataset_id in data.split.dataset_ids().items()
+        }
+        there = {side: other for side, other in others.items() if other is not None}
+        return None if dataset is None or len(there) < len(others) else Sources(dataset, there)
+
+    def _read_inline(self) -> Dataset | None:
         with self._noting():
             return read_json(self._document["data"], "#/data")
         return None
 
+    def _stored(self, dataset_id: str, pointer: str) -> Dataset | None:
+        try:
+            artifact = self._storage.datasets.get(self._owner, dataset_id).artifact
+        except NotFound as error:
+            self._found.append(FieldError(pointer, error.detail))
+            return None
+        return load_dataset(self._storage.artifacts.get(artifact))
+
     def _prepare(
-        self, dataset: Dataset, data: DataDeclaration, names: Sequence[str] | None
+        self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None
     ) -> Prepared | None:
-        """The tensors. Whether targets are classes or values is the loss's to say; while the loss is
-        unknown, the data are taken whichever way they are right."""
+        """The data, checked; of the inputs only shapes and types are kept. What the targets are is the
+        loss's to say; while the loss is unknown, the data are taken whichever way they are right."""
         loss = LOSSES.get(self._loss_name() or "")
         mistakes: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return prepare(dataset, data, targets, names)
+                return prepare(sources, data, targets, names, Nowhere())
             except InvalidRequest as error:
                 mistakes.append(error.errors)
         fewest: Sequence[FieldError] = min(mistakes, key=len)
@@ -182,6 +204,12 @@ class Preflight:
         except ValidationError:
             return []  # noted with the section
 
+    def _suggest_loss(self, dataset: Dataset, targets: Sequence[str]) -> None:
+        """Say with the mistake which loss would suit the targets: none is chosen for a client."""
+        if suggestion := suggest(dataset, targets):
+            detail = f"{_LOSS_MISSING.detail} {suggestion.advice()}"
+            self._found[self._found.index(_LOSS_MISSING)] = FieldError(_LOSS_MISSING.pointer, detail)
+
     def _check_architecture(
         self, architecture: ArchitectureSpec | None, prepared: Prepared | None, training: TrainingSpec | None
     ) -> Checked | None:
@@ -204,21 +232,21 @@ class Preflight:
         dataset: Dataset,
     ) -> Planned:
         """How the sections fit together."""
+        training = self._weigh(training, prepared)
         rows = prepared.train.rows
         batch_size = min(training.batch_size or rows, rows)
         steps = training.epochs * math.ceil(rows / batch_size)
-        classes = prepared.encoding.classes
         errors = check_fit(
             training,
             checked.module,
             checked.output,
             prepared.train.targets[:ROWS_TRIED],
-            None if classes is None else len(classes),
+            prepared.encoding,
             steps,
             prepared.validation is not None,
         )
         errors += _check_steps(checked.module, prepared, batch_size)
-        if errors:
+        if errors or self._found:
             raise InvalidRequest(errors=errors)
         placement = self._placement()
         reference = data if isinstance(data, DatasetReference) else None
@@ -243,10 +271,14 @@ class Preflight:
                     "train": rows,
                     "validation": prepared.validation.rows if prepared.validation else 0,
                     "test": prepared.test.rows if prepared.test else 0,
+                    "dropped": prepared.dropped,
                 },
+                "inputs": prepared.encoding.inputs_document(),
+                "transforms": [transform.to_document() for transform in prepared.encoding.transforms],
             },
             dataset=dataset,
             dataset_id=reference.dataset_id if reference else None,
+            other_dataset_ids=list(data.split.dataset_ids().values()),
             used={
                 "device": choose_device(placement, self._devices, checked.parameter_count * batch_size),
                 "engine": "eager",
@@ -257,11 +289,17 @@ class Preflight:
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
         )
 
+    def _weigh(self, training: TrainingSpec, prepared: Prepared) -> TrainingSpec:
+        """The section with its class weights as numbers; without, where they are wrong."""
+        with self._noting():
+            return resolve_class_weights(training, prepared.encoding, prepared.train.targets)
+        return training.model_copy(update={"class_weights": None})
+
 
 def _declared(data: DataDeclaration) -> dict[str, Any]:
     """The data section without the data: neither content nor, for tensors, names."""
     declared = data.model_dump(mode="json", exclude=set(CONTENT))
-    unused = {name for name in ("features", "feature_groups", "dtypes") if not declared.get(name)}
+    unused = {name for name in ("features", "feature_groups", "dtypes", "types") if not declared.get(name)}
     if {"features", "feature_groups"} <= unused:
         unused.add("targets")  # of tensors: content, not names
     return {name: value for name, value in declared.items() if name not in unused}
@@ -270,7 +308,7 @@ def _declared(data: DataDeclaration) -> dict[str, Any]:
 def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:
     """One batch of each input, on the meta device."""
     size = training.batch_size if training else None
-    return [x[: size or len(x)].to("meta") for x in prepared.train.inputs]
+    return [x[: size or len(x)] for x in prepared.train.inputs]
 
 
 def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -> list[FieldError]:
@@ -284,9 +322,8 @@ def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -
     if prepared.train.rows % batch_size == 1 or batch_size == 1:
         sizes.add(1)
     for size in sizes:
-        inputs = [torch.empty_like(x[:size], device="meta") for x in prepared.train.inputs]
         try:
-            module.train()(*inputs).sum().backward()
+            module.train()(*(x[:size] for x in prepared.train.inputs)).sum().backward()
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             return [FieldError("#/training", f"The model can't be trained on a batch of {size}: {reason}.")]
@@ -294,8 +331,9 @@ def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -
 
 
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
-    """Equal for jobs that differ in their data, seed and the optimizer's numbers only."""
+    """Equal for jobs that differ in their data, seed, and the optimizer's and the classes' numbers only."""
     training = {name: value for name, value in request["training"].items() if name != "seed"}
+    training["class_weights"] = training["class_weights"] is not None
     parts = [part for part in (prepared.train, prepared.validation) if part]
     same = {
         **{name: value for name, value in request.items() if name != "data"},

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,13 +10,12 @@ import orjson
 import structlog
 import torch
 
-from service.architectures.build import input_names
-from service.datasets.dataset import load_dataset
-from service.datasets.prepare import Part, Prepared, prepare
+from service.datasets.prepare import Part, Prepared
+from service.datasets.workspace import MappedBeyond
 from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed, Unavailable
+from service.jobs.data import JobData
 from service.settings import Settings
 from service.specs.architecture import read_architecture
-from service.specs.data import DatasetReference
 from service.specs.job import JobStatus, StopReason
 from service.specs.training import TrainingSpec
 from service.storage.checkpoints import NewCheckpoint
@@ -28,7 +27,6 @@ from service.training.checkpoints import Checkpoint
 from service.training.engines.eager import EagerEngine
 from service.training.history import HistoryChunk, epoch_document
 from service.training.loop import train
-from service.training.losses import LOSSES
 from service.training.setup import assemble
 
 log = structlog.get_logger()
@@ -137,7 +135,8 @@ class Runner:
         used = orjson.loads(job.used)
         training = TrainingSpec.model_validate(request["training"])
         architecture = read_architecture(request["architecture"])
-        data = self._load(job, request, training, input_names(architecture))
+        workspace = MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes)
+        data = JobData.of(job, self._storage).prepare(workspace)
         torch.set_num_threads(used["threads"])
         parts = assemble(
             architecture,
@@ -153,14 +152,6 @@ class Runner:
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
             log.info("job resumed", job_id=job.id, epoch=job.epoch, attempt=job.attempt)
         return Run(job, claim, engine, data, time.monotonic() - started)
-
-    def _load(
-        self, job: Job, request: dict[str, Any], training: TrainingSpec, names: Sequence[str] | None
-    ) -> Prepared:
-        artifact = self._storage.datasets.get(job.owner, job.dataset_id).artifact
-        dataset = load_dataset(self._storage.artifacts.get(artifact))
-        declared = DatasetReference.model_validate({**request["data"], "dataset_id": job.dataset_id})
-        return prepare(dataset, declared, LOSSES[training.loss.type].targets, names)
 
     def _record(self, run: Run) -> Signals:
         """Write what is pending; what the owner wants meanwhile."""

@@ -5,72 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.specs.base import Spec
+from service.specs.split import Split
+from service.specs.transforms import ColumnName, Transform
 
-ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
-ColumnGroup = Literal["numeric", "all"]
-
-
-class TransformBase(Spec):
-    """One step of preprocessing, for named columns or a group of the features."""
-
-    columns: list[ColumnName] | ColumnGroup
-    """Column names, or `numeric` / `all`: the features of that kind. Targets are named."""
-
-
-class Scale(TransformBase):
-    """Multiply by a constant: x · factor, in float32, as `0.1 * t_u` does in PyTorch."""
-
-    type: Literal["scale"]
-    factor: float
-    """The constant; not 0."""
-
-
-class Standardize(TransformBase):
-    """(x − mean) / standard deviation (ddof = 0) of the training rows; zero spread maps to 0."""
-
-    type: Literal["standardize"]
-
-
-class MinMax(TransformBase):
-    """The training rows' [min, max] to [0, 1]; zero spread maps to 0."""
-
-    type: Literal["minmax"]
-
-
-Transform = Annotated[Scale | Standardize | MinMax, Field(discriminator="type")]
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=0)]
-
-
-class Split(Spec):
-    """Which rows train, validate and test.
-
-    `perm = torch.randperm(n, generator=torch.Generator().manual_seed(seed))`; the last
-    `int(fraction · n)` rows of it validate, those before them test, the others train.
-    """
-
-    validation: Fraction | Count | None = None
-    """Validation rows, as a fraction of all or a count."""
-    test: Fraction | Count | None = None
-    """Test rows, as a fraction of all or a count."""
-    validation_rows: list[Count] | None = None
-    """Validation rows by number, from 0, instead of `validation`."""
-    test_rows: list[Count] | None = None
-    """Test rows by number, from 0, instead of `test`."""
-    shuffle: bool = True
-    """`false` keeps the rows' order: the last ones validate."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of the permutation."""
-
-    @model_validator(mode="after")
-    def _one_rule_per_side(self) -> "Split":
-        for side in ("validation", "test"):
-            if getattr(self, side) is not None and getattr(self, f"{side}_rows") is not None:
-                raise ValueError(f"Give `{side}` or `{side}_rows`, not both.")
-        return self
+ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
 
 
 class DataDeclaration(Spec):
@@ -81,6 +21,8 @@ class DataDeclaration(Spec):
     split: Split = Split()
     dtypes: dict[str, Literal["float32", "int64"]] = {}
     """By an input's name what it holds, where that is not float32: `int64` for an `Embedding`."""
+    types: dict[ColumnName, ColumnType] = {}
+    """By a column's name its type, where that is not the one which was found."""
 
 
 class TabularDeclaration(DataDeclaration):

@@ -1,13 +1,26 @@
 """What a client declares about the training: loss, optimizer, schedule, epochs, stopping."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from service.specs.base import Spec
 from service.specs.component import Component
 
 MAX_EPOCHS = 10_000_000
+
+
+Weights = dict[str, Annotated[float, Field(gt=0)]]
+
+
+def _weights_form(value: Any) -> str:
+    return "auto" if isinstance(value, str) else "weights"
+
+
+ClassWeights = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[Weights, Tag("weights")], Discriminator(_weights_form)
+]
+"""`auto`, or a weight by label; told apart by the JSON type, so that one mistake is told once."""
 
 
 class EarlyStopping(Spec):
@@ -28,6 +41,10 @@ class TrainingSpec(Spec):
     """A loss of torch.nn, e.g. `MSELoss`."""
     optimizer: Component
     """An optimizer of torch.optim, e.g. `{"type": "SGD", "lr": 0.01}`."""
+    class_weights: ClassWeights | None = None
+    """How much a class counts in the loss: label → weight, or `auto`, n / (classes · n_class) of the training
+    rows. With `BCEWithLogitsLoss` target → `pos_weight`, `auto` being negatives / positives; where the target
+    has two class names, these are weighed, and `pos_weight` is the second's weight / the first's."""
     scheduler: Component | None = None
     """A scheduler of torch.optim.lr_scheduler; steps per epoch (OneCycleLR and CyclicLR per batch)."""
     metrics: list[Component] = []

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, or_, select
 
 from service import errors
 from service.specs.job import JobStatus
@@ -117,7 +117,9 @@ class DatasetStore:
             DatasetNotFound: when the owner has none of this id.
             DatasetInUse: when a job that has not ended uses it.
         """
-        users = select(jobs.c.id).where(jobs.c.dataset_id == dataset_id, jobs.c.status.in_(ACTIVE)).limit(1)
+        # Datasets that are a side of a split are named in the request only; no other text is like an id.
+        uses = or_(jobs.c.dataset_id == dataset_id, jobs.c.request.contains(dataset_id, autoescape=True))
+        users = select(jobs.c.id).where(jobs.c.status.in_(ACTIVE), uses).limit(1)
         mine = datasets.c.owner == owner, datasets.c.id == dataset_id
         with self._database.write() as connection:
             # Locked first: a submit that takes this dataset is either seen here, or finds it gone.

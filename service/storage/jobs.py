@@ -126,7 +126,12 @@ class JobStore:
         self._idempotency_period = timedelta(hours=idempotency_hours)
 
     def submit(
-        self, owner: str, job: NewJob, dataset: NewDataset | str, idempotency: IdempotencyKey | None = None
+        self,
+        owner: str,
+        job: NewJob,
+        dataset: NewDataset | str,
+        idempotency: IdempotencyKey | None = None,
+        other_dataset_ids: Sequence[str] = (),
     ) -> tuple[Job, bool]:
         """Accept a job: once this returns, the job is not lost.
 
@@ -136,6 +141,7 @@ class JobStore:
             dataset: the id of one the owner has, or one to add with the job. The job takes the
                 owner's dataset of equal content where there is one: compare its `dataset_id`.
             idempotency: the same key and fingerprint give the same job.
+            other_dataset_ids: further datasets that the job's request names.
 
         Returns:
             The job, and whether it is a new one.
@@ -156,6 +162,8 @@ class JobStore:
                 dataset_id = dataset
             else:
                 dataset_id = add_dataset(connection, owner, dataset).id
+            for other_id in other_dataset_ids:
+                hold_dataset(connection, owner, other_id)
             values = asdict(job) | {
                 "owner": owner,
                 "dataset_id": dataset_id,

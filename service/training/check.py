@@ -7,7 +7,7 @@ on a model of one weight. The client's model is neither allocated nor trained.
 
 import secrets
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,11 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
+from service.datasets.encoding import Encoding
+from service.datasets.mistakes import shown
 from service.errors import FieldError, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
 from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
+from service.specs.transforms import Label
+from service.training.class_weights import CLASS_WEIGHTS, build_loss
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
 from service.training.metrics import METRICS, Task, build_metric, metric_inputs, task_of, tasks_of
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
@@ -37,6 +41,7 @@ def check_components(spec: TrainingSpec) -> list[FieldError]:
     """Unknown names and wrong arguments of loss, optimizer, scheduler and metrics."""
     errors = [
         *_check(spec.loss, _LOSSES, REFUSED_LOSSES, f"{SECTION}/loss"),
+        *_check_takes_weights(spec),
         *_check(spec.optimizer, OPTIMIZERS, REFUSED_OPTIMIZERS, f"{SECTION}/optimizer"),
     ]
     if spec.scheduler:
@@ -63,6 +68,15 @@ def _check(
 def _unknown(name: str, known: Mapping[str, Any], pointer: str) -> FieldError:
     hint = did_you_mean(name, known) or f" is not known. There are: {', '.join(known)}."
     return FieldError(pointer, f"`{name}`{hint}")
+
+
+def _check_takes_weights(spec: TrainingSpec) -> list[FieldError]:
+    loss = LOSSES.get(spec.loss.type)
+    if spec.class_weights is None or loss is None or loss.weight_argument is not None:
+        return []
+    takers = ", ".join(name for name, other in LOSSES.items() if other.weight_argument is not None)
+    detail = f"`{spec.loss.type}` of torch.nn has no weights of classes: leave them out, or take {takers}."
+    return [FieldError(CLASS_WEIGHTS, detail)]
 
 
 def _check_metric(metric: ComponentSpec, loss: str, pointer: str) -> list[FieldError]:
@@ -113,24 +127,25 @@ def check_fit(
     model: nn.Module,
     outputs: Tensor,
     targets: Tensor,
-    classes: int | None,
+    encoding: Encoding,
     steps: int,
     validates: bool,
 ) -> list[FieldError]:
     """Whether loss, metrics, optimizer and scheduler fit the model and the data.
 
     Args:
+        spec: with resolved class weights.
         model: on the meta device.
         outputs: what the model gives for a batch, on the meta device.
         targets: of rows to try the loss and the metrics on: not every number is a target to each.
-        classes: number of classes of a classification.
+        encoding: of the data, with the classes of a classification.
         steps: optimizer steps of the whole training.
         validates: whether there are validation rows.
     """
     loss = LOSSES[spec.loss.type]
     if loss.target_dtype is not None:
         targets = targets.to(loss.target_dtype)
-    errors = _check_loss(spec.loss, loss, outputs, targets, classes)
+    errors = _check_loss(spec, loss, outputs, targets, encoding)
     if not errors:
         errors += _check_metrics_fit(spec, loss, outputs, targets)
     if spec.early_stopping and spec.early_stopping.monitor.startswith("validation_") and not validates:
@@ -170,36 +185,43 @@ def warn_of_fit(spec: TrainingSpec, outputs: Tensor) -> list[FieldError]:
 
 
 def _check_loss(
-    component: ComponentSpec, loss: Loss, outputs: Tensor, targets: Tensor, classes: int | None
+    spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
 ) -> list[FieldError]:
-    pointer = f"{SECTION}/loss"
-    got, wanted = _shape(outputs), _shape(targets)
-    if loss.targets == "classes":
-        if outputs.dim() != 2:
-            detail = f"`{component.type}` takes outputs [B, classes]; the model gives {got}."
-            return [FieldError(pointer, detail)]
-        if classes is not None and outputs.shape[1] < classes:
-            return [
-                FieldError(
-                    pointer,
-                    f"The targets have {classes} classes and the model gives {got}: "
-                    f"let its last layer have {classes} outputs.",
-                )
-            ]
-    elif outputs.shape[1:] != targets.shape[1:]:
-        # PyTorch would broadcast [B] against [B, 1] to [B, B], silently: never meant.
-        detail = f"The model gives {got} and the targets are {wanted}: they must be alike."
-        return [FieldError(pointer, detail)]
+    pointer, name = f"{SECTION}/loss", spec.loss.type
+    if misfit := _misfit(name, loss, outputs, targets, encoding.classes or ()):
+        return [FieldError(pointer, misfit)]
     try:
-        value = loss.constructor(arguments=component.arguments())(_zeros(outputs, targets), targets)
+        value = build_loss(spec, encoding, output_width(outputs))(_zeros(outputs, targets), targets)
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        detail = f"`{component.type}` refuses outputs {got} with these targets {wanted}: {reason}."
+        got, wanted = _shape(outputs), _shape(targets)
+        detail = f"`{name}` refuses outputs {got} with these targets {wanted}: {reason}."
         return [FieldError(pointer, detail)]
     if value.dim() != 0 or not outputs.requires_grad:
         detail = "The loss has no gradient: the model has no parameter that it depends on."
         return [FieldError(pointer, detail)]
     return []
+
+
+def _misfit(name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Sequence[Label]) -> str | None:
+    """Why the loss can't be that of outputs and targets of these shapes."""
+    got = _shape(outputs)
+    if loss.targets != "classes":
+        # PyTorch would broadcast [B] against [B, 1] to [B, B], silently: never meant.
+        alike = outputs.shape[1:] == targets.shape[1:]
+        wanted = _shape(targets)
+        return None if alike else f"The model gives {got} and the targets are {wanted}: they must be alike."
+    if outputs.dim() != 2:
+        return f"`{name}` takes outputs [B, classes]; the model gives {got}."
+    if len(classes) == 1:
+        return f"All targets are of one class, {shown(classes[0])}: there is nothing to tell apart."
+    if outputs.shape[1] < len(classes):
+        count = len(classes)
+        return (
+            f"The targets have {count} classes and the model gives {got}: "
+            f"let its last layer have {count} outputs."
+        )
+    return None
 
 
 def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor) -> list[FieldError]:

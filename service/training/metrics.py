@@ -1,5 +1,7 @@
 """The metrics of torchmetrics that a spec may name, by short name, for each kind of task."""
 
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -90,6 +92,13 @@ METRICS: Mapping[str, MetricFamily] = {
     "r2_score": _regression("1 − Σ error² / Σ (target − mean)².", regression.R2Score),
 }
 
+USUAL_METRICS: Mapping[Task, tuple[str, ...]] = {
+    "regression": ("mean_absolute_error", "r2_score"),
+    "binary": ("accuracy", "auroc"),
+    "multiclass": ("accuracy", "f1_score"),
+    "multilabel": ("accuracy", "f1_score"),
+}
+
 
 def tasks_of(loss: Loss | None) -> tuple[Task, ...]:
     """The kinds of task a loss is for; all of them while the loss is unknown."""
@@ -130,4 +139,17 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
         return predictions.reshape(-1), targets.reshape(-1).int()
     if task == "multilabel":
         return predictions, targets.int()
+    if task == "regression" and targets.dim() > 2:
+        return predictions.flatten(1), targets.flatten(1)
     return predictions, targets
+
+
+def computed(metric: Metric) -> float:
+    """The metric's value, NaN where it has none (R² of one sample, AUROC of one class); it starts anew."""
+    try:
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            value = float(metric.compute())
+    except (ValueError, UserWarning):  # torchmetrics warns, and puts 0 for what it can't know
+        value = math.nan
+    metric.reset()
+    return value

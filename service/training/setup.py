@@ -10,6 +10,7 @@ from service.architectures.build import build
 from service.datasets.prepare import Prepared
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
+from service.training.class_weights import build_loss
 from service.training.engines.eager import Parts, placed
 from service.training.losses import LOSSES
 from service.training.metrics import build_metric, task_of
@@ -39,7 +40,7 @@ def assemble(
     validation = None if data.validation is None else placed(data.validation, loss, device)
     torch.manual_seed(training.seed or 0)
     model = build(architecture).to(device)
-    rows = len(train.targets)
+    rows = train.rows
     steps = training.epochs * math.ceil(rows / (training.batch_size or rows))
     chosen = training.optimizer
     optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())
@@ -56,7 +57,7 @@ def assemble(
         architecture=architecture,
         model=model,
         loss=loss,
-        loss_fn=loss.constructor(arguments=training.loss.arguments()),
+        loss_fn=build_loss(training, data.encoding, output_width).to(device),
         optimizer=optimizer,
         scheduler=scheduler,
         train=train,

@@ -89,13 +89,16 @@ def fit_classifier(
     lr: float,
     seed: int,
     validation: float = 0.2,
+    loss_fn: nn.Module | None = None,
 ) -> Script:
     """Mini-batches in a new order each epoch, Adam, validation after each epoch's last step.
 
     Args:
         inputs: float32 [N, features].
         targets: int64 [N].
+        loss_fn: by default the plain `CrossEntropyLoss`.
     """
+    loss_fn = loss_fn or nn.CrossEntropyLoss()
     n_val = int(validation * len(inputs))
     shuffled_indices = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
     train, val = shuffled_indices[:-n_val], shuffled_indices[-n_val:]
@@ -104,7 +107,6 @@ def fit_classifier(
     torch.manual_seed(seed)
     model = build()
     optimizer = optim.Adam(model.parameters(), lr=lr)
-    loss_fn = nn.CrossEntropyLoss()
     script = Script(model)
     for _ in range(n_epochs):
         total, count = 0.0, 0

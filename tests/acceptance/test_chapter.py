@@ -280,7 +280,7 @@ def test_row_12_the_thermometer_is_split_and_scaled_as_in_the_chapter(
     """n_val = int(0.2·n) rows of a `randperm` validate, t_u is scaled by 0.1, and t_c is predicted."""
     job, _ = linear_fit
     preflight = service.submit(thermometer(), validate_only=True).json()
-    assert preflight["rows"] == {"train": 9, "validation": 2, "test": 0}
+    assert preflight["rows"] == {"train": 9, "validation": 2, "test": 0, "dropped": 0}
     predicted = torch.tensor(service.predict(job["id"], {"columns": {"t_u": T_U}})["outputs"])
     validation = torch.randperm(11, generator=torch.Generator().manual_seed(0))[-2:]
     loss = nn.MSELoss()(predicted[validation], torch.tensor(T_C).unsqueeze(1)[validation]).item()

@@ -28,7 +28,11 @@ VALID = (
         early_stopping={"patience": 2},
         gradient_clip_norm=1.0,
     ),
-    flowers(epochs=3, metrics=[{"type": "accuracy", "average": "macro"}]),
+    flowers(
+        epochs=3,
+        metrics=[{"type": "accuracy", "average": "macro"}],
+        class_weights={"setosa": 1, "versicolor": 2, "virginica": 0.5},
+    ),
 )
 # Values a request may have somewhere, in the place of another.
 KNOWN = st.sampled_from(
@@ -153,21 +157,26 @@ def test_a_mangled_job_is_answered(service: Service, body: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(service: Service) -> str:
-    """Where a trained classifier predicts."""
-    return str(service.succeeded(flowers(epochs=3))["links"]["predictions"])
+def trained(service: Service) -> dict[str, str]:
+    """The links of a trained classifier."""
+    return dict(service.succeeded(flowers(epochs=3))["links"])
 
 
 ROWS = (
     {"inputs": [[1.4, 5.1], [4.7, 7.0]]},
-    {"columns": {"petal": [1.4, 4.7], "sepal": [5.1, 7.0]}},
-    {"rows": [{"petal": 1.4, "sepal": 5.1}, {"petal": 4.7, "sepal": 7.0}]},
+    {"columns": {"petal": [1.4, 4.7], "sepal": [5.1, 7.0], "species": ["setosa", "versicolor"]}},
+    {
+        "rows": [
+            {"petal": 1.4, "sepal": 5.1, "species": "setosa"},
+            {"petal": 4.7, "sepal": 7.0, "species": "versicolor"},
+        ]
+    },
 )
 
 
 @st.composite
 def mangled_rows(draw: st.DrawFn) -> Any:
-    """Rows to predict for, with one node replaced."""
+    """Rows to predict for or to evaluate on, with one node replaced."""
     body = copy.deepcopy(draw(st.sampled_from(ROWS)))
     *path, key = draw(st.sampled_from(places(body)))
     here: Any = body
@@ -184,13 +193,13 @@ def mangled_rows(draw: st.DrawFn) -> Any:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(body=mangled_rows(), accept=st.sampled_from(["application/json", "text/csv"]))
-def test_mangled_rows_are_answered(service: Service, trained: str, body: Any, accept: str) -> None:
-    """Rows with random changes are predicted for, or told what is wrong, as data of a dataset too."""
-    response = service.client.post(trained, json=body, headers={"Accept": accept})
-    assert response.status_code in (200, 400, 422), response.text
+def test_mangled_rows_are_answered(service: Service, trained: dict[str, str], body: Any, accept: str) -> None:
+    """Rows with random changes are predicted for and evaluated, or told what is wrong, as a dataset too."""
+    predicted = service.client.post(trained["predictions"], json=body, headers={"Accept": accept})
+    evaluated = service.client.post(trained["evaluations"], json=body)
     uploaded = service.client.post("/v1/datasets", json=body)
-    assert uploaded.status_code in (200, 201, 400, 422), uploaded.text
-    for answer in (response, uploaded):
+    for answer in (predicted, evaluated, uploaded):
+        assert answer.status_code in (200, 201, 400, 422), answer.text
         if answer.status_code == 422:
             for error in answer.json()["errors"]:
                 assert exists(error["pointer"], body), error

@@ -83,6 +83,7 @@ def test_every_path_of_the_contract_is_documented(service: Service) -> None:
         "GET /v1/jobs/{job_id}/named_parameters",
         "GET /v1/jobs/{job_id}/named_parameters/{name}",
         "POST /v1/jobs/{job_id}/predictions",
+        "POST /v1/jobs/{job_id}/evaluations",
         "GET /v1/jobs/{job_id}/model",
         "GET /v1/catalog",
         "GET /v1/system",
@@ -132,7 +133,7 @@ def test_running_and_cancelled_jobs_answer_as_documented(service: Service) -> No
 
 @pytest.mark.parametrize("build", [thermometer, flowers])
 def test_results_answer_as_documented(service: Service, build: Callable[..., dict[str, Any]]) -> None:
-    """Parameters and predictions have the documented fields, with and without what may be included."""
+    """Parameters, predictions and evaluations have the documented fields, whatever is to be included."""
     job = service.succeeded(build(epochs=2))
     path = job["links"]["named_parameters"]
     for include in ("", "values", "gradients", "statistics", "values,gradients,statistics"):
@@ -146,6 +147,9 @@ def test_results_answer_as_documented(service: Service, build: Callable[..., dic
     width = len(job["data"]["features"])
     body = {"inputs": [[1.0] * width] * 3}
     as_documented(resources.Predictions, service.client.post(job["links"]["predictions"], json=body))
+    body = {"dataset_id": job["dataset_id"]}
+    answer = as_documented(resources.Evaluation, service.client.post(job["links"]["evaluations"], json=body))
+    assert answer["worst"]
 
 
 def test_uploads_answer_as_documented(service: Service) -> None:

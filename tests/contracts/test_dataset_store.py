@@ -8,7 +8,7 @@ from service import errors
 from service.storage.claims import Claim, ClaimStore
 from service.storage.datasets import DatasetStore
 from service.storage.jobs import Job, JobStore
-from tests.contracts.samples import OWNER, new_dataset
+from tests.contracts.samples import OWNER, new_dataset, new_job
 from tests.contracts.test_claim_store import DONE
 
 
@@ -57,3 +57,18 @@ def test_a_dataset_in_use_stays(
     assert jobs.get(OWNER, job.id).dataset_id == job.dataset_id
     with pytest.raises(errors.DatasetNotFound):
         datasets.delete(OWNER, job.dataset_id)
+
+
+def test_a_dataset_that_is_a_side_of_a_split_stays(
+    datasets: DatasetStore, jobs: JobStore, submit: Callable[..., Job]
+) -> None:
+    """Further datasets that a request names are there when it is accepted, and stay until the job's end."""
+    other, _ = datasets.add(OWNER, new_dataset("d2"))
+    request = f'{{"data": {{"split": {{"validation_dataset_id": "{other.id}"}}}}}}'
+    job, _ = jobs.submit(OWNER, new_job(request=request), new_dataset(), other_dataset_ids=[other.id])
+    with pytest.raises(errors.DatasetInUse):
+        datasets.delete(OWNER, other.id)
+    jobs.cancel(OWNER, job.id)
+    assert datasets.delete(OWNER, other.id) == "datasets/d2"
+    with pytest.raises(errors.DatasetNotFound):
+        jobs.submit(OWNER, new_job(request=request), new_dataset(), other_dataset_ids=[other.id])

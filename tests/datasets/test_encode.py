@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from service.datasets.csv_reader import read_csv
+from service.datasets.declaration import TargetKind
 from service.datasets.encode import encode_inputs, encode_targets
 from service.datasets.encoding import Encoding, decode_outputs
-from service.datasets.fitting import TargetKind
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import prepare
+from service.datasets.prepare import Sources, prepare
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import T_C, T_U, declared, thermometer
 
 
 def encoding_of(section: dict[str, Any], target_kind: TargetKind = "values") -> Encoding:
-    return prepare(read_json(section, "#/data"), declared(**section), target_kind).encoding
+    return prepare(Sources(read_json(section, "#/data")), declared(**section), target_kind).encoding
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> No
     ("body", "pointer", "words"),
     [
         ({"columns": {"A": [1], "b": [2]}}, "#/columns", "`a` is missing: did you mean `A`?"),
-        ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a", "is text"),
-        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '"x" in row 1'),
-        ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a", "1 missing value, the first in row 0"),
+        ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a", '"x"'),
+        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '`a` in row 1 is "x"'),
+        ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a", "`a` in row 0 is missing"),
         ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a", "too large for float32"),
-        ({"rows": [{"a": None, "b": 1}]}, "#/rows", "1 missing value"),
+        ({"rows": [{"a": None, "b": 1}]}, "#/rows", "`a` in row 0 is missing"),
         ({"inputs": [[1, 2, 3]]}, "#/inputs", "has shape [1, 3]; the model takes [B, 2] (b, a)"),
         ({"inputs": [1, 2]}, "#/inputs", "[[1], [2]]"),
         ({"inputs": {"image": [[1, 2]]}}, "#/inputs", "called input; these are called image"),
@@ -92,7 +92,7 @@ def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Enco
     unknown = refusal(lambda: encode_targets(two_features, {"columns": {"y": ["maybe"]}}))
     assert '"no", "yes"' in unknown["#/columns/y"]
     unknown = refusal(lambda: encode_targets(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
-    assert "4 is no class" in unknown["#/targets"]
+    assert "is 4, which is no class" in unknown["#/targets"]
 
 
 def test_unlabelled_data_has_no_targets(two_features: Encoding, tensors: Encoding) -> None:
@@ -113,7 +113,7 @@ def test_outputs_come_in_the_targets_units() -> None:
         {"type": "scale", "columns": ["t_c"], "factor": 0.5},
     ]
     section = thermometer(transforms=transforms, split={})
-    prepared = prepare(read_json(section), declared(**section), "values")
+    prepared = prepare(Sources(read_json(section)), declared(**section), "values")
     outputs = decode_outputs(prepared.encoding, prepared.train.targets)
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.tensor(outputs), torch.tensor(T_C)[order].unsqueeze(1))

@@ -8,7 +8,7 @@ import torch
 from service.datasets.encode import encode_inputs
 from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import Prepared, prepare
+from service.datasets.prepare import Prepared, Sources, prepare
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import declared
 
@@ -18,7 +18,7 @@ GROUPS = {"user": ["a", "b"], "item": ["item"]}
 
 def prepared(section: dict[str, Any], *names: str) -> Prepared:
     section = {"targets": ["y"], "split": {"shuffle": False}, **section}
-    return prepare(read_json(section, "#/data"), declared(**section), "values", names or None)
+    return prepare(Sources(read_json(section, "#/data")), declared(**section), "values", names or None)
 
 
 def grouped(**changes: Any) -> dict[str, Any]:
@@ -48,13 +48,6 @@ def test_predictions_take_the_same_names(body: dict[str, Any]) -> None:
     assert stored == encoding
     item, user = encode_inputs(stored, body)
     assert (item.tolist(), user.tolist()) == ([[1]], [[3.0, 4.0]])
-
-
-def test_an_encoding_from_before_there_were_types_holds_floats() -> None:
-    """Old checkpoints still load."""
-    document = prepared(grouped(dtypes={}), "item", "user").encoding.to_document()
-    del document["dtypes"]
-    assert Encoding.from_document(document).dtype("item") is torch.float32
 
 
 def test_tensors_are_matched_by_name_and_keep_their_type() -> None:
@@ -104,10 +97,7 @@ def test_a_single_input_may_have_any_name() -> None:
         (
             grouped(dtypes={"user": "int64"}),
             ("item", "user"),
-            {
-                "#/data/feature_groups/user/0": "`a` is int64, "
-                "and has a value in row 0 that is no whole number."
-            },
+            {"#/data/feature_groups/user/0": "`a` in row 2 is no whole number, and int64 is asked for."},
         ),
         (
             grouped(feature_groups={"user": ["a", "bb"], "item": ["a"]}),
@@ -120,7 +110,7 @@ def test_a_single_input_may_have_any_name() -> None:
         (
             {"inputs": {"x": [[0.5]]}, "dtypes": {"x": "int64"}, "targets": [[1.0]]},
             ("x",),
-            {"#/data/inputs/x": "`x` is int64, and has a value in row 0 that is no whole number."},
+            {"#/data/inputs/x": "`x` in row 0 is no whole number, and int64 is asked for."},
         ),
     ],
 )

@@ -1,11 +1,14 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from service.datasets.fitting import TargetKind
+from service.datasets.declaration import TargetKind
+from service.datasets.encoding import decode_outputs
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import Prepared, prepare
+from service.datasets.prepare import Prepared, Sources, prepare
+from service.datasets.workspace import MappedBeyond, Nowhere
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import T_C, T_U, declared, thermometer
 
@@ -13,7 +16,7 @@ FLAT = {"inputs": [[1.0], [2.0], [3.0]]}
 
 
 def prepared(section: dict[str, Any], target_kind: TargetKind = "values") -> Prepared:
-    return prepare(read_json(section, "#/data"), declared(**section), target_kind)
+    return prepare(Sources(read_json(section, "#/data")), declared(**section), target_kind)
 
 
 def refused(section: dict[str, Any], target_kind: TargetKind = "values") -> dict[str, str]:
@@ -21,7 +24,7 @@ def refused(section: dict[str, Any], target_kind: TargetKind = "values") -> dict
 
 
 def referenced(content: dict[str, Any], **section: Any) -> Prepared:
-    return prepare(read_json(content), declared(dataset_id="ds_1", **section), "values")
+    return prepare(Sources(read_json(content)), declared(dataset_id="ds_1", **section), "values")
 
 
 def test_thermometer_is_prepared_as_the_chapter_does() -> None:
@@ -108,12 +111,12 @@ def test_all_mistakes_of_the_section_are_told_at_once() -> None:
         )
     )
     assert list(found) == [
-        "#/data/split/validation",
         "#/data/features/0",
         "#/data/features/2",
         "#/data/targets/0",
         "#/data/transforms/0/factor",
         "#/data/transforms/0/columns/0",
+        "#/data/split/validation",
     ]
     assert "did you mean `t_u`?" in found["#/data/features/0"]
 
@@ -121,7 +124,7 @@ def test_all_mistakes_of_the_section_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("t_u", "words"),
     [
-        (["a", "b"], "send a column of 0 and 1 for each category"),
+        (["a", "b"], 'add {"type": "one_hot", "columns": ["t_u"]} to `data.transforms`'),
         ([1.0, None], "1 missing value, the first in row 1"),
         ([1.0, 1e300], "too large for float32"),
     ],
@@ -166,11 +169,194 @@ def test_tensor_targets_have_the_shape_of_their_kind(
 
 
 def test_tensors_take_no_columns() -> None:
-    """Neither names nor transforms of columns fit tensor data."""
-    transforms = [{"type": "minmax", "columns": "all"}]
+    """Neither names nor types of columns, nor rules that divide by one, fit tensor data."""
     content = FLAT | {"targets": [[1], [2], [3]]}
-    found = refusal(lambda: referenced(content, features=["x"], targets=["y"], transforms=transforms))
-    assert list(found) == ["#/data/features", "#/data/targets", "#/data/transforms/0"]
+    split = {"validation": 1, "group": "x"}
+    found = refusal(
+        lambda: referenced(content, features=["x"], targets=["y"], types={"x": "numeric"}, split=split)
+    )
+    assert list(found) == ["#/data/features", "#/data/targets", "#/data/types/x", "#/data/split/group"]
+
+
+def test_tensors_are_transformed_element_by_element() -> None:
+    """Pixels are scaled, targets standardized over all their elements; outputs are undone."""
+    transforms = [
+        {"type": "scale", "columns": ["input"], "factor": 0.5},
+        {"type": "minmax", "columns": ["targets"]},
+    ]
+    content = {"inputs": [[[2, 4]], [[6, 8]]], "targets": [[10, 20], [30, 50]]}
+    data = referenced(content, transforms=transforms, split={"shuffle": False})
+    assert data.train.inputs[0].tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
+    assert data.train.targets.tolist() == [[0.0, 0.25], [0.5, 1.0]]
+    assert decode_outputs(data.encoding, data.train.targets) == [[10.0, 20.0], [30.0, 50.0]]
+
+
+PEOPLE = {
+    "age": [1.0, None, 3.0, 4.0],
+    "sex": ["f", "m", None, "f"],
+    "height": [10.0, 20.0, 30.0, 40.0],
+}
+
+
+def people(**changes: Any) -> dict[str, Any]:
+    return {
+        "columns": PEOPLE,
+        "features": ["age", "sex"],
+        "targets": ["height"],
+        "split": {"shuffle": False},
+        **changes,
+    }
+
+
+def test_missing_values_that_nothing_is_said_of_are_refused_with_the_line_to_add() -> None:
+    """Each column with its count and first row, and what would fill it or leave the rows out."""
+    found = refused(people(transforms=[{"type": "one_hot", "columns": ["sex"]}]))
+    assert found["#/data/features/0"] == (
+        '`age` has 1 missing value, the first in row 1: add {"type": "drop_rows", "columns": ["age"]} to '
+        "`data.transforms` to leave these rows out, or "
+        '{"type": "impute", "columns": ["age"], "strategy": "mean"} to fill them.'
+    )
+    assert '"strategy": "mode"' in found["#/data/features/1"]
+
+
+def test_rows_with_missing_values_are_left_out_where_that_is_declared() -> None:
+    """Before the split, and their other cells are not looked at."""
+    transforms = [{"type": "drop_rows", "columns": "all"}, {"type": "one_hot", "columns": ["sex"]}]
+    data = prepared(people(transforms=transforms, split={"validation": 1, "shuffle": False}))
+    assert data.dropped == 2
+    assert data.train.inputs[0].tolist() == [[1.0, 1.0]]
+    assert data.validation is not None
+    assert data.validation.targets.tolist() == [[40.0]]
+
+
+def test_named_rows_that_are_left_out_are_on_no_side() -> None:
+    """Rows are named by their number in the dataset."""
+    transforms = [{"type": "drop_rows", "columns": ["age"]}]
+    section = people(
+        features=["age"], transforms=transforms, split={"validation_rows": [1, 2], "shuffle": False}
+    )
+    data = prepared(section)
+    assert data.validation is not None
+    assert data.validation.targets.tolist() == [[30.0]]
+    assert data.train.targets.tolist() == [[10.0], [40.0]]
+
+
+def test_missing_values_are_filled_from_the_training_rows() -> None:
+    """Numbers by their mean, categories by the most frequent, each with its own columns."""
+    transforms = [
+        {"type": "impute", "columns": ["age"], "strategy": "mean", "indicator": True},
+        {"type": "impute", "columns": "categorical", "strategy": "mode"},
+        {"type": "one_hot", "columns": "categorical"},
+    ]
+    data = prepared(people(transforms=transforms))
+    assert data.encoding.titles("input") == ["age", "age_missing", "sex=f", "sex=m"]
+    assert data.train.inputs[0].tolist() == [
+        [1.0, 0.0, 1.0, 0.0],
+        [torch.tensor(8 / 3).item(), 1.0, 0.0, 1.0],
+        [3.0, 0.0, 1.0, 0.0],
+        [4.0, 0.0, 1.0, 0.0],
+    ]
+
+
+def test_an_index_is_an_int64_input_for_an_embedding() -> None:
+    """Categories beside numbers, each an input of its own."""
+    section = people(
+        features=None,
+        feature_groups={"numbers": ["age"], "sex": ["sex"]},
+        dtypes={"sex": "int64"},
+        transforms=[{"type": "drop_rows", "columns": "all"}, {"type": "ordinal", "columns": ["sex"]}],
+    )
+    numbers, sex = prepared(section).train.inputs
+    assert (sex.dtype, sex.tolist()) == (torch.int64, [[0], [0]])
+    assert (numbers.dtype, numbers.tolist()) == (torch.float32, [[1.0], [4.0]])
+
+
+def test_a_declared_type_comes_before_the_one_found() -> None:
+    """Codes become categories, text becomes numbers; what can't be read so is told by row and text."""
+    columns = {"code": [1, 2, 1], "size": ["1.5", "2", "x"], "y": [1, 2, 3]}
+    section = {"columns": columns, "features": ["code", "size"], "targets": ["y"]}
+    one_hot = [{"type": "one_hot", "columns": "categorical"}]
+    types = {"code": "categorical", "size": "numeric"}
+    found = refused(section | {"types": types, "transforms": one_hot})
+    assert '`size` in row 2 is "x"' in found["#/data/types/size"]
+    columns["size"][2] = "3"
+    data = prepared(section | {"types": types, "transforms": one_hot, "split": {"shuffle": False}})
+    assert data.encoding.titles("input") == ["code=1", "code=2", "size"]
+    assert data.train.inputs[0].tolist() == [[1.0, 0.0, 1.5], [0.0, 1.0, 2.0], [1.0, 0.0, 3.0]]
+
+
+@pytest.mark.parametrize("labels", [["no", "yes", "no"], [False, True, False]])
+def test_a_binary_target_may_be_two_classes(labels: list[Any]) -> None:
+    """One column of two texts, or of booleans, is 0 and 1, float32 [B, 1]."""
+    section = {"columns": {"x": [1, 2, 3], "y": labels}, "features": ["x"], "targets": ["y"]}
+    data = prepared(section | {"split": {"shuffle": False}}, "binary")
+    assert data.encoding.classes == (labels[0], labels[1])
+    assert (data.train.targets.dtype, data.train.targets.tolist()) == (torch.float32, [[0.0], [1.0], [0.0]])
+
+
+def test_a_binary_target_has_two_classes() -> None:
+    """One or three are told with their names."""
+    section = {"columns": {"x": [1, 2, 3], "y": ["a", "b", "c"]}, "features": ["x"], "targets": ["y"]}
+    assert '"a", "b", "c": this loss takes two' in refused(section, "binary")["#/data/targets/0"]
+
+
+def test_another_dataset_may_be_a_side() -> None:
+    """All its rows, by the constants and the classes of the training rows."""
+    section = {"dataset_id": "ds_1", "features": ["x"], "targets": ["y"]}
+    split = {"validation_dataset_id": "ds_2", "test": 1, "shuffle": False}
+    transforms = [{"type": "minmax", "columns": ["x"]}]
+    first = read_json({"columns": {"x": [0, 10, 99], "y": ["a", "b", "a"]}})
+    second = read_json({"columns": {"extra": [1, 1], "y": ["b", "a"], "x": [5, 20]}})
+    declaration = declared(**section, split=split, transforms=transforms)
+    data = prepare(Sources(first, {"validation": second}), declaration, "classes")
+    assert data.validation is not None
+    assert data.test is not None
+    assert (data.train.rows, data.test.rows, data.validation.rows) == (2, 1, 2)
+    assert data.validation.inputs[0].tolist() == [[0.5], [2.0]]
+    assert data.validation.targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"columns": {"x": [1]}}, "has no column `y`"),
+        ({"columns": {"x": ["one"], "y": ["a"]}}, '`x` in row 0 is "one"'),
+        ({"columns": {"x": [1], "y": ["c"]}}, '"c", which is no class of the training data'),
+        (FLAT | {"targets": [1, 2, 3]}, "one of each"),
+    ],
+)
+def test_another_dataset_must_fit(other: dict[str, Any], words: str) -> None:
+    """What it lacks is told at the place that names it."""
+    declaration = declared(
+        dataset_id="ds_1", features=["x"], targets=["y"], split={"validation_dataset_id": "ds_2"}
+    )
+    first = read_json({"columns": {"x": [0, 10], "y": ["a", "b"]}})
+    sources = Sources(first, {"validation": read_json(other)})
+    found = refusal(lambda: prepare(sources, declaration, "classes"))
+    assert words in found["#/data/split/validation_dataset_id"]
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**30])
+def test_data_beyond_memory_is_mapped_and_gathered(tmp_path: Path, memory_bytes: int) -> None:
+    """Batches of mapped data are those of data in memory, and no file stays behind."""
+    section = thermometer()
+    sources = Sources(read_json(section, "#/data"))
+    data = prepare(sources, declared(**section), "values", workspace=MappedBeyond(tmp_path, memory_bytes))
+    assert (data.train.order is None) == bool(memory_bytes)
+    rows = torch.tensor([3, 0, 5])
+    batch, expected = data.train.take(rows), prepared(section).train.take(rows)
+    assert torch.equal(batch.inputs[0], expected.inputs[0])
+    assert torch.equal(batch.targets, expected.targets)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_keeps_no_inputs() -> None:
+    """Only their shapes are left; the targets are there for losses to be tried on."""
+    section = thermometer()
+    data = prepare(Sources(read_json(section, "#/data")), declared(**section), "values", workspace=Nowhere())
+    assert data.train.inputs[0].is_meta
+    assert data.train.inputs[0].shape == (9, 1)
+    assert torch.equal(data.train.targets, prepared(section).train.targets)
 
 
 def test_referenced_datasets_need_what_their_kind_needs() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from service.datasets.json_reader import read_json
 from service.errors import InvalidRequest
+from service.inference.model import TrainedModel
 from service.inference.predictions import ROWS_AT_ONCE, as_csv, predict
 from tests.inference.trained import WIDE, Trained, linear, table, train
 
@@ -81,6 +83,7 @@ def test_classes_have_labels(loss: str, more: list[dict[str, Any]]) -> None:
     answer = predict(trained.model(), COLUMNS)
     outputs = torch.tensor(answer["outputs"])
     names = sorted(set(SPECIES))
+    assert answer["classes"] == names
     assert answer["labels"] == [names[i] for i in outputs.argmax(dim=1).tolist()]
     if loss == "MultiMarginLoss":
         assert "probabilities" not in answer
@@ -118,6 +121,41 @@ def test_yes_or_no(loss: str, width: int) -> None:
     probabilities = outputs if loss == "BCELoss" else outputs.sigmoid()
     assert answer["probabilities"] == probabilities.tolist()
     assert answer["labels"] == (probabilities >= 0.5).int().tolist()
+    assert answer["classes"] == list(targets)
+
+
+def named(trained: Trained, *labels: Any) -> TrainedModel:
+    """The model with labels for the 0 and 1 of its target."""
+    model = trained.model()
+    return replace(model, encoding=replace(model.encoding, classes=labels))
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), (False, True)])
+@pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "BCELoss"])
+def test_two_class_names(loss: str, labels: tuple[Any, Any]) -> None:
+    """A target of two class names is answered by name, with a probability for each, as by two outputs."""
+    more = [{"type": "Sigmoid"}] if loss == "BCELoss" else []
+    model = named(train(table({"t": YES_NO["t"]}), [linear(1), *more], loss=loss), *labels)
+    answer = predict(model, COLUMNS)
+    outputs = torch.tensor(answer["outputs"])
+    second = outputs if loss == "BCELoss" else outputs.sigmoid()
+    assert outputs.shape == (6, 1)
+    assert answer["classes"] == list(labels)
+    assert answer["probabilities"] == torch.cat([1 - second, second], dim=1).tolist()
+    assert answer["labels"] == [labels[int(p >= 0.5)] for (p,) in second.tolist()]
+
+
+def test_tensors_have_numbered_classes() -> None:
+    """Targets without names are numbered, where the columns of the outputs are targets."""
+    data = {"inputs": [[1.0, 2.0], [3.0, 4.0]], "targets": [[0, 1], [1, 1]]}
+    answer = predict(train(data, [linear(2)], loss="BCEWithLogitsLoss").model(), {"inputs": data["inputs"]})
+    assert answer["classes"] == ["output_0", "output_1"]
+    images = {"inputs": [[[1.0, 2.0]], [[3.0, 4.0]]], "targets": [[[0, 1]], [[1, 1]]]}
+    answer = predict(
+        train(images, [linear(2)], loss="BCEWithLogitsLoss").model(), {"inputs": images["inputs"]}
+    )
+    assert "classes" not in answer
+    assert torch.tensor(answer["probabilities"]).shape == (2, 1, 2)
 
 
 def test_exactly_one_half_is_a_yes() -> None:
@@ -177,6 +215,18 @@ def test_csv_of_classes() -> None:
     assert [row["label"] for row in rows] == answer["labels"]
     columns = [f"probability_{name}" for name in sorted(set(SPECIES))]
     assert [[float(row[column]) for column in columns] for row in rows] == answer["probabilities"]
+
+
+def test_csv_of_two_class_names() -> None:
+    """The label and the probability of each class; booleans as JSON writes them."""
+    trained = train(table({"t": YES_NO["t"]}), [linear(1)], loss="BCEWithLogitsLoss")
+    for labels, names in ((("no", "yes"), ["no", "yes"]), ((False, True), ["false", "true"])):
+        model = named(trained, *labels)
+        answer = predict(model, COLUMNS)
+        rows = read(as_csv(answer, model.encoding))
+        assert list(rows[0]) == ["label", *(f"probability_{name}" for name in names)]
+        assert [row["label"] for row in rows] == [names[labels.index(label)] for label in answer["labels"]]
+        assert {row["label"] for row in rows} <= set(names)
 
 
 def test_csv_of_tensors() -> None:

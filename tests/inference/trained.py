@@ -7,12 +7,13 @@ import torch
 from pydantic import TypeAdapter
 
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import Prepared, prepare
+from service.datasets.prepare import Prepared, Sources, prepare
 from service.inference.model import TrainedModel
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration, DataSpec
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint
+from service.training.class_weights import resolve_class_weights
 from service.training.engines.eager import EagerEngine
 from service.training.losses import LOSSES
 from service.training.setup import assemble
@@ -45,25 +46,32 @@ class Trained:
         return outputs
 
 
-def train(data: dict[str, Any], layers: list[dict[str, Any]], **training: Any) -> Trained:
+def train(
+    data: dict[str, Any], layers: list[dict[str, Any]], precision: str = "float32", **training: Any
+) -> Trained:
     """Train, and take the model through a file."""
     spec = TrainingSpec.model_validate(
         {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.01}, "epochs": 5, "seed": 0, **training}
     )
     architecture = {"type": "sequential", "layers": layers}
-    prepared = prepare(read_json(data), DATA.validate_python(data), LOSSES[spec.loss.type].targets)
+    prepared = prepare(Sources(read_json(data)), DATA.validate_python(data), LOSSES[spec.loss.type].targets)
+    spec = resolve_class_weights(spec, prepared.encoding, prepared.train.targets)
     parts = assemble(
         read_architecture(architecture),
         spec,
         prepared,
         int(layers[-1].get("out_features", 1)),
         torch.device("cpu"),
-        "float32",
+        precision,
     )
     trainer = EagerEngine(parts)
     trainer.advance(10_000)
     written = replace(trainer.checkpoint(), encoding=prepared.encoding.to_document())
-    request = {"architecture": architecture, "training": {"loss": {"type": spec.loss.type}}}
+    request = {
+        "architecture": architecture,
+        "training": spec.model_dump(mode="json"),
+        "precision": precision,
+    }
     return Trained(trainer, prepared, Checkpoint.from_bytes(written.to_bytes()), request)
 
 

@@ -129,7 +129,7 @@ def test_the_resolved_request_is_complete(plan: Plan) -> None:
     assert planned.request["data"]["split"]["seed"] == 0
     assert "columns" not in planned.request["data"]
     assert planned.parameter_count == 40
-    assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0}
+    assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0, "dropped": 0}
     assert planned.used["engine"] == "eager"
     assert planned.dataset_id is None
 
@@ -167,6 +167,84 @@ def test_tensors_resolve_to_themselves(plan: Plan, storage: Storage) -> None:
     second = plan(shown)
     assert second.request == shown
     assert plan(second.request).request == second.request
+
+
+def classification(*labels: Any, **training: Any) -> Request:
+    """A fit of one feature to a target of classes."""
+    made = request(**{"loss": "CrossEntropyLoss", **training})
+    made["data"] = {
+        "columns": {"x": [*range(len(labels))], "y": [*labels]},
+        "features": ["x"],
+        "targets": ["y"],
+        "split": {"validation": 1, "shuffle": False},
+    }
+    made["architecture"]["layers"][-1]["out_features"] = 3
+    return made
+
+
+def test_class_weights_are_shown_as_numbers(plan: Plan, storage: Storage) -> None:
+    """`auto` is counted on the training rows; a request that is sent again with its numbers keeps them."""
+    first = plan(classification("a", "b", "b", "c", "c", "c", "c", class_weights="auto"))
+    shown = deepcopy(first.request)
+    assert shown["training"]["class_weights"] == {"a": 6 / 3, "b": 6 / 6, "c": 6 / 9}
+    shown["data"]["dataset_id"] = stored(storage, first)
+    second = plan(shown)
+    assert second.request == shown
+    assert second.group_key == first.group_key
+
+
+def test_wrong_class_weights_hide_nothing(plan: Plan) -> None:
+    """Weights, loss and metrics that don't fit the data are told together."""
+    document = classification("a", "b", "c", "a", class_weights={"a": 1, "d": 1}, metrics=["r2_score"])
+    document["training"]["early_stopping"] = {}
+    document["data"]["split"] = {}
+    assert mistakes(plan, document).keys() == {
+        "#/training/class_weights",
+        "#/training/class_weights/d",
+        "#/training/metrics/0",
+        "#/training/early_stopping",
+    }
+
+
+def test_auto_needs_every_class_in_the_training_rows(plan: Plan) -> None:
+    """A class that only validates has no weight of its own accord, but may be given one."""
+    labels = ("a", "b", "a", "b", "c")
+    found = mistakes(plan, classification(*labels, class_weights="auto"))
+    assert "No training row is of `c`" in found["#/training/class_weights"]
+    plan(classification(*labels, class_weights={"a": 1, "b": 1, "c": 5}))
+    plan(classification(*labels))
+
+
+@pytest.mark.parametrize("labels", [("a", "a", "a"), (1, 1, 1)])
+def test_one_class_only_is_a_mistake(plan: Plan, labels: tuple[Any, ...]) -> None:
+    """Where all targets are of one class there is nothing to learn."""
+    found = mistakes(plan, classification(*labels))
+    assert list(found) == ["#/training/loss"]
+    assert "All targets are of one class" in found["#/training/loss"]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (request(), '`"loss": "MSELoss", "metrics": ["mean_absolute_error", "r2_score"]`'),
+        (classification("a", "b", "c"), '`"loss": "CrossEntropyLoss", "metrics": ["accuracy", "f1_score"]`'),
+        (tensors(), '`"loss": "MSELoss"'),
+    ],
+    ids=["regression", "classes", "tensors"],
+)
+def test_a_missing_loss_comes_with_a_suggestion(plan: Plan, document: Request, words: str) -> None:
+    """No loss is chosen for a client: the mistake says which one would suit the targets."""
+    found = mistakes(plan, changed(document, "training", "loss", to=None))
+    assert list(found) == ["#/training"]
+    assert found["#/training"].startswith("`loss` is required. The targets look like ")
+    assert words in found["#/training"]
+
+
+def test_a_missing_loss_without_targets_is_just_missing(plan: Plan) -> None:
+    """Where the data can't be read there is nothing to go by."""
+    document = changed(request(), "training", "loss", to=None)
+    document["data"]["columns"] = {"t_u": T_U}
+    assert mistakes(plan, document)["#/training"] == "`loss` is required."
 
 
 def test_a_drawn_seed_is_shown(plan: Plan) -> None:
@@ -308,6 +386,7 @@ def test_group_key(plan: Plan) -> None:
         changed(request(), "data", "transforms", to=[]),
         changed(request(), "data", "columns", to={"t_u": T_C, "t_c": T_U}),
     ]
+    weighted = [classification("a", "b", "b", "c", "c", *last, class_weights="auto") for last in ("ac", "bc")]
     other = [
         request(optimizer="Adam"),
         request(loss="L1Loss"),
@@ -319,6 +398,9 @@ def test_group_key(plan: Plan) -> None:
     ]
     assert {plan(document).group_key for document in same} == {key}
     keys = [plan(document).group_key for document in other]
+    weighted_keys = {plan(document).group_key for document in weighted}
+    assert len(weighted_keys) == 1
+    assert plan(classification("a", "b", "b", "c", "c", "a", "c")).group_key not in weighted_keys
     assert key not in keys
     assert len(set(keys)) == len(keys)
 

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from service.errors import FieldError
+from service.datasets.encoding import Encoding
+from service.errors import FieldError, InvalidRequest
 from service.specs.base import field_errors
 from service.specs.training import TrainingSpec
 from service.training.check import check_components, check_fit, resolve
+from service.training.class_weights import resolve_class_weights
 from service.training.losses import LOSSES
 from service.training.metrics import METRICS
 from service.training.optimizers import OPTIMIZERS
@@ -51,7 +53,13 @@ def fit(
     wanted = torch.zeros(4, *targets, dtype=dtype)
     with torch.device("meta"):
         module = model or nn.Linear(3, 2)
-    return said(check_fit(spec, module, made, wanted, classes, steps, validates))
+    return said(check_fit(spec, module, made, wanted, encoded(targets, classes), steps, validates))
+
+
+def encoded(targets: tuple[int, ...] = (2,), classes: int | None = None) -> Encoding:
+    """The encoding of three features and of targets of this shape, or of so many classes."""
+    labels = None if classes is None else tuple(range(classes))
+    return Encoding(("input",), ((3,),), targets, classes=labels)
 
 
 def test_nothing_is_wrong_with_a_good_section() -> None:
@@ -219,7 +227,7 @@ def test_fit_mistakes(case: dict[str, Any], pointer: str | None, detail: str) ->
 def test_a_model_without_parameters_has_nothing_to_train() -> None:
     """A loss that depends on no parameter, and an optimizer without any, are told."""
     made = torch.zeros(4, 2, device="meta")
-    errors = check_fit(training(), nn.Tanh(), made, torch.zeros(4, 2), None, 6, True)
+    errors = check_fit(training(), nn.Tanh(), made, torch.zeros(4, 2), encoded(), 6, True)
     assert [error.pointer for error in errors] == ["#/training/loss", "#/architecture"]
 
 
@@ -324,6 +332,7 @@ sections = st.fixed_dictionaries(
     optional={
         "scheduler": component(SCHEDULERS),
         "metrics": st.lists(component(METRICS), max_size=3) | json_values,
+        "class_weights": st.just("auto") | st.just({"0": 1.0, "1": 2.0}) | json_values,
         "batch_size": json_values,
         "shuffle": json_values,
         "seed": json_values,
@@ -333,6 +342,20 @@ sections = st.fixed_dictionaries(
         "epocs": json_values,
     },
 )
+
+
+def fit_mistakes(spec: TrainingSpec, classes: bool) -> list[FieldError]:
+    """What is wrong with a section for two classes or two values; one that is right can be resolved."""
+    wanted = torch.tensor([0, 1, 1, 1]) if classes else torch.tensor([[0.0, 1.0], [1.0, 0.0]] * 2)
+    encoding = encoded((), 2) if classes else encoded((2,))
+    try:
+        spec = resolve_class_weights(spec, encoding, wanted)
+    except InvalidRequest as error:
+        return error.errors
+    made = torch.zeros(4, 2, device="meta", requires_grad=True)
+    errors = check_fit(spec, nn.Linear(3, 2, bias=False, device="meta"), made, wanted, encoding, 30, True)
+    assert errors or TRAINING.validate_python(resolve(spec, 2))
+    return errors
 
 
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
@@ -348,11 +371,7 @@ def test_anything_gives_field_errors(section: Any, classes: bool) -> None:
     else:
         errors = check_components(spec)
         if not errors:
-            made = torch.zeros(4, 2, device="meta", requires_grad=True)
-            wanted = torch.zeros(4, dtype=torch.int64) if classes else torch.zeros(4, 2)
-            model = nn.Linear(3, 2, bias=False, device="meta")
-            errors = check_fit(spec, model, made, wanted, 2 if classes else None, 30, True)
-            assert errors or TRAINING.validate_python(resolve(spec, 2))
+            errors = fit_mistakes(spec, classes)
     for mistake in errors:
         assert mistake.detail
         assert_exists(document, mistake.pointer)

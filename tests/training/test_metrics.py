@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn_metrics  # type: ignore[import-untyped]
 
 from service.training.losses import LOSSES
 from service.training.metrics import METRICS, build_metric, metric_inputs, task_of
-from tests.training.toys import NET, column, engine, run, samples, training
+from tests.training.toys import NET, Samples, column, engine, run, samples, training
 
 Array = np.ndarray[Any, Any]
 generator = torch.Generator().manual_seed(0)
@@ -152,3 +152,16 @@ def test_a_metric_without_value_is_nan() -> None:
     history = run(engine(training(metrics=["r2_score"], epochs=2), data=samples(n_val=1)))
     assert all(map(math.isnan, column(history, "validation_r2_score")))
     assert all(map(math.isfinite, column(history, "train_r2_score")))
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_auroc_of_one_class_is_nan(batch_size: int | None) -> None:
+    """Where the validation rows are all of one class AUROC has no value: NaN, not the 0 of torchmetrics."""
+    data = samples(lambda y: y.argmax(dim=1))
+    one = Samples(data.x_train, data.y_train, data.x_val, torch.ones_like(data.y_val))
+    section = training(
+        loss="CrossEntropyLoss", metrics=["auroc", "accuracy"], batch_size=batch_size, epochs=2
+    )
+    history = run(engine(section, NET, one))
+    assert all(map(math.isnan, column(history, "validation_auroc")))
+    assert all(map(math.isfinite, column(history, "train_auroc") + column(history, "validation_accuracy")))

@@ -50,8 +50,12 @@ class Samples:
     def prepared(self, validates: bool = True) -> Prepared:
         """The rows as the service prepares them."""
         validation = Part((self.x_val,), self.y_val) if validates else None
-        encoding = Encoding(("input",), ((3,),), tuple(self.y_train.shape[1:]))
-        return Prepared(Part((self.x_train,), self.y_train), validation, None, encoding)
+        return Prepared(Part((self.x_train,), self.y_train), validation, None, self.encoding())
+
+    def encoding(self) -> Encoding:
+        """Three features; whole targets are classes, 0 and 1."""
+        classes = (0, 1) if self.y_train.dtype is torch.int64 else None
+        return Encoding(("input",), ((3,),), tuple(self.y_train.shape[1:]), classes=classes)
 
 
 def samples(targets: Callable[[Tensor], Tensor] = lambda y: y, n_train: int = 11, n_val: int = 5) -> Samples:

@@ -1,9 +1,8 @@
 """The eager engine: the chapter's loop, step by step, as a plain PyTorch script would run it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,33 +11,18 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric
 
+from service.datasets.batches import Gatherer, Slices
 from service.datasets.prepare import Part
 from service.specs.architecture import ArchitectureSpec
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint, Snapshot, Tensors, restore_optimizer, snapshot
+from service.training.evaluation import EVALUATION_BYTES, Evaluation, mean_loss, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
-from service.training.metrics import Task, metric_inputs
+from service.training.metrics import Task, computed, metric_inputs
 from service.training.monitor import Monitor
 from service.training.schedulers import PER_BATCH
-
-# Evaluation takes all rows at once, as a script does; rows of more bytes than this go in slices.
-EVALUATION_BYTES = 64 * 2**20
-
-
-class Evaluation(NamedTuple):
-    """The loss and the metrics of a model on some samples."""
-
-    loss: float
-    metrics: dict[str, float]
-
-
-class _Batch(NamedTuple):
-    inputs: Sequence[Tensor]
-    targets: Tensor
-    rows: int
-
 
 _NOTHING = Evaluation(math.nan, {})
 
@@ -88,11 +72,11 @@ class EagerEngine:
         self._evaluation_bytes = evaluation_bytes
         self.epoch = 0
         self.stop_reason: StopReason | None = None
-        rows = len(parts.train.targets)
+        rows = parts.train.rows
         self._full_batch = parts.spec.batch_size is None
         self._batch_size = parts.spec.batch_size or rows
         self.steps_per_epoch = math.ceil(rows / self._batch_size)
-        self._full = _Batch(parts.train.inputs, parts.train.targets, rows)
+        self._gatherer = None if parts.train.order is None else Gatherer(parts.train, parts.device)
         self._validation = None if parts.validation is None else self._slices(parts.validation)
         self._step = 0
         self._order: Tensor | None = None
@@ -150,18 +134,23 @@ class EagerEngine:
         self._end_epoch(row)
         return row
 
-    def _next_batch(self) -> _Batch:
-        if self._full_batch:
-            return self._full
-        train, rows = self.parts.train, self._full.rows
-        if self._step == 0 and self.parts.spec.shuffle:
-            self._order = torch.randperm(rows).to(train.targets.device)
-        start = self._step * self._batch_size
-        end = min(start + self._batch_size, rows)
-        index = slice(start, end) if self._order is None else self._order[start:end]
-        return _Batch([x[index] for x in train.inputs], train.targets[index], end - start)
+    def _next_batch(self) -> Part:
+        if self._step == 0 and self.parts.spec.shuffle and not self._full_batch:
+            self._order = torch.randperm(self.parts.train.rows)
+            if self._gatherer is None:
+                self._order = self._order.to(self.parts.device)
+        if self._gatherer is not None:
+            following = self._rows_of(self._step + 1) if self._step + 1 < self.steps_per_epoch else None
+            return self._gatherer.take(self._rows_of(self._step), following)
+        return self.parts.train if self._full_batch else self.parts.train.take(self._rows_of(self._step))
 
-    def _forward(self, batch: _Batch) -> Tensor:
+    def _rows_of(self, step: int) -> slice | Tensor:
+        """Which rows are the batch of a step of this epoch."""
+        start = step * self._batch_size
+        end = min(start + self._batch_size, self.parts.train.rows)
+        return slice(start, end) if self._order is None else self._order[start:end]
+
+    def _forward(self, batch: Part) -> Tensor:
         """The loss of a batch; the metrics take it in."""
         parts = self.parts
         if parts.precision == "bfloat16":
@@ -238,26 +227,24 @@ class EagerEngine:
         """
         return self._evaluate(self._slices(placed(samples, self.parts.loss, self.parts.device)))
 
-    def _slices(self, samples: Part) -> list[_Batch]:
-        row_bytes = sum(x.nbytes for x in samples.inputs) // samples.rows
-        size = max(self._batch_size, self._evaluation_bytes // max(1, row_bytes))
-        slices = [slice(start, min(start + size, samples.rows)) for start in range(0, samples.rows, size)]
-        return [
-            _Batch([x[rows] for x in samples.inputs], samples.targets[rows], rows.stop - rows.start)
-            for rows in slices
-        ]
+    def _slices(self, samples: Part) -> Slices:
+        size = rows_at_once(samples.inputs, self._batch_size, self._evaluation_bytes)
+        return Slices(samples, size, self.parts.device)
 
-    def _evaluate(self, slices: Sequence[_Batch]) -> Evaluation:
+    def _evaluate(self, slices: Iterable[Part]) -> Evaluation:
         self._set_training(False)
+        losses, counts = [], []
         with torch.no_grad():  # a small step's inference_mode takes longer
-            losses = [self._forward(batch) for batch in slices]
+            for batch in slices:
+                losses.append(self._forward(batch))
+                counts.append(batch.rows)
         self._set_training(True)
-        return self._evaluation(losses, [batch.rows for batch in slices])
+        return self._evaluation(losses, counts)
 
     def _evaluation(self, losses: Sequence[Tensor], counts: Sequence[int]) -> Evaluation:
         """The losses' mean, and what the metrics have taken in; they start anew."""
-        metrics = {name: _computed(metric) for name, metric in self.parts.metrics.items()}
-        return Evaluation(_mean(losses, counts), metrics)
+        metrics = {name: computed(metric) for name, metric in self.parts.metrics.items()}
+        return Evaluation(mean_loss(losses, counts), metrics)
 
     def _set_training(self, training: bool) -> None:
         """`model.train(training)` without its walk through the modules, which takes as long as a layer."""
@@ -341,26 +328,10 @@ class EagerEngine:
 
 
 def placed(samples: Part, loss: Loss, device: torch.device) -> Part:
-    """The samples on a device, with targets of the type that the loss takes."""
+    """The samples on a device, with targets of the type that the loss takes.
+
+    Samples that are gathered batch by batch stay where they are: each batch is moved by itself.
+    """
     targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
-    return Part(tuple(x.to(device) for x in samples.inputs), targets.to(device))
-
-
-def _computed(metric: Metric) -> float:
-    """The metric's value, NaN where it has none (R² of one sample); it starts anew."""
-    try:
-        value = float(metric.compute())
-    except ValueError:
-        value = math.nan
-    metric.reset()
-    return value
-
-
-def _mean(losses: Sequence[Tensor], counts: Sequence[int]) -> float:
-    """Σ n_b · loss_b / Σ n_b in double precision: the mean over samples of batches' means."""
-    if len(losses) == 1:
-        return losses[0].item()
-    total = 0.0  # added up one by one as a script does: from Python 3.12 on, `sum` rounds otherwise
-    for count, loss in zip(counts, torch.stack(list(losses)).tolist(), strict=True):
-        total += count * loss
-    return total / sum(counts)
+    typed = Part(samples.inputs, targets, samples.order)
+    return typed.to(device) if samples.order is None else typed

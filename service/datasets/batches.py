@@ -1,0 +1,66 @@
+"""Batches of a part that is too large for memory: gathered one by one, the next while one is at work."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from service.datasets.prepare import Part
+
+Index = slice | torch.Tensor
+
+
+class Gatherer:
+    """Gathers batches of a part; a thread reads the rows of the next one ahead.
+
+    It reads ahead only what is already drawn: no random number is taken earlier than a plain loop takes it.
+
+    Args:
+        part: see `Part.order`.
+        device: where batches are wanted.
+    """
+
+    def __init__(self, part: Part, device: torch.device) -> None:
+        self._part = part
+        self._device = device
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gatherer")
+        self._ahead: tuple[Index, Future[Part]] | None = None
+
+    def take(self, index: Index, following: Index | None = None) -> Part:
+        """Some rows, on the device; those of `following` are gathered meanwhile."""
+        batch = self._gathered(index)
+        self._ahead = None
+        if following is not None:
+            self._ahead = following, self._thread.submit(self._part.take, following)
+        return batch.to(self._device)
+
+    def _gathered(self, index: Index) -> Part:
+        if self._ahead is not None and _same(self._ahead[0], index):
+            return self._ahead[1].result()
+        return self._part.take(index)
+
+
+def _same(one: Index, other: Index) -> bool:
+    if isinstance(one, slice) or isinstance(other, slice):
+        return one is other or (isinstance(one, slice) and isinstance(other, slice) and one == other)
+    return torch.equal(one, other)
+
+
+class Slices:
+    """A part in slices of `size` rows, in its order; can be gone through any number of times.
+
+    Slices of a part in memory are made once; those of one to gather anew each time.
+    """
+
+    def __init__(self, part: Part, size: int, device: torch.device) -> None:
+        starts = range(0, part.rows, size)
+        self._indices = [slice(start, min(start + size, part.rows)) for start in starts]
+        self._gatherer = None if part.order is None else Gatherer(part, device)
+        self._made = [part.take(index) for index in self._indices] if part.order is None else []
+
+    def __iter__(self) -> Iterator[Part]:
+        if self._gatherer is None:
+            yield from self._made
+            return
+        for index, following in zip(self._indices, [*self._indices[1:], None], strict=True):
+            yield self._gatherer.take(index, following)

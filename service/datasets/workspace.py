@@ -1,0 +1,101 @@
+"""Where encoded tensors lie: in memory, or, when they are too large for it, in files that are mapped."""
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+
+from service.errors import Unavailable
+
+RETRY_AFTER_SECONDS = 60
+
+
+class Layout(NamedTuple):
+    """What a tensor is to be."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Space(NamedTuple):
+    """Tensors to be written to.
+
+    Attributes:
+        tensors: one for each layout.
+        to_gather: whether rows are to be gathered of them batch by batch, since a copy in the order of
+            training would not fit into memory.
+    """
+
+    tensors: list[torch.Tensor]
+    to_gather: bool
+
+
+class Workspace(Protocol):
+    """Makes room for encoded tensors."""
+
+    def allocate(self, layouts: Sequence[Layout]) -> Space:
+        """A tensor for each layout, its values to be written."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """All in memory."""
+
+    def allocate(self, layouts: Sequence[Layout]) -> Space:
+        """See `Workspace`."""
+        return Space([torch.empty(layout.shape, dtype=layout.dtype) for layout in layouts], False)
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """On the meta device: what is written is gone. For a check of the data, which needs only shapes after."""
+
+    def allocate(self, layouts: Sequence[Layout]) -> Space:
+        """See `Workspace`."""
+        tensors = [torch.empty(layout.shape, dtype=layout.dtype, device="meta") for layout in layouts]
+        return Space(tensors, False)
+
+
+@dataclass(frozen=True)
+class MappedBeyond:
+    """In memory up to `memory_bytes` together, beyond that in files of `folder`.
+
+    The files have no name any more once they are mapped: they are gone with the process, whatever ends it.
+    """
+
+    folder: Path
+    memory_bytes: int
+
+    def allocate(self, layouts: Sequence[Layout]) -> Space:
+        """See `Workspace`.
+
+        Raises:
+            Unavailable: the disk has no room for them.
+        """
+        if sum(layout.nbytes for layout in layouts) <= self.memory_bytes:
+            return Memory().allocate(layouts)
+        return Space([self._mapped(layout) for layout in layouts], True)
+
+    def _mapped(self, layout: Layout) -> torch.Tensor:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+            try:
+                # Reserved at once: a disk that fills up later would kill the process at a write to the map.
+                os.posix_fallocate(file.fileno(), 0, max(1, layout.nbytes))
+            except OSError as error:
+                raise Unavailable(
+                    f"There is no room for {layout.nbytes} bytes of training data: {error}.",
+                    retry_after_seconds=RETRY_AFTER_SECONDS,
+                ) from error
+            size = math.prod(layout.shape)
+            return torch.from_file(file.name, shared=True, size=size, dtype=layout.dtype).view(layout.shape)

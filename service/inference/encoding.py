@@ -1,0 +1,21 @@
+"""What a model takes and gives, as JSON: for whoever runs a downloaded model on raw data."""
+
+from typing import Any
+
+from service.inference.model import TrainedModel
+
+
+def encoding_document(model: TrainedModel) -> dict[str, Any]:
+    """The inputs with what stands in their columns, the fitted transforms, and what the outputs mean."""
+    encoding = model.encoding
+    return {
+        "epoch": model.epoch,
+        "inputs": encoding.inputs_document(),
+        "targets": {
+            "columns": list(encoding.targets),
+            "shape": [None, *encoding.target_shape],
+            "classes": None if encoding.classes is None else list(encoding.classes),
+        },
+        "types": encoding.types,
+        "transforms": [transform.to_document() for transform in encoding.transforms],
+    }

@@ -1,0 +1,94 @@
+"""The data of an accepted job: what its request declares, and the datasets it is about."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import torch
+
+from service.architectures.build import input_names
+from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.declaration import TargetKind
+from service.datasets.prepare import Prepared, Sources, divide, prepare
+from service.datasets.workspace import Workspace
+from service.errors import DatasetNotFound
+from service.specs.architecture import read_architecture
+from service.specs.data import DatasetReference
+from service.specs.split import SIDES, Side
+from service.storage.jobs import Job
+from service.storage.storage import Storage
+from service.training.losses import LOSSES
+
+
+@dataclass(frozen=True, eq=False)
+class JobData:
+    """What a job trains on.
+
+    Attributes:
+        declared: its data section, by reference.
+        sources: the datasets.
+        target_kind: what its loss takes.
+        input_names: what its model calls its inputs.
+    """
+
+    declared: DatasetReference
+    sources: Sources
+    target_kind: TargetKind
+    input_names: Sequence[str] | None
+
+    @classmethod
+    def of(cls, job: Job, storage: Storage) -> "JobData":
+        """The data of a job.
+
+        Raises:
+            DatasetNotFound: when a dataset was deleted after the job's end.
+        """
+        request = orjson.loads(job.request)
+        declared = DatasetReference.model_validate({**request["data"], "dataset_id": job.dataset_id})
+        others = declared.split.dataset_ids()
+        return cls(
+            declared,
+            Sources(
+                _dataset(job, job.dataset_id, storage),
+                {side: _dataset(job, dataset_id, storage) for side, dataset_id in others.items()},
+            ),
+            LOSSES[request["training"]["loss"]["type"]].targets,
+            input_names(read_architecture(request["architecture"])),
+        )
+
+    def prepare(self, workspace: Workspace) -> Prepared:
+        """As tensors to train on."""
+        return prepare(self.sources, self.declared, self.target_kind, self.input_names, workspace)
+
+    def rows(self) -> Mapping[Side, tuple[str, torch.Tensor]]:
+        """The dataset's id and the row numbers, int64 [n], of each side, in the order of training."""
+        parts = divide(self.sources, self.declared, self.target_kind, self.input_names)
+        others = self.declared.split.dataset_ids()
+        rows: dict[Side, tuple[str, torch.Tensor]] = {}
+        for side in SIDES:
+            if side in others:
+                rows[side] = others[side], torch.arange(self.sources.others[side].rows)
+            else:
+                rows[side] = self.declared.dataset_id, getattr(parts, side)
+        return rows
+
+
+def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:
+    try:
+        artifact = storage.datasets.get(job.owner, dataset_id).artifact
+    except DatasetNotFound:
+        raise DatasetNotFound(f"The job's dataset `{dataset_id}` was deleted.") from None
+    return load_dataset(storage.artifacts.get(artifact))
+
+
+def split_document(data: JobData, offset: int, limit: int) -> dict[str, Any]:
+    """Which rows train, validate and test, from `offset` on and `limit` of each side at most."""
+    return {
+        side: {
+            "dataset_id": dataset_id,
+            "total": len(rows),
+            "rows": rows[offset : offset + limit].tolist(),
+        }
+        for side, (dataset_id, rows) in data.rows().items()
+    }
