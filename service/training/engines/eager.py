@@ -67,6 +67,8 @@ class EagerEngine:
         stop_reason: set when there is nothing left to do.
     """
 
+    compile_seconds = 0.0
+
     def __init__(self, parts: Parts, evaluation_bytes: int = EVALUATION_BYTES) -> None:
         self.parts = parts
         self._evaluation_bytes = evaluation_bytes

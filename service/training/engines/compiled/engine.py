@@ -23,7 +23,8 @@ from service.training.engines.compiled.program import (
 )
 from service.training.engines.compiled.programs import Programs
 from service.training.engines.compiled.schedule import Schedule
-from service.training.engines.eager import EagerEngine, Evaluation, Parts
+from service.training.engines.eager import EagerEngine, Parts
+from service.training.evaluation import Evaluation
 from service.training.history import HistoryChunk
 
 _REASONS = {DIVERGED: StopReason.DIVERGED, OUT_OF_PATIENCE: StopReason.EARLY_STOPPING}
@@ -38,7 +39,6 @@ class Member:
         parts: the training's. The model in it is written to by `load_best` and `evaluate` only.
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
-        steps_per_epoch: optimizer steps of one epoch.
     """
 
     def __init__(self, parts: Parts, programs: Programs) -> None:
@@ -46,7 +46,6 @@ class Member:
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         self.plan = programs.plan(parts)
-        self.steps_per_epoch = self.plan.steps_per_epoch
         self._exchange = Exchange(self.plan, parts)
         self._eager = EagerEngine(parts)
         self._columns = self._eager.columns
@@ -116,7 +115,7 @@ class Member:
             monitor.best = dict(zip(chunk.columns, values, strict=True))
 
     def checkpoint(self) -> Checkpoint:
-        """The state after the last epoch that ended; only between epochs."""
+        """The state after the last epoch that ended."""
         if self._state is None:
             return self._before
         sources = self._schedule.sources()
@@ -143,41 +142,33 @@ class Group:
 
     Args:
         members: not advanced yet.
-        programs: where the program comes from.
+        programs: where the program comes from; it is compiled now, if it wasn't before.
     """
 
     def __init__(self, members: Sequence[Member], programs: Programs) -> None:
         self._members = members
-        self._programs = programs
         self._plan = members[0].plan
-        self._step = 0  # in the epoch at hand
         self._states: Any = None
         self._jobs: Any = None
+        self._run = programs.run(members[0].parts, self._sample, len(members))
 
-    @property
-    def steps_left(self) -> int:
-        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
-        return self._plan.steps_per_epoch - self._step
+    def _sample(self) -> tuple[Any, ...]:
+        """What the program is called with, as to shapes and dtypes."""
+        starts = [self._members[0].start()] * len(self._members)
+        return (*_stacked(starts), self._ahead(1), np.int64(1))
 
-    def advance(self, steps: int) -> list[HistoryChunk | None]:
-        """Take up to `steps` optimizer steps in each training that goes on.
+    def advance(self, epochs: int) -> list[HistoryChunk | None]:
+        """Train each member that goes on for up to so many epochs.
 
         Returns:
-            By member, the epochs that ended in them; None when none did.
+            By member, the epochs that ended in them; None for one that had ended before.
         """
         if self._states is None:
             starts = [member.start() for member in self._members]
             self._states, self._jobs = jax.device_put(_stacked(starts))
-        going = [member for member in self._members if member.stop_reason is None]
-        per_epoch = self._plan.steps_per_epoch
-        epochs_left = going[0].parts.spec.epochs - going[0].epoch
-        most = min(epochs_left, self._plan.capacity) * per_epoch - self._step
-        stop = self._step + min(steps, most)
-        ahead = self._ahead_of(-(-stop // per_epoch))
-        arguments = (self._states, self._jobs, ahead, np.int64(self._step), np.int64(stop - self._step))
-        run = self._programs.run(going[0].parts, arguments, len(self._members))
-        self._states, rows = run(*arguments)
-        self._step = stop % per_epoch
+        going = next(member for member in self._members if member.stop_reason is None)
+        epochs = min(epochs, going.parts.spec.epochs - going.epoch, self._plan.capacity)
+        self._states, rows = self._run(self._states, self._jobs, self._ahead(epochs), np.int64(epochs))
         states, values = jax.device_get((self._states, rows))
         apart = [State(*jax.tree.map(itemgetter(place), states)) for place in range(len(self._members))]
         return [
@@ -185,40 +176,39 @@ class Group:
             for place, (member, state) in enumerate(zip(self._members, apart, strict=True))
         ]
 
-    def _ahead_of(self, epochs: int) -> Ahead:
-        """What the program takes for so many epochs, at its full capacity, on the device."""
-        plan, capacity = self._plan, self._plan.capacity
+    def _ahead(self, epochs: int) -> Ahead:
+        """What the program takes for so many epochs, at its full capacity."""
+        plan, members = self._plan, len(self._members)
         per_epoch = plan.steps_per_epoch if plan.numbers_per_step else 1
-        numbers = np.zeros((len(self._members), capacity * per_epoch, len(plan.numbers)))
-        orders = np.zeros((len(self._members), capacity, plan.order_size), np.int32)
+        orders = np.zeros((members, plan.capacity, plan.order_size), np.int32)
+        numbers = np.zeros((members, plan.capacity * per_epoch, len(plan.numbers)))
         for place, member in enumerate(self._members):
-            if member.stop_reason is not None:
-                continue
-            orders[place, :epochs], drawn = member.ahead(epochs)
-            numbers[place, : epochs * per_epoch] = drawn.reshape(epochs * per_epoch, -1)
+            if member.stop_reason is None:
+                orders[place, :epochs], drawn = member.ahead(epochs)
+                numbers[place, : epochs * per_epoch] = drawn.reshape(epochs * per_epoch, -1)
         return Ahead(orders, numbers)
 
 
 class CompiledEngine(Member):
-    """An engine that runs one training: a group of one."""
+    """An engine that runs one training: a group of one, which takes no less than a whole epoch at a time."""
+
+    steps_per_epoch = 1
+    steps_left = 1
 
     def __init__(self, parts: Parts, programs: Programs) -> None:
+        before = programs.compile_seconds
         super().__init__(parts, programs)
         self._group = Group([self], programs)
+        self.compile_seconds = programs.compile_seconds - before
 
     def advance(self, steps: int) -> HistoryChunk | None:
-        """Take up to `steps` optimizer steps; the epochs that ended in them."""
+        """Train for up to so many epochs."""
         return self._group.advance(steps)[0]
-
-    @property
-    def steps_left(self) -> int:
-        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
-        return self._group.steps_left
 
     @property
     def at_epoch_start(self) -> bool:
         """Whether a checkpoint can be taken now."""
-        return self.steps_left == self.steps_per_epoch and self.epoch > 0
+        return self.epoch > 0
 
 
 def _rows(samples: Part) -> Rows:

@@ -14,6 +14,7 @@ from service.training.checkpoints import Tensors as TorchTensors
 from service.training.engines.compiled.optimizers import STEP
 from service.training.engines.compiled.program import GOING, Marks, Plan, State, by_name
 from service.training.engines.compiled.schedule import Sources
+from service.training.engines.compiled.tracing import named_tensors
 from service.training.engines.eager import Parts
 from service.training.monitor import Monitor
 
@@ -37,7 +38,7 @@ class Exchange:
         names = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
         self._state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         self._first_names = {name: names.get(name, name) for name in self._state}
-        tensors = dict((*model.named_parameters(), *model.named_buffers()))
+        tensors = named_tensors(model, parts.loss_fn)
         self.others = {name: _array(x) for name, x in tensors.items() if name not in plan.trained}
 
     def state_of(self, checkpoint: Checkpoint, monitor: Monitor | None) -> State:

@@ -12,7 +12,7 @@ from service.training.engines.compiled.losses import differentiable
 from service.training.engines.compiled.metrics import SummedMetric, summed_metric
 from service.training.engines.compiled.optimizers import RULES, numbers_of, structure_of
 from service.training.engines.compiled.program import Monitored, Pass, Plan, Tensors
-from service.training.engines.compiled.tracing import Trace, trace
+from service.training.engines.compiled.tracing import Trace, named_tensors, trace
 from service.training.engines.compiled.translation import array_dtype, translated
 from service.training.engines.eager import Parts
 from service.training.schedulers import PER_BATCH
@@ -88,7 +88,7 @@ def _head(samples: Part, size: int) -> tuple[Sequence[Tensor], Tensor]:
 def _pass(parts: Parts, found: Trace) -> Pass:
     """A trace as a function of the model's tensors by name."""
     function = translated(found.graph)
-    names = [name for name, _ in (*parts.model.named_parameters(), *parts.model.named_buffers())]
+    names = list(named_tensors(parts.model, parts.loss_fn))
 
     def run(trained: Tensors, others: Tensors, inputs: tuple[Array, ...], targets: Array) -> tuple[Any, ...]:
         tensors = trained | others

@@ -170,31 +170,33 @@ class Plan:
 
 
 def loop(plan: Plan, jobs: int) -> Callable[..., tuple[State, Array]]:
-    """The function that is compiled: (states, jobs, ahead, first step, steps) to (states, rows).
+    """The function that is compiled: (states, jobs, ahead, epochs) to (states, rows).
 
-    All arrays of states, jobs and ahead begin with the dimension of the jobs. Steps are counted from the
-    start of the epoch at hand. Rows are float64 [capacity, jobs, columns]; those of a job that had ended
-    before mean nothing.
+    All arrays of states, jobs and ahead begin with the dimension of the jobs. Rows are float64
+    [capacity, jobs, columns]; those of a job that had ended before mean nothing.
     """
     epoch = _full_batch_epoch(plan, jobs) if plan.batch_size is None else _batched_epoch(plan, jobs)
 
-    def run(states: State, job: Job, ahead: Ahead, first: Array, steps: Array) -> tuple[State, Array]:
-        stop = first + steps
-
+    def run(states: State, job: Job, ahead: Ahead, epochs: Array) -> tuple[State, Array]:
         def unfinished(carry: Carry) -> Array:
-            return (carry[0] < stop) & jnp.any(_ended(carry[1]) == GOING)
+            return (carry[0] < epochs) & jnp.any(_ended(carry[1]) == GOING)
 
         def one_epoch(carry: Carry) -> Carry:
-            return epoch(carry, job, ahead, stop)
+            index, states, rows = carry
+            states, row = epoch(states, job, ahead, index)
+            return index + 1, states, rows.at[index].set(row)
 
         rows = jnp.zeros((plan.capacity, jobs, plan.columns))
-        _, states, rows = lax.while_loop(unfinished, one_epoch, (first, states, rows))
+        _, states, rows = lax.while_loop(unfinished, one_epoch, (jnp.zeros_like(epochs), states, rows))
         return states, rows
 
     return run
 
 
-def _full_batch_epoch(plan: Plan, jobs: int) -> Callable[..., Carry]:
+Epoch = Callable[[State, Job, Ahead, Array], tuple[State, Array]]
+
+
+def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
     """An epoch is one step on all samples; its losses are those of the parameters before the step."""
 
     def advance(state: State, job: Job, ahead: Ahead, index: Array) -> tuple[State, Array]:
@@ -203,47 +205,26 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Callable[..., Carry]:
         updated = _updated(plan, counted, gradients, job, ahead.numbers[index])
         return _where(_ended(counted) == DIVERGED, counted, updated), row
 
-    together = _side_by_side(advance, jobs, shared=1)
-
-    def epoch(carry: Carry, job: Job, ahead: Ahead, stop: Array) -> Carry:
-        at, states, rows = carry
-        states, row = together(states, job, ahead, at)
-        return at + 1, states, rows.at[at].set(row)
-
-    return epoch
+    return _side_by_side(advance, jobs, shared=1)
 
 
-def _batched_epoch(plan: Plan, jobs: int) -> Callable[..., Carry]:
+def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
     """An epoch is a step for each batch, the short last one apart, then the validation of where they led."""
     assert plan.batch_size is not None
-    size, per_epoch, whole = plan.batch_size, plan.steps_per_epoch, plan.rows // plan.batch_size
-    step = _side_by_side(_step(plan, plan.gradient, size), jobs, shared=1)
+    size = plan.batch_size
+    step = _side_by_side(_step(plan, plan.gradient, size), jobs, shared=2)
     end = _side_by_side(lambda state, job: _epoch_ended(plan, state, job), jobs, shared=0)
 
-    def epoch(carry: Carry, job: Job, ahead: Ahead, stop: Array) -> Carry:
-        at, states, rows = carry
-        index = at // per_epoch
-        reach = jnp.minimum(stop, index * per_epoch + whole)
-        at, states = lax.while_loop(
-            lambda carry: carry[0] < reach,
-            lambda carry: (carry[0] + 1, step(carry[1], job, ahead, carry[0])[0]),
-            (at, states),
+    def epoch(states: State, job: Job, ahead: Ahead, index: Array) -> tuple[State, Array]:
+        whole = plan.rows // size
+        states = lax.fori_loop(
+            0, whole, lambda place, states: step(states, job, ahead, index, place)[0], states
         )
         if plan.short_gradient is not None:
-            short = _side_by_side(_step(plan, plan.short_gradient, plan.rows % size), jobs, shared=1)
-            at, states = lax.cond(
-                (at < stop) & (at % per_epoch == whole),
-                lambda states: (at + 1, short(states, job, ahead, at)[0]),
-                lambda states: (at, states),
-                states,
-            )
-        states, row = lax.cond(
-            at == (index + 1) * per_epoch,
-            lambda states: end(states, job),
-            lambda states: (states, rows[index]),
-            states,
-        )
-        return at, states, rows.at[index].set(row)
+            short = _side_by_side(_step(plan, plan.short_gradient, plan.rows % size), jobs, shared=2)
+            states, _ = short(states, job, ahead, index, jnp.asarray(whole))
+        ended: tuple[State, Array] = end(states, job)
+        return ended
 
     return epoch
 
@@ -274,13 +255,12 @@ def _side_by_side(function: Callable[..., tuple[State, Any]], jobs: int, shared:
 def _step(plan: Plan, gradient: Pass, size: int) -> Callable[..., tuple[State, None]]:
     """One step on a batch of `size` samples."""
 
-    def step(state: State, job: Job, ahead: Ahead, at: Array) -> tuple[State, None]:
+    def step(state: State, job: Job, ahead: Ahead, index: Array, place: Array) -> tuple[State, None]:
         assert plan.batch_size is not None
-        index, place = at // plan.steps_per_epoch, at % plan.steps_per_epoch
         taken = lax.dynamic_slice(ahead.orders, (index, place * plan.batch_size), (1, size))[0]
         batch = jax.tree.map(lambda x: x.at[taken].get(mode="promise_in_bounds"), job.train)
         gradients, measured = _passed(plan, gradient, state, job, batch, size)
-        numbers = ahead.numbers[at if plan.numbers_per_step else index]
+        numbers = ahead.numbers[index * plan.steps_per_epoch + place if plan.numbers_per_step else index]
         return _updated(plan, measured, gradients, job, numbers), None
 
     return step

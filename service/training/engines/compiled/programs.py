@@ -39,18 +39,18 @@ class Programs:
         """The plan of a training; traced when there is none of its kind."""
         return self._timed(lambda: self._plans.get(signature(parts), lambda: plan_of(parts)))
 
-    def run(self, parts: Parts, arguments: tuple[Any, ...], jobs: int) -> Run:
+    def run(self, parts: Parts, sample: Callable[[], tuple[Any, ...]], jobs: int) -> Run:
         """The compiled loop of trainings that are like `parts`.
 
         Args:
-            arguments: what it is going to be called with.
+            sample: gives what it is going to be called with, as to shapes and dtypes.
             jobs: how many train side by side.
         """
         function = loop(self.plan(parts), jobs)
         return self._timed(
             lambda: self._runs.get(
                 (signature(parts), jobs),
-                lambda: jax.jit(function, donate_argnums=0).lower(*arguments).compile(),
+                lambda: jax.jit(function, donate_argnums=0).lower(*sample()).compile(),
             )
         )
 
@@ -93,6 +93,7 @@ def signature(parts: Parts) -> bytes:
             "metrics": list(parts.metrics),
             "monitor": parts.monitor and [parts.monitor.value, parts.monitor.higher_is_better],
             "batch_size": spec.batch_size,
+            "class_weights": spec.class_weights is not None,
             "samples": [
                 [list(x.shape), str(x.dtype)] for part in samples for x in (*part.inputs, part.targets)
             ],

@@ -1,16 +1,17 @@
 """What keeps a training from being compiled, and how much work its steps are."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import flop_registry
 
 from service.errors import FieldError, pointer_to
 from service.specs.training import TrainingSpec
+from service.training.engines.choice import REMEDY, Candidate
 from service.training.engines.compiled.losses import differentiable
 from service.training.engines.compiled.metrics import summed_metric
 from service.training.engines.compiled.optimizers import RULES
@@ -18,9 +19,8 @@ from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.metrics import METRICS, Task
 
-# A recurrent layer is traced step by step: beyond this length, tracing and compiling take many seconds.
-LONGEST_RECURRENCE = 16
-REMEDY = "ask for `eager` or `auto`"
+# A recurrent layer is traced step by step: beyond so many, tracing and compiling take many seconds.
+MOST_CALLS = 100
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,13 @@ class Work:
     operations: int
 
 
-def work_of(model: nn.Module, loss_fn: nn.Module, inputs: Sequence[Tensor], targets: Tensor) -> Work:
-    """Trace a step on one batch.
-
-    Args:
-        model: on the meta device.
-        inputs, targets: a batch, of which only shapes and dtypes matter.
-    """
+def work_of(candidate: Candidate) -> Work:
+    """Trace a step on one batch."""
+    loss_fn = differentiable(candidate.loss_fn)
     try:
-        found = trace(model.train(), differentiable(loss_fn), inputs, targets, gradients=True)
-    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
-        return Work((str(error).splitlines()[0],), 0, 0, 0)
+        found = trace(candidate.model.train(), loss_fn, candidate.inputs, candidate.targets, gradients=True)
+    except NotImplementedError as error:  # PyTorch has no shapes for it: it names the operator
+        return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
     return Work(tuple(untranslatable(found.graph)), found.eager_operators, len(nodes), operations)
@@ -64,24 +60,15 @@ def _operations(node: fx.Node) -> int:
     return int(flop_registry[packet](*arguments, out_val=node.meta["val"]))
 
 
-def objections(
-    model: nn.Module,
-    spec: TrainingSpec,
-    task: Task,
-    precision: str,
-    recurrence: int,
-) -> list[FieldError]:
-    """The features of a training that the compiled engine doesn't have, without tracing anything.
-
-    Args:
-        model: on any device.
-        recurrence: steps of the longest recurrent layer.
-    """
-    found = [*_of_training(spec, task), *_of_layers(model)]
-    if precision != "float32":
-        found.append(FieldError("#/precision", f"The compiled engine has no {precision}: {REMEDY}."))
-    if recurrence > LONGEST_RECURRENCE:
-        detail = f"A recurrence over {recurrence} steps takes too long to compile: {REMEDY}."
+def objections(candidate: Candidate) -> list[FieldError]:
+    """The features of a training that the compiled engine doesn't have, without tracing anything."""
+    found = [*_of_training(candidate.spec, candidate.task), *_of_layers(candidate.model)]
+    if candidate.precision != "float32":
+        found.append(
+            FieldError("#/precision", f"The compiled engine has no {candidate.precision}: {REMEDY}.")
+        )
+    if candidate.calls > MOST_CALLS:
+        detail = f"{candidate.calls} calls of layers (or steps of them) take too long to compile: {REMEDY}."
         found.append(FieldError("#/architecture", detail))
     return found
 

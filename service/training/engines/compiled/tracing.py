@@ -8,6 +8,7 @@ that the others are made of.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -16,15 +17,15 @@ from torch._decomp import core_aten_decompositions
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-LossFunction = Callable[[Tensor, Tensor], Tensor]
+LOSS = "loss:"  # no parameter's name has a colon
 
 
 @dataclass(frozen=True)
 class Trace:
     """What one pass over a batch computes, as a graph.
 
-    Its inputs are the parameters, then the buffers, both in the model's order, then the batch's inputs and
-    its targets; its outputs the loss, the model's output and, where they are asked for, the gradients.
+    Its inputs are the tensors of model and loss as `named_tensors` has them, then the batch's inputs and its
+    targets; its outputs the loss, the model's output and, where they are asked for, the gradients.
 
     Attributes:
         graph: of ATen operators.
@@ -41,7 +42,7 @@ class Trace:
 
 def trace(
     model: nn.Module,
-    loss_fn: LossFunction,
+    loss_fn: nn.Module,
     inputs: Sequence[Tensor],
     targets: Tensor,
     gradients: bool,
@@ -53,15 +54,17 @@ def trace(
         inputs, targets: a batch, of which only shapes and dtypes matter.
         gradients: whether to go backward too.
     """
-    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    names = [*parameters, *buffers]
+    tensors, parameters = named_tensors(model, loss_fn), dict(model.named_parameters())
+    own = len(tensors) - len(dict(loss_fn.named_buffers()))
     trained: list[str] = []
     outputs: list[Tensor] = []
 
     def run(state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
-        output = functional_call(model, dict(zip(names, state, strict=True)), tuple(inputs))
+        named = dict(zip(tensors, state, strict=True))
+        output = functional_call(model, dict(islice(named.items(), own)), tuple(inputs))
         outputs[:] = [output]
-        loss = loss_fn(output, targets)
+        of_loss = {name.removeprefix(LOSS): x for name, x in islice(named.items(), own, None)}
+        loss: Tensor = functional_call(loss_fn, of_loss, (output, targets))
         if not gradients:
             return [loss, output]
         wanted = state[: len(parameters)]
@@ -69,7 +72,7 @@ def trace(
         trained[:] = [name for name, each in zip(parameters, found, strict=True) if each is not None]
         return [loss, output, *(each for each in found if each is not None)]
 
-    state = [_meta(x).requires_grad_(name in parameters) for name, x in (parameters | buffers).items()]
+    state = [_meta(x).requires_grad_(name in parameters) for name, x in tensors.items()]
     batch = [_meta(x) for x in inputs]
     recorded = make_fx(run)(state, batch, _meta(targets))
     flat = [x.detach() for x in state] + batch + [_meta(targets)]
@@ -81,6 +84,12 @@ def trace(
     pure.graph.eliminate_dead_code()
     calls = sum(node.op == "call_function" for node in recorded.graph.nodes)
     return Trace(pure.graph, tuple(trained), outputs[0], calls)
+
+
+def named_tensors(model: nn.Module, loss_fn: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a model, then the loss's buffers, which begin with `loss:`."""
+    of_loss = {f"{LOSS}{name}": buffer for name, buffer in loss_fn.named_buffers()}
+    return {**dict(model.named_parameters()), **dict(model.named_buffers()), **of_loss}
 
 
 def _meta(tensor: Tensor) -> Tensor:
