@@ -76,7 +76,7 @@ def _sums(metrics: Mapping[str, SummedMetric], gradient: Trace, samples: Part) -
 
     shapes = (
         jax.ShapeDtypeStruct(x.shape, array_dtype(x))  # type: ignore[no-untyped-call]
-        for x in (gradient.output, samples.targets)
+        for x in (gradient.output, samples.targets[: len(gradient.output)])
     )
     return jax.eval_shape(added, *shapes)
 

@@ -27,12 +27,14 @@ class Programs:
     """Traces and compiles trainings, and keeps what was used last.
 
     Attributes:
-        compile_seconds: what tracing and compiling took so far.
+        compiled: how many programs were compiled so far.
+        compile_seconds: what that took, tracing included.
     """
 
     def __init__(self, most: int = MOST_PROGRAMS) -> None:
         self._plans = _LeastRecentlyUsed[bytes, Plan](most)
         self._runs = _LeastRecentlyUsed[tuple[bytes, int], Run](most)
+        self.compiled = 0
         self.compile_seconds = 0.0
 
     def plan(self, parts: Parts) -> Plan:
@@ -46,13 +48,13 @@ class Programs:
             sample: gives what it is going to be called with, as to shapes and dtypes.
             jobs: how many train side by side.
         """
-        function = loop(self.plan(parts), jobs)
         return self._timed(
-            lambda: self._runs.get(
-                (signature(parts), jobs),
-                lambda: jax.jit(function, donate_argnums=0).lower(*sample()).compile(),
-            )
+            lambda: self._runs.get((signature(parts), jobs), lambda: self._compile(parts, sample(), jobs))
         )
+
+    def _compile(self, parts: Parts, arguments: tuple[Any, ...], jobs: int) -> Run:
+        self.compiled += 1
+        return jax.jit(loop(self.plan(parts), jobs), donate_argnums=0).lower(*arguments).compile()
 
     def _timed(self, work: Callable[[], V]) -> V:
         started = time.perf_counter()
