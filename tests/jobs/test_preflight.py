@@ -131,7 +131,7 @@ def test_the_resolved_request_is_complete(plan: Plan) -> None:
     assert "columns" not in planned.request["data"]
     assert planned.parameter_count == 40
     assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0, "dropped": 0}
-    assert planned.used["engine"] == "eager"
+    assert (planned.used["engine"], planned.used["engine_reason"]) == ("compiled", None)
     assert planned.dataset_id is None
 
 
@@ -301,7 +301,6 @@ def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
         (("training", "optimizer", "lr"), -1.0, "#/training/optimizer", "Invalid learning rate"),
         (("training", "metrics"), ["accuracy"], "#/training/metrics/0", "regression"),
         (("device",), "cuda", "#/device", "No GPU worker"),
-        (("engine",), "compiled", "#/engine", "not part of this version"),
         (("data", "split"), {"validation": 11}, "#/data/split", ""),
         (("data",), {"dataset_id": "ds_x"}, "#/data/dataset_id", ""),
         (("data",), None, "#", "`data` is required."),
