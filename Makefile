@@ -6,6 +6,7 @@ TORCH_INDEX ?=
 PIP_ARGS ?=
 PORT ?= 8000
 DATA ?= ./fitserve-data
+MEGABYTES ?= 1000
 # More arguments for the command that a target runs: make test ARGS="-k history"
 ARGS ?=
 
@@ -16,7 +17,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check \
 
 .PHONY: help
 help: ## list what there is (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(INSTALLED) ## install into .venv (PYTHON=python3.12, TORCH_INDEX=URL, PIP_ARGS=...)
@@ -59,6 +60,10 @@ format: $(INSTALLED) ## format the code and mend what the linter can
 .PHONY: bench
 bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-all
+bench-all: bench ## the same, and a CSV of 1 GB to tensors (MEGABYTES=1000)
+	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 
 .PHONY: docs
 docs: $(INSTALLED) ## write openapi.md, the HTTP reference, and docs/forward.md, the grammar

@@ -3,7 +3,6 @@
 python -m benchmarks
 """
 
-import platform
 import socket
 import statistics
 import subprocess
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,8 @@ import orjson
 import torch
 
 from benchmarks import plain
+from benchmarks.machine import footer
 from benchmarks.wire import Wire, get, post
-from service import __version__
 from service.demo import DATA, LINEAR, SEQUENTIAL, running_service
 from service.settings import Settings
 
@@ -237,21 +235,8 @@ that calls the same module). Compare within one run: absolute times vary with th
 
 {table}
 
-Fitserve {__version__}, Python {platform.python_version()}, PyTorch {torch.__version__},
-{platform.system()} {platform.machine()}, {cpu()}, {datetime.now(UTC):%Y-%m-%d}.
-Made by `make bench`.
+{footer("bench")}
 """
-
-
-def cpu() -> str:
-    """The processor's name and how many cores there are."""
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return f"{len(names)} × {names[0]}" if names else platform.processor()
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The app: all wiring, nothing else."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from service.executors.local import LocalExecutor
 from service.jobs.watch import Watch
 from service.settings import Settings
 from service.storage.migrate import migrate
+from service.storage.spool import Spool
 from service.storage.storage import Storage
 
 DESCRIPTION = "Train PyTorch models over HTTP: post a dataset and an architecture, get a trained model."
@@ -36,13 +38,15 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        with Storage.open(settings) as storage:
+        with Storage.open(settings) as storage, Spool(settings.spool()) as spool:
             await run_in_threadpool(migrate, storage.database)
             watch = Watch()
             helpers = HelperPool(settings)
             executor = local_executor(settings, storage, watch)
+            # A file may be read for minutes: where there are several helpers, one is left for the rest.
+            slots = asyncio.Semaphore(max(1, settings.helpers - 1))
             try:
-                yield State(services=Services(settings, storage, executor, helpers, watch))
+                yield State(services=Services(settings, storage, spool, slots, executor, helpers, watch))
             finally:
                 helpers.close()
                 await run_in_threadpool(executor.close)

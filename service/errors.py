@@ -189,7 +189,10 @@ class ContentTooLarge(FitserveError):
     """The body is larger than this service takes."""
 
     status = 413
-    remedy = "Send less, or have the limit raised (the setting FITSERVE_MAX_BODY_BYTES)."
+    remedy = (
+        "Send less, or have the limit raised: FITSERVE_MAX_BODY_BYTES of JSON, FITSERVE_MAX_UPLOAD_BYTES of "
+        "files as sent, FITSERVE_MAX_DATASET_BYTES of what is in them."
+    )
 
 
 class UnsupportedMediaType(FitserveError):

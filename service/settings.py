@@ -52,7 +52,16 @@ class Settings(BaseSettings):
     checkpoint_seconds: float = Field(
         10.0, gt=0, description="Time between the checkpoints of a running job."
     )
-    max_body_bytes: int = Field(256 * MIB, ge=1, description="Largest request body.")
+    max_body_bytes: int = Field(
+        256 * MIB, ge=1, description="Largest JSON body; files have limits of their own."
+    )
+    max_upload_bytes: int = Field(16 * GIB, ge=1, description="Largest file, as it is sent.")
+    max_dataset_bytes: int = Field(
+        32 * GIB, ge=1, description="Largest dataset, as it is unpacked and as it is stored."
+    )
+    upload_timeout_seconds: float = Field(
+        600.0, gt=0, description="Time limit of reading a file, and of waiting for the files before it."
+    )
     max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
     in_memory_bytes: int = Field(
@@ -66,6 +75,14 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The SQLAlchemy URL in use."""
         return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'fitserve.db'}"
+
+    def spool(self) -> Path:
+        """The folder of bodies that are being received and read."""
+        return self.data_dir.absolute() / "spool"
+
+    def artifact_cache(self) -> Path:
+        """The folder of artifacts that were downloaded from an object store."""
+        return self.data_dir.absolute() / "cache"
 
     def artifacts(self) -> Path:
         """The folder of artifacts (datasets, checkpoints)."""

@@ -131,8 +131,8 @@ def test_every_dependency_has_a_reason() -> None:
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run"])
 def test_every_make_target_that_is_named_exists(name: str) -> None:
     """The make targets that people and machines are told to run exist."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = re.findall(r"(?:^|`)make ((?:[a-z]+\b(?!=) ?)+)", (ROOT / name).read_text(), re.MULTILINE)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:^|`)make ((?:[a-z-]+\b(?!=) ?)+)", (ROOT / name).read_text(), re.MULTILINE)
     assert named
     assert {target for words in named for target in words.split()} <= targets
 

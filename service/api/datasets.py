@@ -7,16 +7,16 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from service.api import requests, resources
-from service.api.responses import json_body, json_response, problems, timestamp
+from service.api import requests, resources, uploads
+from service.api.responses import file_body, json_response, problems, timestamp
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
+    BadRequest,
     ContentTooLarge,
     DatasetInUse,
     DatasetNotFound,
     InvalidRequest,
     LimitExceeded,
-    NotJson,
     UnsupportedMediaType,
 )
 from service.specs.data import DatasetContent
@@ -26,8 +26,8 @@ from service.storage.pages import Place
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 
-class UploadQuery(requests.Query):
-    """How to call an upload that isn't JSON."""
+class DatasetQuery(uploads.ReadQuery):
+    """How to read a file, and what to call the dataset."""
 
     name: Annotated[str, Field(max_length=256)] | None = None
     """The dataset's name; a `name` in a JSON body comes before it."""
@@ -55,29 +55,35 @@ class RowsQuery(requests.Query):
     "",
     status_code=201,
     response_model=resources.Dataset,
-    openapi_extra=json_body(DatasetContent, **{requests.CSV: {"schema": {"type": "string"}}}),
+    openapi_extra=file_body(DatasetContent),
     responses={
         201: {"description": "The dataset is stored."},
         200: {"model": resources.Dataset, "description": "Equal content is there already: that dataset."},
-        **problems(NotJson, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
+        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
     },
 )
 async def upload_dataset(
-    request: Request, services: ServicesDependency, owner: Owner, query: Annotated[UploadQuery, Query()]
+    request: Request, services: ServicesDependency, owner: Owner, query: Annotated[DatasetQuery, Query()]
 ) -> Response:
-    """Upload a dataset: JSON (`columns`, `rows`, or `inputs` and `targets`), or CSV with a header line."""
-    media_type = requests.media_type(request, requests.JSON, requests.CSV)
-    body = await requests.read_body(request, services.settings.max_body_bytes)
-    return await run_in_threadpool(_store, services, owner, media_type, query.name, body)
+    """Upload a dataset: a CSV, Parquet, Arrow IPC, `.npz` or `.safetensors` file, or JSON.
+
+    The file is the body (`curl --data-binary @file`) or a part `file` of a multipart body
+    (`curl -F file=@file`), and may be packed with gzip or Zstandard. What Content-Type doesn't say is told by
+    the content. Arrays of a `.npz` or `.safetensors` file are called `inputs`, or `inputs.<name>` of several,
+    and `targets`. JSON has `columns`, `rows`, or `inputs` and `targets`.
+    """
+    async with uploads.receive(request, services, query) as (upload, said):
+        arguments = {"owner": owner, "name": said.name}
+        read, _ = await uploads.call(services, "read_dataset", arguments, upload)
+        return await run_in_threadpool(_publish, services, owner, read["dataset"])
 
 
-def _store(services: Services, owner: str, media_type: str, name: str | None, body: bytes) -> Response:
-    arguments = {"owner": owner, "media_type": media_type, "name": name}
-    read, _ = services.helpers.call("read_dataset", arguments, body)
-    if isinstance(read["dataset"], str):
-        dataset, created = services.storage.datasets.get(owner, read["dataset"]), False
+def _publish(services: Services, owner: str, read: str | dict[str, Any]) -> Response:
+    """The dataset that was written, or the one of equal content that is there already."""
+    if isinstance(read, str):
+        dataset, created = services.storage.datasets.get(owner, read), False
     else:
-        new = NewDataset(**read["dataset"])
+        new = NewDataset(**read)
         dataset, created = services.storage.datasets.add(owner, new)
         if not created:
             services.storage.artifacts.delete(new.artifact)  # equal content came in between

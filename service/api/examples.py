@@ -389,18 +389,21 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
   "name": "seasons",
   "kind": "tabular",
   "rows": 4,
+  "sampled_rows": 4,
   "columns": [
     {
-      "name": "month", "type": "numeric", "missing": 0,
-      "min": 1.0, "max": 10.0, "mean": 5.5, "std": 3.3541019662496847
+      "name": "month", "type": "numeric", "count": 4, "missing": 0, "distinct": 4,
+      "min": 1.0, "max": 10.0, "mean": 5.5, "std": 3.3541019662496847,
+      "histogram": {"edges": [1.0, 1.45, …], "counts": [1, 0, …]}
     },
     {
-      "name": "t_c", "type": "numeric", "missing": 0,
-      "min": -2.5, "max": 19.5, "mean": 9.0, "std": 7.810249675906654
+      "name": "t_c", "type": "numeric", "count": 4, "missing": 0, "distinct": 4,
+      "min": -2.5, "max": 19.5, "mean": 9.0, "std": 7.810249675906654,
+      "histogram": {"edges": [-2.5, -1.4, …], "counts": [1, 0, …]}
     },
     {
-      "name": "season", "type": "categorical", "missing": 0,
-      "distinct": 4, "categories": ["autumn", "spring", "summer", "winter"]
+      "name": "season", "type": "categorical", "count": 4, "missing": 0, "distinct": 4,
+      "categories": ["autumn", "spring", "summer", "winter"], "category_counts": [1, 1, 1, 1]
     }
   ],
   "warnings": [],
@@ -420,11 +423,30 @@ DATASET=$(grep -o 'ds_[0-9A-Z]*' seasons.json | head -1)""",
         status=201,
     ),
     Example(
+        "POST /v1/datasets",
+        "Upload a packed file as a part of a form, with an option: months are names, not numbers.",
+        """gzip -c seasons.csv > seasons.csv.gz
+curl -s localhost:8000/v1/datasets -F file=@seasons.csv.gz -F name=seasons_gz -F types=month:categorical""",
+        """{
+  "id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K",
+  "name": "seasons_gz",
+  "columns": [
+    {
+      "name": "month", "type": "categorical", "count": 4, "missing": 0, "distinct": 4,
+      "categories": ["11", "2", "5", "8"], "category_counts": [1, 1, 1, 1]
+    },
+    …
+  ],
+  …
+}""",
+        status=201,
+    ),
+    Example(
         "GET /v1/datasets",
         "The newest dataset.",
         "curl -s 'localhost:8000/v1/datasets?page_size=1'",
         """{
-  "items": [{"id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K", "name": "seasons_csv", "kind": "tabular", "rows": 4, …}],
+  "items": [{"id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K", "name": "seasons_gz", "kind": "tabular", "rows": 4, …}],
   "next_page_token": "…"
 }""",
     ),
@@ -437,7 +459,7 @@ DATASET=$(grep -o 'ds_[0-9A-Z]*' seasons.json | head -1)""",
   "name": "seasons_csv",
   "kind": "tabular",
   "rows": 4,
-  "columns": [{"name": "month", "type": "numeric", "missing": 0, …}, …],
+  "columns": [{"name": "month", "type": "numeric", "count": 4, "missing": 0, …}, …],
   "warnings": [],
   …
 }""",

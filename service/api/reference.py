@@ -34,6 +34,16 @@ microseconds: `2026-11-23T23:39:09.712000Z`. Durations have their unit in their 
 **Numbers.** NaN and Infinity are refused in requests, as are numbers that overflow a double (`1e999`). In
 answers they are `null`. A float32 value survives the way out and back in exactly.
 
+**Files.** Where a dataset or rows to predict for are taken, the body is JSON or a file: CSV, Parquet, Arrow
+IPC, `.npz` or `.safetensors`; alone (`curl --data-binary @file`) or as the part `file` of a form (`curl -F
+file=@file`), and packed with gzip or Zstandard if you like. A Content-Type that says nothing (none,
+`application/octet-stream`, what curl says by itself) leaves it to the content; one that says something else
+than the content is 415. In a CSV an unquoted cell that is empty or `NA`, `N/A`, `NaN` or `null` is a
+missing value; what is quoted is not. A column of numbers is `numeric`, of `true` and `false` `boolean`, of
+dates or times of ISO 8601 `datetime` (in UTC where nothing else is said), any other `categorical`; `types`
+says otherwise. All numbers are kept as doubles. Arrays of `.npz` and `.safetensors` files are called
+`inputs`, or `inputs.<name>` of several, and `targets`; they keep their type.
+
 **Errors** are `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), see
 [Problem](#problem). `errors` lists what is wrong with the request, each with a pointer: `#/training/epochs`
 is a place in the body, `?every` a query parameter. The `type` is a path of the service, with a page that says
@@ -42,7 +52,7 @@ there) and 405 (not this method).
 
 | Status | Means |
 | --- | --- |
-| 400 | The body is not JSON. |
+| 400 | The body is not JSON, or not the form that it says it is. |
 | 404 | There is nothing with this id. |
 | 409 | It is not in a state for this. |
 | 412 | It has changed since the ETag in `If-Match` was read. |

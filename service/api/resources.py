@@ -206,21 +206,41 @@ class Preflight(Resource):
     """The transforms, with the constants that were fitted on the training rows."""
 
 
+class Histogram(Resource):
+    """How many values lie in each of about 20 bins of equal width."""
+
+    edges: list[float]
+    """Ascending; one more than there are bins. The last bin has both its edges."""
+    counts: list[int]
+
+
 class Column(Resource):
-    """What a dataset's column holds; the statistics are those that its type has."""
+    """What a dataset's column holds; the statistics are those that its type has.
+
+    Exact but for `distinct`, `categories` and `histogram`, which are of the first `sampled_rows`.
+    """
 
     name: str
     type: Literal["numeric", "boolean", "categorical", "datetime", "tensor"]
+    count: int
+    """How many values there are."""
     missing: int
-    min: float | None = None
-    max: float | None = None
+    """In how many rows there is none."""
+    min: float | str | None = None
+    """Of times, in RFC 3339."""
+    max: float | str | None = None
     mean: float | None = None
     """Of booleans, the share that is true."""
     std: float | None = None
     """With ddof = 0."""
     distinct: int | None = None
+    """How many different values."""
+    histogram: Histogram | None = None
+    """Null where all values are equal."""
     categories: list[str] | None = None
-    """The first 100, ascending."""
+    """The 100 most frequent, the most frequent first, then ascending."""
+    category_counts: list[int] | None = None
+    """How often each of `categories` is there."""
     shape: list[int] | None = None
     """Of a tensor [B, …]."""
     dtype: str | None = None
@@ -236,6 +256,8 @@ class Dataset(Resource):
     rows: int
     bytes: int
     """Size as stored."""
+    sampled_rows: int
+    """How many of the first rows were asked for what is too expensive to ask of all."""
     columns: list[Column]
     warnings: list[str]
     """What is odd about the data."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from service.api.problems import Problem
 from service.errors import FitserveError
+from service.specs.upload import MEDIA_TYPES
 
 JSON = "application/json"
 
@@ -44,3 +45,14 @@ def json_body(model: type[BaseModel], **others: Any) -> dict[str, Any]:
     """The documentation of a body that our own code parses; other media types beside it."""
     content = {JSON: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}, **others}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def file_body(model: type[BaseModel]) -> dict[str, Any]:
+    """The documentation of a body that is JSON or a file, alone or as a part."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    file = {"type": "string", "format": "binary", "description": "The data."}
+    part = {"schema": {"type": "object", "required": ["file"], "properties": {"file": file}}}
+    others = [media_type for media_type in MEDIA_TYPES if media_type != JSON]
+    return json_body(
+        model, **dict.fromkeys([*others, "application/octet-stream"], binary), **{"multipart/form-data": part}
+    )

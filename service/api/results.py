@@ -8,10 +8,11 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
-from service.api import requests, resources
-from service.api.responses import json_body, json_response, problems
-from service.api.state import Owner, ServicesDependency
+from service.api import requests, resources, uploads
+from service.api.responses import file_body, json_response, problems
+from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
+    BadRequest,
     CheckpointNotFound,
     ContentTooLarge,
     DatasetNotFound,
@@ -19,7 +20,6 @@ from service.errors import (
     JobNotFound,
     LimitExceeded,
     NoCheckpointYet,
-    NotJson,
     ParameterNotFound,
     UnsupportedMediaType,
 )
@@ -53,8 +53,12 @@ class CheckpointQuery(requests.Query):
     """`last`, `best` or an epoch; default: `best` with `restore_best`, else `last`."""
 
 
-class EvaluationQuery(CheckpointQuery):
-    """What to tell of an evaluation."""
+class PredictQuery(CheckpointQuery, uploads.ReadQuery):
+    """Which parameters to predict with, and how to read a file."""
+
+
+class EvaluationQuery(PredictQuery):
+    """Which parameters to evaluate, how to read a file, and what to tell."""
 
     worst: Annotated[int, Field(ge=0, le=1000)] = 10
     """How many rows of the highest loss to show."""
@@ -161,10 +165,10 @@ def get_named_parameter(
 @router.post(
     "/predictions",
     response_model=resources.Predictions,
-    openapi_extra=json_body(PredictionRequest, **{requests.CSV: {"schema": {"type": "string"}}}),
+    openapi_extra=file_body(PredictionRequest),
     responses={
         200: {"content": {requests.CSV: {}}, "description": "The predictions, also as CSV."},
-        **problems(NotJson, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
     },
 )
 async def predict(
@@ -172,28 +176,23 @@ async def predict(
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
-    query: Annotated[CheckpointQuery, Query()],
+    query: Annotated[PredictQuery, Query()],
 ) -> Response:
-    """Predict for new rows: the features' transforms are applied, the targets' are undone."""
-    media_type = requests.media_type(request, requests.JSON, requests.CSV)
-    body = await requests.read_body(request, services.settings.max_body_bytes)
+    """Predict for new rows: the features' transforms are applied, the targets' are undone.
+
+    Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
+    """
     answer_type = requests.CSV if requests.accepts_csv(request) else requests.JSON
-    arguments = {
-        "owner": owner,
-        "job_id": job_id,
-        "checkpoint": query.checkpoint,
-        "media_type": media_type,
-        "answer_type": answer_type,
-    }
-    _, answer = await run_in_threadpool(services.helpers.call, "predict", arguments, body)
+    arguments = {"owner": owner, "job_id": job_id, "answer_type": answer_type}
+    answer = await _of_rows(request, services, query, "predict", arguments)
     return Response(answer, media_type=answer_type)
 
 
 @router.post(
     "/evaluations",
     response_model=resources.Evaluation,
-    openapi_extra=json_body(EvaluationRequest, **{requests.CSV: {"schema": {"type": "string"}}}),
-    responses=problems(NotJson, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+    openapi_extra=file_body(EvaluationRequest),
+    responses=problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
 )
 async def evaluate(
     request: Request,
@@ -202,18 +201,27 @@ async def evaluate(
     job_id: str,
     query: Annotated[EvaluationQuery, Query()],
 ) -> Response:
-    """Evaluate on labelled rows: the training's loss and metrics, a confusion matrix, the worst rows."""
-    media_type = requests.media_type(request, requests.JSON, requests.CSV)
-    body = await requests.read_body(request, services.settings.max_body_bytes)
-    arguments = {
-        "owner": owner,
-        "job_id": job_id,
-        "checkpoint": query.checkpoint,
-        "media_type": media_type,
-        "worst": query.worst,
-    }
-    _, answer = await run_in_threadpool(services.helpers.call, "evaluate", arguments, body)
-    return json_response(answer)
+    """Evaluate on labelled rows: the training's loss and metrics, a confusion matrix, the worst rows.
+
+    Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
+    """
+    arguments = {"owner": owner, "job_id": job_id, "worst": query.worst}
+    return json_response(await _of_rows(request, services, query, "evaluate", arguments))
+
+
+async def _of_rows(
+    request: Request, services: Services, query: PredictQuery, task: str, arguments: dict[str, Any]
+) -> bytes:
+    """What a helper's task answers about the rows in a body: JSON as it is, or a file in its folder."""
+    if uploads.is_plain_json(request, query):
+        body = await requests.read_body(request, services.settings.max_body_bytes)
+        arguments["checkpoint"] = query.checkpoint
+        _, answer = await run_in_threadpool(services.helpers.call, task, arguments, body)
+        return answer
+    async with uploads.receive(request, services, query) as (upload, said):
+        arguments["checkpoint"] = said.checkpoint
+        _, answer = await uploads.call(services, task, arguments, upload)
+        return answer
 
 
 @router.get(

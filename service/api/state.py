@@ -1,5 +1,6 @@
 """What the routes work with: made once by the app's lifespan, handed to each request."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from fastapi import Depends, Request
 from service.jobs.executor import Executor, Helpers
 from service.jobs.watch import Watch
 from service.settings import Settings
+from service.storage.spool import Spool
 from service.storage.storage import Storage
 
 # Keys, tenants and quotas come later; every record has an owner from the start.
@@ -16,10 +18,17 @@ OWNER = "default"
 
 @dataclass(frozen=True)
 class Services:
-    """Everything behind the API."""
+    """Everything behind the API.
+
+    Attributes:
+        spool: where bodies lie while they are received and read.
+        upload_slots: how many more files may be read at this moment.
+    """
 
     settings: Settings
     storage: Storage
+    spool: Spool
+    upload_slots: asyncio.Semaphore
     executor: Executor
     helpers: Helpers
     watch: Watch

@@ -1,5 +1,5 @@
 """From bytes to tensors: readers, column types, split, transforms.
 
-What the API needs (`dataset`, `json_reader`, `csv_reader`, `report`) imports no torch; what a trainer
-needs (`split`, `transforms`, `encoding`, `prepare`) does.
+What reads, keeps and describes data (`readers`, `json_reader`, `dataset`, `store`, `report`) imports no
+torch; what a trainer needs (`split`, `transforms`, `encoding`, `prepare`) does.
 """

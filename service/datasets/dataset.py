@@ -1,20 +1,19 @@
 """A dataset: a table of columns, or named tensors. Stored without pickle, known by its content."""
 
-import hashlib
-import json
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import IO, TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-from safetensors import numpy as safetensors
 
-from service.datasets.columns import NUMBER, TEXT
+from service.datasets import tensor_file
+from service.datasets.digest import TableDigest, tensor_digest
 
-Tensor = NDArray[Any]
+Tensor = tensor_file.Tensor
+T = TypeVar("T")
+Batches = Iterator[pa.RecordBatch]
 
 _ARROW_FILE = b"ARROW1"
 _INPUT, _TARGETS = "inputs", "targets"
@@ -25,7 +24,8 @@ class TabularDataset:
     """Columns by name.
 
     Attributes:
-        table: columns of float64, bool or large_string; null where a value is missing.
+        table: columns of float64, bool, large_string or timestamp[us] (UTC), in chunks of any number, in
+            memory or mapped from a file; null where a value is missing.
     """
 
     table: pa.Table
@@ -35,6 +35,10 @@ class TabularDataset:
         """The number of samples."""
         return int(self.table.num_rows)
 
+    def read(self, consume: Callable[[Batches], T]) -> T:
+        """What `consume` makes of the rows: a dataset is a source of them, as a file is."""
+        return consume(iter(self.table.to_batches()))
+
     def to_bytes(self) -> bytes:
         """The table as an Arrow IPC file."""
         sink = pa.BufferOutputStream()
@@ -42,15 +46,12 @@ class TabularDataset:
             writer.write_table(self.table)
         return bytes(sink.getvalue())
 
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Self:
-        """The inverse of `to_bytes`; the values are read in place."""
-        return cls(pa.ipc.open_file(pa.py_buffer(payload)).read_all())
-
     def digest(self) -> str:
         """SHA-256 of names, types and values, in hex; how the table was sent or chunked changes nothing."""
-        header = [[field.name, str(field.type)] for field in self.table.schema]
-        return _sha256(header, (part for column in self.table.columns for part in _column_content(column)))
+        digest = TableDigest(self.table.schema)
+        for batch in self.table.to_batches():
+            digest.add(batch)
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,9 @@ class TensorDataset:
     """Named tensors; the first dimension of each is the samples.
 
     Attributes:
-        inputs: float64, int64 or bool [B, …] by name; a single input is called `input`.
-        targets: float64, int64 or bool [B, …]; None where only predictions are asked for.
+        inputs: bool, uint8, signed integers or floats [B, …] by name, in memory or mapped from a file
+            (then read-only); a single input is called `input`.
+        targets: likewise; None where only predictions are asked for.
     """
 
     inputs: dict[str, Tensor]
@@ -70,55 +72,41 @@ class TensorDataset:
         """The number of samples."""
         return len(next(iter(self.inputs.values())))
 
-    def to_bytes(self) -> bytes:
-        """The tensors as a safetensors file, numbered because the format keeps no order."""
-        tensors = {
+    def named(self) -> list[tuple[str, Tensor]]:
+        """All tensors with their names, `targets` last."""
+        targets = [] if self.targets is None else [(_TARGETS, self.targets)]
+        return [*self.inputs.items(), *targets]
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write a safetensors file; inputs are numbered because the format keeps no order."""
+        numbered = {
             f"{_INPUT}.{number}.{name}": tensor for number, (name, tensor) in enumerate(self.inputs.items())
         }
-        if self.targets is not None:
-            tensors[_TARGETS] = self.targets
-        return safetensors.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
+        tensor_file.write_tensors(
+            file, numbered if self.targets is None else {**numbered, _TARGETS: self.targets}
+        )
 
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Self:
-        """The inverse of `to_bytes`."""
-        tensors = safetensors.load(payload)
-        targets = tensors.pop(_TARGETS, None)
-        keys = sorted((key.split(".", 2) for key in tensors), key=lambda parts: int(parts[1]))
-        return cls({parts[2]: tensors[".".join(parts)] for parts in keys}, targets)
+    def to_bytes(self) -> bytes:
+        """The tensors as a safetensors file."""
+        sink = io.BytesIO()
+        self.write(sink)
+        return sink.getvalue()
 
     def digest(self) -> str:
         """SHA-256 of names, dtypes, shapes and values, in hex."""
-        named = [*self.inputs.items()]
-        if self.targets is not None:
-            named.append((_TARGETS, self.targets))
-        header = [len(self.inputs), *([name, tensor.dtype.str, tensor.shape] for name, tensor in named)]
-        return _sha256(header, (np.ascontiguousarray(tensor).tobytes() for _, tensor in named))
+        return tensor_digest(len(self.inputs), self.named())
 
 
 Dataset = TabularDataset | TensorDataset
 
 
-def load_dataset(payload: bytes) -> Dataset:
-    """What `to_bytes` of either kind wrote."""
-    kind = TabularDataset if payload.startswith(_ARROW_FILE) else TensorDataset
-    return kind.from_bytes(payload)
-
-
-def _sha256(header: object, content: Iterator[bytes]) -> str:
-    sha = hashlib.sha256(json.dumps(header).encode() + b"\n")
-    for part in content:
-        sha.update(part)
-    return sha.hexdigest()
-
-
-def _column_content(column: pa.ChunkedArray) -> Iterator[bytes]:
-    """Which values are there, then the values: equal columns give equal bytes, whatever lies under a null."""
-    yield column.is_valid().to_numpy().tobytes()
-    if column.type == TEXT:
-        filled = column.fill_null("")
-        yield pc.binary_length(filled).to_numpy().astype("<i8").tobytes()
-        yield "".join(filled.to_pylist()).encode()
-    else:
-        filled = column.fill_null(0.0 if column.type == NUMBER else False)
-        yield filled.to_numpy().tobytes()
+def load_dataset(path: Path) -> Dataset:
+    """The dataset in a file that the service has written. The file is mapped: nothing is copied."""
+    with path.open("rb") as file:
+        is_table = file.read(len(_ARROW_FILE)) == _ARROW_FILE
+    if is_table:
+        return TabularDataset(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+    tensors = tensor_file.map_tensors(path)
+    targets = tensors.pop(_TARGETS, None)
+    keys = sorted((key.split(".", 2) for key in tensors), key=lambda parts: int(parts[1]))
+    return TensorDataset({parts[2]: tensors[".".join(parts)] for parts in keys}, targets)

@@ -6,11 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from service.datasets.columns import COLUMN_TYPES, as_type
+from service.datasets.cast import cast
+from service.datasets.columns import COLUMN_TYPES
 from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset
 from service.datasets.encoding import TARGETS
 from service.datasets.json_reader import SINGLE_INPUT, wrapping
-from service.datasets.mistakes import Mistakes
+from service.datasets.mistakes import Cells, Mistakes
 from service.datasets.transforms.resolve import Columns
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
@@ -100,7 +101,8 @@ def typed(dataset: TabularDataset, types: Mapping[str, str], mistakes: Mistakes)
         if name not in table.column_names:
             mistakes.add(place, _unknown_column(name, table.column_names))
             continue
-        column = as_type(table[name], kind, name, place, mistakes)
+        cells = Cells(name, place, mistakes, range(dataset.rows))
+        column = cast(table[name], kind, cells)
         table = table.set_column(table.column_names.index(name), name, column)
     return TabularDataset(table)
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from service.datasets.columns import NUMBER, TEXT, as_type
+from service.datasets.cast import cast
+from service.datasets.columns import NUMBER, TEXT
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.encoding import TARGETS, Encoding
 from service.datasets.json_reader import read_json
@@ -47,10 +48,10 @@ class Source(NamedTuple):
     place: NamePlace
     mistakes: Mistakes
 
-    def slices(self) -> Iterator["Source"]:
-        """The same, some rows at a time."""
-        for start in range(0, len(self.rows), ROWS_AT_ONCE):
-            yield self._replace(rows=self.rows[start : start + ROWS_AT_ONCE])
+    def slices(self, size: int = ROWS_AT_ONCE) -> Iterator["Source"]:
+        """The same, so many rows at a time."""
+        for start in range(0, len(self.rows), size):
+            yield self._replace(rows=self.rows[start : start + size])
 
     def cells(self, name: str) -> Cells:
         """The cells of a column, or the samples of a tensor."""
@@ -242,12 +243,8 @@ def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[t
     Raises:
         InvalidRequest: columns are missing or can't be read as numbers, or a shape doesn't fit.
     """
-    received = _read(body, pointer)
-    mistakes = Mistakes()
-    if isinstance(received.dataset, TabularDataset):
-        _check_names(encoding.features, received.dataset, received.container, mistakes)
-    else:
-        _check_shapes(encoding, received.dataset, received.container, mistakes)
+    received, mistakes = _read(body, pointer), Mistakes()
+    _check_inputs(encoding, received, mistakes)
     mistakes.check()
     source = source_of(encoding, received.dataset, encoding.features, received.place, mistakes)
     mistakes.check()
@@ -256,31 +253,23 @@ def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[t
     return inputs
 
 
-def encode_targets(encoding: Encoding, body: Body, pointer: str = "#") -> torch.Tensor:
-    """The targets of labelled data, as `encode_inputs` reads its inputs.
+def labelled_source(encoding: Encoding, body: Body, pointer: str = "#") -> Source:
+    """The rows of an evaluation, inputs and targets, to be encoded.
 
-    Returns:
-        int64 [B] for classes, else float32 [B, k].
+    Args:
+        encoding, body, pointer: as for `encode_inputs`; `targets` go with `inputs`.
 
     Raises:
-        InvalidRequest: targets are missing, can't be read as numbers, or are no class the model knows.
+        InvalidRequest: columns or targets are missing or can't be read, or a shape doesn't fit.
     """
-    received = _read(body, pointer)
-    mistakes = Mistakes()
-    if isinstance(received.dataset, TabularDataset):
-        _check_names(encoding.targets, received.dataset, received.container, mistakes)
-    elif received.dataset.targets is None or encoding.features:
-        mistakes.add(pointer, "Give `targets` beside `inputs`, or columns that hold them.")
-    elif received.dataset.targets.shape[1:] != encoding.target_shape:
-        found, wanted = list(received.dataset.targets.shape), _shape_text(encoding.target_shape)
-        mistakes.add(received.place(TARGETS), f"The targets have shape {found}; the model's are {wanted}.")
+    received, mistakes = _read(body, pointer), Mistakes()
+    _check_inputs(encoding, received, mistakes)
+    _check_targets(encoding, received, pointer, mistakes)
     mistakes.check()
-    source = source_of(encoding, received.dataset, encoding.targets, received.place, mistakes)
+    names = [*encoding.features, *encoding.targets]
+    source = source_of(encoding, received.dataset, names, received.place, mistakes)
     mistakes.check()
-    targets = encode(encoding, source, inputs=False, targets=True).targets
-    assert targets is not None
-    mistakes.check()
-    return targets
+    return source
 
 
 def source_of(
@@ -289,7 +278,11 @@ def source_of(
     """All rows of a dataset that has the columns `names`, which are read as the encoding's types."""
     if isinstance(dataset, TabularDataset):
         columns = {
-            name: as_type(dataset.table[name], encoding.types[name], name, place(name), mistakes)
+            name: cast(
+                dataset.table[name],
+                encoding.types[name],
+                Cells(name, place(name), mistakes, range(dataset.rows)),
+            )
             for name in names
         }
         dataset = TabularDataset(pa.table(columns))
@@ -308,6 +301,23 @@ def _read(body: Body, pointer: str) -> _Received:
         return _Received(dataset, container, lambda name: container)
     container = pointer_to(pointer, "columns")
     return _Received(dataset, container, lambda name: pointer_to(container, name))
+
+
+def _check_inputs(encoding: Encoding, received: _Received, mistakes: Mistakes) -> None:
+    if isinstance(received.dataset, TabularDataset):
+        _check_names(encoding.features, received.dataset, received.container, mistakes)
+    else:
+        _check_shapes(encoding, received.dataset, received.container, mistakes)
+
+
+def _check_targets(encoding: Encoding, received: _Received, pointer: str, mistakes: Mistakes) -> None:
+    if isinstance(received.dataset, TabularDataset):
+        _check_names(encoding.targets, received.dataset, received.container, mistakes)
+    elif received.dataset.targets is None or encoding.features:
+        mistakes.add(pointer, "Give `targets` beside `inputs`, or columns that hold them.")
+    elif received.dataset.targets.shape[1:] != encoding.target_shape:
+        found, wanted = list(received.dataset.targets.shape), _shape_text(encoding.target_shape)
+        mistakes.add(received.place(TARGETS), f"The targets have shape {found}; the model's are {wanted}.")
 
 
 def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, mistakes: Mistakes) -> None:

@@ -1,5 +1,6 @@
 """How a job's data became tensors: stored with the model, so that predictions go the same way."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -52,6 +53,12 @@ class Encoding:
     def features(self) -> tuple[str, ...]:
         """The feature columns of all inputs, in order; empty for tensor data."""
         return tuple(column for columns in self.groups.values() for column in columns)
+
+    @property
+    def sample_bytes(self) -> int:
+        """The size of one sample of all inputs."""
+        shapes = zip(self.input_names, self.sample_shapes, strict=True)
+        return sum(math.prod(shape) * self.dtype(name).itemsize for name, shape in shapes)
 
     def dtype(self, name: str) -> torch.dtype:
         """What an input holds."""

@@ -116,7 +116,7 @@ def _read_tensors(document: Mapping[str, Any], pointer: str, mistakes: Mistakes)
         targets = read_nested(document["targets"], place, mistakes)
         if targets is not None and targets.ndim == 1 and targets.dtype == np.float64:
             mistakes.add(place, f"Targets that are not classes are [B, k]: {wrapping(targets)}")
-    _check_samples(inputs, targets, pointer, mistakes)
+    check_samples(inputs, targets, pointer, mistakes)
     mistakes.check()
     return TensorDataset(inputs, targets)
 
@@ -147,7 +147,7 @@ def wrapping(values: Tensor) -> str:
     return f"wrap each value, [{first}{', …' if len(values) > 2 else ''}]."
 
 
-def _check_samples(
+def check_samples(
     inputs: Mapping[str, Tensor], targets: Tensor | None, pointer: str, mistakes: Mistakes
 ) -> None:
     """Note each tensor that has not as many samples as the first input."""

@@ -19,18 +19,18 @@ class Mistakes:
     """A list of field errors that keeps the first 100 and counts them all."""
 
     def __init__(self) -> None:
-        self._listed: list[FieldError] = []
+        self.listed: list[FieldError] = []
         self.count = 0
 
     def add(self, pointer: str, detail: str) -> None:
         """Note one mistake."""
         self.count += 1
-        if len(self._listed) < MOST_LISTED:
-            self._listed.append(FieldError(pointer, detail))
+        if len(self.listed) < MOST_LISTED:
+            self.listed.append(FieldError(pointer, detail))
 
-    def count_unlisted(self, number: int) -> None:
-        """Count mistakes of which enough like them are listed."""
-        self.count += number
+    def add_unlisted(self, count: int) -> None:
+        """Count mistakes that need not be put into words, since 100 of their kind are listed."""
+        self.count += count
 
     def check(self) -> None:
         """Raise what was noted, if anything was.
@@ -48,9 +48,9 @@ class Mistakes:
 
     def _error(self) -> InvalidRequest:
         detail = None
-        if self.count > len(self._listed):
+        if self.count > len(self.listed):
             detail = f"The data holds {self.count} mistakes; the first {MOST_LISTED} are listed."
-        return InvalidRequest(detail, self._listed)
+        return InvalidRequest(detail, self.listed)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Cells:
         for position in positions[:MOST_LISTED].tolist():
             row = int(self.rows[position])
             self.mistakes.add(self.pointer, f"`{self.name}` in row {row} {problem(position)}.")
-        self.mistakes.count_unlisted(max(0, len(positions) - MOST_LISTED))
+        self.mistakes.add_unlisted(max(0, len(positions) - MOST_LISTED))
 
 
 def counted(number: int, noun: str) -> str:

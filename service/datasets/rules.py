@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from service.datasets.columns import DATETIME, NUMBER, TEXT, as_type
+from service.datasets.cast import cast
+from service.datasets.columns import DATETIME, NUMBER, TEXT
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.mistakes import Cells, Mistakes, shown
 from service.datasets.rows import Rows, rows_of
@@ -59,7 +60,7 @@ def _codes(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
 def _times(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
     """Numbers, or microseconds since 1970; text is read as times."""
     if column.type == TEXT:
-        column = as_type(column, "datetime", cells.name, cells.pointer, cells.mistakes)
+        column = cast(column, "datetime", cells)
     if column.type == DATETIME:
         column = column.cast(pa.int64())
     filled = column.cast(NUMBER) if column.type != pa.int64() else column

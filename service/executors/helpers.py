@@ -75,18 +75,29 @@ class HelperPool:
             raise Unavailable("The helper processes are starting.", retry_after_seconds=RETRY_AFTER_SECONDS)
 
     def call(
-        self, task: str, arguments: Mapping[str, Any], body: bytes = b""
+        self,
+        task: str,
+        arguments: Mapping[str, Any],
+        body: bytes = b"",
+        timeout_seconds: float | None = None,
     ) -> tuple[dict[str, Any], bytes]:
         """Run one task.
+
+        Args:
+            task: its name.
+            arguments: JSON-able.
+            body: what it works on.
+            timeout_seconds: its time limit; None: `helper_timeout_seconds`.
 
         Raises:
             FitserveError: what the task raised.
             LimitExceeded: it took too long or too much memory, and its process was ended.
             Unavailable: no helper became free in time.
         """
+        limit_seconds = timeout_seconds or self._settings.helper_timeout_seconds
         deaths = 0
         while deaths < MOST_DEATHS:
-            answer = self._call_once(task, arguments, body)
+            answer = self._call_once(task, arguments, body, limit_seconds)
             if answer is None:
                 deaths += 1  # whether this call was to blame is told by another helper
             elif "problem" in answer[0]:
@@ -100,7 +111,7 @@ class HelperPool:
         )
 
     def _call_once(
-        self, task: str, arguments: Mapping[str, Any], body: bytes
+        self, task: str, arguments: Mapping[str, Any], body: bytes, limit_seconds: float
     ) -> tuple[dict[str, Any], bytes] | None:
         """A helper's answer; None when it dies over the call, having said that it has begun."""
         while True:
@@ -108,7 +119,7 @@ class HelperPool:
             begun = False
             try:
                 child.channel.send({"task": task, "arguments": dict(arguments)}, body)
-                while child.channel.ready(self._settings.helper_timeout_seconds):
+                while child.channel.ready(limit_seconds):
                     answer = child.channel.receive()
                     if begun:
                         self._free.put(child)
@@ -123,8 +134,7 @@ class HelperPool:
                 self._replace(child, task)
                 raise
             self._replace(child, task)
-            seconds = self._settings.helper_timeout_seconds
-            raise LimitExceeded(f"The request was ended after the {seconds:g} s it may take.")
+            raise LimitExceeded(f"The request was ended after the {limit_seconds:g} s it may take.")
 
     def _take(self, task: str) -> Child:
         """A free helper. The pipe of one that has died while it was idle has something to say: its end."""
@@ -164,4 +174,4 @@ class HelperPool:
 def _revived(problem: Mapping[str, Any]) -> FitserveError:
     """The error a helper raised, from its JSON."""
     errors = [FieldError(**error) for error in problem["errors"]]
-    return problem_types()[problem["slug"]](problem["detail"], errors)
+    return problem_types()[problem["slug"]](problem["detail"], errors, problem["retry_after_seconds"])

@@ -9,10 +9,10 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
-from service.datasets.encode import encode_inputs, encode_targets
+from service.datasets.encode import encode, labelled_source
 from service.datasets.encoding import decode_outputs
 from service.datasets.prepare import Part
-from service.errors import FieldError, InvalidRequest
+from service.errors import InvalidRequest
 from service.inference.model import TrainedModel
 from service.inference.predictions import LIKELY, answers, decide, run
 from service.training.check import output_width
@@ -39,32 +39,25 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
     Raises:
         InvalidRequest: when the rows or their targets are not what the model was trained for.
     """
-    samples = placed(_samples(model, body), model.loss, torch.device("cpu"))
-    size = rows_at_once(samples.inputs, model.training.batch_size or 1)
+    encoding, cpu = model.encoding, torch.device("cpu")
+    source = labelled_source(encoding, body)
+    tally = None
     try:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
-            # One row tells how wide the output is.
-            tally = _Tally(model, output_width(run(model, [x[:1] for x in samples.inputs])), worst)
-            for start in range(0, samples.rows, size):
-                rows = slice(start, start + size)
-                tally.add(run(model, [x[rows] for x in samples.inputs]), samples.targets[rows])
+            for part in source.slices(rows_at_once(encoding.sample_bytes, model.training.batch_size or 1)):
+                inputs, targets, _ = encode(encoding, part, targets=True)
+                if source.mistakes.count:
+                    continue  # only to find the others
+                assert targets is not None
+                samples = placed(Part(inputs, targets), model.loss, cpu)
+                outputs = run(model, samples.inputs)
+                tally = tally or _Tally(model, output_width(outputs), worst)
+                tally.add(outputs, samples.targets)
     except (RuntimeError, IndexError, ValueError) as error:
         raise InvalidRequest(f"The model can't be evaluated on these rows: {error}") from None
-    return {"epoch": model.epoch, "rows": samples.rows, **tally.document()}
-
-
-def _samples(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Part:
-    """The rows as tensors; what is wrong with inputs and targets is told together."""
-    encoded: list[Any] = []
-    errors: list[FieldError] = []
-    for encode in (encode_inputs, encode_targets):
-        try:
-            encoded.append(encode(model.encoding, body))
-        except InvalidRequest as error:
-            errors += [each for each in error.errors if each not in errors]
-    if errors:
-        raise InvalidRequest(errors=errors)
-    return Part(*encoded)
+    source.mistakes.check()
+    assert tally is not None  # no data are without rows
+    return {"epoch": model.epoch, "rows": len(source.rows), **tally.document()}
 
 
 class _Worst(NamedTuple):

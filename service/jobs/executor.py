@@ -18,9 +18,16 @@ class Helpers(Protocol):
     """Runs short tasks on models in warm processes, under limits."""
 
     def call(
-        self, task: str, arguments: Mapping[str, Any], body: bytes = b""
+        self,
+        task: str,
+        arguments: Mapping[str, Any],
+        body: bytes = b"",
+        timeout_seconds: float | None = None,
     ) -> tuple[dict[str, Any], bytes]:
-        """Run the task of this name; its JSON header and body. Raises what the task raises."""
+        """Run the task of this name; its JSON header and body. Raises what the task raises.
+
+        `timeout_seconds` takes the place of the usual limit.
+        """
 
     def ping(self) -> None:
         """Raise `Unavailable` while none can be called."""

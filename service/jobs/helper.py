@@ -10,18 +10,18 @@ import resource
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import orjson
 import structlog
 import torch
-from pydantic import ValidationError
 
-from service.datasets.csv_reader import read_csv
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
-from service.datasets.json_reader import read_json
+from service.datasets.readers.refusals import DISK_FULL
 from service.datasets.report import describe, rows
-from service.errors import FitserveError, InvalidRequest, LimitExceeded, NotJson
+from service.datasets.store import Kind, Stored, store
+from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable
 from service.inference.encoding import encoding_document
 from service.inference.evaluations import evaluate
 from service.inference.export import EXPORTS
@@ -30,14 +30,14 @@ from service.inference.predictions import as_csv, predict
 from service.jobs.catalog import catalog
 from service.jobs.channel import join_parent
 from service.jobs.data import JobData, split_document
+from service.jobs.intake import in_memory, open_upload, parse_json, read_content, validated
 from service.jobs.models import Models
 from service.jobs.preflight import Planned, Preflight
 from service.logs import configure_logging
 from service.settings import Settings
-from service.specs.base import Spec, field_errors
-from service.specs.data import DatasetContent
 from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
+from service.specs.upload import Upload
 from service.storage.datasets import NewDataset
 from service.storage.jobs import NewJob
 from service.storage.storage import Storage
@@ -51,7 +51,7 @@ _WARM = object()
 
 Answer = tuple[Mapping[str, Any], bytes]
 CSV = "text/csv"
-S = TypeVar("S", bound=Spec)
+RETRY_AFTER_SECONDS = 60
 
 
 class Tasks:
@@ -89,19 +89,20 @@ class Tasks:
             memory_estimate_bytes=planned.memory_estimate_bytes,
             epochs=planned.request["training"]["epochs"],
         )
-        dataset = planned.dataset_id or self._store_dataset(owner, planned.dataset, None)
+        dataset = planned.dataset_id or self._store_inline(owner, planned.dataset)
         others = list(planned.other_dataset_ids)
         return {"job": asdict(job), "dataset": dataset, "other_dataset_ids": others}, b""
 
-    def read_dataset(self, body: bytes, owner: str, media_type: str, name: str | None) -> Answer:
+    def read_dataset(self, body: bytes, owner: str, name: str | None, upload: dict[str, Any]) -> Answer:
         """Read an upload and write its content; gives the row to commit."""
-        if media_type == CSV:
-            dataset: Dataset = read_csv(body)
-        else:
-            document = parse_json(body)
-            content = _validated(DatasetContent, document)
-            dataset, name = read_json(document), content.name or name
-        return {"dataset": self._store_dataset(owner, dataset, name)}, b""
+        received = Upload.model_validate(upload)
+        content = open_upload(received, self._settings)
+        if isinstance(content, bytes):
+            content, said = read_content(content)
+            name = said or name
+        path = Path(received.folder) / "dataset"
+        stored = store(content, path, self._settings.max_dataset_bytes)
+        return {"dataset": self._publishable(owner, stored, path, name)}, b""
 
     def dataset_rows(self, body: bytes, owner: str, dataset_id: str, offset: int, limit: int) -> Answer:
         """Rows of a dataset."""
@@ -122,19 +123,31 @@ class Tasks:
         return {}, orjson.dumps(named_parameter(self._models.get(owner, job_id, checkpoint), name))
 
     def predict(
-        self, body: bytes, owner: str, job_id: str, checkpoint: str | None, media_type: str, answer_type: str
+        self,
+        body: bytes,
+        owner: str,
+        job_id: str,
+        checkpoint: str | None,
+        answer_type: str,
+        upload: dict[str, Any] | None = None,
     ) -> Answer:
-        """Predictions of a job's model."""
+        """Predictions of a job's model, for a JSON body or an upload."""
         model = self._models.get(owner, job_id, checkpoint)
-        answer = predict(model, self._rows(body, owner, media_type, PredictionRequest))
+        answer = predict(model, self._rows(body, upload, owner, PredictionRequest))
         return {}, as_csv(answer, model.encoding) if answer_type == CSV else orjson.dumps(answer)
 
     def evaluate(
-        self, body: bytes, owner: str, job_id: str, checkpoint: str | None, media_type: str, worst: int
+        self,
+        body: bytes,
+        owner: str,
+        job_id: str,
+        checkpoint: str | None,
+        worst: int,
+        upload: dict[str, Any] | None = None,
     ) -> Answer:
-        """Loss, metrics and the worst rows of a job's model on labelled rows."""
+        """Loss, metrics and the worst rows of a job's model, for labelled rows as in `predict`."""
         model = self._models.get(owner, job_id, checkpoint)
-        answer = evaluate(model, self._rows(body, owner, media_type, EvaluationRequest), worst)
+        answer = evaluate(model, self._rows(body, upload, owner, EvaluationRequest), worst)
         return {}, orjson.dumps(answer)
 
     def export_model(
@@ -157,36 +170,48 @@ class Tasks:
         return {}, self._catalog
 
     def _rows(
-        self, body: bytes, owner: str, media_type: str, spec: type[PredictionRequest]
+        self, body: bytes, upload: dict[str, Any] | None, owner: str, spec: type[PredictionRequest]
     ) -> Mapping[str, Any] | Dataset:
-        """The rows that a body spells out or names."""
-        if media_type == CSV:
-            return read_csv(body)
-        document = parse_json(body)
-        request = _validated(spec, document)
+        """The rows that a JSON body spells out or names, or that an upload holds."""
+        content = body if upload is None else open_upload(Upload.model_validate(upload), self._settings)
+        if not isinstance(content, bytes):
+            return in_memory(content)
+        document = parse_json(content)
+        request = validated(spec, document)
         if len(document.keys() - {"targets"}) != 1:
             raise InvalidRequest("Give exactly one of `inputs`, `columns`, `rows` and `dataset_id`.")
         return document if request.dataset_id is None else self._dataset(owner, request.dataset_id)
 
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact
-        return load_dataset(self._storage.artifacts.get(artifact))
+        return load_dataset(self._storage.artifacts.path(artifact))
 
-    def _store_dataset(self, owner: str, dataset: Dataset, name: str | None) -> str | dict[str, Any]:
-        """The id of equal content that the owner has already; else write it, and give the row to commit."""
+    def _store_inline(self, owner: str, dataset: Dataset) -> str | dict[str, Any]:
+        """As `_publishable`, of data that came with a job."""
         digest = dataset.digest()
-        stored = self._storage.datasets.find(owner, digest)
-        if stored is not None:
-            return stored.id
+        found = self._storage.datasets.find(owner, digest)
+        if found is not None:
+            return found.id
         content = dataset.to_bytes()
+        kind: Kind = "tabular" if isinstance(dataset, TabularDataset) else "tensors"
+        stored = Stored(kind, dataset.rows, len(content), digest, describe(dataset))
+        return self._publishable(owner, stored, content, None)
+
+    def _publishable(
+        self, owner: str, stored: Stored, content: bytes | Path, name: str | None
+    ) -> str | dict[str, Any]:
+        """The id of equal content that the owner has already; else keep it, and give the row to commit."""
+        found = self._storage.datasets.find(owner, stored.digest)
+        if found is not None:
+            return found.id
         row = NewDataset(
             name=name,
-            digest=digest,
-            kind="tabular" if isinstance(dataset, TabularDataset) else "tensors",
-            rows=dataset.rows,
-            bytes=len(content),
+            digest=stored.digest,
+            kind=stored.kind,
+            rows=stored.rows,
+            bytes=stored.bytes,
             artifact=self._storage.artifacts.put("datasets", content),
-            report=_json(describe(dataset)),
+            report=_json(stored.report),
         )
         return asdict(row)
 
@@ -194,25 +219,6 @@ class Tasks:
 _TASKS: Mapping[str, Callable[..., Answer]] = {
     name: task for name, task in vars(Tasks).items() if not name.startswith("_")
 }
-
-
-def parse_json(body: bytes) -> Any:
-    """The body as JSON, strictly: NaN, 1e999 and absurd nesting are refused.
-
-    Raises:
-        NotJson: with the place where it breaks.
-    """
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise NotJson(f"The body is not valid JSON: {error}.") from None
-
-
-def _validated(model: type[S], document: Any) -> S:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise InvalidRequest(errors=field_errors(error, document)) from None
 
 
 def _preflight_document(planned: Planned) -> dict[str, Any]:
@@ -243,14 +249,21 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> Answer:
         return _problem(InvalidRequest("The body is nested too deep to be a request.")), b""
     except MemoryError:
         return _problem(LimitExceeded("The request needs more memory than it may take.")), b""
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return _problem(Unavailable("The disk is full.", retry_after_seconds=RETRY_AFTER_SECONDS)), b""
         log.exception("task failed", task=header["task"])
         return _problem(FitserveError("An unexpected error happened; the service's log has it.")), b""
 
 
 def _problem(error: FitserveError) -> dict[str, Any]:
-    errors = [asdict(each) for each in error.errors]
-    return {"problem": {"slug": error.slug(), "detail": error.detail, "errors": errors}}
+    problem = {
+        "slug": error.slug(),
+        "detail": error.detail,
+        "errors": [asdict(each) for each in error.errors],
+        "retry_after_seconds": error.retry_after_seconds,
+    }
+    return {"problem": problem}
 
 
 def main(argv: list[str]) -> None:

@@ -178,7 +178,7 @@ class Preflight:
         except NotFound as error:
             self._found.append(FieldError(pointer, error.detail))
             return None
-        return load_dataset(self._storage.artifacts.get(artifact))
+        return load_dataset(self._storage.artifacts.path(artifact))
 
     def _prepare(
         self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None

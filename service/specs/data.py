@@ -11,6 +11,7 @@ from service.specs.transforms import ColumnName, Transform
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
+ColumnTypes = dict[ColumnName, ColumnType]
 
 
 class DataDeclaration(Spec):
@@ -21,7 +22,7 @@ class DataDeclaration(Spec):
     split: Split = Split()
     dtypes: dict[str, Literal["float32", "int64"]] = {}
     """By an input's name what it holds, where that is not float32: `int64` for an `Embedding`."""
-    types: dict[ColumnName, ColumnType] = {}
+    types: ColumnTypes = {}
     """By a column's name its type, where that is not the one which was found."""
 
 
@@ -112,3 +113,5 @@ class DatasetContent(Spec):
     rows: Any = None
     inputs: Any = None
     targets: Any = None
+    types: ColumnTypes = {}
+    """Column name → its type, where it isn't to be what the values are."""

@@ -45,8 +45,8 @@ class Placement(Spec):
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     engine: Literal["auto", "eager", "compiled"] = "auto"
     """How steps are executed: `eager` equals a plain PyTorch script bit for bit; `compiled` runs the whole
-    loop as one program, equal up to rounding, and is refused for what it can't compile; `auto` takes `compiled`
-    where that is worth it."""
+    loop as one program, equal up to rounding, and is refused for what it can't compile; `auto` takes it where
+    that is worth it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16` runs forward and loss under `torch.autocast`."""
 

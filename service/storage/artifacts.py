@@ -24,9 +24,11 @@ class Artifacts:
 
     Args:
         location: a folder, made if it isn't there, or a URL that obstore takes (`s3://…`, `gs://…`).
+        cache: the folder where artifacts of an object store are kept once they were read as files.
     """
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, cache: Path) -> None:
+        self._cache = cache
         self._folder = None if "://" in str(location) else Path(location)
         self._store: ObjectStore = (
             from_url(str(location)) if self._folder is None else LocalStore(self._folder, mkdir=True)
@@ -37,7 +39,8 @@ class Artifacts:
 
         Args:
             prefix: the folder of its name.
-            content: the bytes, or the file that has them.
+            content: the bytes, or the file that has them: it is moved, not copied, where artifacts are a
+                folder (on the same file system).
 
         Returns:
             Its name.
@@ -47,7 +50,11 @@ class Artifacts:
         """
         name = f"{prefix}/{ULID()}"
         try:
-            obstore.put(self._store, name, content)
+            if isinstance(content, Path) and self._folder is not None:
+                (self._folder / prefix).mkdir(parents=True, exist_ok=True)
+                content.replace(self._folder / name)
+            else:
+                obstore.put(self._store, name, content)
             if self._folder is not None:
                 _sync(self._folder, name)
         except (BaseError, OSError) as error:
@@ -62,10 +69,29 @@ class Artifacts:
         """
         return obstore.get(self._store, name).bytes().to_bytes()
 
+    def path(self, name: str) -> Path:
+        """An artifact as a file to be read; one of an object store is downloaded once.
+
+        Raises:
+            FileNotFoundError: when there is no such artifact.
+        """
+        if self._folder is not None:
+            return self._folder / name
+        path = self._cache / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{ULID()}")
+            with partial.open("wb") as file:
+                for chunk in obstore.get(self._store, name).stream():
+                    file.write(chunk)
+            partial.replace(path)
+        return path
+
     def delete(self, name: str) -> None:
         """Remove an artifact; one that is gone already is no error."""
         with suppress(FileNotFoundError):
             obstore.delete(self._store, name)
+        (self._cache / name).unlink(missing_ok=True)
 
     def ping(self) -> None:
         """Make sure that artifacts can be written.

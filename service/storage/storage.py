@@ -43,7 +43,7 @@ class Storage:
                 checkpoints=CheckpointStore(database),
                 datasets=DatasetStore(database),
                 workers=WorkerStore(database),
-                artifacts=Artifacts(settings.artifacts()),
+                artifacts=Artifacts(settings.artifacts(), settings.artifact_cache()),
             )
         finally:
             database.close()

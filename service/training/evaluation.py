@@ -17,9 +17,8 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
 
 
-def rows_at_once(inputs: Sequence[Tensor], batch_size: int, limit_bytes: int = EVALUATION_BYTES) -> int:
-    """How many rows of inputs [B, …] are evaluated at once: those of so many bytes, and a batch at least."""
-    row_bytes = sum(x[:1].nbytes for x in inputs)
+def rows_at_once(row_bytes: int, batch_size: int, limit_bytes: int = EVALUATION_BYTES) -> int:
+    """How many rows are evaluated at once: those of so many bytes, and a batch at least."""
     return max(batch_size, limit_bytes // max(1, row_bytes))
 
 

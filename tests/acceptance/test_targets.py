@@ -164,6 +164,28 @@ def test_yes_or_no(service: Service) -> None:
     assert matrix == {"classes": [0, 1], "matrix": expected.tolist()}
 
 
+@pytest.mark.parametrize("names", [("dry", "wet"), (False, True)])
+def test_two_class_names(service: Service, names: tuple[Any, Any]) -> None:
+    """A target of two names, or of false and true, takes one output and is answered by name."""
+    columns = {**WEATHER, "rain": [names[rain] for rain in [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]]}
+    body = weather("rain", class_weights="auto", epochs=300, metrics=["accuracy"])
+    body["data"]["columns"] = columns
+    job = service.succeeded(body)
+    keys = [str(name).lower() for name in names]
+    assert job["training"]["class_weights"] == dict(zip(keys, (10 / 16, 10 / 4), strict=True))
+    answer = service.predict(job["id"], {"columns": columns})
+    assert answer["classes"] == [*names]
+    second = torch.tensor(answer["outputs"]).sigmoid()
+    torch.testing.assert_close(torch.tensor(answer["probabilities"]), torch.cat([1 - second, second], dim=1))
+    matrix = evaluate(service, job, {"columns": columns})["confusion_matrix"]
+    expected = confusion_matrix(columns["rain"], answer["labels"], labels=[*names])
+    assert matrix == {"classes": [*names], "matrix": expected.tolist()}
+    table = service.client.post(
+        job["links"]["predictions"], json={"columns": columns}, headers={"Accept": "text/csv"}
+    )
+    assert table.text.splitlines()[0] == f"label,probability_{keys[0]},probability_{keys[1]}"
+
+
 def test_a_regression_has_its_worst_rows(service: Service) -> None:
     """The thermometer's rows are told in degrees, the one that is most off first."""
     job = service.succeeded(thermometer(epochs=500))

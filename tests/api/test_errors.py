@@ -202,7 +202,7 @@ def test_a_large_body_is_413(narrow_service: Service, path: str) -> None:
         ("/v1/jobs", "text/csv"),
         ("/v1/jobs", "text/plain"),
         ("/v1/jobs", "application/x-www-form-urlencoded"),
-        ("/v1/datasets", "application/octet-stream"),
+        ("/v1/datasets", "text/html"),
         (f"/v1/jobs/{MISSING}/predictions", "text/html"),
     ],
 )

@@ -1,7 +1,22 @@
+from datetime import datetime
+from typing import Any
+
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from service.datasets.columns import BOOLEAN, NUMBER, TEXT, check_name, from_cells, from_values, stray_texts
+from service.datasets.columns import (
+    ARROW_TYPES,
+    BOOLEAN,
+    DATETIME,
+    NUMBER,
+    TEXT,
+    as_type,
+    check_name,
+    from_values,
+    stray_texts,
+)
 from service.datasets.mistakes import Mistakes
 from tests.datasets.mistaken import noted
 
@@ -10,8 +25,8 @@ def place(row: int) -> str:
     return f"#/columns/a/{row}"
 
 
-def cells(*texts: str | None) -> pa.Array:
-    return pa.array(texts, TEXT)
+def cells(*texts: str | None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(texts, TEXT)])
 
 
 @pytest.mark.parametrize(
@@ -68,39 +83,99 @@ def test_impossible_names_are_refused(name: str) -> None:
     assert mistakes.count == 1
 
 
-def test_cells_of_numbers_are_numbers_with_gaps() -> None:
-    """Spaces around numbers are dropped, and the usual words for a missing value are null."""
-    column = from_cells(cells("1", " 2.5 ", None, "NaN", "n/a", "-1E3"), place, Mistakes())
-    assert column.type == NUMBER
-    assert column.to_pylist() == [1.0, 2.5, None, None, None, -1000.0]
-
-
-def test_cells_of_booleans_are_booleans() -> None:
-    """`true` and `false` in any case make a boolean column."""
-    column = from_cells(cells("true", "FALSE", None), place, Mistakes())
-    assert column.type == BOOLEAN
-    assert column.to_pylist() == [True, False, None]
-
-
-def test_other_cells_are_text_as_written() -> None:
-    """A column with one word among numbers is text; `NA` may be a word there."""
-    assert from_cells(cells(" 1", "NA", "true", None), place, Mistakes()).to_pylist() == [
-        " 1",
-        "NA",
-        "true",
-        None,
-    ]
-
-
-@pytest.mark.parametrize("text", ["inf", "-Infinity", "1e999"])
-def test_infinite_cells_are_refused(text: str) -> None:
-    """Infinity is no value of a CSV either."""
+@pytest.mark.parametrize(
+    ("texts", "type_name", "expected"),
+    [
+        (["1", " 2.5 ", None, "NA", "", "-1E3"], "numeric", [1.0, 2.5, None, None, None, -1000.0]),
+        (["true", "No", "1", "null"], "boolean", [True, False, True, None]),
+        (
+            ["2020-02-29", "2020-01-01T10:00:00.5-01:30", "2020-01-01 10:00", "n/a"],
+            "datetime",
+            [
+                datetime(2020, 2, 29),
+                datetime(2020, 1, 1, 11, 30, 0, 500_000),
+                datetime(2020, 1, 1, 10),
+                None,
+            ],
+        ),
+        (["NA", None, ""], "categorical", ["NA", None, ""]),
+    ],
+)
+def test_text_is_read_as_another_type(texts: list[Any], type_name: str, expected: list[Any]) -> None:
+    """Text becomes what it spells; it is trimmed, and words for a missing value are missing."""
     mistakes = Mistakes()
-    from_cells(cells("1", text), place, mistakes)
-    assert text in noted(mistakes)["#/columns/a/1"]
+    column = as_type(cells(*texts), type_name, place, mistakes)
+    assert mistakes.count == 0
+    assert column.type == ARROW_TYPES[type_name]
+    assert column.to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "type_name", "expected"),
+    [
+        (pa.array([3.0, 0.5, 1e20, None]), "categorical", ["3", "0.5", "1e+20", None]),
+        (pa.array([1.0, 0.0, None]), "boolean", [True, False, None]),
+        (pa.array([True, None]), "numeric", [1.0, None]),
+        (pa.array([True, None]), "categorical", ["true", None]),
+        (
+            pa.array([datetime(2020, 1, 1), None], DATETIME),
+            "categorical",
+            ["2020-01-01T00:00:00.000000Z", None],
+        ),
+    ],
+)
+def test_values_are_read_as_another_type(column: pa.Array, type_name: str, expected: list[Any]) -> None:
+    """Values become what their text spells: a whole number has no point."""
+    mistakes = Mistakes()
+    assert as_type(pa.chunked_array([column]), type_name, place, mistakes).to_pylist() == expected
+    assert mistakes.count == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "type_name"),
+    [
+        (["1", "1_000", "2"], "numeric"),
+        (["1", "inf", "2"], "numeric"),
+        (["1", "1e999", "2"], "numeric"),
+        (["1", "0x10", "2"], "numeric"),
+        (["yes", "maybe", "no"], "boolean"),
+        (["2020-01-01", "2019-02-29", "2020-01-02"], "datetime"),
+        (["2020-01-01", "01.02.2020", "2020-01-02"], "datetime"),
+        (["2020-01-01", "0001-01-01T00:00+01:00", "2020-01-02"], "datetime"),
+    ],
+)
+def test_a_cell_that_is_no_such_value_is_noted(texts: list[str], type_name: str) -> None:
+    """What can't be read is told by row and text, and missing in the column."""
+    mistakes = Mistakes()
+    column = as_type(cells(*texts), type_name, place, mistakes)
+    assert [value is None for value in column.to_pylist()] == [False, True, False]
+    ((pointer, detail),) = noted(mistakes).items()
+    assert pointer == "#/columns/a/1"
+    assert detail.startswith(f'"{texts[1]}"')
+
+
+def test_all_bad_cells_are_counted() -> None:
+    """The first 100 bad cells are listed, and how many there are in all."""
+    mistakes = Mistakes()
+    as_type(cells(*["2021-02-29", "x"] * 5000), "datetime", place, mistakes)
+    assert mistakes.count == 10_000
+    assert len(noted(mistakes)) == 100
+
+
+@given(st.lists(st.none() | st.text("0123456789-T:.Z+ eN", max_size=12), max_size=6))
+def test_any_text_is_read_or_noted(texts: list[str | None]) -> None:
+    """As any type, each text is read, missing or noted, one of them."""
+    for type_name in ARROW_TYPES:
+        mistakes = Mistakes()
+        column = as_type(cells(*texts), type_name, place, mistakes)
+        blank = sum(
+            text is None or text.strip().lower() in ("", "na", "n/a", "nan", "null") for text in texts
+        )
+        assert len(column) == len(texts)
+        assert type_name == "categorical" or column.null_count == mistakes.count + blank
 
 
 def test_stray_texts_are_the_few_among_numbers() -> None:
     """What keeps a column from being numbers is told only where most values are numbers."""
-    assert stray_texts(pa.chunked_array([cells("1", "x", "2")])) == [(1, "x")]
-    assert stray_texts(pa.chunked_array([cells("a", "b", "2")])) == []
+    assert stray_texts(cells("1", "x", " 2", None)) == [(1, "x")]
+    assert stray_texts(cells("a", "b", "2")) == []

@@ -1,16 +1,18 @@
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.datasets.csv_reader import read_csv
-from service.datasets.dataset import TabularDataset, TensorDataset, load_dataset
+from service.datasets.dataset import Dataset, TabularDataset, TensorDataset, load_dataset
 from service.datasets.json_reader import read_json
+from tests.datasets.readers.files import as_arrow, as_npz, as_parquet, read
 
 ROWS = 3
 NAMES = st.text("abcxyz_ä", min_size=1, max_size=6)
@@ -36,19 +38,34 @@ def as_csv(columns: dict[str, list[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
+def loaded_from(folder: Path, dataset: Dataset) -> Dataset:
+    """A dataset, written to a file and mapped."""
+    path = folder / "dataset"
+    path.write_bytes(dataset.to_bytes())
+    return load_dataset(path)
+
+
 @given(TABLES)
 def test_equal_tables_have_equal_digests_however_sent(columns: dict[str, list[Any]]) -> None:
-    """Columns, rows and CSV with the same content are the same dataset."""
-    digest = read_json({"columns": columns}).digest()
-    assert read_json({"rows": as_rows(columns)}).digest() == digest
-    assert read_csv(as_csv(columns)).digest() == digest
+    """Columns, rows, CSV, Parquet and Arrow with the same content are the same dataset."""
+    dataset = read_json({"columns": columns})
+    assert isinstance(dataset, TabularDataset)
+    assert read_json({"rows": as_rows(columns)}).digest() == dataset.digest()
+    for content in (
+        as_csv(columns),
+        as_parquet(dataset.table, row_group_size=2),
+        as_arrow(dataset.table, rows_at_once=1),
+        as_arrow(dataset.table, stream=True),
+    ):
+        assert TabularDataset(read(content)).digest() == dataset.digest()
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TABLES)
-def test_tables_survive_storage(columns: dict[str, list[Any]]) -> None:
+def test_tables_survive_storage(tmp_path: Path, columns: dict[str, list[Any]]) -> None:
     """What is stored is read back with the same content and digest."""
     dataset = read_json({"columns": columns})
-    loaded = load_dataset(dataset.to_bytes())
+    loaded = loaded_from(tmp_path, dataset)
     assert isinstance(loaded, TabularDataset)
     assert loaded.table.to_pydict() == columns
     assert loaded.digest() == dataset.digest()
@@ -89,11 +106,11 @@ def test_texts_are_told_apart_where_they_end() -> None:
     )
 
 
-def test_tensors_survive_storage_in_order() -> None:
+def test_tensors_survive_storage_in_order(tmp_path: Path) -> None:
     """Named tensors come back in the order they were sent in, with types, values and digest."""
     sent = {f"z{number}" if number % 2 else f"a.{number}": [[number, 1]] for number in range(12)}
     dataset = read_json({"inputs": {**sent, "float": [[0.1]], "flag": [[True]]}, "targets": [3]})
-    loaded = load_dataset(dataset.to_bytes())
+    loaded = loaded_from(tmp_path, dataset)
     assert isinstance(loaded, TensorDataset)
     assert list(loaded.inputs) == [*sent, "float", "flag"]
     assert loaded.inputs["float"].tolist() == [[0.1]]
@@ -102,9 +119,38 @@ def test_tensors_survive_storage_in_order() -> None:
     assert loaded.digest() == dataset.digest()
 
 
-def test_unlabelled_tensors_differ_from_labelled_ones() -> None:
+def test_unlabelled_tensors_differ_from_labelled_ones(tmp_path: Path) -> None:
     """Targets are content, and may be absent."""
     unlabelled = read_json({"inputs": [[1.0], [2.0]]})
-    assert load_dataset(unlabelled.to_bytes()).digest() == unlabelled.digest()
+    assert loaded_from(tmp_path, unlabelled).digest() == unlabelled.digest()
     assert unlabelled.digest() != read_json({"inputs": [[1.0], [2.0]], "targets": [0, 1]}).digest()
     assert unlabelled.rows == 2
+
+
+DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tensors_keep_their_type_and_are_mapped_in_place(tmp_path: Path, dtype: str) -> None:
+    """Every type is stored as sent, read without a copy, aligned, and readable by the library."""
+    sent = {"inputs.odd": np.ones((3, 5), np.uint8), "inputs.x": np.arange(6).reshape(3, 2).astype(dtype)}
+    dataset = read(as_npz({**sent, "targets": np.arange(3)}))
+    loaded = loaded_from(tmp_path, dataset)
+    assert isinstance(loaded, TensorDataset)
+    tensor = loaded.inputs["x"]
+    assert tensor.dtype == dtype
+    assert tensor.tolist() == sent["inputs.x"].tolist()
+    assert tensor.base is not None
+    assert tensor.flags.aligned
+    assert not tensor.flags.writeable
+    stored = safetensors.numpy.load_file(tmp_path / "dataset")
+    assert stored["inputs.1.x"].tolist() == tensor.tolist()
+
+
+def test_times_survive_storage(tmp_path: Path) -> None:
+    """Columns of times keep their values, gaps and digest."""
+    table = read(b"when,n\n2020-01-01T00:00:00.25Z,1\n,2\n")
+    loaded = loaded_from(tmp_path, TabularDataset(table))
+    assert isinstance(loaded, TabularDataset)
+    assert loaded.table.to_pydict() == table.to_pydict()
+    assert loaded.digest() == TabularDataset(table).digest()

@@ -1,12 +1,13 @@
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
-from service.datasets.csv_reader import read_csv
+from service.datasets.dataset import TabularDataset
 from service.datasets.declaration import TargetKind
-from service.datasets.encode import encode_inputs, encode_targets
+from service.datasets.encode import encode, encode_inputs, labelled_source
 from service.datasets.encoding import Encoding, decode_outputs
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Sources, prepare
@@ -40,7 +41,7 @@ def tensors() -> Encoding:
         {"columns": {"a": [1, 2], "extra": ["x", "y"], "b": [4, 5]}},
         {"rows": [{"y": "no", "b": 4, "a": 1}, {"y": "yes", "b": 5, "a": 2}]},
         {"inputs": [[4, 1], [5, 2]]},
-        read_csv(b"b,a,y\n4,1,\n5,2,\n"),
+        TabularDataset(pa.table({"b": [4.0, 5.0], "a": [1.0, 2.0], "y": pa.nulls(2)})),
     ],
 )
 def test_every_form_gives_the_same_inputs(two_features: Encoding, body: Any) -> None:
@@ -61,7 +62,7 @@ def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> No
     [
         ({"columns": {"A": [1], "b": [2]}}, "#/columns", "`a` is missing: did you mean `A`?"),
         ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a", '"x"'),
-        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '`a` in row 1 is "x"'),
+        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '`a` in row 1: "x"'),
         ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a", "`a` in row 0 is missing"),
         ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a", "too large for float32"),
         ({"rows": [{"a": None, "b": 1}]}, "#/rows", "`a` in row 0 is missing"),
@@ -85,25 +86,40 @@ def test_tensor_models_take_tensors_of_their_shape(tensors: Encoding) -> None:
     assert "float32" in refusal(lambda: encode_inputs(tensors, {"inputs": [[[1], [1e300]]]}))["#/inputs"]
 
 
+def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
+    """Inputs and targets of labelled rows, as lists, which are the same in slices of one row."""
+    source = labelled_source(encoding, body)
+    (inputs,), targets, _ = encode(encoding, source, targets=True)
+    source.mistakes.check()
+    assert targets is not None
+    for row, part in enumerate(source.slices(1)):
+        (alone,), target, _ = encode(encoding, part, targets=True)
+        assert target is not None
+        assert torch.equal(alone[0], inputs[row])
+        assert torch.equal(target[0], targets[row])
+    return inputs.tolist(), targets.tolist()
+
+
 def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Encoding) -> None:
-    """Labels of an evaluation become the indices of training; unknown ones are told."""
-    assert encode_targets(two_features, {"columns": {"y": ["yes", "no"]}}).tolist() == [1, 0]
-    assert encode_targets(tensors, {"inputs": [[[1], [2]]], "targets": [5]}).tolist() == [1]
-    unknown = refusal(lambda: encode_targets(two_features, {"columns": {"y": ["maybe"]}}))
+    """Labels of an evaluation become the indices of training; unknown ones are told with other mistakes."""
+    body = {"columns": {"y": ["yes", "no"], "a": [1, 2], "b": [4, 5]}}
+    assert labelled(two_features, body) == ([[4.0, 2.0], [5.0, 4.0]], [1, 0])
+    assert labelled(tensors, {"inputs": [[[1], [2]]], "targets": [5]}) == ([[[1.0], [2.0]]], [1])
+    body = {"columns": {"y": ["maybe", "no"], "a": [1e300, 2], "b": [4, 5]}}
+    unknown = refusal(lambda: labelled(two_features, body))
     assert '"no", "yes"' in unknown["#/columns/y"]
-    unknown = refusal(lambda: encode_targets(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
+    assert "float32" in unknown["#/columns/a"]
+    unknown = refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
     assert "is 4, which is no class" in unknown["#/targets"]
 
 
 def test_unlabelled_data_has_no_targets(two_features: Encoding, tensors: Encoding) -> None:
     """Data without targets, or with others, can't be evaluated."""
-    assert "Give `targets`" in refusal(lambda: encode_targets(tensors, {"inputs": [[[1], [2]]]}))["#"]
-    assert (
-        "`y` is missing"
-        in refusal(lambda: encode_targets(two_features, {"columns": {"a": [1]}}))["#/columns"]
-    )
+    assert "Give `targets`" in refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]]}))["#"]
+    columns = {"a": [1], "b": [2]}
+    assert "`y` is missing" in refusal(lambda: labelled(two_features, {"columns": columns}))["#/columns"]
     body = {"inputs": [[[1], [2]]], "targets": [[5, 3]]}
-    assert "the model's are [B]" in refusal(lambda: encode_targets(tensors, body))["#/targets"]
+    assert "the model's are [B]" in refusal(lambda: labelled(tensors, body))["#/targets"]
 
 
 def test_outputs_come_in_the_targets_units() -> None:

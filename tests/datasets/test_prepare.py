@@ -278,7 +278,7 @@ def test_a_declared_type_comes_before_the_one_found() -> None:
     one_hot = [{"type": "one_hot", "columns": "categorical"}]
     types = {"code": "categorical", "size": "numeric"}
     found = refused(section | {"types": types, "transforms": one_hot})
-    assert '`size` in row 2 is "x"' in found["#/data/types/size"]
+    assert '`size` in row 2: "x"' in found["#/data/types/size"]
     columns["size"][2] = "3"
     data = prepared(section | {"types": types, "transforms": one_hot, "split": {"shuffle": False}})
     assert data.encoding.titles("input") == ["code=1", "code=2", "size"]
@@ -320,7 +320,7 @@ def test_another_dataset_may_be_a_side() -> None:
     ("other", "words"),
     [
         ({"columns": {"x": [1]}}, "has no column `y`"),
-        ({"columns": {"x": ["one"], "y": ["a"]}}, '`x` in row 0 is "one"'),
+        ({"columns": {"x": ["one"], "y": ["a"]}}, '`x` in row 0: "one"'),
         ({"columns": {"x": [1], "y": ["c"]}}, '"c", which is no class of the training data'),
         (FLAT | {"targets": [1, 2, 3]}, "one of each"),
     ],

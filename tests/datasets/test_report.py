@@ -1,7 +1,13 @@
 import json
 
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from service.datasets.dataset import TabularDataset
 from service.datasets.json_reader import read_json
 from service.datasets.report import describe, rows
+from tests.datasets.readers.files import read
 from tests.datasets.thermometer import T_C, T_U
 
 
@@ -22,16 +28,47 @@ def test_numeric_columns_have_their_statistics() -> None:
 
 
 def test_other_columns_are_described_by_kind() -> None:
-    """Booleans have a share of true, text its categories, and gaps are counted."""
+    """Booleans have a share of true, text its most frequent categories first, and gaps are counted."""
     columns = {"flag": [True, False, None, True], "kind": ["b", "a", "b", None]}
     flag, kind = describe(read_json({"columns": columns}))["columns"]
-    assert (flag["type"], flag["missing"], round(flag["mean"], 3)) == ("boolean", 1, 0.667)
-    assert (kind["type"], kind["missing"], kind["distinct"], kind["categories"]) == (
-        "categorical",
-        1,
-        2,
-        ["a", "b"],
-    )
+    assert (flag["type"], flag["count"], flag["missing"], round(flag["mean"], 3)) == ("boolean", 3, 1, 0.667)
+    assert (kind["type"], kind["count"], kind["missing"], kind["distinct"]) == ("categorical", 3, 1, 2)
+    assert (kind["categories"], kind["category_counts"]) == (["b", "a"], [2, 1])
+
+
+def test_times_have_a_range() -> None:
+    """Times are described by the first and the last, as RFC 3339 has them."""
+    table = read(b"when,n\n2020-01-02T10:00:00Z,1\n,2\n2019-12-31T00:00:00.5Z,3\n")
+    (when, _) = describe(TabularDataset(table))["columns"]
+    assert (when["type"], when["count"], when["missing"], when["distinct"]) == ("datetime", 2, 1, 2)
+    assert (when["min"], when["max"]) == ("2019-12-31T00:00:00.500000Z", "2020-01-02T10:00:00.000000Z")
+    assert rows(TabularDataset(table), 0, 2) == [
+        {"when": "2020-01-02T10:00:00.000000Z", "n": 1.0},
+        {"when": None, "n": 2.0},
+    ]
+
+
+def test_figures_are_those_of_numpy_however_many_batches_there_are() -> None:
+    """Range, mean and standard deviation are exact, whatever the batches."""
+    values = np.random.default_rng(0).normal(1e6, 1.0, 10_000)
+    table = pa.table({"x": pa.chunked_array([values[:7], values[7:9000], values[9000:]])})
+    (x,) = describe(TabularDataset(table))["columns"]
+    assert (x["min"], x["max"]) == (values.min(), values.max())
+    assert x["mean"] == pytest.approx(values.mean(), rel=1e-14)
+    assert x["std"] == pytest.approx(values.std(), rel=1e-12)
+    counts, edges = np.histogram(values, 20)
+    assert x["histogram"]["counts"] == counts.tolist()
+    assert x["histogram"]["edges"] == pytest.approx(edges.tolist())
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0], [1.0, 1.0], [-1.7e308, 1.7e308], [0.0, 5e-324], [1.0, 1.0000000000000002]]
+)
+def test_a_histogram_that_can_not_be_is_null(values: list[float]) -> None:
+    """Equal values, and ranges that no 20 doubles divide, have no histogram."""
+    (column,) = describe(read_json({"columns": {"a": values}}))["columns"]
+    assert column["histogram"] is None
+    json.dumps(column, allow_nan=False)
 
 
 def test_odd_columns_are_warned_about() -> None:
@@ -41,6 +78,33 @@ def test_odd_columns_are_warned_about() -> None:
     assert "`same` is constant" in same
     assert "`none` holds no values" in none
     assert '"x" in row 1' in almost
+
+
+def test_odd_tables_are_warned_about() -> None:
+    """Ids, classes out of balance and rows that are there twice are told in sentences."""
+    columns = {
+        "number": list(range(100)),
+        "code": [f"c{row}" for row in range(100)],
+        "fraud": [row == 7 for row in range(100)],
+        "kind": ["usual"] * 97 + ["odd"] * 3,
+        "value": [row / 7 for row in range(100)],
+    }
+    number, code, fraud, kind = describe(read_json({"columns": columns}))["warnings"]
+    assert "`number` has another value in each row" in number
+    assert "`code` has another value in each row" in code
+    assert "`fraud` is out of balance: false is there 99 times, true 1" in fraud
+    assert '`kind` is out of balance: "usual" is there 97 times, "odd" 3' in kind
+    twice = {"a": [1, 2, 1, None, None], "b": ["x", "y", "x", "z", "z"], "c": [True, False, True, None, None]}
+    assert describe(read_json({"columns": twice}))["warnings"] == [
+        "2 rows of the first 5 repeat an earlier one."
+    ]
+
+
+def test_classes_of_tensors_out_of_balance_are_warned_about() -> None:
+    """A class of integer targets that is rare is told."""
+    body = {"inputs": [[1.0]] * 50, "targets": [0] * 48 + [1] * 2}
+    (warning,) = describe(read_json(body))["warnings"]
+    assert "`targets` is out of balance" in warning
 
 
 def test_statistics_beyond_a_double_are_null() -> None:

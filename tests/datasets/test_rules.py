@@ -48,7 +48,7 @@ def test_a_rule_divides_by_numbers(rule: dict[str, str], rows: list[int], expect
     [
         ({"stratify": "wort"}, "did you mean `word`?"),
         ({"group": "word"}, "`word` in row 2 is missing, and `group` needs its value"),
-        ({"time": "day"}, '`day` in row 3 is "soon"'),
+        ({"time": "day"}, '`day` in row 3: "soon"'),
         ({"column": "set"}, '`set` in row 3 is "other": it says train, validation, test'),
     ],
 )

@@ -3,13 +3,16 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics  # type: ignore[import-untyped]
 
+from service.datasets.dataset import TensorDataset
 from service.datasets.json_reader import read_json
+from service.datasets.prepare import Part
 from service.errors import InvalidRequest
 from service.inference import evaluations
 from service.inference.evaluations import evaluate
@@ -57,6 +60,11 @@ FITS: dict[str, tuple[dict[str, list[Any]], list[dict[str, Any]], dict[str, Any]
     "nll": ({"species": SPECIES}, [linear(3), LOG_SOFTMAX], {"loss": "NLLLoss"}),
     "margin": ({"species": SPECIES}, [linear(3)], {"loss": "MultiMarginLoss", "class_weights": "auto"}),
     "binary": ({"t": YES_NO["t"]}, [linear(1)], {"loss": "BCEWithLogitsLoss", "class_weights": {"t": 5}}),
+    "two names": (
+        {"sex": ["f", "f", "m", "f", "m", "f"]},
+        [linear(1)],
+        {"loss": "BCEWithLogitsLoss", "class_weights": "auto", "metrics": ["f1_score"]},
+    ),
     "multilabel": (YES_NO, [linear(2)], {"loss": "BCEWithLogitsLoss", "metrics": ["accuracy", "auroc"]}),
     "probabilities": (YES_NO, [linear(2), {"type": "Sigmoid"}], {"loss": "BCELoss"}),
     "soft margin": (YES_NO, [linear(2)], {"loss": "MultiLabelSoftMarginLoss"}),
@@ -177,6 +185,21 @@ def test_yes_or_no_has_a_matrix_for_each_target(width: int) -> None:
         assert answer == {"classes": ["t", "u"], "matrix": expected}
 
 
+@pytest.mark.parametrize("labels", [("f", "m"), (False, True)])
+def test_two_class_names_have_one_matrix(labels: tuple[Any, Any]) -> None:
+    """A target of two names is counted by name, and its rows told by name."""
+    targets = {"t": [labels[value] for value in YES_NO["t"]]}
+    model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss", epochs=1).model()
+    answer = evaluate(model, labelled(targets), worst=6)
+    predicted = predict(model, labelled({}))["labels"]
+    expected = sklearn_metrics.confusion_matrix(targets["t"], predicted, labels=[*labels])
+    assert answer["confusion_matrix"] == {"classes": [*labels], "matrix": expected.tolist()}
+    for each in answer["worst"]:
+        assert (each["target"], each["label"]) == (targets["t"][each["row"]], predicted[each["row"]])
+        own = -math.log(each["probabilities"][labels.index(each["target"])])
+        assert each["loss"] == pytest.approx(own, rel=1e-4)
+
+
 def test_too_many_classes_have_no_matrix() -> None:
     """The matrix grows with the square of the classes: beyond a number there is none."""
     rows = evaluations.MOST_CLASSES + 1
@@ -277,7 +300,8 @@ def test_every_form_of_rows_gives_the_same() -> None:
     [
         ({"columns": {"a": [1], "b": [2]}}, {"#/columns"}),
         ({"columns": {"a": [1], "species": ["setosa"]}}, {"#/columns"}),
-        ({"columns": {"a": [1], "b": ["x"], "species": ["wild"]}}, {"#/columns/b", "#/columns/species"}),
+        ({"columns": {"a": [1], "b": [None], "species": ["wild"]}}, {"#/columns/b", "#/columns/species"}),
+        ({"columns": {"a": ["x"], "b": ["y"], "species": ["setosa"]}}, {"#/columns/a", "#/columns/b"}),
         ({"columns": {"a": [1], "b": [2], "species": [None]}}, {"#/columns/species"}),
         ({"columns": {"a": [1, 2], "b": [2], "species": ["wild", "wild"]}}, {"#/columns/b"}),
         ({"inputs": [[1, 2]]}, {"#"}),
@@ -290,6 +314,52 @@ def test_what_is_wrong_is_told_at_once(body: dict[str, Any], pointers: set[str])
     found = [error.pointer for error in raised.value.errors]
     assert set(found) == pointers
     assert len(found) == len(pointers)
+
+
+WIDTH = 2**18  # 64 samples of so many float32 are all that is evaluated at once
+MANY = 150
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple[Trained, TensorDataset]:
+    """A weighted classifier of long samples, and more of them than are evaluated at once."""
+    data = {"inputs": [[0] * WIDTH, [1] * WIDTH], "targets": [0, 1]}
+    weights = {"0": 1, "1": 3}
+    trained = train(data, [linear(2, WIDTH)], loss="CrossEntropyLoss", class_weights=weights, epochs=1)
+    generator = np.random.default_rng(0)
+    inputs, targets = generator.integers(2, size=(MANY, WIDTH)) > 0, generator.integers(2, size=MANY)
+    return trained, TensorDataset({"input": inputs}, targets)
+
+
+def test_many_rows_are_evaluated_in_slices(wide: tuple[Trained, TensorDataset]) -> None:
+    """Slices give the engine's loss, count every row, and the worst are those of all slices."""
+    trained, data = wide
+    model = trained.model()
+    part = Part((torch.tensor(data.inputs["input"]).float(),), torch.tensor(data.targets))
+    answer = evaluate(model, data, worst=MANY)
+    assert answer["rows"] == MANY
+    assert answer["loss"] == trained.trainer.evaluate(part).loss
+    losses = {each["row"]: each["loss"] for each in answer["worst"]}
+    assert [*losses.values()] == sorted(losses.values(), reverse=True)
+    assert sorted(losses) == [*range(MANY)]
+    predicted = predict(model, TensorDataset(data.inputs))["labels"]
+    expected = sklearn_metrics.confusion_matrix(data.targets, predicted)
+    assert answer["confusion_matrix"]["matrix"] == expected.tolist()
+    few = evaluate(model, data, worst=5)["worst"]
+    assert few == answer["worst"][:5]
+
+
+def test_mistakes_of_all_slices_are_told(wide: tuple[Trained, TensorDataset]) -> None:
+    """Though rows are evaluated some at a time, all that is wrong with any of them is told at once."""
+    trained, data = wide
+    assert data.targets is not None
+    wrong = data.targets.copy()
+    wrong[0], wrong[-1] = 7, 8
+    with pytest.raises(InvalidRequest) as raised:
+        evaluate(trained.model(), TensorDataset(data.inputs, wrong), worst=1)
+    first, last = [error.detail for error in raised.value.errors]
+    assert "row 0 is 7" in first
+    assert f"row {MANY - 1} is 8" in last
 
 
 def test_targets_that_the_loss_refuses_are_told() -> None:

@@ -3,7 +3,6 @@
 import csv
 import io
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 
 from service.datasets.json_reader import read_json
 from service.errors import InvalidRequest
-from service.inference.model import TrainedModel
 from service.inference.predictions import ROWS_AT_ONCE, as_csv, predict
 from tests.inference.trained import WIDE, Trained, linear, table, train
 
@@ -124,18 +122,13 @@ def test_yes_or_no(loss: str, width: int) -> None:
     assert answer["classes"] == list(targets)
 
 
-def named(trained: Trained, *labels: Any) -> TrainedModel:
-    """The model with labels for the 0 and 1 of its target."""
-    model = trained.model()
-    return replace(model, encoding=replace(model.encoding, classes=labels))
-
-
 @pytest.mark.parametrize("labels", [("no", "yes"), (False, True)])
 @pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "BCELoss"])
 def test_two_class_names(loss: str, labels: tuple[Any, Any]) -> None:
     """A target of two class names is answered by name, with a probability for each, as by two outputs."""
     more = [{"type": "Sigmoid"}] if loss == "BCELoss" else []
-    model = named(train(table({"t": YES_NO["t"]}), [linear(1), *more], loss=loss), *labels)
+    targets = {"t": [labels[value] for value in YES_NO["t"]]}
+    model = train(table(targets), [linear(1), *more], loss=loss).model()
     answer = predict(model, COLUMNS)
     outputs = torch.tensor(answer["outputs"])
     second = outputs if loss == "BCELoss" else outputs.sigmoid()
@@ -219,9 +212,9 @@ def test_csv_of_classes() -> None:
 
 def test_csv_of_two_class_names() -> None:
     """The label and the probability of each class; booleans as JSON writes them."""
-    trained = train(table({"t": YES_NO["t"]}), [linear(1)], loss="BCEWithLogitsLoss")
     for labels, names in ((("no", "yes"), ["no", "yes"]), ((False, True), ["false", "true"])):
-        model = named(trained, *labels)
+        targets = {"t": [labels[value] for value in YES_NO["t"]]}
+        model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss").model()
         answer = predict(model, COLUMNS)
         rows = read(as_csv(answer, model.encoding))
         assert list(rows[0]) == ["label", *(f"probability_{name}" for name in names)]

@@ -230,7 +230,8 @@ class EagerEngine:
         return self._evaluate(self._slices(placed(samples, self.parts.loss, self.parts.device)))
 
     def _slices(self, samples: Part) -> Slices:
-        size = rows_at_once(samples.inputs, self._batch_size, self._evaluation_bytes)
+        row_bytes = sum(x[:1].nbytes for x in samples.inputs)
+        size = rows_at_once(row_bytes, self._batch_size, self._evaluation_bytes)
         return Slices(samples, size, self.parts.device)
 
     def _evaluate(self, slices: Iterable[Part]) -> Evaluation:

@@ -1,0 +1,125 @@
+"""The formats of files: how each begins, who reads it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from service.datasets.dataset import Batches, TensorDataset
+from service.datasets.readers.arrow import read_arrow
+from service.datasets.readers.csv import CsvTable
+from service.datasets.readers.npz import read_npz
+from service.datasets.readers.parquet import read_parquet
+from service.datasets.readers.safetensors import read_safetensors
+from service.errors import FieldError, InvalidRequest, UnsupportedMediaType
+from service.specs.upload import Format, ReadOptions
+
+T = TypeVar("T")
+
+
+class TableSource(Protocol):
+    """Rows that can be read from the first on, as often as needed."""
+
+    def read(self, consume: Callable[[Batches], T]) -> T:
+        """What `consume` makes of the rows, batches of one schema; of several calls the last one counts."""
+
+
+Source = TableSource | TensorDataset
+
+NAMES: Mapping[Format, str] = {
+    "csv": "CSV",
+    "parquet": "Parquet",
+    "arrow": "Arrow IPC",
+    "npz": "a .npz archive",
+    "safetensors": "a .safetensors file",
+    "json": "JSON",
+}
+_TEXTS: set[Format] = {"csv", "json"}
+
+_READERS: Mapping[Format, Callable[[Path, ReadOptions, int], Source]] = {
+    "csv": lambda path, options, most_bytes: CsvTable(path, options),
+    "parquet": lambda path, options, most_bytes: read_parquet(path, options),
+    "arrow": lambda path, options, most_bytes: read_arrow(path, options),
+    "npz": lambda path, options, most_bytes: read_npz(path, most_bytes),
+    "safetensors": lambda path, options, most_bytes: read_safetensors(path),
+}
+
+# How a file begins, after so many bytes.
+_BEGINNINGS: Sequence[tuple[int, bytes, Format]] = (
+    (0, b"PAR1\x15", "parquet"),  # a CSV may begin with a column called PAR1
+    (0, b"ARROW1\0\0", "arrow"),
+    (0, b"\xff\xff\xff\xff", "arrow"),
+    (0, b"PK\x03\x04", "npz"),
+    (0, b"PK\x05\x06", "npz"),
+    (4, b"\0\0\0\0{", "safetensors"),  # the header's length, which is not that large, and the header
+)
+_PICKLE = "a pickle, which is never read: send a .npz archive or a .safetensors file"
+_REFUSED: Sequence[tuple[bytes, str]] = (
+    (b"\x93NUMPY", "a single .npy array: put it into a .npz archive, numpy.savez(file, inputs=…, targets=…)"),
+    *((b"\x80%c" % protocol, _PICKLE) for protocol in range(2, 6)),
+    (b"\x89HDF\r\n", "an HDF5 file: send Parquet, or a .npz archive"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file: save it as CSV"),
+    (b"%PDF", "a PDF: send the table as CSV"),
+    (b"Obj\x01", "an Avro file: send Parquet"),
+)
+_HEAD_BYTES = 64
+_APPLICABLE: Mapping[Format, set[str]] = {
+    "csv": {"delimiter", "header", "encoding", "missing", "types"},
+    "parquet": {"types"},
+    "arrow": {"types"},
+}
+
+
+def tell_format(path: Path, declared: Format | None) -> Format:
+    """The format of a file.
+
+    Args:
+        path: an unpacked file.
+        declared: what the client says; None: the content tells it, and what is no other format is CSV.
+
+    Raises:
+        UnsupportedMediaType: the content is not what the client says, or of a format that isn't taken.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    found = _told_by_content(head)
+    for beginning, what in _REFUSED if found is None else ():
+        if head.startswith(beginning):
+            raise UnsupportedMediaType(f"The body is {what}.")
+    if declared is None:
+        return found or ("json" if head.lstrip()[:1] == b"{" else "csv")
+    if found == declared or (found is None and declared in _TEXTS):
+        return declared
+    seems = f"the body is {NAMES[found]}" if found else "the body doesn't begin as such a one does"
+    remedy = "Name the body's own type, or application/octet-stream to have it told by the content."
+    raise UnsupportedMediaType(f"Content-Type says {NAMES[declared]}, and {seems}. {remedy}")
+
+
+def _told_by_content(head: bytes) -> Format | None:
+    return next(
+        (name for offset, beginning, name in _BEGINNINGS if head[offset:].startswith(beginning)), None
+    )
+
+
+def open_source(path: Path, name: Format, options: ReadOptions, most_bytes: int) -> Source:
+    """What is in a file of a format other than JSON.
+
+    Args:
+        path: the file; it lies in a folder of its own, which readers may use.
+        name: from `tell_format`.
+        options: how to read it.
+        most_bytes: of what is in it, unpacked.
+
+    Raises:
+        InvalidRequest: it can't be read, or an option is given that doesn't apply to the format.
+        ContentTooLarge: there is more in it.
+    """
+    check_options(name, options)
+    return _READERS[name](path, options, most_bytes)
+
+
+def check_options(name: Format, options: ReadOptions) -> None:
+    """Refuse options that don't apply to a format: they must not be ignored."""
+    unused = options.model_fields_set - _APPLICABLE.get(name, set())
+    if unused:
+        detail = f"The body is {NAMES[name]}, which is read without this option."
+        raise InvalidRequest(errors=[FieldError(f"?{option}", detail) for option in sorted(unused)])

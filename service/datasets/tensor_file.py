@@ -1,0 +1,91 @@
+"""Named tensors in a file that can be mapped: safetensors, with each tensor where its type needs it to be.
+
+The format is 8 bytes (the header's length), a JSON header (dtype, shape and place of each tensor), the
+values. The library reads and writes whole tensors; here they are written in slices and read in place.
+"""
+
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensor = NDArray[Any]
+
+DTYPES: Mapping[str, str] = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+}
+_CODES = {name: code for code, name in DTYPES.items()}
+_METADATA, _PADDING = "__metadata__", "__padding__."
+_ALIGNMENT_BYTES = 64
+_SLICE_BYTES = 16 * 2**20
+
+
+def slices(tensor: Tensor) -> Iterator[Tensor]:
+    """A tensor [B, …] in contiguous pieces of whole samples, about 16 MiB each."""
+    samples = max(1, _SLICE_BYTES // max(1, tensor[:1].nbytes))
+    for start in range(0, len(tensor), samples):
+        yield np.ascontiguousarray(tensor[start : start + samples])
+
+
+def write_tensors(file: IO[bytes], tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, a slice at a time; each tensor begins at a multiple of 64 bytes."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        start = _aligned(end)
+        if start > end:  # the format takes no holes: a hole is a tensor too
+            header[f"{_PADDING}{len(header)}"] = _entry("U8", (start - end,), end)
+        end = start + tensor.nbytes
+        header[name] = _entry(_CODES[tensor.dtype.name], tensor.shape, start)
+    text = json.dumps(header).encode()
+    text += b" " * (_aligned(len(text) + 8) - len(text) - 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    written = 0
+    for tensor in tensors.values():
+        file.write(bytes(_aligned(written) - written))
+        for piece in slices(tensor):
+            file.write(piece.data.cast("B"))
+        written = _aligned(written) + tensor.nbytes
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
+
+
+def _entry(code: str, shape: tuple[int, ...], start: int) -> dict[str, Any]:
+    dtype = np.dtype(DTYPES[code])
+    return {"dtype": code, "shape": shape, "data_offsets": [start, start + prod(shape) * dtype.itemsize]}
+
+
+def map_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that is known to be well formed, read where they lie.
+
+    Those of a type that numpy hasn't got are left out.
+    """
+    with path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    begin = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:begin])
+    return {
+        name: _tensor(content, begin + entry["data_offsets"][0], entry)
+        for name, entry in header.items()
+        if name != _METADATA and not name.startswith(_PADDING) and entry["dtype"] in DTYPES
+    }
+
+
+def _tensor(content: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
+    flat = np.frombuffer(content, DTYPES[entry["dtype"]], prod(entry["shape"]), start)
+    return flat.reshape(entry["shape"])

@@ -1,0 +1,77 @@
+"""Where bodies lie while they are received and read: a folder each, gone when its request is answered."""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Self
+
+from ulid import ULID
+
+from service import errors
+
+RETRY_AFTER_SECONDS = 5
+_LOCK = "lock"
+
+
+class Spool:
+    """The folders of one service process. What a process that has died left behind is removed at the start.
+
+    A process holds a lock as long as it lives, so that processes which share a data folder leave each
+    other's bodies alone.
+
+    Args:
+        location: the folder of all processes' spools, on the same file system as the artifacts.
+    """
+
+    def __init__(self, location: Path) -> None:
+        location.mkdir(parents=True, exist_ok=True)
+        _remove_left_behind(location)
+        self._folder = location / str(ULID())
+        self._folder.mkdir()
+        self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def make(self) -> Path:
+        """A new folder.
+
+        Raises:
+            Unavailable: when it can't be made.
+        """
+        folder = self._folder / str(ULID())
+        try:
+            folder.mkdir()
+        except OSError as error:
+            detail = f"No body can be received: {error.strerror}."
+            raise errors.Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        return folder
+
+    def remove(self, folder: Path) -> None:
+        """Remove a folder with all that is in it."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.close(self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _remove_left_behind(location: Path) -> None:
+    for folder in location.iterdir():
+        try:
+            lock = os.open(folder / _LOCK, os.O_RDWR)
+        except OSError:
+            continue  # it is just being made, or removed by another process
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except BlockingIOError:
+            continue  # its process is alive
+        finally:
+            os.close(lock)

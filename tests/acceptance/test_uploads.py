@@ -1,0 +1,388 @@
+"""Files through HTTP: every format and packing, limits, and what an upload leaves to others."""
+
+import gzip
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import safetensors.numpy
+
+from tests.acceptance.fits import T_C, T_U, flowers, thermometer
+from tests.acceptance.server import Service, until
+from tests.api.test_errors import problem
+from tests.datasets.readers.files import as_arrow, as_npz, as_parquet
+
+CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
+URL = "/v1/datasets"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl says of --data-binary
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def strict_service(start_service: Callable[..., Service]) -> Service:
+    """A service with low limits and two helpers."""
+    return start_service(
+        workers=1,
+        helpers=2,
+        max_body_bytes=100_000,
+        max_upload_bytes=2 * MIB,
+        max_dataset_bytes=4 * MIB,
+    )
+
+
+def bodies(service: Service) -> list[Path]:
+    """The bodies that lie in a service's spool."""
+    return list((service.data_dir / "spool").rglob("body*"))
+
+
+def artifacts(service: Service) -> set[Path]:
+    """The datasets that a service keeps."""
+    return set((service.data_dir / "artifacts" / "datasets").glob("*"))
+
+
+def penguins(**more: Any) -> pa.Table:
+    """A table of every type of column."""
+    return pa.table(
+        {
+            "island": ["Biscoe", None, "Dream"],
+            "bill": [39.1, None, 40.5],
+            "female": [True, False, None],
+            "seen": pa.array([0, 86_400_000_000, None], pa.timestamp("us")),
+            **more,
+        }
+    )
+
+
+AS_CSV = b"island,bill,female,seen\nBiscoe,39.1,true,1970-01-01\nNA,,false,1970-01-02\nDream,40.5,NaN,null\n"
+
+
+def test_equal_content_is_one_dataset_in_every_form(service: Service) -> None:
+    """The same table as JSON, CSV, Parquet and Arrow, raw or as a part, packed or not, is stored once."""
+    body = {
+        "columns": {
+            "island": ["Biscoe", None, "Dream"],
+            "bill": [39.1, None, 40.5],
+            "female": [True, False, None],
+            "seen": ["1970-01-01", "1970-01-02", None],
+        },
+        "types": {"seen": "datetime"},
+    }
+    first = service.client.post(URL, json=body)
+    assert first.status_code == CREATED, first.text
+    assert [each["type"] for each in first.json()["columns"]] == [
+        "categorical",
+        "numeric",
+        "boolean",
+        "datetime",
+    ]
+    files = (AS_CSV, as_parquet(penguins()), as_arrow(penguins()), as_arrow(penguins(), stream=True))
+    for content in files:
+        packed = gzip.compress(content)
+        answers = [
+            service.client.post(URL, content=content),
+            service.client.post(URL, content=content, headers=FORM),
+            service.client.post(URL, files={"file": ("table", content)}),
+            service.client.post(URL, content=packed, headers={"Content-Encoding": "gzip"}),
+            service.client.post(URL, files={"file": ("table.gz", packed)}),
+        ]
+        for answer in answers:
+            assert answer.status_code == OK, answer.text
+            assert answer.json() == first.json()
+    rows = service.read(first.json()["links"]["rows"], limit=1)["rows"]
+    assert rows == [{"island": "Biscoe", "bill": 39.1, "female": True, "seen": "1970-01-01T00:00:00.000000Z"}]
+    assert bodies(service) == []
+
+
+def test_zstandard_is_unpacked(service: Service) -> None:
+    """`Content-Encoding: zstd` is taken as gzip is."""
+    packed = bytes(pa.Codec("zstd").compress(b"zstd,n\nx,1\n"))
+    response = service.client.post(
+        URL, content=packed, headers={"Content-Encoding": "zstd", "Content-Type": "text/csv"}
+    )
+    assert response.status_code == CREATED, response.text
+
+
+@pytest.mark.parametrize("as_file", [as_npz, safetensors.numpy.save], ids=["npz", "safetensors"])
+def test_tensors_are_uploaded_trained_on_and_predicted_for(service: Service, as_file: Any) -> None:
+    """Images stay of the type they were sent in, train a model, and the same file predicts."""
+    images = np.random.default_rng(0).integers(0, 255, (30, 1, 4, 4), np.uint8)
+    content = as_file({"inputs": images, "targets": np.arange(30) % 3})
+    dataset = service.client.post(URL, content=content).json()
+    assert [(each["name"], each["dtype"]) for each in dataset["columns"]] == [
+        ("input", "uint8"),
+        ("targets", "int64"),
+    ]
+    layers = [{"type": "Flatten"}, {"type": "Linear", "out_features": 3}]
+    body = thermometer(layers, loss="CrossEntropyLoss", epochs=2)
+    job = service.succeeded({**body, "data": {"dataset_id": dataset["id"]}})
+    answer = service.client.post(job["links"]["predictions"], content=as_file({"inputs": images[:2]}))
+    assert answer.status_code == OK, answer.text
+    assert answer.json() == service.predict(job["id"], {"inputs": images[:2].tolist()})
+
+
+def test_predictions_take_every_form(service: Service) -> None:
+    """Rows of a file give what the same rows give as JSON, columns in any order and others ignored."""
+    job = service.succeeded(flowers(epochs=5))
+    path = job["links"]["predictions"]
+    table = pa.table({"extra": ["x", "y"], "sepal": [5.1, 7.0], "petal": [1.4, 4.7]})
+    expected = service.predict(job["id"], {"columns": {"petal": [1.4, 4.7], "sepal": [5.1, 7.0]}})
+    text = b"extra;sepal;petal\nx;5.1;1.4\ny;7.0;4.7\n"
+    answers = [
+        service.client.post(path, content=as_parquet(table)),
+        service.client.post(path, content=as_arrow(table)),
+        service.client.post(path, files={"file": ("rows.csv", text)}),
+        service.client.post(path, content=gzip.compress(text), headers={"Content-Encoding": "gzip"}),
+        service.client.post(path, content=text.decode().encode("utf-16")),
+        service.client.post(
+            path, files={"file": ("rows.parquet", as_parquet(table))}, data={"checkpoint": "last"}
+        ),
+        service.client.post(path, params={"types": "sepal:numeric"}, content=text.replace(b"5.1", b'"5.1"')),
+    ]
+    for answer in answers:
+        assert answer.status_code == OK, answer.text
+        assert answer.json() == expected
+    missing = service.client.post(path, content=b"sepal\n1\n")
+    assert "`petal` is missing" in problem(missing, 422, "invalid-request")[0]["detail"]
+
+
+def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
+    """A delimiter, an encoding, missing values and types are said either way."""
+    content = "zip:größe\n01234:-999\n00001:2\n".encode("latin-1")
+    options = {
+        "delimiter": ":",
+        "encoding": "latin-1",
+        "missing": "-999",
+        "types": "zip:categorical",
+        "name": "zips",
+    }
+    first = service.client.post(URL, params=options, content=content)
+    assert first.status_code == CREATED, first.text
+    assert first.json()["name"] == "zips"
+    assert service.read(first.json()["links"]["rows"])["rows"][0] == {"zip": "01234", "größe": None}
+    again = service.client.post(
+        URL, files={"file": ("zips", content)}, data={**options, "types": '{"zip": "categorical"}'}
+    )
+    assert again.json() == first.json()
+    charset = {"Content-Type": "text/csv; charset=latin-1"}
+    del options["encoding"]
+    part = service.client.post(
+        URL, params=options, files={"file": ("zips", content, charset["Content-Type"])}
+    )
+    assert part.json() == first.json()
+    assert service.client.post(URL, params=options, content=content, headers=charset).json() == first.json()
+    headless = service.client.post(URL, params={"header": "false"}, content=b"1,a\n2,b\n").json()
+    assert [each["name"] for each in headless["columns"]] == ["column_1", "column_2"]
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ({"delimiter": "ab"}, "?delimiter"),
+        ({"delimiter": '"'}, "?delimiter"),
+        ({"delimiter": "\0"}, "?delimiter"),
+        ({"header": "perhaps"}, "?header"),
+        ({"encoding": "rot13"}, "?encoding"),
+        ({"types": "a:number"}, "?types"),
+        ({"types": "a"}, "?types"),
+        ({"types": '{"a": 1}'}, "?types"),
+        ({"types": "b:numeric"}, "?types"),
+        ({"delimeter": ";"}, "?delimeter"),
+    ],
+)
+def test_options_that_say_nothing_are_named(service: Service, query: dict[str, str], pointer: str) -> None:
+    """A wrong option is 422 and names itself."""
+    response = service.client.post(URL, params=query, content=b"a\n1\n")
+    assert problem(response, 422, "invalid-request")[0]["pointer"] == pointer
+
+
+def test_options_of_files_are_not_for_json(service: Service) -> None:
+    """An option must not be ignored: JSON has no delimiter, where it is a dataset and where it is rows."""
+    job = service.succeeded(thermometer(epochs=1))
+    for path in (URL, job["links"]["predictions"]):
+        response = service.client.post(path, params={"delimiter": ";"}, json={"columns": {"t_u": [1.0]}})
+        assert problem(response, 422, "invalid-request")[0]["pointer"] == "?delimiter"
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "pointer"),
+    [
+        ({"data": b"a\n1\n"}, {}, "#"),
+        ({"file": b"a\n1\n"}, {"delimeter": ";"}, "#/delimeter"),
+        ({"file": b"a\n1\n"}, {"types": "a:number"}, "#/types"),
+        ([("file", b"a\n1\n"), ("file", b"a\n2\n")], {}, "#/file"),
+    ],
+)
+def test_parts_that_are_not_taken_are_named(
+    service: Service, files: Any, data: dict[str, str], pointer: str
+) -> None:
+    """A part that is missing, unknown, wrong or there twice is 422 and names itself."""
+    errors = problem(service.client.post(URL, files=files, data=data), 422, "invalid-request")
+    assert pointer in [error["pointer"] for error in errors]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nothing", b"--x\r\n", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\na']
+)
+def test_broken_multipart_is_400(service: Service, body: bytes) -> None:
+    """A body that isn't the multipart it says it is can't be read."""
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    problem(service.client.post(URL, content=body, headers=headers), 400, "bad-request")
+    problem(
+        service.client.post(URL, content=body, headers={"Content-Type": "multipart/form-data"}),
+        400,
+        "bad-request",
+    )
+
+
+@pytest.mark.parametrize(
+    ("headers", "content"),
+    [
+        ({"Content-Type": "text/html"}, b"<html>"),
+        ({"Content-Type": "text/csv"}, as_parquet(penguins())),
+        ({"Content-Type": "application/vnd.apache.parquet"}, AS_CSV),
+        ({"Content-Encoding": "br"}, AS_CSV),
+        ({}, b"\x80\x04\x95pickle"),
+    ],
+    ids=["unknown", "parquet as csv", "csv as parquet", "brotli", "pickle"],
+)
+def test_what_a_body_is_not_is_415(service: Service, headers: dict[str, str], content: bytes) -> None:
+    """A type or packing that isn't taken, or isn't the content's, is told with what to send."""
+    problem(service.client.post(URL, content=content, headers=headers), 415, "unsupported-media-type")
+
+
+def test_a_declared_packing_must_be_there(service: Service) -> None:
+    """A body that is not packed as it says is refused."""
+    response = service.client.post(URL, content=AS_CSV, headers={"Content-Encoding": "gzip"})
+    assert "gzip" in response.json()["detail"]
+    problem(response, 422, "invalid-request")
+
+
+def test_limits_are_413(strict_service: Service) -> None:
+    """Too large as sent, unpacked, as stored or as JSON is 413, declared or streamed, and leaves nothing."""
+    rows = b"n\n" + b"1\n" * (2 * MIB)
+
+    def streamed() -> Iterator[bytes]:
+        for start in range(0, len(rows), 65536):
+            yield rows[start : start + 65536]
+
+    numbers = pa.table({"n": pa.array(np.zeros(2 * MIB))})
+    json = b'{"columns": {"n": [' + b"1," * 60_000 + b"1]}}"
+    for sent in (
+        {"content": rows},
+        {"content": streamed()},
+        {"files": {"file": rows}},
+        {"content": gzip.compress(bytes(5 * MIB)), "headers": {"Content-Encoding": "gzip"}},
+        {"content": as_parquet(numbers)},
+        {"content": as_npz({"inputs": np.zeros((2 * MIB, 1))}, compressed=True)},
+        {"content": json},
+        {"content": json, "headers": {"Content-Type": "application/json"}},
+    ):
+        problem(strict_service.client.post(URL, **sent), 413, "content-too-large")  # type: ignore[arg-type]
+    assert bodies(strict_service) == []
+    assert artifacts(strict_service) == set()
+
+
+def slow_file() -> bytes:
+    """A file that takes seconds to read: each of its 10,000 columns is a Python object or more."""
+    names = ",".join(f"c{number}" for number in range(10_000))
+    row = ",".join(str(number % 97) for number in range(10_000))
+    return "\n".join([names, *[row] * 50]).encode()
+
+
+def test_long_uploads_end_and_leave_nothing(start_service: Callable[..., Service]) -> None:
+    """A file that takes too long is 422, those that wait for it in vain 503 with `Retry-After`."""
+    service = start_service(workers=1, helpers=2, upload_timeout_seconds=0.2)
+    content, url = slow_file(), f"{service.client.base_url}{URL}"
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda _: httpx.post(url, content=content, timeout=60), range(4)))
+    assert {answer.status_code for answer in answers} == {422, 503}, [answer.text for answer in answers]
+    for answer in answers:
+        slug = "limit-exceeded" if answer.status_code == 422 else "unavailable"
+        problem(answer, answer.status_code, slug)
+        assert (answer.status_code == 503) == ("Retry-After" in answer.headers)
+    assert bodies(service) == []
+    assert artifacts(service) == set()
+
+
+def test_long_uploads_do_not_hold_up_other_requests(service: Service) -> None:
+    """While files are being read, a helper is left that checks requests."""
+    content = slow_file()
+    with ThreadPoolExecutor(2) as clients:
+        uploads = [
+            clients.submit(
+                httpx.post, f"{service.client.base_url}{URL}", content=content + b"\n%d" % number, timeout=60
+            )
+            for number in range(2)
+        ]
+        until(lambda: len(bodies(service)) == 2)
+        assert service.submit(thermometer(), validate_only=True).status_code == OK
+        assert not any(upload.done() for upload in uploads)
+        assert {upload.result().status_code for upload in uploads} == {422}  # each has a ragged last line
+
+
+def test_the_api_holds_no_upload_in_memory(service: Service) -> None:
+    """While 200 MiB come in, the process that serves HTTP grows by a fraction of that."""
+    process, chunk, largest = service.process, b"0.125,0.25,0.5,1.0,2.0,4.0,8.0,16.0\n" * 29_000, [0]
+    idle_bytes, done = process.memory_info().rss, threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.01):
+            largest[0] = max(largest[0], process.memory_info().rss)
+
+    def body() -> Iterator[bytes]:
+        yield b"a,b,c,d,e,f,g,h\n"
+        for _ in range(200):
+            yield chunk
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        response = service.client.post(URL, content=body(), headers={"Content-Type": "text/csv"})
+    finally:
+        done.set()
+        watcher.join()
+    assert response.status_code == CREATED, response.text
+    assert response.json()["rows"] == 200 * 29_000
+    assert largest[0] - idle_bytes < 100 * MIB
+
+
+def test_a_killed_service_forgets_what_it_received(start_service: Callable[..., Service]) -> None:
+    """Bodies of a service that was killed are removed when it starts again."""
+    service = start_service(workers=1, helpers=1)
+    half = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield b"a\n" + b"1\n" * MIB
+        half.set()
+        until(lambda: not psutil.pid_exists(pid))
+
+    pid = service.process.pid
+    url = f"{service.client.base_url}{URL}"
+    with ThreadPoolExecutor(1) as clients:
+        upload = clients.submit(httpx.post, url, content=body(), timeout=60)
+        half.wait()
+        until(lambda: bodies(service))
+        service.kill()
+        assert isinstance(upload.exception(), httpx.HTTPError)
+    assert bodies(service)
+    service.start()
+    assert bodies(service) == []
+
+
+@pytest.mark.parametrize("name", ["t_u", "t_c"])
+def test_a_model_trained_on_a_file_is_that_of_the_same_columns(service: Service, name: str) -> None:
+    """A job on an uploaded Parquet file has the history of the same job on JSON."""
+    table = pa.table({"t_u": T_U, "t_c": T_C, "noise": [name] * 11})
+    dataset = service.client.post(URL, content=as_parquet(table)).json()
+    body = thermometer(epochs=20)
+    inline = service.succeeded(body)
+    data = {key: value for key, value in body["data"].items() if key != "columns"}
+    job = service.succeeded({**body, "data": {"dataset_id": dataset["id"], **data}})
+    assert service.history(job["id"]) == service.history(inline["id"])
