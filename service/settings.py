@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         """The folder of artifacts (datasets, checkpoints)."""
         return self.data_dir.absolute() / "artifacts"
 
+    def compiled(self) -> Path:
+        """The folder of compiled programs; it may be deleted at any time."""
+        return self.data_dir.absolute() / "compiled"
+
     def scratch(self) -> Path:
         """The folder of files that live no longer than the process that made them."""
         return self.data_dir.absolute() / "scratch"

@@ -1,16 +1,25 @@
 """One real service for the whole run, and further ones for tests that need their own."""
 
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
+from service.training.engines.compiled.runtime import set_up
 from tests.acceptance.server import Service
 
 SHOWN_LOG_CHARACTERS = 4000
 
 # Its assertions are helpers' and tell what differs, as those of tests do.
 pytest.register_assert_rewrite("tests.acceptance.plain")
+
+
+@pytest.fixture(scope="session")
+def jax_is_set_up() -> None:
+    """JAX as the compiled engine uses it, its compiler in a hurry: tests run a program once."""
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    set_up(threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
+EXTRAS = [Requirement(text) for text in PROJECT["optional-dependencies"]["compiled"]]
 DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 # Libraries that belong to the face of another: it says which version of them it takes.
 BROUGHT_ALONG = {
@@ -81,8 +82,8 @@ def test_a_process_that_serves_http_loads_no_torch(module: str) -> None:
 @pytest.mark.parametrize(
     ("folders", "declared"),
     [
-        (["service"], names(RUNTIME)),
-        (["tests", "benchmarks"], names(RUNTIME) | names(DEVELOPMENT)),
+        (["service"], names(RUNTIME) | names(EXTRAS)),
+        (["tests", "benchmarks"], names(RUNTIME) | names(EXTRAS) | names(DEVELOPMENT)),
     ],
 )
 def test_what_is_imported_is_declared(folders: list[str], declared: set[str]) -> None:
@@ -100,7 +101,7 @@ def test_every_dependency_has_a_fixed_version() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     fixed = dict(line.split("==") for line in lines if not line.startswith("#"))
     versions = {canonicalize_name(name): version for name, version in fixed.items()}
-    waiting, seen = RUNTIME + DEVELOPMENT, set()
+    waiting, seen = RUNTIME + EXTRAS + DEVELOPMENT, set()
     while waiting:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
@@ -124,7 +125,7 @@ def test_every_dependency_has_a_reason() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     section = text.partition("\n## Dependencies\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\w-]+) \| .+ \|$", section, re.MULTILINE)
-    assert set(rows) - {"dependency"} == names(RUNTIME) | names(DEVELOPMENT)
+    assert set(rows) - {"dependency"} == names(RUNTIME) | names(EXTRAS) | names(DEVELOPMENT)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run"])

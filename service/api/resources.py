@@ -56,7 +56,9 @@ class Used(Resource):
     device: str
     """`cpu` or `cuda:N`."""
     engine: str
-    """What executes the steps."""
+    """What executes the steps: `eager` or `compiled`."""
+    engine_reason: str | None
+    """Why `auto` stayed with the eager engine."""
     threads: int
     """CPU threads; the bits of a result depend on it."""
 
@@ -68,6 +70,8 @@ class Timings(Resource):
     """From submission to start."""
     setup_seconds: float
     """Reading the data, building the model."""
+    compile_seconds: float
+    """Tracing and compiling; next to nothing when a worker has had a job of the same shape before."""
     training_seconds: float
     """The epochs."""
     saving_seconds: float

@@ -41,10 +41,13 @@ from service.specs.upload import Upload
 from service.storage.datasets import NewDataset
 from service.storage.jobs import NewJob
 from service.storage.storage import Storage
+from service.training.engines.choice import EngineChooser
 from service.training.suggestions import suggest
 from service.training.warm_up import warm_up, warm_up_meta
 
 log = structlog.get_logger()
+
+_WARM = object()
 
 Answer = tuple[Mapping[str, Any], bytes]
 CSV = "text/csv"
@@ -54,10 +57,11 @@ RETRY_AFTER_SECONDS = 60
 class Tasks:
     """What a helper can be asked to do; each public method is a task."""
 
-    def __init__(self, storage: Storage, settings: Settings) -> None:
+    def __init__(self, storage: Storage, settings: Settings, engines: EngineChooser) -> None:
         self._storage = storage
         self._settings = settings
         self._models = Models(storage)
+        self._engines = engines
         self._catalog = orjson.dumps(catalog())
 
     def fingerprint(self, body: bytes) -> Answer:
@@ -71,7 +75,7 @@ class Tasks:
 
     def check_job(self, body: bytes, owner: str, store: bool) -> Answer:
         """Check a job request; with `store`, write its inline data and give the rows to commit."""
-        planned = Preflight(parse_json(body), owner, self._storage, self._settings).plan()
+        planned = Preflight(parse_json(body), owner, self._storage, self._settings, self._engines).plan()
         if not store:
             return {"preflight": _preflight_document(planned)}, b""
         job = NewJob(
@@ -272,10 +276,14 @@ def main(argv: list[str]) -> None:
     # The data segment, not the address space: torch maps far more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (settings.helper_memory_bytes, settings.helper_memory_bytes))
     with Storage.open(settings) as storage:
-        tasks = Tasks(storage, settings)
+        engines = EngineChooser(settings.in_memory_bytes)
+        tasks = Tasks(storage, settings, engines)
         channel.send({"event": "ready"})
+        warming = engines.warm_up()
         while True:
             try:
+                while not channel.ready(0.0) and next(warming, _WARM) is not _WARM:
+                    pass
                 header, body = channel.receive()
             except EOFError:
                 return

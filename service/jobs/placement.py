@@ -1,4 +1,4 @@
-"""Where a job runs and how: decided once, at submission, from the request and the workers there are.
+"""Where a job runs: decided once, at submission, from the request and the workers there are.
 
 The same request against the same workers gives the same choice; a busy device means waiting.
 """
@@ -25,9 +25,6 @@ def check_placement(placement: Placement, devices: Sequence[str]) -> list[FieldE
     elif placement.device.startswith("cuda:") and placement.device not in gpus:
         there = f"there are {', '.join(gpus)}" if gpus else "there is no GPU"
         errors.append(FieldError("#/device", f"No worker has `{placement.device}`: {there}."))
-    if placement.engine == "compiled":
-        detail = "The compiled engine is not part of this version: ask for `eager` or `auto`."
-        errors.append(FieldError("#/engine", detail))
     return errors
 
 

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from service.architectures.build import Place, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
+from service.architectures.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Prepared, Sources, prepare
@@ -32,8 +33,11 @@ from service.specs.job import JobRequest, Placement
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
-from service.training.class_weights import resolve_class_weights
+from service.training.class_weights import build_loss, resolve_class_weights
+from service.training.engines.choice import Candidate, EngineChooser
+from service.training.engines.eager import placed
 from service.training.losses import LOSSES, Targets
+from service.training.metrics import task_of
 from service.training.suggestions import suggest
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.
@@ -59,7 +63,8 @@ class Planned:
         dataset: the content.
         dataset_id: the dataset that the request names; None when the content came with it.
         other_dataset_ids: of those that are a side of the split of their own.
-        used: device (the queue it belongs in), engine and threads it will run with.
+        used: device (the queue it belongs in), engine (and why not the compiled one) and threads it will
+            run with.
         group_key: equal for jobs that could train together.
     """
 
@@ -81,10 +86,14 @@ class Preflight:
     Args:
         document: the parsed body.
         owner: whose datasets may be named.
+        engines: chooses the job's engine.
     """
 
-    def __init__(self, document: Any, owner: str, storage: Storage, settings: Settings) -> None:
+    def __init__(
+        self, document: Any, owner: str, storage: Storage, settings: Settings, engines: EngineChooser
+    ) -> None:
         self._document = document
+        self._engines = engines
         self._owner = owner
         self._storage = storage
         self._settings = settings
@@ -257,6 +266,10 @@ class Preflight:
             "training": resolve(training, width),
             **placement.model_dump(mode="json"),
         }
+        device = choose_device(placement, self._devices, checked.parameter_count * batch_size)
+        engine = self._engines.choose(
+            placement.engine, _candidate(training, prepared, checked, placement, device)
+        )
         return Planned(
             name=self._document.get("name"),
             request=request,
@@ -280,8 +293,9 @@ class Preflight:
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),
             used={
-                "device": choose_device(placement, self._devices, checked.parameter_count * batch_size),
-                "engine": "eager",
+                "device": device,
+                "engine": engine.engine,
+                "engine_reason": engine.reason,
                 "threads": self._settings.threads_per_worker,
             },
             group_key=_group_key(request, prepared),
@@ -328,6 +342,37 @@ def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -
             reason = str(error).splitlines()[0].rstrip(".")
             return [FieldError("#/training", f"The model can't be trained on a batch of {size}: {reason}.")]
     return []
+
+
+def _candidate(
+    training: TrainingSpec, prepared: Prepared, checked: Checked, placement: Placement, device: str
+) -> Candidate:
+    """The job as the choice of its engine sees it."""
+    width, train = output_width(checked.output), prepared.train
+    size = min(training.batch_size or train.rows, train.rows)
+    return Candidate(
+        architecture=checked.spec,
+        model=checked.module,
+        loss_fn=build_loss(training, prepared.encoding, width),
+        spec=training,
+        inputs=[x[:size] for x in train.inputs],
+        targets=placed(train, LOSSES[training.loss.type], torch.device("meta")).targets[:size],
+        rows=train.rows,
+        task=task_of(LOSSES[training.loss.type], width),
+        precision=placement.precision,
+        on_gpu=device.startswith("cuda"),
+        calls=sum(_steps_of(row, checked.module) for row in checked.layers),
+        data_bytes=sum(x.nbytes for part in (train, prepared.validation) if part for x in part.inputs),
+    )
+
+
+def _steps_of(row: LayerRow, model: torch.nn.Module) -> int:
+    """How often a call of a layer goes through its operators: a recurrence once for each of its steps."""
+    layer = model.get_submodule(row["path"])
+    if not isinstance(layer, torch.nn.RNNBase):
+        return 1
+    sequence = [size for size in row["input_shape"][:-1] if size != BATCH]
+    return layer.num_layers * math.prod(map(int, sequence))
 
 
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,8 @@ from service.storage.history import HistoryRow
 from service.storage.jobs import Job
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
-from service.training.engines.eager import EagerEngine
+from service.training.engines import Engine
+from service.training.engines.engines import Engines
 from service.training.history import HistoryChunk, epoch_document
 from service.training.loop import train
 from service.training.setup import assemble
@@ -46,7 +47,7 @@ class Run:
 
     job: Job
     claim: Claim
-    engine: EagerEngine
+    engine: Engine
     data: Prepared
     setup_seconds: float
     started: float = field(default_factory=time.monotonic)
@@ -79,6 +80,7 @@ class Runner:
         self._storage = storage
         self._stopping = stopping
         self._on_change = on_change
+        self._engines = Engines(settings.threads_per_worker, settings.compiled())
         self._held: Claim | None = None
 
     def run_next(self, device: str) -> bool:
@@ -103,6 +105,10 @@ class Runner:
             self._held = None
             self._on_change(job.id)
         return True
+
+    def warm_up(self) -> Iterator[None]:
+        """What is better done before the first job than in it, piece by piece."""
+        return self._engines.warm_up()
 
     def renew(self) -> None:
         """Extend the claim at hand; called by the heartbeat's thread."""
@@ -146,12 +152,12 @@ class Runner:
             torch.device("cuda" if used["device"].startswith("cuda") else "cpu"),
             request["precision"],
         )
-        engine = EagerEngine(parts)
+        engine = self._engines.make(used["engine"], parts)
         if job.epoch:
             newest = self._storage.checkpoints.of_job(job.owner, job.id)[-1]
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
             log.info("job resumed", job_id=job.id, epoch=job.epoch, attempt=job.attempt)
-        return Run(job, claim, engine, data, time.monotonic() - started)
+        return Run(job, claim, engine, data, time.monotonic() - started - engine.compile_seconds)
 
     def _record(self, run: Run) -> Signals:
         """Write what is pending; what the owner wants meanwhile."""
@@ -200,6 +206,7 @@ class Runner:
                 {
                     "queue_seconds": _queue_seconds(run.job),
                     "setup_seconds": run.setup_seconds,
+                    "compile_seconds": run.engine.compile_seconds,
                     "training_seconds": training_seconds,
                     "saving_seconds": run.saving_seconds,
                 }

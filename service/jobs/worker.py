@@ -26,6 +26,8 @@ from service.training.warm_up import warm_up
 
 log = structlog.get_logger()
 
+_WARM = object()
+
 
 class Orders:
     """What the parent says, heard by a thread of its own.
@@ -66,6 +68,7 @@ def main(argv: list[str]) -> None:
         threading.Thread(
             target=_beat, args=(options["name"], settings, storage, runner), name="heartbeat", daemon=True
         ).start()
+        warming = runner.warm_up()
         while not orders.stop.is_set():
             orders.work.clear()
             try:
@@ -73,7 +76,7 @@ def main(argv: list[str]) -> None:
             except Unavailable as error:
                 log.warning("no job claimed", worker=options["name"], reason=error.detail)
                 found = False
-            if not found:
+            if not found and next(warming, _WARM) is _WARM:
                 _tell(channel, "idle")
                 orders.work.wait()
         storage.workers.unregister(options["name"])

@@ -44,7 +44,9 @@ class Placement(Spec):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     engine: Literal["auto", "eager", "compiled"] = "auto"
-    """How steps are executed; `eager` equals a plain PyTorch script bit for bit."""
+    """How steps are executed: `eager` equals a plain PyTorch script bit for bit; `compiled` runs the whole
+    loop as one program, equal up to rounding, and is refused for what it can't compile; `auto` takes it where
+    that is worth it."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16` runs forward and loss under `torch.autocast`."""
 

@@ -54,6 +54,7 @@ def assemble(
     }
     return Parts(
         spec=training,
+        architecture=architecture,
         model=model,
         loss=loss,
         loss_fn=build_loss(training, data.encoding, output_width).to(device),

@@ -327,7 +327,7 @@ def test_a_misspelt_name_has_a_suggestion(
         ("#/architecture/type", "sequence"),
         ("#/device", "gpu"),
         ("#/device", "cuda"),
-        ("#/engine", "compiled"),
+        ("#/engine", "fast"),
         ("#/precision", "float16"),
         ("#/name", 3),
     ],

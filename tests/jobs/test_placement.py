@@ -27,14 +27,6 @@ def test_what_is_asked_for_must_be_there(device: str, devices: list[str], detail
     assert [(error.pointer, error.detail) for error in errors] == ([("#/device", detail)] if detail else [])
 
 
-def test_an_engine_that_is_not_there_is_refused() -> None:
-    """The compiled engine can't be had yet; eager and auto can."""
-    (error,) = check_placement(Placement(engine="compiled"), ["cpu"])
-    assert error.pointer == "#/engine"
-    assert not check_placement(Placement(engine="eager"), ["cpu"])
-    assert not check_placement(Placement(), ["cpu"])
-
-
 @pytest.mark.parametrize(
     ("device", "devices", "operations", "queue"),
     [

@@ -17,6 +17,7 @@ from service.storage.datasets import NewDataset
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
+from service.training.engines.choice import EngineChooser
 
 OWNER = "ada"
 T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
@@ -42,7 +43,7 @@ def storage(fitserve: Settings) -> Iterator[Storage]:
 @pytest.fixture(scope="module")
 def plan(storage: Storage, fitserve: Settings) -> Callable[[Any], Planned]:
     """The check."""
-    return lambda document: Preflight(document, OWNER, storage, fitserve).plan()
+    return lambda document: Preflight(document, OWNER, storage, fitserve, EngineChooser()).plan()
 
 
 Plan = Callable[[Any], Planned]
@@ -130,7 +131,7 @@ def test_the_resolved_request_is_complete(plan: Plan) -> None:
     assert "columns" not in planned.request["data"]
     assert planned.parameter_count == 40
     assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0, "dropped": 0}
-    assert planned.used["engine"] == "eager"
+    assert (planned.used["engine"], planned.used["engine_reason"]) == ("compiled", None)
     assert planned.dataset_id is None
 
 
@@ -300,7 +301,6 @@ def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
         (("training", "optimizer", "lr"), -1.0, "#/training/optimizer", "Invalid learning rate"),
         (("training", "metrics"), ["accuracy"], "#/training/metrics/0", "regression"),
         (("device",), "cuda", "#/device", "No GPU worker"),
-        (("engine",), "compiled", "#/engine", "not part of this version"),
         (("data", "split"), {"validation": 11}, "#/data/split", ""),
         (("data",), {"dataset_id": "ds_x"}, "#/data/dataset_id", ""),
         (("data",), None, "#", "`data` is required."),
@@ -412,7 +412,7 @@ def test_another_owners_dataset_is_not_there(plan: Plan, storage: Storage, fitse
     document["data"] = {"dataset_id": dataset_id, "features": ["t_u"], "targets": ["t_c"]}
     assert plan(document).dataset_id == dataset_id
     with pytest.raises(InvalidRequest) as raised:
-        Preflight(document, "bob", storage, fitserve).plan()
+        Preflight(document, "bob", storage, fitserve, EngineChooser()).plan()
     assert [error.pointer for error in raised.value.errors] == ["#/data/dataset_id"]
 
 
@@ -420,8 +420,8 @@ def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None
     """A GPU that a live worker has can be asked for; a small fit stays on the CPU of its own accord."""
     storage.workers.register(NewWorker("w-gpu", "cuda:0", "a GPU", 1, "host", 1))
     try:
-        asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve).plan()
-        automatic = Preflight(request(), OWNER, storage, fitserve).plan()
+        asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve, EngineChooser()).plan()
+        automatic = Preflight(request(), OWNER, storage, fitserve, EngineChooser()).plan()
     finally:
         storage.workers.unregister("w-gpu")
     assert asked.used["device"] == "cuda:0"

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 
 from service.datasets.batches import Gatherer, Slices
 from service.datasets.prepare import Part
+from service.specs.architecture import ArchitectureSpec
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint, Snapshot, Tensors, restore_optimizer, snapshot
@@ -39,6 +40,7 @@ class Parts:
     """
 
     spec: TrainingSpec
+    architecture: ArchitectureSpec
     model: nn.Module
     loss: Loss
     loss_fn: nn.Module
@@ -64,6 +66,8 @@ class EagerEngine:
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
     """
+
+    compile_seconds = 0.0
 
     def __init__(self, parts: Parts, evaluation_bytes: int = EVALUATION_BYTES) -> None:
         self.parts = parts

@@ -1,0 +1,194 @@
+"""Which engine a training gets: decided on what it is, never on what happens to be compiled already.
+
+The same request gives the same engine, and with it the same numbers.
+"""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, Literal
+
+import orjson
+from torch import Tensor, nn
+
+from service.errors import FieldError, InvalidRequest
+from service.specs.training import TrainingSpec
+from service.training.metrics import Task
+
+# Measured on one CPU core. An operator that PyTorch dispatches, and what an optimizer does to one parameter;
+# a node of a compiled graph; a multiplication or addition, for which PyTorch has the better libraries.
+EAGER_OPERATOR_SECONDS = 10e-6
+EAGER_PARAMETER_SECONDS = 15e-6
+EAGER_OPERATION_SECONDS = 1 / 25e9
+COMPILED_NODE_SECONDS = 0.05e-6
+COMPILED_OPERATION_SECONDS = 1 / 15e9
+# Tracing and compiling.
+COMPILE_SECONDS = 0.5
+COMPILE_NODE_SECONDS = 0.012
+# A program serves all later jobs of its kind: it is worth its compilation when it saves this part of that.
+WORTH = 0.12
+LEAST_GAIN = 1.5
+FEWEST_STEPS = 100
+LARGEST_DATA_BYTES = 256 * 2**20  # a program holds the data twice for a moment
+MOST_REMEMBERED = 256
+REMEDY = "ask for `eager` or `auto`"
+GPU_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A training that gets an engine.
+
+    Attributes:
+        architecture: the spec as JSON, complete.
+        model: on the meta device.
+        loss_fn: the module that computes the loss.
+        inputs, targets: one batch on the meta device.
+        rows: training samples.
+        task: what its metrics measure.
+        precision: `float32` or `bfloat16`.
+        on_gpu: whether it runs on a GPU.
+        calls: calls of layers in a forward pass, each step of a recurrence counted.
+        data_bytes: of all inputs.
+    """
+
+    architecture: dict[str, Any]
+    model: nn.Module
+    loss_fn: nn.Module
+    spec: TrainingSpec
+    inputs: Sequence[Tensor]
+    targets: Tensor
+    rows: int
+    task: Task
+    precision: str
+    on_gpu: bool
+    calls: int
+    data_bytes: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.spec.epochs * math.ceil(self.rows / len(self.targets))
+
+    @property
+    def has_short_batch(self) -> bool:
+        """Whether an epoch's last batch is shorter than the others."""
+        return self.rows % len(self.targets) != 0
+
+    def kind(self) -> bytes:
+        """Equal for trainings whose steps are the same work."""
+        shapes = [[list(x.shape), str(x.dtype)] for x in (*self.inputs, self.targets)]
+        loss = self.spec.loss.model_dump(mode="json")
+        return orjson.dumps([self.architecture, loss, self.spec.class_weights is not None, shapes])
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine, and why it is the eager one where the client left the choice open."""
+
+    engine: Literal["eager", "compiled"]
+    reason: str | None = None
+
+
+class EngineChooser:
+    """Chooses; remembers the work of steps it has measured, since tracing one takes a tenth of a second.
+
+    Args:
+        in_memory_bytes: training data of more bytes are gathered batch by batch, which no program does.
+    """
+
+    def __init__(self, in_memory_bytes: int = LARGEST_DATA_BYTES) -> None:
+        self._largest_bytes = min(in_memory_bytes, LARGEST_DATA_BYTES)
+        self._works: OrderedDict[bytes, Any] = OrderedDict()
+
+    def warm_up(self) -> Iterator[None]:
+        """Get ready to measure work, piece by piece: the first trace of a process takes seconds."""
+        if _support() is not None:
+            yield
+            from service.training.engines.compiled.warm_up import warm_up_tracing  # noqa: PLC0415
+
+            warm_up_tracing()
+
+    def choose(self, asked: str, candidate: Candidate) -> Choice:
+        """The engine of a training.
+
+        Args:
+            asked: `auto`, `eager` or `compiled`.
+
+        Raises:
+            InvalidRequest: `compiled` was asked for and can't be had, with every reason.
+        """
+        if asked == "eager":
+            return Choice("eager")
+        if asked == "auto" and (reason := self._not_worth_a_look(candidate)):
+            return Choice("eager", reason)
+        errors = self._objections(candidate)
+        if errors and asked == "compiled":
+            raise InvalidRequest(errors=errors)
+        if errors:
+            return Choice("eager", errors[0].detail)
+        reason = None if asked == "compiled" else self._not_worth_it(candidate)
+        return Choice("eager", reason) if reason else Choice("compiled")
+
+    def _not_worth_a_look(self, candidate: Candidate) -> str | None:
+        if candidate.steps < FEWEST_STEPS:
+            return f"Its {candidate.steps} steps end before a compiler would."
+        return "On a GPU the eager engine is the default." if candidate.on_gpu else None
+
+    def _objections(self, candidate: Candidate) -> list[FieldError]:
+        support = _support()
+        if support is None:
+            detail = f"The compiled engine is not installed here (`fitserve[compiled]`): {REMEDY}."
+            return [FieldError("#/engine", detail)]
+        if candidate.on_gpu and not any(map(find_spec, GPU_PLUGINS)):
+            detail = f"JAX has no GPU here (`jax[cuda13]`): {REMEDY}, or for the device `cpu`."
+            return [FieldError("#/engine", detail)]
+        found: list[FieldError] = support.objections(candidate)
+        if candidate.data_bytes > self._largest_bytes:
+            detail = (
+                f"A program takes {self._largest_bytes} bytes of data, not {candidate.data_bytes}: {REMEDY}."
+            )
+            found.append(FieldError("#/engine", detail))
+        if found:
+            return found
+        missing = ", ".join(f"`{name}`" for name in self._work(candidate).missing)
+        detail = f"PyTorch's operator {missing} is not compiled: {REMEDY}."
+        return [FieldError("#/architecture", detail)] if missing else []
+
+    def _work(self, candidate: Candidate) -> Any:
+        kind = candidate.kind()
+        if kind not in self._works:
+            support = _support()
+            assert support is not None
+            self._works[kind] = support.work_of(candidate)
+            if len(self._works) > MOST_REMEMBERED:
+                self._works.popitem(last=False)
+        self._works.move_to_end(kind)
+        return self._works[kind]
+
+    def _not_worth_it(self, candidate: Candidate) -> str | None:
+        """Why compiling doesn't pay; None where it does."""
+        work = self._work(candidate)
+        parameters = sum(1 for _ in candidate.model.parameters())
+        dispatch = work.operators * EAGER_OPERATOR_SECONDS + parameters * EAGER_PARAMETER_SECONDS
+        eager = dispatch + work.operations * EAGER_OPERATION_SECONDS
+        compiled = work.nodes * COMPILED_NODE_SECONDS + work.operations * COMPILED_OPERATION_SECONDS
+        if eager < LEAST_GAIN * compiled:
+            return "Its steps are bound by arithmetic, which compiling doesn't shorten."
+        compiling = COMPILE_SECONDS + COMPILE_NODE_SECONDS * work.nodes * (1 + candidate.has_short_batch)
+        saved = candidate.steps * (eager - compiled)
+        if saved < WORTH * compiling:
+            return f"Compiling takes about {compiling:.1f} s and would save {saved:.2f} s."
+        return None
+
+
+def _support() -> ModuleType | None:
+    """What the compiled engine can do; None where its library, an extra, is not installed."""
+    if find_spec("jax") is None:
+        return None
+    from service.training.engines.compiled import support  # noqa: PLC0415 (the library is an extra)
+
+    return support

@@ -1,0 +1,220 @@
+"""The compiled engine: the eager loop as one XLA program, for one training or several side by side."""
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from service.datasets.prepare import Part
+from service.specs.job import StopReason
+from service.training.checkpoints import Checkpoint, Snapshot
+from service.training.engines.compiled.exchange import Exchange
+from service.training.engines.compiled.program import (
+    DIVERGED,
+    OUT_OF_PATIENCE,
+    Ahead,
+    Job,
+    Marks,
+    Rows,
+    State,
+)
+from service.training.engines.compiled.programs import Programs
+from service.training.engines.compiled.schedule import Schedule
+from service.training.engines.eager import EagerEngine, Parts
+from service.training.evaluation import Evaluation
+from service.training.history import HistoryChunk
+
+_REASONS = {DIVERGED: StopReason.DIVERGED, OUT_OF_PATIENCE: StopReason.EARLY_STOPPING}
+# Where an epoch's learning rate stands among its values.
+_LEARNING_RATE = 2
+
+
+class Member:
+    """One of the trainings of a group: all of an engine but the advance, which the group makes for all.
+
+    Attributes:
+        parts: the training's. The model in it is written to by `load_best` and `evaluate` only.
+        epoch: epochs completed.
+        stop_reason: set when there is nothing left to do.
+    """
+
+    def __init__(self, parts: Parts, programs: Programs) -> None:
+        self.parts = parts
+        self.epoch = 0
+        self.stop_reason: StopReason | None = None
+        self.plan = programs.plan(parts)
+        self._exchange = Exchange(self.plan, parts)
+        self._eager = EagerEngine(parts)
+        self._columns = self._eager.columns
+        self._before = self._eager.checkpoint()
+        self._schedule = Schedule(parts, self._before.rng["cpu"])
+        self._state: State | None = None
+        self._shown: Snapshot | None = None
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint as if there had been no break; before the first advance only."""
+        self._eager.restore(checkpoint)
+        self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
+        self._before = checkpoint
+        self._schedule = Schedule(self.parts, checkpoint.rng["cpu"])
+
+    def start(self) -> tuple[State, Job]:
+        """What the program takes of this training, as NumPy arrays."""
+        parts, stopping = self.parts, self.parts.spec.early_stopping
+        limits = [
+            parts.spec.gradient_clip_norm or np.inf,
+            stopping.patience if stopping is not None else np.inf,
+            stopping.min_delta if stopping is not None else 0.0,
+        ]
+        job = Job(
+            self._exchange.others,
+            _rows(parts.train),
+            None if parts.validation is None else _rows(parts.validation),
+            *map(np.float64, limits),
+        )
+        return self._exchange.state_of(self._before, parts.monitor), job
+
+    def ahead(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """What the next epochs take from outside: orders and numbers, see `Schedule.ahead`."""
+        return self._schedule.ahead(epochs)
+
+    def take(self, state: State, rows: NDArray[np.float64]) -> HistoryChunk | None:
+        """Note where the program has come to.
+
+        Args:
+            state: NumPy arrays.
+            rows: float64 [epochs, columns] of the epochs that ended, and beyond.
+        """
+        marks = Marks(*state.marks.tolist())
+        first, self.epoch, self._state, self._shown = self.epoch + 1, int(marks.epoch), state, None
+        ended = self.epoch + 1 - first
+        self.stop_reason = _REASONS.get(int(marks.ended))
+        if self.stop_reason is None and self.epoch >= self.parts.spec.epochs:
+            self.stop_reason = StopReason.COMPLETED
+        if ended == 0:
+            return None
+        _, numbers = self._schedule.ahead(ended)
+        rates = numbers[:, -1, 0]  # of each epoch's last step
+        self._schedule.over(ended)
+        values = np.insert(rows[:ended].T, _LEARNING_RATE, rates, axis=0)
+        chunk = HistoryChunk(first, self._columns, np.where(np.isfinite(values), values, np.nan))
+        self._note_best(marks, chunk)
+        return chunk
+
+    def _note_best(self, marks: Marks, chunk: HistoryChunk) -> None:
+        monitor, epoch = self.parts.monitor, int(marks.best_epoch)
+        if monitor is None:
+            return
+        monitor.epochs_without_improvement = int(marks.waited)
+        if epoch >= chunk.first_epoch:
+            values = chunk.values[:, epoch - chunk.first_epoch].tolist()
+            monitor.best_epoch = epoch
+            monitor.best = dict(zip(chunk.columns, values, strict=True))
+
+    def checkpoint(self) -> Checkpoint:
+        """The state after the last epoch that ended."""
+        if self._state is None:
+            return self._before
+        sources = self._schedule.sources()
+        return self._exchange.checkpoint_of(self._state, sources, self._before, self.parts.monitor)
+
+    @property
+    def best(self) -> Snapshot | None:
+        """The model at the best epoch, when one is followed."""
+        return self._before.best if self._state is None else self._exchange.best_of(self._state)
+
+    def load_best(self) -> None:
+        """Evaluate the best epoch's parameters from now on."""
+        self._shown = self.best
+
+    def evaluate(self, samples: Part) -> Evaluation:
+        """The loss and metrics of the parameters, in eval mode, without gradients."""
+        shown = self._shown or self.checkpoint().last
+        self.parts.model.load_state_dict(shown.state)
+        return self._eager.evaluate(samples)
+
+
+class Group:
+    """Trainings of the same kind, side by side in one program; all begin at the same epoch.
+
+    Args:
+        members: not advanced yet.
+        programs: where the program comes from; it is compiled now, if it wasn't before.
+    """
+
+    def __init__(self, members: Sequence[Member], programs: Programs) -> None:
+        self._members = members
+        self._plan = members[0].plan
+        self._states: Any = None
+        self._jobs: Any = None
+        self._run = programs.run(members[0].parts, self._sample, len(members))
+
+    def _sample(self) -> tuple[Any, ...]:
+        """What the program is called with, as to shapes and dtypes."""
+        starts = [self._members[0].start()] * len(self._members)
+        return (*_stacked(starts), self._ahead(1), np.int64(1))
+
+    def advance(self, epochs: int) -> list[HistoryChunk | None]:
+        """Train each member that goes on for up to so many epochs.
+
+        Returns:
+            By member, the epochs that ended in them; None for one that had ended before.
+        """
+        if self._states is None:
+            starts = [member.start() for member in self._members]
+            self._states, self._jobs = jax.device_put(_stacked(starts))
+        going = next(member for member in self._members if member.stop_reason is None)
+        epochs = min(epochs, going.parts.spec.epochs - going.epoch, self._plan.capacity)
+        self._states, rows = self._run(self._states, self._jobs, self._ahead(epochs), np.int64(epochs))
+        states, values = jax.device_get((self._states, rows))
+        apart = [State(*jax.tree.map(itemgetter(place), states)) for place in range(len(self._members))]
+        return [
+            member.take(state, values[:, place]) if member.stop_reason is None else None
+            for place, (member, state) in enumerate(zip(self._members, apart, strict=True))
+        ]
+
+    def _ahead(self, epochs: int) -> Ahead:
+        """What the program takes for so many epochs, at its full capacity."""
+        plan, members = self._plan, len(self._members)
+        per_epoch = plan.steps_per_epoch if plan.numbers_per_step else 1
+        orders = np.zeros((members, plan.capacity, plan.order_size), np.int32)
+        numbers = np.zeros((members, plan.capacity * per_epoch, len(plan.numbers)))
+        for place, member in enumerate(self._members):
+            if member.stop_reason is None:
+                orders[place, :epochs], drawn = member.ahead(epochs)
+                numbers[place, : epochs * per_epoch] = drawn.reshape(epochs * per_epoch, -1)
+        return Ahead(orders, numbers)
+
+
+class CompiledEngine(Member):
+    """An engine that runs one training: a group of one, which takes no less than a whole epoch at a time."""
+
+    steps_per_epoch = 1
+    steps_left = 1
+
+    def __init__(self, parts: Parts, programs: Programs) -> None:
+        before = programs.compile_seconds
+        super().__init__(parts, programs)
+        self._group = Group([self], programs)
+        self.compile_seconds = programs.compile_seconds - before
+
+    def advance(self, steps: int) -> HistoryChunk | None:
+        """Train for up to so many epochs."""
+        return self._group.advance(steps)[0]
+
+    @property
+    def at_epoch_start(self) -> bool:
+        """Whether a checkpoint can be taken now."""
+        return self.epoch > 0
+
+
+def _rows(samples: Part) -> Rows:
+    return Rows(tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy())
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    """Trees of arrays as one tree whose arrays begin with a dimension for the trees."""
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *trees)

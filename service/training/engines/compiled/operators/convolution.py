@@ -1,0 +1,82 @@
+"""Convolutions, plain and transposed, in any number of dimensions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+Sizes = Sequence[int]
+
+
+def _convolution(
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    transposed: bool,
+    output_padding: Sizes,
+    groups: int,
+) -> Array:
+    """x [B, C, …], weight [out, C / groups, …]; transposed: weight [C, out / groups, …]."""
+    if transposed:
+        result = _transposed(x, weight, stride, padding, dilation, output_padding, groups)
+    else:
+        widths = [(pad, pad) for pad in padding]
+        result = lax.conv_general_dilated(
+            x, weight, stride, widths, rhs_dilation=dilation, feature_group_count=groups
+        )
+    return result if bias is None else result + jnp.reshape(bias, (1, -1) + (1,) * len(stride))
+
+
+def _transposed(
+    x: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, extra: Sizes, groups: int
+) -> Array:
+    """A convolution of the dilated input with the kernel turned over, its channels swapped group by group."""
+    spatial = weight.shape[2:]
+    grouped = jnp.reshape(weight, (groups, -1, *weight.shape[1:]))  # [groups, C / groups, out / groups, …]
+    swapped = jnp.reshape(jnp.swapaxes(grouped, 1, 2), (-1, weight.shape[0] // groups, *spatial))
+    reach = [step * (size - 1) for step, size in zip(dilation, spatial, strict=True)]
+    return lax.conv_general_dilated(
+        x,
+        jnp.flip(swapped, range(2, weight.ndim)),
+        (1,) * len(spatial),
+        [(far - pad, far - pad + more) for far, pad, more in zip(reach, padding, extra, strict=True)],
+        lhs_dilation=stride,
+        rhs_dilation=dilation,
+        feature_group_count=groups,
+    )
+
+
+def _convolution_backward(
+    gradient: Array,
+    x: Array,
+    weight: Array,
+    bias_sizes: Sizes | None,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    transposed: bool,
+    output_padding: Sizes,
+    groups: int,
+    wanted: Sequence[bool],
+) -> tuple[Array | None, Array | None, Array | None]:
+    """The gradients of input, weight and bias, those that are wanted."""
+
+    def forward(x: Array, weight: Array) -> Array:
+        return _convolution(x, weight, None, stride, padding, dilation, transposed, output_padding, groups)
+
+    _, pull_back = jax.vjp(forward, x, weight)
+    of_x, of_weight = pull_back(gradient)
+    of_bias = jnp.sum(gradient, axis=(0, *range(2, gradient.ndim)))
+    gradients = (of_x, of_weight, of_bias)
+    return tuple(each if want else None for each, want in zip(gradients, wanted, strict=True))  # type: ignore[return-value]
+
+
+CONVOLUTION: Mapping[str, Callable[..., Any]] = {
+    "convolution": _convolution,
+    "convolution_backward": _convolution_backward,
+}

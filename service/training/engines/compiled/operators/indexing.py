@@ -1,0 +1,56 @@
+"""Operators that read and write at indices."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+
+def _places(dim: int, index: Array) -> tuple[Array, ...]:
+    """The full index of `gather` and `scatter`: `index` along one dimension, its own place along others."""
+    places = list(jnp.indices(index.shape, sparse=True))
+    places[dim] = index
+    return tuple(places)
+
+
+def _gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array:
+    return x[_places(dim, index)]
+
+
+def _scatter(x: Array, dim: int, index: Array, source: Any) -> Array:
+    places = _places(dim, index)
+    if isinstance(source, Array):
+        source = source[tuple(slice(size) for size in index.shape)]
+    return x.at[places].set(source)
+
+
+def _scatter_add(x: Array, dim: int, index: Array, source: Array) -> Array:
+    return x.at[_places(dim, index)].add(source[tuple(slice(size) for size in index.shape)])
+
+
+def _index(x: Array, indices: Sequence[Array | None]) -> Array:
+    return x[tuple(slice(None) if index is None else index for index in indices)]
+
+
+def _index_put(x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
+    at = x.at[tuple(slice(None) if index is None else index for index in indices)]
+    return at.add(values) if accumulate else at.set(values)
+
+
+def _embedding(
+    weight: Array, indices: Array, padding_idx: int = -1, by_frequency: bool = False, sparse: bool = False
+) -> Array:
+    return jnp.take(weight, indices, axis=0)
+
+
+INDEXING: Mapping[str, Callable[..., Any]] = {
+    "embedding": _embedding,
+    "gather": _gather,
+    "index.Tensor": _index,
+    "index_put": _index_put,
+    "index_select": lambda x, dim, index: jnp.take(x, index, axis=dim),
+    "scatter.src": _scatter,
+    "scatter.value": _scatter,
+    "scatter_add": _scatter_add,
+}

@@ -1,0 +1,103 @@
+"""Compiled programs, kept for the jobs to come."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import jax
+import orjson
+import torch
+
+from service import __version__
+from service.training.engines.compiled.optimizers import numbers_of, structure_of
+from service.training.engines.compiled.planning import plan_of
+from service.training.engines.compiled.program import Plan, loop
+from service.training.engines.eager import Parts
+
+# A small model's program is a few MB of machine code.
+MOST_PROGRAMS = 64
+
+K = TypeVar("K")
+V = TypeVar("V")
+Run = Callable[..., tuple[Any, Any]]
+
+
+class Programs:
+    """Traces and compiles trainings, and keeps what was used last.
+
+    Attributes:
+        compiled: how many programs were compiled so far.
+        compile_seconds: what that took, tracing included.
+    """
+
+    def __init__(self, most: int = MOST_PROGRAMS) -> None:
+        self._plans = _LeastRecentlyUsed[bytes, Plan](most)
+        self._runs = _LeastRecentlyUsed[tuple[bytes, int], Run](most)
+        self.compiled = 0
+        self.compile_seconds = 0.0
+
+    def plan(self, parts: Parts) -> Plan:
+        """The plan of a training; traced when there is none of its kind."""
+        return self._timed(lambda: self._plans.get(signature(parts), lambda: plan_of(parts)))
+
+    def run(self, parts: Parts, sample: Callable[[], tuple[Any, ...]], jobs: int) -> Run:
+        """The compiled loop of trainings that are like `parts`.
+
+        Args:
+            sample: gives what it is going to be called with, as to shapes and dtypes.
+            jobs: how many train side by side.
+        """
+        return self._timed(
+            lambda: self._runs.get((signature(parts), jobs), lambda: self._compile(parts, sample(), jobs))
+        )
+
+    def _compile(self, parts: Parts, arguments: tuple[Any, ...], jobs: int) -> Run:
+        self.compiled += 1
+        return jax.jit(loop(self.plan(parts), jobs), donate_argnums=0).lower(*arguments).compile()
+
+    def _timed(self, work: Callable[[], V]) -> V:
+        started = time.perf_counter()
+        result = work()
+        self.compile_seconds += time.perf_counter() - started
+        return result
+
+
+class _LeastRecentlyUsed(Generic[K, V]):
+    """A few values by key; the one that was not used for longest makes room."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """The value of a key, made when it isn't there."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def signature(parts: Parts) -> bytes:
+    """Equal for trainings that one program serves: they differ in data, seed and the optimizer's numbers."""
+    spec, group = parts.spec, parts.optimizer.param_groups[0]
+    samples = [part for part in (parts.train, parts.validation) if part is not None]
+    return orjson.dumps(
+        {
+            "versions": [__version__, torch.__version__, jax.__version__],
+            "architecture": parts.architecture.model_dump(mode="json"),
+            "loss": spec.loss.model_dump(mode="json"),
+            "optimizer": [spec.optimizer.type, structure_of(group), list(numbers_of(group))],
+            "numbers_per_step": spec.scheduler is not None and spec.scheduler.type,
+            "clips": spec.gradient_clip_norm is not None,
+            "metrics": list(parts.metrics),
+            "monitor": parts.monitor and [parts.monitor.value, parts.monitor.higher_is_better],
+            "batch_size": spec.batch_size,
+            "class_weights": spec.class_weights is not None,
+            "samples": [
+                [list(x.shape), str(x.dtype)] for part in samples for x in (*part.inputs, part.targets)
+            ],
+        }
+    )

@@ -1,0 +1,59 @@
+"""The engines by name, as a worker makes them."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.training.engines import Engine
+from service.training.engines.eager import EagerEngine, Parts
+
+if TYPE_CHECKING:
+    from service.training.engines.compiled.programs import Programs
+
+
+class Engines:
+    """Makes the engine that a job names; keeps what compiled ones share.
+
+    Args:
+        threads: of a worker.
+        cache_dir: where compiled programs are kept for other workers and later ones.
+    """
+
+    def __init__(self, threads: int, cache_dir: Path) -> None:
+        self._threads = threads
+        self._cache_dir = cache_dir
+        self._programs: Programs | None = None
+
+    def make(self, name: str, parts: Parts) -> Engine:
+        """The engine of a training.
+
+        Args:
+            name: `eager` or `compiled`.
+        """
+        if name == "eager":
+            return EagerEngine(parts)
+        # The library is an extra: only a job that needs it makes a worker import it.
+        from service.training.engines.compiled.engine import CompiledEngine  # noqa: PLC0415
+
+        return CompiledEngine(parts, self._shared())
+
+    def warm_up(self) -> Iterator[None]:
+        """Get ready for compiled trainings, piece by piece: the first of a process takes seconds more."""
+        if find_spec("jax") is not None:
+            self._shared()
+            yield
+            from service.training.engines.compiled import warm_up  # noqa: PLC0415
+
+            warm_up.warm_up_tracing()
+            yield
+            warm_up.warm_up_compiling()
+
+    def _shared(self) -> "Programs":
+        if self._programs is None:
+            from service.training.engines.compiled.programs import Programs  # noqa: PLC0415
+            from service.training.engines.compiled.runtime import set_up  # noqa: PLC0415
+
+            set_up(self._threads, self._cache_dir)
+            self._programs = Programs()
+        return self._programs

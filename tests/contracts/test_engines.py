@@ -1,0 +1,216 @@
+"""What every engine promises: the eager engine's training, from equal state step by step, to rounding."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from service.training.checkpoints import Checkpoint
+from service.training.engines.compiled.engine import CompiledEngine
+from service.training.engines.compiled.optimizers import RULES
+from service.training.engines.compiled.programs import Programs
+from service.training.engines.eager import EagerEngine, Parts
+from service.training.history import HistoryChunk
+from service.training.losses import LOSSES
+from tests.training.toys import NET, SCHEDULES, VALUES, Layers, Samples, engine, fitting, training
+
+KL_ADVICE = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
+EPOCHS, MIDDLE = 50, 25
+SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9}
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "SGD": {"type": "SGD", "lr": 0.02},
+    "momentum": {**SGD, "weight_decay": 0.01, "dampening": 0.1},
+    "nesterov": {**SGD, "nesterov": True, "maximize": False},
+    "Adam": {"type": "Adam", "lr": 0.02, "betas": [0.8, 0.95], "weight_decay": 0.01},
+    "amsgrad": {"type": "Adam", "lr": 0.02, "amsgrad": True},
+    "AdamW": {"type": "AdamW", "lr": 0.02, "weight_decay": 0.1},
+    "RMSprop": {"type": "RMSprop", "lr": 0.005},
+    "centered": {"type": "RMSprop", "lr": 0.005, "centered": True, "momentum": 0.5, "weight_decay": 0.01},
+    "Adagrad": {"type": "Adagrad", "lr": 0.05, "lr_decay": 0.01, "initial_accumulator_value": 0.1},
+}
+
+
+def linear(inputs: int, outputs: int) -> dict[str, Any]:
+    """A `Linear`."""
+    return {"type": "Linear", "in_features": inputs, "out_features": outputs}
+
+
+def shaped(*shape: int) -> dict[str, Any]:
+    """From [B, 3] by a linear layer to [B, *shape]."""
+    return {"type": "Unflatten", "dim": 1, "unflattened_size": list(shape)}
+
+
+ATTENTION = {
+    "type": "TransformerEncoderLayer",
+    "d_model": 4,
+    "nhead": 2,
+    "dim_feedforward": 8,
+    "dropout": 0.0,
+}
+ARCHITECTURES: dict[str, Layers] = {
+    "deep": [linear(3, 7), {"type": "GELU"}, linear(7, 6), {"type": "SiLU"}, linear(6, 2)],
+    "convolution": [
+        *(linear(3, 32), shaped(2, 4, 4)),
+        {"type": "Conv2d", "in_channels": 2, "out_channels": 4, "kernel_size": 3, "padding": 1},
+        *({"type": "ReLU", "inplace": True}, {"type": "MaxPool2d", "kernel_size": 2}, {"type": "Flatten"}),
+        linear(16, 2),
+    ],
+    "signal": [
+        *(linear(3, 16), shaped(2, 8)),
+        {"type": "ConvTranspose1d", "in_channels": 2, "out_channels": 3, "kernel_size": 4, "stride": 2},
+        *({"type": "AvgPool1d", "kernel_size": 3}, {"type": "Flatten"}, linear(18, 2)),
+    ],
+    "norms": [
+        *(linear(3, 24), {"type": "LayerNorm", "normalized_shape": [24]}, shaped(4, 6)),
+        *({"type": "GroupNorm", "num_groups": 2, "num_channels": 4}, {"type": "Flatten"}, linear(24, 2)),
+    ],
+    "attention": [
+        linear(3, 12),
+        shaped(3, 4),
+        {**ATTENTION, "batch_first": True},
+        {"type": "Flatten"},
+        linear(12, 2),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def programs(jax_is_set_up: None) -> Programs:
+    """Programs for the tests of a module, kept as a worker keeps them."""
+    return Programs()
+
+
+def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], relative: float) -> None:
+    """Tensors of the same names agree, relative to the largest number in each."""
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert tensor.dtype == other[name].dtype
+        assert tensor.shape == other[name].shape
+        largest = float(tensor.abs().max()) if tensor.numel() else 0.0
+        difference = float((tensor.double() - other[name].double()).abs().max()) if tensor.numel() else 0.0
+        assert difference <= relative * largest + 1e-9, f"{name}: {difference} of {largest}"
+
+
+def assert_agree(one: Checkpoint, other: Checkpoint, relative: float = 1e-5) -> None:
+    """Checkpoints hold the same, up to rounding, and exactly where there is nothing to round."""
+    assert one.last.epoch == other.last.epoch
+    assert_close(one.last.state, other.last.state, relative)
+    assert_close(one.last.gradients, other.last.gradients, 10 * relative)
+    assert one.optimizer["param_groups"] == other.optimizer["param_groups"]
+    assert one.optimizer["state"].keys() == other.optimizer["state"].keys()
+    for position, kept in one.optimizer["state"].items():
+        assert_close(
+            dict(sorted(kept.items())),
+            dict(sorted(other.optimizer["state"][position].items())),
+            10 * relative,
+        )
+    assert one.scheduler == other.scheduler
+    assert torch.equal(one.rng["cpu"], other.rng["cpu"])
+
+
+def epochs(trainer: EagerEngine | CompiledEngine, count: int) -> HistoryChunk:
+    """Train so many epochs."""
+    chunk = trainer.advance(count * trainer.steps_per_epoch)
+    assert chunk is not None
+    return chunk
+
+
+def assert_contract(make: Callable[[], Parts], programs: Programs, longest: float = 1e-3) -> None:
+    """The compiled engine trains as the eager one: one epoch, then 50, and in turns with it."""
+    engines: list[Callable[[], EagerEngine | CompiledEngine]] = [
+        lambda: EagerEngine(make()),
+        lambda: CompiledEngine(make(), programs),
+    ]
+    starts, histories = [], []
+    for begin in engines:
+        trainer = begin()
+        chunks = [epochs(trainer, 1)]
+        starts.append([saved(trainer)])
+        chunks.append(epochs(trainer, MIDDLE - 1))
+        starts[-1].append(saved(trainer))
+        chunks.append(epochs(trainer, EPOCHS - MIDDLE))
+        histories.append(HistoryChunk.join(chunks).values)
+    np.testing.assert_allclose(histories[1][:, 0], histories[0][:, 0], rtol=1e-5)
+    np.testing.assert_allclose(histories[1], histories[0], rtol=longest)
+    assert_agree(starts[0][0], starts[1][0])
+    for one_engines in starts:
+        after = []
+        for begin in engines:
+            trainer = begin()
+            trainer.restore(one_engines[1])
+            chunk = epochs(trainer, 1)
+            after.append((chunk, saved(trainer)))
+        assert after[0][0].first_epoch == after[1][0].first_epoch == MIDDLE + 1
+        np.testing.assert_allclose(after[1][0].values, after[0][0].values, rtol=1e-5)
+        assert_agree(after[0][1], after[1][1])
+
+
+def saved(trainer: EagerEngine | CompiledEngine) -> Checkpoint:
+    """The checkpoint as a file holds it."""
+    return Checkpoint.from_bytes(trainer.checkpoint().to_bytes())
+
+
+def parts(
+    layers: Layers = NET, data: Samples = VALUES, validates: bool = True, **section: Any
+) -> Callable[[], Parts]:
+    """Makes the parts of a training, each time anew."""
+    spec = training(epochs=1000, **section)
+    return lambda: engine(spec, layers, data, validates).parts
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer(optimizer: str, batch_size: int | None, programs: Programs) -> None:
+    """Each optimizer and variant of it steps by PyTorch's formula, in batches too."""
+    assert_contract(parts(optimizer=OPTIMIZERS[optimizer], batch_size=batch_size), programs)
+
+
+@KL_ADVICE
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss(loss: str, programs: Programs) -> None:
+    """Each loss has PyTorch's value and gradient."""
+    layers, data = fitting(loss)
+    assert_contract(parts(layers, data, loss=loss, optimizer=SGD), programs)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_architectures(architecture: str, programs: Programs) -> None:
+    """Convolutions, norms, attention: forward and backward are PyTorch's."""
+    assert_contract(parts(ARCHITECTURES[architecture], optimizer=SGD, batch_size=4), programs)
+
+
+@pytest.mark.parametrize("scheduler", [name for name in SCHEDULES if name != "ReduceLROnPlateau"])
+def test_every_scheduler(scheduler: str, programs: Programs) -> None:
+    """Each scheduler's numbers, momentum included, reach the steps they are for."""
+    section = {"type": scheduler, **SCHEDULES[scheduler]}
+    assert_contract(parts(optimizer=SGD, scheduler=section, batch_size=4), programs)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 11, 100])
+def test_clipped_without_validation(batch_size: int | None, programs: Programs) -> None:
+    """Clipped gradients, whole batches and no validation rows: what is left is the same."""
+    make = parts(validates=False, optimizer=SGD, gradient_clip_norm=0.5, batch_size=batch_size, shuffle=False)
+    assert_contract(make, programs)
+
+
+@KL_ADVICE
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_with_every_loss(
+    optimizer: str, loss: str, architecture: str, programs: Programs
+) -> None:
+    """The whole product of optimizers, losses and architectures."""
+    final, data = fitting(loss)
+    layers = ARCHITECTURES[architecture] + final[len(NET) :]
+    # What an adaptive optimizer makes of a gradient that is 0 but for rounding is noise of full size.
+    assert_contract(parts(layers, data, loss=loss, optimizer=OPTIMIZERS[optimizer]), programs, longest=1e-2)
+
+
+def test_tables_are_complete() -> None:
+    """Each optimizer that can be compiled is in these tests."""
+    assert {each["type"] for each in OPTIMIZERS.values()} == set(RULES)

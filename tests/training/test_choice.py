@@ -1,0 +1,150 @@
+"""Which engine a training gets, and why."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidRequest
+from service.training.engines.choice import FEWEST_STEPS, Candidate, Choice, EngineChooser
+from tests.training.toys import NET, Layers, Samples, engine, samples, training
+
+LONG = 3000
+WIDE: Layers = [{"type": "Linear", "in_features": 3, "out_features": 5000}, *NET[1:2]]
+WIDE += [{"type": "Linear", "in_features": 5000, "out_features": 2}]
+
+
+def candidate(
+    layers: Layers = NET,
+    data: Samples | None = None,
+    precision: str = "float32",
+    calls: int = 3,
+    **section: Any,
+) -> Candidate:
+    """A training as the check of a request sees it."""
+    spec = training(**{"epochs": LONG, **section})
+    parts = engine(spec, layers, data or samples()).parts
+    size = spec.batch_size or parts.train.rows
+    return Candidate(
+        architecture=parts.architecture.model_dump(mode="json"),
+        model=parts.model.to("meta"),
+        loss_fn=parts.loss_fn,
+        spec=spec,
+        inputs=[x[:size].to("meta") for x in parts.train.inputs],
+        targets=parts.train.targets[:size].to("meta"),
+        rows=parts.train.rows,
+        task=parts.task,
+        precision=precision,
+        on_gpu=False,
+        calls=calls,
+        data_bytes=sum(x.nbytes for x in parts.train.inputs),
+    )
+
+
+def test_a_small_fit_is_compiled() -> None:
+    """A small model and many steps: compiling is worth it."""
+    assert EngineChooser().choose("auto", candidate()) == Choice("compiled")
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: candidate(epochs=FEWEST_STEPS - 1), "Its 99 steps end before a compiler would."),
+        (lambda: candidate(epochs=FEWEST_STEPS), "Compiling takes about"),
+        (
+            lambda: candidate(WIDE, samples(n_train=2000)),
+            "Its steps are bound by arithmetic, which compiling doesn't shorten.",
+        ),
+    ],
+)
+def test_what_compiling_does_not_shorten_is_eager(make: Callable[[], Candidate], reason: str) -> None:
+    """Few steps, or steps of much arithmetic, stay eager, with the reason; asked for, they are compiled."""
+    choice = EngineChooser().choose("auto", make())
+    assert choice.engine == "eager"
+    assert choice.reason is not None
+    assert choice.reason.startswith(reason)
+    assert EngineChooser().choose("compiled", make()) == Choice("compiled")
+    assert EngineChooser().choose("eager", make()) == Choice("eager")
+
+
+OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
+    "dropout": (
+        lambda: candidate([*NET, {"type": "Dropout"}]),
+        "#/architecture",
+        "Layer `3` (Dropout) draws random numbers, which is not compiled: ask for `eager` or `auto`.",
+    ),
+    "batch norm": (
+        lambda: candidate([*NET, {"type": "BatchNorm1d", "num_features": 2}]),
+        "#/architecture",
+        "Layer `3` (BatchNorm1d) keeps running statistics, which is not compiled: ask for `eager` or `auto`.",
+    ),
+    "optimizer": (
+        lambda: candidate(optimizer="NAdam"),
+        "#/training/optimizer",
+        "`NAdam` is not compiled: take Adagrad, Adam, AdamW, RMSprop, SGD, or ask for `eager` or `auto`.",
+    ),
+    "scheduler": (
+        lambda: candidate(scheduler="ReduceLROnPlateau"),
+        "#/training/scheduler",
+        "`ReduceLROnPlateau` decides on each epoch's loss, outside a compiled loop: "
+        "ask for `eager` or `auto`.",
+    ),
+    "metric": (
+        lambda: candidate(metrics=["mean_squared_error", "explained_variance"]),
+        "#/training/metrics/1",
+        "`explained_variance` of a regression task, or these arguments, are not compiled: "
+        "ask for `eager` or `auto`.",
+    ),
+    "metric's arguments": (
+        lambda: candidate(metrics=[{"type": "mean_squared_error", "squared": False}]),
+        "#/training/metrics/0",
+        "`mean_squared_error` of a regression task, or these arguments, are not compiled: "
+        "ask for `eager` or `auto`.",
+    ),
+    "precision": (
+        lambda: candidate(precision="bfloat16"),
+        "#/precision",
+        "The compiled engine has no bfloat16: ask for `eager` or `auto`.",
+    ),
+    "recurrence": (
+        lambda: candidate(calls=101),
+        "#/architecture",
+        "101 calls of layers (or steps of them) take too long to compile: ask for `eager` or `auto`.",
+    ),
+    "operator": (
+        lambda: candidate([*NET, {"type": "Unflatten", "dim": 1, "unflattened_size": [1, 2]}, *CIRCULAR]),
+        "#/architecture",
+        "PyTorch's operator `new_empty_strided`, `as_strided`, `as_strided_scatter` is not compiled: "
+        "ask for `eager` or `auto`.",
+    ),
+}
+CIRCULAR: Layers = [{"type": "CircularPad1d", "padding": [1, 0]}, {"type": "Flatten"}]
+CIRCULAR += [{"type": "Linear", "in_features": 3, "out_features": 2}]
+
+
+@pytest.mark.parametrize("feature", OBJECTIONS)
+def test_what_the_compiled_engine_does_not_have(feature: str) -> None:
+    """It is refused by name when compiled was asked for, and stays eager with that reason under `auto`."""
+    make, pointer, detail = OBJECTIONS[feature]
+    with pytest.raises(InvalidRequest) as raised:
+        EngineChooser().choose("compiled", make())
+    assert [(error.pointer, error.detail) for error in raised.value.errors] == [(pointer, detail)]
+    assert EngineChooser().choose("auto", make()) == Choice("eager", detail)
+
+
+def test_every_objection_at_once() -> None:
+    """A request with several features that aren't compiled hears of all of them."""
+    layers = [*NET, {"type": "Dropout"}]
+    with pytest.raises(InvalidRequest) as raised:
+        EngineChooser().choose("compiled", candidate(layers, precision="bfloat16", optimizer="ASGD"))
+    assert {error.pointer for error in raised.value.errors} == {
+        *("#/architecture", "#/precision", "#/training/optimizer")
+    }
+
+
+def test_data_that_are_gathered_batch_by_batch_stay_eager() -> None:
+    """Data larger than what a worker keeps in memory are not a program's."""
+    chooser = EngineChooser(in_memory_bytes=100)
+    with pytest.raises(InvalidRequest, match="not valid"):
+        chooser.choose("compiled", candidate())
+    assert chooser.choose("auto", candidate()).engine == "eager"

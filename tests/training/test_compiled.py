@@ -1,0 +1,253 @@
+"""The compiled engine: stopping, divergence, groups, and the programs that are kept."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from service.specs.job import StopReason
+from service.training.checkpoints import Checkpoint
+from service.training.engines.compiled.engine import CompiledEngine, Group, Member
+from service.training.engines.compiled.programs import Programs, signature
+from service.training.engines.eager import EagerEngine, Parts
+from service.training.history import HistoryChunk
+from tests.training.toys import (
+    NET,
+    VALUES,
+    Layers,
+    Samples,
+    assert_same_checkpoint,
+    assert_same_history,
+    engine,
+    fitting,
+    training,
+)
+
+STOPPING = {"lr": 0.2, "type": "SGD", "momentum": 0.9}
+
+
+@pytest.fixture(scope="module")
+def programs(jax_is_set_up: None) -> Programs:
+    """Programs as a worker keeps them."""
+    return Programs()
+
+
+def parts(layers: Layers = NET, data: Samples = VALUES, **section: Any) -> Parts:
+    """A training that is ready to run."""
+    return engine(training(**{"epochs": 40, **section}), layers, data).parts
+
+
+def run(trainer: EagerEngine | CompiledEngine, chunk: int = 10**6) -> HistoryChunk:
+    """Train to the end; the whole history."""
+    chunks = []
+    while trainer.stop_reason is None:
+        made = trainer.advance(chunk)
+        if made is not None:
+            chunks.append(made)
+    return HistoryChunk.join(chunks)
+
+
+def assert_like_eager(
+    make: Callable[[], Parts], programs: Programs, relative: float = 1e-4
+) -> CompiledEngine:
+    """The whole training has the eager engine's history, end, best epoch and random numbers."""
+    eager = EagerEngine(make())
+    expected, end = run(eager), eager.checkpoint()
+    compiled = CompiledEngine(make(), programs)
+    history = run(compiled)
+    assert history.columns == expected.columns
+    assert compiled.stop_reason is eager.stop_reason
+    np.testing.assert_allclose(history.values, expected.values, rtol=relative, atol=1e-6)
+    mine = compiled.checkpoint()
+    assert torch.equal(mine.rng["cpu"], end.rng["cpu"])
+    assert mine.monitor.get("best_epoch") == end.monitor.get("best_epoch")
+    assert mine.monitor.get("epochs_without_improvement") == end.monitor.get("epochs_without_improvement")
+    assert (mine.best is None) == (end.best is None)
+    if mine.best is not None and end.best is not None:
+        assert mine.best.epoch == end.best.epoch
+        for name, tensor in end.best.state.items():
+            torch.testing.assert_close(mine.best.state[name], tensor, rtol=relative, atol=relative)
+    return compiled
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_early_stopping(batch_size: int | None, programs: Programs) -> None:
+    """It stops after the same epoch, with the best one's parameters, and has drawn nothing ahead."""
+    section = {"optimizer": STOPPING, "batch_size": batch_size, "epochs": 300}
+    stopped = assert_like_eager(lambda: parts(early_stopping={"patience": 3}, **section), programs)
+    assert stopped.stop_reason is StopReason.EARLY_STOPPING
+    assert stopped.epoch < 300
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_a_training_that_diverges(batch_size: int | None, programs: Programs) -> None:
+    """The epoch whose loss is not finite is the last, with NaN; the best one's parameters stay."""
+    diverged = assert_like_eager(
+        lambda: parts(optimizer={"type": "SGD", "lr": 50.0}, batch_size=batch_size, epochs=300),
+        programs,
+        relative=0.1,
+    )
+    assert diverged.stop_reason is StopReason.DIVERGED
+    assert diverged.best is not None
+    assert all(tensor.isfinite().all() for tensor in diverged.best.state.values())
+
+
+METRICS: dict[str, list[str]] = {
+    "MSELoss": ["r2_score", "mean_squared_error", "mean_absolute_error"],
+    "CrossEntropyLoss": ["accuracy"],
+}
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("loss", ["MSELoss", "CrossEntropyLoss"])
+def test_metrics_are_sums(loss: str, batch_size: int | None, programs: Programs) -> None:
+    """Metrics of both sides are those of torchmetrics, and may decide when to stop."""
+    layers, data = fitting(loss)
+    first = METRICS[loss][0]
+    stopping = {"monitor": f"validation_{first}", "patience": 20}
+    section = {"metrics": METRICS[loss], "early_stopping": stopping, "batch_size": batch_size}
+    assert_like_eager(lambda: parts(layers, data, loss=loss, **section), programs)
+
+
+def test_binary_accuracy(programs: Programs) -> None:
+    """A single output is right when it is on the targets' side of 1/2."""
+    layers, data = fitting("BCEWithLogitsLoss")
+    one = Samples(data.x_train, data.y_train[:, :1], data.x_val, data.y_val[:, :1])
+    narrow = [*layers[:-1], {"type": "Linear", "in_features": 5, "out_features": 1}]
+    assert_like_eager(lambda: parts(narrow, one, loss="BCEWithLogitsLoss", metrics=["accuracy"]), programs)
+
+
+def test_class_weights(programs: Programs) -> None:
+    """A weighted loss is weighted, and its weights are no part of the program."""
+    layers, data = fitting("CrossEntropyLoss")
+
+    def make(weight: float) -> Callable[[], Parts]:
+        def made() -> Parts:
+            built = parts(layers, data, loss="CrossEntropyLoss", batch_size=4)
+            built.loss_fn = torch.nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight]))
+            return built
+
+        return made
+
+    assert_like_eager(make(3.0), programs)
+    again = CompiledEngine(make(0.5)(), programs)
+    expected = run(EagerEngine(make(0.5)()))
+    np.testing.assert_allclose(run(again).values, expected.values, rtol=1e-4)
+
+
+def test_a_parameter_without_gradient_stays(programs: Programs) -> None:
+    """A parameter that the loss doesn't depend on is neither decayed nor given a gradient."""
+
+    def make() -> Parts:
+        built = parts(optimizer={"type": "Adagrad", "lr": 0.1, "weight_decay": 0.1})
+        assert isinstance(built.model, torch.nn.Sequential)
+        built.model[1].register_parameter("idle", torch.nn.Parameter(torch.ones(2)))
+        built.optimizer = torch.optim.Adagrad(built.model.parameters(), lr=0.1, weight_decay=0.1)
+        return built
+
+    compiled = assert_like_eager(make, programs)
+    assert torch.equal(compiled.checkpoint().last.state["1.idle"], torch.ones(2))
+    assert "1.idle" not in compiled.checkpoint().last.gradients
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_repeatable_in_any_chunks(batch_size: int | None, programs: Programs) -> None:
+    """The same training gives the same bits, however its epochs are cut into calls."""
+    section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": batch_size}
+    whole, cut = (CompiledEngine(parts(**section), programs) for _ in range(2))
+    assert_same_history(run(whole), run(cut, chunk=7))
+    assert_same_checkpoint(whole.checkpoint(), cut.checkpoint())
+
+
+def test_resumes_bit_for_bit(programs: Programs) -> None:
+    """A training that goes on from a checkpoint's file ends with the bits of one that never stopped."""
+    restarts = {"type": "CosineAnnealingWarmRestarts", "T_0": 6}
+    section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": 4, "scheduler": restarts}
+    whole, first = (CompiledEngine(parts(**section), programs) for _ in range(2))
+    history = run(whole)
+    chunk = first.advance(13)
+    assert chunk is not None
+    second = CompiledEngine(parts(**section), programs)
+    second.restore(Checkpoint.from_bytes(first.checkpoint().to_bytes()))
+    assert_same_history(HistoryChunk.join([chunk, run(second)]), history)
+    assert_same_checkpoint(second.checkpoint(), whole.checkpoint())
+
+
+def test_best_and_last_are_evaluated(programs: Programs) -> None:
+    """`evaluate` takes the last epoch's parameters, and the best one's after `load_best`."""
+    compiled = CompiledEngine(parts(optimizer=STOPPING, early_stopping={"patience": 3}), programs)
+    history = run(compiled)
+    validation = compiled.parts.validation
+    assert validation is not None
+    assert compiled.parts.monitor is not None
+    last = compiled.evaluate(validation).loss
+    compiled.load_best()
+    best = compiled.evaluate(validation).loss
+    assert best == pytest.approx(compiled.parts.monitor.best["validation_loss"], rel=1e-4)
+    assert best < last
+    assert history.last_epoch > (compiled.parts.monitor.best_epoch or 0)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_side_by_side(batch_size: int | None, programs: Programs) -> None:
+    """Trainings in one program end as each would alone: own seeds, rates, patience; one diverges."""
+    stopping = {"patience": 4}
+    sections = [
+        {"seed": seed, "optimizer": {**STOPPING, "lr": lr}, "early_stopping": stopping}
+        for seed, lr in enumerate((0.02, 0.1, 1e20, 0.2))
+    ]
+
+    def make() -> list[Parts]:
+        return [parts(batch_size=batch_size, **section) for section in sections]
+
+    group = [Member(each, programs) for each in make()]
+    together = Group(group, programs)
+    chunks: list[list[HistoryChunk]] = [[] for _ in group]
+    while any(member.stop_reason is None for member in group):
+        for place, chunk in enumerate(together.advance(9)):
+            if chunk is not None:
+                chunks[place].append(chunk)
+    for place, each in enumerate(make()):
+        alone = CompiledEngine(each, programs)
+        history = run(alone)
+        joined = HistoryChunk.join(chunks[place])
+        assert group[place].stop_reason is alone.stop_reason
+        np.testing.assert_allclose(joined.values, history.values, rtol=1e-3)
+        assert group[place].checkpoint().monitor["best_epoch"] == alone.checkpoint().monitor["best_epoch"]
+    assert group[2].stop_reason is StopReason.DIVERGED
+    assert math.isnan(chunks[2][-1].values[0, -1])
+
+
+def test_a_second_training_of_the_kind_compiles_nothing(jax_is_set_up: None) -> None:
+    """Other numbers, another seed, other data: it is the same program; another flag is another one."""
+    programs = Programs()
+    first = parts(optimizer={"type": "SGD", "lr": 0.1, "momentum": 0.9}, seed=1)
+    other = parts(optimizer={"type": "SGD", "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1}, seed=2)
+    flagged = parts(optimizer={"type": "SGD", "lr": 0.2, "momentum": 0.5, "nesterov": True})
+    assert signature(first) == signature(other) != signature(flagged)
+    CompiledEngine(first, programs)
+    assert programs.compiled == 1
+    CompiledEngine(other, programs)
+    assert programs.compiled == 1
+    CompiledEngine(flagged, programs)
+    assert programs.compiled == 2
+
+
+def test_few_programs_are_kept(jax_is_set_up: None) -> None:
+    """Beyond the bound, the program that was not used for longest is forgotten."""
+    programs = Programs(most=2)
+    kinds = [
+        parts(epochs=1, gradient_clip_norm=clip, batch_size=batch)
+        for clip in (None, 1.0)
+        for batch in (None, 4)
+    ]
+    for kind in (0, 1, 0, 2):
+        CompiledEngine(kinds[kind], programs)
+    assert programs.compiled == 3
+    CompiledEngine(kinds[0], programs)
+    assert programs.compiled == 3
+    CompiledEngine(kinds[1], programs)
+    assert programs.compiled == 4
