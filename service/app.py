@@ -66,5 +66,5 @@ def local_executor(settings: Settings, storage: Storage, watch: Watch) -> LocalE
     """Workers on this machine, named after it and this start of it."""
     instance = f"{socket.gethostname()}-{ULID()}"
     return LocalExecutor(
-        settings, instance, storage.jobs, storage.claims, storage.workers, watch.changed, watch.sweep
+        settings, instance, storage.queue, storage.recovery, storage.workers, watch.changed, watch.sweep
     )

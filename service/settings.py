@@ -39,6 +39,17 @@ class Settings(BaseSettings):
     helper_memory_bytes: int = Field(
         4 * GIB, ge=256 * MIB, description="Memory limit of a helper process (its data segment)."
     )
+    worker_memory_bytes: int = Field(
+        default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        ge=256 * MIB,
+        description="Memory limit of a worker process (its data segment). Default: the machine's memory.",
+    )
+    spare_workers: int = Field(
+        1, ge=0, description="Warm processes that take the place of workers which die."
+    )
+    hang_seconds: float = Field(
+        600.0, gt=0, description="A worker that makes no progress for this long, as in one step, is ended."
+    )
     lease_seconds: float = Field(
         30.0, gt=0, description="A worker's claim on a job lasts this long unrenewed."
     )
@@ -50,9 +61,20 @@ class Settings(BaseSettings):
         10.0, gt=0, description="On SIGTERM, how long workers have to give their jobs back."
     )
     checkpoint_seconds: float = Field(
-        10.0, gt=0, description="Time between the checkpoints of a running job."
+        10.0,
+        gt=0,
+        description="Time between the checkpoints of a running job; more where writing one takes long.",
+    )
+    checkpoints_kept: int = Field(
+        10, ge=1, description="Of the checkpoints that `checkpoint_every` asks for, so many stay, the newest."
+    )
+    storage_patience_seconds: float = Field(
+        30.0, ge=0, description="A job that has ended fails when its checkpoint can't be written for so long."
     )
     max_body_bytes: int = Field(256 * MIB, ge=1, description="Largest request body.")
+    retention_days: float | None = Field(
+        None, gt=0, description="Jobs that ended this long ago are deleted; default: never."
+    )
     max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")

@@ -28,7 +28,8 @@ from service.errors import (
 )
 from service.specs.job import JobRequest, JobStatus
 from service.storage.datasets import NewDataset
-from service.storage.jobs import IdempotencyKey, Job, NewJob
+from service.storage.idempotency import IdempotencyKey
+from service.storage.job_record import Job, NewJob
 from service.storage.pages import Place
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -212,6 +213,7 @@ def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respo
     """Cancel a job: at once while it is queued, within a moment while it runs. 200 when it has ended."""
     had_ended = services.storage.jobs.get(owner, job_id).status.ended
     job = services.storage.jobs.cancel(owner, job_id)
+    services.executor.cancel(job_id)
     services.watch.changed(job_id)
     return job_response(services, job, 200 if had_ended else 202)
 
@@ -254,7 +256,7 @@ def job_document(services: Services, job: Job) -> bytes:
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),
-        "queue_position": services.storage.jobs.queue_position(job),
+        "queue_position": services.storage.queue.position(job),
         "progress": _progress(job),
         "latest": embedded(job.latest),
         "best": embedded(job.best),

@@ -89,7 +89,7 @@ def get_system(services: ServicesDependency) -> Response:
             "version": __version__,
             "devices": sorted({worker.device for worker in workers}),
             "workers": [_worker(worker) for worker in workers],
-            "queue_length": services.storage.jobs.queue_length(),
+            "queue_length": sum(services.storage.queue.lengths().values()),
         }
     )
 

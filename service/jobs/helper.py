@@ -35,7 +35,7 @@ from service.specs.base import Spec, field_errors
 from service.specs.data import DatasetContent
 from service.specs.prediction import PredictionRequest
 from service.storage.datasets import NewDataset
-from service.storage.jobs import NewJob
+from service.storage.job_record import NewJob
 from service.storage.storage import Storage
 from service.training.warm_up import warm_up, warm_up_meta
 

@@ -11,8 +11,11 @@ from sqlalchemy import create_engine, make_url, text
 from service.storage.claims import ClaimStore
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
-from service.storage.jobs import Job, JobStore
+from service.storage.job_record import Job
+from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
+from service.storage.queue import QueueStore
+from service.storage.recovery import RecoveryStore
 from service.storage.tables import metadata
 from tests.contracts.samples import OWNER, new_dataset, new_job
 
@@ -84,8 +87,20 @@ def jobs(database: Database) -> JobStore:
 
 @pytest.fixture
 def claims(database: Database) -> ClaimStore:
-    """The jobs, as workers see them."""
+    """The jobs, as workers see them that hold them."""
     return ClaimStore(database)
+
+
+@pytest.fixture
+def queue(database: Database) -> QueueStore:
+    """The queue."""
+    return QueueStore(database)
+
+
+@pytest.fixture
+def recovery(database: Database) -> RecoveryStore:
+    """The jobs, as those see them who look after workers."""
+    return RecoveryStore(database)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ class Engine(Protocol):
         """Take up to `steps` optimizer steps; the epochs that ended in them."""
 
     def checkpoint(self) -> Checkpoint:
-        """The state after the last epoch that ended; only between epochs."""
+        """The state now, also in the middle of an epoch."""
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint as if there had been no break."""
