@@ -1,4 +1,4 @@
-"""Jobs: submit, list, read, cancel, delete."""
+"""Jobs: submit, list, read, pause, resume, cancel, delete."""
 
 import time
 from datetime import UTC, datetime
@@ -20,6 +20,8 @@ from service.errors import (
     InvalidRequest,
     JobNotEnded,
     JobNotFound,
+    JobNotPaused,
+    JobNotRunning,
     LimitExceeded,
     NotJson,
     PreconditionFailed,
@@ -27,9 +29,10 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.specs.job import JobRequest, JobStatus
+from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
 from service.storage.idempotency import IdempotencyKey
-from service.storage.job_record import Job, NewJob
+from service.storage.job_record import Job, NewJob, Start
 from service.storage.pages import Place
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -128,9 +131,9 @@ def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tup
             return earlier, False
     try:
         job, created = _check_and_queue(services, owner, body, idempotency)
-    except DatasetNotFound:
-        # The dataset was deleted between the check and the commit: a second check says so, or, where the
-        # data came with the request, writes it anew.
+    except (DatasetNotFound, JobNotFound):
+        # The dataset, or the job to begin from, was deleted between the check and the commit: a second
+        # check says so, or, where the data came with the request, writes it anew.
         job, created = _check_and_queue(services, owner, body, idempotency)
     services.executor.wake(job.device)
     return job, created
@@ -140,14 +143,18 @@ def _check_and_queue(
     services: Services, owner: str, body: bytes, idempotency: IdempotencyKey | None
 ) -> tuple[Job, bool]:
     checked, _ = services.helpers.call("check_job", {"owner": owner, "store": True}, body)
-    new, job = checked["dataset"], NewJob(**checked["job"])
+    new, job, start = checked["dataset"], NewJob(**checked["job"]), _start(checked["start"])
     if isinstance(new, str):
-        return services.storage.jobs.submit(owner, job, new, idempotency)
+        return services.storage.jobs.submit(owner, job, new, idempotency, start)
     dataset = NewDataset(**new)
-    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency)
+    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, start)
     if submitted.dataset_id != dataset.id:
         services.storage.artifacts.delete(dataset.artifact)  # equal content came in between
     return submitted, created
+
+
+def _start(row: dict[str, Any] | None) -> Start | None:
+    return None if row is None else Start(row["job_id"], NewCheckpoint(**row["checkpoint"]))
 
 
 async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:
@@ -218,6 +225,33 @@ def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respo
     return job_response(services, job, 200 if had_ended else 202)
 
 
+@router.post(
+    "/{job_id}/pause",
+    status_code=202,
+    response_model=resources.Job,
+    responses=problems(JobNotFound, JobNotRunning),
+)
+def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Pause a job: at once while it is queued; while it runs, after the step at hand, with a checkpoint."""
+    job = services.storage.jobs.pause(owner, job_id)
+    services.watch.changed(job_id)
+    return job_response(services, job, 202)
+
+
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    response_model=resources.Job,
+    responses=problems(JobNotFound, JobNotPaused),
+)
+def resume_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Let a paused job go on exactly where it was: it takes its old place in the queue."""
+    job = services.storage.jobs.resume(owner, job_id)
+    services.executor.wake(job.device)
+    services.watch.changed(job_id)
+    return job_response(services, job, 202)
+
+
 @router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound, JobNotEnded, PreconditionFailed))
 def delete_job(
     services: ServicesDependency,
@@ -251,6 +285,7 @@ def job_document(services: Services, job: Job) -> bytes:
     head = {
         "id": job.id,
         "name": job.name,
+        "priority": job.priority,
         "status": job.status,
         "stop_reason": job.stop_reason,
         "created_at": timestamp(job.created_at),
@@ -293,7 +328,17 @@ def _progress(job: Job) -> dict[str, Any]:
 
 def _links(job: Job) -> dict[str, str]:
     here = f"/v1/jobs/{job.id}"
-    parts = ("history", "named_parameters", "predictions", "model", "cancel")
+    parts = (
+        "history",
+        "events",
+        "checkpoints",
+        "named_parameters",
+        "predictions",
+        "model",
+        "pause",
+        "resume",
+        "cancel",
+    )
     return {
         "self": here,
         "dataset": f"/v1/datasets/{job.dataset_id}",

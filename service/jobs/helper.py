@@ -27,6 +27,7 @@ from service.inference.parameters import named_parameter, named_parameters
 from service.inference.predictions import as_csv, predict
 from service.jobs.catalog import catalog
 from service.jobs.channel import join_parent
+from service.jobs.continuation import Parent
 from service.jobs.models import Models
 from service.jobs.preflight import Planned, Preflight
 from service.logs import configure_logging
@@ -34,8 +35,9 @@ from service.settings import Settings
 from service.specs.base import Spec, field_errors
 from service.specs.data import DatasetContent
 from service.specs.prediction import PredictionRequest
+from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
-from service.storage.job_record import NewJob
+from service.storage.job_record import NewJob, Start
 from service.storage.storage import Storage
 from service.training.warm_up import warm_up, warm_up_meta
 
@@ -79,9 +81,11 @@ class Tasks:
             parameter_count=planned.parameter_count,
             memory_estimate_bytes=planned.memory_estimate_bytes,
             epochs=planned.request["training"]["epochs"],
+            priority=planned.priority,
         )
         dataset = planned.dataset_id or self._store_dataset(owner, planned.dataset, None)
-        return {"job": asdict(job), "dataset": dataset}, b""
+        start = None if planned.parent is None else asdict(self._start(job.id, planned, planned.parent))
+        return {"job": asdict(job), "dataset": dataset, "start": start}, b""
 
     def read_dataset(self, body: bytes, owner: str, media_type: str, name: str | None) -> Answer:
         """Read an upload and write its content; gives the row to commit."""
@@ -128,6 +132,13 @@ class Tasks:
     def catalog(self, body: bytes) -> Answer:
         """Everything a spec may name."""
         return {}, self._catalog
+
+    def _start(self, job_id: str, planned: Planned, parent: Parent) -> Start:
+        """Write the checkpoint that a job begins with; gives the row to commit."""
+        resume = planned.request["training"]["resume"]
+        content, epoch, step = parent.first_checkpoint(self._storage, resume, planned.encoding)
+        artifact = self._storage.artifacts.put(f"checkpoints/{job_id}", content)
+        return Start(parent.job.id, NewCheckpoint(epoch, artifact, len(content), step))
 
     def _prediction_rows(self, body: bytes, owner: str, media_type: str) -> Mapping[str, Any] | Dataset:
         if media_type == CSV:

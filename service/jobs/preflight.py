@@ -19,10 +19,12 @@ from service.architectures.build import Place, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
 from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Prepared, prepare
 from service.errors import FieldError, InvalidRequest, NotFound
-from service.jobs.placement import check_placement, choose_device
+from service.jobs.continuation import Parent
+from service.jobs.placement import check_placement, choose_device, is_served
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
@@ -50,15 +52,19 @@ class Planned:
     """A job that can be run.
 
     Attributes:
+        priority: its place in the queue.
         request: data, architecture, training and placement with every default and size filled in.
         report: what the preflight found: layers, print of the module, rows, output width.
         dataset: the content.
         dataset_id: the dataset that the request names; None when the content came with it.
         used: device (the queue it belongs in), engine and threads it will run with.
         group_key: equal for jobs that could train together.
+        encoding: from data to tensors.
+        parent: the job that it begins from.
     """
 
     name: str | None
+    priority: int
     request: dict[str, Any]
     report: dict[str, Any]
     dataset: Dataset
@@ -67,6 +73,8 @@ class Planned:
     group_key: str
     parameter_count: int
     memory_estimate_bytes: int
+    encoding: Encoding
+    parent: Parent | None
 
 
 class Preflight:
@@ -93,6 +101,8 @@ class Preflight:
         """
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
+        parent = None if training is None else self._find_parent(training)
+        training = parent.inherited(training) if parent and training else training
         dataset = None if data is None else self._read_dataset(data)
         names = None if architecture is None else input_names(architecture)
         prepared = None if data is None or dataset is None else self._prepare(dataset, data, names)
@@ -100,7 +110,7 @@ class Preflight:
         self._found += check_components(training) if training else self._component_mistakes()
         if not self._found and data and training and dataset and prepared and checked:
             with self._noting():
-                return self._fit(data, training, prepared, checked, dataset)
+                return self._fit(data, training, prepared, checked, dataset, parent)
         raise InvalidRequest(_count(self._found), self._found)
 
     @contextmanager
@@ -136,6 +146,11 @@ class Preflight:
         return Placement.model_validate(
             {name: document[name] for name in Placement.model_fields if name in document}
         )
+
+    def _find_parent(self, training: TrainingSpec) -> Parent | None:
+        with self._noting():
+            return Parent.of(training, self._owner, self._storage)
+        return None
 
     def _read_dataset(self, data: DataDeclaration) -> Dataset | None:
         if isinstance(data, DatasetReference):
@@ -202,6 +217,7 @@ class Preflight:
         prepared: Prepared,
         checked: Checked,
         dataset: Dataset,
+        parent: Parent | None,
     ) -> Planned:
         """How the sections fit together."""
         rows = prepared.train.rows
@@ -218,6 +234,8 @@ class Preflight:
             prepared.validation is not None,
         )
         errors += _check_steps(checked.module, prepared, batch_size)
+        if parent is not None:
+            errors += parent.check_model(checked.module)
         if errors:
             raise InvalidRequest(errors=errors)
         placement = self._placement()
@@ -229,8 +247,17 @@ class Preflight:
             "training": resolve(training, width),
             **placement.model_dump(mode="json"),
         }
+        used = {
+            "device": choose_device(placement, self._devices, checked.parameter_count * batch_size),
+            "engine": "eager",
+            "threads": self._settings.threads_per_worker,
+        }
+        if parent is not None and training.resume:
+            self._check_continuation(parent, request, dataset, reference)
+            used = orjson.loads(parent.job.used)
         return Planned(
             name=self._document.get("name"),
+            priority=self._document.get("priority", 0),
             request=request,
             report={
                 "layers": checked.layers,
@@ -247,15 +274,32 @@ class Preflight:
             },
             dataset=dataset,
             dataset_id=reference.dataset_id if reference else None,
-            used={
-                "device": choose_device(placement, self._devices, checked.parameter_count * batch_size),
-                "engine": "eager",
-                "threads": self._settings.threads_per_worker,
-            },
+            used=used,
             group_key=_group_key(request, prepared),
             parameter_count=checked.parameter_count,
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
+            encoding=prepared.encoding,
+            parent=parent,
         )
+
+    def _check_continuation(
+        self, parent: Parent, request: dict[str, Any], dataset: Dataset, reference: DatasetReference | None
+    ) -> None:
+        """Raise what keeps a job from going on as its parent did."""
+        if reference is None:
+            stored = self._storage.datasets.find(self._owner, dataset.digest())
+            dataset_id = stored.id if stored else None
+        else:
+            dataset_id = reference.dataset_id
+        same_data = dataset_id == parent.job.dataset_id
+        errors = parent.check_request(request, self._document, same_data)
+        if not is_served(parent.job.device, self._devices):
+            detail = (
+                f"{parent.job.id} was trained on `{parent.job.device}`, for which there is no worker now."
+            )
+            errors.append(FieldError("#", detail))
+        if errors:
+            raise InvalidRequest(errors=errors)
 
 
 def _declared(data: DataDeclaration) -> dict[str, Any]:

@@ -242,7 +242,9 @@ def _insert_started(connection: Connection, values: dict[str, Any], start: Start
     if other is None:
         raise errors.JobNotFound(f"No job has the id `{start.job_id}`.")
     if epoch:
-        values |= {"epoch": epoch, "latest": other.latest, "best": other.best}
+        values |= {"epoch": epoch}
+    if epoch == other.epoch:
+        values |= {"latest": other.latest, "best": other.best}
     job = _insert(connection, values)
     copied = select(literal(job.id), history.c.first_epoch, history.c.last_epoch, history.c.payload).where(
         history.c.job_id == start.job_id, history.c.last_epoch <= epoch

@@ -61,7 +61,7 @@ class Checkpoint:
         last: the model now.
         partial: the part of the next epoch; None between epochs.
         best: the model at the best epoch, when one is followed.
-        optimizer: `state_dict()` of the optimizer.
+        optimizer: `state_dict()` of the optimizer; None: there are only parameters to begin with.
         scheduler: `state_dict()` of the scheduler.
         rng: random number generator states by device (`cpu`, `cuda:0`).
         monitor: best-so-far and early stopping, see `Monitor.state`.
@@ -71,7 +71,7 @@ class Checkpoint:
     last: Snapshot
     partial: PartialEpoch | None = None
     best: Snapshot | None = None
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] | None = None
     scheduler: dict[str, Any] | None = None
     rng: Tensors = field(default_factory=dict)
     monitor: dict[str, Any] = field(default_factory=dict)
@@ -87,8 +87,11 @@ class Checkpoint:
             tensors |= _prefixed("partial/metric/", self.partial.metrics)
             if self.partial.order is not None:
                 tensors["partial/order"] = self.partial.order
-        optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
-        tensors |= optimizer_tensors | _prefixed("rng/", self.rng)
+        optimizer_values = None
+        if self.optimizer is not None:
+            optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
+            tensors |= optimizer_tensors
+        tensors |= _prefixed("rng/", self.rng)
         # Not orjson: what is infinite (a plateau's `mode_worse`) or NaN must come back as it was.
         metadata = {
             "epoch": self.last.epoch,
@@ -171,17 +174,19 @@ def _split_optimizer(state: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]
     """An optimizer's state_dict as tensors by `optimizer/<parameter>/<name>` and JSON for the rest."""
     tensors: Tensors = {}
     values: dict[str, dict[str, Any]] = {}
-    for index, entries in state.get("state", {}).items():
+    for index, entries in state["state"].items():
         values[str(index)] = {}
         for name, value in entries.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{index}/{name}"] = value.detach()
             else:
                 values[str(index)][name] = value
-    return tensors, {"state": values, "param_groups": state.get("param_groups", [])}
+    return tensors, {"state": values, "param_groups": state["param_groups"]}
 
 
-def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
+def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
     state: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in values["state"].items()
     }

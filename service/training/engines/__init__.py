@@ -31,4 +31,4 @@ class Engine(Protocol):
         """The state now, also in the middle of an epoch."""
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as if there had been no break."""
+        """Go on from a checkpoint as if there had been no break; or begin with its parameters."""

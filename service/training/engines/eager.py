@@ -337,12 +337,14 @@ class EagerEngine:
         return PartialEpoch(self._step, self._losses.summed(), self._order, metrics)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as if there had been no break."""
+        """Go on from a checkpoint as if there had been no break; or begin with its parameters."""
         parts = self.parts
+        parts.model.load_state_dict(checkpoint.last.state)
+        if checkpoint.optimizer is None:
+            return
         self.epoch = checkpoint.last.epoch
         if checkpoint.partial is not None:
             self._restore_partial(checkpoint.partial)
-        parts.model.load_state_dict(checkpoint.last.state)
         for name, parameter in parts.model.named_parameters():
             gradient = checkpoint.last.gradients.get(name)
             parameter.grad = None if gradient is None else gradient.to(parts.device)
