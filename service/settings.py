@@ -1,6 +1,7 @@
 """The service's settings: read once at the edge (CLI or environment) and passed on as an argument."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -41,8 +42,8 @@ class Settings(BaseSettings):
     )
     worker_memory_bytes: int = Field(
         default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        ge=256 * MIB,
-        description="Memory limit of a worker process (its data segment). Default: the machine's memory.",
+        ge=64 * MIB,
+        description="What a job may take of memory, beyond an idle worker. Default: the machine's memory.",
     )
     spare_workers: int = Field(
         1, ge=0, description="Warm processes that take the place of workers which die."
@@ -73,12 +74,17 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(256 * MIB, ge=1, description="Largest request body.")
     retention_days: float | None = Field(
-        None, gt=0, description="Jobs that ended this long ago are deleted; default: never."
+        None, gt=0, description="Jobs are deleted so many days after their end; default: never."
     )
     max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    @property
+    def retention(self) -> timedelta | None:
+        """How long ended jobs stay; None: for ever."""
+        return None if self.retention_days is None else timedelta(days=self.retention_days)
 
     def database(self) -> str:
         """The SQLAlchemy URL in use."""

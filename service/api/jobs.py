@@ -1,7 +1,6 @@
 """Jobs: submit, list, read, pause, resume, cancel, delete."""
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -10,7 +9,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from service.api import requests, resources
-from service.api.responses import embedded, json_body, json_response, problems, timestamp
+from service.api.job_document import job_document
+from service.api.responses import json_body, json_response, problems
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
     ContentTooLarge,
@@ -136,6 +136,7 @@ def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tup
         # check says so, or, where the data came with the request, writes it anew.
         job, created = _check_and_queue(services, owner, body, idempotency)
     services.executor.wake(job.device)
+    services.watch.changed(job.id)
     return job, created
 
 
@@ -165,7 +166,7 @@ async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float
             changes.clear()
             job = await run_in_threadpool(services.storage.jobs.get, owner, job.id)
             remaining = deadline - time.monotonic()
-            if job.status.ended or remaining <= 0:
+            if job.status.ended or remaining <= 0 or services.watch.closed:
                 return job
             await services.watch.wait(changes, remaining)
 
@@ -278,69 +279,3 @@ def job_response(
 ) -> Response:
     """A job as an answer, with its ETag."""
     return json_response(job_document(services, job), status, {"ETag": _etag(job), **(headers or {})})
-
-
-def job_document(services: Services, job: Job) -> bytes:
-    """The job resource as JSON; what the database holds as JSON text is copied, not parsed."""
-    head = {
-        "id": job.id,
-        "name": job.name,
-        "priority": job.priority,
-        "status": job.status,
-        "stop_reason": job.stop_reason,
-        "created_at": timestamp(job.created_at),
-        "started_at": timestamp(job.started_at),
-        "finished_at": timestamp(job.finished_at),
-        "queue_position": services.storage.queue.position(job),
-        "progress": _progress(job),
-        "latest": embedded(job.latest),
-        "best": embedded(job.best),
-        "test": embedded(job.test),
-        "dataset_id": job.dataset_id,
-    }
-    tail = {
-        "used": embedded(job.used),
-        "timings": embedded(job.timings),
-        "parameter_count": job.parameter_count,
-        "memory_estimate_bytes": job.memory_estimate_bytes,
-        "attempt": job.attempt,
-        "error": embedded(job.error),
-        "cancel_requested": job.cancel_requested,
-        "pause_requested": job.pause_requested,
-        "links": _links(job),
-    }
-    # The request is an object whose fields (data, architecture, …) belong between the two.
-    return b"".join([orjson.dumps(head)[:-1], b",", job.request.encode()[1:-1], b",", orjson.dumps(tail)[1:]])
-
-
-def _progress(job: Job) -> dict[str, Any]:
-    eta_seconds = None
-    if job.status is JobStatus.RUNNING and job.started_at is not None and job.epoch:
-        elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
-        eta_seconds = max(0.0, elapsed / job.epoch * (job.epochs - job.epoch))
-    return {
-        "epoch": job.epoch,
-        "epochs": job.epochs,
-        "fraction": job.epoch / job.epochs,
-        "eta_seconds": eta_seconds,
-    }
-
-
-def _links(job: Job) -> dict[str, str]:
-    here = f"/v1/jobs/{job.id}"
-    parts = (
-        "history",
-        "events",
-        "checkpoints",
-        "named_parameters",
-        "predictions",
-        "model",
-        "pause",
-        "resume",
-        "cancel",
-    )
-    return {
-        "self": here,
-        "dataset": f"/v1/datasets/{job.dataset_id}",
-        **{part: f"{here}/{part}" for part in parts},
-    }

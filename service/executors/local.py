@@ -201,9 +201,9 @@ class LocalExecutor:
             self._note_cancelled()
             for device in self._queue.lengths():
                 self.wake(device)
+            self._on_sweep()
         except Unavailable as error:  # the database is away: the next sweep tries again
             log.warning("sweep failed", reason=error.detail)
-        self._on_sweep()
 
     def _note_cancelled(self) -> None:
         """Find the workers whose job is to be cancelled, by whichever process that was asked for."""

@@ -167,7 +167,7 @@ class Runner:
             return error
         if not is_out_of_memory(error):
             return TrainingFailed(f"{type(error).__name__}: {error}")
-        limit = f"A worker may take {self._settings.worker_memory_bytes / GIB:.1f} GiB."
+        limit = f"A job may take {self._settings.worker_memory_bytes / GIB:.1f} GiB."
         if run is None:
             return OutOfMemory(f"{describe(error, None)} memory than there is. {limit}")
         parts = run.engine.parts

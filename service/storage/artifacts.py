@@ -5,7 +5,9 @@ row names is not there.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -66,6 +68,12 @@ class Artifacts:
         """Remove an artifact; one that is gone already is no error."""
         with suppress(FileNotFoundError):
             obstore.delete(self._store, name)
+
+    def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
+        """The names in a folder that were written so long ago, some at a time."""
+        for chunk in obstore.list(self._store, prefix):
+            latest = datetime.now(UTC) - age
+            yield [meta["path"] for meta in chunk if meta["last_modified"] < latest]
 
     def ping(self) -> None:
         """Make sure that artifacts can be written.

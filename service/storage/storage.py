@@ -16,6 +16,7 @@ from service.storage.history import HistoryStore
 from service.storage.jobs import JobStore
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
+from service.storage.retention import RetentionStore
 from service.storage.workers import WorkerStore
 
 
@@ -33,6 +34,7 @@ class Storage:
     checkpoints: CheckpointStore
     datasets: DatasetStore
     workers: WorkerStore
+    retention: RetentionStore
     artifacts: Artifacts
 
     @classmethod
@@ -52,6 +54,7 @@ class Storage:
                 checkpoints=CheckpointStore(database),
                 datasets=DatasetStore(database),
                 workers=WorkerStore(database),
+                retention=RetentionStore(database),
                 artifacts=Artifacts(settings.artifacts()),
             )
         finally:
