@@ -60,6 +60,10 @@ format: $(INSTALLED) ## format the code and mend what the linter can
 bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (ARGS="--jobs 200 --seed 1")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: docs
 docs: $(INSTALLED) ## write openapi.md, the HTTP reference, and docs/forward.md, the grammar
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md

@@ -3,9 +3,9 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 2**20
@@ -80,6 +80,12 @@ class Settings(BaseSettings):
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    @model_validator(mode="after")
+    def _beats_within_the_lease(self) -> Self:
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be less than lease_seconds, or every claim is lost.")
+        return self
 
     @property
     def retention(self) -> timedelta | None:

@@ -70,10 +70,17 @@ class Artifacts:
             obstore.delete(self._store, name)
 
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
-        """The names in a folder that were written so long ago, some at a time."""
-        for chunk in obstore.list(self._store, prefix):
-            latest = datetime.now(UTC) - age
-            yield [meta["path"] for meta in chunk if meta["last_modified"] < latest]
+        """The names in a folder that were written so long ago, some at a time.
+
+        Raises:
+            Unavailable: when they can't be listed.
+        """
+        latest = datetime.now(UTC) - age
+        try:
+            for chunk in obstore.list(self._store, prefix):
+                yield [meta["path"] for meta in chunk if meta["last_modified"] < latest]
+        except (BaseError, OSError) as error:
+            raise _away(f"Artifacts can't be listed: {error}") from error
 
     def ping(self) -> None:
         """Make sure that artifacts can be written.

@@ -236,7 +236,8 @@ class ClaimStore:
         """
         values = asdict(outcome) | (progress.values() if progress else {})
         with self._database.write() as connection:
-            _fenced_update(connection, claim, finished_at=now(), lease_expires_at=None, **values)
+            ended = {"finished_at": now(), "lease_expires_at": None, "pause_requested": False}
+            _fenced_update(connection, claim, **ended, **values)
             _add_history(connection, claim.job_id, rows)
             return _add_checkpoints(connection, claim.job_id, checkpoints, keep)
 

@@ -64,6 +64,7 @@ class RecoveryStore:
             error=case((~saved, _about(errors.RuntimeTooShort()))),
             finished_at=now(),
             lease_expires_at=None,
+            pause_requested=false(),
         )
         with self._database.write() as connection:
             return connection.scalars(statement.where(_held_by([worker_id])).returning(jobs.c.id)).all()

@@ -39,7 +39,7 @@ class RetentionStore:
         self._database = database
 
     def delete_ended(self, age: timedelta) -> Deleted:
-        """Delete some of the jobs that ended so long ago, with all that belongs to them; none is left at last."""
+        """Delete jobs that ended so long ago, some at a time, with all that belongs to them."""
         old = select(jobs.c.id).where(jobs.c.finished_at < from_now(-age)).limit(JOBS_AT_ONCE)
         with self._database.write() as connection:
             ids = connection.scalars(old).all()
