@@ -54,10 +54,11 @@ class Watch:
                 del self._loops[event]
 
     @staticmethod
-    async def wait(event: asyncio.Event, seconds: float) -> None:
-        """Wait for the next change, or until the time is over."""
+    async def wait(event: asyncio.Event, seconds: float) -> bool:
+        """Wait for the next change; False when the time is over before."""
         with suppress(TimeoutError):
             await asyncio.wait_for(event.wait(), seconds)
+        return event.is_set()
 
     def changed(self, job_id: str) -> None:
         """Tell those who wait for this job."""

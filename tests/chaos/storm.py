@@ -22,6 +22,7 @@ from tests.postgres import Postgres
 
 SETTINGS = {
     "helpers": 1,
+    "spare_workers": 2,
     "lease_seconds": 3,
     "heartbeat_seconds": 0.5,
     "sweep_seconds": 0.5,
@@ -31,7 +32,7 @@ KINDS = 6
 REQUEST_SECONDS = 10.0
 END_SECONDS = 1800.0
 # Between two kills; after a kill of the service or the database, from when it is back.
-CALM_SECONDS = (0.3, 2.5)
+CALM_SECONDS = (0.5, 5.0)
 PAGE = 100
 
 
