@@ -65,6 +65,10 @@ bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 bench-all: bench ## the same, and a CSV of 1 GB to tensors (MEGABYTES=1000)
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (ARGS="--jobs 200 --seed 1")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
 .PHONY: docs
 docs: $(INSTALLED) ## write openapi.md, the HTTP reference, and docs/forward.md, the grammar
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md

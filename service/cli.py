@@ -1,5 +1,6 @@
 """The command line: parses, then calls."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,10 @@ from service import server
 from service.api.reference import reference
 from service.app import create_app
 from service.demo import run_demo
+from service.jobs import housekeeping
 from service.settings import Settings
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +55,21 @@ def serve(
 def worker(data_dir: DataDir = None, workers: Workers = None, database_url: DatabaseUrl = None) -> None:
     """Start workers only, for the queue of a service that uses the same database and artifacts."""
     server.work(_settings(data_dir=data_dir, workers=workers, database_url=database_url))
+
+
+@app.command()
+def prune(
+    older_than_days: Annotated[
+        float, typer.Option(min=0, help="Delete jobs that ended so many days ago, with their checkpoints")
+    ],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Delete old jobs, and artifacts that nothing refers to; the service may run meanwhile."""
+    with Storage.open(_settings(data_dir=data_dir, database_url=database_url)) as storage:
+        migrate(storage.database)
+        pruned = housekeeping.prune(storage, timedelta(days=older_than_days))
+    typer.echo(f"Deleted {pruned.jobs} jobs and {pruned.artifacts} artifacts.")
 
 
 @app.command()

@@ -172,6 +172,18 @@ class JobNotEnded(Conflict):
     remedy = "Wait for the job, or cancel it (POST /v1/jobs/{id}/cancel)."
 
 
+class JobNotRunning(Conflict):
+    """The job neither waits nor runs."""
+
+    remedy = "Only a job that is queued or running can be paused."
+
+
+class JobNotPaused(Conflict):
+    """The job is not paused."""
+
+    remedy = "Only a job that is paused, or about to be, can be resumed."
+
+
 class NoCheckpointYet(Conflict):
     """The job has no checkpoint yet."""
 
@@ -240,10 +252,34 @@ class TrainingDiverged(JobFailure):
     )
 
 
+class OutOfMemory(JobFailure):
+    """The training needs more memory than its worker may take."""
+
+    remedy = (
+        "Try a smaller `batch_size` or a smaller model, or have the limit raised "
+        "(the setting FITSERVE_WORKER_MEMORY_BYTES)."
+    )
+
+
 class WorkerLost(JobFailure):
     """The job's worker was lost again and again."""
 
     remedy = "The job may need more memory than a worker has: try a smaller batch size or a smaller model."
+
+
+class RuntimeTooShort(JobFailure):
+    """The time was over before there was a first checkpoint."""
+
+    remedy = "Raise `training.max_runtime_seconds`, or make a step shorter with a smaller `batch_size`."
+
+
+class CheckpointNotWritten(JobFailure):
+    """The last checkpoint could not be written."""
+
+    remedy = (
+        "Make room where the artifacts are, then go on from the checkpoint before: a new job with "
+        '`"from_job"` and `"resume": true`.'
+    )
 
 
 class Unavailable(FitserveError):

@@ -1,5 +1,6 @@
 """The processes a person starts: the service, or workers alone."""
 
+import os
 import signal
 import socket
 import threading
@@ -25,8 +26,9 @@ def serve(settings: Settings) -> None:
     configure_logging(settings.log_format)
     listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         log_level="warning",
         access_log=False,
         lifespan="on",
@@ -35,15 +37,36 @@ def serve(settings: Settings) -> None:
     log.info(
         "listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    Server(config, app.state.watch).run(sockets=[listening])
+
+
+class Server(uvicorn.Server):
+    """Ends long answers at the first signal, and itself at the second, at once."""
+
+    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+        super().__init__(config)
+        self._watch = watch
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            _end_at_once(sig)
+        self._watch.close()
+        super().handle_exit(sig, frame)
+
+
+def _end_at_once(number: int) -> None:
+    """End without a word to anyone: workers and helpers follow, leases give their jobs to others."""
+    os._exit(128 + number)
 
 
 def work(settings: Settings) -> None:
-    """Run workers until SIGTERM or Ctrl-C."""
+    """Run workers until SIGTERM or Ctrl-C; a second one doesn't wait."""
     configure_logging(settings.log_format)
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            _end_at_once(number)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

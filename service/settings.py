@@ -1,10 +1,11 @@
 """The service's settings: read once at the edge (CLI or environment) and passed on as an argument."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 2**20
@@ -39,6 +40,17 @@ class Settings(BaseSettings):
     helper_memory_bytes: int = Field(
         4 * GIB, ge=256 * MIB, description="Memory limit of a helper process (its data segment)."
     )
+    worker_memory_bytes: int = Field(
+        default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        ge=64 * MIB,
+        description="What a job may take of memory, beyond an idle worker. Default: the machine's memory.",
+    )
+    spare_workers: int = Field(
+        1, ge=0, description="Warm processes that take the place of workers which die."
+    )
+    hang_seconds: float = Field(
+        600.0, gt=0, description="A worker that makes no progress for this long, as in one step, is ended."
+    )
     lease_seconds: float = Field(
         30.0, gt=0, description="A worker's claim on a job lasts this long unrenewed."
     )
@@ -50,7 +62,15 @@ class Settings(BaseSettings):
         10.0, gt=0, description="On SIGTERM, how long workers have to give their jobs back."
     )
     checkpoint_seconds: float = Field(
-        10.0, gt=0, description="Time between the checkpoints of a running job."
+        10.0,
+        gt=0,
+        description="Time between the checkpoints of a running job; more where writing one takes long.",
+    )
+    checkpoints_kept: int = Field(
+        10, ge=1, description="Of the checkpoints that `checkpoint_every` asks for, so many stay, the newest."
+    )
+    storage_patience_seconds: float = Field(
+        30.0, ge=0, description="A job that has ended fails when its checkpoint can't be written for so long."
     )
     max_body_bytes: int = Field(
         256 * MIB, ge=1, description="Largest JSON body; files have limits of their own."
@@ -62,6 +82,9 @@ class Settings(BaseSettings):
     upload_timeout_seconds: float = Field(
         600.0, gt=0, description="Time limit of reading a file, and of waiting for the files before it."
     )
+    retention_days: float | None = Field(
+        None, gt=0, description="Jobs are deleted so many days after their end; default: never."
+    )
     max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
     in_memory_bytes: int = Field(
@@ -71,6 +94,17 @@ class Settings(BaseSettings):
     )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")
+
+    @model_validator(mode="after")
+    def _beats_within_the_lease(self) -> Self:
+        if self.heartbeat_seconds >= self.lease_seconds:
+            raise ValueError("heartbeat_seconds must be less than lease_seconds, or every claim is lost.")
+        return self
+
+    @property
+    def retention(self) -> timedelta | None:
+        """How long ended jobs stay; None: for ever."""
+        return None if self.retention_days is None else timedelta(days=self.retention_days)
 
     def database(self) -> str:
         """The SQLAlchemy URL in use."""

@@ -55,6 +55,10 @@ LINE_JOB = """{
   "training": {"loss": "MSELoss", "optimizer": {"type": "Adam", "lr": 0.1}, "epochs": 200, "seed": 0}
 }"""
 
+MORE_OF_LINE_JOB = LINE_JOB.replace(
+    '"epochs": 200', """"epochs": 300, "from_job": "'$OTHER'", "resume": true"""
+)
+
 LONG_JOB = LINE_JOB.replace('"epochs": 200', '"epochs": 10000000')
 
 SEASONS = """{
@@ -196,6 +200,18 @@ EXAMPLES = (
         body=LINE_JOB,
     ),
     Example(
+        "POST /v1/jobs",
+        "Go on from it, exactly, to 300 epochs in all.",
+        f"""OTHER=$(curl -s 'localhost:8000/v1/jobs?page_size=1' | {_JOB_ID})
+curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{MORE_OF_LINE_JOB}'""",
+        """{
+  "id": "job_01M86VJWJ0QTQDRZ8Q2GZ6Y9VN",
+  "status": "succeeded",
+  "progress": {"epoch": 300, "epochs": 300, "fraction": 1.0, "eta_seconds": null},
+  …
+}""",
+    ),
+    Example(
         "GET /v1/jobs",
         "The newest job that succeeded.",
         "curl -s 'localhost:8000/v1/jobs?status=succeeded&page_size=1'",
@@ -240,6 +256,46 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/jobs/$OTHER""",
 curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         '{"id": "job_01M85CJK4SP3QMJTRM3S1R3ZBC", "status": "…", "cancel_requested": true, …}',
         status=202,
+    ),
+    Example(
+        "POST /v1/jobs/{job_id}/pause",
+        "Submit a long job, and pause it: it rests once the step at hand is done.",
+        f"""OTHER=$(curl -s localhost:8000/v1/jobs {_JSON} -d '{LONG_JOB}' | {_JOB_ID})
+curl -s -X POST localhost:8000/v1/jobs/$OTHER/pause""",
+        '{"id": "job_01M86TC4SY78STNTFW7159212M", …}',
+        status=202,
+    ),
+    Example(
+        "POST /v1/jobs/{job_id}/resume",
+        "Let it go on, and end it.",
+        """curl -s -X POST localhost:8000/v1/jobs/$OTHER/resume
+curl -s -o /dev/null -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
+        '{"id": "job_01M86TC4SY78STNTFW7159212M", "pause_requested": false, …}',
+        status=202,
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/events",
+        "Follow a job to its end; `-N` shows events as they come.",
+        """curl -sN localhost:8000/v1/jobs/$JOB/events | grep '^event'""",
+        """event: status
+event: metrics
+event: progress
+event: end""",
+    ),
+    Example(
+        "GET /v1/events",
+        "Follow all jobs, for two seconds, from one that was seen; without an id, from now on.",
+        """curl -sN -m 2 localhost:8000/v1/events -H 'Last-Event-ID: 0' | grep -m 1 '^event'""",
+        "event: status",
+    ),
+    Example(
+        "GET /v1/jobs/{job_id}/checkpoints",
+        "Which checkpoints there are.",
+        "curl -s localhost:8000/v1/jobs/$JOB/checkpoints",
+        """{
+  "items": [{"epoch": 3000, "step": 0, "bytes": 2296, "created_at": "2026-11-24T13:02:11.302000Z"}],
+  "next_page_token": null
+}""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/history",

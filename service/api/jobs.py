@@ -1,7 +1,6 @@
-"""Jobs: submit, list, read, cancel, delete."""
+"""Jobs: submit, list, read, pause, resume, cancel, delete."""
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import orjson
@@ -10,7 +9,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
 from service.api import requests, resources
-from service.api.responses import embedded, json_body, json_response, problems, timestamp
+from service.api.job_document import job_document
+from service.api.responses import json_body, json_response, problems
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
     ContentTooLarge,
@@ -20,6 +20,8 @@ from service.errors import (
     InvalidRequest,
     JobNotEnded,
     JobNotFound,
+    JobNotPaused,
+    JobNotRunning,
     LimitExceeded,
     NotJson,
     PreconditionFailed,
@@ -27,8 +29,10 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.specs.job import JobRequest, JobStatus
+from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
-from service.storage.jobs import IdempotencyKey, Job, NewJob
+from service.storage.idempotency import IdempotencyKey
+from service.storage.job_record import Job, NewJob, Start
 from service.storage.pages import Place
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -127,11 +131,12 @@ def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tup
             return earlier, False
     try:
         job, created = _check_and_queue(services, owner, body, idempotency)
-    except DatasetNotFound:
-        # The dataset was deleted between the check and the commit: a second check says so, or, where the
-        # data came with the request, writes it anew.
+    except (DatasetNotFound, JobNotFound):
+        # The dataset, or the job to begin from, was deleted between the check and the commit: a second
+        # check says so, or, where the data came with the request, writes it anew.
         job, created = _check_and_queue(services, owner, body, idempotency)
     services.executor.wake(job.device)
+    services.watch.changed(job.id)
     return job, created
 
 
@@ -139,12 +144,17 @@ def _check_and_queue(
     services: Services, owner: str, body: bytes, idempotency: IdempotencyKey | None
 ) -> tuple[Job, bool]:
     checked, _ = services.helpers.call("check_job", {"owner": owner, "store": True}, body)
-    new, job, others = checked["dataset"], NewJob(**checked["job"]), checked["other_dataset_ids"]
+    new, job, start = checked["dataset"], NewJob(**checked["job"]), _start(checked["start"])
     dataset = new if isinstance(new, str) else NewDataset(**new)
-    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, others)
+    others = checked["other_dataset_ids"]
+    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, start, others)
     if isinstance(dataset, NewDataset) and submitted.dataset_id != dataset.id:
         services.storage.artifacts.delete(dataset.artifact)  # equal content came in between
     return submitted, created
+
+
+def _start(row: dict[str, Any] | None) -> Start | None:
+    return None if row is None else Start(row["job_id"], NewCheckpoint(**row["checkpoint"]))
 
 
 async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:
@@ -155,7 +165,7 @@ async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float
             changes.clear()
             job = await run_in_threadpool(services.storage.jobs.get, owner, job.id)
             remaining = deadline - time.monotonic()
-            if job.status.ended or remaining <= 0:
+            if job.status.ended or remaining <= 0 or services.watch.closed:
                 return job
             await services.watch.wait(changes, remaining)
 
@@ -210,8 +220,36 @@ def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respo
     """Cancel a job: at once while it is queued, within a moment while it runs. 200 when it has ended."""
     had_ended = services.storage.jobs.get(owner, job_id).status.ended
     job = services.storage.jobs.cancel(owner, job_id)
+    services.executor.cancel(job_id)
     services.watch.changed(job_id)
     return job_response(services, job, 200 if had_ended else 202)
+
+
+@router.post(
+    "/{job_id}/pause",
+    status_code=202,
+    response_model=resources.Job,
+    responses=problems(JobNotFound, JobNotRunning),
+)
+def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Pause a job: at once while it is queued; while it runs, after the step at hand, with a checkpoint."""
+    job = services.storage.jobs.pause(owner, job_id)
+    services.watch.changed(job_id)
+    return job_response(services, job, 202)
+
+
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    response_model=resources.Job,
+    responses=problems(JobNotFound, JobNotPaused),
+)
+def resume_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Let a paused job go on exactly where it was: it takes its old place in the queue."""
+    job = services.storage.jobs.resume(owner, job_id)
+    services.executor.wake(job.device)
+    services.watch.changed(job_id)
+    return job_response(services, job, 202)
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound, JobNotEnded, PreconditionFailed))
@@ -240,67 +278,3 @@ def job_response(
 ) -> Response:
     """A job as an answer, with its ETag."""
     return json_response(job_document(services, job), status, {"ETag": _etag(job), **(headers or {})})
-
-
-def job_document(services: Services, job: Job) -> bytes:
-    """The job resource as JSON; what the database holds as JSON text is copied, not parsed."""
-    head = {
-        "id": job.id,
-        "name": job.name,
-        "status": job.status,
-        "stop_reason": job.stop_reason,
-        "created_at": timestamp(job.created_at),
-        "started_at": timestamp(job.started_at),
-        "finished_at": timestamp(job.finished_at),
-        "queue_position": services.storage.jobs.queue_position(job),
-        "progress": _progress(job),
-        "latest": embedded(job.latest),
-        "best": embedded(job.best),
-        "test": embedded(job.test),
-        "dataset_id": job.dataset_id,
-    }
-    tail = {
-        "used": embedded(job.used),
-        "timings": embedded(job.timings),
-        "parameter_count": job.parameter_count,
-        "memory_estimate_bytes": job.memory_estimate_bytes,
-        "attempt": job.attempt,
-        "error": embedded(job.error),
-        "cancel_requested": job.cancel_requested,
-        "pause_requested": job.pause_requested,
-        "links": _links(job),
-    }
-    # The request is an object whose fields (data, architecture, …) belong between the two.
-    return b"".join([orjson.dumps(head)[:-1], b",", job.request.encode()[1:-1], b",", orjson.dumps(tail)[1:]])
-
-
-def _progress(job: Job) -> dict[str, Any]:
-    eta_seconds = None
-    if job.status is JobStatus.RUNNING and job.started_at is not None and job.epoch:
-        elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
-        eta_seconds = max(0.0, elapsed / job.epoch * (job.epochs - job.epoch))
-    return {
-        "epoch": job.epoch,
-        "epochs": job.epochs,
-        "fraction": job.epoch / job.epochs,
-        "eta_seconds": eta_seconds,
-    }
-
-
-def _links(job: Job) -> dict[str, str]:
-    here = f"/v1/jobs/{job.id}"
-    parts = (
-        "history",
-        "named_parameters",
-        "predictions",
-        "evaluations",
-        "model",
-        "encoding",
-        "split",
-        "cancel",
-    )
-    return {
-        "self": here,
-        "dataset": f"/v1/datasets/{job.dataset_id}",
-        **{part: f"{here}/{part}" for part in parts},
-    }

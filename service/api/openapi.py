@@ -21,6 +21,7 @@ _PROBLEM_CONTENT = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schem
 _TAGS = {
     "jobs": "Submit training jobs, follow them, end them.",
     "results": "What a job's training gives: history, parameters, predictions, evaluations, the model.",
+    "events": "Follow jobs while they run.",
     "datasets": "Data for any number of jobs.",
     "system": "The service itself.",
 }

@@ -73,7 +73,7 @@ class Timings(Resource):
     compile_seconds: float
     """Tracing and compiling; next to nothing when a worker has had a job of the same shape before."""
     training_seconds: float
-    """The epochs."""
+    """The epochs, of all attempts."""
     saving_seconds: float
     """Writing checkpoints."""
 
@@ -83,6 +83,8 @@ class Job(Resource):
 
     id: str
     name: str | None
+    priority: int
+    """Of two jobs in a queue, the higher one goes first."""
     status: JobStatus
     stop_reason: StopReason | None
     """Null until the job has ended."""
@@ -305,6 +307,25 @@ class History(Resource):
     """Ask with `from_epoch` set to this for what comes after."""
 
 
+class Checkpoint(Resource):
+    """A saved state of a job's training."""
+
+    epoch: int
+    """Epochs completed: `?checkpoint=<epoch>` reads it, where `step` is 0."""
+    step: int
+    """Steps taken of the epoch that follows; 0 between two epochs."""
+    bytes: int
+    """Its size: parameters, gradients, the best epoch's, the optimizer's state."""
+    created_at: str
+
+
+class CheckpointPage(Resource):
+    """A job's checkpoints, the newest first; they are so few that there is one page."""
+
+    items: list[Checkpoint]
+    next_page_token: None
+
+
 class Parameter(Resource):
     """One parameter or buffer."""
 
@@ -465,6 +486,10 @@ class System(Resource):
     workers: list[Worker]
     queue_length: int
     """Jobs waiting."""
+    queue_lengths: dict[str, int]
+    """Jobs waiting for each device."""
+    max_queue_length: int
+    """Beyond it, a submit gets 503."""
 
 
 class Health(Resource):

@@ -1,4 +1,4 @@
-"""What a job's training gives: history, parameters, predictions, evaluations, the model."""
+"""What a job's training gives: history, checkpoints, parameters, predictions, evaluations, the model."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
 from service.api import requests, resources, uploads
-from service.api.responses import file_body, json_response, problems
+from service.api.responses import file_body, json_response, problems, timestamp
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
     BadRequest,
@@ -131,6 +131,21 @@ def _csv(columns: dict[str, list[Any]]) -> str:
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
+
+
+@router.get("/checkpoints", response_model=resources.CheckpointPage, responses=problems(JobNotFound))
+def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """The job's checkpoints: the newest, and those that `checkpoint_every` asks for, the last of them."""
+    items = [
+        {
+            "epoch": checkpoint.epoch,
+            "step": checkpoint.step,
+            "bytes": checkpoint.bytes,
+            "created_at": timestamp(checkpoint.created_at),
+        }
+        for checkpoint in reversed(services.storage.checkpoints.of_job(owner, job_id))
+    ]
+    return json_response({"items": items, "next_page_token": None})
 
 
 @router.get("/named_parameters", response_model=resources.NamedParameters, responses=problems(*_MODEL_ERRORS))

@@ -1,13 +1,13 @@
 """What the routes work with: made once by the app's lifespan, handed to each request."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from service.jobs.executor import Executor, Helpers
-from service.jobs.watch import Watch
+from service.jobs.watch import SharedReads, Watch
 from service.settings import Settings
 from service.storage.spool import Spool
 from service.storage.storage import Storage
@@ -32,6 +32,7 @@ class Services:
     executor: Executor
     helpers: Helpers
     watch: Watch
+    reads: SharedReads = field(default_factory=SharedReads)
 
 
 # Dependencies are coroutines: plain functions would each be sent through the thread pool.

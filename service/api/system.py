@@ -84,12 +84,15 @@ def live_workers(services: Services) -> list[Worker]:
 def get_system(services: ServicesDependency) -> Response:
     """Version, devices, workers, length of the queue."""
     workers = live_workers(services)
+    lengths = services.storage.queue.lengths()
     return json_response(
         {
             "version": __version__,
             "devices": sorted({worker.device for worker in workers}),
             "workers": [_worker(worker) for worker in workers],
-            "queue_length": services.storage.jobs.queue_length(),
+            "queue_length": sum(lengths.values()),
+            "queue_lengths": lengths,
+            "max_queue_length": services.settings.max_queue_length,
         }
     )
 

@@ -1,6 +1,7 @@
 """A child process of ours: started anew (never forked), with a channel to talk over."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from service.jobs.channel import Channel
 from service.settings import Settings
 
 TERMINATE_SECONDS = 2.0
+# Between the end of a process's pipe and its own.
+FATE_SECONDS = 1.0
 
 
 class Child:
@@ -42,6 +45,19 @@ class Child:
         self.pid = self._process.pid
         self.channel = Channel(ours)
         self.channel.send({"settings": settings.model_dump(mode="json"), "options": dict(options or {})})
+
+    def fate(self) -> str:
+        """How a process has ended whose pipe has, as a sentence."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(FATE_SECONDS)
+        status = self._process.poll()
+        if status is None:
+            return "It no longer spoke."
+        if status >= 0:
+            return f"Its process ended with status {status}."
+        name = signal.Signals(-status).name
+        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+        return f"Its process was ended by {name}{hint}."
 
     def kill(self) -> None:
         """End the process now and collect it."""

@@ -1,56 +1,35 @@
-"""Worker processes on this machine: kept warm, woken when there is work, replaced when they die."""
+"""Worker processes on this machine: kept warm, woken when there is work, replaced when they die or hang."""
 
 import itertools
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing import Pipe
 from multiprocessing.connection import wait
 
 import structlog
 
 from service.errors import Unavailable
-from service.executors.child import Child
 from service.executors.gpus import visible_gpus
+from service.executors.worker import Overdue, Worker
 from service.settings import Settings
-from service.storage.claims import ClaimStore
-from service.storage.jobs import JobStore
+from service.storage.queue import QueueStore
+from service.storage.recovery import RecoveryStore
 from service.storage.workers import WorkerStore
 
 log = structlog.get_logger()
 
-MODULE = "service.jobs.worker"
-# A worker that dies before it was ever ready is replaced after this time, or a broken one would spin.
+# A process that dies before it was ever ready is replaced after this time, or a broken one would spin.
 RESTART_SECONDS = 5.0
-
-
-@dataclass(eq=False)
-class Worker:
-    """One worker process.
-
-    Attributes:
-        name: its id in the database; a replacement gets a new one.
-        device: `cpu` or `cuda:N`.
-        idle: whether it waits to be woken; False until it has said that it is ready.
-    """
-
-    name: str
-    device: str
-    child: Child
-    idle: bool = False
-    was_ready: bool = False
-
-
-def _takes(worker: Worker, device: str) -> bool:
-    """Whether a worker takes jobs for `device`: its own, or `cuda` for any GPU."""
-    return worker.device == device or worker.device.startswith(f"{device}:")
 
 
 class LocalExecutor:
     """Starts `settings.workers` CPU workers and one for each GPU, and keeps them running.
 
-    One thread listens to all workers and, each `sweep_seconds`, looks for what hints have missed: expired
-    claims, and queued jobs while a worker is idle.
+    A worker that dies is replaced at once by a spare process that is warm already; importing PyTorch takes
+    seconds. One thread listens to all workers and, each `sweep_seconds`, looks for what hints have missed:
+    expired claims, jobs to be cancelled, and queued jobs while a worker is idle.
 
     Args:
         on_change: called with a job's id when one of these workers has changed it.
@@ -61,35 +40,38 @@ class LocalExecutor:
         self,
         settings: Settings,
         instance: str,
-        jobs: JobStore,
-        claims: ClaimStore,
+        queue: QueueStore,
+        recovery: RecoveryStore,
         workers: WorkerStore,
         on_change: Callable[[str], None] = lambda job_id: None,
         on_sweep: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._instance = instance
-        self._jobs, self._claims, self._records = jobs, claims, workers
+        self._queue, self._recovery, self._records = queue, recovery, workers
         self._on_change, self._on_sweep = on_change, on_sweep
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        self._hint, self._hinting = Pipe(duplex=False)
         self._serial = itertools.count()
         self._unheard: set[str] = set()
-        gpus = visible_gpus() if settings.gpu_workers else []
-        devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(len(gpus))]
-        self._gpu_names = gpus
-        self._workers = [self._start(device) for device in devices]
-        self._to_start: list[tuple[float, str]] = []  # when, and for which device
+        self._gpus = visible_gpus() if settings.gpu_workers else []
+        devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(len(self._gpus))]
+        self._workers = [self._placed(Worker.spare(settings), device) for device in devices]
+        self._spares: list[Worker] = []
+        self._vacant: list[str] = []  # the devices of workers that are gone
+        self._not_before = 0.0  # when the next process may be started
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
         self._thread.start()
 
-    def _start(self, device: str) -> Worker:
+    def _placed(self, worker: Worker, device: str) -> Worker:
+        """A spare process that has been given a name and a device."""
         name = f"{self._instance}-{device.replace(':', '')}-{next(self._serial)}"
         environment = {}
         if device.startswith("cuda:"):
-            environment["CUDA_VISIBLE_DEVICES"] = self._gpu_names[int(device.removeprefix("cuda:"))]
-        options = {"name": name, "device": device}
-        return Worker(name, device, Child(MODULE, self._settings, options, environment))
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[int(device.removeprefix("cuda:"))]
+        worker.join(name, device, environment)
+        return worker
 
     def wake(self, device: str) -> None:
         """Wake one idle worker that may take a job for `device`.
@@ -99,93 +81,146 @@ class LocalExecutor:
         """
         with self._lock:
             for worker in self._workers:
-                if worker.idle and _takes(worker, device):
-                    self._put_to_work(worker)
+                if worker.idle and worker.takes(device):
+                    worker.work()
                     return
             self._unheard.add(device)
 
-    def _put_to_work(self, worker: Worker) -> None:
-        worker.idle = False
-        self._send(worker, "work")
-
-    def _send(self, worker: Worker, order: str) -> None:
-        try:
-            worker.child.channel.send({"order": order})
-        except OSError:
-            log.debug(
-                "worker is gone", worker=worker.name
-            )  # the listener is about to find the end of its pipe
+    def cancel(self, job_id: str) -> None:
+        """A job is to be cancelled: the worker that trains it must have stopped in a moment."""
+        with self._lock:
+            for worker in self._workers:
+                if worker.job_id == job_id:
+                    worker.ask_to_stop()
+                    self._hinting.send_bytes(b"cancel")
 
     def _listen(self) -> None:
         next_sweep = time.monotonic()
         while not self._closing.is_set():
-            by_connection = {worker.child.channel.connection: worker for worker in self._workers}
-            for connection in wait(list(by_connection), max(0.0, next_sweep - time.monotonic())):
-                self._hear(by_connection[connection])  # type: ignore[index]
-            self._start_due()
+            by_connection = {
+                worker.child.channel.connection: worker for worker in self._workers + self._spares
+            }
+            until = min(
+                [next_sweep, *(due for worker in self._workers for due, _ in self._deadlines(worker))]
+            )
+            for connection in wait([*by_connection, self._hint], max(0.0, until - time.monotonic())):
+                if connection is self._hint:
+                    self._hint.recv_bytes()
+                else:
+                    self._hear(by_connection[connection])  # type: ignore[index]
+            self._end_overdue()
+            self._fill_vacant()
             if time.monotonic() >= next_sweep:
                 self._sweep()
                 next_sweep = time.monotonic() + self._settings.sweep_seconds
 
+    def _deadlines(self, worker: Worker) -> Sequence[tuple[float, Overdue]]:
+        return worker.deadlines(self._settings.hang_seconds)
+
     def _hear(self, worker: Worker) -> None:
         try:
-            message, _ = worker.child.channel.receive()
-        except (EOFError, OSError):
-            self._replace(worker)
-            return
-        if message["event"] == "idle":
             with self._lock:
-                worker.idle = worker.was_ready = True
-                unheard = {device for device in self._unheard if _takes(worker, device)}
-                if unheard:
+                job_id = worker.hear()
+                unheard = {device for device in self._unheard if worker.takes(device)}
+                if worker.idle and unheard:
                     self._unheard -= unheard
-                    self._put_to_work(worker)
-        elif message["event"] == "changed":
-            self._on_change(message["job_id"])
+                    worker.work()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if job_id is not None:
+            self._on_change(job_id)
 
-    def _replace(self, dead: Worker) -> None:
-        """Have another started in a dead worker's place, and give back what it held."""
-        log.warning("worker died", worker=dead.name, device=dead.device)
-        dead.child.kill()
+    def _bury(self, dead: Worker) -> None:
+        """Take in that a process has died: its place is vacant, and what it held goes back."""
+        fate = dead.child.fate()
+        log.warning("worker died", worker=dead.name, device=dead.device, fate=fate)
+        self._vacate(dead)
+        if dead.name:
+            self._settle(dead, partial(self._recovery.release_worker, dead.name, fate))
+
+    def _end_overdue(self) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers):
+            reasons = [reason for due, reason in self._deadlines(worker) if due <= now]
+            if reasons:
+                self._end(worker, reasons[0])
+
+    def _end(self, worker: Worker, reason: Overdue) -> None:
+        """End a worker that does not come out of what it is at; its job as the reason says."""
+        log.warning("worker ended", worker=worker.name, job_id=worker.job_id, reason=reason.name.lower())
+        self._vacate(worker)
+        hung = f"It made no progress for {self._settings.hang_seconds:g} s and was ended."
+        settle = {
+            Overdue.CANCEL: partial(self._recovery.release_worker, worker.name),
+            Overdue.RUNTIME: partial(self._recovery.overrun, worker.name),
+            Overdue.HANG: partial(self._recovery.release_worker, worker.name, hung),
+        }
+        self._settle(worker, settle[reason])
+
+    def _vacate(self, worker: Worker) -> None:
+        worker.child.kill()
+        if not worker.warm:
+            self._not_before = time.monotonic() + RESTART_SECONDS
+        if worker in self._spares:
+            self._spares.remove(worker)
+            return
         with self._lock:
-            self._workers.remove(dead)
-        self._to_start.append((time.monotonic() + (0.0 if dead.was_ready else RESTART_SECONDS), dead.device))
+            self._workers.remove(worker)
+        self._vacant.append(worker.device)
+
+    def _settle(self, worker: Worker, settle: Callable[[], Sequence[str]]) -> None:
         try:
-            for job_id in self._claims.release_worker(dead.name):
+            for job_id in settle():
                 self._on_change(job_id)
-            self._records.unregister(dead.name)
+            self._records.unregister(worker.name)
         except Unavailable:
-            log.exception("claims of a dead worker not given back")  # the lease will do it
+            log.exception("claims of a worker not given back", worker=worker.name)  # the lease will do it
 
-    def _start_due(self) -> None:
-        """Start the workers that are to be started by now."""
-        due = [device for when, device in self._to_start if when <= time.monotonic()]
-        self._to_start = [(when, device) for when, device in self._to_start if when > time.monotonic()]
-        started = [self._start(device) for device in due]
-        with self._lock:
-            self._workers += started
+    def _fill_vacant(self) -> None:
+        """Put spare processes in the place of workers that are gone, and start new spares."""
+        while self._vacant and (self._spares or self._may_start()):
+            spare = self._spares.pop(0) if self._spares else Worker.spare(self._settings)
+            worker = self._placed(spare, self._vacant.pop(0))
+            with self._lock:
+                self._workers.append(worker)
+        all_warm = all(worker.warm for worker in self._workers)  # at the start, they go first
+        while self._workers and all_warm and len(self._spares) < self._settings.spare_workers:
+            if not self._may_start():
+                return
+            self._spares.append(Worker.spare(self._settings))
+
+    def _may_start(self) -> bool:
+        return time.monotonic() >= self._not_before
 
     def _sweep(self) -> None:
         try:
-            for job_id in self._claims.expire():
+            for job_id in self._recovery.expire():
                 log.warning("claim expired", job_id=job_id)
                 self._on_change(job_id)
-            for device in self._jobs.claimable():
+            self._note_cancelled()
+            for device in self._queue.lengths():
                 self.wake(device)
-        except Unavailable:
-            log.exception("sweep failed")  # the database is away: the next sweep tries again
-        self._on_sweep()
+            self._on_sweep()
+        except Unavailable as error:  # the database is away: the next sweep tries again
+            log.warning("sweep failed", reason=error.detail)
+
+    def _note_cancelled(self) -> None:
+        """Find the workers whose job is to be cancelled, by whichever process that was asked for."""
+        busy = {worker.name: worker for worker in self._workers if worker.job_id is not None}
+        for name in self._recovery.to_cancel(busy) if busy else ():
+            busy[name].ask_to_stop()
 
     def close(self) -> None:
         """Ask the workers to give their jobs back, wait for the grace time, end what is left."""
         self._closing.set()
+        self._hinting.send_bytes(b"close")
         self._thread.join()
-        with self._lock:
-            workers, self._workers = self._workers, []
-        for worker in workers:
-            self._send(worker, "stop")
+        for worker in self._workers:
+            worker.stop()
+        for spare in self._spares:
+            spare.child.kill()
         deadline = time.monotonic() + self._settings.shutdown_grace_seconds
-        for worker in workers:
+        for worker in self._workers:
             worker.child.join(max(0.0, deadline - time.monotonic()))
-            self._claims.release_worker(worker.name)
-            self._records.unregister(worker.name)
+            self._settle(worker, partial(self._recovery.release_worker, worker.name))

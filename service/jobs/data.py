@@ -16,7 +16,7 @@ from service.errors import DatasetNotFound
 from service.specs.architecture import read_architecture
 from service.specs.data import DatasetReference
 from service.specs.split import SIDES, Side
-from service.storage.jobs import Job
+from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.losses import LOSSES
 

@@ -29,6 +29,7 @@ from service.inference.parameters import named_parameter, named_parameters
 from service.inference.predictions import as_csv, predict
 from service.jobs.catalog import catalog
 from service.jobs.channel import join_parent
+from service.jobs.continuation import Parent
 from service.jobs.data import JobData, split_document
 from service.jobs.intake import in_memory, open_upload, parse_json, read_content, validated
 from service.jobs.models import Models
@@ -38,8 +39,9 @@ from service.settings import Settings
 from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
 from service.specs.upload import Upload
+from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
-from service.storage.jobs import NewJob
+from service.storage.job_record import NewJob, Start
 from service.storage.storage import Storage
 from service.training.engines.choice import EngineChooser
 from service.training.suggestions import suggest
@@ -88,10 +90,12 @@ class Tasks:
             parameter_count=planned.parameter_count,
             memory_estimate_bytes=planned.memory_estimate_bytes,
             epochs=planned.request["training"]["epochs"],
+            priority=planned.priority,
         )
         dataset = planned.dataset_id or self._store_inline(owner, planned.dataset)
+        start = None if planned.parent is None else asdict(self._start(job.id, planned, planned.parent))
         others = list(planned.other_dataset_ids)
-        return {"job": asdict(job), "dataset": dataset, "other_dataset_ids": others}, b""
+        return {"job": asdict(job), "dataset": dataset, "start": start, "other_dataset_ids": others}, b""
 
     def read_dataset(self, body: bytes, owner: str, name: str | None, upload: dict[str, Any]) -> Answer:
         """Read an upload and write its content; gives the row to commit."""
@@ -168,6 +172,13 @@ class Tasks:
     def catalog(self, body: bytes) -> Answer:
         """Everything a spec may name."""
         return {}, self._catalog
+
+    def _start(self, job_id: str, planned: Planned, parent: Parent) -> Start:
+        """Write the checkpoint that a job begins with; gives the row to commit."""
+        resume = planned.request["training"]["resume"]
+        content, epoch, step = parent.first_checkpoint(self._storage, resume, planned.encoding)
+        artifact = self._storage.artifacts.put(f"checkpoints/{job_id}", content)
+        return Start(parent.job.id, NewCheckpoint(epoch, artifact, len(content), step))
 
     def _rows(
         self, body: bytes, upload: dict[str, Any] | None, owner: str, spec: type[PredictionRequest]

@@ -58,10 +58,10 @@ def _chosen(rows: Sequence[CheckpointRow], which: str | None) -> CheckpointRow:
         raise NoCheckpointYet()
     if which in (None, "last", "best"):
         return rows[-1]
-    for row in rows:
-        if row.epoch == int(which):
-            return row
-    there = ", ".join(str(row.epoch) for row in rows)
+    whole = {row.epoch: row for row in rows if row.step == 0}
+    if int(which) in whole:
+        return whole[int(which)]
+    there = ", ".join(map(str, whole)) or "none of whole epochs yet"
     raise CheckpointNotFound(f"There is no checkpoint of epoch {which}; there are {there}.")
 
 

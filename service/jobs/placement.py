@@ -34,3 +34,13 @@ def choose_device(placement: Placement, devices: Sequence[str], operations_per_s
         return placement.device
     has_gpu = any(device.startswith("cuda") for device in devices)
     return "cuda" if has_gpu and operations_per_step >= GPU_WORTH_OPERATIONS else "cpu"
+
+
+def is_served(device: str, devices: Sequence[str]) -> bool:
+    """Whether a live worker takes jobs of a queue.
+
+    Args:
+        device: the queue: `cpu`, `cuda` or `cuda:N`.
+        devices: those of the live workers.
+    """
+    return any(device in (own, own.split(":")[0]) for own in devices)

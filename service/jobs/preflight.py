@@ -20,11 +20,13 @@ from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked, check
 from service.architectures.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Prepared, Sources, prepare
 from service.datasets.workspace import Nowhere
 from service.errors import FieldError, InvalidRequest, NotFound
-from service.jobs.placement import check_placement, choose_device
+from service.jobs.continuation import Parent
+from service.jobs.placement import check_placement, choose_device, is_served
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
@@ -58,6 +60,7 @@ class Planned:
     """A job that can be run.
 
     Attributes:
+        priority: its place in the queue.
         request: data, architecture, training and placement with every default and size filled in.
         report: what the preflight found: layers, print of the module, rows, output width.
         dataset: the content.
@@ -66,9 +69,12 @@ class Planned:
         used: device (the queue it belongs in), engine (and why not the compiled one) and threads it will
             run with.
         group_key: equal for jobs that could train together.
+        encoding: from data to tensors.
+        parent: the job that it begins from.
     """
 
     name: str | None
+    priority: int
     request: dict[str, Any]
     report: dict[str, Any]
     dataset: Dataset
@@ -78,6 +84,8 @@ class Planned:
     group_key: str
     parameter_count: int
     memory_estimate_bytes: int
+    encoding: Encoding
+    parent: Parent | None
 
 
 class Preflight:
@@ -108,6 +116,8 @@ class Preflight:
         """
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
+        parent = None if training is None else self._find_parent(training)
+        training = parent.inherited(training) if parent and training else training
         sources = None if data is None else self._read_sources(data)
         names = None if architecture is None else input_names(architecture)
         prepared = None if data is None or sources is None else self._prepare(sources, data, names)
@@ -117,7 +127,7 @@ class Preflight:
         self._found += check_components(training) if training else self._component_mistakes()
         if not self._found and data and training and sources and prepared and checked:
             with self._noting():
-                return self._fit(data, training, prepared, checked, sources.dataset)
+                return self._fit(data, training, prepared, checked, sources.dataset, parent)
         raise InvalidRequest(_count(self._found), self._found)
 
     @contextmanager
@@ -153,6 +163,11 @@ class Preflight:
         return Placement.model_validate(
             {name: document[name] for name in Placement.model_fields if name in document}
         )
+
+    def _find_parent(self, training: TrainingSpec) -> Parent | None:
+        with self._noting():
+            return Parent.of(training, self._owner, self._storage)
+        return None
 
     def _read_sources(self, data: DataDeclaration) -> Sources | None:
         """The content that the data section is about; None where some of it isn't there."""
@@ -239,6 +254,7 @@ class Preflight:
         prepared: Prepared,
         checked: Checked,
         dataset: Dataset,
+        parent: Parent | None,
     ) -> Planned:
         """How the sections fit together."""
         training = self._weigh(training, prepared)
@@ -255,6 +271,8 @@ class Preflight:
             prepared.validation is not None,
         )
         errors += _check_steps(checked.module, prepared, batch_size)
+        if parent is not None:
+            errors += parent.check_model(checked.module)
         if errors or self._found:
             raise InvalidRequest(errors=errors)
         placement = self._placement()
@@ -270,8 +288,18 @@ class Preflight:
         engine = self._engines.choose(
             placement.engine, _candidate(training, prepared, checked, placement, device)
         )
+        used = {
+            "device": device,
+            "engine": engine.engine,
+            "engine_reason": engine.reason,
+            "threads": self._settings.threads_per_worker,
+        }
+        if parent is not None and training.resume:
+            self._check_continuation(parent, request, dataset, reference)
+            used = orjson.loads(parent.job.used)
         return Planned(
             name=self._document.get("name"),
+            priority=self._document.get("priority", 0),
             request=request,
             report={
                 "layers": checked.layers,
@@ -292,15 +320,12 @@ class Preflight:
             dataset=dataset,
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),
-            used={
-                "device": device,
-                "engine": engine.engine,
-                "engine_reason": engine.reason,
-                "threads": self._settings.threads_per_worker,
-            },
+            used=used,
             group_key=_group_key(request, prepared),
             parameter_count=checked.parameter_count,
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
+            encoding=prepared.encoding,
+            parent=parent,
         )
 
     def _weigh(self, training: TrainingSpec, prepared: Prepared) -> TrainingSpec:
@@ -308,6 +333,25 @@ class Preflight:
         with self._noting():
             return resolve_class_weights(training, prepared.encoding, prepared.train.targets)
         return training.model_copy(update={"class_weights": None})
+
+    def _check_continuation(
+        self, parent: Parent, request: dict[str, Any], dataset: Dataset, reference: DatasetReference | None
+    ) -> None:
+        """Raise what keeps a job from going on as its parent did."""
+        if reference is None:
+            stored = self._storage.datasets.find(self._owner, dataset.digest())
+            dataset_id = stored.id if stored else None
+        else:
+            dataset_id = reference.dataset_id
+        same_data = dataset_id == parent.job.dataset_id
+        errors = parent.check_request(request, self._document, same_data)
+        if not is_served(parent.job.device, self._devices):
+            detail = (
+                f"{parent.job.id} was trained on `{parent.job.device}`, for which there is no worker now."
+            )
+            errors.append(FieldError("#", detail))
+        if errors:
+            raise InvalidRequest(errors=errors)
 
 
 def _declared(data: DataDeclaration) -> dict[str, Any]:

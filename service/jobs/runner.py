@@ -1,33 +1,30 @@
-"""From a claimed job to its end: load, train, record, save."""
+"""From a claimed job to its end: load, train, say when something is to be written."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
 
 import orjson
 import structlog
 import torch
 
-from service.datasets.prepare import Part, Prepared
 from service.datasets.workspace import MappedBeyond
-from service.errors import FieldError, FitserveError, TrainingDiverged, TrainingFailed, Unavailable
+from service.errors import FieldError, FitserveError, OutOfMemory, TrainingFailed, Unavailable
 from service.jobs.data import JobData
-from service.settings import Settings
+from service.jobs.recorder import Recorder
+from service.jobs.run import Run
+from service.settings import GIB, Settings
 from service.specs.architecture import read_architecture
-from service.specs.job import JobStatus, StopReason
+from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
-from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, LeaseLost, Outcome, Progress, Signals
-from service.storage.history import HistoryRow
-from service.storage.jobs import Job
+from service.storage.claims import Claim, LeaseLost
+from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
-from service.training.engines import Engine
 from service.training.engines.engines import Engines
-from service.training.history import HistoryChunk, epoch_document
 from service.training.loop import train
+from service.training.memory import describe, is_out_of_memory
 from service.training.setup import assemble
 
 log = structlog.get_logger()
@@ -36,35 +33,14 @@ log = structlog.get_logger()
 RECORD_SECONDS = 0.25
 
 
-@dataclass
-class Run:
-    """One job while it trains.
-
-    Attributes:
-        pending: history that is not in the database yet.
-        saved: when the newest checkpoint was published.
-    """
-
-    job: Job
-    claim: Claim
-    engine: Engine
-    data: Prepared
-    setup_seconds: float
-    started: float = field(default_factory=time.monotonic)
-    recorded: float = field(default_factory=time.monotonic)
-    saved: float = field(default_factory=time.monotonic)
-    saving_seconds: float = 0.0
-    pending: list[HistoryChunk] = field(default_factory=list)
-    latest: dict[str, Any] | None = None
-
-
 class Runner:
     """Claims jobs and trains them, one after the other.
 
     Args:
         worker_id: under which name to claim.
         stopping: set when the job at hand is to be given back.
-        on_change: called with a job's id when something about it has changed.
+        on_change: called with a job's id whenever there may be something new about it.
+        on_training: called when training begins, with the seconds it may take.
     """
 
     def __init__(
@@ -74,12 +50,15 @@ class Runner:
         storage: Storage,
         stopping: threading.Event,
         on_change: Callable[[str], None],
+        on_training: Callable[[str, float], None],
     ) -> None:
         self._worker_id = worker_id
         self._settings = settings
         self._storage = storage
         self._stopping = stopping
         self._on_change = on_change
+        self._on_training = on_training
+        self._recorder = Recorder(settings, storage, stopping, on_change)
         self._engines = Engines(settings.threads_per_worker, settings.compiled())
         self._held: Claim | None = None
 
@@ -89,18 +68,14 @@ class Runner:
         job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
         if job is None:
             return False
-        claim = self._held = Claim.of(job)
+        self._held = Claim.of(job)
         self._on_change(job.id)
         try:
-            self._run(job, claim)
+            self._run(job, self._held)
         except LeaseLost:
             log.warning("claim lost", job_id=job.id, attempt=job.attempt)
-        except Unavailable as error:
-            # The job is not to blame: once its lease has run out, it is queued again.
+        except Unavailable as error:  # the process is to end: whoever ends it gives the job back
             log.warning("job given up", job_id=job.id, reason=error.detail)
-        except Exception as error:  # one bad job harms no other: it ends with the reason
-            log.exception("job failed", job_id=job.id)
-            self._fail(job, claim, error)
         finally:
             self._held = None
             self._on_change(job.id)
@@ -117,23 +92,43 @@ class Runner:
             self._storage.claims.renew([claim], self._settings.lease_seconds)
 
     def _run(self, job: Job, claim: Claim) -> None:
-        run = self._set_up(job, claim)
-        deadline = _deadline(run)
-        for chunk in train(run.engine):
+        run = None
+        try:
+            run = self._set_up(job, claim)
+            self._train(run)
+        except LeaseLost:
+            raise
+        except Unavailable as error:  # the job is not to blame
+            log.warning("job given back", job_id=job.id, reason=error.detail)
+            self._recorder.release(claim)
+        except Exception as error:  # one bad job harms no other: it ends with the reason
+            log.exception("job failed", job_id=job.id)
+            self._recorder.fail(claim, self._failure(error, run), run)
+            del run, error  # the traceback holds the model: an end to both frees the memory
+            _free_memory()
+
+    def _train(self, run: Run) -> None:
+        checkpoint_every = run.engine.parts.spec.checkpoint_every
+        self._on_training(run.job.id, run.seconds_left)
+        for chunk in train(run.engine, checkpoint_every):
             if chunk is not None:
-                _note(run, chunk)
+                run.note(chunk)
             if run.engine.stop_reason is not None:
                 break
             if self._stopping.is_set():
-                return self._give_back(run)
-            now = time.monotonic()
-            if now >= deadline:
-                return self._finish(run, StopReason.MAX_RUNTIME)
-            if now - run.recorded >= RECORD_SECONDS and self._record(run).cancel_requested:
-                return self._finish(run, StopReason.CANCELLED)
-            if now - run.saved >= self._settings.checkpoint_seconds and run.engine.at_epoch_start:
-                self._save(run)
-        self._finish(run, run.engine.stop_reason or StopReason.COMPLETED)
+                return self._recorder.give_back(run)
+            if run.seconds_left <= 0:
+                return self._recorder.finish(run, StopReason.MAX_RUNTIME)
+            if time.monotonic() - run.recorded >= RECORD_SECONDS:
+                signals = self._recorder.record(run)
+                if signals.cancel_requested:
+                    return self._recorder.finish(run, StopReason.CANCELLED)
+                if signals.pause_requested:
+                    return self._recorder.give_back(run)
+            at_multiple = bool(checkpoint_every and chunk and chunk.last_epoch % checkpoint_every == 0)
+            if at_multiple or self._recorder.is_save_due(run):
+                self._recorder.save(run)
+        self._recorder.finish(run, run.engine.stop_reason or StopReason.COMPLETED)
 
     def _set_up(self, job: Job, claim: Claim) -> Run:
         started = time.monotonic()
@@ -153,142 +148,29 @@ class Runner:
             request["precision"],
         )
         engine = self._engines.make(used["engine"], parts)
-        if job.epoch:
-            newest = self._storage.checkpoints.of_job(job.owner, job.id)[-1]
+        saved = self._storage.checkpoints.of_job(job.owner, job.id)
+        if saved:
+            newest = saved[-1]
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
-            log.info("job resumed", job_id=job.id, epoch=job.epoch, attempt=job.attempt)
+            log.info("job resumed", job_id=job.id, epoch=newest.epoch, step=newest.step, attempt=job.attempt)
         return Run(job, claim, engine, data, time.monotonic() - started - engine.compile_seconds)
 
-    def _record(self, run: Run) -> Signals:
-        """Write what is pending; what the owner wants meanwhile."""
-        signals = self._storage.claims.record(run.claim, _progress(run), _rows(run))
-        run.pending = []
-        run.recorded = time.monotonic()
-        self._on_change(run.job.id)
-        return signals
-
-    def _give_back(self, run: Run) -> None:
-        """Put the job back into the queue, to go on from here, or from the last epoch's checkpoint."""
-        if run.engine.at_epoch_start:
-            self._save(run)
-        self._storage.claims.release(run.claim)
-
-    def _save(self, run: Run) -> None:
-        """Write a checkpoint and publish it in place of the one before; the history ends where it does."""
-        self._record(run)
-        written = self._write_checkpoint(run)
-        replaced = self._storage.claims.save_checkpoint(run.claim, written, keep=[written.epoch])
-        self._discard(replaced)
-        run.saved = time.monotonic()
-
-    def _write_checkpoint(self, run: Run) -> NewCheckpoint:
-        started = time.monotonic()
-        checkpoint = run.engine.checkpoint()
-        if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
-            checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
-        checkpoint = replace(checkpoint, encoding=run.data.encoding.to_document())
-        body = checkpoint.to_bytes()
-        artifact = self._storage.artifacts.put(f"checkpoints/{run.job.id}", body)
-        run.saving_seconds += time.monotonic() - started
-        return NewCheckpoint(checkpoint.last.epoch, artifact, len(body))
-
-    def _finish(self, run: Run, reason: StopReason) -> None:
-        """End the job with its last history, its checkpoint and its figures, in one transaction."""
-        training_seconds = time.monotonic() - run.started - run.saving_seconds
-        diverged = reason is StopReason.DIVERGED
-        finite = not diverged or run.engine.best is not None
-        checkpoints = [self._write_checkpoint(run)] if finite else []
-        outcome = Outcome(
-            status=_STATUS.get(reason, JobStatus.SUCCEEDED),
-            stop_reason=reason,
-            test=None if diverged else self._test(run),
-            timings=_json(
-                {
-                    "queue_seconds": _queue_seconds(run.job),
-                    "setup_seconds": run.setup_seconds,
-                    "compile_seconds": run.engine.compile_seconds,
-                    "training_seconds": training_seconds,
-                    "saving_seconds": run.saving_seconds,
-                }
-            ),
-            error=_json(_divergence(run).document(_path(run.job))) if diverged else None,
-        )
-        keep = [checkpoint.epoch for checkpoint in checkpoints] or None
-        replaced = self._storage.claims.finish(
-            run.claim, outcome, _progress(run), _rows(run), checkpoints, keep
-        )
-        self._discard(replaced)
-
-    def _test(self, run: Run) -> str | None:
-        """Loss and metrics on the test rows, of the parameters that predictions take by default."""
-        part: Part | None = run.data.test
-        if part is None:
-            return None
-        stopping = run.engine.parts.spec.early_stopping
-        if stopping is not None and stopping.restore_best:
-            run.engine.load_best()
-        evaluation = run.engine.evaluate(part)
-        return _json({"loss": evaluation.loss, "metrics": evaluation.metrics})
-
-    def _fail(self, job: Job, claim: Claim, error: Exception) -> None:
-        ours = (
-            error if isinstance(error, FitserveError) else TrainingFailed(f"{type(error).__name__}: {error}")
-        )
-        outcome = Outcome(JobStatus.FAILED, StopReason.ERROR, error=_json(ours.document(_path(job))))
-        try:
-            self._storage.claims.finish(claim, outcome)
-        except LeaseLost:
-            log.warning("claim lost", job_id=job.id, attempt=job.attempt)
-
-    def _discard(self, artifacts: Any) -> None:
-        for artifact in artifacts:
-            self._storage.artifacts.delete(artifact)
+    def _failure(self, error: Exception, run: Run | None) -> FitserveError:
+        """The error as the job's owner is told it."""
+        if isinstance(error, FitserveError):
+            return error
+        if not is_out_of_memory(error):
+            return TrainingFailed(f"{type(error).__name__}: {error}")
+        limit = f"A job may take {self._settings.worker_memory_bytes / GIB:.1f} GiB."
+        if run is None:
+            return OutOfMemory(f"{describe(error, None)} memory than there is. {limit}")
+        parts = run.engine.parts
+        rows = parts.spec.batch_size or parts.train.rows
+        detail = f"{describe(error, parts.model)} for a batch of {rows}, and there is no more. {limit}"
+        remedy = f"Try a smaller batch than {rows}, or a smaller model."
+        return OutOfMemory(detail, [FieldError("#/training/batch_size", remedy)])
 
 
-_STATUS = {StopReason.CANCELLED: JobStatus.CANCELLED, StopReason.DIVERGED: JobStatus.FAILED}
-
-
-def _deadline(run: Run) -> float:
-    limit = run.engine.parts.spec.max_runtime_seconds
-    return float("inf") if limit is None else run.started + limit
-
-
-def _note(run: Run, chunk: HistoryChunk) -> None:
-    run.pending.append(chunk)
-    values = dict(zip(chunk.columns, chunk.values[:, -1].tolist(), strict=True))
-    run.latest = epoch_document(chunk.last_epoch, values)
-
-
-def _rows(run: Run) -> list[HistoryRow]:
-    if not run.pending:
-        return []
-    chunk = HistoryChunk.join(run.pending)
-    return [HistoryRow(chunk.first_epoch, chunk.last_epoch, chunk.pack())]
-
-
-def _progress(run: Run) -> Progress:
-    monitor = run.engine.parts.monitor
-    best = None
-    if monitor is not None and monitor.best_epoch is not None:
-        best = _json(epoch_document(monitor.best_epoch, monitor.best))
-    return Progress(run.engine.epoch, None if run.latest is None else _json(run.latest), best)
-
-
-def _path(job: Job) -> str:
-    return f"/v1/jobs/{job.id}"
-
-
-def _queue_seconds(job: Job) -> float:
-    return 0.0 if job.started_at is None else (job.started_at - job.created_at).total_seconds()
-
-
-def _divergence(run: Run) -> TrainingDiverged:
-    kept = f" The parameters of epoch {run.engine.best.epoch} are kept." if run.engine.best else ""
-    return TrainingDiverged(
-        f"The loss of epoch {run.engine.epoch} is not finite.{kept}",
-        [FieldError("#/training/optimizer", "Try a smaller `lr`, or set `training.gradient_clip_norm`.")],
-    )
-
-
-def _json(document: Any) -> str:
-    return orjson.dumps(document).decode()
+def _free_memory() -> None:
+    gc.collect()
+    torch.cuda.empty_cache()  # nothing happens where CUDA was never used

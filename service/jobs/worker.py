@@ -1,16 +1,22 @@
-"""The worker process: waits to be woken, claims jobs until none is left, trains them.
+"""The worker process: gets warm, joins, waits to be woken, claims jobs until none is left, trains them.
 
     python -m service.jobs.worker <fd>
 
 The main thread trains. A second thread listens to the parent: it ends the process when the parent is
 gone. A third renews the claim and reports life; both go on while the main one is inside a long call.
+
+Until it is told to join, under a name and for a device, the process is a spare: nobody sees it.
 """
 
+import math
 import os
+import resource
 import socket
 import sys
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import structlog
 import torch
@@ -33,14 +39,18 @@ class Orders:
     """What the parent says, heard by a thread of its own.
 
     Attributes:
+        joined: set when the worker is to join as `place` says, or to end without.
         work: set when there may be a job to claim.
         stop: set when the worker is to give its job back and end.
+        place: its name, its device, and what the environment must have for that device.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self.joined = threading.Event()
         self.work = threading.Event()
         self.stop = threading.Event()
+        self.place: dict[str, Any] = {}
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
     def _listen(self) -> None:
@@ -49,52 +59,93 @@ class Orders:
                 message, _ = self._channel.receive()
             except (EOFError, OSError):
                 os._exit(1)  # the parent is gone; the lease gives the job to another
-            if message["order"] == "stop":
+            if message["order"] == "join":
+                self.place = message
+            elif message["order"] == "stop":
                 self.stop.set()
+            self.joined.set()
             self.work.set()
 
 
 def main(argv: list[str]) -> None:
     """Work until told to stop."""
-    channel, settings, options = join_parent(argv)
+    channel, settings, _ = join_parent(argv)
     configure_logging(settings.log_format)
     orders = Orders(channel)
     warm_up()
+    # The data segment, not the address space: torch maps far more than it uses.
+    limit = _data_segment_bytes() + settings.worker_memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    _tell(channel, "warm")
+    orders.joined.wait()
+    if not orders.stop.is_set():
+        os.environ.update(orders.place["environment"])
+        _work(channel, settings, orders)
+
+
+def _data_segment_bytes() -> int:
+    """What this process has reserved already: libraries take more than a GiB, and use little of it."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[5]) * resource.getpagesize() if pages.exists() else 0
+
+
+def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
+    name, device = orders.place["name"], orders.place["device"]
+
+    def on_change(job_id: str) -> None:
+        _tell(channel, "changed", job_id)
+
+    def on_training(job_id: str, seconds_left: float) -> None:
+        _tell(channel, "training", job_id, None if math.isinf(seconds_left) else seconds_left)
+
     with Storage.open(settings) as storage:
         runner = Runner(
-            options["name"], settings, storage, orders.stop, lambda job_id: _tell(channel, "changed", job_id)
+            name,
+            settings,
+            storage,
+            orders.stop,
+            on_change,
+            on_training,
         )
-        storage.workers.register(_description(options, settings))
+        _register(storage, _description(name, device, settings), orders)
         threading.Thread(
-            target=_beat, args=(options["name"], settings, storage, runner), name="heartbeat", daemon=True
+            target=_beat, args=(name, settings, storage, runner), name="heartbeat", daemon=True
         ).start()
         warming = runner.warm_up()
         while not orders.stop.is_set():
             orders.work.clear()
             try:
-                found = runner.run_next(options["device"])
+                found = runner.run_next(device)
             except Unavailable as error:
-                log.warning("no job claimed", worker=options["name"], reason=error.detail)
+                log.warning("no job claimed", worker=name, reason=error.detail)
                 found = False
             if not found and next(warming, _WARM) is _WARM:
                 _tell(channel, "idle")
                 orders.work.wait()
-        storage.workers.unregister(options["name"])
 
 
-def _tell(channel: Channel, event: str, job_id: str | None = None) -> None:
+def _tell(channel: Channel, event: str, job_id: str | None = None, seconds_left: float | None = None) -> None:
     try:
-        channel.send({"event": event, "job_id": job_id})
+        channel.send({"event": event, "job_id": job_id, "seconds_left": seconds_left})
     except OSError:
         os._exit(1)  # the parent is gone
 
 
-def _description(options: dict[str, str], settings: Settings) -> NewWorker:
-    cuda = options["device"].startswith("cuda")
+def _register(storage: Storage, worker: NewWorker, orders: Orders) -> None:
+    """Register as soon as the database is there."""
+    while not orders.stop.is_set():
+        try:
+            return storage.workers.register(worker)
+        except Unavailable as error:
+            log.warning("the database is awaited", worker=worker.id, reason=error.detail)
+            orders.stop.wait(1.0)
+
+
+def _description(name: str, device: str, settings: Settings) -> NewWorker:
     return NewWorker(
-        id=options["name"],
-        device=options["device"],
-        device_name=torch.cuda.get_device_name() if cuda else None,
+        id=name,
+        device=device,
+        device_name=torch.cuda.get_device_name() if device.startswith("cuda") else None,
         threads=settings.threads_per_worker,
         hostname=socket.gethostname(),
         pid=os.getpid(),
@@ -106,10 +157,10 @@ def _beat(name: str, settings: Settings, storage: Storage, runner: Runner) -> No
     while True:
         time.sleep(settings.heartbeat_seconds)
         try:
-            storage.workers.heartbeat(name)
             runner.renew()
-        except Unavailable:
-            log.exception("heartbeat failed", worker=name)  # the database is away: the next beat tries again
+            storage.workers.heartbeat(name)
+        except Unavailable as error:  # the next beat tries again
+            log.warning("heartbeat failed", worker=name, reason=error.detail)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,8 @@ class JobRequest(Placement):
     """One training job."""
 
     name: Annotated[str, Field(max_length=256)] | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Of the jobs that wait for a device, the highest goes first; then the oldest."""
     data: DataSpec
     architecture: ArchitectureSpec
     training: TrainingSpec

@@ -61,3 +61,9 @@ class TrainingSpec(Spec):
     """Largest 2-norm of all gradients together (`torch.nn.utils.clip_grad_norm_`)."""
     max_runtime_seconds: Annotated[float, Field(gt=0)] | None = None
     """Training stops, successfully, after this time."""
+    checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    """A checkpoint that stays at each multiple of so many epochs: `?checkpoint=<epoch>` reads it."""
+    from_job: str | None = None
+    """Begin with the parameters that this job has come to (those that its predictions take)."""
+    resume: bool = False
+    """With `from_job`: continue that job exactly, to more epochs, as if `epochs` had been so at first."""

@@ -5,7 +5,9 @@ row names is not there.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -92,6 +94,19 @@ class Artifacts:
         with suppress(FileNotFoundError):
             obstore.delete(self._store, name)
         (self._cache / name).unlink(missing_ok=True)
+
+    def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
+        """The names in a folder that were written so long ago, some at a time.
+
+        Raises:
+            Unavailable: when they can't be listed.
+        """
+        latest = datetime.now(UTC) - age
+        try:
+            for chunk in obstore.list(self._store, prefix):
+                yield [meta["path"] for meta in chunk if meta["last_modified"] < latest]
+        except (BaseError, OSError) as error:
+            raise _away(f"Artifacts can't be listed: {error}") from error
 
     def ping(self) -> None:
         """Make sure that artifacts can be written.

@@ -15,17 +15,25 @@ OF_JOB = (
     select(checkpoints)
     .select_from(jobs.outerjoin(checkpoints))
     .where(jobs.c.owner == bindparam("owner"), jobs.c.id == bindparam("job_id"))
-    .order_by(checkpoints.c.epoch)
+    .order_by(checkpoints.c.epoch, checkpoints.c.step)
 )
 
 
 @dataclass(frozen=True)
 class NewCheckpoint:
-    """A checkpoint to publish: its artifact is already written."""
+    """A checkpoint to publish: its artifact is already written.
+
+    Attributes:
+        epoch: epochs completed.
+        artifact: where it is.
+        bytes: its size.
+        step: steps taken of the epoch that follows; 0: it lies between two epochs.
+    """
 
     epoch: int
     artifact: str
     bytes: int
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Checkpoint:
 
     job_id: str
     epoch: int
+    step: int
     artifact: str
     bytes: int
     created_at: datetime
@@ -46,7 +55,7 @@ class CheckpointStore:
         self._database = database
 
     def of_job(self, owner: str, job_id: str) -> Sequence[Checkpoint]:
-        """The checkpoints of an owner's job by epoch, the latest last.
+        """The checkpoints of an owner's job in the order of its training, the newest last.
 
         Raises:
             JobNotFound: when the owner has no such job.

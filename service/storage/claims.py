@@ -2,7 +2,7 @@
 
     queued ──claim──▶ running ──finish──▶ succeeded, failed, cancelled
        ▲                 │
-       └──── release ────┘   and so do `release_worker` and `expire` for a worker that was lost
+       └──── release ────┘   `recovery` does so for a worker that was lost
 
 A claim is the fencing token of its attempt: each write names it, and is refused once the job was taken back,
 so that a worker that was thought dead can't write beside its successor.
@@ -19,20 +19,20 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    exists,
     false,
     func,
-    literal,
     or_,
     select,
+    tuple_,
 )
 
-from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.database import Database
+from service.storage.database import INSERTS, Database
 from service.storage.history import HistoryRow
-from service.storage.jobs import Job, job_update
-from service.storage.json_text import json_text
+from service.storage.job_record import Job, job_update
+from service.storage.recovery import take_back
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import from_now, now
 
@@ -86,11 +86,13 @@ class Progress:
         epoch: the last one trained.
         latest: JSON, its losses and metrics; None: as before.
         best: JSON, the best epoch and its values; None: as before.
+        training_seconds: spent by all attempts; None: as before.
     """
 
     epoch: int
     latest: str | None = None
     best: str | None = None
+    training_seconds: float | None = None
 
     def values(self) -> dict[str, Any]:
         """The columns that change."""
@@ -116,26 +118,11 @@ class Outcome:
     error: str | None = None
 
 
-JOB_ID = "{job_id}"
-WORKER_LOST = json_text(
-    errors.WorkerLost(
-        "Each worker that ran this job died or fell silent, without a newer checkpoint in between."
-    ).document(f"/v1/jobs/{JOB_ID}")
-)
-
-
 class ClaimStore:
-    """The jobs as workers see them.
+    """The jobs as the workers see them that hold them."""
 
-    Args:
-        database: where they are.
-        max_workers_lost: after this many lost workers without a newer checkpoint in between, a job is
-            failed instead of queued again.
-    """
-
-    def __init__(self, database: Database, max_workers_lost: int = 3) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._max_workers_lost = max_workers_lost
 
     def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
         """Take the first job of some queues, if there is one: the highest priority, then the oldest.
@@ -201,12 +188,12 @@ class ClaimStore:
     def save_checkpoint(
         self, claim: Claim, checkpoint: NewCheckpoint, keep: Collection[int] | None = None
     ) -> Sequence[str]:
-        """Publish a checkpoint, in the place of an earlier one of the same epoch.
+        """Publish a checkpoint, in the place of an earlier one of the same step.
 
         Args:
             claim: the job's.
             checkpoint: its artifact is already written.
-            keep: the epochs whose checkpoints stay beside it; None: all.
+            keep: the epochs at whose ends checkpoints stay beside it; None: all stay.
 
         Returns:
             The names of the artifacts that nothing refers to any more.
@@ -214,14 +201,12 @@ class ClaimStore:
         Raises:
             LeaseLost: when the job was taken back.
         """
-        is_newer = jobs.c.checkpoint_epoch < checkpoint.epoch
+        place = tuple_(checkpoints.c.epoch, checkpoints.c.step)
+        as_new = exists().where(
+            checkpoints.c.job_id == jobs.c.id, place >= (checkpoint.epoch, checkpoint.step)
+        )
         with self._database.write() as connection:
-            _fenced_update(
-                connection,
-                claim,
-                checkpoint_epoch=case((is_newer, checkpoint.epoch), else_=jobs.c.checkpoint_epoch),
-                workers_lost=case((is_newer, 0), else_=jobs.c.workers_lost),
-            )
+            _fenced_update(connection, claim, workers_lost=case((as_new, jobs.c.workers_lost), else_=0))
             return _add_checkpoints(connection, claim.job_id, [checkpoint], keep)
 
     def finish(
@@ -241,7 +226,7 @@ class ClaimStore:
             progress: how far it came; None: as noted before.
             rows: history beyond what was recorded.
             checkpoints: their artifacts are already written.
-            keep: the epochs whose checkpoints stay beside these; None: all.
+            keep: the epochs at whose ends checkpoints stay beside these; None: all stay.
 
         Returns:
             The names of the artifacts that nothing refers to any more.
@@ -251,57 +236,19 @@ class ClaimStore:
         """
         values = asdict(outcome) | (progress.values() if progress else {})
         with self._database.write() as connection:
-            _fenced_update(connection, claim, finished_at=now(), lease_expires_at=None, **values)
+            ended = {"finished_at": now(), "lease_expires_at": None, "pause_requested": False}
+            _fenced_update(connection, claim, **ended, **values)
             _add_history(connection, claim.job_id, rows)
             return _add_checkpoints(connection, claim.job_id, checkpoints, keep)
 
     def release(self, claim: Claim) -> None:
-        """Give a job back, to go on later; this is no lost worker.
+        """Give a job back, to go on later: when it is resumed, where its owner wants a pause.
 
         Raises:
             LeaseLost: when the job was taken back before.
         """
-        if not self._take_back(claim.holds(), workers_lost=0):
+        if not take_back(self._database, claim.holds()):
             raise LeaseLost(claim)
-
-    def release_worker(self, worker_id: str) -> Sequence[str]:
-        """Take back all jobs of a worker that has died; their ids."""
-        return self._take_back(and_(jobs.c.status == JobStatus.RUNNING, jobs.c.worker_id == worker_id))
-
-    def expire(self) -> Sequence[str]:
-        """Take back all jobs whose lease has run out; their ids."""
-        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now())
-        with self._database.read() as connection:  # a sweep that finds nothing takes no lock
-            if connection.scalar(select(jobs.c.id).where(expired).limit(1)) is None:
-                return []
-        return self._take_back(expired)
-
-    def _take_back(self, condition: ColumnElement[bool], workers_lost: int = 1) -> Sequence[str]:
-        """Queue running jobs again, or end those to be cancelled and those that lost too many workers."""
-        lost = jobs.c.workers_lost + workers_lost
-        too_many = lost >= self._max_workers_lost
-        statement = job_update(
-            status=case(
-                (jobs.c.cancel_requested, literal(JobStatus.CANCELLED, jobs.c.status.type)),
-                (too_many, literal(JobStatus.FAILED, jobs.c.status.type)),
-                (jobs.c.pause_requested, literal(JobStatus.PAUSED, jobs.c.status.type)),
-                else_=literal(JobStatus.QUEUED, jobs.c.status.type),
-            ),
-            stop_reason=case(
-                (jobs.c.cancel_requested, literal(StopReason.CANCELLED, jobs.c.stop_reason.type)),
-                (too_many, literal(StopReason.ERROR, jobs.c.stop_reason.type)),
-            ),
-            error=case(
-                (and_(too_many, ~jobs.c.cancel_requested), func.replace(WORKER_LOST, JOB_ID, jobs.c.id))
-            ),
-            finished_at=case((or_(jobs.c.cancel_requested, too_many), now())),
-            workers_lost=lost,
-            worker_id=None,
-            lease_expires_at=None,
-            pause_requested=false(),
-        )
-        with self._database.write() as connection:
-            return connection.scalars(statement.where(condition).returning(jobs.c.id)).all()
 
 
 def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> Signals:
@@ -312,18 +259,25 @@ def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> Signa
 
 
 def _add_history(connection: Connection, job_id: str, rows: Iterable[HistoryRow]) -> None:
+    """Add rows; one that is there already takes the new values.
+
+    A worker whose commit went through, but not the answer to it, sends its history again, and more.
+    """
     if values := [asdict(row) | {"job_id": job_id} for row in rows]:
-        connection.execute(history.insert(), values)
+        insert = INSERTS[connection.dialect.name](history)
+        new = {name: insert.excluded[name] for name in ("last_epoch", "payload")}
+        keys = ["job_id", "first_epoch"]
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=new), values)
 
 
 def _add_checkpoints(
     connection: Connection, job_id: str, added: Sequence[NewCheckpoint], keep: Collection[int] | None
 ) -> Sequence[str]:
     """Publish checkpoints and forget those they replace; the artifacts of the forgotten."""
-    epochs = [checkpoint.epoch for checkpoint in added]
-    replaced: ColumnElement[bool] = checkpoints.c.epoch.in_(epochs)
+    place = tuple_(checkpoints.c.epoch, checkpoints.c.step)
+    replaced: ColumnElement[bool] = place.in_([(checkpoint.epoch, checkpoint.step) for checkpoint in added])
     if keep is not None:
-        replaced = or_(replaced, checkpoints.c.epoch.not_in(keep))
+        replaced = or_(replaced, checkpoints.c.step > 0, checkpoints.c.epoch.not_in(keep))
     forget = delete(checkpoints).where(checkpoints.c.job_id == job_id, replaced)
     forgotten = connection.scalars(forget.returning(checkpoints.c.artifact)).all()
     if added:

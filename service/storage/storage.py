@@ -7,12 +7,16 @@ from typing import Self
 
 from service.settings import Settings
 from service.storage.artifacts import Artifacts
+from service.storage.changes import ChangeStore
 from service.storage.checkpoints import CheckpointStore
 from service.storage.claims import ClaimStore
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.history import HistoryStore
 from service.storage.jobs import JobStore
+from service.storage.queue import QueueStore
+from service.storage.recovery import RecoveryStore
+from service.storage.retention import RetentionStore
 from service.storage.workers import WorkerStore
 
 
@@ -22,11 +26,15 @@ class Storage:
 
     database: Database
     jobs: JobStore
+    queue: QueueStore
     claims: ClaimStore
+    recovery: RecoveryStore
+    changes: ChangeStore
     history: HistoryStore
     checkpoints: CheckpointStore
     datasets: DatasetStore
     workers: WorkerStore
+    retention: RetentionStore
     artifacts: Artifacts
 
     @classmethod
@@ -38,11 +46,15 @@ class Storage:
             yield cls(
                 database=database,
                 jobs=JobStore(database, settings.max_queue_length, settings.idempotency_hours),
+                queue=QueueStore(database),
                 claims=ClaimStore(database),
+                recovery=RecoveryStore(database),
+                changes=ChangeStore(database),
                 history=HistoryStore(database),
                 checkpoints=CheckpointStore(database),
                 datasets=DatasetStore(database),
                 workers=WorkerStore(database),
+                retention=RetentionStore(database),
                 artifacts=Artifacts(settings.artifacts(), settings.artifact_cache()),
             )
         finally:

@@ -5,6 +5,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Enum,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -91,13 +92,15 @@ jobs = Table(
     Column("timings", Text),
     Column("error", Text),
     Column("attempt", Integer, nullable=False, server_default="0"),
-    # The highest epoch that ever had a checkpoint, and the workers lost since then.
-    Column("checkpoint_epoch", BigInteger, nullable=False, server_default="-1"),
+    # Workers lost since the newest checkpoint.
     Column("workers_lost", Integer, nullable=False, server_default="0"),
     Column("worker_id", Text),
     Column("lease_expires_at", Timestamp),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("pause_requested", Boolean, nullable=False, server_default=false()),
+    # Of all attempts together.
+    Column("training_seconds", Float, nullable=False, server_default="0"),
+    Column("changed_at", Timestamp, nullable=False, server_default="0", index=True),
     # A deleted job's place in the queue is never given again.
     sqlite_autoincrement=True,
 )
@@ -118,6 +121,8 @@ checkpoints = Table(
     metadata,
     Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    # Of the epoch that follows; 0: the checkpoint lies between two epochs.
+    Column("step", BigInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("artifact", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Timestamp, nullable=False),

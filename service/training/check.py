@@ -275,7 +275,7 @@ def _try_scheduler(spec: TrainingSpec, parameters: list[nn.Parameter], steps: in
     """Construct it for the whole training, then take its first steps."""
     assert spec.scheduler is not None
     optimizer = OPTIMIZERS[spec.optimizer.type](parameters, arguments=spec.optimizer.arguments())
-    scheduler = build_scheduler(spec.scheduler.type, spec.scheduler.arguments(), optimizer, steps)
+    scheduler = build_scheduler(spec.scheduler, optimizer, steps)
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < steps:
         raise ValueError(
             f"The cycle is {scheduler.total_steps} steps long and the training {steps}: "

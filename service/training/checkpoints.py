@@ -37,13 +37,31 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class PartialEpoch:
+    """What is known of an epoch that was broken off between two of its steps.
+
+    Attributes:
+        step: how many of its steps were taken.
+        loss_sum: Σ n_b · loss_b over their batches.
+        order: the order of its samples, int64 [N]; None where they are taken as they lie.
+        metrics: what the metrics have taken in, by `<metric>/<state>`.
+    """
+
+    step: int
+    loss_sum: float
+    order: Tensor | None
+    metrics: Tensors
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after `last.epoch` epochs.
+    """The state of a training after `last.epoch` epochs, and a part of the next one.
 
     Attributes:
         last: the model now.
+        partial: the part of the next epoch; None between epochs.
         best: the model at the best epoch, when one is followed.
-        optimizer: `state_dict()` of the optimizer.
+        optimizer: `state_dict()` of the optimizer; None: there are only parameters to begin with.
         scheduler: `state_dict()` of the scheduler.
         rng: random number generator states by device (`cpu`, `cuda:0`).
         monitor: best-so-far and early stopping, see `Monitor.state`.
@@ -51,8 +69,9 @@ class Checkpoint:
     """
 
     last: Snapshot
+    partial: PartialEpoch | None = None
     best: Snapshot | None = None
-    optimizer: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] | None = None
     scheduler: dict[str, Any] | None = None
     rng: Tensors = field(default_factory=dict)
     monitor: dict[str, Any] = field(default_factory=dict)
@@ -64,11 +83,21 @@ class Checkpoint:
         if self.best:
             tensors |= _prefixed("best/model/", self.best.state)
             tensors |= _prefixed("best/gradient/", self.best.gradients)
-        optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
-        tensors |= optimizer_tensors | _prefixed("rng/", self.rng)
+        if self.partial:
+            tensors |= _prefixed("partial/metric/", self.partial.metrics)
+            if self.partial.order is not None:
+                tensors["partial/order"] = self.partial.order
+        optimizer_values = None
+        if self.optimizer is not None:
+            optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
+            tensors |= optimizer_tensors
+        tensors |= _prefixed("rng/", self.rng)
         # Not orjson: what is infinite (a plateau's `mode_worse`) or NaN must come back as it was.
         metadata = {
             "epoch": self.last.epoch,
+            "partial": {"step": self.partial.step, "loss_sum": self.partial.loss_sum}
+            if self.partial
+            else None,
             "best_epoch": self.best.epoch if self.best else None,
             "optimizer": optimizer_values,
             "scheduler": _counters_to_json(self.scheduler),
@@ -84,6 +113,7 @@ class Checkpoint:
         best_epoch = metadata["best_epoch"]
         return cls(
             last=_snapshot(tensors, "", metadata["epoch"]),
+            partial=_partial(tensors, metadata["partial"]),
             best=None if best_epoch is None else _snapshot(tensors, "best/", best_epoch),
             optimizer=_join_optimizer(_below(tensors, "optimizer/"), metadata["optimizer"]),
             scheduler=_counters_from_json(metadata["scheduler"]),
@@ -133,21 +163,30 @@ def _snapshot(tensors: Mapping[str, Tensor], prefix: str, epoch: int) -> Snapsho
     return Snapshot(epoch, _below(tensors, f"{prefix}model/"), _below(tensors, f"{prefix}gradient/"))
 
 
+def _partial(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any] | None) -> PartialEpoch | None:
+    if numbers is None:
+        return None
+    metrics = _below(tensors, "partial/metric/")
+    return PartialEpoch(numbers["step"], numbers["loss_sum"], tensors.get("partial/order"), metrics)
+
+
 def _split_optimizer(state: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:
     """An optimizer's state_dict as tensors by `optimizer/<parameter>/<name>` and JSON for the rest."""
     tensors: Tensors = {}
     values: dict[str, dict[str, Any]] = {}
-    for index, entries in state.get("state", {}).items():
+    for index, entries in state["state"].items():
         values[str(index)] = {}
         for name, value in entries.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{index}/{name}"] = value.detach()
             else:
                 values[str(index)][name] = value
-    return tensors, {"state": values, "param_groups": state.get("param_groups", [])}
+    return tensors, {"state": values, "param_groups": state["param_groups"]}
 
 
-def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
+def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
     state: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in values["state"].items()
     }

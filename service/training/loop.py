@@ -14,13 +14,20 @@ GROWTH = 8
 
 
 def train(
-    engine: Engine, chunk_seconds: float = CHUNK_SECONDS, clock: Callable[[], float] = time.monotonic
+    engine: Engine,
+    checkpoint_every: int | None = None,
+    chunk_seconds: float = CHUNK_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[HistoryChunk | None]:
     """Train to the end, in chunks of about `chunk_seconds`.
 
     The first chunk is one step, so that the first sign of life comes at once; chunks then grow with the
-    measured time of a step. A chunk lies inside one epoch or ends where an epoch ends, so that a checkpoint
-    can be taken there. How steps are cut into chunks never changes a result.
+    measured time of a step. A chunk lies inside one epoch or ends where an epoch ends: a pause leaves no part
+    of an epoch where epochs are short. How steps are cut into chunks never changes a result.
+
+    Args:
+        engine: what trains.
+        checkpoint_every: a chunk ends at each multiple of so many epochs.
 
     Yields:
         The epochs that ended in a chunk; None when the chunk lay inside one epoch.
@@ -28,6 +35,8 @@ def train(
     wanted = 1
     while engine.stop_reason is None:
         steps = _to_an_epochs_end(engine, wanted)
+        if checkpoint_every is not None:
+            steps = min(steps, _to_a_multiple(engine, checkpoint_every))
         started = clock()
         chunk = engine.advance(steps)
         seconds_per_step = max(clock() - started, 1e-9) / steps
@@ -39,3 +48,9 @@ def _to_an_epochs_end(engine: Engine, wanted: int) -> int:
     """The steps to the last end of an epoch within reach; as many as wanted where none is."""
     beyond = wanted - engine.steps_left
     return wanted if beyond < 0 else wanted - beyond % engine.steps_per_epoch
+
+
+def _to_a_multiple(engine: Engine, epochs: int) -> int:
+    """The steps to the next end of an epoch whose number is a multiple."""
+    whole_epochs = epochs - engine.epoch % epochs - 1
+    return whole_epochs * engine.steps_per_epoch + engine.steps_left

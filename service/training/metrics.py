@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 from torchmetrics import Metric, classification, regression
+from torchmetrics.utilities import dim_zero_cat
 
 from service.specs.arguments import Constructor
 from service.training.losses import Loss
@@ -153,3 +154,23 @@ def computed(metric: Metric) -> float:
         value = math.nan
     metric.reset()
     return value
+
+
+def metric_states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
+    """What metrics have taken in since they were reset, by `<metric>/<state>`."""
+    return {
+        f"{name}/{state}": dim_zero_cat(value)
+        for name, metric in metrics.items()
+        if metric.update_called
+        for state, value in metric.metric_state.items()
+    }
+
+
+def restore_metrics(metrics: Mapping[str, Metric], states: Mapping[str, Tensor]) -> None:
+    """Let metrics go on from what `metric_states` told."""
+    for path, value in states.items():
+        name, _, state = path.partition("/")
+        metric = metrics[name]
+        own = value.to(metric.device, copy=True)  # which the metric changes in place
+        setattr(metric, state, [own] if isinstance(getattr(metric, state), list) else own)
+        metric._update_count = 1  # without an update, `compute` warns

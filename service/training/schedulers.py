@@ -1,12 +1,12 @@
 """The schedulers of torch.optim.lr_scheduler that a spec may name."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from service.specs.arguments import Constructor
+from service.specs.component import ComponentSpec
 
 # Where a schedule stands is the loop's to say (`last_epoch`); a function is not JSON (`scale_fn`).
 _OMITTED = ("optimizer", "last_epoch", "scale_fn")
@@ -37,20 +37,24 @@ REFUSED_SCHEDULERS: Mapping[str, str] = {
 }
 
 PER_BATCH = ("CyclicLR", "OneCycleLR")
+_LENGTHS = ("total_steps", "epochs", "steps_per_epoch")
 
 
-def build_scheduler(
-    type_: str, arguments: Mapping[str, Any], optimizer: Optimizer, total_steps: int
-) -> LRScheduler:
+def is_of_the_whole_training(scheduler: ComponentSpec) -> bool:
+    """Whether a schedule takes its length from the training's."""
+    arguments = scheduler.arguments()
+    return scheduler.type == "OneCycleLR" and all(arguments.get(name) is None for name in _LENGTHS)
+
+
+def build_scheduler(spec: ComponentSpec, optimizer: Optimizer, total_steps: int) -> LRScheduler:
     """The scheduler on `optimizer`; a OneCycleLR that names no length gets the whole training's.
 
     Args:
         total_steps: optimizer steps of the whole training.
     """
-    more: dict[str, Any] = {}
-    lengths = ("total_steps", "epochs", "steps_per_epoch")
-    if type_ == "OneCycleLR" and all(arguments.get(name) is None for name in lengths):
-        more["total_steps"] = total_steps
-        arguments = {name: value for name, value in arguments.items() if name not in lengths}
-    scheduler: LRScheduler = SCHEDULERS[type_](optimizer, arguments=arguments, **more)
+    arguments, more = spec.arguments(), {}
+    if is_of_the_whole_training(spec):
+        more = {"total_steps": total_steps}
+        arguments = {name: value for name, value in arguments.items() if name not in _LENGTHS}
+    scheduler: LRScheduler = SCHEDULERS[spec.type](optimizer, arguments=arguments, **more)
     return scheduler

@@ -46,8 +46,7 @@ def assemble(
     optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())
     scheduler = None
     if training.scheduler is not None:
-        arguments = training.scheduler.arguments()
-        scheduler = build_scheduler(training.scheduler.type, arguments, optimizer, steps)
+        scheduler = build_scheduler(training.scheduler, optimizer, steps)
     task = task_of(loss, output_width)
     metrics = {
         m.type: build_metric(m.type, m.arguments(), task, output_width).to(device) for m in training.metrics

@@ -23,13 +23,15 @@ POLL_SECONDS = 0.02
 ENDED = ("succeeded", "failed", "cancelled")
 
 
-def until(condition: Callable[[], T | None], seconds: float = END_SECONDS) -> T:
+def until(
+    condition: Callable[[], T | None], seconds: float = END_SECONDS, poll_seconds: float = POLL_SECONDS
+) -> T:
     """What `condition` gives once it is truthy; fails when that takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"This did not come true within {seconds:g} s.")
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll_seconds)
     return result
 
 
@@ -96,6 +98,24 @@ class Service:
         status = self._process.wait(STOP_SECONDS)
         self._end(processes)
         assert status in (0, -signal.SIGTERM), f"The service ended with {status}: {self.log.read_text()}"
+
+    def stop_at_once(self) -> None:
+        """SIGTERM, and another while the workers are waited for."""
+        assert self._process is not None
+        processes = self.process.children(recursive=True)
+        self._process.terminate()
+        until(self._refuses, STOP_SECONDS)
+        assert self._process.poll() is None
+        self._process.terminate()
+        assert self._process.wait(STOP_SECONDS) == 128 + signal.SIGTERM
+        self._end(processes)
+
+    def _refuses(self) -> bool:
+        try:
+            self.client.get("/livez")
+        except httpx.TransportError:
+            return True
+        return False
 
     def kill(self) -> None:
         """SIGKILL of the process that serves HTTP; its workers and helpers are to end by themselves."""

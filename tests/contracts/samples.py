@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from service.storage.claims import ClaimStore
 from service.storage.datasets import NewDataset
-from service.storage.jobs import NewJob
+from service.storage.job_record import Job, NewJob
 
 OWNER = "ada"
 
@@ -27,3 +28,10 @@ def new_job(**changes: Any) -> NewJob:
 def new_dataset(digest: str = "d1") -> NewDataset:
     """A dataset to add; the digest stands for its content."""
     return NewDataset(None, digest, "tabular", rows=11, bytes=100, artifact=f"datasets/{digest}", report="{}")
+
+
+def claimed(claims: ClaimStore, worker_id: str = "w", lease_seconds: float = 30) -> Job:
+    """The next job of the CPU's queue, which there is."""
+    job = claims.claim(worker_id, ["cpu"], lease_seconds)
+    assert job is not None
+    return job

@@ -1,11 +1,9 @@
 """Jobs as workers see them, on each database."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import orjson
 import pytest
 
 from service.specs.job import JobStatus, StopReason
@@ -13,18 +11,14 @@ from service.storage.checkpoints import CheckpointStore, NewCheckpoint
 from service.storage.claims import Claim, ClaimStore, LeaseLost, Outcome, Progress, Signals
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
-from service.storage.jobs import Job, JobStore
-from tests.contracts.samples import OWNER
+from service.storage.job_record import Job
+from service.storage.jobs import JobStore
+from service.storage.queue import QueueStore
+from service.storage.recovery import RecoveryStore
+from tests.contracts.samples import OWNER, claimed
 
 Submit = Callable[..., Job]
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED, test='{"loss": 1}', timings="{}")
-
-
-def claimed(claims: ClaimStore, worker_id: str = "w", lease_seconds: float = 30) -> Job:
-    """The next job of the CPU's queue, which there is."""
-    job = claims.claim(worker_id, ["cpu"], lease_seconds)
-    assert job is not None
-    return job
 
 
 def test_jobs_are_claimed_by_priority_then_age(claims: ClaimStore, submit: Submit) -> None:
@@ -56,7 +50,7 @@ def test_a_claimed_job_runs(claims: ClaimStore, submit: Submit) -> None:
     assert (job.lease_expires_at - job.started_at).total_seconds() == pytest.approx(30, abs=1)
 
 
-def test_no_job_is_claimed_twice(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
+def test_no_job_is_claimed_twice(claims: ClaimStore, queue: QueueStore, submit: Submit) -> None:
     """Four workers that claim at the same time get each job once."""
     submitted = sorted(submit().id for _ in range(24))
     ready = threading.Barrier(4)
@@ -64,7 +58,7 @@ def test_no_job_is_claimed_twice(claims: ClaimStore, jobs: JobStore, submit: Sub
     def work(worker_id: str) -> list[str]:
         ready.wait()
         taken = []
-        while (job := claims.claim(worker_id, ["cpu"], 30)) or jobs.queue_length():
+        while (job := claims.claim(worker_id, ["cpu"], 30)) or queue.lengths():
             if job is not None:
                 taken.append(job.id)
         return taken
@@ -115,9 +109,20 @@ def test_checkpoints_replace_each_other(database: Database, claims: ClaimStore, 
     assert claims.save_checkpoint(claim, NewCheckpoint(1, "a", 5)) == []
     assert claims.save_checkpoint(claim, NewCheckpoint(1, "b", 5)) == ["a"]
     assert claims.save_checkpoint(claim, NewCheckpoint(2, "c", 5)) == []
-    assert claims.save_checkpoint(claim, NewCheckpoint(3, "d", 5), keep=[2]) == ["b"]
+    assert claims.save_checkpoint(claim, NewCheckpoint(2, "d", 5, step=7)) == []
+    assert claims.save_checkpoint(claim, NewCheckpoint(2, "e", 5, step=9), keep=[1, 2]) == ["d"]
+    assert claims.save_checkpoint(claim, NewCheckpoint(3, "f", 5), keep=[2]) == ["b", "e"]
     stored = CheckpointStore(database).of_job(OWNER, claim.job_id)
-    assert [(checkpoint.epoch, checkpoint.artifact) for checkpoint in stored] == [(2, "c"), (3, "d")]
+    assert [(each.epoch, each.step, each.artifact) for each in stored] == [(2, 0, "c"), (3, 0, "f")]
+
+
+def test_history_sent_again_is_there_once(database: Database, claims: ClaimStore, submit: Submit) -> None:
+    """A worker that got no answer sends what it has again, and more: the rows are replaced."""
+    submit()
+    claim = Claim.of(claimed(claims))
+    claims.record(claim, Progress(5), [HistoryRow(1, 5, b"one")])
+    claims.record(claim, Progress(8), [HistoryRow(1, 8, b"one and more")])
+    assert HistoryStore(database).rows(claim.job_id) == [HistoryRow(1, 8, b"one and more")]
 
 
 def test_a_job_ends_with_everything_at_once(
@@ -159,6 +164,7 @@ def test_a_job_ends_with_everything_at_once(
 def test_a_stale_claim_writes_nothing(
     database: Database,
     claims: ClaimStore,
+    recovery: RecoveryStore,
     jobs: JobStore,
     submit: Submit,
     write: Callable[[ClaimStore, Claim], object],
@@ -167,7 +173,7 @@ def test_a_stale_claim_writes_nothing(
     """A worker whose job was taken back can't write any more, whoever has the job now."""
     submit()
     stale = Claim.of(claimed(claims, "w"))
-    claims.release_worker("w")
+    recovery.release_worker("w")
     if successor != "none":
         claimed(claims, "w" if successor == "same worker" else "w2")
     before = jobs.get(OWNER, stale.job_id)
@@ -177,32 +183,6 @@ def test_a_stale_claim_writes_nothing(
     assert jobs.get(OWNER, stale.job_id) == before
     assert HistoryStore(database).rows(stale.job_id) == []
     assert CheckpointStore(database).of_job(OWNER, stale.job_id) == []
-
-
-def test_an_expired_lease_puts_the_job_back(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
-    """A job whose lease ran out is queued in its old place; one whose lease runs stays."""
-    first, second, third = submit(), submit(), submit()
-    claimed(claims, lease_seconds=0.01)
-    claimed(claims)
-    time.sleep(0.05)
-    assert claims.expire() == [first.id]
-    assert claims.expire() == []
-    back = jobs.get(OWNER, first.id)
-    assert (back.status, back.worker_id, back.lease_expires_at) == (JobStatus.QUEUED, None, None)
-    assert jobs.get(OWNER, second.id).status is JobStatus.RUNNING
-    again = claimed(claims)
-    assert (again.id, again.attempt) == (first.id, 2)
-    assert claimed(claims).id == third.id
-
-
-def test_a_dead_workers_jobs_go_back(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
-    """All running jobs of a worker are taken back, and nobody else's."""
-    mine, other = submit(), submit()
-    claimed(claims, "w")
-    claimed(claims, "w2")
-    assert claims.release_worker("w") == [mine.id]
-    assert jobs.get(OWNER, mine.id).status is JobStatus.QUEUED
-    assert jobs.get(OWNER, other.id).status is JobStatus.RUNNING
 
 
 def test_a_new_attempt_starts_afresh(
@@ -235,61 +215,6 @@ def test_a_new_attempt_goes_on_from_the_newest_checkpoint(
     second = claimed(claims)
     assert (second.epoch, second.latest, second.best) == (5, '{"epoch": 5}', '{"epoch": 4}')
     assert HistoryStore(database).rows(first.id) == [HistoryRow(1, 5, b"x")]
-
-
-def test_a_job_that_loses_worker_after_worker_fails(
-    claims: ClaimStore, jobs: JobStore, submit: Submit
-) -> None:
-    """The third worker lost without a newer checkpoint ends the job, with a problem that says so."""
-    job = submit()
-    for _ in range(3):
-        assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
-        claimed(claims)
-        claims.release_worker("w")
-    ended = jobs.get(OWNER, job.id)
-    assert (ended.status, ended.stop_reason) == (JobStatus.FAILED, StopReason.ERROR)
-    assert ended.finished_at is not None
-    problem = orjson.loads(ended.error or "")
-    assert (problem["type"], problem["instance"]) == ("/problems/worker-lost", f"/v1/jobs/{job.id}")
-    assert claims.claim("w", ["cpu"], 30) is None
-
-
-def test_checkpoints_and_releases_are_no_failures(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
-    """A job that gets further each time, or is given back in good order, is queued again and again."""
-    job = submit()
-    for epoch in range(1, 5):
-        claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(epoch, f"a{epoch}", 1))
-        claims.release_worker("w")
-        claims.release(Claim.of(claimed(claims)))
-    assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
-
-
-def test_a_checkpoint_of_an_old_epoch_is_no_progress(
-    claims: ClaimStore, jobs: JobStore, submit: Submit
-) -> None:
-    """A job that starts over and dies at the same place each time fails, whatever it saves on the way."""
-    job = submit()
-    for attempt in range(4):
-        if jobs.get(OWNER, job.id).status is JobStatus.QUEUED:
-            claim = Claim.of(claimed(claims))
-            for epoch in (1, 2):
-                claims.save_checkpoint(claim, NewCheckpoint(epoch, f"{attempt}-{epoch}", 1), keep=[])
-            claims.release_worker("w")
-    assert jobs.get(OWNER, job.id).status is JobStatus.FAILED
-
-
-def test_a_job_to_be_cancelled_is_not_queued_again(
-    claims: ClaimStore, jobs: JobStore, submit: Submit
-) -> None:
-    """A job whose owner has cancelled it ends when it is taken back."""
-    job = submit()
-    claimed(claims)
-    jobs.cancel(OWNER, job.id)
-    claims.release_worker("w")
-    ended = jobs.get(OWNER, job.id)
-    assert (ended.status, ended.stop_reason) == (JobStatus.CANCELLED, StopReason.CANCELLED)
-    assert ended.error is None
-    assert ended.finished_at is not None
 
 
 def test_every_change_is_a_new_version(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:

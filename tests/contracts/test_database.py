@@ -13,6 +13,7 @@ from service import errors
 from service.storage.database import Database
 from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
+from service.storage.queue import QueueStore
 from service.storage.tables import metadata
 from service.storage.timestamp import from_now, now
 from tests.contracts.samples import OWNER, new_dataset, new_job
@@ -37,7 +38,7 @@ def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
     started = [subprocess.Popen([sys.executable, "-c", MIGRATE, empty_url]) for _ in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
     database = Database(empty_url)
-    assert JobStore(database).queue_length() == 0
+    assert QueueStore(database).lengths() == {}
     migrate(database)
     database.close()
 

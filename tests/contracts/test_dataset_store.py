@@ -7,7 +7,8 @@ import pytest
 from service import errors
 from service.storage.claims import Claim, ClaimStore
 from service.storage.datasets import DatasetStore
-from service.storage.jobs import Job, JobStore
+from service.storage.job_record import Job
+from service.storage.jobs import JobStore
 from tests.contracts.samples import OWNER, new_dataset, new_job
 from tests.contracts.test_claim_store import DONE
 

@@ -13,7 +13,10 @@ from service.storage.claims import Claim, ClaimStore, Outcome, Progress
 from service.storage.database import Database
 from service.storage.datasets import Dataset, DatasetStore
 from service.storage.history import HistoryRow, HistoryStore
-from service.storage.jobs import IdempotencyKey, Job, JobStore
+from service.storage.idempotency import IdempotencyKey
+from service.storage.job_record import Job
+from service.storage.jobs import JobStore
+from service.storage.queue import QueueStore
 from service.storage.tables import datasets as datasets_table
 from service.storage.tables import jobs as jobs_table
 from tests.contracts.samples import OWNER, new_dataset, new_job
@@ -82,14 +85,14 @@ def test_an_old_key_is_forgotten(database: Database) -> None:
     assert second.id != first.id
 
 
-def test_a_race_on_one_key_makes_one_job(jobs: JobStore) -> None:
+def test_a_race_on_one_key_makes_one_job(jobs: JobStore, queue: QueueStore) -> None:
     """Eight threads that submit with one key at once all get the same job, and one of them made it."""
     with ThreadPoolExecutor(8) as threads:
         calls = [threads.submit(jobs.submit, OWNER, new_job(), new_dataset(), KEY) for _ in range(8)]
     answers = [call.result() for call in calls]
     assert len({job.id for job, _ in answers}) == 1
     assert sum(created for _, created in answers) == 1
-    assert jobs.queue_length() == 1
+    assert queue.lengths() == {"cpu": 1}
 
 
 def test_a_full_queue_takes_no_more(database: Database) -> None:
@@ -132,27 +135,6 @@ def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) 
     assert len(jobs.list(OWNER, name="a")) == 2
     assert len(jobs.list(OWNER, status=JobStatus.QUEUED)) == 2
     assert len(jobs.list(OWNER, status=JobStatus.QUEUED, name="a")) == 1
-
-
-def test_the_position_counts_the_jobs_before(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
-    """The position counts the queued jobs of the same device that start before."""
-    first, second, urgent, other = submit(), submit(), submit(priority=1), submit(device="cuda")
-    assert [jobs.queue_position(job) for job in (first, second, urgent, other)] == [2, 3, 1, 1]
-    running = claims.claim("w", ["cpu"], 30)
-    assert running is not None
-    assert jobs.queue_position(running) is None
-    assert jobs.queue_position(first) == 1
-
-
-def test_claimable_names_the_devices_with_queued_jobs(
-    jobs: JobStore, claims: ClaimStore, submit: Submit
-) -> None:
-    """The devices that jobs wait for are known, without those whose queue is empty."""
-    submit()
-    submit(device="cuda")
-    assert jobs.claimable() == {"cpu", "cuda"}
-    claims.claim("w", ["cpu"], 30)
-    assert jobs.claimable() == {"cuda"}
 
 
 def test_a_queued_job_is_cancelled_at_once(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:

@@ -14,7 +14,7 @@ from tests.acceptance.server import ROOT, Service
 from tests.docs.markdown import blocks, commands, compare, run
 
 README = ROOT / "README.md"
-VARIABLE_DEFAULTS = {"workers": "one per core"}
+VARIABLE_DEFAULTS = {"workers": "one per core", "worker_memory_bytes": "the machine's memory"}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

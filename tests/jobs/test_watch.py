@@ -3,12 +3,15 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
-from service.jobs.watch import Watch
+from service.jobs.watch import LATE, SharedReads, Watch
+from service.storage.changes import Changes
 
 LONG_SECONDS = 10.0
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 async def waits(watch: Watch, job_id: str, change: Callable[[], None], seconds: float = LONG_SECONDS) -> bool:
@@ -33,16 +36,92 @@ def test_a_change_of_another_job_wakes_nobody_else() -> None:
     assert not asyncio.run(waits(watch, "job_1", lambda: watch.changed("job_2"), seconds=0.1))
 
 
-def test_a_sweep_wakes_everyone() -> None:
-    """A sweep lets each waiter look for itself."""
-    watch = Watch()
+class Database:
+    """A database that is asked what has changed."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, int] = {}
+        self.asked: list[datetime | None] = []
+
+    def changes_since(self, time: datetime | None) -> Changes:
+        """What has changed: all that there is."""
+        self.asked.append(time)
+        return Changes(NOW, dict(self.versions))
+
+
+def test_the_first_sweep_wakes_everyone() -> None:
+    """What has changed before anyone asked is unknown: each waiter looks for itself."""
+    watch, database = Watch(), Database()
 
     async def both() -> list[bool]:
-        first = waits(watch, "job_1", lambda: None)
-        second = waits(watch, "job_2", lambda: threading.Timer(0.1, watch.sweep).start())
-        return list(await asyncio.gather(first, second))
+        sweep = threading.Timer(0.1, watch.sweep, [database.changes_since])
+        return list(
+            await asyncio.gather(waits(watch, "job_1", lambda: None), waits(watch, "job_2", sweep.start))
+        )
 
     assert asyncio.run(both()) == [True, True]
+
+
+def test_a_sweep_wakes_those_whose_job_has_changed() -> None:
+    """One question to the database a sweep, from a little before the last one; unchanged jobs wake nobody."""
+    watch, database = Watch(), Database()
+
+    async def woken() -> list[bool]:
+        with (
+            watch.watching("job_1") as first,
+            watch.watching("job_2") as other,
+            watch.watching(None) as all_,
+        ):
+            watch.sweep(database.changes_since)
+            database.versions = {"job_2": 3, "job_9": 1}
+            watch.sweep(database.changes_since)
+            await asyncio.sleep(0)
+            for event in (first, other, all_):
+                event.clear()
+            watch.sweep(database.changes_since)  # the same again
+            database.versions["job_2"] = 4
+            watch.sweep(database.changes_since)
+            await asyncio.sleep(0)
+            return [event.is_set() for event in (first, other, all_)]
+
+    assert asyncio.run(woken()) == [False, True, True]
+    assert database.asked == [None, NOW - LATE, NOW - LATE, NOW - LATE]
+
+
+def test_nobody_waits_and_nothing_is_asked() -> None:
+    """While nobody waits, a sweep leaves the database alone."""
+    watch, database = Watch(), Database()
+    watch.sweep(database.changes_since)
+    assert database.asked == []
+
+
+def test_closing_wakes_everyone() -> None:
+    """A watch that is closed lets nobody wait."""
+    watch = Watch()
+    assert asyncio.run(waits(watch, "job_1", watch.close))
+    assert watch.closed
+
+
+def test_reads_are_shared() -> None:
+    """Those who ask for the same at the same time get one read's answer, or its error."""
+    reads, made = SharedReads(), list[str]()
+
+    def read() -> int:
+        made.append("read")
+        return len(made)
+
+    def fail() -> int:
+        raise KeyError
+
+    async def ask() -> list[object]:
+        asked = [reads.get("a", read), reads.get("a", read), reads.get("b", fail), reads.get("b", fail)]
+        together = await asyncio.gather(*asked, return_exceptions=True)
+        return [*together, await reads.get("a", read)]
+
+    one, two, error, other, later = asyncio.run(ask())
+    assert (one, two, later) == (1, 1, 2)
+    assert isinstance(error, KeyError)
+    assert isinstance(other, KeyError)
 
 
 def test_a_change_before_the_wait_is_not_lost() -> None:
@@ -91,6 +170,6 @@ def test_nobody_is_remembered_after_waiting() -> None:
     with pytest.raises(KeyError):
         asyncio.run(fails())
     watch.changed("job_1")
-    watch.sweep()
+    watch.close()
     assert not watch._waiting
     assert not watch._loops

@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from service.storage.jobs import Job
+from service.storage.job_record import Job
 from service.storage.tables import jobs
 
 

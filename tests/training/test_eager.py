@@ -134,16 +134,16 @@ def test_chunks_never_change_a_result(chunks: list[int]) -> None:
 
 
 def test_a_chunk_tells_where_it_stands() -> None:
-    """Inside an epoch a chunk is None and no checkpoint can be taken; at its end both are there."""
+    """Inside an epoch a chunk is None and a checkpoint has a part of it; at its end it is a whole one."""
     trainer = engine(training(batch_size=4, epochs=2))
     assert (trainer.steps_per_epoch, trainer.steps_left) == (3, 3)
     assert trainer.advance(2) is None
     assert trainer.steps_left == 1
-    assert not trainer.at_epoch_start
+    assert trainer.checkpoint().partial is not None
     chunk = trainer.advance(1)
     assert chunk is not None
     assert (chunk.first_epoch, chunk.last_epoch) == (1, 1)
-    assert trainer.at_epoch_start
+    assert trainer.checkpoint().partial is None
     assert (trainer.epoch, trainer.steps_left) == (1, 3)
 
 

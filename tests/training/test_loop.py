@@ -109,6 +109,26 @@ def test_a_chunk_with_epochs_ends_with_one(
     assert told == list(range(1, epochs + 1))
 
 
+@settings(deadline=None)
+@given(
+    epochs=st.integers(1, 40),
+    steps_per_epoch=st.integers(1, 50),
+    seconds_per_step=st.floats(1e-5, 1.0),
+    every=st.integers(1, 50),
+)
+def test_a_chunk_ends_where_a_checkpoint_is_due(
+    epochs: int, steps_per_epoch: int, seconds_per_step: float, every: int
+) -> None:
+    """With `checkpoint_every`, a chunk ends at each multiple of it."""
+    clockwork = Clockwork(epochs, steps_per_epoch, seconds_per_step)
+    ends = [
+        chunk.last_epoch
+        for chunk in train(clockwork, every, chunk_seconds=0.25, clock=lambda: clockwork.now)
+        if chunk is not None
+    ]
+    assert set(range(every, epochs + 1, every)) <= set(ends)
+
+
 def test_a_clock_that_stands_still_does_no_harm() -> None:
     """Steps too short for the clock make chunks grow, never without end."""
     clockwork = Clockwork(total_epochs=5000, steps_per_epoch=1, seconds_per_step=0.0)

@@ -1,6 +1,7 @@
 """A training taken up from a checkpoint goes on as if there had been no break."""
 
 import json
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn, optim
 
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
-from service.training.checkpoints import Checkpoint, Snapshot, unshared
+from service.training.checkpoints import Checkpoint, PartialEpoch, Snapshot, unshared
 from service.training.engines.eager import EagerEngine
 from service.training.history import HistoryChunk
 from service.training.optimizers import OPTIMIZERS
@@ -24,7 +25,9 @@ from tests.training.toys import (
     Layers,
     assert_same_checkpoint,
     assert_same_history,
+    assert_same_tensors,
     engine,
+    fitting,
     restored,
     run,
     training,
@@ -34,20 +37,20 @@ MOMENTUM = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
 
 
 def assert_resumes(spec: TrainingSpec, layers: Layers = DROPPING, validates: bool = True) -> None:
-    """Broken off after any epoch, written, and taken up, the training ends with the same bits."""
+    """Broken off after any step, written, and taken up, the training ends with the same bits."""
 
     def make() -> EagerEngine:
         return engine(spec, layers, validates=validates)
 
     whole = make()
     history, end, reason = run(whole), whole.checkpoint(), whole.stop_reason
-    for epoch in range(1, history.last_epoch):
+    for step in range(1, history.last_epoch * whole.steps_per_epoch):
         broken = make()
-        first = broken.advance(epoch * broken.steps_per_epoch)
-        assert first is not None
+        first = broken.advance(step)
         fresh = restored(broken.checkpoint(), make)
-        assert fresh.epoch == epoch
-        assert_same_history(HistoryChunk.join([first, run(fresh)]), history)
+        assert (fresh.epoch, fresh.steps_left) == (broken.epoch, broken.steps_left)
+        chunks = [chunk for chunk in (first, run(fresh)) if chunk is not None]
+        assert_same_history(HistoryChunk.join(chunks), history)
         assert_same_checkpoint(fresh.checkpoint(), end)
         assert fresh.stop_reason is reason
 
@@ -109,13 +112,37 @@ def test_stopping_on_train_loss_without_validation_resumes() -> None:
 
 
 def test_metrics_and_clipping_resume() -> None:
-    """Metrics start anew each epoch, so that nothing of them is to be remembered."""
+    """What metrics have taken in of an epoch goes on with it."""
     section = training(
         metrics=["r2_score", "mean_absolute_error"],
         gradient_clip_norm=0.3,
         early_stopping={"monitor": "validation_r2_score", "patience": 3},
         batch_size=4,
     )
+    assert_resumes(section)
+
+
+def test_metrics_that_keep_all_predictions_resume() -> None:
+    """A metric whose state is a list, one entry for each batch, goes on too."""
+    layers, data = fitting("BCEWithLogitsLoss")
+    section = training(loss="BCEWithLogitsLoss", metrics=["auroc", "accuracy"], batch_size=4, epochs=2)
+    history = run(engine(section, layers, data))
+    for step in range(1, 6):
+        broken = engine(section, layers, data)
+        first = broken.advance(step)
+        fresh = restored(broken.checkpoint(), lambda: engine(section, layers, data))
+        chunks = [chunk for chunk in (first, run(fresh)) if chunk is not None]
+        assert_same_history(HistoryChunk.join(chunks), history)
+
+
+def test_samples_in_their_own_order_resume() -> None:
+    """Without shuffling there is no order to remember."""
+    section = training(optimizer=MOMENTUM, batch_size=4, shuffle=False)
+    broken = engine(section)
+    broken.advance(2)
+    partial = broken.checkpoint().partial
+    assert partial is not None
+    assert (partial.step, partial.order) == (2, None)
     assert_resumes(section)
 
 
@@ -206,11 +233,17 @@ def test_round_trip(monitor: dict[str, Any], encoding: dict[str, Any], epoch: in
     last = Snapshot(epoch, tensors, {"a.weight": tensors["a.weight"]})
     rng = {"cpu": torch.get_rng_state()}
     optimizer = optim.Adam([nn.Parameter(torch.zeros(2))]).state_dict()
-    written = Checkpoint(last, last, optimizer, None, rng, monitor, encoding)
+    partial = PartialEpoch(2, math.inf, torch.randperm(5), {"auroc/preds": torch.rand(3)})
+    written = Checkpoint(last, partial, last, optimizer, None, rng, monitor, encoding)
     read = Checkpoint.from_bytes(written.to_bytes())
     assert_same_checkpoint(read, written)
     assert read.monitor == monitor
     assert read.encoding == encoding
+    assert read.partial is not None
+    assert (read.partial.step, read.partial.loss_sum) == (2, math.inf)
+    assert read.partial.order is not None
+    assert torch.equal(read.partial.order, torch.as_tensor(partial.order))
+    assert_same_tensors(read.partial.metrics, partial.metrics)
     assert read.scheduler is None
 
 

@@ -39,10 +39,10 @@ class Engine(Protocol):
         """Take up to `steps` steps; the epochs that ended in them."""
 
     def checkpoint(self) -> Checkpoint:
-        """The state after the last epoch that ended; only between epochs."""
+        """The state now, also in the middle of an epoch."""
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as if there had been no break."""
+        """Go on from a checkpoint as if there had been no break; or begin with its parameters."""
 
     @property
     def best(self) -> Snapshot | None:
@@ -53,7 +53,3 @@ class Engine(Protocol):
 
     def evaluate(self, samples: Part) -> Evaluation:
         """The loss and metrics of the model, in eval mode, without gradients."""
-
-    @property
-    def at_epoch_start(self) -> bool:
-        """Whether a checkpoint can be taken now."""

@@ -1,7 +1,7 @@
 """The eager engine: the chapter's loop, step by step, as a plain PyTorch script would run it."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,15 +16,56 @@ from service.datasets.prepare import Part
 from service.specs.architecture import ArchitectureSpec
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
-from service.training.checkpoints import Checkpoint, Snapshot, Tensors, restore_optimizer, snapshot
-from service.training.evaluation import EVALUATION_BYTES, Evaluation, mean_loss, rows_at_once
+from service.training.checkpoints import (
+    Checkpoint,
+    PartialEpoch,
+    Snapshot,
+    Tensors,
+    restore_optimizer,
+    snapshot,
+)
+from service.training.evaluation import EVALUATION_BYTES, Evaluation, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
-from service.training.metrics import Task, computed, metric_inputs
+from service.training.metrics import Task, computed, metric_inputs, metric_states, restore_metrics
 from service.training.monitor import Monitor
 from service.training.schedulers import PER_BATCH
 
 _NOTHING = Evaluation(math.nan, {})
+
+
+@dataclass
+class _Losses:
+    """The losses of batches, on their way to Σ n_b · loss_b / Σ n_b in double precision.
+
+    Attributes:
+        waiting: those that are not in the sum yet, so that a device is asked for many at once.
+    """
+
+    sum: float = 0.0
+    rows: int = 0
+    waiting: list[Tensor] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def add(self, loss: Tensor, rows: int) -> None:
+        self.waiting.append(loss)
+        self.counts.append(rows)
+
+    def summed(self) -> float:
+        """The sum so far."""
+        if self.waiting:
+            # One by one as a script does: from Python 3.12 on, `sum` rounds otherwise.
+            for count, loss in zip(self.counts, torch.stack(self.waiting).tolist(), strict=True):
+                self.sum += count * loss
+            self.rows += sum(self.counts)
+            self.waiting, self.counts = [], []
+        return self.sum
+
+    def mean(self) -> float:
+        """The mean over samples of batches' means."""
+        if self.rows == 0 and len(self.waiting) == 1:
+            return self.waiting[0].item()
+        return self.summed() / self.rows
 
 
 @dataclass
@@ -82,8 +123,7 @@ class EagerEngine:
         self._validation = None if parts.validation is None else self._slices(parts.validation)
         self._step = 0
         self._order: Tensor | None = None
-        self._losses: list[Tensor] = []
-        self._counts: list[int] = []
+        self._losses = _Losses()
         self._learning_rate = 0.0
         self._parameters = dict(parts.model.named_parameters())
         # Training changes these tensors in place: they are the model's for as long as it lives.
@@ -122,8 +162,7 @@ class EagerEngine:
         parts = self.parts
         batch = self._next_batch()
         loss = self._forward(batch)
-        self._losses.append(loss.detach())
-        self._counts.append(batch.rows)
+        self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
         row = self._epoch_values() if self._full_batch else None
         if self.stop_reason is StopReason.DIVERGED:
@@ -181,8 +220,8 @@ class EagerEngine:
     def _epoch_values(self) -> list[float]:
         """The values of the epoch that ends, in the order of `columns`; follows the best, sees divergence."""
         parts = self.parts
-        train = self._evaluation(self._losses, self._counts)
-        self._losses, self._counts = [], []
+        train = self._evaluation(self._losses)
+        self._losses = _Losses()
         validation = _NOTHING if self._validation is None else self._evaluate(self._validation)
         values = {
             "train_loss": train.loss,
@@ -236,18 +275,17 @@ class EagerEngine:
 
     def _evaluate(self, slices: Iterable[Part]) -> Evaluation:
         self._set_training(False)
-        losses, counts = [], []
+        losses = _Losses()
         with torch.no_grad():  # a small step's inference_mode takes longer
             for batch in slices:
-                losses.append(self._forward(batch))
-                counts.append(batch.rows)
+                losses.add(self._forward(batch), batch.rows)
         self._set_training(True)
-        return self._evaluation(losses, counts)
+        return self._evaluation(losses)
 
-    def _evaluation(self, losses: Sequence[Tensor], counts: Sequence[int]) -> Evaluation:
+    def _evaluation(self, losses: _Losses) -> Evaluation:
         """The losses' mean, and what the metrics have taken in; they start anew."""
         metrics = {name: computed(metric) for name, metric in self.parts.metrics.items()}
-        return Evaluation(mean_loss(losses, counts), metrics)
+        return Evaluation(losses.mean(), metrics)
 
     def _set_training(self, training: bool) -> None:
         """`model.train(training)` without its walk through the modules, which takes as long as a layer."""
@@ -268,13 +306,14 @@ class EagerEngine:
         self._best = Snapshot(self.epoch + 1, kept, gradients)
 
     def checkpoint(self) -> Checkpoint:
-        """The state after the last epoch that ended; only between epochs."""
+        """The state now, also in the middle of an epoch."""
         parts = self.parts
         rng = {"cpu": torch.get_rng_state()}
         if parts.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(parts.device)
         return Checkpoint(
             last=snapshot(parts.model, self.epoch),
+            partial=self._partial() if self._step else None,
             best=self._best,
             optimizer=parts.optimizer.state_dict(),
             scheduler=None if parts.scheduler is None else parts.scheduler.state_dict(),
@@ -282,11 +321,19 @@ class EagerEngine:
             monitor=parts.monitor.state() if parts.monitor else {},
         )
 
+    def _partial(self) -> PartialEpoch:
+        metrics = metric_states(self.parts.metrics)
+        return PartialEpoch(self._step, self._losses.summed(), self._order, metrics)
+
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as if there had been no break."""
+        """Go on from a checkpoint as if there had been no break; or begin with its parameters."""
         parts = self.parts
-        self.epoch = checkpoint.last.epoch
         parts.model.load_state_dict(checkpoint.last.state)
+        if checkpoint.optimizer is None:
+            return
+        self.epoch = checkpoint.last.epoch
+        if checkpoint.partial is not None:
+            self._restore_partial(checkpoint.partial)
         for name, parameter in parts.model.named_parameters():
             gradient = checkpoint.last.gradients.get(name)
             parameter.grad = None if gradient is None else gradient.to(parts.device)
@@ -301,6 +348,12 @@ class EagerEngine:
         if "cuda" in checkpoint.rng:
             torch.cuda.set_rng_state(checkpoint.rng["cuda"], parts.device)
 
+    def _restore_partial(self, partial: PartialEpoch) -> None:
+        self._step = partial.step
+        self._losses = _Losses(partial.loss_sum, partial.step * self._batch_size)
+        self._order = None if partial.order is None else partial.order.to(self.parts.device)
+        restore_metrics(self.parts.metrics, partial.metrics)
+
     def _own(self, best: Snapshot) -> Snapshot:
         """A snapshot from a file as the engine keeps one: copied, in the model's order, on its device."""
         return Snapshot(
@@ -313,11 +366,6 @@ class EagerEngine:
     def steps_left(self) -> int:
         """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
         return self.steps_per_epoch - self._step
-
-    @property
-    def at_epoch_start(self) -> bool:
-        """Whether a checkpoint can be taken now."""
-        return self._step == 0 and self.epoch > 0
 
     @property
     def best(self) -> Snapshot | None:

@@ -58,8 +58,9 @@ class Member:
         """Go on from a checkpoint as if there had been no break; before the first advance only."""
         self._eager.restore(checkpoint)
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
-        self._before = checkpoint
-        self._schedule = Schedule(self.parts, checkpoint.rng["cpu"])
+        # One that holds only parameters to begin with is made whole by the eager engine.
+        self._before = self._eager.checkpoint() if checkpoint.optimizer is None else checkpoint
+        self._schedule = Schedule(self.parts, self._before.rng["cpu"])
 
     def start(self) -> tuple[State, Job]:
         """What the program takes of this training, as NumPy arrays."""
@@ -204,11 +205,6 @@ class CompiledEngine(Member):
     def advance(self, steps: int) -> HistoryChunk | None:
         """Train for up to so many epochs."""
         return self._group.advance(steps)[0]
-
-    @property
-    def at_epoch_start(self) -> bool:
-        """Whether a checkpoint can be taken now."""
-        return self.epoch > 0
 
 
 def _rows(samples: Part) -> Rows:

@@ -47,7 +47,7 @@ class Exchange:
         followed = monitor.best.get(monitor.value) if monitor is not None else None
         sign = -1 if plan.monitored is not None and plan.monitored.higher_is_better else 1
         marks = Marks(
-            steps=self._steps(checkpoint.optimizer["state"]),
+            steps=self._steps(_optimizer_state(checkpoint)),
             epoch=last.epoch,
             loss_sum=0,
             best=np.inf if followed is None else sign * followed,
@@ -58,7 +58,7 @@ class Exchange:
         return State(
             parameters=self._vector(last.state),
             gradients=self._vector(last.gradients),
-            slots=self._slots(checkpoint.optimizer["state"]),
+            slots=self._slots(_optimizer_state(checkpoint)),
             best_parameters=self._vector((best or last).state),
             best_gradients=self._vector((best or last).gradients),
             marks=np.array(marks, np.float64),
@@ -133,7 +133,7 @@ class Exchange:
         return {name: torch.from_numpy(np.array(x)) for name, x in by_name(self._plan, vector).items()}
 
     def _optimizer(self, state: State, before: Checkpoint) -> dict[int, Any]:
-        kept: dict[int, Any] = dict(before.optimizer["state"])
+        kept = _optimizer_state(before)
         steps = Marks(*state.marks.tolist()).steps
         if steps == 0:
             return kept
@@ -149,3 +149,10 @@ class Exchange:
 def _array(tensor: Tensor) -> NDArray[Any]:
     array: NDArray[Any] = tensor.detach().cpu().numpy()
     return array
+
+
+def _optimizer_state(checkpoint: Checkpoint) -> dict[int, Any]:
+    """The optimizer's state by the parameters' numbers; an engine's own checkpoints always have it."""
+    if checkpoint.optimizer is None:
+        raise ValueError("This checkpoint holds only parameters to begin with.")
+    return dict(checkpoint.optimizer["state"])

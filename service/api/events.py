@@ -1,0 +1,256 @@
+"""Server-sent events: what happens to one job, or to all of them.
+
+An event's id says what its listener has seen: of one job `<version>.<epoch>`, of all jobs the time of the
+change in microseconds. So nothing is stored to replay what a listener missed, and the job's record and its
+history are read again from there. Listeners that have seen the same share one read.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Annotated, Any, Self
+
+import orjson
+from fastapi import APIRouter, Header, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+
+from service.api.job_document import job_document, progress_document
+from service.api.responses import embedded, problems
+from service.api.state import Owner, Services, ServicesDependency
+from service.errors import JobNotFound, Unavailable
+from service.jobs.watch import LATE
+from service.storage.job_record import Job
+from service.storage.timestamp import EPOCH, MICROSECOND
+from service.training.history import HistoryChunk, HistoryQuery, history_document
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+# A `metrics` event has at most so many epochs, evenly spaced; the history has all.
+MAX_EPOCHS = 500
+# So many changed jobs are read at once.
+MAX_JOBS = 500
+# A listener that is told nothing for so long looks for itself, and gets a comment: the line is open.
+QUIET_SECONDS = 15.0
+# An event is to arrive when it is sent: proxies must not hold it back.
+HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class EventStream(StreamingResponse):
+    """An answer of server-sent events.
+
+    FastAPI's EventSourceResponse logs an error for each client that leaves while it is sent something, and
+    encodes what all listeners get anew for each.
+    """
+
+    media_type = "text/event-stream"
+
+
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {EventStream.media_type: {}}, "description": "Events as they happen."}
+}
+
+LastEventId = Annotated[
+    str | None, Header(description="The id of the last event that was seen: what came after is sent.")
+]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a listener to one job has seen: the record's version, and the history up to an epoch."""
+
+    version: int
+    epoch: int
+
+    @classmethod
+    def of_id(cls, text: str | None) -> Self | None:
+        """What an event's id stands for; None for what is no id of ours."""
+        match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})", text or "")
+        return cls(int(match[1]), int(match[2])) if match else None
+
+    def __str__(self) -> str:
+        return f"{self.version}.{self.epoch}"
+
+
+@dataclass(frozen=True)
+class News:
+    """What has happened to a job since a listener has looked.
+
+    Attributes:
+        status: to be sent where it is not what was sent last.
+        events: to be sent after it.
+        seen: what the listener has seen then.
+        ended: whether nothing more will come.
+    """
+
+    status: bytes | None
+    events: list[bytes]
+    seen: Seen
+    ended: bool
+
+
+@router.get(
+    "/jobs/{job_id}/events", response_class=EventStream, responses={**STREAM, **problems(JobNotFound)}
+)
+async def follow_job(
+    services: ServicesDependency, owner: Owner, job_id: str, last_event_id: LastEventId = None
+) -> Response:
+    """Follow one job: `status`, `progress` and `metrics` as they change, from now on, and `end` at its end.
+
+    `metrics` has the epochs since the last one, as the history has them, thinned out to 500 at most. With
+    `Last-Event-ID` it begins with those that were missed. A comment comes every 15 seconds when nothing
+    else does.
+    """
+    await run_in_threadpool(services.storage.jobs.get, owner, job_id)  # 404 while there is time to say so
+    events = _events_of_job(services, owner, job_id, Seen.of_id(last_event_id))
+    return EventStream(events, headers=HEADERS)
+
+
+async def _events_of_job(
+    services: Services, owner: str, job_id: str, seen: Seen | None
+) -> AsyncIterator[bytes]:
+    status = None
+    with services.watch.watching(job_id) as changes:
+        while not services.watch.closed:
+            changes.clear()
+            read = partial(_news, services, owner, job_id, seen)
+            try:
+                news = await services.reads.get((owner, job_id, seen), read)
+            except JobNotFound:  # it has ended, and was deleted
+                return
+            except Unavailable:  # the database is away: the listener waits with us
+                news = None
+            if news is not None:
+                if news.status is not None and news.status != status:
+                    status = news.status
+                    yield status
+                for event in news.events:
+                    yield event
+                seen = news.seen
+                if news.ended:
+                    return
+            if not await services.watch.wait(changes, QUIET_SECONDS):
+                yield KEEPALIVE_COMMENT
+
+
+def _news(services: Services, owner: str, job_id: str, seen: Seen | None) -> News:
+    """What has happened since; a listener that has seen nothing begins with the present epoch."""
+    job = services.storage.jobs.get(owner, job_id)
+    seen = seen or Seen(0, max(0, job.epoch - 1))
+    if job.version == seen.version and not job.status.ended:
+        return News(None, [], seen, ended=False)
+    events = []
+    rows = services.storage.history.rows(job_id, from_epoch=seen.epoch + 1)
+    if rows:
+        history = HistoryChunk.join([HistoryChunk.unpack(row.first_epoch, row.payload) for row in rows])
+        query = HistoryQuery(from_epoch=seen.epoch + 1, max_points=MAX_EPOCHS)
+        seen = Seen(seen.version, history.last_epoch)
+        events.append(_event("metrics", history_document(history, query), str(seen)))
+    seen = Seen(job.version, seen.epoch)
+    events.append(_event("progress", _progress(job), str(seen)))
+    if job.status.ended:
+        events.append(_event("end", job_document(services, job), str(seen)))
+    return News(_event("status", _status(job)), events, seen, job.status.ended)
+
+
+@router.get("/events", response_class=EventStream, responses=STREAM)
+async def follow_all_jobs(
+    services: ServicesDependency, owner: Owner, last_event_id: LastEventId = None
+) -> Response:
+    """Follow all jobs: `status`, `progress` and `end` of each, from now on or after `Last-Event-ID`.
+
+    Each event's data has the job's `id`. A change may be told twice, after a reconnection.
+    """
+    since = _time_of_id(last_event_id)
+    if since is None:
+        since = (await run_in_threadpool(services.storage.changes.since, None)).until
+    return EventStream(_events_of_all(services, owner, since), headers=HEADERS)
+
+
+async def _events_of_all(services: Services, owner: str, since: datetime) -> AsyncIterator[bytes]:
+    listener = _Listener(since)
+    with services.watch.watching(None) as changes:
+        while not services.watch.closed:
+            changes.clear()
+            read = partial(_changed, services, owner, listener.since)
+            try:
+                changed = await services.reads.get((owner, listener.since), read)
+            except Unavailable:
+                changed = []
+            for event in listener.unseen(changed):
+                yield event
+            more = len(changed) == MAX_JOBS
+            if not more and not await services.watch.wait(changes, QUIET_SECONDS):
+                yield KEEPALIVE_COMMENT
+
+
+@dataclass
+class _Listener:
+    """What a listener to all jobs has seen.
+
+    Attributes:
+        since: changes before are not read again.
+        versions: of the jobs that changed since.
+        statuses: what was last sent of jobs that have not ended.
+    """
+
+    since: datetime
+    versions: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, bytes] = field(default_factory=dict)
+
+    def unseen(self, changed: Sequence[tuple[Job, list[bytes]]]) -> Iterator[bytes]:
+        """Of the events of changed jobs, the status first, those that it has not seen."""
+        for job, (status, *others) in changed:
+            if self.versions.get(job.id) == job.version:
+                continue
+            if self.statuses.get(job.id) != status:
+                yield status
+            yield from others
+            self.statuses[job.id] = status
+            if job.status.ended:
+                del self.statuses[job.id]
+        if changed:
+            self.versions = {job.id: job.version for job, _ in changed}
+            late = timedelta(0) if len(changed) == MAX_JOBS else LATE
+            self.since = max(self.since, changed[-1][0].changed_at - late)
+
+
+def _changed(services: Services, owner: str, since: datetime) -> list[tuple[Job, list[bytes]]]:
+    """The jobs that have changed, each with its events, the status first."""
+    return [(job, _events_of(services, job)) for job in services.storage.changes.jobs(owner, since, MAX_JOBS)]
+
+
+def _events_of(services: Services, job: Job) -> list[bytes]:
+    id = str((job.changed_at - EPOCH) // MICROSECOND)
+    events = [_event("status", _status(job)), _event("progress", _progress(job), id)]
+    if job.status.ended:
+        events.append(_event("end", job_document(services, job), id))
+    return events
+
+
+def _time_of_id(text: str | None) -> datetime | None:
+    """The time that an event's id stands for; None for what is no id of ours."""
+    return EPOCH + int(text) * MICROSECOND if text and re.fullmatch(r"\d{1,17}", text) else None
+
+
+def _event(kind: str, data: Any, id: str | None = None) -> bytes:
+    body = data if isinstance(data, bytes) else orjson.dumps(data)
+    return format_sse_event(event=kind, data_str=body.decode(), id=id)
+
+
+def _status(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "status": job.status,
+        "stop_reason": job.stop_reason,
+        "attempt": job.attempt,
+        "cancel_requested": job.cancel_requested,
+        "pause_requested": job.pause_requested,
+    }
+
+
+def _progress(job: Job) -> dict[str, Any]:
+    return {"id": job.id, **progress_document(job), "latest": embedded(job.latest)}

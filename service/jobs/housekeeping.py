@@ -1,0 +1,76 @@
+"""Housekeeping: old jobs are deleted, and artifacts that nothing refers to.
+
+Such artifacts are left by processes that died, or lost their job, between writing one and publishing it.
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from service.errors import Unavailable
+from service.storage.retention import NAMED_BY
+from service.storage.storage import Storage
+
+log = structlog.get_logger()
+
+PERIOD_SECONDS = 3600.0
+# Whoever writes an artifact publishes it long before.
+UNPUBLISHED = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What has gone."""
+
+    jobs: int
+    artifacts: int
+
+
+def prune(storage: Storage, age: timedelta | None, unpublished: timedelta = UNPUBLISHED) -> Pruned:
+    """Delete what may go.
+
+    Args:
+        age: jobs that ended so long ago go; None: none do.
+        unpublished: artifacts go that were written so long ago and that nothing refers to.
+    """
+    jobs = artifacts = 0
+    while age is not None and (deleted := storage.retention.delete_ended(age)).jobs:
+        jobs += deleted.jobs
+        artifacts += len(deleted.artifacts)
+        for name in deleted.artifacts:
+            storage.artifacts.delete(name)
+    for prefix in NAMED_BY:
+        for names in storage.artifacts.old(prefix, unpublished):
+            for name in storage.retention.unnamed(names):
+                storage.artifacts.delete(name)
+                artifacts += 1
+    return Pruned(jobs, artifacts)
+
+
+class Housekeeper:
+    """Prunes now and then, in a thread of its own."""
+
+    def __init__(self, storage: Storage, age: timedelta | None) -> None:
+        self._storage = storage
+        self._age = age
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                pruned = prune(self._storage, self._age)
+                if pruned.jobs or pruned.artifacts:
+                    log.info("pruned", jobs=pruned.jobs, artifacts=pruned.artifacts)
+            except Unavailable as error:  # the next time
+                log.warning("not pruned", reason=error.detail)
+            if self._closing.wait(PERIOD_SECONDS):
+                return
+
+    def close(self) -> None:
+        """Stop."""
+        self._closing.set()
+        self._thread.join()

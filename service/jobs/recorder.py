@@ -1,0 +1,209 @@
+"""Writes what a run comes to: progress, checkpoints, its end.
+
+The database or the place of the artifacts may be away for a while. Training goes on meanwhile: progress is
+kept back until it can be written, and a checkpoint that can't be is tried again later. Only the end waits.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+import structlog
+
+from service.datasets.prepare import Part
+from service.errors import CheckpointNotWritten, FieldError, FitserveError, TrainingDiverged, Unavailable
+from service.jobs.run import Run
+from service.settings import Settings
+from service.specs.job import JobStatus, StopReason
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.claims import Claim, Outcome, Signals
+from service.storage.json_text import json_text
+from service.storage.storage import Storage
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 0.5
+# Checkpoints are taken so seldom that writing them takes no larger share of the time.
+SAVING_SHARE = 0.02
+NO_SIGNALS = Signals(cancel_requested=False, pause_requested=False)
+_STATUS = {StopReason.CANCELLED: JobStatus.CANCELLED, StopReason.DIVERGED: JobStatus.FAILED}
+
+
+class Recorder:
+    """Writes what runs come to.
+
+    Args:
+        stopping: set when the process is to end: nothing is waited for then.
+        on_change: called with a job's id whenever there may be something new about it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        stopping: threading.Event,
+        on_change: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._storage = storage
+        self._stopping = stopping
+        self._on_change = on_change
+
+    def record(self, run: Run) -> Signals:
+        """Write what is pending; what the owner wants meanwhile."""
+        try:
+            return self._record(run)
+        except Unavailable as error:
+            log.warning("progress kept back", job_id=run.job.id, reason=error.detail)
+            return NO_SIGNALS
+        finally:
+            run.recorded = time.monotonic()
+            self._on_change(run.job.id)
+
+    def _record(self, run: Run) -> Signals:
+        signals = self._storage.claims.record(run.claim, run.progress(), run.rows())
+        run.pending = []
+        return signals
+
+    def is_save_due(self, run: Run) -> bool:
+        """Whether it is time for a checkpoint."""
+        period = max(self._settings.checkpoint_seconds, run.last_saving_seconds / SAVING_SHARE)
+        return time.monotonic() - run.saved >= period
+
+    def save(self, run: Run) -> None:
+        """Publish a checkpoint; the one before stays where that can't be done."""
+        try:
+            self._record(run)  # the history ends where the checkpoint does
+            written = self._write_checkpoint(run)
+            self._discard(self._storage.claims.save_checkpoint(run.claim, written, self._kept(run)))
+        except Unavailable as error:
+            log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
+        finally:
+            run.saved = time.monotonic()
+
+    def give_back(self, run: Run) -> None:
+        """Put the job back into the queue, or to rest, to go on from here."""
+        self.save(run)
+        self.release(run.claim)
+
+    def release(self, claim: Claim) -> None:
+        """Put a job back as it was saved."""
+        self._patiently(claim, lambda: self._storage.claims.release(claim))
+
+    def finish(self, run: Run, reason: StopReason) -> None:
+        """End the job with its last history, its checkpoint and its figures, in one transaction."""
+        timings = run.timings()
+        diverged = reason is StopReason.DIVERGED
+        finite = not diverged or run.engine.best is not None
+        checkpoints = [self._write_last_checkpoint(run)] if finite else []
+        outcome = Outcome(
+            status=_STATUS.get(reason, JobStatus.SUCCEEDED),
+            stop_reason=reason,
+            test=None if diverged else _test(run),
+            timings=timings,
+            error=json_text(_divergence(run).document(_path(run.claim))) if diverged else None,
+        )
+        keep = self._kept(run) if finite else None
+        self._finish(run.claim, outcome, run, checkpoints, keep)
+
+    def fail(self, claim: Claim, error: FitserveError, run: Run | None) -> None:
+        """End the job with an error, and with what it had come to."""
+        document = json_text(error.document(_path(claim)))
+        self._finish(claim, Outcome(JobStatus.FAILED, StopReason.ERROR, error=document), run)
+
+    def _finish(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        run: Run | None,
+        checkpoints: Collection[NewCheckpoint] = (),
+        keep: Collection[int] | None = None,
+    ) -> None:
+        progress, rows = (run.progress(), run.rows()) if run else (None, [])
+        finish = self._storage.claims.finish
+        replaced = self._patiently(
+            claim, lambda: finish(claim, outcome, progress, rows, list(checkpoints), keep)
+        )
+        self._discard(replaced)
+
+    def _write_checkpoint(self, run: Run) -> NewCheckpoint:
+        started = time.monotonic()
+        checkpoint = run.engine.checkpoint()
+        if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
+            checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
+        checkpoint = replace(checkpoint, encoding=run.data.encoding.to_document())
+        body = checkpoint.to_bytes()
+        artifact = self._storage.artifacts.put(f"checkpoints/{run.job.id}", body)
+        run.last_saving_seconds = time.monotonic() - started
+        run.saving_seconds += run.last_saving_seconds
+        step = checkpoint.partial.step if checkpoint.partial else 0
+        return NewCheckpoint(checkpoint.last.epoch, artifact, len(body), step)
+
+    def _write_last_checkpoint(self, run: Run) -> NewCheckpoint:
+        """A checkpoint that must be written: tried for a while.
+
+        Raises:
+            CheckpointNotWritten: when that was in vain.
+        """
+        deadline = time.monotonic() + self._settings.storage_patience_seconds
+        while True:
+            try:
+                return self._write_checkpoint(run)
+            except Unavailable as error:
+                log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
+                if time.monotonic() >= deadline:
+                    raise CheckpointNotWritten(error.detail) from error
+                self._wait(run.claim, error)
+
+    def _patiently(self, claim: Claim, write: Callable[[], T]) -> T:
+        """Write once the database is there. What it must take is not to be lost."""
+        while True:
+            try:
+                return write()
+            except Unavailable as error:
+                log.warning("the database is awaited", job_id=claim.job_id, reason=error.detail)
+                self._wait(claim, error)
+
+    def _wait(self, claim: Claim, error: Unavailable) -> None:
+        if self._stopping.wait(RETRY_SECONDS):
+            raise error
+        self._on_change(claim.job_id)
+
+    def _kept(self, run: Run) -> Collection[int]:
+        """The epochs whose checkpoints stay: the last of those that `checkpoint_every` asks for."""
+        every = run.engine.parts.spec.checkpoint_every
+        if every is None:
+            return []
+        return range(every, run.engine.epoch + 1, every)[-self._settings.checkpoints_kept :]
+
+    def _discard(self, artifacts: Iterable[str]) -> None:
+        for artifact in artifacts:
+            self._storage.artifacts.delete(artifact)
+
+
+def _test(run: Run) -> str | None:
+    """Loss and metrics on the test rows, of the parameters that predictions take by default."""
+    part: Part | None = run.data.test
+    if part is None:
+        return None
+    stopping = run.engine.parts.spec.early_stopping
+    if stopping is not None and stopping.restore_best:
+        run.engine.load_best()
+    evaluation = run.engine.evaluate(part)
+    return json_text({"loss": evaluation.loss, "metrics": evaluation.metrics})
+
+
+def _divergence(run: Run) -> TrainingDiverged:
+    kept = f" The parameters of epoch {run.engine.best.epoch} are kept." if run.engine.best else ""
+    return TrainingDiverged(
+        f"The loss of epoch {run.engine.epoch} is not finite.{kept}",
+        [FieldError("#/training/optimizer", "Try a smaller `lr`, or set `training.gradient_clip_norm`.")],
+    )
+
+
+def _path(claim: Claim) -> str:
+    return f"/v1/jobs/{claim.job_id}"

@@ -1,0 +1,86 @@
+"""A run: one attempt at a job while it trains, and what is to be written of it."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.datasets.prepare import Prepared
+from service.storage.claims import Claim, Progress
+from service.storage.history import HistoryRow
+from service.storage.job_record import Job
+from service.storage.json_text import json_text
+from service.training.engines import Engine
+from service.training.history import HistoryChunk, epoch_document
+
+
+@dataclass
+class Run:
+    """One attempt at a job.
+
+    Attributes:
+        recorded: when its progress was last written.
+        saved: when a checkpoint was last taken.
+        saving_seconds: spent on checkpoints by this attempt, and on the last of them.
+        pending: history that is not in the database yet.
+        latest: the last epoch's values.
+    """
+
+    job: Job
+    claim: Claim
+    engine: Engine
+    data: Prepared
+    setup_seconds: float
+    started: float = field(default_factory=time.monotonic)
+    recorded: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+    saving_seconds: float = 0.0
+    last_saving_seconds: float = 0.0
+    pending: list[HistoryChunk] = field(default_factory=list)
+    latest: dict[str, Any] | None = None
+
+    @property
+    def training_seconds(self) -> float:
+        """Spent training, by this attempt and those before it."""
+        return self.job.training_seconds + time.monotonic() - self.started - self.saving_seconds
+
+    @property
+    def seconds_left(self) -> float:
+        """Until `max_runtime_seconds` are over."""
+        limit = self.engine.parts.spec.max_runtime_seconds
+        return float("inf") if limit is None else limit - self.training_seconds
+
+    def note(self, chunk: HistoryChunk) -> None:
+        """Keep history until it is written."""
+        self.pending.append(chunk)
+        values = dict(zip(chunk.columns, chunk.values[:, -1].tolist(), strict=True))
+        self.latest = epoch_document(chunk.last_epoch, values)
+
+    def rows(self) -> list[HistoryRow]:
+        """What is pending, as one row."""
+        if not self.pending:
+            return []
+        chunk = HistoryChunk.join(self.pending)
+        return [HistoryRow(chunk.first_epoch, chunk.last_epoch, chunk.pack())]
+
+    def progress(self) -> Progress:
+        """How far it is."""
+        monitor = self.engine.parts.monitor
+        best = None
+        if monitor is not None and monitor.best_epoch is not None:
+            best = json_text(epoch_document(monitor.best_epoch, monitor.best))
+        latest = None if self.latest is None else json_text(self.latest)
+        return Progress(self.engine.epoch, latest, best, self.training_seconds)
+
+    def timings(self) -> str:
+        """Where the time went, as JSON."""
+        job = self.job
+        waited = 0.0 if job.started_at is None else (job.started_at - job.created_at).total_seconds()
+        return json_text(
+            {
+                "queue_seconds": waited,
+                "setup_seconds": self.setup_seconds,
+                "compile_seconds": self.engine.compile_seconds,
+                "training_seconds": self.training_seconds,
+                "saving_seconds": self.saving_seconds,
+            }
+        )

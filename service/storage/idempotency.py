@@ -1,0 +1,55 @@
+"""Idempotency keys: the same key and request give the same job, for a while."""
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, select
+
+from service import errors
+from service.storage.database import insert_or_get
+from service.storage.tables import idempotency_keys, jobs
+from service.storage.timestamp import from_now, now
+
+
+class IdempotencyKey(NamedTuple):
+    """A client's key, and what tells whether it came with the same request."""
+
+    key: str
+    fingerprint: str
+
+
+def job_of_key(
+    connection: Connection, owner: str, idempotency: IdempotencyKey, period: timedelta
+) -> Row[Any] | None:
+    """The job that was submitted with this key within the period, if one was.
+
+    Raises:
+        IdempotencyKeyReused: when the key came with another fingerprint.
+    """
+    keys = idempotency_keys.c
+    query = select(idempotency_keys).where(
+        keys.owner == owner, keys.key == idempotency.key, keys.created_at >= from_now(-period)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _replayed(connection, row, idempotency)
+
+
+def take_key(
+    connection: Connection, owner: str, idempotency: IdempotencyKey, job_id: str, period: timedelta
+) -> Row[Any] | None:
+    """Tie a key to a new job; or the job that it is tied to already.
+
+    Raises:
+        IdempotencyKeyReused: when the key came with another fingerprint.
+    """
+    expired = idempotency_keys.c.created_at < from_now(-period)
+    connection.execute(idempotency_keys.delete().where(expired))
+    values = idempotency._asdict() | {"owner": owner, "job_id": job_id, "created_at": now()}
+    row = insert_or_get(connection, idempotency_keys, ["owner", "key"], values)
+    return None if row.job_id == job_id else _replayed(connection, row, idempotency)
+
+
+def _replayed(connection: Connection, row: Row[Any], idempotency: IdempotencyKey) -> Row[Any]:
+    if row.fingerprint != idempotency.fingerprint:
+        raise errors.IdempotencyKeyReused()
+    return connection.execute(select(jobs).where(jobs.c.id == row.job_id)).one()

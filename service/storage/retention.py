@@ -1,0 +1,55 @@
+"""Retention: what may go, because it is old or because nothing refers to it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Column, select, union
+
+from service.storage.database import Database
+from service.storage.tables import checkpoints, datasets, jobs
+from service.storage.timestamp import from_now
+
+# A transaction deletes so many jobs at most, so that others needn't wait for it.
+JOBS_AT_ONCE = 100
+# The rows that name artifacts, by the artifacts' folder: in other folders, nothing is known of any.
+NAMED_BY: Mapping[str, Column[str]] = {
+    "checkpoints": checkpoints.c.artifact,
+    "datasets": datasets.c.artifact,
+}
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """Jobs that are gone.
+
+    Attributes:
+        jobs: how many.
+        artifacts: the names of those that nothing refers to any more.
+    """
+
+    jobs: int
+    artifacts: Sequence[str]
+
+
+class RetentionStore:
+    """What the database says about what may go."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def delete_ended(self, age: timedelta) -> Deleted:
+        """Delete jobs that ended so long ago, some at a time, with all that belongs to them."""
+        old = select(jobs.c.id).where(jobs.c.finished_at < from_now(-age)).limit(JOBS_AT_ONCE)
+        with self._database.write() as connection:
+            ids = connection.scalars(old).all()
+            names = connection.scalars(select(checkpoints.c.artifact).where(checkpoints.c.job_id.in_(ids)))
+            deleted = Deleted(len(ids), names.all())
+            connection.execute(jobs.delete().where(jobs.c.id.in_(ids)))
+        return deleted
+
+    def unnamed(self, artifacts: Collection[str]) -> set[str]:
+        """Those artifacts that no row names."""
+        named = union(*(select(column).where(column.in_(artifacts)) for column in NAMED_BY.values()))
+        with self._database.read() as connection:
+            return set(artifacts) - set(connection.scalars(named))

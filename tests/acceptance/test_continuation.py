@@ -1,0 +1,149 @@
+"""Jobs that begin where another has come to."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.fits import LONG, ORDERED, SEQUENTIAL, thermometer
+from tests.acceptance.server import Service
+from tests.acceptance.test_processes import disturbable
+
+
+def mistakes(service: Service, body: dict[str, Any]) -> dict[str, str]:
+    """What is wrong with a request, by pointer."""
+    response = service.submit(body, validate_only=True)
+    assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY, response.text
+    return {error["pointer"]: error["detail"] for error in response.json()["errors"]}
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"optimizer": {"type": "SGD", "lr": 0.01, "momentum": 0.9}, "metrics": ["r2_score"]},
+        {"optimizer": "Adam", "scheduler": {"type": "StepLR", "step_size": 30}},
+    ],
+    ids=["momentum", "schedule"],
+)
+def test_a_continuation_equals_one_job_of_all_epochs(service: Service, section: dict[str, Any]) -> None:
+    """`resume` goes on to more epochs: history, parameters and best are those of one job asked for all."""
+    whole = service.succeeded(disturbable(epochs=90, **section))
+    first = service.succeeded(disturbable(epochs=40, **section))
+    more = {**section, "from_job": first["id"], "resume": True, "epochs": 90}
+    second = service.succeeded(disturbable(**more))
+    assert (second["progress"]["epoch"], second["training"]["from_job"]) == (90, first["id"])
+    assert service.history(second["id"]) == service.history(whole["id"])
+    assert service.parameters(second["id"]) == service.parameters(whole["id"])
+    assert (second["best"], second["latest"]) == (whole["best"], whole["latest"])
+    assert service.history(first["id"])["next_epoch"] == 41
+
+
+def test_a_drawn_seed_is_continued(service: Service) -> None:
+    """A continuation need not repeat a seed that the service drew."""
+    first = service.succeeded(disturbable(epochs=5, seed=None))
+    seed = first["training"]["seed"]
+    more = {"from_job": first["id"], "resume": True, "epochs": 9, "seed": None}
+    second = service.succeeded(disturbable(**more))
+    assert second["training"]["seed"] == seed
+    whole = service.succeeded(disturbable(epochs=9, seed=seed))
+    assert service.history(second["id"]) == service.history(whole["id"])
+
+
+def test_a_cancelled_job_is_continued(service: Service) -> None:
+    """What was broken off goes on in a new job, which stays when the first is deleted."""
+    job_id = service.running(disturbable(epochs=3000))
+    cancelled = service.cancelled(job_id)[0]
+    more = {"from_job": job_id, "resume": True, "epochs": 3000}
+    second = service.queued(disturbable(**more))
+    assert service.client.delete(cancelled["links"]["self"]).status_code == httpx.codes.NO_CONTENT
+    assert service.ended(second)["status"] == "succeeded"
+    whole = service.succeeded(disturbable(epochs=3000))
+    assert service.history(second) == service.history(whole["id"])
+    assert service.parameters(second) == service.parameters(whole["id"])
+
+
+def test_a_warm_start_takes_the_parameters_alone(service: Service) -> None:
+    """`from_job` begins at epoch 1 with the other job's parameters, also with another loss and optimizer."""
+    first = service.succeeded(thermometer(SEQUENTIAL, epochs=200))
+    body = thermometer(SEQUENTIAL, epochs=3, loss="L1Loss", optimizer="Adam", from_job=first["id"])
+    second = service.succeeded(body)
+    assert service.history(second["id"])["epochs"] == [1, 2, 3]
+    still = thermometer(SEQUENTIAL, epochs=1, optimizer={"type": "SGD", "lr": 0.0}, from_job=first["id"])
+    unchanged = service.succeeded(still)
+    for name, parameter in service.parameters(first["id"]).items():
+        assert service.parameters(unchanged["id"])[name]["values"] == parameter["values"]
+
+
+def test_a_warm_start_takes_the_best_parameters(service: Service) -> None:
+    """With `restore_best`, what a job predicts with is what another begins with."""
+    stopping = {"patience": 3, "monitor": "train_loss"}
+    first = service.succeeded(thermometer(SEQUENTIAL, epochs=50, early_stopping=stopping))
+    body = thermometer(SEQUENTIAL, epochs=1, optimizer={"type": "SGD", "lr": 0.0}, from_job=first["id"])
+    second = service.succeeded(body)["id"]
+    for name, parameter in service.parameters(first["id"], checkpoint="best").items():
+        assert service.parameters(second)[name]["values"] == parameter["values"]
+
+
+def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> None:
+    """Each difference to the job that is continued has its pointer; the pointers exist in the request."""
+    first = service.succeeded(disturbable(epochs=5))
+    body = disturbable(epochs=9, from_job=first["id"], resume=True, optimizer="Adam", gradient_clip_norm=1.0)
+    body["architecture"]["layers"][2] = {"type": "Dropout", "p": 0.2}
+    body["data"]["inputs"] = [[-x] for (x,) in body["data"]["inputs"]]
+    found = mistakes(service, body)
+    assert found.keys() == {
+        "#/data",
+        "#/architecture/layers/2/p",
+        "#/training/optimizer",
+        "#/training/gradient_clip_norm",
+    }
+    assert found["#/architecture/layers/2/p"] == "It is `0.2`, and was `0.1` in the job to be continued."
+
+
+def test_what_can_not_be_continued_is_refused(service: Service) -> None:
+    """Too few epochs, a schedule of the whole length, a job that runs, stopped early or isn't there: 422."""
+    first = service.succeeded(disturbable(epochs=5, scheduler={"type": "OneCycleLR", "max_lr": 0.1}))["id"]
+    cycle = {"type": "OneCycleLR", "max_lr": 0.1}
+    section = {"from_job": first, "resume": True, "epochs": 5, "scheduler": cycle}
+    assert mistakes(service, disturbable(**section)).keys() == {"#/training/epochs", "#/training/scheduler"}
+    stopped = service.succeeded(
+        thermometer(
+            epochs=50,
+            optimizer={"type": "SGD", "lr": 0.0},
+            early_stopping={"patience": 2, "monitor": "train_loss"},
+        )
+    )["id"]
+    running = service.running(thermometer(epochs=LONG))
+    for job_id, word in ((stopped, "early"), (running, "running"), ("job_gone", "No job")):
+        found = mistakes(service, thermometer(epochs=LONG, from_job=job_id, resume=True))
+        assert word in found["#/training/from_job"]
+    assert mistakes(service, thermometer(resume=True)).keys() == {"#/training/resume"}
+    service.cancelled(running)
+
+
+def test_another_model_takes_no_parameters(service: Service) -> None:
+    """A warm start names the parameters that don't fit, with both shapes."""
+    first = service.succeeded(thermometer(ORDERED, epochs=1))["id"]
+    layers = [{**layer} for layer in ORDERED]
+    layers[0]["out_features"] = layers[2]["in_features"] = 5
+    detail = mistakes(service, thermometer(layers, from_job=first))["#/training/from_job"]
+    assert "`hidden_linear.weight` is [5, 1] here and [8, 1] in that job" in detail
+    detail = mistakes(service, thermometer(from_job=first))["#/training/from_job"]
+    assert "`0.weight` is [1, 1] here and not there in that job" in detail
+
+
+def test_priority_goes_before_age(narrow_service: Service) -> None:
+    """Of the jobs that wait, the highest priority starts first; beyond the range is 422."""
+    running = narrow_service.running(thermometer(epochs=LONG))
+    low = narrow_service.queued({**thermometer(epochs=1), "priority": -1})
+    usual = narrow_service.queued(thermometer(epochs=1))
+    high = narrow_service.queued({**thermometer(epochs=1), "priority": 100})
+    positions = [narrow_service.job(job_id)["queue_position"] for job_id in (high, usual, low)]
+    system = narrow_service.read("/v1/system")
+    narrow_service.cancelled(running)
+    jobs = [narrow_service.ended(job_id) for job_id in (high, usual, low)]
+    assert positions == [1, 2, 3]
+    assert [job["priority"] for job in jobs] == [100, 0, -1]
+    assert [job["started_at"] for job in jobs] == sorted(job["started_at"] for job in jobs)
+    assert (system["queue_lengths"], system["max_queue_length"]) == ({"cpu": 3}, 3)
+    assert mistakes(narrow_service, {**thermometer(), "priority": 101}).keys() == {"#/priority"}

@@ -1,0 +1,194 @@
+"""Server-sent events: of one job and of all."""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.fits import LONG, SEQUENTIAL, thermometer
+from tests.acceptance.server import Service, until
+
+LISTENERS = 1000
+# Of the process that serves HTTP, for each listener.
+LISTENER_BYTES = 200_000
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event as it came."""
+
+    kind: str
+    data: dict[str, Any]
+    id: str | None
+
+
+def read_events(lines: Iterator[str]) -> Iterator[Event]:
+    """The events of a stream."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "event" in fields:
+            yield Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
+            fields = {}
+
+
+def follow(service: Service, path: str, last_id: str | None = None) -> Iterator[Event]:
+    """The events at a path, as they come; the stream is closed when the iteration is."""
+    headers = {} if last_id is None else {"Last-Event-ID": last_id}
+    with service.client.stream("GET", path, headers=headers) as response:
+        assert response.status_code == httpx.codes.OK
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        yield from read_events(response.iter_lines())
+
+
+def epochs(events: list[Event]) -> list[int]:
+    """The epochs that `metrics` told."""
+    return [epoch for event in events if event.kind == "metrics" for epoch in event.data["epochs"]]
+
+
+def test_a_job_is_followed_to_its_end(service: Service) -> None:
+    """Status, progress and metrics come as they change, in order, and at last the job as it ended."""
+    job_id = service.queued(thermometer(SEQUENTIAL, epochs=2000))
+    events = list(follow(service, f"/v1/jobs/{job_id}/events"))
+    job = service.job(job_id)
+    assert (events[-1].kind, events[-1].data) == ("end", job)
+    statuses = [event.data["status"] for event in events if event.kind == "status"]
+    assert statuses[-1] == "succeeded"
+    assert statuses == sorted(set(statuses), key=["queued", "running", "succeeded"].index)
+    told = epochs(events)
+    assert told == sorted(set(told))
+    assert told[-1] == 2000
+    history = service.history(job_id)
+    for event in events:
+        if event.kind == "metrics":
+            positions = [epoch - 1 for epoch in event.data["epochs"]]
+            assert event.data["train_loss"] == [history["train_loss"][position] for position in positions]
+    fractions = [event.data["fraction"] for event in events if event.kind == "progress"]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+
+
+def test_what_was_missed_is_told_after_the_last_id(service: Service) -> None:
+    """A listener that comes back with the last id it saw is told every epoch since then, and the end."""
+    job_id = service.queued(thermometer(SEQUENTIAL, epochs=1500))
+    path = f"/v1/jobs/{job_id}/events"
+    seen: list[Event] = []
+    for event in follow(service, path):
+        seen.append(event)
+        if event.kind == "metrics" and event.data["epochs"][-1] > 100:
+            break
+    service.ended(job_id)
+    missed = list(follow(service, path, seen[-1].id))
+    assert missed[-1].kind == "end"
+    assert epochs(missed)[0] == epochs(seen)[-1] + 1
+    assert epochs(missed)[-1] == 1500
+    again = list(follow(service, path, missed[-1].id))
+    assert (epochs(again), again[-1].data) == ([], service.job(job_id))
+    assert [event.kind for event in follow(service, path, "nonsense")][-1] == "end"
+
+
+def test_a_long_gap_is_thinned_out(service: Service) -> None:
+    """An event never has more than 500 epochs, the first and the last included."""
+    job_id = service.succeeded(thermometer(epochs=1200))["id"]
+    told = epochs(list(follow(service, f"/v1/jobs/{job_id}/events", "0.0")))
+    assert (len(told), told[0], told[-1]) == (500, 1, 1200)
+
+
+def test_an_unknown_job_has_no_events(service: Service) -> None:
+    """404 with a problem, instead of a stream."""
+    response = service.client.get("/v1/jobs/job_gone/events")
+    assert (response.status_code, response.json()["type"]) == (404, "/problems/job-not-found")
+
+
+def test_all_jobs_are_followed(service: Service) -> None:
+    """One stream tells of each job that it was queued, ran and ended; after an id, what came since."""
+    told: dict[str, list[str]] = {}
+    ready, done = threading.Event(), threading.Event()
+    ids: list[str] = []
+    first: list[Event] = []
+
+    def listen() -> None:
+        url = f"{service.client.base_url}/v1/events"
+        with httpx.stream("GET", url, timeout=60.0) as response:
+            ready.set()
+            for event in read_events(response.iter_lines()):
+                first.append(event)
+                told.setdefault(event.data["id"], []).append(event.kind)
+                if done.is_set() and all("end" in told.get(job_id, []) for job_id in ids):
+                    return
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    ready.wait()
+    ids.extend(service.queued(thermometer(epochs=200)) for _ in range(3))
+    done.set()
+    for job_id in ids:
+        service.ended(job_id)
+    service.queued(thermometer(epochs=1))  # one more change wakes a listener that has all
+    listener.join(60.0)
+    assert not listener.is_alive()
+    for job_id in ids:
+        kinds = [kind for kind in told[job_id] if kind != "progress"]
+        assert kinds[0] == "status"
+        assert kinds[-1] == "end"
+        assert kinds.count("end") == 1
+    begin = next(event.id for event in first if event.data["id"] == ids[0])
+    missing = set(ids)
+    for event in follow(service, "/v1/events", begin):
+        if event.kind == "end":
+            missing.discard(event.data["id"])
+        if not missing:
+            break
+
+
+def test_streams_end_with_the_service(start_service: Callable[..., Service]) -> None:
+    """SIGTERM ends the streams at once, so that the service can stop in good order."""
+    service = start_service(workers=1, helpers=1)
+    job_id = service.running(thermometer(epochs=LONG))
+    began, ended = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        for _ in follow(service, f"/v1/jobs/{job_id}/events"):
+            began.set()
+        ended.set()
+
+    threading.Thread(target=listen).start()
+    began.wait()
+    service.stop()
+    assert ended.wait(1.0)
+
+
+@pytest.mark.slow
+def test_a_thousand_listeners_all_see_the_end(start_service: Callable[..., Service]) -> None:
+    """1000 streams of one job: each gets the end, for a bounded memory."""
+    service = start_service(workers=1, helpers=1)
+    job_id = service.running(thermometer(epochs=LONG))
+    before = service.process.memory_info().rss
+    request = f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    address = (service.client.base_url.host, service.client.base_url.port or 0)
+    listeners = [socket.create_connection(address) for _ in range(LISTENERS)]
+    for listener in listeners:
+        listener.sendall(request)
+    received = [bytearray() for _ in listeners]
+
+    def drain(index: int) -> bytearray:
+        received[index] += listeners[index].recv(1 << 16)
+        return received[index]
+
+    for index in range(LISTENERS):
+        until(lambda index=index: b"event: status" in drain(index))
+    grown = service.process.memory_info().rss - before
+    service.cancelled(job_id)
+    for index, listener in enumerate(listeners):
+        while chunk := listener.recv(1 << 16):
+            received[index] += chunk
+        listener.close()
+    assert all(body.count(b"event: end") == 1 for body in received)
+    assert grown < LISTENERS * LISTENER_BYTES, f"{grown / LISTENERS:.0f} bytes a listener"

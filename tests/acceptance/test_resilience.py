@@ -1,0 +1,183 @@
+"""What a job meets on its way: a frozen worker, a kill while saving, a full disk, a database that is away."""
+
+import resource
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.acceptance.fits import LONG, tensors, thermometer
+from tests.acceptance.server import Service, until
+from tests.acceptance.test_processes import INPUTS, TARGETS, disturbable, workers
+from tests.acceptance.test_supervision import inside_a_step
+from tests.postgres import Postgres
+
+AWAY_SECONDS = 20.0
+KIB = 2**10
+
+
+@pytest.fixture(scope="module")
+def hasty_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+    """A service with short leases and many checkpoints."""
+    service = start_service(
+        workers=2,
+        helpers=1,
+        lease_seconds=2,
+        heartbeat_seconds=0.3,
+        checkpoint_seconds=0.1,
+        storage_patience_seconds=1,
+    )
+    yield service
+    service.stop()
+
+
+def busy_worker(service: Service) -> psutil.Process:
+    """The worker that trains."""
+    return max(workers(service), key=lambda worker: worker.cpu_percent(interval=0.2))
+
+
+def large(**training: Any) -> dict[str, Any]:
+    """A fit whose checkpoints have some MB."""
+    layers = [
+        {"type": "Linear", "out_features": 600},
+        {"type": "Tanh"},
+        {"type": "Linear", "out_features": 600},
+        {"type": "Linear", "out_features": 1},
+    ]
+    return tensors(INPUTS, TARGETS, layers, optimizer="Adam", **training)
+
+
+def assert_equal(service: Service, job_id: str, other_id: str) -> None:
+    """Two jobs have the same history and parameters, bit for bit."""
+    assert service.history(job_id) == service.history(other_id)
+    assert service.parameters(job_id) == service.parameters(other_id)
+
+
+def test_a_worker_thought_dead_writes_nothing(hasty_service: Service) -> None:
+    """SIGSTOP past the lease: another worker finishes; after SIGCONT the first one's writes are refused."""
+    service = hasty_service
+    twin = service.succeeded(disturbable(epochs=1500))
+    job_id = service.running(disturbable(epochs=1500))
+    frozen = busy_worker(service)
+    frozen.suspend()
+    try:
+        job = service.ended(job_id)
+        assert (job["status"], job["attempt"]) == ("succeeded", 2)
+        before = service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")
+    finally:
+        frozen.resume()
+    until(lambda: '"claim lost"' in service.log.read_text())
+    assert (service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")) == before
+    assert_equal(service, job_id, twin["id"])
+    until(lambda: frozen.pid in {worker.pid for worker in workers(service)})  # it goes on with other jobs
+    assert service.succeeded(thermometer(epochs=1))
+
+
+def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service) -> None:
+    """Killed between a checkpoint's first byte and its row, a job goes on from the one before."""
+    service = hasty_service
+    twin = service.succeeded(large(epochs=3000))
+    job_id = service.queued(large(epochs=3000))
+    folder = service.data_dir / "artifacts" / "checkpoints" / job_id
+    until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
+    worker = busy_worker(service)
+    known = set(folder.iterdir())
+    # The next file to appear is a checkpoint that is being written, for some milliseconds.
+    until(lambda: not set(folder.iterdir()) <= known, poll_seconds=0.0)
+    worker.kill()
+    job = service.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    assert_equal(service, job_id, twin["id"])
+
+
+def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> None:
+    """Checkpoints are done without; at the end the job fails and says why, and another goes on from it."""
+    service = hasty_service
+    twin = service.succeeded(large(epochs=400))
+    job_id = service.queued(large(epochs=400))
+    until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
+    for worker in workers(service):
+        worker.rlimit(psutil.RLIMIT_FSIZE, (300 * KIB, resource.RLIM_INFINITY))
+    job = service.ended(job_id)
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
+    assert job["error"]["type"] == "/problems/checkpoint-not-written"
+    assert service.history(job_id)["epochs"][-1] == 400
+    (saved,) = service.read(f"/v1/jobs/{job_id}/checkpoints")["items"]
+    assert 0 < saved["epoch"] < 400
+    assert service.read(f"/v1/jobs/{job_id}/named_parameters")["epoch"] == saved["epoch"]
+    for worker in workers(service):
+        worker.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    again = service.succeeded(large(epochs=400, from_job=job_id, resume=True))
+    assert_equal(service, again["id"], twin["id"])
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callable[..., Service]) -> None:
+    """20 s without Postgres: 503 meanwhile; then jobs that ran have run on, and those that wait run."""
+    with tempfile.TemporaryDirectory() as folder:
+        postgres = Postgres(folder)
+        service = start_service(workers=1, helpers=1, database_url=postgres.new_database("away"))
+        running = service.running(thermometer(epochs=LONG, max_runtime_seconds=AWAY_SECONDS + 5))
+        queued = service.queued(thermometer(epochs=3))
+        epoch = service.job(running)["progress"]["epoch"]
+        postgres.stop()
+        begin = time.monotonic()
+        while time.monotonic() - begin < AWAY_SECONDS:
+            response = service.client.get(f"/v1/jobs/{running}")
+            assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert int(response.headers["Retry-After"]) > 0
+            assert service.client.get("/livez").status_code == httpx.codes.OK
+            time.sleep(0.5)
+        postgres.start()
+        until(lambda: service.client.get("/readyz").status_code == httpx.codes.OK)
+        jobs = [service.ended(job_id) for job_id in (running, queued)]
+        assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 1)] * 2
+        assert jobs[0]["progress"]["epoch"] > epoch
+        epochs = service.history(running)["epochs"]
+        assert epochs == list(range(1, jobs[0]["progress"]["epoch"] + 1))
+        service.stop()
+        postgres.close()
+
+
+def test_a_second_signal_does_not_wait(start_service: Callable[..., Service]) -> None:
+    """SIGTERM waits for a worker inside a long step; another one ends the service and all its processes."""
+    settings = {"shutdown_grace_seconds": 60, "lease_seconds": 2, "heartbeat_seconds": 0.3}
+    service = start_service(workers=1, helpers=1, **settings)
+    job_id = inside_a_step(service)
+    service.stop_at_once()
+    service.start()
+    assert service.cancelled(job_id)[0]["status"] == "cancelled"
+
+
+@pytest.mark.slow
+def test_a_thousand_submits_at_once_are_all_answered(start_service: Callable[..., Service]) -> None:
+    """1000 concurrent submits: each is accepted or told to come back, and what was accepted is there."""
+    service = start_service(workers=1, helpers=2, max_queue_length=600)
+    body = thermometer(epochs=1)
+    body["data"] = {**body["data"], "columns": None, "dataset_id": service.succeeded(body)["dataset_id"]}
+    del body["data"]["columns"]
+    held = service.running(thermometer(epochs=LONG))
+    answers: list[httpx.Response] = []
+
+    def submit(count: int) -> None:
+        with httpx.Client(base_url=service.client.base_url, timeout=120.0) as client:
+            answers.extend(client.post("/v1/jobs", json=body) for _ in range(count))
+
+    threads = [threading.Thread(target=submit, args=(10,)) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    accepted = {answer.json()["id"] for answer in answers if answer.status_code == httpx.codes.ACCEPTED}
+    refused = [answer for answer in answers if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE]
+    assert (len(answers), len(accepted) + len(refused)) == (1000, 1000)
+    assert len(accepted) == 600
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    assert service.read("/v1/system")["queue_length"] == 600
+    service.cancelled(held)
+    assert {service.ended(job_id)["status"] for job_id in accepted} == {"succeeded"}

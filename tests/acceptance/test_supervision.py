@@ -1,0 +1,153 @@
+"""Jobs that hang, run over, run out of memory or kill their worker: they end, and no other job notices."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.acceptance.fits import LONG, thermometer
+from tests.acceptance.server import Service, until
+from tests.acceptance.test_processes import disturbable, workers
+
+CANCEL_SECONDS = 2.0
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def strict_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+    """A service whose workers have little memory, and are soon held to hang."""
+    service = start_service(
+        workers=1, helpers=1, spare_workers=2, worker_memory_bytes=1024 * MIB, hang_seconds=4
+    )
+    yield service
+    service.stop()
+
+
+def squaring(width: int, times: int, **training: Any) -> dict[str, Any]:
+    """A fit whose step squares a matrix [width, width] again and again: long, or large, as one likes."""
+    forward = ["h = self.up(input)", "m = h.T @ h", *["m = torch.tanh(m @ m)"] * times]
+    return {
+        **thermometer(epochs=LONG, **training),
+        "architecture": {
+            "type": "module",
+            "submodules": {
+                "up": {"type": "Linear", "in_features": 1, "out_features": width},
+                "down": {"type": "Linear", "in_features": width, "out_features": 1},
+            },
+            "forward": "\n".join([*forward, "return self.down(h @ m)"]),
+        },
+    }
+
+
+def inside_a_step(service: Service, **training: Any) -> str:
+    """The id of a job that is inside a step of a minute."""
+    job_id = service.queued(squaring(3000, 40, **training))
+    until(lambda: service.job(job_id)["status"] == "running")
+    return job_id
+
+
+def test_a_job_inside_a_long_step_is_cancelled_soon(service: Service) -> None:
+    """A step that doesn't end is ended with its process, within 2 s, and the worker is replaced."""
+    before = {worker.pid for worker in workers(service)}
+    job_id = inside_a_step(service)
+    other = service.running(thermometer(epochs=LONG))
+    begin = time.monotonic()
+    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    job = service.ended(job_id)
+    assert time.monotonic() - begin < CANCEL_SECONDS
+    assert (job["status"], job["stop_reason"], job["error"]) == ("cancelled", "cancelled", None)
+    until(lambda: len({worker.pid for worker in workers(service)} - before) == 1)
+    assert (service.job(other)["status"], service.job(other)["attempt"]) == ("running", 1)
+    assert service.succeeded(thermometer(epochs=1))
+    assert service.cancelled(other)[0]["status"] == "cancelled"
+
+
+def test_a_job_inside_a_long_step_ends_with_its_time(strict_service: Service) -> None:
+    """`max_runtime_seconds` ends a step as well; without a checkpoint the job has failed and says so."""
+    job = strict_service.ended(inside_a_step(strict_service, max_runtime_seconds=1))
+    assert (job["status"], job["stop_reason"]) == ("failed", "max_runtime")
+    assert job["error"]["type"] == "/problems/runtime-too-short"
+
+
+def test_max_runtime_is_a_success_between_steps(strict_service: Service) -> None:
+    """A job whose time is over between two steps has succeeded, with what it has learned."""
+    job = strict_service.fit(thermometer(epochs=LONG, max_runtime_seconds=1))
+    assert (job["status"], job["stop_reason"]) == ("succeeded", "max_runtime")
+    assert job["timings"]["training_seconds"] == pytest.approx(1.0, abs=0.5)
+    assert strict_service.parameters(job["id"])
+
+
+def test_a_job_that_hangs_is_tried_once_more(strict_service: Service) -> None:
+    """A worker without progress is ended; the second time the job has failed, and says why."""
+    job = strict_service.ended(inside_a_step(strict_service))
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 2)
+    assert job["error"]["type"] == "/problems/worker-lost"
+    assert "made no progress for 4 s" in job["error"]["detail"]
+    assert strict_service.succeeded(thermometer(epochs=1))
+
+
+def test_a_job_that_needs_too_much_memory_says_what_for(strict_service: Service) -> None:
+    """The job has failed with how much was asked for and the limit; its worker goes on with the next."""
+    before = {worker.pid for worker in workers(strict_service)}
+    job = strict_service.fit(squaring(30_000, 1))
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
+    assert job["error"]["type"] == "/problems/out-of-memory"
+    assert "asked for 3.4 GiB for a batch of 9" in job["error"]["detail"]
+    assert "A job may take 1.0 GiB." in job["error"]["detail"]
+    assert job["error"]["errors"][0]["pointer"] == "#/training/batch_size"
+    assert strict_service.succeeded(thermometer(epochs=1))
+    assert {worker.pid for worker in workers(strict_service)} == before
+
+
+def test_the_layer_that_needs_too_much_memory_is_named(strict_service: Service) -> None:
+    """Where a layer asks for it, the layer is named."""
+    layers = [
+        {"type": "Linear", "out_features": 1},
+        {"name": "wide", "type": "Upsample", "scale_factor": 3e8},
+        {"type": "AdaptiveAvgPool1d", "output_size": 1},
+        {"type": "Flatten"},
+    ]
+    body = {
+        **thermometer(layers, epochs=1),
+        "data": {"inputs": [[[0.0]], [[1.0]]], "targets": [[0.0], [1.0]]},
+    }
+    detail = strict_service.fit(body)["error"]["detail"]
+    assert detail.startswith("Layer `wide` (Upsample) asked for")
+
+
+def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
+    """Two workers lost without a newer checkpoint end a job; the queue goes on."""
+    job_id = strict_service.queued(disturbable(epochs=LONG, max_runtime_seconds=60))
+    for attempt in (1, 2):
+
+        def runs(attempt: int = attempt) -> bool:
+            job = strict_service.job(job_id)
+            return (job["status"], job["attempt"]) == ("running", attempt)
+
+        until(runs)
+        workers(strict_service)[0].kill()
+    job = strict_service.ended(job_id)
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 2)
+    assert job["error"]["type"] == "/problems/worker-lost"
+    assert "ended by SIGKILL" in job["error"]["detail"]
+    assert strict_service.succeeded(thermometer(epochs=1))
+
+
+def test_a_dead_worker_is_replaced_at_once(service: Service) -> None:
+    """A spare process is warm already: the job goes on in less time than PyTorch takes to be imported."""
+    spare = until(lambda: spare_of(service))
+    job_id = service.running(thermometer(epochs=LONG))
+    busy = max(workers(service), key=lambda worker: worker.cpu_percent(interval=0.2))
+    busy.kill()
+    until(lambda: service.job(job_id)["attempt"] == 2 and service.job(job_id)["status"] == "running")
+    assert spare.pid in {worker.pid for worker in workers(service)}
+    service.cancelled(job_id)
+
+
+def spare_of(service: Service) -> psutil.Process | None:
+    """The service's spare process."""
+    working = {worker.pid for worker in workers(service)}
+    processes = [child for child in service.process.children() if "service.jobs.worker" in child.cmdline()]
+    return next((process for process in processes if process.pid not in working), None)

@@ -1,0 +1,215 @@
+"""A storm: many jobs while workers, the service and its database are killed at random moments.
+
+What must be true afterwards: each job that was accepted has ended, once; its history is complete and in
+order; and its numbers are those of a twin that was left in peace, bit for bit.
+"""
+
+import itertools
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.acceptance.fits import tensors
+from tests.acceptance.server import ENDED, Service, until
+from tests.postgres import Postgres
+
+SETTINGS = {
+    "helpers": 1,
+    "spare_workers": 2,
+    "lease_seconds": 3,
+    "heartbeat_seconds": 0.5,
+    "sweep_seconds": 0.5,
+    "checkpoint_seconds": 0.1,
+}
+KINDS = 6
+REQUEST_SECONDS = 10.0
+END_SECONDS = 1800.0
+# Between two kills; after a kill of the service or the database, from when it is back.
+CALM_SECONDS = (0.5, 5.0)
+PAGE = 100
+
+
+@dataclass
+class Report:
+    """What came of a storm."""
+
+    database: str
+    seed: int
+    jobs: int
+    kills: Counter[str] = field(default_factory=Counter)
+    attempts: int = 0
+    lost: int = 0
+    ended_twice: int = 0
+    incomplete: int = 0
+    unequal: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every promise was kept; a job that lost two workers running may have failed."""
+        broken = self.lost + self.ended_twice + self.incomplete + self.unequal
+        return broken == 0 and set(self.failures) <= {"/problems/worker-lost"}
+
+
+def body_of(kind: int) -> dict[str, Any]:
+    """One of some fits of about a second: batches, dropout, and what else must be remembered."""
+    inputs, targets = [[i / 40] for i in range(40)], [[(i % 7) / 7] for i in range(40)]
+    layers = [
+        {"type": "Linear", "out_features": 16},
+        {"type": "BatchNorm1d"},
+        {"type": "Dropout", "p": 0.1 + kind / 20},
+        {"type": "Linear", "out_features": 1},
+    ]
+    parts: list[dict[str, Any]] = [
+        {"optimizer": "Adam"},
+        {"optimizer": {"type": "SGD", "lr": 0.01, "momentum": 0.9}},
+        {"optimizer": "AdamW", "scheduler": {"type": "StepLR", "step_size": 50}},
+    ]
+    section = {"epochs": 300 + 40 * kind, "batch_size": 8, "seed": kind, **parts[kind % len(parts)]}
+    body = tensors(inputs, targets, layers, **section)
+    body["data"]["split"] = {"validation": 0.2}
+    return body
+
+
+class Storm:
+    """One run against one service.
+
+    Args:
+        service: not started yet.
+        postgres: its database; None: SQLite.
+        seed: decides who is killed, and when.
+    """
+
+    def __init__(self, service: Service, postgres: Postgres | None, jobs: int, seed: int) -> None:
+        self._service = service
+        self._postgres = postgres
+        self._random = random.Random(seed)
+        self._over = threading.Event()
+        self._ends: dict[str, tuple[Any, ...]] = {}
+        self.report = Report("SQLite" if postgres is None else "Postgres", seed, jobs)
+
+    def run(self) -> Report:
+        """Train the twins in peace, then the jobs in the storm; then look."""
+        service, report = self._service, self.report
+        service.start()
+        twins = [service.succeeded(body_of(kind)) for kind in range(KINDS)]
+        expected = [self._numbers(twin["id"]) for twin in twins]
+        begin = time.monotonic()
+        killer = threading.Thread(target=self._kill_until_over)
+        killer.start()
+        try:
+            ids = [self._submitted(serial) for serial in range(report.jobs)]
+            until(lambda: self._all_ended(ids), END_SECONDS, poll_seconds=0.5)
+        finally:
+            self._over.set()
+            killer.join()
+        report.seconds = time.monotonic() - begin
+        self._look(ids, expected)
+        service.stop()
+        return report
+
+    def _submitted(self, serial: int) -> str:
+        """The id of a job that was accepted, after as many tries as it takes."""
+        headers = {"Idempotency-Key": f"storm-{serial}"}
+
+        def submit() -> str | None:
+            response = self._ask("POST", "/v1/jobs", json=body_of(serial % KINDS), headers=headers)
+            accepted = (httpx.codes.OK, httpx.codes.ACCEPTED)
+            return str(response.json()["id"]) if response and response.status_code in accepted else None
+
+        return until(submit, END_SECONDS)
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response | None:
+        """An answer; None while the service is away."""
+        try:
+            url = self._service.client.base_url.join(path)
+            response = httpx.request(method, url, timeout=REQUEST_SECONDS, **arguments)
+        except (httpx.HTTPError, RuntimeError):
+            return None
+        unexpected = response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+        assert not unexpected or response.status_code == httpx.codes.SERVICE_UNAVAILABLE, response.text
+        return response
+
+    def _all_ended(self, ids: list[str]) -> bool:
+        """Whether all have ended; notes how each did, the first time that is seen."""
+        waiting = [job_id for job_id in ids if job_id not in self._ends]
+        for job_id in waiting[:PAGE]:
+            response = self._ask("GET", f"/v1/jobs/{job_id}")
+            if response is None or response.status_code != httpx.codes.OK:
+                return False
+            job = response.json()
+            if job["status"] in ENDED:
+                self._ends[job_id] = self._end(job, response)
+        return len(self._ends) == len(ids)
+
+    @staticmethod
+    def _end(job: Mapping[str, Any], response: httpx.Response) -> tuple[Any, ...]:
+        return job["status"], job["finished_at"], response.headers["ETag"]
+
+    def _look(self, ids: list[str], expected: list[Any]) -> None:
+        """Compare what there is with what must be."""
+        report, service = self.report, self._service
+        for serial, job_id in enumerate(ids):
+            response = service.client.get(f"/v1/jobs/{job_id}")
+            if response.status_code != httpx.codes.OK:
+                report.lost += 1
+                continue
+            job = response.json()
+            report.statuses[job["status"]] += 1
+            report.attempts += job["attempt"]
+            report.ended_twice += self._end(job, response) != self._ends[job_id]
+            if job["status"] == "succeeded":
+                epochs = service.history(job_id)["epochs"]
+                report.incomplete += epochs != list(range(1, job["progress"]["epochs"] + 1))
+                report.unequal += self._numbers(job_id) != expected[serial % KINDS]
+            else:
+                report.failures[job["error"]["type"]] += 1
+
+    def _numbers(self, job_id: str) -> Any:
+        return self._service.history(job_id), self._service.parameters(job_id)
+
+    def _kill_until_over(self) -> None:
+        victims: dict[str, tuple[float, Callable[[], None]]] = {
+            "worker": (0.7, self._kill_worker),
+            "service": (0.2, self._kill_service),
+        }
+        if self._postgres is not None:
+            victims["database"] = (0.2, self._kill_database)
+        weights = [weight for weight, _ in victims.values()]
+        for _ in itertools.count():
+            if self._over.wait(self._random.uniform(*CALM_SECONDS)):
+                return
+            (name,) = self._random.choices(list(victims), weights)
+            victims[name][1]()
+            self.report.kills[name] += 1
+
+    def _kill_worker(self) -> None:
+        workers = [
+            child for child in self._service.process.children() if "service.jobs.worker" in child.cmdline()
+        ]
+        if workers:
+            victim = self._random.choice(workers)
+            try:
+                victim.kill()
+            except psutil.NoSuchProcess:
+                return
+
+    def _kill_service(self) -> None:
+        self._service.kill()
+        self._service.start()
+
+    def _kill_database(self) -> None:
+        assert self._postgres is not None
+        self._postgres.kill()
+        time.sleep(self._random.uniform(0.0, 2.0))
+        self._postgres.start()
+        until(lambda: (response := self._ask("GET", "/readyz")) and response.status_code == httpx.codes.OK)

@@ -1,0 +1,162 @@
+"""Jobs taken back from workers, on each database."""
+
+import time
+from collections.abc import Callable
+
+import orjson
+import pytest
+
+from service.specs.job import JobStatus, StopReason
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.claims import Claim, ClaimStore
+from service.storage.job_record import Job
+from service.storage.jobs import JobStore
+from service.storage.recovery import RecoveryStore
+from tests.contracts.samples import OWNER, claimed
+
+Submit = Callable[..., Job]
+LOST = "Its process was ended by SIGSEGV."
+
+
+def test_an_expired_lease_puts_the_job_back(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """A job whose lease ran out is queued in its old place; one whose lease runs stays."""
+    first, second, third = submit(), submit(), submit()
+    claimed(claims, lease_seconds=0.01)
+    claimed(claims)
+    time.sleep(0.05)
+    assert recovery.expire() == [first.id]
+    assert recovery.expire() == []
+    back = jobs.get(OWNER, first.id)
+    assert (back.status, back.worker_id, back.lease_expires_at) == (JobStatus.QUEUED, None, None)
+    assert jobs.get(OWNER, second.id).status is JobStatus.RUNNING
+    again = claimed(claims)
+    assert (again.id, again.attempt) == (first.id, 2)
+    assert claimed(claims).id == third.id
+
+
+def test_a_dead_workers_jobs_go_back(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """All running jobs of a worker are taken back, and nobody else's."""
+    mine, other = submit(), submit()
+    claimed(claims, "w")
+    claimed(claims, "w2")
+    assert recovery.release_worker("w") == [mine.id]
+    assert jobs.get(OWNER, mine.id).status is JobStatus.QUEUED
+    assert jobs.get(OWNER, other.id).status is JobStatus.RUNNING
+
+
+def test_a_job_that_loses_worker_after_worker_fails(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """The second worker lost without a newer checkpoint ends the job, with a problem that says how."""
+    job = submit()
+    for _ in range(2):
+        assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
+        claimed(claims)
+        recovery.release_worker("w", LOST)
+    ended = jobs.get(OWNER, job.id)
+    assert (ended.status, ended.stop_reason) == (JobStatus.FAILED, StopReason.ERROR)
+    assert ended.finished_at is not None
+    problem = orjson.loads(ended.error or "")
+    assert (problem["type"], problem["instance"]) == ("/problems/worker-lost", f"/v1/jobs/{job.id}")
+    assert problem["detail"].endswith(LOST)
+    assert claims.claim("w", ["cpu"], 30) is None
+
+
+def test_checkpoints_and_releases_are_no_failures(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """A job that gets further each time, or is given back in good order, is queued again and again."""
+    job = submit()
+    for epoch in range(1, 5):
+        claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(epoch, f"a{epoch}", 1))
+        recovery.release_worker("w", LOST)
+        claims.release(Claim.of(claimed(claims)))
+    assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
+
+
+def test_a_checkpoint_of_the_same_step_is_no_progress(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """A job that dies again after saving the step that it went on from fails; a step more is progress."""
+    job = submit()
+    for attempt, step in enumerate((3, 4, 4)):
+        claim = Claim.of(claimed(claims))
+        claims.save_checkpoint(claim, NewCheckpoint(1, f"a{attempt}", 1, step), keep=[])
+        assert recovery.release_worker("w", LOST) == [job.id]
+    assert jobs.get(OWNER, job.id).status is JobStatus.FAILED
+
+
+def test_a_job_to_be_cancelled_is_not_queued_again(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """A job whose owner has cancelled it ends when it is taken back."""
+    job = submit()
+    claimed(claims)
+    jobs.cancel(OWNER, job.id)
+    recovery.release_worker("w")
+    ended = jobs.get(OWNER, job.id)
+    assert (ended.status, ended.stop_reason) == (JobStatus.CANCELLED, StopReason.CANCELLED)
+    assert ended.error is None
+    assert ended.finished_at is not None
+
+
+def test_a_worker_that_gave_up_counts_for_nothing(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """Workers that are ended for no fault of the job, as at a shutdown, may be as many as they like."""
+    job = submit()
+    for _ in range(4):
+        claimed(claims)
+        recovery.release_worker("w")
+    assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
+
+
+def test_a_job_to_be_paused_rests_when_its_worker_is_lost(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """A pause that was asked for comes true, also where the worker dies before."""
+    job = submit()
+    claimed(claims)
+    jobs.pause(OWNER, job.id)
+    recovery.release_worker("w", LOST)
+    paused = jobs.get(OWNER, job.id)
+    assert (paused.status, paused.pause_requested) == (JobStatus.PAUSED, False)
+
+
+def test_workers_whose_job_is_to_be_cancelled_are_known(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """Of the workers asked about, those are told whose job has been cancelled meanwhile."""
+    for worker_id in ("w1", "w2", "w3"):
+        submit()
+        job = claimed(claims, worker_id)
+        if worker_id != "w2":
+            jobs.cancel(OWNER, job.id)
+    assert recovery.to_cancel(["w1", "w2"]) == {"w1"}
+
+
+@pytest.mark.parametrize(
+    ("saved", "status"), [(True, JobStatus.SUCCEEDED), (False, JobStatus.FAILED)], ids=["saved", "nothing"]
+)
+def test_a_job_over_its_time_ends_with_what_was_saved(
+    claims: ClaimStore,
+    recovery: RecoveryStore,
+    jobs: JobStore,
+    submit: Submit,
+    saved: bool,
+    status: JobStatus,
+) -> None:
+    """A job whose worker was ended over its time succeeds with its checkpoint, and fails without."""
+    job = submit()
+    claim = Claim.of(claimed(claims))
+    if saved:
+        claims.save_checkpoint(claim, NewCheckpoint(1, "a", 1))
+    assert recovery.overrun("w") == [job.id]
+    ended = jobs.get(OWNER, job.id)
+    assert (ended.status, ended.stop_reason) == (status, StopReason.MAX_RUNTIME)
+    assert (ended.error is None) == saved
+    assert ended.finished_at is not None

