@@ -583,7 +583,9 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
     }},
     …
   ],
-  "queue_length": 0
+  "queue_length": 0,
+  "queue_lengths": {{}},
+  "max_queue_length": 10000
 }}""",
     ),
     Example(

@@ -139,7 +139,7 @@ def test_all_jobs_are_followed(service: Service) -> None:
         assert kinds[0] == "status"
         assert kinds[-1] == "end"
         assert kinds.count("end") == 1
-    begin = next(event.id for event in first if event.data["id"] == ids[0])
+    begin = next(event.id for event in first if event.data["id"] == ids[0] and event.id is not None)
     missing = set(ids)
     for event in follow(service, "/v1/events", begin):
         if event.kind == "end":

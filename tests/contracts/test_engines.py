@@ -91,7 +91,8 @@ def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], relative: flo
         assert tensor.shape == other[name].shape
         largest = float(tensor.abs().max()) if tensor.numel() else 0.0
         difference = float((tensor.double() - other[name].double()).abs().max()) if tensor.numel() else 0.0
-        assert difference <= relative * largest + 1e-9, f"{name}: {difference} of {largest}"
+        # What cancels to 0 keeps the rounding of its summands, which are of order 1.
+        assert difference <= relative * largest + 1e-7, f"{name}: {difference} of {largest}"
 
 
 def assert_agree(one: Checkpoint, other: Checkpoint, relative: float = 1e-5) -> None:
