@@ -41,6 +41,10 @@ serve: $(INSTALLED) ## start the service (PORT=8000 DATA=./fitserve-data)
 test: $(INSTALLED) ## run the tests (ARGS="-k history")
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: test-all
+test-all: $(INSTALLED) ## run the tests, and all combinations that `test` leaves out
+	@$(BIN)/pytest -m "exhaustive or not exhaustive" $(ARGS)
+
 .PHONY: coverage
 coverage: $(INSTALLED) ## run the tests and show which lines and branches they miss
 	@$(BIN)/pytest --cov $(ARGS)
