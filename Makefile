@@ -66,7 +66,8 @@ bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-all
-bench-all: bench ## the same, and a CSV of 1 GB to tensors (MEGABYTES=1000)
+bench-all: bench ## the same, what recording costs, and a CSV of 1 GB to tensors (MEGABYTES=1000)
+	@$(BIN)/python -m benchmarks.recording
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 
 .PHONY: chaos
