@@ -18,7 +18,8 @@ from tests.acceptance.test_supervision import inside_a_step
 from tests.postgres import Postgres
 
 AWAY_SECONDS = 20.0
-KIB = 2**10
+# More than the database has, less than a checkpoint of `large`.
+FULL_BYTES = 4 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     job_id = service.queued(large(epochs=400))
     until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
     for worker in workers(service):
-        worker.rlimit(psutil.RLIMIT_FSIZE, (300 * KIB, resource.RLIM_INFINITY))
+        worker.rlimit(psutil.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
     job = service.ended(job_id)
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
     assert job["error"]["type"] == "/problems/checkpoint-not-written"
