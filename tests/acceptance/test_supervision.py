@@ -59,6 +59,7 @@ def test_a_job_inside_a_long_step_is_cancelled_soon(service: Service) -> None:
     assert time.monotonic() - begin < CANCEL_SECONDS
     assert (job["status"], job["stop_reason"], job["error"]) == ("cancelled", "cancelled", None)
     until(lambda: len({worker.pid for worker in workers(service)} - before) == 1)
+    until(lambda: len(workers(service)) == len(before))
     assert (service.job(other)["status"], service.job(other)["attempt"]) == ("running", 1)
     assert service.succeeded(thermometer(epochs=1))
     assert service.cancelled(other)[0]["status"] == "cancelled"
@@ -144,6 +145,7 @@ def test_a_dead_worker_is_replaced_at_once(service: Service) -> None:
     until(lambda: service.job(job_id)["attempt"] == 2 and service.job(job_id)["status"] == "running")
     assert spare.pid in {worker.pid for worker in workers(service)}
     service.cancelled(job_id)
+    until(lambda: len(workers(service)) == 2)  # others use this service
 
 
 def spare_of(service: Service) -> psutil.Process | None:
