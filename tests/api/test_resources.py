@@ -45,10 +45,11 @@ def test_every_get_answers_as_documented(service: Service, job: dict[str, Any]) 
             continue
         content = operations["get"]["responses"]["200"].get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
-        response = service.client.get(path.format(**names))
-        assert response.status_code == 200, response.text
-        if "$ref" in schema:
-            as_documented(models[schema["$ref"].rsplit("/", 1)[1]], response)
+        with service.client.stream("GET", path.format(**names)) as response:
+            assert response.status_code == 200, response.read()
+            if "$ref" in schema:  # what has none may be a stream that doesn't end
+                response.read()
+                as_documented(models[schema["$ref"].rsplit("/", 1)[1]], response)
         read.add(path)
     assert {
         "/v1/jobs",
