@@ -323,7 +323,7 @@ def test_an_ended_job_is_deleted_with_all_it_left(service: Service) -> None:
     for name, link in job["links"].items():
         if name == "dataset":
             continue
-        posts = name in ("cancel", "predictions")
+        posts = name in ("cancel", "pause", "resume", "predictions", "evaluations")
         gone = service.client.post(link, json={"inputs": [[1.0]]}) if posts else service.client.get(link)
         assert gone.status_code == httpx.codes.NOT_FOUND, link
     assert service.client.delete(path).status_code == httpx.codes.NOT_FOUND
