@@ -6,7 +6,7 @@ could be read, how they fit together. Models are met on the meta device only.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -419,6 +419,14 @@ def _steps_of(row: LayerRow, model: torch.nn.Module) -> int:
     return layer.num_layers * math.prod(map(int, sequence))
 
 
+def _structure(optimizer: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer without its numbers, but for which are 0: those change what a step does."""
+    return {
+        name: value if isinstance(value, str | bool) else value not in (0, None)
+        for name, value in optimizer.items()
+    }
+
+
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
     """Equal for jobs that differ in their data, seed, and the optimizer's and the classes' numbers only."""
     training = {name: value for name, value in request["training"].items() if name != "seed"}
@@ -426,7 +434,7 @@ def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
     parts = [part for part in (prepared.train, prepared.validation) if part]
     same = {
         **{name: value for name, value in request.items() if name != "data"},
-        "training": {**training, "optimizer": training["optimizer"]["type"]},
+        "training": {**training, "optimizer": _structure(training["optimizer"])},
         "shapes": [list(x.shape) for part in parts for x in (*part.inputs, part.targets)],
     }
     return hashlib.sha256(orjson.dumps(same)).hexdigest()
