@@ -41,6 +41,10 @@ serve: $(INSTALLED) ## start the service (PORT=8000 DATA=./fitserve-data)
 test: $(INSTALLED) ## run the tests (ARGS="-k history")
 	@$(BIN)/pytest $(ARGS)
 
+.PHONY: test-all
+test-all: $(INSTALLED) ## run the tests, and all combinations that `test` leaves out
+	@$(BIN)/pytest -m "exhaustive or not exhaustive" $(ARGS)
+
 .PHONY: coverage
 coverage: $(INSTALLED) ## run the tests and show which lines and branches they miss
 	@$(BIN)/pytest --cov $(ARGS)
@@ -62,7 +66,8 @@ bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-all
-bench-all: bench ## the same, and a CSV of 1 GB to tensors (MEGABYTES=1000)
+bench-all: bench ## the same, what recording costs, and a CSV of 1 GB to tensors (MEGABYTES=1000)
+	@$(BIN)/python -m benchmarks.recording
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 
 .PHONY: chaos

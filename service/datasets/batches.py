@@ -62,5 +62,5 @@ class Slices:
         if self._gatherer is None:
             yield from self._made
             return
-        for index, following in zip(self._indices, [*self._indices[1:], None], strict=True):
-            yield self._gatherer.take(index, following)
+        for index in self._indices:  # one at a time: they are large, and two might not fit into memory
+            yield self._gatherer.take(index)

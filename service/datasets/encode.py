@@ -27,7 +27,9 @@ from service.specs.base import did_you_mean
 NamePlace = Callable[[str], str]
 """The pointer of a column or an input in the request."""
 
+# A slice is this many rows, or fewer where they are wide: it is held in memory two or three times.
 ROWS_AT_ONCE = 65_536
+SLICE_BYTES = 8 * 2**20
 LARGEST_WHOLE = 2**53  # what a double holds exactly
 
 Body = Mapping[str, Any] | Dataset
@@ -94,7 +96,8 @@ def encode(
         torch.empty(rows, *encoding.target_shape, dtype=_target_dtype(encoding)) if targets else None
     )
     start = 0
-    for part in source.slices():
+    size = min(ROWS_AT_ONCE, max(1, SLICE_BYTES // max(1, encoding.sample_bytes)))
+    for part in source.slices(size):
         stop = start + len(part.rows)
         for name, tensor in zip(names, space.tensors, strict=True):
             tensor[start:stop] = _input(encoding, name, part)

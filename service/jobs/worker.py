@@ -73,14 +73,19 @@ def main(argv: list[str]) -> None:
     configure_logging(settings.log_format)
     orders = Orders(channel)
     warm_up()
-    # The data segment, not the address space: torch maps far more than it uses.
-    limit = _data_segment_bytes() + settings.worker_memory_bytes
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    _limit_memory(settings)
     _tell(channel, "warm")
     orders.joined.wait()
     if not orders.stop.is_set():
         os.environ.update(orders.place["environment"])
         _work(channel, settings, orders)
+
+
+def _limit_memory(settings: Settings) -> None:
+    """What a job may take, beside what this process has reserved by now."""
+    # The data segment, not the address space: torch maps far more than it uses.
+    limit = _data_segment_bytes() + settings.worker_memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
 
 
 def _data_segment_bytes() -> int:
@@ -119,9 +124,13 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
             except Unavailable as error:
                 log.warning("no job claimed", worker=name, reason=error.detail)
                 found = False
-            if not found and next(warming, _WARM) is _WARM:
+            if found:
+                continue
+            if next(warming, _WARM) is _WARM:
                 _tell(channel, "idle")
                 orders.work.wait()
+            else:
+                _limit_memory(settings)  # libraries that were loaded meanwhile are no job's
 
 
 def _tell(channel: Channel, event: str, job_id: str | None = None, seconds_left: float | None = None) -> None:

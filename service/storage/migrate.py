@@ -11,8 +11,8 @@ from service.storage.database import Database
 MIGRATION_LOCK = 0x46495453  # any number that no other program locks in this Postgres database
 
 
-def migrate(database: Database) -> None:
-    """Bring the tables to the newest version; several processes may do so at once."""
+def migrate(database: Database, revision: str = "head") -> None:
+    """Bring the tables to a version, by default the newest; several processes may do so at once."""
     url = make_url(database.url)
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -23,4 +23,4 @@ def migrate(database: Database) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

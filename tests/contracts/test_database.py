@@ -2,14 +2,17 @@
 
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import Connection, inspect, select, text
 
 from service import errors
+from service.storage.checkpoints import CheckpointStore
 from service.storage.database import Database
 from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
@@ -31,6 +34,33 @@ def test_migrations_make_the_tables(database: Database) -> None:
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
         checks = {check["name"] for check in inspect(connection).get_check_constraints("jobs")}
     assert checks == {"ck_jobs_status", "ck_jobs_stop_reason"}
+
+
+def insert(connection: Connection, table: str, values: dict[str, Any]) -> None:
+    """Insert a row into a table that may be older than the stores."""
+    slots = ", ".join(f":{name}" for name in values)
+    connection.execute(text(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({slots})"), values)
+
+
+def test_an_upgrade_keeps_what_there_is(empty_url: str) -> None:
+    """A job of the first version is there after the upgrade, with its checkpoint, and can be deleted."""
+    database = Database(empty_url)
+    migrate(database, "0001")
+    old = {"owner": OWNER, "dataset_id": "ds_1", "status": "succeeded", "created_at": 7}
+    values = asdict(new_job()) | old
+    row = {"job_id": values["id"], "epoch": 5, "artifact": "checkpoints/a", "bytes": 1, "created_at": 7}
+    with database.write() as connection:
+        insert(connection, "jobs", values)
+        insert(connection, "checkpoints", row)
+    migrate(database)
+    job = JobStore(database).get(OWNER, values["id"])
+    assert (job.changed_at, job.training_seconds) == (job.created_at, 0.0)
+    (checkpoint,) = CheckpointStore(database).of_job(OWNER, job.id)
+    assert (checkpoint.epoch, checkpoint.step, checkpoint.artifact) == (5, 0, "checkpoints/a")
+    assert JobStore(database).delete(OWNER, job.id) == ["checkpoints/a"]
+    with database.read() as connection:
+        assert connection.execute(text("SELECT COUNT(*) FROM checkpoints")).scalar_one() == 0
+    database.close()
 
 
 def test_several_processes_may_migrate_at_once(empty_url: str) -> None:

@@ -198,7 +198,7 @@ def test_clipped_without_validation(batch_size: int | None, programs: Programs) 
 
 
 @KL_ADVICE
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

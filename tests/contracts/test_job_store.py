@@ -8,18 +8,18 @@ import pytest
 
 from service import errors
 from service.specs.job import JobStatus, StopReason
-from service.storage.checkpoints import NewCheckpoint
+from service.storage.checkpoints import CheckpointStore, NewCheckpoint
 from service.storage.claims import Claim, ClaimStore, Ending, Outcome, Progress
 from service.storage.database import Database
 from service.storage.datasets import Dataset, DatasetStore
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.idempotency import IdempotencyKey
-from service.storage.job_record import Job
+from service.storage.job_record import Job, Start
 from service.storage.jobs import JobStore
 from service.storage.queue import QueueStore
 from service.storage.tables import datasets as datasets_table
 from service.storage.tables import jobs as jobs_table
-from tests.contracts.samples import OWNER, new_dataset, new_job
+from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
 
 Submit = Callable[..., Job]
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
@@ -197,3 +197,33 @@ def test_a_deleted_jobs_place_is_not_given_again(jobs: JobStore, submit: Submit)
     jobs.cancel(OWNER, first.id)
     jobs.delete(OWNER, first.id)
     assert submit().sequence > first.sequence
+
+
+def test_a_job_that_goes_on_has_what_came_before(
+    database: Database, jobs: JobStore, claims: ClaimStore, submit: Submit
+) -> None:
+    """A job that begins from another has its history up to the checkpoint, and keeps that for itself."""
+    submit()
+    claim = Claim.of(claimed(claims))
+    rows = [HistoryRow(1, 5, b"x"), HistoryRow(6, 8, b"y")]
+    claims.record(claim, Progress(8, latest='{"epoch": 8}', best='{"epoch": 2}'), rows)
+    claims.finish(Ending(claim, DONE))
+    start = Start(claim.job_id, NewCheckpoint(8, "checkpoints/copy", 5))
+    job, created = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
+    earlier = Start(claim.job_id, NewCheckpoint(5, "e", 1))
+    early, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=earlier)
+    jobs.delete(OWNER, claim.job_id)
+    assert (created, job.status) == (True, JobStatus.QUEUED)
+    assert (job.epoch, job.latest, job.best) == (8, '{"epoch": 8}', '{"epoch": 2}')
+    assert (early.epoch, early.latest, early.best) == (5, None, None)
+    history, checkpoints = HistoryStore(database), CheckpointStore(database)
+    assert (history.rows(job.id), history.rows(early.id)) == (rows, rows[:1])
+    assert [each.artifact for each in checkpoints.of_job(OWNER, job.id)] == ["checkpoints/copy"]
+    assert claimed(claims).epoch == 8
+
+
+def test_nobody_goes_on_from_a_job_that_is_not_there(jobs: JobStore, queue: QueueStore) -> None:
+    """A job to begin from that is gone, or another owner's, is refused and leaves nothing."""
+    with pytest.raises(errors.JobNotFound):
+        jobs.submit(OWNER, new_job(), new_dataset(), start=Start("job_gone", NewCheckpoint(1, "a", 1)))
+    assert queue.lengths() == {}

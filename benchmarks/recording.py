@@ -1,0 +1,148 @@
+"""What heartbeats, checkpoints and history cost a training that is bound by arithmetic.
+
+python -m benchmarks.recording
+"""
+
+import statistics
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+
+from benchmarks import plain
+from benchmarks.machine import footer
+from service.datasets.workspace import MappedBeyond
+from service.jobs.data import JobData
+from service.jobs.helper import Tasks
+from service.jobs.runner import Runner
+from service.settings import Settings
+from service.specs.architecture import read_architecture
+from service.specs.training import TrainingSpec
+from service.storage.datasets import NewDataset
+from service.storage.job_record import Job, NewJob
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+from service.training.engines.choice import EngineChooser
+from service.training.engines.eager import EagerEngine
+from service.training.loop import train
+from service.training.setup import assemble
+
+RESULTS = Path(__file__).with_name("recording.md")
+OWNER = "bench"
+ROUNDS = 5
+EPOCHS = 500
+GOAL_RATIO = 1.02
+# Ten times as often as by default.
+CHECKPOINT_SECONDS, HEARTBEAT_SECONDS = 1.0, 0.5
+
+
+def body() -> dict[str, Any]:
+    """The digits in full batches: some milliseconds of arithmetic a step."""
+    inputs, targets = plain.digits_data()
+    return {
+        "data": {"inputs": inputs, "targets": targets},
+        "architecture": {
+            "type": "sequential",
+            "layers": [
+                {"type": "Linear", "in_features": 64, "out_features": 1024},
+                {"type": "ReLU"},
+                {"type": "Linear", "in_features": 1024, "out_features": 10},
+            ],
+        },
+        "training": {"loss": "CrossEntropyLoss", "optimizer": "Adam", "epochs": EPOCHS, "seed": 0},
+        "engine": "eager",
+    }
+
+
+def submit(tasks: Tasks, storage: Storage) -> Job:
+    """Queue the job, as the API does."""
+    checked, _ = tasks.check_job(orjson.dumps(body()), OWNER, store=True)
+    dataset = checked["dataset"]
+    new = dataset if isinstance(dataset, str) else NewDataset(**dataset)
+    return storage.jobs.submit(OWNER, NewJob(**checked["job"]), new)[0]
+
+
+def recorded_seconds(job: Job, runner: Runner, storage: Storage) -> float:
+    """Seconds of a training by a runner: with its history, its checkpoints and a heartbeat beside it."""
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT_SECONDS):
+            runner.renew()
+
+    heartbeat = threading.Thread(target=beat)
+    heartbeat.start()
+    runner.run_next("cpu")
+    over.set()
+    heartbeat.join()
+    timings = orjson.loads(storage.jobs.get(OWNER, job.id).timings or "{}")
+    return float(timings["training_seconds"] + timings["saving_seconds"])
+
+
+def bare_seconds(job: Job, settings: Settings, storage: Storage) -> float:
+    """Seconds of the same training in the same loop, of which nothing is written."""
+    request = orjson.loads(job.request)
+    data = JobData.of(job, storage).prepare(MappedBeyond(settings.scratch(), settings.in_memory_bytes))
+    training = TrainingSpec.model_validate(request["training"])
+    architecture = read_architecture(request["architecture"])
+    width = orjson.loads(job.report)["output_width"]
+    engine = EagerEngine(
+        assemble(architecture, training, data, width, torch.device("cpu"), request["precision"])
+    )
+    started = time.perf_counter()
+    for _ in train(engine):
+        pass
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure in turn, print, write."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder:
+        settings = Settings(data_dir=Path(folder), checkpoint_seconds=CHECKPOINT_SECONDS)
+        with Storage.open(settings) as storage:
+            migrate(storage.database)
+            text = report(*measure(settings, storage))
+    RESULTS.write_text(text)
+    print(text)
+
+
+def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
+    """Seconds with and without, round by round; the first is not counted."""
+    tasks = Tasks(storage, settings, EngineChooser(settings.in_memory_bytes))
+    runner = Runner("bench", settings, storage, threading.Event(), lambda _: None, lambda *_: None)
+    recorded, bare = [], []
+    for _ in range(ROUNDS + 1):
+        job = submit(tasks, storage)
+        recorded.append(recorded_seconds(job, runner, storage))
+        bare.append(bare_seconds(job, settings, storage))
+    return recorded[1:], bare[1:]
+
+
+def report(recorded: list[float], bare: list[float]) -> str:
+    """The results as Markdown."""
+    ratio = statistics.median(with_ / without for with_, without in zip(recorded, bare, strict=True))
+    seconds = f"{statistics.median(recorded):.2f} | {statistics.median(bare):.2f}"
+    verdict = "reached" if ratio <= GOAL_RATIO else "missed"
+    step_milliseconds = 1000 * statistics.median(bare) / EPOCHS
+    return f"""# What it costs to be able to go on
+
+A training bound by arithmetic ({step_milliseconds:.1f} ms a step, {EPOCHS} steps), with history, a checkpoint
+each {CHECKPOINT_SECONDS:g} s at most and a heartbeat each {HEARTBEAT_SECONDS:g} s, ten times as often as by
+default; beside it the same loop, of which nothing is written. Medians of {ROUNDS} rounds, in turn, one
+thread.
+
+| recorded, s | not recorded, s | ratio | goal | |
+| --- | --- | --- | --- | --- |
+| {seconds} | {ratio:.3f} | ≤ {GOAL_RATIO}× | {verdict} |
+
+{footer("bench-all")}
+"""
+
+
+if __name__ == "__main__":
+    main()

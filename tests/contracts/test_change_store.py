@@ -1,0 +1,55 @@
+"""What has changed since a time, on each database."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from service.storage.changes import ChangeStore
+from service.storage.claims import Claim, ClaimStore, Progress
+from service.storage.database import Database
+from service.storage.job_record import Job
+from service.storage.jobs import JobStore
+from tests.contracts.samples import OWNER, claimed
+
+Submit = Callable[..., Job]
+LITTLE = timedelta(microseconds=1)
+
+
+def test_a_change_is_told_with_its_version(database: Database, claims: ClaimStore, submit: Submit) -> None:
+    """Whoever asks from the last answer on is told the jobs that changed since, and no others."""
+    changes = ChangeStore(database)
+    submit()
+    other = submit()
+    time.sleep(0.005)  # the database's clock has milliseconds
+    before = changes.since(None)
+    assert before.versions == {}
+    time.sleep(0.005)
+    job = claimed(claims)
+    claims.record(Claim.of(job), Progress(1))
+    after = changes.since(before.until)
+    assert after.versions == {job.id: job.version + 1}
+    assert other.id not in after.versions
+    assert changes.since(after.until + timedelta(hours=1)).versions == {}
+
+
+def test_leases_are_no_change(database: Database, claims: ClaimStore, submit: Submit) -> None:
+    """A heartbeat tells nothing to those who follow a job."""
+    submit()
+    job = claimed(claims)
+    claims.renew([Claim.of(job)], 60)
+    (same,) = ChangeStore(database).jobs(OWNER, job.changed_at, 10)
+    assert (same.version, same.changed_at) == (job.version, job.changed_at)
+
+
+def test_changed_jobs_come_in_the_order_of_their_changes(
+    database: Database, jobs: JobStore, submit: Submit
+) -> None:
+    """An owner's changed jobs, the earliest change first, some at a time; another owner has none."""
+    first, second, third = submit(), submit(), submit()
+    time.sleep(0.005)
+    jobs.cancel(OWNER, first.id)
+    changes = ChangeStore(database)
+    assert [job.id for job in changes.jobs(OWNER, first.created_at, 10)] == [second.id, third.id, first.id]
+    assert [job.id for job in changes.jobs(OWNER, first.created_at, 2)] == [second.id, third.id]
+    assert [job.id for job in changes.jobs(OWNER, third.changed_at + LITTLE, 10)] == [first.id]
+    assert changes.jobs("bob", first.created_at, 10) == []

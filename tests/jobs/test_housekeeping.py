@@ -1,0 +1,55 @@
+"""Old jobs and forgotten artifacts go; what is in use stays."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.jobs.housekeeping import Pruned, prune
+from service.settings import Settings
+from service.specs.job import JobStatus, StopReason
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.claims import Claim, Outcome
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
+
+NOW = timedelta(seconds=-1)
+DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    """A database and a folder of artifacts."""
+    with Storage.open(Settings(data_dir=tmp_path)) as storage:
+        migrate(storage.database)
+        yield storage
+
+
+def test_a_forgotten_artifact_goes(storage: Storage) -> None:
+    """What was written and never published goes once it is old; what a row names, and other folders, stay."""
+    storage.jobs.submit(OWNER, new_job(), new_dataset())
+    claim = Claim.of(claimed(storage.claims))
+    kept = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"published")
+    storage.claims.save_checkpoint(claim, NewCheckpoint(1, kept, 9))
+    forgotten = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"forgotten")
+    foreign = storage.artifacts.put("elsewhere", b"not ours to judge")
+    assert prune(storage, age=None) == Pruned(jobs=0, artifacts=0)  # it may be published in a moment
+    assert prune(storage, age=None, unpublished=NOW) == Pruned(jobs=0, artifacts=1)
+    assert storage.artifacts.get(kept) == b"published"
+    assert storage.artifacts.get(foreign) == b"not ours to judge"
+    with pytest.raises(FileNotFoundError):
+        storage.artifacts.get(forgotten)
+
+
+def test_an_old_job_goes_with_its_checkpoints(storage: Storage) -> None:
+    """A job that ended before the time is deleted, its artifacts too; without a time, none is."""
+    storage.jobs.submit(OWNER, new_job(), new_dataset())
+    claim = Claim.of(claimed(storage.claims))
+    artifact = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"x")
+    storage.claims.finish(claim, DONE, checkpoints=[NewCheckpoint(1, artifact, 1)])
+    assert prune(storage, age=None) == prune(storage, age=timedelta(days=1)) == Pruned(0, 0)
+    assert prune(storage, age=NOW) == Pruned(jobs=1, artifacts=1)
+    with pytest.raises(FileNotFoundError):
+        storage.artifacts.get(artifact)
