@@ -31,6 +31,7 @@ class Programs:
     """
 
     def __init__(self, most: int = MOST_PROGRAMS) -> None:
+        self._most = most
         self._plans = Recent[bytes, Plan](most)
         self._runs = Recent[tuple[bytes, int], Run](most)
         self.compiled = 0
@@ -53,6 +54,9 @@ class Programs:
 
     def _compile(self, parts: Parts, arguments: tuple[Any, ...], jobs: int) -> Run:
         self.compiled += 1
+        if self.compiled % self._most == 0:
+            # JAX remembers all that it has traced; the programs themselves are kept here.
+            jax.clear_caches()  # type: ignore[no-untyped-call]
         return jax.jit(loop(self.plan(parts), jobs), donate_argnums=0).lower(*arguments).compile()
 
     def _timed(self, work: Callable[[], V]) -> V:
