@@ -29,5 +29,8 @@ class Known:
     def architecture(self, spec: ArchitectureSpec, inputs: Sequence[Tensor]) -> Checked:
         """The architecture completed, see `service.architectures.preflight.check`."""
         shapes = [[list(x.shape), str(x.dtype)] for x in inputs]
-        key = orjson.dumps([spec.model_dump(mode="json"), shapes])
+        try:
+            key = orjson.dumps([spec.model_dump(mode="json"), shapes])
+        except orjson.JSONEncodeError:  # nested too deep to be one that is asked for again
+            return check(spec, inputs, self._max_parameters)
         return self._architectures.get(key, lambda: check(spec, inputs, self._max_parameters))
