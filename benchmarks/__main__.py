@@ -3,15 +3,17 @@
 python -m benchmarks
 """
 
+import itertools
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import httpx
 import orjson
 import torch
 
-from benchmarks import plain
+from benchmarks import peers, plain
 from benchmarks.machine import footer
 from benchmarks.wire import Wire, get, post
 from service.demo import DATA, LINEAR, SEQUENTIAL, running_service
@@ -28,6 +30,9 @@ from service.settings import Settings
 RESULTS = Path(__file__).with_name("results.md")
 ROUNDS = 7
 REQUESTS = 300
+MANY = 1000
+SUBMITTERS = 4
+POLL_SECONDS = 0.05
 START_SECONDS = 30.0
 
 
@@ -38,6 +43,8 @@ class Row:
     Attributes:
         ours, theirs: measure once, in seconds (less is better).
         goal: the largest ratio ours / theirs that is wished for; None where `limit_seconds` is the goal.
+        peers: other systems by name, measured in turn with them.
+        rounds: how often each is measured.
     """
 
     name: str
@@ -45,6 +52,8 @@ class Row:
     theirs: Callable[[], float] | None = None
     goal: float | None = None
     limit_seconds: float | None = None
+    peers: Mapping[str, Callable[[], float]] = field(default_factory=dict)
+    rounds: int = ROUNDS
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class Result:
     row: Row
     ours: float
     theirs: float | None
+    peers: Mapping[str, float]
 
     @property
     def reached(self) -> bool:
@@ -89,29 +99,23 @@ def main() -> None:
 
 
 def measure(row: Row) -> Result:
-    """Ours and theirs in turn, the first round not counted."""
-    ours, theirs = [], []
-    for _ in range(ROUNDS + 1):
-        ours.append(row.ours())
-        if row.theirs is not None:
-            theirs.append(row.theirs())
-    return Result(row, statistics.median(ours[1:]), statistics.median(theirs[1:]) if theirs else None)
+    """Ours, theirs and all others in turn, the first round not counted."""
+    calls = {"ours": row.ours, **({"theirs": row.theirs} if row.theirs else {}), **row.peers}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(row.rounds + 1):
+        for name, call in calls.items():
+            seconds[name].append(call())
+    medians = {name: statistics.median(measured[1:]) for name, measured in seconds.items()}
+    return Result(row, medians.pop("ours"), medians.pop("theirs", None), medians)
 
 
 def fits(client: httpx.Client) -> Iterator[Row]:
     """Fits through HTTP, from submit to the answer that the job has ended, beside a plain PyTorch loop."""
     inputs, targets = plain.digits_data()
     digits_id = client.post("/v1/datasets", json={"inputs": inputs, "targets": targets}).json()["id"]
-    digits_job = {
+    digits_job: dict[str, Any] = {
         "data": {"dataset_id": digits_id, "split": {"validation": 0.2}},
-        "architecture": {
-            "type": "sequential",
-            "layers": [
-                {"type": "Linear", "in_features": 64, "out_features": 128},
-                {"type": "ReLU"},
-                {"type": "Linear", "in_features": 128, "out_features": 10},
-            ],
-        },
+        "architecture": _sequential(_linear(64, 128), {"type": "ReLU"}, _linear(128, 10)),
         "training": {
             "loss": "CrossEntropyLoss",
             "optimizer": "Adam",
@@ -131,13 +135,82 @@ def fits(client: httpx.Client) -> Iterator[Row]:
         lambda: fit(client, thermometer_job(SEQUENTIAL, 3000)),
         lambda: timed(lambda: plain.thermometer(3000)),
         goal=1 / 20,
+        peers={
+            "scikit-learn": lambda: timed(lambda: peers.sklearn_thermometer(3000)),
+            "skorch": lambda: timed(lambda: peers.skorch_thermometer(3000)),
+            "JAX by hand": lambda: timed(lambda: peers.jax_thermometer(3000)),
+        },
+    )
+    widths = itertools.count(14)  # each round's architecture is met for the first time
+    yield Row(
+        "the same, the first time ever",
+        lambda: fit(client, thermometer_job(_tanh_units(next(widths)), 3000)),
+        lambda: timed(lambda: plain.thermometer(3000)),
+        goal=1.5,
+    )
+    yield Row(
+        f"{MANY} thermometer fits at once, each",
+        lambda: many_fits(client, MANY) / MANY,
+        lambda: timed(lambda: plain.thermometer(3000)),
+        goal=1 / 100,
+        rounds=2,
     )
     yield Row(
         "digits, 64-128-10, batches of 32, 20 epochs",
         lambda: fit(client, digits_job),
         lambda: timed(lambda: plain.digits(20)),
         goal=1 / 8,
+        peers={
+            "scikit-learn": lambda: timed(lambda: peers.sklearn_digits(20)),
+            "skorch": lambda: timed(lambda: peers.skorch_digits(20)),
+            "JAX by hand": lambda: timed(lambda: peers.jax_digits(20)),
+        },
     )
+    wide_job = {**digits_job, "architecture": _wide(2048)}
+    yield Row(
+        "digits, 64-2048-2048-10, bound by arithmetic, 2 epochs",
+        lambda: fit(client, {**wide_job, "training": {**digits_job["training"], "epochs": 2}}),
+        lambda: timed(lambda: plain.digits(2, hidden=2048, layers=2)),
+        goal=1.02,
+        rounds=3,
+    )
+
+
+def many_fits(client: httpx.Client, count: int) -> float:
+    """Seconds from the first submit to the end of the last of many fits with rates and seeds of their own."""
+
+    def submit(place: int) -> None:
+        body = thermometer_job(SEQUENTIAL, 3000)
+        optimizer = {"type": "SGD", "lr": 1e-3 * (0.5 + place / count)}
+        body["training"] = {**body["training"], "optimizer": optimizer, "seed": place}
+        client.post("/v1/jobs", json=body).raise_for_status()
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(SUBMITTERS) as pool:
+        list(pool.map(submit, range(count)))
+    while any(
+        client.get("/v1/jobs", params={"status": status, "page_size": 1}).json()["items"]
+        for status in ("queued", "running")
+    ):
+        time.sleep(POLL_SECONDS)
+    return time.perf_counter() - started
+
+
+def _tanh_units(width: int) -> dict[str, Any]:
+    return _sequential(_linear(1, width), {"type": "Tanh"}, _linear(width, 1))
+
+
+def _wide(width: int) -> dict[str, Any]:
+    relu = {"type": "ReLU"}
+    return _sequential(_linear(64, width), relu, _linear(width, width), relu, _linear(width, 10))
+
+
+def _sequential(*layers: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "sequential", "layers": list(layers)}
+
+
+def _linear(inputs: int, outputs: int) -> dict[str, Any]:
+    return {"type": "Linear", "in_features": inputs, "out_features": outputs}
 
 
 def overhead(client: httpx.Client) -> Row:
@@ -225,18 +298,38 @@ def report(results: list[Result]) -> str:
     """The results as Markdown, with the machine they were measured on."""
     header = ["what", "Fitserve, ms", "beside it, ms", "ratio", "goal", ""]
     lines = [header, ["---"] * len(header), *(result.cells() for result in results)]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return f"""# Benchmarks
 
-Medians of {ROUNDS} rounds, Fitserve and what stands beside it in turn in one run, one thread each. Fits are
-beside a plain PyTorch loop and go through HTTP, from submit to the answer that the job has ended, with
-warm workers; requests are beside a bare FastAPI route (one that selects one row of the same database, one
-that calls the same module). Compare within one run: absolute times vary with the machine's load.
+Medians of {ROUNDS} rounds, fewer where one takes long; Fitserve and what stands beside it in turn in one
+run, one thread each. Fits are beside a plain PyTorch loop and go through HTTP, from submit to the answer
+that the job has ended, with warm workers; requests are beside a bare FastAPI route (one that selects one
+row of the same database, one that calls the same module). Compare within one run: absolute times vary with
+the machine's load.
 
-{table}
+{_table(lines)}
+
+The same fits elsewhere, in milliseconds: [scikit-learn](https://scikit-learn.org)'s multilayer perceptron,
+[skorch](https://github.com/skorch-dev/skorch), and the whole loop written by hand in JAX and compiled before,
+which is the limit.
+
+{_table(_peers_table(results))}
 
 {footer("bench")}
 """
+
+
+def _peers_table(results: list[Result]) -> list[list[str]]:
+    compared = [result for result in results if result.peers]
+    header = ["what", "Fitserve", "plain PyTorch", *compared[0].peers]
+    lines = [header, ["---"] * len(header)]
+    for result in compared:
+        times = [result.ours, result.theirs or 0.0, *result.peers.values()]
+        lines.append([result.row.name, *(f"{1e3 * seconds:.1f}" for seconds in times)])
+    return lines
+
+
+def _table(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 if __name__ == "__main__":

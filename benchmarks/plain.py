@@ -40,8 +40,12 @@ def digits_data() -> tuple[list[list[float]], list[int]]:
     return (digits.data / 16).tolist(), digits.target.tolist()
 
 
-def digits(epochs: int, hidden: int = 128, batch_size: int = 32) -> float:
-    """A mini-batch Adam classifier of the digits; the last epoch's training loss."""
+def digits(epochs: int, hidden: int = 128, batch_size: int = 32, layers: int = 1) -> float:
+    """A mini-batch Adam classifier of the digits; the last epoch's training loss.
+
+    Args:
+        layers: hidden ones, each of `hidden` units.
+    """
     inputs, targets = digits_data()
     x, y = torch.tensor(inputs), torch.tensor(targets)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
@@ -49,7 +53,8 @@ def digits(epochs: int, hidden: int = 128, batch_size: int = 32) -> float:
     train, validation = order[:-n_validation], order[-n_validation:]
     x_train, y_train, x_validation, y_validation = x[train], y[train], x[validation], y[validation]
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, 10))
+    further = [layer for _ in range(layers - 1) for layer in (nn.Linear(hidden, hidden), nn.ReLU())]
+    model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), *further, nn.Linear(hidden, 10))
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     loss_fn = nn.CrossEntropyLoss()
     for _ in range(epochs):

@@ -32,6 +32,7 @@ from service.jobs.channel import join_parent
 from service.jobs.continuation import Parent
 from service.jobs.data import JobData, split_document
 from service.jobs.intake import in_memory, open_upload, parse_json, read_content, validated
+from service.jobs.known import Known
 from service.jobs.models import Models
 from service.jobs.preflight import Planned, Preflight
 from service.logs import configure_logging
@@ -43,7 +44,6 @@ from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
 from service.storage.job_record import NewJob, Start
 from service.storage.storage import Storage
-from service.training.engines.choice import EngineChooser
 from service.training.suggestions import suggest
 from service.training.warm_up import warm_up, warm_up_meta
 
@@ -59,11 +59,11 @@ RETRY_AFTER_SECONDS = 60
 class Tasks:
     """What a helper can be asked to do; each public method is a task."""
 
-    def __init__(self, storage: Storage, settings: Settings, engines: EngineChooser) -> None:
+    def __init__(self, storage: Storage, settings: Settings, known: Known) -> None:
         self._storage = storage
         self._settings = settings
         self._models = Models(storage)
-        self._engines = engines
+        self._known = known
         self._catalog = orjson.dumps(catalog())
 
     def fingerprint(self, body: bytes) -> Answer:
@@ -77,7 +77,7 @@ class Tasks:
 
     def check_job(self, body: bytes, owner: str, store: bool) -> Answer:
         """Check a job request; with `store`, write its inline data and give the rows to commit."""
-        planned = Preflight(parse_json(body), owner, self._storage, self._settings, self._engines).plan()
+        planned = Preflight(parse_json(body), owner, self._storage, self._settings, self._known).plan()
         if not store:
             return {"preflight": _preflight_document(planned)}, b""
         job = NewJob(
@@ -287,10 +287,10 @@ def main(argv: list[str]) -> None:
     # The data segment, not the address space: torch maps far more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (settings.helper_memory_bytes, settings.helper_memory_bytes))
     with Storage.open(settings) as storage:
-        engines = EngineChooser(settings.in_memory_bytes)
-        tasks = Tasks(storage, settings, engines)
+        known = Known(settings)
+        tasks = Tasks(storage, settings, known)
         channel.send({"event": "ready"})
-        warming = engines.warm_up()
+        warming = known.engines.warm_up()
         while True:
             try:
                 while not channel.ready(0.0) and next(warming, _WARM) is not _WARM:

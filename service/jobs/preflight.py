@@ -6,7 +6,7 @@ could be read, how they fit together. Models are met on the meta device only.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.architectures.build import Place, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
-from service.architectures.preflight import Checked, check
+from service.architectures.preflight import Checked
 from service.architectures.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.encoding import Encoding
@@ -26,6 +26,7 @@ from service.datasets.prepare import Prepared, Sources, prepare
 from service.datasets.workspace import Nowhere
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs.continuation import Parent
+from service.jobs.known import Known
 from service.jobs.placement import check_placement, choose_device, is_served
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
@@ -36,7 +37,7 @@ from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
 from service.training.class_weights import build_loss, resolve_class_weights
-from service.training.engines.choice import Candidate, EngineChooser
+from service.training.engines.choice import Candidate
 from service.training.engines.eager import placed
 from service.training.losses import LOSSES, Targets
 from service.training.metrics import task_of
@@ -94,14 +95,12 @@ class Preflight:
     Args:
         document: the parsed body.
         owner: whose datasets may be named.
-        engines: chooses the job's engine.
+        known: what was found about requests before.
     """
 
-    def __init__(
-        self, document: Any, owner: str, storage: Storage, settings: Settings, engines: EngineChooser
-    ) -> None:
+    def __init__(self, document: Any, owner: str, storage: Storage, settings: Settings, known: Known) -> None:
         self._document = document
-        self._engines = engines
+        self._known = known
         self._owner = owner
         self._storage = storage
         self._settings = settings
@@ -244,7 +243,7 @@ class Preflight:
             self._found += architecture_mistakes(architecture, Place("", "#/architecture"))
             return None
         with self._noting():
-            return check(architecture, _batch(prepared, training), self._settings.max_parameters)
+            return self._known.architecture(architecture, _batch(prepared, training))
         return None
 
     def _fit(
@@ -285,7 +284,7 @@ class Preflight:
             **placement.model_dump(mode="json"),
         }
         device = choose_device(placement, self._devices, checked.parameter_count * batch_size)
-        engine = self._engines.choose(
+        engine = self._known.engines.choose(
             placement.engine, _candidate(training, prepared, checked, placement, device)
         )
         used = {
@@ -419,6 +418,12 @@ def _steps_of(row: LayerRow, model: torch.nn.Module) -> int:
     return layer.num_layers * math.prod(map(int, sequence))
 
 
+def _structure(optimizer: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer without its numbers; without momentum, a step is another one."""
+    words = {name: value for name, value in optimizer.items() if isinstance(value, str | bool)}
+    return words | {"momentum": bool(optimizer.get("momentum"))}
+
+
 def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
     """Equal for jobs that differ in their data, seed, and the optimizer's and the classes' numbers only."""
     training = {name: value for name, value in request["training"].items() if name != "seed"}
@@ -426,7 +431,7 @@ def _group_key(request: dict[str, Any], prepared: Prepared) -> str:
     parts = [part for part in (prepared.train, prepared.validation) if part]
     same = {
         **{name: value for name, value in request.items() if name != "data"},
-        "training": {**training, "optimizer": training["optimizer"]["type"]},
+        "training": {**training, "optimizer": _structure(training["optimizer"])},
         "shapes": [list(x.shape) for part in parts for x in (*part.inputs, part.targets)],
     }
     return hashlib.sha256(orjson.dumps(same)).hexdigest()

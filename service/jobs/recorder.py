@@ -6,7 +6,7 @@ kept back until it can be written, and a checkpoint that can't be is tried again
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from service.jobs.run import Run
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, Outcome, Signals
+from service.storage.claims import Claim, Ending, LeaseLost, Outcome, Signals
 from service.storage.json_text import json_text
 from service.storage.storage import Storage
 
@@ -94,8 +94,35 @@ class Recorder:
         """Put a job back as it was saved."""
         self._patiently(claim, lambda: self._storage.claims.release(claim))
 
+    def record_all(self, runs: Sequence[Run]) -> Sequence[Signals | None]:
+        """Write what is pending of several runs; None for one whose job was taken back."""
+        try:
+            signals = self._storage.claims.record_all(
+                [(run.claim, run.progress(), run.rows()) for run in runs]
+            )
+        except Unavailable as error:
+            log.warning("progress kept back", job_ids=[run.job.id for run in runs], reason=error.detail)
+            return [NO_SIGNALS] * len(runs)
+        for run in runs:
+            run.pending = []
+            self._on_change(run.job.id)
+        return signals
+
     def finish(self, run: Run, reason: StopReason) -> None:
         """End the job with its last history, its checkpoint and its figures, in one transaction."""
+        self._finish(self._ending(run, reason))
+
+    def finish_all(self, ended: Sequence[tuple[Run, StopReason]]) -> None:
+        """End several jobs in one transaction; those that were taken back meanwhile are left out."""
+        endings = [self._ending(run, reason) for run, reason in ended]
+        while endings:
+            try:
+                return self._finish(*endings)
+            except LeaseLost as lost:
+                log.warning("claim lost", job_id=lost.args[0].job_id)
+                endings = [ending for ending in endings if ending.claim != lost.args[0]]
+
+    def _ending(self, run: Run, reason: StopReason) -> Ending:
         timings = run.timings()
         diverged = reason is StopReason.DIVERGED
         finite = not diverged or run.engine.best is not None
@@ -108,26 +135,16 @@ class Recorder:
             error=json_text(_divergence(run).document(_path(run.claim))) if diverged else None,
         )
         keep = self._kept(run) if finite else None
-        self._finish(run.claim, outcome, run, checkpoints, keep)
+        return Ending(run.claim, outcome, run.progress(), run.rows(), checkpoints, keep)
 
     def fail(self, claim: Claim, error: FitserveError, run: Run | None) -> None:
         """End the job with an error, and with what it had come to."""
-        document = json_text(error.document(_path(claim)))
-        self._finish(claim, Outcome(JobStatus.FAILED, StopReason.ERROR, error=document), run)
+        outcome = Outcome(JobStatus.FAILED, StopReason.ERROR, error=json_text(error.document(_path(claim))))
+        progress, rows = (run.progress(), run.rows()) if run else (None, ())
+        self._finish(Ending(claim, outcome, progress, rows))
 
-    def _finish(
-        self,
-        claim: Claim,
-        outcome: Outcome,
-        run: Run | None,
-        checkpoints: Collection[NewCheckpoint] = (),
-        keep: Collection[int] | None = None,
-    ) -> None:
-        progress, rows = (run.progress(), run.rows()) if run else (None, [])
-        finish = self._storage.claims.finish
-        replaced = self._patiently(
-            claim, lambda: finish(claim, outcome, progress, rows, list(checkpoints), keep)
-        )
+    def _finish(self, *endings: Ending) -> None:
+        replaced = self._patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))
         self._discard(replaced)
 
     def _write_checkpoint(self, run: Run) -> NewCheckpoint:

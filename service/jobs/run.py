@@ -9,8 +9,39 @@ from service.storage.claims import Claim, Progress
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job
 from service.storage.json_text import json_text
-from service.training.engines import Engine
+from service.training.engines import Training
+from service.training.engines.eager import Parts
 from service.training.history import HistoryChunk, epoch_document
+
+# History reaches the database at most this often: a short job is two transactions, its claim and its end.
+RECORD_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A claimed job, its data loaded and its model built.
+
+    Attributes:
+        engine: which one executes it.
+        seconds: what that took.
+    """
+
+    job: Job
+    parts: Parts
+    data: Prepared
+    engine: str
+    seconds: float
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it runs as a program."""
+        return self.engine == "compiled"
+
+    @property
+    def data_bytes(self) -> int:
+        """Of the inputs it trains on and is validated with."""
+        sides = (side for side in (self.data.train, self.data.validation) if side is not None)
+        return sum(x.nbytes for side in sides for x in side.inputs)
 
 
 @dataclass
@@ -27,7 +58,7 @@ class Run:
 
     job: Job
     claim: Claim
-    engine: Engine
+    engine: Training
     data: Prepared
     setup_seconds: float
     started: float = field(default_factory=time.monotonic)

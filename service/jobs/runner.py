@@ -3,7 +3,8 @@
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 import orjson
 import structlog
@@ -13,7 +14,8 @@ from service.datasets.workspace import MappedBeyond
 from service.errors import FieldError, FitserveError, OutOfMemory, TrainingFailed, Unavailable
 from service.jobs.data import JobData
 from service.jobs.recorder import Recorder
-from service.jobs.run import Run
+from service.jobs.run import RECORD_SECONDS, Ready, Run
+from service.jobs.together import train_together
 from service.settings import GIB, Settings
 from service.specs.architecture import read_architecture
 from service.specs.job import StopReason
@@ -22,19 +24,22 @@ from service.storage.claims import Claim, LeaseLost
 from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
-from service.training.engines.engines import Engines
+from service.training.engines import Engine
+from service.training.engines.engines import GROUP_SIZES, Engines
 from service.training.loop import train
 from service.training.memory import describe, is_out_of_memory
 from service.training.setup import assemble
 
 log = structlog.get_logger()
 
-# History reaches the database at most this often: a short job is two transactions, its claim and its end.
-RECORD_SECONDS = 0.25
+# Jobs in one program; fewer than so many would not be worth its compilation.
+MOST_TOGETHER = GROUP_SIZES[-1]
+LEAST_COMPANIONS = 7
+GROUP_BYTES = 2**30
 
 
 class Runner:
-    """Claims jobs and trains them, one after the other.
+    """Claims jobs and trains them, one after the other, or many of a kind side by side.
 
     Args:
         worker_id: under which name to claim.
@@ -60,25 +65,25 @@ class Runner:
         self._on_training = on_training
         self._recorder = Recorder(settings, storage, stopping, on_change)
         self._engines = Engines(settings.threads_per_worker, settings.compiled())
-        self._held: Claim | None = None
+        self._held: Sequence[Claim] = ()
 
     def run_next(self, device: str) -> bool:
-        """Claim a job for this device and see it to its end; False when none is queued."""
+        """Claim a job for this device, or many of a kind, and see to their end; False when none is queued."""
         queues = {device, device.split(":", maxsplit=1)[0]}
         job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
         if job is None:
             return False
-        self._held = Claim.of(job)
-        self._on_change(job.id)
+        self._hold(job)
         try:
-            self._run(job, self._held)
+            self._run(job)
         except LeaseLost:
             log.warning("claim lost", job_id=job.id, attempt=job.attempt)
         except Unavailable as error:  # the process is to end: whoever ends it gives the job back
             log.warning("job given up", job_id=job.id, reason=error.detail)
         finally:
-            self._held = None
-            self._on_change(job.id)
+            held, self._held = self._held, ()
+            for claim in held:
+                self._on_change(claim.job_id)
         return True
 
     def warm_up(self) -> Iterator[None]:
@@ -86,16 +91,25 @@ class Runner:
         return self._engines.warm_up()
 
     def renew(self) -> None:
-        """Extend the claim at hand; called by the heartbeat's thread."""
-        claim = self._held
-        if claim is not None:
-            self._storage.claims.renew([claim], self._settings.lease_seconds)
+        """Extend the claims at hand; called by the heartbeat's thread."""
+        held = self._held
+        if held:
+            self._storage.claims.renew(held, self._settings.lease_seconds)
 
-    def _run(self, job: Job, claim: Claim) -> None:
-        run = None
+    def _hold(self, *jobs: Job) -> None:
+        self._held = [*self._held, *map(Claim.of, jobs)]
+        for job in jobs:
+            self._on_change(job.id)
+
+    def _run(self, job: Job) -> None:
+        claim, run = Claim.of(job), None
         try:
-            run = self._set_up(job, claim)
-            self._train(run)
+            ready = self._set_up(job)
+            companions = self._companions(ready)
+            if companions:
+                return self._run_together(ready, companions)
+            run, engine = self._begin(ready)
+            self._train(run, engine)
         except LeaseLost:
             raise
         except Unavailable as error:  # the job is not to blame
@@ -107,13 +121,46 @@ class Runner:
             del run, error  # the traceback holds the model: an end to both frees the memory
             _free_memory()
 
-    def _train(self, run: Run) -> None:
-        checkpoint_every = run.engine.parts.spec.checkpoint_every
+    def _companions(self, ready: Ready) -> Sequence[Job]:
+        """Further jobs to train with one in the same program, claimed; none where they are few."""
+        parts = ready.parts
+        if not ready.compiled or ready.job.attempt > 1 or parts.spec.from_job or parts.spec.checkpoint_every:
+            return []
+        fit = GROUP_BYTES // (ready.job.memory_estimate_bytes + 2 * ready.data_bytes)
+        most = min(MOST_TOGETHER, fit) - 1
+        if most < LEAST_COMPANIONS:
+            return []
+        jobs = self._storage.claims.claim_alike(
+            ready.job, LEAST_COMPANIONS, most, self._settings.lease_seconds
+        )
+        self._hold(*jobs)
+        return jobs
+
+    def _run_together(self, first: Ready, companions: Sequence[Job]) -> None:
+        """Train a group. What goes wrong with it sends its jobs back: tried once, they run one by one."""
+        try:
+            members = [first, *map(self._set_up, companions)]
+            group = self._engines.make_group([ready.parts for ready in members])
+            log.info("jobs train together", job_ids=[ready.job.id for ready in members])
+            runs = [
+                Run(ready.job, Claim.of(ready.job), training, ready.data, ready.seconds)
+                for ready, training in zip(members, group.members, strict=True)
+            ]
+            train_together(runs, group, self._recorder, self._stopping, self._on_training)
+        except Exception:
+            log.exception("jobs given back, to run one by one", job_ids=[c.job_id for c in self._held])
+            for claim in self._held:
+                with suppress(LeaseLost):  # it has ended, or was taken back
+                    self._recorder.release(claim)
+            _free_memory()
+
+    def _train(self, run: Run, engine: Engine) -> None:
+        checkpoint_every = engine.parts.spec.checkpoint_every
         self._on_training(run.job.id, run.seconds_left)
-        for chunk in train(run.engine, checkpoint_every):
+        for chunk in train(engine, checkpoint_every):
             if chunk is not None:
                 run.note(chunk)
-            if run.engine.stop_reason is not None:
+            if engine.stop_reason is not None:
                 break
             if self._stopping.is_set():
                 return self._recorder.give_back(run)
@@ -128,9 +175,10 @@ class Runner:
             at_multiple = bool(checkpoint_every and chunk and chunk.last_epoch % checkpoint_every == 0)
             if at_multiple or self._recorder.is_save_due(run):
                 self._recorder.save(run)
-        self._recorder.finish(run, run.engine.stop_reason or StopReason.COMPLETED)
+        self._recorder.finish(run, engine.stop_reason or StopReason.COMPLETED)
 
-    def _set_up(self, job: Job, claim: Claim) -> Run:
+    def _set_up(self, job: Job) -> Ready:
+        """A claimed job with its data and its model."""
         started = time.monotonic()
         request = orjson.loads(job.request)
         used = orjson.loads(job.used)
@@ -147,13 +195,19 @@ class Runner:
             torch.device("cuda" if used["device"].startswith("cuda") else "cpu"),
             request["precision"],
         )
-        engine = self._engines.make(used["engine"], parts)
+        return Ready(job, parts, data, used["engine"], time.monotonic() - started)
+
+    def _begin(self, ready: Ready) -> tuple[Run, Engine]:
+        """The job with its engine, where an earlier attempt or another job has left off."""
+        started, job = time.monotonic(), ready.job
+        engine = self._engines.make(ready.engine, ready.parts)
         saved = self._storage.checkpoints.of_job(job.owner, job.id)
         if saved:
             newest = saved[-1]
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
             log.info("job resumed", job_id=job.id, epoch=newest.epoch, step=newest.step, attempt=job.attempt)
-        return Run(job, claim, engine, data, time.monotonic() - started - engine.compile_seconds)
+        seconds = ready.seconds + time.monotonic() - started - engine.compile_seconds
+        return Run(job, Claim.of(job), engine, ready.data, seconds), engine
 
     def _failure(self, error: Exception, run: Run | None) -> FitserveError:
         """The error as the job's owner is told it."""

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     and_,
     case,
     delete,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     select,
     tuple_,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -118,6 +120,27 @@ class Outcome:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Ending:
+    """The end of a job.
+
+    Attributes:
+        claim: the job's.
+        outcome: how it ended.
+        progress: how far it came; None: as noted before.
+        rows: history beyond what was recorded.
+        checkpoints: its last; their artifacts are already written.
+        keep: the epochs at whose ends checkpoints stay beside these; None: all stay.
+    """
+
+    claim: Claim
+    outcome: Outcome
+    progress: Progress | None = None
+    rows: Sequence[HistoryRow] = ()
+    checkpoints: Sequence[NewCheckpoint] = ()
+    keep: Collection[int] | None = None
+
+
 class ClaimStore:
     """The jobs as the workers see them that hold them."""
 
@@ -144,23 +167,44 @@ class ClaimStore:
         with self._database.read() as connection:  # an idle worker takes no lock
             if connection.scalar(first) is None:
                 return None
-        take = job_update(
-            status=JobStatus.RUNNING,
-            worker_id=worker_id,
-            attempt=jobs.c.attempt + 1,
-            epoch=func.coalesce(NEWEST_CHECKPOINT, 0),
-            latest=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.latest)),
-            best=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.best)),
-            started_at=func.coalesce(jobs.c.started_at, now()),
-            lease_expires_at=from_now(timedelta(seconds=lease_seconds)),
-        ).where(jobs.c.sequence == first.with_for_update(skip_locked=True).scalar_subquery())
         with self._database.write() as connection:
-            row = connection.execute(take.returning(jobs)).one_or_none()
+            row = connection.execute(_take(first, worker_id, lease_seconds)).one_or_none()
             if row is None:
                 return None
             beyond = history.c.job_id == row.id, history.c.last_epoch > row.epoch
             connection.execute(history.delete().where(*beyond))
         return Job.of_row(row)
+
+    def claim_alike(self, job: Job, least: int, most: int, lease_seconds: float) -> Sequence[Job]:
+        """Take further jobs that can train together with one that was claimed, the oldest first.
+
+        Only jobs that nobody has tried yet: what has failed once runs by itself.
+
+        Args:
+            job: the one that was claimed.
+            least: none are taken where there are fewer.
+            most: no more are taken.
+            lease_seconds: as of `claim`.
+        """
+        alike = (
+            select(jobs.c.sequence)
+            .where(
+                jobs.c.status == JobStatus.QUEUED,
+                jobs.c.device == job.device,
+                jobs.c.priority == job.priority,
+                jobs.c.group_key == job.group_key,
+                jobs.c.attempt == 0,
+                NEWEST_CHECKPOINT.is_(None),
+            )
+            .order_by(jobs.c.sequence)
+            .limit(most)
+        )
+        with self._database.read() as connection:
+            if len(connection.scalars(alike).all()) < least:
+                return []
+        with self._database.write() as connection:
+            rows = connection.execute(_take(alike, str(job.worker_id), lease_seconds)).all()
+        return sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
 
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
         """Extend leases; those that are lost are not in the answer."""
@@ -180,10 +224,22 @@ class ClaimStore:
         Raises:
             LeaseLost: when the job was taken back.
         """
-        with self._database.write() as connection:
-            signals = _fenced_update(connection, claim, **progress.values())
-            _add_history(connection, claim.job_id, rows)
+        (signals,) = self.record_all([(claim, progress, rows)])
+        if signals is None:
+            raise LeaseLost(claim)
         return signals
+
+    def record_all(
+        self, news: Iterable[tuple[Claim, Progress, Iterable[HistoryRow]]]
+    ) -> Sequence[Signals | None]:
+        """Add to the history of several jobs, in one transaction; None for one that was taken back."""
+        found: list[Signals | None] = []
+        with self._database.write() as connection:
+            for claim, progress, rows in news:
+                found.append(_fenced_signals(connection, claim, **progress.values()))
+                if found[-1] is not None:
+                    _add_history(connection, claim.job_id, rows)
+        return found
 
     def save_checkpoint(
         self, claim: Claim, checkpoint: NewCheckpoint, keep: Collection[int] | None = None
@@ -209,37 +265,26 @@ class ClaimStore:
             _fenced_update(connection, claim, workers_lost=case((as_new, jobs.c.workers_lost), else_=0))
             return _add_checkpoints(connection, claim.job_id, [checkpoint], keep)
 
-    def finish(
-        self,
-        claim: Claim,
-        outcome: Outcome,
-        progress: Progress | None = None,
-        rows: Iterable[HistoryRow] = (),
-        checkpoints: Sequence[NewCheckpoint] = (),
-        keep: Collection[int] | None = None,
-    ) -> Sequence[str]:
-        """End the job, together with the last of its history and its last checkpoints.
-
-        Args:
-            claim: the job's.
-            outcome: how it ended.
-            progress: how far it came; None: as noted before.
-            rows: history beyond what was recorded.
-            checkpoints: their artifacts are already written.
-            keep: the epochs at whose ends checkpoints stay beside these; None: all stay.
+    def finish(self, *endings: Ending) -> Sequence[str]:
+        """End jobs, in one transaction, together with the last of their history and their last checkpoints.
 
         Returns:
             The names of the artifacts that nothing refers to any more.
 
         Raises:
-            LeaseLost: when the job was taken back.
+            LeaseLost: when a job was taken back. Nothing is written then, of the others neither.
         """
-        values = asdict(outcome) | (progress.values() if progress else {})
+        ended = {"finished_at": now(), "lease_expires_at": None, "pause_requested": False}
+        forgotten: list[str] = []
         with self._database.write() as connection:
-            ended = {"finished_at": now(), "lease_expires_at": None, "pause_requested": False}
-            _fenced_update(connection, claim, **ended, **values)
-            _add_history(connection, claim.job_id, rows)
-            return _add_checkpoints(connection, claim.job_id, checkpoints, keep)
+            for ending in endings:
+                values = asdict(ending.outcome) | (ending.progress.values() if ending.progress else {})
+                _fenced_update(connection, ending.claim, **ended, **values)
+                _add_history(connection, ending.claim.job_id, ending.rows)
+                forgotten += _add_checkpoints(
+                    connection, ending.claim.job_id, ending.checkpoints, ending.keep
+                )
+        return forgotten
 
     def release(self, claim: Claim) -> None:
         """Give a job back, to go on later: when it is resumed, where its owner wants a pause.
@@ -251,11 +296,32 @@ class ClaimStore:
             raise LeaseLost(claim)
 
 
-def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> Signals:
-    row = connection.execute(job_update(**values).where(claim.holds()).returning(*SIGNALS)).one_or_none()
-    if row is None:
+def _take(which: Select[Any], worker_id: str, lease_seconds: float) -> ReturningUpdate[Any]:
+    """The claim of the jobs whose sequence numbers are selected."""
+    # Not a subquery, which Postgres may evaluate more than once and so lock more rows than its limit.
+    taken = which.with_for_update(skip_locked=True).cte("taken")
+    update = job_update(
+        status=JobStatus.RUNNING,
+        worker_id=worker_id,
+        attempt=jobs.c.attempt + 1,
+        epoch=func.coalesce(NEWEST_CHECKPOINT, 0),
+        latest=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.latest)),
+        best=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.best)),
+        started_at=func.coalesce(jobs.c.started_at, now()),
+        lease_expires_at=from_now(timedelta(seconds=lease_seconds)),
+    )
+    return update.where(jobs.c.sequence.in_(select(taken.c.sequence))).returning(jobs)
+
+
+def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> None:
+    if _fenced_signals(connection, claim, **values) is None:
         raise LeaseLost(claim)
-    return Signals(*row)
+
+
+def _fenced_signals(connection: Connection, claim: Claim, **values: Any) -> Signals | None:
+    """Change a job that is still the claim's; None where it isn't."""
+    row = connection.execute(job_update(**values).where(claim.holds()).returning(*SIGNALS)).one_or_none()
+    return None if row is None else Signals(*row)
 
 
 def _add_history(connection: Connection, job_id: str, rows: Iterable[HistoryRow]) -> None:

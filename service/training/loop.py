@@ -5,20 +5,22 @@ It knows neither SQL nor HTTP. Whoever iterates may stop iterating: that is canc
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from service.training.engines import Engine
-from service.training.history import HistoryChunk
+from service.training.engines import Steps
+
+T = TypeVar("T")
 
 CHUNK_SECONDS = 0.25
 GROWTH = 8
 
 
 def train(
-    engine: Engine,
+    engine: Steps[T],
     checkpoint_every: int | None = None,
     chunk_seconds: float = CHUNK_SECONDS,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[HistoryChunk | None]:
+) -> Iterator[T]:
     """Train to the end, in chunks of about `chunk_seconds`.
 
     The first chunk is one step, so that the first sign of life comes at once; chunks then grow with the
@@ -26,11 +28,11 @@ def train(
     of an epoch where epochs are short. How steps are cut into chunks never changes a result.
 
     Args:
-        engine: what trains.
+        engine: what trains: one training or several together.
         checkpoint_every: a chunk ends at each multiple of so many epochs.
 
     Yields:
-        The epochs that ended in a chunk; None when the chunk lay inside one epoch.
+        What the engine hands back: the epochs that ended in a chunk.
     """
     wanted = 1
     while engine.stop_reason is None:
@@ -44,13 +46,13 @@ def train(
         wanted = max(1, min(int(chunk_seconds / seconds_per_step), wanted * GROWTH))
 
 
-def _to_an_epochs_end(engine: Engine, wanted: int) -> int:
+def _to_an_epochs_end(engine: Steps[Any], wanted: int) -> int:
     """The steps to the last end of an epoch within reach; as many as wanted where none is."""
     beyond = wanted - engine.steps_left
     return wanted if beyond < 0 else wanted - beyond % engine.steps_per_epoch
 
 
-def _to_a_multiple(engine: Engine, epochs: int) -> int:
+def _to_a_multiple(engine: Steps[Any], epochs: int) -> int:
     """The steps to the next end of an epoch whose number is a multiple."""
     whole_epochs = epochs - engine.epoch % epochs - 1
     return whole_epochs * engine.steps_per_epoch + engine.steps_left

@@ -8,7 +8,7 @@ import pytest
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, LeaseLost, Outcome, Progress, Signals
+from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Signals
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
@@ -132,14 +132,8 @@ def test_a_job_ends_with_everything_at_once(
     submit()
     claim = Claim.of(claimed(claims))
     claims.save_checkpoint(claim, NewCheckpoint(5, "a", 5))
-    forgotten = claims.finish(
-        claim,
-        DONE,
-        Progress(10, latest="{}"),
-        [HistoryRow(1, 10, b"x")],
-        [NewCheckpoint(10, "b", 5)],
-        keep=[],
-    )
+    rows, last = [HistoryRow(1, 10, b"x")], [NewCheckpoint(10, "b", 5)]
+    forgotten = claims.finish(Ending(claim, DONE, Progress(10, latest="{}"), rows, last, keep=[]))
     assert forgotten == ["a"]
     job = jobs.get(OWNER, claim.job_id)
     assert (job.status, job.stop_reason, job.epoch) == (JobStatus.SUCCEEDED, StopReason.COMPLETED, 10)
@@ -155,7 +149,7 @@ def test_a_job_ends_with_everything_at_once(
     [
         lambda claims, claim: claims.record(claim, Progress(1), [HistoryRow(1, 1, b"stale")]),
         lambda claims, claim: claims.save_checkpoint(claim, NewCheckpoint(1, "stale", 1)),
-        lambda claims, claim: claims.finish(claim, DONE, checkpoints=[NewCheckpoint(1, "stale", 1)]),
+        lambda claims, claim: claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, "stale", 1)])),
         lambda claims, claim: claims.release(claim),
     ],
     ids=["record", "save_checkpoint", "finish", "release"],
@@ -225,9 +219,40 @@ def test_every_change_is_a_new_version(claims: ClaimStore, jobs: JobStore, submi
         lambda: claims.record(claim, Progress(1)),
         lambda: claims.save_checkpoint(claim, NewCheckpoint(1, "a", 1)),
         lambda: jobs.cancel(OWNER, claim.job_id),
-        lambda: claims.finish(claim, DONE),
+        lambda: claims.finish(Ending(claim, DONE)),
     ):
         versions.append(jobs.get(OWNER, claim.job_id).version)
         change()
     versions.append(jobs.get(OWNER, claim.job_id).version)
     assert versions == sorted(set(versions))
+
+
+def test_jobs_of_a_kind_are_claimed_together(claims: ClaimStore, submit: Submit) -> None:
+    """The oldest ones of the same kind join a claimed job; others, and those tried before, stay queued."""
+    submit()
+    claims.release(Claim.of(claimed(claims)))
+    first, *alike = (submit().id for _ in range(4))
+    other = submit(group_key="another kind").id
+    claimed(claims, "w-0")  # the one that was tried before
+    leader = claimed(claims)
+    assert leader.id == first
+    claims.release(Claim.of(claimed(claims)))  # the second is tried by now, too
+    assert claims.claim_alike(leader, least=3, most=9, lease_seconds=30) == []
+    taken = claims.claim_alike(leader, least=2, most=2, lease_seconds=30)
+    assert [job.id for job in taken] == alike[1:]
+    assert {(job.worker_id, job.status) for job in taken} == {("w", JobStatus.RUNNING)}
+    assert [claimed(claims).id, claimed(claims).id] == [alike[0], other]
+
+
+def test_jobs_end_together_or_none_does(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
+    """Where one of them was taken back, the end of none is written."""
+    submit()
+    submit()
+    one, two = Claim.of(claimed(claims)), Claim.of(claimed(claims))
+    claims.release(two)
+    with pytest.raises(LeaseLost) as raised:
+        claims.finish(Ending(one, DONE), Ending(two, DONE))
+    assert raised.value.args == (two,)
+    assert jobs.get(OWNER, one.job_id).status is JobStatus.RUNNING
+    claims.finish(Ending(one, DONE))
+    assert jobs.get(OWNER, one.job_id).status is JobStatus.SUCCEEDED

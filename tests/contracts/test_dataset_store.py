@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from service import errors
-from service.storage.claims import Claim, ClaimStore
+from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.datasets import DatasetStore
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
@@ -53,7 +53,7 @@ def test_a_dataset_in_use_stays(
     assert running is not None
     with pytest.raises(errors.DatasetInUse):
         datasets.delete(OWNER, job.dataset_id)
-    claims.finish(Claim.of(running), DONE)
+    claims.finish(Ending(Claim.of(running), DONE))
     assert datasets.delete(OWNER, job.dataset_id) == "datasets/d1"
     assert jobs.get(OWNER, job.id).dataset_id == job.dataset_id
     with pytest.raises(errors.DatasetNotFound):

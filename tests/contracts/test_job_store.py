@@ -9,7 +9,7 @@ import pytest
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Outcome, Progress
+from service.storage.claims import Claim, ClaimStore, Ending, Outcome, Progress
 from service.storage.database import Database
 from service.storage.datasets import Dataset, DatasetStore
 from service.storage.history import HistoryRow, HistoryStore
@@ -163,7 +163,7 @@ def test_an_ended_job_stays_as_it_is(jobs: JobStore, claims: ClaimStore, submit:
     submit()
     running = claims.claim("w", ["cpu"], 30)
     assert running is not None
-    claims.finish(Claim.of(running), DONE)
+    claims.finish(Ending(Claim.of(running), DONE))
     ended = jobs.get(OWNER, running.id)
     assert jobs.cancel(OWNER, running.id) == ended
 
@@ -180,7 +180,7 @@ def test_only_ended_jobs_are_deleted(
     with pytest.raises(errors.JobNotEnded):
         jobs.delete(OWNER, job.id)
     rows, checkpoint = [HistoryRow(1, 10, b"x")], NewCheckpoint(10, "checkpoints/a", 5)
-    claims.finish(Claim.of(running), DONE, Progress(10), rows, [checkpoint])
+    claims.finish(Ending(Claim.of(running), DONE, Progress(10), rows, [checkpoint]))
     version = jobs.get(OWNER, job.id).version
     with pytest.raises(errors.PreconditionFailed):
         jobs.delete(OWNER, job.id, version - 1)
@@ -207,7 +207,7 @@ def test_a_job_that_goes_on_has_what_came_before(
     claim = Claim.of(claimed(claims))
     rows = [HistoryRow(1, 5, b"x"), HistoryRow(6, 8, b"y")]
     claims.record(claim, Progress(8, latest='{"epoch": 8}', best='{"epoch": 2}'), rows)
-    claims.finish(claim, DONE)
+    claims.finish(Ending(claim, DONE))
     start = Start(claim.job_id, NewCheckpoint(8, "checkpoints/copy", 5))
     job, created = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
     earlier = Start(claim.job_id, NewCheckpoint(5, "e", 1))

@@ -8,7 +8,7 @@ import pytest
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Outcome
+from service.storage.claims import Claim, ClaimStore, Ending, Outcome
 from service.storage.database import Database
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
@@ -23,7 +23,7 @@ def test_old_jobs_are_deleted(database: Database, claims: ClaimStore, jobs: JobS
     """Jobs that ended so long ago go, with the names of their artifacts; others stay, however old."""
     retention = RetentionStore(database)
     ended, waiting = submit(), submit()
-    claims.finish(Claim.of(claimed(claims)), DONE, checkpoints=[NewCheckpoint(1, "checkpoints/a", 1)])
+    claims.finish(Ending(Claim.of(claimed(claims)), DONE, checkpoints=[NewCheckpoint(1, "checkpoints/a", 1)]))
     assert retention.delete_ended(timedelta(hours=1)).jobs == 0
     deleted = retention.delete_ended(timedelta(seconds=-1))
     assert (deleted.jobs, deleted.artifacts) == (1, ["checkpoints/a"])

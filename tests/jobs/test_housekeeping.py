@@ -10,7 +10,7 @@ from service.jobs.housekeeping import Pruned, prune
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, Outcome
+from service.storage.claims import Claim, Ending, Outcome
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
@@ -48,7 +48,7 @@ def test_an_old_job_goes_with_its_checkpoints(storage: Storage) -> None:
     storage.jobs.submit(OWNER, new_job(), new_dataset())
     claim = Claim.of(claimed(storage.claims))
     artifact = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"x")
-    storage.claims.finish(claim, DONE, checkpoints=[NewCheckpoint(1, artifact, 1)])
+    storage.claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, artifact, 1)]))
     assert prune(storage, age=None) == prune(storage, age=timedelta(days=1)) == Pruned(0, 0)
     assert prune(storage, age=NOW) == Pruned(jobs=1, artifacts=1)
     with pytest.raises(FileNotFoundError):

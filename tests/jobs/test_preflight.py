@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidRequest
+from service.jobs.known import Known
 from service.jobs.preflight import Planned, Preflight
 from service.settings import Settings
 from service.storage.datasets import NewDataset
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
-from service.training.engines.choice import EngineChooser
 
 OWNER = "ada"
 T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
@@ -43,7 +43,7 @@ def storage(fitserve: Settings) -> Iterator[Storage]:
 @pytest.fixture(scope="module")
 def plan(storage: Storage, fitserve: Settings) -> Callable[[Any], Planned]:
     """The check."""
-    return lambda document: Preflight(document, OWNER, storage, fitserve, EngineChooser()).plan()
+    return lambda document: Preflight(document, OWNER, storage, fitserve, Known(fitserve)).plan()
 
 
 Plan = Callable[[Any], Planned]
@@ -380,7 +380,7 @@ def test_group_key(plan: Plan) -> None:
     """Jobs of equal architecture, loss, optimizer and shapes may train together, whatever their numbers."""
     key = plan(request()).group_key
     same = [
-        request(optimizer={"type": "SGD", "lr": 0.5, "momentum": 0.9}),
+        request(optimizer={"type": "SGD", "lr": 0.5, "weight_decay": 0.1}),
         request(seed=7),
         {**request(), "name": "another"},
         changed(request(), "data", "transforms", to=[]),
@@ -389,6 +389,8 @@ def test_group_key(plan: Plan) -> None:
     weighted = [classification("a", "b", "b", "c", "c", *last, class_weights="auto") for last in ("ac", "bc")]
     other = [
         request(optimizer="Adam"),
+        request(optimizer={"type": "SGD", "lr": 0.5, "momentum": 0.9}),
+        request(optimizer={"type": "SGD", "lr": 0.5, "momentum": 0.9, "nesterov": True}),
         request(loss="L1Loss"),
         request(epochs=7),
         request(batch_size=4),
@@ -412,7 +414,7 @@ def test_another_owners_dataset_is_not_there(plan: Plan, storage: Storage, fitse
     document["data"] = {"dataset_id": dataset_id, "features": ["t_u"], "targets": ["t_c"]}
     assert plan(document).dataset_id == dataset_id
     with pytest.raises(InvalidRequest) as raised:
-        Preflight(document, "bob", storage, fitserve, EngineChooser()).plan()
+        Preflight(document, "bob", storage, fitserve, Known(fitserve)).plan()
     assert [error.pointer for error in raised.value.errors] == ["#/data/dataset_id"]
 
 
@@ -420,8 +422,8 @@ def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None
     """A GPU that a live worker has can be asked for; a small fit stays on the CPU of its own accord."""
     storage.workers.register(NewWorker("w-gpu", "cuda:0", "a GPU", 1, "host", 1))
     try:
-        asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve, EngineChooser()).plan()
-        automatic = Preflight(request(), OWNER, storage, fitserve, EngineChooser()).plan()
+        asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve, Known(fitserve)).plan()
+        automatic = Preflight(request(), OWNER, storage, fitserve, Known(fitserve)).plan()
     finally:
         storage.workers.unregister("w-gpu")
     assert asked.used["device"] == "cuda:0"

@@ -24,7 +24,7 @@ from sqlalchemy import event
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, LeaseLost, Outcome, Progress
+from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
@@ -154,11 +154,11 @@ class JobLife(RuleBasedStateMachine):
     def finish(self, claim: Claim) -> None:
         """Who holds a job ends it; nobody else does."""
         if claim.attempt and self.holds(claim):
-            self.claims.finish(claim, DONE)
+            self.claims.finish(Ending(claim, DONE))
             assert self.get(claim.job_id).status is JobStatus.SUCCEEDED
         else:
             with pytest.raises(LeaseLost):
-                self.claims.finish(claim, DONE)
+                self.claims.finish(Ending(claim, DONE))
 
     @rule(claim=claims_bundle)
     def give_back(self, claim: Claim) -> None:

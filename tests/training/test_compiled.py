@@ -176,6 +176,21 @@ def test_resumes_bit_for_bit(programs: Programs) -> None:
     assert_same_checkpoint(second.checkpoint(), whole.checkpoint())
 
 
+def test_goes_on_in_the_middle_of_an_epoch(programs: Programs) -> None:
+    """An epoch that the eager engine has begun is ended as it would be there; then the program takes over."""
+    section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": 4, "metrics": ["r2_score"]}
+    expected = run(EagerEngine(parts(**section))).values
+    begun = EagerEngine(parts(**section))
+    first = begun.advance(4)  # an epoch of three steps, and one step more
+    assert first is not None
+    body = begun.checkpoint().to_bytes()
+    compiled = CompiledEngine(parts(**section), programs)
+    compiled.restore(Checkpoint.from_bytes(body))
+    history = HistoryChunk.join([first, run(compiled)])
+    np.testing.assert_allclose(history.values, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(history.values[:, :2], expected[:, :2])
+
+
 def test_best_and_last_are_evaluated(programs: Programs) -> None:
     """`evaluate` takes the last epoch's parameters, and the best one's after `load_best`."""
     compiled = CompiledEngine(parts(optimizer=STOPPING, early_stopping={"patience": 3}), programs)

@@ -1,6 +1,7 @@
 """How a chunk of steps is executed."""
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from service.datasets.prepare import Part
 from service.specs.job import StopReason
@@ -12,31 +13,23 @@ if TYPE_CHECKING:
     from service.training.engines.eager import Parts
 
 
-class Engine(Protocol):
-    """Executes a training, a number of steps at a time.
+T_co = TypeVar("T_co", covariant=True)
 
-    A step is the least that an engine advances by: an optimizer step, or a whole epoch.
+
+class Training(Protocol):
+    """One training, and how far it is.
 
     Attributes:
-        parts: what the training is made of.
+        parts: what it is made of.
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
-        steps_per_epoch: steps of one epoch.
         compile_seconds: what it took to get ready, beyond building the model.
     """
 
     parts: "Parts"
     epoch: int
     stop_reason: StopReason | None
-    steps_per_epoch: int
     compile_seconds: float
-
-    @property
-    def steps_left(self) -> int:
-        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
-
-    def advance(self, steps: int) -> HistoryChunk | None:
-        """Take up to `steps` steps; the epochs that ended in them."""
 
     def checkpoint(self) -> Checkpoint:
         """The state now, also in the middle of an epoch."""
@@ -53,3 +46,48 @@ class Engine(Protocol):
 
     def evaluate(self, samples: Part) -> Evaluation:
         """The loss and metrics of the model, in eval mode, without gradients."""
+
+
+class Steps(Protocol[T_co]):
+    """What advances a number of steps at a time: one training, or several together.
+
+    A step is the least that it advances by: an optimizer step, or a whole epoch.
+
+    Attributes:
+        steps_per_epoch: steps of one epoch.
+    """
+
+    steps_per_epoch: int
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed."""
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Set when there is nothing left to do."""
+
+    @property
+    def steps_left(self) -> int:
+        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
+
+    def advance(self, steps: int) -> T_co:
+        """Take up to `steps` steps; the epochs that ended in them."""
+
+
+class Group(Steps[Sequence[HistoryChunk | None]], Protocol):
+    """Executes several trainings side by side."""
+
+    @property
+    def members(self) -> Sequence[Training]:
+        """The trainings, in the order of the chunks that `advance` hands back."""
+
+    def stop(self, place: int, reason: StopReason) -> None:
+        """Let the member at a place train no further."""
+
+
+class Engine(Training, Steps[HistoryChunk | None], Protocol):
+    """Executes one training."""
+
+    epoch: int
+    stop_reason: StopReason | None

@@ -4,7 +4,6 @@ The same request gives the same engine, and with it the same numbers.
 """
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ import orjson
 from torch import Tensor, nn
 
 from service.errors import FieldError, InvalidRequest
+from service.recent import Recent
 from service.specs.training import TrainingSpec
 from service.training.metrics import Task
 
@@ -102,7 +102,7 @@ class EngineChooser:
 
     def __init__(self, in_memory_bytes: int = LARGEST_DATA_BYTES) -> None:
         self._largest_bytes = min(in_memory_bytes, LARGEST_DATA_BYTES)
-        self._works: OrderedDict[bytes, Any] = OrderedDict()
+        self._works = Recent[bytes, Any](MOST_REMEMBERED)
 
     def warm_up(self) -> Iterator[None]:
         """Get ready to measure work, piece by piece: the first trace of a process takes seconds."""
@@ -159,15 +159,9 @@ class EngineChooser:
         return [FieldError("#/architecture", detail)] if missing else []
 
     def _work(self, candidate: Candidate) -> Any:
-        kind = candidate.kind()
-        if kind not in self._works:
-            support = _support()
-            assert support is not None
-            self._works[kind] = support.work_of(candidate)
-            if len(self._works) > MOST_REMEMBERED:
-                self._works.popitem(last=False)
-        self._works.move_to_end(kind)
-        return self._works[kind]
+        support = _support()
+        assert support is not None
+        return self._works.get(candidate.kind(), lambda: support.work_of(candidate))
 
     def _not_worth_it(self, candidate: Candidate) -> str | None:
         """Why compiling doesn't pay; None where it does."""

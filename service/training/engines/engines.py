@@ -1,15 +1,19 @@
 """The engines by name, as a worker makes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.training.engines import Engine
+from service.training.engines import Engine, Group
 from service.training.engines.eager import EagerEngine, Parts
 
 if TYPE_CHECKING:
     from service.training.engines.compiled.programs import Programs
+
+
+# Places in the programs for several trainings: a few sizes, each of which is compiled once.
+GROUP_SIZES = (16, 64)
 
 
 class Engines:
@@ -37,6 +41,14 @@ class Engines:
         from service.training.engines.compiled.engine import CompiledEngine  # noqa: PLC0415
 
         return CompiledEngine(parts, self._shared())
+
+    def make_group(self, parts: Sequence[Parts]) -> Group:
+        """Trainings of one kind, to be executed side by side by the compiled engine."""
+        from service.training.engines.compiled import engine  # noqa: PLC0415
+
+        programs = self._shared()
+        size = next(size for size in GROUP_SIZES if size >= len(parts))
+        return engine.Group([engine.Member(each, programs) for each in parts], programs, size)
 
     def warm_up(self) -> Iterator[None]:
         """Get ready for compiled trainings, piece by piece: the first of a process takes seconds more."""

@@ -14,6 +14,7 @@ from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.engines.compiled.exchange import Exchange
 from service.training.engines.compiled.program import (
     DIVERGED,
+    ENDED,
     OUT_OF_PATIENCE,
     Ahead,
     Job,
@@ -21,7 +22,7 @@ from service.training.engines.compiled.program import (
     Rows,
     State,
 )
-from service.training.engines.compiled.programs import Programs
+from service.training.engines.compiled.programs import Programs, signature
 from service.training.engines.compiled.schedule import Schedule
 from service.training.engines.eager import EagerEngine, Parts
 from service.training.evaluation import Evaluation
@@ -39,13 +40,16 @@ class Member:
         parts: the training's. The model in it is written to by `load_best` and `evaluate` only.
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
+        compile_seconds: what it waited for tracing and compiling.
     """
 
     def __init__(self, parts: Parts, programs: Programs) -> None:
+        before = programs.compile_seconds
         self.parts = parts
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         self.plan = programs.plan(parts)
+        self.compile_seconds = programs.compile_seconds - before
         self._exchange = Exchange(self.plan, parts)
         self._eager = EagerEngine(parts)
         self._columns = self._eager.columns
@@ -61,6 +65,19 @@ class Member:
         # One that holds only parameters to begin with is made whole by the eager engine.
         self._before = self._eager.checkpoint() if checkpoint.optimizer is None else checkpoint
         self._schedule = Schedule(self.parts, self._before.rng["cpu"])
+
+    @property
+    def is_within_epoch(self) -> bool:
+        """Whether it was restored from a checkpoint in the middle of an epoch, and has not gone on yet."""
+        return self._eager.steps_left < self._eager.steps_per_epoch
+
+    def _end_of_epoch(self) -> HistoryChunk | None:
+        """Train to the end of an epoch that another engine has begun, as that one would."""
+        chunk = self._eager.advance(self._eager.steps_left)
+        self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
+        self._before = self._eager.checkpoint()
+        self._schedule = Schedule(self.parts, self._before.rng["cpu"])
+        return chunk
 
     def start(self) -> tuple[State, Job]:
         """What the program takes of this training, as NumPy arrays."""
@@ -141,22 +158,62 @@ class Member:
 class Group:
     """Trainings of the same kind, side by side in one program; all begin at the same epoch.
 
+    A step of it is an epoch of each member.
+
     Args:
-        members: not advanced yet.
+        members: of one signature, not advanced yet.
         programs: where the program comes from; it is compiled now, if it wasn't before.
+        size: places in the program; those beyond the members stay empty.
     """
 
-    def __init__(self, members: Sequence[Member], programs: Programs) -> None:
-        self._members = members
+    steps_per_epoch = 1
+    steps_left = 1
+
+    def __init__(self, members: Sequence[Member], programs: Programs, size: int | None = None) -> None:
+        self.members = members
+        self._size = size or len(members)
         self._plan = members[0].plan
         self._states: Any = None
         self._jobs: Any = None
-        self._run = programs.run(members[0].parts, self._sample, len(members))
+        if len({signature(member.parts) for member in members}) > 1:
+            raise ValueError("These trainings are not of one kind.")
+        before = programs.compile_seconds
+        self._run = programs.run(members[0].parts, self._sample, self._size)
+        for member in members:
+            member.compile_seconds += programs.compile_seconds - before
 
     def _sample(self) -> tuple[Any, ...]:
         """What the program is called with, as to shapes and dtypes."""
-        starts = [self._members[0].start()] * len(self._members)
-        return (*_stacked(starts), self._ahead(1), np.int64(1))
+        return (*_stacked([self.members[0].start()] * self._size), self._ahead(1), np.int64(1))
+
+    def _start(self) -> Any:
+        """The members' states and jobs; an empty place has the first one's, ended."""
+        starts = [member.start() for member in self.members]
+        state, job = starts[0]
+        empty = Marks(*state.marks)._replace(ended=ENDED)
+        starts += [(state._replace(marks=np.array(empty)), job)] * (self._size - len(starts))
+        return jax.device_put(_stacked(starts))
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Set when no member goes on."""
+        return self.members[0].stop_reason if self._going() is None else None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed by those that go on."""
+        return (self._going() or self.members[0]).epoch
+
+    def _going(self) -> Member | None:
+        return next((member for member in self.members if member.stop_reason is None), None)
+
+    def stop(self, place: int, reason: StopReason) -> None:
+        """Let the member at a place train no further."""
+        self.members[place].stop_reason = reason
+        if self._states is not None:
+            marks = np.array(self._states.marks)
+            marks[place, Marks._fields.index("ended")] = ENDED
+            self._states = self._states._replace(marks=jax.device_put(marks))
 
     def advance(self, epochs: int) -> list[HistoryChunk | None]:
         """Train each member that goes on for up to so many epochs.
@@ -165,25 +222,25 @@ class Group:
             By member, the epochs that ended in them; None for one that had ended before.
         """
         if self._states is None:
-            starts = [member.start() for member in self._members]
-            self._states, self._jobs = jax.device_put(_stacked(starts))
-        going = next(member for member in self._members if member.stop_reason is None)
+            self._states, self._jobs = self._start()
+        going = self._going()
+        assert going is not None
         epochs = min(epochs, going.parts.spec.epochs - going.epoch, self._plan.capacity)
         self._states, rows = self._run(self._states, self._jobs, self._ahead(epochs), np.int64(epochs))
         states, values = jax.device_get((self._states, rows))
-        apart = [State(*jax.tree.map(itemgetter(place), states)) for place in range(len(self._members))]
+        apart = [State(*jax.tree.map(itemgetter(place), states)) for place in range(len(self.members))]
         return [
             member.take(state, values[:, place]) if member.stop_reason is None else None
-            for place, (member, state) in enumerate(zip(self._members, apart, strict=True))
+            for place, (member, state) in enumerate(zip(self.members, apart, strict=True))
         ]
 
     def _ahead(self, epochs: int) -> Ahead:
         """What the program takes for so many epochs, at its full capacity."""
-        plan, members = self._plan, len(self._members)
+        plan = self._plan
         per_epoch = plan.steps_per_epoch if plan.numbers_per_step else 1
-        orders = np.zeros((members, plan.capacity, plan.order_size), np.int32)
-        numbers = np.zeros((members, plan.capacity * per_epoch, len(plan.numbers)))
-        for place, member in enumerate(self._members):
+        orders = np.zeros((self._size, plan.capacity, plan.order_size), np.int32)
+        numbers = np.zeros((self._size, plan.capacity * per_epoch, len(plan.numbers)))
+        for place, member in enumerate(self.members):
             if member.stop_reason is None:
                 orders[place, :epochs], drawn = member.ahead(epochs)
                 numbers[place, : epochs * per_epoch] = drawn.reshape(epochs * per_epoch, -1)
@@ -197,14 +254,12 @@ class CompiledEngine(Member):
     steps_left = 1
 
     def __init__(self, parts: Parts, programs: Programs) -> None:
-        before = programs.compile_seconds
         super().__init__(parts, programs)
         self._group = Group([self], programs)
-        self.compile_seconds = programs.compile_seconds - before
 
     def advance(self, steps: int) -> HistoryChunk | None:
         """Train for up to so many epochs."""
-        return self._group.advance(steps)[0]
+        return self._end_of_epoch() if self.is_within_epoch else self._group.advance(steps)[0]
 
 
 def _rows(samples: Part) -> Rows:

@@ -1,15 +1,15 @@
 """Compiled programs, kept for the jobs to come."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import orjson
 import torch
 
 from service import __version__
+from service.recent import Recent
 from service.training.engines.compiled.optimizers import numbers_of, structure_of
 from service.training.engines.compiled.planning import plan_of
 from service.training.engines.compiled.program import Plan, loop
@@ -18,7 +18,6 @@ from service.training.engines.eager import Parts
 # A small model's program is a few MB of machine code.
 MOST_PROGRAMS = 64
 
-K = TypeVar("K")
 V = TypeVar("V")
 Run = Callable[..., tuple[Any, Any]]
 
@@ -32,8 +31,9 @@ class Programs:
     """
 
     def __init__(self, most: int = MOST_PROGRAMS) -> None:
-        self._plans = _LeastRecentlyUsed[bytes, Plan](most)
-        self._runs = _LeastRecentlyUsed[tuple[bytes, int], Run](most)
+        self._most = most
+        self._plans = Recent[bytes, Plan](most)
+        self._runs = Recent[tuple[bytes, int], Run](most)
         self.compiled = 0
         self.compile_seconds = 0.0
 
@@ -54,6 +54,9 @@ class Programs:
 
     def _compile(self, parts: Parts, arguments: tuple[Any, ...], jobs: int) -> Run:
         self.compiled += 1
+        if self.compiled % self._most == 0:
+            # JAX remembers all that it has traced; the programs themselves are kept here.
+            jax.clear_caches()  # type: ignore[no-untyped-call]
         return jax.jit(loop(self.plan(parts), jobs), donate_argnums=0).lower(*arguments).compile()
 
     def _timed(self, work: Callable[[], V]) -> V:
@@ -61,23 +64,6 @@ class Programs:
         result = work()
         self.compile_seconds += time.perf_counter() - started
         return result
-
-
-class _LeastRecentlyUsed(Generic[K, V]):
-    """A few values by key; the one that was not used for longest makes room."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K, make: Callable[[], V]) -> V:
-        """The value of a key, made when it isn't there."""
-        if key not in self._kept:
-            self._kept[key] = make()
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
 
 
 def signature(parts: Parts) -> bytes:

@@ -1,0 +1,90 @@
+"""Compiled jobs through HTTP: chosen, refused, repeated, and many of them side by side."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tests.acceptance.fits import LONG, SEQUENTIAL, thermometer
+from tests.acceptance.server import Service, until
+
+EPOCHS = 1500
+
+
+@pytest.fixture(scope="module")
+def lone_worker(start_service: Callable[..., Service]) -> Service:
+    """A service whose one worker lets a queue grow."""
+    return start_service(workers=1)
+
+
+def fit(engine: str = "auto", **training: Any) -> dict[str, Any]:
+    """A fit of 13 tanh units."""
+    section = {"optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": EPOCHS, **training}
+    return {**thermometer(SEQUENTIAL, **section), "engine": engine}
+
+
+def losses(service: Service, job: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Both losses of a job's epochs, [2, epochs]; NaN where there is none."""
+    history = service.history(job["id"])
+    return np.array([history["train_loss"], history["validation_loss"]], dtype=float)
+
+
+def test_a_small_fit_is_compiled_and_agrees_with_the_eager_one(service: Service) -> None:
+    """`auto` compiles a small fit; its history is the eager one's to rounding, and the same each time."""
+    jobs = [service.fit(fit(engine)) for engine in ("auto", "compiled", "eager")]
+    assert [job["used"]["engine"] for job in jobs] == ["compiled", "compiled", "eager"]
+    assert [job["used"]["engine_reason"] for job in jobs] == [None] * 3
+    automatic, compiled, eager = (losses(service, job) for job in jobs)
+    np.testing.assert_array_equal(automatic, compiled)
+    np.testing.assert_allclose(compiled[:, :50], eager[:, :50], rtol=1e-3)
+    assert jobs[2]["timings"]["compile_seconds"] == 0.0
+
+
+def test_what_can_not_be_compiled_is_told(service: Service) -> None:
+    """Asked for in vain, the compiled engine is 422 with the place; `auto` stays eager and says why."""
+    layers = [*SEQUENTIAL, {"type": "Dropout", "p": 0.1}]
+    body = {**thermometer(layers, epochs=200), "engine": "compiled"}
+    refused = service.submit(body)
+    assert refused.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    (error,) = refused.json()["errors"]
+    assert error["pointer"] == "#/architecture"
+    assert "Layer `3` (Dropout) draws random numbers" in error["detail"]
+    job = service.fit({**body, "engine": "auto"})
+    assert job["used"]["engine"] == "eager"
+    assert job["used"]["engine_reason"] == error["detail"]
+
+
+def test_jobs_of_a_kind_train_side_by_side(lone_worker: Service) -> None:
+    """Each of many queued jobs ends as it would alone, one that diverges too; a cancelled one is left out."""
+    service = lone_worker
+    holding = service.running(thermometer(epochs=LONG))
+    rates = [1e-4 * (1 + place) for place in range(10)] + [1e20]
+    fits = [fit(seed=place, optimizer={"type": "SGD", "lr": rate}) for place, rate in enumerate(rates)]
+    queued = [service.queued(body) for body in fits]
+    service.cancelled(service.queued(fit(seed=99)), holding)
+    ended = [service.ended(job) for job in queued]
+    assert [job["status"] for job in ended] == ["succeeded"] * 10 + ["failed"]
+    assert ended[-1]["stop_reason"] == "diverged"
+    assert "jobs train together" in service.log.read_text()
+    for body, job in zip(fits, ended, strict=True):
+        alone = service.fit(body)
+        assert alone["used"]["engine"] == "compiled"
+        assert job["attempt"] == alone["attempt"] == 1
+        np.testing.assert_allclose(losses(service, job)[:, :50], losses(service, alone)[:, :50], rtol=1e-3)
+
+
+def test_a_job_of_a_group_is_cancelled_alone(lone_worker: Service) -> None:
+    """A cancel or a pause is for one of the jobs that train together; the others go on."""
+    service = lone_worker
+    holding = service.running(thermometer(epochs=LONG))
+    jobs = [service.queued(fit(seed=place, epochs=LONG)) for place in range(8)]
+    service.cancelled(holding)
+    until(lambda: all(service.job(job)["progress"]["epoch"] for job in jobs))
+    service.cancelled(jobs.pop())
+    paused = jobs.pop()
+    assert service.client.post(f"/v1/jobs/{paused}/pause").is_success
+    until(lambda: service.job(paused)["status"] == "paused")
+    assert {service.job(job)["status"] for job in jobs} == {"running"}
+    service.cancelled(paused, *jobs)
