@@ -31,6 +31,6 @@ class Known:
         shapes = [[list(x.shape), str(x.dtype)] for x in inputs]
         try:
             key = orjson.dumps([spec.model_dump(mode="json"), shapes])
-        except orjson.JSONEncodeError:  # nested too deep to be one that is asked for again
+        except (ValueError, orjson.JSONEncodeError):  # nested deeper than pydantic or orjson can write
             return check(spec, inputs, self._max_parameters)
         return self._architectures.get(key, lambda: check(spec, inputs, self._max_parameters))
