@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
 from service.jobs.recorder import Recorder
 from service.jobs.run import RECORD_SECONDS, Run
 from service.specs.job import StopReason
+from service.storage.claims import LeaseLost, Signals
 from service.training.engines import Group
 from service.training.loop import train
 
@@ -39,7 +41,8 @@ def train_together(
         if stopping.is_set():
             _end(going, recorder)
             for run in going.values():
-                recorder.give_back(run)
+                with suppress(LeaseLost):
+                    recorder.give_back(run)
             return
         for place, run in going.items():
             if run.engine.stop_reason is None and run.seconds_left <= 0:
@@ -53,26 +56,34 @@ def train_together(
 
 def _end(going: dict[int, Run], recorder: Recorder) -> None:
     """End the jobs that have nothing left to do."""
-    ended = {place: run for place, run in going.items() if run.engine.stop_reason is not None}
-    recorder.finish_all([(run, run.engine.stop_reason or StopReason.COMPLETED) for run in ended.values()])
+    ended = {place: (run, reason) for place, run in going.items() if (reason := run.engine.stop_reason)}
+    recorder.finish_all([*ended.values()])
     for place in ended:
         del going[place]
 
 
 def _heed(going: dict[int, Run], group: Group, recorder: Recorder) -> None:
     """Write how far the jobs are, and do what their owners want of them meanwhile."""
-    places = list(going)
-    for place, signals in zip(places, recorder.record_all(list(going.values())), strict=True):
-        run = going[place]
+    told = recorder.record_all([*going.values()])
+    for (place, run), signals in zip([*going.items()], told, strict=True):
+        if signals is not None and signals.cancel_requested:
+            group.stop(place, StopReason.CANCELLED)
+        elif not _stays(run, signals, recorder):
+            group.stop(place, StopReason.CANCELLED)
+            del going[place]
+
+
+def _stays(run: Run, signals: Signals | None, recorder: Recorder) -> bool:
+    """Whether a job goes on with its group: one that is to pause doesn't, nor one that was taken back."""
+    try:
         if signals is None:
-            log.warning("claim lost", job_id=run.job.id, attempt=run.job.attempt)
-            group.stop(place, StopReason.CANCELLED)
-            del going[place]
-        elif signals.cancel_requested:
-            group.stop(place, StopReason.CANCELLED)
-        elif signals.pause_requested:
+            raise LeaseLost(run.claim)
+        if signals.pause_requested:
             recorder.give_back(run)
-            group.stop(place, StopReason.CANCELLED)
-            del going[place]
-        elif recorder.is_save_due(run):
+            return False
+        if recorder.is_save_due(run):
             recorder.save(run)
+    except LeaseLost:  # of one job only: the others go on
+        log.warning("claim lost", job_id=run.job.id, attempt=run.job.attempt)
+        return False
+    return True

@@ -56,12 +56,16 @@ def test_what_can_not_be_compiled_is_told(service: Service) -> None:
     assert job["used"]["engine_reason"] == error["detail"]
 
 
-def test_jobs_of_a_kind_train_side_by_side(lone_worker: Service) -> None:
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_jobs_of_a_kind_train_side_by_side(lone_worker: Service, batch_size: int | None) -> None:
     """Each of many queued jobs ends as it would alone, one that diverges too; a cancelled one is left out."""
     service = lone_worker
     holding = service.running(thermometer(epochs=LONG))
     rates = [1e-4 * (1 + place) for place in range(10)] + [1e20]
-    fits = [fit(seed=place, optimizer={"type": "SGD", "lr": rate}) for place, rate in enumerate(rates)]
+    fits = [
+        fit(seed=place, batch_size=batch_size, optimizer={"type": "SGD", "lr": rate})
+        for place, rate in enumerate(rates)
+    ]
     queued = [service.queued(body) for body in fits]
     service.cancelled(service.queued(fit(seed=99)), holding)
     ended = [service.ended(job) for job in queued]

@@ -214,19 +214,16 @@ def test_side_by_side(batch_size: int | None, programs: Programs) -> None:
         {"seed": seed, "optimizer": {**STOPPING, "lr": lr}, "early_stopping": stopping}
         for seed, lr in enumerate((0.02, 0.1, 1e20, 0.2))
     ]
-
-    def make() -> list[Parts]:
-        return [parts(batch_size=batch_size, **section) for section in sections]
-
-    group = [Member(each, programs) for each in make()]
+    assembled = [parts(batch_size=batch_size, **section) for section in sections]
+    group = [Member(each, programs) for each in assembled]
     together = Group(group, programs)
     chunks: list[list[HistoryChunk]] = [[] for _ in group]
     while any(member.stop_reason is None for member in group):
         for place, chunk in enumerate(together.advance(9)):
             if chunk is not None:
                 chunks[place].append(chunk)
-    for place, each in enumerate(make()):
-        alone = CompiledEngine(each, programs)
+    for place, section in enumerate(sections):
+        alone = CompiledEngine(parts(batch_size=batch_size, **section), programs)
         history = run(alone)
         joined = HistoryChunk.join(chunks[place])
         assert group[place].stop_reason is alone.stop_reason

@@ -78,6 +78,7 @@ class Parts:
         metrics: by name; one object serves both sides, one after the other.
         monitor: follows the best epoch; None when nothing is to be followed.
         precision: `float32` or `bfloat16` (forward and loss under autocast).
+        rng: the state of the CPU's global generator once all was built: the first order is drawn from it.
     """
 
     spec: TrainingSpec
@@ -94,6 +95,7 @@ class Parts:
     monitor: Monitor | None
     precision: str = "float32"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    rng: Tensor = field(default_factory=torch.get_rng_state)
 
 
 class EagerEngine:

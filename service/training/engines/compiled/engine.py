@@ -1,6 +1,7 @@
 """The compiled engine: the eager loop as one XLA program, for one training or several side by side."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -53,7 +54,7 @@ class Member:
         self._exchange = Exchange(self.plan, parts)
         self._eager = EagerEngine(parts)
         self._columns = self._eager.columns
-        self._before = self._eager.checkpoint()
+        self._before = self._beginning()
         self._schedule = Schedule(parts, self._before.rng["cpu"])
         self._state: State | None = None
         self._shown: Snapshot | None = None
@@ -63,8 +64,13 @@ class Member:
         self._eager.restore(checkpoint)
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
         # One that holds only parameters to begin with is made whole by the eager engine.
-        self._before = self._eager.checkpoint() if checkpoint.optimizer is None else checkpoint
+        self._before = self._beginning() if checkpoint.optimizer is None else checkpoint
         self._schedule = Schedule(self.parts, self._before.rng["cpu"])
+
+    def _beginning(self) -> Checkpoint:
+        """The state before the first epoch; other trainings may have been assembled since."""
+        checkpoint = self._eager.checkpoint()
+        return replace(checkpoint, rng={**checkpoint.rng, "cpu": self.parts.rng})
 
     @property
     def is_within_epoch(self) -> bool:
