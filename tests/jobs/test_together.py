@@ -1,0 +1,48 @@
+"""Jobs that train side by side, when one of them is taken back."""
+
+import threading
+from pathlib import Path
+
+from service.jobs.recorder import Recorder
+from service.jobs.run import Run
+from service.jobs.together import train_together
+from service.settings import Settings
+from service.specs.job import JobStatus
+from service.storage.claims import Claim
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+from service.training.engines.engines import Engines
+from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
+from tests.training.toys import VALUES, engine, training
+
+EPOCHS = 200_000
+
+
+def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, jax_is_set_up: None) -> None:
+    """It is lost between its record and its checkpoint: the others go on to their ends, each tried once."""
+    settings = Settings(data_dir=tmp_path, checkpoint_seconds=0.001)
+    with Storage.open(settings) as storage:
+        migrate(storage.database)
+        for _ in range(3):
+            storage.jobs.submit(OWNER, new_job(), new_dataset())
+        held = [claimed(storage.claims) for _ in range(3)]
+        lost, *others = [job.id for job in held]
+
+        def take_back(job_id: str) -> None:
+            if storage.jobs.get(OWNER, lost).status is JobStatus.RUNNING:
+                storage.claims.release(Claim.of(held[0]))
+
+        parts = [engine(training(epochs=EPOCHS, seed=seed)).parts for seed in range(3)]
+        group = Engines(1, tmp_path / "compiled").make_group(parts)
+        runs = [
+            Run(job, Claim.of(job), member, VALUES.prepared(), 0.0)
+            for job, member in zip(held, group.members, strict=True)
+        ]
+        stopping = threading.Event()
+        recorder = Recorder(settings, storage, stopping, take_back)
+        train_together(runs, group, recorder, stopping, lambda job_id, seconds_left: None)
+        assert storage.jobs.get(OWNER, lost).status is JobStatus.QUEUED
+        ended = [storage.jobs.get(OWNER, job_id) for job_id in others]
+        assert [(job.status, job.attempt, job.epoch) for job in ended] == [
+            (JobStatus.SUCCEEDED, 1, EPOCHS)
+        ] * 2
