@@ -66,9 +66,10 @@ bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-all
-bench-all: bench ## the same, what recording costs, and a CSV of 1 GB to tensors (MEGABYTES=1000)
+bench-all: bench ## the same, what recording costs, a CSV of 1 GB to tensors (MEGABYTES=1000), more data than memory
 	@$(BIN)/python -m benchmarks.recording
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
+	@$(BIN)/python -m benchmarks.beyond_memory
 
 .PHONY: chaos
 chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (ARGS="--jobs 200 --seed 1")

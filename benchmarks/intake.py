@@ -100,15 +100,21 @@ def upload(path: Path) -> tuple[float, float]:
         watcher = threading.Thread(target=watch)
         watcher.start()
         started = time.perf_counter()
-        response = client.post(
-            "/v1/datasets", content=_chunks(path), headers={"Content-Type": "text/csv"}, timeout=600
-        )
+        send(client, path, "text/csv")
         took = time.perf_counter() - started
         done.set()
         watcher.join()
-        if response.status_code != httpx.codes.CREATED:
-            raise RuntimeError(response.text)
         return took, (most_bytes[0] - idle_bytes) / 2**20
+
+
+def send(client: httpx.Client, path: Path, media_type: str) -> str:
+    """Upload a file in chunks; the id of the dataset."""
+    headers = {"Content-Type": media_type}
+    response = client.post("/v1/datasets", content=_chunks(path), headers=headers, timeout=600)
+    if response.status_code != httpx.codes.CREATED:
+        raise RuntimeError(response.text)
+    dataset_id: str = response.json()["id"]
+    return dataset_id
 
 
 def _api_process() -> psutil.Process:

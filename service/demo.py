@@ -66,11 +66,17 @@ def run_demo() -> None:
 
 
 @contextmanager
-def running_service(data_dir: Path) -> Iterator[httpx.Client]:
-    """A client of a service that runs on a free port for as long as this lasts."""
+def running_service(data_dir: Path, **settings: object) -> Iterator[httpx.Client]:
+    """A client of a service that runs on a free port for as long as this lasts.
+
+    Args:
+        data_dir: where it keeps what it keeps.
+        settings: others of `Settings`, by name.
+    """
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(data_dir)]
     with (data_dir / "service.log").open("w+") as log:
-        environment = {**os.environ, "FITSERVE_LOG_FORMAT": "json"}
+        variables = {f"FITSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+        environment = {**os.environ, **variables, "FITSERVE_LOG_FORMAT": "json"}
         process = subprocess.Popen(command, stderr=log, env=environment)
         try:
             url = _wait_for(lambda: _url(data_dir / "service.log"), process)

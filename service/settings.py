@@ -88,9 +88,10 @@ class Settings(BaseSettings):
     max_queue_length: int = Field(10_000, ge=1, description="Queued jobs beyond which a submit gets 503.")
     max_parameters: int = Field(100_000_000, ge=1, description="Largest model, in parameters.")
     in_memory_bytes: int = Field(
-        GIB,
+        default_factory=lambda known: min(GIB, known.get("worker_memory_bytes", GIB) // 4),
         ge=0,
-        description="Training data of more bytes are mapped from a file and gathered batch by batch.",
+        description="Training data of more bytes are mapped from a file and gathered batch by batch. "
+        "Default: 1 GiB, or a quarter of `worker_memory_bytes` where that is less.",
     )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an Idempotency-Key is remembered.")
     log_format: Literal["console", "json"] = Field("console", description="How log lines look.")

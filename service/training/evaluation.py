@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 # Evaluation takes all rows at once, as a script does; rows of more bytes than this go in slices.
-EVALUATION_BYTES = 64 * 2**20
+EVALUATION_BYTES = 16 * 2**20
 
 
 class Evaluation(NamedTuple):

@@ -14,7 +14,11 @@ from tests.acceptance.server import ROOT, Service
 from tests.docs.markdown import blocks, commands, compare, run
 
 README = ROOT / "README.md"
-VARIABLE_DEFAULTS = {"workers": "one per core", "worker_memory_bytes": "the machine's memory"}
+VARIABLE_DEFAULTS = {
+    "workers": "one per core",
+    "worker_memory_bytes": "the machine's memory",
+    "in_memory_bytes": "up to 1 GiB",
+}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
