@@ -1,4 +1,4 @@
-"""Runs every benchmark, prints a table, writes benchmarks/results.md.
+"""Fits and requests through HTTP, beside plain PyTorch, its peers and a bare route.
 
 python -m benchmarks
 """
@@ -22,12 +22,11 @@ import orjson
 import torch
 
 from benchmarks import peers, plain
-from benchmarks.machine import footer
+from benchmarks.results import publish, table, verdict
 from benchmarks.wire import Wire, get, post
 from service.demo import DATA, LINEAR, SEQUENTIAL, running_service
 from service.settings import Settings
 
-RESULTS = Path(__file__).with_name("results.md")
 ROUNDS = 7
 REQUESTS = 300
 MANY = 1000
@@ -79,8 +78,7 @@ class Result:
         ratio = "" if self.theirs is None else f"{self.ours / self.theirs:.3f}"
         goal = f"≤ {self.row.goal:g}×" if self.row.goal else f"≤ {1e3 * (self.row.limit_seconds or 0):g} ms"
         theirs = "" if self.theirs is None else f"{1e3 * self.theirs:.2f}"
-        verdict = "reached" if self.reached else "missed"
-        return [self.row.name, f"{1e3 * self.ours:.2f}", theirs, ratio, goal, verdict]
+        return [self.row.name, f"{1e3 * self.ours:.2f}", theirs, ratio, goal, verdict(self.reached)]
 
 
 def main() -> None:
@@ -93,9 +91,7 @@ def main() -> None:
     ):
         rows = [*fits(client), overhead(client), *requests(client, bare)]
         results = [measure(row) for row in rows]
-    text = report(results)
-    RESULTS.write_text(text)
-    print(text)
+    publish("Fits and requests", report(results), "bench")
 
 
 def measure(row: Row) -> Result:
@@ -295,41 +291,33 @@ def bare_service(data_dir: Path) -> Iterator[int]:
 
 
 def report(results: list[Result]) -> str:
-    """The results as Markdown, with the machine they were measured on."""
+    """The results as Markdown."""
     header = ["what", "Fitserve, ms", "beside it, ms", "ratio", "goal", ""]
-    lines = [header, ["---"] * len(header), *(result.cells() for result in results)]
-    return f"""# Benchmarks
+    lines = [header, *(result.cells() for result in results)]
+    return f"""Medians of {ROUNDS} rounds, fewer where one takes long; Fitserve and what stands
+beside it in turn in one run, one thread each. Fits are beside a plain PyTorch loop and go through
+HTTP, from submit to the answer that the job has ended, with warm workers; requests are beside a
+bare FastAPI route (one that selects one row of the same database, one that calls the same module).
+Compare within one run: absolute times vary with the machine's load.
 
-Medians of {ROUNDS} rounds, fewer where one takes long; Fitserve and what stands beside it in turn in one
-run, one thread each. Fits are beside a plain PyTorch loop and go through HTTP, from submit to the answer
-that the job has ended, with warm workers; requests are beside a bare FastAPI route (one that selects one
-row of the same database, one that calls the same module). Compare within one run: absolute times vary with
-the machine's load.
+{table(lines)}
 
-{_table(lines)}
+The same fits elsewhere, in milliseconds: [scikit-learn](https://scikit-learn.org)'s multilayer
+perceptron, [skorch](https://github.com/skorch-dev/skorch), and the whole loop written by hand in
+JAX and compiled before, which is the limit.
 
-The same fits elsewhere, in milliseconds: [scikit-learn](https://scikit-learn.org)'s multilayer perceptron,
-[skorch](https://github.com/skorch-dev/skorch), and the whole loop written by hand in JAX and compiled before,
-which is the limit.
-
-{_table(_peers_table(results))}
-
-{footer("bench")}
+{table(_peers_table(results))}
 """
 
 
 def _peers_table(results: list[Result]) -> list[list[str]]:
     compared = [result for result in results if result.peers]
     header = ["what", "Fitserve", "plain PyTorch", *compared[0].peers]
-    lines = [header, ["---"] * len(header)]
+    lines = [header]
     for result in compared:
         times = [result.ours, result.theirs or 0.0, *result.peers.values()]
         lines.append([result.row.name, *(f"{1e3 * seconds:.1f}" for seconds in times)])
     return lines
-
-
-def _table(lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 python -m benchmarks.beyond_memory
 """
 
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -13,10 +14,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from benchmarks.intake import send
-from benchmarks.machine import footer
+from benchmarks.results import publish, table
 from service.demo import running_service
 
-RESULTS = Path(__file__).with_name("beyond_memory.md")
 WORKER_MIB, TIMES_MEMORY = 256, 3
 FEATURES, ROWS_AT_ONCE = 200, 50_000
 EPOCHS, BATCH = 3, 4096
@@ -79,8 +79,7 @@ def main() -> None:
         generate(path)
         size_mib = path.stat().st_size / 2**20
         text = report(size_mib, *fit(path))
-    RESULTS.write_text(text)
-    print(text)
+    publish("More data than memory", text, "bench-all")
 
 
 def report(size_mib: float, upload_seconds: float, job: dict[str, Any]) -> str:
@@ -88,21 +87,20 @@ def report(size_mib: float, upload_seconds: float, job: dict[str, Any]) -> str:
     reached = job["status"] == "succeeded"
     outcome = "reached: the job succeeded" if reached else f"missed: {job['error']['detail']}"
     timings, latest = job["timings"] or {}, job["latest"] or {}
-    return f"""# More data than memory
+    times = f"{size_mib / WORKER_MIB:.1f}×"
+    rows = [
+        ["what", "measured"],
+        [f"goal: a dataset of {times} the job's memory trains to its end", outcome],
+        ["upload, to the answer", f"{upload_seconds:.1f} s"],
+        ["set-up: split, transforms, encoding", f"{timings.get('setup_seconds', math.nan):.1f} s"],
+        [f"{EPOCHS} epochs", f"{timings.get('training_seconds', math.nan):.1f} s"],
+        ["validation loss at the end", f"{latest.get('validation_loss', math.nan):.3g}"],
+    ]
+    return f"""A Parquet file of {size_mib:.0f} MiB, {FEATURES} columns of float32, is uploaded
+to a service whose jobs may take {WORKER_MIB} MiB, standardized, and fitted by one `Linear` layer in
+shuffled batches of {BATCH}, validated each epoch.
 
-A Parquet file of {size_mib:.0f} MiB, {FEATURES} columns of float32, is uploaded to a service whose jobs
-may take {WORKER_MIB} MiB, standardized, and fitted by one `Linear` layer in shuffled batches of {BATCH},
-validated each epoch.
-
-| what | measured |
-| --- | --- |
-| goal: a dataset of {size_mib / WORKER_MIB:.1f}× the job's memory trains to its end | {outcome} |
-| upload, to the answer | {upload_seconds:.1f} s |
-| set-up: split, transforms, encoding | {timings.get("setup_seconds", float("nan")):.1f} s |
-| {EPOCHS} epochs | {timings.get("training_seconds", float("nan")):.1f} s |
-| validation loss at the end | {latest.get("validation_loss", float("nan")):.3g} |
-
-{footer("bench-all")}
+{table(rows)}
 """
 
 

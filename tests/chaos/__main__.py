@@ -1,4 +1,4 @@
-"""`make chaos`: a storm on SQLite and one on Postgres, a table of what came of them, benchmarks/chaos.md.
+"""`make chaos`: a storm on SQLite and one on Postgres, and what came of them.
 
 python -m tests.chaos --jobs 200 --seed 1
 """
@@ -7,15 +7,12 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
-from service import __version__
+from benchmarks.results import publish, table
 from tests.acceptance.server import Service
 from tests.chaos.storm import SETTINGS, Report, Storm
 from tests.postgres import Postgres
-
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "chaos.md"
 
 
 def main() -> None:
@@ -25,10 +22,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="decides who is killed, and when")
     arguments = parser.parse_args()
     reports = [on_sqlite(arguments.jobs, arguments.seed), on_postgres(arguments.jobs, arguments.seed)]
-    text = table(reports)
-    RESULTS.write_text(text)
-    sys.stdout.write(text)
-    sys.exit(not all(report.is_clean for report in reports))
+    publish("Chaos", report(reports), "chaos")
+    sys.exit(not all(each.is_clean for each in reports))
 
 
 def on_sqlite(jobs: int, seed: int) -> Report:
@@ -43,38 +38,33 @@ def on_postgres(jobs: int, seed: int) -> Report:
         postgres = Postgres(database)
         url = postgres.new_database("chaos")
         service = Service(Path(folder) / "data", workers=2, database_url=url, **SETTINGS)
-        report = Storm(service, postgres, jobs, seed).run()
+        outcome = Storm(service, postgres, jobs, seed).run()
         postgres.close()
-        return report
+        return outcome
 
 
-def table(reports: list[Report]) -> str:
+def report(reports: list[Report]) -> str:
     """The reports as Markdown."""
     rows = {
-        "jobs accepted": [report.jobs for report in reports],
-        "seconds": [round(report.seconds) for report in reports],
-        "killed with -9": [_counted(report.kills) for report in reports],
-        "attempts": [report.attempts for report in reports],
-        "lost": [report.lost for report in reports],
-        "ended twice": [report.ended_twice for report in reports],
-        "with a gap in their history": [report.incomplete for report in reports],
-        "unlike their undisturbed twin": [report.unequal for report in reports],
-        "ended": [_counted(report.statuses) for report in reports],
-        "failed because of": [_counted(report.failures) or "nothing" for report in reports],
+        "jobs accepted": [each.jobs for each in reports],
+        "seconds": [round(each.seconds) for each in reports],
+        "killed with -9": [_counted(each.kills) for each in reports],
+        "attempts": [each.attempts for each in reports],
+        "lost": [each.lost for each in reports],
+        "ended twice": [each.ended_twice for each in reports],
+        "with a gap in their history": [each.incomplete for each in reports],
+        "unlike their undisturbed twin": [each.unequal for each in reports],
+        "ended": [_counted(each.statuses) for each in reports],
+        "failed because of": [_counted(each.failures) or "nothing" for each in reports],
     }
-    head = ["", *(report.database for report in reports)]
-    lines = [head, ["---"] * len(head), *([name, *map(str, cells)] for name, cells in rows.items())]
-    body = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"""# Chaos
+    head = ["", *(each.database for each in reports)]
+    lines = [head, *([name, *map(str, cells)] for name, cells in rows.items())]
+    return f"""Jobs of about a second on two workers, while workers, the service and its database
+are killed with -9 at random moments (seed {reports[0].seed}). Each job that succeeded is compared
+with a twin that was left in peace: its history and its parameters, bit for bit. A job whose worker
+is lost twice running before there is a newer checkpoint fails, as documented.
 
-Jobs of about a second on two workers, while workers, the service and its database are killed with -9 at
-random moments (seed {reports[0].seed}). Each job that succeeded is compared with a twin that was left in
-peace: its history and its parameters, bit for bit. A job whose worker is lost twice running before there is a
-newer checkpoint fails, as documented.
-
-{body}
-
-Fitserve {__version__}, {datetime.now(UTC):%Y-%m-%d}. Made by `make chaos`.
+{table(lines)}
 """
 
 
