@@ -24,7 +24,7 @@ from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Prepared, Sources, prepare
 from service.datasets.workspace import Nowhere
-from service.errors import FieldError, InvalidRequest, NotFound
+from service.errors import FieldError, InvalidRequest, NotFound, pointer_to
 from service.jobs.continuation import Parent
 from service.jobs.known import Known
 from service.jobs.placement import check_placement, choose_device, is_served
@@ -45,7 +45,6 @@ from service.training.suggestions import suggest
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.
 ROWS_TRIED = 10_000
-COMPONENTS = ("loss", "optimizer", "scheduler", "metrics")
 CONTENT = ("columns", "rows", "inputs")
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "data": TypeAdapter(DataSpec),
@@ -53,6 +52,7 @@ _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "training": TypeAdapter(TrainingSpec),
 }
 _LOSS_MISSING = FieldError("#/training", "`loss` is required.")
+_STAND_INS = {"loss": "", "optimizer": "", "epochs": 1}
 _STATE_TENSORS = 4  # parameters, gradients and an Adam-like optimizer's two moments
 
 
@@ -218,14 +218,24 @@ class Preflight:
         return name if isinstance(name, str) else None
 
     def _component_mistakes(self) -> list[FieldError]:
-        """The names and arguments in a training section that can't be read for other reasons."""
+        """The names and arguments in a training section that can't be read for other reasons.
+
+        In the place of what is missing or wrong stands something readable, of which nothing is told.
+        """
         section = self._document.get("training") if isinstance(self._document, dict) else None
-        parts = section if isinstance(section, dict) else {}
-        components = {name: parts[name] for name in COMPONENTS if name in parts}
+        if not isinstance(section, dict):
+            return []
+        kept = {name: value for name, value in section.items() if name in TrainingSpec.model_fields}
         try:
-            return check_components(TrainingSpec.model_validate({**components, "epochs": 1}))
-        except ValidationError:
-            return []  # noted with the section
+            spec = TrainingSpec.model_validate({**_STAND_INS, **kept})
+        except ValidationError as error:
+            for detail in error.errors():
+                kept.pop(str(detail["loc"][0]), None)
+            if "metrics" not in kept:
+                kept.pop("early_stopping", None)  # it may follow one of them
+            spec = TrainingSpec.model_validate({**_STAND_INS, **kept})
+        told = {pointer_to("#/training", name) for name in kept}
+        return [error for error in check_components(spec) if "/".join(error.pointer.split("/")[:3]) in told]
 
     def _suggest_loss(self, dataset: Dataset, targets: Sequence[str]) -> None:
         """Say with the mistake which loss would suit the targets: none is chosen for a client."""

@@ -280,6 +280,29 @@ def test_components_are_checked_in_a_section_that_cannot_be_read(plan: Plan) -> 
     assert {"#/training", "#/training/epoch", "#/training/optimizer/lr"} <= found.keys()
 
 
+@pytest.mark.parametrize("missing", ["loss", "optimizer", "epochs"])
+def test_a_missing_field_hides_no_wrong_name(plan: Plan, missing: str) -> None:
+    """Beside a field that is missing, and one of a wrong type, every wrong name is told all the same."""
+    document = request(loss="MSELos", optimizer="SGDD", scheduler="StepLRR", metrics=["r3_score"], seed="one")
+    del document["training"][missing]
+    wrong = {"loss", "optimizer", "scheduler", "metrics/0", "seed"} - {missing}
+    assert mistakes(plan, document).keys() == {"#/training", *(f"#/training/{name}" for name in wrong)}
+
+
+def test_a_component_that_cannot_be_read_hides_no_wrong_name(plan: Plan) -> None:
+    """A loss, an optimizer and a metric of a wrong type are told beside a wrong scheduler, and no more."""
+    document = request(
+        loss=1,
+        optimizer={"lr": 0.1},
+        scheduler="StepLRR",
+        metrics=[{}],
+        class_weights="auto",
+        early_stopping={"monitor": "validation_accuracy"},
+    )
+    pointers = {"loss", "optimizer", "scheduler", "metrics/0"}
+    assert mistakes(plan, document).keys() == {f"#/training/{name}" for name in pointers}
+
+
 def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
     """Mistakes that only a look at the tables of names or at the data shows are told together too."""
     document = request(loss="MSELos", optimizer="SGDD", metrics=["r3_score"])
