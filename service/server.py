@@ -10,6 +10,7 @@ import structlog
 import uvicorn
 
 from service.app import create_app, local_executor
+from service.collector import settle
 from service.jobs.watch import Watch
 from service.logs import configure_logging
 from service.settings import Settings
@@ -27,6 +28,7 @@ def serve(settings: Settings) -> None:
     listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
     app = create_app(settings)
+    settle()
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -17,6 +17,7 @@ import orjson
 import structlog
 import torch
 
+from service.collector import settle
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.readers.refusals import DISK_FULL
 from service.datasets.report import describe, rows
@@ -289,12 +290,13 @@ def main(argv: list[str]) -> None:
     with Storage.open(settings) as storage:
         known = Known(settings)
         tasks = Tasks(storage, settings, known)
+        settle()
         channel.send({"event": "ready"})
         warming = known.engines.warm_up()
         while True:
             try:
                 while not channel.ready(0.0) and next(warming, _WARM) is not _WARM:
-                    pass
+                    settle()
                 header, body = channel.receive()
             except EOFError:
                 return

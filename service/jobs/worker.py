@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 import torch
 
+from service.collector import settle
 from service.errors import Unavailable
 from service.jobs.channel import Channel, join_parent
 from service.jobs.runner import Runner
@@ -73,6 +74,7 @@ def main(argv: list[str]) -> None:
     configure_logging(settings.log_format)
     orders = Orders(channel)
     warm_up()
+    settle()
     _limit_memory(settings)
     _tell(channel, "warm")
     orders.joined.wait()
@@ -130,6 +132,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
                 _tell(channel, "idle")
                 orders.work.wait()
             else:
+                settle()
                 _limit_memory(settings)  # libraries that were loaded meanwhile are no job's
 
 

@@ -106,6 +106,8 @@ jobs = Table(
 )
 Index("ix_jobs_queue", jobs.c.status, jobs.c.device, jobs.c.priority.desc(), jobs.c.sequence)
 Index(None, jobs.c.owner, jobs.c.created_at, jobs.c.id)
+Index(None, jobs.c.owner, jobs.c.status, jobs.c.created_at, jobs.c.id)
+Index(None, jobs.c.owner, jobs.c.name, jobs.c.created_at, jobs.c.id)
 
 history = Table(
     "history",

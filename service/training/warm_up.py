@@ -1,7 +1,5 @@
 """A process's first step: it costs a second or two, so that no job's first step does."""
 
-import gc
-
 import torch
 from torch import nn
 
@@ -18,6 +16,3 @@ def warm_up() -> None:
 def warm_up_meta() -> None:
     """Meet the meta device: the first operator that PyTorch writes in Python imports them all."""
     torch.eye(1, device="meta").repeat(1, 1)
-    # What is loaded now stays for good: the collector need not look through it again and again.
-    gc.collect()
-    gc.freeze()

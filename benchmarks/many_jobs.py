@@ -1,0 +1,137 @@
+"""List, get and claim with a hundred thousand jobs in the database, beside the same with a hundred.
+
+python -m benchmarks.many_jobs
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx
+from sqlalchemy import insert, select
+
+from benchmarks.results import publish, table, verdict
+from benchmarks.wire import Wire, get
+from service.demo import DATA, LINEAR, running_service
+from service.settings import Settings
+from service.specs.job import JobStatus
+from service.storage.claims import Claim, ClaimStore
+from service.storage.database import Database
+from service.storage.ids import new_id
+from service.storage.tables import history, jobs
+
+FEW, MANY = 100, 100_000
+QUEUED_SHARE = 10
+QUEUE = "cuda"  # which no worker of this machine's processors takes from
+ROUNDS, CALLS = 7, 20
+GOAL_RATIO = 2.0
+LEASE_SECONDS = 30.0
+
+
+def fill(database: Database, count: int) -> None:
+    """As many jobs as the one that is there, each with its history; a tenth of them are queued."""
+    with database.write() as connection:
+        job = dict(connection.execute(select(jobs)).one()._mapping)
+        row = dict(connection.execute(select(history)).one()._mapping)
+        del job["sequence"]
+        ended = {"status": job["status"], "device": job["device"]}
+        queued = {"status": JobStatus.QUEUED, "device": QUEUE}
+        added = [
+            {**job, **(ended if place % QUEUED_SHARE else queued), "id": new_id("job")}
+            for place in range(1, count)
+        ]
+        connection.execute(insert(jobs), added)
+        connection.execute(insert(history), [{**row, "job_id": each["id"]} for each in added])
+
+
+class Filled:
+    """A service with so many jobs in its database.
+
+    Args:
+        port: where it listens.
+        database: its.
+        job_id: of a job that has ended.
+    """
+
+    def __init__(self, port: int, database: Database, job_id: str) -> None:
+        wire = Wire(port)
+        self._claims = ClaimStore(database)
+        paths = {
+            "GET /v1/jobs": "/v1/jobs?page_size=50",
+            "GET /v1/jobs?status=queued": "/v1/jobs?status=queued&page_size=1",
+            "GET /v1/jobs?status=running": "/v1/jobs?status=running&page_size=1",
+            "GET /v1/jobs/{id}": f"/v1/jobs/{job_id}",
+        }
+        self.calls: Mapping[str, Callable[[], float]] = {
+            **{
+                name: lambda path=path: statistics.median(wire.seconds_each(get(path), CALLS))
+                for name, path in paths.items()
+            },
+            "a worker's claim": lambda: statistics.median(self._claim() for _ in range(CALLS)),
+        }
+
+    def _claim(self) -> float:
+        started = time.perf_counter()
+        job = self._claims.claim("bench", {QUEUE}, LEASE_SECONDS)
+        seconds = time.perf_counter() - started
+        if job is None:
+            raise RuntimeError("No job is queued.")
+        self._claims.release(Claim.of(job))
+        return seconds
+
+
+def measure(few: Filled, many: Filled) -> dict[str, tuple[float, float]]:
+    """Medians with few jobs and with many, in turn; the first round is not counted."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in few.calls}
+    for _ in range(ROUNDS + 1):
+        for name, measured in seconds.items():
+            measured.append((few.calls[name](), many.calls[name]()))
+    return {
+        name: (statistics.median(a for a, _ in measured[1:]), statistics.median(b for _, b in measured[1:]))
+        for name, measured in seconds.items()
+    }
+
+
+def filled(client: httpx.Client, folder: Path, count: int) -> Filled:
+    """A running service's database, filled."""
+    training = {"loss": "MSELoss", "optimizer": "SGD", "epochs": 1, "seed": 0}
+    body = {"data": DATA, "architecture": LINEAR, "training": training}
+    job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).raise_for_status().json()
+    database = Database(Settings(data_dir=folder).database())
+    fill(database, count)
+    return Filled(client.base_url.port or 0, database, job["id"])
+
+
+def main() -> None:
+    """Measure in turn, print, write."""
+    with (
+        tempfile.TemporaryDirectory(prefix="fitserve-bench-") as first,
+        tempfile.TemporaryDirectory(prefix="fitserve-bench-") as second,
+        running_service(Path(first)) as few,
+        running_service(Path(second)) as many,
+    ):
+        text = report(measure(filled(few, Path(first), FEW), filled(many, Path(second), MANY)))
+    publish("Many jobs", text, "bench-all")
+
+
+def report(measured: Mapping[str, tuple[float, float]]) -> str:
+    """The results as Markdown."""
+    rows = [["what", f"{FEW} jobs, ms", f"{MANY:,} jobs, ms", "ratio", "goal", ""]]
+    for name, (few, many) in measured.items():
+        ratio = many / few
+        reached = verdict(ratio <= GOAL_RATIO)
+        rows.append(
+            [name, f"{1e3 * few:.2f}", f"{1e3 * many:.2f}", f"{ratio:.2f}", f"≤ {GOAL_RATIO:g}×", reached]
+        )
+    return f"""Two services on databases in SQLite, one with {FEW} jobs, one with {MANY:,}, each
+with its history; a tenth of the jobs are queued. Medians of {ROUNDS} rounds of {CALLS} calls, in
+turn, over one connection.
+
+{table(rows)}
+"""
+
+
+if __name__ == "__main__":
+    main()

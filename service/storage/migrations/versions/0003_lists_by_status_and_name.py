@@ -1,0 +1,15 @@
+"""Indexes for lists of jobs by status and by name: without, a rare status is searched for in all jobs."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the indexes."""
+    for column in ("status", "name"):
+        names = ["owner", column, "created_at", "id"]
+        op.create_index(op.f(f"ix_jobs_{'_'.join(names)}"), "jobs", names)
