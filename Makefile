@@ -66,8 +66,12 @@ bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-all
-bench-all: bench ## the same, what recording costs, a CSV of 1 GB to tensors (MEGABYTES=1000), more data than memory
+bench-all: $(INSTALLED) ## the same and H2O-3 (Java), recording, memory, many jobs, a CSV of 1 GB (MEGABYTES=1000), more data than memory
+	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[peers]'
+	@$(BIN)/python -m benchmarks --h2o
 	@$(BIN)/python -m benchmarks.recording
+	@$(BIN)/python -m benchmarks.memory
+	@$(BIN)/python -m benchmarks.many_jobs
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 	@$(BIN)/python -m benchmarks.beyond_memory
 

@@ -1,6 +1,6 @@
 """Fits and requests through HTTP, beside plain PyTorch, its peers and a bare route.
 
-python -m benchmarks
+python -m benchmarks [--h2o]
 """
 
 import itertools
@@ -12,24 +12,28 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import orjson
 import torch
 
-from benchmarks import peers, plain
+from benchmarks import peers, picture, plain
 from benchmarks.results import publish, table, verdict
 from benchmarks.wire import Wire, get, post
 from service.demo import DATA, LINEAR, SEQUENTIAL, running_service
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from benchmarks.h2o_cluster import Cluster
+
 ROUNDS = 7
 REQUESTS = 300
 MANY = 1000
+MANY_EPOCHS, POINTS = 100_000, 500
 SUBMITTERS = 4
 POLL_SECONDS = 0.05
 START_SECONDS = 30.0
@@ -73,6 +77,10 @@ class Result:
             self.theirs is not None and self.row.goal is not None and self.ours / self.theirs <= self.row.goal
         )
 
+    def systems(self) -> dict[str, float]:
+        """Seconds by system."""
+        return {"Fitserve": self.ours, "plain PyTorch": self.theirs or 0.0, **self.peers}
+
     def cells(self) -> list[str]:
         """The row as text."""
         ratio = "" if self.theirs is None else f"{self.ours / self.theirs:.3f}"
@@ -81,17 +89,26 @@ class Result:
         return [self.row.name, f"{1e3 * self.ours:.2f}", theirs, ratio, goal, verdict(self.reached)]
 
 
-def main() -> None:
-    """Measure, print, write."""
+def main(with_h2o: bool) -> None:
+    """Measure, print, write, draw."""
     torch.set_num_threads(1)  # as the service's workers
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
         running_service(Path(folder)) as client,
         bare_service(Path(folder)) as bare,
+        h2o_cluster() if with_h2o else nullcontext() as cluster,
     ):
-        rows = [*fits(client), overhead(client), *requests(client, bare)]
+        rows = [*fits(client, cluster), overhead(client), long_history(client), *requests(client, bare)]
         results = [measure(row) for row in rows]
-    publish("Fits and requests", report(results), "bench")
+    picture.draw({result.row.name: result.systems() for result in results if result.peers})
+    publish("Fits and requests", report(results), "bench-all" if with_h2o else "bench")
+
+
+def h2o_cluster() -> AbstractContextManager["Cluster"]:
+    """The only peer that isn't installed with the others: it brings a server, which needs Java."""
+    from benchmarks.h2o_cluster import h2o_cluster  # noqa: PLC0415
+
+    return h2o_cluster()
 
 
 def measure(row: Row) -> Result:
@@ -105,7 +122,7 @@ def measure(row: Row) -> Result:
     return Result(row, medians.pop("ours"), medians.pop("theirs", None), medians)
 
 
-def fits(client: httpx.Client) -> Iterator[Row]:
+def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
     """Fits through HTTP, from submit to the answer that the job has ended, beside a plain PyTorch loop."""
     inputs, targets = plain.digits_data()
     digits_id = client.post("/v1/datasets", json={"inputs": inputs, "targets": targets}).json()["id"]
@@ -135,6 +152,7 @@ def fits(client: httpx.Client) -> Iterator[Row]:
             "scikit-learn": lambda: timed(lambda: peers.sklearn_thermometer(3000)),
             "skorch": lambda: timed(lambda: peers.skorch_thermometer(3000)),
             "JAX by hand": lambda: timed(lambda: peers.jax_thermometer(3000)),
+            **({"H2O-3": lambda: timed(lambda: cluster.thermometer(3000))} if cluster else {}),
         },
     )
     widths = itertools.count(14)  # each round's architecture is met for the first time
@@ -160,6 +178,7 @@ def fits(client: httpx.Client) -> Iterator[Row]:
             "scikit-learn": lambda: timed(lambda: peers.sklearn_digits(20)),
             "skorch": lambda: timed(lambda: peers.skorch_digits(20)),
             "JAX by hand": lambda: timed(lambda: peers.jax_digits(20)),
+            **({"H2O-3": lambda: timed(lambda: cluster.digits(20))} if cluster else {}),
         },
     )
     wide_job = {**digits_job, "architecture": _wide(2048)}
@@ -214,9 +233,21 @@ def overhead(client: httpx.Client) -> Row:
 
     def once() -> float:
         seconds, job = timed_fit(client, thermometer_job(SEQUENTIAL, 1))
-        return seconds - job["timings"]["training_seconds"]
+        return seconds - float(job["timings"]["training_seconds"])
 
     return Row("overhead of one job", once, limit_seconds=0.030)
+
+
+def long_history(client: httpx.Client) -> Row:
+    """The history of many epochs, in few points."""
+    _, job = timed_fit(client, thermometer_job(LINEAR, MANY_EPOCHS))
+    wire = Wire(client.base_url.port or 0)
+    request = get(f"/v1/jobs/{job['id']}/history?max_points={POINTS}")
+    return Row(
+        f"history of {MANY_EPOCHS:,} epochs in {POINTS} points",
+        lambda: statistics.median(wire.seconds_each(request, 20)),
+        limit_seconds=0.050,
+    )
 
 
 def requests(client: httpx.Client, bare_port: int) -> Iterator[Row]:
@@ -303,8 +334,11 @@ Compare within one run: absolute times vary with the machine's load.
 {table(lines)}
 
 The same fits elsewhere, in milliseconds: [scikit-learn](https://scikit-learn.org)'s multilayer
-perceptron, [skorch](https://github.com/skorch-dev/skorch), and the whole loop written by hand in
-JAX and compiled before, which is the limit.
+perceptron, [skorch](https://github.com/skorch-dev/skorch), the whole loop written by hand in JAX
+and compiled before, which is the limit, and with `make bench-all`
+[H2O-3](https://github.com/h2oai/h2o-3) over its REST API, whose network takes a step for each row.
+
+![The same fits in several systems](results.svg)
 
 {table(_peers_table(results))}
 """
@@ -312,13 +346,11 @@ JAX and compiled before, which is the limit.
 
 def _peers_table(results: list[Result]) -> list[list[str]]:
     compared = [result for result in results if result.peers]
-    header = ["what", "Fitserve", "plain PyTorch", *compared[0].peers]
-    lines = [header]
+    lines = [["what", *compared[0].systems()]]
     for result in compared:
-        times = [result.ours, result.theirs or 0.0, *result.peers.values()]
-        lines.append([result.row.name, *(f"{1e3 * seconds:.1f}" for seconds in times)])
+        lines.append([result.row.name, *(f"{1e3 * seconds:.1f}" for seconds in result.systems().values())])
     return lines
 
 
 if __name__ == "__main__":
-    main()
+    main(with_h2o="--h2o" in sys.argv)

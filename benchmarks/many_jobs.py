@@ -7,6 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -56,7 +57,7 @@ class Filled:
     """
 
     def __init__(self, port: int, database: Database, job_id: str) -> None:
-        wire = Wire(port)
+        self._wire = Wire(port)
         self._claims = ClaimStore(database)
         paths = {
             "GET /v1/jobs": "/v1/jobs?page_size=50",
@@ -65,12 +66,12 @@ class Filled:
             "GET /v1/jobs/{id}": f"/v1/jobs/{job_id}",
         }
         self.calls: Mapping[str, Callable[[], float]] = {
-            **{
-                name: lambda path=path: statistics.median(wire.seconds_each(get(path), CALLS))
-                for name, path in paths.items()
-            },
+            **{name: partial(self._request, path) for name, path in paths.items()},
             "a worker's claim": lambda: statistics.median(self._claim() for _ in range(CALLS)),
         }
+
+    def _request(self, path: str) -> float:
+        return statistics.median(self._wire.seconds_each(get(path), CALLS))
 
     def _claim(self) -> float:
         started = time.perf_counter()

@@ -23,7 +23,7 @@ def thermometer(epochs: int, hidden: int | None = 13) -> float:
         model = nn.Sequential(nn.Linear(1, hidden), nn.Tanh(), nn.Linear(hidden, 1))
     optimizer = optim.SGD(model.parameters(), lr=1e-3)
     loss_fn = nn.MSELoss()
-    losses = []
+    losses: list[tuple[float, float]] = []
     for _ in range(epochs):
         loss_train = loss_fn(model(t_u[train]), t_c[train])
         loss_validation = loss_fn(model(t_u[validation]), t_c[validation])

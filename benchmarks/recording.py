@@ -18,6 +18,7 @@ from benchmarks.results import publish, table, verdict
 from service.datasets.workspace import MappedBeyond
 from service.jobs.data import JobData
 from service.jobs.helper import Tasks
+from service.jobs.known import Known
 from service.jobs.runner import Runner
 from service.settings import Settings
 from service.specs.architecture import read_architecture
@@ -26,7 +27,6 @@ from service.storage.datasets import NewDataset
 from service.storage.job_record import Job, NewJob
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
-from service.training.engines.choice import EngineChooser
 from service.training.engines.eager import EagerEngine
 from service.training.loop import train
 from service.training.setup import assemble
@@ -111,7 +111,7 @@ def main() -> None:
 
 def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
     """Seconds with and without, round by round; the first is not counted."""
-    tasks = Tasks(storage, settings, EngineChooser(settings.in_memory_bytes))
+    tasks = Tasks(storage, settings, Known(settings))
     runner = Runner("bench", settings, storage, threading.Event(), lambda _: None, lambda *_: None)
     recorded, bare = [], []
     for _ in range(ROUNDS + 1):

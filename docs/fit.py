@@ -1,7 +1,6 @@
 """Draws docs/fit.svg: a fit made by a running service, its loss curves and what it predicts.
 
 fitserve serve &
-pip install matplotlib
 python docs/fit.py http://localhost:8000
 """
 

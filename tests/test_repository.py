@@ -18,6 +18,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
 EXTRAS = [Requirement(text) for text in PROJECT["optional-dependencies"]["compiled"]]
 DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
+PEERS = [Requirement(text) for text in PROJECT["optional-dependencies"]["peers"]]
 # Libraries that belong to the face of another: it says which version of them it takes.
 BROUGHT_ALONG = {
     "openapi-schema-validator": "openapi-spec-validator",
@@ -82,8 +83,8 @@ def test_a_process_that_serves_http_loads_no_torch(module: str) -> None:
 @pytest.mark.parametrize(
     ("folders", "declared"),
     [
-        (["service"], names(RUNTIME) | names(EXTRAS)),
-        (["tests", "benchmarks"], names(RUNTIME) | names(EXTRAS) | names(DEVELOPMENT)),
+        (["service"], names(RUNTIME + EXTRAS)),
+        (["tests", "benchmarks"], names(RUNTIME + EXTRAS + DEVELOPMENT + PEERS)),
     ],
 )
 def test_what_is_imported_is_declared(folders: list[str], declared: set[str]) -> None:
@@ -91,7 +92,7 @@ def test_what_is_imported_is_declared(folders: list[str], declared: set[str]) ->
     distributions = packages_distributions()
     for path in sources(*folders):
         for module in imported(path) - set(sys.stdlib_module_names) - {"service", "tests", "benchmarks"}:
-            found: set[str] = {canonicalize_name(name) for name in distributions.get(module, [])}
+            found: set[str] = {canonicalize_name(name) for name in distributions.get(module, [module])}
             found |= {BROUGHT_ALONG[name] for name in found & BROUGHT_ALONG.keys()}
             assert found & declared, f"{path.relative_to(ROOT)} imports {module}"
 
@@ -125,7 +126,7 @@ def test_every_dependency_has_a_reason() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     section = text.partition("\n## Dependencies\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\w-]+) \| .+ \|$", section, re.MULTILINE)
-    assert set(rows) - {"dependency"} == names(RUNTIME) | names(EXTRAS) | names(DEVELOPMENT)
+    assert set(rows) - {"dependency"} == names(RUNTIME + EXTRAS + DEVELOPMENT + PEERS)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run"])
