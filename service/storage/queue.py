@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
 from service import errors
 from service.specs.job import JobStatus
@@ -12,6 +12,15 @@ from service.storage.tables import jobs
 
 RETRY_AFTER_SECONDS = 10
 QUEUED = jobs.c.status == JobStatus.QUEUED
+# Built once: each submit asks both.
+LENGTH = select(func.count()).where(QUEUED)
+SOONER = LENGTH.where(
+    jobs.c.device == bindparam("device"),
+    or_(
+        jobs.c.priority > bindparam("priority"),
+        and_(jobs.c.priority == bindparam("priority"), jobs.c.sequence < bindparam("sequence")),
+    ),
+)
 
 
 class QueueStore:
@@ -24,12 +33,9 @@ class QueueStore:
         """A queued job's place: 1 is the next for its device; None for a job that is not queued."""
         if job.status is not JobStatus.QUEUED:
             return None
-        sooner = or_(
-            jobs.c.priority > job.priority,
-            and_(jobs.c.priority == job.priority, jobs.c.sequence < job.sequence),
-        )
+        place = {"device": job.device, "priority": job.priority, "sequence": job.sequence}
         with self._database.read() as connection:
-            return _length(connection, jobs.c.device == job.device, sooner) + 1
+            return connection.scalars(SOONER, place).one() + 1
 
     def lengths(self) -> Mapping[str, int]:
         """How many jobs are queued for each device that any is queued for."""
@@ -46,10 +52,6 @@ def check_length(connection: Connection, limit: int) -> None:
     Raises:
         QueueFull: when as many jobs are queued as may be.
     """
-    length = _length(connection)
+    length = connection.scalars(LENGTH).one()
     if length >= limit:
         raise errors.QueueFull(f"{length} jobs are queued already.", retry_after_seconds=RETRY_AFTER_SECONDS)
-
-
-def _length(connection: Connection, *conditions: ColumnElement[bool]) -> int:
-    return connection.scalars(select(func.count()).where(QUEUED, *conditions)).one()

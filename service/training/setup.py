@@ -19,6 +19,14 @@ from service.training.optimizers import OPTIMIZERS
 from service.training.schedulers import build_scheduler
 
 
+def seed_all(seed: int, device: torch.device) -> None:
+    """Seed the global generators that a training on a device draws from, as `torch.manual_seed` does."""
+    if device.type == "cpu":  # the other devices' are most of what it costs, and a group does so for each job
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
 def assemble(
     architecture: ArchitectureSpec,
     training: TrainingSpec,
@@ -38,7 +46,7 @@ def assemble(
     loss = LOSSES[training.loss.type]
     train = placed(data.train, loss, device)
     validation = None if data.validation is None else placed(data.validation, loss, device)
-    torch.manual_seed(training.seed or 0)
+    seed_all(training.seed or 0, device)
     model = build(architecture).to(device)
     rows = train.rows
     steps = training.epochs * math.ceil(rows / (training.batch_size or rows))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 # Places in the programs for several trainings: a few sizes, each of which is compiled once.
-GROUP_SIZES = (16, 64)
+GROUP_SIZES = (16, 32, 64)
 
 
 class Engines:
