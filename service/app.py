@@ -14,8 +14,8 @@ from ulid import ULID
 from service import __version__
 from service.api import datasets, events, jobs, problems, results, system
 from service.api.openapi import openapi_document
-from service.api.requests import refuse_parameters
-from service.api.state import Services
+from service.api.requests import Bodies, refuse_parameters
+from service.api.state import HelperThreads, Services
 from service.executors.helpers import HelperPool
 from service.executors.local import LocalExecutor
 from service.jobs.housekeeping import Housekeeper
@@ -48,10 +48,16 @@ def create_app(settings: Settings) -> FastAPI:
             helpers = HelperPool(settings)
             executor = local_executor(settings, storage, watch)
             # A file may be read for minutes: where there are several helpers, one is left for the rest.
+            bodies = Bodies(settings.max_body_bytes, settings.max_bodies_bytes)
+            threads = HelperThreads(settings.helpers, settings.helper_timeout_seconds)
             slots = asyncio.Semaphore(max(1, settings.helpers - 1))
             housekeeper = Housekeeper(storage, settings.retention)
             try:
-                yield State(services=Services(settings, storage, spool, slots, executor, helpers, watch))
+                yield State(
+                    services=Services(
+                        settings, storage, bodies, threads, spool, slots, executor, helpers, watch
+                    )
+                )
             finally:
                 helpers.close()
                 await run_in_threadpool(executor.close)

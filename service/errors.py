@@ -8,6 +8,7 @@
     │   ├── JobNotFound
     │   ├── ParameterNotFound
     │   ├── CheckpointNotFound
+    │   ├── ArtifactNotFound
     │   └── ProblemTypeNotFound
     ├── MethodNotAllowed 405
     ├── Conflict 409
@@ -138,6 +139,15 @@ class CheckpointNotFound(NotFound):
     """The job has no such checkpoint."""
 
     remedy = "Ask for `last` or `best`, or for an epoch that has a checkpoint."
+
+
+class ArtifactNotFound(NotFound):
+    """The file of this dataset or checkpoint is not there."""
+
+    remedy = (
+        "It was deleted a moment ago: read the resource again. Where that still shows it, its file was "
+        "removed from outside the service."
+    )
 
 
 class ProblemTypeNotFound(NotFound):

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         256 * MIB, ge=1, description="Largest JSON body; files have limits of their own."
     )
+    max_bodies_bytes: int = Field(
+        512 * MIB, ge=1, description="JSON bodies in memory at once; beyond it, a request gets 503."
+    )
     max_upload_bytes: int = Field(16 * GIB, ge=1, description="Largest file, as it is sent.")
     max_dataset_bytes: int = Field(
         32 * GIB, ge=1, description="Largest dataset, as it is unpacked and as it is stored."

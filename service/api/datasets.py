@@ -116,12 +116,12 @@ def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> 
 @router.get(
     "/{dataset_id}/rows", response_model=resources.Rows, responses=problems(DatasetNotFound, InvalidRequest)
 )
-def get_rows(
+async def get_rows(
     services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[RowsQuery, Query()]
 ) -> Response:
     """Read rows of a dataset, in order."""
     arguments = {"owner": owner, "dataset_id": dataset_id, "offset": query.offset, "limit": query.limit}
-    _, body = services.helpers.call("dataset_rows", arguments)
+    _, body = await services.helped("dataset_rows", arguments)
     return json_response(body)
 
 

@@ -1,6 +1,7 @@
 """Jobs: submit, list, read, pause, resume, cancel, delete."""
 
 import time
+from contextlib import suppress
 from typing import Annotated, Any
 
 import orjson
@@ -26,6 +27,7 @@ from service.errors import (
     NotJson,
     PreconditionFailed,
     QueueFull,
+    Unavailable,
     UnsupportedMediaType,
 )
 from service.specs.job import JobRequest, JobStatus
@@ -99,15 +101,15 @@ async def submit_job(
     answer comes when the job has ended (200), or when the time is over (202).
     """
     requests.media_type(request, requests.JSON)
-    body = await requests.read_body(request, services.settings.max_body_bytes)
-    if query.validate_only:
-        report, _ = await run_in_threadpool(
-            services.helpers.call, "check_job", {"owner": owner, "store": False}, body
-        )
-        return json_response(report["preflight"])
     wait_seconds = requests.preferred_wait_seconds(request)
-    started = time.monotonic()
-    job, created = await run_in_threadpool(_submit, services, owner, body, requests.unquoted(idempotency_key))
+    async with services.bodies.read(request) as body:
+        started = time.monotonic()
+        if query.validate_only:
+            report, _ = await services.helped("check_job", {"owner": owner, "store": False}, body)
+            return json_response(report["preflight"])
+        job, created = await services.helper_threads.run(
+            _submit, services, owner, body, requests.unquoted(idempotency_key)
+        )
     headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
     if not created:
         headers["Idempotency-Replayed"] = "true"
@@ -129,6 +131,7 @@ def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tup
         earlier = services.storage.jobs.replay(owner, idempotency)
         if earlier is not None:
             return earlier, False
+    services.storage.jobs.check_room()  # before anything is done for a job that there is no room for
     try:
         job, created = _check_and_queue(services, owner, body, idempotency)
     except (DatasetNotFound, JobNotFound):
@@ -147,9 +150,22 @@ def _check_and_queue(
     new, job, start = checked["dataset"], NewJob(**checked["job"]), _start(checked["start"])
     dataset = new if isinstance(new, str) else NewDataset(**new)
     others = checked["other_dataset_ids"]
-    submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, start, others)
-    if isinstance(dataset, NewDataset) and submitted.dataset_id != dataset.id:
-        services.storage.artifacts.delete(dataset.artifact)  # equal content came in between
+    unused = [] if isinstance(dataset, str) else [dataset.artifact]
+    unused += [] if start is None else [start.checkpoint.artifact]
+    try:
+        submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, start, others)
+        if isinstance(dataset, NewDataset) and submitted.dataset_id == dataset.id:
+            unused.remove(dataset.artifact)  # else equal content came in between
+        if start is not None and created:
+            unused.remove(start.checkpoint.artifact)
+    except Unavailable as error:
+        if not isinstance(error, QueueFull):
+            unused.clear()  # whether it was committed is not known
+        raise
+    finally:
+        with suppress(Unavailable):  # housekeeping finds what stays
+            for artifact in unused:
+                services.storage.artifacts.delete(artifact)
     return submitted, created
 
 

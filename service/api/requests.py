@@ -1,16 +1,19 @@
 """Reading requests: bodies within the limit, media types, preferences, strict query parameters."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 from pydantic import ConfigDict
 
-from service.errors import ContentTooLarge, FieldError, InvalidRequest, UnsupportedMediaType
+from service.errors import ContentTooLarge, FieldError, InvalidRequest, Unavailable, UnsupportedMediaType
 from service.specs.base import Spec
 
 JSON = "application/json"
 CSV = "text/csv"
 MAX_WAIT_SECONDS = 60.0
+RETRY_AFTER_SECONDS = 5
 
 
 class Query(Spec):
@@ -29,21 +32,50 @@ async def refuse_parameters(request: Request) -> None:
         raise InvalidRequest(errors=errors)
 
 
-async def read_body(request: Request, limit_bytes: int) -> bytes:
-    """The whole body.
+class Bodies:
+    """Bodies that are held in memory, each from its first byte to the end of what is done with it.
 
-    Raises:
-        ContentTooLarge: as soon as it is known to be over the limit.
+    Args:
+        most_bytes: of one.
+        most_bytes_together: of all; one that is alone is taken nevertheless.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        raise ContentTooLarge(f"The body has {declared} bytes; at most {limit_bytes} are taken.")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise ContentTooLarge(f"The body has more than the {limit_bytes} bytes that are taken.")
-    return bytes(body)
+
+    def __init__(self, most_bytes: int, most_bytes_together: int) -> None:
+        self._most_bytes = most_bytes
+        self._most_bytes_together = most_bytes_together
+        self._bytes = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """The whole body of a request.
+
+        Raises:
+            ContentTooLarge: as soon as it is known to be over the limit.
+            Unavailable: as soon as there is no room for it beside others.
+        """
+        declared = request.headers.get("content-length", "")
+        if declared.isdigit():
+            self._check(0, int(declared))
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                self._check(len(body), len(chunk))
+                body += chunk
+                self._bytes += len(chunk)
+            yield bytes(body)
+        finally:
+            self._bytes -= len(body)
+
+    def _check(self, received_bytes: int, more_bytes: int) -> None:
+        """Whether a body may have more than was received of it."""
+        if received_bytes + more_bytes > self._most_bytes:
+            raise ContentTooLarge(f"The body has more than the {self._most_bytes} bytes that are taken.")
+        alone = self._bytes == received_bytes
+        if not alone and self._bytes + more_bytes > self._most_bytes_together:
+            raise Unavailable(
+                "Other requests take all the memory there is for bodies.",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
 
 
 def media_type(request: Request, *taken: str) -> str:

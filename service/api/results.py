@@ -5,7 +5,6 @@ import io
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
 from service.api import requests, resources, uploads
@@ -149,13 +148,13 @@ def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) ->
 
 
 @router.get("/named_parameters", response_model=resources.NamedParameters, responses=problems(*_MODEL_ERRORS))
-def get_named_parameters(
+async def get_named_parameters(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ParametersQuery, Query()]
 ) -> Response:
     """The model's parameters by name; values, gradients and statistics on request."""
     include = [part.strip() for part in query.include.split(",") if part.strip()]
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "include": include}
-    _, body = services.helpers.call("named_parameters", arguments)
+    _, body = await services.helped("named_parameters", arguments)
     return json_response(body)
 
 
@@ -164,7 +163,7 @@ def get_named_parameters(
     response_model=resources.Parameter,
     responses=problems(ParameterNotFound, *_MODEL_ERRORS),
 )
-def get_named_parameter(
+async def get_named_parameter(
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
@@ -173,7 +172,7 @@ def get_named_parameter(
 ) -> Response:
     """One parameter with its values and the gradient of the last step."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "name": name}
-    _, body = services.helpers.call("named_parameter", arguments)
+    _, body = await services.helped("named_parameter", arguments)
     return json_response(body)
 
 
@@ -229,9 +228,9 @@ async def _of_rows(
 ) -> bytes:
     """What a helper's task answers about the rows in a body: JSON as it is, or a file in its folder."""
     if uploads.is_plain_json(request, query):
-        body = await requests.read_body(request, services.settings.max_body_bytes)
         arguments["checkpoint"] = query.checkpoint
-        _, answer = await run_in_threadpool(services.helpers.call, task, arguments, body)
+        async with services.bodies.read(request) as body:
+            _, answer = await services.helped(task, arguments, body)
         return answer
     async with uploads.receive(request, services, query) as (upload, said):
         arguments["checkpoint"] = said.checkpoint
@@ -250,24 +249,24 @@ async def _of_rows(
         **problems(*_MODEL_ERRORS),
     },
 )
-def download_model(
+async def download_model(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ModelQuery, Query()]
 ) -> Response:
     """Download the trained model."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "format": query.format}
-    _, body = services.helpers.call("export_model", arguments)
+    _, body = await services.helped("export_model", arguments)
     suffix, media_type = _FORMATS[query.format]
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.{suffix}"'}
     return Response(body, headers=headers, media_type=media_type)
 
 
 @router.get("/encoding", response_model=resources.Encoding, responses=problems(*_MODEL_ERRORS))
-def get_encoding(
+async def get_encoding(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[CheckpointQuery, Query()]
 ) -> Response:
     """How raw data become the model's inputs, with the fitted constants, and what its outputs mean."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint}
-    _, body = services.helpers.call("encoding", arguments)
+    _, body = await services.helped("encoding", arguments)
     return json_response(body)
 
 
@@ -276,10 +275,10 @@ def get_encoding(
     response_model=resources.SplitRows,
     responses=problems(JobNotFound, DatasetNotFound, InvalidRequest, LimitExceeded),
 )
-def get_split(
+async def get_split(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[SplitQuery, Query()]
 ) -> Response:
     """Which rows of its data a job trains, validates and tests on."""
     arguments = {"owner": owner, "job_id": job_id, "offset": query.offset, "limit": query.limit}
-    _, body = services.helpers.call("split", arguments)
+    _, body = await services.helped("split", arguments)
     return json_response(body)

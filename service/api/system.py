@@ -103,7 +103,7 @@ def _worker(worker: Worker) -> dict[str, Any]:
 
 
 @router.get("/v1/catalog", response_model=dict[str, Any])
-def get_catalog(services: ServicesDependency) -> Response:
+async def get_catalog(services: ServicesDependency) -> Response:
     """Every layer, loss, optimizer, scheduler, metric and transform, with its arguments as JSON Schema."""
-    _, body = services.helpers.call("catalog", {})
+    _, body = await services.helped("catalog", {})
     return json_response(body)

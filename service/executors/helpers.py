@@ -34,7 +34,8 @@ class HelperPool:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         # Last in, first out: a lone client meets the same helper, and the models it keeps loaded.
-        self._free: queue.LifoQueue[Child] = queue.LifoQueue()
+        # None: the pool is closed.
+        self._free: queue.LifoQueue[Child | None] = queue.LifoQueue()
         self._all: set[Child] = set()
         self._lock = threading.Lock()
         self._closed = False
@@ -144,6 +145,9 @@ class HelperPool:
             except queue.Empty:
                 detail = "All helper processes are busy."
                 raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+            if child is None:
+                self._free.put(None)  # the others that wait are told as well
+                raise Unavailable("The service stops.", retry_after_seconds=RETRY_AFTER_SECONDS)
             if not child.channel.ready(0.0):
                 return child
             self._replace(child, task)
@@ -169,6 +173,7 @@ class HelperPool:
             children, self._all = self._all, set()
         for child in children:
             child.kill()
+        self._free.put(None)
 
 
 def _revived(problem: Mapping[str, Any]) -> FitserveError:

@@ -11,6 +11,7 @@ from torch import nn
 from service.architectures.build import build
 from service.datasets.encoding import Encoding
 from service.errors import FieldError, InvalidRequest, JobNotFound, pointer_to
+from service.jobs.saved import read_checkpoint
 from service.specs.architecture import read_architecture
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
@@ -125,9 +126,15 @@ class Parent:
             resume: all of the newest checkpoint instead of only the parameters that predict.
             encoding: the new job's.
         """
-        body = storage.artifacts.get(self.newest.artifact)
+        newest, body = read_checkpoint(
+            storage,
+            self.job.owner,
+            self.job.id,
+            lambda rows: rows[-1],
+            lambda row: (row, storage.artifacts.get(row.artifact)),
+        )
         if resume:
-            return body, self.newest.epoch, self.newest.step
+            return body, newest.epoch, newest.step
         checkpoint = Checkpoint.from_bytes(body)
         stopping = self.request["training"]["early_stopping"]
         best = checkpoint.best if stopping and stopping["restore_best"] else None

@@ -46,6 +46,7 @@ def prune(storage: Storage, age: timedelta | None, unpublished: timedelta = UNPU
             for name in storage.retention.unnamed(names):
                 storage.artifacts.delete(name)
                 artifacts += 1
+        storage.artifacts.remove_empty_folders(prefix, unpublished)
     return Pruned(jobs, artifacts)
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from service.errors import CheckpointNotFound, NoCheckpointYet
 from service.inference.model import TrainedModel
+from service.jobs.saved import read_checkpoint
 from service.storage.checkpoints import Checkpoint as CheckpointRow
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
@@ -36,10 +37,18 @@ class Models:
             NoCheckpointYet: when nothing was saved yet.
             CheckpointNotFound: when there is no such checkpoint.
         """
-        row = _chosen(self._storage.checkpoints.of_job(owner, job_id), which)
+        return read_checkpoint(
+            self._storage,
+            owner,
+            job_id,
+            lambda rows: _chosen(rows, which),
+            lambda row: self._model(owner, row, which),
+        )
+
+    def _model(self, owner: str, row: CheckpointRow, which: str | None) -> TrainedModel:
         key = (row.artifact, which)
         if key not in self._loaded:
-            request = orjson.loads(self._storage.jobs.get(owner, job_id).request)
+            request = orjson.loads(self._storage.jobs.get(owner, row.job_id).request)
             checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
             best = which == "best" or (which is None and _restores_best(request))
             self._loaded[key] = (TrainedModel.from_checkpoint(checkpoint, request, best), row.bytes)

@@ -5,20 +5,23 @@ row names is not there.
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import from_url
 from ulid import ULID
 
 from service import errors
 
-PING = "ping"
 RETRY_AFTER_SECONDS = 5
+# So many names at once: a database takes no more in one statement than some ten thousand.
+NAMES_AT_ONCE = 1000
 
 
 class Artifacts:
@@ -30,10 +33,8 @@ class Artifacts:
     """
 
     def __init__(self, location: str | Path, cache: Path) -> None:
-        self._cache = cache
-        self._folder = None if "://" in str(location) else Path(location)
-        self._store: ObjectStore = (
-            from_url(str(location)) if self._folder is None else LocalStore(self._folder, mkdir=True)
+        self._place: _Place = (
+            _ObjectStore(str(location), cache) if "://" in str(location) else _Folder(Path(location))
         )
 
     def put(self, prefix: str, content: bytes | Path) -> str:
@@ -51,62 +52,58 @@ class Artifacts:
             Unavailable: when it can't be written; nothing will refer to what was.
         """
         name = f"{prefix}/{ULID()}"
-        try:
-            if isinstance(content, Path) and self._folder is not None:
-                (self._folder / prefix).mkdir(parents=True, exist_ok=True)
-                content.replace(self._folder / name)
-            else:
-                obstore.put(self._store, name, content)
-            if self._folder is not None:
-                _sync(self._folder, name)
-        except (BaseError, OSError) as error:
-            raise _away(f"The artifact can't be written: {error}") from error
+        with _errors_of("The artifact can't be written"):
+            self._place.put(name, content)
         return name
 
     def get(self, name: str) -> bytes:
         """An artifact's bytes.
 
         Raises:
-            FileNotFoundError: when there is no such artifact.
+            ArtifactNotFound: when there is no such artifact.
+            Unavailable: when it can't be read now.
         """
-        return obstore.get(self._store, name).bytes().to_bytes()
+        with _errors_of("The artifact can't be read"), _missing():
+            return self._place.get(name)
 
     def path(self, name: str) -> Path:
         """An artifact as a file to be read; one of an object store is downloaded once.
 
         Raises:
-            FileNotFoundError: when there is no such artifact.
+            ArtifactNotFound: when there is no such artifact.
+            Unavailable: when it can't be read now.
         """
-        if self._folder is not None:
-            return self._folder / name
-        path = self._cache / name
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{ULID()}")
-            with partial.open("wb") as file:
-                for chunk in obstore.get(self._store, name).stream():
-                    file.write(chunk)
-            partial.replace(path)
-        return path
+        with _errors_of("The artifact can't be read"), _missing():
+            return self._place.path(name)
 
     def delete(self, name: str) -> None:
-        """Remove an artifact; one that is gone already is no error."""
-        with suppress(FileNotFoundError):
-            obstore.delete(self._store, name)
-        (self._cache / name).unlink(missing_ok=True)
+        """Remove an artifact; one that is gone already is no error.
+
+        Raises:
+            Unavailable: when it can't be removed now.
+        """
+        with _errors_of("The artifact can't be removed"), suppress(FileNotFoundError):
+            self._place.delete(name)
 
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
         """The names in a folder that were written so long ago, some at a time.
 
+        What a process left that was killed while it wrote is among them.
+
         Raises:
             Unavailable: when they can't be listed.
         """
-        latest = datetime.now(UTC) - age
-        try:
-            for chunk in obstore.list(self._store, prefix):
-                yield [meta["path"] for meta in chunk if meta["last_modified"] < latest]
-        except (BaseError, OSError) as error:
-            raise _away(f"Artifacts can't be listed: {error}") from error
+        with _errors_of("Artifacts can't be listed"):
+            yield from self._place.old(prefix, age)
+
+    def remove_empty_folders(self, prefix: str, age: timedelta) -> None:
+        """Remove the folders in a folder in which nothing has been for so long.
+
+        Raises:
+            Unavailable: when they can't be listed.
+        """
+        with _errors_of("Artifacts can't be listed"):
+            self._place.remove_empty_folders(prefix, age)
 
     def ping(self) -> None:
         """Make sure that artifacts can be written.
@@ -114,23 +111,143 @@ class Artifacts:
         Raises:
             Unavailable: when they can't.
         """
-        try:
-            obstore.put(self._store, PING, b"")
-        except (BaseError, OSError) as error:
-            raise _away(f"Artifacts can't be written: {error}") from error
+        with _errors_of("Artifacts can't be written"):
+            name = f"ping-{ULID()}"
+            self._place.put(name, b"")
+            self._place.delete(name)
 
 
-def _away(detail: str) -> errors.Unavailable:
-    return errors.Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+class _Place(Protocol):
+    """Where artifacts are; FileNotFoundError for what is not there, OSError or obstore's for all else."""
+
+    def put(self, name: str, content: bytes | Path) -> None: ...
+
+    def get(self, name: str) -> bytes: ...
+
+    def path(self, name: str) -> Path: ...
+
+    def delete(self, name: str) -> None: ...
+
+    def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]: ...
+
+    def remove_empty_folders(self, prefix: str, age: timedelta) -> None: ...
 
 
-def _sync(folder: Path, name: str) -> None:
-    """Force a file and the folders that lead to it onto the disk: the local store only renames."""
-    path = folder / name
-    while path != folder.parent:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        path = path.parent
+class _Folder:
+    """A folder of this machine, or one that machines share."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Path):
+            content.replace(path)
+        else:
+            partial = path.with_name(f"{path.name}.partial")
+            try:
+                partial.write_bytes(content)
+                partial.replace(path)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+        self._sync(path)
+
+    def _sync(self, path: Path) -> None:
+        """Force a file and the folders that lead to it onto the disk."""
+        while path != self._root.parent:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            path = path.parent
+
+    def get(self, name: str) -> bytes:
+        return (self._root / name).read_bytes()
+
+    def path(self, name: str) -> Path:
+        path = self._root / name
+        path.stat()
+        return path
+
+    def delete(self, name: str) -> None:
+        (self._root / name).unlink()
+
+    def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
+        for folder, _, files in os.walk(self._root / prefix):
+            paths = [Path(folder) / file for file in files]
+            names = [str(path.relative_to(self._root)) for path in paths if _is_old(path, age)]
+            for first in range(0, len(names), NAMES_AT_ONCE):
+                yield names[first : first + NAMES_AT_ONCE]
+
+    def remove_empty_folders(self, prefix: str, age: timedelta) -> None:
+        for folder, _, _ in os.walk(self._root / prefix, topdown=False):
+            path = Path(folder)
+            if path != self._root / prefix and _is_old(path, age):
+                with suppress(OSError):  # it is not empty
+                    path.rmdir()
+
+
+def _is_old(path: Path, age: timedelta) -> bool:
+    """Whether a file or folder has not changed for so long; one that is gone is of no age."""
+    try:
+        return path.stat().st_mtime < time.time() - age.total_seconds()
+    except FileNotFoundError:
+        return False
+
+
+class _ObjectStore:
+    """Whatever obstore takes; what is read as a file is kept in a folder."""
+
+    def __init__(self, url: str, cache: Path) -> None:
+        self._store = from_url(url)
+        self._cache = cache
+
+    def put(self, name: str, content: bytes | Path) -> None:
+        obstore.put(self._store, name, content)
+
+    def get(self, name: str) -> bytes:
+        return obstore.get(self._store, name).bytes().to_bytes()
+
+    def path(self, name: str) -> Path:
+        path = self._cache / name
+        if not path.exists():
+            chunks = obstore.get(self._store, name).stream()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{ULID()}")
+            with partial.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+            partial.replace(path)
+        return path
+
+    def delete(self, name: str) -> None:
+        (self._cache / name).unlink(missing_ok=True)
+        obstore.delete(self._store, name)
+
+    def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
+        latest = datetime.now(UTC) - age
+        for chunk in obstore.list(self._store, prefix):
+            yield [meta["path"] for meta in chunk if meta["last_modified"] < latest]
+
+    def remove_empty_folders(self, prefix: str, age: timedelta) -> None:
+        """An object store has no folders."""
+
+
+@contextmanager
+def _missing() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise errors.ArtifactNotFound() from error
+
+
+@contextmanager
+def _errors_of(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        raise errors.Unavailable(f"{what}: {error}", retry_after_seconds=RETRY_AFTER_SECONDS) from error

@@ -103,6 +103,15 @@ class JobStore:
                 return _insert(connection, values), True
             return _insert_started(connection, values, start), True
 
+    def check_room(self) -> None:
+        """Whether a job would be accepted at this moment; `submit` looks again.
+
+        Raises:
+            QueueFull: when as many jobs are queued as may be.
+        """
+        with self._database.read() as connection:
+            check_length(connection, self._max_queue_length)
+
     def replay(self, owner: str, idempotency: IdempotencyKey) -> Job | None:
         """The job that was submitted with this key, if one was.
 

@@ -2,7 +2,6 @@
 
 import resource
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -153,32 +152,3 @@ def test_a_second_signal_does_not_wait(start_service: Callable[..., Service]) ->
     service.stop_at_once()
     service.start()
     assert service.cancelled(job_id)[0]["status"] == "cancelled"
-
-
-@pytest.mark.slow
-def test_a_thousand_submits_at_once_are_all_answered(start_service: Callable[..., Service]) -> None:
-    """1000 concurrent submits: each is accepted or told to come back, and what was accepted is there."""
-    service = start_service(workers=1, helpers=2, max_queue_length=600)
-    body = thermometer(epochs=1)
-    body["data"] = {**body["data"], "columns": None, "dataset_id": service.succeeded(body)["dataset_id"]}
-    del body["data"]["columns"]
-    held = service.running(thermometer(epochs=LONG))
-    answers: list[httpx.Response] = []
-
-    def submit(count: int) -> None:
-        with httpx.Client(base_url=service.client.base_url, timeout=120.0) as client:
-            answers.extend(client.post("/v1/jobs", json=body) for _ in range(count))
-
-    threads = [threading.Thread(target=submit, args=(10,)) for _ in range(100)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    accepted = {answer.json()["id"] for answer in answers if answer.status_code == httpx.codes.ACCEPTED}
-    refused = [answer for answer in answers if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE]
-    assert (len(answers), len(accepted) + len(refused)) == (1000, 1000)
-    assert len(accepted) == 600
-    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
-    assert service.read("/v1/system")["queue_length"] == 600
-    service.cancelled(held)
-    assert {service.ended(job_id)["status"] for job_id in accepted} == {"succeeded"}

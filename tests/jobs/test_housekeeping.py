@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service import errors
 from service.jobs.housekeeping import Pruned, prune
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
@@ -39,7 +40,7 @@ def test_a_forgotten_artifact_goes(storage: Storage) -> None:
     assert prune(storage, age=None, unpublished=NOW) == Pruned(jobs=0, artifacts=1)
     assert storage.artifacts.get(kept) == b"published"
     assert storage.artifacts.get(foreign) == b"not ours to judge"
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(errors.ArtifactNotFound):
         storage.artifacts.get(forgotten)
 
 
@@ -51,5 +52,5 @@ def test_an_old_job_goes_with_its_checkpoints(storage: Storage) -> None:
     storage.claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, artifact, 1)]))
     assert prune(storage, age=None) == prune(storage, age=timedelta(days=1)) == Pruned(0, 0)
     assert prune(storage, age=NOW) == Pruned(jobs=1, artifacts=1)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(errors.ArtifactNotFound):
         storage.artifacts.get(artifact)

@@ -1,11 +1,23 @@
 """Artifacts in a folder."""
 
+import subprocess
+import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from service import errors
 from service.storage.artifacts import Artifacts
+from tests.acceptance.server import until
+
+WRITES_FOR_EVER = """
+import pathlib, sys
+from service.storage.artifacts import Artifacts
+artifacts = Artifacts(sys.argv[1], pathlib.Path("cache"))
+while True:
+    artifacts.delete(artifacts.put("checkpoints/job_1", bytes(2**26)))
+"""
 
 
 def test_an_artifact_comes_back(tmp_path: Path) -> None:
@@ -30,21 +42,57 @@ def test_a_deleted_artifact_is_gone(tmp_path: Path) -> None:
     name = artifacts.put("datasets", b"x")
     artifacts.delete(name)
     artifacts.delete(name)
-    with pytest.raises(FileNotFoundError):
-        artifacts.get(name)
+    for read in (artifacts.get, artifacts.path):
+        with pytest.raises(errors.ArtifactNotFound):
+            read(name)
 
 
 def test_a_folder_that_takes_nothing_is_unavailable(tmp_path: Path) -> None:
     """A folder that can't be written to is found by a ping, and an artifact is refused."""
     artifacts = Artifacts(tmp_path / "folder", tmp_path / "cache")
     artifacts.ping()
-    (tmp_path / "folder" / "ping").unlink()
     (tmp_path / "folder").rmdir()
     (tmp_path / "folder").write_text("a file is in the way")
     with pytest.raises(errors.Unavailable):
         artifacts.ping()
     with pytest.raises(errors.Unavailable):
         artifacts.put("datasets", b"x")
+
+
+@pytest.mark.parametrize("in_the_way", ["a folder", "a loop of links"])
+def test_what_cant_be_read_now_is_unavailable(tmp_path: Path, in_the_way: str) -> None:
+    """An error of the disk is no missing artifact: it may pass."""
+    artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
+    name = artifacts.put("datasets", b"x")
+    path = artifacts.path(name)
+    path.unlink()
+    if in_the_way == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to(path)
+    with pytest.raises(errors.Unavailable):
+        artifacts.get(name)
+
+
+def test_what_a_killed_process_left_half_written_is_old_some_day(tmp_path: Path) -> None:
+    """A process that was killed while it wrote leaves a file; it is found, with what else is old."""
+    location = tmp_path / "artifacts"
+    artifacts = Artifacts(location, tmp_path / "cache")
+    whole = artifacts.put("checkpoints/job_1", b"whole")
+    with subprocess.Popen([sys.executable, "-c", WRITES_FOR_EVER, str(location)]) as writer:
+        until(lambda: list(location.rglob("*.partial")), poll_seconds=0.0)
+        writer.kill()
+    written = {str(path.relative_to(location)) for path in location.rglob("*") if path.is_file()}
+    assert any(name.endswith(".partial") for name in written)
+    found = {name for names in artifacts.old("checkpoints", timedelta(seconds=-1)) for name in names}
+    assert found == written >= {whole}
+    for name in found:
+        artifacts.delete(name)
+    artifacts.remove_empty_folders("checkpoints", timedelta(hours=1))
+    assert (location / "checkpoints" / "job_1").exists()  # somebody may be about to write there
+    artifacts.remove_empty_folders("checkpoints", timedelta(seconds=-1))
+    assert list(location.iterdir()) == [location / "checkpoints"]
+    assert list((location / "checkpoints").iterdir()) == []
 
 
 def test_a_file_is_moved_into_a_folder(tmp_path: Path) -> None:

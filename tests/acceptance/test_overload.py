@@ -1,0 +1,192 @@
+"""More than the service can do at once: what is light stays quick, the rest is told to come back."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.fits import LONG, thermometer
+from tests.acceptance.server import Service, until
+
+SUBMITS = 1000
+# Of the process that serves HTTP, for each submit that is open at the same time.
+SUBMIT_BYTES = 200_000
+# What a light request may take while helpers are busy, on a machine that is busy too.
+QUICK_SECONDS = 2.0
+# Each takes a helper a good part of a second.
+LARGE_ROWS, LARGE_REQUESTS = 100_000, 60
+
+
+@pytest.fixture(scope="module")
+def small_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+    """A service with one worker, one helper, a short queue and little memory for bodies."""
+    service = start_service(workers=1, helpers=1, max_queue_length=3, max_bodies_bytes=1_000_000)
+    yield service
+    service.stop()
+
+
+def artifacts(service: Service) -> set[Path]:
+    """All files of datasets and checkpoints."""
+    return {path for path in (service.data_dir / "artifacts").rglob("*") if path.is_file()}
+
+
+def inline(rows: int, **training: Any) -> dict[str, Any]:
+    """A fit whose data come with it, and are nobody else's."""
+    body = thermometer(**training)
+    first = float(time.monotonic_ns())
+    body["data"]["columns"] = {"t_u": [first + row for row in range(rows)], "t_c": [0.5] * rows}
+    return body
+
+
+def test_light_requests_stay_quick_while_helpers_are_busy(start_service: Callable[..., Service]) -> None:
+    """While more large requests wait for helpers than there are threads, a cancel is answered at once."""
+    service = start_service(workers=1, helpers=1)
+    job_id = service.running(thermometer(epochs=LONG))
+    body = httpx.Request("POST", "http://x", json=inline(LARGE_ROWS)).content
+    headers = {"Content-Type": "application/json"}
+
+    def check(_: int) -> int:
+        with httpx.Client(base_url=service.client.base_url, timeout=120.0) as client:
+            path = "/v1/jobs?validate_only=true"
+            return client.post(path, content=body, headers=headers).status_code
+
+    with ThreadPoolExecutor(LARGE_REQUESTS) as pool:
+        checks = [pool.submit(check, index) for index in range(LARGE_REQUESTS)]
+        until(lambda: any(check.done() for check in checks))
+        seconds = []
+        for method, path in (("GET", f"/v1/jobs/{job_id}"), ("POST", f"/v1/jobs/{job_id}/cancel")):
+            begin = time.monotonic()
+            assert service.client.request(method, path).is_success
+            seconds.append(time.monotonic() - begin)
+        busy = sum(not check.done() for check in checks)
+        assert {check.result() for check in checks} <= {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}
+    assert busy > LARGE_REQUESTS // 2
+    assert max(seconds) < QUICK_SECONDS
+    service.stop()
+
+
+def test_a_job_that_the_queue_has_no_room_for_leaves_nothing(small_service: Service) -> None:
+    """503 for a full queue, and neither data nor the checkpoint of a warm start stay on the disk."""
+    service = small_service
+    parent = service.succeeded(thermometer(epochs=1))["id"]
+    running = service.running(thermometer(epochs=LONG))
+    queued = [service.queued(thermometer(epochs=1)) for _ in range(3)]
+    before = artifacts(service)
+    refused = service.submit(inline(10, from_job=parent, epochs=1))
+    assert (refused.status_code, refused.json()["type"]) == (503, "/problems/queue-full")
+    assert artifacts(service) - before <= checkpoints_of(service, running)
+    service.cancelled(running, *queued)
+
+
+def test_a_job_that_is_refused_at_the_last_moment_leaves_nothing(small_service: Service) -> None:
+    """Of many with one key at once, and with room for less, what was refused or equal leaves no file."""
+    service = small_service
+    parent = service.succeeded(thermometer(epochs=1))["id"]
+    running = service.running(thermometer(epochs=LONG))
+    before = artifacts(service)
+    body = inline(10, from_job=parent, epochs=1)
+    bodies = [(body, {"Idempotency-Key": "one"})] * 6 + [(body, {})] * 6
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        answers = list(pool.map(lambda each: service.submit(*each), bodies))
+    accepted = {answer.json()["id"] for answer in answers if answer.is_success}
+    assert len(accepted) == 3
+    assert all(answer.is_success or answer.status_code == 503 for answer in answers)
+    new = artifacts(service) - before - checkpoints_of(service, running)
+    assert {path.parent.name for path in new if path.parent.name != "datasets"} == accepted
+    assert len(new) == 3 + 1
+    service.cancelled(running, *accepted)
+
+
+def checkpoints_of(service: Service, job_id: str) -> set[Path]:
+    """The files of a job's checkpoints."""
+    return set((service.data_dir / "artifacts" / "checkpoints" / job_id).glob("*"))
+
+
+def test_bodies_beyond_the_memory_for_them_are_refused(small_service: Service) -> None:
+    """Beside a large body that is being received, another large one gets 503 and a small one is taken."""
+    service = small_service
+    large, small = inline(30_000), thermometer()
+    address = (service.client.base_url.host, service.client.base_url.port or 0)
+    content = httpx.Request("POST", "http://x", json=large).content
+    assert 500_000 < len(content) < 1_000_000
+    with socket.create_connection(address) as other:
+        head = f"POST /v1/jobs?validate_only=true HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}"
+        other.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode() + content[:-1])
+
+        def refused() -> httpx.Response | None:
+            answer = service.submit(large, validate_only=True)
+            return answer if answer.status_code != httpx.codes.OK else None
+
+        answer = until(refused)
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert int(answer.headers["Retry-After"]) > 0
+        assert service.submit(small, validate_only=True).status_code == httpx.codes.OK
+        other.sendall(content[-1:])
+        assert other.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    assert service.submit(large, validate_only=True).status_code == httpx.codes.OK
+
+
+@pytest.mark.slow
+def test_a_thousand_submits_at_once_are_all_answered(start_service: Callable[..., Service]) -> None:
+    """1000 submits that are open at once: each is accepted or told to come back, for a bounded memory."""
+    service = start_service(workers=1, helpers=2, max_queue_length=600, helper_timeout_seconds=120)
+    body = thermometer(epochs=1)
+    del body["data"]["columns"]
+    body["data"]["dataset_id"] = service.succeeded(thermometer(epochs=1))["dataset_id"]
+    held = service.running(thermometer(epochs=LONG))
+    before = service.process.memory_info().rss
+    peak, answered = [before], threading.Event()
+
+    def watch_memory() -> None:
+        while not answered.wait(0.02):
+            peak.append(service.process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch_memory)
+    watcher.start()
+    try:
+        answers = asyncio.run(at_once(service, body, SUBMITS))
+    finally:
+        answered.set()
+        watcher.join()
+    accepted = {answer.json()["id"] for answer in answers if answer.status_code == httpx.codes.ACCEPTED}
+    refused = [answer for answer in answers if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE]
+    assert len(accepted) + len(refused) == SUBMITS
+    assert len(accepted) == 600
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+    assert service.read("/v1/system")["queue_length"] == 600
+    assert max(peak) - before < SUBMITS * SUBMIT_BYTES, f"{(max(peak) - before) / SUBMITS:.0f} bytes each"
+    service.cancelled(held)
+    assert {service.ended(job_id)["status"] for job_id in accepted} == {"succeeded"}
+    service.stop()
+
+
+async def at_once(service: Service, body: dict[str, Any], count: int) -> list[httpx.Response]:
+    """The answers to submits of which each has arrived but for a byte before any is complete."""
+    content = httpx.Request("POST", "http://x", json=body).content
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(content)}"
+    url = service.client.base_url
+    streams = [await asyncio.open_connection(url.host, url.port) for _ in range(count)]
+    for _, writer in streams:
+        writer.write(f"{head}\r\n\r\n".encode() + content[:-1])
+        await writer.drain()
+    for _, writer in streams:
+        writer.write(content[-1:])
+    texts = await asyncio.gather(*(reader.read() for reader, _ in streams))
+    for _, writer in streams:
+        writer.close()
+    return [answer_of(text) for text in texts]
+
+
+def answer_of(text: bytes) -> httpx.Response:
+    """An answer as it came over the line."""
+    head, _, content = text.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    return httpx.Response(int(status.split()[1]), headers=headers, content=content)
