@@ -1,13 +1,15 @@
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.datasets.columns import BOOLEAN, DATETIME, NUMBER, TEXT
 from service.datasets.readers.records import BLOCK_BYTES
-from service.errors import InvalidRequest
+from service.datasets.readers.text import ENCODINGS
+from service.errors import InvalidRequest, UnsupportedMediaType
 from tests.datasets.mistaken import refusal
 from tests.datasets.readers.files import read
 
@@ -176,6 +178,34 @@ def test_encodings_are_told_by_a_mark_or_the_client(encoding: str, declared: str
     """UTF-8 and UTF-16 are found by themselves, other encodings are said."""
     body = "größe;ort\r\n1;Köln\r\n".encode(encoding)
     assert values(body, encoding=declared) == {"größe": [1.0], "ort": ["Köln"]}
+
+
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
+def test_a_mark_and_a_declared_encoding_agree(mark: str) -> None:
+    """A byte order mark of the declared encoding is no text; one of another encoding is told."""
+    body = "größe\n1\n".encode(mark)
+    for encoding in (mark, mark.removesuffix("-sig")):
+        assert values(body, encoding=encoding) == {"größe": [1.0]}
+    assert "leave the encoding out" in refusal(lambda: read(body, encoding="latin-1"))["?encoding"]
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_told_by_name(order: str) -> None:
+    """Which of the two it is has to be said; where nothing is said, the bytes tell what to say."""
+    body = "größe,ort\n1,Köln\n".encode(order)
+    assert order in refusal(lambda: read(body, encoding="utf-16"))["?encoding"]
+    assert order in refusal(lambda: read(body))["?encoding"]
+    assert values(body, encoding=order) == {"größe": [1.0], "ort": ["Köln"]}
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=40) | st.text('a1",;\n\réя漢', max_size=40).map(str.encode), st.sampled_from(ENCODINGS)
+)
+def test_any_bytes_are_read_in_any_encoding_or_refused(body: bytes, encoding: str) -> None:
+    """Bytes that are not in the declared encoding are an invalid request, nothing else."""
+    with suppress(InvalidRequest, UnsupportedMediaType):
+        assert read(body, "csv", encoding=encoding).num_rows
 
 
 @pytest.mark.parametrize("name", ["rot13", "base64", "idna", "utf-9", "", "\0", "unicode_escape"])
