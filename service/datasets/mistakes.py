@@ -16,11 +16,15 @@ _CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
 
 
 class Mistakes:
-    """A list of field errors that keeps the first 100 and counts them all."""
+    """A list of field errors that keeps the first 100 and counts them all.
 
-    def __init__(self) -> None:
-        self.listed: list[FieldError] = []
-        self.count = 0
+    Args:
+        before: mistakes to go on from, which stay as they are.
+    """
+
+    def __init__(self, before: "Mistakes | None" = None) -> None:
+        self.listed: list[FieldError] = [] if before is None else list(before.listed)
+        self.count: int = 0 if before is None else before.count
 
     def add(self, pointer: str, detail: str) -> None:
         """Note one mistake."""
