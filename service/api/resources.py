@@ -219,7 +219,8 @@ class Histogram(Resource):
 class Column(Resource):
     """What a dataset's column holds; the statistics are those that its type has.
 
-    Exact but for `distinct`, `categories` and `histogram`, which are of the first `sampled_rows`.
+    All is exact but the `histogram`, and `distinct` and `categories` where more than 10,000 values are
+    different: these are of `sampled_rows` from all over the data.
     """
 
     name: str
@@ -259,7 +260,7 @@ class Dataset(Resource):
     bytes: int
     """Size as stored."""
     sampled_rows: int
-    """How many of the first rows were asked for what is too expensive to ask of all."""
+    """How many rows from all over the data were asked for what is too expensive to ask of all."""
     columns: list[Column]
     warnings: list[str]
     """What is odd about the data."""

@@ -18,6 +18,6 @@ def cast(column: pa.ChunkedArray, kind: str, cells: Cells) -> pa.ChunkedArray:
     read = as_type(column, kind, str, found)
     for mistake in found.listed:
         row = int(cells.rows[int(mistake.pointer)])
-        cells.mistakes.add(cells.pointer, f"`{cells.name}` in row {row}: {mistake.detail}")
+        cells.mistakes.add(cells.place(row), f"`{cells.name}` in row {row}: {mistake.detail}")
     cells.mistakes.add_unlisted(found.count - len(found.listed))
     return read

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from service.datasets.mistakes import MOST_LISTED, Mistakes, shown
 from service.errors import pointer_to
@@ -35,12 +36,18 @@ MISSING_WORDS = ("", "NA", "N/A", "NaN", "null")
 """Cells of a CSV that mean a missing value, in any usual case."""
 
 _KINDS: dict[type, str] = {int: "numbers", float: "numbers", bool: "booleans", str: "strings"}
-_TOO_LARGE = "is beyond a double's range, ±1.8e308."
+_TOO_LARGE = (
+    "is beyond a double's range, ±1.8e308: where it means that there is no value, send null, "
+    "or say `?missing=inf` of a CSV."
+)
+MOST_COLUMNS: Final = 10_000
+"""Of a table, however it is sent."""
 _LONGEST_NAME = 256
 _LARGEST_WHOLE = 2**53  # what a double holds exactly
 
 _MISSING = pa.array([word.lower() for word in MISSING_WORDS], TEXT)
 _TRUE, _FALSE = pa.array(["true", "yes", "1"], TEXT), pa.array(["false", "no", "0"], TEXT)
+_PLAIN_BOOLEANS = pa.array(["true", "false"], TEXT)
 _NUMBER_PATTERN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
@@ -190,7 +197,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _numbers_of_text(texts: pa.ChunkedArray, place: Place, mistakes: Mistakes) -> pa.ChunkedArray:
     present = _present(texts)
-    fits = pc.match_substring_regex(present, _NUMBER_PATTERN)
+    fits = are_numbers(present)
     _note(pc.invert(fits), _cell(texts), "can't be read as a number.", place, mistakes)
     return finite(_only(fits, present).cast(NUMBER), place, mistakes, _cell(texts))
 
@@ -206,19 +213,23 @@ def _booleans_of_text(texts: pa.ChunkedArray, place: Place, mistakes: Mistakes) 
 
 def _datetimes_of_text(texts: pa.ChunkedArray, place: Place, mistakes: Mistakes) -> pa.ChunkedArray:
     present = _present(texts)
-    fits = pc.match_substring_regex(present, _DATETIME_PATTERN)
-    candidates = _only(fits, present)
+    times = _times(present)
+    bad = pc.and_(present.is_valid(), times.is_null())
+    reason = "can't be read as a time: send 2026-11-23 or 2026-11-23T18:30:00Z."
+    _note(bad, _cell(texts), reason, place, mistakes)
+    return times
+
+
+def _times(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Trimmed texts as times in UTC; null for what is no date or time of ISO 8601."""
+    candidates = _only(pc.match_substring_regex(texts, _DATETIME_PATTERN), texts)
     candidates = _only(_are_days(candidates), candidates)
     zoned = pc.match_substring_regex(candidates, f":[^ ]*{_ZONE}$")
     times = pc.coalesce(
         _only(zoned, candidates).cast(pa.timestamp("us", "UTC")).cast(DATETIME),
         _only(pc.invert(zoned), candidates).cast(DATETIME),
     )
-    times = _only(_in_calendar(times), times)
-    bad = pc.and_(present.is_valid(), times.is_null())
-    reason = "can't be read as a time: send 2026-11-23 or 2026-11-23T18:30:00Z."
-    _note(bad, _cell(texts), reason, place, mistakes)
-    return times
+    return _only(_in_calendar(times), times)
 
 
 _FROM_TEXT: Mapping[pa.DataType, Callable[[pa.ChunkedArray, Place, Mistakes], pa.ChunkedArray]] = {
@@ -226,6 +237,73 @@ _FROM_TEXT: Mapping[pa.DataType, Callable[[pa.ChunkedArray, Place, Mistakes], pa
     BOOLEAN: _booleans_of_text,
     DATETIME: _datetimes_of_text,
 }
+
+
+def are_numbers(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Whether trimmed texts spell numbers."""
+    return pc.match_substring_regex(texts, _NUMBER_PATTERN)
+
+
+# Whether trimmed texts are of a type without a doubt; `yes` and `1` are booleans only when declared.
+_TELLS: Mapping[pa.DataType, Callable[[pa.ChunkedArray], pa.ChunkedArray]] = {
+    NUMBER: are_numbers,
+    BOOLEAN: lambda texts: pc.is_in(pc.utf8_lower(texts), _PLAIN_BOOLEANS),
+    DATETIME: lambda texts: _times(texts).is_valid(),
+}
+
+
+def told_by_text(texts: pa.ChunkedArray) -> pa.DataType | None:
+    """The type that all texts are of, which may be that of any text; None where each is missing."""
+    present = _present(texts).drop_null()
+    if not len(present):
+        return None
+    return next((kind for kind, tells in _TELLS.items() if pc.all(tells(present)).as_py()), TEXT)
+
+
+class Strays(NamedTuple):
+    """What keeps a column of text from being of another type.
+
+    Attributes:
+        type: what most of its values are.
+        rows: int64, where the others are.
+    """
+
+    type: pa.DataType
+    rows: NDArray[np.int64]
+
+    @property
+    def noun(self) -> str:
+        """What most values are, as a word for one of them."""
+        return {NUMBER: "number", BOOLEAN: "boolean", DATETIME: "time"}[self.type]
+
+
+def find_strays(column: pa.ChunkedArray, sample: pa.ChunkedArray) -> Strays | None:
+    """The values that keep a column of text from being of another type, where they are its smaller part.
+
+    Args:
+        column: large_string, [rows]; it is read chunk by chunk.
+        sample: rows of it, which tell whether it is worth while.
+    """
+    kind = _usual_type(sample)
+    if kind is None:
+        return None
+    found, first_row = [], 0
+    for chunk in column.chunks:
+        present = _present(chunk)
+        stray = pc.and_(present.is_valid(), pc.invert(_TELLS[kind](present)))
+        found.append(first_row + np.flatnonzero(stray.fill_null(False).to_numpy(zero_copy_only=False)))
+        first_row += len(chunk)
+    rows = np.concatenate(found)
+    return Strays(kind, rows) if 0 < 2 * len(rows) < len(column) - column.null_count else None
+
+
+def _usual_type(texts: pa.ChunkedArray) -> pa.DataType | None:
+    """The type that more than half of the texts are of without a doubt."""
+    present = _present(texts).drop_null()
+    return next(
+        (kind for kind, tells in _TELLS.items() if 2 * (pc.sum(tells(present)).as_py() or 0) > len(present)),
+        None,
+    )
 
 
 def _present(texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -351,15 +429,6 @@ _READERS: Sequence[tuple[Callable[[pa.DataType], bool], _ArrowReader]] = (
     (pa.types.is_date, _datetimes_of_arrow),
     (pa.types.is_timestamp, _datetimes_of_arrow),
 )
-
-
-def stray_texts(column: pa.ChunkedArray) -> list[tuple[int, str]]:
-    """The (row, text) that keep a column of text from being one of numbers, if they are the smaller part."""
-    strays = pc.invert(pc.match_substring_regex(pc.utf8_trim_whitespace(column), _NUMBER_PATTERN))
-    rows = np.flatnonzero(strays.fill_null(False).to_numpy())
-    if 2 * len(rows) >= len(column) - column.null_count:
-        return []
-    return list(zip(rows.tolist(), column.take(pa.array(rows)).to_pylist(), strict=True))
 
 
 def cell_of_column(pointer: str, name: str, first_row: int = 0) -> Place:

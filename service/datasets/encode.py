@@ -4,6 +4,7 @@ Rows are encoded some at a time and written in place, so that a mapped dataset m
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ from service.specs.base import did_you_mean
 
 NamePlace = Callable[[str], str]
 """The pointer of a column or an input in the request."""
+CellPlace = Callable[[str, int], str]
+"""The pointer of the cell of a column in a row."""
 
 # A slice is this many rows, or fewer where they are wide: it is held in memory two or three times.
 ROWS_AT_ONCE = 65_536
@@ -43,12 +46,14 @@ class Source(NamedTuple):
         rows: the numbers of the rows to encode.
         place: the pointer of a column, an input or `targets`.
         mistakes: where cells that can't be encoded are noted.
+        cell: the pointer of a cell, where the request holds the cells.
     """
 
     dataset: Dataset
     rows: Rows
     place: NamePlace
     mistakes: Mistakes
+    cell: CellPlace | None = None
 
     def slices(self, size: int = ROWS_AT_ONCE) -> Iterator["Source"]:
         """The same, so many rows at a time."""
@@ -57,7 +62,8 @@ class Source(NamedTuple):
 
     def cells(self, name: str) -> Cells:
         """The cells of a column, or the samples of a tensor."""
-        return Cells(name, self.place(name), self.mistakes, self.rows)
+        cell = None if self.cell is None else partial(self.cell, name)
+        return Cells(name, self.place(name), self.mistakes, self.rows, cell)
 
 
 class Encoded(NamedTuple):
@@ -229,6 +235,7 @@ class _Received(NamedTuple):
     dataset: Dataset
     container: str
     place: NamePlace
+    cell: CellPlace | None = None
 
 
 def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[torch.Tensor, ...]:
@@ -246,11 +253,9 @@ def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[t
     Raises:
         InvalidRequest: columns are missing or can't be read as numbers, or a shape doesn't fit.
     """
-    received, mistakes = _read(body, pointer), Mistakes()
+    received, mistakes = _read(body, pointer, encoding.features), Mistakes()
     _check_inputs(encoding, received, mistakes)
-    mistakes.check()
-    source = source_of(encoding, received.dataset, encoding.features, received.place, mistakes)
-    mistakes.check()
+    source = _received_source(encoding, received, encoding.features, mistakes)
     inputs = encode(encoding, source).inputs
     mistakes.check()
     return inputs
@@ -265,45 +270,78 @@ def labelled_source(encoding: Encoding, body: Body, pointer: str = "#") -> Sourc
     Raises:
         InvalidRequest: columns or targets are missing or can't be read, or a shape doesn't fit.
     """
-    received, mistakes = _read(body, pointer), Mistakes()
+    names = [*encoding.features, *encoding.targets]
+    received, mistakes = _read(body, pointer, names), Mistakes()
     _check_inputs(encoding, received, mistakes)
     _check_targets(encoding, received, pointer, mistakes)
-    mistakes.check()
-    names = [*encoding.features, *encoding.targets]
-    source = source_of(encoding, received.dataset, names, received.place, mistakes)
+    return _received_source(encoding, received, names, mistakes)
+
+
+def _received_source(
+    encoding: Encoding, received: _Received, names: Sequence[str], mistakes: Mistakes
+) -> Source:
+    """The rows of a prediction or an evaluation: `names` are the features, and the targets if any.
+
+    Raises:
+        InvalidRequest: a column is missing or not of its type, with what is wrong in the others.
+    """
+    source = source_of(encoding, received.dataset, names, received.place, mistakes, received.cell)
+    if mistakes.count and isinstance(source.dataset, TabularDataset):
+        readable, targets = set(source.dataset.table.column_names), names[len(encoding.features) :]
+        for part in source.slices():
+            for name in encoding.features:
+                if name in readable:
+                    _columns(encoding, [name], part, torch.float32)
+            if targets and readable.issuperset(targets):
+                _targets(encoding, part)
     mistakes.check()
     return source
 
 
 def source_of(
-    encoding: Encoding, dataset: Dataset, names: Sequence[str], place: NamePlace, mistakes: Mistakes
+    encoding: Encoding,
+    dataset: Dataset,
+    names: Sequence[str],
+    place: NamePlace,
+    mistakes: Mistakes,
+    cell: CellPlace | None = None,
 ) -> Source:
-    """All rows of a dataset that has the columns `names`, which are read as the encoding's types."""
-    if isinstance(dataset, TabularDataset):
-        columns = {
-            name: cast(
-                dataset.table[name],
-                encoding.types[name],
-                Cells(name, place(name), mistakes, range(dataset.rows)),
-            )
-            for name in names
-        }
-        dataset = TabularDataset(pa.table(columns))
-    return Source(dataset, range(dataset.rows), place, mistakes)
+    """All rows of a dataset, of a table the columns `names`, read as the encoding's types.
+
+    Columns that are not there are left out, and so are those with cells that can't be read, which are noted.
+    """
+    source = Source(dataset, range(dataset.rows), place, mistakes, cell)
+    if not isinstance(dataset, TabularDataset):
+        return source
+    present, columns = set(dataset.table.column_names), dict[str, pa.ChunkedArray]()
+    for name in names:
+        if name in present:
+            before = mistakes.count
+            column = cast(dataset.table[name], encoding.types[name], source.cells(name))
+            columns |= {name: column} if mistakes.count == before else {}
+    return source._replace(dataset=TabularDataset(pa.table(columns)))
 
 
-def _read(body: Body, pointer: str) -> _Received:
-    if isinstance(body, TabularDataset | TensorDataset):
+def _read(body: Body, pointer: str, taken: Sequence[str]) -> _Received:
+    if isinstance(body, TabularDataset):
+        container = pointer_to(pointer, "columns")
+        return _of_columns(body, container)
+    if isinstance(body, TensorDataset):
         return _Received(body, pointer, lambda name: pointer)
-    dataset = read_json(body, pointer)
+    dataset = read_json(body, pointer, taken)
     if isinstance(dataset, TensorDataset):
         container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
         return _Received(dataset, container, lambda name: targets if name == TARGETS else container)
     if "rows" in body:
         container = pointer_to(pointer, "rows")
-        return _Received(dataset, container, lambda name: container)
-    container = pointer_to(pointer, "columns")
-    return _Received(dataset, container, lambda name: pointer_to(container, name))
+        return _Received(
+            dataset, container, lambda name: container, lambda name, row: pointer_to(container, row, name)
+        )
+    return _of_columns(dataset, pointer_to(pointer, "columns"))
+
+
+def _of_columns(dataset: TabularDataset, container: str) -> _Received:
+    return _Received(dataset, container, partial(pointer_to, container), partial(pointer_to, container))
 
 
 def _check_inputs(encoding: Encoding, received: _Received, mistakes: Mistakes) -> None:

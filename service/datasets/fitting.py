@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from service.datasets.columns import DATETIME, NUMBER, TEXT, stray_texts
+from service.datasets.columns import DATETIME, NUMBER, TEXT, find_strays
 from service.datasets.dataset import TabularDataset, TensorDataset
 from service.datasets.declaration import (
     DATA,
@@ -83,11 +83,14 @@ def _check_numbers(dataset: TabularDataset, name: str, pointer: str, mistakes: M
             f'`"types": {{"{name}": "numeric"}}` for seconds since 1970.'
         )
         mistakes.add(pointer, detail)
-    elif column.type == TEXT and (strays := stray_texts(column)):
-        rows = torch.tensor([row for row, _ in strays])
-        why = f"which keeps {counted(len(column), 'row')} of numbers from being read as such"
+    elif column.type == TEXT and (strays := find_strays(column, column)):
+        rows = torch.from_numpy(strays.rows)
+        why = f"which keeps {counted(len(column), 'row')} of {strays.noun}s from being read as such"
         cells = Cells(name, pointer, mistakes, rows)
-        cells.note(torch.ones(len(strays), dtype=torch.bool), lambda i: f"is {shown(strays[i][1])}, {why}")
+        cells.note(
+            torch.ones(len(rows), dtype=torch.bool),
+            lambda i: f"is {shown(column[int(rows[i])].as_py())}, {why}",
+        )
     elif column.type == TEXT:
         examples = ", ".join(map(shown, column.drop_null().unique().slice(0, 3).to_pylist()))
         line = f'{{"type": "one_hot", "columns": ["{name}"]}}'

@@ -1,57 +1,77 @@
 """The content of a JSON body as a dataset: `columns`, `rows`, or `inputs` with `targets`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from service.datasets.columns import check_name, from_values
+from service.datasets.columns import MOST_COLUMNS, check_name, from_values
 from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset
 from service.datasets.mistakes import Mistakes, counted, shown
 from service.datasets.nested import read_nested
-from service.errors import FieldError, InvalidRequest, pointer_to
+from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
 SINGLE_INPUT = "input"
 
 
-def read_json(document: Mapping[str, Any], pointer: str = "#") -> Dataset:
+def read_json(
+    document: Mapping[str, Any],
+    pointer: str = "#",
+    taken: Collection[str] | None = None,
+    mistakes: Mistakes | None = None,
+) -> Dataset:
     """The dataset that a body spells out.
 
     Args:
         document: parsed JSON with exactly one of `columns`, `rows` or `inputs`; of the other keys only
             `targets` beside `inputs` is read.
         pointer: the place of `document` in the request.
+        taken: the columns of a table that matter; None: all. Others are there without a value, and may hold
+            anything.
+        mistakes: what was noted before about the same document; raised with what is found here.
 
     Raises:
         InvalidRequest: with every mistake, or the first 100 of them and their number.
     """
+    mistakes = mistakes or Mistakes()
     forms = [form for form in _READERS if form in document]
     if len(forms) != 1:
         found = " and ".join(f"`{form}`" for form in forms) or "none of them"
         detail = f"Give the data as exactly one of `columns`, `rows` or `inputs`; found {found}."
-        raise InvalidRequest(errors=[FieldError(pointer, detail)])
-    return _READERS[forms[0]](document, pointer, Mistakes())
+        mistakes.fail(pointer, detail)
+    return _READERS[forms[0]](document, pointer, taken, mistakes)
 
 
-def _read_columns(document: Mapping[str, Any], pointer: str, mistakes: Mistakes) -> TabularDataset:
+def _read_columns(
+    document: Mapping[str, Any], pointer: str, taken: Collection[str] | None, mistakes: Mistakes
+) -> TabularDataset:
     columns, pointer = document["columns"], pointer_to(pointer, "columns")
     if not isinstance(columns, dict) or not columns:
         mistakes.fail(pointer, f"Give an object, column name → list of values; found {_found(columns)}.")
-    for name, values in columns.items():
+    _check_count(columns, pointer, mistakes)
+    matter = [name for name in columns if taken is None or name in taken]
+    for name in matter:
         check_name(name, pointer_to(pointer, name), mistakes)
-        if not isinstance(values, list):
-            mistakes.add(pointer_to(pointer, name), f"A column is a list of values; found {shown(values)}.")
-    lists = {name: values for name, values in columns.items() if isinstance(values, list)}
+        if not isinstance(columns[name], list):
+            found = shown(columns[name])
+            mistakes.add(pointer_to(pointer, name), f"A column is a list of values; found {found}.")
+    lists = {name: columns[name] for name in matter if isinstance(columns[name], list)}
     _check_lengths(lists, pointer, mistakes)
     arrays = {
         name: from_values(values, partial(pointer_to, pointer, name), mistakes)
         for name, values in lists.items()
     }
     mistakes.check()
-    return TabularDataset(pa.table(arrays))
+    rows = len(next(iter(arrays.values()), ()))
+    return TabularDataset(pa.table({name: arrays.get(name, pa.nulls(rows)) for name in columns}))
+
+
+def _check_count(names: Collection[str], pointer: str, mistakes: Mistakes) -> None:
+    if len(names) > MOST_COLUMNS:
+        mistakes.fail(pointer, f"There are {len(names)} columns; at most {MOST_COLUMNS} are taken.")
 
 
 def _check_lengths(columns: Mapping[str, list[Any]], pointer: str, mistakes: Mistakes) -> None:
@@ -67,29 +87,33 @@ def _check_lengths(columns: Mapping[str, list[Any]], pointer: str, mistakes: Mis
         mistakes.add(pointer, "The columns hold no values: give at least one row.")
 
 
-def _read_rows(document: Mapping[str, Any], pointer: str, mistakes: Mistakes) -> TabularDataset:
+def _read_rows(
+    document: Mapping[str, Any], pointer: str, taken: Collection[str] | None, mistakes: Mistakes
+) -> TabularDataset:
     rows, pointer = document["rows"], pointer_to(pointer, "rows")
     if not isinstance(rows, list) or not rows:
         mistakes.fail(pointer, f"Give a list of objects, column name → value; found {_found(rows)}.")
-    _check_keys(rows, pointer, mistakes)
-    mistakes.check()
-    names = list(rows[0])
-    for name in names:
+    _check_keys(rows, pointer, taken, mistakes)
+    names = list(rows[0]) if isinstance(rows[0], dict) else []
+    _check_count(names, pointer_to(pointer, 0), mistakes)
+    matter = [name for name in names if taken is None or name in taken]
+    for name in matter:
         check_name(name, pointer_to(pointer, 0, name), mistakes)
+    cells = [row if isinstance(row, dict) else {} for row in rows]
     arrays = {
-        name: from_values([row[name] for row in rows], _cell_of_row(pointer, name), mistakes)
-        for name in names
+        name: from_values([row.get(name) for row in cells], _cell_of_row(pointer, name), mistakes)
+        for name in matter
     }
     mistakes.check()
-    return TabularDataset(pa.table(arrays))
+    return TabularDataset(pa.table({name: arrays.get(name, pa.nulls(len(rows))) for name in names}))
 
 
 def _cell_of_row(pointer: str, name: str) -> Callable[[int], str]:
     return lambda row: pointer_to(pointer, row, name)
 
 
-def _check_keys(rows: list[Any], pointer: str, mistakes: Mistakes) -> None:
-    """Note each row that is no object or whose keys are not those of the first row."""
+def _check_keys(rows: list[Any], pointer: str, taken: Collection[str] | None, mistakes: Mistakes) -> None:
+    """Note each row that is no object or whose keys, as far as they matter, are not those of the first."""
     names = rows[0].keys() if isinstance(rows[0], dict) else None
     if names is not None and not names:
         mistakes.add(pointer_to(pointer, 0), "The row names no column.")
@@ -99,16 +123,18 @@ def _check_keys(rows: list[Any], pointer: str, mistakes: Mistakes) -> None:
             mistakes.add(place, f"A row is an object, column name → value; found {shown(row)}.")
         elif names is not None and row.keys() != names:
             place = pointer_to(pointer, number)
-            for name in names - row.keys():
+            for name in [name for name in names if name not in row and (taken is None or name in taken)]:
                 mistakes.add(
                     place, f"`{name}` is missing: each row has the columns of row 0; send null for no value."
                 )
-            for name in row.keys() - names:
+            for name in [name for name in row if name not in names and (taken is None or name in taken)]:
                 hint = did_you_mean(name, names) or "."
                 mistakes.add(pointer_to(place, name), f"`{name}` is not a column of row 0{hint}")
 
 
-def _read_tensors(document: Mapping[str, Any], pointer: str, mistakes: Mistakes) -> TensorDataset:
+def _read_tensors(
+    document: Mapping[str, Any], pointer: str, taken: Collection[str] | None, mistakes: Mistakes
+) -> TensorDataset:
     inputs = _read_inputs(document["inputs"], pointer_to(pointer, "inputs"), mistakes)
     targets = None
     if "targets" in document:
@@ -167,7 +193,7 @@ def _found(value: Any) -> str:
     return "an empty one" if value in ([], {}) else shown(value)
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any], str, Mistakes], Dataset]] = {
+_READERS: dict[str, Callable[[Mapping[str, Any], str, Collection[str] | None, Mistakes], Dataset]] = {
     "columns": _read_columns,
     "rows": _read_rows,
     "inputs": _read_tensors,

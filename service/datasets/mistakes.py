@@ -1,7 +1,7 @@
 """The mistakes of a request, collected so that they are told all at once."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -16,17 +16,26 @@ _CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
 
 
 class Mistakes:
-    """A list of field errors that keeps the first 100 and counts them all."""
+    """A list of field errors that keeps the first 100 and counts them all.
 
-    def __init__(self) -> None:
-        self.listed: list[FieldError] = []
-        self.count = 0
+    Args:
+        before: mistakes to go on from, which stay as they are.
+    """
+
+    def __init__(self, before: "Mistakes | None" = None) -> None:
+        self.listed: list[FieldError] = [] if before is None else list(before.listed)
+        self.count: int = 0 if before is None else before.count
 
     def add(self, pointer: str, detail: str) -> None:
         """Note one mistake."""
         self.count += 1
         if len(self.listed) < MOST_LISTED:
             self.listed.append(FieldError(pointer, detail))
+
+    def note(self, errors: Iterable[FieldError]) -> None:
+        """Note what was found elsewhere."""
+        for error in errors:
+            self.add(error.pointer, error.detail)
 
     def add_unlisted(self, count: int) -> None:
         """Count mistakes that need not be put into words, since 100 of their kind are listed."""
@@ -62,12 +71,18 @@ class Cells:
         pointer: its place in the request.
         mistakes: where they are noted.
         rows: the numbers of the rows in their dataset, from 0.
+        cell: the pointer of the cell in a row, where the request holds the cells; else `pointer` is all.
     """
 
     name: str
     pointer: str
     mistakes: Mistakes
     rows: Rows
+    cell: Callable[[int], str] | None = None
+
+    def place(self, row: int) -> str:
+        """The pointer to what is wrong in a row."""
+        return self.pointer if self.cell is None else self.cell(row)
 
     def note(self, bad: torch.Tensor, problem: Callable[[int], str]) -> None:
         """Note the cells at which `bad`, bool [B], is true.
@@ -79,7 +94,7 @@ class Cells:
         positions = bad.nonzero()[:, 0]
         for position in positions[:MOST_LISTED].tolist():
             row = int(self.rows[position])
-            self.mistakes.add(self.pointer, f"`{self.name}` in row {row} {problem(position)}.")
+            self.mistakes.add(self.place(row), f"`{self.name}` in row {row} {problem(position)}.")
         self.mistakes.add_unlisted(max(0, len(positions) - MOST_LISTED))
 
 

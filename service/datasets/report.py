@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from service.datasets.columns import BOOLEAN, COLUMN_TYPES, NUMBER, TEXT, stray_texts
+from service.datasets.columns import BOOLEAN, COLUMN_TYPES, NUMBER, TEXT, are_numbers, find_strays
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.mistakes import counted, shown
 from service.datasets.sample import (
     MOST_CATEGORIES,
     SAMPLE_ROWS,
-    categories,
-    distinct,
+    Counts,
+    count_values,
     histogram,
     numbers,
     repeated_rows,
+    spread_sample,
+    verified_rows,
 )
 from service.datasets.summary import ColumnSummary, TableSummary
 from service.datasets.tensor_file import Tensor, slices
@@ -39,25 +42,24 @@ def describe(dataset: Dataset, summary: TableSummary | None = None) -> dict[str,
     Returns:
         `rows`; `columns`: name, type, `count` and `missing` of each, `min`, `max`, `mean`, `std`
         (ddof = 0) of numbers, `mean` (the share of true) of booleans, `min` and `max` of times, `shape`
-        [B, …] and `dtype` of tensors: all exact. Of the first `sampled_rows`: `distinct` values,
-        `histogram`, the 100 most frequent `categories` with their `category_counts`, and most of the
-        `warnings`, which are sentences.
+        [B, …] and `dtype` of tensors: all exact, and so are `warnings`, which are sentences. `distinct`
+        values and the 100 most frequent `categories` with their `category_counts` are exact, unless there
+        are more than 10,000: then they are of `sampled_rows` all over the data, as is the `histogram`.
     """
     if isinstance(dataset, TensorDataset):
         return _describe_tensors(dataset)
-    sample = dataset.table.slice(0, SAMPLE_ROWS)
+    sample = spread_sample(dataset.table)
     summary = summary or _summarized(dataset)
-    columns = [_describe_column(name, sample[name], column) for name, column in summary.columns.items()]
-    warnings = [
-        warning
-        for description, (name, column) in zip(columns, summary.columns.items(), strict=True)
-        for warning in _warnings(description, sample[name], column)
-    ]
+    columns, warnings = [], list(_name_warnings(dataset.table.column_names))
+    for name, column in summary.columns.items():
+        counts = count_values(dataset.table[name], sample[name])
+        columns.append(_describe_column(name, sample[name], column, counts))
+        warnings += _warnings(name, dataset.table[name], sample[name], column, counts)
     return {
         "rows": dataset.rows,
         "sampled_rows": sample.num_rows,
         "columns": columns,
-        "warnings": [*warnings, *_row_warnings(sample)],
+        "warnings": [*warnings, *_row_warnings(sample, dataset.rows)],
     }
 
 
@@ -68,17 +70,15 @@ def _summarized(dataset: TabularDataset) -> TableSummary:
     return summary
 
 
-def _describe_column(name: str, sample: pa.ChunkedArray, summary: ColumnSummary) -> dict[str, Any]:
+def _describe_column(
+    name: str, sample: pa.ChunkedArray, summary: ColumnSummary, counts: Counts
+) -> dict[str, Any]:
     document = {"name": name, "type": COLUMN_TYPES[sample.type], **summary.document()}
+    document["distinct"] = counts.distinct
     if sample.type == TEXT:
-        values, counts = categories(sample)
-        most = slice(MOST_CATEGORIES)
-        return document | {
-            "distinct": len(values),
-            "categories": [_cut(value) for value in values[most]],
-            "category_counts": counts[most],
-        }
-    document["distinct"] = distinct(sample)
+        most = counts.most_frequent()[:MOST_CATEGORIES]
+        document["categories"] = [_cut(value) for value, _ in most]
+        document["category_counts"] = [count for _, count in most]
     if sample.type == NUMBER:
         document["histogram"] = histogram(numbers(sample))
     return document
@@ -88,22 +88,32 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_CATEGORY else f"{text[:_LONGEST_CATEGORY]}…"
 
 
-def _warnings(description: dict[str, Any], sample: pa.ChunkedArray, summary: ColumnSummary) -> Iterator[str]:
-    name, values = description["name"], description["distinct"]
-    constant = values == 1 if summary.is_constant is None else summary.is_constant
+def _name_warnings(names: list[str]) -> Iterator[str]:
+    if bool(pc.all(are_numbers(pa.array(names, TEXT))).as_py()):
+        first = ", ".join(f"`{name}`" for name in names[:3])
+        remedy = "if they are the first row of a CSV without names, send it with `?header=false`"
+        yield f"All names of columns are numbers, as {first}: {remedy}."
+
+
+def _warnings(
+    name: str, column: pa.ChunkedArray, sample: pa.ChunkedArray, summary: ColumnSummary, counts: Counts
+) -> Iterator[str]:
     if summary.count == 0:
         yield f"`{name}` holds no values at all."
-    elif constant and summary.count > 1:
-        yield f"`{name}` is constant: each value is {_shown(sample.drop_null()[0].as_py())}."
-    elif _tells_rows_apart(description, sample):
-        yield f"`{name}` has another value in each row, as an id has: a model can't learn from it."
-    elif sample.type in (TEXT, BOOLEAN):
-        yield from _imbalance(name, *categories(sample))
-    if sample.type == TEXT and (strays := stray_texts(sample)):
-        row, text = strays[0]
+    elif counts.are_of_all and counts.distinct == 1 < summary.count:
+        (value,) = counts.by_value
+        yield f"`{name}` is constant: each value is {_shown(value)}."
+    elif rows := _told_apart(column, sample, counts):
+        each = "each row" if rows == len(column) else f"each of the first {rows} rows"
+        yield f"`{name}` has another value in {each}, as an id has: a model can't learn from it."
+    elif column.type in (TEXT, BOOLEAN) and counts.are_of_all:
+        yield from _imbalance(name, counts)
+    if column.type == TEXT and (strays := find_strays(column, sample)):
+        row = int(strays.rows[0])
+        found = f"{counted(len(strays.rows), 'value')} of {len(column)}"
         yield (
-            f"`{name}` is read as text because of {counted(len(strays), 'value')} of {len(sample)} "
-            f"that can't be read as a number, the first {shown(text)} in row {row}."
+            f"`{name}` is read as text because of {found} that can't be read as a {strays.noun}, the first "
+            f"{shown(column[row].as_py())} in row {row}."
         )
 
 
@@ -111,34 +121,39 @@ def _shown(value: object) -> str:
     return shown(rfc3339(value) if isinstance(value, datetime) else value)
 
 
-def _tells_rows_apart(description: dict[str, Any], sample: pa.ChunkedArray) -> bool:
-    """Whether a column of text, or of whole numbers without a gap, has another value in each row."""
-    if len(sample) < _FEWEST_IDS or description["distinct"] < len(sample):
-        return False
-    if sample.type != NUMBER:
-        return bool(sample.type == TEXT)
-    values = numbers(sample)
-    return bool(values.max() - values.min() == len(values) - 1 and (values == np.floor(values)).all())
+def _told_apart(column: pa.ChunkedArray, sample: pa.ChunkedArray, counts: Counts) -> int:
+    """How many rows, from the first, have each a text of its own, or all whole numbers of a range; else 0."""
+    if len(column) < _FEWEST_IDS or counts.distinct < len(sample):
+        return 0
+    if column.type not in (NUMBER, TEXT):
+        return 0
+    looked_at = verified_rows(column)
+    if column.type == NUMBER:
+        values = numbers(looked_at)
+        if values.max() - values.min() != len(looked_at) - 1 or (values % 1).any():
+            return 0
+    return len(looked_at) if pc.count_distinct(looked_at).as_py() == len(looked_at) else 0
 
 
-def _imbalance(name: str, classes: list[Any], counts: list[int]) -> Iterator[str]:
-    if 2 <= len(classes) <= _MOST_CLASSES and counts[0] >= _IMBALANCE * counts[-1]:
-        most, least = shown(classes[0]), shown(classes[-1])
-        yield f"`{name}` is out of balance: {most} is there {counts[0]} times, {least} {counts[-1]}."
+def _imbalance(name: str, counts: Counts) -> Iterator[str]:
+    classes = counts.most_frequent() if 2 <= counts.distinct <= _MOST_CLASSES else []
+    if classes and classes[0][1] >= _IMBALANCE * classes[-1][1]:
+        (most, times), (least, fewest) = classes[0], classes[-1]
+        yield f"`{name}` is out of balance: {shown(most)} is there {times} times, {shown(least)} {fewest}."
 
 
-def _row_warnings(sample: pa.Table) -> Iterator[str]:
+def _row_warnings(sample: pa.Table, rows: int) -> Iterator[str]:
     if repeated := repeated_rows(sample.columns):
-        yield f"{counted(repeated, 'row')} of the first {sample.num_rows} repeat an earlier one."
+        looked_at = f"the {rows}" if sample.num_rows == rows else f"{sample.num_rows} that were looked at"
+        yield f"{counted(repeated, 'row')} of {looked_at} repeat an earlier one."
 
 
 def _describe_tensors(dataset: TensorDataset) -> dict[str, Any]:
     columns = [_describe_tensor(name, tensor) for name, tensor in dataset.named()]
     warnings: list[str] = []
     if dataset.targets is not None and dataset.targets.ndim == 1:
-        classes, counts = np.unique(dataset.targets[:SAMPLE_ROWS], return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        warnings += _imbalance("targets", classes[order].tolist(), counts[order].tolist())
+        values = pa.chunked_array([pa.array(piece) for piece in slices(dataset.targets)])
+        warnings += _imbalance("targets", count_values(values, values.slice(0, SAMPLE_ROWS)))
     sampled_rows = min(dataset.rows, SAMPLE_ROWS)
     return {"rows": dataset.rows, "sampled_rows": sampled_rows, "columns": columns, "warnings": warnings}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.datasets.columns import BOOLEAN, DATETIME, NUMBER, TEXT
+from service.datasets.columns import BOOLEAN, DATETIME, NUMBER
 from service.datasets.timestamp import rfc3339
 
 
@@ -63,15 +63,6 @@ class ColumnSummary:
     def _add_extremes(self, found: Mapping[str, Any]) -> None:
         self.min = found["min"] if self.min is None else min(self.min, found["min"])
         self.max = found["max"] if self.max is None else max(self.max, found["max"])
-
-    @property
-    def is_constant(self) -> bool | None:
-        """Whether all values are equal; None where only a look at the values tells."""
-        if self._kind == TEXT:
-            return None
-        if self._kind == BOOLEAN:
-            return self.count > 0 and self.mean in (0.0, 1.0)
-        return self.count > 0 and bool(self.min == self.max)
 
     def document(self) -> dict[str, Any]:
         """The figures that the column's type has, JSON-able; null where a sum is beyond a double."""

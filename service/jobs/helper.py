@@ -8,7 +8,7 @@ Whoever calls has a time limit too, and ends this process when it is over.
 import hashlib
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ import torch
 
 from service.collector import settle
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
+from service.datasets.readers.formats import Source
 from service.datasets.readers.refusals import DISK_FULL
 from service.datasets.report import describe, rows
 from service.datasets.store import Kind, Stored, store
-from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable
+from service.errors import FieldError, FitserveError, InvalidRequest, LimitExceeded, Unavailable
 from service.inference.encoding import encoding_document
 from service.inference.evaluations import evaluate
 from service.inference.export import EXPORTS
@@ -138,7 +139,7 @@ class Tasks:
     ) -> Answer:
         """Predictions of a job's model, for a JSON body or an upload."""
         model = self._models.get(owner, job_id, checkpoint)
-        answer = predict(model, self._rows(body, upload, owner, PredictionRequest))
+        answer = predict(model, self._rows(body, upload, owner, PredictionRequest, model.encoding.features))
         return {}, as_csv(answer, model.encoding) if answer_type == CSV else orjson.dumps(answer)
 
     def evaluate(
@@ -152,7 +153,8 @@ class Tasks:
     ) -> Answer:
         """Loss, metrics and the worst rows of a job's model, for labelled rows as in `predict`."""
         model = self._models.get(owner, job_id, checkpoint)
-        answer = evaluate(model, self._rows(body, upload, owner, EvaluationRequest), worst)
+        names = [*model.encoding.features, *model.encoding.targets]
+        answer = evaluate(model, self._rows(body, upload, owner, EvaluationRequest, names), worst)
         return {}, orjson.dumps(answer)
 
     def export_model(
@@ -182,16 +184,25 @@ class Tasks:
         return Start(parent.job.id, NewCheckpoint(epoch, artifact, len(content), step))
 
     def _rows(
-        self, body: bytes, upload: dict[str, Any] | None, owner: str, spec: type[PredictionRequest]
+        self,
+        body: bytes,
+        upload: dict[str, Any] | None,
+        owner: str,
+        spec: type[PredictionRequest],
+        names: Sequence[str],
     ) -> Mapping[str, Any] | Dataset:
-        """The rows that a JSON body spells out or names, or that an upload holds."""
-        content = body if upload is None else open_upload(Upload.model_validate(upload), self._settings)
+        """The rows that a JSON body spells out or names, or an upload's columns of these names."""
+        if upload is None:
+            content: Source | bytes = body
+        else:
+            content = open_upload(Upload.model_validate(upload), self._settings, names)
         if not isinstance(content, bytes):
             return in_memory(content)
         document = parse_json(content)
         request = validated(spec, document)
         if len(document.keys() - {"targets"}) != 1:
-            raise InvalidRequest("Give exactly one of `inputs`, `columns`, `rows` and `dataset_id`.")
+            detail = "Give exactly one of `inputs`, `columns`, `rows` and `dataset_id`."
+            raise InvalidRequest(errors=[FieldError("#", detail)])
         return document if request.dataset_id is None else self._dataset(owner, request.dataset_id)
 
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:

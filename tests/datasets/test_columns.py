@@ -14,8 +14,9 @@ from service.datasets.columns import (
     TEXT,
     as_type,
     check_name,
+    find_strays,
     from_values,
-    stray_texts,
+    told_by_text,
 )
 from service.datasets.mistakes import Mistakes
 from tests.datasets.mistaken import noted
@@ -175,7 +176,35 @@ def test_any_text_is_read_or_noted(texts: list[str | None]) -> None:
         assert type_name == "categorical" or column.null_count == mistakes.count + blank
 
 
-def test_stray_texts_are_the_few_among_numbers() -> None:
-    """What keeps a column from being numbers is told only where most values are numbers."""
-    assert stray_texts(cells("1", "x", " 2", None)) == [(1, "x")]
-    assert stray_texts(cells("a", "b", "2")) == []
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["1", " 2.5", None, "", "NA"], NUMBER),
+        (["TRUE", "false", ""], BOOLEAN),
+        (["2020-01-01", "2020-01-01T10:00+02:00", ""], DATETIME),
+        (["2020-02-30", "2020-02-28"], TEXT),
+        (["yes", "no"], TEXT),
+        (["true", "1"], TEXT),
+        (["", None, "null"], None),
+    ],
+)
+def test_text_tells_its_type(texts: list[str | None], expected: pa.DataType | None) -> None:
+    """All texts are of one type without a doubt, or they are text; missing ones tell nothing."""
+    assert told_by_text(cells(*texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "noun", "rows"),
+    [
+        (["1", "x", " 2", None], "number", [1]),
+        (["true", "false", "maybe", "", "true"], "boolean", [2]),
+        (["2020-01-01", "2020-01-02", "2020-02-30"], "time", [2]),
+    ],
+)
+def test_strays_are_the_few_among_values_of_a_type(texts: list[str], noun: str, rows: list[int]) -> None:
+    """What keeps a column from being of a type is told only where most values are of it."""
+    strays = find_strays(cells(*texts), cells(*texts))
+    assert strays is not None
+    assert (strays.noun, strays.rows.tolist()) == (noun, rows)
+    few = cells("a", "b", *texts[:1])
+    assert find_strays(few, few) is None

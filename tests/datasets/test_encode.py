@@ -61,11 +61,11 @@ def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> No
     ("body", "pointer", "words"),
     [
         ({"columns": {"A": [1], "b": [2]}}, "#/columns", "`a` is missing: did you mean `A`?"),
-        ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a", '"x"'),
-        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a", '`a` in row 1: "x"'),
-        ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a", "`a` in row 0 is missing"),
-        ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a", "too large for float32"),
-        ({"rows": [{"a": None, "b": 1}]}, "#/rows", "`a` in row 0 is missing"),
+        ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a/0", '"x"'),
+        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a/1", '`a` in row 1: "x"'),
+        ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a/0", "`a` in row 0 is missing"),
+        ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a/0", "too large for float32"),
+        ({"rows": [{"a": None, "b": 1}]}, "#/rows/0/a", "`a` in row 0 is missing"),
         ({"inputs": [[1, 2, 3]]}, "#/inputs", "has shape [1, 3]; the model takes [B, 2] (b, a)"),
         ({"inputs": [1, 2]}, "#/inputs", "[[1], [2]]"),
         ({"inputs": {"image": [[1, 2]]}}, "#/inputs", "called input; these are called image"),
@@ -76,6 +76,33 @@ def test_bodies_that_do_not_fit_are_refused(
 ) -> None:
     """What is missing or of another shape is told with its place."""
     assert words in refusal(lambda: encode_inputs(two_features, body))[pointer]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"columns": {"a": [1], "b": [4], "other": [1, "x"], "": None, "y": {}}},
+        {"rows": [{"a": 1, "b": 4, "other": {}}]},
+        {"rows": [{"a": 1, "b": 4}, {"a": 1, "b": 4, "other": "x"}]},
+    ],
+)
+def test_columns_that_the_model_does_not_take_may_hold_anything(two_features: Encoding, body: Any) -> None:
+    """Only the columns of the features may be wrong."""
+    (inputs,) = encode_inputs(two_features, body)
+    assert inputs[0].tolist() == [4.0, 2.0]
+
+
+def test_what_is_wrong_with_several_columns_is_told_at_once() -> None:
+    """A column that is missing, an unknown category and a bad number are told together."""
+    columns = {"a": [1, 2], "b": [3, 4], "kind": ["x", "y"], "y": [0.5, 1.5]}
+    transforms = [{"type": "one_hot", "columns": ["kind"]}]
+    section = {"columns": columns, "features": ["a", "b", "kind"], "targets": ["y"], "transforms": transforms}
+    dataset = TabularDataset(pa.table({"b": ["1", "two"], "kind": ["z", "x"]}))
+    assert list(refusal(lambda: encode_inputs(encoding_of(section), dataset))) == [
+        "#/columns",
+        "#/columns/b/1",
+        "#/columns/kind/0",
+    ]
 
 
 def test_tensor_models_take_tensors_of_their_shape(tensors: Encoding) -> None:
@@ -107,8 +134,8 @@ def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Enco
     assert labelled(tensors, {"inputs": [[[1], [2]]], "targets": [5]}) == ([[[1.0], [2.0]]], [1])
     body = {"columns": {"y": ["maybe", "no"], "a": [1e300, 2], "b": [4, 5]}}
     unknown = refusal(lambda: labelled(two_features, body))
-    assert '"no", "yes"' in unknown["#/columns/y"]
-    assert "float32" in unknown["#/columns/a"]
+    assert '"no", "yes"' in unknown["#/columns/y/0"]
+    assert "float32" in unknown["#/columns/a/0"]
     unknown = refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
     assert "is 4, which is no class" in unknown["#/targets"]
 

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from service.datasets.columns import TEXT
 from service.datasets.dataset import TabularDataset
 from service.datasets.json_reader import read_json
 from service.datasets.report import describe, rows
@@ -101,9 +102,55 @@ def test_odd_tables_are_warned_about() -> None:
     assert "`fraud` is out of balance: false is there 99 times, true 1" in fraud
     assert '`kind` is out of balance: "usual" is there 97 times, "odd" 3' in kind
     twice = {"a": [1, 2, 1, None, None], "b": ["x", "y", "x", "z", "z"], "c": [True, False, True, None, None]}
-    assert describe(read_json({"columns": twice}))["warnings"] == [
-        "2 rows of the first 5 repeat an earlier one."
+    assert describe(read_json({"columns": twice}))["warnings"] == ["2 rows of the 5 repeat an earlier one."]
+
+
+def test_a_column_sorted_by_class_is_not_constant() -> None:
+    """Categories are counted in all rows, wherever they begin."""
+    table = pa.table({"a": pa.array(["x"] * 100_000 + ["y"] * 200_000, TEXT)})
+    report = describe(TabularDataset(table))
+    (a,) = report["columns"]
+    assert (a["distinct"], a["categories"], a["category_counts"]) == (2, ["y", "x"], [200_000, 100_000])
+    assert [warning for warning in report["warnings"] if "`a`" in warning] == []
+
+
+def test_ids_are_other_values_in_all_rows() -> None:
+    """A value that comes again late keeps a column from being called an id."""
+    numbers = np.arange(120_000.0)
+    texts = [f"c{row}" for row in range(120_000)]
+    table = pa.table(
+        {
+            "number": numbers,
+            "almost": np.append(numbers[:-1], 7.0),
+            "code": pa.array(texts, TEXT),
+            "nearly": pa.array([*texts[:-1], "c7"], TEXT),
+        }
+    )
+    warnings = describe(TabularDataset(table))["warnings"]
+    assert [warning.split(" as an id")[0] for warning in warnings] == [
+        "`number` has another value in each row,",
+        "`code` has another value in each row,",
     ]
+
+
+@pytest.mark.parametrize(
+    ("usual", "stray", "noun"),
+    [("1.5", "oops", "number"), ("true", "maybe", "boolean"), ("2020-01-01", "2020-02-30", "time")],
+)
+def test_a_late_cell_that_makes_a_column_text_is_told(usual: str, stray: str, noun: str) -> None:
+    """Wherever it is, what keeps a column from being numbers, booleans or times is told with its row."""
+    table = read("\n".join(["a", *[usual] * 120_000, stray, usual]).encode())
+    *_, warning = (each for each in describe(TabularDataset(table))["warnings"] if "`a`" in each)
+    assert warning == (
+        f"`a` is read as text because of 1 value of 120002 that can't be read as a {noun}, "
+        f'the first "{stray}" in row 120000.'
+    )
+
+
+def test_names_that_are_numbers_are_warned_about() -> None:
+    """The first row of a CSV without names is not lost without a word."""
+    (warning,) = describe(TabularDataset(read(b"1,2\n3,4\n5,6\n")))["warnings"]
+    assert "`?header=false`" in warning
 
 
 def test_classes_of_tensors_out_of_balance_are_warned_about() -> None:

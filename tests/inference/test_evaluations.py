@@ -300,9 +300,13 @@ def test_every_form_of_rows_gives_the_same() -> None:
     [
         ({"columns": {"a": [1], "b": [2]}}, {"#/columns"}),
         ({"columns": {"a": [1], "species": ["setosa"]}}, {"#/columns"}),
-        ({"columns": {"a": [1], "b": [None], "species": ["wild"]}}, {"#/columns/b", "#/columns/species"}),
-        ({"columns": {"a": ["x"], "b": ["y"], "species": ["setosa"]}}, {"#/columns/a", "#/columns/b"}),
-        ({"columns": {"a": [1], "b": [2], "species": [None]}}, {"#/columns/species"}),
+        ({"columns": {"a": [1], "b": [None], "species": ["wild"]}}, {"#/columns/b/0", "#/columns/species/0"}),
+        ({"columns": {"a": ["x"], "b": ["y"], "species": ["setosa"]}}, {"#/columns/a/0", "#/columns/b/0"}),
+        (
+            {"columns": {"a": ["x"], "species": ["wild"]}},
+            {"#/columns", "#/columns/a/0", "#/columns/species/0"},
+        ),
+        ({"columns": {"a": [1], "b": [2], "species": [None]}}, {"#/columns/species/0"}),
         ({"columns": {"a": [1, 2], "b": [2], "species": ["wild", "wild"]}}, {"#/columns/b"}),
         ({"inputs": [[1, 2]]}, {"#"}),
     ],

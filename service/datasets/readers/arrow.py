@@ -1,15 +1,15 @@
 """Arrow IPC files and streams as a table, a record batch at a time; Parquet goes the same way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 
-from service.datasets.columns import cell_of_column, check_types, from_arrow, is_taken, retype
+from service.datasets.columns import MOST_COLUMNS, cell_of_column, check_types, from_arrow, is_taken, retype
 from service.datasets.dataset import Batches
 from service.datasets.mistakes import Mistakes
-from service.datasets.readers.header import MOST_COLUMNS, check_names
+from service.datasets.readers.header import check_names
 from service.datasets.readers.refusals import refusing
 from service.errors import pointer_to
 from service.specs.upload import ReadOptions
@@ -29,23 +29,33 @@ class ArrowTable:
         batches: gives the batches from the first on.
         kind: what the file is, for messages.
         options: only `types` matters.
+        taken: the columns that matter; None: all. Others are there without a value, and may hold anything.
 
     Raises:
         InvalidRequest: with every column that can't be taken.
     """
 
     def __init__(
-        self, schema: pa.Schema, batches: Callable[[], Batches], kind: str, options: ReadOptions
+        self,
+        schema: pa.Schema,
+        batches: Callable[[], Batches],
+        kind: str,
+        options: ReadOptions,
+        taken: Collection[str] | None = None,
     ) -> None:
         mistakes = Mistakes()
         if not 0 < len(schema) <= MOST_COLUMNS:
             mistakes.fail("#", f"There are {len(schema)} columns; 1 to {MOST_COLUMNS} are taken.")
-        check_names(schema.names, "", mistakes)
-        for field in schema:
-            if not is_taken(field.type):
-                found = f"`{field.name}` is of type {field.type}"
-                detail = f"{found}; taken are numbers, booleans, text, dates and times with a date."
-                mistakes.add(pointer_to("#/columns", field.name), detail)
+        names = check_names(schema.names, "", taken, mistakes)
+        self._positions = {name: position for position, name in enumerate(names) if name is not None}
+        self._taken = dict.fromkeys(name for name in self._positions if taken is None or name in taken)
+        for name in self._taken:
+            found = schema.field(self._positions[name]).type
+            if not is_taken(found):
+                known = "numbers, booleans, text, dates and times with a date"
+                mistakes.add(
+                    pointer_to("#/columns", name), f"`{name}` is of type {found}; taken are {known}."
+                )
         check_types(options.types, schema.names, "?types", mistakes)
         mistakes.check()
         self._open, self._kind, self._types = batches, kind, options.types
@@ -77,14 +87,19 @@ class ArrowTable:
                 yield batch
 
     def _convert(self, batch: pa.RecordBatch, first_row: int, mistakes: Mistakes) -> pa.Table:
-        table = pa.Table.from_batches([batch])
         columns = {
-            name: from_arrow(table[name], cell_of_column("#/columns", name, first_row), mistakes)
-            for name in table.column_names
+            name: from_arrow(
+                pa.chunked_array([batch.column(position)]),
+                cell_of_column("#/columns", name, first_row),
+                mistakes,
+            )
+            if name in self._taken
+            else pa.nulls(batch.num_rows)
+            for name, position in self._positions.items()
         }
         return retype(
             pa.table(columns),
-            self._types,
+            {name: kind for name, kind in self._types.items() if name in self._taken},
             lambda name: cell_of_column("#/columns", name, first_row),
             mistakes,
         )
@@ -104,7 +119,7 @@ def _gathered(tables: Iterator[pa.Table]) -> Batches:
         yield from pa.concat_tables(waiting).combine_chunks().to_batches()
 
 
-def read_arrow(path: Path, options: ReadOptions) -> ArrowTable:
+def read_arrow(path: Path, options: ReadOptions, taken: Collection[str] | None = None) -> ArrowTable:
     """The table in an Arrow IPC file or stream, told apart by how they begin."""
     with path.open("rb") as file:
         is_file = file.read(len(_FILE)) == _FILE
@@ -120,4 +135,4 @@ def read_arrow(path: Path, options: ReadOptions) -> ArrowTable:
 
     with refusing("Arrow IPC"):
         opened = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(pa.memory_map(str(path)))
-        return ArrowTable(opened.schema, batches, "Arrow IPC", options)
+        return ArrowTable(opened.schema, batches, "Arrow IPC", options, taken)

@@ -1,6 +1,6 @@
 """The formats of files: how each begins, who reads it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -35,12 +35,14 @@ NAMES: Mapping[Format, str] = {
 }
 _TEXTS: set[Format] = {"csv", "json"}
 
-_READERS: Mapping[Format, Callable[[Path, ReadOptions, int], Source]] = {
-    "csv": lambda path, options, most_bytes: CsvTable(path, options),
-    "parquet": lambda path, options, most_bytes: read_parquet(path, options),
-    "arrow": lambda path, options, most_bytes: read_arrow(path, options),
-    "npz": lambda path, options, most_bytes: read_npz(path, most_bytes),
-    "safetensors": lambda path, options, most_bytes: read_safetensors(path),
+_TABLES: Mapping[Format, Callable[[Path, ReadOptions, Collection[str] | None], TableSource]] = {
+    "csv": CsvTable,
+    "parquet": read_parquet,
+    "arrow": read_arrow,
+}
+_TENSORS: Mapping[Format, Callable[[Path, int], TensorDataset]] = {
+    "npz": read_npz,
+    "safetensors": lambda path, most_bytes: read_safetensors(path),
 }
 
 # How a file begins, after so many bytes.
@@ -100,7 +102,9 @@ def _told_by_content(head: bytes) -> Format | None:
     )
 
 
-def open_source(path: Path, name: Format, options: ReadOptions, most_bytes: int) -> Source:
+def open_source(
+    path: Path, name: Format, options: ReadOptions, most_bytes: int, taken: Collection[str] | None = None
+) -> Source:
     """What is in a file of a format other than JSON.
 
     Args:
@@ -108,13 +112,16 @@ def open_source(path: Path, name: Format, options: ReadOptions, most_bytes: int)
         name: from `tell_format`.
         options: how to read it.
         most_bytes: of what is in it, unpacked.
+        taken: the columns of a table that matter; None: all. Others are there without a value.
 
     Raises:
         InvalidRequest: it can't be read, or an option is given that doesn't apply to the format.
         ContentTooLarge: there is more in it.
     """
     check_options(name, options)
-    return _READERS[name](path, options, most_bytes)
+    if name in _TABLES:
+        return _TABLES[name](path, options, taken)
+    return _TENSORS[name](path, most_bytes)
 
 
 def check_options(name: Format, options: ReadOptions) -> None:

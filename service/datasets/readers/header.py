@@ -3,30 +3,32 @@
 import codecs
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from service.datasets.columns import check_name
+from service.datasets.columns import MOST_COLUMNS, check_name
 from service.datasets.mistakes import Mistakes
 from service.datasets.readers.records import Text
 from service.datasets.readers.text import check_utf8
 from service.errors import pointer_to
 
-MOST_COLUMNS: Final = 10_000
 LONGEST_HEADER_BYTES: Final = 4 * 2**20
 _DELIMITERS = ",;\t|"
+_SAID_BY_EXCEL = re.compile(rb"sep=([!-~\t])\r?\n")
+_CURL = "curl's `-d` leaves line ends out, `--data-binary` sends the file as it is."
 
 
 class Header(NamedTuple):
     """What the first record says.
 
     Attributes:
-        names: of the columns, all different.
+        names: of the columns, all different; None of a column that is passed over.
         delimiter: one ASCII character.
         start: the offset of the first row.
     """
 
-    names: list[str]
+    names: list[str | None]
     delimiter: str
     start: int
 
@@ -38,42 +40,62 @@ class _Record(NamedTuple):
     end: int
 
 
-def read_header(text: Text, delimiter: str | None, has_names: bool, mistakes: Mistakes) -> Header:
+def read_header(
+    text: Text, delimiter: str | None, has_names: bool, taken: Collection[str] | None, mistakes: Mistakes
+) -> Header:
     """Read the first record that is not empty.
 
     Args:
         text: the whole file, in UTF-8.
-        delimiter: None: the one of comma, semicolon, tab and bar that divides the record most.
+        delimiter: None: the one of comma, semicolon, tab and bar that divides the record most, unless a
+            first line `sep=;` says it.
         has_names: whether the record names the columns; else they are `column_1`, `column_2`, …
-        mistakes: raised with what was noted before.
+        taken: see `check_names`.
+        mistakes: where names that can't be the columns' are noted.
 
     Raises:
-        InvalidRequest: there is no record, or its names can't be the columns'.
+        InvalidRequest: there is no record that can be read.
     """
     begin = len(codecs.BOM_UTF8) if text[:3] == codecs.BOM_UTF8 else 0
+    if said := _SAID_BY_EXCEL.match(text, begin):
+        begin, delimiter = said.end(), delimiter or said[1].decode()
     record = _first_record(text, begin, delimiter or _DELIMITERS, mistakes)
+    if has_names and record.end == len(text) and text[-1:] not in b"\r\n":
+        mistakes.fail("#", f"There are no rows below the columns' names. {_CURL}")
     if len(record.cells) > MOST_COLUMNS:
         found = f"{len(record.cells)} columns; at most {MOST_COLUMNS} are taken"
         mistakes.fail("#", f"Line {record.line} has {found}.")
     if not has_names:
         return Header([f"column_{n}" for n in range(1, len(record.cells) + 1)], record.delimiter, begin)
-    names = [name.strip() for name in record.cells]
-    check_names(names, f"Line {record.line}: ", mistakes)
-    mistakes.check()
+    names = check_names([name.strip() for name in record.cells], f"Line {record.line}: ", taken, mistakes)
     return Header(names, record.delimiter, record.end)
 
 
-def check_names(names: Sequence[str], where: str, mistakes: Mistakes) -> None:
-    """Note names that can't be those of columns: empty or too long ones, and two that are the same."""
+def check_names(
+    names: Sequence[str], where: str, taken: Collection[str] | None, mistakes: Mistakes
+) -> list[str | None]:
+    """The names of columns, where they can be: None for an empty one, and for the second of two.
+
+    Args:
+        names: as they were sent.
+        where: begins a message.
+        taken: the columns that matter; None: all. What is wrong with others is no mistake.
+        mistakes: where it is noted.
+    """
     first: dict[str, int] = {}
     for number, name in enumerate(names, start=1):
+        matters = mistakes if taken is None or name in taken else Mistakes()
         if not name:
-            mistakes.add("#", f"{where}column {number} has no name.")
+            remedy = "name it or leave it out, as pandas leaves its index out with `index=False`"
+            matters.add("#", f"{where}column {number} has no name: {remedy}.")
         elif name in first:
-            mistakes.add("#", f"{where}columns {first[name]} and {number} are both called `{name}`.")
+            matters.add("#", f"{where}columns {first[name]} and {number} are both called `{name}`.")
         else:
+            check_name(name, pointer_to("#/columns", name), matters)
             first[name] = number
-            check_name(name, pointer_to("#/columns", name), mistakes)
+    if not first and not mistakes.count:
+        mistakes.add("#", f"{where}no column has a name.")
+    return [name if first.get(name) == number else None for number, name in enumerate(names, start=1)]
 
 
 def _first_record(text: Text, begin: int, delimiters: str, mistakes: Mistakes) -> _Record:
@@ -82,7 +104,8 @@ def _first_record(text: Text, begin: int, delimiters: str, mistakes: Mistakes) -
     if len(head) == LONGEST_HEADER_BYTES:
         head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
         if not head:
-            mistakes.fail("#", f"The first line is longer than {LONGEST_HEADER_BYTES // 2**20} MiB.")
+            longest = f"{LONGEST_HEADER_BYTES // 2**20} MiB"
+            mistakes.fail("#", f"The first line is longer than {longest}. {_CURL}")
     check_utf8(head, 0, len(head), 1, mistakes)
     lines = head.decode()
     if not lines.strip("\r\n"):

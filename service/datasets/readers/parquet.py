@@ -1,5 +1,6 @@
 """A Parquet file as a table, read a piece of a row group at a time."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from pyarrow import parquet
@@ -12,7 +13,7 @@ from service.specs.upload import ReadOptions
 _ROWS_AT_ONCE = 65_536
 
 
-def read_parquet(path: Path, options: ReadOptions) -> ArrowTable:
+def read_parquet(path: Path, options: ReadOptions, taken: Collection[str] | None = None) -> ArrowTable:
     """The table in a Parquet file."""
     with refusing("Parquet"):
         file = parquet.ParquetFile(path, memory_map=True)
@@ -20,4 +21,4 @@ def read_parquet(path: Path, options: ReadOptions) -> ArrowTable:
         def batches() -> Batches:
             yield from file.iter_batches(batch_size=max(1, _ROWS_AT_ONCE // len(file.schema_arrow)))
 
-        return ArrowTable(file.schema_arrow, batches, "Parquet", options)
+        return ArrowTable(file.schema_arrow, batches, "Parquet", options, taken)

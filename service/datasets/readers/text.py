@@ -18,23 +18,25 @@ ENCODINGS: Final = (
 """Python's names of the encodings that are taken; their aliases (latin-1, windows-1252) are taken too."""
 
 _CHUNK_BYTES = 2**20
-_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_AS_UTF_8 = {"utf-8-sig": "utf-8", "ascii": "utf-8"}
+_HEAD_BYTES = 4096
 _REMEDY = "name the file's encoding, e.g. `?encoding=windows-1252`."
 
 
 def open_text(path: Path, encoding: str | None, mistakes: Mistakes) -> Text:
-    """A text file's content in UTF-8, without a byte order mark's encoding to care about.
+    """A text file's content in UTF-8, maybe with its byte order mark.
 
     Args:
         path: the file. One in another encoding is written anew beside it.
-        encoding: as the client calls it; None: UTF-16 if a byte order mark says so, else UTF-8.
+        encoding: as the client calls it; None: what a byte order mark says, else UTF-8.
         mistakes: raised with what was noted before.
 
     Raises:
-        InvalidRequest: there is no such encoding, or the bytes are not in it.
+        InvalidRequest: there is no such encoding, the file is in another, or the bytes are in none.
     """
-    name = _told_by_mark(path) if encoding is None else _python_name(encoding, mistakes)
-    if name not in ("utf-8", "ascii"):
+    name = _encoding(path, encoding, mistakes)
+    if name != "utf-8":
         path = _as_utf8(path, name, mistakes)
     if path.stat().st_size == 0:
         return b""
@@ -53,9 +55,29 @@ def check_utf8(text: Text, start: int, end: int, line: int, mistakes: Mistakes) 
         mistakes.fail("#", f"Line {line} is not UTF-8 ({found}): {_REMEDY}")
 
 
-def _told_by_mark(path: Path) -> str:
+def _encoding(path: Path, declared: str | None, mistakes: Mistakes) -> str:
+    """Python's name of a file's encoding: what its byte order mark says and what its sender says agree."""
     with path.open("rb") as file:
-        return "utf-16" if file.read(2) in _UTF_16_MARKS else "utf-8"
+        head = file.read(_HEAD_BYTES)
+    marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    if declared is None:
+        return marked or _unmarked(head, mistakes)
+    name = _python_name(declared, mistakes)
+    name = _AS_UTF_8.get(name, name)
+    if name == "utf-16" and marked is None:
+        order = "no mark tells the order of its bytes: say utf-16-le or utf-16-be"
+        mistakes.fail("?encoding", f"The body is not `{declared}` with a byte order mark, and {order}.")
+    if marked is not None and not marked.startswith(name):
+        mistakes.fail("?encoding", f"The body begins with the mark of {marked}: leave the encoding out.")
+    return marked or name
+
+
+def _unmarked(head: bytes, mistakes: Mistakes) -> str:
+    """UTF-8, unless half of the bytes are zero: then it is UTF-16, and which one can be said."""
+    for name, low, high in (("utf-16-le", head[::2], head[1::2]), ("utf-16-be", head[1::2], head[::2])):
+        if len(high) > 1 and high.count(0) > len(high) // 2 > low.count(0):
+            mistakes.fail("?encoding", f"The body looks like UTF-16 without a mark: say {name}.")
+    return "utf-8"
 
 
 def _python_name(encoding: str, mistakes: Mistakes) -> str:

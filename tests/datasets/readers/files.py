@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from service.specs.upload import Format, ReadOptions
 MOST_BYTES = 10_000_000
 
 
-def read(content: bytes, declared: Format | None = None, **options: Any) -> pa.Table | TensorDataset:
+def read(
+    content: bytes, declared: Format | None = None, taken: Sequence[str] | None = None, **options: Any
+) -> pa.Table | TensorDataset:
     """What is in a file, as a table in memory or as mapped tensors."""
     path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
     path.write_bytes(content)
     path = unpacked(path, None, MOST_BYTES)
-    source = open_source(path, tell_format(path, declared), ReadOptions(**options), MOST_BYTES)
+    source = open_source(path, tell_format(path, declared), ReadOptions(**options), MOST_BYTES, taken)
     if isinstance(source, TensorDataset):
         return source
     return source.read(lambda batches: pa.Table.from_batches(list(batches)))

@@ -1,13 +1,15 @@
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.datasets.columns import BOOLEAN, DATETIME, NUMBER, TEXT
 from service.datasets.readers.records import BLOCK_BYTES
-from service.errors import InvalidRequest
+from service.datasets.readers.text import ENCODINGS
+from service.errors import InvalidRequest, UnsupportedMediaType
 from tests.datasets.mistaken import refusal
 from tests.datasets.readers.files import read
 
@@ -48,7 +50,7 @@ def test_a_file_without_a_header_has_numbered_columns() -> None:
 
 
 def test_quotes_hold_delimiters_line_ends_and_the_empty_text() -> None:
-    """A quoted empty cell is the empty text, and an empty cell is missing."""
+    """In a column of text a quoted empty cell is the empty text, and an empty cell is missing."""
     body = b'"a,1","b"\n1,"x, ""y""\nz"\n2,""\n3,\n'
     assert values(body) == {"a,1": [1.0, 2.0, 3.0], "b": ['x, "y"\nz', "", None]}
 
@@ -91,7 +93,16 @@ def test_further_words_can_be_missing() -> None:
             ["2020-01-01T00:00:00.25", "2020-01-01"],
             [datetime(2020, 1, 1, 0, 0, 0, 250_000), datetime(2020, 1, 1)],
         ),
-        (["2020-01-01", "2020-01-01T00:00:00Z"], ["2020-01-01", "2020-01-01T00:00:00Z"]),
+        (["2020-01-01", "2020-01-01T10:00:00Z"], [datetime(2020, 1, 1), datetime(2020, 1, 1, 10)]),
+        (
+            ["2020-01-01T10:00:00+02:00", "2020-01-01T10:00:00"],
+            [datetime(2020, 1, 1, 8), datetime(2020, 1, 1, 10)],
+        ),
+        (["1", '""', '"NA"', "2"], [1.0, None, None, 2.0]),
+        (['"true"', '""'], [True, None]),
+        (["2020-01-01", '""'], [datetime(2020, 1, 1), None]),
+        (['""', '""'], ["", ""]),
+        (["x", '""', '"NA"', "1"], ["x", "", "NA", "1"]),
         (["12345678901234567890"], [12345678901234567890.0]),
     ],
 )
@@ -108,7 +119,10 @@ LATE = (
     ("", "true", BOOLEAN),
     ("", "2020-01-01", DATETIME),
     ("true", "1", TEXT),
-    ("2020-01-01", "2020-01-01T00:00:00Z", TEXT),
+    ("2020-01-01", "2020-01-01T00:00:00Z", DATETIME),
+    ("1", '""', NUMBER),
+    ('""', "1", NUMBER),
+    ('""', "x", TEXT),
     ("01", "2020-01-01", TEXT),
 )
 
@@ -123,7 +137,7 @@ def test_a_cell_far_below_still_tells_the_type(early: str, late: str, expected: 
     assert column.type == expected
     assert len(column) == rows + 1
     if expected == TEXT:
-        assert (column[0].as_py(), column[rows].as_py()) == (early or None, late)
+        assert (column[0].as_py(), column[rows].as_py()) == (early.strip('"') if early else None, late)
 
 
 def test_quoted_cells_may_lie_across_blocks() -> None:
@@ -178,6 +192,34 @@ def test_encodings_are_told_by_a_mark_or_the_client(encoding: str, declared: str
     assert values(body, encoding=declared) == {"größe": [1.0], "ort": ["Köln"]}
 
 
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
+def test_a_mark_and_a_declared_encoding_agree(mark: str) -> None:
+    """A byte order mark of the declared encoding is no text; one of another encoding is told."""
+    body = "größe\n1\n".encode(mark)
+    for encoding in (mark, mark.removesuffix("-sig")):
+        assert values(body, encoding=encoding) == {"größe": [1.0]}
+    assert "leave the encoding out" in refusal(lambda: read(body, encoding="latin-1"))["?encoding"]
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_told_by_name(order: str) -> None:
+    """Which of the two it is has to be said; where nothing is said, the bytes tell what to say."""
+    body = "größe,ort\n1,Köln\n".encode(order)
+    assert order in refusal(lambda: read(body, encoding="utf-16"))["?encoding"]
+    assert order in refusal(lambda: read(body))["?encoding"]
+    assert values(body, encoding=order) == {"größe": [1.0], "ort": ["Köln"]}
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=40) | st.text('a1",;\n\réя漢', max_size=40).map(str.encode), st.sampled_from(ENCODINGS)
+)
+def test_any_bytes_are_read_in_any_encoding_or_refused(body: bytes, encoding: str) -> None:
+    """Bytes that are not in the declared encoding are an invalid request, nothing else."""
+    with suppress(InvalidRequest, UnsupportedMediaType):
+        assert read(body, "csv", encoding=encoding).num_rows
+
+
 @pytest.mark.parametrize("name", ["rot13", "base64", "idna", "utf-9", "", "\0", "unicode_escape"])
 def test_what_is_no_encoding_is_refused(name: str) -> None:
     """Only encodings of text are taken, none of Python's other codecs."""
@@ -216,8 +258,10 @@ def test_ragged_lines_are_all_counted() -> None:
         (b"", "empty"),
         (b"\n\n", "empty"),
         (b"a,b\n", "no rows"),
+        (b"a,b1,23,2", "`--data-binary`"),
+        (b",a\n0,1\n", "`index=False`"),
         (b"a,b\n\n\r\n\n", "no rows"),
-        (b"a,,b\n1,2,3\n", "Line 1: column 2 has no name."),
+        (b"a,,b\n1,2,3\n", "Line 1: column 2 has no name"),
         (b"\na,b,a\n1,2,3\n", "Line 2: columns 1 and 3 are both called `a`."),
         (b"a,b\n1,\xff\n", "Line 2 is not UTF-8 (found the byte 0xff)"),
         (b'a,b\n1,2\n3,"4\n5,6\n', "from line 3 on has no end"),
@@ -238,7 +282,35 @@ def test_bodies_that_are_no_table_are_refused(body: bytes, words: str) -> None:
 def test_infinite_cells_are_pointed_at(text: str) -> None:
     """A number beyond a double is told by column and row, with its text."""
     found = refusal(lambda: read(f"a,b\n1,2\n{text},3\n".encode()))
-    assert found == {"#/columns/a/1": f'"{text}" is beyond a double\'s range, ±1.8e308.'}
+    assert list(found) == ["#/columns/a/1"]
+    assert found["#/columns/a/1"].startswith(f'"{text}" is beyond a double\'s range, ±1.8e308')
+    assert values(f"a,b\n1,2\n{text},3\n".encode(), missing=[text]) == {"a": [1.0, None], "b": [2.0, 3.0]}
+
+
+def test_a_line_of_excel_says_the_delimiter() -> None:
+    """`sep=;`, which Excel writes for itself, is no row."""
+    assert values(b"sep=:\r\na:b,c\r\n1:2\r\n") == {"a": [1.0], "b,c": [2.0]}
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Names, cells and ragged lines are told together."""
+    with pytest.raises(InvalidRequest) as raised:
+        read(b"a,,a,b\n1,2,3,inf\n1,2\n")
+    assert [error.detail.split(" (")[0][:34] for error in raised.value.errors] == [
+        "Line 1: column 2 has no name: name",
+        "Line 1: columns 1 and 3 are both c",
+        "Line 3: 2 values where there are 4",
+        '"inf" is beyond a double\'s range, ',
+    ]
+
+
+def test_only_columns_that_are_taken_matter() -> None:
+    """Others are there without values, whatever their names and cells; without a name they are left out."""
+    body = b"age,x,,y,y,n\n1,inf,a,b,c,d\n2,3,,,,\n"
+    columns = read(body, "csv", taken=["age", "other"]).to_pydict()
+    assert columns == {"age": [1.0, 2.0], "x": [None] * 2, "y": [None] * 2, "n": [None] * 2}
+    assert "both called `y`" in refusal(lambda: read(body, "csv", taken=["y"]))["#"]
+    assert read(body, "csv", taken=[]).num_rows == 2
 
 
 def test_one_row_is_a_table() -> None:
