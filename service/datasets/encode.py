@@ -205,10 +205,12 @@ def _targets(encoding: Encoding, source: Source) -> torch.Tensor:
 def _class_indices(encoding: Encoding, labels: pa.Array, source: Source, name: str) -> torch.Tensor:
     """int64, the index of each label; labels that the training didn't know are noted."""
     classes = encoding.classes or ()
+    values: Sequence[Any] = classes
     if labels.type != TEXT:
         exact = pa.types.is_integer(labels.type) and all(isinstance(label, int) for label in classes)
         labels = labels.cast(pa.int64() if exact else NUMBER)
-    found = pc.index_in(labels, value_set=pa.array(classes).cast(labels.type)).fill_null(-1)
+        values = list(map(int if exact else float, classes))
+    found = pc.index_in(labels, value_set=pa.array(values, labels.type)).fill_null(-1)
     indices = torch.from_numpy(found.to_numpy(zero_copy_only=False).astype(np.int64))
     per_row = len(indices) // len(source.rows)
     names = ", ".join(map(shown, classes[:10]))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from service.datasets.columns import DATETIME, NUMBER, TEXT, stray_texts
@@ -16,7 +17,7 @@ from service.datasets.declaration import (
     check_class_tensor,
     check_value_tensor,
 )
-from service.datasets.encode import tensor_values, values_of
+from service.datasets.encode import LARGEST_WHOLE, tensor_values, values_of
 from service.datasets.encoding import TARGETS, Encoding
 from service.datasets.mistakes import Cells, Mistakes, counted, shown
 from service.datasets.rows import Rows, rows_of
@@ -37,7 +38,10 @@ def check_kinds(
         if targets is not None:
             _TENSOR_TARGET_CHECKS[target_kind](targets, declared.places[TARGETS], mistakes)
         return
-    made_numbers = {step.column for step in steps if KINDS[step.transform.type].gives}
+    kinds = declared.types()
+    made_numbers = {
+        step.column for step in steps if KINDS[step.transform.type].gives and kinds[step.column] != "datetime"
+    }
     for name in declared.features:
         if name not in made_numbers:
             _check_numbers(declared.dataset, name, declared.places[name], mistakes)
@@ -54,9 +58,25 @@ def _check_class_columns(declared: Declared, steps: Sequence[Step], mistakes: Mi
     for name in declared.targets:
         if declared.types()[name] == "datetime":
             mistakes.add(declared.places[name], f"`{name}` is a datetime, which is no class.")
+        elif not _is_exact(declared, name):
+            detail = (
+                f"`{name}` holds whole numbers beyond 2**53, of which neighbours are one number: send such "
+                f'classes as text (of a file, `"types": {{"{name}": "categorical"}}` reads them as such).'
+            )
+            mistakes.add(declared.places[name], detail)
     for step in steps:
         if step.column in declared.targets and KINDS[step.transform.type].fitted is not None:
             mistakes.add(step.pointer, f"`{step.column}` holds classes, which are not transformed.")
+
+
+def _is_exact(declared: Declared, name: str) -> bool:
+    """Whether a column of numbers holds each as it was sent."""
+    assert isinstance(declared.dataset, TabularDataset)
+    column = declared.dataset.table[name]
+    if column.type != NUMBER:
+        return True
+    ends = pc.min_max(column).as_py().values()
+    return all(end is None or abs(end) < LARGEST_WHOLE for end in ends)
 
 
 def has_classes(declared: Declared, target_kind: TargetKind) -> bool:
@@ -79,8 +99,8 @@ def _check_numbers(dataset: TabularDataset, name: str, pointer: str, mistakes: M
     column = dataset.table[name]
     if column.type == DATETIME:
         detail = (
-            f"`{name}` is a datetime, and the model takes numbers: name it in `split.time` only, or declare "
-            f'`"types": {{"{name}": "numeric"}}` for seconds since 1970.'
+            f"`{name}` is a datetime, and the model takes numbers: name it in `split` only, or send what "
+            "counts of it (an hour, days since a date) as numbers."
         )
         mistakes.add(pointer, detail)
     elif column.type == TEXT and (strays := stray_texts(column)):

@@ -370,3 +370,50 @@ def test_referenced_datasets_need_what_their_kind_needs() -> None:
         referenced(table, features=["t_u"], targets=["t_c"]).train.targets,
         prepared(thermometer(split={})).train.targets,
     )
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [{"type": "one_hot", "columns": ["t"]}],
+        [{"type": "ordinal", "columns": "all"}],
+        [
+            {"type": "impute", "columns": ["t"], "strategy": "mode"},
+            {"type": "ordinal", "columns": ["t"]},
+        ],
+        [{"type": "standardize", "columns": ["t"]}],
+        [{"type": "drop_rows", "columns": ["t"]}],
+    ],
+    ids=["one_hot", "ordinal", "impute, ordinal", "standardize", "drop_rows"],
+)
+def test_no_transform_makes_a_feature_of_a_datetime(transforms: list[dict[str, Any]]) -> None:
+    """A datetime is for splits: as a feature it is refused, whatever is declared to become of it."""
+    section = {
+        "columns": {"t": ["2026-11-23", "2026-11-24"], "y": [1, 2]},
+        "features": ["t"],
+        "targets": ["y"],
+        "types": {"t": "datetime"},
+        "transforms": transforms,
+    }
+    assert "is a datetime" in refused(section)["#/data/features/0"]
+
+
+@pytest.mark.parametrize("large", [12345678901234567, 1e19, 1e300, -(2**53)])
+def test_numbers_that_a_double_does_not_tell_apart_are_no_classes(large: float) -> None:
+    """Whole numbers beyond 2**53 would be the classes of their neighbours: such labels are text."""
+    columns = {"x": [1, 2, 3, 4], "y": [large, large + 2, 5, 5]}
+    section = {"columns": columns, "features": ["x"], "targets": ["y"]}
+    assert "send such classes as text" in refused(section, "classes")["#/data/targets/0"]
+    section["columns"] = {**columns, "y": [2**53 - 1, 2**53 - 2, 5, 5]}
+    assert prepared(section, "classes").encoding.classes == (5, 2**53 - 2, 2**53 - 1)
+
+
+@pytest.mark.parametrize(
+    "second", [{"type": "impute", "strategy": "constant", "value": 1e300}, {"type": "clip", "min": 1e300}]
+)
+def test_a_constant_beyond_float32_is_told_where_it_stands(second: dict[str, Any]) -> None:
+    """Also behind a `scale`, which computes in float32, a constant is too large only where it is put."""
+    transforms = [{"type": "scale", "columns": ["x"], "factor": 0.1}, {**second, "columns": ["x"]}]
+    columns = {"x": [1, None, 3] if second["type"] == "impute" else [1, 2, 3], "y": [1, 2, 3]}
+    section = {"columns": columns, "features": ["x"], "targets": ["y"], "transforms": transforms}
+    assert "too large for float32" in refused(section)["#/data/features/0"]
