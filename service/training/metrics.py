@@ -11,6 +11,7 @@ from torchmetrics import Metric, classification, regression
 from torchmetrics.utilities import dim_zero_cat
 
 from service.specs.arguments import Constructor
+from service.training.explained import ExplainedVariance, R2Score
 from service.training.losses import Loss
 
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
@@ -84,13 +85,13 @@ METRICS: Mapping[str, MetricFamily] = {
         classification.MultilabelAUROC,
         average="macro",
     ),
-    "explained_variance": _regression("1 − Var(error) / Var(target).", regression.ExplainedVariance),
+    "explained_variance": _regression("1 − Var(error) / Var(target).", ExplainedVariance),
     "mean_absolute_error": _regression("Mean of |error|.", regression.MeanAbsoluteError),
     "mean_absolute_percentage_error": _regression(
         "Mean of |error / target|.", regression.MeanAbsolutePercentageError
     ),
     "mean_squared_error": _regression("Mean of error².", regression.MeanSquaredError),
-    "r2_score": _regression("1 − Σ error² / Σ (target − mean)².", regression.R2Score),
+    "r2_score": _regression("1 − Σ error² / Σ (target − mean)².", R2Score),
 }
 
 USUAL_METRICS: Mapping[Task, tuple[str, ...]] = {
