@@ -174,7 +174,7 @@ def _of_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.T
         problem = "is no whole number, and int64 is asked for"
     if not held.all():
         missing = values.isnan()
-        cells.note(_any_of_row(missing), lambda _: "is missing")
+        cells.note(_any_of_row(missing), lambda _: "is missing, and no `impute` of the job fills it")
         cells.note(_any_of_row(~held & ~missing), lambda _: problem)
     return rounded.to(dtype)
 
@@ -251,7 +251,7 @@ def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[t
     received, mistakes = _read(body, pointer), Mistakes()
     _check_inputs(encoding, received, mistakes)
     mistakes.check()
-    source = source_of(encoding, received.dataset, encoding.features, received.place, mistakes)
+    source = source_of(encoding.types, received.dataset, encoding.features, received.place, mistakes)
     mistakes.check()
     inputs = encode(encoding, source).inputs
     mistakes.check()
@@ -272,20 +272,20 @@ def labelled_source(encoding: Encoding, body: Body, pointer: str = "#") -> Sourc
     _check_targets(encoding, received, pointer, mistakes)
     mistakes.check()
     names = [*encoding.features, *encoding.targets]
-    source = source_of(encoding, received.dataset, names, received.place, mistakes)
+    source = source_of(encoding.types, received.dataset, names, received.place, mistakes)
     mistakes.check()
     return source
 
 
 def source_of(
-    encoding: Encoding, dataset: Dataset, names: Sequence[str], place: NamePlace, mistakes: Mistakes
+    types: Mapping[str, str], dataset: Dataset, names: Sequence[str], place: NamePlace, mistakes: Mistakes
 ) -> Source:
-    """All rows of a dataset that has the columns `names`, which are read as the encoding's types."""
+    """All rows of a dataset that has the columns `names`, which are read as of these types."""
     if isinstance(dataset, TabularDataset):
         columns = {
             name: cast(
                 dataset.table[name],
-                encoding.types[name],
+                types[name],
                 Cells(name, place(name), mistakes, range(dataset.rows)),
             )
             for name in names
@@ -331,7 +331,8 @@ def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, mi
         mistakes.add(pointer, "The model was trained on tensors: send `inputs`.")
     for name in names:
         if name not in present:
-            mistakes.add(pointer, f"The column `{name}` is missing{did_you_mean(name, present) or '.'}")
+            hint = did_you_mean(name, [other for other in present if other not in names])
+            mistakes.add(pointer, f"The column `{name}` is missing{hint or '.'}")
 
 
 def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, mistakes: Mistakes) -> None:

@@ -44,12 +44,18 @@ def check_kinds(
     }
     for name in declared.features:
         if name not in made_numbers:
-            _check_numbers(declared.dataset, name, declared.places[name], mistakes)
+            line = f'{{"type": "one_hot", "columns": ["{name}"]}}'
+            remedy = (
+                f"the model takes numbers: add {line} to `data.transforms` for a column of 0 and 1 for each "
+                "category, or `ordinal` for its index."
+            )
+            _check_numbers(declared.dataset, name, declared.places[name], remedy, mistakes)
     if has_classes(declared, target_kind):
         _check_class_columns(declared, steps, mistakes)
         return
+    remedy = "this loss takes numbers: for classes take `CrossEntropyLoss`, with an output for each of them."
     for name in declared.targets:
-        _check_numbers(declared.dataset, name, declared.places[name], mistakes)
+        _check_numbers(declared.dataset, name, declared.places[name], remedy, mistakes)
 
 
 def _check_class_columns(declared: Declared, steps: Sequence[Step], mistakes: Mistakes) -> None:
@@ -94,7 +100,9 @@ _TENSOR_TARGET_CHECKS: Mapping[TargetKind, Callable[[Any, str, Mistakes], None]]
 }
 
 
-def _check_numbers(dataset: TabularDataset, name: str, pointer: str, mistakes: Mistakes) -> None:
+def _check_numbers(
+    dataset: TabularDataset, name: str, pointer: str, remedy_of_text: str, mistakes: Mistakes
+) -> None:
     """Note what a column is, where it is neither numbers nor booleans."""
     column = dataset.table[name]
     if column.type == DATETIME:
@@ -110,12 +118,7 @@ def _check_numbers(dataset: TabularDataset, name: str, pointer: str, mistakes: M
         cells.note(torch.ones(len(strays), dtype=torch.bool), lambda i: f"is {shown(strays[i][1])}, {why}")
     elif column.type == TEXT:
         examples = ", ".join(map(shown, column.drop_null().unique().slice(0, 3).to_pylist()))
-        line = f'{{"type": "one_hot", "columns": ["{name}"]}}'
-        detail = (
-            f"`{name}` is text ({examples}, …), and the model takes numbers: add {line} to `data.transforms` "
-            "for a column of 0 and 1 for each category, or `ordinal` for its index."
-        )
-        mistakes.add(pointer, detail)
+        mistakes.add(pointer, f"`{name}` is text ({examples}, …), and {remedy_of_text}")
 
 
 def fit_encoding(
@@ -155,6 +158,39 @@ def fit_encoding(
         classes=classes,
         dtypes=declared.dtypes,
     )
+
+
+def check_targets(
+    declared: Declared,
+    encoding: Encoding,
+    target_kind: TargetKind,
+    targets: torch.Tensor,
+    mistakes: Mistakes,
+    place: str | None = None,
+) -> None:
+    """Note encoded targets that a loss of kind `binary` can't be computed of, or has nothing to tell apart.
+
+    Args:
+        targets: float32 [B, …], of all rows.
+        place: the pointer of the dataset that they are of, where it is one of its own.
+    """
+    if target_kind != "binary" or encoding.is_binary:
+        return
+    tensors = [(TARGETS, targets)]
+    if encoding.targets:
+        tensors = list(zip(encoding.targets, targets.unbind(dim=1), strict=True))
+    for name, values in tensors:
+        low, high = values.min().item(), values.max().item()
+        if low < 0 or high > 1:
+            detail = (
+                f"`{name}` goes from {low:g} to {high:g}, and this loss takes targets from 0 to 1: take "
+                "`CrossEntropyLoss` for classes, or `MSELoss` for numbers."
+            )
+            mistakes.add(place or declared.places[name], detail)
+    if place is None and not mistakes.count and (targets == targets[0]).all():
+        value = ", ".join(f"{each:g}" for each in targets[0].flatten()[:10].tolist())
+        first = declared.places[tensors[0][0]]
+        mistakes.add(first, f"All targets are {value}: there is nothing to tell apart.")
 
 
 def _rows_of(declared: Declared, name: str, rows: torch.Tensor) -> Values:
