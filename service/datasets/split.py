@@ -194,7 +194,7 @@ def _check_named(
 ) -> None:
     for position, row in enumerate(named):
         place = pointer_to(pointer, position)
-        if row >= rows:
+        if not 0 <= row < rows:
             mistakes.add(place, f"There is no row {row}: the rows are 0 to {rows - 1}.")
         elif row in seen:
             mistakes.add(place, f"Row {row} is named already, at {seen[row]}.")

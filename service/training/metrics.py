@@ -16,6 +16,9 @@ from service.training.losses import Loss
 
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
 
+LIKELY = 0.5
+"""From this probability on, a target of 0 and 1 is more likely 1."""
+
 # Known from the model's output, or meaningless over HTTP.
 _OMITTED = ("num_classes", "num_labels", "num_outputs", "validate_args", "multidim_average", "thresholds")
 _AVERAGE = {"average": Literal["micro", "macro", "weighted"]}
@@ -138,9 +141,9 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
     outputs = outputs.detach().float().contiguous()  # some metrics take a view of them
     predictions = loss.probabilities(outputs) if loss.probabilities else outputs
     if task == "binary":
-        return predictions.reshape(-1), targets.reshape(-1).int()
+        return predictions.reshape(-1), (targets.reshape(-1) >= LIKELY).int()
     if task == "multilabel":
-        return predictions, targets.int()
+        return predictions, (targets >= LIKELY).int()
     if task == "regression" and targets.dim() > 2:
         return predictions.flatten(1), targets.flatten(1)
     return predictions, targets
