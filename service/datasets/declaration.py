@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from service.datasets.cast import cast
 from service.datasets.columns import COLUMN_TYPES
@@ -101,14 +102,17 @@ def typed(dataset: TabularDataset, types: Mapping[str, str], mistakes: Mistakes)
         if name not in table.column_names:
             mistakes.add(place, _unknown_column(name, table.column_names))
             continue
-        cells = Cells(name, place, mistakes, range(dataset.rows))
-        column = cast(table[name], kind, cells)
+        before = mistakes.count
+        column = cast(table[name], kind, Cells(name, place, mistakes, range(dataset.rows)))
+        if mistakes.count > before:  # what can't be read is told, and not missing as well
+            column = column.fill_null(pa.scalar(0).cast(column.type))
         table = table.set_column(table.column_names.index(name), name, column)
     return TabularDataset(table)
 
 
-def _unknown_column(name: str, known: Sequence[str]) -> str:
-    hint = did_you_mean(name, known) or f". The columns are {', '.join(known)}."
+def _unknown_column(name: str, known: Sequence[str], meant: Sequence[str] | None = None) -> str:
+    """What is said of a name that no column has; it may be one of `meant`, by default of all, misspelt."""
+    hint = did_you_mean(name, known if meant is None else meant) or f". The columns are {', '.join(known)}."
     return f"There is no column `{name}`{hint}"
 
 
@@ -174,11 +178,14 @@ def _check_names(
 ) -> dict[str, str]:
     """The pointers of the names that are columns; unknown names and names used twice are noted."""
     places: dict[str, str] = {}
+    named = {name for names in sides.values() for name in names}
     for side, names in sides.items():
         for position, name in enumerate(names):
             place = pointer_to(DATA, *side, position)
             if name not in known:
-                mistakes.add(place, _unknown_column(name, known))
+                mistakes.add(
+                    place, _unknown_column(name, known, [each for each in known if each not in named])
+                )
             elif name in places:
                 mistakes.add(place, f"`{name}` is named already, at {places[name]}.")
             else:

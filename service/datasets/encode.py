@@ -180,7 +180,7 @@ def _of_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.T
         problem = "is no whole number, and int64 is asked for"
     if not held.all():
         missing = values.isnan()
-        cells.note(_any_of_row(missing), lambda _: "is missing")
+        cells.note(_any_of_row(missing), lambda _: "is missing, and no `impute` of the job fills it")
         cells.note(_any_of_row(~held & ~missing), lambda _: problem)
     return rounded.to(dtype)
 
@@ -211,10 +211,12 @@ def _targets(encoding: Encoding, source: Source) -> torch.Tensor:
 def _class_indices(encoding: Encoding, labels: pa.Array, source: Source, name: str) -> torch.Tensor:
     """int64, the index of each label; labels that the training didn't know are noted."""
     classes = encoding.classes or ()
+    values: Sequence[Any] = classes
     if labels.type != TEXT:
         exact = pa.types.is_integer(labels.type) and all(isinstance(label, int) for label in classes)
         labels = labels.cast(pa.int64() if exact else NUMBER)
-    found = pc.index_in(labels, value_set=pa.array(classes).cast(labels.type)).fill_null(-1)
+        values = list(map(int if exact else float, classes))
+    found = pc.index_in(labels, value_set=pa.array(values, labels.type)).fill_null(-1)
     indices = torch.from_numpy(found.to_numpy(zero_copy_only=False).astype(np.int64))
     per_row = len(indices) // len(source.rows)
     names = ", ".join(map(shown, classes[:10]))
@@ -285,7 +287,7 @@ def _received_source(
     Raises:
         InvalidRequest: a column is missing or not of its type, with what is wrong in the others.
     """
-    source = source_of(encoding, received.dataset, names, received.place, mistakes, received.cell)
+    source = source_of(encoding.types, received.dataset, names, received.place, mistakes, received.cell)
     if mistakes.count and isinstance(source.dataset, TabularDataset):
         readable, targets = set(source.dataset.table.column_names), names[len(encoding.features) :]
         for part in source.slices():
@@ -299,14 +301,14 @@ def _received_source(
 
 
 def source_of(
-    encoding: Encoding,
+    types: Mapping[str, str],
     dataset: Dataset,
     names: Sequence[str],
     place: NamePlace,
     mistakes: Mistakes,
     cell: CellPlace | None = None,
 ) -> Source:
-    """All rows of a dataset, of a table the columns `names`, read as the encoding's types.
+    """All rows of a dataset, of a table the columns `names`, read as of these types.
 
     Columns that are not there are left out, and so are those with cells that can't be read, which are noted.
     """
@@ -317,7 +319,7 @@ def source_of(
     for name in names:
         if name in present:
             before = mistakes.count
-            column = cast(dataset.table[name], encoding.types[name], source.cells(name))
+            column = cast(dataset.table[name], types[name], source.cells(name))
             columns |= {name: column} if mistakes.count == before else {}
     return source._replace(dataset=TabularDataset(pa.table(columns)))
 
@@ -367,7 +369,8 @@ def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, mi
         mistakes.add(pointer, "The model was trained on tensors: send `inputs`.")
     for name in names:
         if name not in present:
-            mistakes.add(pointer, f"The column `{name}` is missing{did_you_mean(name, present) or '.'}")
+            hint = did_you_mean(name, [other for other in present if other not in names])
+            mistakes.add(pointer, f"The column `{name}` is missing{hint or '.'}")
 
 
 def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, mistakes: Mistakes) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from service.datasets.columns import DATETIME, NUMBER, TEXT, find_strays
@@ -16,7 +17,7 @@ from service.datasets.declaration import (
     check_class_tensor,
     check_value_tensor,
 )
-from service.datasets.encode import tensor_values, values_of
+from service.datasets.encode import LARGEST_WHOLE, tensor_values, values_of
 from service.datasets.encoding import TARGETS, Encoding
 from service.datasets.mistakes import Cells, Mistakes, counted, shown
 from service.datasets.rows import Rows, rows_of
@@ -37,15 +38,24 @@ def check_kinds(
         if targets is not None:
             _TENSOR_TARGET_CHECKS[target_kind](targets, declared.places[TARGETS], mistakes)
         return
-    made_numbers = {step.column for step in steps if KINDS[step.transform.type].gives}
+    kinds = declared.types()
+    made_numbers = {
+        step.column for step in steps if KINDS[step.transform.type].gives and kinds[step.column] != "datetime"
+    }
     for name in declared.features:
         if name not in made_numbers:
-            _check_numbers(declared.dataset, name, declared.places[name], mistakes)
+            line = f'{{"type": "one_hot", "columns": ["{name}"]}}'
+            remedy = (
+                f"the model takes numbers: add {line} to `data.transforms` for a column of 0 and 1 for each "
+                "category, or `ordinal` for its index."
+            )
+            _check_numbers(declared.dataset, name, declared.places[name], remedy, mistakes)
     if has_classes(declared, target_kind):
         _check_class_columns(declared, steps, mistakes)
         return
+    remedy = "this loss takes numbers: for classes take `CrossEntropyLoss`, with an output for each of them."
     for name in declared.targets:
-        _check_numbers(declared.dataset, name, declared.places[name], mistakes)
+        _check_numbers(declared.dataset, name, declared.places[name], remedy, mistakes)
 
 
 def _check_class_columns(declared: Declared, steps: Sequence[Step], mistakes: Mistakes) -> None:
@@ -54,9 +64,25 @@ def _check_class_columns(declared: Declared, steps: Sequence[Step], mistakes: Mi
     for name in declared.targets:
         if declared.types()[name] == "datetime":
             mistakes.add(declared.places[name], f"`{name}` is a datetime, which is no class.")
+        elif not _is_exact(declared, name):
+            detail = (
+                f"`{name}` holds whole numbers beyond 2**53, of which neighbours are one number: send such "
+                f'classes as text (of a file, `"types": {{"{name}": "categorical"}}` reads them as such).'
+            )
+            mistakes.add(declared.places[name], detail)
     for step in steps:
         if step.column in declared.targets and KINDS[step.transform.type].fitted is not None:
             mistakes.add(step.pointer, f"`{step.column}` holds classes, which are not transformed.")
+
+
+def _is_exact(declared: Declared, name: str) -> bool:
+    """Whether a column of numbers holds each as it was sent."""
+    assert isinstance(declared.dataset, TabularDataset)
+    column = declared.dataset.table[name]
+    if column.type != NUMBER:
+        return True
+    ends = pc.min_max(column).as_py().values()
+    return all(end is None or abs(end) < LARGEST_WHOLE for end in ends)
 
 
 def has_classes(declared: Declared, target_kind: TargetKind) -> bool:
@@ -74,13 +100,15 @@ _TENSOR_TARGET_CHECKS: Mapping[TargetKind, Callable[[Any, str, Mistakes], None]]
 }
 
 
-def _check_numbers(dataset: TabularDataset, name: str, pointer: str, mistakes: Mistakes) -> None:
+def _check_numbers(
+    dataset: TabularDataset, name: str, pointer: str, remedy_of_text: str, mistakes: Mistakes
+) -> None:
     """Note what a column is, where it is neither numbers nor booleans."""
     column = dataset.table[name]
     if column.type == DATETIME:
         detail = (
-            f"`{name}` is a datetime, and the model takes numbers: name it in `split.time` only, or declare "
-            f'`"types": {{"{name}": "numeric"}}` for seconds since 1970.'
+            f"`{name}` is a datetime, and the model takes numbers: name it in `split` only, or send what "
+            "counts of it (an hour, days since a date) as numbers."
         )
         mistakes.add(pointer, detail)
     elif column.type == TEXT and (strays := find_strays(column, column)):
@@ -93,12 +121,7 @@ def _check_numbers(dataset: TabularDataset, name: str, pointer: str, mistakes: M
         )
     elif column.type == TEXT:
         examples = ", ".join(map(shown, column.drop_null().unique().slice(0, 3).to_pylist()))
-        line = f'{{"type": "one_hot", "columns": ["{name}"]}}'
-        detail = (
-            f"`{name}` is text ({examples}, …), and the model takes numbers: add {line} to `data.transforms` "
-            "for a column of 0 and 1 for each category, or `ordinal` for its index."
-        )
-        mistakes.add(pointer, detail)
+        mistakes.add(pointer, f"`{name}` is text ({examples}, …), and {remedy_of_text}")
 
 
 def fit_encoding(
@@ -138,6 +161,39 @@ def fit_encoding(
         classes=classes,
         dtypes=declared.dtypes,
     )
+
+
+def check_targets(
+    declared: Declared,
+    encoding: Encoding,
+    target_kind: TargetKind,
+    targets: torch.Tensor,
+    mistakes: Mistakes,
+    place: str | None = None,
+) -> None:
+    """Note encoded targets that a loss of kind `binary` can't be computed of, or has nothing to tell apart.
+
+    Args:
+        targets: float32 [B, …], of all rows.
+        place: the pointer of the dataset that they are of, where it is one of its own.
+    """
+    if target_kind != "binary" or encoding.is_binary:
+        return
+    tensors = [(TARGETS, targets)]
+    if encoding.targets:
+        tensors = list(zip(encoding.targets, targets.unbind(dim=1), strict=True))
+    for name, values in tensors:
+        low, high = values.min().item(), values.max().item()
+        if low < 0 or high > 1:
+            detail = (
+                f"`{name}` goes from {low:g} to {high:g}, and this loss takes targets from 0 to 1: take "
+                "`CrossEntropyLoss` for classes, or `MSELoss` for numbers."
+            )
+            mistakes.add(place or declared.places[name], detail)
+    if place is None and not mistakes.count and (targets == targets[0]).all():
+        value = ", ".join(f"{each:g}" for each in targets[0].flatten()[:10].tolist())
+        first = declared.places[tensors[0][0]]
+        mistakes.add(first, f"All targets are {value}: there is nothing to tell apart.")
 
 
 def _rows_of(declared: Declared, name: str, rows: torch.Tensor) -> Values:

@@ -9,10 +9,10 @@ from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.declaration import DATA, Declared, TargetKind, read_declaration
 from service.datasets.encode import Source, encode, source_of
 from service.datasets.encoding import Encoding
-from service.datasets.fitting import check_kinds, fit_encoding
-from service.datasets.gaps import check_complete, complete_rows
-from service.datasets.mistakes import Mistakes
-from service.datasets.rows import Rows
+from service.datasets.fitting import check_kinds, check_targets, fit_encoding
+from service.datasets.gaps import check_complete, check_some_left, complete_rows
+from service.datasets.mistakes import Mistakes, counted
+from service.datasets.rows import Rows, as_tensor
 from service.datasets.rules import rule_key
 from service.datasets.split import Parts, check_parts, check_split, split_rows
 from service.datasets.transforms.resolve import Step, resolve
@@ -83,19 +83,23 @@ class Sources:
 
 @dataclass(frozen=True, eq=False)
 class _Divided:
-    """What is known before anything is fitted."""
+    """What is known before anything is fitted; `others` are the rows of the datasets that are a side."""
 
     declared: Declared
     steps: Sequence[Step]
     kept: Rows
     parts: Parts
+    others: Mapping[Side, Source]
 
 
 def divide(
     sources: Sources, data: DataDeclaration, target_kind: TargetKind, input_names: Sequence[str] | None = None
-) -> Parts:
-    """Only the row numbers of the parts, of data that `prepare` finds nothing against."""
-    return _divide(sources, data, target_kind, Mistakes(), input_names).parts
+) -> Mapping[Side, torch.Tensor]:
+    """Only the row numbers of each side, int64 [n], of data that `prepare` finds nothing against."""
+    divided = _divide(sources, data, target_kind, Mistakes(), input_names)
+    return divided.parts._asdict() | {  # type: ignore[return-value]  # the sides' names
+        side: as_tensor(source.rows) for side, source in divided.others.items()
+    }
 
 
 def prepare(
@@ -129,11 +133,12 @@ def prepare(
         targets=True,
         workspace=workspace,
     )
-    others = {
-        side: _other(encoding, dataset, side, workspace, mistakes) for side, dataset in sources.others.items()
-    }
-    mistakes.check()
     assert encoded.targets is not None
+    check_targets(declared, encoding, target_kind, encoded.targets, mistakes)
+    others = {side: _other(encoding, source, workspace) for side, source in divided.others.items()}
+    for side, other in others.items():
+        check_targets(declared, encoding, target_kind, other.targets, mistakes, _place(side))
+    mistakes.check()
     whole = Part(encoded.inputs, encoded.targets)
 
     def part(rows: torch.Tensor) -> Part | None:
@@ -149,7 +154,13 @@ def prepare(
         validation=others.get("validation") or part(parts.validation),
         test=others.get("test") or part(parts.test),
         encoding=encoding,
-        dropped=declared.dataset.rows - len(kept),
+        dropped=sum(
+            dataset.rows - len(rows)
+            for dataset, rows in [
+                (declared.dataset, kept),
+                *((source.dataset, source.rows) for source in divided.others.values()),
+            ]
+        ),
     )
 
 
@@ -164,18 +175,24 @@ def _divide(
     declared = read_declaration(sources.dataset, data, mistakes, input_names)
     steps = resolve(data.transforms, declared.columns(), mistakes)
     check_kinds(declared, target_kind, steps, mistakes)
-    kept = complete_rows(declared, steps)
+    kept = complete_rows(declared.dataset, steps)
+    check_some_left(steps, kept, declared.dataset.rows, mistakes)
     check_split(data.split, declared.dataset.rows, len(kept), mistakes)
     if isinstance(declared.dataset, TabularDataset):
-        check_complete(declared, steps, kept, mistakes)
+        names = [*declared.features, *declared.targets]
+        places = {name: declared.places[name] for name in names}
+        check_complete(declared.dataset.table, places, declared.targets, steps, kept, mistakes)
     key = rule_key(data.split, declared.dataset, kept, mistakes)
-    for side, dataset in sources.others.items():
-        _check_other(declared, dataset, side, mistakes)
+    others = {
+        side: _other_source(declared, dataset, side, steps, mistakes)
+        for side, dataset in sources.others.items()
+    }
     mistakes.check()
     parts = split_rows(data.split, kept, key)
     check_parts(data.split, parts, mistakes)
     mistakes.check()
-    return _Divided(declared, steps, kept, parts)
+    there = {side: source for side, source in others.items() if source is not None}
+    return _Divided(declared, steps, kept, parts, there)
 
 
 def _place(side: Side) -> str:
@@ -203,15 +220,28 @@ def _check_other(declared: Declared, dataset: Dataset, side: Side, mistakes: Mis
         mistakes.add(place, "The dataset has no targets of the same shape.")
 
 
-def _other(
-    encoding: Encoding, dataset: Dataset, side: Side, workspace: Workspace, mistakes: Mistakes
-) -> Part | None:
-    """All rows of a dataset that is a side of its own."""
-    names = [*encoding.features, *encoding.targets]
-    place = _place(side)
-    source = source_of(encoding, dataset, names, lambda name: place, mistakes)
-    if mistakes.count:
+def _other_source(
+    declared: Declared, dataset: Dataset, side: Side, steps: Sequence[Step], mistakes: Mistakes
+) -> Source | None:
+    """The rows of a dataset that is a side of its own; None where mistakes were noted."""
+    place, before = _place(side), mistakes.count
+    _check_other(declared, dataset, side, mistakes)
+    if mistakes.count > before:
         return None
+    places = dict.fromkeys([*declared.features, *declared.targets], place)
+    source = source_of(declared.types(), dataset, [*places], lambda _: place, mistakes)
+    source = source._replace(rows=complete_rows(source.dataset, steps))
+    if mistakes.count > before:  # cells that can't be read
+        return None
+    if not len(source.rows):
+        mistakes.add(place, f"`drop_rows` leaves none of its {counted(dataset.rows, 'row')}.")
+    elif isinstance(source.dataset, TabularDataset):
+        check_complete(source.dataset.table, places, declared.targets, steps, source.rows, mistakes)
+    return source
+
+
+def _other(encoding: Encoding, source: Source, workspace: Workspace) -> Part:
+    """A dataset that is a side of its own, encoded."""
     encoded = encode(encoding, source, targets=True, workspace=workspace)
     assert encoded.targets is not None
     order = torch.arange(len(encoded.targets)) if encoded.to_gather else None

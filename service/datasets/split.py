@@ -145,19 +145,20 @@ def check_split(
         mistakes: where it is noted.
         pointer: the place of `split` in the request.
     """
+    if not kept:
+        return  # told where they are left out
+    left = counted(kept, "row") + (f" (`drop_rows` leaves no more of {rows})" if kept < rows else "")
     for side in ("validation", "test"):
         amount = getattr(split, side)
         if isinstance(amount, float) and _count(amount, kept) == 0:
-            found = f"{amount:g} of {counted(kept, 'row')} is no row at all"
-            mistakes.add(pointer_to(pointer, side), f"{found}: at least {_rows_needed(amount)} are needed.")
+            detail = f"{amount:g} of {left} is no row at all: at least {_rows_needed(amount)} are needed."
+            mistakes.add(pointer_to(pointer, side), detail)
     seen: dict[int, str] = {}
     for side in ("validation_rows", "test_rows"):
         _check_named(getattr(split, side) or (), rows, pointer_to(pointer, side), seen, mistakes)
     taken = len(seen) + _count(split.validation, kept) + _count(split.test, kept)
     if taken >= kept:
-        mistakes.add(
-            pointer, f"Validation and test take {taken} of {counted(kept, 'row')}: none is left to train on."
-        )
+        mistakes.add(pointer, f"Validation and test take {taken} of {left}: none is left to train on.")
 
 
 def check_parts(split: Split, parts: Parts, mistakes: Mistakes, pointer: str = "#/data/split") -> None:
@@ -193,7 +194,7 @@ def _check_named(
 ) -> None:
     for position, row in enumerate(named):
         place = pointer_to(pointer, position)
-        if row >= rows:
+        if not 0 <= row < rows:
             mistakes.add(place, f"There is no row {row}: the rows are 0 to {rows - 1}.")
         elif row in seen:
             mistakes.add(place, f"Row {row} is named already, at {seen[row]}.")

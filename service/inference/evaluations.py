@@ -14,13 +14,13 @@ from service.datasets.encoding import decode_outputs
 from service.datasets.prepare import Part
 from service.errors import InvalidRequest
 from service.inference.model import TrainedModel
-from service.inference.predictions import LIKELY, answers, decide, run
+from service.inference.predictions import answers, decide, run
 from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.engines.eager import placed
 from service.training.evaluation import mean_loss, rows_at_once
 from service.training.labels import target_names
-from service.training.metrics import USUAL_METRICS, build_metric, computed, metric_inputs, task_of
+from service.training.metrics import LIKELY, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
 
 # k classes make k² counts.
 MOST_CLASSES = 1000
@@ -160,6 +160,8 @@ def _told(model: TrainedModel, worst: _Worst) -> list[dict[str, Any]]:
     else:
         targets = decode_outputs(model.encoding, worst.targets)
     answer = answers(model, worst.outputs)
+    if classes is None and "labels" in answer and not (worst.targets % 1).any():
+        targets = worst.targets.long().tolist()  # 0 and 1, as the labels are
     columns = {
         "row": worst.rows.tolist(),
         "loss": worst.losses.tolist(),

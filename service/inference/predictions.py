@@ -15,9 +15,9 @@ from service.datasets.encoding import Encoding, decode_outputs
 from service.errors import InvalidRequest
 from service.inference.model import TrainedModel
 from service.training.labels import key_of, target_names
+from service.training.metrics import LIKELY
 
 ROWS_AT_ONCE = 4096
-LIKELY = 0.5
 
 
 def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> dict[str, Any]:
@@ -112,7 +112,8 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
     for prefix, key in (("", "outputs"), ("label_", "labels"), ("probability_", "probabilities")):
         if key not in answer:
             continue
-        values = torch.tensor(answer[key], dtype=torch.float64).reshape(len(answer[key]), -1)
+        dtype = torch.int64 if key == "labels" else torch.float64
+        values = torch.tensor(answer[key], dtype=dtype).reshape(len(answer[key]), -1)
         names = target_names(encoding)
         columns |= {f"{prefix}{name}": _finite(values[:, index].tolist()) for index, name in enumerate(names)}
     return columns

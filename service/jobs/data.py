@@ -63,15 +63,9 @@ class JobData:
 
     def rows(self) -> Mapping[Side, tuple[str, torch.Tensor]]:
         """The dataset's id and the row numbers, int64 [n], of each side, in the order of training."""
-        parts = divide(self.sources, self.declared, self.target_kind, self.input_names)
+        rows = divide(self.sources, self.declared, self.target_kind, self.input_names)
         others = self.declared.split.dataset_ids()
-        rows: dict[Side, tuple[str, torch.Tensor]] = {}
-        for side in SIDES:
-            if side in others:
-                rows[side] = others[side], torch.arange(self.sources.others[side].rows)
-            else:
-                rows[side] = self.declared.dataset_id, getattr(parts, side)
-        return rows
+        return {side: (others.get(side, self.declared.dataset_id), rows[side]) for side in SIDES}
 
 
 def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:

@@ -315,7 +315,11 @@ class Preflight:
                 "module": repr(checked.module),
                 "output_width": width,
                 "warnings": [
-                    vars(warning) for warning in (*checked.warnings, *warn_of_fit(training, checked.output))
+                    vars(warning)
+                    for warning in (
+                        *checked.warnings,
+                        *warn_of_fit(training, checked.output, prepared.encoding.classes or ()),
+                    )
                 ],
                 "rows": {
                     "train": rows,

@@ -1,14 +1,24 @@
 """How a client says which rows train, which validate and which test."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.specs.base import Spec
 from service.specs.transforms import ColumnName
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
+
+
+def _amount_form(value: Any) -> str:
+    return "fraction" if isinstance(value, float) else "count"
+
+
+Amount = Annotated[
+    Annotated[Fraction, Tag("fraction")] | Annotated[Count, Tag("count")], Discriminator(_amount_form)
+]
+"""A fraction of the rows or a count: told apart by the JSON type, so that one mistake is told once."""
 Side = Literal["train", "validation", "test"]
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
@@ -23,13 +33,13 @@ class Split(Spec):
     `int(fraction · n)` rows of it validate, those before them test, the others train.
     """
 
-    validation: Fraction | Count | None = None
+    validation: Amount | None = None
     """Validation rows, as a fraction of all or a count."""
-    test: Fraction | Count | None = None
+    test: Amount | None = None
     """Test rows, as a fraction of all or a count."""
-    validation_rows: list[Count] | None = None
+    validation_rows: list[int] | None = None
     """Validation rows by number, from 0, instead of `validation`."""
-    test_rows: list[Count] | None = None
+    test_rows: list[int] | None = None
     """Test rows by number, from 0, instead of `test`."""
     validation_dataset_id: str | None = None
     """Instead of `validation`: all rows of another dataset validate."""

@@ -105,7 +105,9 @@ class Impute(TransformBase):
 
     @model_validator(mode="after")
     def _value_with_constant(self) -> "Impute":
-        if (self.strategy == "constant") != (self.value is not None):
+        if self.strategy == "constant" and self.value is None:
+            raise ValueError("`value` is required with the strategy `constant`.")
+        if self.strategy != "constant" and self.value is not None:
             raise ValueError("`value` goes with the strategy `constant`, and with no other.")
         return self
 

@@ -173,15 +173,16 @@ _DOUBLED: Mapping[tuple[str, str], str] = {
 }
 
 
-def warn_of_fit(spec: TrainingSpec, outputs: Tensor) -> list[FieldError]:
-    """What is allowed of a loss and a model together, and likely not meant.
+def warn_of_fit(spec: TrainingSpec, outputs: Tensor, classes: Sequence[Label]) -> list[FieldError]:
+    """What is allowed of a loss with a model and targets, and likely not meant.
 
     Args:
         outputs: what the model gives for a batch, on the meta device.
+        classes: of a classification.
     """
     last = outputs.grad_fn.name() if outputs.grad_fn is not None else ""
-    detail = _DOUBLED.get((spec.loss.type, last))
-    return [FieldError(f"{SECTION}/loss", detail)] if detail else []
+    found = [_DOUBLED.get((spec.loss.type, last)), _fractions(classes)]
+    return [FieldError(f"{SECTION}/loss", f"{detail.rstrip('.')}.") for detail in found if detail]
 
 
 def _check_loss(
@@ -217,6 +218,8 @@ def _misfit(name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Se
         return f"All targets are of one class, {shown(classes[0])}: there is nothing to tell apart."
     if outputs.shape[1] < len(classes):
         count = len(classes)
+        if fractions := _fractions(classes):
+            return f"{fractions}; as classes they take a last layer of {count} outputs, not {got}."
         return (
             f"The targets have {count} classes and the model gives {got}: "
             f"let its last layer have {count} outputs."
@@ -224,10 +227,22 @@ def _misfit(name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Se
     return None
 
 
+def _fractions(classes: Sequence[Label]) -> str | None:
+    """What is said of classes that look like measurements: numbers that are not all whole."""
+    if all(not isinstance(label, float) or label.is_integer() for label in classes):
+        return None
+    examples = ", ".join(map(shown, classes[:3]))
+    return (
+        f"The targets are {len(classes)} different numbers ({examples}, …), each a class of its own here: "
+        "for a quantity take a regression loss, as `MSELoss`"
+    )
+
+
 def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor) -> list[FieldError]:
     width = output_width(outputs)
     task = task_of(loss, width)
     errors = []
+    shares = task in ("binary", "multilabel") and not ((targets == 0) | (targets == 1)).all()
     for index, metric in enumerate(spec.metrics):
         pointer = pointer_to(SECTION, "metrics", index)
         if task not in METRICS[metric.type].classes:
@@ -238,6 +253,9 @@ def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets:
             errors.append(FieldError(pointer, detail))
             continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)
+        if shares:
+            detail = f"`{metric.type}` counts targets of 0 and 1, and there are others: leave it out."
+            found = [FieldError(pointer, detail)]
         errors += found
         if not found:
             attempt = partial(_try_metric, metric, loss, task, outputs, targets)

@@ -11,9 +11,13 @@ from torchmetrics import Metric, classification, regression
 from torchmetrics.utilities import dim_zero_cat
 
 from service.specs.arguments import Constructor
+from service.training.explained import ExplainedVariance, R2Score
 from service.training.losses import Loss
 
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
+
+LIKELY = 0.5
+"""From this probability on, a target of 0 and 1 is more likely 1."""
 
 # Known from the model's output, or meaningless over HTTP.
 _OMITTED = ("num_classes", "num_labels", "num_outputs", "validate_args", "multidim_average", "thresholds")
@@ -84,13 +88,13 @@ METRICS: Mapping[str, MetricFamily] = {
         classification.MultilabelAUROC,
         average="macro",
     ),
-    "explained_variance": _regression("1 − Var(error) / Var(target).", regression.ExplainedVariance),
+    "explained_variance": _regression("1 − Var(error) / Var(target).", ExplainedVariance),
     "mean_absolute_error": _regression("Mean of |error|.", regression.MeanAbsoluteError),
     "mean_absolute_percentage_error": _regression(
         "Mean of |error / target|.", regression.MeanAbsolutePercentageError
     ),
     "mean_squared_error": _regression("Mean of error².", regression.MeanSquaredError),
-    "r2_score": _regression("1 − Σ error² / Σ (target − mean)².", regression.R2Score),
+    "r2_score": _regression("1 − Σ error² / Σ (target − mean)².", R2Score),
 }
 
 USUAL_METRICS: Mapping[Task, tuple[str, ...]] = {
@@ -137,9 +141,9 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
     outputs = outputs.detach().float().contiguous()  # some metrics take a view of them
     predictions = loss.probabilities(outputs) if loss.probabilities else outputs
     if task == "binary":
-        return predictions.reshape(-1), targets.reshape(-1).int()
+        return predictions.reshape(-1), (targets.reshape(-1) >= LIKELY).int()
     if task == "multilabel":
-        return predictions, targets.int()
+        return predictions, (targets >= LIKELY).int()
     if task == "regression" and targets.dim() > 2:
         return predictions.flatten(1), targets.flatten(1)
     return predictions, targets

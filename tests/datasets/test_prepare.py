@@ -7,7 +7,7 @@ import torch
 from service.datasets.declaration import TargetKind
 from service.datasets.encoding import decode_outputs
 from service.datasets.json_reader import read_json
-from service.datasets.prepare import Prepared, Sources, prepare
+from service.datasets.prepare import Prepared, Sources, divide, prepare
 from service.datasets.workspace import MappedBeyond, Nowhere
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import T_C, T_U, declared, thermometer
@@ -118,7 +118,7 @@ def test_all_mistakes_of_the_section_are_told_at_once() -> None:
         "#/data/transforms/0/columns/0",
         "#/data/split/validation",
     ]
-    assert "did you mean `t_u`?" in found["#/data/features/0"]
+    assert "did you mean `t_c`?" in found["#/data/features/0"]
 
 
 @pytest.mark.parametrize(
@@ -370,3 +370,169 @@ def test_referenced_datasets_need_what_their_kind_needs() -> None:
         referenced(table, features=["t_u"], targets=["t_c"]).train.targets,
         prepared(thermometer(split={})).train.targets,
     )
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [{"type": "one_hot", "columns": ["t"]}],
+        [{"type": "ordinal", "columns": "all"}],
+        [
+            {"type": "impute", "columns": ["t"], "strategy": "mode"},
+            {"type": "ordinal", "columns": ["t"]},
+        ],
+        [{"type": "standardize", "columns": ["t"]}],
+        [{"type": "drop_rows", "columns": ["t"]}],
+    ],
+    ids=["one_hot", "ordinal", "impute, ordinal", "standardize", "drop_rows"],
+)
+def test_no_transform_makes_a_feature_of_a_datetime(transforms: list[dict[str, Any]]) -> None:
+    """A datetime is for splits: as a feature it is refused, whatever is declared to become of it."""
+    section = {
+        "columns": {"t": ["2026-11-23", "2026-11-24"], "y": [1, 2]},
+        "features": ["t"],
+        "targets": ["y"],
+        "types": {"t": "datetime"},
+        "transforms": transforms,
+    }
+    assert "is a datetime" in refused(section)["#/data/features/0"]
+
+
+@pytest.mark.parametrize("large", [12345678901234567, 1e19, 1e300, -(2**53)])
+def test_numbers_that_a_double_does_not_tell_apart_are_no_classes(large: float) -> None:
+    """Whole numbers beyond 2**53 would be the classes of their neighbours: such labels are text."""
+    columns = {"x": [1, 2, 3, 4], "y": [large, large + 2, 5, 5]}
+    section = {"columns": columns, "features": ["x"], "targets": ["y"]}
+    assert "send such classes as text" in refused(section, "classes")["#/data/targets/0"]
+    section["columns"] = {**columns, "y": [2**53 - 1, 2**53 - 2, 5, 5]}
+    assert prepared(section, "classes").encoding.classes == (5, 2**53 - 2, 2**53 - 1)
+
+
+@pytest.mark.parametrize(
+    "second", [{"type": "impute", "strategy": "constant", "value": 1e300}, {"type": "clip", "min": 1e300}]
+)
+def test_a_constant_beyond_float32_is_told_where_it_stands(second: dict[str, Any]) -> None:
+    """Also behind a `scale`, which computes in float32, a constant is too large only where it is put."""
+    transforms = [{"type": "scale", "columns": ["x"], "factor": 0.1}, {**second, "columns": ["x"]}]
+    columns = {"x": [1, None, 3] if second["type"] == "impute" else [1, 2, 3], "y": [1, 2, 3]}
+    section = {"columns": columns, "features": ["x"], "targets": ["y"], "transforms": transforms}
+    assert "too large for float32" in refused(section)["#/data/features/0"]
+
+
+def test_a_name_that_is_given_is_not_meant_by_another() -> None:
+    """A missing column isn't taken for one that is named as well."""
+    columns = {"bill_depth_mm": [1, 2], "bill_length": [1, 2], "y": [1, 2]}
+    names = ["bill_length_mm", "bill_depth_mm"]
+    found = refused({"columns": columns, "features": names, "targets": ["y"]})
+    assert "did you mean `bill_length`?" in found["#/data/features/0"]
+    del columns["bill_length"]
+    found = refused({"columns": columns, "features": names, "targets": ["y"]})
+    assert "did you mean" not in found["#/data/features/0"]
+
+
+@pytest.mark.parametrize("transforms", [[], [{"type": "ordinal", "columns": ["y"]}]])
+def test_text_as_a_target_of_numbers_is_for_another_loss(transforms: list[dict[str, Any]]) -> None:
+    """No transform makes numbers of a target's text: a loss of classes takes it as it is."""
+    section = {"columns": {"x": [1, 2], "y": ["a", "b"]}, "features": ["x"], "targets": ["y"]}
+    found = refused({**section, "transforms": transforms})
+    assert len(found) == 1 + len(transforms)
+    assert all("`CrossEntropyLoss`" in detail and "one_hot" not in detail for detail in found.values())
+
+
+def test_cells_that_cannot_be_read_are_not_missing_as_well() -> None:
+    """A declared type that cells don't have is told of the cells, and of nothing that follows from it."""
+    section = {
+        "columns": {"x": ["1", "two", "3"], "y": [1, 2, 3]},
+        "features": ["x"],
+        "targets": ["y"],
+        "types": {"x": "numeric"},
+    }
+    assert refused(section) == {"#/data/types/x": '`x` in row 1: "two" can\'t be read as a number.'}
+
+
+def gappy(a: list[Any], *transforms: dict[str, Any], **section: Any) -> dict[str, Any]:
+    """A data section whose features may have gaps."""
+    columns = {"a": a, "b": list(range(len(a))), "y": list(range(len(a)))}
+    named = {"features": ["a", "b"], "targets": ["y"], "transforms": list(transforms)}
+    return {"columns": columns, **named, **section}
+
+
+DROP = {"type": "drop_rows", "columns": "all"}
+
+
+def test_when_all_rows_are_dropped_the_transform_is_told() -> None:
+    """Rows that are left out for gaps until none is left are no mistake of the split."""
+    found = refused(gappy([None, None], DROP, split={"validation": 0.5}))
+    assert found.keys() == {"#/data/transforms/0/columns"}
+    assert "No row is left: each of the 2 rows lacks a value" in found["#/data/transforms/0/columns"]
+
+
+def test_a_split_of_what_drop_rows_leaves_says_so() -> None:
+    """Where too few rows are left to be divided, those that were left out are counted."""
+    found = refused(gappy([1.0, 2.0, None, None], DROP, split={"validation": 0.3}))
+    assert "0.3 of 2 rows (`drop_rows` leaves no more of 4)" in found["#/data/split/validation"]
+
+
+def with_validation(a: list[Any], *transforms: dict[str, Any]) -> Prepared:
+    """A fit without gaps, validated on a dataset that may have some."""
+    section = gappy([1.0, 2.0, 3.0], *transforms)
+    other = read_json({"columns": gappy(a)["columns"]})
+    split = {"validation_dataset_id": "ds_2"}
+    sources = Sources(read_json(section), {"validation": other})
+    return prepare(sources, declared(**section, split=split), "values")
+
+
+def test_gaps_of_a_dataset_of_its_own_are_dropped_too() -> None:
+    """`drop_rows` leaves out the rows of every side, and they are counted together."""
+    data = with_validation([None, 5.0, None, 7.0], DROP)
+    assert data.validation is not None
+    assert data.validation.inputs[0].tolist() == [[5.0, 1.0], [7.0, 3.0]]
+    assert data.dropped == 2
+    section = gappy([1.0, 2.0, 3.0], DROP)
+    sources = Sources(
+        read_json(section), {"validation": read_json({"columns": gappy([None, 5.0])["columns"]})}
+    )
+    rows = divide(sources, declared(**section, split={"validation_dataset_id": "ds_2"}), "values")
+    assert {side: sorted(numbers.tolist()) for side, numbers in rows.items()} == {
+        "train": [0, 1, 2],
+        "validation": [1],
+        "test": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("a", "transforms", "words"),
+    [
+        ([1.0, None], [], 'has 1 missing value, the first in row 1: add {"type": "drop_rows"'),
+        ([None, None], [DROP], "`drop_rows` leaves none of its 2 rows"),
+        (["x", "y"], [], "can't be read as a number"),
+    ],
+)
+def test_gaps_of_a_dataset_of_its_own_are_told(a: list[Any], transforms: list[Any], words: str) -> None:
+    """What a validation dataset lacks is told with the line to add."""
+    found = refusal(lambda: with_validation(a, *transforms))
+    assert words in found["#/data/split/validation_dataset_id"]
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([0, 1, 2], "`y` goes from 0 to 2"),
+        ([-0.5, 0.5, 1.5], "`y` goes from -0.5 to 1.5"),
+        ([0, 0, 0], "All targets are 0"),
+    ],
+)
+def test_targets_of_a_binary_loss_lie_between_0_and_1(y: list[float], words: str) -> None:
+    """A binary loss has no minimum for other targets; between 0 and 1 it takes any."""
+    section = {"columns": {"x": [1, 2, 3], "y": y}, "features": ["x"], "targets": ["y"]}
+    assert words in refused(section, "binary")["#/data/targets/0"]
+    section = {"inputs": [[1], [2], [3]], "targets": [[value] for value in y]}
+    assert words.replace("`y`", "`targets`") in refused(section, "binary")["#/data/targets"]
+
+
+def test_soft_and_scaled_targets_suit_a_binary_loss() -> None:
+    """What counts is what the loss sees: shares, and numbers that a transform brings between 0 and 1."""
+    section = {"columns": {"x": [1, 2], "y": [0.3, 0.9]}, "features": ["x"], "targets": ["y"]}
+    assert prepared(section, "binary").train.rows == 2
+    section["columns"] = {"x": [1, 2], "y": [3, 9]}
+    prepared({**section, "transforms": [{"type": "minmax", "columns": ["y"]}]}, "binary")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from service.datasets.mistakes import Mistakes
 from service.datasets.split import Parts, check_parts, check_split, split_rows
@@ -178,3 +179,28 @@ def test_two_rules_at_once_are_refused(split: dict[str, Any], words: str) -> Non
     """One way for each side, one rule for all."""
     with pytest.raises(ValueError, match=words):
         Split(**split)
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [
+        (1.0, "less than 1"),
+        (-0.5, "greater than 0"),
+        (-1, "greater than or equal to 0"),
+        ("half", "valid integer"),
+    ],
+)
+def test_an_amount_that_is_none_is_told_once(amount: Any, words: str) -> None:
+    """A number with a point is a fraction and another a count: nothing is said about the other kind."""
+    with pytest.raises(ValidationError) as raised:
+        Split(validation=amount)
+    (error,) = raised.value.errors()
+    assert words in error["msg"]
+
+
+def test_rows_that_are_not_there_are_told_together() -> None:
+    """Whether a number is too small or too large, it is told by its place."""
+    assert mistakes_of(3, validation_rows=[40, -1], test_rows=[0]) == {
+        "#/data/split/validation_rows/0": "There is no row 40: the rows are 0 to 2.",
+        "#/data/split/validation_rows/1": "There is no row -1: the rows are 0 to 2.",
+    }

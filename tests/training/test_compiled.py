@@ -112,6 +112,23 @@ def test_metrics_are_sums(loss: str, batch_size: int | None, programs: Programs)
     assert_like_eager(lambda: parts(layers, data, loss=loss, **section), programs)
 
 
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("spread", [10.0, 0.0])
+def test_r2_of_targets_far_from_0(spread: float, batch_size: int | None, programs: Programs) -> None:
+    """R² of targets of a large mean, and of equal ones, is the eager engine's."""
+    far = Samples(VALUES.x_train, 1e5 + spread * VALUES.y_train, VALUES.x_val, 1e5 + spread * VALUES.y_val)
+    section = {
+        "metrics": ["r2_score"],
+        "batch_size": batch_size,
+        "epochs": 3,
+        "optimizer": {**STOPPING, "lr": 1e-3},
+    }
+    expected = run(EagerEngine(parts(data=far, **section)))
+    found = run(CompiledEngine(parts(data=far, **section), programs))
+    np.testing.assert_allclose(found.values[3:], expected.values[3:], rtol=1e-5)
+    assert (found.values[3:] == 0).all() == (spread == 0)
+
+
 def test_binary_accuracy(programs: Programs) -> None:
     """A single output is right when it is on the targets' side of 1/2."""
     layers, data = fitting("BCEWithLogitsLoss")

@@ -42,7 +42,7 @@ class FittedCategories(FittedTransform):
         index = pc.index_in(array, value_set=pa.array(self.categories, array.type))
         indices = torch.from_numpy(index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
         missing = torch.from_numpy(array.is_null().to_numpy(zero_copy_only=False).copy())
-        cells.note(missing, lambda _: "is missing: add `impute` before, or `drop_rows`")
+        cells.note(missing, lambda _: f"is missing: only an `impute` before the {self.type} fills it")
         if self.unknown == "error":
             remedy = f'the {self.type} has no such category; `"unknown": "{_POLICIES[self.type]}"` takes it'
             unknown = (indices < 0) & ~missing

@@ -34,7 +34,7 @@ class FittedImpute(FittedTransform):
 
     def apply(self, values: Values, cells: Cells) -> Values:
         if isinstance(values, torch.Tensor):
-            return torch.where(values.isnan(), float(self.value), values)
+            return torch.where(values.isnan(), float(self.value), values.double())
         return values.fill_null(self.value)
 
 

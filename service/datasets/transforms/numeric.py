@@ -110,7 +110,7 @@ class FittedClip(FittedTransform):
         return cls(column, declared.min, declared.max)
 
     def apply(self, values: Values, cells: Cells) -> Values:
-        return numbers(values).clamp(self.min, self.max)
+        return numbers(values).double().clamp(self.min, self.max)
 
 
 def _present(values: Values) -> torch.Tensor:

@@ -99,7 +99,8 @@ def _misfit(transform: Transform, name: str, columns: Columns, state: State) -> 
     if columns.types[name] == "tensor" and not kind.tensors:
         return f"`{name}` is a tensor, and `{transform.type}` is for columns."
     if name in columns.targets and not kind.targets:
-        return f"`{name}` is a target: `{transform.type}` could not be undone in the outputs."
+        remedy = ": a loss of classes, as `CrossEntropyLoss`, takes it as it is" if kind.gives else ""
+        return f"`{name}` is a target: `{transform.type}` could not be undone in the outputs{remedy}."
     if state == "columns":
         return (
             f"`{name}` is one column for each category by now: `one_hot` is the last transform of a column."

@@ -34,7 +34,6 @@ LEAST_GAIN = 1.5
 FEWEST_STEPS = 100
 LARGEST_DATA_BYTES = 256 * 2**20  # a program holds the data twice for a moment
 MOST_REMEMBERED = 256
-REMEDY = "ask for `eager` or `auto`"
 GPU_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
@@ -127,7 +126,7 @@ class EngineChooser:
             return Choice("eager", reason)
         errors = self._objections(candidate)
         if errors and asked == "compiled":
-            raise InvalidRequest(errors=errors)
+            raise InvalidRequest(errors=[_with_remedy(error) for error in errors])
         if errors:
             return Choice("eager", errors[0].detail)
         reason = None if asked == "compiled" else self._not_worth_it(candidate)
@@ -141,21 +140,20 @@ class EngineChooser:
     def _objections(self, candidate: Candidate) -> list[FieldError]:
         support = _support()
         if support is None:
-            detail = f"The compiled engine is not installed here (`fitserve[compiled]`): {REMEDY}."
+            detail = "The compiled engine is not installed here (`fitserve[compiled]`)."
             return [FieldError("#/engine", detail)]
         if candidate.on_gpu and not any(map(find_spec, GPU_PLUGINS)):
-            detail = f"JAX has no GPU here (`jax[cuda13]`): {REMEDY}, or for the device `cpu`."
+            detail = "JAX has no GPU here (`jax[cuda13]`), and the device is one."
             return [FieldError("#/engine", detail)]
         found: list[FieldError] = support.objections(candidate)
         if candidate.data_bytes > self._largest_bytes:
-            detail = (
-                f"A program takes {self._largest_bytes} bytes of data, not {candidate.data_bytes}: {REMEDY}."
-            )
+            takes, has = (count / 2**20 for count in (self._largest_bytes, candidate.data_bytes))
+            detail = f"A program takes {takes:.4g} MiB of data, and these are {has:.4g} MiB."
             found.append(FieldError("#/engine", detail))
         if found:
             return found
         missing = ", ".join(f"`{name}`" for name in self._work(candidate).missing)
-        detail = f"PyTorch's operator {missing} is not compiled: {REMEDY}."
+        detail = f"PyTorch's operator {missing} is not compiled."
         return [FieldError("#/architecture", detail)] if missing else []
 
     def _work(self, candidate: Candidate) -> Any:
@@ -177,6 +175,11 @@ class EngineChooser:
         if saved < WORTH * compiling:
             return f"Compiling takes about {compiling:.1f} s and would save {saved:.2f} s."
         return None
+
+
+def _with_remedy(error: FieldError) -> FieldError:
+    """An objection as one is told who asked for what can't be had."""
+    return FieldError(error.pointer, f"{error.detail.removesuffix('.')}: ask for `eager` or `auto`.")
 
 
 def _support() -> ModuleType | None:

@@ -62,7 +62,7 @@ def test_an_unknown_category_is_taken_where_it_is_declared_so() -> None:
 def test_a_missing_category_is_no_unknown_one(policy: dict[str, Any]) -> None:
     """What to do about it is said by `impute` or `drop_rows`, not by `unknown`."""
     refused = refusal(lambda: applied(fitted(ISLANDS, ordinal(**policy)), text([None, "Dream"])))
-    assert "`a` in row 0 is missing: add `impute` before" in refused["#/a"]
+    assert "`a` in row 0 is missing: only an `impute` before" in refused["#/a"]
 
 
 @pytest.mark.parametrize("values", [ISLANDS, numbers([2, 0.1])])

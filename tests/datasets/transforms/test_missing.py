@@ -69,8 +69,14 @@ def test_values_that_can_not_be_found_are_refused(values: Values, strategy: Impu
     assert words in refusal(lambda: fitted(values, strategy))["#/step"]
 
 
-@pytest.mark.parametrize("arguments", [{"strategy": "constant"}, {"strategy": "mean", "value": 1}])
-def test_a_value_goes_with_constant_only(arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"strategy": "constant"}, "`value` is required with the strategy `constant`"),
+        ({"strategy": "mean", "value": 1}, "`value` goes with the strategy `constant`"),
+    ],
+)
+def test_a_value_goes_with_constant_only(arguments: dict[str, Any], words: str) -> None:
     """Neither may be forgotten, nor silently ignored."""
-    with pytest.raises(ValueError, match="`value` goes with"):
+    with pytest.raises(ValueError, match=words):
         Impute(type="impute", columns="all", **arguments)

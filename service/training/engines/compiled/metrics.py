@@ -10,7 +10,6 @@ from jax import Array
 from service.training.metrics import Task
 
 Sums = Array  # float64 [k] or [k, outputs]
-_NEARLY_0 = 1e-4
 
 
 @dataclass(frozen=True)
@@ -18,11 +17,11 @@ class SummedMetric:
     """A metric of torchmetrics, with its default arguments, on sums.
 
     Attributes:
-        add: a batch's outputs and targets to sums.
+        add: a batch's outputs and targets to sums, about a target of them all (the origin).
         value: the added-up sums to the metric, float64 [].
     """
 
-    add: Callable[[Array, Array], Sums]
+    add: Callable[[Array, Array, Array], Sums]
     value: Callable[[Sums], Array]
 
 
@@ -33,25 +32,27 @@ def _double(x: Array) -> Array:
 def _mean_of(measure: Callable[[Array, Array], Array]) -> SummedMetric:
     """The mean of something measured on each element."""
 
-    def add(outputs: Array, targets: Array) -> Sums:
+    def add(outputs: Array, targets: Array, origin: Array) -> Sums:
         measured = _double(measure(outputs, targets))
         return jnp.stack([jnp.sum(measured), jnp.asarray(float(measured.size))])
 
     return SummedMetric(add, lambda sums: sums[0] / sums[1])
 
 
-def _moments(outputs: Array, targets: Array) -> Sums:
-    """The count of rows and, for each output, the sums of targets, of their squares and of squared errors."""
-    errors, targets = _double(targets - outputs), _double(targets)
+def _moments(outputs: Array, targets: Array, origin: Array) -> Sums:
+    """The count of rows and, for each output, the sums of targets, of their squares and of squared errors.
+
+    Targets are those about the origin: no digits are lost where their mean is large beside their spread.
+    """
+    errors, targets = _double(targets) - _double(outputs), _double(targets) - _double(origin)
     return jnp.stack([jnp.sum(x, axis=0) for x in (jnp.ones_like(targets), targets, targets**2, errors**2)])
 
 
 def _r2(sums: Sums) -> Array:
-    """torchmetrics takes sums of squares below 1e-4 for 0."""
+    """As `explained.R2Score` has it."""
     count, total, squares, unexplained = sums
     spread = squares - total * total / count
-    explained = jnp.where(spread > _NEARLY_0, 1 - unexplained / spread, 0.0)
-    explained = jnp.where(unexplained > _NEARLY_0, explained, 1.0)
+    explained = jnp.where(spread > 0, 1 - unexplained / spread, (unexplained == 0).astype(jnp.float64))
     return jnp.mean(jnp.where(count < 2, jnp.nan, explained))
 
 

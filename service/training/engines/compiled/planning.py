@@ -72,7 +72,7 @@ def _sums(metrics: Mapping[str, SummedMetric], gradient: Trace, samples: Part) -
     """Shapes and dtypes of what the metrics add up of a batch."""
 
     def added(outputs: Array, targets: Array) -> dict[str, Any]:
-        return {name: metric.add(outputs, targets) for name, metric in metrics.items()}
+        return {name: metric.add(outputs, targets, targets[0]) for name, metric in metrics.items()}
 
     shapes = (
         jax.ShapeDtypeStruct(x.shape, array_dtype(x))  # type: ignore[no-untyped-call]

@@ -272,7 +272,8 @@ def _passed(
     """The gradients of a batch, and the state with its loss and metrics added up."""
     loss, outputs, *gradients = gradient(by_name(plan, state.parameters), job.others, *batch)
     sums = {
-        name: state.sums[name] + metric.add(outputs, batch.targets) for name, metric in plan.metrics.items()
+        name: state.sums[name] + metric.add(outputs, batch.targets, job.train.targets[0])
+        for name, metric in plan.metrics.items()
     }
     marks = Marks(*state.marks)
     marks = marks._replace(loss_sum=marks.loss_sum + size * loss.astype(jnp.float64))
@@ -345,7 +346,8 @@ def _validated(plan: Plan, state: State, job: Job) -> tuple[Any, dict[str, Any] 
         return jnp.nan, None
     parameters = by_name(plan, state.parameters)
     loss, outputs = plan.evaluation(parameters, job.others, *job.validation)
-    sums = {name: metric.add(outputs, job.validation.targets) for name, metric in plan.metrics.items()}
+    targets = job.validation.targets
+    sums = {name: metric.add(outputs, targets, targets[0]) for name, metric in plan.metrics.items()}
     return loss.astype(jnp.float64), sums
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 from service.errors import FieldError, pointer_to
 from service.specs.training import TrainingSpec
-from service.training.engines.choice import REMEDY, Candidate
+from service.training.engines.choice import Candidate
 from service.training.engines.compiled.losses import differentiable
 from service.training.engines.compiled.metrics import summed_metric
 from service.training.engines.compiled.optimizers import RULES
@@ -64,27 +64,25 @@ def objections(candidate: Candidate) -> list[FieldError]:
     """The features of a training that the compiled engine doesn't have, without tracing anything."""
     found = [*_of_training(candidate.spec, candidate.task), *_of_layers(candidate.model)]
     if candidate.precision != "float32":
-        found.append(
-            FieldError("#/precision", f"The compiled engine has no {candidate.precision}: {REMEDY}.")
-        )
+        found.append(FieldError("#/precision", f"The compiled engine has no {candidate.precision}."))
     if candidate.calls > MOST_CALLS:
-        detail = f"{candidate.calls} calls of layers (or steps of them) take too long to compile: {REMEDY}."
+        detail = f"{candidate.calls} calls of layers (or steps of them) take too long to compile."
         found.append(FieldError("#/architecture", detail))
     return found
 
 
 def _of_training(spec: TrainingSpec, task: Task) -> Iterator[FieldError]:
     if spec.optimizer.type not in RULES:
-        detail = f"`{spec.optimizer.type}` is not compiled: take {', '.join(RULES)}, or {REMEDY}."
+        detail = f"`{spec.optimizer.type}` is not compiled, as {', '.join(RULES)} are."
         yield FieldError("#/training/optimizer", detail)
     if spec.scheduler is not None and spec.scheduler.type == "ReduceLROnPlateau":
-        detail = f"`ReduceLROnPlateau` decides on each epoch's loss, outside a compiled loop: {REMEDY}."
+        detail = "`ReduceLROnPlateau` decides on each epoch's loss, outside a compiled loop."
         yield FieldError("#/training/scheduler", detail)
     for index, metric in enumerate(spec.metrics):
         constructor = METRICS[metric.type].classes[task]
         default = constructor.resolve(metric.arguments()) == constructor.resolve({})
         if not default or summed_metric(metric.type, task, spec.loss.type) is None:
-            detail = f"`{metric.type}` of a {task} task, or these arguments, are not compiled: {REMEDY}."
+            detail = f"`{metric.type}` of a {task} task, or these arguments, are not compiled."
             yield FieldError(pointer_to("#/training", "metrics", index), detail)
 
 
@@ -92,7 +90,7 @@ def _of_layers(model: nn.Module) -> Iterator[FieldError]:
     for path, layer in model.named_modules():
         for kind, reason in _LAYERS.items():
             if isinstance(layer, kind) and (why := reason(layer)):
-                detail = f"Layer `{path}` ({type(layer).__name__}) {why}, which is not compiled: {REMEDY}."
+                detail = f"Layer `{path}` ({type(layer).__name__}) {why}, which is not compiled."
                 yield FieldError("#/architecture", detail)
 
 
