@@ -230,9 +230,9 @@ def _other_source(
         return None
     places = dict.fromkeys([*declared.features, *declared.targets], place)
     source = source_of(declared.types(), dataset, [*places], lambda _: place, mistakes)
-    source = source._replace(rows=complete_rows(source.dataset, steps))
     if mistakes.count > before:  # cells that can't be read
         return None
+    source = source._replace(rows=complete_rows(source.dataset, steps))
     if not len(source.rows):
         mistakes.add(place, f"`drop_rows` leaves none of its {counted(dataset.rows, 'row')}.")
     elif isinstance(source.dataset, TabularDataset):

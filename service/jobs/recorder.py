@@ -153,12 +153,14 @@ class Recorder:
         if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
             checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
         checkpoint = replace(checkpoint, encoding=run.data.encoding.to_document())
-        body = checkpoint.to_bytes()
-        artifact = self._storage.artifacts.put(f"checkpoints/{run.job.id}", body)
+        sizes: list[int] = []
+        artifact = self._storage.artifacts.put(
+            f"checkpoints/{run.job.id}", lambda path: sizes.append(checkpoint.save(path))
+        )
         run.last_saving_seconds = time.monotonic() - started
         run.saving_seconds += run.last_saving_seconds
         step = checkpoint.partial.step if checkpoint.partial else 0
-        return NewCheckpoint(checkpoint.last.epoch, artifact, len(body), step)
+        return NewCheckpoint(checkpoint.last.epoch, artifact, sizes[-1], step)
 
     def _write_last_checkpoint(self, run: Run) -> NewCheckpoint:
         """A checkpoint that must be written: tried for a while.

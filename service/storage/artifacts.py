@@ -6,10 +6,11 @@ row names is not there.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Protocol
 
 import obstore
@@ -20,6 +21,8 @@ from ulid import ULID
 from service import errors
 
 RETRY_AFTER_SECONDS = 5
+Content = bytes | Path | Callable[[Path], object]
+"""Bytes, a file that has them, or what writes them to a file of a given path."""
 # So many names at once: a database takes no more in one statement than some ten thousand.
 NAMES_AT_ONCE = 1000
 
@@ -37,13 +40,13 @@ class Artifacts:
             _ObjectStore(str(location), cache) if "://" in str(location) else _Folder(Path(location))
         )
 
-    def put(self, prefix: str, content: bytes | Path) -> str:
+    def put(self, prefix: str, content: Content) -> str:
         """Write an artifact; once this returns, it is on the disk.
 
         Args:
             prefix: the folder of its name.
-            content: the bytes, or the file that has them: it is moved, not copied, where artifacts are a
-                folder (on the same file system).
+            content: what is in it. A file is moved, not copied, where artifacts are a folder on the same
+                file system.
 
         Returns:
             Its name.
@@ -120,7 +123,7 @@ class Artifacts:
 class _Place(Protocol):
     """Where artifacts are; FileNotFoundError for what is not there, OSError or obstore's for all else."""
 
-    def put(self, name: str, content: bytes | Path) -> None: ...
+    def put(self, name: str, content: Content) -> None: ...
 
     def get(self, name: str) -> bytes: ...
 
@@ -140,7 +143,7 @@ class _Folder:
         self._root = root
         root.mkdir(parents=True, exist_ok=True)
 
-    def put(self, name: str, content: bytes | Path) -> None:
+    def put(self, name: str, content: Content) -> None:
         path = self._root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Path):
@@ -148,7 +151,7 @@ class _Folder:
         else:
             partial = path.with_name(f"{path.name}.partial")
             try:
-                partial.write_bytes(content)
+                _write(content, partial)
                 partial.replace(path)
             except BaseException:
                 partial.unlink(missing_ok=True)
@@ -191,6 +194,13 @@ class _Folder:
                     path.rmdir()
 
 
+def _write(content: bytes | Callable[[Path], object], path: Path) -> None:
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        content(path)
+
+
 def _is_old(path: Path, age: timedelta) -> bool:
     """Whether a file or folder has not changed for so long; one that is gone is of no age."""
     try:
@@ -206,8 +216,14 @@ class _ObjectStore:
         self._store = from_url(url)
         self._cache = cache
 
-    def put(self, name: str, content: bytes | Path) -> None:
-        obstore.put(self._store, name, content)
+    def put(self, name: str, content: Content) -> None:
+        if isinstance(content, bytes | Path):
+            obstore.put(self._store, name, content)
+            return
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=self._cache) as file:
+            _write(content, Path(file.name))
+            obstore.put(self._store, name, Path(file.name))
 
     def get(self, name: str) -> bytes:
         return obstore.get(self._store, name).bytes().to_bytes()

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import safetensors
@@ -79,6 +80,26 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """The safetensors file."""
+        return safetensors.torch.save(*self._content())
+
+    def save(self, path: Path) -> int:
+        """Write the safetensors file straight from the tensors, without a copy of them in memory.
+
+        Returns:
+            Its bytes.
+
+        Raises:
+            OSError: when it can't be written.
+        """
+        tensors, metadata = self._content()
+        try:
+            safetensors.torch.save_file(tensors, path, metadata)
+        except safetensors.SafetensorError as error:  # e.g. a full disk
+            raise OSError(str(error)) from error
+        return path.stat().st_size
+
+    def _content(self) -> tuple[Tensors, dict[str, str]]:
+        """The file's tensors and its metadata."""
         tensors = _prefixed("model/", self.last.state) | _prefixed("gradient/", self.last.gradients)
         if self.best:
             tensors |= _prefixed("best/model/", self.best.state)
@@ -104,7 +125,7 @@ class Checkpoint:
             "monitor": self.monitor,
             "encoding": self.encoding,
         }
-        return safetensors.torch.save(unshared(tensors), {"fitserve": json.dumps(metadata)})
+        return unshared(tensors), {"fitserve": json.dumps(metadata)}
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
