@@ -21,7 +21,10 @@ class QueueStore:
         self._database = database
 
     def position(self, job: Job) -> int | None:
-        """A queued job's place: 1 is the next for its device; None for a job that is not queued."""
+        """A queued job's place: 1 is the next for its device; None for a job that is not queued.
+
+        A worker of `cuda:0` takes jobs for `cuda` too: each is in the other's way, and counted.
+        """
         if job.status is not JobStatus.QUEUED:
             return None
         sooner = or_(
@@ -29,13 +32,19 @@ class QueueStore:
             and_(jobs.c.priority == job.priority, jobs.c.sequence < job.sequence),
         )
         with self._database.read() as connection:
-            return _length(connection, jobs.c.device == job.device, sooner) + 1
+            return _length(connection, _shares_workers_with(job.device), sooner) + 1
 
     def lengths(self) -> Mapping[str, int]:
         """How many jobs are queued for each device that any is queued for."""
         query = select(jobs.c.device, func.count().label("length")).where(QUEUED).group_by(jobs.c.device)
         with self._database.read() as connection:
             return {row.device: row.length for row in connection.execute(query)}
+
+
+def _shares_workers_with(device: str) -> ColumnElement[bool]:
+    """Whether a job's device has workers in common with another: `cuda` with each `cuda:N`."""
+    kind = device.split(":", maxsplit=1)[0]
+    return or_(jobs.c.device.in_({device, kind}), jobs.c.device.startswith(f"{device}:"))
 
 
 def check_length(connection: Connection, limit: int) -> None:
