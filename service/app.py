@@ -1,11 +1,16 @@
 """The app: all wiring, nothing else."""
 
 import asyncio
+import math
+import signal
 import socket
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
+import structlog
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi_offline import FastAPIOffline
@@ -15,53 +20,104 @@ from service import __version__
 from service.api import datasets, events, jobs, problems, results, system
 from service.api.openapi import openapi_document
 from service.api.requests import Bodies, refuse_parameters
-from service.api.state import HelperThreads, Services
+from service.api.state import HelperThreads, Services, Start
 from service.executors.helpers import HelperPool
 from service.executors.local import LocalExecutor
 from service.jobs.housekeeping import Housekeeper
 from service.jobs.watch import Watch
 from service.settings import Settings
-from service.storage.migrate import migrate
+from service.storage.migrate import migrate_when_there
 from service.storage.spool import Spool
 from service.storage.storage import Storage
 
+log = structlog.get_logger()
+
 DESCRIPTION = "Train PyTorch models over HTTP: post a dataset and an architecture, get a trained model."
+
+
+# A start waits so long for the database before the service answers without it.
+PATIENCE_SECONDS = 5.0
+# Beyond the grace time, for workers that don't end by themselves.
+END_SECONDS = 3.0
 
 
 class State(TypedDict):
     """What the lifespan hands to requests."""
 
-    services: Services
+    start: Start
+
+
+class Stop:
+    """The end of a service: told at the first signal, while requests that are open may still be answered.
+
+    Attributes:
+        told: set then.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.told = threading.Event()
+        self._watch = watch
+        self._since = math.inf
+
+    def tell(self) -> None:
+        """Long answers end, and workers give their jobs back."""
+        if not self.told.is_set():
+            self._since = time.monotonic()
+            self._watch.close()
+            self.told.set()
+
+    def seconds_left(self, grace_seconds: float) -> float:
+        """What is left of the grace time."""
+        return max(0.0, self._since + grace_seconds - time.monotonic())
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The service as an ASGI app; its workers and helpers live as long as its lifespan.
 
-    `app.state.watch` is closed by whoever ends the service: long answers end then.
+    Whoever ends the service says so first: `app.state.stop.tell()`.
     """
     watch = Watch()
+    stop = Stop(watch)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         with Storage.open(settings) as storage, Spool(settings.spool()) as spool:
-            await run_in_threadpool(migrate, storage.database)
-            helpers = HelperPool(settings)
-            executor = local_executor(settings, storage, watch)
-            # A file may be read for minutes: where there are several helpers, one is left for the rest.
-            bodies = Bodies(settings.max_body_bytes, settings.max_bodies_bytes)
-            threads = HelperThreads(settings.helpers, settings.helper_timeout_seconds)
-            slots = asyncio.Semaphore(max(1, settings.helpers - 1))
-            housekeeper = Housekeeper(storage, settings.retention)
-            try:
-                yield State(
-                    services=Services(
-                        settings, storage, bodies, threads, spool, slots, executor, helpers, watch
-                    )
+            helpers, start, begun = HelperPool(settings), Start(), threading.Event()
+
+            def work() -> None:
+                """Run workers from when the tables are there until the service stops."""
+                if not migrate_when_there(storage.database, stop.told):
+                    return
+                executor = local_executor(settings, storage, watch)
+                housekeeper = Housekeeper(storage, settings.retention)
+                start.services = Services(
+                    settings=settings,
+                    storage=storage,
+                    bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes),
+                    helper_threads=HelperThreads(settings.helpers, settings.helper_timeout_seconds),
+                    spool=spool,
+                    # A file may be read for minutes: of several helpers, one is left for the rest.
+                    upload_slots=asyncio.Semaphore(max(1, settings.helpers - 1)),
+                    executor=executor,
+                    helpers=helpers,
+                    watch=watch,
                 )
+                begun.set()
+                stop.told.wait()
+                executor.close()
+                housekeeper.close()
+
+            # A thread of its own, that keeps nobody from ending: the database may fall silent.
+            working = threading.Thread(target=_or_end(work), name="work", daemon=True)
+            working.start()
+            await run_in_threadpool(begun.wait, PATIENCE_SECONDS)
+            try:
+                yield State(start=start)
             finally:
+                stop.tell()
                 helpers.close()
-                await run_in_threadpool(executor.close)
-                await run_in_threadpool(housekeeper.close)
+                seconds = stop.seconds_left(settings.shutdown_grace_seconds + END_SECONDS)
+                await run_in_threadpool(working.join, seconds)
 
     app: FastAPI = FastAPIOffline(
         title="Fitserve",
@@ -73,10 +129,23 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for noun in (jobs, results, events, datasets, system, problems):
         app.include_router(noun.router)
-    app.state.watch = watch
+    app.state.stop = stop
     problems.install(app)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     return app
+
+
+def _or_end(work: Callable[[], None]) -> Callable[[], None]:
+    """What ends the process where it fails: a service that can't work is not to look alive."""
+
+    def run() -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("the service can't work")
+            signal.raise_signal(signal.SIGTERM)
+
+    return run
 
 
 def local_executor(settings: Settings, storage: Storage, watch: Watch) -> LocalExecutor:

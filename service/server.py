@@ -9,12 +9,12 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from service.app import create_app, local_executor
+from service.app import Stop, create_app, local_executor
 from service.collector import settle
 from service.jobs.watch import Watch
 from service.logs import configure_logging
 from service.settings import Settings
-from service.storage.migrate import migrate
+from service.storage.migrate import migrate_when_there
 from service.storage.storage import Storage
 
 log = structlog.get_logger()
@@ -39,21 +39,24 @@ def serve(settings: Settings) -> None:
     log.info(
         "listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers
     )
-    Server(config, app.state.watch).run(sockets=[listening])
+    Server(config, app.state.stop).run(sockets=[listening])
 
 
 class Server(uvicorn.Server):
-    """Ends long answers at the first signal, and itself at the second, at once."""
+    """Stops workers and long answers at the first signal, and ends itself at the second, at once."""
 
-    def __init__(self, config: uvicorn.Config, watch: Watch) -> None:
+    def __init__(self, config: uvicorn.Config, stop: Stop) -> None:
         super().__init__(config)
-        self._watch = watch
+        self._stop = stop
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
             _end_at_once(sig)
-        self._watch.close()
         super().handle_exit(sig, frame)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._stop.tell()  # not after the requests that are open: both have the same grace time
+        await super().shutdown(sockets)
 
 
 def _end_at_once(number: int) -> None:
@@ -74,7 +77,8 @@ def work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with Storage.open(settings) as storage:
-        migrate(storage.database)
+        if not migrate_when_there(storage.database, stop):
+            return
         executor = local_executor(settings, storage, Watch())
         log.info("working", data_dir=str(settings.data_dir), workers=settings.workers)
         stop.wait()

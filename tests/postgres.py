@@ -2,6 +2,8 @@
 
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -39,11 +41,26 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL of all its processes."""
-        postmaster = psutil.Process(self._server.get_pid())
-        processes = [postmaster, *postmaster.children(recursive=True)]
+        processes = self._processes()
         for process in processes:
             process.kill()
         psutil.wait_procs(processes)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """SIGSTOP of all its processes, and at the end SIGCONT: it neither answers nor refuses meanwhile."""
+        processes = self._processes()
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+    def _processes(self) -> list[psutil.Process]:
+        postmaster = psutil.Process(self._server.get_pid())
+        return [postmaster, *postmaster.children(recursive=True)]
 
     def start(self) -> None:
         """Start it again, where it was; what a kill has left is repaired by Postgres itself."""

@@ -8,7 +8,7 @@ history are read again from there. Listeners that have seen the same share one r
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Self
 
@@ -23,6 +23,7 @@ from service.api.responses import embedded, problems
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import JobNotFound, Unavailable
 from service.jobs.watch import LATE
+from service.storage.changes import Place
 from service.storage.job_record import Job
 from service.storage.timestamp import EPOCH, MICROSECOND
 from service.training.history import HistoryChunk, HistoryQuery, history_document
@@ -93,7 +94,13 @@ class News:
 
 
 @router.get(
-    "/jobs/{job_id}/events", response_class=EventStream, responses={**STREAM, **problems(JobNotFound)}
+    "/jobs/{job_id}/events",
+    response_class=EventStream,
+    responses={
+        **STREAM,
+        204: {"description": "The job has ended, and its end was seen."},
+        **problems(JobNotFound),
+    },
 )
 async def follow_job(
     services: ServicesDependency, owner: Owner, job_id: str, last_event_id: LastEventId = None
@@ -101,11 +108,14 @@ async def follow_job(
     """Follow one job: `status`, `progress` and `metrics` as they change, from now on, and `end` at its end.
 
     `metrics` has the epochs since the last one, as the history has them, thinned out to 500 at most. With
-    `Last-Event-ID` it begins with those that were missed. A comment comes every 15 seconds when nothing
-    else does.
+    `Last-Event-ID` it begins with those that were missed; after `end` there is nothing to come, and 204 tells
+    an `EventSource` to stay away. A comment comes every 15 seconds when nothing else does.
     """
-    await run_in_threadpool(services.storage.jobs.get, owner, job_id)  # 404 while there is time to say so
-    events = _events_of_job(services, owner, job_id, Seen.of_id(last_event_id))
+    job = await run_in_threadpool(services.storage.jobs.get, owner, job_id)  # 404 while it can be said
+    seen = Seen.of_id(last_event_id)
+    if job.status.ended and seen is not None and seen.version == job.version:
+        return Response(status_code=204)
+    events = _events_of_job(services, owner, job_id, seen)
     return EventStream(events, headers=HEADERS)
 
 
@@ -149,8 +159,10 @@ def _news(services: Services, owner: str, job_id: str, seen: Seen | None) -> New
         query = HistoryQuery(from_epoch=seen.epoch + 1, max_points=MAX_EPOCHS)
         seen = Seen(seen.version, history.last_epoch)
         events.append(_event("metrics", history_document(history, query), str(seen)))
+    # Only who has seen the end has seen the last version.
+    before_the_end = Seen(job.version - job.status.ended, seen.epoch)
+    events.append(_event("progress", _progress(job), str(before_the_end)))
     seen = Seen(job.version, seen.epoch)
-    events.append(_event("progress", _progress(job), str(seen)))
     if job.status.ended:
         events.append(_event("end", job_document(services, job), str(seen)))
     return News(_event("status", _status(job)), events, seen, job.status.ended)
@@ -167,6 +179,7 @@ async def follow_all_jobs(
     since = _time_of_id(last_event_id)
     if since is None:
         since = (await run_in_threadpool(services.storage.changes.since, None)).until
+        since = since.replace(microsecond=0)  # those who come in the same second share their reads
     return EventStream(_events_of_all(services, owner, since), headers=HEADERS)
 
 
@@ -175,16 +188,40 @@ async def _events_of_all(services: Services, owner: str, since: datetime) -> Asy
     with services.watch.watching(None) as changes:
         while not services.watch.closed:
             changes.clear()
-            read = partial(_changed, services, owner, listener.since)
             try:
-                changed = await services.reads.get((owner, listener.since), read)
-            except Unavailable:
-                changed = []
-            for event in listener.unseen(changed):
-                yield event
-            more = len(changed) == MAX_JOBS
-            if not more and not await services.watch.wait(changes, QUIET_SECONDS):
+                async for page in _pages(services, owner, listener.since):
+                    for event in listener.unseen(page):
+                        yield event
+                listener.look_on()
+            except Unavailable:  # the database is away: the listener waits with us
+                pass
+            if not await services.watch.wait(changes, QUIET_SECONDS):
                 yield KEEPALIVE_COMMENT
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """Jobs that have changed, each with its events, the status first.
+
+    Attributes:
+        read_at: the database's time when they were read, or something earlier.
+    """
+
+    read_at: datetime
+    jobs: Sequence[tuple[Job, list[bytes]]]
+
+
+async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterator[_Changed]:
+    """All that has changed since a time, page by page."""
+    place = Place(since, 0)
+    while True:
+        read = partial(_changed, services, owner, place)
+        page = await services.reads.get((owner, place), read)
+        yield page
+        if len(page.jobs) < MAX_JOBS:
+            return
+        last, _ = page.jobs[-1]
+        place = Place(last.changed_at, last.sequence)
 
 
 @dataclass
@@ -193,18 +230,23 @@ class _Listener:
 
     Attributes:
         since: changes before are not read again.
-        versions: of the jobs that changed since.
+        seen: of the jobs that changed since, when, and to which version.
         statuses: what was last sent of jobs that have not ended.
+        first, last: of the pages at hand, when the first was read, and the last change in them.
     """
 
     since: datetime
-    versions: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, tuple[datetime, int]] = field(default_factory=dict)
     statuses: dict[str, bytes] = field(default_factory=dict)
+    first: datetime | None = None
+    last: datetime | None = None
 
-    def unseen(self, changed: Sequence[tuple[Job, list[bytes]]]) -> Iterator[bytes]:
-        """Of the events of changed jobs, the status first, those that it has not seen."""
-        for job, (status, *others) in changed:
-            if self.versions.get(job.id) == job.version:
+    def unseen(self, page: _Changed) -> Iterator[bytes]:
+        """Of the events of changed jobs, those that it has not seen."""
+        self.first = self.first or page.read_at
+        for job, (status, *others) in page.jobs:
+            self.last = job.changed_at
+            if self.seen.get(job.id) == (job.changed_at, job.version):
                 continue
             if self.statuses.get(job.id) != status:
                 yield status
@@ -212,15 +254,21 @@ class _Listener:
             self.statuses[job.id] = status
             if job.status.ended:
                 del self.statuses[job.id]
-        if changed:
-            self.versions = {job.id: job.version for job, _ in changed}
-            late = timedelta(0) if len(changed) == MAX_JOBS else LATE
-            self.since = max(self.since, changed[-1][0].changed_at - late)
+            if job.changed_at >= self.first - LATE:  # the others are not read again
+                self.seen[job.id] = job.changed_at, job.version
+
+    def look_on(self) -> None:
+        """All pages were seen. A change that was committed after the first was read may be dated before."""
+        if self.first is not None and self.last is not None:
+            # Not simply before `first`: listeners that have seen the same are to ask for the same.
+            self.since = max(self.since, min(self.first, self.last) - LATE)
+            self.seen = {id: seen for id, seen in self.seen.items() if seen[0] >= self.since}
+        self.first = self.last = None
 
 
-def _changed(services: Services, owner: str, since: datetime) -> list[tuple[Job, list[bytes]]]:
-    """The jobs that have changed, each with its events, the status first."""
-    return [(job, _events_of(services, job)) for job in services.storage.changes.jobs(owner, since, MAX_JOBS)]
+def _changed(services: Services, owner: str, place: Place) -> _Changed:
+    page = services.storage.changes.page(owner, place, MAX_JOBS)
+    return _Changed(page.read_at, [(job, _events_of(services, job)) for job in page.jobs])
 
 
 def _events_of(services: Services, job: Job) -> list[bytes]:
@@ -232,8 +280,11 @@ def _events_of(services: Services, job: Job) -> list[bytes]:
 
 
 def _time_of_id(text: str | None) -> datetime | None:
-    """The time that an event's id stands for; None for what is no id of ours."""
-    return EPOCH + int(text) * MICROSECOND if text and re.fullmatch(r"\d{1,17}", text) else None
+    """The time from which to look after an event of this id; None for what is no id of ours."""
+    if not text or not re.fullmatch(r"\d{1,17}", text):
+        return None
+    # What was committed late is dated before what was seen.
+    return max(EPOCH, EPOCH + int(text) * MICROSECOND - LATE)
 
 
 def _event(kind: str, data: Any, id: str | None = None) -> bytes:

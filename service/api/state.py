@@ -86,10 +86,30 @@ class Services:
         return await self.helper_threads.run(self.helpers.call, task, arguments, body)
 
 
+class Start:
+    """The beginning of a service, which waits for its database.
+
+    Attributes:
+        services: None until the tables are there.
+    """
+
+    services: Services | None = None
+
+    def done(self) -> Services:
+        """The services.
+
+        Raises:
+            Unavailable: while the database is awaited.
+        """
+        if self.services is None:
+            raise Unavailable("The database is awaited.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        return self.services
+
+
 # Dependencies are coroutines: plain functions would each be sent through the thread pool.
 async def _services(request: Request) -> Services:
-    services: Services = request.state.services
-    return services
+    start: Start = request.state.start
+    return start.done()
 
 
 async def _owner() -> str:

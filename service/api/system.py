@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from service import __version__
 from service.api import resources
 from service.api.responses import json_response, timestamp
-from service.api.state import Services, ServicesDependency
+from service.api.state import Services, ServicesDependency, Start
 from service.errors import Unavailable
 from service.storage.workers import Worker
 
@@ -47,8 +47,13 @@ def livez() -> Response:
     response_model=resources.Health,
     responses={503: {"model": resources.Health, "description": "Something is away; `checks` says what."}},
 )
-def readyz(services: ServicesDependency) -> Response:
+def readyz(request: Request) -> Response:
     """Whether jobs can be taken and run: database, artifacts, warm helpers, a live worker."""
+    start: Start = request.state.start
+    try:
+        services = start.done()
+    except Unavailable as error:
+        return json_response({"status": "unavailable", "checks": {"database": error.detail}}, 503)
     checks = {
         "database": _check(services.storage.database.ping),
         "artifacts": _check(services.storage.artifacts.ping),

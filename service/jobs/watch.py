@@ -28,7 +28,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.closed = False
-        self._lock = threading.RLock()  # `close` is called by a signal's handler, wherever that strikes
+        self._lock = threading.Lock()
         self._waiting: dict[str | None, set[asyncio.Event]] = defaultdict(set)
         self._loops: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self._swept: Changes | None = None
@@ -98,15 +98,27 @@ class Watch:
 
 
 class SharedReads:
-    """Reads in threads, of which each is made once for all who ask for the same at the same time."""
+    """Reads in threads, of which each is made once for all who ask for the same while it has not begun.
+
+    One that has begun may not see what made somebody ask: it is not joined, but waited for.
+    """
 
     def __init__(self) -> None:
-        self._reads: dict[Hashable, asyncio.Task[Any]] = {}
+        self._begun: dict[Hashable, asyncio.Task[Any]] = {}
+        self._next: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        """What `read` gives; the same to those who ask for this key before it is done."""
-        task: asyncio.Task[T] | None = self._reads.get(key)
+        """What `read` gives; the same to those who ask for this key before it begins."""
+        task: asyncio.Task[T] | None = self._next.get(key)
         if task is None:
-            task = self._reads[key] = asyncio.create_task(asyncio.to_thread(read))
-            task.add_done_callback(lambda _: self._reads.pop(key))
+            task = self._next[key] = asyncio.create_task(self._read(key, read, self._begun.get(key)))
         return await asyncio.shield(task)
+
+    async def _read(self, key: Hashable, read: Callable[[], T], before: asyncio.Task[Any] | None) -> T:
+        if before is not None:
+            await asyncio.wait([before])
+        self._begun[key] = self._next.pop(key)
+        try:
+            return await asyncio.to_thread(read)
+        finally:
+            del self._begun[key]

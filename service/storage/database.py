@@ -1,17 +1,24 @@
 """The database: SQLite in a file or Postgres by URL, behind the same short transactions."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, text
+import psycopg
+from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 
 from service import errors
 
 BUSY_TIMEOUT_SECONDS = 30
+# What Postgres may take to accept a connection, and for a statement. A server that is frozen, or behind a
+# line that is cut, refuses nothing: it is silent.
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
@@ -26,12 +33,19 @@ class Database:
 
     Args:
         url: a SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://…`.
+        statement_seconds: what a statement may take on Postgres.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, statement_seconds: float = STATEMENT_SECONDS) -> None:
         self.url = url
-        # A pool that asks first survives a restart of Postgres.
-        self._engine = create_engine(url, pool_pre_ping=True)
+        self._statement_seconds = statement_seconds
+        self._closed = threading.Event()
+        if make_url(url).get_backend_name() == "postgresql":
+            # A pool that asks first survives a restart of Postgres.
+            self._engine = create_engine(url, pool_pre_ping=True, pool_timeout=STATEMENT_SECONDS)
+            event.listen(self._engine, "do_connect", self._open_postgres)
+        else:
+            self._engine = create_engine(url)
         self._writer: Engine = self._engine
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _open_sqlite)
@@ -66,8 +80,45 @@ class Database:
             connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; statements that still wait for Postgres end as if that were away."""
+        self._closed.set()
         self._engine.dispose()
+
+    def _open_postgres(self, dialect: object, record: object, arguments: Any, options: Any) -> "_Postgres":
+        if self._closed.is_set():
+            raise psycopg.OperationalError("The database was closed.")
+        connection = _Postgres.connect(*arguments, **{"connect_timeout": CONNECT_SECONDS, **options})
+        connection.statement_seconds, connection.given_up = self._statement_seconds, self._closed
+        return connection
+
+
+class _Postgres(psycopg.Connection[Any]):
+    """A connection that doesn't wait for ever.
+
+    Attributes:
+        statement_seconds: what the server may take to answer.
+        given_up: set when nobody wants an answer any more.
+    """
+
+    statement_seconds = STATEMENT_SECONDS
+    given_up = threading.Event()
+
+    def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
+        """All that is said to the server goes through here: psycopg looks every 0.1 s whether it answers."""
+        return super().wait(self._impatient(gen), *arguments, **options)
+
+    def _impatient(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.statement_seconds
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and (self.given_up.is_set() or time.monotonic() > deadline):
+                    self.close()
+                    raise psycopg.OperationalError("The server does not answer.")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
 
 
 @contextmanager

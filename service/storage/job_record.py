@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Update
+from sqlalchemy import Update
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -86,10 +86,9 @@ class Job:
     changed_at: datetime
 
     @classmethod
-    def of_row(cls, row: Row[Any]) -> "Job":
+    def of_row(cls, row: Sequence[Any]) -> "Job":
         """The job of a row with all columns, in the table's order."""
-        values: Sequence[Any] = row
-        return cls(*values)
+        return cls(*row)
 
     @property
     def place(self) -> Place:

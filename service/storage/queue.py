@@ -15,7 +15,11 @@ QUEUED = jobs.c.status == JobStatus.QUEUED
 # Built once: each submit asks both.
 LENGTH = select(func.count()).where(QUEUED)
 SOONER = LENGTH.where(
-    jobs.c.device == bindparam("device"),
+    # A worker of `cuda:0` takes jobs for `cuda` too: each is in the other's way.
+    or_(
+        jobs.c.device.in_([bindparam("device"), bindparam("kind")]),
+        jobs.c.device.startswith(bindparam("device") + ":"),
+    ),
     or_(
         jobs.c.priority > bindparam("priority"),
         and_(jobs.c.priority == bindparam("priority"), jobs.c.sequence < bindparam("sequence")),
@@ -30,10 +34,11 @@ class QueueStore:
         self._database = database
 
     def position(self, job: Job) -> int | None:
-        """A queued job's place: 1 is the next for its device; None for a job that is not queued."""
+        """A queued job's place among those for its device; None for a job that is not queued."""
         if job.status is not JobStatus.QUEUED:
             return None
-        place = {"device": job.device, "priority": job.priority, "sequence": job.sequence}
+        kind = job.device.split(":", maxsplit=1)[0]
+        place = {"device": job.device, "kind": kind, "priority": job.priority, "sequence": job.sequence}
         with self._database.read() as connection:
             return connection.scalars(SOONER, place).one() + 1
 

@@ -27,10 +27,14 @@ class Spool:
     def __init__(self, location: Path) -> None:
         location.mkdir(parents=True, exist_ok=True)
         _remove_left_behind(location)
-        self._folder = location / str(ULID())
-        self._folder.mkdir()
-        self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        while True:
+            self._folder = location / str(ULID())
+            self._folder.mkdir()
+            self._lock = os.open(self._folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            if os.fstat(self._lock).st_nlink > 0:
+                break
+            os.close(self._lock)  # a process that starts beside this one took the folder for left behind
 
     def make(self) -> Path:
         """A new folder.

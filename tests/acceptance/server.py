@@ -54,6 +54,7 @@ class Service:
         self._workers = workers
         self._environment = {f"FITSERVE_{name.upper()}": str(value) for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopping: list[psutil.Process] = []
         self.client = httpx.Client()
 
     @property
@@ -64,6 +65,12 @@ class Service:
 
     def start(self) -> "Service":
         """Start, and wait until jobs can be taken and run."""
+        self.launch()
+        until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK, START_SECONDS)
+        return self
+
+    def launch(self) -> "Service":
+        """Start, and wait until requests are answered."""
         command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
         with self.log.open("ab") as log:
             begin = log.tell()
@@ -77,7 +84,7 @@ class Service:
         url = until(lambda: self._listening(begin), START_SECONDS)
         self.client.close()
         self.client = httpx.Client(base_url=url, timeout=90.0)
-        until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK, START_SECONDS)
+        self.client.get("/livez").raise_for_status()
         return self
 
     def _listening(self, begin: int) -> str | None:
@@ -91,10 +98,19 @@ class Service:
 
     def stop(self) -> None:
         """SIGTERM; no process of the service may outlive it."""
-        if self._process is None:
-            return
-        processes = self.process.children(recursive=True)
-        self._process.terminate()
+        if self._process is not None:
+            self.terminate()
+            self.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for what it does."""
+        self._stopping = self.process.children(recursive=True)
+        self.process.terminate()
+
+    def wait(self) -> None:
+        """Wait for the end of a service that was told to stop; no process of it may outlive it."""
+        assert self._process is not None
+        processes = self._stopping
         status = self._process.wait(STOP_SECONDS)
         self._end(processes)
         assert status in (0, -signal.SIGTERM), f"The service ended with {status}: {self.log.read_text()}"

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -90,9 +91,32 @@ def test_what_was_missed_is_told_after_the_last_id(service: Service) -> None:
     assert missed[-1].kind == "end"
     assert epochs(missed)[0] == epochs(seen)[-1] + 1
     assert epochs(missed)[-1] == missed[-1].data["progress"]["epoch"]
-    again = list(follow(service, path, missed[-1].id))
-    assert (epochs(again), again[-1].data) == ([], service.job(job_id))
+    again = list(follow(service, path, missed[-2].id))  # the line broke before the end
+    assert (epochs(again), again[-1].kind, again[-1].data) == ([], "end", service.job(job_id))
     assert [event.kind for event in follow(service, path, "nonsense")][-1] == "end"
+
+
+def test_who_has_seen_the_end_is_sent_away(service: Service) -> None:
+    """204 after the id of the end: an EventSource that is answered so connects no more."""
+    path = f"/v1/jobs/{service.succeeded(thermometer(epochs=1))['id']}/events"
+    *_, end = follow(service, path)
+    assert end.id is not None
+    answer = service.client.get(path, headers={"Last-Event-ID": end.id})
+    assert (answer.status_code, answer.content) == (httpx.codes.NO_CONTENT, b"")
+
+
+@pytest.mark.slow
+def test_a_quiet_line_has_heartbeats(service: Service) -> None:
+    """When nothing happens, a comment comes every 15 seconds, of one job and of all."""
+    job_id = service.running(thermometer(epochs=LONG))
+    service.client.post(f"/v1/jobs/{job_id}/pause")
+    until(lambda: service.job(job_id)["status"] == "paused")
+    for path in (f"/v1/jobs/{job_id}/events", "/v1/events"):
+        begin = time.monotonic()
+        with service.client.stream("GET", path) as response:
+            assert next(line for line in response.iter_lines() if line.startswith(":"))
+        assert 10 < time.monotonic() - begin < 30
+    service.cancelled(job_id)
 
 
 def test_a_long_gap_is_thinned_out(service: Service) -> None:

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from service.storage.changes import ChangeStore
+from service.storage.changes import ChangeStore, Place
 from service.storage.claims import Claim, ClaimStore, Progress
 from service.storage.database import Database
-from service.storage.job_record import Job
+from service.storage.job_record import Job, job_update
 from service.storage.jobs import JobStore
+from service.storage.timestamp import EPOCH
 from tests.contracts.samples import OWNER, claimed
 
 Submit = Callable[..., Job]
@@ -37,7 +38,7 @@ def test_leases_are_no_change(database: Database, claims: ClaimStore, submit: Su
     submit()
     job = claimed(claims)
     claims.renew([Claim.of(job)], 60)
-    (same,) = ChangeStore(database).jobs(OWNER, job.changed_at, 10)
+    (same,) = ChangeStore(database).page(OWNER, Place(job.changed_at, 0), 10).jobs
     assert (same.version, same.changed_at) == (job.version, job.changed_at)
 
 
@@ -49,7 +50,25 @@ def test_changed_jobs_come_in_the_order_of_their_changes(
     time.sleep(0.005)
     jobs.cancel(OWNER, first.id)
     changes = ChangeStore(database)
-    assert [job.id for job in changes.jobs(OWNER, first.created_at, 10)] == [second.id, third.id, first.id]
-    assert [job.id for job in changes.jobs(OWNER, first.created_at, 2)] == [second.id, third.id]
-    assert [job.id for job in changes.jobs(OWNER, third.changed_at + LITTLE, 10)] == [first.id]
-    assert changes.jobs("bob", first.created_at, 10) == []
+
+    def after(place: Place, limit: int = 10) -> list[str]:
+        return [job.id for job in changes.page(OWNER, place, limit).jobs]
+
+    begin = Place(first.created_at, 0)
+    assert after(begin) == [second.id, third.id, first.id]
+    assert after(begin, 2) == [second.id, third.id]
+    assert after(Place(third.changed_at, third.sequence)) == [first.id]
+    assert changes.page("bob", begin, 10).jobs == []
+    assert changes.page(OWNER, begin, 10).read_at >= jobs.get(OWNER, first.id).changed_at
+
+
+def test_jobs_that_changed_at_once_have_places_of_their_own(database: Database, submit: Submit) -> None:
+    """More jobs than a page holds may change in one statement: no page begins where the one before did."""
+    ids = [submit().id for _ in range(5)]
+    with database.write() as connection:
+        connection.execute(job_update(name="renamed"))
+    changes, place, told = ChangeStore(database), Place(EPOCH, 0), list[str]()
+    while page := changes.page(OWNER, place, 2).jobs:
+        told += [job.id for job in page]
+        place = Place(page[-1].changed_at, page[-1].sequence)
+    assert told == ids

@@ -19,6 +19,12 @@ def test_the_position_counts_the_jobs_before(queue: QueueStore, claims: ClaimSto
     assert queue.position(first) == 1
 
 
+def test_devices_that_share_workers_are_counted_together(queue: QueueStore, submit: Submit) -> None:
+    """Jobs for any GPU and for a certain one stand in each other's way; those for two certain ones don't."""
+    jobs = [submit(device=device) for device in ("cuda:0", "cuda", "cuda:1", "cuda:0", "cuda", "cpu")]
+    assert [queue.position(job) for job in jobs] == [1, 2, 2, 3, 5, 1]
+
+
 def test_lengths_are_those_of_devices_with_queued_jobs(
     queue: QueueStore, claims: ClaimStore, submit: Submit
 ) -> None:

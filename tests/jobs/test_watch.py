@@ -124,6 +124,32 @@ def test_reads_are_shared() -> None:
     assert isinstance(other, KeyError)
 
 
+def test_a_read_that_has_begun_is_not_joined() -> None:
+    """Who asks while a read is made gets one that begins later, and shares it with those who ask then."""
+    reads = SharedReads()
+    begun, go_on = threading.Event(), threading.Event()
+    world, made = {"version": 1}, list[int]()
+
+    def read() -> int:
+        version = world["version"]
+        made.append(version)
+        begun.set()
+        go_on.wait(LONG_SECONDS)
+        return version
+
+    async def ask() -> list[int]:
+        first = asyncio.create_task(reads.get("a", read))
+        await asyncio.to_thread(begun.wait, LONG_SECONDS)
+        world["version"] = 2
+        later = [asyncio.create_task(reads.get("a", read)) for _ in range(3)]
+        await asyncio.sleep(0)
+        go_on.set()
+        return [await first, *await asyncio.gather(*later)]
+
+    assert asyncio.run(ask()) == [1, 2, 2, 2]
+    assert made == [1, 2]
+
+
 def test_a_change_before_the_wait_is_not_lost() -> None:
     """What happens between looking and waiting is seen: the event stays set until it is cleared."""
     watch = Watch()

@@ -44,3 +44,20 @@ def test_what_a_dead_process_left_is_removed_and_nothing_else(tmp_path: Path) ->
         other.wait()
         Spool(tmp_path).close()
         assert list(tmp_path.iterdir()) == []
+
+
+STARTS_AGAIN_AND_AGAIN = """
+import sys, pathlib
+from service.storage.spool import Spool
+for _ in range(300):
+    with Spool(pathlib.Path(sys.argv[1])) as spool:
+        (spool.make() / "body").write_bytes(b"content")
+"""
+
+
+def test_processes_that_start_together_leave_each_other_alone(tmp_path: Path) -> None:
+    """However the starts of several processes fall together, none loses its folder to another."""
+    command = [sys.executable, "-c", STARTS_AGAIN_AND_AGAIN, str(tmp_path)]
+    started = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait() for process in started] == [0] * 4
+    assert bodies(tmp_path) == []

@@ -1,0 +1,116 @@
+"""How a service stops, and what it does while its database is silent or not yet there."""
+
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.settings import Settings
+from service.storage.storage import Storage
+from tests.acceptance.fits import LONG, thermometer
+from tests.acceptance.server import Service, until
+from tests.acceptance.test_processes import disturbable
+from tests.postgres import Postgres
+
+GRACE_SECONDS = 15.0
+# A worker ends its step and writes a checkpoint; the rest of the grace is for machines that are busy.
+SOON_SECONDS = 5.0
+# Of a statement, of a new connection after it, and of a machine that is busy.
+SILENT_SECONDS = 10.0 + 5.0 + 5.0
+OWNER = "default"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres of our own."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(folder)
+        yield server
+        server.close()
+
+
+def half_sent(service: Service) -> socket.socket:
+    """A connection on which a request has begun whose body doesn't come."""
+    connection = socket.create_connection((service.client.base_url.host, service.client.base_url.port or 0))
+    connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    return connection
+
+
+def test_a_request_that_is_open_keeps_no_job_from_being_given_back(
+    start_service: Callable[..., Service],
+) -> None:
+    """SIGTERM: the job is saved and queued at once, not after the requests; the next service ends it."""
+    settings = {"shutdown_grace_seconds": GRACE_SECONDS, "checkpoint_seconds": 1000}
+    service = start_service(workers=1, helpers=1, **settings)
+    undisturbed = service.succeeded(disturbable(epochs=3000))
+    job_id = service.running(disturbable(epochs=3000))
+    with half_sent(service), Storage.open(Settings(data_dir=service.data_dir)) as storage:
+        service.client.get("/livez")  # the half has arrived before this
+        assert storage.checkpoints.of_job(OWNER, job_id) == []
+        begin = time.monotonic()
+        service.terminate()
+        until(lambda: storage.jobs.get(OWNER, job_id).status == "queued", GRACE_SECONDS)
+        assert time.monotonic() - begin < SOON_SECONDS
+        assert service.process.is_running()  # it waits for the request
+        job = storage.jobs.get(OWNER, job_id)
+        assert (job.attempt, job.workers_lost, job.finished_at) == (1, 0, None)
+        (saved,) = storage.checkpoints.of_job(OWNER, job_id)
+        assert 0 < saved.epoch <= job.epoch
+        service.wait()
+        assert time.monotonic() - begin < GRACE_SECONDS + SOON_SECONDS
+    service.start()
+    job_document = service.ended(job_id)
+    assert (job_document["status"], job_document["attempt"]) == ("succeeded", 2)
+    assert service.log.read_text().count("job resumed") == 1
+    assert service.history(job_id) == service.history(undisturbed["id"])
+    assert service.parameters(job_id) == service.parameters(undisturbed["id"])
+    service.stop()
+
+
+@pytest.mark.slow
+def test_a_silent_database_holds_up_neither_requests_nor_the_end(
+    start_service: Callable[..., Service], postgres: Postgres
+) -> None:
+    """Postgres frozen: requests get 503 in bounded time, the service ends in its grace; nothing is lost."""
+    settings = {"shutdown_grace_seconds": GRACE_SECONDS, "database_url": postgres.new_database("silent")}
+    service = start_service(workers=1, helpers=1, **settings)
+    job_id = service.running(thermometer(epochs=LONG))
+    with postgres.frozen():
+        for path in (f"/v1/jobs/{job_id}", "/readyz", "/v1/system"):
+            begin = time.monotonic()
+            answer = service.client.get(path)
+            assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            assert time.monotonic() - begin < SILENT_SECONDS
+            assert service.client.get("/livez").status_code == httpx.codes.OK
+        begin = time.monotonic()
+        service.stop()
+        assert time.monotonic() - begin < GRACE_SECONDS + SOON_SECONDS
+    service.start()
+    assert service.cancelled(job_id)[0]["status"] == "cancelled"
+    service.stop()
+
+
+def test_a_service_may_start_before_its_database(postgres: Postgres, tmp_path: Path) -> None:
+    """Alive but not ready, requests get 503, until Postgres is there; then jobs run."""
+    url = postgres.new_database("later")
+    postgres.stop()
+    service = Service(tmp_path / "service", workers=1, helpers=1, database_url=url).launch()
+    try:
+        ready = service.client.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
+        assert "awaited" in ready.json()["checks"]["database"]
+        refused = service.submit(thermometer())
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
+        assert int(refused.headers["Retry-After"]) > 0
+    finally:
+        postgres.start()
+    until(lambda: service.client.get("/readyz").status_code == httpx.codes.OK)
+    assert service.succeeded(thermometer(epochs=3))
+    service.stop()
+    postgres.stop()
+    service.launch().stop()  # one that has never begun to work stops as well
+    postgres.start()

@@ -1,0 +1,120 @@
+"""Many listeners and many changes, on a server in this process: its statements can be counted."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy import Engine, event
+
+from service.app import create_app
+from service.settings import Settings
+from service.storage.job_record import job_update
+from service.storage.storage import Storage
+from tests.acceptance.server import until
+from tests.contracts.samples import new_dataset, new_job
+
+OWNER = "default"
+LISTENERS = 50
+# More than two pages.
+JOBS = 1200
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server, and the database behind it."""
+
+    address: tuple[str, int]
+    storage: Storage
+
+    def listen(self) -> socket.socket:
+        """A connection that follows all jobs, once it is answered."""
+        listener = socket.create_connection(self.address, timeout=60.0)
+        listener.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert listener.recv(1 << 12).startswith(b"HTTP/1.1 200")
+        return listener
+
+    def change_all(self) -> None:
+        """A change of all jobs in one statement, and so at one time."""
+        with self.storage.database.write() as connection:
+            connection.execute(job_update(cancel_requested=True))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A server without workers."""
+    settings = Settings(data_dir=tmp_path, workers=0, gpu_workers=False, helpers=1, sweep_seconds=0.1)
+    app = create_app(settings)
+    listening = socket.create_server(("127.0.0.1", 0), backlog=LISTENERS)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    address = listening.getsockname()
+    thread.start()
+    until(lambda: server.started)
+    with Storage.open(settings) as storage:
+        until(lambda: httpx.get(f"http://127.0.0.1:{address[1]}/v1/jobs").is_success)
+        yield Served(address, storage)
+    app.state.stop.tell()
+    server.should_exit = True
+    thread.join()
+
+
+@contextmanager
+def counted(pattern: str) -> Iterator[Callable[[], int]]:
+    """Counts the statements of this process that are like a pattern."""
+    found = list[str]()
+
+    def note(_: Any, __: Any, statement: str, *rest: Any) -> None:
+        if re.search(pattern, statement):
+            found.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield lambda: len(found)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def hear(listener: socket.socket, job_ids: set[str]) -> None:
+    """Receive until there was an event of each of these jobs."""
+    heard, rest = set[str](), b""
+    while heard != job_ids:
+        rest += listener.recv(1 << 16)
+        heard |= {id.decode() for id in re.findall(rb'"id":"(job_\w{26})"', rest)} & job_ids
+        rest = rest[-100:]
+
+
+def test_listeners_to_all_jobs_share_their_reads(served: Served) -> None:
+    """However many listen, a change costs a few questions to the database, and not one for each."""
+    job, _ = served.storage.jobs.submit(OWNER, new_job(), new_dataset())
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(served.listen()) for _ in range(LISTENERS)]
+        served.change_all()
+        for listener in listeners:  # from here on all have seen the same
+            hear(listener, {job.id})
+        with counted("read_at") as reads:
+            for _ in range(3):
+                served.change_all()
+                for listener in listeners:
+                    hear(listener, {job.id})
+            assert 3 <= reads() < LISTENERS
+
+
+def test_more_than_a_page_of_jobs_that_change_at_once_are_all_told(served: Served) -> None:
+    """A change of 1200 jobs in one statement reaches a listener whole, in few reads, and then it is quiet."""
+    ids = {served.storage.jobs.submit(OWNER, new_job(), new_dataset())[0].id for _ in range(JOBS)}
+    with served.listen() as listener, counted("read_at") as reads:
+        served.change_all()
+        hear(listener, ids)
+        read = reads()
+        assert 3 <= read <= 20
+        job, _ = served.storage.jobs.submit(OWNER, new_job(), new_dataset())
+        hear(listener, {job.id})
+        assert reads() - read <= 20
