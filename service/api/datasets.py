@@ -70,7 +70,7 @@ async def upload_dataset(
     The file is the body (`curl --data-binary @file`) or a part `file` of a multipart body
     (`curl -F file=@file`), and may be packed with gzip or Zstandard. What Content-Type doesn't say is told by
     the content. Arrays of a `.npz` or `.safetensors` file are called `inputs`, or `inputs.<name>` of several,
-    and `targets`. JSON has `columns`, `rows`, or `inputs` and `targets`.
+    and `targets`. JSON has `columns`, `rows`, or `inputs` and `targets`. A table has at most 10,000 columns.
     """
     async with uploads.receive(request, services, query) as (upload, said):
         arguments = {"owner": owner, "name": said.name}

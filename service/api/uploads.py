@@ -45,10 +45,11 @@ class ReadQuery(requests.Query):
     """Of a CSV: one character, or `tab`. Default: of comma, semicolon, tab and bar the one that divides \
 the first line most."""
     header: bool | None = None
-    """Of a CSV: `false` when its first line is a row; the columns are `column_1`, `column_2`, … then."""
+    """Of a CSV: `false` when its first line is a row; the columns are `column_1`, `column_2`, … then. \
+Default: what `header=absent` or `header=present` in its Content-Type says, else `true`."""
     encoding: str | None = None
-    """Of a CSV: e.g. `latin-1`, `windows-1252`. Default: the `charset` of its Content-Type, else UTF-8, or \
-UTF-16 with a byte order mark."""
+    """Of a CSV: e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: the `charset` of its Content-Type, \
+else UTF-8, or UTF-16 with a byte order mark."""
     missing: str | None = None
     """Of a CSV: cells that mean a missing value beside the usual ones, comma-separated, e.g. `-999,?`."""
     types: str | None = None
