@@ -70,20 +70,27 @@ async def upload_dataset(
     The file is the body (`curl --data-binary @file`) or a part `file` of a multipart body
     (`curl -F file=@file`), and may be packed with gzip or Zstandard. What Content-Type doesn't say is told by
     the content. Arrays of a `.npz` or `.safetensors` file are called `inputs`, or `inputs.<name>` of several,
-    and `targets`. JSON has `columns`, `rows`, or `inputs` and `targets`.
+    and `targets`. JSON has `columns`, `rows`, or `inputs` and `targets`. A table has at most 10,000 columns.
     """
     async with uploads.receive(request, services, query) as (upload, said):
         arguments = {"owner": owner, "name": said.name}
         read, _ = await uploads.call(services, "read_dataset", arguments, upload)
-        return await run_in_threadpool(_publish, services, owner, read["dataset"])
+        is_gone = await request.is_disconnected()
+        return await run_in_threadpool(_publish, services, owner, read["dataset"], is_gone)
 
 
-def _publish(services: Services, owner: str, read: str | dict[str, Any]) -> Response:
-    """The dataset that was written, or the one of equal content that is there already."""
+def _publish(services: Services, owner: str, read: str | dict[str, Any], is_gone: bool) -> Response:
+    """The dataset that was written, or the one of equal content that is there already.
+
+    Nothing is published for a client that is gone: it doesn't know the dataset, and may have given it up.
+    """
     if isinstance(read, str):
         dataset, created = services.storage.datasets.get(owner, read), False
     else:
         new = NewDataset(**read)
+        if is_gone:
+            services.storage.artifacts.delete(new.artifact)
+            raise BadRequest("The client was gone before its dataset was read.")
         dataset, created = services.storage.datasets.add(owner, new)
         if not created:
             services.storage.artifacts.delete(new.artifact)  # equal content came in between

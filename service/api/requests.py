@@ -1,6 +1,7 @@
 """Reading requests: bodies within the limit, media types, preferences, strict query parameters."""
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,12 +24,16 @@ class Query(Spec):
 
 
 async def refuse_parameters(request: Request) -> None:
-    """On routes that take no query parameters, any is a mistake that must not be ignored."""
-    if request.query_params and not request.scope["route"].dependant.query_params:
-        errors = [
-            FieldError(f"?{name}", f"`{name}`: no parameters are taken here.")
-            for name in request.query_params
-        ]
+    """Parameters that would be ignored are mistakes: any where none are taken, and those there twice."""
+    taken = request.scope["route"].dependant.query_params
+    errors = [
+        FieldError(f"?{name}", f"`{name}` is there {times} times: give it once.")
+        if taken
+        else FieldError(f"?{name}", f"`{name}`: no parameters are taken here.")
+        for name, times in Counter(name for name, _ in request.query_params.multi_items()).items()
+        if times > 1 or not taken
+    ]
+    if errors:
         raise InvalidRequest(errors=errors)
 
 

@@ -45,10 +45,11 @@ class ReadQuery(requests.Query):
     """Of a CSV: one character, or `tab`. Default: of comma, semicolon, tab and bar the one that divides \
 the first line most."""
     header: bool | None = None
-    """Of a CSV: `false` when its first line is a row; the columns are `column_1`, `column_2`, … then."""
+    """Of a CSV: `false` when its first line is a row; the columns are `column_1`, `column_2`, … then. \
+Default: what `header=absent` or `header=present` in its Content-Type says, else `true`."""
     encoding: str | None = None
-    """Of a CSV: e.g. `latin-1`, `windows-1252`. Default: the `charset` of its Content-Type, else UTF-8, or \
-UTF-16 with a byte order mark."""
+    """Of a CSV: e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: the `charset` of its Content-Type, \
+else UTF-8, or UTF-16 with a byte order mark."""
     missing: str | None = None
     """Of a CSV: cells that mean a missing value beside the usual ones, comma-separated, e.g. `-999,?`."""
     types: str | None = None
@@ -63,6 +64,13 @@ object. The types are `numeric`, `boolean`, `categorical` and `datetime`."""
             len(value) != 1 or not value.isascii() or not value.isprintable() or value == '"'
         ):
             raise ValueError("Give one printable ASCII character, which is no quote, or `tab`.")
+        return value
+
+    @field_validator("missing")
+    @classmethod
+    def _says_words(cls, value: str) -> str:
+        if not all(value.split(",")):
+            raise ValueError("Give words, comma-separated: an empty cell means a missing value anyway.")
         return value
 
     @field_validator("types")
@@ -136,11 +144,14 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
     try:
         upload = Upload(folder=str(folder), format=form, packing=packing, options=query.options())
         if multipart:
-            yield await _receive_parts(request, services, upload, query)
+            received = await _receive_parts(request, services, upload, query)
         else:
             await _receive_file(request, services, upload)
-            kind, parameters = parse_options_header(request.headers.get("content-type", ""))
-            yield Received(_with_charset(upload, kind, parameters.get("charset")), query)
+            received = Received(_with_parameters(upload, request.headers.get("content-type", "")), query)
+        # The server stops reading where a body comes fast; asked once, it reads on and sees who leaves.
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        yield received
     except ClientDisconnect:
         raise BadRequest("The body ended before it was complete.") from None
     finally:
@@ -193,12 +204,23 @@ def _format(given: str) -> Format | None:
     return MEDIA_TYPES[given]
 
 
-def _with_charset(upload: Upload, kind: str, charset: str | None) -> Upload:
-    """The upload, read in the `charset` of its Content-Type where nothing else is said."""
-    if charset is None or not kind.startswith("text/") or upload.options.encoding is not None:
-        return upload
-    options = upload.options.model_dump(exclude_unset=True) | {"encoding": charset}
-    return upload.model_copy(update={"options": ReadOptions(**options)})
+def _with_parameters(upload: Upload, content_type: str) -> Upload:
+    """The upload, read as the `charset` and, of a CSV, the `header` (RFC 4180) of its Content-Type say, where
+    nothing else is said."""
+    kind, parameters = parse_options_header(content_type)
+    said: dict[str, Any] = {}
+    if kind.startswith("text/") and "charset" in parameters:
+        said["encoding"] = parameters["charset"]
+    if upload.format == "csv" and "header" in parameters:
+        said["header"] = _has_header(parameters["header"])
+    options = ReadOptions(**{**said, **upload.options.model_dump(exclude_unset=True)})
+    return upload.model_copy(update={"options": options})
+
+
+def _has_header(said: str) -> bool:
+    if said.lower() not in ("present", "absent"):
+        raise UnsupportedMediaType(f"Content-Type says `header={said}`: say `present` or `absent`.")
+    return said.lower() == "present"
 
 
 async def _receive_file(request: Request, services: Services, upload: Upload) -> None:
@@ -239,7 +261,7 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
         raise InvalidRequest(errors=[*mistakes, *found])
     kind = file_part.content_type or ""
     upload = upload.model_copy(update={"format": _format(kind), "options": query.options()})
-    return Received(_with_charset(upload, kind, file_part.charset), query)
+    return Received(_with_parameters(upload, file_part.header("Content-Type", "")), query)
 
 
 def _with_fields(query: Q, fields: Mapping[str, bytearray]) -> tuple[Q, list[FieldError]]:

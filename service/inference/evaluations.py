@@ -12,7 +12,7 @@ from service.datasets.dataset import Dataset
 from service.datasets.encode import encode, labelled_source
 from service.datasets.encoding import decode_outputs
 from service.datasets.prepare import Part
-from service.errors import InvalidRequest
+from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
 from service.inference.predictions import answers, decide, run
 from service.training.check import output_width
@@ -54,7 +54,8 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
                 tally = tally or _Tally(model, output_width(outputs), worst)
                 tally.add(outputs, samples.targets)
     except (RuntimeError, IndexError, ValueError) as error:
-        raise InvalidRequest(f"The model can't be evaluated on these rows: {error}") from None
+        detail = f"The model can't be evaluated on these rows: {error}"
+        raise InvalidRequest(detail, [FieldError("#", detail)]) from None
     source.mistakes.check()
     assert tally is not None  # no data are without rows
     return {"epoch": model.epoch, "rows": len(source.rows), **tally.document()}

@@ -12,7 +12,7 @@ from torch import Tensor
 from service.datasets.dataset import Dataset
 from service.datasets.encode import encode_inputs
 from service.datasets.encoding import Encoding, decode_outputs
-from service.errors import InvalidRequest
+from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
 from service.training.labels import key_of, target_names
 from service.training.metrics import LIKELY
@@ -34,7 +34,8 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> dict[str,
         with torch.inference_mode():
             outputs = run(model, inputs)
     except (RuntimeError, IndexError) as error:  # e.g. a category that the embedding has no row for
-        raise InvalidRequest(f"The model can't compute with these rows: {error}") from None
+        detail = f"The model can't compute with these rows: {error}"
+        raise InvalidRequest(detail, [FieldError("#", detail)]) from None
     return {"epoch": model.epoch, **answers(model, outputs)}
 
 

@@ -219,7 +219,7 @@ def test_what_would_suit_is_suggested(service: Service) -> None:
 @pytest.mark.parametrize(
     ("body", "pointer", "said"),
     [
-        ({"columns": {"petal": [1.0], "sepal": [1.0], "species": ["rose"]}}, "#/columns/species", "rose"),
+        ({"columns": {"petal": [1.0], "sepal": [1.0], "species": ["rose"]}}, "#/columns/species/0", "rose"),
         ({"columns": {"petal": [1.0], "sepal": [1.0]}}, "#/columns", "species"),
         ({"rows": [{"petal": 1.0, "species": "setosa"}]}, "#/rows", "sepal"),
         ({"inputs": [[1.0, 1.0]]}, "#", "targets"),

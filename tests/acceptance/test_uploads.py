@@ -177,8 +177,15 @@ def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
     )
     assert part.json() == first.json()
     assert service.client.post(URL, params=options, content=content, headers=charset).json() == first.json()
-    headless = service.client.post(URL, params={"header": "false"}, content=b"1,a\n2,b\n").json()
-    assert [each["name"] for each in headless["columns"]] == ["column_1", "column_2"]
+    absent = {"Content-Type": "text/csv; header=absent"}
+    for headless in (
+        service.client.post(URL, params={"header": "false"}, content=b"1,a\n2,b\n"),
+        service.client.post(URL, content=b"1,a\n2,b\n", headers=absent),
+        service.client.post(URL, files={"file": ("rows", b"1,a\n2,b\n", absent["Content-Type"])}),
+    ):
+        assert [each["name"] for each in headless.json()["columns"]] == ["column_1", "column_2"]
+    unknown = {"Content-Type": "text/csv; header=maybe"}
+    problem(service.client.post(URL, content=b"a\n1\n", headers=unknown), 415, "unsupported-media-type")
 
 
 @pytest.mark.parametrize(
@@ -192,14 +199,74 @@ def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
         ({"types": "a:number"}, "?types"),
         ({"types": "a"}, "?types"),
         ({"types": '{"a": 1}'}, "?types"),
+        ({"missing": ""}, "?missing"),
+        ({"missing": ["1", "2"]}, "?missing"),
+        ({"encoding": "utf-16"}, "?encoding"),
         ({"types": "b:numeric"}, "?types"),
         ({"delimeter": ";"}, "?delimeter"),
     ],
 )
-def test_options_that_say_nothing_are_named(service: Service, query: dict[str, str], pointer: str) -> None:
+def test_options_that_say_nothing_are_named(service: Service, query: dict[str, Any], pointer: str) -> None:
     """A wrong option is 422 and names itself."""
     response = service.client.post(URL, params=query, content=b"a\n1\n")
     assert problem(response, 422, "invalid-request")[0]["pointer"] == pointer
+
+
+def test_tables_of_every_make_are_read(service: Service) -> None:
+    """A mark, mixed line ends, quoted empty cells, times in several forms and a single row are no matter."""
+    content = b'\xef\xbb\xbf"seen","n"\r\n"2020-01-01T02:00:00+02:00","1"\n"2020-01-02","" \r'
+    table = service.client.post(URL, content=content).json()
+    assert [(each["name"], each["type"]) for each in table["columns"]] == [
+        ("seen", "datetime"),
+        ("n", "numeric"),
+    ]
+    rows = service.read(table["links"]["rows"])["rows"]
+    assert [row["n"] for row in rows] == [1.0, None]
+    assert rows[0]["seen"] == "2020-01-01T00:00:00.000000Z"
+    assert service.client.post(URL, content=b"single\n1").json()["rows"] == 1
+
+
+def test_all_that_is_wrong_with_a_table_is_told_at_once(service: Service) -> None:
+    """Names, ragged lines and cells, each with its place, of cells the first 100 and how many there are."""
+    errors = problem(service.client.post(URL, content=b"a,,a\n1,2,3\ninf,2,3\n1\n"), 422, "invalid-request")
+    assert [error["pointer"] for error in errors] == ["#", "#", "#", "#/columns/a/1"]
+    assert [error["detail"][:7] for error in errors[:3]] == ["Line 1:", "Line 1:", "Line 4:"]
+    (no_rows,) = problem(service.client.post(URL, content=b"a,b\r\n"), 422, "invalid-request")
+    assert "no rows" in no_rows["detail"]
+    many = service.client.post(URL, content=b"a\n" + b"x\n" * 250, params={"types": "a:numeric"})
+    errors = problem(many, 422, "invalid-request")
+    assert [error["pointer"] for error in errors] == [f"#/columns/a/{row}" for row in range(100)]
+    assert "250 mistakes" in many.json()["detail"]
+
+
+def test_the_content_tells_the_format_whatever_the_file_is_called(service: Service) -> None:
+    """A part's file name means nothing; a Content-Type that is made of it has to be true."""
+    named = service.client.post(URL, files={"file": ("table.parquet", AS_CSV)})
+    assert named.json()["rows"] == 3
+    packed = as_parquet(penguins())
+    assert service.client.post(URL, files={"file": ("table.bin", packed)}).json() == named.json()
+    typed = service.client.post(URL, files={"file": ("table.csv", packed, "text/csv")})
+    problem(typed, 415, "unsupported-media-type")
+
+
+def test_only_the_columns_of_a_model_matter_to_it(service: Service) -> None:
+    """Whatever other columns hold, rows are predicted and evaluated; a bad cell is told as of an upload."""
+    job = service.succeeded(thermometer(epochs=1))
+    content = b",t_u,x,x,t_c\n0,35.7,inf,,0.5\n1,55.9,a,b,14\n"
+    answers = [
+        service.client.post(job["links"]["predictions"], content=content),
+        service.client.post(f"{job['links']['self']}/evaluations", content=content),
+    ]
+    assert [answer.status_code for answer in answers] == [OK, OK], [answer.text for answer in answers]
+    bad = content.replace(b"55.9", b"warm")
+    pointers = [
+        problem(answer, 422, "invalid-request")[0]["pointer"]
+        for answer in (
+            service.client.post(job["links"]["predictions"], content=bad),
+            service.client.post(URL, content=b"t_u\n1\nwarm\n", params={"types": "t_u:numeric"}),
+        )
+    ]
+    assert pointers == ["#/columns/t_u/1"] * 2
 
 
 def test_options_of_files_are_not_for_json(service: Service) -> None:
@@ -325,6 +392,17 @@ def test_long_uploads_end_and_leave_nothing(start_service: Callable[..., Service
     assert artifacts(service) == set()
 
 
+def test_nothing_is_published_for_a_client_that_is_gone(start_service: Callable[..., Service]) -> None:
+    """An upload whose client leaves while it is read leaves no dataset."""
+    service = start_service(workers=1, helpers=1)
+    content = slow_file()
+    with pytest.raises(httpx.ReadTimeout):
+        service.client.post(URL, content=content, timeout=httpx.Timeout(10.0, read=0.5))
+    until(lambda: not bodies(service))
+    assert service.read(URL)["items"] == []
+    assert artifacts(service) == set()
+
+
 def test_long_uploads_do_not_hold_up_other_requests(service: Service) -> None:
     """While files are being read, a helper is left that checks requests."""
     content = slow_file()
@@ -341,8 +419,31 @@ def test_long_uploads_do_not_hold_up_other_requests(service: Service) -> None:
         assert {upload.result().status_code for upload in uploads} == {422}  # each has a ragged last line
 
 
-def test_the_api_holds_no_upload_in_memory(service: Service) -> None:
-    """While 200 MiB come in, the process that serves HTTP grows by a fraction of that."""
+def in_a_part(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """A body as the part `file` of a multipart body."""
+    yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="f.csv"\r\n\r\n'
+    yield from pieces
+    yield b"\r\n--x--\r\n"
+
+
+def packed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """A body as gzip, which is as large."""
+    return (gzip.compress(piece, 0) for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("form", "headers", "chunks"),
+    [
+        (iter, {"Content-Type": "text/csv"}, 200),
+        (in_a_part, {"Content-Type": "multipart/form-data; boundary=x"}, 150),
+        (packed, {"Content-Encoding": "gzip"}, 150),
+    ],
+    ids=["raw", "multipart", "packed"],
+)
+def test_the_api_holds_no_upload_in_memory(
+    service: Service, form: Callable[..., Iterator[bytes]], headers: dict[str, str], chunks: int
+) -> None:
+    """While 150 MiB and more come in, the process that serves HTTP grows by a fraction of that."""
     process, chunk, largest = service.process, b"0.125,0.25,0.5,1.0,2.0,4.0,8.0,16.0\n" * 29_000, [0]
     idle_bytes, done = process.memory_info().rss, threading.Event()
 
@@ -351,19 +452,19 @@ def test_the_api_holds_no_upload_in_memory(service: Service) -> None:
             largest[0] = max(largest[0], process.memory_info().rss)
 
     def body() -> Iterator[bytes]:
-        yield b"a,b,c,d,e,f,g,h\n"
-        for _ in range(200):
+        yield b"a,b,c,d,e,f,g,%s\n" % form.__name__.encode()
+        for _ in range(chunks):
             yield chunk
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        response = service.client.post(URL, content=body(), headers={"Content-Type": "text/csv"})
+        response = service.client.post(URL, content=form(body()), headers=headers)
     finally:
         done.set()
         watcher.join()
     assert response.status_code == CREATED, response.text
-    assert response.json()["rows"] == 200 * 29_000
+    assert response.json()["rows"] == chunks * 29_000
     assert largest[0] - idle_bytes < 100 * MIB
 
 

@@ -98,3 +98,10 @@ def test_no_named_input_is_refused() -> None:
     """An object of inputs names at least one, and no name is empty."""
     assert list(refused(inputs={})) == ["#/inputs"]
     assert list(refused(inputs={"": [[1]]})) == ["#/inputs/"]
+
+
+def test_json_has_as_many_columns_as_a_file() -> None:
+    """The limit is that of the other formats."""
+    columns = {f"c{number}": [1] for number in range(10_001)}
+    for document, place in (({"columns": columns}, "#/columns"), ({"rows": [columns]}, "#/rows/0")):
+        assert refused(**document)[place] == "There are 10001 columns; at most 10000 are taken."

@@ -8,6 +8,7 @@ from service.datasets.dataset import Batches, TensorDataset
 from service.datasets.readers.arrow import read_arrow
 from service.datasets.readers.csv import CsvTable
 from service.datasets.readers.npz import read_npz
+from service.datasets.readers.packing import MAGIC
 from service.datasets.readers.parquet import read_parquet
 from service.datasets.readers.safetensors import read_safetensors
 from service.errors import FieldError, InvalidRequest, UnsupportedMediaType
@@ -48,6 +49,7 @@ _TENSORS: Mapping[Format, Callable[[Path, int], TensorDataset]] = {
 # How a file begins, after so many bytes.
 _BEGINNINGS: Sequence[tuple[int, bytes, Format]] = (
     (0, b"PAR1\x15", "parquet"),  # a CSV may begin with a column called PAR1
+    (0, b"PAR1PAR1", "parquet"),
     (0, b"ARROW1\0\0", "arrow"),
     (0, b"\xff\xff\xff\xff", "arrow"),
     (0, b"PK\x03\x04", "npz"),
@@ -55,6 +57,9 @@ _BEGINNINGS: Sequence[tuple[int, bytes, Format]] = (
     (4, b"\0\0\0\0{", "safetensors"),  # the header's length, which is not that large, and the header
 )
 _PICKLE = "a pickle, which is never read: send a .npz archive or a .safetensors file"
+_IMAGE = "an image: send its pixels as an array of a .npz archive"
+_PACKED = "packed in a way that isn't taken: send it unpacked, or packed once with gzip or Zstandard"
+_WEB_PAGE = "a web page: send the file itself"
 _REFUSED: Sequence[tuple[bytes, str]] = (
     (b"\x93NUMPY", "a single .npy array: put it into a .npz archive, numpy.savez(file, inputs=…, targets=…)"),
     *((b"\x80%c" % protocol, _PICKLE) for protocol in range(2, 6)),
@@ -62,6 +67,11 @@ _REFUSED: Sequence[tuple[bytes, str]] = (
     (b"\xd0\xcf\x11\xe0", "an old Excel file: save it as CSV"),
     (b"%PDF", "a PDF: send the table as CSV"),
     (b"Obj\x01", "an Avro file: send Parquet"),
+    *((beginning, _IMAGE) for beginning in (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")),
+    *((b"BZh%d1AY&SY" % level, _PACKED) for level in range(1, 10)),
+    *((beginning, _PACKED) for beginning in (b"\xfd7zXZ\0", b"7z\xbc\xaf", *MAGIC.values())),
+    (b"SQLite format 3\0", "a SQLite database: send the table as CSV"),
+    *((beginning, _WEB_PAGE) for beginning in (b"<!DOCTYPE", b"<!doctype", b"<html")),
 )
 _HEAD_BYTES = 64
 _APPLICABLE: Mapping[Format, set[str]] = {
@@ -97,6 +107,10 @@ def tell_format(path: Path, declared: Format | None) -> Format:
 
 
 def _told_by_content(head: bytes) -> Format | None:
+    if head == b"PAR1":  # nothing but the mark
+        return "parquet"
+    if head[8:10] == b'{"' and not {0, 0xFF}.isdisjoint(head[:8]):  # a header, after a length that may lie
+        return "safetensors"
     return next(
         (name for offset, beginning, name in _BEGINNINGS if head[offset:].startswith(beginning)), None
     )

@@ -11,7 +11,7 @@ from service.datasets.mistakes import Mistakes
 from service.datasets.readers.refusals import refusing
 from service.datasets.readers.tensors import as_dataset
 from service.datasets.tensor_file import Tensor
-from service.errors import ContentTooLarge, pointer_to
+from service.errors import ContentTooLarge, UnsupportedMediaType, pointer_to
 
 _SUFFIX = ".npy"
 _MOST_ARRAYS = 1000
@@ -26,12 +26,15 @@ def read_npz(path: Path, most_bytes: int) -> TensorDataset:
 
     Raises:
         ContentTooLarge: they are larger.
+        UnsupportedMediaType: it is an Excel workbook, which is an archive too.
         InvalidRequest: it is no such archive, holds objects, or not the arrays that make a dataset.
     """
     mistakes = Mistakes()
     arrays: dict[str, Tensor] = {}
     with refusing(".npz"), ZipFile(path) as archive:
         members = archive.infolist()
+        if any(member.filename.startswith("xl/") for member in members):
+            raise UnsupportedMediaType("The body is an Excel workbook: save the sheet as CSV.")
         unpacked_bytes = sum(member.file_size for member in members)
         if len(members) > _MOST_ARRAYS:
             mistakes.fail("#", f"The archive has {len(members)} members; at most {_MOST_ARRAYS} are taken.")
@@ -41,11 +44,13 @@ def read_npz(path: Path, most_bytes: int) -> TensorDataset:
             name = member.filename.removesuffix(_SUFFIX)
             if name == member.filename or name in arrays:
                 place = pointer_to("#", member.filename)
-                mistakes.add(place, f"`{member.filename}` is no `{_SUFFIX}` array, or there twice.")
+                found = f"`{member.filename}` is no `{_SUFFIX}` array, or there twice"
+                mistakes.add(place, f"{found}: of zip archives only .npz is taken, pack others with gzip.")
                 continue
             array_path = path.with_name(f"array-{number}{_SUFFIX}")
             with archive.open(member) as source, array_path.open("wb") as target:
                 shutil.copyfileobj(source, target)
-            with refusing(f"an array (`{name}`)"):
+            kind = f"an array of numbers (`{name}`; objects are pickles, which are never read)"
+            with refusing(kind, pointer_to("#", name)):
                 arrays[name] = npy.open_memmap(array_path, mode="r")
     return as_dataset(arrays, mistakes)

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 
 from service.datasets.readers.refusals import refusing
-from service.errors import ContentTooLarge, InvalidRequest
+from service.errors import ContentTooLarge, FieldError, InvalidRequest
 from service.specs.upload import Packing
 
 MAGIC: Final[Mapping[Packing, bytes]] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
@@ -30,7 +30,8 @@ def unpacked(path: Path, declared: Packing | None, most_bytes: int) -> Path:
         head = file.read(4)
     packing = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
     if declared not in (None, packing):
-        raise InvalidRequest(f"Content-Encoding says {declared}, and the body doesn't begin as such a one.")
+        detail = f"Content-Encoding says {declared}, and the body doesn't begin as such a one."
+        raise InvalidRequest(detail, [FieldError("#", detail)])
     if packing is None:
         return path
     target = path.with_name(f"{path.name}.unpacked")

@@ -8,17 +8,18 @@ from zipfile import BadZipFile
 import pyarrow as pa
 from safetensors import SafetensorError
 
-from service.errors import InvalidRequest
+from service.errors import FieldError, InvalidRequest
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
-def refusing(kind: str) -> Iterator[None]:
+def refusing(kind: str, pointer: str = "#") -> Iterator[None]:
     """Whatever a library raises about a file's content is an invalid request.
 
     Args:
         kind: what the file is meant to be.
+        pointer: the part of it that is read.
     """
     try:
         yield
@@ -40,4 +41,5 @@ def refusing(kind: str) -> Iterator[None]:
         if getattr(error, "errno", None) in DISK_FULL:
             raise  # not the file's fault
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise InvalidRequest(f"The file can't be read as {kind}: {reason}.") from None
+        detail = f"The file can't be read as {kind}: {reason}."
+        raise InvalidRequest(detail, [FieldError(pointer, detail)]) from None

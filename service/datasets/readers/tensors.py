@@ -38,15 +38,14 @@ def as_dataset(arrays: Mapping[str, Tensor], mistakes: Mistakes) -> TensorDatase
             mistakes.add(place, detail)
             continue
         _check_array(array, name, place, mistakes)
+        _note_not_finite(array, place, mistakes)
     if not inputs:
         mistakes.add("#", "There is no array called `inputs`, or `inputs.<name>`.")
     if INPUTS in arrays and len(inputs) > 1:
         mistakes.add(pointer_to("#", INPUTS), "Give `inputs`, or `inputs.<name>` of several, not both.")
     targets = arrays.get(TARGETS)
-    mistakes.check()  # from here on all have samples
-    check_samples(inputs, targets, "#", mistakes)
-    for name, array in arrays.items():
-        _note_not_finite(array, pointer_to("#", name), mistakes)
+    if all(array.ndim for array in arrays.values()):
+        check_samples(inputs, targets, "#", mistakes)
     mistakes.check()
     return TensorDataset(inputs, targets)
 
@@ -64,7 +63,7 @@ def _check_array(array: Tensor, name: str, place: str, mistakes: Mistakes) -> No
 
 
 def _note_not_finite(array: Tensor, place: str, mistakes: Mistakes) -> None:
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or not array.ndim:
         return
     samples = 0
     for piece in slices(array):

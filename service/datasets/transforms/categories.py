@@ -9,12 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from service.datasets.columns import MOST_COLUMNS
 from service.datasets.mistakes import Cells, shown
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, as_array
 from service.specs import transforms as specs
-
-# As many columns as a table may have; an index has no such limit.
-MOST_COLUMNS = 10_000
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
 """Formats told by how files begin, packed files, and files that lie."""
 
+import bz2
 import gzip
+import lzma
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -69,12 +73,40 @@ def test_a_file_that_is_not_what_it_is_called_is_refused(name: Format, declared:
         (b"\x80\x04\x95", "pickle"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"%PDF-1.7", "PDF"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image"),
+        (bz2.compress(CSV), "packed in a way"),
+        (lzma.compress(CSV), "packed in a way"),
+        (gzip.compress(gzip.compress(CSV)), "packed once"),
+        (b"<!DOCTYPE html>", "web page"),
     ],
 )
 def test_other_formats_are_named(content: bytes, words: str) -> None:
     """What people send by mistake is named, with what to send instead."""
     with pytest.raises(UnsupportedMediaType, match=words):
         read(content)
+
+
+def test_an_excel_workbook_is_told(tmp_path: Path) -> None:
+    """A workbook is a zip archive, and no .npz: CSV is what to save it as."""
+    with ZipFile(tmp_path / "table.xlsx", "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(UnsupportedMediaType, match="Excel workbook: save the sheet as CSV"):
+        read((tmp_path / "table.xlsx").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PAR1", "as Parquet"),
+        (b"PAR1PAR1", "as Parquet"),
+        ((10**6).to_bytes(8, "little") + b'{"inputs":', "as .safetensors"),
+        (b"\xff" * 8 + b'{"inputs":', "as .safetensors"),
+    ],
+)
+def test_files_that_begin_well_and_lie_are_refused_as_what_they_say(content: bytes, words: str) -> None:
+    """A mark without a file, or a header's length that isn't true, is not taken for a CSV."""
+    assert words in refusal(lambda: read(content))["#"]
 
 
 @pytest.mark.parametrize("name", ["PAR1", "ARROW1", "PK", "ORC", "Obj", "{"])

@@ -94,6 +94,10 @@ def test_all_mistakes_are_told_at_once() -> None:
     """Every array is looked at, and every value that is no number is counted."""
     found = refused("npz", {"inputs": np.ones(4), "targets": np.ones((4, 0)), "weights": IMAGES})
     assert list(found) == ["#/inputs", "#/targets", "#/weights"]
+    targets = np.array([1.0, np.nan])
+    with pytest.raises(InvalidRequest) as raised:
+        read(as_npz({"inputs": np.ones((3, 1)), "targets": targets}))
+    assert [error.pointer for error in raised.value.errors] == ["#/targets", "#/targets/1", "#/targets"]
     assert len(refused("npz", {"inputs": np.full((500, 1), np.nan)})) == 100
 
 
@@ -116,8 +120,8 @@ class Canary:
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     """An array of objects is refused, and nothing in it has run."""
     content = as_npz({"inputs": np.array([[Canary(tmp_path / "mark")]], object)})
-    with pytest.raises(InvalidRequest, match="can't be read as an array"):
-        read(content)
+    told = refusal(lambda: read(content))["#/inputs"]
+    assert "objects are pickles, which are never read" in told
     assert not (tmp_path / "mark").exists()
 
 
@@ -130,7 +134,7 @@ def archive(members: dict[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
-@pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy", "data.pkl", "xl/workbook.xml"])
+@pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy", "data.pkl", "table.csv"])
 def test_members_that_are_no_arrays_of_ours_are_refused(name: str) -> None:
     """Other archives are refused, and no name leads anywhere."""
     with pytest.raises(InvalidRequest):

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from service.datasets.columns import MOST_COLUMNS
 from service.datasets.transforms import pipeline
-from service.datasets.transforms.categories import MOST_COLUMNS
 from service.datasets.transforms.fitted import Values
 from service.datasets.transforms.kinds import from_document
 from service.specs.transforms import OneHot, Ordinal
