@@ -19,6 +19,7 @@ from service.architectures.build import Place, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked
 from service.architectures.trace import BATCH, LayerRow
+from service.architectures.trial import check_embeddings, may_leave_unit_interval
 from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
@@ -119,14 +120,16 @@ class Preflight:
         training = parent.inherited(training) if parent and training else training
         sources = None if data is None else self._read_sources(data)
         names = None if architecture is None else input_names(architecture)
-        prepared = None if data is None or sources is None else self._prepare(sources, data, names)
+        workspace = Nowhere()
+        prepared = None if data is None or sources is None else self._prepare(sources, data, names, workspace)
         if sources is not None and _LOSS_MISSING in self._found:
             self._suggest_loss(sources.dataset, getattr(data, "targets", None) or ())
         checked = self._check_architecture(architecture, prepared, training)
         self._found += check_components(training) if training else self._component_mistakes()
         if not self._found and data and training and sources and prepared and checked:
             with self._noting():
-                return self._fit(data, training, prepared, checked, sources.dataset, parent)
+                extremes = _extremes(prepared.encoding, workspace)
+                return self._fit(data, training, prepared, extremes, checked, sources.dataset, parent)
         raise InvalidRequest(_count(self._found), self._found)
 
     @contextmanager
@@ -195,15 +198,15 @@ class Preflight:
         return load_dataset(self._storage.artifacts.path(artifact))
 
     def _prepare(
-        self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None
+        self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None, workspace: Nowhere
     ) -> Prepared | None:
-        """The data, checked; of the inputs only shapes and types are kept. What the targets are is the
-        loss's to say; while the loss is unknown, the data are taken whichever way they are right."""
+        """The data, checked; of the inputs only shapes, types and extremes are kept. What the targets are
+        is the loss's to say; while the loss is unknown, the data are taken whichever way they are right."""
         loss = LOSSES.get(self._loss_name() or "")
         mistakes: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return prepare(sources, data, targets, names, Nowhere())
+                return prepare(sources, data, targets, names, workspace)
             except InvalidRequest as error:
                 mistakes.append(error.errors)
         fewest: Sequence[FieldError] = min(mistakes, key=len)
@@ -261,6 +264,7 @@ class Preflight:
         data: DataDeclaration,
         training: TrainingSpec,
         prepared: Prepared,
+        extremes: Sequence[torch.Tensor],
         checked: Checked,
         dataset: Dataset,
         parent: Parent | None,
@@ -280,6 +284,7 @@ class Preflight:
             prepared.validation is not None,
         )
         errors += _check_steps(checked.module, prepared, batch_size)
+        errors += _check_values(training, prepared.encoding, checked, extremes)
         if parent is not None:
             errors += parent.check_model(checked.module)
         if errors or self._found:
@@ -399,6 +404,42 @@ def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -
             reason = str(error).splitlines()[0].rstrip(".")
             return [FieldError("#/training", f"The model can't be trained on a batch of {size}: {reason}.")]
     return []
+
+
+def _extremes(encoding: Encoding, workspace: Nowhere) -> list[torch.Tensor]:
+    """Of each input the smallest and the largest value of each element, [2, …]: those of the data, and of
+    ordinals those that predictions may have."""
+    extremes = []
+    for number, name in enumerate(encoding.input_names):
+        low, high = workspace.extremes[number].unbind()
+        for position, ordinal in encoding.ordinals(name).items():
+            low[position] = 0
+            high[position] = ordinal.count - 1
+        extremes.append(torch.stack([low, high]))
+    return extremes
+
+
+def _check_values(
+    training: TrainingSpec, encoding: Encoding, checked: Checked, extremes: Sequence[torch.Tensor]
+) -> list[FieldError]:
+    """What PyTorch refuses of values though all shapes fit: an index without a row, no probability."""
+    ordinals = [each for name in encoding.input_names for each in encoding.ordinals(name).values()]
+
+    def reason(needed: int) -> str:
+        ordinal = next((each for each in ordinals if each.count == needed), None)
+        if ordinal is None:
+            return ""
+        extra = " and one index for unknown ones" if ordinal.unknown == "extra" else ""
+        return f", since `{ordinal.column}` has {len(ordinal.categories)} categories{extra}"
+
+    errors = check_embeddings(checked.spec, checked.module, extremes, reason)
+    if training.loss.type == "BCELoss" and may_leave_unit_interval(checked.module, extremes):
+        detail = (
+            "`BCELoss` takes probabilities, and this model's outputs may leave 0 to 1: end it with a "
+            "`Sigmoid`, or take `BCEWithLogitsLoss`."
+        )
+        errors.append(FieldError("#/training/loss", detail))
+    return errors
 
 
 def _candidate(

@@ -451,3 +451,100 @@ def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None
         storage.workers.unregister("w-gpu")
     assert asked.used["device"] == "cuda:0"
     assert automatic.used["device"] == "cpu"
+
+
+def islands(num_embeddings: int, unknown: str = "error", **more: Any) -> Request:
+    """A fit of an index of four islands, embedded."""
+    made = request()
+    made["data"] = {
+        "columns": {"island": ["a", "b", "c", "d", "a"], "y": [1, 2, 3, 4, 5]},
+        "features": ["island"],
+        "targets": ["y"],
+        "dtypes": {"input": "int64"},
+        "transforms": [{"type": "ordinal", "columns": ["island"], "unknown": unknown, **more}],
+    }
+    embedding = {"type": "Embedding", "num_embeddings": num_embeddings, "embedding_dim": 2}
+    layers = [{"type": "sequential", "layers": [embedding]}, {"type": "Flatten"}]
+    made["architecture"]["layers"] = [*layers, {"type": "Linear", "out_features": 1}]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "words"),
+    [
+        (islands(3), islands(4), "it takes 4, since `island` has 4 categories."),
+        (
+            islands(4, "extra"),
+            islands(5, "extra"),
+            "it takes 5, since `island` has 4 categories and one index for unknown ones.",
+        ),
+        (
+            islands(4, categories=["d", "c", "b", "a", "e"]),
+            islands(5, categories=["d", "c", "b", "a", "e"]),
+            "it takes 5, since `island` has 5 categories.",
+        ),
+    ],
+    ids=["categories", "unknown", "declared"],
+)
+def test_an_embedding_has_a_row_for_each_index(plan: Plan, short: Request, long: Request, words: str) -> None:
+    """One with too few rows for training, or for a prediction, is told with the number that it takes."""
+    found = mistakes(plan, short)
+    assert list(found) == ["#/architecture/layers/0/layers/0/num_embeddings"]
+    assert words in found["#/architecture/layers/0/layers/0/num_embeddings"]
+    plan(long)
+
+
+FORWARD = "h = torch.cat([self.island(input[:, 0].long()), input[:, 1:]], dim=1)\nreturn self.out(h)"
+
+
+def test_an_embedding_that_a_text_calls_has_a_row_for_each_index(plan: Plan) -> None:
+    """Indices are followed through what a forward text does with them, of float inputs too."""
+    document = islands(3)
+    document["data"] |= {"features": ["island", "x"], "dtypes": {}}
+    document["data"]["columns"]["x"] = [1e30, 2, 3, 4, 5]
+    embedding = {"type": "Embedding", "num_embeddings": 3, "embedding_dim": 2}
+    submodules = {"island": embedding, "out": {"type": "Linear", "out_features": 1}}
+    document["architecture"] = {"type": "module", "submodules": submodules, "forward": FORWARD}
+    assert list(mistakes(plan, document)) == ["#/architecture/submodules/island/num_embeddings"]
+    embedding["num_embeddings"] = 4
+    plan(document)
+
+
+def test_indices_of_tensors_have_rows_too(plan: Plan) -> None:
+    """Of tensors the values count, on every side of the split; none is below 0."""
+    document = islands(9)
+    document["data"] = {
+        "inputs": [[0, 8], [3, 9], [1, 2]],
+        "targets": [[1], [2], [3]],
+        "dtypes": {"input": "int64"},
+        "split": {"validation_rows": [1]},
+    }
+    place = "#/architecture/layers/0/layers/0"
+    assert "gets indices to 9: it takes 10." in mistakes(plan, document)[f"{place}/num_embeddings"]
+    document["architecture"]["layers"][0]["layers"][0]["num_embeddings"] = 10
+    plan(document)
+    document["data"]["inputs"][2] = [-1, 2]
+    assert "takes indices from 0 and gets -1" in mistakes(plan, document)[place]
+
+
+@pytest.mark.parametrize(
+    ("last", "fits"),
+    [
+        ([], False),
+        ([{"type": "Tanh"}], False),
+        ([{"type": "ReLU"}], False),
+        ([{"type": "Sigmoid"}], True),
+        ([{"type": "Sigmoid"}, {"type": "Flatten"}], True),
+        ([{"type": "Hardtanh", "min_val": 0.0, "max_val": 1.0}], True),
+    ],
+    ids=lambda last: last[0]["type"] if isinstance(last, list) and last else str(last),
+)
+def test_bce_loss_takes_probabilities(plan: Plan, last: list[Request], fits: bool) -> None:
+    """Outputs that are between 0 and 1 only by the luck of their first weights are refused."""
+    document = request(loss="BCELoss")
+    document["data"]["columns"]["t_c"] = [0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1]
+    document["architecture"]["layers"] += last
+    if fits:
+        plan(document)
+    else:
+        assert "end it with a `Sigmoid`" in mistakes(plan, document)["#/training/loss"]
