@@ -548,3 +548,96 @@ def test_bce_loss_takes_probabilities(plan: Plan, last: list[Request], fits: boo
         plan(document)
     else:
         assert "end it with a `Sigmoid`" in mistakes(plan, document)["#/training/loss"]
+
+
+def test_an_unreadable_transform_hides_nothing(plan: Plan) -> None:
+    """Cells, lengths and names are told with it; what it may have done is not asked for."""
+    document = request()
+    document["data"] = {
+        "columns": {"a": [1, "x", 3], "b": [1, 2], "c": ["u", "v", "w"]},
+        "features": ["a", "q", "c"],
+        "targets": ["b"],
+        "transforms": [{"columns": ["c"], "type": "foo"}, {"columns": ["a", "z"], "type": "log1p"}],
+        "split": {"group": "where", "validation": 0.5},
+        "types": {"d": "numeric"},
+    }
+    assert mistakes(plan, document).keys() == {
+        "#/data/transforms/0",
+        "#/data/columns/a/1",
+        "#/data/columns/b",
+        "#/data/features/1",
+        "#/data/transforms/1/columns/1",
+        "#/data/split/group",
+        "#/data/types/d",
+    }
+
+
+@pytest.mark.parametrize("field", ["features", "targets"])
+def test_names_that_cannot_be_read_hide_nothing(plan: Plan, field: str) -> None:
+    """What follows from a field that can't be read isn't told, and all else is."""
+    document = changed(request(), "data", field, to=7)
+    document["data"]["columns"]["t_u"] = ["35.7", 1]
+    document["data"]["split"] = {"time": "when", "test": 2}
+    assert mistakes(plan, document).keys() == {
+        f"#/data/{field}",
+        "#/data/columns/t_u",
+        "#/data/columns/t_u/1",
+        "#/data/columns/t_c",
+        "#/data/split/time",
+    } - {"#/data/columns/t_u"}
+
+
+def test_cells_that_cannot_be_read_hide_no_names(plan: Plan) -> None:
+    """Names are held against the columns that are there, whatever is in them."""
+    document = changed(request(), "data", "columns", "t_u", 3, to={})
+    document["data"]["features"] = ["t_v"]
+    assert mistakes(plan, document).keys() == {
+        "#/data/columns/t_u/3",
+        "#/data/features/0",
+        "#/data/transforms/0/columns/0",
+    }
+
+
+def test_an_unreadable_layer_hides_no_other(plan: Plan) -> None:
+    """Types and arguments of the other layers, and of its own fields, are checked all the same."""
+    document = request()
+    inner = {
+        "type": "module",
+        "submodules": {"a": {"type": "Linearr"}, "b": 3},
+        "forward": "return self.c(input)",
+    }
+    document["architecture"]["layers"] = [
+        {"type": "Linear", "out_features": 3, "name": 5},
+        {"type": "Tahn"},
+        "Tanh",
+        {"type": "Linear", "name": 6, "out_features": -1},
+        inner,
+    ]
+    assert mistakes(plan, document).keys() == {
+        "#/architecture/layers/0/name",
+        "#/architecture/layers/1/type",
+        "#/architecture/layers/2",
+        "#/architecture/layers/3/name",
+        "#/architecture/layers/3/out_features",
+        "#/architecture/layers/4/submodules/a/type",
+        "#/architecture/layers/4/submodules/b",
+        "#/architecture/layers/4/forward",
+    }
+
+
+def test_all_sections_that_cannot_be_read_are_told(plan: Plan) -> None:
+    """A mistake of form in each section hides no mistake of meaning in any."""
+    document = request(loss="MSELos", optimizer={"type": "SGDD"}, epochs="many", batchsize=3)
+    document["data"]["split"] = {"validation": 1.0}
+    document["data"]["targets"] = ["t_k"]
+    document["architecture"]["layers"][1] = {"type": "Tahn", "name": 1}
+    assert mistakes(plan, document).keys() == {
+        "#/training/loss",
+        "#/training/optimizer",
+        "#/training/epochs",
+        "#/training/batchsize",
+        "#/data/split/validation",
+        "#/data/targets/0",
+        "#/architecture/layers/1/type",
+        "#/architecture/layers/1/name",
+    }
