@@ -413,9 +413,11 @@ class Evaluation(Resource):
     """The epoch whose parameters were evaluated."""
     rows: int
     loss: float | None
-    """The training's loss, with its class weights, as the job computes it on its validation rows."""
+    """The training's loss, with its class weights, as the job computes it on its validation rows: of targets
+    after their transforms."""
     metrics: dict[str, float | None]
-    """The job's; where it has none, those that are usual for the kind of its targets."""
+    """The job's; where it has none, those that are usual for the kind of its targets. As in the history,
+    they are of targets after their transforms: of a standardized one in standard deviations."""
     confusion_matrix: ConfusionMatrix | None
     """Of up to 1000 classes, or of targets of 0 and 1; null for a regression."""
     worst: list[WorstRow]

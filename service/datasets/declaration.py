@@ -13,7 +13,7 @@ from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorData
 from service.datasets.encoding import TARGETS
 from service.datasets.json_reader import SINGLE_INPUT, wrapping
 from service.datasets.mistakes import Cells, Mistakes
-from service.datasets.transforms.resolve import Columns
+from service.datasets.transforms.resolve import Columns, check_columns
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.data import DataDeclaration, DatasetReference, InlineTensors, TabularDeclaration
@@ -92,6 +92,27 @@ def _read_table(
     features = {column for columns in groups.values() for column in columns}
     known = tuple(name for name in targets if name in places and name not in features)
     return Declared(typed(dataset, data.types, mistakes), groups, known, dtypes, places)
+
+
+def check_names(data: DataDeclaration, columns: Sequence[str], mistakes: Mistakes) -> None:
+    """Note what names alone show to be wrong with the declaration of a table that can't be read as a whole.
+
+    Args:
+        data: the data section of a job.
+        columns: the table's.
+        mistakes: where it is noted.
+    """
+    if not isinstance(data, TabularDeclaration | DatasetReference):
+        return
+    sides = _sides(data, data.targets or [])
+    _check_names(sides, columns, mistakes)
+    rule = data.split.rule()
+    others = {("types", name): name for name in data.types} | ({("split", rule[0]): rule[1]} if rule else {})
+    for path, name in others.items():
+        if name not in columns:
+            mistakes.add(pointer_to(DATA, *path), _unknown_column(name, columns))
+    named = [name for names in sides.values() for name in names]
+    check_columns(data.transforms, named, mistakes)
 
 
 def typed(dataset: TabularDataset, types: Mapping[str, str], mistakes: Mistakes) -> TabularDataset:

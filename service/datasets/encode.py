@@ -104,12 +104,11 @@ def encode(
     start = 0
     size = min(ROWS_AT_ONCE, max(1, SLICE_BYTES // max(1, encoding.sample_bytes)))
     for part in source.slices(size):
-        stop = start + len(part.rows)
-        for name, tensor in zip(names, space.tensors, strict=True):
-            tensor[start:stop] = _input(encoding, name, part)
+        for number, name in enumerate(names):
+            space.write(number, start, _input(encoding, name, part))
         if encoded_targets is not None:
-            encoded_targets[start:stop] = _targets(encoding, part)
-        start = stop
+            encoded_targets[start : start + len(part.rows)] = _targets(encoding, part)
+        start += len(part.rows)
     return Encoded(tuple(space.tensors), encoded_targets, space.to_gather)
 
 

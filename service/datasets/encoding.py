@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 
 from service.datasets.transforms import pipeline
+from service.datasets.transforms.categories import FittedOrdinal
 from service.datasets.transforms.fitted import FittedTransform
 from service.datasets.transforms.kinds import from_document
 from service.specs.data import ColumnType
@@ -73,6 +74,16 @@ class Encoding:
         """What stands in each column of an input [B, k] of a table: `age`, `island=Biscoe`, `age_missing`."""
         columns = self.groups[name]
         return [title for column in columns for title in pipeline.titles(column, self.transforms_of(column))]
+
+    def ordinals(self, name: str) -> dict[int, FittedOrdinal]:
+        """The columns of an input [B, k] that are indices of categories, by their position."""
+        found, position = {}, 0
+        for column in self.groups.get(name, ()):
+            transforms = self.transforms_of(column)
+            if transforms and isinstance(transforms[-1], FittedOrdinal):
+                found[position] = transforms[-1]
+            position += len(pipeline.titles(column, transforms))
+        return found
 
     def inputs_document(self) -> list[dict[str, Any]]:
         """The model's inputs in order, as JSON: name, shape, type and, for a table, what its columns are."""

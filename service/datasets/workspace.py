@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -27,8 +27,9 @@ class Layout(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-class Space(NamedTuple):
-    """Tensors to be written to.
+@dataclass(frozen=True)
+class Space:
+    """Tensors to be written to, some rows at a time.
 
     Attributes:
         tensors: one for each layout.
@@ -36,8 +37,12 @@ class Space(NamedTuple):
             training would not fit into memory.
     """
 
-    tensors: list[torch.Tensor]
-    to_gather: bool
+    tensors: Sequence[torch.Tensor]
+    to_gather: bool = False
+
+    def write(self, number: int, start: int, rows: torch.Tensor) -> None:
+        """Put rows into the tensor of a number, from row `start` on."""
+        self.tensors[number][start : start + len(rows)] = rows
 
 
 class Workspace(Protocol):
@@ -53,17 +58,36 @@ class Memory:
 
     def allocate(self, layouts: Sequence[Layout]) -> Space:
         """See `Workspace`."""
-        return Space([torch.empty(layout.shape, dtype=layout.dtype) for layout in layouts], False)
+        return Space([torch.empty(layout.shape, dtype=layout.dtype) for layout in layouts])
 
 
 @dataclass(frozen=True)
 class Nowhere:
-    """On the meta device: what is written is gone. For a check of the data, which needs only shapes after."""
+    """On the meta device: what is written is gone. For a check of the data, which needs only shapes after.
+
+    Attributes:
+        extremes: of each tensor [B, …] the smallest and the largest value of each element, [2, …].
+    """
+
+    extremes: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def allocate(self, layouts: Sequence[Layout]) -> Space:
         """See `Workspace`."""
         tensors = [torch.empty(layout.shape, dtype=layout.dtype, device="meta") for layout in layouts]
-        return Space(tensors, False)
+        return _Extremes(tensors, extremes=self.extremes)
+
+
+@dataclass(frozen=True)
+class _Extremes(Space):
+    """Of what is written only the extremes are kept."""
+
+    extremes: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def write(self, number: int, start: int, rows: torch.Tensor) -> None:
+        """See `Space`."""
+        low, high = rows.aminmax(dim=0)
+        known_low, known_high = self.extremes.get(number, (low, high))
+        self.extremes[number] = torch.stack([low.minimum(known_low), high.maximum(known_high)])
 
 
 @dataclass(frozen=True)

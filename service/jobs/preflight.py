@@ -19,20 +19,24 @@ from service.architectures.build import Place, input_names
 from service.architectures.mistakes import mistakes as architecture_mistakes
 from service.architectures.preflight import Checked
 from service.architectures.trace import BATCH, LayerRow
-from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.dataset import Dataset, TabularDataset, load_dataset
+from service.datasets.declaration import check_names
 from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
+from service.datasets.mistakes import Mistakes
 from service.datasets.prepare import Prepared, Sources, prepare
 from service.datasets.workspace import Nowhere
-from service.errors import FieldError, InvalidRequest, NotFound, pointer_to
+from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs.continuation import Parent
 from service.jobs.known import Known
 from service.jobs.placement import check_placement, choose_device, is_served
+from service.jobs.trials import check_steps, check_values, extremes_of
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
 from service.specs.data import DataDeclaration, DatasetReference, DataSpec
 from service.specs.job import JobRequest, Placement
+from service.specs.partly import Partly, read_partly
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
@@ -52,7 +56,6 @@ _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "training": TypeAdapter(TrainingSpec),
 }
 _LOSS_MISSING = FieldError("#/training", "`loss` is required.")
-_STAND_INS = {"loss": "", "optimizer": "", "epochs": 1}
 _STATE_TENSORS = 4  # parameters, gradients and an Adam-like optimizer's two moments
 
 
@@ -115,18 +118,28 @@ class Preflight:
         """
         sections = self._read_sections()
         data, architecture, training = (sections.get(name) for name in _SECTIONS)
+        partly = self._read_partly(sections)
+        declared = data or partly["data"].spec
         parent = None if training is None else self._find_parent(training)
         training = parent.inherited(training) if parent and training else training
-        sources = None if data is None else self._read_sources(data)
+        sources = self._read_sources(declared)
         names = None if architecture is None else input_names(architecture)
-        prepared = None if data is None or sources is None else self._prepare(sources, data, names)
+        workspace = Nowhere()
+        prepared = None if data is None or sources is None else self._prepare(sources, data, names, workspace)
+        if data is None or sources is None:
+            self._found += partly["data"].told(self._name_mistakes(declared, sources))
         if sources is not None and _LOSS_MISSING in self._found:
-            self._suggest_loss(sources.dataset, getattr(data, "targets", None) or ())
+            self._suggest_loss(sources.dataset, getattr(declared, "targets", None) or ())
         checked = self._check_architecture(architecture, prepared, training)
-        self._found += check_components(training) if training else self._component_mistakes()
+        if architecture is None and partly["architecture"].spec:
+            found = architecture_mistakes(partly["architecture"].spec, Place("", "#/architecture"))
+            self._found += partly["architecture"].told(found)
+        if readable := training or partly["training"].spec:
+            self._found += partly["training"].told(check_components(readable))
         if not self._found and data and training and sources and prepared and checked:
             with self._noting():
-                return self._fit(data, training, prepared, checked, sources.dataset, parent)
+                extremes = extremes_of(prepared.encoding, workspace)
+                return self._fit(data, training, prepared, extremes, checked, sources.dataset, parent)
         raise InvalidRequest(_count(self._found), self._found)
 
     @contextmanager
@@ -157,6 +170,17 @@ class Preflight:
                 continue  # noted above
         return sections
 
+    def _read_partly(self, sections: Mapping[str, Any]) -> dict[str, Partly]:
+        """The sections that can't be read as a whole, as far as they can be."""
+        document = self._document if isinstance(self._document, dict) else {}
+        nothing = Partly(None, frozenset())
+        return {
+            name: nothing
+            if name in sections
+            else read_partly(document.get(name), adapter, f"#/{name}") or nothing
+            for name, adapter in _SECTIONS.items()
+        }
+
     def _placement(self) -> Placement:
         document = self._document if isinstance(self._document, dict) else {}
         return Placement.model_validate(
@@ -168,23 +192,54 @@ class Preflight:
             return Parent.of(training, self._owner, self._storage)
         return None
 
-    def _read_sources(self, data: DataDeclaration) -> Sources | None:
-        """The content that the data section is about; None where some of it isn't there."""
+    def _read_sources(self, data: DataDeclaration | None) -> Sources | None:
+        """The content that the data section is about; None where some of it isn't there.
+
+        Args:
+            data: None where the section can't be read: content beside it is.
+        """
         if isinstance(data, DatasetReference):
             dataset = self._stored(data.dataset_id, "#/data/dataset_id")
         else:
             dataset = self._read_inline()
         others = {
             side: self._stored(dataset_id, f"#/data/split/{side}_dataset_id")
-            for side, dataset_id in data.split.dataset_ids().items()
+            for side, dataset_id in (data.split.dataset_ids() if data else {}).items()
         }
         there = {side: other for side, other in others.items() if other is not None}
         return None if dataset is None or len(there) < len(others) else Sources(dataset, there)
 
     def _read_inline(self) -> Dataset | None:
-        with self._noting():
-            return read_json(self._document["data"], "#/data")
+        if content := self._content():
+            with self._noting():
+                return read_json(content, "#/data")
         return None
+
+    def _content(self) -> dict[str, Any]:
+        """The data section where it holds data of one form, as far as can be told; else nothing."""
+        section = self._document.get("data") if isinstance(self._document, dict) else None
+        if not isinstance(section, dict):
+            return {}
+        forms = [form for form in (*CONTENT, "dataset_id") if form in section]
+        is_one = len(forms) == 1 and forms != ["dataset_id"]
+        return section if is_one and isinstance(section.get("columns", {}), dict) else {}
+
+    def _name_mistakes(self, data: DataDeclaration | None, sources: Sources | None) -> list[FieldError]:
+        """What the names in a data section show to be wrong, where it or its content can't be read."""
+        mistakes, columns = Mistakes(), self._column_names(sources)
+        if data is not None and columns:
+            check_names(data, columns, mistakes)
+        return mistakes.listed
+
+    def _column_names(self, sources: Sources | None) -> list[str]:
+        """Those of the table; none where they can't be told."""
+        if sources is not None:
+            dataset = sources.dataset
+            return list(dataset.table.column_names) if isinstance(dataset, TabularDataset) else []
+        content = self._content()
+        rows = content.get("rows")
+        first = rows[0] if isinstance(rows, list) and rows else None
+        return [*content.get("columns", first if isinstance(first, dict) else {})]
 
     def _stored(self, dataset_id: str, pointer: str) -> Dataset | None:
         try:
@@ -195,15 +250,15 @@ class Preflight:
         return load_dataset(self._storage.artifacts.path(artifact))
 
     def _prepare(
-        self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None
+        self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None, workspace: Nowhere
     ) -> Prepared | None:
-        """The data, checked; of the inputs only shapes and types are kept. What the targets are is the
-        loss's to say; while the loss is unknown, the data are taken whichever way they are right."""
+        """The data, checked; of the inputs only shapes, types and extremes are kept. What the targets are
+        is the loss's to say; while the loss is unknown, the data are taken whichever way they are right."""
         loss = LOSSES.get(self._loss_name() or "")
         mistakes: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return prepare(sources, data, targets, names, Nowhere())
+                return prepare(sources, data, targets, names, workspace)
             except InvalidRequest as error:
                 mistakes.append(error.errors)
         fewest: Sequence[FieldError] = min(mistakes, key=len)
@@ -216,26 +271,6 @@ class Preflight:
         loss = training.get("loss") if isinstance(training, dict) else None
         name = loss.get("type") if isinstance(loss, dict) else loss
         return name if isinstance(name, str) else None
-
-    def _component_mistakes(self) -> list[FieldError]:
-        """The names and arguments in a training section that can't be read for other reasons.
-
-        In the place of what is missing or wrong stands something readable, of which nothing is told.
-        """
-        section = self._document.get("training") if isinstance(self._document, dict) else None
-        if not isinstance(section, dict):
-            return []
-        kept = {name: value for name, value in section.items() if name in TrainingSpec.model_fields}
-        try:
-            spec = TrainingSpec.model_validate({**_STAND_INS, **kept})
-        except ValidationError as error:
-            for detail in error.errors():
-                kept.pop(str(detail["loc"][0]), None)
-            if "metrics" not in kept:
-                kept.pop("early_stopping", None)  # it may follow one of them
-            spec = TrainingSpec.model_validate({**_STAND_INS, **kept})
-        told = {pointer_to("#/training", name) for name in kept}
-        return [error for error in check_components(spec) if "/".join(error.pointer.split("/")[:3]) in told]
 
     def _suggest_loss(self, dataset: Dataset, targets: Sequence[str]) -> None:
         """Say with the mistake which loss would suit the targets: none is chosen for a client."""
@@ -261,6 +296,7 @@ class Preflight:
         data: DataDeclaration,
         training: TrainingSpec,
         prepared: Prepared,
+        extremes: Sequence[torch.Tensor],
         checked: Checked,
         dataset: Dataset,
         parent: Parent | None,
@@ -279,7 +315,8 @@ class Preflight:
             steps,
             prepared.validation is not None,
         )
-        errors += _check_steps(checked.module, prepared, batch_size)
+        errors += check_steps(checked.module, prepared, batch_size)
+        errors += check_values(training, prepared.encoding, checked, extremes)
         if parent is not None:
             errors += parent.check_model(checked.module)
         if errors or self._found:
@@ -380,25 +417,6 @@ def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tens
     """One batch of each input, on the meta device."""
     size = training.batch_size if training else None
     return [x[: size or len(x)] for x in prepared.train.inputs]
-
-
-def _check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -> list[FieldError]:
-    """What PyTorch refuses at a step though all shapes fit: a batch norm's single row, an overwritten tensor.
-
-    The steps are tried on the meta device, and only where there is something to be found.
-    """
-    sizes = set()
-    if any(getattr(layer, "inplace", False) for layer in module.modules()):
-        sizes.add(batch_size)
-    if prepared.train.rows % batch_size == 1 or batch_size == 1:
-        sizes.add(1)
-    for size in sizes:
-        try:
-            module.train()(*(x[:size] for x in prepared.train.inputs)).sum().backward()
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            return [FieldError("#/training", f"The model can't be trained on a batch of {size}: {reason}.")]
-    return []
 
 
 def _candidate(

@@ -48,7 +48,8 @@ class TrainingSpec(Spec):
     scheduler: Component | None = None
     """A scheduler of torch.optim.lr_scheduler; steps per epoch (OneCycleLR and CyclicLR per batch)."""
     metrics: list[Component] = []
-    """Metrics of torchmetrics, by short name (`accuracy`, `r2_score`) for training and validation."""
+    """Metrics of torchmetrics, by short name (`accuracy`, `r2_score`) for training and validation; as the
+    loss, they are of targets after their transforms."""
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Samples a step; `null`: all of them (full batch)."""

@@ -113,8 +113,8 @@ class Impute(TransformBase):
 
 
 class DropRows(TransformBase):
-    """Leave out the rows in which a column has no value, before the split. Predictions are made for all
-    rows, so there a missing value is an error."""
+    """Leave out the rows in which a column has no value, before the split, and of datasets that are a side.
+    Predictions are made for all rows, so there a missing value is an error."""
 
     type: Literal["drop_rows"]
 

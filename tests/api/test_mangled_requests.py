@@ -18,7 +18,40 @@ LAYERS = [
     {"type": "sequential", "layers": [{"type": "LeakyReLU"}, {"type": "Dropout", "p": 0.1}]},
     {"type": "Linear", "out_features": 1},
 ]
+# A table with everything in it, and what its columns can be asked to become.
+GAPPY = {
+    "columns": {
+        "island": ["a", "b", None, "a", "b", "c", "a", "b"],
+        "zip": [1, 2, 3, 1, 2, 3, 1, 2],
+        "size": [0.1, None, 0.3, 0.4, 0.5, 0.6, 0.7, None],
+        "when": [f"2026-11-{day}" for day in range(20, 28)],
+        "set": ["train"] * 5 + ["validation", "validation", "test"],
+        "y": [1.0, 2.0, 3.0, 4.0, 5.0, None, 7.0, 8.0],
+    },
+    "features": ["island", "zip", "size"],
+    "targets": ["y"],
+    "types": {"when": "datetime", "zip": "categorical"},
+    "transforms": [
+        {"columns": "categorical", "type": "impute", "strategy": "mode"},
+        {"columns": ["island"], "type": "one_hot", "unknown": "zeros"},
+        {"columns": ["zip"], "type": "ordinal", "unknown": "extra"},
+        {"columns": ["size"], "type": "impute", "strategy": "mean", "indicator": True},
+        {"columns": ["size"], "type": "clip", "min": 0.2, "max": 0.6},
+        {"columns": ["y"], "type": "drop_rows"},
+        {"columns": ["y"], "type": "standardize"},
+    ],
+}
+
+
+def gappy(**split: Any) -> dict[str, Any]:
+    """A fit of columns of every type, with gaps, divided by a rule."""
+    return {**thermometer(LAYERS, epochs=2, metrics=["r2_score"]), "data": {**GAPPY, "split": split}}
+
+
 VALID = (
+    gappy(time="when", validation=2),
+    gappy(group="zip", test=0.3),
+    gappy(column="set"),
     thermometer(
         LAYERS,
         epochs=3,
@@ -71,6 +104,13 @@ KNOWN = st.sampled_from(
         *(
             "accuracy",
             "auroc",
+            "datetime",
+            "categorical",
+            "all",
+            "one_hot",
+            "ordinal",
+            "impute",
+            "drop_rows",
             "t_u",
             "t_c",
             "species",
@@ -130,8 +170,15 @@ def mangled(draw: st.DrawFn) -> Any:
     return body
 
 
+@pytest.mark.parametrize("body", VALID)
+def test_what_is_mangled_was_right(service: Service, body: Any) -> None:
+    """A request that was refused from the first would show nothing."""
+    response = service.submit(body, validate_only=True)
+    assert response.status_code == 200, response.text
+
+
 @settings(
-    max_examples=200,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],

@@ -451,3 +451,193 @@ def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None
         storage.workers.unregister("w-gpu")
     assert asked.used["device"] == "cuda:0"
     assert automatic.used["device"] == "cpu"
+
+
+def islands(num_embeddings: int, unknown: str = "error", **more: Any) -> Request:
+    """A fit of an index of four islands, embedded."""
+    made = request()
+    made["data"] = {
+        "columns": {"island": ["a", "b", "c", "d", "a"], "y": [1, 2, 3, 4, 5]},
+        "features": ["island"],
+        "targets": ["y"],
+        "dtypes": {"input": "int64"},
+        "transforms": [{"type": "ordinal", "columns": ["island"], "unknown": unknown, **more}],
+    }
+    embedding = {"type": "Embedding", "num_embeddings": num_embeddings, "embedding_dim": 2}
+    layers = [{"type": "sequential", "layers": [embedding]}, {"type": "Flatten"}]
+    made["architecture"]["layers"] = [*layers, {"type": "Linear", "out_features": 1}]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "words"),
+    [
+        (islands(3), islands(4), "it takes 4, since `island` has 4 categories."),
+        (
+            islands(4, "extra"),
+            islands(5, "extra"),
+            "it takes 5, since `island` has 4 categories and one index for unknown ones.",
+        ),
+        (
+            islands(4, categories=["d", "c", "b", "a", "e"]),
+            islands(5, categories=["d", "c", "b", "a", "e"]),
+            "it takes 5, since `island` has 5 categories.",
+        ),
+    ],
+    ids=["categories", "unknown", "declared"],
+)
+def test_an_embedding_has_a_row_for_each_index(plan: Plan, short: Request, long: Request, words: str) -> None:
+    """One with too few rows for training, or for a prediction, is told with the number that it takes."""
+    found = mistakes(plan, short)
+    assert list(found) == ["#/architecture/layers/0/layers/0/num_embeddings"]
+    assert words in found["#/architecture/layers/0/layers/0/num_embeddings"]
+    plan(long)
+
+
+FORWARD = "h = torch.cat([self.island(input[:, 0].long()), input[:, 1:]], dim=1)\nreturn self.out(h)"
+
+
+def test_an_embedding_that_a_text_calls_has_a_row_for_each_index(plan: Plan) -> None:
+    """Indices are followed through what a forward text does with them, of float inputs too."""
+    document = islands(3)
+    document["data"] |= {"features": ["island", "x"], "dtypes": {}}
+    document["data"]["columns"]["x"] = [1e30, 2, 3, 4, 5]
+    embedding = {"type": "Embedding", "num_embeddings": 3, "embedding_dim": 2}
+    submodules = {"island": embedding, "out": {"type": "Linear", "out_features": 1}}
+    document["architecture"] = {"type": "module", "submodules": submodules, "forward": FORWARD}
+    assert list(mistakes(plan, document)) == ["#/architecture/submodules/island/num_embeddings"]
+    embedding["num_embeddings"] = 4
+    plan(document)
+
+
+def test_indices_of_tensors_have_rows_too(plan: Plan) -> None:
+    """Of tensors the values count, on every side of the split; none is below 0."""
+    document = islands(9)
+    document["data"] = {
+        "inputs": [[0, 8], [3, 9], [1, 2]],
+        "targets": [[1], [2], [3]],
+        "dtypes": {"input": "int64"},
+        "split": {"validation_rows": [1]},
+    }
+    place = "#/architecture/layers/0/layers/0"
+    assert "gets indices to 9: it takes 10." in mistakes(plan, document)[f"{place}/num_embeddings"]
+    document["architecture"]["layers"][0]["layers"][0]["num_embeddings"] = 10
+    plan(document)
+    document["data"]["inputs"][2] = [-1, 2]
+    assert "takes indices from 0 and gets -1" in mistakes(plan, document)[place]
+
+
+@pytest.mark.parametrize(
+    ("last", "fits"),
+    [
+        ([], False),
+        ([{"type": "Tanh"}], False),
+        ([{"type": "ReLU"}], False),
+        ([{"type": "Sigmoid"}], True),
+        ([{"type": "Sigmoid"}, {"type": "Flatten"}], True),
+        ([{"type": "Hardtanh", "min_val": 0.0, "max_val": 1.0}], True),
+    ],
+    ids=lambda last: last[0]["type"] if isinstance(last, list) and last else str(last),
+)
+def test_bce_loss_takes_probabilities(plan: Plan, last: list[Request], fits: bool) -> None:
+    """Outputs that are between 0 and 1 only by the luck of their first weights are refused."""
+    document = request(loss="BCELoss")
+    document["data"]["columns"]["t_c"] = [0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1]
+    document["architecture"]["layers"] += last
+    if fits:
+        plan(document)
+    else:
+        assert "end it with a `Sigmoid`" in mistakes(plan, document)["#/training/loss"]
+
+
+def test_an_unreadable_transform_hides_nothing(plan: Plan) -> None:
+    """Cells, lengths and names are told with it; what it may have done is not asked for."""
+    document = request()
+    document["data"] = {
+        "columns": {"a": [1, "x", 3], "b": [1, 2], "c": ["u", "v", "w"]},
+        "features": ["a", "q", "c"],
+        "targets": ["b"],
+        "transforms": [{"columns": ["c"], "type": "foo"}, {"columns": ["a", "z"], "type": "log1p"}],
+        "split": {"group": "where", "validation": 0.5},
+        "types": {"d": "numeric"},
+    }
+    assert mistakes(plan, document).keys() == {
+        "#/data/transforms/0",
+        "#/data/columns/a/1",
+        "#/data/columns/b",
+        "#/data/features/1",
+        "#/data/transforms/1/columns/1",
+        "#/data/split/group",
+        "#/data/types/d",
+    }
+
+
+@pytest.mark.parametrize("field", ["features", "targets"])
+def test_names_that_cannot_be_read_hide_nothing(plan: Plan, field: str) -> None:
+    """What follows from a field that can't be read isn't told, and all else is."""
+    document = changed(request(), "data", field, to=7)
+    document["data"]["columns"]["t_u"] = ["35.7", 1]
+    document["data"]["split"] = {"time": "when", "test": 2}
+    assert mistakes(plan, document).keys() == {
+        f"#/data/{field}",
+        "#/data/columns/t_u",
+        "#/data/columns/t_u/1",
+        "#/data/columns/t_c",
+        "#/data/split/time",
+    } - {"#/data/columns/t_u"}
+
+
+def test_cells_that_cannot_be_read_hide_no_names(plan: Plan) -> None:
+    """Names are held against the columns that are there, whatever is in them."""
+    document = changed(request(), "data", "columns", "t_u", 3, to={})
+    document["data"]["features"] = ["t_v"]
+    assert mistakes(plan, document).keys() == {
+        "#/data/columns/t_u/3",
+        "#/data/features/0",
+        "#/data/transforms/0/columns/0",
+    }
+
+
+def test_an_unreadable_layer_hides_no_other(plan: Plan) -> None:
+    """Types and arguments of the other layers, and of its own fields, are checked all the same."""
+    document = request()
+    inner = {
+        "type": "module",
+        "submodules": {"a": {"type": "Linearr"}, "b": 3},
+        "forward": "return self.c(input)",
+    }
+    document["architecture"]["layers"] = [
+        {"type": "Linear", "out_features": 3, "name": 5},
+        {"type": "Tahn"},
+        "Tanh",
+        {"type": "Linear", "name": 6, "out_features": -1},
+        inner,
+    ]
+    assert mistakes(plan, document).keys() == {
+        "#/architecture/layers/0/name",
+        "#/architecture/layers/1/type",
+        "#/architecture/layers/2",
+        "#/architecture/layers/3/name",
+        "#/architecture/layers/3/out_features",
+        "#/architecture/layers/4/submodules/a/type",
+        "#/architecture/layers/4/submodules/b",
+        "#/architecture/layers/4/forward",
+    }
+
+
+def test_all_sections_that_cannot_be_read_are_told(plan: Plan) -> None:
+    """A mistake of form in each section hides no mistake of meaning in any."""
+    document = request(loss="MSELos", optimizer={"type": "SGDD"}, epochs="many", batchsize=3)
+    document["data"]["split"] = {"validation": 1.0}
+    document["data"]["targets"] = ["t_k"]
+    document["architecture"]["layers"][1] = {"type": "Tahn", "name": 1}
+    assert mistakes(plan, document).keys() == {
+        "#/training/loss",
+        "#/training/optimizer",
+        "#/training/epochs",
+        "#/training/batchsize",
+        "#/data/split/validation",
+        "#/data/targets/0",
+        "#/architecture/layers/1/type",
+        "#/architecture/layers/1/name",
+    }

@@ -3,6 +3,7 @@
 import itertools
 import math
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn, optim
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from service.datasets.prepare import Part
+from service.datasets.prepare import Part, Prepared
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint
 from service.training.engines.eager import EagerEngine
@@ -87,6 +89,41 @@ def test_evaluation_in_slices_is_the_mean_over_samples(bytes_at_once: int) -> No
     assert sliced.loss == pytest.approx(nn.functional.mse_loss(outputs, data.y_val).item(), rel=1e-6)
     residual = ((outputs - data.y_val) ** 2).sum(0) / ((data.y_val - data.y_val.mean(0)) ** 2).sum(0)
     assert sliced.metrics["r2_score"] == pytest.approx((1 - residual).mean().item(), rel=1e-5)
+
+
+class Mapped(Samples):
+    """Samples that are gathered batch by batch."""
+
+    def prepared(self, validates: bool = True) -> Prepared:
+        """Their rows in the order of the split, beside which the tensors stay as they are."""
+        train, order = Part((self.x_train,), self.y_train), torch.arange(len(self.x_train))
+        validation = Part((self.x_val,), self.y_val, torch.arange(len(self.x_val)))
+        return Prepared(Part(train.inputs, train.targets, order), validation, None, self.encoding())
+
+
+class Largest(TorchDispatchMode):
+    """Sees what operators make: the size of the largest tensor."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operator."""
+        made = func(*args, **(kwargs or {}))
+        for each in made if isinstance(made, tuple | list) else (made,):
+            self.elements = max(self.elements, each.numel() if isinstance(each, torch.Tensor) else 0)
+        return made
+
+
+def test_data_that_are_gathered_are_not_copied() -> None:
+    """Nothing of the data's size is made in any epoch, and the history is that of data in memory."""
+    data = samples(n_train=300, n_val=4)
+    section = training(epochs=3, batch_size=4)
+    mapped = engine(section, data=Mapped(data.x_train, data.y_train, data.x_val, data.y_val))
+    with Largest() as largest:
+        history = run(mapped)
+    assert 0 < largest.elements <= 300  # an epoch's order
+    assert mapped.parts.train.inputs[0].data_ptr() == data.x_train.data_ptr()
+    assert_same_history(history, run(engine(section, data=data)))
 
 
 def test_targets_are_cast_for_the_loss() -> None:

@@ -81,6 +81,11 @@ class FittedOrdinal(FittedCategories):
 
     type: ClassVar[str] = "ordinal"
 
+    @property
+    def count(self) -> int:
+        """How many indices there may be, with that of what isn't known."""
+        return len(self.categories) + (self.unknown == "extra")
+
     def apply(self, values: Values, cells: Cells) -> Values:
         indices = self.indices(values, cells)
         return torch.where(indices < 0, len(self.categories), indices).double()

@@ -67,7 +67,7 @@ def resolve(
             mistakes.add(pointer_to(place, "factor"), detail)
         for name, column_place in _named(transform, columns, pointer_to(place, "columns")):
             if name not in columns.types:
-                mistakes.add(column_place, _unknown(name, columns))
+                mistakes.add(column_place, _unknown(name, [*columns.types]))
                 continue
             if misfit := _misfit(transform, name, columns, states[name]):
                 mistakes.add(column_place, misfit)
@@ -88,8 +88,21 @@ def _named(transform: Transform, columns: Columns, pointer: str) -> Iterator[tup
             yield name, pointer
 
 
-def _unknown(name: str, columns: Columns) -> str:
-    hint = did_you_mean(name, columns.types) or f". They are: {', '.join(columns.types)}."
+def check_columns(
+    transforms: Sequence[Transform],
+    named: Sequence[str],
+    mistakes: Mistakes,
+    pointer: str = "#/data/transforms",
+) -> None:
+    """Note the columns of transforms that are neither features nor targets, where only names are known."""
+    for number, transform in enumerate(transforms):
+        for place, name in enumerate(transform.columns if isinstance(transform.columns, list) else ()):
+            if name not in named:
+                mistakes.add(pointer_to(pointer, number, "columns", place), _unknown(name, named))
+
+
+def _unknown(name: str, named: Sequence[str]) -> str:
+    hint = did_you_mean(name, named) or f". They are: {', '.join(named)}."
     return f"`{name}` is neither a feature nor a target{hint}"
 
 
