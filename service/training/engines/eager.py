@@ -392,9 +392,8 @@ class EagerEngine:
 
     def _partial(self) -> PartialEpoch:
         metrics = metric_states(self.parts.metrics)
-        return PartialEpoch(
-            min(self._step, self._batches_per_epoch), self._losses.summed(), self._order, metrics
-        )
+        step = min(self._step, self._batches_per_epoch)  # a validation begins anew
+        return PartialEpoch(step, self._losses.summed(), self._order, metrics, self._learning_rate)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint as if there had been no break; or begin with its parameters."""
@@ -424,6 +423,7 @@ class EagerEngine:
         rows = min(partial.step * self._batch_size, self.parts.train.rows)
         self._losses = _Losses(partial.loss_sum, rows)
         self._order = None if partial.order is None else partial.order.to(self.parts.device)
+        self._learning_rate = partial.learning_rate
         restore_metrics(self.parts.metrics, partial.metrics)
 
     def _own(self, best: Snapshot) -> Snapshot:
