@@ -24,7 +24,11 @@
     │   └── JobFailure (in a failed job's `error`)
     │       ├── TrainingFailed
     │       ├── TrainingDiverged
-    │       └── WorkerLost
+    │       ├── OutOfMemory
+    │       ├── WorkerLost
+    │       ├── RuntimeTooShort
+    │       ├── DataNotPrepared
+    │       └── CheckpointNotWritten
     └── Unavailable 503
         └── QueueFull
 
@@ -281,6 +285,12 @@ class RuntimeTooShort(JobFailure):
     """The time was over before there was a first checkpoint."""
 
     remedy = "Raise `training.max_runtime_seconds`, or make a step shorter with a smaller `batch_size`."
+
+
+class DataNotPrepared(JobFailure):
+    """The training data could not be laid out."""
+
+    remedy = "Make room where the service's data are (FITSERVE_DATA_DIR), then submit the request again."
 
 
 class CheckpointNotWritten(JobFailure):

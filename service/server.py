@@ -13,6 +13,7 @@ from service.app import Stop, create_app, local_executor
 from service.collector import settle
 from service.jobs.watch import Watch
 from service.logs import configure_logging
+from service.machine import raise_file_limit
 from service.settings import Settings
 from service.storage.migrate import migrate_when_there
 from service.storage.storage import Storage
@@ -25,6 +26,7 @@ BACKLOG = 2048
 def serve(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or Ctrl-C; a second one doesn't wait."""
     configure_logging(settings.log_format)
+    raise_file_limit()
     listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
     app = create_app(settings)
@@ -67,6 +69,7 @@ def _end_at_once(number: int) -> None:
 def work(settings: Settings) -> None:
     """Run workers until SIGTERM or Ctrl-C; a second one doesn't wait."""
     configure_logging(settings.log_format)
+    raise_file_limit()
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:

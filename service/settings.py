@@ -8,6 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.machine import memory_bytes
+
 MIB = 2**20
 GIB = 2**30
 
@@ -41,9 +43,10 @@ class Settings(BaseSettings):
         4 * GIB, ge=256 * MIB, description="Memory limit of a helper process (its data segment)."
     )
     worker_memory_bytes: int = Field(
-        default_factory=lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        default_factory=lambda known: max(64 * MIB, memory_bytes() // max(1, known.get("workers", 1))),
         ge=64 * MIB,
-        description="What a job may take of memory, beyond an idle worker. Default: the machine's memory.",
+        description="What a job may take of memory, beyond an idle worker. Default: the memory of the "
+        "machine, or of its container, divided by `workers`.",
     )
     spare_workers: int = Field(
         1, ge=0, description="Warm processes that take the place of workers which die."
@@ -56,7 +59,10 @@ class Settings(BaseSettings):
     )
     heartbeat_seconds: float = Field(5.0, gt=0, description="A worker renews its claims this often.")
     sweep_seconds: float = Field(
-        1.0, gt=0, description="How often a service process looks for queued jobs nobody was woken for."
+        0.5,
+        gt=0,
+        description="How often a service process looks for what no hint told it: cancels asked of another, "
+        "lost workers, queued jobs.",
     )
     shutdown_grace_seconds: float = Field(
         10.0, gt=0, description="On SIGTERM, how long workers have to give their jobs back."
@@ -70,7 +76,9 @@ class Settings(BaseSettings):
         10, ge=1, description="Of the checkpoints that `checkpoint_every` asks for, so many stay, the newest."
     )
     storage_patience_seconds: float = Field(
-        30.0, ge=0, description="A job that has ended fails when its checkpoint can't be written for so long."
+        30.0,
+        ge=0,
+        description="A job fails when its data, or its last checkpoint, can't be written for so long.",
     )
     max_body_bytes: int = Field(
         256 * MIB, ge=1, description="Largest JSON body; files have limits of their own."

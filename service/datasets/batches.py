@@ -58,6 +58,10 @@ class Slices:
         self._gatherer = None if part.order is None else Gatherer(part, device)
         self._made = [part.take(index) for index in self._indices] if part.order is None else []
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._indices)
+
     def __iter__(self) -> Iterator[Part]:
         if self._gatherer is None:
             yield from self._made

@@ -111,15 +111,16 @@ class MappedBeyond:
         return Space([self._mapped(layout) for layout in layouts], True)
 
     def _mapped(self, layout: Layout) -> torch.Tensor:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder) as file:
-            try:
+        size = math.prod(layout.shape)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder) as file:
                 # Reserved at once: a disk that fills up later would kill the process at a write to the map.
                 os.posix_fallocate(file.fileno(), 0, max(1, layout.nbytes))
-            except OSError as error:
-                raise Unavailable(
-                    f"There is no room for {layout.nbytes} bytes of training data: {error}.",
-                    retry_after_seconds=RETRY_AFTER_SECONDS,
-                ) from error
-            size = math.prod(layout.shape)
-            return torch.from_file(file.name, shared=True, size=size, dtype=layout.dtype).view(layout.shape)
+                mapped = torch.from_file(file.name, shared=True, size=size, dtype=layout.dtype)
+        except OSError as error:
+            raise Unavailable(
+                f"There is no room for {layout.nbytes} bytes of training data: {error}.",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            ) from error
+        return mapped.view(layout.shape)

@@ -6,7 +6,6 @@ dies is replaced; only the call it was at is lost, and told so.
 
 import queue
 import threading
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,33 +37,42 @@ class HelperPool:
         self._free: queue.LifoQueue[Child | None] = queue.LifoQueue()
         self._all: set[Child] = set()
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
         self._warm = threading.Event()
+        self._missing = threading.Semaphore(settings.helpers)
         for _ in range(settings.helpers):
-            self._start()
+            threading.Thread(target=self._start_missing, name="helpers", daemon=True).start()
+
+    def _start_missing(self) -> None:
+        """Start a helper whenever one is missing; again where that fails, until it doesn't."""
+        while True:
+            self._missing.acquire()
+            if self._closed.is_set():
+                return
+            try:
+                self._start()
+            except Exception:
+                log.exception("helper could not start")
+                self._missing.release()
+                self._closed.wait(RESTART_SECONDS)
 
     def _start(self) -> None:
-        """Start a helper; a thread waits for its first word, so that only warm ones are called."""
+        """Start a helper and wait for its first word, so that only warm ones are called."""
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 return
             child = Child(MODULE, self._settings)
             self._all.add(child)
-        threading.Thread(target=self._await_first_word, args=(child,), daemon=True).start()
-
-    def _await_first_word(self, child: Child) -> None:
         try:
-            if child.channel.ready(START_SECONDS):
-                child.channel.receive()
-                self._warm.set()
-                self._free.put(child)
-                return
-        except (EOFError, OSError):
-            pass  # it died: as bad as silence
-        if self._discard(child):
-            log.error("helper could not start", pid=child.pid)
-            time.sleep(RESTART_SECONDS)
-            self._start()
+            if not child.channel.ready(START_SECONDS):
+                raise TimeoutError(f"It said nothing for {START_SECONDS:g} s.")
+            child.channel.receive()
+        except Exception:
+            if not self._discard(child):
+                return  # the pool's end is at work
+            raise
+        self._warm.set()
+        self._free.put(child)
 
     def ping(self) -> None:
         """Make sure that helpers can be called.
@@ -155,7 +163,7 @@ class HelperPool:
     def _replace(self, child: Child, task: str) -> None:
         log.warning("helper replaced", task=task, pid=child.pid)
         if self._discard(child):
-            self._start()
+            self._missing.release()
 
     def _discard(self, child: Child) -> bool:
         """End a helper; False when the pool's end has done so already."""
@@ -169,8 +177,9 @@ class HelperPool:
     def close(self) -> None:
         """End all helpers; they hold nothing that needs saving."""
         with self._lock:
-            self._closed = True
+            self._closed.set()
             children, self._all = self._all, set()
+        self._missing.release(self._settings.helpers)
         for child in children:
             child.kill()
         self._free.put(None)

@@ -15,13 +15,15 @@ from service.executors.gpus import visible_gpus
 from service.executors.worker import Overdue, Worker
 from service.settings import Settings
 from service.storage.queue import QueueStore
-from service.storage.recovery import RecoveryStore
+from service.storage.recovery import SILENT, RecoveryStore
 from service.storage.workers import WorkerStore
 
 log = structlog.get_logger()
 
 # A process that dies before it was ever ready is replaced after this time, or a broken one would spin.
 RESTART_SECONDS = 5.0
+# After a turn of the supervision that failed, the next one comes after this time.
+FAILURE_SECONDS = 1.0
 
 
 class LocalExecutor:
@@ -29,7 +31,10 @@ class LocalExecutor:
 
     A worker that dies is replaced at once by a spare process that is warm already; importing PyTorch takes
     seconds. One thread listens to all workers and, each `sweep_seconds`, looks for what hints have missed:
-    expired claims, jobs to be cancelled, and queued jobs while a worker is idle.
+    silent workers, expired claims, jobs to be cancelled, and queued jobs while a worker is idle.
+
+    Silence is held against nobody for a lease's time after a sweep that failed or came late: who could not
+    reach the database, or was frozen together with this process, has that time to say that it is alive.
 
     Args:
         on_change: called with a job's id when one of these workers has changed it.
@@ -61,6 +66,8 @@ class LocalExecutor:
         self._spares: list[Worker] = []
         self._vacant: list[str] = []  # the devices of workers that are gone
         self._not_before = 0.0  # when the next process may be started
+        self._next_sweep = time.monotonic()
+        self._lenient_until = 0.0
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
         self._thread.start()
 
@@ -95,24 +102,29 @@ class LocalExecutor:
                     self._hinting.send_bytes(b"cancel")
 
     def _listen(self) -> None:
-        next_sweep = time.monotonic()
         while not self._closing.is_set():
-            by_connection = {
-                worker.child.channel.connection: worker for worker in self._workers + self._spares
-            }
-            until = min(
-                [next_sweep, *(due for worker in self._workers for due, _ in self._deadlines(worker))]
-            )
-            for connection in wait([*by_connection, self._hint], max(0.0, until - time.monotonic())):
-                if connection is self._hint:
-                    self._hint.recv_bytes()
-                else:
-                    self._hear(by_connection[connection])  # type: ignore[index]
-            self._end_overdue()
-            self._fill_vacant()
-            if time.monotonic() >= next_sweep:
-                self._sweep()
-                next_sweep = time.monotonic() + self._settings.sweep_seconds
+            try:
+                self._turn()
+            except Exception:  # too many open files, say: the next turn may find it better
+                log.exception("supervision failed")
+                self._closing.wait(FAILURE_SECONDS)
+
+    def _turn(self) -> None:
+        """Hear what workers say, until something is due; do that."""
+        by_connection = {worker.child.channel.connection: worker for worker in self._workers + self._spares}
+        dues = (due for worker in self._workers for due, _ in self._deadlines(worker))
+        until = min([self._next_sweep, *dues])
+        for connection in wait([*by_connection, self._hint], max(0.0, until - time.monotonic())):
+            if connection is self._hint:
+                self._hint.recv_bytes()
+            else:
+                self._hear(by_connection[connection])  # type: ignore[index]
+        self._end_overdue()
+        self._fill_vacant()
+        late_seconds = time.monotonic() - self._next_sweep
+        if late_seconds >= 0.0:
+            self._next_sweep = time.monotonic() + self._settings.sweep_seconds
+            self._sweep(late_seconds)
 
     def _deadlines(self, worker: Worker) -> Sequence[tuple[float, Overdue]]:
         return worker.deadlines(self._settings.hang_seconds)
@@ -155,6 +167,7 @@ class LocalExecutor:
             Overdue.CANCEL: partial(self._recovery.release_worker, worker.name),
             Overdue.RUNTIME: partial(self._recovery.overrun, worker.name),
             Overdue.HANG: partial(self._recovery.release_worker, worker.name, hung),
+            Overdue.SILENCE: partial(self._recovery.release_worker, worker.name, SILENT),
         }
         self._settle(worker, settle[reason])
 
@@ -193,17 +206,31 @@ class LocalExecutor:
     def _may_start(self) -> bool:
         return time.monotonic() >= self._not_before
 
-    def _sweep(self) -> None:
+    def _sweep(self, late_seconds: float) -> None:
+        if late_seconds > self._settings.heartbeat_seconds:
+            self._be_lenient()
         try:
-            for job_id in self._recovery.expire():
-                log.warning("claim expired", job_id=job_id)
-                self._on_change(job_id)
+            if time.monotonic() >= self._lenient_until:
+                self._end_silent()
+                for job_id in self._recovery.expire():
+                    log.warning("claim expired", job_id=job_id)
+                    self._on_change(job_id)
             self._note_cancelled()
             for device in self._queue.lengths():
                 self.wake(device)
             self._on_sweep()
         except Unavailable as error:  # the database is away: the next sweep tries again
             log.warning("sweep failed", reason=error.detail)
+            self._be_lenient()
+
+    def _be_lenient(self) -> None:
+        self._lenient_until = time.monotonic() + self._settings.lease_seconds
+
+    def _end_silent(self) -> None:
+        """End workers that are not heard of in the database, as a frozen one: they keep others' place."""
+        by_name = {worker.name: worker for worker in self._workers}
+        for name in self._records.forget_silent(by_name, self._settings.lease_seconds):
+            self._end(by_name[name], Overdue.SILENCE)
 
     def _note_cancelled(self) -> None:
         """Find the workers whose job is to be cancelled, by whichever process that was asked for."""

@@ -25,6 +25,7 @@ class Overdue(Enum):
     CANCEL = auto()
     RUNTIME = auto()
     HANG = auto()
+    SILENCE = auto()
 
 
 @dataclass(eq=False)
@@ -39,7 +40,7 @@ class Worker:
         idle: whether it waits to be woken.
         job_id: what it trains, as far as is known.
         heard: when it last said something.
-        ends_by: when its job's `max_runtime_seconds` are over.
+        ends_by: when its job's `max_runtime_seconds` are over, should it be training still.
         asked: when it was first known that its job is to be cancelled.
     """
 
@@ -97,9 +98,9 @@ class Worker:
             case "idle":
                 self.idle = True
                 self.job_id, self.ends_by, self.asked = None, math.inf, math.inf
-            case "training":
-                if message["seconds_left"] is not None:
-                    self.ends_by = self.heard + message["seconds_left"]
+            case "limit":
+                left = message["seconds_left"]
+                self.ends_by = math.inf if left is None else self.heard + left
             case "changed" if message["job_id"] != self.job_id:
                 self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf
         return message["job_id"]  # type: ignore[no-any-return]

@@ -1,5 +1,8 @@
 """How a service process and its children talk: JSON headers with a body of bytes, over a pipe.
 
+A header ends with a byte that tells whether a body follows. A message without one is a single write: whoever
+sends it can't be stopped in its middle, with the other side waiting for the rest.
+
 Never pickle: a child reads what clients sent, and its parent must not have to trust it.
 """
 
@@ -10,6 +13,8 @@ from typing import Any
 import orjson
 
 from service.settings import Settings
+
+_ALONE, _WITH_BODY = b".", b"+"
 
 
 class Channel:
@@ -23,12 +28,15 @@ class Channel:
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Send one message."""
-        self.connection.send_bytes(orjson.dumps(header))
-        self.connection.send_bytes(body)
+        self.connection.send_bytes(orjson.dumps(header) + (_WITH_BODY if body else _ALONE))
+        if body:
+            self.connection.send_bytes(body)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Wait for one message."""
-        return orjson.loads(self.connection.recv_bytes()), self.connection.recv_bytes()
+        message = self.connection.recv_bytes()
+        body = self.connection.recv_bytes() if message.endswith(_WITH_BODY) else b""
+        return orjson.loads(message[:-1]), body
 
     def ready(self, timeout_seconds: float) -> bool:
         """Whether a message, or the end, comes within the time."""

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 import structlog
 
-from service.errors import Unavailable
 from service.storage.retention import NAMED_BY
 from service.storage.storage import Storage
 
@@ -66,8 +65,8 @@ class Housekeeper:
                 pruned = prune(self._storage, self._age)
                 if pruned.jobs or pruned.artifacts:
                     log.info("pruned", jobs=pruned.jobs, artifacts=pruned.artifacts)
-            except Unavailable as error:  # the next time
-                log.warning("not pruned", reason=error.detail)
+            except Exception:  # the next time
+                log.exception("not pruned")
             if self._closing.wait(PERIOD_SECONDS):
                 return
 

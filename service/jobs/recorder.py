@@ -4,6 +4,7 @@ The database or the place of the artifacts may be away for a while. Training goe
 kept back until it can be written, and a checkpoint that can't be is tried again later. Only the end waits.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -92,7 +93,7 @@ class Recorder:
 
     def release(self, claim: Claim) -> None:
         """Put a job back as it was saved."""
-        self._patiently(claim, lambda: self._storage.claims.release(claim))
+        self.persist(claim, lambda: self._storage.claims.release(claim))
 
     def record_all(self, runs: Sequence[Run]) -> Sequence[Signals | None]:
         """Write what is pending of several runs; None for one whose job was taken back."""
@@ -130,12 +131,32 @@ class Recorder:
         outcome = Outcome(
             status=_STATUS.get(reason, JobStatus.SUCCEEDED),
             stop_reason=reason,
-            test=None if diverged else _test(run),
+            test=None if diverged else self._test(run),
             timings=timings,
             error=json_text(_divergence(run).document(_path(run.claim))) if diverged else None,
         )
         keep = self._kept(run) if finite else None
         return Ending(run.claim, outcome, run.progress(), run.rows(), checkpoints, keep)
+
+    def _test(self, run: Run) -> str | None:
+        """Loss and metrics on the test rows, of the parameters that predictions take by default.
+
+        Raises:
+            Unavailable: the process is to end.
+        """
+        part: Part | None = run.data.test
+        if part is None:
+            return None
+        stopping = run.engine.parts.spec.early_stopping
+        if stopping is not None and stopping.restore_best:
+            run.engine.load_best()
+        evaluation = run.engine.evaluate(part, lambda: self._go_on(run))
+        return json_text({"loss": evaluation.loss, "metrics": evaluation.metrics})
+
+    def _go_on(self, run: Run) -> None:
+        if self._stopping.is_set():
+            raise Unavailable("The service stops.")
+        self._on_change(run.job.id)  # a sign of life
 
     def fail(self, claim: Claim, error: FitserveError, run: Run | None) -> None:
         """End the job with an error, and with what it had come to."""
@@ -144,7 +165,7 @@ class Recorder:
         self._finish(Ending(claim, outcome, progress, rows))
 
     def _finish(self, *endings: Ending) -> None:
-        replaced = self._patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))
+        replaced = self.persist(endings[0].claim, lambda: self._storage.claims.finish(*endings))
         self._discard(replaced)
 
     def _write_checkpoint(self, run: Run) -> NewCheckpoint:
@@ -168,29 +189,42 @@ class Recorder:
         Raises:
             CheckpointNotWritten: when that was in vain.
         """
-        deadline = time.monotonic() + self._settings.storage_patience_seconds
+        return self.persist_for_a_while(run.claim, lambda: self._write_checkpoint(run), CheckpointNotWritten)
+
+    def persist_for_a_while(
+        self, claim: Claim, act: Callable[[], T], failure: Callable[[str], FitserveError]
+    ) -> T:
+        """What an act gives that needs room on a disk, tried for `storage_patience_seconds`.
+
+        Raises:
+            FitserveError: `failure`, when that was in vain.
+        """
+        return self.persist(claim, act, self._settings.storage_patience_seconds, failure)
+
+    def persist(
+        self,
+        claim: Claim,
+        act: Callable[[], T],
+        patience_seconds: float = math.inf,
+        failure: Callable[[str], FitserveError] = Unavailable,
+    ) -> T:
+        """What an act gives that needs the database or a disk, tried again until that is there.
+
+        Raises:
+            Unavailable: the process is to end.
+            FitserveError: `failure`, after so many seconds.
+        """
+        deadline = time.monotonic() + patience_seconds
         while True:
             try:
-                return self._write_checkpoint(run)
+                return act()
             except Unavailable as error:
-                log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
+                log.warning("storage is awaited", job_id=claim.job_id, reason=error.detail)
                 if time.monotonic() >= deadline:
-                    raise CheckpointNotWritten(error.detail) from error
-                self._wait(run.claim, error)
-
-    def _patiently(self, claim: Claim, write: Callable[[], T]) -> T:
-        """Write once the database is there. What it must take is not to be lost."""
-        while True:
-            try:
-                return write()
-            except Unavailable as error:
-                log.warning("the database is awaited", job_id=claim.job_id, reason=error.detail)
-                self._wait(claim, error)
-
-    def _wait(self, claim: Claim, error: Unavailable) -> None:
-        if self._stopping.wait(RETRY_SECONDS):
-            raise error
-        self._on_change(claim.job_id)
+                    raise failure(error.detail) from error
+                if self._stopping.wait(RETRY_SECONDS):
+                    raise
+                self._on_change(claim.job_id)  # a sign of life
 
     def _kept(self, run: Run) -> Collection[int]:
         """The epochs whose checkpoints stay: the last of those that `checkpoint_every` asks for."""
@@ -202,18 +236,6 @@ class Recorder:
     def _discard(self, artifacts: Iterable[str]) -> None:
         for artifact in artifacts:
             self._storage.artifacts.delete(artifact)
-
-
-def _test(run: Run) -> str | None:
-    """Loss and metrics on the test rows, of the parameters that predictions take by default."""
-    part: Part | None = run.data.test
-    if part is None:
-        return None
-    stopping = run.engine.parts.spec.early_stopping
-    if stopping is not None and stopping.restore_best:
-        run.engine.load_best()
-    evaluation = run.engine.evaluate(part)
-    return json_text({"loss": evaluation.loss, "metrics": evaluation.metrics})
 
 
 def _divergence(run: Run) -> TrainingDiverged:

@@ -1,6 +1,7 @@
 """From a claimed job to its end: load, train, say when something is to be written."""
 
 import gc
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +12,16 @@ import structlog
 import torch
 
 from service.datasets.workspace import MappedBeyond
-from service.errors import FieldError, FitserveError, OutOfMemory, TrainingFailed, Unavailable
+from service.errors import (
+    DataNotPrepared,
+    FieldError,
+    FitserveError,
+    OutOfMemory,
+    TrainingFailed,
+    Unavailable,
+)
 from service.jobs.data import JobData
-from service.jobs.recorder import Recorder
+from service.jobs.recorder import RETRY_SECONDS, Recorder
 from service.jobs.run import RECORD_SECONDS, Ready, Run
 from service.jobs.together import train_together
 from service.settings import GIB, Settings
@@ -45,7 +53,8 @@ class Runner:
         worker_id: under which name to claim.
         stopping: set when the job at hand is to be given back.
         on_change: called with a job's id whenever there may be something new about it.
-        on_training: called when training begins, with the seconds it may take.
+        on_limit: called with a job's id and the seconds for which it may train from now on; infinity:
+            what it is at now is not training.
     """
 
     def __init__(
@@ -55,14 +64,14 @@ class Runner:
         storage: Storage,
         stopping: threading.Event,
         on_change: Callable[[str], None],
-        on_training: Callable[[str, float], None],
+        on_limit: Callable[[str, float], None],
     ) -> None:
         self._worker_id = worker_id
         self._settings = settings
         self._storage = storage
         self._stopping = stopping
         self._on_change = on_change
-        self._on_training = on_training
+        self._on_limit = on_limit
         self._recorder = Recorder(settings, storage, stopping, on_change)
         self._engines = Engines(settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
@@ -109,12 +118,20 @@ class Runner:
             if companions:
                 return self._run_together(ready, companions)
             run, engine = self._begin(ready)
-            self._train(run, engine)
+            try:
+                reason = self._train(run, engine)
+            finally:
+                self._on_limit(job.id, math.inf)
+            if reason is None:
+                self._recorder.give_back(run)
+            else:
+                self._recorder.finish(run, reason)
         except LeaseLost:
             raise
         except Unavailable as error:  # the job is not to blame
             log.warning("job given back", job_id=job.id, reason=error.detail)
             self._recorder.release(claim)
+            self._stopping.wait(RETRY_SECONDS)  # it keeps its place in the queue, and is the next again
         except Exception as error:  # one bad job harms no other: it ends with the reason
             log.exception("job failed", job_id=job.id)
             self._recorder.fail(claim, self._failure(error, run), run)
@@ -146,46 +163,56 @@ class Runner:
                 Run(ready.job, Claim.of(ready.job), training, ready.data, ready.seconds)
                 for ready, training in zip(members, group.members, strict=True)
             ]
-            train_together(runs, group, self._recorder, self._stopping, self._on_training)
+            train_together(runs, group, self._recorder, self._stopping, self._on_limit)
         except Exception:
             log.exception("jobs given back, to run one by one", job_ids=[c.job_id for c in self._held])
+            self._on_limit(first.job.id, math.inf)
             for claim in self._held:
                 with suppress(LeaseLost):  # it has ended, or was taken back
                     self._recorder.release(claim)
             _free_memory()
 
-    def _train(self, run: Run, engine: Engine) -> None:
+    def _train(self, run: Run, engine: Engine) -> StopReason | None:
+        """Train until there is a reason to end the job; None: it is to be given back."""
         checkpoint_every = engine.parts.spec.checkpoint_every
-        self._on_training(run.job.id, run.seconds_left)
+        self._on_limit(run.job.id, run.seconds_left)
         for chunk in train(engine, checkpoint_every):
             if chunk is not None:
                 run.note(chunk)
             if engine.stop_reason is not None:
                 break
             if self._stopping.is_set():
-                return self._recorder.give_back(run)
+                return None
             if run.seconds_left <= 0:
-                return self._recorder.finish(run, StopReason.MAX_RUNTIME)
+                return StopReason.MAX_RUNTIME
             if time.monotonic() - run.recorded >= RECORD_SECONDS:
                 signals = self._recorder.record(run)
                 if signals.cancel_requested:
-                    return self._recorder.finish(run, StopReason.CANCELLED)
+                    return StopReason.CANCELLED
                 if signals.pause_requested:
-                    return self._recorder.give_back(run)
+                    return None
             at_multiple = bool(checkpoint_every and chunk and chunk.last_epoch % checkpoint_every == 0)
             if at_multiple or self._recorder.is_save_due(run):
+                self._on_limit(run.job.id, math.inf)
                 self._recorder.save(run)
-        self._recorder.finish(run, engine.stop_reason or StopReason.COMPLETED)
+                self._on_limit(run.job.id, run.seconds_left)
+        return engine.stop_reason or StopReason.COMPLETED
 
     def _set_up(self, job: Job) -> Ready:
-        """A claimed job with its data and its model."""
-        started = time.monotonic()
+        """A claimed job with its data and its model.
+
+        Raises:
+            DataNotPrepared: there is no room for its data, and has not been for a while.
+        """
+        started, claim = time.monotonic(), Claim.of(job)
         request = orjson.loads(job.request)
         used = orjson.loads(job.used)
         training = TrainingSpec.model_validate(request["training"])
         architecture = read_architecture(request["architecture"])
         workspace = MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes)
-        data = JobData.of(job, self._storage).prepare(workspace)
+        declared = self._recorder.persist(claim, lambda: JobData.of(job, self._storage))
+        data = self._recorder.persist_for_a_while(claim, lambda: declared.prepare(workspace), DataNotPrepared)
+        self._on_change(job.id)  # a sign of life after each part of the way
         torch.set_num_threads(used["threads"])
         parts = assemble(
             architecture,
@@ -195,12 +222,14 @@ class Runner:
             torch.device("cuda" if used["device"].startswith("cuda") else "cpu"),
             request["precision"],
         )
+        self._on_change(job.id)
         return Ready(job, parts, data, used["engine"], time.monotonic() - started)
 
     def _begin(self, ready: Ready) -> tuple[Run, Engine]:
         """The job with its engine, where an earlier attempt or another job has left off."""
         started, job = time.monotonic(), ready.job
         engine = self._engines.make(ready.engine, ready.parts)
+        self._on_change(job.id)
         saved = self._storage.checkpoints.of_job(job.owner, job.id)
         if saved:
             newest = saved[-1]

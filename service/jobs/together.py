@@ -1,5 +1,6 @@
 """Jobs that train side by side: each with its own history, end, cancel and pause."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,23 +23,29 @@ def train_together(
     group: Group,
     recorder: Recorder,
     stopping: threading.Event,
-    on_training: Callable[[str, float], None],
+    on_limit: Callable[[str, float], None],
 ) -> None:
     """Train the jobs of a group to their ends.
 
     Args:
         runs: in the order of the group's members.
         stopping: set when the jobs are to be given back.
-        on_training: called when training begins, with the seconds it may take.
+        on_limit: called with the first job's id and the seconds for which they may train from now on;
+            infinity: what they are at now is not training.
     """
     going = dict(enumerate(runs))
-    on_training(runs[0].job.id, min(run.seconds_left for run in runs))
+
+    def limit() -> None:
+        on_limit(runs[0].job.id, min((run.seconds_left for run in going.values()), default=math.inf))
+
+    limit()
     recorded = time.monotonic()
     for chunks in train(group):
         for run, chunk in zip(runs, chunks, strict=True):
             if chunk is not None:
                 run.note(chunk)
         if stopping.is_set():
+            on_limit(runs[0].job.id, math.inf)
             _end(going, recorder)
             for run in going.values():
                 with suppress(LeaseLost):
@@ -48,9 +55,12 @@ def train_together(
             if run.engine.stop_reason is None and run.seconds_left <= 0:
                 group.stop(place, StopReason.MAX_RUNTIME)
         if time.monotonic() - recorded >= RECORD_SECONDS:
+            on_limit(runs[0].job.id, math.inf)
             _end(going, recorder)
             _heed(going, group, recorder)
+            limit()
             recorded = time.monotonic()
+    on_limit(runs[0].job.id, math.inf)
     _end(going, recorder)
 
 

@@ -58,8 +58,8 @@ class Orders:
         while True:
             try:
                 message, _ = self._channel.receive()
-            except (EOFError, OSError):
-                os._exit(1)  # the parent is gone; the lease gives the job to another
+            except Exception:
+                os._exit(1)  # the parent is gone, or no longer understood: it replaces this process
             if message["order"] == "join":
                 self.place = message
             elif message["order"] == "stop":
@@ -102,8 +102,8 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
     def on_change(job_id: str) -> None:
         _tell(channel, "changed", job_id)
 
-    def on_training(job_id: str, seconds_left: float) -> None:
-        _tell(channel, "training", job_id, None if math.isinf(seconds_left) else seconds_left)
+    def on_limit(job_id: str, seconds_left: float) -> None:
+        _tell(channel, "limit", job_id, None if math.isinf(seconds_left) else seconds_left)
 
     with Storage.open(settings) as storage:
         runner = Runner(
@@ -112,7 +112,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
             storage,
             orders.stop,
             on_change,
-            on_training,
+            on_limit,
         )
         _register(storage, _description(name, device, settings), orders)
         threading.Thread(
@@ -171,8 +171,8 @@ def _beat(name: str, settings: Settings, storage: Storage, runner: Runner) -> No
         try:
             runner.renew()
             storage.workers.heartbeat(name)
-        except Unavailable as error:  # the next beat tries again
-            log.warning("heartbeat failed", worker=name, reason=error.detail)
+        except Exception as error:  # the next beat tries again
+            log.warning("heartbeat failed", worker=name, reason=str(error))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from service.storage.checkpoints import NewCheckpoint
 from service.storage.database import INSERTS, Database
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job, job_update
-from service.storage.recovery import take_back
+from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, forget_beyond, take_back
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import from_now, now
 
@@ -75,9 +75,6 @@ class Signals:
 
 
 SIGNALS = jobs.c.cancel_requested, jobs.c.pause_requested
-NEWEST_CHECKPOINT = (
-    select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == jobs.c.id).scalar_subquery()
-)
 
 
 @dataclass(frozen=True)
@@ -171,8 +168,7 @@ class ClaimStore:
             row = connection.execute(_take(first, worker_id, lease_seconds)).one_or_none()
             if row is None:
                 return None
-            beyond = history.c.job_id == row.id, history.c.last_epoch > row.epoch
-            connection.execute(history.delete().where(*beyond))
+            forget_beyond(connection, [row])
         return Job.of_row(row)
 
     def claim_alike(self, job: Job, least: int, most: int, lease_seconds: float) -> Sequence[Job]:
@@ -304,11 +300,9 @@ def _take(which: Select[Any], worker_id: str, lease_seconds: float) -> Returning
         status=JobStatus.RUNNING,
         worker_id=worker_id,
         attempt=jobs.c.attempt + 1,
-        epoch=func.coalesce(NEWEST_CHECKPOINT, 0),
-        latest=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.latest)),
-        best=case((NEWEST_CHECKPOINT.is_not(None), jobs.c.best)),
         started_at=func.coalesce(jobs.c.started_at, now()),
         lease_expires_at=from_now(timedelta(seconds=lease_seconds)),
+        **AT_CHECKPOINT,
     )
     return update.where(jobs.c.sequence.in_(select(taken.c.sequence))).returning(jobs)
 

@@ -4,23 +4,39 @@ running ──take back──▶ queued      to go on from the newest checkpoint
                      ▶ paused      where its owner asked for that
                      ▶ cancelled   where its owner asked for that
                      ▶ failed      where worker after worker was lost over it
+
+A job that is taken back is where its newest checkpoint is: what came after is forgotten, so that what is told
+of it, waiting or ended, is what its model is.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, false, func, literal, or_, select
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, false, func, literal, or_, select
 
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.database import Database
 from service.storage.job_record import job_update
 from service.storage.json_text import json_text
-from service.storage.tables import checkpoints, jobs
+from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
+from service.training.history import HistoryChunk, epoch_document
 
 # The second worker that is lost over a job without a newer checkpoint in between is the last.
 MOST_WORKERS_LOST = 2
 SILENT = "It fell silent, and its lease ran out."
+
+NEWEST_CHECKPOINT = (
+    select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == jobs.c.id).scalar_subquery()
+)
+# What a job's columns hold that goes on, or has ended, with its newest checkpoint; see `forget_beyond`.
+AT_CHECKPOINT = {
+    "epoch": func.coalesce(NEWEST_CHECKPOINT, 0),
+    "latest": case((NEWEST_CHECKPOINT.is_not(None), jobs.c.latest)),
+    "best": case((NEWEST_CHECKPOINT.is_not(None), jobs.c.best)),
+}
 
 
 class RecoveryStore:
@@ -57,7 +73,7 @@ class RecoveryStore:
 
         What they are left with is their newest checkpoint: without one they have failed.
         """
-        saved = exists().where(checkpoints.c.job_id == jobs.c.id)
+        saved = NEWEST_CHECKPOINT.is_not(None)
         statement = job_update(
             status=case((saved, _status(JobStatus.SUCCEEDED)), else_=_status(JobStatus.FAILED)),
             stop_reason=StopReason.MAX_RUNTIME,
@@ -65,9 +81,12 @@ class RecoveryStore:
             finished_at=now(),
             lease_expires_at=None,
             pause_requested=false(),
+            **AT_CHECKPOINT,
         )
         with self._database.write() as connection:
-            return connection.scalars(statement.where(_held_by([worker_id])).returning(jobs.c.id)).all()
+            taken = connection.execute(statement.where(_held_by([worker_id])).returning(jobs)).all()
+            forget_beyond(connection, taken)
+        return [row.id for row in taken]
 
 
 def take_back(
@@ -107,9 +126,47 @@ def take_back(
         worker_id=None,
         lease_expires_at=None,
         pause_requested=false(),
+        **AT_CHECKPOINT,
     )
     with database.write() as connection:
-        return connection.scalars(statement.where(condition).returning(jobs.c.id)).all()
+        taken = connection.execute(statement.where(condition).returning(jobs)).all()
+        forget_beyond(connection, taken)
+    return [row.id for row in taken]
+
+
+def forget_beyond(connection: Connection, taken: Iterable[Row[Any]]) -> None:
+    """Let the history of jobs, and their latest and best values, end with their epoch.
+
+    Args:
+        connection: of the transaction that has set their epoch to their newest checkpoint's.
+        taken: the jobs' rows, as they are now.
+    """
+    for row in taken:
+        connection.execute(
+            history.delete().where(history.c.job_id == row.id, history.c.last_epoch > row.epoch)
+        )
+        values: dict[str, Any] = {}
+        if row.latest is not None and _epoch(row.latest) > row.epoch:
+            values["latest"] = _values_at(connection, row.id, row.epoch)
+        if row.best is not None and _epoch(row.best) > row.epoch:
+            values["best"] = None  # the next attempt has it from its checkpoint
+        if values:
+            connection.execute(jobs.update().where(jobs.c.id == row.id).values(values))
+
+
+def _epoch(document: str) -> int:
+    return int(orjson.loads(document)["epoch"])
+
+
+def _values_at(connection: Connection, job_id: str, epoch: int) -> str | None:
+    """An epoch's values as JSON; None where the history doesn't end with it."""
+    last = select(history).where(history.c.job_id == job_id, history.c.last_epoch == epoch)
+    row = connection.execute(last).one_or_none()
+    if row is None:
+        return None
+    chunk = HistoryChunk.unpack(row.first_epoch, row.payload)
+    values = dict(zip(chunk.columns, chunk.values[:, -1].tolist(), strict=True))
+    return json_text(epoch_document(epoch, values))
 
 
 def _held_by(worker_ids: Collection[str]) -> ColumnElement[bool]:

@@ -46,12 +46,14 @@ class PartialEpoch:
         loss_sum: Σ n_b · loss_b over their batches.
         order: the order of its samples, int64 [N]; None where they are taken as they lie.
         metrics: what the metrics have taken in, by `<metric>/<state>`.
+        learning_rate: of its last step.
     """
 
     step: int
     loss_sum: float
     order: Tensor | None
     metrics: Tensors
+    learning_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,8 @@ class Checkpoint:
         # Not orjson: what is infinite (a plateau's `mode_worse`) or NaN must come back as it was.
         metadata = {
             "epoch": self.last.epoch,
-            "partial": {"step": self.partial.step, "loss_sum": self.partial.loss_sum}
-            if self.partial
-            else None,
+            "partial": self.partial
+            and {name: getattr(self.partial, name) for name in ("step", "loss_sum", "learning_rate")},
             "best_epoch": self.best.epoch if self.best else None,
             "optimizer": optimizer_values,
             "scheduler": _counters_to_json(self.scheduler),
@@ -188,7 +189,8 @@ def _partial(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any] | None) -
     if numbers is None:
         return None
     metrics = _below(tensors, "partial/metric/")
-    return PartialEpoch(numbers["step"], numbers["loss_sum"], tensors.get("partial/order"), metrics)
+    order, learning_rate = tensors.get("partial/order"), numbers.get("learning_rate", 0.0)
+    return PartialEpoch(numbers["step"], numbers["loss_sum"], order, metrics, learning_rate)
 
 
 def _split_optimizer(state: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:

@@ -39,11 +39,17 @@ def train(
         steps = _to_an_epochs_end(engine, wanted)
         if checkpoint_every is not None:
             steps = min(steps, _to_a_multiple(engine, checkpoint_every))
-        started = clock()
+        before, started = _steps_before(engine), clock()
         chunk = engine.advance(steps)
-        seconds_per_step = max(clock() - started, 1e-9) / steps
+        seconds = max(clock() - started, 1e-9)
+        seconds_per_step = seconds / max(1, _steps_before(engine) - before)
         yield chunk
         wanted = max(1, min(int(chunk_seconds / seconds_per_step), wanted * GROWTH))
+
+
+def _steps_before(engine: Steps[Any]) -> int:
+    """The steps taken so far, in this training and what it goes on from."""
+    return (engine.epoch + 1) * engine.steps_per_epoch - engine.steps_left
 
 
 def _to_an_epochs_end(engine: Steps[Any], wanted: int) -> int:

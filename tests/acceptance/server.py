@@ -218,6 +218,46 @@ class Service:
         return dict(response.json())
 
 
+class WorkerProcess:
+    """`python -m service worker`: workers without an API, on the data of a service.
+
+    Attributes:
+        log: the file all its log lines are in.
+    """
+
+    def __init__(self, data_dir: Path, name: str, **settings: object) -> None:
+        self.log = data_dir.with_name(f"{data_dir.name}-{name}.log")
+        environment = {f"FITSERVE_{setting.upper()}": str(value) for setting, value in settings.items()}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service", "worker", "--data-dir", str(data_dir), "--workers", "1"],
+                cwd=ROOT,
+                env={**os.environ, "FITSERVE_LOG_FORMAT": "json", **environment},
+                stdout=log,
+                stderr=log,
+            )
+        until(lambda: '"working"' in self.log.read_text(), START_SECONDS)
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """The process that looks after the workers, and then they."""
+        process = psutil.Process(self._process.pid)
+        return [process, *process.children(recursive=True)]
+
+    def thaw(self) -> None:
+        """SIGCONT of all its processes."""
+        for process in self.processes:
+            process.resume()
+
+    def stop(self) -> None:
+        """SIGTERM; no process may outlive it."""
+        self.thaw()
+        processes = self.processes
+        self._process.terminate()
+        self._process.wait(STOP_SECONDS)
+        until(lambda: not any(map(_lives, processes)), STOP_SECONDS)
+
+
 def _lives(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.fits import LONG, SEQUENTIAL, thermometer
 from tests.acceptance.server import Service, until
+from tests.acceptance.test_processes import workers
 
 EPOCHS = 1500
 
@@ -54,6 +55,31 @@ def test_what_can_not_be_compiled_is_told(service: Service) -> None:
     job = service.fit({**body, "engine": "auto"})
     assert job["used"]["engine"] == "eager"
     assert job["used"]["engine_reason"] == error["detail"]
+
+
+def test_a_compiled_job_goes_on_as_if_undisturbed(start_service: Callable[..., Service]) -> None:
+    """Paused and resumed, then killed: history and parameters are those of an undisturbed twin, all bits."""
+    service = start_service(workers=1, checkpoint_seconds=0.1)
+    body = fit("compiled", epochs=300_000, optimizer={"type": "Adam", "lr": 1e-4})
+    twin = service.succeeded(body)
+    job_id = service.running(body)
+    service.client.post(f"/v1/jobs/{job_id}/pause")
+    until(lambda: service.job(job_id)["status"] == "paused")
+    rested_at = service.job(job_id)["progress"]["epoch"]
+    service.client.post(f"/v1/jobs/{job_id}/resume")
+
+    def has_gone_on() -> bool:
+        saved = service.read(f"/v1/jobs/{job_id}/checkpoints")["items"][0]["epoch"]
+        return bool(service.job(job_id)["status"] == "running" and saved > rested_at)
+
+    until(has_gone_on)
+    for worker in workers(service):
+        worker.kill()
+    job = service.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 3)
+    assert service.history(job_id, every=1000) == service.history(twin["id"], every=1000)
+    assert service.parameters(job_id) == service.parameters(twin["id"])
+    assert (job["best"], job["latest"]) == (twin["best"], twin["latest"])
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])

@@ -10,13 +10,14 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.fits import LONG, tensors, thermometer
+from tests.acceptance.fits import LINEAR, LONG, tensors, thermometer
 from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import INPUTS, TARGETS, disturbable, workers
-from tests.acceptance.test_supervision import inside_a_step
+from tests.acceptance.test_supervision import MIB, inside_a_step, squaring
 from tests.postgres import Postgres
 
 AWAY_SECONDS = 20.0
+LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
 # More than the database has, less than a checkpoint of `large`.
 FULL_BYTES = 4 * 2**20
 
@@ -27,7 +28,7 @@ def hasty_service(start_service: Callable[..., Service]) -> Iterator[Service]:
     service = start_service(
         workers=2,
         helpers=1,
-        lease_seconds=2,
+        lease_seconds=LEASE_SECONDS,
         heartbeat_seconds=0.3,
         checkpoint_seconds=0.1,
         storage_patience_seconds=1,
@@ -58,38 +59,57 @@ def assert_equal(service: Service, job_id: str, other_id: str) -> None:
     assert service.parameters(job_id) == service.parameters(other_id)
 
 
-def test_a_worker_thought_dead_writes_nothing(hasty_service: Service) -> None:
-    """SIGSTOP past the lease: another worker finishes; after SIGCONT the first one's writes are refused."""
+def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
+    """SIGSTOP of all workers: they are ended and replaced, and the job is taken over in time."""
     service = hasty_service
     twin = service.succeeded(disturbable(epochs=1500))
     job_id = service.running(disturbable(epochs=1500))
-    frozen = busy_worker(service)
-    frozen.suspend()
-    try:
-        job = service.ended(job_id)
-        assert (job["status"], job["attempt"]) == ("succeeded", 2)
-        before = service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")
-    finally:
-        frozen.resume()
-    until(lambda: '"claim lost"' in service.log.read_text())
-    assert (service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")) == before
+    frozen = workers(service)
+    for worker in frozen:
+        worker.suspend()
+    begin = time.monotonic()
+    until(lambda: service.job(job_id)["attempt"] == 2)
+    assert time.monotonic() - begin < LEASE_SECONDS + TAKEOVER_SECONDS
+    assert service.ended(job_id)["status"] == "succeeded"
     assert_equal(service, job_id, twin["id"])
-    until(lambda: frozen.pid in {worker.pid for worker in workers(service)})  # it goes on with other jobs
-    assert service.succeeded(thermometer(epochs=1))
+    until(lambda: len(workers(service)) == len(frozen))
+    assert not any(worker.is_running() for worker in frozen)
+
+
+def test_a_step_longer_than_the_lease_loses_nothing(hasty_service: Service) -> None:
+    """The lease is renewed from outside a step: however long that takes, the job is tried once."""
+    job = hasty_service.ended(hasty_service.queued(squaring(1200, 20, epochs=1)), seconds=300)
+    assert job["status"] == "succeeded"
+    assert job["attempt"] == 1
+    assert job["timings"]["training_seconds"] > 1.5 * LEASE_SECONDS
 
 
 def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service) -> None:
-    """Killed between a checkpoint's first byte and its row, a job goes on from the one before."""
+    """Killed between a checkpoint's first byte and its last, a job goes on from the one before."""
     service = hasty_service
     twin = service.succeeded(large(epochs=3000))
     job_id = service.queued(large(epochs=3000))
     folder = service.data_dir / "artifacts" / "checkpoints" / job_id
     until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
     worker = busy_worker(service)
-    known = set(folder.iterdir())
-    # The next file to appear is a checkpoint that is being written, for some milliseconds.
-    until(lambda: not set(folder.iterdir()) <= known, poll_seconds=0.0)
+
+    def is_writing() -> bool:
+        return any("#" in file.name for file in folder.iterdir())  # renamed once it is whole
+
+    def stopped_while_writing() -> bool:
+        until(is_writing, poll_seconds=0.0)
+        worker.suspend()
+        if not is_writing():
+            worker.resume()
+            return False
+        return True
+
+    until(stopped_while_writing)
+    saved = service.read(f"/v1/jobs/{job_id}/checkpoints")
     worker.kill()
+    worker.wait()
+    assert is_writing()
+    assert service.read(f"/v1/jobs/{job_id}/checkpoints") == saved
     job = service.ended(job_id)
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
     assert_equal(service, job_id, twin["id"])
@@ -114,6 +134,36 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
         worker.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     again = service.succeeded(large(epochs=400, from_job=job_id, resume=True))
     assert_equal(service, again["id"], twin["id"])
+
+
+def test_a_disk_without_room_for_its_data_ends_a_job(start_service: Callable[..., Service]) -> None:
+    """The job waits a while, fails once and says why; the next one, which has room, runs."""
+    service = start_service(workers=1, helpers=1, in_memory_bytes=0, storage_patience_seconds=1)
+    for worker in workers(service):
+        worker.rlimit(psutil.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
+    count = 400_000  # of 4 bytes each
+    job_id = service.queued(tensors([[0.5]] * count, [[1.0]] * count, LINEAR, epochs=1))
+    other_id = service.queued(thermometer(epochs=1))
+    job = service.ended(job_id)
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
+    assert job["error"]["type"] == "/problems/data-not-prepared"
+    assert f"no room for {4 * count} bytes" in job["error"]["detail"]
+    assert service.ended(other_id)["status"] == "succeeded"
+
+
+def test_too_many_open_files_end_no_supervision(start_service: Callable[..., Service]) -> None:
+    """While no process can be started, that is tried again and again; then dead ones are replaced."""
+    service = start_service(workers=1, helpers=1, spare_workers=0)
+    process, before = service.process, workers(service)
+    limit = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # those that are open stay so
+    for child in process.children():
+        child.kill()
+    until(lambda: service.log.read_text().count('"supervision failed"') > 1)
+    process.rlimit(psutil.RLIMIT_NOFILE, limit)
+    until(lambda: workers(service) not in ([], before))
+    until(lambda: service.submit(thermometer(), validate_only=True).status_code == httpx.codes.OK)
+    assert service.succeeded(thermometer(epochs=1))
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """Jobs that hang, run over, run out of memory or kill their worker: they end, and no other job notices."""
 
+import json
+import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import psutil
@@ -12,6 +15,7 @@ from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import disturbable, workers
 
 CANCEL_SECONDS = 2.0
+BUSY_PERCENT = 20.0
 MIB = 2**20
 
 
@@ -29,7 +33,7 @@ def squaring(width: int, times: int, **training: Any) -> dict[str, Any]:
     """A fit whose step squares a matrix [width, width] again and again: long, or large, as one likes."""
     forward = ["h = self.up(input)", "m = h.T @ h", *["m = torch.tanh(m @ m)"] * times]
     return {
-        **thermometer(epochs=LONG, **training),
+        **thermometer(**{"epochs": LONG, **training}),
         "architecture": {
             "type": "module",
             "submodules": {
@@ -78,6 +82,26 @@ def test_max_runtime_is_a_success_between_steps(strict_service: Service) -> None
     assert (job["status"], job["stop_reason"]) == ("succeeded", "max_runtime")
     assert job["timings"]["training_seconds"] == pytest.approx(1.0, abs=0.5)
     assert strict_service.parameters(job["id"])
+
+
+def test_a_job_is_tested_though_its_time_is_over(strict_service: Service) -> None:
+    """What comes after training takes none of its time: the last checkpoint, and a test pass of seconds."""
+    rows, tested = 3000, 2980
+    body = squaring(8, 1, max_runtime_seconds=1, batch_size=20)
+    # A matrix of rows x rows: next to nothing for a batch, a second for the test rows.
+    products = ["m = h @ h.T", *["m = torch.tanh(m @ m)"] * 6, "return self.down(m @ h)"]
+    body["architecture"]["forward"] = "\n".join(["h = self.up(input)", *products])
+    body["data"] = {
+        "inputs": [[i / rows] for i in range(rows)],
+        "targets": [[0.5]] * rows,
+        "split": {"test": tested},
+    }
+    job = strict_service.fit(body)
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("succeeded", "max_runtime", 1)
+    assert job["test"]["loss"] is not None
+    (saved,) = strict_service.read(f"/v1/jobs/{job['id']}/checkpoints")["items"]
+    assert saved["epoch"] == job["progress"]["epoch"] == job["latest"]["epoch"]
+    assert strict_service.history(job["id"])["epochs"] == list(range(1, saved["epoch"] + 1))
 
 
 def test_a_job_that_hangs_is_tried_once_more(strict_service: Service) -> None:
@@ -136,16 +160,38 @@ def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
     assert strict_service.succeeded(thermometer(epochs=1))
 
 
-def test_a_dead_worker_is_replaced_at_once(service: Service) -> None:
-    """A spare process is warm already: the job goes on in less time than PyTorch takes to be imported."""
+@pytest.mark.parametrize("crash", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_dead_worker_is_replaced_at_once(service: Service, crash: signal.Signals) -> None:
+    """However it died, a spare process that is warm has its place within a second; others train on."""
     spare = until(lambda: spare_of(service))
+    other = service.running(thermometer(epochs=LONG))
+    (others_worker,) = busy_workers(service)
     job_id = service.running(thermometer(epochs=LONG))
-    busy = max(workers(service), key=lambda worker: worker.cpu_percent(interval=0.2))
-    busy.kill()
+    (mine,) = (worker for worker in busy_workers(service) if worker.pid != others_worker.pid)
+    mine.send_signal(crash)
     until(lambda: service.job(job_id)["attempt"] == 2 and service.job(job_id)["status"] == "running")
-    assert spare.pid in {worker.pid for worker in workers(service)}
-    service.cancelled(job_id)
+    (joined,) = (each for each in service.read("/v1/system")["workers"] if each["pid"] == spare.pid)
+    died = [line for line in service.log.read_text().splitlines() if '"worker died"' in line][-1]
+    took = at(joined["started_at"]) - at(json.loads(died)["timestamp"])
+    assert took.total_seconds() < 1.0
+    assert (service.job(other)["status"], service.job(other)["attempt"]) == ("running", 1)
+    assert others_worker.is_running()
+    service.cancelled(job_id, other)
     until(lambda: len(workers(service)) == 2)  # others use this service
+
+
+def busy_workers(service: Service) -> list[psutil.Process]:
+    """The workers that train."""
+
+    def is_busy(worker: psutil.Process) -> bool:
+        return worker.cpu_percent(interval=0.3) > BUSY_PERCENT
+
+    return [worker for worker in workers(service) if is_busy(worker)]
+
+
+def at(timestamp: str) -> datetime:
+    """A moment as the service writes it."""
+    return datetime.fromisoformat(timestamp)
 
 
 def spare_of(service: Service) -> psutil.Process | None:

@@ -50,6 +50,7 @@ def report(reports: list[Report]) -> str:
         "seconds": [round(each.seconds) for each in reports],
         "killed with -9": [_counted(each.kills) for each in reports],
         "attempts": [each.attempts for each in reports],
+        "gone on from a checkpoint": [each.resumed for each in reports],
         "lost": [each.lost for each in reports],
         "ended twice": [each.ended_twice for each in reports],
         "with a gap in their history": [each.incomplete for each in reports],

@@ -15,10 +15,10 @@ def assert_clean(report: Report) -> None:
 @pytest.mark.slow
 def test_a_storm_on_sqlite() -> None:
     """Workers and the service are killed while a few jobs run: each ends once, as its undisturbed twin."""
-    assert_clean(on_sqlite(jobs=8, seed=5))
+    assert_clean(on_sqlite(jobs=16, seed=5))
 
 
 @pytest.mark.slow
 def test_a_storm_on_postgres() -> None:
     """The same, with a Postgres that is killed too."""
-    assert_clean(on_postgres(jobs=8, seed=3))
+    assert_clean(on_postgres(jobs=16, seed=3))

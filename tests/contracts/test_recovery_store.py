@@ -3,15 +3,20 @@
 import time
 from collections.abc import Callable
 
+import numpy as np
 import orjson
 import pytest
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, ClaimStore
+from service.storage.claims import Claim, ClaimStore, Progress
+from service.storage.database import Database
+from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
+from service.storage.json_text import json_text
 from service.storage.recovery import RecoveryStore
+from service.training.history import LOSS_COLUMNS, HistoryChunk, epoch_document
 from tests.contracts.samples import OWNER, claimed
 
 Submit = Callable[..., Job]
@@ -160,3 +165,58 @@ def test_a_job_over_its_time_ends_with_what_was_saved(
     assert (ended.status, ended.stop_reason) == (status, StopReason.MAX_RUNTIME)
     assert (ended.error is None) == saved
     assert ended.finished_at is not None
+
+
+def values_of(epoch: int) -> str:
+    """An epoch's values as a job tells them, the same number for each."""
+    return json_text(epoch_document(epoch, dict.fromkeys(LOSS_COLUMNS, float(epoch))))
+
+
+def row_of(first: int, last: int) -> HistoryRow:
+    """The history of some epochs, with those values."""
+    values = np.tile(np.arange(first, last + 1, dtype=np.float64), (len(LOSS_COLUMNS), 1))
+    return HistoryRow(first, last, HistoryChunk(first, LOSS_COLUMNS, values).pack())
+
+
+def beyond_its_checkpoint(claims: ClaimStore) -> Claim:
+    """The claim of a job that was saved after 5 epochs, and has told of 8."""
+    claim = Claim.of(claimed(claims))
+    claims.record(claim, Progress(5, values_of(5), values_of(4)), [row_of(1, 5)])
+    claims.save_checkpoint(claim, NewCheckpoint(5, "a", 1))
+    claims.record(claim, Progress(8, values_of(8), values_of(7)), [row_of(6, 8)])
+    return claim
+
+
+@pytest.mark.parametrize("end", ["over its time", "cancelled", "paused", "queued", "lost too many workers"])
+def test_a_job_taken_back_is_where_its_model_is(
+    database: Database, claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit, end: str
+) -> None:
+    """Whatever becomes of it: epoch, latest values and history are those of its newest checkpoint."""
+    job = submit()
+    if end == "lost too many workers":
+        claimed(claims)
+        recovery.release_worker("w", LOST)
+    beyond_its_checkpoint(claims)
+    if end == "cancelled":
+        jobs.cancel(OWNER, job.id)
+    if end == "paused":
+        jobs.pause(OWNER, job.id)
+    if end == "over its time":
+        recovery.overrun("w")
+    else:
+        recovery.release_worker("w", LOST)
+    after = jobs.get(OWNER, job.id)
+    assert after.status is not JobStatus.RUNNING
+    assert (after.epoch, after.latest, after.best) == (5, values_of(5), None)
+    assert HistoryStore(database).rows(job.id) == [row_of(1, 5)]
+
+
+def test_a_best_epoch_that_was_saved_stays(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """What is told of the best epoch stays where the checkpoint has it."""
+    job = submit()
+    claim = beyond_its_checkpoint(claims)
+    claims.record(claim, Progress(8, values_of(8), values_of(4)))
+    recovery.release_worker("w")
+    assert jobs.get(OWNER, job.id).best == values_of(4)

@@ -16,7 +16,7 @@ from tests.docs.markdown import blocks, commands, compare, run
 README = ROOT / "README.md"
 VARIABLE_DEFAULTS = {
     "workers": "one per core",
-    "worker_memory_bytes": "the machine's memory",
+    "worker_memory_bytes": "a worker's share",
     "in_memory_bytes": "up to 1 GiB",
 }
 

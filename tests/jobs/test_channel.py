@@ -42,6 +42,14 @@ def test_messages_arrive_as_sent(messages: list[tuple[dict[str, Any], bytes]]) -
     other.close()
 
 
+def test_a_message_without_a_body_is_one_write(pair: tuple[Channel, Channel]) -> None:
+    """Whoever sends it can't be frozen in its middle, with the other side waiting for the rest."""
+    one, other = pair
+    one.send({"event": "idle"})
+    other.connection.recv_bytes()
+    assert not other.ready(0)
+
+
 def test_large_bodies_pass(pair: tuple[Channel, Channel]) -> None:
     """A body larger than the pipe's buffer passes while the other side reads."""
     one, other = pair
@@ -95,7 +103,7 @@ channel.send({"database": settings.database(), **options})
     "end",
     [
         "import os; os.kill(os.getpid(), 9)",
-        "channel.connection.send_bytes(b'{}'); import os; os._exit(1)",  # a header without its body
+        "channel.connection.send_bytes(b'{}+'); import os; os._exit(1)",  # a header without its body
         "raise SystemExit(0)",
     ],
     ids=["killed", "between header and body", "exits"],

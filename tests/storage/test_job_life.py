@@ -275,8 +275,7 @@ class JobLife(RuleBasedStateMachine):
             rows = self.history.rows(job.id)
             told = [epoch for row in rows for epoch in range(row.first_epoch, row.last_epoch + 1)]
             assert told == list(range(1, len(told) + 1))
-            if running:
-                assert len(told) == job.epoch
+            assert len(told) == job.epoch
 
 
 def test_the_life_of_jobs(tmp_path: Path) -> None:

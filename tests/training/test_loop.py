@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint, Snapshot
+from service.training.engines.eager import EagerEngine
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.loop import GROWTH, train
-from tests.training.toys import assert_same_history, engine, run, training
+from tests.training.toys import assert_same_history, engine, run, samples, training
 
 
 @dataclass
@@ -146,6 +147,16 @@ def test_the_loop_trains_an_engine_to_its_end() -> None:
     abandoned = engine(spec)
     next(train(abandoned))
     assert abandoned.stop_reason is None
+
+
+def test_a_long_validation_is_broken_off_between_slices() -> None:
+    """Each slice is a chunk of its own: whoever iterates hears of every one."""
+    data, spec = samples(n_train=8, n_val=40), training(batch_size=4, epochs=3)
+    sliced = EagerEngine(engine(spec, data=data).parts, evaluation_bytes=1)
+    chunks = list(train(sliced, chunk_seconds=1000.0))
+    assert sliced.steps_per_epoch == 2 + 10
+    assert len(chunks) >= 3 * (10 + 1)
+    assert [chunk.last_epoch for chunk in chunks if chunk is not None] == [1, 2, 3]
 
 
 def test_an_ended_training_yields_nothing() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn, optim
 
+from service.datasets.prepare import Part
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint, PartialEpoch, Snapshot, unshared
@@ -26,10 +27,12 @@ from tests.training.toys import (
     assert_same_checkpoint,
     assert_same_history,
     assert_same_tensors,
+    column,
     engine,
     fitting,
     restored,
     run,
+    samples,
     training,
 )
 
@@ -53,6 +56,31 @@ def assert_resumes(spec: TrainingSpec, layers: Layers = DROPPING, validates: boo
         assert_same_history(HistoryChunk.join(chunks), history)
         assert_same_checkpoint(fresh.checkpoint(), end)
         assert fresh.stop_reason is reason
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_validation_can_be_broken_off(batch_size: int | None) -> None:
+    """Broken off between two slices of a validation, written, taken up: the same bits as in one go."""
+    spec = training(batch_size=batch_size, epochs=3, metrics=["r2_score"], optimizer=MOMENTUM)
+    data = samples(n_train=11, n_val=45)
+
+    def make() -> EagerEngine:
+        return EagerEngine(engine(spec, DROPPING, data).parts, evaluation_bytes=1)
+
+    whole = make()
+    history, end = run(whole, chunk=1), whole.checkpoint()
+    assert column(history, "validation_loss")[-1] == whole.evaluate(Part((data.x_val,), data.y_val)).loss or (
+        batch_size is None  # then it is that of the parameters before the step
+    )
+    slices = whole.steps_per_epoch - (3 if batch_size else 1)
+    assert slices > 1
+    for step in range(1, 3 * whole.steps_per_epoch):
+        broken, chunks = make(), list[HistoryChunk | None]()
+        chunks += [broken.advance(1) for _ in range(step)]
+        fresh = restored(broken.checkpoint(), make)
+        chunks.append(run(fresh))
+        assert_same_history(HistoryChunk.join([chunk for chunk in chunks if chunk is not None]), history)
+        assert_same_checkpoint(fresh.checkpoint(), end)
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])

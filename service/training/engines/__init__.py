@@ -1,6 +1,6 @@
 """How a chunk of steps is executed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from service.datasets.prepare import Part
@@ -44,14 +44,18 @@ class Training(Protocol):
     def load_best(self) -> None:
         """Put the best epoch's parameters into the model."""
 
-    def evaluate(self, samples: Part) -> Evaluation:
-        """The loss and metrics of the model, in eval mode, without gradients."""
+    def evaluate(self, samples: Part, on_slice: Callable[[], None] = lambda: None) -> Evaluation:
+        """The loss and metrics of the model, in eval mode, without gradients.
+
+        Args:
+            on_slice: called after each slice of the samples; what it raises ends the evaluation.
+        """
 
 
 class Steps(Protocol[T_co]):
     """What advances a number of steps at a time: one training, or several together.
 
-    A step is the least that it advances by: an optimizer step, or a whole epoch.
+    A step is the least that it advances by: an optimizer step, a slice of a validation, or a whole epoch.
 
     Attributes:
         steps_per_epoch: steps of one epoch.
@@ -72,7 +76,7 @@ class Steps(Protocol[T_co]):
         """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
 
     def advance(self, steps: int) -> T_co:
-        """Take up to `steps` steps; the epochs that ended in them."""
+        """Take steps, at least one and up to `steps`; the epochs that ended in them."""
 
 
 class Group(Steps[Sequence[HistoryChunk | None]], Protocol):

@@ -1,8 +1,9 @@
 """The eager engine: the chapter's loop, step by step, as a plain PyTorch script would run it."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ class Parts:
     Attributes:
         loss_fn: the module that computes the loss.
         train, validation: samples on the model's device.
-        metrics: by name; one object serves both sides, one after the other.
+        metrics: by name.
         monitor: follows the best epoch; None when nothing is to be followed.
         precision: `float32` or `bfloat16` (forward and loss under autocast).
         rng: the state of the CPU's global generator once all was built: the first order is drawn from it.
@@ -98,12 +99,33 @@ class Parts:
     rng: Tensor = field(default_factory=torch.get_rng_state)
 
 
+@dataclass
+class _Validation:
+    """A validation that is under way. A checkpoint lets it begin anew: it holds the state before.
+
+    Attributes:
+        slices: those to come.
+        rng: the generators' states before.
+        buffers: the model's before.
+        losses: of the slices that are done.
+        loss: of the step that it is in the middle of; None where it comes after the step.
+    """
+
+    slices: Iterator[Part]
+    rng: Tensors
+    buffers: Tensors
+    losses: _Losses = field(default_factory=_Losses)
+    loss: Tensor | None = None
+
+
 class EagerEngine:
     """Runs a training a number of steps at a time.
 
     With `batch_size: null`, an epoch is one step on all samples, and both its losses are those of the
     parameters before the step. With batches, each epoch's order is one `torch.randperm` from the global
     generator, and the validation loss is that of the parameters after the epoch's last step.
+
+    A validation in several slices takes a step for each: a long one can be broken off, too.
 
     Attributes:
         epoch: epochs completed.
@@ -120,9 +142,13 @@ class EagerEngine:
         rows = parts.train.rows
         self._full_batch = parts.spec.batch_size is None
         self._batch_size = parts.spec.batch_size or rows
-        self.steps_per_epoch = math.ceil(rows / self._batch_size)
+        self._batches_per_epoch = math.ceil(rows / self._batch_size)
         self._gatherer = None if parts.train.order is None else Gatherer(parts.train, parts.device)
-        self._validation = None if parts.validation is None else self._slices(parts.validation)
+        self._slices = None if parts.validation is None else self._sliced(parts.validation)
+        slices = 0 if self._slices is None else len(self._slices)
+        self.steps_per_epoch = self._batches_per_epoch + (slices if slices > 1 else 0)
+        self._validation: _Validation | None = None
+        self._validation_metrics = deepcopy(parts.metrics)
         self._step = 0
         self._order: Tensor | None = None
         self._losses = _Losses()
@@ -141,7 +167,7 @@ class EagerEngine:
         parts.model.train()
 
     def advance(self, steps: int) -> HistoryChunk | None:
-        """Take up to `steps` optimizer steps.
+        """Take up to `steps` optimizer steps, or one slice of a validation in several.
 
         Returns:
             The epochs that ended in them; None when none did.
@@ -149,10 +175,12 @@ class EagerEngine:
         first_epoch = self.epoch + 1
         rows = []
         for _ in range(steps):
+            validates = self._step >= self._batches_per_epoch
             row = self._advance_one()
             if row is not None:
                 rows.append(row)
-            if self.stop_reason:
+            # A slice takes longer than a step, for all that is known: none comes behind another step.
+            if self.stop_reason or validates or self._step >= self._batches_per_epoch:
                 break
         if not rows:
             return None
@@ -161,21 +189,38 @@ class EagerEngine:
 
     def _advance_one(self) -> list[float] | None:
         """One step; the epoch's values when it was the epoch's last."""
+        if self._step >= self._batches_per_epoch:
+            return self._validate_a_slice()
         parts = self.parts
+        if self._full_batch and self.steps_per_epoch > 1:
+            self._validation = self._begun_validation()
         batch = self._next_batch()
-        loss = self._forward(batch)
+        loss = self._forward(batch, parts.metrics)
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
-        row = self._epoch_values() if self._full_batch else None
-        if self.stop_reason is StopReason.DIVERGED:
-            return row
-        self._update(loss)
+        self._step += 1
+        if not self._full_batch:
+            self._update(loss)
+        if self._step == self.steps_per_epoch:
+            return self._end_epoch(_NOTHING if self._slices is None else self._evaluate(self._slices), loss)
+        if self._validation is not None:
+            self._validation.loss = loss
+        return None
+
+    def _validate_a_slice(self) -> list[float] | None:
+        """A step of a validation in several slices; the epoch's values after the last one."""
+        validation = self._validation = self._validation or self._begun_validation()
+        self._add_slice(next(validation.slices), validation.losses)
         self._step += 1
         if self._step < self.steps_per_epoch:
             return None
-        row = row or self._epoch_values()
-        self._end_epoch(row)
-        return row
+        self._validation = None
+        return self._end_epoch(self._evaluation(validation.losses, self._validation_metrics), validation.loss)
+
+    def _begun_validation(self) -> _Validation:
+        assert self._slices is not None
+        buffers = {name: buffer.clone() for name, buffer in self.parts.model.named_buffers()}
+        return _Validation(iter(self._slices), self._rng(), buffers)
 
     def _next_batch(self) -> Part:
         if self._step == 0 and self.parts.spec.shuffle and not self._full_batch:
@@ -183,7 +228,8 @@ class EagerEngine:
             if self._gatherer is None:
                 self._order = self._order.to(self.parts.device)
         if self._gatherer is not None:
-            following = self._rows_of(self._step + 1) if self._step + 1 < self.steps_per_epoch else None
+            is_last = self._step + 1 == self._batches_per_epoch
+            following = None if is_last else self._rows_of(self._step + 1)
             return self._gatherer.take(self._rows_of(self._step), following)
         return self.parts.train if self._full_batch else self.parts.train.take(self._rows_of(self._step))
 
@@ -193,7 +239,7 @@ class EagerEngine:
         end = min(start + self._batch_size, self.parts.train.rows)
         return slice(start, end) if self._order is None else self._order[start:end]
 
-    def _forward(self, batch: Part) -> Tensor:
+    def _forward(self, batch: Part, metrics: Mapping[str, Metric]) -> Tensor:
         """The loss of a batch; the metrics take it in."""
         parts = self.parts
         if parts.precision == "bfloat16":
@@ -203,7 +249,7 @@ class EagerEngine:
         else:
             outputs = parts.model(*batch.inputs)
             loss = parts.loss_fn(outputs, batch.targets)
-        for metric in parts.metrics.values():
+        for metric in metrics.values():
             metric.update(*metric_inputs(parts.loss, parts.task, outputs, batch.targets))
         return loss
 
@@ -219,12 +265,11 @@ class EagerEngine:
         if parts.scheduler is not None and self._per_batch_scheduler:
             parts.scheduler.step()
 
-    def _epoch_values(self) -> list[float]:
+    def _epoch_values(self, validation: Evaluation) -> list[float]:
         """The values of the epoch that ends, in the order of `columns`; follows the best, sees divergence."""
         parts = self.parts
-        train = self._evaluation(self._losses)
+        train = self._evaluation(self._losses, parts.metrics)
         self._losses = _Losses()
-        validation = _NOTHING if self._validation is None else self._evaluate(self._validation)
         values = {
             "train_loss": train.loss,
             "validation_loss": validation.loss,
@@ -233,7 +278,7 @@ class EagerEngine:
         for name, value in train.metrics.items():
             values[f"train_{name}"] = value
             values[f"validation_{name}"] = validation.metrics.get(name, math.nan)
-        losses = [train.loss] if self._validation is None else [train.loss, validation.loss]
+        losses = [train.loss] if self._slices is None else [train.loss, validation.loss]
         if not all(map(math.isfinite, losses)):
             self.stop_reason = StopReason.DIVERGED
             self.epoch += 1
@@ -241,11 +286,18 @@ class EagerEngine:
             self._keep_best()
         return list(values.values())
 
-    def _end_epoch(self, row: list[float]) -> None:
-        """Step the scheduler, count the epoch, decide whether it was the last."""
-        if self.stop_reason is StopReason.DIVERGED:
-            return
+    def _end_epoch(self, validation: Evaluation, loss: Tensor | None) -> list[float]:
+        """The epoch's values, once it is counted and it is decided whether it was the last.
+
+        Args:
+            loss: with `batch_size: null`, the step's, which is to be taken now.
+        """
         parts = self.parts
+        row = self._epoch_values(validation)
+        if self.stop_reason is StopReason.DIVERGED:
+            return row
+        if self._full_batch and loss is not None:
+            self._update(loss)
         if parts.scheduler is not None and not self._per_batch_scheduler:
             if isinstance(parts.scheduler, ReduceLROnPlateau):
                 watched = "validation_loss" if parts.validation is not None else "train_loss"
@@ -255,6 +307,7 @@ class EagerEngine:
         self._step = 0
         self.epoch += 1
         self.stop_reason = self._reason_to_stop()
+        return row
 
     def _reason_to_stop(self) -> StopReason | None:
         monitor = self.parts.monitor
@@ -262,32 +315,39 @@ class EagerEngine:
             return StopReason.EARLY_STOPPING
         return StopReason.COMPLETED if self.epoch >= self.parts.spec.epochs else None
 
-    def evaluate(self, samples: Part) -> Evaluation:
+    def evaluate(self, samples: Part, on_slice: Callable[[], None] = lambda: None) -> Evaluation:
         """The loss and metrics of the parameters as they are, in eval mode, without gradients.
 
         Args:
             samples: on any device.
+            on_slice: called after each slice of them; what it raises ends the evaluation.
         """
-        return self._evaluate(self._slices(placed(samples, self.parts.loss, self.parts.device)))
+        for metric in self._validation_metrics.values():
+            metric.reset()  # a validation may have been broken off
+        return self._evaluate(self._sliced(placed(samples, self.parts.loss, self.parts.device)), on_slice)
 
-    def _slices(self, samples: Part) -> Slices:
+    def _sliced(self, samples: Part) -> Slices:
         row_bytes = sum(x[:1].nbytes for x in samples.inputs)
         size = rows_at_once(row_bytes, self._batch_size, self._evaluation_bytes)
         return Slices(samples, size, self.parts.device)
 
-    def _evaluate(self, slices: Iterable[Part]) -> Evaluation:
-        self._set_training(False)
+    def _evaluate(self, slices: Slices, on_slice: Callable[[], None] | None = None) -> Evaluation:
         losses = _Losses()
-        with torch.no_grad():  # a small step's inference_mode takes longer
-            for batch in slices:
-                losses.add(self._forward(batch), batch.rows)
-        self._set_training(True)
-        return self._evaluation(losses)
+        for batch in slices:
+            self._add_slice(batch, losses)
+            if on_slice is not None:
+                on_slice()
+        return self._evaluation(losses, self._validation_metrics)
 
-    def _evaluation(self, losses: _Losses) -> Evaluation:
+    def _add_slice(self, batch: Part, losses: _Losses) -> None:
+        self._set_training(False)
+        with torch.no_grad():  # a small step's inference_mode takes longer
+            losses.add(self._forward(batch, self._validation_metrics), batch.rows)
+        self._set_training(True)
+
+    def _evaluation(self, losses: _Losses, metrics: Mapping[str, Metric]) -> Evaluation:
         """The losses' mean, and what the metrics have taken in; they start anew."""
-        metrics = {name: computed(metric) for name, metric in self.parts.metrics.items()}
-        return Evaluation(losses.mean(), metrics)
+        return Evaluation(losses.mean(), {name: computed(metric) for name, metric in metrics.items()})
 
     def _set_training(self, training: bool) -> None:
         """`model.train(training)` without its walk through the modules, which takes as long as a layer."""
@@ -309,23 +369,31 @@ class EagerEngine:
 
     def checkpoint(self) -> Checkpoint:
         """The state now, also in the middle of an epoch."""
-        parts = self.parts
-        rng = {"cpu": torch.get_rng_state()}
-        if parts.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(parts.device)
+        parts, validation = self.parts, self._validation
+        last = snapshot(parts.model, self.epoch)
+        if validation is not None:
+            last = replace(last, state={**last.state, **_known(validation.buffers, last.state)})
         return Checkpoint(
-            last=snapshot(parts.model, self.epoch),
-            partial=self._partial() if self._step else None,
+            last=last,
+            partial=self._partial() if self._step and not self._full_batch else None,
             best=self._best,
             optimizer=parts.optimizer.state_dict(),
             scheduler=None if parts.scheduler is None else parts.scheduler.state_dict(),
-            rng=rng,
+            rng=self._rng() if validation is None else validation.rng,
             monitor=parts.monitor.state() if parts.monitor else {},
         )
 
+    def _rng(self) -> Tensors:
+        """The states of the generators."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.parts.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.parts.device)
+        return states
+
     def _partial(self) -> PartialEpoch:
         metrics = metric_states(self.parts.metrics)
-        return PartialEpoch(self._step, self._losses.summed(), self._order, metrics)
+        step = min(self._step, self._batches_per_epoch)  # a validation begins anew
+        return PartialEpoch(step, self._losses.summed(), self._order, metrics, self._learning_rate)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint as if there had been no break; or begin with its parameters."""
@@ -352,8 +420,10 @@ class EagerEngine:
 
     def _restore_partial(self, partial: PartialEpoch) -> None:
         self._step = partial.step
-        self._losses = _Losses(partial.loss_sum, partial.step * self._batch_size)
+        rows = min(partial.step * self._batch_size, self.parts.train.rows)
+        self._losses = _Losses(partial.loss_sum, rows)
         self._order = None if partial.order is None else partial.order.to(self.parts.device)
+        self._learning_rate = partial.learning_rate
         restore_metrics(self.parts.metrics, partial.metrics)
 
     def _own(self, best: Snapshot) -> Snapshot:
@@ -378,6 +448,10 @@ class EagerEngine:
         """Put the best epoch's parameters into the model."""
         if self._best is not None:
             self.parts.model.load_state_dict(self._best.state)
+
+
+def _known(some: Tensors, names: Container[str]) -> Tensors:
+    return {name: tensor for name, tensor in some.items() if name in names}
 
 
 def placed(samples: Part, loss: Loss, device: torch.device) -> Part:

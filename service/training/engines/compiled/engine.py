@@ -1,6 +1,6 @@
 """The compiled engine: the eager loop as one XLA program, for one training or several side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any
@@ -78,7 +78,7 @@ class Member:
         return self._eager.steps_left < self._eager.steps_per_epoch
 
     def _end_of_epoch(self) -> HistoryChunk | None:
-        """Train to the end of an epoch that another engine has begun, as that one would."""
+        """Train on to the end of an epoch that another engine has begun, as that one would."""
         chunk = self._eager.advance(self._eager.steps_left)
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
         self._before = self._eager.checkpoint()
@@ -154,11 +154,11 @@ class Member:
         """Evaluate the best epoch's parameters from now on."""
         self._shown = self.best
 
-    def evaluate(self, samples: Part) -> Evaluation:
+    def evaluate(self, samples: Part, on_slice: Callable[[], None] = lambda: None) -> Evaluation:
         """The loss and metrics of the parameters, in eval mode, without gradients."""
         shown = self._shown or self.checkpoint().last
         self.parts.model.load_state_dict(shown.state)
-        return self._eager.evaluate(samples)
+        return self._eager.evaluate(samples, on_slice)
 
 
 class Group:

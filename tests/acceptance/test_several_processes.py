@@ -1,0 +1,126 @@
+"""Several service processes on one database: each looks after its own workers, and for jobs of all."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from tests.acceptance.server import START_SECONDS, Service, WorkerProcess, until
+from tests.acceptance.test_processes import disturbable, workers
+from tests.acceptance.test_supervision import CANCEL_SECONDS, inside_a_step
+from tests.postgres import Postgres
+
+LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
+SETTINGS = {
+    "helpers": 1,
+    "spare_workers": 0,
+    "lease_seconds": LEASE_SECONDS,
+    "heartbeat_seconds": 0.3,
+    "checkpoint_seconds": 0.1,
+}
+
+
+@dataclass
+class Site:
+    """A service without workers, and a process of one worker beside it."""
+
+    service: Service
+    first: WorkerProcess
+    url: str
+    settings: dict[str, Any]
+    stack: ExitStack
+
+    def another(self, name: str) -> WorkerProcess:
+        """One more process of one worker, once that is ready."""
+        known = len(workers(self.service))
+        process = WorkerProcess(self.service.data_dir, name, **self.settings)
+        self.stack.callback(process.stop)
+        until(lambda: len(workers(self.service)) > known, START_SECONDS)
+        return process
+
+    def freeze(self, process: WorkerProcess) -> None:
+        """SIGSTOP of all its processes, at a moment when none holds a lock of the database."""
+
+        def frozen() -> bool:
+            for each in process.processes:
+                each.suspend()
+            if self._is_locked():
+                process.thaw()
+                return False
+            return True
+
+        until(frozen)
+
+    def _is_locked(self) -> bool:
+        is_sqlite = self.url.startswith("sqlite")
+        engine = create_engine(self.url, connect_args={"timeout": 0.5} if is_sqlite else {})
+        lock = "BEGIN IMMEDIATE" if is_sqlite else "LOCK TABLE jobs, workers IN EXCLUSIVE MODE NOWAIT"
+        try:
+            with engine.connect() as connection:
+                connection.execute(text(lock))
+                connection.rollback()
+        except OperationalError:
+            return True
+        finally:
+            engine.dispose()
+        return False
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The processes, on each database."""
+    data_dir: Path = tmp_path_factory.mktemp("site") / "data"
+    with ExitStack() as stack:
+        settings: dict[str, Any] = dict(SETTINGS)
+        url = f"sqlite:///{data_dir / 'fitserve.db'}"
+        if request.param == "postgresql":
+            postgres = Postgres(stack.enter_context(tempfile.TemporaryDirectory()))
+            stack.callback(postgres.close)
+            url = settings["database_url"] = postgres.new_database("site")
+        first = WorkerProcess(data_dir, "first", **settings)
+        stack.callback(first.stop)
+        service = Service(data_dir, workers=0, **settings).start()  # ready as there is a worker
+        stack.callback(service.stop)
+        yield Site(service, first, url, settings, stack)
+
+
+def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> None:
+    """Whichever process a cancel is asked of: the one that trains ends the step, within 2 s."""
+    job_id = inside_a_step(site.service)
+    (before,) = {worker.pid for worker in workers(site.service)}
+    begin = time.monotonic()
+    site.service.client.post(f"/v1/jobs/{job_id}/cancel")
+    job = site.service.ended(job_id)
+    assert time.monotonic() - begin < CANCEL_SECONDS
+    assert (job["status"], job["stop_reason"], job["error"]) == ("cancelled", "cancelled", None)
+    until(lambda: [worker.pid for worker in workers(site.service)] not in ([], [before]))
+
+
+def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
+    """A frozen process: another takes its job in time and finishes; the thawed one's writes are refused."""
+    service = site.service
+    twin = service.succeeded(disturbable(epochs=1500))
+    second = site.another("second")
+    site.freeze(second)  # so that the first has the job
+    job_id = service.running(disturbable(epochs=1500))
+    second.thaw()
+    site.freeze(site.first)
+    begin = time.monotonic()
+    until(lambda: service.job(job_id)["attempt"] == 2)
+    assert time.monotonic() - begin < LEASE_SECONDS + TAKEOVER_SECONDS
+    job = service.ended(job_id)
+    assert job["status"] == "succeeded"
+    before = service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")
+    site.first.thaw()
+    until(lambda: '"claim lost"' in site.first.log.read_text())
+    assert (service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")) == before
+    assert service.history(job_id) == service.history(twin["id"])
+    assert service.parameters(job_id) == service.parameters(twin["id"])
+    until(lambda: len(workers(service)) == 2)
