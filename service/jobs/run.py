@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from service.datasets.prepare import Prepared
 from service.storage.claims import Claim, Progress
 from service.storage.history import HistoryRow
@@ -36,6 +38,14 @@ class Ready:
     def compiled(self) -> bool:
         """Whether it runs as a program."""
         return self.engine == "compiled"
+
+    def has_data_of(self, job: Job) -> bool:
+        """Whether another job of the same kind trains on the same tensors.
+
+        Where there are test rows it doesn't: a layer that works in place may write on them.
+        """
+        ours, theirs = (orjson.loads(each.request)["data"] for each in (self.job, job))
+        return self.data.test is None and self.job.dataset_id == job.dataset_id and ours == theirs
 
     @property
     def data_bytes(self) -> int:

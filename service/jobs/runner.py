@@ -11,6 +11,7 @@ import orjson
 import structlog
 import torch
 
+from service.datasets.prepare import Prepared
 from service.datasets.workspace import MappedBeyond
 from service.errors import (
     DataNotPrepared,
@@ -156,7 +157,7 @@ class Runner:
     def _run_together(self, first: Ready, companions: Sequence[Job]) -> None:
         """Train a group. What goes wrong with it sends its jobs back: tried once, they run one by one."""
         try:
-            members = [first, *map(self._set_up, companions)]
+            members = [first, *(self._set_up(job, first) for job in companions)]
             group = self._engines.make_group([ready.parts for ready in members])
             log.info("jobs train together", job_ids=[ready.job.id for ready in members])
             runs = [
@@ -198,20 +199,22 @@ class Runner:
                 self._on_limit(run.job.id, run.seconds_left)
         return engine.stop_reason or StopReason.COMPLETED
 
-    def _set_up(self, job: Job) -> Ready:
+    def _set_up(self, job: Job, alike: Ready | None = None) -> Ready:
         """A claimed job with its data and its model.
+
+        Args:
+            job: it.
+            alike: a job of the same kind, which may have the same data.
 
         Raises:
             DataNotPrepared: there is no room for its data, and has not been for a while.
         """
-        started, claim = time.monotonic(), Claim.of(job)
+        started = time.monotonic()
         request = orjson.loads(job.request)
         used = orjson.loads(job.used)
         training = TrainingSpec.model_validate(request["training"])
         architecture = read_architecture(request["architecture"])
-        workspace = MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes)
-        declared = self._recorder.persist(claim, lambda: JobData.of(job, self._storage))
-        data = self._recorder.persist_for_a_while(claim, lambda: declared.prepare(workspace), DataNotPrepared)
+        data = alike.data if alike is not None and alike.has_data_of(job) else self._prepare(job)
         self._on_change(job.id)  # a sign of life after each part of the way
         torch.set_num_threads(used["threads"])
         parts = assemble(
@@ -224,6 +227,15 @@ class Runner:
         )
         self._on_change(job.id)
         return Ready(job, parts, data, used["engine"], time.monotonic() - started)
+
+    def _prepare(self, job: Job) -> Prepared:
+        """What a job trains on, as tensors."""
+        claim, workspace = (
+            Claim.of(job),
+            MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes),
+        )
+        data = self._recorder.persist(claim, lambda: JobData.of(job, self._storage))
+        return self._recorder.persist_for_a_while(claim, lambda: data.prepare(workspace), DataNotPrepared)
 
     def _begin(self, ready: Ready) -> tuple[Run, Engine]:
         """The job with its engine, where an earlier attempt or another job has left off."""
