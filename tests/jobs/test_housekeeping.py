@@ -1,5 +1,7 @@
 """Old jobs and forgotten artifacts go; what is in use stays."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -54,3 +56,21 @@ def test_an_old_job_goes_with_its_checkpoints(storage: Storage) -> None:
     assert prune(storage, age=NOW) == Pruned(jobs=1, artifacts=1)
     with pytest.raises(errors.ArtifactNotFound):
         storage.artifacts.get(artifact)
+
+
+def test_the_command_prunes_once(storage: Storage, tmp_path: Path) -> None:
+    """`fitserve prune` deletes what is old enough, and says how much that was."""
+    job, _ = storage.jobs.submit(OWNER, new_job(), new_dataset())
+    claim = Claim.of(claimed(storage.claims))
+    artifact = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"x")
+    storage.claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, artifact, 1)]))
+
+    def prune_older_than(days: float) -> str:
+        command = [sys.executable, "-m", "service", "prune", "--data-dir", str(tmp_path)]
+        return subprocess.check_output([*command, "--older-than-days", str(days)], text=True)
+
+    assert prune_older_than(1) == "Deleted 0 jobs and 0 artifacts.\n"
+    assert storage.jobs.get(OWNER, job.id)
+    assert prune_older_than(0) == "Deleted 1 jobs and 1 artifacts.\n"
+    with pytest.raises(errors.JobNotFound):
+        storage.jobs.get(OWNER, job.id)
