@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow as pa
 import torch
 from pyarrow import csv
 
+from benchmarks.memory import watched
 from benchmarks.results import publish, table, verdict
 from service.datasets.columns import NUMBER
 from service.datasets.dataset import TabularDataset, load_dataset
@@ -89,21 +89,9 @@ def upload(path: Path) -> tuple[float, float]:
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
         running_service(Path(folder)) as client,
     ):
-        process = _api_process()
-        idle_bytes, most_bytes, done = process.memory_info().rss, [0], threading.Event()
-
-        def watch() -> None:
-            while not done.wait(0.01):
-                most_bytes[0] = max(most_bytes[0], process.memory_info().rss)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
         started = time.perf_counter()
-        send(client, path, "text/csv")
-        took = time.perf_counter() - started
-        done.set()
-        watcher.join()
-        return took, (most_bytes[0] - idle_bytes) / 2**20
+        _, grown_bytes = watched(_api_process(), lambda: send(client, path, "text/csv"))
+        return time.perf_counter() - started, grown_bytes / 2**20
 
 
 def send(client: httpx.Client, path: Path, media_type: str) -> str:
