@@ -154,14 +154,14 @@ def test_a_disk_without_room_for_its_data_ends_a_job(start_service: Callable[...
 def test_too_many_open_files_end_no_supervision(start_service: Callable[..., Service]) -> None:
     """While no process can be started, that is tried again and again; then dead ones are replaced."""
     service = start_service(workers=1, helpers=1, spare_workers=0)
-    process, before = service.process, workers(service)
+    process, before = service.process, {worker.pid for worker in workers(service)}
     limit = process.rlimit(psutil.RLIMIT_NOFILE)
     process.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # those that are open stay so
     for child in process.children():
         child.kill()
     until(lambda: service.log.read_text().count('"supervision failed"') > 1)
     process.rlimit(psutil.RLIMIT_NOFILE, limit)
-    until(lambda: workers(service) not in ([], before))
+    until(lambda: {worker["pid"] for worker in service.read("/v1/system")["workers"]} - before)
     until(lambda: service.submit(thermometer(), validate_only=True).status_code == httpx.codes.OK)
     assert service.succeeded(thermometer(epochs=1))
 
