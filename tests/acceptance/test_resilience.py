@@ -94,7 +94,7 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service
     worker = busy_worker(service)
 
     def is_writing() -> bool:
-        return any("#" in file.name for file in folder.iterdir())  # renamed once it is whole
+        return any(file.suffix == ".partial" for file in folder.iterdir())  # renamed once it is whole
 
     def stopped_while_writing() -> bool:
         until(is_writing, poll_seconds=0.0)
