@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -22,31 +23,57 @@ def jax_is_set_up() -> None:
     set_up(threads=1)
 
 
-@pytest.fixture(scope="session")
-def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+Start = Callable[..., Service]
+
+
+@contextmanager
+def _services(factory: pytest.TempPathFactory) -> Iterator[Start]:
     """Starts services with settings of their own; all are stopped at the end."""
-    folder, serial, started = tmp_path_factory.mktemp("services"), itertools.count(), list[Service]()
+    folder, serial, started = factory.mktemp("services"), itertools.count(), list[Service]()
 
     def start(**settings: object) -> Service:
         service = Service(folder / f"service-{next(serial)}", **settings)  # type: ignore[arg-type]
         started.append(service)
         return service.start()
 
-    yield start
-    for service in started:
-        service.stop()
+    try:
+        yield start
+    finally:
+        for service in started:
+            service.stop()
+
+
+@pytest.fixture
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts services that a test has for itself."""
+    with _services(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_module_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts services that the tests of a module share."""
+    with _services(tmp_path_factory) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
-def service(start_service: Callable[..., Service]) -> Service:
+def start_session_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts services that all tests share."""
+    with _services(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def service(start_session_service: Start) -> Service:
     """A service with two workers."""
-    return start_service(workers=2)
+    return start_session_service(workers=2)
 
 
 @pytest.fixture(scope="session")
-def narrow_service(start_service: Callable[..., Service]) -> Service:
+def narrow_service(start_session_service: Start) -> Service:
     """A service with one worker, a short queue and little room for bodies."""
-    return start_service(workers=1, helpers=1, max_queue_length=3, max_body_bytes=100_000)
+    return start_session_service(workers=1, helpers=1, max_queue_length=3, max_body_bytes=100_000)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,9 +15,9 @@ EPOCHS = 1500
 
 
 @pytest.fixture(scope="module")
-def lone_worker(start_service: Callable[..., Service]) -> Service:
+def lone_worker(start_module_service: Callable[..., Service]) -> Service:
     """A service whose one worker lets a queue grow."""
-    return start_service(workers=1)
+    return start_module_service(workers=1)
 
 
 def fit(engine: str = "auto", **training: Any) -> dict[str, Any]:

@@ -263,9 +263,9 @@ def test_a_column_without_values(
 
 
 @pytest.fixture(scope="module")
-def mapping(start_service: Callable[..., Service]) -> Service:
+def mapping(start_module_service: Callable[..., Service]) -> Service:
     """A service that keeps no training data in memory."""
-    return start_service(workers=1, helpers=1, in_memory_bytes=0)
+    return start_module_service(workers=1, helpers=1, in_memory_bytes=0)
 
 
 def test_mapped_data_give_the_same_bits(service: Service, mapping: Service) -> None:

@@ -25,9 +25,9 @@ LARGE_ROWS, LARGE_REQUESTS = 100_000, 60
 
 
 @pytest.fixture(scope="module")
-def small_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+def small_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
     """A service with one worker, one helper, a short queue and little memory for bodies."""
-    service = start_service(workers=1, helpers=1, max_queue_length=3, max_bodies_bytes=1_000_000)
+    service = start_module_service(workers=1, helpers=1, max_queue_length=3, max_bodies_bytes=1_000_000)
     yield service
     service.stop()
 

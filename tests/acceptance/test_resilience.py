@@ -23,9 +23,9 @@ FULL_BYTES = 4 * 2**20
 
 
 @pytest.fixture(scope="module")
-def hasty_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
     """A service with short leases and many checkpoints."""
-    service = start_service(
+    service = start_module_service(
         workers=2,
         helpers=1,
         lease_seconds=LEASE_SECONDS,

@@ -18,9 +18,9 @@ MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def strict_service(start_service: Callable[..., Service]) -> Iterator[Service]:
+def strict_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
     """A service whose workers have little memory, and are soon held to hang."""
-    service = start_service(
+    service = start_module_service(
         workers=1, helpers=1, spare_workers=2, worker_memory_bytes=1024 * MIB, hang_seconds=4
     )
     yield service

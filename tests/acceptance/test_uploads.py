@@ -26,9 +26,9 @@ MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def strict_service(start_service: Callable[..., Service]) -> Service:
+def strict_service(start_module_service: Callable[..., Service]) -> Service:
     """A service with low limits and two helpers."""
-    return start_service(
+    return start_module_service(
         workers=1,
         helpers=2,
         max_body_bytes=100_000,
