@@ -42,12 +42,12 @@ def busy_worker(service: Service) -> psutil.Process:
     return max(workers(service), key=lambda worker: worker.cpu_percent(interval=0.2))
 
 
-def large(**training: Any) -> dict[str, Any]:
-    """A fit whose checkpoints have some MB."""
+def large(units: int = 600, **training: Any) -> dict[str, Any]:
+    """A fit whose checkpoints have some MB, or some tens of MB with twice the units."""
     layers = [
-        {"type": "Linear", "out_features": 600},
+        {"type": "Linear", "out_features": units},
         {"type": "Tanh"},
-        {"type": "Linear", "out_features": 600},
+        {"type": "Linear", "out_features": units},
         {"type": "Linear", "out_features": 1},
     ]
     return tensors(INPUTS, TARGETS, layers, optimizer="Adam", **training)
@@ -87,8 +87,8 @@ def test_a_step_longer_than_the_lease_loses_nothing(hasty_service: Service) -> N
 def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service) -> None:
     """Killed between a checkpoint's first byte and its last, a job goes on from the one before."""
     service = hasty_service
-    twin = service.succeeded(large(epochs=3000))
-    job_id = service.queued(large(epochs=3000))
+    twin = service.succeeded(large(units=1200, epochs=800))
+    job_id = service.queued(large(units=1200, epochs=800))
     folder = service.data_dir / "artifacts" / "checkpoints" / job_id
     until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
     worker = busy_worker(service)
