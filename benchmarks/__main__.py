@@ -15,16 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import orjson
 import torch
 
 from benchmarks import peers, picture, plain
+from benchmarks.jobs import digits_job, fit, store_digits, tanh_units, thermometer_job, timed_fit
 from benchmarks.results import publish, table, verdict
 from benchmarks.wire import Wire, get, post
-from service.demo import DATA, LINEAR, SEQUENTIAL, running_service
+from service.demo import LINEAR, SEQUENTIAL, running_service
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,19 +125,7 @@ def measure(row: Row) -> Result:
 
 def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
     """Fits through HTTP, from submit to the answer that the job has ended, beside a plain PyTorch loop."""
-    inputs, targets = plain.digits_data()
-    digits_id = client.post("/v1/datasets", json={"inputs": inputs, "targets": targets}).json()["id"]
-    digits_job: dict[str, Any] = {
-        "data": {"dataset_id": digits_id, "split": {"validation": 0.2}},
-        "architecture": _sequential(_linear(64, 128), {"type": "ReLU"}, _linear(128, 10)),
-        "training": {
-            "loss": "CrossEntropyLoss",
-            "optimizer": "Adam",
-            "epochs": 20,
-            "batch_size": 32,
-            "seed": 0,
-        },
-    }
+    digits_id = store_digits(client)
     yield Row(
         "thermometer, Linear(1, 1), 3000 epochs",
         lambda: fit(client, thermometer_job(LINEAR, 3000)),
@@ -158,7 +147,7 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
     widths = itertools.count(14)  # each round's architecture is met for the first time
     yield Row(
         "the same, the first time ever",
-        lambda: fit(client, thermometer_job(_tanh_units(next(widths)), 3000)),
+        lambda: fit(client, thermometer_job(tanh_units(next(widths)), 3000)),
         lambda: timed(lambda: plain.thermometer(3000)),
         goal=1.5,
     )
@@ -171,7 +160,7 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
     )
     yield Row(
         "digits, 64-128-10, batches of 32, 20 epochs",
-        lambda: fit(client, digits_job),
+        lambda: fit(client, digits_job(digits_id, [128], 20)),
         lambda: timed(lambda: plain.digits(20)),
         goal=1 / 8,
         peers={
@@ -181,10 +170,9 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
             **({"H2O-3": lambda: timed(lambda: cluster.digits(20))} if cluster else {}),
         },
     )
-    wide_job = {**digits_job, "architecture": _wide(2048)}
     yield Row(
         "digits, 64-2048-2048-10, bound by arithmetic, 2 epochs",
-        lambda: fit(client, {**wide_job, "training": {**digits_job["training"], "epochs": 2}}),
+        lambda: fit(client, digits_job(digits_id, [2048, 2048], 2)),
         lambda: timed(lambda: plain.digits(2, hidden=2048, layers=2)),
         goal=1.02,
         rounds=3,
@@ -209,23 +197,6 @@ def many_fits(client: httpx.Client, count: int) -> float:
     ):
         time.sleep(POLL_SECONDS)
     return time.perf_counter() - started
-
-
-def _tanh_units(width: int) -> dict[str, Any]:
-    return _sequential(_linear(1, width), {"type": "Tanh"}, _linear(width, 1))
-
-
-def _wide(width: int) -> dict[str, Any]:
-    relu = {"type": "ReLU"}
-    return _sequential(_linear(64, width), relu, _linear(width, width), relu, _linear(width, 10))
-
-
-def _sequential(*layers: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "sequential", "layers": list(layers)}
-
-
-def _linear(inputs: int, outputs: int) -> dict[str, Any]:
-    return {"type": "Linear", "in_features": inputs, "out_features": outputs}
 
 
 def overhead(client: httpx.Client) -> Row:
@@ -268,27 +239,6 @@ def requests(client: httpx.Client, bare_port: int) -> Iterator[Row]:
         lambda: statistics.median(bare.seconds_each(post("/predictions", row), REQUESTS)),
         goal=1.5,
     )
-
-
-def thermometer_job(architecture: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """The chapter's fit."""
-    training = {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": epochs, "seed": 0}
-    return {"data": DATA, "architecture": architecture, "training": training}
-
-
-def timed_fit(client: httpx.Client, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
-    """Seconds from submit to the answer that the job has ended, and the job."""
-    started = time.perf_counter()
-    job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()
-    seconds = time.perf_counter() - started
-    if job.get("status") != "succeeded":
-        raise RuntimeError(f"The job did not succeed: {job}")
-    return seconds, job
-
-
-def fit(client: httpx.Client, body: dict[str, Any]) -> float:
-    """Seconds from submit to the answer that the job has ended."""
-    return timed_fit(client, body)[0]
 
 
 def timed(call: Callable[[], object]) -> float:

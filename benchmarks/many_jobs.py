@@ -13,9 +13,10 @@ from pathlib import Path
 import httpx
 from sqlalchemy import insert, select
 
+from benchmarks.jobs import thermometer_job, timed_fit
 from benchmarks.results import publish, table, verdict
 from benchmarks.wire import Wire, get
-from service.demo import DATA, LINEAR, running_service
+from service.demo import LINEAR, running_service
 from service.settings import Settings
 from service.specs.job import JobStatus
 from service.storage.claims import Claim, ClaimStore
@@ -97,9 +98,7 @@ def measure(few: Filled, many: Filled) -> dict[str, tuple[float, float]]:
 
 def filled(client: httpx.Client, folder: Path, count: int) -> Filled:
     """A running service's database, filled."""
-    training = {"loss": "MSELoss", "optimizer": "SGD", "epochs": 1, "seed": 0}
-    body = {"data": DATA, "architecture": LINEAR, "training": training}
-    job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).raise_for_status().json()
+    _, job = timed_fit(client, thermometer_job(LINEAR, 1))
     database = Database(Settings(data_dir=folder).database())
     fill(database, count)
     return Filled(client.base_url.port or 0, database, job["id"])

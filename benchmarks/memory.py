@@ -10,15 +10,16 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 import psutil
 import torch
 
 from benchmarks import plain
+from benchmarks.jobs import digits_job, fit, store_digits, tanh_units, thermometer_job
 from benchmarks.results import publish, table, verdict
-from service.demo import DATA, running_service
+from service.demo import running_service
 
 HIDDEN, LAYERS, EPOCHS = 2048, 2, 2
 GOAL_RATIO = 1.1
@@ -66,68 +67,22 @@ def measure_plain() -> None:
     print(watched(psutil.Process(), lambda: plain.digits(EPOCHS, hidden=HIDDEN, layers=LAYERS))[1])
 
 
-def fit(client: httpx.Client, body: dict[str, Any]) -> None:
-    """One fit, to its end."""
-    job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()
-    if job.get("status") != "succeeded":
-        raise RuntimeError(f"The job did not succeed: {job}")
-
-
-def digits_job(hidden: int, layers: int, epochs: int) -> dict[str, Any]:
-    """As `plain.digits`."""
-    inputs, targets = plain.digits_data()
-    widths = [64, *[hidden] * layers]
-    inner: list[dict[str, Any]] = []
-    for before, after in itertools.pairwise(widths):
-        inner += [
-            {"type": "Linear", "in_features": before, "out_features": after},
-            {"type": "ReLU"},
-        ]
-    output = {"type": "Linear", "in_features": hidden, "out_features": 10}
-    training = {
-        "loss": "CrossEntropyLoss",
-        "optimizer": "Adam",
-        "epochs": epochs,
-        "batch_size": 32,
-        "seed": 0,
-    }
-    return {
-        "data": {"inputs": inputs, "targets": targets, "split": {"validation": 0.2}},
-        "architecture": {"type": "sequential", "layers": [*inner, output]},
-        "training": training,
-    }
-
-
 def fit_bytes(client: httpx.Client) -> int:
     """What the same training takes of a worker that has trained before."""
-    fit(client, digits_job(1, 1, 1))
+    digits_id = store_digits(client)
+    fit(client, digits_job(digits_id, [1], 1))
     process, *_ = workers()
-    return watched(process, lambda: fit(client, digits_job(HIDDEN, LAYERS, EPOCHS)))[1]
+    return watched(process, lambda: fit(client, digits_job(digits_id, [HIDDEN] * LAYERS, EPOCHS)))[1]
 
 
 def after_architectures(client: httpx.Client) -> tuple[float, float]:
     """MiB of the worker after some architectures and after all, each of them compiled."""
     process, settled = workers()[0], 0.0
     for number, widths in enumerate(itertools.islice(itertools.product(WIDTHS, WIDTHS), ARCHITECTURES), 1):
-        fit(client, compiled_job(*widths))
+        fit(client, {**thermometer_job(tanh_units(*widths), 10), "engine": "compiled"})
         if number == SETTLED:
             settled = process.memory_info().rss / 2**20
     return settled, process.memory_info().rss / 2**20
-
-
-def compiled_job(first: int, second: int) -> dict[str, Any]:
-    """A small fit by the compiled engine."""
-    tanh = {"type": "Tanh"}
-    layers = [
-        {"type": "Linear", "in_features": 1, "out_features": first},
-        tanh,
-        {"type": "Linear", "in_features": first, "out_features": second},
-        tanh,
-        {"type": "Linear", "in_features": second, "out_features": 1},
-    ]
-    training = {"loss": "MSELoss", "optimizer": "SGD", "epochs": 10, "seed": 0}
-    architecture = {"type": "sequential", "layers": layers}
-    return {"data": DATA, "architecture": architecture, "training": training, "engine": "compiled"}
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypedDict
 
 import structlog
@@ -52,18 +53,19 @@ class Stop:
 
     Attributes:
         told: set then.
+        watch: closed then.
     """
 
     def __init__(self, watch: Watch) -> None:
         self.told = threading.Event()
-        self._watch = watch
+        self.watch = watch
         self._since = math.inf
 
     def tell(self) -> None:
         """Long answers end, and workers give their jobs back."""
         if not self.told.is_set():
             self._since = time.monotonic()
-            self._watch.close()
+            self.watch.close()
             self.told.set()
 
     def seconds_left(self, grace_seconds: float) -> float:
@@ -76,54 +78,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     Whoever ends the service says so first: `app.state.stop.tell()`.
     """
-    watch = Watch()
-    stop = Stop(watch)
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        with Storage.open(settings) as storage, Spool(settings.spool()) as spool:
-            helpers, start, begun = HelperPool(settings), Start(), threading.Event()
-
-            def work() -> None:
-                """Run workers from when the tables are there until the service stops."""
-                if not migrate_when_there(storage.database, stop.told):
-                    return
-                executor = local_executor(settings, storage, watch)
-                housekeeper = Housekeeper(storage, settings.retention)
-                start.services = Services(
-                    settings=settings,
-                    storage=storage,
-                    bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes),
-                    helper_threads=HelperThreads(settings.helpers, settings.helper_timeout_seconds),
-                    spool=spool,
-                    # A file may be read for minutes: of several helpers, one is left for the rest.
-                    upload_slots=asyncio.Semaphore(max(1, settings.helpers - 1)),
-                    executor=executor,
-                    helpers=helpers,
-                    watch=watch,
-                )
-                begun.set()
-                stop.told.wait()
-                executor.close()
-                housekeeper.close()
-
-            # A thread of its own, that keeps nobody from ending: the database may fall silent.
-            working = threading.Thread(target=_or_end(work), name="work", daemon=True)
-            working.start()
-            await run_in_threadpool(begun.wait, PATIENCE_SECONDS)
-            try:
-                yield State(start=start)
-            finally:
-                stop.tell()
-                helpers.close()
-                seconds = stop.seconds_left(settings.shutdown_grace_seconds + END_SECONDS)
-                await run_in_threadpool(working.join, seconds)
-
+    stop = Stop(Watch())
     app: FastAPI = FastAPIOffline(
         title="Fitserve",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=lambda app: _lifespan(settings, stop),
         dependencies=[Depends(refuse_parameters)],
         redoc_url=None,
     )
@@ -135,17 +95,53 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _or_end(work: Callable[[], None]) -> Callable[[], None]:
-    """What ends the process where it fails: a service that can't work is not to look alive."""
-
-    def run() -> None:
+@asynccontextmanager
+async def _lifespan(settings: Settings, stop: Stop) -> AsyncIterator[State]:
+    with Storage.open(settings) as storage, Spool(settings.spool()) as spool:
+        start, helpers = Start(), HelperPool(settings)
+        # A thread of its own, that keeps nobody from ending: the database may fall silent.
+        work = partial(_work, settings, storage, spool, helpers, start, stop)
+        working = threading.Thread(target=work, name="work", daemon=True)
+        working.start()
+        await run_in_threadpool(start.begun.wait, PATIENCE_SECONDS)
         try:
-            work()
-        except Exception:
-            log.exception("the service can't work")
-            signal.raise_signal(signal.SIGTERM)
+            yield State(start=start)
+        finally:
+            stop.tell()
+            helpers.close()
+            seconds = stop.seconds_left(settings.shutdown_grace_seconds + END_SECONDS)
+            await run_in_threadpool(working.join, seconds)
 
-    return run
+
+def _work(
+    settings: Settings, storage: Storage, spool: Spool, helpers: HelperPool, start: Start, stop: Stop
+) -> None:
+    """Run workers from when the tables are there until the service stops."""
+    try:
+        if not migrate_when_there(storage.database, stop.told):
+            return
+        executor = local_executor(settings, storage, stop.watch)
+        housekeeper = Housekeeper(storage, settings.retention)
+        start.begin(
+            Services(
+                settings=settings,
+                storage=storage,
+                bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes),
+                helper_threads=HelperThreads(settings.helpers, settings.helper_timeout_seconds),
+                spool=spool,
+                # A file may be read for minutes: of several helpers, one is left for the rest.
+                upload_slots=asyncio.Semaphore(max(1, settings.helpers - 1)),
+                executor=executor,
+                helpers=helpers,
+                watch=stop.watch,
+            )
+        )
+        stop.told.wait()
+        executor.close()
+        housekeeper.close()
+    except Exception:  # a service that can't work is not to look alive
+        log.exception("the service can't work")
+        signal.raise_signal(signal.SIGTERM)
 
 
 def local_executor(settings: Settings, storage: Storage, watch: Watch) -> LocalExecutor:

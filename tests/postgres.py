@@ -1,6 +1,7 @@
 """A real Postgres of our own, that can be stopped, killed and started again."""
 
 import subprocess
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,3 +78,12 @@ class Postgres:
     def close(self) -> None:
         """End it for good."""
         self._server.cleanup()
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """A Postgres of our own, for as long as this lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Postgres(folder)
+        yield server
+        server.close()

@@ -1,6 +1,7 @@
 """What the routes work with: made once by the app's lifespan, handed to each request."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -90,10 +91,17 @@ class Start:
     """The beginning of a service, which waits for its database.
 
     Attributes:
-        services: None until the tables are there.
+        begun: set once requests can be answered.
     """
 
-    services: Services | None = None
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self._services: Services | None = None
+
+    def begin(self, services: Services) -> None:
+        """The tables are there."""
+        self._services = services
+        self.begun.set()
 
     def done(self) -> Services:
         """The services.
@@ -101,9 +109,9 @@ class Start:
         Raises:
             Unavailable: while the database is awaited.
         """
-        if self.services is None:
+        if self._services is None:
             raise Unavailable("The database is awaited.", retry_after_seconds=RETRY_AFTER_SECONDS)
-        return self.services
+        return self._services
 
 
 # Dependencies are coroutines: plain functions would each be sent through the thread pool.

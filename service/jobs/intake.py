@@ -123,14 +123,15 @@ def read_content(body: bytes) -> tuple[Dataset, str | None]:
         InvalidRequest: with every mistake, or the first 100 of them and their number.
     """
     document = parse_json(body)
-    mistakes = Mistakes()
+    content, mistakes = None, Mistakes()
     try:
         content = DatasetContent.model_validate(document)
     except ValidationError as error:
         mistakes.note(field_errors(error, document))
     if not isinstance(document, dict):
         mistakes.check()
-    dataset = read_json(document, mistakes=mistakes)
+    dataset = read_json(document, mistakes=mistakes)  # tells what was noted before, too
+    assert content is not None
     if not content.types:
         return dataset, content.name
     if isinstance(dataset, TensorDataset):

@@ -93,7 +93,7 @@ class Recorder:
 
     def release(self, claim: Claim) -> None:
         """Put a job back as it was saved."""
-        self.persist(claim, lambda: self._storage.claims.release(claim))
+        self.patiently(claim, lambda: self._storage.claims.release(claim))
 
     def record_all(self, runs: Sequence[Run]) -> Sequence[Signals | None]:
         """Write what is pending of several runs; None for one whose job was taken back."""
@@ -124,10 +124,10 @@ class Recorder:
                 endings = [ending for ending in endings if ending.claim != lost.args[0]]
 
     def _ending(self, run: Run, reason: StopReason) -> Ending:
-        timings = run.timings()
         diverged = reason is StopReason.DIVERGED
         finite = not diverged or run.engine.best is not None
         checkpoints = [self._write_last_checkpoint(run)] if finite else []
+        timings, progress = run.timings(), run.progress()  # the test that follows is no training
         outcome = Outcome(
             status=_STATUS.get(reason, JobStatus.SUCCEEDED),
             stop_reason=reason,
@@ -136,7 +136,7 @@ class Recorder:
             error=json_text(_divergence(run).document(_path(run.claim))) if diverged else None,
         )
         keep = self._kept(run) if finite else None
-        return Ending(run.claim, outcome, run.progress(), run.rows(), checkpoints, keep)
+        return Ending(run.claim, outcome, progress, run.rows(), checkpoints, keep)
 
     def _test(self, run: Run) -> str | None:
         """Loss and metrics on the test rows, of the parameters that predictions take by default.
@@ -165,7 +165,7 @@ class Recorder:
         self._finish(Ending(claim, outcome, progress, rows))
 
     def _finish(self, *endings: Ending) -> None:
-        replaced = self.persist(endings[0].claim, lambda: self._storage.claims.finish(*endings))
+        replaced = self.patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))
         self._discard(replaced)
 
     def _write_checkpoint(self, run: Run) -> NewCheckpoint:
@@ -189,19 +189,17 @@ class Recorder:
         Raises:
             CheckpointNotWritten: when that was in vain.
         """
-        return self.persist_for_a_while(run.claim, lambda: self._write_checkpoint(run), CheckpointNotWritten)
+        return self.for_a_while(run.claim, lambda: self._write_checkpoint(run), CheckpointNotWritten)
 
-    def persist_for_a_while(
-        self, claim: Claim, act: Callable[[], T], failure: Callable[[str], FitserveError]
-    ) -> T:
+    def for_a_while(self, claim: Claim, act: Callable[[], T], failure: Callable[[str], FitserveError]) -> T:
         """What an act gives that needs room on a disk, tried for `storage_patience_seconds`.
 
         Raises:
             FitserveError: `failure`, when that was in vain.
         """
-        return self.persist(claim, act, self._settings.storage_patience_seconds, failure)
+        return self.patiently(claim, act, self._settings.storage_patience_seconds, failure)
 
-    def persist(
+    def patiently(
         self,
         claim: Claim,
         act: Callable[[], T],

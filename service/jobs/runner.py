@@ -230,12 +230,10 @@ class Runner:
 
     def _prepare(self, job: Job) -> Prepared:
         """What a job trains on, as tensors."""
-        claim, workspace = (
-            Claim.of(job),
-            MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes),
-        )
-        data = self._recorder.persist(claim, lambda: JobData.of(job, self._storage))
-        return self._recorder.persist_for_a_while(claim, lambda: data.prepare(workspace), DataNotPrepared)
+        claim = Claim.of(job)
+        workspace = MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes)
+        data = self._recorder.patiently(claim, lambda: JobData.of(job, self._storage))
+        return self._recorder.for_a_while(claim, lambda: data.prepare(workspace), DataNotPrepared)
 
     def _begin(self, ready: Ready) -> tuple[Run, Engine]:
         """The job with its engine, where an earlier attempt or another job has left off."""

@@ -364,6 +364,11 @@ def test_early_stopping_follows_a_metric_upwards(service: Service) -> None:
     assert service.predict(job["id"], {"inputs": [[1.4, 5.0]]})["epoch"] == len(accuracy)
 
 
+def test_timings_count_the_last_checkpoint(service: Service) -> None:
+    """What writing the only checkpoint of a short job took is told, apart from its training."""
+    assert service.succeeded(thermometer(epochs=1))["timings"]["saving_seconds"] > 0
+
+
 @pytest.mark.parametrize("batch_size", [None, 7], ids=["full batch", "mini-batches"])
 def test_max_runtime_ends_a_job_with_success(service: Service, batch_size: int | None) -> None:
     """It succeeds with `max_runtime` soon after its time, with history, parameters and predictions."""

@@ -1,7 +1,6 @@
 """How a service stops, and what it does while its database is silent or not yet there."""
 
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from service.storage.storage import Storage
 from tests.acceptance.fits import LONG, thermometer
 from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import disturbable
-from tests.postgres import Postgres
+from tests.postgres import Postgres, running_postgres
 
 GRACE_SECONDS = 15.0
 # A worker ends its step and writes a checkpoint; the rest of the grace is for machines that are busy.
@@ -27,10 +26,8 @@ OWNER = "default"
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
     """A Postgres of our own."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = Postgres(folder)
+    with running_postgres() as server:
         yield server
-        server.close()
 
 
 def half_sent(service: Service) -> socket.socket:

@@ -1,6 +1,5 @@
 """The databases that each test of the stores runs against: a SQLite file and a real Postgres."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.tables import metadata
 from tests.contracts.samples import OWNER, new_dataset, new_job
-from tests.postgres import Postgres
+from tests.postgres import Postgres, running_postgres
 
 DATABASES = ["sqlite", "postgresql"]
 
@@ -24,10 +23,8 @@ DATABASES = ["sqlite", "postgresql"]
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A Postgres of our own."""
-    with tempfile.TemporaryDirectory() as folder:
-        server = Postgres(folder)
+    with running_postgres() as server:
         yield server
-        server.close()
 
 
 @pytest.fixture(scope="session")

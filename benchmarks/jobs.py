@@ -1,0 +1,68 @@
+"""What the benchmarks ask a service for: the chapter's fit, the digits, and their ends."""
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from benchmarks.plain import digits_data
+from service.demo import DATA
+
+
+def thermometer_job(architecture: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """The chapter's fit."""
+    training = {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": epochs, "seed": 0}
+    return {"data": DATA, "architecture": architecture, "training": training}
+
+
+def tanh_units(*widths: int) -> dict[str, Any]:
+    """From one number to one, with hidden layers of tanh units."""
+    return _mlp([1, *widths, 1], "Tanh")
+
+
+def store_digits(client: httpx.Client) -> str:
+    """The id of the digits, uploaded."""
+    inputs, targets = digits_data()
+    response = client.post("/v1/datasets", json={"inputs": inputs, "targets": targets}).raise_for_status()
+    dataset_id: str = response.json()["id"]
+    return dataset_id
+
+
+def digits_job(dataset_id: str, hidden: Sequence[int], epochs: int) -> dict[str, Any]:
+    """As `plain.digits`, with hidden layers of so many units."""
+    training = {
+        "loss": "CrossEntropyLoss",
+        "optimizer": "Adam",
+        "epochs": epochs,
+        "batch_size": 32,
+        "seed": 0,
+    }
+    return {
+        "data": {"dataset_id": dataset_id, "split": {"validation": 0.2}},
+        "architecture": _mlp([64, *hidden, 10], "ReLU"),
+        "training": training,
+    }
+
+
+def _mlp(widths: Sequence[int], activation: str) -> dict[str, Any]:
+    layers: list[dict[str, Any]] = []
+    for before, after in itertools.pairwise(widths):
+        layers += [{"type": "Linear", "in_features": before, "out_features": after}, {"type": activation}]
+    return {"type": "sequential", "layers": layers[:-1]}
+
+
+def timed_fit(client: httpx.Client, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
+    """Seconds from submit to the answer that the job has ended, and the job."""
+    started = time.perf_counter()
+    job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()
+    seconds = time.perf_counter() - started
+    if job.get("status") != "succeeded":
+        raise RuntimeError(f"The job did not succeed: {job}")
+    return seconds, job
+
+
+def fit(client: httpx.Client, body: dict[str, Any]) -> float:
+    """Seconds from submit to the answer that the job has ended."""
+    return timed_fit(client, body)[0]
