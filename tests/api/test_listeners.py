@@ -110,7 +110,7 @@ def test_listeners_to_all_jobs_share_their_reads(served: Served) -> None:
 def test_more_than_a_page_of_jobs_that_change_at_once_are_all_told(served: Served) -> None:
     """A change of 1200 jobs in one statement reaches a listener whole, in few reads, and then it is quiet."""
     ids = {served.storage.jobs.submit(OWNER, new_job(), new_dataset())[0].id for _ in range(JOBS)}
-    with served.listen() as listener, counted("read_at") as reads:
+    with counted("read_at") as reads, served.listen() as listener:
         served.change_all()
         hear(listener, ids)
         read = reads()
