@@ -37,11 +37,6 @@ def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Serv
     service.stop()
 
 
-def busy_worker(service: Service) -> psutil.Process:
-    """The worker that trains."""
-    return max(workers(service), key=lambda worker: worker.cpu_percent(interval=0.2))
-
-
 def large(units: int = 600, **training: Any) -> dict[str, Any]:
     """A fit whose checkpoints have some MB, or some tens of MB with twice the units."""
     layers = [
@@ -87,27 +82,31 @@ def test_a_step_longer_than_the_lease_loses_nothing(hasty_service: Service) -> N
 def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service) -> None:
     """Killed between a checkpoint's first byte and its last, a job goes on from the one before."""
     service = hasty_service
-    twin = service.succeeded(large(units=1200, epochs=800))
-    job_id = service.queued(large(units=1200, epochs=800))
+    twin = service.succeeded(large(units=1200, epochs=500))
+    processes = workers(service)
+    job_id = service.queued(large(units=1200, epochs=500))
     folder = service.data_dir / "artifacts" / "checkpoints" / job_id
-    until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
-    worker = busy_worker(service)
+    until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"], poll_seconds=0.0)
 
     def is_writing() -> bool:
-        return any(file.suffix == ".partial" for file in folder.iterdir())  # renamed once it is whole
+        return any("." in file.name for file in folder.iterdir())  # a whole one has a bare name
 
     def stopped_while_writing() -> bool:
         until(is_writing, poll_seconds=0.0)
-        worker.suspend()
+        for process in processes:
+            process.suspend()
+        until(lambda: all(each.status() == psutil.STATUS_STOPPED for each in processes), poll_seconds=0.0)
         if not is_writing():
-            worker.resume()
+            for process in processes:
+                process.resume()
             return False
         return True
 
     until(stopped_while_writing)
     saved = service.read(f"/v1/jobs/{job_id}/checkpoints")
-    worker.kill()
-    worker.wait()
+    for process in processes:
+        process.kill()
+    psutil.wait_procs(processes)
     assert is_writing()
     assert service.read(f"/v1/jobs/{job_id}/checkpoints") == saved
     job = service.ended(job_id)
