@@ -57,7 +57,12 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         30.0, gt=0, description="A worker's claim on a job lasts this long unrenewed."
     )
-    heartbeat_seconds: float = Field(5.0, gt=0, description="A worker renews its claims this often.")
+    heartbeat_seconds: float = Field(
+        5.0,
+        gt=0,
+        description="A worker renews its claims this often, and says that it is alive: a third of "
+        "`lease_seconds` at most.",
+    )
     sweep_seconds: float = Field(
         0.5,
         gt=0,
@@ -109,8 +114,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _beats_within_the_lease(self) -> Self:
-        if self.heartbeat_seconds >= self.lease_seconds:
-            raise ValueError("heartbeat_seconds must be less than lease_seconds, or every claim is lost.")
+        if 3 * self.heartbeat_seconds > self.lease_seconds:
+            raise ValueError(
+                "heartbeat_seconds must be a third of lease_seconds at most: a beat that comes late loses "
+                "no claim then."
+            )
         return self
 
     @property

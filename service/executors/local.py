@@ -15,7 +15,7 @@ from service.executors.gpus import visible_gpus
 from service.executors.worker import Overdue, Worker
 from service.settings import Settings
 from service.storage.queue import QueueStore
-from service.storage.recovery import SILENT, RecoveryStore
+from service.storage.recovery import RecoveryStore
 from service.storage.workers import WorkerStore
 
 log = structlog.get_logger()
@@ -30,11 +30,13 @@ class LocalExecutor:
     """Starts `settings.workers` CPU workers and one for each GPU, and keeps them running.
 
     A worker that dies is replaced at once by a spare process that is warm already; importing PyTorch takes
-    seconds. One thread listens to all workers and, each `sweep_seconds`, looks for what hints have missed:
-    silent workers, expired claims, jobs to be cancelled, and queued jobs while a worker is idle.
+    seconds; so is one that falls silent, as a frozen one does, shortly before its claim expires. One thread
+    listens to all workers and, each `sweep_seconds`, looks for what hints have missed: expired claims, jobs
+    to be cancelled, and queued jobs while a worker is idle.
 
-    Silence is held against nobody for a lease's time after a sweep that failed or came late: who could not
-    reach the database, or was frozen together with this process, has that time to say that it is alive.
+    Silence is held against nobody for a lease's time after a sweep that came late: who was frozen together
+    with this process has that time to say that it is alive. Nor do claims expire then, or after a sweep that
+    failed: who could not reach the database has that time to renew them.
 
     Args:
         on_change: called with a job's id when one of these workers has changed it.
@@ -119,15 +121,21 @@ class LocalExecutor:
                 self._hint.recv_bytes()
             else:
                 self._hear(by_connection[connection])  # type: ignore[index]
+        if time.monotonic() > self._next_sweep + self._settings.heartbeat_seconds:
+            self._be_lenient()
+            for worker in self._workers:
+                worker.alive = max(worker.alive, time.monotonic())
         self._end_overdue()
         self._fill_vacant()
-        late_seconds = time.monotonic() - self._next_sweep
-        if late_seconds >= 0.0:
+        if time.monotonic() >= self._next_sweep:
+            self._sweep()
             self._next_sweep = time.monotonic() + self._settings.sweep_seconds
-            self._sweep(late_seconds)
 
     def _deadlines(self, worker: Worker) -> Sequence[tuple[float, Overdue]]:
-        return worker.deadlines(self._settings.hang_seconds)
+        settings = self._settings
+        return worker.deadlines(
+            settings.hang_seconds, silent_seconds=settings.lease_seconds - settings.heartbeat_seconds
+        )
 
     def _hear(self, worker: Worker) -> None:
         try:
@@ -162,12 +170,13 @@ class LocalExecutor:
         """End a worker that does not come out of what it is at; its job as the reason says."""
         log.warning("worker ended", worker=worker.name, job_id=worker.job_id, reason=reason.name.lower())
         self._vacate(worker)
+        if reason is Overdue.SILENCE:
+            return  # its claim is about to expire, and another silent one may hold the database's lock
         hung = f"It made no progress for {self._settings.hang_seconds:g} s and was ended."
         settle = {
             Overdue.CANCEL: partial(self._recovery.release_worker, worker.name),
             Overdue.RUNTIME: partial(self._recovery.overrun, worker.name),
             Overdue.HANG: partial(self._recovery.release_worker, worker.name, hung),
-            Overdue.SILENCE: partial(self._recovery.release_worker, worker.name, SILENT),
         }
         self._settle(worker, settle[reason])
 
@@ -206,12 +215,9 @@ class LocalExecutor:
     def _may_start(self) -> bool:
         return time.monotonic() >= self._not_before
 
-    def _sweep(self, late_seconds: float) -> None:
-        if late_seconds > self._settings.heartbeat_seconds:
-            self._be_lenient()
+    def _sweep(self) -> None:
         try:
             if time.monotonic() >= self._lenient_until:
-                self._end_silent()
                 for job_id in self._recovery.expire():
                     log.warning("claim expired", job_id=job_id)
                     self._on_change(job_id)
@@ -225,12 +231,6 @@ class LocalExecutor:
 
     def _be_lenient(self) -> None:
         self._lenient_until = time.monotonic() + self._settings.lease_seconds
-
-    def _end_silent(self) -> None:
-        """End workers that are not heard of in the database, as a frozen one: they keep others' place."""
-        by_name = {worker.name: worker for worker in self._workers}
-        for name in self._records.forget_silent(by_name, self._settings.lease_seconds):
-            self._end(by_name[name], Overdue.SILENCE)
 
     def _note_cancelled(self) -> None:
         """Find the workers whose job is to be cancelled, by whichever process that was asked for."""

@@ -39,7 +39,8 @@ class Worker:
         warm: whether it has ever said that it is ready.
         idle: whether it waits to be woken.
         job_id: what it trains, as far as is known.
-        heard: when it last said something.
+        heard: when it last said what it is at.
+        alive: when it last said anything, if only that it lives.
         ends_by: when its job's `max_runtime_seconds` are over, should it be training still.
         asked: when it was first known that its job is to be cancelled.
     """
@@ -51,6 +52,7 @@ class Worker:
     idle: bool = False
     job_id: str | None = None
     heard: float = 0.0
+    alive: float = math.inf
     ends_by: float = math.inf
     asked: float = math.inf
 
@@ -91,7 +93,10 @@ class Worker:
             EOFError, OSError: when it is gone.
         """
         message, _ = self.child.channel.receive()
-        self.heard = time.monotonic()
+        self.alive = time.monotonic()
+        if message["event"] == "alive":
+            return None
+        self.heard = self.alive
         match message["event"]:
             case "warm":
                 self.warm = True
@@ -109,12 +114,14 @@ class Worker:
         """Its job is to be cancelled; it finds that out by itself, unless it is inside a long step."""
         self.asked = min(self.asked, time.monotonic())
 
-    def deadlines(self, hang_seconds: float) -> Sequence[tuple[float, Overdue]]:
-        """When it has to be ended, and why, the weightiest reason first; none while it is at no job."""
+    def deadlines(self, hang_seconds: float, silent_seconds: float) -> Sequence[tuple[float, Overdue]]:
+        """When it has to be ended, and why, the weightiest reason first."""
+        silence = (self.alive + silent_seconds, Overdue.SILENCE)
         if self.job_id is None:
-            return []
+            return [silence]
         return [
             (self.asked + CANCEL_GRACE_SECONDS, Overdue.CANCEL),
             (self.ends_by + OVERRUN_GRACE_SECONDS, Overdue.RUNTIME),
             (self.heard + hang_seconds, Overdue.HANG),
+            silence,
         ]

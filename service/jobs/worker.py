@@ -3,7 +3,8 @@
     python -m service.jobs.worker <fd>
 
 The main thread trains. A second thread listens to the parent: it ends the process when the parent is
-gone. A third renews the claim and reports life; both go on while the main one is inside a long call.
+gone. A third tells the parent that the process lives, a fourth tells the database, and renews the claim; all
+go on while the main one is inside a long call.
 
 Until it is told to join, under a name and for a device, the process is a spare: nobody sees it.
 """
@@ -77,6 +78,7 @@ def main(argv: list[str]) -> None:
     settle()
     _limit_memory(settings)
     _tell(channel, "warm")
+    threading.Thread(target=_pulse, args=(channel, settings), name="pulse", daemon=True).start()
     orders.joined.wait()
     if not orders.stop.is_set():
         os.environ.update(orders.place["environment"])
@@ -162,6 +164,13 @@ def _description(name: str, device: str, settings: Settings) -> NewWorker:
         hostname=socket.gethostname(),
         pid=os.getpid(),
     )
+
+
+def _pulse(channel: Channel, settings: Settings) -> None:
+    """Tell the parent that the process is alive; no database that is away comes in between."""
+    while True:
+        time.sleep(settings.heartbeat_seconds)
+        _tell(channel, "alive")
 
 
 def _beat(name: str, settings: Settings, storage: Storage, runner: Runner) -> None:

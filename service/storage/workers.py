@@ -1,10 +1,10 @@
 """Workers: who is there to run jobs."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, select
+from sqlalchemy import select
 
 from service.storage.database import Database
 from service.storage.tables import workers
@@ -56,19 +56,6 @@ class WorkerStore:
         """Remove a worker; one that is gone already is no error."""
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.id == worker_id))
-
-    def forget_silent(self, worker_ids: Collection[str], after_seconds: float) -> Sequence[str]:
-        """Remove those of some workers that were not heard of for so long; their ids.
-
-        Where the database can't be written, nobody's silence counts.
-        """
-        last_heard_before = workers.c.heartbeat_at < from_now(-timedelta(seconds=after_seconds))
-        silent = and_(workers.c.id.in_(worker_ids), last_heard_before)
-        with self._database.read() as connection:  # a sweep that finds nothing takes no lock
-            if connection.scalar(select(workers.c.id).where(silent).limit(1)) is None:
-                return []
-        with self._database.write() as connection:
-            return connection.scalars(workers.delete().where(silent).returning(workers.c.id)).all()
 
     def alive(self, within_seconds: float) -> Sequence[Worker]:
         """The workers that were heard of lately, in the order they started."""

@@ -1,6 +1,7 @@
 """What a job meets on its way: a frozen worker, a kill while saving, a full disk, a database that is away."""
 
 import resource
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -69,6 +70,22 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
     assert_equal(service, job_id, twin["id"])
     until(lambda: len(workers(service)) == len(frozen))
     assert not any(worker.is_running() for worker in frozen)
+
+
+def test_a_frozen_worker_is_ended_also_while_the_database_is_locked(hasty_service: Service) -> None:
+    """One that was frozen inside a transaction holds the lock that others need to speak of it."""
+    service = hasty_service
+    job_id = service.running(disturbable(epochs=1500))
+    with sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        frozen = workers(service)
+        for worker in frozen:
+            worker.suspend()
+        _, alive = psutil.wait_procs(frozen, timeout=LEASE_SECONDS + TAKEOVER_SECONDS)
+        assert alive == []
+        holder.execute("ROLLBACK")
+    job = service.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
 
 
 def test_a_step_longer_than_the_lease_loses_nothing(hasty_service: Service) -> None:

@@ -1,7 +1,6 @@
 """Workers, on each database."""
 
 import time
-from dataclasses import replace
 
 from service.storage.database import Database
 from service.storage.workers import NewWorker, WorkerStore
@@ -29,15 +28,3 @@ def test_an_unregistered_worker_is_gone(database: Database) -> None:
     workers.unregister("w")
     workers.unregister("w")
     assert workers.alive(within_seconds=30) == []
-
-
-def test_silent_workers_are_forgotten(database: Database) -> None:
-    """Of the workers asked about, those go that were not heard of for so long; others' stay."""
-    workers = WorkerStore(database)
-    for name in ("silent", "loud", "another's"):
-        workers.register(replace(WORKER, id=name))
-    time.sleep(0.2)
-    workers.heartbeat("loud")
-    assert workers.forget_silent(["silent", "loud", "gone"], after_seconds=0.1) == ["silent"]
-    assert workers.forget_silent(["silent", "loud", "gone"], after_seconds=0.1) == []
-    assert {worker.id for worker in workers.alive(30)} == {"loud", "another's"}
