@@ -16,10 +16,14 @@ class Wire:
         seconds = []
         for _ in range(times):
             started = time.perf_counter()
-            self._socket.sendall(request)
-            self._receive()
+            self.send(request)
             seconds.append(time.perf_counter() - started)
         return seconds
+
+    def send(self, request: bytes) -> None:
+        """Send a request and wait for its answer."""
+        self._socket.sendall(request)
+        self._receive()
 
     def _receive(self) -> None:
         received = b""
@@ -27,7 +31,7 @@ class Wire:
             received += self._socket.recv(65536)
         head, _, body = received.partition(b"\r\n\r\n")
         status = head.split(b" ", 2)[1]
-        if status != b"200":
+        if not status.startswith(b"2"):
             raise RuntimeError(received.decode())
         length = next(
             int(line.split(b":")[1])

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -46,6 +47,7 @@ class TabularDataset:
             writer.write_table(self.table)
         return bytes(sink.getvalue())
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of names, types and values, in hex; how the table was sent or chunked changes nothing."""
         digest = TableDigest(self.table.schema)
@@ -92,6 +94,7 @@ class TensorDataset:
         self.write(sink)
         return sink.getvalue()
 
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of names, dtypes, shapes and values, in hex."""
         return tensor_digest(len(self.inputs), self.named())

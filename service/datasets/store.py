@@ -85,4 +85,4 @@ def _ahead(first: T, others: Iterator[T]) -> Iterator[T]:
 def _store_tensors(dataset: TensorDataset, path: Path) -> Stored:
     with path.open("wb") as file:
         dataset.write(file)
-    return Stored("tensors", dataset.rows, path.stat().st_size, dataset.digest(), describe(dataset))
+    return Stored("tensors", dataset.rows, path.stat().st_size, dataset.digest, describe(dataset))

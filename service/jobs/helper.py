@@ -211,7 +211,7 @@ class Tasks:
 
     def _store_inline(self, owner: str, dataset: Dataset) -> str | dict[str, Any]:
         """As `_publishable`, of data that came with a job."""
-        digest = dataset.digest()
+        digest = dataset.digest
         found = self._storage.datasets.find(owner, digest)
         if found is not None:
             return found.id

@@ -6,16 +6,23 @@ import orjson
 from torch import Tensor
 
 from service.architectures.preflight import Checked, check
+from service.datasets.prepare import Prepared, Sources, prepare
+from service.datasets.workspace import Nowhere
 from service.recent import Recent
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
+from service.specs.data import CONTENT, DataDeclaration
 from service.training.engines.choice import EngineChooser
+from service.training.losses import Targets
 
 MOST_ARCHITECTURES = 64
+# Their targets are kept in memory.
+MOST_DATA, MOST_ROWS = 8, 10_000
 
 
 class Known:
-    """Remembers architectures that were found right for inputs of some shapes, and the work of their steps.
+    """Remembers architectures that were found right for inputs of some shapes, the work of their steps, and
+    small data that were found right.
 
     Attributes:
         engines: chooses jobs' engines.
@@ -25,6 +32,7 @@ class Known:
         self.engines = EngineChooser(settings.in_memory_bytes)
         self._max_parameters = settings.max_parameters
         self._architectures = Recent[bytes, Checked](MOST_ARCHITECTURES)
+        self._data = Recent[bytes, tuple[Prepared, Nowhere]](MOST_DATA)
 
     def architecture(self, spec: ArchitectureSpec, inputs: Sequence[Tensor]) -> Checked:
         """The architecture completed, see `service.architectures.preflight.check`."""
@@ -34,3 +42,27 @@ class Known:
         except (ValueError, orjson.JSONEncodeError):  # nested deeper than pydantic or orjson can write
             return check(spec, inputs, self._max_parameters)
         return self._architectures.get(key, lambda: check(spec, inputs, self._max_parameters))
+
+    def data(
+        self, sources: Sources, declaration: DataDeclaration, targets: Targets, names: Sequence[str] | None
+    ) -> tuple[Prepared, Nowhere]:
+        """The data, see `service.datasets.prepare.prepare`: of the inputs only shapes, types and extremes.
+
+        Raises:
+            InvalidRequest: with every mistake of the data section.
+        """
+
+        def make() -> tuple[Prepared, Nowhere]:
+            workspace = Nowhere()
+            return prepare(sources, declaration, targets, names, workspace), workspace
+
+        contents = [sources.dataset, *sources.others.values()]
+        if any(dataset.rows > MOST_ROWS for dataset in contents):
+            return make()
+        digests = [dataset.digest for dataset in contents]  # `declaration` has the sides of the others
+        declared = declaration.model_dump(mode="json", exclude=set(CONTENT))
+        try:
+            key = orjson.dumps([digests, declared, targets, names])
+        except orjson.JSONEncodeError:  # integers that orjson can't write
+            return make()
+        return self._data.get(key, make)

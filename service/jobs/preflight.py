@@ -24,7 +24,7 @@ from service.datasets.declaration import check_names
 from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
 from service.datasets.mistakes import Mistakes
-from service.datasets.prepare import Prepared, Sources, prepare
+from service.datasets.prepare import Prepared, Sources
 from service.datasets.workspace import Nowhere
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.jobs.continuation import Parent
@@ -34,7 +34,7 @@ from service.jobs.trials import check_steps, check_values, extremes_of
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
-from service.specs.data import DataDeclaration, DatasetReference, DataSpec
+from service.specs.data import CONTENT, DataDeclaration, DatasetReference, DataSpec
 from service.specs.job import JobRequest, Placement
 from service.specs.partly import Partly, read_partly
 from service.specs.training import TrainingSpec
@@ -49,7 +49,6 @@ from service.training.suggestions import suggest
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.
 ROWS_TRIED = 10_000
-CONTENT = ("columns", "rows", "inputs")
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     "data": TypeAdapter(DataSpec),
     "architecture": TypeAdapter(ArchitectureSpec),
@@ -124,8 +123,8 @@ class Preflight:
         training = parent.inherited(training) if parent and training else training
         sources = self._read_sources(declared)
         names = None if architecture is None else input_names(architecture)
-        workspace = Nowhere()
-        prepared = None if data is None or sources is None else self._prepare(sources, data, names, workspace)
+        understood = None if data is None or sources is None else self._prepare(sources, data, names)
+        prepared, workspace = understood or (None, Nowhere())
         if data is None or sources is None:
             self._found += partly["data"].told(self._name_mistakes(declared, sources))
         if sources is not None and _LOSS_MISSING in self._found:
@@ -250,15 +249,15 @@ class Preflight:
         return load_dataset(self._storage.artifacts.path(artifact))
 
     def _prepare(
-        self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None, workspace: Nowhere
-    ) -> Prepared | None:
+        self, sources: Sources, data: DataDeclaration, names: Sequence[str] | None
+    ) -> tuple[Prepared, Nowhere] | None:
         """The data, checked; of the inputs only shapes, types and extremes are kept. What the targets are
         is the loss's to say; while the loss is unknown, the data are taken whichever way they are right."""
         loss = LOSSES.get(self._loss_name() or "")
         mistakes: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return prepare(sources, data, targets, names, workspace)
+                return self._known.data(sources, data, targets, names)
             except InvalidRequest as error:
                 mistakes.append(error.errors)
         fewest: Sequence[FieldError] = min(mistakes, key=len)
@@ -389,7 +388,7 @@ class Preflight:
     ) -> None:
         """Raise what keeps a job from going on as its parent did."""
         if reference is None:
-            stored = self._storage.datasets.find(self._owner, dataset.digest())
+            stored = self._storage.datasets.find(self._owner, dataset.digest)
             dataset_id = stored.id if stored else None
         else:
             dataset_id = reference.dataset_id

@@ -4,11 +4,14 @@ The database or the place of the artifacts may be away for a while. Training goe
 kept back until it can be written, and a checkpoint that can't be is tried again later. Only the end waits.
 """
 
+import itertools
 import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -19,9 +22,10 @@ from service.jobs.run import Run
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, Ending, LeaseLost, Outcome, Signals
+from service.storage.claims import Claim, Ending, LeaseLost, Outcome, Progress, Signals
 from service.storage.json_text import json_text
 from service.storage.storage import Storage
+from service.training.checkpoints import Checkpoint
 
 log = structlog.get_logger()
 
@@ -79,7 +83,7 @@ class Recorder:
         """Publish a checkpoint; the one before stays where that can't be done."""
         try:
             self._record(run)  # the history ends where the checkpoint does
-            written = self._write_checkpoint(run)
+            (written,) = self._write_checkpoints([run])
             self._discard(self._storage.claims.save_checkpoint(run.claim, written, self._kept(run)))
         except Unavailable as error:
             log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
@@ -111,11 +115,11 @@ class Recorder:
 
     def finish(self, run: Run, reason: StopReason) -> None:
         """End the job with its last history, its checkpoint and its figures, in one transaction."""
-        self._finish(self._ending(run, reason))
+        self._finish(*self._endings([(run, reason)]))
 
     def finish_all(self, ended: Sequence[tuple[Run, StopReason]]) -> None:
         """End several jobs in one transaction; those that were taken back meanwhile are left out."""
-        endings = [self._ending(run, reason) for run, reason in ended]
+        endings = self._endings(ended)
         while endings:
             try:
                 return self._finish(*endings)
@@ -123,10 +127,21 @@ class Recorder:
                 log.warning("claim lost", job_id=lost.args[0].job_id)
                 endings = [ending for ending in endings if ending.claim != lost.args[0]]
 
-    def _ending(self, run: Run, reason: StopReason) -> Ending:
+    def _endings(self, ended: Sequence[tuple[Run, StopReason]]) -> list[Ending]:
+        """The ends of jobs; their last checkpoints are written then.
+
+        Raises:
+            CheckpointNotWritten: when they can't be.
+        """
+        saved = [reason is not StopReason.DIVERGED or run.engine.best is not None for run, reason in ended]
+        written = iter(self._write_last_checkpoints([run for run, _ in itertools.compress(ended, saved)]))
+        return [
+            self._ending(run, reason, [next(written)] if is_saved else [])
+            for (run, reason), is_saved in zip(ended, saved, strict=True)
+        ]
+
+    def _ending(self, run: Run, reason: StopReason, checkpoints: Sequence[NewCheckpoint]) -> Ending:
         diverged = reason is StopReason.DIVERGED
-        finite = not diverged or run.engine.best is not None
-        checkpoints = [self._write_last_checkpoint(run)] if finite else []
         timings, progress = run.timings(), run.progress()  # the test that follows is no training
         outcome = Outcome(
             status=_STATUS.get(reason, JobStatus.SUCCEEDED),
@@ -135,7 +150,7 @@ class Recorder:
             timings=timings,
             error=json_text(_divergence(run).document(_path(run.claim))) if diverged else None,
         )
-        keep = self._kept(run) if finite else None
+        keep = self._kept(run) if checkpoints else None
         return Ending(run.claim, outcome, progress, run.rows(), checkpoints, keep)
 
     def _test(self, run: Run) -> str | None:
@@ -161,35 +176,43 @@ class Recorder:
     def fail(self, claim: Claim, error: FitserveError, run: Run | None) -> None:
         """End the job with an error, and with what it had come to."""
         outcome = Outcome(JobStatus.FAILED, StopReason.ERROR, error=json_text(error.document(_path(claim))))
-        progress, rows = (run.progress(), run.rows()) if run else (None, ())
+        progress, rows = (run.progress(), run.rows()) if run else (Progress(), ())
         self._finish(Ending(claim, outcome, progress, rows))
 
     def _finish(self, *endings: Ending) -> None:
         replaced = self.patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))
         self._discard(replaced)
 
-    def _write_checkpoint(self, run: Run) -> NewCheckpoint:
+    def _write_checkpoints(self, runs: Sequence[Run]) -> Sequence[NewCheckpoint]:
         started = time.monotonic()
-        checkpoint = run.engine.checkpoint()
-        if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
-            checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
-        checkpoint = replace(checkpoint, encoding=run.data.encoding.to_document())
-        sizes: list[int] = []
-        artifact = self._storage.artifacts.put(
-            f"checkpoints/{run.job.id}", lambda path: sizes.append(checkpoint.save(path))
-        )
-        run.last_saving_seconds = time.monotonic() - started
-        run.saving_seconds += run.last_saving_seconds
-        step = checkpoint.partial.step if checkpoint.partial else 0
-        return NewCheckpoint(checkpoint.last.epoch, artifact, sizes[-1], step)
+        written: list[tuple[int, int, int]] = []
 
-    def _write_last_checkpoint(self, run: Run) -> NewCheckpoint:
-        """A checkpoint that must be written: tried for a while.
+        def write(run: Run, path: Path) -> None:
+            checkpoint = _checkpoint(run)
+            step = checkpoint.partial.step if checkpoint.partial else 0
+            written.append((checkpoint.last.epoch, step, checkpoint.save(path)))
+
+        artifacts = self._storage.artifacts.put_all(
+            [(f"checkpoints/{run.job.id}", partial(write, run)) for run in runs]
+        )
+        for run in runs:
+            run.last_saving_seconds = (time.monotonic() - started) / len(runs)
+            run.saving_seconds += run.last_saving_seconds
+        return [
+            NewCheckpoint(epoch, artifact, size, step)
+            for (epoch, step, size), artifact in zip(written, artifacts, strict=True)
+        ]
+
+    def _write_last_checkpoints(self, runs: Sequence[Run]) -> Sequence[NewCheckpoint]:
+        """Checkpoints that must be written: tried for a while.
 
         Raises:
             CheckpointNotWritten: when that was in vain.
         """
-        return self.for_a_while(run.claim, lambda: self._write_checkpoint(run), CheckpointNotWritten)
+        if not runs:
+            return []
+        write = partial(self._write_checkpoints, runs)
+        return self.for_a_while(runs[0].claim, write, CheckpointNotWritten)
 
     def for_a_while(self, claim: Claim, act: Callable[[], T], failure: Callable[[str], FitserveError]) -> T:
         """What an act gives that needs room on a disk, tried for `storage_patience_seconds`.
@@ -234,6 +257,14 @@ class Recorder:
     def _discard(self, artifacts: Iterable[str]) -> None:
         for artifact in artifacts:
             self._storage.artifacts.delete(artifact)
+
+
+def _checkpoint(run: Run) -> Checkpoint:
+    """What is saved of a run."""
+    checkpoint = run.engine.checkpoint()
+    if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
+        checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
+    return replace(checkpoint, encoding=run.data.encoding.to_document())
 
 
 def _divergence(run: Run) -> TrainingDiverged:

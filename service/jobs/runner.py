@@ -83,7 +83,8 @@ class Runner:
         job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
         if job is None:
             return False
-        self._hold(job)
+        self._held = [Claim.of(job)]
+        self._on_change(job.id)
         try:
             self._run(job)
         except LeaseLost:
@@ -105,11 +106,6 @@ class Runner:
         held = self._held
         if held:
             self._storage.claims.renew(held, self._settings.lease_seconds)
-
-    def _hold(self, *jobs: Job) -> None:
-        self._held = [*self._held, *map(Claim.of, jobs)]
-        for job in jobs:
-            self._on_change(job.id)
 
     def _run(self, job: Job) -> None:
         claim, run = Claim.of(job), None
@@ -151,7 +147,7 @@ class Runner:
         jobs = self._storage.claims.claim_alike(
             ready.job, LEAST_COMPANIONS, most, self._settings.lease_seconds
         )
-        self._hold(*jobs)
+        self._held = [*self._held, *map(Claim.of, jobs)]
         return jobs
 
     def _run_together(self, first: Ready, companions: Sequence[Job]) -> None:
@@ -215,7 +211,6 @@ class Runner:
         training = TrainingSpec.model_validate(request["training"])
         architecture = read_architecture(request["architecture"])
         data = alike.data if alike is not None and alike.has_data_of(job) else self._prepare(job)
-        self._on_change(job.id)  # a sign of life after each part of the way
         torch.set_num_threads(used["threads"])
         parts = assemble(
             architecture,
@@ -233,7 +228,9 @@ class Runner:
         claim = Claim.of(job)
         workspace = MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes)
         data = self._recorder.patiently(claim, lambda: JobData.of(job, self._storage))
-        return self._recorder.for_a_while(claim, lambda: data.prepare(workspace), DataNotPrepared)
+        prepared = self._recorder.for_a_while(claim, lambda: data.prepare(workspace), DataNotPrepared)
+        self._on_change(job.id)  # a sign of life after each part of the way
+        return prepared
 
     def _begin(self, ready: Ready) -> tuple[Run, Engine]:
         """The job with its engine, where an earlier attempt or another job has left off."""

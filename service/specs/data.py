@@ -11,6 +11,8 @@ from service.specs.transforms import ColumnName, Transform
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
+CONTENT = ("columns", "rows", "inputs")
+"""The fields that hold data, by which forms of it are told apart."""
 ColumnTypes = dict[ColumnName, ColumnType]
 
 

@@ -13,29 +13,27 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    and_,
-    case,
-    delete,
-    exists,
-    false,
-    func,
-    or_,
-    select,
-    tuple_,
-)
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, false, func, or_, select, tuple_
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.database import INSERTS, Database
+from service.storage.database import Database
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job, job_update
 from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, forget_beyond, take_back
-from service.storage.tables import checkpoints, history, jobs
+from service.storage.statements import (
+    ADD_CHECKPOINTS,
+    ADD_HISTORY,
+    END,
+    FORGET_DROPPED,
+    FORGET_REPLACED,
+    HAVE_CHECKPOINTS,
+    RECORD,
+    SIGNALS,
+    held,
+)
+from service.storage.tables import checkpoints, jobs
 from service.storage.timestamp import from_now, now
 
 
@@ -58,12 +56,11 @@ class Claim:
 
     def holds(self) -> ColumnElement[bool]:
         """The condition that the job is still this worker's."""
-        return and_(
-            jobs.c.status == JobStatus.RUNNING,
-            jobs.c.id == self.job_id,
-            jobs.c.worker_id == self.worker_id,
-            jobs.c.attempt == self.attempt,
-        )
+        return held(self.job_id, self.worker_id, self.attempt)
+
+    def values(self) -> dict[str, Any]:
+        """What statements ask for."""
+        return {f"claim_{name}": value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -74,28 +71,25 @@ class Signals:
     pause_requested: bool
 
 
-SIGNALS = jobs.c.cancel_requested, jobs.c.pause_requested
-
-
 @dataclass(frozen=True)
 class Progress:
     """How far a job is.
 
     Attributes:
-        epoch: the last one trained.
+        epoch: the last one trained; None: as before.
         latest: JSON, its losses and metrics; None: as before.
         best: JSON, the best epoch and its values; None: as before.
         training_seconds: spent by all attempts; None: as before.
     """
 
-    epoch: int
+    epoch: int | None = None
     latest: str | None = None
     best: str | None = None
     training_seconds: float | None = None
 
     def values(self) -> dict[str, Any]:
-        """The columns that change."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """What statements ask for."""
+        return {f"new_{name}": value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
@@ -116,6 +110,10 @@ class Outcome:
     timings: str | None = None
     error: str | None = None
 
+    def values(self) -> dict[str, Any]:
+        """What statements ask for."""
+        return {f"new_{name}": value for name, value in asdict(self).items()}
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -124,7 +122,7 @@ class Ending:
     Attributes:
         claim: the job's.
         outcome: how it ended.
-        progress: how far it came; None: as noted before.
+        progress: how far it came.
         rows: history beyond what was recorded.
         checkpoints: its last; their artifacts are already written.
         keep: the epochs at whose ends checkpoints stay beside these; None: all stay.
@@ -132,7 +130,7 @@ class Ending:
 
     claim: Claim
     outcome: Outcome
-    progress: Progress | None = None
+    progress: Progress = Progress()
     rows: Sequence[HistoryRow] = ()
     checkpoints: Sequence[NewCheckpoint] = ()
     keep: Collection[int] | None = None
@@ -230,11 +228,14 @@ class ClaimStore:
     ) -> Sequence[Signals | None]:
         """Add to the history of several jobs, in one transaction; None for one that was taken back."""
         found: list[Signals | None] = []
+        written: list[tuple[str, HistoryRow]] = []
         with self._database.write() as connection:
             for claim, progress, rows in news:
-                found.append(_fenced_signals(connection, claim, **progress.values()))
-                if found[-1] is not None:
-                    _add_history(connection, claim.job_id, rows)
+                row = connection.execute(RECORD, claim.values() | progress.values()).one_or_none()
+                found.append(None if row is None else Signals(*row))
+                if row is not None:
+                    written += [(claim.job_id, each) for each in rows]
+            _add_history(connection, written)
         return found
 
     def save_checkpoint(
@@ -258,8 +259,12 @@ class ClaimStore:
             checkpoints.c.job_id == jobs.c.id, place >= (checkpoint.epoch, checkpoint.step)
         )
         with self._database.write() as connection:
-            _fenced_update(connection, claim, workers_lost=case((as_new, jobs.c.workers_lost), else_=0))
-            return _add_checkpoints(connection, claim.job_id, [checkpoint], keep)
+            counted = job_update(workers_lost=case((as_new, jobs.c.workers_lost), else_=0))
+            if connection.execute(counted.where(claim.holds())).rowcount == 0:
+                raise LeaseLost(claim)
+            forgotten = _forget_checkpoints(connection, claim.job_id, [checkpoint], keep)
+            _add_checkpoints(connection, [(claim.job_id, checkpoint)])
+        return forgotten
 
     def finish(self, *endings: Ending) -> Sequence[str]:
         """End jobs, in one transaction, together with the last of their history and their last checkpoints.
@@ -270,16 +275,18 @@ class ClaimStore:
         Raises:
             LeaseLost: when a job was taken back. Nothing is written then, of the others neither.
         """
-        ended = {"finished_at": now(), "lease_expires_at": None, "pause_requested": False}
         forgotten: list[str] = []
         with self._database.write() as connection:
             for ending in endings:
-                values = asdict(ending.outcome) | (ending.progress.values() if ending.progress else {})
-                _fenced_update(connection, ending.claim, **ended, **values)
-                _add_history(connection, ending.claim.job_id, ending.rows)
-                forgotten += _add_checkpoints(
-                    connection, ending.claim.job_id, ending.checkpoints, ending.keep
-                )
+                values = ending.claim.values() | ending.progress.values() | ending.outcome.values()
+                if connection.execute(END, values).rowcount == 0:
+                    raise LeaseLost(ending.claim)
+            have = set(connection.scalars(HAVE_CHECKPOINTS, {"job_ids": [e.claim.job_id for e in endings]}))
+            for ending in endings:
+                if (job_id := ending.claim.job_id) in have:
+                    forgotten += _forget_checkpoints(connection, job_id, ending.checkpoints, ending.keep)
+            _add_history(connection, [(e.claim.job_id, row) for e in endings for row in e.rows])
+            _add_checkpoints(connection, [(e.claim.job_id, new) for e in endings for new in e.checkpoints])
         return forgotten
 
     def release(self, claim: Claim) -> None:
@@ -307,40 +314,23 @@ def _take(which: Select[Any], worker_id: str, lease_seconds: float) -> Returning
     return update.where(jobs.c.sequence.in_(select(taken.c.sequence))).returning(jobs)
 
 
-def _fenced_update(connection: Connection, claim: Claim, **values: Any) -> None:
-    if _fenced_signals(connection, claim, **values) is None:
-        raise LeaseLost(claim)
+def _add_history(connection: Connection, rows: Sequence[tuple[str, HistoryRow]]) -> None:
+    if rows:
+        values = [asdict(row) | {"job_id": job_id} for job_id, row in rows]
+        connection.execute(ADD_HISTORY[connection.dialect.name], values)
 
 
-def _fenced_signals(connection: Connection, claim: Claim, **values: Any) -> Signals | None:
-    """Change a job that is still the claim's; None where it isn't."""
-    row = connection.execute(job_update(**values).where(claim.holds()).returning(*SIGNALS)).one_or_none()
-    return None if row is None else Signals(*row)
-
-
-def _add_history(connection: Connection, job_id: str, rows: Iterable[HistoryRow]) -> None:
-    """Add rows; one that is there already takes the new values.
-
-    A worker whose commit went through, but not the answer to it, sends its history again, and more.
-    """
-    if values := [asdict(row) | {"job_id": job_id} for row in rows]:
-        insert = INSERTS[connection.dialect.name](history)
-        new = {name: insert.excluded[name] for name in ("last_epoch", "payload")}
-        keys = ["job_id", "first_epoch"]
-        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=new), values)
-
-
-def _add_checkpoints(
-    connection: Connection, job_id: str, added: Sequence[NewCheckpoint], keep: Collection[int] | None
-) -> Sequence[str]:
-    """Publish checkpoints and forget those they replace; the artifacts of the forgotten."""
-    place = tuple_(checkpoints.c.epoch, checkpoints.c.step)
-    replaced: ColumnElement[bool] = place.in_([(checkpoint.epoch, checkpoint.step) for checkpoint in added])
-    if keep is not None:
-        replaced = or_(replaced, checkpoints.c.step > 0, checkpoints.c.epoch.not_in(keep))
-    forget = delete(checkpoints).where(checkpoints.c.job_id == job_id, replaced)
-    forgotten = connection.scalars(forget.returning(checkpoints.c.artifact)).all()
+def _add_checkpoints(connection: Connection, added: Sequence[tuple[str, NewCheckpoint]]) -> None:
     if added:
-        values = [asdict(checkpoint) | {"job_id": job_id} for checkpoint in added]
-        connection.execute(checkpoints.insert().values(created_at=now()), values)
-    return forgotten
+        values = [asdict(checkpoint) | {"job_id": job_id} for job_id, checkpoint in added]
+        connection.execute(ADD_CHECKPOINTS, values)
+
+
+def _forget_checkpoints(
+    connection: Connection, job_id: str, new: Sequence[NewCheckpoint], keep: Collection[int] | None
+) -> Sequence[str]:
+    """Forget a job's checkpoints that new ones replace; the names of their artifacts."""
+    values = {"its_job_id": job_id, "places": [(checkpoint.epoch, checkpoint.step) for checkpoint in new]}
+    if keep is None:
+        return connection.scalars(FORGET_REPLACED, values).all()
+    return connection.scalars(FORGET_DROPPED, values | {"keep": list(keep)}).all()

@@ -5,14 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import cache
 from typing import Any
 
 import psycopg
 from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.sql.dml import ReturningInsert
 
 from service import errors
+from service.storage.timestamp import now
 
 BUSY_TIMEOUT_SECONDS = 30
 # What Postgres may take to accept a connection, and for a statement. A server that is frozen, or behind a
@@ -133,17 +136,21 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def insert_or_get(
-    connection: Connection, table: Table, unique: list[str], values: Mapping[str, Any]
+    connection: Connection, table: Table, unique: tuple[str, ...], values: Mapping[str, Any]
 ) -> Row[Any]:
-    """Insert a row, or find the one that has the same values in the columns `unique`.
+    """Insert a row as of now, or find the one that has the same values in the columns `unique`.
 
     Either way the row is locked until the transaction ends. Of several transactions that insert the
     same, one inserts; the others wait for it and get its row.
     """
-    insert = INSERTS[connection.dialect.name](table).values(values)
+    return connection.execute(_insertion(connection.dialect.name, table, unique), values).one()
+
+
+@cache
+def _insertion(dialect: str, table: Table, unique: tuple[str, ...]) -> ReturningInsert[Any]:
+    insert = INSERTS[dialect](table).values(created_at=now())
     unchanged = {unique[0]: insert.excluded[unique[0]]}
-    statement = insert.on_conflict_do_update(index_elements=unique, set_=unchanged).returning(*table.c)
-    return connection.execute(statement).one()
+    return insert.on_conflict_do_update(index_elements=unique, set_=unchanged).returning(*table.c)
 
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from service import errors
 from service.specs.job import JobStatus
@@ -13,9 +13,13 @@ from service.storage.database import Database, insert_or_get
 from service.storage.ids import new_id
 from service.storage.pages import Place, newest_first
 from service.storage.tables import datasets, jobs
-from service.storage.timestamp import now
 
 ACTIVE = [status for status in JobStatus if not status.ended]
+# Built once: each submit asks one of them.
+_MINE = select(datasets).where(datasets.c.owner == bindparam("owner"))
+ONE = _MINE.where(datasets.c.id == bindparam("dataset_id"))
+OF_CONTENT = _MINE.where(datasets.c.digest == bindparam("digest"))
+HOLD = ONE.with_only_columns(datasets.c.id).with_for_update(read=True)
 
 
 @dataclass(frozen=True)
@@ -87,18 +91,16 @@ class DatasetStore:
         Raises:
             DatasetNotFound: when the owner has none of this id.
         """
-        query = select(datasets).where(datasets.c.owner == owner, datasets.c.id == dataset_id)
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(ONE, {"owner": owner, "dataset_id": dataset_id}).one_or_none()
         if row is None:
             raise errors.DatasetNotFound()
         return Dataset(**row._mapping)
 
     def find(self, owner: str, digest: str) -> Dataset | None:
         """The owner's dataset of this content, if there is one."""
-        query = select(datasets).where(datasets.c.owner == owner, datasets.c.digest == digest)
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(OF_CONTENT, {"owner": owner, "digest": digest}).one_or_none()
         return None if row is None else Dataset(**row._mapping)
 
     def list(self, owner: str, limit: int, before: Place | None = None) -> Sequence[Dataset]:
@@ -134,8 +136,7 @@ class DatasetStore:
 
 def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Dataset:
     """The owner's dataset of this content, new or not; it stays until the transaction ends."""
-    values = asdict(dataset) | {"owner": owner, "created_at": now()}
-    row = insert_or_get(connection, datasets, ["owner", "digest"], values)
+    row = insert_or_get(connection, datasets, ("owner", "digest"), asdict(dataset) | {"owner": owner})
     return Dataset(**row._mapping)
 
 
@@ -145,6 +146,5 @@ def hold_dataset(connection: Connection, owner: str, dataset_id: str) -> None:
     Raises:
         DatasetNotFound: when the owner has none of this id.
     """
-    query = select(datasets.c.id).where(datasets.c.owner == owner, datasets.c.id == dataset_id)
-    if connection.scalar(query.with_for_update(read=True)) is None:
+    if connection.scalar(HOLD, {"owner": owner, "dataset_id": dataset_id}) is None:
         raise errors.DatasetNotFound(f"No dataset has the id `{dataset_id}`.")

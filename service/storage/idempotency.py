@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, select
 from service import errors
 from service.storage.database import insert_or_get
 from service.storage.tables import idempotency_keys, jobs
-from service.storage.timestamp import from_now, now
+from service.storage.timestamp import from_now
 
 
 class IdempotencyKey(NamedTuple):
@@ -44,8 +44,8 @@ def take_key(
     """
     expired = idempotency_keys.c.created_at < from_now(-period)
     connection.execute(idempotency_keys.delete().where(expired))
-    values = idempotency._asdict() | {"owner": owner, "job_id": job_id, "created_at": now()}
-    row = insert_or_get(connection, idempotency_keys, ["owner", "key"], values)
+    values = idempotency._asdict() | {"owner": owner, "job_id": job_id}
+    row = insert_or_get(connection, idempotency_keys, ("owner", "key"), values)
     return None if row.job_id == job_id else _replayed(connection, row, idempotency)
 
 

@@ -30,8 +30,9 @@ from service.storage.queue import check_length
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
 
-# Built once: it is what every status poll asks, and building it takes as long as asking.
+# Built once: what every status poll asks, and every submit. Building them takes as long as asking.
 ONE_JOB = select(jobs).where(jobs.c.owner == bindparam("owner"), jobs.c.id == bindparam("job_id"))
+ADD = jobs.insert().values(status=JobStatus.QUEUED, created_at=now(), changed_at=now()).returning(*jobs.c)
 
 
 class JobStore:
@@ -92,13 +93,7 @@ class JobStore:
                 dataset_id = add_dataset(connection, owner, dataset).id
             for other_id in other_dataset_ids:
                 hold_dataset(connection, owner, other_id)
-            values = asdict(job) | {
-                "owner": owner,
-                "dataset_id": dataset_id,
-                "status": JobStatus.QUEUED,
-                "created_at": now(),
-                "changed_at": now(),
-            }
+            values = asdict(job) | {"owner": owner, "dataset_id": dataset_id}
             if start is None:
                 return _insert(connection, values), True
             return _insert_started(connection, values, start), True
@@ -243,7 +238,7 @@ class JobStore:
 
 
 def _insert(connection: Connection, values: dict[str, Any]) -> Job:
-    return Job.of_row(connection.execute(jobs.insert().values(values).returning(jobs)).one())
+    return Job.of_row(connection.execute(ADD, values).one())
 
 
 def _insert_started(connection: Connection, values: dict[str, Any], start: Start) -> Job:

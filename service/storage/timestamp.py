@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, literal, type_coerce
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, Dialect, literal, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -37,9 +37,11 @@ def now() -> ColumnElement[datetime]:
     return _Now()
 
 
-def from_now(period: timedelta) -> ColumnElement[datetime]:
-    """The database's time so much later, or before for a negative period."""
-    return type_coerce(_Now() + literal(period // MICROSECOND, BigInteger), Timestamp)
+def from_now(period: timedelta | BindParameter[int]) -> ColumnElement[datetime]:
+    """The database's time so much later, or before for a negative period; a parameter is in microseconds."""
+    if isinstance(period, timedelta):
+        period = literal(period // MICROSECOND, BigInteger)
+    return type_coerce(_Now() + period, Timestamp)
 
 
 @compiles(_Now, "sqlite")

@@ -4,13 +4,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, bindparam, select
 
 from service.storage.database import Database
 from service.storage.tables import workers
-from service.storage.timestamp import from_now, now
+from service.storage.timestamp import MICROSECOND, from_now, now
 
 FORGET_AFTER = timedelta(days=1)
+# Built once: each check of a request asks it.
+ALIVE = (
+    select(workers)
+    .where(workers.c.heartbeat_at >= from_now(bindparam("period", type_=BigInteger)))
+    .order_by(workers.c.started_at, workers.c.id)
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,6 @@ class WorkerStore:
 
     def alive(self, within_seconds: float) -> Sequence[Worker]:
         """The workers that were heard of lately, in the order they started."""
-        recent = workers.c.heartbeat_at >= from_now(-timedelta(seconds=within_seconds))
-        query = select(workers).where(recent).order_by(workers.c.started_at, workers.c.id)
         with self._database.read() as connection:
-            return [Worker(**row._mapping) for row in connection.execute(query)]
+            rows = connection.execute(ALIVE, {"period": timedelta(seconds=-within_seconds) // MICROSECOND})
+            return [Worker(**row._mapping) for row in rows]

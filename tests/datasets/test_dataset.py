@@ -50,14 +50,14 @@ def test_equal_tables_have_equal_digests_however_sent(columns: dict[str, list[An
     """Columns, rows, CSV, Parquet and Arrow with the same content are the same dataset."""
     dataset = read_json({"columns": columns})
     assert isinstance(dataset, TabularDataset)
-    assert read_json({"rows": as_rows(columns)}).digest() == dataset.digest()
+    assert read_json({"rows": as_rows(columns)}).digest == dataset.digest
     for content in (
         as_csv(columns),
         as_parquet(dataset.table, row_group_size=2),
         as_arrow(dataset.table, rows_at_once=1),
         as_arrow(dataset.table, stream=True),
     ):
-        assert TabularDataset(read(content)).digest() == dataset.digest()
+        assert TabularDataset(read(content)).digest == dataset.digest
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -68,7 +68,7 @@ def test_tables_survive_storage(tmp_path: Path, columns: dict[str, list[Any]]) -
     loaded = loaded_from(tmp_path, dataset)
     assert isinstance(loaded, TabularDataset)
     assert loaded.table.to_pydict() == columns
-    assert loaded.digest() == dataset.digest()
+    assert loaded.digest == dataset.digest
 
 
 def test_chunks_and_hidden_values_do_not_change_a_digest() -> None:
@@ -78,7 +78,7 @@ def test_chunks_and_hidden_values_do_not_change_a_digest() -> None:
         pa.float64(), 3, [pa.py_buffer(bytes([0b101])), pa.py_buffer(np.array([1.0, 7.0, 3.0]))]
     )
     chunked = pa.table({"a": pa.chunked_array([hidden[:1], hidden[1:]])})
-    assert TabularDataset(whole).digest() == TabularDataset(chunked).digest()
+    assert TabularDataset(whole).digest == TabularDataset(chunked).digest
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,14 @@ def test_chunks_and_hidden_values_do_not_change_a_digest() -> None:
 )
 def test_other_content_has_another_digest(other: dict[str, list[Any]]) -> None:
     """Order, names, types, gaps and values all count."""
-    digest = read_json({"columns": {"a": [1.0, 2.0], "b": [3.0, 4.0]}}).digest()
-    assert read_json({"columns": other}).digest() != digest
+    digest = read_json({"columns": {"a": [1.0, 2.0], "b": [3.0, 4.0]}}).digest
+    assert read_json({"columns": other}).digest != digest
 
 
 def test_texts_are_told_apart_where_they_end() -> None:
     """Moving a letter from one cell to the next is other content."""
     assert (
-        read_json({"columns": {"a": ["ab", "c"]}}).digest()
-        != read_json({"columns": {"a": ["a", "bc"]}}).digest()
+        read_json({"columns": {"a": ["ab", "c"]}}).digest != read_json({"columns": {"a": ["a", "bc"]}}).digest
     )
 
 
@@ -116,14 +115,14 @@ def test_tensors_survive_storage_in_order(tmp_path: Path) -> None:
     assert loaded.inputs["float"].tolist() == [[0.1]]
     assert loaded.targets is not None
     assert loaded.targets.dtype == np.int64
-    assert loaded.digest() == dataset.digest()
+    assert loaded.digest == dataset.digest
 
 
 def test_unlabelled_tensors_differ_from_labelled_ones(tmp_path: Path) -> None:
     """Targets are content, and may be absent."""
     unlabelled = read_json({"inputs": [[1.0], [2.0]]})
-    assert loaded_from(tmp_path, unlabelled).digest() == unlabelled.digest()
-    assert unlabelled.digest() != read_json({"inputs": [[1.0], [2.0]], "targets": [0, 1]}).digest()
+    assert loaded_from(tmp_path, unlabelled).digest == unlabelled.digest
+    assert unlabelled.digest != read_json({"inputs": [[1.0], [2.0]], "targets": [0, 1]}).digest
     assert unlabelled.rows == 2
 
 
@@ -153,4 +152,4 @@ def test_times_survive_storage(tmp_path: Path) -> None:
     loaded = loaded_from(tmp_path, TabularDataset(table))
     assert isinstance(loaded, TabularDataset)
     assert loaded.table.to_pydict() == table.to_pydict()
-    assert loaded.digest() == TabularDataset(table).digest()
+    assert loaded.digest == TabularDataset(table).digest

@@ -108,7 +108,7 @@ def stored(storage: Storage, planned: Planned) -> str:
     """The id under which a plan's inline data are stored."""
     content = planned.dataset.to_bytes()
     artifact = storage.artifacts.put("datasets", content)
-    digest, rows = planned.dataset.digest(), planned.dataset.rows
+    digest, rows = planned.dataset.digest, planned.dataset.rows
     row = NewDataset(None, digest, "tabular", rows, len(content), artifact, "{}")
     return storage.datasets.add(OWNER, row)[0].id
 

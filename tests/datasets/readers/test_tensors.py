@@ -57,7 +57,7 @@ def test_the_order_of_memory_makes_no_difference() -> None:
     dataset, other = (read(as_npz({"inputs": np.asarray(IMAGES, order=order)})) for order in ("C", "F"))
     assert isinstance(dataset, TensorDataset)
     assert isinstance(other, TensorDataset)
-    assert dataset.digest() == other.digest()
+    assert dataset.digest == other.digest
     assert dataset.to_bytes() == other.to_bytes()
 
 
