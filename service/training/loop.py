@@ -12,7 +12,7 @@ from service.training.engines import Steps
 T = TypeVar("T")
 
 CHUNK_SECONDS = 0.25
-GROWTH = 8
+GROWTH = 32
 
 
 def train(

@@ -69,6 +69,7 @@ class Schedule:
         self._per_step = spec.scheduler is not None and spec.scheduler.type in PER_BATCH
         self._in_order = np.arange(0 if spec.batch_size is None else self._rows, dtype=np.int32)
         self._shuffles = spec.batch_size is not None and spec.shuffle
+        self._every: Epoch | None = None
         # A scheduler warns unless the optimizer was stepped first: here, the program steps.
         parts.optimizer._opt_called = True  # type: ignore[attr-defined]
 
@@ -78,8 +79,8 @@ class Schedule:
         Returns:
             Orders [epochs, n or 0] and numbers [epochs, 1 or steps, numbers].
         """
-        if not self._shuffles and self._parts.scheduler is None:
-            one = self._draw()
+        if not self._shuffles and self._parts.scheduler is None:  # all are the same
+            one = self._every = self._every or self._draw()
             order = np.broadcast_to(one.order, (epochs, *one.order.shape))
             return order, np.broadcast_to(one.numbers, (epochs, *one.numbers.shape))
         while len(self._drawn) < epochs:
