@@ -202,10 +202,10 @@ class ClaimStore:
 
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
         """Extend leases; those that are lost are not in the answer."""
-        held = or_(false(), *(claim.holds() for claim in claims))
+        are_held = or_(false(), *(claim.holds() for claim in claims))
         statement = (
             jobs.update()  # no new version: clients see no leases
-            .where(held)
+            .where(are_held)
             .values(lease_expires_at=from_now(timedelta(seconds=lease_seconds)))
             .returning(jobs.c.id, jobs.c.worker_id, jobs.c.attempt, *SIGNALS)
         )

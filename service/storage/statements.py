@@ -1,7 +1,7 @@
 """What a worker says about its jobs, in SQL that is built once.
 
-Building a statement takes longer than SQLite takes to execute it: for each of a thousand small jobs, it took
-as long as training. What is bound to a statement has the names of the columns, with a prefix.
+Building a statement takes longer than SQLite takes to execute it: much of what a small job costs that trains
+side by side with others. What is bound to a statement has the names of the columns, with a prefix.
 """
 
 from typing import Any

@@ -146,3 +146,18 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     assert service.parameters(running) == service.parameters(undisturbed["id"])
     assert service.log.read_text().count("job resumed") == 2
     assert service.cancelled(service.running(thermometer(epochs=LONG)))[0]["status"] == "cancelled"
+
+
+def test_the_service_deletes_jobs_past_their_retention(start_service: Callable[..., Service]) -> None:
+    """Where jobs are kept for a while only, the service deletes them, with their checkpoints, by itself."""
+    before = start_service(workers=1, helpers=1)
+    job_id = before.succeeded(thermometer(epochs=1))["id"]
+    checkpoints = before.data_dir / "artifacts" / "checkpoints" / job_id
+    assert [*checkpoints.iterdir()]
+    before.stop()
+    after = Service(before.data_dir, workers=1, helpers=1, retention_days=1e-9).start()
+    try:
+        until(lambda: after.client.get(f"/v1/jobs/{job_id}").status_code == httpx.codes.NOT_FOUND)
+        until(lambda: not [*checkpoints.iterdir()])
+    finally:
+        after.stop()

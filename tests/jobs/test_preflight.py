@@ -641,3 +641,46 @@ def test_all_sections_that_cannot_be_read_are_told(plan: Plan) -> None:
         "#/architecture/layers/1/type",
         "#/architecture/layers/1/name",
     }
+
+
+VARIANTS = [
+    (),
+    (("data", "columns", "t_u", 3), 80.0),
+    (("data", "columns", "t_u", 3), "warm"),
+    (("data", "columns", "t_c", 3), 27.0),
+    (("data", "transforms", 0, "factor"), 0.2),
+    (("data", "transforms", 0, "type"), "standardise"),
+    (("data", "split", "validation"), 0.4),
+    (("data", "split", "validation"), 400),
+    (("data", "types"), {"t_u": "categorical"}),
+    (("training", "loss"), "CrossEntropyLoss"),
+    (("training", "loss"), "BCEWithLogitsLoss"),
+    (("training", "optimizer", "lr"), 0.02),
+    (("training", "epochs"), -1),
+    (("architecture", "layers", 0, "in_features"), 2),
+]
+
+
+@given(order=st.lists(st.sampled_from(range(len(VARIANTS))), min_size=2, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_what_was_checked_before_changes_no_answer(
+    plan: Plan, storage: Storage, fitserve: Settings, order: list[int]
+) -> None:
+    """Requests much like others, one after the other, are told what each is told by itself."""
+
+    def told(check: Plan, document: Request) -> Any:
+        try:
+            planned = check(document)
+        except InvalidRequest as error:
+            return error.errors
+        return planned.request, planned.report, planned.used, planned.group_key, planned.dataset.digest
+
+    known = Known(fitserve)
+    for number in order:
+        path_and_value = VARIANTS[number]
+        document = (
+            changed(request(), *path_and_value[0], to=path_and_value[1]) if path_and_value else request()
+        )
+        by_itself = told(plan, deepcopy(document))
+        beside = told(lambda d: Preflight(d, OWNER, storage, fitserve, known).plan(), document)
+        assert beside == by_itself
