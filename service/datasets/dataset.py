@@ -36,6 +36,11 @@ class TabularDataset:
         """The number of samples."""
         return int(self.table.num_rows)
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the values."""
+        return int(self.table.nbytes)
+
     def read(self, consume: Callable[[Batches], T]) -> T:
         """What `consume` makes of the rows: a dataset is a source of them, as a file is."""
         return consume(iter(self.table.to_batches()))
@@ -73,6 +78,11 @@ class TensorDataset:
     def rows(self) -> int:
         """The number of samples."""
         return len(next(iter(self.inputs.values())))
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the values."""
+        return sum(tensor.nbytes for _, tensor in self.named())
 
     def named(self) -> list[tuple[str, Tensor]]:
         """All tensors with their names, `targets` last."""

@@ -16,8 +16,9 @@ from service.training.engines.choice import EngineChooser
 from service.training.losses import Targets
 
 MOST_ARCHITECTURES = 64
-# Their targets are kept in memory.
-MOST_DATA, MOST_ROWS = 8, 10_000
+# Data beyond this size are not remembered: each check would have to read all of them for their digest, and
+# their targets are kept.
+MOST_DATA, MOST_DATA_BYTES = 8, 2**20
 
 
 class Known:
@@ -57,7 +58,7 @@ class Known:
             return prepare(sources, declaration, targets, names, workspace), workspace
 
         contents = [sources.dataset, *sources.others.values()]
-        if any(dataset.rows > MOST_ROWS for dataset in contents):
+        if any(dataset.nbytes > MOST_DATA_BYTES for dataset in contents):
             return make()
         digests = [dataset.digest for dataset in contents]  # `declaration` has the sides of the others
         declared = declaration.model_dump(mode="json", exclude=set(CONTENT))

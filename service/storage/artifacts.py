@@ -61,7 +61,7 @@ class Artifacts:
         """Write several artifacts, each with its prefix, as `put` does: it takes less than one by one.
 
         Raises:
-            Unavailable: when they can't be written; none of them is there then.
+            Unavailable: when they can't be written; nothing will refer to what was.
         """
         named = {f"{prefix}/{ULID()}": content for prefix, content in contents}
         with _errors_of("The artifact can't be written"):
