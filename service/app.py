@@ -18,7 +18,7 @@ from fastapi_offline import FastAPIOffline
 from ulid import ULID
 
 from service import __version__
-from service.api import datasets, events, jobs, problems, results, system
+from service.api import datasets, events, jobs, logs, problems, results, system
 from service.api.openapi import openapi_document
 from service.api.requests import Bodies, refuse_parameters
 from service.api.state import HelperThreads, Services, Start
@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(refuse_parameters)],
         redoc_url=None,
     )
-    for noun in (jobs, results, events, datasets, system, problems):
+    for noun in (jobs, results, events, logs, datasets, system, problems):
         app.include_router(noun.router)
     app.state.stop = stop
     problems.install(app)

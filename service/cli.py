@@ -65,11 +65,11 @@ def prune(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Delete old jobs, and artifacts that nothing refers to; the service may run meanwhile."""
+    """Delete old jobs, and what nothing refers to; the service may run meanwhile."""
     with Storage.open(_settings(data_dir=data_dir, database_url=database_url)) as storage:
         migrate(storage.database)
         pruned = housekeeping.prune(storage, timedelta(days=older_than_days))
-    typer.echo(f"Deleted {pruned.jobs} jobs and {pruned.artifacts} artifacts.")
+    typer.echo(f"Deleted {pruned.jobs} jobs, {pruned.datasets} datasets and {pruned.artifacts} artifacts.")
 
 
 @app.command()

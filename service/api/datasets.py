@@ -85,7 +85,7 @@ def _publish(services: Services, owner: str, read: str | dict[str, Any], is_gone
     Nothing is published for a client that is gone: it doesn't know the dataset, and may have given it up.
     """
     if isinstance(read, str):
-        dataset, created = services.storage.datasets.get(owner, read), False
+        dataset, created = services.storage.datasets.keep(owner, read), False
     else:
         new = NewDataset(**read)
         if is_gone:
@@ -149,5 +149,6 @@ def _document(dataset: Dataset) -> dict[str, Any]:
         "bytes": dataset.bytes,
         **orjson.loads(dataset.report),
         "created_at": timestamp(dataset.created_at),
+        "inline": dataset.inline,
         "links": {"self": here, "rows": f"{here}/rows"},
     }

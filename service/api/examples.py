@@ -289,6 +289,22 @@ event: end""",
         "event: status",
     ),
     Example(
+        "GET /v1/jobs/{job_id}/logs",
+        "What the service noted about it.",
+        "curl -s localhost:8000/v1/jobs/$JOB/logs",
+        """{
+  "items": [
+    {"at": "2026-11-24T13:02:11.241000Z", "level": "info", "attempt": 0,
+     "message": "Queued for cpu, for the compiled engine."},
+    {"at": "2026-11-24T13:02:11.243000Z", "level": "info", "attempt": 1,
+     "message": "Worker … takes it."},
+    {"at": "2026-11-24T13:02:11.302000Z", "level": "info", "attempt": 1,
+     "message": "Ended: succeeded, completed."}
+  ],
+  "next_page_token": null
+}""",
+    ),
+    Example(
         "GET /v1/jobs/{job_id}/checkpoints",
         "Which checkpoints there are.",
         "curl -s localhost:8000/v1/jobs/$JOB/checkpoints",

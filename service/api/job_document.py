@@ -63,6 +63,7 @@ def _links(job: Job) -> dict[str, str]:
     parts = (
         "history",
         "events",
+        "logs",
         "checkpoints",
         "named_parameters",
         "predictions",

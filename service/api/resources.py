@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from service.api.problems import FieldProblem, Problem
-from service.specs.job import JobStatus, StopReason
+from service.specs.job import JobStatus, LogLevel, StopReason
 
 Nested = list[Any]
 """A nested list of numbers; null where there is no finite one."""
@@ -265,6 +265,8 @@ class Dataset(Resource):
     warnings: list[str]
     """What is odd about the data."""
     created_at: str
+    inline: bool
+    """It came with a job, and goes when no job has it any more; an upload of the same keeps it."""
     links: dict[str, str]
 
 
@@ -306,6 +308,24 @@ class History(Resource):
     """By name."""
     next_epoch: int
     """Ask with `from_epoch` set to this for what comes after."""
+
+
+class LogLine(Resource):
+    """Something that the service noted about a job."""
+
+    at: str
+    level: LogLevel
+    attempt: int
+    """The job's, which it is about; 0: before the first."""
+    message: str
+
+
+class LogPage(Resource):
+    """A page of a job's log, the oldest line first."""
+
+    items: list[LogLine]
+    next_page_token: str | None
+    """Null on the last page."""
 
 
 class Checkpoint(Resource):

@@ -218,10 +218,10 @@ class Tasks:
         content = dataset.to_bytes()
         kind: Kind = "tabular" if isinstance(dataset, TabularDataset) else "tensors"
         stored = Stored(kind, dataset.rows, len(content), digest, describe(dataset))
-        return self._publishable(owner, stored, content, None)
+        return self._publishable(owner, stored, content, None, inline=True)
 
     def _publishable(
-        self, owner: str, stored: Stored, content: bytes | Path, name: str | None
+        self, owner: str, stored: Stored, content: bytes | Path, name: str | None, *, inline: bool = False
     ) -> str | dict[str, Any]:
         """The id of equal content that the owner has already; else keep it, and give the row to commit."""
         found = self._storage.datasets.find(owner, stored.digest)
@@ -235,6 +235,7 @@ class Tasks:
             bytes=stored.bytes,
             artifact=self._storage.artifacts.put("datasets", content),
             report=_json(stored.report),
+            inline=inline,
         )
         return asdict(row)
 

@@ -1,10 +1,10 @@
-"""Housekeeping: old jobs are deleted, and artifacts that nothing refers to.
+"""Housekeeping: old jobs are deleted, inline datasets that no job has, artifacts that nothing refers to.
 
 Such artifacts are left by processes that died, or lost their job, between writing one and publishing it.
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import timedelta
 
 import structlog
@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 PERIOD_SECONDS = 3600.0
 # Whoever writes an artifact publishes it long before.
-UNPUBLISHED = timedelta(hours=1)
+UNUSED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -24,29 +24,36 @@ class Pruned:
     """What has gone."""
 
     jobs: int
+    datasets: int
     artifacts: int
 
 
-def prune(storage: Storage, age: timedelta | None, unpublished: timedelta = UNPUBLISHED) -> Pruned:
+def prune(storage: Storage, age: timedelta | None, unused: timedelta = UNUSED) -> Pruned:
     """Delete what may go.
 
     Args:
         age: jobs that ended so long ago go; None: none do.
-        unpublished: artifacts go that were written so long ago and that nothing refers to.
+        unused: what was written so long ago goes where nothing refers to it: datasets that came with a
+            job, and artifacts.
     """
-    jobs = artifacts = 0
+    jobs = datasets = artifacts = 0
     while age is not None and (deleted := storage.retention.delete_ended(age)).jobs:
         jobs += deleted.jobs
         artifacts += len(deleted.artifacts)
         for name in deleted.artifacts:
             storage.artifacts.delete(name)
+    while names := storage.retention.delete_inline(unused):
+        datasets += len(names)
+        artifacts += len(names)
+        for name in names:
+            storage.artifacts.delete(name)
     for prefix in NAMED_BY:
-        for names in storage.artifacts.old(prefix, unpublished):
+        for names in storage.artifacts.old(prefix, unused):
             for name in storage.retention.unnamed(names):
                 storage.artifacts.delete(name)
                 artifacts += 1
-        storage.artifacts.remove_empty_folders(prefix, unpublished)
-    return Pruned(jobs, artifacts)
+        storage.artifacts.remove_empty_folders(prefix, unused)
+    return Pruned(jobs, datasets, artifacts)
 
 
 class Housekeeper:
@@ -63,8 +70,8 @@ class Housekeeper:
         while True:
             try:
                 pruned = prune(self._storage, self._age)
-                if pruned.jobs or pruned.artifacts:
-                    log.info("pruned", jobs=pruned.jobs, artifacts=pruned.artifacts)
+                if any(astuple(pruned)):
+                    log.info("pruned", **asdict(pruned))
             except Exception:  # the next time
                 log.exception("not pruned")
             if self._closing.wait(PERIOD_SECONDS):

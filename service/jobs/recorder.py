@@ -22,7 +22,7 @@ from service.jobs.run import Run
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, Ending, LeaseLost, Outcome, Progress, Signals
+from service.storage.claims import Claim, Ending, LeaseLost, Outcome, Signals
 from service.storage.json_text import json_text
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
@@ -34,6 +34,9 @@ T = TypeVar("T")
 RETRY_SECONDS = 0.5
 # Checkpoints are taken so seldom that writing them takes no larger share of the time.
 SAVING_SHARE = 0.02
+# What the job's log is told, once, while it lasts.
+KEPT_BACK = "History was kept back for a while"
+NO_CHECKPOINT = "No checkpoint can be written"
 NO_SIGNALS = Signals(cancel_requested=False, pause_requested=False)
 _STATUS = {StopReason.CANCELLED: JobStatus.CANCELLED, StopReason.DIVERGED: JobStatus.FAILED}
 
@@ -64,14 +67,16 @@ class Recorder:
             return self._record(run)
         except Unavailable as error:
             log.warning("progress kept back", job_id=run.job.id, reason=error.detail)
+            run.warn(KEPT_BACK, error.detail)
             return NO_SIGNALS
         finally:
             run.recorded = time.monotonic()
             self._on_change(run.job.id)
 
     def _record(self, run: Run) -> Signals:
-        signals = self._storage.claims.record(run.claim, run.progress(), run.rows())
-        run.pending = []
+        signals = self._storage.claims.record(run.report())
+        run.reported()
+        run.troubles.discard(KEPT_BACK)
         return signals
 
     def is_save_due(self, run: Run) -> bool:
@@ -85,31 +90,34 @@ class Recorder:
             self._record(run)  # the history ends where the checkpoint does
             (written,) = self._write_checkpoints([run])
             self._discard(self._storage.claims.save_checkpoint(run.claim, written, self._kept(run)))
+            run.troubles.discard(NO_CHECKPOINT)
         except Unavailable as error:
             log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
+            run.warn(NO_CHECKPOINT, error.detail)
         finally:
             run.saved = time.monotonic()
 
     def give_back(self, run: Run) -> None:
         """Put the job back into the queue, or to rest, to go on from here."""
         self.save(run)
-        self.release(run.claim)
+        self.release(run.claim, "The service stops." if self._stopping.is_set() else "")
 
-    def release(self, claim: Claim) -> None:
-        """Put a job back as it was saved."""
-        self.patiently(claim, lambda: self._storage.claims.release(claim))
+    def release(self, claim: Claim, reason: str) -> None:
+        """Put a job back as it was saved, for a reason that its log tells."""
+        self.patiently(claim, lambda: self._storage.claims.release(claim, reason))
 
     def record_all(self, runs: Sequence[Run]) -> Sequence[Signals | None]:
         """Write what is pending of several runs; None for one whose job was taken back."""
         try:
-            signals = self._storage.claims.record_all(
-                [(run.claim, run.progress(), run.rows()) for run in runs]
-            )
+            signals = self._storage.claims.record_all([run.report() for run in runs])
         except Unavailable as error:
             log.warning("progress kept back", job_ids=[run.job.id for run in runs], reason=error.detail)
+            for run in runs:
+                run.warn(KEPT_BACK, error.detail)
             return [NO_SIGNALS] * len(runs)
         for run in runs:
-            run.pending = []
+            run.reported()
+            run.troubles.discard(KEPT_BACK)
             self._on_change(run.job.id)
         return signals
 
@@ -151,7 +159,7 @@ class Recorder:
             error=json_text(_divergence(run).document(_path(run.claim))) if diverged else None,
         )
         keep = self._kept(run) if checkpoints else None
-        return Ending(run.claim, outcome, progress, run.rows(), checkpoints, keep)
+        return Ending(run.claim, outcome, progress, run.rows(), checkpoints, keep, run.warnings)
 
     def _test(self, run: Run) -> str | None:
         """Loss and metrics on the test rows, of the parameters that predictions take by default.
@@ -176,8 +184,10 @@ class Recorder:
     def fail(self, claim: Claim, error: FitserveError, run: Run | None) -> None:
         """End the job with an error, and with what it had come to."""
         outcome = Outcome(JobStatus.FAILED, StopReason.ERROR, error=json_text(error.document(_path(claim))))
-        progress, rows = (run.progress(), run.rows()) if run else (Progress(), ())
-        self._finish(Ending(claim, outcome, progress, rows))
+        if run is None:
+            self._finish(Ending(claim, outcome))
+        else:
+            self._finish(Ending(claim, outcome, run.progress(), run.rows(), warnings=run.warnings))
 
     def _finish(self, *endings: Ending) -> None:
         replaced = self.patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))

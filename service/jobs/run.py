@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from service.datasets.prepare import Prepared
-from service.storage.claims import Claim, Progress
+from service.storage.claims import Claim, Progress, Report
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job
 from service.storage.json_text import json_text
@@ -64,6 +64,8 @@ class Run:
         saving_seconds: spent on checkpoints by this attempt, and on the last of them.
         pending: history that is not in the database yet.
         latest: the last epoch's values.
+        warnings: for the job's log, that are not in the database yet.
+        troubles: what can't be done at present, and was warned of.
     """
 
     job: Job
@@ -78,6 +80,8 @@ class Run:
     last_saving_seconds: float = 0.0
     pending: list[HistoryChunk] = field(default_factory=list)
     latest: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)
+    troubles: set[str] = field(default_factory=set)
 
     @property
     def training_seconds(self) -> float:
@@ -102,6 +106,20 @@ class Run:
             return []
         chunk = HistoryChunk.join(self.pending)
         return [HistoryRow(chunk.first_epoch, chunk.last_epoch, chunk.pack())]
+
+    def warn(self, trouble: str, reason: str) -> None:
+        """Keep a warning until it is written: one, however often the same can't be done."""
+        if trouble not in self.troubles:
+            self.troubles.add(trouble)
+            self.warnings.append(f"{trouble}: {reason}")
+
+    def report(self) -> Report:
+        """What is to be written of it while it goes on."""
+        return Report(self.claim, self.progress(), self.rows(), self.warnings)
+
+    def reported(self) -> None:
+        """All that was pending is written."""
+        self.pending, self.warnings = [], []
 
     def progress(self) -> Progress:
         """How far it is."""

@@ -127,7 +127,7 @@ class Runner:
             raise
         except Unavailable as error:  # the job is not to blame
             log.warning("job given back", job_id=job.id, reason=error.detail)
-            self._recorder.release(claim)
+            self._recorder.release(claim, error.detail)
             self._stopping.wait(RETRY_SECONDS)  # it keeps its place in the queue, and is the next again
         except Exception as error:  # one bad job harms no other: it ends with the reason
             log.exception("job failed", job_id=job.id)
@@ -161,12 +161,13 @@ class Runner:
                 for ready, training in zip(members, group.members, strict=True)
             ]
             train_together(runs, group, self._recorder, self._stopping, self._on_limit)
-        except Exception:
+        except Exception as error:
             log.exception("jobs given back, to run one by one", job_ids=[c.job_id for c in self._held])
+            reason = f"What it trained side by side with has failed ({error}): it runs by itself next."
             self._on_limit(first.job.id, math.inf)
             for claim in self._held:
                 with suppress(LeaseLost):  # it has ended, or was taken back
-                    self._recorder.release(claim)
+                    self._recorder.release(claim, reason)
             _free_memory()
 
     def _train(self, run: Run, engine: Engine) -> StopReason | None:

@@ -38,6 +38,14 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
+class LogLevel(StrEnum):
+    """Whether a line of a job's log is something to look at."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Placement(Spec):
     """Where a job runs and how."""
 

@@ -35,6 +35,11 @@ class NewCheckpoint:
     bytes: int
     step: int = 0
 
+    @property
+    def place(self) -> str:
+        """Where in the training it is, in words."""
+        return f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
+
 
 @dataclass(frozen=True)
 class Checkpoint:

@@ -13,14 +13,16 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, Select, case, exists, false, func, or_, select, tuple_
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from service.specs.job import JobStatus, StopReason
+from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.database import Database
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job, job_update
+from service.storage.logs import NewLine, add_lines
 from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, forget_beyond, take_back
 from service.storage.statements import (
     ADD_CHECKPOINTS,
@@ -62,6 +64,10 @@ class Claim:
         """What statements ask for."""
         return {f"claim_{name}": value for name, value in asdict(self).items()}
 
+    def line(self, message: str, level: LogLevel = LogLevel.INFO) -> NewLine:
+        """A line for the job's log."""
+        return NewLine(self.job_id, self.attempt, message, level)
+
 
 @dataclass(frozen=True)
 class Signals:
@@ -90,6 +96,27 @@ class Progress:
     def values(self) -> dict[str, Any]:
         """What statements ask for."""
         return {f"new_{name}": value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker says of a job that goes on.
+
+    Attributes:
+        claim: the job's.
+        progress: how far it is.
+        rows: history beyond what was recorded.
+        warnings: for its log.
+    """
+
+    claim: Claim
+    progress: Progress
+    rows: Iterable[HistoryRow] = ()
+    warnings: Iterable[str] = ()
+
+    def lines(self) -> Sequence[NewLine]:
+        """The warnings as lines of the job's log."""
+        return [self.claim.line(message, LogLevel.WARNING) for message in self.warnings]
 
 
 @dataclass(frozen=True)
@@ -126,6 +153,7 @@ class Ending:
         rows: history beyond what was recorded.
         checkpoints: its last; their artifacts are already written.
         keep: the epochs at whose ends checkpoints stay beside these; None: all stay.
+        warnings: for its log.
     """
 
     claim: Claim
@@ -134,6 +162,15 @@ class Ending:
     rows: Sequence[HistoryRow] = ()
     checkpoints: Sequence[NewCheckpoint] = ()
     keep: Collection[int] | None = None
+    warnings: Sequence[str] = ()
+
+    def lines(self) -> Sequence[NewLine]:
+        """What the job's log says of it."""
+        outcome, claim = self.outcome, self.claim
+        why = "" if outcome.error is None else f" {orjson.loads(outcome.error)['detail']}"
+        level = LogLevel.INFO if outcome.error is None else LogLevel.ERROR
+        end = claim.line(f"Ended: {outcome.status}, {outcome.stop_reason}.{why}", level)
+        return [*(claim.line(message, LogLevel.WARNING) for message in self.warnings), end]
 
 
 class ClaimStore:
@@ -167,7 +204,10 @@ class ClaimStore:
             if row is None:
                 return None
             forget_beyond(connection, [row])
-        return Job.of_row(row)
+            job = Job.of_row(row)
+            came = f", to go on from epoch {job.epoch}" if job.epoch else ""
+            add_lines(connection, [Claim.of(job).line(f"Worker {worker_id} takes it{came}.")])
+        return job
 
     def claim_alike(self, job: Job, least: int, most: int, lease_seconds: float) -> Sequence[Job]:
         """Take further jobs that can train together with one that was claimed, the oldest first.
@@ -198,7 +238,23 @@ class ClaimStore:
                 return []
         with self._database.write() as connection:
             rows = connection.execute(_take(alike, str(job.worker_id), lease_seconds)).all()
-        return sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
+            taken = sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
+            if taken:
+                add_lines(
+                    connection,
+                    [
+                        Claim.of(job).line(
+                            f"{len(taken)} other jobs of its kind train side by side with it."
+                        ),
+                        *(
+                            Claim.of(each).line(
+                                f"Worker {job.worker_id} takes it, to train side by side with {job.id}."
+                            )
+                            for each in taken
+                        ),
+                    ],
+                )
+        return taken
 
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
         """Extend leases; those that are lost are not in the answer."""
@@ -212,30 +268,30 @@ class ClaimStore:
         with self._database.write() as connection:
             return {Claim(*row[:3]): Signals(*row[3:]) for row in connection.execute(statement)}
 
-    def record(self, claim: Claim, progress: Progress, rows: Iterable[HistoryRow] = ()) -> Signals:
+    def record(self, report: Report) -> Signals:
         """Add to the history and note how far the job is.
 
         Raises:
             LeaseLost: when the job was taken back.
         """
-        (signals,) = self.record_all([(claim, progress, rows)])
+        (signals,) = self.record_all([report])
         if signals is None:
-            raise LeaseLost(claim)
+            raise LeaseLost(report.claim)
         return signals
 
-    def record_all(
-        self, news: Iterable[tuple[Claim, Progress, Iterable[HistoryRow]]]
-    ) -> Sequence[Signals | None]:
+    def record_all(self, reports: Iterable[Report]) -> Sequence[Signals | None]:
         """Add to the history of several jobs, in one transaction; None for one that was taken back."""
         found: list[Signals | None] = []
-        written: list[tuple[str, HistoryRow]] = []
+        written: list[Report] = []
         with self._database.write() as connection:
-            for claim, progress, rows in news:
-                row = connection.execute(RECORD, claim.values() | progress.values()).one_or_none()
+            for report in reports:
+                values = report.claim.values() | report.progress.values()
+                row = connection.execute(RECORD, values).one_or_none()
                 found.append(None if row is None else Signals(*row))
                 if row is not None:
-                    written += [(claim.job_id, each) for each in rows]
-            _add_history(connection, written)
+                    written.append(report)
+            _add_history(connection, [(each.claim.job_id, row) for each in written for row in each.rows])
+            add_lines(connection, [line for each in written for line in each.lines()])
         return found
 
     def save_checkpoint(
@@ -264,6 +320,7 @@ class ClaimStore:
                 raise LeaseLost(claim)
             forgotten = _forget_checkpoints(connection, claim.job_id, [checkpoint], keep)
             _add_checkpoints(connection, [(claim.job_id, checkpoint)])
+            add_lines(connection, [claim.line(f"Saved {checkpoint.place}, in {checkpoint.bytes} bytes.")])
         return forgotten
 
     def finish(self, *endings: Ending) -> Sequence[str]:
@@ -287,15 +344,20 @@ class ClaimStore:
                     forgotten += _forget_checkpoints(connection, job_id, ending.checkpoints, ending.keep)
             _add_history(connection, [(e.claim.job_id, row) for e in endings for row in e.rows])
             _add_checkpoints(connection, [(e.claim.job_id, new) for e in endings for new in e.checkpoints])
+            add_lines(connection, [line for ending in endings for line in ending.lines()])
         return forgotten
 
-    def release(self, claim: Claim) -> None:
+    def release(self, claim: Claim, reason: str = "") -> None:
         """Give a job back, to go on later: when it is resumed, where its owner wants a pause.
+
+        Args:
+            claim: the job's.
+            reason: why, as a sentence for its log.
 
         Raises:
             LeaseLost: when the job was taken back before.
         """
-        if not take_back(self._database, claim.holds()):
+        if not take_back(self._database, claim.holds(), reason):
             raise LeaseLost(claim)
 
 

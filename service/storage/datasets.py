@@ -34,6 +34,7 @@ class NewDataset:
         bytes: size of the artifact.
         artifact: name of the content among the artifacts.
         report: JSON, what was found about the columns.
+        inline: it comes with a job, and goes when no job has it any more.
         id: made by the server.
     """
 
@@ -44,6 +45,7 @@ class NewDataset:
     bytes: int
     artifact: str
     report: str
+    inline: bool = False
     id: str = field(default_factory=lambda: new_id("ds"))
 
 
@@ -61,6 +63,7 @@ class Dataset:
     artifact: str
     report: str
     created_at: datetime
+    inline: bool
 
     @property
     def place(self) -> Place:
@@ -83,7 +86,18 @@ class DatasetStore:
         """
         with self._database.write() as connection:
             stored = add_dataset(connection, owner, dataset)
+            if stored.inline:
+                stored = keep_dataset(connection, owner, stored.id)
         return stored, stored.id == dataset.id
+
+    def keep(self, owner: str, dataset_id: str) -> Dataset:
+        """A dataset that stays from now on until it is deleted, also where it came with a job.
+
+        Raises:
+            DatasetNotFound: when the owner has none of this id.
+        """
+        with self._database.write() as connection:
+            return keep_dataset(connection, owner, dataset_id)
 
     def get(self, owner: str, dataset_id: str) -> Dataset:
         """One dataset.
@@ -137,6 +151,20 @@ class DatasetStore:
 def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Dataset:
     """The owner's dataset of this content, new or not; it stays until the transaction ends."""
     row = insert_or_get(connection, datasets, ("owner", "digest"), asdict(dataset) | {"owner": owner})
+    return Dataset(**row._mapping)
+
+
+def keep_dataset(connection: Connection, owner: str, dataset_id: str) -> Dataset:
+    """The dataset, which stays from now on until it is deleted.
+
+    Raises:
+        DatasetNotFound: when the owner has none of this id.
+    """
+    mine = datasets.c.owner == owner, datasets.c.id == dataset_id
+    kept = datasets.update().where(*mine).values(inline=False).returning(datasets)
+    row = connection.execute(kept).one_or_none()
+    if row is None:
+        raise errors.DatasetNotFound(f"No dataset has the id `{dataset_id}`.")
     return Dataset(**row._mapping)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -22,9 +23,10 @@ from sqlalchemy import (
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.database import Database
-from service.storage.datasets import NewDataset, add_dataset, hold_dataset
+from service.storage.datasets import NewDataset, add_dataset, hold_dataset, keep_dataset
 from service.storage.idempotency import IdempotencyKey, job_of_key, take_key
 from service.storage.job_record import Job, NewJob, Start, job_update
+from service.storage.logs import NewLine, add_lines
 from service.storage.pages import Place, newest_first
 from service.storage.queue import check_length
 from service.storage.tables import checkpoints, history, jobs
@@ -69,7 +71,8 @@ class JobStore:
                 owner's dataset of equal content where there is one: compare its `dataset_id`.
             idempotency: the same key and fingerprint give the same job.
             start: where it begins; None: from nothing.
-            other_dataset_ids: further datasets that the job's request names.
+            other_dataset_ids: further datasets that the job's request names: they stay until they are
+                deleted.
 
         Returns:
             The job, and whether it is a new one.
@@ -92,11 +95,17 @@ class JobStore:
             else:
                 dataset_id = add_dataset(connection, owner, dataset).id
             for other_id in other_dataset_ids:
-                hold_dataset(connection, owner, other_id)
+                keep_dataset(connection, owner, other_id)
             values = asdict(job) | {"owner": owner, "dataset_id": dataset_id}
             if start is None:
-                return _insert(connection, values), True
-            return _insert_started(connection, values, start), True
+                accepted, beginning = _insert(connection, values), ""
+            else:
+                accepted = _insert_started(connection, values, start)
+                beginning = f", to begin where {start.job_id} was at epoch {start.checkpoint.epoch}"
+            engine = orjson.loads(job.used)["engine"]
+            message = f"Queued for {job.device}, for the {engine} engine{beginning}."
+            add_lines(connection, [NewLine(accepted.id, 0, message)])
+            return accepted, True
 
     def check_room(self) -> None:
         """Whether a job would be accepted at this moment; `submit` looks again.
@@ -154,6 +163,7 @@ class JobStore:
         job, _ = self._change(
             owner,
             job_id,
+            "cancel",
             or_(waiting, and_(running, ~jobs.c.cancel_requested)),
             status=case((running, jobs.c.status), else_=literal(JobStatus.CANCELLED, jobs.c.status.type)),
             stop_reason=case((waiting, literal(StopReason.CANCELLED, jobs.c.stop_reason.type))),
@@ -173,6 +183,7 @@ class JobStore:
         job, changed = self._change(
             owner,
             job_id,
+            "pause",
             or_(queued, running),
             status=case((queued, literal(JobStatus.PAUSED, jobs.c.status.type)), else_=jobs.c.status),
             pause_requested=running,
@@ -192,6 +203,7 @@ class JobStore:
         job, changed = self._change(
             owner,
             job_id,
+            "resume",
             or_(paused, jobs.c.pause_requested),
             status=case((paused, literal(JobStatus.QUEUED, jobs.c.status.type)), else_=jobs.c.status),
             pause_requested=false(),
@@ -228,13 +240,17 @@ class JobStore:
         return names
 
     def _change(
-        self, owner: str, job_id: str, condition: ColumnElement[bool], **values: Any
+        self, owner: str, job_id: str, wish: str, condition: ColumnElement[bool], **values: Any
     ) -> tuple[Job, bool]:
-        """The job after a change, and whether it was made: it is where the condition holds."""
+        """The job after what its owner wishes, and whether it was done: it is where the condition holds."""
         mine = jobs.c.owner == owner, jobs.c.id == job_id
         with self._database.write() as connection:
             changed = connection.execute(job_update(**values).where(*mine, condition)).rowcount > 0
-            return _get(connection, owner, job_id), changed
+            job = _get(connection, owner, job_id)
+            if changed:
+                message = f"Its owner wants to {wish} it. Now {job.status}."
+                add_lines(connection, [NewLine(job_id, job.attempt, message)])
+            return job, changed
 
 
 def _insert(connection: Connection, values: dict[str, Any]) -> Job:

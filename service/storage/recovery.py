@@ -16,10 +16,11 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, false, func, literal, or_, select
 
 from service import errors
-from service.specs.job import JobStatus, StopReason
+from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.database import Database
 from service.storage.job_record import job_update
 from service.storage.json_text import json_text
+from service.storage.logs import NewLine, add_lines
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
 from service.training.history import HistoryChunk, epoch_document
@@ -27,6 +28,7 @@ from service.training.history import HistoryChunk, epoch_document
 # The second worker that is lost over a job without a newer checkpoint in between is the last.
 MOST_WORKERS_LOST = 2
 SILENT = "It fell silent, and its lease ran out."
+OVERRUN = "Its worker was ended: `max_runtime_seconds` were over inside a step."
 
 NEWEST_CHECKPOINT = (
     select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == jobs.c.id).scalar_subquery()
@@ -52,7 +54,7 @@ class RecoveryStore:
             worker_id: the worker, which is gone.
             reason: how it was lost, as a sentence; None: it was not, and no job is to blame.
         """
-        return take_back(self._database, _held_by([worker_id]), reason)
+        return take_back(self._database, _held_by([worker_id]), reason or "", lost=reason is not None)
 
     def expire(self) -> Sequence[str]:
         """Take back all jobs whose lease has run out; their ids."""
@@ -60,7 +62,7 @@ class RecoveryStore:
         with self._database.read() as connection:  # a sweep that finds nothing takes no lock
             if connection.scalar(select(jobs.c.id).where(expired).limit(1)) is None:
                 return []
-        return take_back(self._database, expired, SILENT)
+        return take_back(self._database, expired, SILENT, lost=True)
 
     def to_cancel(self, worker_ids: Collection[str]) -> set[str]:
         """Those of some workers whose job is to be cancelled."""
@@ -86,28 +88,30 @@ class RecoveryStore:
         with self._database.write() as connection:
             taken = connection.execute(statement.where(_held_by([worker_id])).returning(jobs)).all()
             forget_beyond(connection, taken)
+            add_lines(connection, [_line(row, OVERRUN, LogLevel.WARNING) for row in taken])
         return [row.id for row in taken]
 
 
 def take_back(
-    database: Database, condition: ColumnElement[bool], lost_because: str | None = None
+    database: Database, condition: ColumnElement[bool], reason: str = "", *, lost: bool = False
 ) -> Sequence[str]:
     """Queue running jobs again, or end those that are to be cancelled or have lost too many workers.
 
     Args:
         database: where they are.
         condition: which jobs.
-        lost_because: how their worker was lost, as a sentence; None: it gave them back by itself.
+        reason: why they are taken back, as a sentence.
+        lost: their worker was lost.
 
     Returns:
         Their ids.
     """
-    lost = jobs.c.workers_lost + int(lost_because is not None)
-    too_many = lost >= MOST_WORKERS_LOST
+    workers_lost = jobs.c.workers_lost + int(lost)
+    too_many = workers_lost >= MOST_WORKERS_LOST
     ends = or_(jobs.c.cancel_requested, too_many)
     failure = errors.WorkerLost(
         f"{MOST_WORKERS_LOST} times running the job's worker was lost, without a newer checkpoint in "
-        f"between. The last time: {lost_because}"
+        f"between. The last time: {reason}"
     )
     statement = job_update(
         status=case(
@@ -122,7 +126,7 @@ def take_back(
         ),
         error=case((and_(too_many, ~jobs.c.cancel_requested), _about(failure))),
         finished_at=case((ends, now())),
-        workers_lost=lost,
+        workers_lost=workers_lost,
         worker_id=None,
         lease_expires_at=None,
         pause_requested=false(),
@@ -131,7 +135,16 @@ def take_back(
     with database.write() as connection:
         taken = connection.execute(statement.where(condition).returning(jobs)).all()
         forget_beyond(connection, taken)
+        told = f"Its worker was lost. {reason}" if lost else reason
+        level = LogLevel.WARNING if lost else LogLevel.INFO
+        add_lines(connection, [_line(row, told, level) for row in taken])
     return [row.id for row in taken]
+
+
+def _line(row: Row[Any], reason: str, level: LogLevel) -> NewLine:
+    """What the log says of a job that was taken back."""
+    level = LogLevel.ERROR if row.status is JobStatus.FAILED else level
+    return NewLine(row.id, row.attempt, f"{reason} Now {row.status}, at epoch {row.epoch}.".strip(), level)
 
 
 def forget_beyond(connection: Connection, taken: Iterable[Row[Any]]) -> None:

@@ -14,6 +14,7 @@ from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.history import HistoryStore
 from service.storage.jobs import JobStore
+from service.storage.logs import LogStore
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.retention import RetentionStore
@@ -32,6 +33,7 @@ class Storage:
     changes: ChangeStore
     history: HistoryStore
     checkpoints: CheckpointStore
+    logs: LogStore
     datasets: DatasetStore
     workers: WorkerStore
     retention: RetentionStore
@@ -52,6 +54,7 @@ class Storage:
                 changes=ChangeStore(database),
                 history=HistoryStore(database),
                 checkpoints=CheckpointStore(database),
+                logs=LogStore(database),
                 datasets=DatasetStore(database),
                 workers=WorkerStore(database),
                 retention=RetentionStore(database),

@@ -17,7 +17,7 @@ from sqlalchemy import (
     false,
 )
 
-from service.specs.job import JobStatus, StopReason
+from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.timestamp import Timestamp
 
 metadata = MetaData(
@@ -31,7 +31,7 @@ metadata = MetaData(
 )
 
 
-def _one_of(choices: type[JobStatus] | type[StopReason], name: str) -> Enum:
+def _one_of(choices: type[JobStatus] | type[StopReason] | type[LogLevel], name: str) -> Enum:
     """Text with a check constraint; a native enum type of Postgres could hardly be changed later."""
     return Enum(
         choices,
@@ -56,6 +56,8 @@ datasets = Table(
     Column("artifact", Text, nullable=False),
     Column("report", Text, nullable=False),
     Column("created_at", Timestamp, nullable=False),
+    # It came with a job, and goes when no job has it any more.
+    Column("inline", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("owner", "digest"),
 )
 Index(None, datasets.c.owner, datasets.c.created_at, datasets.c.id)
@@ -129,6 +131,18 @@ checkpoints = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Timestamp, nullable=False),
 )
+
+log_lines = Table(
+    "log_lines",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Column("level", _one_of(LogLevel, "level"), nullable=False),
+    Column("message", Text, nullable=False),
+)
+Index(None, log_lines.c.job_id, log_lines.c.number)
 
 idempotency_keys = Table(
     "idempotency_keys",

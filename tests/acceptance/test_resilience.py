@@ -143,6 +143,10 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
     assert job["error"]["type"] == "/problems/checkpoint-not-written"
     assert service.history(job_id)["epochs"][-1] == 400
+    lines = service.read(f"/v1/jobs/{job_id}/logs")["items"]
+    (warning,) = [line["message"] for line in lines if line["level"] == "warning"]
+    assert warning.startswith("No checkpoint can be written: ")
+    assert lines[-1]["level"] == "error"
     (saved,) = service.read(f"/v1/jobs/{job_id}/checkpoints")["items"]
     assert 0 < saved["epoch"] < 400
     assert service.read(f"/v1/jobs/{job_id}/named_parameters")["epoch"] == saved["epoch"]

@@ -15,7 +15,7 @@ def new_job(**changes: Any) -> NewJob:
         "name": None,
         "request": '{"training": {"epochs": 10}}',
         "report": "{}",
-        "used": '{"device": "cpu"}',
+        "used": '{"device": "cpu", "engine": "eager"}',
         "device": "cpu",
         "group_key": "g",
         "parameter_count": 25,
@@ -25,9 +25,10 @@ def new_job(**changes: Any) -> NewJob:
     return NewJob(**(values | changes))
 
 
-def new_dataset(digest: str = "d1") -> NewDataset:
+def new_dataset(digest: str = "d1", inline: bool = False) -> NewDataset:
     """A dataset to add; the digest stands for its content."""
-    return NewDataset(None, digest, "tabular", rows=11, bytes=100, artifact=f"datasets/{digest}", report="{}")
+    artifact = f"datasets/{digest}"
+    return NewDataset(None, digest, "tabular", 11, bytes=100, artifact=artifact, report="{}", inline=inline)
 
 
 def claimed(claims: ClaimStore, worker_id: str = "w", lease_seconds: float = 30) -> Job:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from service.storage.changes import ChangeStore, Place
-from service.storage.claims import Claim, ClaimStore, Progress
+from service.storage.claims import Claim, ClaimStore, Progress, Report
 from service.storage.database import Database
 from service.storage.job_record import Job, job_update
 from service.storage.jobs import JobStore
@@ -26,7 +26,7 @@ def test_a_change_is_told_with_its_version(database: Database, claims: ClaimStor
     assert before.versions == {}
     time.sleep(0.005)
     job = claimed(claims)
-    claims.record(Claim.of(job), Progress(1))
+    claims.record(Report(Claim.of(job), Progress(1)))
     after = changes.since(before.until)
     assert after.versions == {job.id: job.version + 1}
     assert other.id not in after.versions

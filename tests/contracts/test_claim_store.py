@@ -8,7 +8,7 @@ import pytest
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Signals
+from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Report, Signals
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
@@ -91,8 +91,8 @@ def test_progress_and_history_are_recorded(
     submit()
     claim = Claim.of(claimed(claims))
     rows = [HistoryRow(1, 5, b"one"), HistoryRow(6, 9, b"two")]
-    claims.record(claim, Progress(9, latest='{"epoch": 9}', best='{"epoch": 7}'), rows)
-    claims.record(claim, Progress(10, latest='{"epoch": 10}'), [HistoryRow(10, 10, b"three")])
+    claims.record(Report(claim, Progress(9, latest='{"epoch": 9}', best='{"epoch": 7}'), rows))
+    claims.record(Report(claim, Progress(10, latest='{"epoch": 10}'), [HistoryRow(10, 10, b"three")]))
     job = jobs.get(OWNER, claim.job_id)
     assert (job.epoch, job.latest, job.best) == (10, '{"epoch": 10}', '{"epoch": 7}')
     history = HistoryStore(database)
@@ -120,8 +120,8 @@ def test_history_sent_again_is_there_once(database: Database, claims: ClaimStore
     """A worker that got no answer sends what it has again, and more: the rows are replaced."""
     submit()
     claim = Claim.of(claimed(claims))
-    claims.record(claim, Progress(5), [HistoryRow(1, 5, b"one")])
-    claims.record(claim, Progress(8), [HistoryRow(1, 8, b"one and more")])
+    claims.record(Report(claim, Progress(5), [HistoryRow(1, 5, b"one")]))
+    claims.record(Report(claim, Progress(8), [HistoryRow(1, 8, b"one and more")]))
     assert HistoryStore(database).rows(claim.job_id) == [HistoryRow(1, 8, b"one and more")]
 
 
@@ -147,7 +147,7 @@ def test_a_job_ends_with_everything_at_once(
 @pytest.mark.parametrize(
     "write",
     [
-        lambda claims, claim: claims.record(claim, Progress(1), [HistoryRow(1, 1, b"stale")]),
+        lambda claims, claim: claims.record(Report(claim, Progress(1), [HistoryRow(1, 1, b"stale")])),
         lambda claims, claim: claims.save_checkpoint(claim, NewCheckpoint(1, "stale", 1)),
         lambda claims, claim: claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, "stale", 1)])),
         lambda claims, claim: claims.release(claim),
@@ -186,7 +186,7 @@ def test_a_new_attempt_starts_afresh(
     submit()
     first = claimed(claims)
     claim = Claim.of(first)
-    claims.record(claim, Progress(5, latest="{}", best="{}"), [HistoryRow(1, 5, b"x")])
+    claims.record(Report(claim, Progress(5, latest="{}", best="{}"), [HistoryRow(1, 5, b"x")]))
     claims.release(claim)
     second = claimed(claims)
     assert (second.epoch, second.latest, second.best) == (0, None, None)
@@ -201,9 +201,11 @@ def test_a_new_attempt_goes_on_from_the_newest_checkpoint(
     submit()
     first = claimed(claims)
     claim = Claim.of(first)
-    claims.record(claim, Progress(5, latest='{"epoch": 5}', best='{"epoch": 4}'), [HistoryRow(1, 5, b"x")])
+    claims.record(
+        Report(claim, Progress(5, latest='{"epoch": 5}', best='{"epoch": 4}'), [HistoryRow(1, 5, b"x")])
+    )
     claims.save_checkpoint(claim, NewCheckpoint(5, "a", 1))
-    claims.record(claim, Progress(8), [HistoryRow(6, 8, b"y")])
+    claims.record(Report(claim, Progress(8), [HistoryRow(6, 8, b"y")]))
     claims.release(claim)
     second = claimed(claims)
     assert (second.epoch, second.latest, second.best) == (5, '{"epoch": 5}', '{"epoch": 4}')
@@ -215,7 +217,7 @@ def test_every_change_is_a_new_version(claims: ClaimStore, jobs: JobStore, submi
     versions = [submit().version]
     claim = Claim.of(claimed(claims))
     for change in (
-        lambda: claims.record(claim, Progress(1)),
+        lambda: claims.record(Report(claim, Progress(1))),
         lambda: claims.save_checkpoint(claim, NewCheckpoint(1, "a", 1)),
         lambda: jobs.cancel(OWNER, claim.job_id),
         lambda: claims.finish(Ending(claim, DONE)),

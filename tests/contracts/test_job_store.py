@@ -9,7 +9,7 @@ import pytest
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Ending, Outcome, Progress
+from service.storage.claims import Claim, ClaimStore, Ending, Outcome, Progress, Report
 from service.storage.database import Database
 from service.storage.datasets import Dataset, DatasetStore
 from service.storage.history import HistoryRow, HistoryStore
@@ -155,7 +155,7 @@ def test_a_running_job_is_asked_to_stop(jobs: JobStore, claims: ClaimStore, subm
     asked = jobs.cancel(OWNER, running.id)
     assert (asked.status, asked.cancel_requested, asked.stop_reason) == (JobStatus.RUNNING, True, None)
     assert jobs.cancel(OWNER, running.id) == asked
-    assert claims.record(Claim.of(running), Progress(1)).cancel_requested
+    assert claims.record(Report(Claim.of(running), Progress(1))).cancel_requested
 
 
 def test_an_ended_job_stays_as_it_is(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
@@ -206,7 +206,7 @@ def test_a_job_that_goes_on_has_what_came_before(
     submit()
     claim = Claim.of(claimed(claims))
     rows = [HistoryRow(1, 5, b"x"), HistoryRow(6, 8, b"y")]
-    claims.record(claim, Progress(8, latest='{"epoch": 8}', best='{"epoch": 2}'), rows)
+    claims.record(Report(claim, Progress(8, latest='{"epoch": 8}', best='{"epoch": 2}'), rows))
     claims.finish(Ending(claim, DONE))
     start = Start(claim.job_id, NewCheckpoint(8, "checkpoints/copy", 5))
     job, created = jobs.submit(OWNER, new_job(), new_dataset(), start=start)

@@ -9,7 +9,7 @@ import pytest
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Progress
+from service.storage.claims import Claim, ClaimStore, Progress, Report
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
@@ -181,9 +181,9 @@ def row_of(first: int, last: int) -> HistoryRow:
 def beyond_its_checkpoint(claims: ClaimStore) -> Claim:
     """The claim of a job that was saved after 5 epochs, and has told of 8."""
     claim = Claim.of(claimed(claims))
-    claims.record(claim, Progress(5, values_of(5), values_of(4)), [row_of(1, 5)])
+    claims.record(Report(claim, Progress(5, values_of(5), values_of(4)), [row_of(1, 5)]))
     claims.save_checkpoint(claim, NewCheckpoint(5, "a", 1))
-    claims.record(claim, Progress(8, values_of(8), values_of(7)), [row_of(6, 8)])
+    claims.record(Report(claim, Progress(8, values_of(8), values_of(7)), [row_of(6, 8)]))
     return claim
 
 
@@ -217,6 +217,6 @@ def test_a_best_epoch_that_was_saved_stays(
     """What is told of the best epoch stays where the checkpoint has it."""
     job = submit()
     claim = beyond_its_checkpoint(claims)
-    claims.record(claim, Progress(8, values_of(8), values_of(4)))
+    claims.record(Report(claim, Progress(8, values_of(8), values_of(4))))
     recovery.release_worker("w")
     assert jobs.get(OWNER, job.id).best == values_of(4)

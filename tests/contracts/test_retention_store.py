@@ -10,10 +10,11 @@ from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim, ClaimStore, Ending, Outcome
 from service.storage.database import Database
+from service.storage.datasets import DatasetStore
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.retention import RetentionStore
-from tests.contracts.samples import OWNER, claimed
+from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
 
 Submit = Callable[..., Job]
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
@@ -45,3 +46,32 @@ def test_artifacts_that_no_row_names_are_known(
         "datasets/d2",
     }
     assert retention.unnamed([]) == set()
+
+
+def test_inline_datasets_are_deleted_that_no_job_has(
+    database: Database, jobs: JobStore, datasets: DatasetStore
+) -> None:
+    """Of old datasets, those go that came with a job, whose jobs are gone, and that nobody asked to keep."""
+    retention = RetentionStore(database)
+
+    def ended_and_deleted(digest: str) -> str:
+        job, _ = jobs.submit(OWNER, new_job(), new_dataset(digest, inline=True))
+        jobs.cancel(OWNER, job.id)
+        jobs.delete(OWNER, job.id)
+        return job.dataset_id
+
+    alone = ended_and_deleted("alone")
+    uploaded_too = ended_and_deleted("uploaded too")
+    datasets.add(OWNER, new_dataset("uploaded too"))
+    found_by_an_upload = ended_and_deleted("found by an upload")
+    assert not datasets.keep(OWNER, found_by_an_upload).inline
+    a_side_of_another = ended_and_deleted("a side of another")
+    jobs.submit(OWNER, new_job(), new_dataset("other"), other_dataset_ids=[a_side_of_another])
+    in_use, _ = jobs.submit(OWNER, new_job(), new_dataset("in use", inline=True))
+    assert retention.delete_inline(timedelta(hours=1)) == []
+    assert retention.delete_inline(timedelta(seconds=-1)) == ["datasets/alone"]
+    with pytest.raises(errors.DatasetNotFound):
+        datasets.get(OWNER, alone)
+    for kept in (uploaded_too, found_by_an_upload, a_side_of_another, in_use.dataset_id):
+        assert datasets.get(OWNER, kept)
+    assert retention.delete_inline(timedelta(seconds=-1)) == []

@@ -24,7 +24,7 @@ from sqlalchemy import event
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress
+from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Report
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
@@ -126,10 +126,10 @@ class JobLife(RuleBasedStateMachine):
         if claim.attempt and self.holds(claim):
             epoch = self.get(claim.job_id).epoch
             rows = [HistoryRow(epoch + 1, epoch + epochs, b"x")]
-            self.claims.record(claim, Progress(epoch + epochs), rows)
+            self.claims.record(Report(claim, Progress(epoch + epochs), rows))
         else:
             with pytest.raises(LeaseLost):
-                self.claims.record(claim, Progress(99), [HistoryRow(99, 99, b"stale")])
+                self.claims.record(Report(claim, Progress(99), [HistoryRow(99, 99, b"stale")]))
 
     @rule(claim=claims_bundle, step=st.integers(0, 2))
     def save(self, claim: Claim, step: int) -> None:

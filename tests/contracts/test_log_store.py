@@ -1,0 +1,133 @@
+"""A job's log, on each database: what happens to it is told in order."""
+
+from collections.abc import Callable
+
+import pytest
+
+from service import errors
+from service.specs.job import JobStatus, StopReason
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Report
+from service.storage.database import Database
+from service.storage.job_record import Job, Start
+from service.storage.jobs import JobStore
+from service.storage.logs import LogStore
+from service.storage.recovery import RecoveryStore
+from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
+
+Submit = Callable[..., Job]
+DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
+
+
+@pytest.fixture
+def logs(database: Database) -> LogStore:
+    """The logs."""
+    return LogStore(database)
+
+
+def told(logs: LogStore, job: Job) -> list[tuple[int, str, str]]:
+    """A job's log: attempt, level, message."""
+    return [(line.attempt, line.level, line.message) for line in logs.of_job(OWNER, job.id, 100)]
+
+
+def test_a_life_is_told(claims: ClaimStore, jobs: JobStore, logs: LogStore, submit: Submit) -> None:
+    """Queued, taken, warned of, saved, paused, resumed, ended: a line each, numbered and timed."""
+    job = submit()
+    claim = Claim.of(claimed(claims, "wrk_1"))
+    claims.record(Report(claim, Progress(1), warnings=["The disk is full: no checkpoint."]))
+    claims.save_checkpoint(claim, NewCheckpoint(4, "checkpoints/a", 99, step=3))
+    jobs.pause(OWNER, job.id)
+    claims.release(claim)
+    jobs.resume(OWNER, job.id)
+    claims.finish(Ending(Claim.of(claimed(claims, "wrk_2")), DONE))
+    assert told(logs, job) == [
+        (0, "info", "Queued for cpu, for the eager engine."),
+        (1, "info", "Worker wrk_1 takes it."),
+        (1, "warning", "The disk is full: no checkpoint."),
+        (1, "info", "Saved epoch 4 and 3 steps, in 99 bytes."),
+        (1, "info", "Its owner wants to pause it. Now running."),
+        (1, "info", "Now paused, at epoch 4."),
+        (1, "info", "Its owner wants to resume it. Now queued."),
+        (2, "info", "Worker wrk_2 takes it, to go on from epoch 4."),
+        (2, "info", "Ended: succeeded, completed."),
+    ]
+    lines = logs.of_job(OWNER, job.id, 100)
+    assert lines == sorted(lines, key=lambda line: (line.at, line.number))
+
+
+def test_losses_and_failures_are_told(claims: ClaimStore, logs: LogStore, submit: Submit) -> None:
+    """Why a worker was lost, and why a job has failed, is in the log."""
+    job = submit()
+    recovery = RecoveryStore(claims._database)
+    claimed(claims, "wrk_1")
+    recovery.release_worker("wrk_1", "It was killed by signal 9.")
+    claimed(claims, "wrk_2")
+    recovery.release_worker("wrk_2", "It was killed by signal 9.")
+    lost = "Its worker was lost. It was killed by signal 9."
+    assert told(logs, job)[1:] == [
+        (1, "info", "Worker wrk_1 takes it."),
+        (1, "warning", f"{lost} Now queued, at epoch 0."),
+        (2, "info", "Worker wrk_2 takes it."),
+        (2, "error", f"{lost} Now failed, at epoch 0."),
+    ]
+    diverged = submit()
+    failure = Outcome(JobStatus.FAILED, StopReason.DIVERGED, error='{"detail": "The loss is not finite."}')
+    claims.finish(Ending(Claim.of(claimed(claims)), failure, warnings=["Late."]))
+    assert told(logs, diverged)[2:] == [
+        (1, "warning", "Late."),
+        (1, "error", "Ended: failed, diverged. The loss is not finite."),
+    ]
+
+
+def test_jobs_side_by_side_and_continued_are_told(
+    claims: ClaimStore, jobs: JobStore, logs: LogStore, submit: Submit
+) -> None:
+    """Which job another trains with, and which one it goes on from, is in the log."""
+    first, second = submit(), submit()
+    leader = claimed(claims, "wrk_1")
+    assert [each.id for each in claims.claim_alike(leader, 1, 7, 30)] == [second.id]
+    assert told(logs, first)[1:] == [
+        (1, "info", "Worker wrk_1 takes it."),
+        (1, "info", "1 other jobs of its kind train side by side with it."),
+    ]
+    assert told(logs, second)[1:] == [
+        (1, "info", f"Worker wrk_1 takes it, to train side by side with {first.id}.")
+    ]
+    start = Start(first.id, NewCheckpoint(5, "checkpoints/b", 9))
+    continued, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
+    beginning = f"Queued for cpu, for the eager engine, to begin where {first.id} was at epoch 5."
+    assert told(logs, continued) == [(0, "info", beginning)]
+
+
+def test_what_is_refused_is_not_told(claims: ClaimStore, logs: LogStore, submit: Submit) -> None:
+    """A worker that lost its job adds nothing to the log."""
+    job = submit()
+    stale = Claim.of(claimed(claims))
+    claims.release(stale)
+    before = told(logs, job)
+    for act in (
+        lambda: claims.record(Report(stale, Progress(1), warnings=["Stale."])),
+        lambda: claims.save_checkpoint(stale, NewCheckpoint(1, "checkpoints/a", 1)),
+        lambda: claims.finish(Ending(stale, DONE)),
+        lambda: claims.release(stale),
+    ):
+        with pytest.raises(LeaseLost):
+            act()
+    assert told(logs, job) == before
+
+
+def test_a_log_is_read_in_pages(claims: ClaimStore, jobs: JobStore, logs: LogStore, submit: Submit) -> None:
+    """So many lines, after a line; only the owner's; gone with the job."""
+    job, other = submit(), submit()
+    jobs.cancel(OWNER, job.id)
+    (first,) = logs.of_job(OWNER, job.id, 1)
+    (second,) = logs.of_job(OWNER, job.id, 5, after=first.number)
+    assert second.message == "Its owner wants to cancel it. Now cancelled."
+    assert logs.of_job(OWNER, job.id, 5, after=second.number) == []
+    for owner, job_id in (("eve", job.id), (OWNER, "job_none")):
+        with pytest.raises(errors.JobNotFound):
+            logs.of_job(owner, job_id, 5)
+    jobs.delete(OWNER, job.id)
+    with pytest.raises(errors.JobNotFound):
+        logs.of_job(OWNER, job.id, 5)
+    assert len(logs.of_job(OWNER, other.id, 5)) == 1
