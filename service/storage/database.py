@@ -50,12 +50,16 @@ class Database:
         else:
             self._engine = create_engine(url)
         self._writer: Engine = self._engine
+        self._turn: threading.Semaphore | None = None
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _open_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
             # A deferred transaction that turns to writing after another has written fails at once,
             # without waiting: writers take the lock when they begin.
             self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+            # SQLite looks only now and then whether the lock is free. Threads of this process take turns,
+            # without looking.
+            self._turn = threading.Semaphore()
 
     def read(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads.
@@ -71,7 +75,7 @@ class Database:
         Raises:
             Unavailable: when the database is away or stays locked; nothing was written then.
         """
-        return _transaction(self._writer)
+        return _transaction(self._writer, self._turn)
 
     def ping(self) -> None:
         """Ask the database for an answer.
@@ -125,14 +129,20 @@ class _Postgres(psycopg.Connection[Any]):
 
 
 @contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
+def _transaction(engine: Engine, turn: threading.Semaphore | None = None) -> Iterator[Connection]:
+    unavailable = errors.Unavailable(
+        "The database can't be reached or is too busy.", retry_after_seconds=RETRY_AFTER_SECONDS
+    )
+    if turn is not None and not turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        raise unavailable
     try:
         with engine.begin() as connection:
             yield connection
     except (OperationalError, InterfaceError, TimeoutError) as error:
-        raise errors.Unavailable(
-            "The database can't be reached or is too busy.", retry_after_seconds=RETRY_AFTER_SECONDS
-        ) from error
+        raise unavailable from error
+    finally:
+        if turn is not None:
+            turn.release()
 
 
 def insert_or_get(
