@@ -122,22 +122,20 @@ class HelperPool:
     def _call_once(
         self, task: str, arguments: Mapping[str, Any], body: bytes, limit_seconds: float
     ) -> tuple[dict[str, Any], bytes] | None:
-        """A helper's answer; None when it dies over the call, having said that it has begun."""
+        """A helper's answer; None when it dies over the call."""
         while True:
             child = self._take(task)
-            begun = False
             try:
                 child.channel.send({"task": task, "arguments": dict(arguments)}, body)
-                while child.channel.ready(limit_seconds):
+                if child.channel.ready(limit_seconds):
                     answer = child.channel.receive()
-                    if begun:
-                        self._free.put(child)
-                        return answer
-                    begun = True
-            except (EOFError, OSError):
+                    self._free.put(child)
+                    return answer
+            except EOFError:
                 self._replace(child, task)
-                if begun:
-                    return None
+                return None
+            except OSError:  # Linux resets the pipe of one that died before it had read the call
+                self._replace(child, task)
                 continue
             except BaseException:
                 self._replace(child, task)

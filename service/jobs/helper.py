@@ -312,7 +312,6 @@ def main(argv: list[str]) -> None:
                 header, body = channel.receive()
             except EOFError:
                 return
-            channel.send({"event": "begun"})  # from here on, the call may be why this process dies
             channel.send(*answer(tasks, header, body))
 
 
