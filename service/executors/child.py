@@ -38,9 +38,8 @@ class Child:
             pass_fds=[theirs.fileno()],
             env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
-            # Ctrl-C in a terminal reaches the whole group; children wait for our word instead. They stay in
-            # our session: Linux may share the processor among sessions before it looks at priorities.
-            process_group=0,
+            # Ctrl-C in a terminal reaches the whole group; children wait for our word instead.
+            start_new_session=True,
         )
         theirs.close()
         self.pid = self._process.pid

@@ -35,8 +35,6 @@ from service.training.warm_up import warm_up
 log = structlog.get_logger()
 
 _WARM = object()
-# Requests are answered first: they take little, and train better in groups once they are all there.
-NICENESS = 10
 
 
 class Orders:
@@ -73,7 +71,6 @@ class Orders:
 
 def main(argv: list[str]) -> None:
     """Work until told to stop."""
-    os.nice(NICENESS)
     channel, settings, _ = join_parent(argv)
     configure_logging(settings.log_format)
     orders = Orders(channel)
