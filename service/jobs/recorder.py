@@ -18,7 +18,7 @@ import structlog
 
 from service.datasets.prepare import Part
 from service.errors import CheckpointNotWritten, FieldError, FitserveError, TrainingDiverged, Unavailable
-from service.jobs.run import Run
+from service.jobs.run import KEPT_BACK, NO_CHECKPOINT, Run
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -34,9 +34,6 @@ T = TypeVar("T")
 RETRY_SECONDS = 0.5
 # Checkpoints are taken so seldom that writing them takes no larger share of the time.
 SAVING_SHARE = 0.02
-# What the job's log is told, once, while it lasts.
-KEPT_BACK = "History was kept back for a while"
-NO_CHECKPOINT = "No checkpoint can be written"
 NO_SIGNALS = Signals(cancel_requested=False, pause_requested=False)
 _STATUS = {StopReason.CANCELLED: JobStatus.CANCELLED, StopReason.DIVERGED: JobStatus.FAILED}
 
@@ -76,7 +73,6 @@ class Recorder:
     def _record(self, run: Run) -> Signals:
         signals = self._storage.claims.record(run.report())
         run.reported()
-        run.troubles.discard(KEPT_BACK)
         return signals
 
     def is_save_due(self, run: Run) -> bool:
@@ -100,7 +96,8 @@ class Recorder:
     def give_back(self, run: Run) -> None:
         """Put the job back into the queue, or to rest, to go on from here."""
         self.save(run)
-        self.release(run.claim, "The service stops." if self._stopping.is_set() else "")
+        reasons = [*run.warnings, *(["The service stops."] if self._stopping.is_set() else [])]
+        self.release(run.claim, " ".join(reasons))
 
     def release(self, claim: Claim, reason: str) -> None:
         """Put a job back as it was saved, for a reason that its log tells."""
@@ -117,7 +114,6 @@ class Recorder:
             return [NO_SIGNALS] * len(runs)
         for run in runs:
             run.reported()
-            run.troubles.discard(KEPT_BACK)
             self._on_change(run.job.id)
         return signals
 

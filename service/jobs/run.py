@@ -17,6 +17,9 @@ from service.training.history import HistoryChunk, epoch_document
 
 # History reaches the database at most this often: a short job is two transactions, its claim and its end.
 RECORD_SECONDS = 0.25
+# Troubles that a job's log is told of, once while they last.
+KEPT_BACK = "History was kept back for a while"
+NO_CHECKPOINT = "No checkpoint can be written"
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Run:
     def reported(self) -> None:
         """All that was pending is written."""
         self.pending, self.warnings = [], []
+        self.troubles.discard(KEPT_BACK)
 
     def progress(self) -> Progress:
         """How far it is."""

@@ -59,8 +59,11 @@ class Orders:
         while True:
             try:
                 message, _ = self._channel.receive()
+            except (EOFError, OSError):
+                os._exit(1)  # the parent is gone
             except Exception:
-                os._exit(1)  # the parent is gone, or no longer understood: it replaces this process
+                log.exception("orders not understood")
+                os._exit(1)  # the parent replaces this process
             if message["order"] == "join":
                 self.place = message
             elif message["order"] == "stop":

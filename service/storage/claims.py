@@ -64,6 +64,10 @@ class Claim:
         """What statements ask for."""
         return {f"claim_{name}": value for name, value in asdict(self).items()}
 
+    def warnings(self, messages: Iterable[str]) -> Sequence[NewLine]:
+        """Lines for the job's log, to be looked at."""
+        return [self.line(message, LogLevel.WARNING) for message in messages]
+
     def line(self, message: str, level: LogLevel = LogLevel.INFO) -> NewLine:
         """A line for the job's log."""
         return NewLine(self.job_id, self.attempt, message, level)
@@ -113,10 +117,6 @@ class Report:
     progress: Progress
     rows: Iterable[HistoryRow] = ()
     warnings: Iterable[str] = ()
-
-    def lines(self) -> Sequence[NewLine]:
-        """The warnings as lines of the job's log."""
-        return [self.claim.line(message, LogLevel.WARNING) for message in self.warnings]
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Ending:
         why = "" if outcome.error is None else f" {orjson.loads(outcome.error)['detail']}"
         level = LogLevel.INFO if outcome.error is None else LogLevel.ERROR
         end = claim.line(f"Ended: {outcome.status}, {outcome.stop_reason}.{why}", level)
-        return [*(claim.line(message, LogLevel.WARNING) for message in self.warnings), end]
+        return [*claim.warnings(self.warnings), end]
 
 
 class ClaimStore:
@@ -240,20 +240,10 @@ class ClaimStore:
             rows = connection.execute(_take(alike, str(job.worker_id), lease_seconds)).all()
             taken = sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
             if taken:
-                add_lines(
-                    connection,
-                    [
-                        Claim.of(job).line(
-                            f"{len(taken)} other jobs of its kind train side by side with it."
-                        ),
-                        *(
-                            Claim.of(each).line(
-                                f"Worker {job.worker_id} takes it, to train side by side with {job.id}."
-                            )
-                            for each in taken
-                        ),
-                    ],
-                )
+                to_first = f"{len(taken)} other jobs of its kind train side by side with it."
+                to_others = f"Worker {job.worker_id} takes it, to train side by side with {job.id}."
+                lines = [Claim.of(job).line(to_first), *(Claim.of(each).line(to_others) for each in taken)]
+                add_lines(connection, lines)
         return taken
 
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
@@ -291,7 +281,7 @@ class ClaimStore:
                 if row is not None:
                     written.append(report)
             _add_history(connection, [(each.claim.job_id, row) for each in written for row in each.rows])
-            add_lines(connection, [line for each in written for line in each.lines()])
+            add_lines(connection, [line for each in written for line in each.claim.warnings(each.warnings)])
         return found
 
     def save_checkpoint(

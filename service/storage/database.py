@@ -4,8 +4,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import cache
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache, partial
 from typing import Any
 
 import psycopg
@@ -23,6 +23,7 @@ BUSY_TIMEOUT_SECONDS = 30
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
+_AT_ONCE = nullcontext()
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
@@ -50,7 +51,7 @@ class Database:
         else:
             self._engine = create_engine(url)
         self._writer: Engine = self._engine
-        self._turn: threading.Semaphore | None = None
+        self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _open_sqlite)
             event.listen(self._engine, "begin", _begin_sqlite)
@@ -59,7 +60,7 @@ class Database:
             self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
             # SQLite looks only now and then whether the lock is free. Threads of this process take turns,
             # without looking.
-            self._turn = threading.Semaphore()
+            self._turn = partial(_in_turn, threading.Semaphore())
 
     def read(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads.
@@ -75,7 +76,7 @@ class Database:
         Raises:
             Unavailable: when the database is away or stays locked; nothing was written then.
         """
-        return _transaction(self._writer, self._turn)
+        return _transaction(self._writer, self._turn())
 
     def ping(self) -> None:
         """Ask the database for an answer.
@@ -129,20 +130,24 @@ class _Postgres(psycopg.Connection[Any]):
 
 
 @contextmanager
-def _transaction(engine: Engine, turn: threading.Semaphore | None = None) -> Iterator[Connection]:
-    unavailable = errors.Unavailable(
-        "The database can't be reached or is too busy.", retry_after_seconds=RETRY_AFTER_SECONDS
-    )
-    if turn is not None and not turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
-        raise unavailable
+def _transaction(engine: Engine, turn: AbstractContextManager[None] = _AT_ONCE) -> Iterator[Connection]:
     try:
-        with engine.begin() as connection:
+        with turn, engine.begin() as connection:
             yield connection
     except (OperationalError, InterfaceError, TimeoutError) as error:
-        raise unavailable from error
+        raise errors.Unavailable(
+            "The database can't be reached or is too busy.", retry_after_seconds=RETRY_AFTER_SECONDS
+        ) from error
+
+
+@contextmanager
+def _in_turn(turn: threading.Semaphore) -> Iterator[None]:
+    if not turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+        raise TimeoutError("Other threads of this process write.")
+    try:
+        yield
     finally:
-        if turn is not None:
-            turn.release()
+        turn.release()
 
 
 def insert_or_get(

@@ -52,7 +52,6 @@ class JobStore:
         self._database = database
         self._max_queue_length = max_queue_length
         self._idempotency_period = timedelta(hours=idempotency_hours)
-        self._was_full = False
 
     def submit(
         self,
@@ -89,7 +88,7 @@ class JobStore:
                 earlier = take_key(connection, owner, idempotency, job.id, self._idempotency_period)
                 if earlier is not None:
                     return Job.of_row(earlier), False
-            self._check_length(connection)
+            check_length(connection, self._max_queue_length)
             if isinstance(dataset, str):
                 hold_dataset(connection, owner, dataset)
                 dataset_id = dataset
@@ -109,22 +108,13 @@ class JobStore:
             return accepted, True
 
     def check_room(self) -> None:
-        """Where there was no room for a job before: whether there is at this moment. `submit` looks always.
+        """Whether a job would be accepted at this moment; `submit` looks again.
 
         Raises:
             QueueFull: when as many jobs are queued as may be.
         """
-        if self._was_full:
-            with self._database.read() as connection:
-                self._check_length(connection)
-
-    def _check_length(self, connection: Connection) -> None:
-        try:
+        with self._database.read() as connection:
             check_length(connection, self._max_queue_length)
-            self._was_full = False
-        except errors.QueueFull:
-            self._was_full = True
-            raise
 
     def replay(self, owner: str, idempotency: IdempotencyKey) -> Job | None:
         """The job that was submitted with this key, if one was.

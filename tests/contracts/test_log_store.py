@@ -55,10 +55,11 @@ def test_a_life_is_told(claims: ClaimStore, jobs: JobStore, logs: LogStore, subm
     assert lines == sorted(lines, key=lambda line: (line.at, line.number))
 
 
-def test_losses_and_failures_are_told(claims: ClaimStore, logs: LogStore, submit: Submit) -> None:
+def test_losses_and_failures_are_told(
+    claims: ClaimStore, recovery: RecoveryStore, logs: LogStore, submit: Submit
+) -> None:
     """Why a worker was lost, and why a job has failed, is in the log."""
     job = submit()
-    recovery = RecoveryStore(claims._database)
     claimed(claims, "wrk_1")
     recovery.release_worker("wrk_1", "It was killed by signal 9.")
     claimed(claims, "wrk_2")
