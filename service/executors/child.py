@@ -12,9 +12,13 @@ from typing import Any
 from service.jobs.channel import Channel
 from service.settings import Settings
 
-TERMINATE_SECONDS = 2.0
 # Between the end of a process's pipe and its own.
 FATE_SECONDS = 1.0
+# What a signal most likely means.
+_HINTS = {
+    "SIGKILL": ", as the system does when memory runs out",
+    "SIGABRT": ", as libraries do that get no more of the memory it may take",
+}
 
 
 class Child:
@@ -56,8 +60,7 @@ class Child:
         if status >= 0:
             return f"Its process ended with status {status}."
         name = signal.Signals(-status).name
-        hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        return f"Its process was ended by {name}{hint}."
+        return f"Its process was ended by {name}{_HINTS.get(name, '')}."
 
     def kill(self) -> None:
         """End the process now and collect it."""
@@ -67,10 +70,6 @@ class Child:
 
     def join(self, grace_seconds: float) -> None:
         """Wait for a child that was asked to stop; end it when the time is over."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(grace_seconds)
-        except subprocess.TimeoutExpired:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(TERMINATE_SECONDS)
         self.kill()

@@ -157,7 +157,7 @@ class LocalExecutor:
         log.warning("worker died", worker=dead.name, device=dead.device, fate=fate)
         self._vacate(dead)
         if dead.name:
-            self._settle(dead, partial(self._recovery.release_worker, dead.name, fate))
+            self._settle([dead.name], partial(self._recovery.release_workers, [dead.name], fate))
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
@@ -174,11 +174,11 @@ class LocalExecutor:
             return  # its claim is about to expire, and another silent one may hold the database's lock
         hung = f"It made no progress for {self._settings.hang_seconds:g} s and was ended."
         settle = {
-            Overdue.CANCEL: partial(self._recovery.release_worker, worker.name),
+            Overdue.CANCEL: partial(self._recovery.release_workers, [worker.name]),
             Overdue.RUNTIME: partial(self._recovery.overrun, worker.name),
-            Overdue.HANG: partial(self._recovery.release_worker, worker.name, hung),
+            Overdue.HANG: partial(self._recovery.release_workers, [worker.name], hung),
         }
-        self._settle(worker, settle[reason])
+        self._settle([worker.name], settle[reason])
 
     def _vacate(self, worker: Worker) -> None:
         worker.child.kill()
@@ -191,13 +191,14 @@ class LocalExecutor:
             self._workers.remove(worker)
         self._vacant.append(worker.device)
 
-    def _settle(self, worker: Worker, settle: Callable[[], Sequence[str]]) -> None:
+    def _settle(self, names: Sequence[str], settle: Callable[[], Sequence[str]]) -> None:
+        """See to the jobs of workers that are gone, and forget these."""
         try:
             for job_id in settle():
                 self._on_change(job_id)
-            self._records.unregister(worker.name)
+            self._records.unregister(names)
         except Unavailable:
-            log.exception("claims of a worker not given back", worker=worker.name)  # the lease will do it
+            log.exception("claims not given back", workers=names)  # the lease will do it
 
     def _fill_vacant(self) -> None:
         """Put spare processes in the place of workers that are gone, and start new spares."""
@@ -250,4 +251,5 @@ class LocalExecutor:
         deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         for worker in self._workers:
             worker.child.join(max(0.0, deadline - time.monotonic()))
-            self._settle(worker, partial(self._recovery.release_worker, worker.name))
+        names = [worker.name for worker in self._workers]
+        self._settle(names, partial(self._recovery.release_workers, names))

@@ -254,7 +254,7 @@ class Runner:
             return TrainingFailed(f"{type(error).__name__}: {error}")
         limit = f"A job may take {self._settings.worker_memory_bytes / GIB:.1f} GiB."
         if run is None:
-            return OutOfMemory(f"{describe(error, None)} memory than there is. {limit}")
+            return OutOfMemory(f"{describe(error, None)}, and there is no more. {limit}")
         parts = run.engine.parts
         rows = parts.spec.batch_size or parts.train.rows
         detail = f"{describe(error, parts.model)} for a batch of {rows}, and there is no more. {limit}"

@@ -47,14 +47,14 @@ class RecoveryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def release_worker(self, worker_id: str, reason: str | None = None) -> Sequence[str]:
-        """Take back all jobs of a worker; their ids.
+    def release_workers(self, worker_ids: Collection[str], reason: str | None = None) -> Sequence[str]:
+        """Take back all jobs of workers; their ids.
 
         Args:
-            worker_id: the worker, which is gone.
-            reason: how it was lost, as a sentence; None: it was not, and no job is to blame.
+            worker_ids: the workers, which are gone.
+            reason: how they were lost, as a sentence; None: they were not, and no job is to blame.
         """
-        return take_back(self._database, _held_by([worker_id]), reason or "", lost=reason is not None)
+        return take_back(self._database, _held_by(worker_ids), reason or "", lost=reason is not None)
 
     def expire(self) -> Sequence[str]:
         """Take back all jobs whose lease has run out; their ids."""

@@ -1,6 +1,6 @@
 """Workers: who is there to run jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
@@ -58,10 +58,10 @@ class WorkerStore:
         with self._database.write() as connection:
             connection.execute(workers.update().where(workers.c.id == worker_id).values(heartbeat_at=now()))
 
-    def unregister(self, worker_id: str) -> None:
-        """Remove a worker; one that is gone already is no error."""
+    def unregister(self, worker_ids: Collection[str]) -> None:
+        """Remove workers; one that is gone already is no error."""
         with self._database.write() as connection:
-            connection.execute(workers.delete().where(workers.c.id == worker_id))
+            connection.execute(workers.delete().where(workers.c.id.in_(worker_ids)))
 
     def alive(self, within_seconds: float) -> Sequence[Worker]:
         """The workers that were heard of lately, in the order they started."""

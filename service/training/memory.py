@@ -9,15 +9,17 @@ from torch import nn
 from torch.optim import Optimizer
 
 GIB = 2**30
-# As PyTorch's allocators say it, on the CPU and on a GPU.
+# As PyTorch's allocators say it, on the CPU and on a GPU, and as XLA does.
 _CPU = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes")
 _CUDA = re.compile(r"CUDA out of memory. Tried to allocate ([\d.]+ \wiB)")
+_XLA = re.compile(r"RESOURCE_EXHAUSTED: Out of memory allocating (\d+) bytes")
+_SIGNS = ("can't allocate memory", "bad_alloc", "RESOURCE_EXHAUSTED: Out of memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory has run out."""
     known = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, known) or "can't allocate memory" in str(error) or "bad_alloc" in str(error)
+    return isinstance(error, known) or any(sign in str(error) for sign in _SIGNS)
 
 
 def describe(error: BaseException, model: nn.Module | None) -> str:
@@ -28,11 +30,11 @@ def describe(error: BaseException, model: nn.Module | None) -> str:
         model: the one in training; None before there is one.
     """
     asked = _asked(str(error))
-    return f"{_place(error, model)} asked for {asked or 'more'}"
+    return f"{_place(error, model)} asked for {asked or 'memory'}"
 
 
 def _asked(message: str) -> str | None:
-    if match := _CPU.search(message):
+    if match := _CPU.search(message) or _XLA.search(message):
         return f"{int(match[1]) / GIB:.1f} GiB"
     match = _CUDA.search(message)
     return match[1] if match else None

@@ -1,5 +1,6 @@
 """Jobs that hang, run over, run out of memory or kill their worker: they end, and no other job notices."""
 
+import io
 import json
 import signal
 import time
@@ -7,6 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
 from tests.acceptance.fits import LONG, thermometer
@@ -14,6 +17,7 @@ from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import disturbable, workers
 
 CANCEL_SECONDS = 2.0
+HANG_SECONDS = 4.0
 MIB = 2**20
 
 
@@ -21,7 +25,7 @@ MIB = 2**20
 def strict_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
     """A service whose workers have little memory, and are soon held to hang."""
     service = start_module_service(
-        workers=1, helpers=1, spare_workers=2, worker_memory_bytes=1024 * MIB, hang_seconds=4
+        workers=1, helpers=1, spare_workers=2, worker_memory_bytes=1024 * MIB, hang_seconds=HANG_SECONDS
     )
     yield service
     service.stop()
@@ -111,13 +115,72 @@ def test_a_job_that_hangs_is_tried_once_more(strict_service: Service) -> None:
     assert strict_service.succeeded(thermometer(epochs=1))
 
 
-def test_a_job_that_needs_too_much_memory_says_what_for(strict_service: Service) -> None:
+def test_a_long_validation_is_no_hang(strict_service: Service) -> None:
+    """A validation in several slices may take longer than a worker may be without progress."""
+    width, slices = 2048, 8  # so many rows have 16 MiB: a slice
+    rows = 2 + slices * width
+    arrays = {"inputs": np.zeros((rows, width), np.float32), "targets": np.zeros((rows, 1), np.float32)}
+    # A matrix of rows x rows: next to nothing for two rows to train on, a second for a slice.
+    forward = ["m = input @ input.T", *["m = torch.tanh(m @ m)"] * 3, "return self.down(m @ input)"]
+    job = strict_service.succeeded(
+        {
+            "data": {
+                "dataset_id": uploaded(strict_service, arrays),
+                "split": {"validation": slices * width},
+            },
+            "architecture": {
+                "type": "module",
+                "submodules": {"down": {"type": "Linear", "in_features": width, "out_features": 1}},
+                "forward": "\n".join(forward),
+            },
+            "training": {**thermometer()["training"], "epochs": 1},
+            "engine": "eager",
+        }
+    )
+    assert job["timings"]["training_seconds"] > HANG_SECONDS
+    assert job["attempt"] == 1
+
+
+def test_a_job_that_crashes_its_process_fails(strict_service: Service) -> None:
+    """Memory that runs out bit by bit often aborts the process: the job is tried again, and says so."""
+    steps = 1_000_000
+    arrays = {"inputs": np.zeros((2, steps, 1), np.float32), "targets": np.zeros((2, 1), np.float32)}
+    job = strict_service.fit(
+        {
+            **thermometer(epochs=1),
+            "data": {"dataset_id": uploaded(strict_service, arrays)},
+            "architecture": {
+                "type": "module",
+                "submodules": {"cell": {"type": "GRU", "input_size": 1, "hidden_size": 1}},
+                "forward": "outputs, last = self.cell(input.transpose(0, 1))\nreturn last[0]",
+            },
+        }
+    )
+    assert (job["status"], job["stop_reason"]) == ("failed", "error")
+    # Which it is depends on where the last bytes were asked for.
+    assert job["error"]["type"] in ("/problems/worker-lost", "/problems/out-of-memory")
+    assert "memory" in job["error"]["detail"]
+    assert strict_service.succeeded(thermometer(epochs=1))
+
+
+def uploaded(service: Service, arrays: dict[str, Any]) -> str:
+    """The id of a dataset of these arrays."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    answer = service.client.post("/v1/datasets", content=file.getvalue())
+    assert answer.status_code == httpx.codes.CREATED, answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_a_job_that_needs_too_much_memory_says_what_for(strict_service: Service, engine: str) -> None:
     """The job has failed with how much was asked for and the limit; its worker goes on with the next."""
     before = {worker.pid for worker in workers(strict_service)}
-    job = strict_service.fit(squaring(30_000, 1))
+    job = strict_service.fit({**squaring(30_000, 1), "engine": engine})
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
     assert job["error"]["type"] == "/problems/out-of-memory"
-    assert "asked for 3.4 GiB for a batch of 9" in job["error"]["detail"]
+    asked = {"eager": "3.4", "compiled": "13.4"}[engine]  # for one matrix, for all that is alive at once
+    assert f"asked for {asked} GiB for a batch of 9" in job["error"]["detail"]
     assert "A job may take 1.0 GiB." in job["error"]["detail"]
     assert job["error"]["errors"][0]["pointer"] == "#/training/batch_size"
     assert strict_service.succeeded(thermometer(epochs=1))

@@ -167,7 +167,7 @@ def test_a_stale_claim_writes_nothing(
     """A worker whose job was taken back can't write any more, whoever has the job now."""
     submit()
     stale = Claim.of(claimed(claims, "w"))
-    recovery.release_worker("w")
+    recovery.release_workers(["w"])
     if successor != "none":
         claimed(claims, "w" if successor == "same worker" else "w2")
     before = jobs.get(OWNER, stale.job_id)

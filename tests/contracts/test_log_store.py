@@ -61,9 +61,9 @@ def test_losses_and_failures_are_told(
     """Why a worker was lost, and why a job has failed, is in the log."""
     job = submit()
     claimed(claims, "wrk_1")
-    recovery.release_worker("wrk_1", "It was killed by signal 9.")
+    recovery.release_workers(["wrk_1"], "It was killed by signal 9.")
     claimed(claims, "wrk_2")
-    recovery.release_worker("wrk_2", "It was killed by signal 9.")
+    recovery.release_workers(["wrk_2"], "It was killed by signal 9.")
     lost = "Its worker was lost. It was killed by signal 9."
     assert told(logs, job)[1:] == [
         (1, "info", "Worker wrk_1 takes it."),

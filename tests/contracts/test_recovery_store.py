@@ -48,7 +48,7 @@ def test_a_dead_workers_jobs_go_back(
     mine, other = submit(), submit()
     claimed(claims, "w")
     claimed(claims, "w2")
-    assert recovery.release_worker("w") == [mine.id]
+    assert recovery.release_workers(["w"]) == [mine.id]
     assert jobs.get(OWNER, mine.id).status is JobStatus.QUEUED
     assert jobs.get(OWNER, other.id).status is JobStatus.RUNNING
 
@@ -61,7 +61,7 @@ def test_a_job_that_loses_worker_after_worker_fails(
     for _ in range(2):
         assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
         claimed(claims)
-        recovery.release_worker("w", LOST)
+        recovery.release_workers(["w"], LOST)
     ended = jobs.get(OWNER, job.id)
     assert (ended.status, ended.stop_reason) == (JobStatus.FAILED, StopReason.ERROR)
     assert ended.finished_at is not None
@@ -78,7 +78,7 @@ def test_checkpoints_and_releases_are_no_failures(
     job = submit()
     for epoch in range(1, 5):
         claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(epoch, f"a{epoch}", 1))
-        recovery.release_worker("w", LOST)
+        recovery.release_workers(["w"], LOST)
         claims.release(Claim.of(claimed(claims)))
     assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_of_the_same_step_is_no_progress(
     for attempt, step in enumerate((3, 4, 4)):
         claim = Claim.of(claimed(claims))
         claims.save_checkpoint(claim, NewCheckpoint(1, f"a{attempt}", 1, step), keep=[])
-        assert recovery.release_worker("w", LOST) == [job.id]
+        assert recovery.release_workers(["w"], LOST) == [job.id]
     assert jobs.get(OWNER, job.id).status is JobStatus.FAILED
 
 
@@ -102,7 +102,7 @@ def test_a_job_to_be_cancelled_is_not_queued_again(
     job = submit()
     claimed(claims)
     jobs.cancel(OWNER, job.id)
-    recovery.release_worker("w")
+    recovery.release_workers(["w"])
     ended = jobs.get(OWNER, job.id)
     assert (ended.status, ended.stop_reason) == (JobStatus.CANCELLED, StopReason.CANCELLED)
     assert ended.error is None
@@ -116,7 +116,7 @@ def test_a_worker_that_gave_up_counts_for_nothing(
     job = submit()
     for _ in range(4):
         claimed(claims)
-        recovery.release_worker("w")
+        recovery.release_workers(["w"])
     assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
 
 
@@ -127,7 +127,7 @@ def test_a_job_to_be_paused_rests_when_its_worker_is_lost(
     job = submit()
     claimed(claims)
     jobs.pause(OWNER, job.id)
-    recovery.release_worker("w", LOST)
+    recovery.release_workers(["w"], LOST)
     paused = jobs.get(OWNER, job.id)
     assert (paused.status, paused.pause_requested) == (JobStatus.PAUSED, False)
 
@@ -195,7 +195,7 @@ def test_a_job_taken_back_is_where_its_model_is(
     job = submit()
     if end == "lost too many workers":
         claimed(claims)
-        recovery.release_worker("w", LOST)
+        recovery.release_workers(["w"], LOST)
     beyond_its_checkpoint(claims)
     if end == "cancelled":
         jobs.cancel(OWNER, job.id)
@@ -204,7 +204,7 @@ def test_a_job_taken_back_is_where_its_model_is(
     if end == "over its time":
         recovery.overrun("w")
     else:
-        recovery.release_worker("w", LOST)
+        recovery.release_workers(["w"], LOST)
     after = jobs.get(OWNER, job.id)
     assert after.status is not JobStatus.RUNNING
     assert (after.epoch, after.latest, after.best) == (5, values_of(5), None)
@@ -218,5 +218,5 @@ def test_a_best_epoch_that_was_saved_stays(
     job = submit()
     claim = beyond_its_checkpoint(claims)
     claims.record(Report(claim, Progress(8, values_of(8), values_of(4))))
-    recovery.release_worker("w")
+    recovery.release_workers(["w"])
     assert jobs.get(OWNER, job.id).best == values_of(4)

@@ -25,6 +25,6 @@ def test_an_unregistered_worker_is_gone(database: Database) -> None:
     """A worker that leaves is not alive; leaving twice is no error."""
     workers = WorkerStore(database)
     workers.register(WORKER)
-    workers.unregister("w")
-    workers.unregister("w")
+    workers.unregister(["w"])
+    workers.unregister(["w"])
     assert workers.alive(within_seconds=30) == []

@@ -448,7 +448,7 @@ def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None
         asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve, Known(fitserve)).plan()
         automatic = Preflight(request(), OWNER, storage, fitserve, Known(fitserve)).plan()
     finally:
-        storage.workers.unregister("w-gpu")
+        storage.workers.unregister(["w-gpu"])
     assert asked.used["device"] == "cuda:0"
     assert automatic.used["device"] == "cpu"
 

@@ -175,7 +175,7 @@ class JobLife(RuleBasedStateMachine):
     def worker_dies(self, worker: str) -> None:
         """What a dead worker held is taken back."""
         held = [job for job in map(self.get, self.ids) if job.worker_id == worker and not job.status.ended]
-        assert set(self.recovery.release_worker(worker, "It died.")) == {job.id for job in held}
+        assert set(self.recovery.release_workers([worker], "It died.")) == {job.id for job in held}
         for job in held:
             self.assert_taken_back(job, lost=True)
 

@@ -63,8 +63,15 @@ def test_a_gpus_complaint_is_understood() -> None:
     assert describe(error, nn.Identity()) == "The training asked for 20.00 GiB"
 
 
+def test_a_programs_complaint_is_understood() -> None:
+    """What XLA says of a compiled step has the amount too."""
+    error = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 14402640632 bytes.")
+    assert is_out_of_memory(error)
+    assert describe(error, nn.Identity()) == "The training asked for 13.4 GiB"
+
+
 def test_without_a_model_or_an_amount() -> None:
     """Before there is a model, and where no amount is told, that is said."""
     assert is_out_of_memory(MemoryError())
-    assert describe(MemoryError(), None) == "Reading the data and building the model asked for more"
+    assert describe(MemoryError(), None) == "Reading the data and building the model asked for memory"
     assert not is_out_of_memory(ValueError("shapes differ"))
