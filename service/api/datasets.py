@@ -128,7 +128,7 @@ async def get_rows(
 ) -> Response:
     """Read rows of a dataset, in order."""
     arguments = {"owner": owner, "dataset_id": dataset_id, "offset": query.offset, "limit": query.limit}
-    _, body = await services.helped("dataset_rows", arguments)
+    _, body = await services.helpers.call("dataset_rows", arguments)
     return json_response(body)
 
 

@@ -105,11 +105,9 @@ async def submit_job(
     async with services.bodies.read(request) as body:
         started = time.monotonic()
         if query.validate_only:
-            report, _ = await services.helped("check_job", {"owner": owner, "store": False}, body)
+            report, _ = await services.helpers.call("check_job", {"owner": owner, "store": False}, body)
             return json_response(report["preflight"])
-        job, created = await services.helper_threads.run(
-            _submit, services, owner, body, requests.unquoted(idempotency_key)
-        )
+        job, created = await _submit(services, owner, body, requests.unquoted(idempotency_key))
     headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
     if not created:
         headers["Idempotency-Replayed"] = "true"
@@ -119,34 +117,37 @@ async def submit_job(
     return await run_in_threadpool(job_response, services, job, 200 if job.status.ended else 202, headers)
 
 
-def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
+async def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
     """Check the request and queue the job; a key that was used before gives the job of then."""
     idempotency = None
     if key is not None:
         if not 0 < len(key) <= MAX_KEY_LENGTH:
             error = FieldError("Idempotency-Key", f"Give 1 to {MAX_KEY_LENGTH} characters.")
             raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
-        answer, _ = services.helpers.call("fingerprint", {}, body)
+        answer, _ = await services.helpers.call("fingerprint", {}, body)
         idempotency = IdempotencyKey(key, answer["fingerprint"])
-        earlier = services.storage.jobs.replay(owner, idempotency)
+        earlier = await run_in_threadpool(services.storage.jobs.replay, owner, idempotency)
         if earlier is not None:
             return earlier, False
-    services.storage.jobs.check_room()  # before anything is done for a job that there is no room for
     try:
-        job, created = _check_and_queue(services, owner, body, idempotency)
+        return await _check_and_queue(services, owner, body, idempotency)
     except (DatasetNotFound, JobNotFound):
         # The dataset, or the job to begin from, was deleted between the check and the commit: a second
         # check says so, or, where the data came with the request, writes it anew.
-        job, created = _check_and_queue(services, owner, body, idempotency)
-    services.executor.wake(job.device)
-    services.watch.changed(job.id)
-    return job, created
+        return await _check_and_queue(services, owner, body, idempotency)
 
 
-def _check_and_queue(
+async def _check_and_queue(
     services: Services, owner: str, body: bytes, idempotency: IdempotencyKey | None
 ) -> tuple[Job, bool]:
-    checked, _ = services.helpers.call("check_job", {"owner": owner, "store": True}, body)
+    checked, _ = await services.helpers.call("check_job", {"owner": owner, "store": True}, body)
+    return await run_in_threadpool(_queue, services, owner, checked, idempotency)
+
+
+def _queue(
+    services: Services, owner: str, checked: dict[str, Any], idempotency: IdempotencyKey | None
+) -> tuple[Job, bool]:
+    """Commit a job that was checked, and its data; a worker is woken."""
     new, job, start = checked["dataset"], NewJob(**checked["job"]), _start(checked["start"])
     dataset = new if isinstance(new, str) else NewDataset(**new)
     others = checked["other_dataset_ids"]
@@ -166,6 +167,8 @@ def _check_and_queue(
         with suppress(Unavailable):  # housekeeping finds what stays
             for artifact in unused:
                 services.storage.artifacts.delete(artifact)
+    services.executor.wake(submitted.device)
+    services.watch.changed(submitted.id)
     return submitted, created
 
 

@@ -154,7 +154,7 @@ async def get_named_parameters(
     """The model's parameters by name; values, gradients and statistics on request."""
     include = [part.strip() for part in query.include.split(",") if part.strip()]
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "include": include}
-    _, body = await services.helped("named_parameters", arguments)
+    _, body = await services.helpers.call("named_parameters", arguments)
     return json_response(body)
 
 
@@ -172,7 +172,7 @@ async def get_named_parameter(
 ) -> Response:
     """One parameter with its values and the gradient of the last step."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "name": name}
-    _, body = await services.helped("named_parameter", arguments)
+    _, body = await services.helpers.call("named_parameter", arguments)
     return json_response(body)
 
 
@@ -230,7 +230,7 @@ async def _of_rows(
     if uploads.is_plain_json(request, query):
         arguments["checkpoint"] = query.checkpoint
         async with services.bodies.read(request) as body:
-            _, answer = await services.helped(task, arguments, body)
+            _, answer = await services.helpers.call(task, arguments, body)
         return answer
     async with uploads.receive(request, services, query) as (upload, said):
         arguments["checkpoint"] = said.checkpoint
@@ -254,7 +254,7 @@ async def download_model(
 ) -> Response:
     """Download the trained model."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "format": query.format}
-    _, body = await services.helped("export_model", arguments)
+    _, body = await services.helpers.call("export_model", arguments)
     suffix, media_type = _FORMATS[query.format]
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.{suffix}"'}
     return Response(body, headers=headers, media_type=media_type)
@@ -266,7 +266,7 @@ async def get_encoding(
 ) -> Response:
     """How raw data become the model's inputs, with the fitted constants, and what its outputs mean."""
     arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint}
-    _, body = await services.helped("encoding", arguments)
+    _, body = await services.helpers.call("encoding", arguments)
     return json_response(body)
 
 
@@ -280,5 +280,5 @@ async def get_split(
 ) -> Response:
     """Which rows of its data a job trains, validates and tests on."""
     arguments = {"owner": owner, "job_id": job_id, "offset": query.offset, "limit": query.limit}
-    _, body = await services.helped("split", arguments)
+    _, body = await services.helpers.call("split", arguments)
     return json_response(body)

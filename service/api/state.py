@@ -2,12 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from service.api.requests import Bodies
@@ -22,41 +19,6 @@ from service.storage.storage import Storage
 OWNER = "default"
 RETRY_AFTER_SECONDS = 5
 
-T = TypeVar("T")
-
-
-class HelperThreads:
-    """Threads for what calls a helper, apart from those of light requests, which are never kept waiting.
-
-    There are two for each helper: while one is answered, the next has its request ready.
-
-    Args:
-        helpers: how many there are.
-        patience_seconds: a request that has waited in line for so long is sent away.
-    """
-
-    def __init__(self, helpers: int, patience_seconds: float) -> None:
-        self._slots = asyncio.Semaphore(2 * helpers)
-        self._patience_seconds = patience_seconds
-
-    async def run(self, call: Callable[..., T], *arguments: Any) -> T:
-        """What a function gives that waits for a helper.
-
-        Raises:
-            Unavailable: other requests kept all helpers busy.
-        """
-        try:
-            async with asyncio.timeout(self._patience_seconds):
-                await self._slots.acquire()
-        except TimeoutError:
-            detail = "All helper processes are busy."
-            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
-        try:
-            own = CapacityLimiter(1)  # what bounds the threads is the line
-            return await to_thread.run_sync(partial(call, *arguments), limiter=own)
-        finally:
-            self._slots.release()
-
 
 @dataclass(frozen=True)
 class Services:
@@ -64,7 +26,6 @@ class Services:
 
     Attributes:
         bodies: JSON bodies, which are held in memory.
-        helper_threads: runs what calls a helper.
         spool: where bodies lie while they are received and read.
         upload_slots: how many more files may be read at this moment.
     """
@@ -72,19 +33,12 @@ class Services:
     settings: Settings
     storage: Storage
     bodies: Bodies
-    helper_threads: HelperThreads
     spool: Spool
     upload_slots: asyncio.Semaphore
     executor: Executor
     helpers: Helpers
     watch: Watch
     reads: SharedReads = field(default_factory=SharedReads)
-
-    async def helped(
-        self, task: str, arguments: Mapping[str, Any], body: bytes = b""
-    ) -> tuple[dict[str, Any], bytes]:
-        """What a helper's task answers."""
-        return await self.helper_threads.run(self.helpers.call, task, arguments, body)
 
 
 class Start:

@@ -110,5 +110,5 @@ def _worker(worker: Worker) -> dict[str, Any]:
 @router.get("/v1/catalog", response_model=dict[str, Any])
 async def get_catalog(services: ServicesDependency) -> Response:
     """Every layer, loss, optimizer, scheduler, metric and transform, with its arguments as JSON Schema."""
-    _, body = await services.helped("catalog", {})
+    _, body = await services.helpers.call("catalog", {})
     return json_response(body)

@@ -176,7 +176,7 @@ async def call(
         raise Unavailable("Other files are being read.", retry_after_seconds=RETRY_AFTER_SECONDS) from None
     try:
         arguments = {**arguments, "upload": upload.model_dump(exclude_unset=True)}
-        return await run_in_threadpool(services.helpers.call, task, arguments, b"", limit_seconds)
+        return await services.helpers.call(task, arguments, timeout_seconds=limit_seconds)
     finally:
         services.upload_slots.release()
 

@@ -2,17 +2,17 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from multiprocessing import Pipe
 from typing import Any
 
 from service.jobs.channel import Channel
 from service.settings import Settings
 
-# Between the end of a process's pipe and its own.
+# Between the end of a process's socket and its own.
 FATE_SECONDS = 1.0
 # What a signal most likely means.
 _HINTS = {
@@ -25,7 +25,7 @@ class Child:
     """Runs `python -m <module> <fd>`; the module begins with `join_parent`.
 
     Attributes:
-        channel: this side of the pipe. It ends when the process does.
+        channel: this side of the pair of sockets. It ends when the process does.
         pid: the process's id.
     """
 
@@ -36,7 +36,7 @@ class Child:
         options: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        ours, theirs = Pipe()
+        ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -51,7 +51,7 @@ class Child:
         self.channel.send({"settings": settings.model_dump(mode="json"), "options": dict(options or {})})
 
     def fate(self) -> str:
-        """How a process has ended whose pipe has, as a sentence."""
+        """How a process has ended whose socket has, as a sentence."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(FATE_SECONDS)
         status = self._process.poll()

@@ -4,8 +4,7 @@ A helper works on one call at a time, under a time and a memory limit. One that 
 dies is replaced; only the call it was at is lost, and told so.
 """
 
-import queue
-import threading
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ import structlog
 
 from service.errors import FieldError, FitserveError, LimitExceeded, Unavailable, problem_types
 from service.executors.child import Child
+from service.jobs.channel import AsyncChannel
 from service.settings import MIB, Settings
 
 log = structlog.get_logger()
@@ -27,52 +27,62 @@ RETRY_AFTER_SECONDS = 2
 MOST_DEATHS = 2
 
 
+class Helper:
+    """A helper process as the pool sees it.
+
+    Attributes:
+        child: the process.
+        channel: what is said to it.
+        gone: set once it is not to be called again.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.child = Child(MODULE, settings)
+        self.channel = AsyncChannel(self.child.channel)
+        self.gone = asyncio.Event()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has died while it was idle: its socket has something to say, its end."""
+        return self.child.channel.ready(0.0)
+
+
 class HelperPool:
-    """Calls tasks of `service.jobs.helper` by name, from any thread."""
+    """Calls tasks of `service.jobs.helper` by name, from coroutines of the loop it was made in."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._all: set[Helper] = set()
         # Last in, first out: a lone client meets the same helper, and the models it keeps loaded.
-        # None: the pool is closed.
-        self._free: queue.LifoQueue[Child | None] = queue.LifoQueue()
-        self._all: set[Child] = set()
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        self._warm = threading.Event()
-        self._missing = threading.Semaphore(settings.helpers)
-        for _ in range(settings.helpers):
-            threading.Thread(target=self._start_missing, name="helpers", daemon=True).start()
+        self._free: list[Helper] = []
+        self._free_count = asyncio.Semaphore(0)  # who has waited longest is served first
+        self._is_warm = False
+        self._keepers = [asyncio.create_task(self._keep_one()) for _ in range(settings.helpers)]
 
-    def _start_missing(self) -> None:
-        """Start a helper whenever one is missing; again where that fails, until it doesn't."""
+    async def _keep_one(self) -> None:
+        """Start a helper whenever this one is gone; again where that fails, until it doesn't."""
         while True:
-            self._missing.acquire()
-            if self._closed.is_set():
-                return
             try:
-                self._start()
+                helper = await self._start()
             except Exception:
                 log.exception("helper could not start")
-                self._missing.release()
-                self._closed.wait(RESTART_SECONDS)
+                await asyncio.sleep(RESTART_SECONDS)
+            else:
+                await helper.gone.wait()
 
-    def _start(self) -> None:
+    async def _start(self) -> Helper:
         """Start a helper and wait for its first word, so that only warm ones are called."""
-        with self._lock:
-            if self._closed.is_set():
-                return
-            child = Child(MODULE, self._settings)
-            self._all.add(child)
+        helper = Helper(self._settings)
+        self._all.add(helper)
         try:
-            if not child.channel.ready(START_SECONDS):
-                raise TimeoutError(f"It said nothing for {START_SECONDS:g} s.")
-            child.channel.receive()
-        except Exception:
-            if not self._discard(child):
-                return  # the pool's end is at work
+            async with asyncio.timeout(START_SECONDS):
+                await helper.channel.receive()
+        except BaseException:
+            self._end(helper)
             raise
-        self._warm.set()
-        self._free.put(child)
+        self._is_warm = True
+        self._put(helper)
+        return helper
 
     def ping(self) -> None:
         """Make sure that helpers can be called.
@@ -80,10 +90,10 @@ class HelperPool:
         Raises:
             Unavailable: while none has ever been warm.
         """
-        if not self._warm.is_set():
+        if not self._is_warm:
             raise Unavailable("The helper processes are starting.", retry_after_seconds=RETRY_AFTER_SECONDS)
 
-    def call(
+    async def call(
         self,
         task: str,
         arguments: Mapping[str, Any],
@@ -104,83 +114,77 @@ class HelperPool:
             Unavailable: no helper became free in time.
         """
         limit_seconds = timeout_seconds or self._settings.helper_timeout_seconds
+        message = {"task": task, "arguments": dict(arguments)}
         deaths = 0
-        while deaths < MOST_DEATHS:
-            answer = self._call_once(task, arguments, body, limit_seconds)
-            if answer is None:
+        # All that were idle may have died at once, which is no call's fault.
+        for _ in range(self._settings.helpers + MOST_DEATHS):
+            helper = await self._take()
+            try:
+                async with asyncio.timeout(limit_seconds):
+                    await helper.channel.send(message, body)
+                    answer = await helper.channel.receive()
+            except EOFError:
+                self._replace(helper, task)
                 deaths += 1  # whether this call was to blame is told by another helper
-            elif "problem" in answer[0]:
-                raise _revived(answer[0]["problem"])
+                if deaths == MOST_DEATHS:
+                    break
+            except TimeoutError:
+                self._replace(helper, task)
+                raise LimitExceeded(
+                    f"The request was ended after the {limit_seconds:g} s it may take."
+                ) from None
+            except OSError:  # Linux resets the socket of one that died before it had read the call
+                self._replace(helper, task)
+            except BaseException:
+                self._replace(helper, task)
+                raise
             else:
+                self._put(helper)
+                if "problem" in answer[0]:
+                    raise _revived(answer[0]["problem"])
                 return answer
         mebibytes = self._settings.helper_memory_bytes // MIB
         raise LimitExceeded(
-            "The request ended its process twice; most likely it needs more than "
+            "The request ended its process again and again; most likely it needs more than "
             f"the {mebibytes} MiB it may take."
         )
 
-    def _call_once(
-        self, task: str, arguments: Mapping[str, Any], body: bytes, limit_seconds: float
-    ) -> tuple[dict[str, Any], bytes] | None:
-        """A helper's answer; None when it dies over the call."""
-        while True:
-            child = self._take(task)
-            try:
-                child.channel.send({"task": task, "arguments": dict(arguments)}, body)
-                if child.channel.ready(limit_seconds):
-                    answer = child.channel.receive()
-                    self._free.put(child)
-                    return answer
-            except EOFError:
-                self._replace(child, task)
-                return None
-            except OSError:  # Linux resets the pipe of one that died before it had read the call
-                self._replace(child, task)
-                continue
-            except BaseException:
-                self._replace(child, task)
-                raise
-            self._replace(child, task)
-            raise LimitExceeded(f"The request was ended after the {limit_seconds:g} s it may take.")
+    def _put(self, helper: Helper) -> None:
+        self._free.append(helper)
+        self._free_count.release()
 
-    def _take(self, task: str) -> Child:
-        """A free helper. The pipe of one that has died while it was idle has something to say: its end."""
-        while True:
-            try:
-                child = self._free.get(timeout=self._settings.helper_timeout_seconds)
-            except queue.Empty:
-                detail = "All helper processes are busy."
-                raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
-            if child is None:
-                self._free.put(None)  # the others that wait are told as well
-                raise Unavailable("The service stops.", retry_after_seconds=RETRY_AFTER_SECONDS)
-            if not child.channel.ready(0.0):
-                return child
-            self._replace(child, task)
+    async def _take(self) -> Helper:
+        """A free helper, which is alive."""
+        try:
+            async with asyncio.timeout(self._settings.helper_timeout_seconds):
+                while True:
+                    await self._free_count.acquire()
+                    helper = self._free.pop()
+                    if not helper.has_ended:
+                        return helper
+                    self._replace(helper)
+        except TimeoutError:
+            detail = "All helper processes are busy."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
 
-    def _replace(self, child: Child, task: str) -> None:
-        log.warning("helper replaced", task=task, pid=child.pid)
-        if self._discard(child):
-            self._missing.release()
+    def _replace(self, helper: Helper, task: str | None = None) -> None:
+        log.warning("helper replaced", task=task, pid=helper.child.pid)
+        self._end(helper)
 
-    def _discard(self, child: Child) -> bool:
-        """End a helper; False when the pool's end has done so already."""
-        with self._lock:
-            if child not in self._all:
-                return False
-            self._all.discard(child)
-        child.kill()
-        return True
+    def _end(self, helper: Helper) -> None:
+        """End a helper; whoever keeps it starts another."""
+        self._all.discard(helper)
+        helper.gone.set()
+        # In a thread: a large process takes a while to be gone.
+        asyncio.get_running_loop().run_in_executor(None, helper.child.kill)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End all helpers; they hold nothing that needs saving."""
-        with self._lock:
-            self._closed.set()
-            children, self._all = self._all, set()
-        self._missing.release(self._settings.helpers)
-        for child in children:
-            child.kill()
-        self._free.put(None)
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for helper in self._all:
+            helper.child.kill()
 
 
 def _revived(problem: Mapping[str, Any]) -> FitserveError:

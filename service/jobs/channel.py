@@ -1,58 +1,109 @@
-"""How a service process and its children talk: JSON headers with a body of bytes, over a pipe.
+"""How a service process and its children talk: JSON headers with a body of bytes, over a pair of sockets.
 
-A header ends with a byte that tells whether a body follows. A message without one is a single write: whoever
+A message begins with the lengths of its header and its body. One without a body is a single write: whoever
 sends it can't be stopped in its middle, with the other side waiting for the rest.
 
 Never pickle: a child reads what clients sent, and its parent must not have to trust it.
 """
 
+import asyncio
+import socket
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
+from select import POLLIN, poll
+from struct import Struct
 from typing import Any
 
 import orjson
 
 from service.settings import Settings
 
-_ALONE, _WITH_BODY = b".", b"+"
+_LENGTHS = Struct("!IQ")
+
+
+def _packed(header: Mapping[str, Any], body: bytes) -> bytes:
+    """All of a message but its body."""
+    text = orjson.dumps(header)
+    return _LENGTHS.pack(len(text), len(body)) + text
 
 
 class Channel:
-    """One end of a pipe. A message is a JSON object and, with it, a body (often empty).
+    """One end of a pair. A message is a JSON object and, with it, a body (often empty).
 
-    Receiving raises EOFError once the other side is gone, whatever ended it.
+    Receiving raises EOFError once the other side is gone, whatever ended it, and OSError when it was gone
+    before it had read what was sent to it. Sending to one that is gone raises OSError.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Send one message."""
-        self.connection.send_bytes(orjson.dumps(header) + (_WITH_BODY if body else _ALONE))
+        self.connection.sendall(_packed(header, body))
         if body:
-            self.connection.send_bytes(body)
+            self.connection.sendall(body)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
         """Wait for one message."""
-        message = self.connection.recv_bytes()
-        body = self.connection.recv_bytes() if message.endswith(_WITH_BODY) else b""
-        return orjson.loads(message[:-1]), body
+        header_bytes, body_bytes = _LENGTHS.unpack(self._read(_LENGTHS.size))
+        return orjson.loads(self._read(header_bytes)), self._read(body_bytes)
+
+    def _read(self, size: int) -> bytes:
+        parts = []
+        while size:
+            part = self.connection.recv(size, socket.MSG_WAITALL)
+            if not part:
+                raise EOFError
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
     def ready(self, timeout_seconds: float) -> bool:
         """Whether a message, or the end, comes within the time."""
-        return self.connection.poll(timeout_seconds)
+        ready = poll()  # unlike `select`, it takes descriptors of any number
+        ready.register(self.connection, POLLIN)
+        return bool(ready.poll(1000 * timeout_seconds))
 
     def close(self) -> None:
         """Close this end."""
         self.connection.close()
 
 
-def join_parent(argv: list[str]) -> tuple[Channel, Settings, dict[str, Any]]:
-    """A child's first act: open the pipe named on its command line, read settings and options from it.
+class AsyncChannel:
+    """The same end of a pair, in an event loop: from now on it alone sends and receives there."""
 
-    Settings come over the pipe since a database URL may hold a password, which a command line or an
+    def __init__(self, channel: Channel) -> None:
+        self._connection = channel.connection
+        self._connection.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+
+    async def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
+        """Send one message."""
+        await self._loop.sock_sendall(self._connection, _packed(header, body))
+        if body:
+            await self._loop.sock_sendall(self._connection, body)
+
+    async def receive(self) -> tuple[dict[str, Any], bytes]:
+        """Wait for one message."""
+        header_bytes, body_bytes = _LENGTHS.unpack(await self._read(_LENGTHS.size))
+        return orjson.loads(await self._read(header_bytes)), await self._read(body_bytes)
+
+    async def _read(self, size: int) -> bytes:
+        content = bytearray(size)
+        rest = memoryview(content)
+        while rest:
+            read = await self._loop.sock_recv_into(self._connection, rest)
+            if not read:
+                raise EOFError
+            rest = rest[read:]
+        return bytes(content)
+
+
+def join_parent(argv: list[str]) -> tuple[Channel, Settings, dict[str, Any]]:
+    """A child's first act: open the socket named on its command line, read settings and options from it.
+
+    Settings come over the socket since a database URL may hold a password, which a command line or an
     environment would show to others.
     """
-    channel = Channel(Connection(int(argv[1])))
+    channel = Channel(socket.socket(fileno=int(argv[1])))
     header, _ = channel.receive()
     return channel, Settings(**header["settings"]), header["options"]

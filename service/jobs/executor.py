@@ -20,7 +20,7 @@ class Executor(Protocol):
 class Helpers(Protocol):
     """Runs short tasks on models in warm processes, under limits."""
 
-    def call(
+    async def call(
         self,
         task: str,
         arguments: Mapping[str, Any],
@@ -35,5 +35,5 @@ class Helpers(Protocol):
     def ping(self) -> None:
         """Raise `Unavailable` while none can be called."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the processes."""

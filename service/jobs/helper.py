@@ -78,7 +78,12 @@ class Tasks:
         return {"fingerprint": hashlib.sha256(canonical).hexdigest()}, b""
 
     def check_job(self, body: bytes, owner: str, store: bool) -> Answer:
-        """Check a job request; with `store`, write its inline data and give the rows to commit."""
+        """Check a job request; with `store`, write its inline data and give the rows to commit.
+
+        Nothing is done for a job that is to be stored and has no room in the queue.
+        """
+        if store:
+            self._storage.jobs.check_room()
         planned = Preflight(parse_json(body), owner, self._storage, self._settings, self._known).plan()
         if not store:
             return {"preflight": _preflight_document(planned)}, b""

@@ -1,25 +1,26 @@
-"""Messages over a pipe: JSON with a body of bytes, and the end of it."""
+"""Messages between processes: JSON with a body of bytes, and the end of it."""
 
+import asyncio
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from multiprocessing import Pipe
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.jobs.channel import Channel, join_parent
+from service.jobs.channel import AsyncChannel, Channel, join_parent
 from service.settings import Settings
 
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Channel, Channel]]:
-    """Both ends of a pipe."""
-    one, other = (Channel(connection) for connection in Pipe())
+    """Both ends."""
+    one, other = (Channel(connection) for connection in socket.socketpair())
     yield one, other
     one.close()
     other.close()
@@ -34,7 +35,7 @@ headers = st.dictionaries(
 @given(messages=st.lists(st.tuples(headers, st.binary(max_size=300)), min_size=1, max_size=5))
 def test_messages_arrive_as_sent(messages: list[tuple[dict[str, Any], bytes]]) -> None:
     """Headers and bodies arrive unchanged and in order, empty bodies too."""
-    one, other = (Channel(connection) for connection in Pipe())
+    one, other = (Channel(connection) for connection in socket.socketpair())
     for header, body in messages:
         one.send(header, body)
     assert [other.receive() for _ in messages] == messages
@@ -46,18 +47,60 @@ def test_a_message_without_a_body_is_one_write(pair: tuple[Channel, Channel]) ->
     """Whoever sends it can't be frozen in its middle, with the other side waiting for the rest."""
     one, other = pair
     one.send({"event": "idle"})
-    other.connection.recv_bytes()
+    other.connection.recv(1000)
     assert not other.ready(0)
 
 
 def test_large_bodies_pass(pair: tuple[Channel, Channel]) -> None:
-    """A body larger than the pipe's buffer passes while the other side reads."""
+    """A body larger than the socket's buffer passes while the other side reads."""
     one, other = pair
     body = os.urandom(5_000_000)
     sender = threading.Thread(target=one.send, args=({"task": "x"}, body))
     sender.start()
     assert other.receive() == ({"task": "x"}, body)
     sender.join()
+
+
+def test_an_event_loop_talks_to_a_thread(pair: tuple[Channel, Channel]) -> None:
+    """Large bodies pass both ways, while other coroutines go on."""
+    one, other = pair
+    body = os.urandom(5_000_000)
+    echo = threading.Thread(target=lambda: other.send(*other.receive()))
+    turns = 0
+
+    async def talk() -> tuple[dict[str, Any], bytes]:
+        channel = AsyncChannel(one)
+        answer = asyncio.create_task(channel.receive())
+        await channel.send({"task": "x"}, body)
+        nonlocal turns
+        while not answer.done():
+            await asyncio.sleep(0)
+            turns += 1
+        return await answer
+
+    echo.start()
+    assert asyncio.run(talk()) == ({"task": "x"}, body)
+    assert turns > 0
+    echo.join()
+
+
+def test_an_event_loop_sees_the_end(pair: tuple[Channel, Channel]) -> None:
+    """EOFError when the other side has read what it was sent, OSError when it has not."""
+    one, other = pair
+
+    async def talk(read: Callable[[], object]) -> None:
+        channel = AsyncChannel(one)
+        await channel.send({"task": "x"})
+        read()
+        other.close()
+        await channel.receive()
+
+    with pytest.raises(EOFError):
+        asyncio.run(talk(other.receive))
+    one, other = (Channel(connection) for connection in socket.socketpair())
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(talk(lambda: None))
+    one.close()
 
 
 def test_ready(pair: tuple[Channel, Channel]) -> None:
@@ -92,7 +135,7 @@ def test_sending_to_a_closed_peer_fails(pair: tuple[Channel, Channel]) -> None:
 
 CHILD = """
 import sys
-from service.jobs.channel import join_parent
+from service.jobs.channel import _packed, join_parent
 channel, settings, options = join_parent(sys.argv)
 channel.send({"database": settings.database(), **options})
 {end}
@@ -103,14 +146,14 @@ channel.send({"database": settings.database(), **options})
     "end",
     [
         "import os; os.kill(os.getpid(), 9)",
-        "channel.connection.send_bytes(b'{}+'); import os; os._exit(1)",  # a header without its body
+        "channel.connection.sendall(_packed({}, b'x')); import os; os._exit(1)",  # a header without its body
         "raise SystemExit(0)",
     ],
     ids=["killed", "between header and body", "exits"],
 )
 def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
     """However a child dies, its parent reads EOFError; until then they talk, settings first."""
-    ours, theirs = Pipe()
+    ours, theirs = socket.socketpair()
     script = tmp_path / "child.py"
     script.write_text(CHILD.replace("{end}", end))
     with subprocess.Popen(
@@ -131,7 +174,7 @@ def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
 
 def test_join_parent_is_the_mirror(tmp_path: Any) -> None:
     """A child reads the settings and options that its parent sent."""
-    ours, theirs = Pipe()
+    ours, theirs = socket.socketpair()
     sent = Settings(data_dir=tmp_path, workers=3)
     parent = Channel(ours)
     parent.send({"settings": sent.model_dump(mode="json"), "options": {"device": "cpu"}})
