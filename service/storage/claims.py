@@ -9,7 +9,7 @@ so that a worker that was thought dead can't write beside its successor.
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -62,7 +62,7 @@ class Claim:
 
     def values(self) -> dict[str, Any]:
         """What statements ask for."""
-        return {f"claim_{name}": value for name, value in asdict(self).items()}
+        return {f"claim_{name}": value for name, value in vars(self).items()}
 
     def warnings(self, messages: Iterable[str]) -> Sequence[NewLine]:
         """Lines for the job's log, to be looked at."""
@@ -99,7 +99,7 @@ class Progress:
 
     def values(self) -> dict[str, Any]:
         """What statements ask for."""
-        return {f"new_{name}": value for name, value in asdict(self).items()}
+        return {f"new_{name}": value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Outcome:
 
     def values(self) -> dict[str, Any]:
         """What statements ask for."""
-        return {f"new_{name}": value for name, value in asdict(self).items()}
+        return {f"new_{name}": value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -209,35 +209,24 @@ class ClaimStore:
             add_lines(connection, [Claim.of(job).line(f"Worker {worker_id} takes it{came}.")])
         return job
 
-    def claim_alike(self, job: Job, least: int, most: int, lease_seconds: float) -> Sequence[Job]:
+    def count_alike(self, job: Job, most: int) -> int:
+        """How many further jobs `claim_alike` would take."""
+        with self._database.read() as connection:
+            return len(connection.scalars(_alike(job, most)).all())
+
+    def claim_alike(self, job: Job, most: int, lease_seconds: float) -> Sequence[Job]:
         """Take further jobs that can train together with one that was claimed, the oldest first.
 
         Only jobs that nobody has tried yet: what has failed once runs by itself.
 
         Args:
             job: the one that was claimed.
-            least: none are taken where there are fewer.
             most: no more are taken.
             lease_seconds: as of `claim`.
         """
-        alike = (
-            select(jobs.c.sequence)
-            .where(
-                jobs.c.status == JobStatus.QUEUED,
-                jobs.c.device == job.device,
-                jobs.c.priority == job.priority,
-                jobs.c.group_key == job.group_key,
-                jobs.c.attempt == 0,
-                NEWEST_CHECKPOINT.is_(None),
-            )
-            .order_by(jobs.c.sequence)
-            .limit(most)
-        )
-        with self._database.read() as connection:
-            if len(connection.scalars(alike).all()) < least:
-                return []
         with self._database.write() as connection:
-            rows = connection.execute(_take(alike, str(job.worker_id), lease_seconds)).all()
+            statement = _take(_alike(job, most), str(job.worker_id), lease_seconds)
+            rows = connection.execute(statement).all()
             taken = sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
             if taken:
                 to_first = f"{len(taken)} other jobs of its kind train side by side with it."
@@ -351,6 +340,23 @@ class ClaimStore:
             raise LeaseLost(claim)
 
 
+def _alike(job: Job, most: int) -> Select[tuple[int]]:
+    """The sequence numbers of queued jobs that can train together with one."""
+    return (
+        select(jobs.c.sequence)
+        .where(
+            jobs.c.status == JobStatus.QUEUED,
+            jobs.c.device == job.device,
+            jobs.c.priority == job.priority,
+            jobs.c.group_key == job.group_key,
+            jobs.c.attempt == 0,
+            NEWEST_CHECKPOINT.is_(None),
+        )
+        .order_by(jobs.c.sequence)
+        .limit(most)
+    )
+
+
 def _take(which: Select[Any], worker_id: str, lease_seconds: float) -> ReturningUpdate[Any]:
     """The claim of the jobs whose sequence numbers are selected."""
     # Not a subquery, which Postgres may evaluate more than once and so lock more rows than its limit.
@@ -368,13 +374,13 @@ def _take(which: Select[Any], worker_id: str, lease_seconds: float) -> Returning
 
 def _add_history(connection: Connection, rows: Sequence[tuple[str, HistoryRow]]) -> None:
     if rows:
-        values = [asdict(row) | {"job_id": job_id} for job_id, row in rows]
+        values = [vars(row) | {"job_id": job_id} for job_id, row in rows]
         connection.execute(ADD_HISTORY[connection.dialect.name], values)
 
 
 def _add_checkpoints(connection: Connection, added: Sequence[tuple[str, NewCheckpoint]]) -> None:
     if added:
-        values = [asdict(checkpoint) | {"job_id": job_id} for job_id, checkpoint in added]
+        values = [vars(checkpoint) | {"job_id": job_id} for job_id, checkpoint in added]
         connection.execute(ADD_CHECKPOINTS, values)
 
 

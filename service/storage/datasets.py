@@ -1,7 +1,7 @@
 """Datasets: each content once for an owner; the bytes are an artifact, the row describes them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -150,7 +150,7 @@ class DatasetStore:
 
 def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Dataset:
     """The owner's dataset of this content, new or not; it stays until the transaction ends."""
-    row = insert_or_get(connection, datasets, ("owner", "digest"), asdict(dataset) | {"owner": owner})
+    row = insert_or_get(connection, datasets, ("owner", "digest"), vars(dataset) | {"owner": owner})
     return Dataset(**row._mapping)
 
 

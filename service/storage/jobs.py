@@ -1,7 +1,6 @@
 """Jobs as their owners see them: submitted, listed, paused, cancelled, deleted. Workers use `claims`."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -96,7 +95,7 @@ class JobStore:
                 dataset_id = add_dataset(connection, owner, dataset).id
             for other_id in other_dataset_ids:
                 keep_dataset(connection, owner, other_id)
-            values = asdict(job) | {"owner": owner, "dataset_id": dataset_id}
+            values = vars(job) | {"owner": owner, "dataset_id": dataset_id}
             if start is None:
                 accepted, beginning = _insert(connection, values), ""
             else:
@@ -275,7 +274,7 @@ def _insert_started(connection: Connection, values: dict[str, Any], start: Start
     )
     names = ["job_id", "first_epoch", "last_epoch", "payload"]
     connection.execute(insert(history).from_select(names, copied))
-    row = asdict(start.checkpoint) | {"job_id": job.id, "created_at": now()}
+    row = vars(start.checkpoint) | {"job_id": job.id, "created_at": now()}
     connection.execute(checkpoints.insert().values(row))
     return job
 

@@ -1,7 +1,7 @@
 """Logs: what became of each job, line by line; each line is written in the transaction that made it true."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select
@@ -79,4 +79,4 @@ class LogStore:
 def add_lines(connection: Connection, lines: Sequence[NewLine]) -> None:
     """Add lines, in a transaction that is under way."""
     if lines:
-        connection.execute(ADD, [asdict(line) for line in lines])
+        connection.execute(ADD, [vars(line) for line in lines])

@@ -1,7 +1,7 @@
 """Workers: who is there to run jobs."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, bindparam, select
@@ -49,9 +49,7 @@ class WorkerStore:
         """Add a worker, and forget those that died long ago without a word."""
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.heartbeat_at < from_now(-FORGET_AFTER)))
-            connection.execute(
-                workers.insert().values(**asdict(worker), started_at=now(), heartbeat_at=now())
-            )
+            connection.execute(workers.insert().values(**vars(worker), started_at=now(), heartbeat_at=now()))
 
     def heartbeat(self, worker_id: str) -> None:
         """Note that a worker is alive."""

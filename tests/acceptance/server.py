@@ -41,7 +41,8 @@ class Service:
     Args:
         data_dir: its data folder; a service started again finds its jobs there.
         workers: CPU worker processes.
-        settings: further settings by name, e.g. `max_queue_length=3`.
+        settings: further settings by name, e.g. `max_queue_length=3`. There are no spare workers unless
+            they are asked for: each takes seconds to get warm.
 
     Attributes:
         client: speaks to the service.
@@ -52,7 +53,8 @@ class Service:
         self.data_dir = data_dir
         self.log = data_dir.with_suffix(".log")
         self._workers = workers
-        self._environment = {f"FITSERVE_{name.upper()}": str(value) for name, value in settings.items()}
+        given = {"spare_workers": 0, **settings}
+        self._environment = {f"FITSERVE_{name.upper()}": str(value) for name, value in given.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping: list[psutil.Process] = []
         self.client = httpx.Client()

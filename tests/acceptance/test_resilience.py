@@ -29,6 +29,7 @@ def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Serv
     service = start_module_service(
         workers=2,
         helpers=1,
+        spare_workers=1,
         lease_seconds=LEASE_SECONDS,
         heartbeat_seconds=0.3,
         checkpoint_seconds=0.1,
@@ -173,7 +174,7 @@ def test_a_disk_without_room_for_its_data_ends_a_job(start_service: Callable[...
 
 def test_too_many_open_files_end_no_supervision(start_service: Callable[..., Service]) -> None:
     """While no process can be started, that is tried again and again; then dead ones are replaced."""
-    service = start_service(workers=1, helpers=1, spare_workers=0)
+    service = start_service(workers=1, helpers=1)
     process, before = service.process, {worker.pid for worker in workers(service)}
     limit = process.rlimit(psutil.RLIMIT_NOFILE)
     process.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # those that are open stay so

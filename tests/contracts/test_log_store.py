@@ -86,7 +86,7 @@ def test_jobs_side_by_side_and_continued_are_told(
     """Which job another trains with, and which one it goes on from, is in the log."""
     first, second = submit(), submit()
     leader = claimed(claims, "wrk_1")
-    assert [each.id for each in claims.claim_alike(leader, 1, 7, 30)] == [second.id]
+    assert [each.id for each in claims.claim_alike(leader, 7, 30)] == [second.id]
     assert told(logs, first)[1:] == [
         (1, "info", "Worker wrk_1 takes it."),
         (1, "info", "1 other jobs of its kind train side by side with it."),
