@@ -23,6 +23,7 @@ class Gatherer:
     def __init__(self, part: Part, device: torch.device) -> None:
         self._part = part
         self._device = device
+        self._pins = device.type == "cuda"  # the copy to a GPU goes on beside its work
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gatherer")
         self._ahead: tuple[Index, Future[Part]] | None = None
 
@@ -31,13 +32,17 @@ class Gatherer:
         batch = self._gathered(index)
         self._ahead = None
         if following is not None:
-            self._ahead = following, self._thread.submit(self._part.take, following)
-        return batch.to(self._device)
+            self._ahead = following, self._thread.submit(self._read, following)
+        return batch.to(self._device, non_blocking=self._pins)
 
     def _gathered(self, index: Index) -> Part:
         if self._ahead is not None and _same(self._ahead[0], index):
             return self._ahead[1].result()
-        return self._part.take(index)
+        return self._read(index)
+
+    def _read(self, index: Index) -> Part:
+        rows = self._part.take(index)
+        return rows.pinned() if self._pins else rows
 
 
 def _same(one: Index, other: Index) -> bool:

@@ -42,15 +42,29 @@ class Part:
         """The number of samples, B."""
         return len(self.targets if self.order is None else self.order)
 
+    @property
+    def nbytes(self) -> int:
+        """What its tensors take."""
+        return sum(x.nbytes for x in (*self.inputs, self.targets))
+
     def take(self, index: slice | torch.Tensor) -> "Part":
         """Some of its rows, in memory."""
         if self.order is not None:
             index = self.order[index]
         return Part(tuple(x[index] for x in self.inputs), self.targets[index])
 
-    def to(self, device: torch.device) -> "Part":
-        """The same on a device."""
-        return Part(tuple(x.to(device) for x in self.inputs), self.targets.to(device), self.order)
+    def clone(self) -> "Part":
+        """The same in memory of its own."""
+        return Part(tuple(x.clone() for x in self.inputs), self.targets.clone(), self.order)
+
+    def pinned(self) -> "Part":
+        """The same in memory that a GPU reads by itself."""
+        return Part(tuple(x.pin_memory() for x in self.inputs), self.targets.pin_memory(), self.order)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Part":
+        """The same on a device; what is pinned may still be on its way."""
+        inputs = tuple(x.to(device, non_blocking=non_blocking) for x in self.inputs)
+        return Part(inputs, self.targets.to(device, non_blocking=non_blocking), self.order)
 
 
 @dataclass(frozen=True, eq=False)

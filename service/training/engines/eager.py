@@ -25,9 +25,11 @@ from service.training.checkpoints import (
     restore_optimizer,
     snapshot,
 )
+from service.training.engines.captured import LEAST_STEPS, Capture, CapturedPasses, Passes, capture_passes
 from service.training.evaluation import EVALUATION_BYTES, Evaluation, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
+from service.training.memory import room_bytes
 from service.training.metrics import Task, computed, metric_inputs, metric_states, restore_metrics
 from service.training.monitor import Monitor
 from service.training.schedulers import PER_BATCH
@@ -127,6 +129,10 @@ class EagerEngine:
 
     A validation in several slices takes a step for each: a long one can be broken off, too.
 
+    Args:
+        evaluation_bytes: rows of so many are evaluated at once.
+        capture: makes the passes of a full batch CUDA graphs, see `captured`; None: they are not.
+
     Attributes:
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
@@ -134,15 +140,20 @@ class EagerEngine:
 
     compile_seconds = 0.0
 
-    def __init__(self, parts: Parts, evaluation_bytes: int = EVALUATION_BYTES) -> None:
+    def __init__(
+        self, parts: Parts, evaluation_bytes: int = EVALUATION_BYTES, capture: Capture | None = None
+    ) -> None:
         self.parts = parts
         self._evaluation_bytes = evaluation_bytes
+        self._captured: CapturedPasses | None = None
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         rows = parts.train.rows
         self._full_batch = parts.spec.batch_size is None
         self._batch_size = parts.spec.batch_size or rows
         self._batches_per_epoch = math.ceil(rows / self._batch_size)
+        worth_it = parts.spec.epochs * self._batches_per_epoch >= LEAST_STEPS
+        self._capture = capture if worth_it else None
         self._gatherer = None if parts.train.order is None else Gatherer(parts.train, parts.device)
         self._slices = None if parts.validation is None else self._sliced(parts.validation)
         slices = 0 if self._slices is None else len(self._slices)
@@ -195,6 +206,10 @@ class EagerEngine:
         if self._full_batch and self.steps_per_epoch > 1:
             self._validation = self._begun_validation()
         batch = self._next_batch()
+        if self._capture is not None and self._step == 0:  # an epoch's first batch is a full one
+            passes = Passes(parts.model, parts.loss_fn, parts.precision)
+            like = batch if self._full_batch else batch.clone()
+            self._captured, self._capture = capture_passes(passes, like, self._capture), None
         loss = self._forward(batch, parts.metrics)
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
@@ -242,10 +257,12 @@ class EagerEngine:
     def _forward(self, batch: Part, metrics: Mapping[str, Metric]) -> Tensor:
         """The loss of a batch; the metrics take it in."""
         parts = self.parts
-        if parts.precision == "bfloat16":
+        if self._captured is not None and parts.model.training and batch.rows == self._captured.rows:
+            loss, outputs = self._captured(batch)
+        elif parts.precision == "bfloat16":
             with torch.autocast(parts.device.type, torch.bfloat16):
                 outputs = parts.model(*batch.inputs)
-                loss: Tensor = parts.loss_fn(outputs, batch.targets)
+                loss = parts.loss_fn(outputs, batch.targets)
         else:
             outputs = parts.model(*batch.inputs)
             loss = parts.loss_fn(outputs, batch.targets)
@@ -357,7 +374,7 @@ class EagerEngine:
     def _keep_best(self) -> None:
         """Copy the model into the best snapshot, in place after the first time.
 
-        Gradients need no copy: the next step makes new ones.
+        Gradients need no copy, unless they are captured: the next step makes new ones.
         """
         if self._best is None:
             kept = {name: tensor.detach().clone() for name, tensor in self._state.items()}
@@ -365,6 +382,8 @@ class EagerEngine:
             kept = self._best.state
             torch._foreach_copy_([*kept.values()], [*self._state.values()])
         gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
+        if self._captured is not None:
+            gradients = {name: gradient.clone() for name, gradient in gradients.items()}
         self._best = Snapshot(self.epoch + 1, kept, gradients)
 
     def checkpoint(self) -> Checkpoint:
@@ -454,11 +473,16 @@ def _known(some: Tensors, names: Container[str]) -> Tensors:
     return {name: tensor for name, tensor in some.items() if name in names}
 
 
-def placed(samples: Part, loss: Loss, device: torch.device) -> Part:
+def placed(
+    samples: Part, loss: Loss, device: torch.device, room: Callable[[torch.device], float] = room_bytes
+) -> Part:
     """The samples on a device, with targets of the type that the loss takes.
 
-    Samples that are gathered batch by batch stay where they are: each batch is moved by itself.
+    Samples that are gathered batch by batch stay where they are: each batch is moved by itself. So are those
+    that there is no room for on the device.
     """
     targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
     typed = Part(samples.inputs, targets, samples.order)
-    return typed.to(device) if samples.order is None else typed
+    if typed.order is None and typed.nbytes > room(device):
+        return replace(typed, order=torch.arange(typed.rows))
+    return typed.to(device) if typed.order is None else typed

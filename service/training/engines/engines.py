@@ -5,6 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch.cuda import make_graphed_callables
+
 from service.training.engines import Engine, Group
 from service.training.engines.eager import EagerEngine, Parts
 
@@ -36,7 +38,7 @@ class Engines:
             name: `eager` or `compiled`.
         """
         if name == "eager":
-            return EagerEngine(parts)
+            return EagerEngine(parts, capture=make_graphed_callables if parts.device.type == "cuda" else None)
         # The library is an extra: only a job that needs it makes a worker import it.
         from service.training.engines.compiled.engine import CompiledEngine  # noqa: PLC0415
 
