@@ -21,7 +21,7 @@ from service import __version__
 from service.api import datasets, events, jobs, logs, problems, results, system
 from service.api.openapi import openapi_document
 from service.api.requests import Bodies, refuse_parameters
-from service.api.state import Services, Start
+from service.api.state import CommitThreads, Services, Start
 from service.executors.helpers import HelperPool
 from service.executors.local import LocalExecutor
 from service.jobs.housekeeping import Housekeeper
@@ -127,6 +127,8 @@ def _work(
                 settings=settings,
                 storage=storage,
                 bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes),
+                # As many as helpers may have ready, and some that wait.
+                commits=CommitThreads(2 * settings.helpers, settings.helper_timeout_seconds),
                 spool=spool,
                 # A file may be read for minutes: of several helpers, one is left for the rest.
                 upload_slots=asyncio.Semaphore(max(1, settings.helpers - 1)),

@@ -119,35 +119,28 @@ async def submit_job(
 
 async def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
     """Check the request and queue the job; a key that was used before gives the job of then."""
-    idempotency = None
-    if key is not None:
-        if not 0 < len(key) <= MAX_KEY_LENGTH:
-            error = FieldError("Idempotency-Key", f"Give 1 to {MAX_KEY_LENGTH} characters.")
-            raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
-        answer, _ = await services.helpers.call("fingerprint", {}, body)
-        idempotency = IdempotencyKey(key, answer["fingerprint"])
-        earlier = await run_in_threadpool(services.storage.jobs.replay, owner, idempotency)
-        if earlier is not None:
-            return earlier, False
+    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
+        error = FieldError("Idempotency-Key", f"Give 1 to {MAX_KEY_LENGTH} characters.")
+        raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
     try:
-        return await _check_and_queue(services, owner, body, idempotency)
+        return await _check_and_queue(services, owner, body, key)
     except (DatasetNotFound, JobNotFound):
         # The dataset, or the job to begin from, was deleted between the check and the commit: a second
         # check says so, or, where the data came with the request, writes it anew.
-        return await _check_and_queue(services, owner, body, idempotency)
+        return await _check_and_queue(services, owner, body, key)
 
 
-async def _check_and_queue(
-    services: Services, owner: str, body: bytes, idempotency: IdempotencyKey | None
-) -> tuple[Job, bool]:
-    checked, _ = await services.helpers.call("check_job", {"owner": owner, "store": True}, body)
-    return await run_in_threadpool(_queue, services, owner, checked, idempotency)
+async def _check_and_queue(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
+    arguments = {"owner": owner, "store": True, "key": key}
+    checked, _ = await services.helpers.call("check_job", arguments, body)
+    if "earlier" in checked:
+        return await run_in_threadpool(services.storage.jobs.get, owner, checked["earlier"]), False
+    return await services.commits.run(_queue, services, owner, checked)
 
 
-def _queue(
-    services: Services, owner: str, checked: dict[str, Any], idempotency: IdempotencyKey | None
-) -> tuple[Job, bool]:
+def _queue(services: Services, owner: str, checked: dict[str, Any]) -> tuple[Job, bool]:
     """Commit a job that was checked, and its data; a worker is woken."""
+    idempotency = None if checked["idempotency"] is None else IdempotencyKey(*checked["idempotency"])
     new, job, start = checked["dataset"], NewJob(**checked["job"]), _start(checked["start"])
     dataset = new if isinstance(new, str) else NewDataset(**new)
     others = checked["other_dataset_ids"]

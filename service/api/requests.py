@@ -14,6 +14,8 @@ from service.specs.base import Spec
 JSON = "application/json"
 CSV = "text/csv"
 MAX_WAIT_SECONDS = 60.0
+LARGEST_WHOLE = 2**63 - 1
+"""A number that a database and JSON take."""
 RETRY_AFTER_SECONDS = 5
 
 

@@ -18,8 +18,8 @@ JSON = "application/json"
 def json_response(
     document: Any, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = JSON
 ) -> Response:
-    """`document` as JSON; NaN becomes null."""
-    body = document if isinstance(document, bytes) else orjson.dumps(document)
+    """`document` as JSON, unless it is JSON already; NaN becomes null."""
+    body = document if isinstance(document, bytes | memoryview) else orjson.dumps(document)
     return Response(body, status, dict(headers or {}), media_type)
 
 

@@ -35,13 +35,13 @@ _MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidReques
 class HistoryParameters(requests.Query):
     """Which epochs to read."""
 
-    every: Annotated[int, Field(ge=1)] | None = None
+    every: Annotated[int, Field(ge=1, le=requests.LARGEST_WHOLE)] | None = None
     """Epoch 1 and each multiple of this."""
-    from_epoch: Annotated[int, Field(ge=1)] | None = None
+    from_epoch: Annotated[int, Field(ge=1, le=requests.LARGEST_WHOLE)] | None = None
     """The first epoch to read."""
-    to_epoch: Annotated[int, Field(ge=1)] | None = None
+    to_epoch: Annotated[int, Field(ge=1, le=requests.LARGEST_WHOLE)] | None = None
     """The last epoch to read."""
-    max_points: Annotated[int, Field(ge=2)] | None = None
+    max_points: Annotated[int, Field(ge=2, le=requests.LARGEST_WHOLE)] | None = None
     """At most so many epochs, evenly spaced, the first and the last included."""
 
 
@@ -81,7 +81,7 @@ class ParametersQuery(CheckpointQuery):
 class SplitQuery(requests.Query):
     """Which part of each side."""
 
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Annotated[int, Field(ge=0, le=requests.LARGEST_WHOLE)] = 0
     """Rows of each side to pass over."""
     limit: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     """Rows of each side to give, at most."""
@@ -225,7 +225,7 @@ async def evaluate(
 
 async def _of_rows(
     request: Request, services: Services, query: PredictQuery, task: str, arguments: dict[str, Any]
-) -> bytes:
+) -> memoryview:
     """What a helper's task answers about the rows in a body: JSON as it is, or a file in its folder."""
     if uploads.is_plain_json(request, query):
         arguments["checkpoint"] = query.checkpoint

@@ -2,9 +2,12 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from service.api.requests import Bodies
@@ -19,6 +22,39 @@ from service.storage.storage import Storage
 OWNER = "default"
 RETRY_AFTER_SECONDS = 5
 
+T = TypeVar("T")
+
+
+class CommitThreads:
+    """Threads for what may wait long for the database's lock, apart from those of light requests.
+
+    Args:
+        count: how many at a time.
+        patience_seconds: a request that has waited in line for so long is sent away.
+    """
+
+    def __init__(self, count: int, patience_seconds: float) -> None:
+        self._slots = asyncio.Semaphore(count)
+        self._patience_seconds = patience_seconds
+
+    async def run(self, call: Callable[..., T], *arguments: Any) -> T:
+        """What a function gives that commits something.
+
+        Raises:
+            Unavailable: others did not get done in time.
+        """
+        try:
+            async with asyncio.timeout(self._patience_seconds):
+                await self._slots.acquire()
+        except TimeoutError:
+            detail = "Other requests wait for the database."
+            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+        try:
+            own = CapacityLimiter(1)  # what bounds the threads is the line
+            return await to_thread.run_sync(partial(call, *arguments), limiter=own)
+        finally:
+            self._slots.release()
+
 
 @dataclass(frozen=True)
 class Services:
@@ -26,6 +62,7 @@ class Services:
 
     Attributes:
         bodies: JSON bodies, which are held in memory.
+        commits: runs what commits a submit.
         spool: where bodies lie while they are received and read.
         upload_slots: how many more files may be read at this moment.
     """
@@ -33,6 +70,7 @@ class Services:
     settings: Settings
     storage: Storage
     bodies: Bodies
+    commits: CommitThreads
     spool: Spool
     upload_slots: asyncio.Semaphore
     executor: Executor

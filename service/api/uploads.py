@@ -160,7 +160,7 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
 
 async def call(
     services: Services, task: str, arguments: dict[str, Any], upload: Upload
-) -> tuple[dict[str, Any], bytes]:
+) -> tuple[dict[str, Any], memoryview]:
     """Have a helper work on a received body, under the time limit of uploads.
 
     One helper at least is left for other requests, where there are several.

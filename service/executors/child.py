@@ -17,7 +17,7 @@ FATE_SECONDS = 1.0
 # What a signal most likely means.
 _HINTS = {
     "SIGKILL": ", as the system does when memory runs out",
-    "SIGABRT": ", as libraries do that get no more of the memory it may take",
+    "SIGABRT": ", as libraries may do that get no more memory",
 }
 
 
@@ -62,9 +62,18 @@ class Child:
         name = signal.Signals(-status).name
         return f"Its process was ended by {name}{_HINTS.get(name, '')}."
 
+    def end(self) -> None:
+        """Let the process end now, without waiting for it."""
+        self._process.kill()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """End the process now and collect it."""
-        self._process.kill()
+        self.end()
         self._process.wait()
         self.channel.close()
 

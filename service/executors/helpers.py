@@ -1,18 +1,19 @@
 """A few warm processes that check requests, predict and read checkpoints, apart from the API.
 
 A helper works on one call at a time, under a time and a memory limit. One that runs over its time or
-dies is replaced; only the call it was at is lost, and told so.
+dies is replaced; the call it was at is told so, or tried once more where it may not be to blame.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
 
 from service.errors import FieldError, FitserveError, LimitExceeded, Unavailable, problem_types
 from service.executors.child import Child
-from service.jobs.channel import AsyncChannel
+from service.jobs.channel import AsyncChannel, packed
 from service.settings import MIB, Settings
 
 log = structlog.get_logger()
@@ -23,8 +24,9 @@ START_SECONDS = 60.0
 # One that can't start is tried again after this time, or a broken installation would spin.
 RESTART_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 2
-# A call is given up when so many helpers have died over it.
+# A call is to blame when so many helpers have died over it.
 MOST_DEATHS = 2
+ENDED_POLL_SECONDS = 0.005
 
 
 class Helper:
@@ -36,8 +38,8 @@ class Helper:
         gone: set once it is not to be called again.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.child = Child(MODULE, settings)
+    def __init__(self, module: str, settings: Settings) -> None:
+        self.child = Child(module, settings)
         self.channel = AsyncChannel(self.child.channel)
         self.gone = asyncio.Event()
 
@@ -46,43 +48,52 @@ class Helper:
         """Whether it has died while it was idle: its socket has something to say, its end."""
         return self.child.channel.ready(0.0)
 
+    def end(self) -> None:
+        """End it; whoever keeps it collects it and starts another."""
+        self.child.end()
+        self.gone.set()
+
 
 class HelperPool:
-    """Calls tasks of `service.jobs.helper` by name, from coroutines of the loop it was made in."""
+    """Calls tasks of helpers by name, from coroutines of the loop it was made in.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        module: what a helper runs.
+    """
+
+    def __init__(self, settings: Settings, module: str = MODULE) -> None:
         self._settings = settings
-        self._all: set[Helper] = set()
+        self._module = module
         # Last in, first out: a lone client meets the same helper, and the models it keeps loaded.
         self._free: list[Helper] = []
-        self._free_count = asyncio.Semaphore(0)  # who has waited longest is served first
+        self._free_count = asyncio.Semaphore(0)  # of those who wait, the first is served first
         self._is_warm = False
-        self._keepers = [asyncio.create_task(self._keep_one()) for _ in range(settings.helpers)]
+        self._is_closed = False
+        self._keepers = [asyncio.create_task(self._keep()) for _ in range(settings.helpers)]
 
-    async def _keep_one(self) -> None:
-        """Start a helper whenever this one is gone; again where that fails, until it doesn't."""
+    async def _keep(self) -> None:
+        """Have a helper in the pool; another one whenever it is gone."""
         while True:
             try:
-                helper = await self._start()
+                await self._keep_one()
             except Exception:
                 log.exception("helper could not start")
                 await asyncio.sleep(RESTART_SECONDS)
-            else:
-                await helper.gone.wait()
 
-    async def _start(self) -> Helper:
-        """Start a helper and wait for its first word, so that only warm ones are called."""
-        helper = Helper(self._settings)
-        self._all.add(helper)
+    async def _keep_one(self) -> None:
+        """Start a helper and have it called once it is warm, until it is gone."""
+        helper = Helper(self._module, self._settings)
         try:
             async with asyncio.timeout(START_SECONDS):
-                await helper.channel.receive()
-        except BaseException:
-            self._end(helper)
-            raise
-        self._is_warm = True
-        self._put(helper)
-        return helper
+                await helper.channel.receive()  # its first word
+            self._is_warm = True
+            self._put(helper)
+            await helper.gone.wait()
+        finally:
+            helper.end()
+            while not helper.child.has_ended:  # a large process takes a moment
+                await asyncio.sleep(ENDED_POLL_SECONDS)
+            helper.child.kill()
 
     def ping(self) -> None:
         """Make sure that helpers can be called.
@@ -99,7 +110,7 @@ class HelperPool:
         arguments: Mapping[str, Any],
         body: bytes = b"",
         timeout_seconds: float | None = None,
-    ) -> tuple[dict[str, Any], bytes]:
+    ) -> tuple[dict[str, Any], memoryview]:
         """Run one task.
 
         Args:
@@ -111,43 +122,47 @@ class HelperPool:
         Raises:
             FitserveError: what the task raised.
             LimitExceeded: it took too long or too much memory, and its process was ended.
-            Unavailable: no helper became free in time.
+            Unavailable: no helper became free in time, or none lived long enough to read the call.
         """
         limit_seconds = timeout_seconds or self._settings.helper_timeout_seconds
-        message = {"task": task, "arguments": dict(arguments)}
+        message = packed({"task": task, "arguments": dict(arguments)}, body)
         deaths = 0
         # All that were idle may have died at once, which is no call's fault.
         for _ in range(self._settings.helpers + MOST_DEATHS):
-            helper = await self._take()
             try:
-                async with asyncio.timeout(limit_seconds):
+                async with self._helper(task) as helper, asyncio.timeout(limit_seconds):
                     await helper.channel.send(message, body)
-                    answer = await helper.channel.receive()
+                    header, content = await helper.channel.receive()
             except EOFError:
-                self._replace(helper, task)
                 deaths += 1  # whether this call was to blame is told by another helper
                 if deaths == MOST_DEATHS:
-                    break
+                    mebibytes = self._settings.helper_memory_bytes // MIB
+                    raise LimitExceeded(
+                        "The request ended its process twice; most likely it needs more than "
+                        f"the {mebibytes} MiB it may take."
+                    ) from None
             except TimeoutError:
-                self._replace(helper, task)
-                raise LimitExceeded(
-                    f"The request was ended after the {limit_seconds:g} s it may take."
-                ) from None
-            except OSError:  # Linux resets the socket of one that died before it had read the call
-                self._replace(helper, task)
-            except BaseException:
-                self._replace(helper, task)
-                raise
+                detail = f"The request was ended after the {limit_seconds:g} s it may take."
+                raise LimitExceeded(detail) from None
+            except OSError:
+                continue  # Linux resets the socket of one that died before it had read the call
             else:
-                self._put(helper)
-                if "problem" in answer[0]:
-                    raise _revived(answer[0]["problem"])
-                return answer
-        mebibytes = self._settings.helper_memory_bytes // MIB
-        raise LimitExceeded(
-            "The request ended its process again and again; most likely it needs more than "
-            f"the {mebibytes} MiB it may take."
-        )
+                if "problem" in header:
+                    raise _revived(header["problem"])
+                return header, content
+        detail = "The helper processes die before they begin."
+        raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+
+    @asynccontextmanager
+    async def _helper(self, task: str) -> AsyncIterator[Helper]:
+        """A free helper; one over which anything goes wrong is replaced."""
+        helper = await self._take()
+        try:
+            yield helper
+        except BaseException:
+            self._replace(helper, task)
+            raise
+        self._put(helper)
 
     def _put(self, helper: Helper) -> None:
         self._free.append(helper)
@@ -157,7 +172,7 @@ class HelperPool:
         """A free helper, which is alive."""
         try:
             async with asyncio.timeout(self._settings.helper_timeout_seconds):
-                while True:
+                while not self._is_closed:
                     await self._free_count.acquire()
                     helper = self._free.pop()
                     if not helper.has_ended:
@@ -166,25 +181,18 @@ class HelperPool:
         except TimeoutError:
             detail = "All helper processes are busy."
             raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+        raise Unavailable("The service stops.", retry_after_seconds=RETRY_AFTER_SECONDS)
 
     def _replace(self, helper: Helper, task: str | None = None) -> None:
         log.warning("helper replaced", task=task, pid=helper.child.pid)
-        self._end(helper)
-
-    def _end(self, helper: Helper) -> None:
-        """End a helper; whoever keeps it starts another."""
-        self._all.discard(helper)
-        helper.gone.set()
-        # In a thread: a large process takes a while to be gone.
-        asyncio.get_running_loop().run_in_executor(None, helper.child.kill)
+        helper.end()
 
     async def close(self) -> None:
-        """End all helpers; they hold nothing that needs saving."""
+        """End all helpers, which hold nothing that needs saving, and the calls that they are at."""
+        self._is_closed = True
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
-        for helper in self._all:
-            helper.child.kill()
 
 
 def _revived(problem: Mapping[str, Any]) -> FitserveError:

@@ -251,5 +251,5 @@ class LocalExecutor:
         deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         for worker in self._workers:
             worker.child.join(max(0.0, deadline - time.monotonic()))
-        names = [worker.name for worker in self._workers]
-        self._settle(names, partial(self._recovery.release_workers, names))
+        if names := [worker.name for worker in self._workers]:
+            self._settle(names, partial(self._recovery.release_workers, names))

@@ -80,7 +80,7 @@ class Worker:
         self.send({"order": "stop"})
 
     def send(self, order: Mapping[str, object]) -> None:
-        """Send an order. One that is gone hears nothing: its pipe's end says so to whoever listens."""
+        """Send an order. One that is gone hears nothing: its socket's end says so to whoever listens."""
         try:
             self.child.channel.send(order)
         except OSError:

@@ -18,10 +18,15 @@ import orjson
 from service.settings import Settings
 
 _LENGTHS = Struct("!IQ")
+_PIECE_BYTES = 2**20
 
 
-def _packed(header: Mapping[str, Any], body: bytes) -> bytes:
-    """All of a message but its body."""
+def packed(header: Mapping[str, Any], body: bytes) -> bytes:
+    """All of a message but its body.
+
+    Raises:
+        TypeError: what is in the header can't be told as JSON.
+    """
     text = orjson.dumps(header)
     return _LENGTHS.pack(len(text), len(body)) + text
 
@@ -38,7 +43,7 @@ class Channel:
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Send one message."""
-        self.connection.sendall(_packed(header, body))
+        self.connection.sendall(packed(header, body))
         if body:
             self.connection.sendall(body)
 
@@ -76,26 +81,26 @@ class AsyncChannel:
         self._connection.setblocking(False)
         self._loop = asyncio.get_running_loop()
 
-    async def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
-        """Send one message."""
-        await self._loop.sock_sendall(self._connection, _packed(header, body))
+    async def send(self, message: bytes, body: bytes = b"") -> None:
+        """Send one message, of which all but the body is `packed`."""
+        await self._loop.sock_sendall(self._connection, message)
         if body:
             await self._loop.sock_sendall(self._connection, body)
 
-    async def receive(self) -> tuple[dict[str, Any], bytes]:
+    async def receive(self) -> tuple[dict[str, Any], memoryview]:
         """Wait for one message."""
         header_bytes, body_bytes = _LENGTHS.unpack(await self._read(_LENGTHS.size))
         return orjson.loads(await self._read(header_bytes)), await self._read(body_bytes)
 
-    async def _read(self, size: int) -> bytes:
-        content = bytearray(size)
-        rest = memoryview(content)
-        while rest:
-            read = await self._loop.sock_recv_into(self._connection, rest)
-            if not read:
+    async def _read(self, size: int) -> memoryview:
+        # Piece by piece, and never copied: the loop has other things to do meanwhile.
+        content = bytearray()
+        while len(content) < size:
+            piece = await self._loop.sock_recv(self._connection, min(size - len(content), _PIECE_BYTES))
+            if not piece:
                 raise EOFError
-            rest = rest[read:]
-        return bytes(content)
+            content += piece
+        return memoryview(content)
 
 
 def join_parent(argv: list[str]) -> tuple[Channel, Settings, dict[str, Any]]:

@@ -26,7 +26,7 @@ class Helpers(Protocol):
         arguments: Mapping[str, Any],
         body: bytes = b"",
         timeout_seconds: float | None = None,
-    ) -> tuple[dict[str, Any], bytes]:
+    ) -> tuple[dict[str, Any], memoryview]:
         """Run the task of this name; its JSON header and body. Raises what the task raises.
 
         `timeout_seconds` takes the place of the usual limit.

@@ -44,6 +44,7 @@ from service.specs.prediction import PredictionRequest
 from service.specs.upload import Upload
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
+from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import NewJob, Start
 from service.storage.storage import Storage
 from service.training.suggestions import suggest
@@ -68,23 +69,21 @@ class Tasks:
         self._known = known
         self._catalog = orjson.dumps(catalog())
 
-    def fingerprint(self, body: bytes) -> Answer:
-        """What tells requests apart: the hash of the parsed body."""
-        document = parse_json(body)
-        try:
-            canonical = orjson.dumps(document)
-        except orjson.JSONEncodeError:
-            raise InvalidRequest("The body is nested too deep to be a request.") from None
-        return {"fingerprint": hashlib.sha256(canonical).hexdigest()}, b""
-
-    def check_job(self, body: bytes, owner: str, store: bool) -> Answer:
+    def check_job(self, body: bytes, owner: str, store: bool, key: str | None = None) -> Answer:
         """Check a job request; with `store`, write its inline data and give the rows to commit.
 
-        Nothing is done for a job that is to be stored and has no room in the queue.
+        Nothing is done for a job that has no room in the queue, or that was submitted with this key before:
+        the answer is the id of the job of then.
         """
+        document, idempotency = parse_json(body), None
+        if key is not None:
+            idempotency = IdempotencyKey(key, _fingerprint(document))
+            earlier = self._storage.jobs.replay(owner, idempotency)
+            if earlier is not None:
+                return {"earlier": earlier.id}, b""
         if store:
             self._storage.jobs.check_room()
-        planned = Preflight(parse_json(body), owner, self._storage, self._settings, self._known).plan()
+        planned = Preflight(document, owner, self._storage, self._settings, self._known).plan()
         if not store:
             return {"preflight": _preflight_document(planned)}, b""
         job = NewJob(
@@ -101,8 +100,14 @@ class Tasks:
         )
         dataset = planned.dataset_id or self._store_inline(owner, planned.dataset)
         start = None if planned.parent is None else asdict(self._start(job.id, planned, planned.parent))
-        others = list(planned.other_dataset_ids)
-        return {"job": asdict(job), "dataset": dataset, "start": start, "other_dataset_ids": others}, b""
+        rows = {
+            "job": asdict(job),
+            "dataset": dataset,
+            "start": start,
+            "other_dataset_ids": list(planned.other_dataset_ids),
+            "idempotency": idempotency and list(idempotency),
+        }
+        return rows, b""
 
     def read_dataset(self, body: bytes, owner: str, name: str | None, upload: dict[str, Any]) -> Answer:
         """Read an upload and write its content; gives the row to commit."""
@@ -248,6 +253,15 @@ class Tasks:
 _TASKS: Mapping[str, Callable[..., Answer]] = {
     name: task for name, task in vars(Tasks).items() if not name.startswith("_")
 }
+
+
+def _fingerprint(document: Any) -> str:
+    """What tells requests apart: the hash of the parsed body."""
+    try:
+        canonical = orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        raise InvalidRequest("The body is nested too deep to be a request.") from None
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def _preflight_document(planned: Planned) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 import orjson
 import structlog
@@ -22,6 +23,7 @@ from service.errors import (
     Unavailable,
 )
 from service.jobs.data import JobData
+from service.jobs.gathering import Gathering
 from service.jobs.recorder import RETRY_SECONDS, Recorder
 from service.jobs.run import RECORD_SECONDS, Ready, Run
 from service.jobs.together import train_together
@@ -45,11 +47,6 @@ log = structlog.get_logger()
 MOST_TOGETHER = GROUP_SIZES[-1]
 LEAST_COMPANIONS = 7
 GROUP_BYTES = 2**30
-# After a group of their kind, so long at most, jobs are waited for that keep coming, and are not once none
-# has come for so long.
-STREAM_SECONDS = 1.0
-GATHER_SECONDS = 0.25
-QUIET_SECONDS = 0.05
 
 
 class Runner:
@@ -81,7 +78,7 @@ class Runner:
         self._recorder = Recorder(settings, storage, stopping, on_change)
         self._engines = Engines(settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
-        self._last_group: tuple[str | None, float] = (None, 0.0)  # its kind, and when it ended
+        self._gathering = Gathering(stopping.wait)
 
     def run_next(self, device: str) -> bool:
         """Claim a job for this device, or many of a kind, and see to their end; False when none is queued."""
@@ -148,24 +145,15 @@ class Runner:
             return []
         fit = GROUP_BYTES // (ready.job.memory_estimate_bytes + 2 * ready.data_bytes)
         most = min(MOST_TOGETHER, fit) - 1
-        if most < LEAST_COMPANIONS or self._gather(ready.job, most) < LEAST_COMPANIONS:
+        if most < LEAST_COMPANIONS:
             return []
-        jobs = self._storage.claims.claim_alike(ready.job, most, self._settings.lease_seconds)
+        claims = self._storage.claims
+        count = partial(claims.count_alike, ready.job, most)
+        if self._gathering.companions(ready.job.group_key, count, most) < LEAST_COMPANIONS:
+            return []
+        jobs = claims.claim_alike(ready.job, most, self._settings.lease_seconds)
         self._held = [*self._held, *map(Claim.of, jobs)]
         return jobs
-
-    def _gather(self, job: Job, most: int) -> int:
-        """How many companions a job can have; while they keep coming after a group of their kind, they are
-        waited for: in larger groups each takes a fraction of the time."""
-        count, claims = self._storage.claims.count_alike(job, most), self._storage.claims
-        kind, ended = self._last_group
-        if kind != job.group_key or time.monotonic() - ended > STREAM_SECONDS:
-            return count
-        deadline, before = time.monotonic() + GATHER_SECONDS, 0
-        while before < count < most and time.monotonic() < deadline and not self._stopping.is_set():
-            self._stopping.wait(QUIET_SECONDS)
-            before, count = count, claims.count_alike(job, most)
-        return count
 
     def _run_together(self, first: Ready, companions: Sequence[Job]) -> None:
         """Train a group. What goes wrong with it sends its jobs back: tried once, they run one by one."""
@@ -178,7 +166,7 @@ class Runner:
                 for ready, training in zip(members, group.members, strict=True)
             ]
             train_together(runs, group, self._recorder, self._stopping, self._on_limit)
-            self._last_group = (first.job.group_key, time.monotonic())
+            self._gathering.trained(first.job.group_key)
         except Exception as error:
             log.exception("jobs given back, to run one by one", job_ids=[c.job_id for c in self._held])
             reason = f"What it trained side by side with has failed ({error}): it runs by itself next."

@@ -17,7 +17,8 @@ from sqlalchemy.sql.dml import ReturningInsert
 from service import errors
 from service.storage.timestamp import now
 
-BUSY_TIMEOUT_SECONDS = 30
+# Less than a helper's call may take: it is the database that is away then, not the call that takes long.
+BUSY_TIMEOUT_SECONDS = 20
 # What Postgres may take to accept a connection, and for a statement. A server that is frozen, or behind a
 # line that is cut, refuses nothing: it is silent.
 CONNECT_SECONDS = 5

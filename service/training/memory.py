@@ -13,7 +13,7 @@ GIB = 2**30
 # As PyTorch's allocators say it, on the CPU and on a GPU, and as XLA does.
 _CPU = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes")
 _CUDA = re.compile(r"CUDA out of memory. Tried to allocate ([\d.]+ \wiB)")
-_XLA = re.compile(r"RESOURCE_EXHAUSTED: Out of memory allocating (\d+) bytes")
+_XLA = re.compile(r"RESOURCE_EXHAUSTED: Out of memory \D*(\d+) bytes")
 _SIGNS = ("can't allocate memory", "bad_alloc", "RESOURCE_EXHAUSTED: Out of memory")
 
 

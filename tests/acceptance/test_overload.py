@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,29 @@ def test_light_requests_stay_quick_while_helpers_are_busy(start_service: Callabl
     assert busy > LARGE_REQUESTS // 2
     assert max(seconds) < QUICK_SECONDS
     service.stop()
+
+
+def test_light_requests_stay_quick_while_the_database_is_locked(service: Service) -> None:
+    """More submits than there are threads wait for SQLite's lock: what reads is answered meanwhile."""
+    with (
+        closing(sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None)) as holder,
+        ThreadPoolExecutor(1) as clients,
+    ):
+        holder.execute("BEGIN IMMEDIATE")
+        submits = clients.submit(lambda: asyncio.run(at_once(service, thermometer(epochs=1), LARGE_REQUESTS)))
+        seconds = []
+        for _ in range(20):
+            begin = time.monotonic()
+            assert service.client.get("/livez").is_success
+            assert service.client.get("/v1/jobs", params={"page_size": 1}).is_success
+            seconds.append(time.monotonic() - begin)
+            time.sleep(0.1)
+        assert not submits.done()
+        holder.execute("ROLLBACK")
+        answers = submits.result()
+    assert max(seconds) < QUICK_SECONDS
+    assert {answer.status_code for answer in answers} == {httpx.codes.ACCEPTED}
+    assert {service.ended(answer.json()["id"])["status"] for answer in answers} == {"succeeded"}
 
 
 def test_a_job_that_the_queue_has_no_room_for_leaves_nothing(small_service: Service) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 
 from tests.acceptance.fits import LONG, thermometer
 from tests.acceptance.server import Service, until
@@ -118,10 +119,14 @@ def test_a_job_that_hangs_is_tried_once_more(strict_service: Service) -> None:
 def test_a_long_validation_is_no_hang(strict_service: Service) -> None:
     """A validation in several slices may take longer than a worker may be without progress."""
     width, slices = 2048, 8  # so many rows have 16 MiB: a slice
+    square = torch.zeros(width, width)
+    begin = time.monotonic()
+    torch.tanh(square @ square)
+    products = max(1, round(1.5 * HANG_SECONDS / slices / (time.monotonic() - begin)))
     rows = 2 + slices * width
     arrays = {"inputs": np.zeros((rows, width), np.float32), "targets": np.zeros((rows, 1), np.float32)}
-    # A matrix of rows x rows: next to nothing for two rows to train on, a second for a slice.
-    forward = ["m = input @ input.T", *["m = torch.tanh(m @ m)"] * 3, "return self.down(m @ input)"]
+    # A matrix of rows x rows: next to nothing for two rows to train on.
+    forward = ["m = input @ input.T", *["m = torch.tanh(m @ m)"] * products, "return self.down(m @ input)"]
     job = strict_service.succeeded(
         {
             "data": {

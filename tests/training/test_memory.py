@@ -64,10 +64,11 @@ def test_a_gpus_complaint_is_understood() -> None:
 
 
 def test_a_programs_complaint_is_understood() -> None:
-    """What XLA says of a compiled step has the amount too."""
-    error = RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 14402640632 bytes.")
-    assert is_out_of_memory(error)
-    assert describe(error, nn.Identity()) == "The training asked for 13.4 GiB"
+    """What XLA says of a compiled step has the amount too, on the CPU and on a GPU."""
+    for words in ("allocating", "while trying to allocate"):
+        error = RuntimeError(f"RESOURCE_EXHAUSTED: Out of memory {words} 14402640632 bytes.")
+        assert is_out_of_memory(error)
+        assert describe(error, nn.Identity()) == "The training asked for 13.4 GiB"
 
 
 def test_without_a_model_or_an_amount() -> None:
