@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -35,6 +36,8 @@ END_SECONDS = 1800.0
 # Between two kills; after a kill of the service or the database, from when it is back.
 CALM_SECONDS = (0.5, 5.0)
 PAGE = 100
+# Of jobs: a few may all be spared by a short storm.
+MOST_WAVES = 5
 # The share of jobs that may lose two workers running.
 MOST_FAILED = 0.1
 
@@ -112,17 +115,20 @@ class Storm:
         service.start()
         twins = [service.succeeded(body_of(kind)) for kind in range(KINDS)]
         expected = [self._numbers(twin["id"]) for twin in twins]
-        begin = time.monotonic()
+        begin, ids = time.monotonic(), list[str]()
         with ThreadPoolExecutor(1) as thread:
             killer = thread.submit(self._kill_until_over)
             try:
-                ids = [self._submitted(serial) for serial in range(report.jobs)]
-                until(lambda: self._all_ended(ids), END_SECONDS, poll_seconds=0.5)
+                for _ in range(MOST_WAVES):
+                    ids += [self._submitted(len(ids) + place) for place in range(report.jobs)]
+                    until(partial(self._all_ended, ids), END_SECONDS, poll_seconds=0.5)
+                    report.resumed = service.log.read_text().count('"job resumed"')
+                    if report.resumed:
+                        break
             finally:
                 self._over.set()
         killer.result()  # what has ended it before its time ends the storm, too
-        report.seconds = time.monotonic() - begin
-        report.resumed = service.log.read_text().count('"job resumed"')
+        report.seconds, report.jobs = time.monotonic() - begin, len(ids)
         self._look(ids, expected)
         service.stop()
         return report

@@ -39,7 +39,7 @@ def test_a_connection_is_set_up(tmp_path: Path) -> None:
         }
     database.close()
     journal = "wal" if wal_is_safe(sqlite3.sqlite_version_info) else "truncate"
-    assert pragma == {"foreign_keys": 1, "busy_timeout": 30_000, "journal_mode": journal, "synchronous": 2}
+    assert pragma == {"foreign_keys": 1, "busy_timeout": 20_000, "journal_mode": journal, "synchronous": 2}
 
 
 def test_a_reader_doesnt_wait_for_a_writer(tmp_path: Path) -> None:
