@@ -37,7 +37,6 @@ MARKUP = {r":\w+:`~?([^`]*)`": r"\1", "``": "`", r"\\text\{([^}]*)\}": r"\1", r"
 JSON_WORDS = {
     r"^(Tuple|List) should have (.*) after validation, not": r"Should have \2, not",
     r"valid tuple": "valid list",
-    r"a valid dictionary or instance of \w+": "an object",
 }
 
 

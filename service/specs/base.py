@@ -87,6 +87,10 @@ def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
     return FieldError(pointer, readable(detail))
 
 
+# In pydantic's words it would have to be an instance of one of our classes.
+_NO_OBJECT = ("dict_type", "model_type", "model_attributes_type")
+
+
 def readable(detail: Any) -> str:
     """The message of one pydantic error as a sentence."""
     context = detail.get("ctx", {})
@@ -94,6 +98,11 @@ def readable(detail: Any) -> str:
         known = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
         hint = did_you_mean(context["tag"], known) or f" is not one of {', '.join(known)}."
         return f"`{context['tag']}`{hint}"
+    if detail["type"] == "union_tag_not_found":
+        name = context["discriminator"].strip("'")
+        return f"`{name}` is required: it says which kind this is."
+    if detail["type"] in _NO_OBJECT:
+        return "Should be an object."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message[:1].upper() + message[1:]
     return message if message.endswith((".", "?")) else f"{message}."

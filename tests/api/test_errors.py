@@ -13,6 +13,7 @@ from tests.acceptance.server import Service
 JSON = {"Content-Type": "application/json"}
 MISSING = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 LAYER = "#/architecture/layers/0"
+KIND_REQUIRED = "`type` is required: it says which kind this is."
 COLUMN = "#/data/columns/t_u"
 
 
@@ -280,6 +281,23 @@ def test_a_misspelt_name_has_a_suggestion(
     """Unknown fields and names are errors at their place, with the known name that is near."""
     errors = mistakes(service, changed(pointer, value))
     assert [detail for found, detail in errors.items() if found.startswith(place) and said in detail], errors
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "place", "said"),
+    [
+        ("#/architecture", {"layers": []}, "#/architecture", KIND_REQUIRED),
+        ("#/data/transforms", [{"columns": ["t_u"]}], "#/data/transforms/0", KIND_REQUIRED),
+        ("#/architecture", 3, "#/architecture", "Should be an object."),
+        ("#/architecture/layers", [3], "#/architecture/layers/0", "Should be an object."),
+        ("#/training/class_weights", 3, "#/training/class_weights", "Should be an object."),
+    ],
+)
+def test_a_kind_is_asked_for_in_the_words_of_json(
+    service: Service, pointer: str, value: Any, place: str, said: str
+) -> None:
+    """What has no kind, or is no object, is told so without a word of the library that found it."""
+    assert mistakes(service, changed(pointer, value))[place] == said
 
 
 @pytest.mark.parametrize(
