@@ -127,7 +127,7 @@ def _work(
                 settings=settings,
                 storage=storage,
                 bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes),
-                # As many as helpers may have ready, and some that wait.
+                # What helpers have checked is committed while they check what follows.
                 commits=CommitThreads(2 * settings.helpers, settings.helper_timeout_seconds),
                 spool=spool,
                 # A file may be read for minutes: of several helpers, one is left for the rest.

@@ -45,7 +45,7 @@ class PageQuery(requests.Query):
 class RowsQuery(requests.Query):
     """Which rows."""
 
-    offset: Annotated[int, Field(ge=0, le=requests.LARGEST_WHOLE)] = 0
+    offset: requests.Offset = 0
     """Rows to pass over."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Rows to give, at most."""

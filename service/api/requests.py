@@ -4,9 +4,10 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 from fastapi import Request
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from service.errors import ContentTooLarge, FieldError, InvalidRequest, Unavailable, UnsupportedMediaType
 from service.specs.base import Spec
@@ -14,8 +15,9 @@ from service.specs.base import Spec
 JSON = "application/json"
 CSV = "text/csv"
 MAX_WAIT_SECONDS = 60.0
-LARGEST_WHOLE = 2**63 - 1
-"""A number that a database and JSON take."""
+_LARGEST = 2**63 - 1  # what a database and JSON take
+Offset = Annotated[int, Field(ge=0, le=_LARGEST)]
+Epoch = Annotated[int, Field(ge=1, le=_LARGEST)]
 RETRY_AFTER_SECONDS = 5
 
 

@@ -35,13 +35,13 @@ _MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidReques
 class HistoryParameters(requests.Query):
     """Which epochs to read."""
 
-    every: Annotated[int, Field(ge=1, le=requests.LARGEST_WHOLE)] | None = None
+    every: requests.Epoch | None = None
     """Epoch 1 and each multiple of this."""
-    from_epoch: Annotated[int, Field(ge=1, le=requests.LARGEST_WHOLE)] | None = None
+    from_epoch: requests.Epoch | None = None
     """The first epoch to read."""
-    to_epoch: Annotated[int, Field(ge=1, le=requests.LARGEST_WHOLE)] | None = None
+    to_epoch: requests.Epoch | None = None
     """The last epoch to read."""
-    max_points: Annotated[int, Field(ge=2, le=requests.LARGEST_WHOLE)] | None = None
+    max_points: Annotated[requests.Epoch, Field(ge=2)] | None = None
     """At most so many epochs, evenly spaced, the first and the last included."""
 
 
@@ -81,7 +81,7 @@ class ParametersQuery(CheckpointQuery):
 class SplitQuery(requests.Query):
     """Which part of each side."""
 
-    offset: Annotated[int, Field(ge=0, le=requests.LARGEST_WHOLE)] = 0
+    offset: requests.Offset = 0
     """Rows of each side to pass over."""
     limit: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     """Rows of each side to give, at most."""

@@ -43,11 +43,6 @@ class Helper:
         self.channel = AsyncChannel(self.child.channel)
         self.gone = asyncio.Event()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has died while it was idle: its socket has something to say, its end."""
-        return self.child.channel.ready(0.0)
-
     def end(self) -> None:
         """End it; whoever keeps it collects it and starts another."""
         self.child.end()
@@ -175,7 +170,7 @@ class HelperPool:
                 while not self._is_closed:
                     await self._free_count.acquire()
                     helper = self._free.pop()
-                    if not helper.has_ended:
+                    if not helper.child.has_ended:
                         return helper
                     self._replace(helper)
         except TimeoutError:

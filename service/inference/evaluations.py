@@ -17,10 +17,10 @@ from service.inference.model import TrainedModel
 from service.inference.predictions import answers, decide, run
 from service.training.check import output_width
 from service.training.class_weights import build_loss
-from service.training.engines.eager import placed
 from service.training.evaluation import mean_loss, rows_at_once
 from service.training.labels import target_names
 from service.training.metrics import LIKELY, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
+from service.training.samples import placed
 
 # k classes make k² counts.
 MOST_CLASSES = 1000

@@ -23,11 +23,11 @@ class Gathering:
         self._kind: str | None = None
         self._ended = 0.0
 
-    def trained(self, kind: str | None) -> None:
+    def trained(self, kind: str) -> None:
         """A group of this kind has just ended."""
         self._kind, self._ended = kind, self._clock()
 
-    def companions(self, kind: str | None, count: Callable[[], int], most: int) -> int:
+    def companions(self, kind: str, count: Callable[[], int], most: int) -> int:
         """How many companions a job of a kind can have, after a while in which more may come.
 
         A job without any is not kept waiting, nor is one that doesn't follow a group of its kind.

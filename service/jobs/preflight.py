@@ -42,9 +42,9 @@ from service.storage.storage import Storage
 from service.training.check import check_components, check_fit, output_width, resolve, warn_of_fit
 from service.training.class_weights import build_loss, resolve_class_weights
 from service.training.engines.choice import Candidate
-from service.training.engines.eager import placed
 from service.training.losses import LOSSES, Targets
 from service.training.metrics import task_of
+from service.training.samples import placed
 from service.training.suggestions import suggest
 
 # So many targets are shown to the loss and the metrics: all of a small dataset's.

@@ -52,9 +52,8 @@ class Ready:
 
     @property
     def data_bytes(self) -> int:
-        """Of the inputs it trains on and is validated with."""
-        sides = (side for side in (self.data.train, self.data.validation) if side is not None)
-        return sum(x.nbytes for side in sides for x in side.inputs)
+        """Of the samples it trains on and is validated with."""
+        return sum(side.nbytes for side in (self.data.train, self.data.validation) if side is not None)
 
 
 @dataclass

@@ -25,7 +25,7 @@ from typing import (
 from pydantic import Field, ValidationError, create_model
 
 from service.errors import FieldError
-from service.specs.base import Spec, field_errors
+from service.specs.base import Spec, field_errors, replaced
 
 JsonScalar = bool | int | float | str
 JsonValue = JsonScalar | list[JsonScalar] | None
@@ -33,11 +33,6 @@ Numbers = Mapping[type, Any]
 NOTHING = inspect.Parameter.empty
 # What docstrings are marked up with, and what is left of it in a line of help.
 MARKUP = {r":\w+:`~?([^`]*)`": r"\1", "``": "`", r"\\text\{([^}]*)\}": r"\1", r"\\(\w+)": r"\1"}
-# What pydantic says about Python's types, said about JSON's.
-JSON_WORDS = {
-    r"^(Tuple|List) should have (.*) after validation, not": r"Should have \2, not",
-    r"valid tuple": "valid list",
-}
 
 
 class NotExpressible(TypeError):
@@ -94,7 +89,7 @@ class Constructor:
         paragraphs = inspect.cleandoc(self.target.__doc__ or "").split("\n\n")
         # The docstrings of RNN, LSTM and GRU begin with their signature.
         text = " ".join(paragraphs[paragraphs[0].startswith("__init__(") :][0].split())
-        return re.split(r"(?<=[^.]\.) ", _replaced(text, MARKUP))[0]
+        return re.split(r"(?<=[^.]\.) ", replaced(text, MARKUP))[0]
 
     def check(self, arguments: Mapping[str, Any], pointer: str) -> list[FieldError]:
         """The mistakes in `arguments`, one for each place, with pointers below `pointer`."""
@@ -141,7 +136,7 @@ def _one_for_each_place(errors: Iterable[FieldError]) -> Iterator[FieldError]:
     """Join what the alternatives of a union say about one value: one place, one mistake."""
     details: dict[str, list[str]] = {}
     for error in errors:
-        details.setdefault(error.pointer, []).append(_replaced(error.detail, JSON_WORDS))
+        details.setdefault(error.pointer, []).append(error.detail)
     for pointer, said in details.items():
         expected = dict.fromkeys(
             text.removeprefix("Should ").removesuffix(".") for text in said if text.startswith("Should ")
@@ -151,12 +146,6 @@ def _one_for_each_place(errors: Iterable[FieldError]) -> Iterator[FieldError]:
         # A mistake inside a list says more than that a number could stand in its place.
         if expected and not any(other.startswith(f"{pointer}/") for other in details):
             yield FieldError(pointer, f"Should {', or '.join(expected)}.")
-
-
-def _replaced(text: str, patterns: Mapping[str, str]) -> str:
-    for pattern, replacement in patterns.items():
-        text = re.sub(pattern, replacement, text)
-    return text
 
 
 def _may_be_left_out() -> Any:

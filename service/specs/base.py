@@ -5,7 +5,8 @@ name is near) and finite (no NaN or Infinity).
 """
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -87,8 +88,12 @@ def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
     return FieldError(pointer, readable(detail))
 
 
-# In pydantic's words it would have to be an instance of one of our classes.
-_NO_OBJECT = ("dict_type", "model_type", "model_attributes_type")
+# What pydantic says about Python's types, said about JSON's.
+JSON_WORDS = {
+    r"^(Tuple|List) should have (.*) after validation, not": r"Should have \2, not",
+    r"valid tuple": "valid list",
+    r"a valid dictionary( or .*)?$": "an object",
+}
 
 
 def readable(detail: Any) -> str:
@@ -101,8 +106,14 @@ def readable(detail: Any) -> str:
     if detail["type"] == "union_tag_not_found":
         name = context["discriminator"].strip("'")
         return f"`{name}` is required: it says which kind this is."
-    if detail["type"] in _NO_OBJECT:
-        return "Should be an object."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message[:1].upper() + message[1:]
+    message = replaced(message, JSON_WORDS)
     return message if message.endswith((".", "?")) else f"{message}."
+
+
+def replaced(text: str, patterns: Mapping[str, str]) -> str:
+    """A text in which each pattern is replaced by what it maps to, in their order."""
+    for pattern, replacement in patterns.items():
+        text = re.sub(pattern, replacement, text)
+    return text

@@ -1,6 +1,5 @@
 """Running out of memory, in words: what asked for how much."""
 
-import math
 import re
 from collections.abc import Iterator
 from types import FrameType
@@ -15,14 +14,6 @@ _CPU = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes")
 _CUDA = re.compile(r"CUDA out of memory. Tried to allocate ([\d.]+ \wiB)")
 _XLA = re.compile(r"RESOURCE_EXHAUSTED: Out of memory \D*(\d+) bytes")
 _SIGNS = ("can't allocate memory", "bad_alloc", "RESOURCE_EXHAUSTED: Out of memory")
-
-
-def room_bytes(device: torch.device) -> float:
-    """What data may take of a device: of a GPU half of what is free, since a model is to come; else any."""
-    if device.type != "cuda":
-        return math.inf
-    free, _ = torch.cuda.mem_get_info(device)
-    return free / 2
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -11,11 +11,12 @@ from service.datasets.prepare import Prepared
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
 from service.training.class_weights import build_loss
-from service.training.engines.eager import Parts, placed
+from service.training.engines.eager import Parts
 from service.training.losses import LOSSES
 from service.training.metrics import build_metric, task_of
 from service.training.monitor import Monitor
 from service.training.optimizers import OPTIMIZERS
+from service.training.samples import placed
 from service.training.schedulers import build_scheduler
 
 

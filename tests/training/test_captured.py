@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from service.datasets.prepare import Part
 from service.specs.architecture import read_architecture
 from service.training.engines.captured import Capture, Passes, capture_passes
-from service.training.engines.eager import EagerEngine, placed
-from service.training.losses import LOSSES
+from service.training.engines.eager import EagerEngine
 from service.training.setup import assemble
 from tests.training.toys import (
     DROPPING,
@@ -181,17 +180,3 @@ def test_other_errors_are_told() -> None:
     passes = Passes(nn.Linear(3, 2), nn.MSELoss(), "float32")
     with pytest.raises(ValueError, match="a mistake of ours"):
         capture_passes(passes, Part((torch.zeros(1, 3),), torch.zeros(1, 2)), broken)
-
-
-def test_samples_without_room_stay_where_they_are() -> None:
-    """What a device has no room for is gathered batch by batch, with the same bits."""
-    data = VALUES.prepared().train
-    loss, cpu = LOSSES["MSELoss"], torch.device("cpu")
-    there = placed(data, loss, cpu)
-    apart = placed(data, loss, cpu, room=lambda device: data.nbytes - 1)
-    assert there.order is None
-    assert apart.order is not None
-    assert apart.rows == data.rows
-    index = torch.tensor([4, 0, 9])
-    for one, other in zip(there.take(index).inputs, apart.take(index).inputs, strict=True):
-        assert torch.equal(one, other)

@@ -1,7 +1,8 @@
 """A step's passes as CUDA graphs: a small model's step takes as long as its kernels take to be started.
 
 The forward and the backward pass of a full batch are captured once and replayed for each step, every kernel
-of a pass by one call. The optimizer's few fused kernels stay outside, as does a batch of another size.
+of a pass by one call. The optimizer, which takes few kernels, stays outside, and so does a batch of another
+size.
 """
 
 from collections.abc import Callable

@@ -29,9 +29,9 @@ from service.training.engines.captured import LEAST_STEPS, Capture, CapturedPass
 from service.training.evaluation import EVALUATION_BYTES, Evaluation, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
-from service.training.memory import room_bytes
 from service.training.metrics import Task, computed, metric_inputs, metric_states, restore_metrics
 from service.training.monitor import Monitor
+from service.training.samples import placed
 from service.training.schedulers import PER_BATCH
 
 _NOTHING = Evaluation(math.nan, {})
@@ -207,9 +207,10 @@ class EagerEngine:
             self._validation = self._begun_validation()
         batch = self._next_batch()
         if self._capture is not None and self._step == 0:  # an epoch's first batch is a full one
-            passes = Passes(parts.model, parts.loss_fn, parts.precision)
             like = batch if self._full_batch else batch.clone()
-            self._captured, self._capture = capture_passes(passes, like, self._capture), None
+            passes = Passes(parts.model, parts.loss_fn, parts.precision)
+            self._captured = capture_passes(passes, like, self._capture)
+            self._capture = None  # once is enough, also where it was in vain
         loss = self._forward(batch, parts.metrics)
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
@@ -471,18 +472,3 @@ class EagerEngine:
 
 def _known(some: Tensors, names: Container[str]) -> Tensors:
     return {name: tensor for name, tensor in some.items() if name in names}
-
-
-def placed(
-    samples: Part, loss: Loss, device: torch.device, room: Callable[[torch.device], float] = room_bytes
-) -> Part:
-    """The samples on a device, with targets of the type that the loss takes.
-
-    Samples that are gathered batch by batch stay where they are: each batch is moved by itself. So are those
-    that there is no room for on the device.
-    """
-    targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
-    typed = Part(samples.inputs, targets, samples.order)
-    if typed.order is None and typed.nbytes > room(device):
-        return replace(typed, order=torch.arange(typed.rows))
-    return typed.to(device) if typed.order is None else typed
