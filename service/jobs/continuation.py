@@ -152,9 +152,14 @@ def _shapes(model: nn.Module) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _differences(now: Any, then: Any, pointer: str, document: Any) -> Iterator[FieldError]:
-    """Where two requests differ; the pointers go as far as there is something in the document."""
-    if pointer in FREE:
+def _differences(now: Any, then: Any, place: str, document: Any, shown: str = "") -> Iterator[FieldError]:
+    """Where two requests differ; the pointers go as far as there is something in the document.
+
+    Args:
+        place: where in the requests, all filled in.
+        shown: the pointer into the document, where it ends before the place.
+    """
+    if place in FREE:
         return
     parts: Collection[Any] = ()
     if isinstance(now, dict) and isinstance(then, dict):
@@ -162,11 +167,13 @@ def _differences(now: Any, then: Any, pointer: str, document: Any) -> Iterator[F
     elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
         parts = range(len(now))
     elif now != then:
-        yield FieldError(pointer, f"It is {_shown(now)}, and was {_shown(then)} in the job to be continued.")
+        what = f"`{place.removeprefix(f'{shown}/')}`" if shown else "It"
+        detail = f"{what} is {_shown(now)}, and was {_shown(then)} in the job to be continued."
+        yield FieldError(shown or place, detail)
     for part in parts:
         inside = _at(document, part)
-        further = pointer if inside is _MISSING else pointer_to(pointer, part)
-        yield from _differences(_at(now, part), _at(then, part), further, inside)
+        ends = shown or (place if inside is _MISSING else "")
+        yield from _differences(_at(now, part), _at(then, part), pointer_to(place, part), inside, ends)
 
 
 def _at(value: Any, part: Any) -> Any:

@@ -100,6 +100,18 @@ def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> 
     assert found["#/architecture/layers/2/p"] == "It is `0.2`, and was `0.1` in the job to be continued."
 
 
+def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> None:
+    """What was left out and isn't free is named; how often and how long a job saves and runs is free."""
+    section = {"checkpoint_every": 2, "max_runtime_seconds": 500, "gradient_clip_norm": 1.0}
+    first = service.succeeded(disturbable(epochs=4, **section))["id"]
+    again = disturbable(epochs=5, from_job=first, resume=True)
+    assert mistakes(service, again) == {
+        "#/training": "`gradient_clip_norm` is `null`, and was `1.0` in the job to be continued."
+    }
+    again["training"]["gradient_clip_norm"] = 1.0
+    assert service.history(service.succeeded(again)["id"])["epochs"] == [1, 2, 3, 4, 5]
+
+
 def test_what_can_not_be_continued_is_refused(service: Service) -> None:
     """Too few epochs, a schedule of the whole length, a job that runs, stopped early or isn't there: 422."""
     first = service.succeeded(disturbable(epochs=5, scheduler={"type": "OneCycleLR", "max_lr": 0.1}))["id"]

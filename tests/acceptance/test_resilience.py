@@ -136,7 +136,7 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     """Checkpoints are done without; at the end the job fails and says why, and another goes on from it."""
     service = hasty_service
     twin = service.succeeded(large(epochs=400))
-    job_id = service.queued(large(epochs=400))
+    job_id = service.queued(large(epochs=400, checkpoint_every=399))  # one try at least after the first
     until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
     for worker in workers(service):
         worker.rlimit(psutil.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
