@@ -75,7 +75,7 @@ def recorded_seconds(job: Job, runner: Runner, storage: Storage) -> float:
 
     heartbeat = threading.Thread(target=beat)
     heartbeat.start()
-    runner.run_next("cpu")
+    runner.run_next()
     over.set()
     heartbeat.join()
     timings = orjson.loads(storage.jobs.get(OWNER, job.id).timings or "{}")
@@ -112,7 +112,9 @@ def main() -> None:
 def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
     """Seconds with and without, round by round; the first is not counted."""
     tasks = Tasks(storage, settings, Known(settings))
-    runner = Runner("bench", settings, storage, threading.Event(), lambda _: None, lambda *_: None)
+    runner = Runner(
+        "bench", torch.device("cpu"), settings, storage, threading.Event(), lambda _: None, lambda *_: None
+    )
     recorded, bare = [], []
     for _ in range(ROUNDS + 1):
         job = submit(tasks, storage)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from service.training.engines.compiled.runtime import set_up
 from tests.acceptance.server import Service
@@ -20,7 +21,7 @@ pytest.register_assert_rewrite("tests.acceptance.plain")
 def jax_is_set_up() -> None:
     """JAX as the compiled engine uses it, its compiler in a hurry: tests run a program once."""
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    set_up(threads=1)
+    set_up(torch.device("cpu"), threads=1)
 
 
 Start = Callable[..., Service]

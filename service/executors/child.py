@@ -1,13 +1,10 @@
 """A child process of ours: started anew (never forked), with a channel to talk over."""
 
-import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from service.jobs.channel import Channel
 from service.settings import Settings
@@ -29,18 +26,11 @@ class Child:
         pid: the process's id.
     """
 
-    def __init__(
-        self,
-        module: str,
-        settings: Settings,
-        options: Mapping[str, Any] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, module: str, settings: Settings) -> None:
         ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env={**os.environ, **(environment or {})},
             stdin=subprocess.DEVNULL,
             # Ctrl-C in a terminal reaches the whole group; children wait for our word instead.
             start_new_session=True,
@@ -48,7 +38,7 @@ class Child:
         theirs.close()
         self.pid = self._process.pid
         self.channel = Channel(ours)
-        self.channel.send({"settings": settings.model_dump(mode="json"), "options": dict(options or {})})
+        self.channel.send({"settings": settings.model_dump(mode="json")})
 
     def fate(self) -> str:
         """How a process has ended whose socket has, as a sentence."""

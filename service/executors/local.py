@@ -11,7 +11,7 @@ from multiprocessing.connection import wait
 import structlog
 
 from service.errors import Unavailable
-from service.executors.gpus import visible_gpus
+from service.executors.gpus import gpu_count
 from service.executors.worker import Overdue, Worker
 from service.settings import Settings
 from service.storage.queue import QueueStore
@@ -62,8 +62,8 @@ class LocalExecutor:
         self._hint, self._hinting = Pipe(duplex=False)
         self._serial = itertools.count()
         self._unheard: set[str] = set()
-        self._gpus = visible_gpus() if settings.gpu_workers else []
-        devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(len(self._gpus))]
+        gpus = gpu_count() if settings.gpu_workers else 0
+        devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(gpus)]
         self._workers = [self._placed(Worker.spare(settings), device) for device in devices]
         self._spares: list[Worker] = []
         self._vacant: list[str] = []  # the devices of workers that are gone
@@ -76,10 +76,7 @@ class LocalExecutor:
     def _placed(self, worker: Worker, device: str) -> Worker:
         """A spare process that has been given a name and a device."""
         name = f"{self._instance}-{device.replace(':', '')}-{next(self._serial)}"
-        environment = {}
-        if device.startswith("cuda:"):
-            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[int(device.removeprefix("cuda:"))]
-        worker.join(name, device, environment)
+        worker.join(name, device)
         return worker
 
     def wake(self, device: str) -> None:

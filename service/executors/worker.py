@@ -61,10 +61,10 @@ class Worker:
         """Start a process that gets warm."""
         return cls(Child(MODULE, settings))
 
-    def join(self, name: str, device: str, environment: Mapping[str, str]) -> None:
+    def join(self, name: str, device: str) -> None:
         """Let it work under a name and for a device."""
         self.name, self.device = name, device
-        self.send({"order": "join", "name": name, "device": device, "environment": dict(environment)})
+        self.send({"order": "join", "name": name, "device": device})
 
     def takes(self, device: str) -> bool:
         """Whether it takes jobs for `device`: its own, or `cuda` for any GPU."""

@@ -103,12 +103,12 @@ class AsyncChannel:
         return memoryview(content)
 
 
-def join_parent(argv: list[str]) -> tuple[Channel, Settings, dict[str, Any]]:
-    """A child's first act: open the socket named on its command line, read settings and options from it.
+def join_parent(argv: list[str]) -> tuple[Channel, Settings]:
+    """A child's first act: open the socket named on its command line, read the settings from it.
 
     Settings come over the socket since a database URL may hold a password, which a command line or an
     environment would show to others.
     """
     channel = Channel(socket.socket(fileno=int(argv[1])))
     header, _ = channel.receive()
-    return channel, Settings(**header["settings"]), header["options"]
+    return channel, Settings(**header["settings"])

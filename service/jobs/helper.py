@@ -311,10 +311,10 @@ def _problem(error: FitserveError) -> dict[str, Any]:
 
 def main(argv: list[str]) -> None:
     """Answer until the parent is gone."""
-    channel, settings, _ = join_parent(argv)
+    channel, settings = join_parent(argv)
     configure_logging(settings.log_format)
     torch.set_num_threads(1)
-    warm_up()
+    warm_up(torch.device("cpu"))
     warm_up_meta()
     # The data segment, not the address space: torch maps far more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (settings.helper_memory_bytes, settings.helper_memory_bytes))

@@ -54,6 +54,7 @@ class Runner:
 
     Args:
         worker_id: under which name to claim.
+        device: for which one.
         stopping: set when the job at hand is to be given back.
         on_change: called with a job's id whenever there may be something new about it.
         on_limit: called with a job's id and the seconds for which it may train from now on; infinity:
@@ -63,6 +64,7 @@ class Runner:
     def __init__(
         self,
         worker_id: str,
+        device: torch.device,
         settings: Settings,
         storage: Storage,
         stopping: threading.Event,
@@ -70,19 +72,20 @@ class Runner:
         on_limit: Callable[[str, float], None],
     ) -> None:
         self._worker_id = worker_id
+        self._device = device
         self._settings = settings
         self._storage = storage
         self._stopping = stopping
         self._on_change = on_change
         self._on_limit = on_limit
         self._recorder = Recorder(settings, storage, stopping, on_change)
-        self._engines = Engines(settings.threads_per_worker, settings.compiled())
+        self._engines = Engines(device, settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
         self._gathering = Gathering(stopping.wait)
 
-    def run_next(self, device: str) -> bool:
-        """Claim a job for this device, or many of a kind, and see to their end; False when none is queued."""
-        queues = {device, device.split(":", maxsplit=1)[0]}
+    def run_next(self) -> bool:
+        """Claim a job for the device, or many of a kind, and see to their end; False when none is queued."""
+        queues = {str(self._device), self._device.type}
         job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
         if job is None:
             return False
@@ -224,7 +227,7 @@ class Runner:
             training,
             data,
             orjson.loads(job.report)["output_width"],
-            torch.device("cuda" if used["device"].startswith("cuda") else "cpu"),
+            self._device,
             request["precision"],
         )
         self._on_change(job.id)

@@ -44,7 +44,7 @@ class Orders:
         joined: set when the worker is to join as `place` says, or to end without.
         work: set when there may be a job to claim.
         stop: set when the worker is to give its job back and end.
-        place: its name, its device, and what the environment must have for that device.
+        place: its name and its device.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -74,17 +74,16 @@ class Orders:
 
 def main(argv: list[str]) -> None:
     """Work until told to stop."""
-    channel, settings, _ = join_parent(argv)
+    channel, settings = join_parent(argv)
     configure_logging(settings.log_format)
     orders = Orders(channel)
-    warm_up()
+    warm_up(torch.device("cpu"))
     settle()
     _limit_memory(settings)
     _tell(channel, "warm")
     threading.Thread(target=_pulse, args=(channel, settings), name="pulse", daemon=True).start()
     orders.joined.wait()
     if not orders.stop.is_set():
-        os.environ.update(orders.place["environment"])
         _work(channel, settings, orders)
 
 
@@ -102,7 +101,10 @@ def _data_segment_bytes() -> int:
 
 
 def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
-    name, device = orders.place["name"], orders.place["device"]
+    name, device = orders.place["name"], torch.device(orders.place["device"])
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # CUDA starts, and takes memory
+        _limit_memory(settings)
 
     def on_change(job_id: str) -> None:
         _tell(channel, "changed", job_id)
@@ -113,6 +115,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
     with Storage.open(settings) as storage:
         runner = Runner(
             name,
+            device,
             settings,
             storage,
             orders.stop,
@@ -127,7 +130,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
         while not orders.stop.is_set():
             orders.work.clear()
             try:
-                found = runner.run_next(device)
+                found = runner.run_next()
             except Unavailable as error:
                 log.warning("no job claimed", worker=name, reason=error.detail)
                 found = False
@@ -158,11 +161,11 @@ def _register(storage: Storage, worker: NewWorker, orders: Orders) -> None:
             orders.stop.wait(1.0)
 
 
-def _description(name: str, device: str, settings: Settings) -> NewWorker:
+def _description(name: str, device: torch.device, settings: Settings) -> NewWorker:
     return NewWorker(
         id=name,
-        device=device,
-        device_name=torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        device=str(device),
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         threads=settings.threads_per_worker,
         hostname=socket.gethostname(),
         pid=os.getpid(),

@@ -4,11 +4,12 @@ import torch
 from torch import nn
 
 
-def warm_up() -> None:
+def warm_up(device: torch.device) -> None:
     """Take one step of a tiny training: the first optimizer of a process imports a large part of PyTorch."""
-    model = nn.Linear(1, 1)
+    model = nn.Linear(1, 1, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    loss = nn.functional.mse_loss(model(torch.zeros(1, 1)), torch.zeros(1, 1))
+    row = torch.zeros(1, 1, device=device)
+    loss = nn.functional.mse_loss(model(row), row)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 

@@ -6,7 +6,7 @@ import time
 
 from service.jobs.channel import join_parent
 
-channel, settings, _ = join_parent(sys.argv)
+channel, settings = join_parent(sys.argv)
 channel.send({"event": "ready"})
 while True:
     header, body = channel.receive()

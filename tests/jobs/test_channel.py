@@ -115,8 +115,8 @@ def test_sending_to_a_closed_peer_fails(pair: tuple[Channel, Channel]) -> None:
 CHILD = """
 import sys
 from service.jobs.channel import packed, join_parent
-channel, settings, options = join_parent(sys.argv)
-channel.send({"database": settings.database(), **options})
+channel, settings = join_parent(sys.argv)
+channel.send({"database": settings.database()})
 {end}
 """
 
@@ -143,8 +143,8 @@ def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
         theirs.close()
         channel = Channel(ours)
         settings_sent = Settings(data_dir=tmp_path, database_url="postgresql://u:secret@h/d")
-        channel.send({"settings": settings_sent.model_dump(mode="json"), "options": {"name": "w1"}})
-        assert channel.receive() == ({"database": "postgresql://u:secret@h/d", "name": "w1"}, b"")
+        channel.send({"settings": settings_sent.model_dump(mode="json")})
+        assert channel.receive() == ({"database": "postgresql://u:secret@h/d"}, b"")
         with pytest.raises(EOFError):
             channel.receive()
         child.wait(timeout=30)
@@ -152,13 +152,12 @@ def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
 
 
 def test_join_parent_is_the_mirror(tmp_path: Any) -> None:
-    """A child reads the settings and options that its parent sent."""
+    """A child reads the settings that its parent sent."""
     ours, theirs = socket.socketpair()
     sent = Settings(data_dir=tmp_path, workers=3)
     parent = Channel(ours)
-    parent.send({"settings": sent.model_dump(mode="json"), "options": {"device": "cpu"}})
-    channel, settings_read, options = join_parent(["child", str(os.dup(theirs.fileno()))])
+    parent.send({"settings": sent.model_dump(mode="json")})
+    channel, settings_read = join_parent(["child", str(os.dup(theirs.fileno()))])
     assert settings_read == sent
-    assert options == {"device": "cpu"}
     for end in (channel, parent, Channel(theirs)):
         end.close()

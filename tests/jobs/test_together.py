@@ -3,6 +3,8 @@
 import threading
 from pathlib import Path
 
+import torch
+
 from service.jobs.recorder import Recorder
 from service.jobs.run import Run
 from service.jobs.together import train_together
@@ -33,7 +35,7 @@ def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, jax_is_set_u
                 storage.claims.release(Claim.of(held[0]))
 
         parts = [engine(training(epochs=EPOCHS, seed=seed)).parts for seed in range(3)]
-        group = Engines(1, tmp_path / "compiled").make_group(parts)
+        group = Engines(torch.device("cpu"), 1, tmp_path / "compiled").make_group(parts)
         runs = [
             Run(job, Claim.of(job), member, VALUES.prepared(), 0.0)
             for job, member in zip(held, group.members, strict=True)

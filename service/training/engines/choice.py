@@ -142,7 +142,7 @@ class EngineChooser:
         if support is None:
             detail = "The compiled engine is not installed here (`fitserve[compiled]`)."
             return [FieldError("#/engine", detail)]
-        if candidate.on_gpu and not any(map(find_spec, GPU_PLUGINS)):
+        if candidate.on_gpu and not runs_jax("cuda"):
             detail = "JAX has no GPU here (`jax[cuda13]`), and the device is one."
             return [FieldError("#/engine", detail)]
         found: list[FieldError] = support.objections(candidate)
@@ -177,6 +177,11 @@ class EngineChooser:
         return None
 
 
+def runs_jax(device_type: str) -> bool:
+    """Whether JAX, an extra, is installed for a type of device: `cpu` or `cuda`."""
+    return find_spec("jax") is not None and (device_type == "cpu" or any(map(find_spec, GPU_PLUGINS)))
+
+
 def _with_remedy(error: FieldError) -> FieldError:
     """An objection as one is told who asked for what can't be had."""
     return FieldError(error.pointer, f"{error.detail.removesuffix('.')}: ask for `eager` or `auto`.")
@@ -184,7 +189,7 @@ def _with_remedy(error: FieldError) -> FieldError:
 
 def _support() -> ModuleType | None:
     """What the compiled engine can do; None where its library, an extra, is not installed."""
-    if find_spec("jax") is None:
+    if not runs_jax("cpu"):
         return None
     from service.training.engines.compiled import support  # noqa: PLC0415 (the library is an extra)
 

@@ -1,14 +1,16 @@
 """The engines by name, as a worker makes them."""
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch.cuda import make_graphed_callables
 
 from service.training.engines import Engine, Group
+from service.training.engines.choice import runs_jax
 from service.training.engines.eager import EagerEngine, Parts
+from service.training.warm_up import warm_up
 
 if TYPE_CHECKING:
     from service.training.engines.compiled.programs import Programs
@@ -22,11 +24,13 @@ class Engines:
     """Makes the engine that a job names; keeps what compiled ones share.
 
     Args:
+        device: the worker's.
         threads: of a worker.
         cache_dir: where compiled programs are kept for other workers and later ones.
     """
 
-    def __init__(self, threads: int, cache_dir: Path) -> None:
+    def __init__(self, device: torch.device, threads: int, cache_dir: Path) -> None:
+        self._device = device
         self._threads = threads
         self._cache_dir = cache_dir
         self._programs: Programs | None = None
@@ -38,7 +42,7 @@ class Engines:
             name: `eager` or `compiled`.
         """
         if name == "eager":
-            return EagerEngine(parts, capture=make_graphed_callables if parts.device.type == "cuda" else None)
+            return EagerEngine(parts, capture=make_graphed_callables if self._device.type == "cuda" else None)
         # The library is an extra: only a job that needs it makes a worker import it.
         from service.training.engines.compiled.engine import CompiledEngine  # noqa: PLC0415
 
@@ -53,21 +57,27 @@ class Engines:
         return engine.Group([engine.Member(each, programs) for each in parts], programs, size)
 
     def warm_up(self) -> Iterator[None]:
-        """Get ready for compiled trainings, piece by piece: the first of a process takes seconds more."""
-        if find_spec("jax") is not None:
+        """Get ready for a GPU and for compiled trainings, piece by piece: the first ones take seconds."""
+        if self._device.type == "cuda":
+            warm_up(self._device)
+            yield
+        if runs_jax(self._device.type):
             self._shared()
             yield
-            from service.training.engines.compiled import warm_up  # noqa: PLC0415
+            from service.training.engines.compiled.warm_up import (  # noqa: PLC0415
+                warm_up_compiling,
+                warm_up_tracing,
+            )
 
-            warm_up.warm_up_tracing()
+            warm_up_tracing()
             yield
-            warm_up.warm_up_compiling()
+            warm_up_compiling()
 
     def _shared(self) -> "Programs":
         if self._programs is None:
             from service.training.engines.compiled.programs import Programs  # noqa: PLC0415
             from service.training.engines.compiled.runtime import set_up  # noqa: PLC0415
 
-            set_up(self._threads, self._cache_dir)
+            set_up(self._device, self._threads, self._cache_dir)
             self._programs = Programs()
         return self._programs

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 import jax
+import torch
 
-# On a device that torch uses too, memory is taken as it is needed.
+# PyTorch uses the same GPU: memory is taken as it is needed.
 _ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _CONFIG = {
     "jax_enable_x64": True,  # PyTorch's integers have 64 bits, and losses are added up in double precision
@@ -19,16 +20,20 @@ _XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type="
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 
 
-def set_up(threads: int, cache_dir: Path | None = None) -> None:
+def set_up(device: torch.device, threads: int, cache_dir: Path | None = None) -> None:
     """Configure JAX in this process; it starts with the first array.
 
     Args:
+        device: what its programs run on. JAX by itself takes a GPU where there is one, and all there are.
         threads: of a program on CPU.
         cache_dir: a folder that keeps compiled programs for other processes; it may be deleted.
     """
     flags = [os.environ.get("XLA_FLAGS", ""), _XLA_FLAGS, _ONE_THREAD if threads == 1 else ""]
     os.environ.update(_ENVIRONMENT, XLA_FLAGS=" ".join(filter(None, flags)))
-    for name, value in _CONFIG.items():
+    place = {"jax_platforms": device.type}
+    if device.index is not None:
+        place["jax_cuda_visible_devices"] = str(device.index)
+    for name, value in (_CONFIG | place).items():
         jax.config.update(name, value)  # type: ignore[no-untyped-call]
     if cache_dir is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir))  # type: ignore[no-untyped-call]
