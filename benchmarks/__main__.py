@@ -10,10 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +21,9 @@ import orjson
 import torch
 
 from benchmarks import peers, picture, plain
+from benchmarks.comparison import HEADER, ROUNDS, Result, Row, measure, timed
 from benchmarks.jobs import digits_job, fit, store_digits, tanh_units, thermometer_job, timed_fit
-from benchmarks.results import publish, table, verdict
+from benchmarks.results import publish, table
 from benchmarks.wire import Wire, get, post
 from service.demo import LINEAR, SEQUENTIAL, running_service
 from service.settings import Settings
@@ -31,63 +31,12 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from benchmarks.h2o_cluster import Cluster
 
-ROUNDS = 7
 REQUESTS = 300
 MANY = 1000
 MANY_EPOCHS, POINTS = 100_000, 500
 SUBMITTERS = 4
 POLL_SECONDS = 0.05
 START_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison.
-
-    Attributes:
-        ours, theirs: measure once, in seconds (less is better).
-        goal: the largest ratio ours / theirs that is wished for; None where `limit_seconds` is the goal.
-        peers: other systems by name, measured in turn with them.
-        rounds: how often each is measured.
-    """
-
-    name: str
-    ours: Callable[[], float]
-    theirs: Callable[[], float] | None = None
-    goal: float | None = None
-    limit_seconds: float | None = None
-    peers: Mapping[str, Callable[[], float]] = field(default_factory=dict)
-    rounds: int = ROUNDS
-
-
-@dataclass(frozen=True)
-class Result:
-    """The medians of a row."""
-
-    row: Row
-    ours: float
-    theirs: float | None
-    peers: Mapping[str, float]
-
-    @property
-    def reached(self) -> bool:
-        """Whether the goal is met."""
-        if self.row.limit_seconds is not None:
-            return self.ours <= self.row.limit_seconds
-        return (
-            self.theirs is not None and self.row.goal is not None and self.ours / self.theirs <= self.row.goal
-        )
-
-    def systems(self) -> dict[str, float]:
-        """Seconds by system."""
-        return {"Fitserve": self.ours, "plain PyTorch": self.theirs or 0.0, **self.peers}
-
-    def cells(self) -> list[str]:
-        """The row as text."""
-        ratio = "" if self.theirs is None else f"{self.ours / self.theirs:.3f}"
-        goal = f"≤ {self.row.goal:g}×" if self.row.goal else f"≤ {1e3 * (self.row.limit_seconds or 0):g} ms"
-        theirs = "" if self.theirs is None else f"{1e3 * self.theirs:.2f}"
-        return [self.row.name, f"{1e3 * self.ours:.2f}", theirs, ratio, goal, verdict(self.reached)]
 
 
 def main(with_h2o: bool) -> None:
@@ -110,17 +59,6 @@ def h2o_cluster() -> AbstractContextManager["Cluster"]:
     from benchmarks.h2o_cluster import h2o_cluster  # noqa: PLC0415
 
     return h2o_cluster()
-
-
-def measure(row: Row) -> Result:
-    """Ours, theirs and all others in turn, the first round not counted."""
-    calls = {"ours": row.ours, **({"theirs": row.theirs} if row.theirs else {}), **row.peers}
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(row.rounds + 1):
-        for name, call in calls.items():
-            seconds[name].append(call())
-    medians = {name: statistics.median(measured[1:]) for name, measured in seconds.items()}
-    return Result(row, medians.pop("ours"), medians.pop("theirs", None), medians)
 
 
 def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
@@ -246,13 +184,6 @@ def requests(client: httpx.Client, bare_port: int) -> Iterator[Row]:
     )
 
 
-def timed(call: Callable[[], object]) -> float:
-    """The seconds a call takes."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
-
-
 @contextmanager
 def bare_service(data_dir: Path) -> Iterator[int]:
     """The port of a bare FastAPI service on the same database."""
@@ -278,8 +209,7 @@ def bare_service(data_dir: Path) -> Iterator[int]:
 
 def report(results: list[Result]) -> str:
     """The results as Markdown."""
-    header = ["what", "Fitserve, ms", "beside it, ms", "ratio", "goal", ""]
-    lines = [header, *(result.cells() for result in results)]
+    lines = [HEADER, *(result.cells() for result in results)]
     return f"""Medians of {ROUNDS} rounds, fewer where one takes long; Fitserve and what stands
 beside it in turn in one run, one thread each. Fits are beside a plain PyTorch loop and go through
 HTTP, from submit to the answer that the job has ended, with warm workers; requests are beside a

@@ -30,13 +30,13 @@ def store_digits(client: httpx.Client) -> str:
     return dataset_id
 
 
-def digits_job(dataset_id: str, hidden: Sequence[int], epochs: int) -> dict[str, Any]:
+def digits_job(dataset_id: str, hidden: Sequence[int], epochs: int, batch_size: int = 32) -> dict[str, Any]:
     """As `plain.digits`, with hidden layers of so many units."""
     training = {
         "loss": "CrossEntropyLoss",
         "optimizer": "Adam",
         "epochs": epochs,
-        "batch_size": 32,
+        "batch_size": batch_size,
         "seed": 0,
     }
     return {

@@ -1,5 +1,7 @@
 """The same fits as plain PyTorch scripts: what a user would write without the service."""
 
+from contextlib import nullcontext
+
 import torch
 from sklearn.datasets import load_digits
 from torch import nn, optim
@@ -7,20 +9,22 @@ from torch import nn, optim
 from service.demo import T_C, T_U
 
 
-def thermometer(epochs: int, hidden: int | None = 13) -> float:
+def thermometer(epochs: int, hidden: int | None = 13, device: str = "cpu") -> float:
     """The chapter's loop on the thermometer data; the last training loss.
 
     Args:
         hidden: units of the hidden layer; None is the linear model.
     """
-    t_u, t_c = torch.tensor(T_U).unsqueeze(1) * 0.1, torch.tensor(T_C).unsqueeze(1)
-    order = torch.randperm(len(t_u), generator=torch.Generator().manual_seed(0))
+    t_u = torch.tensor(T_U, device=device).unsqueeze(1) * 0.1
+    t_c = torch.tensor(T_C, device=device).unsqueeze(1)
+    order = torch.randperm(len(t_u), generator=torch.Generator().manual_seed(0)).to(device)
     train, validation = order[:-2], order[-2:]
     torch.manual_seed(0)
     if hidden is None:
         model: nn.Module = nn.Linear(1, 1)
     else:
         model = nn.Sequential(nn.Linear(1, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+    model.to(device)
     optimizer = optim.SGD(model.parameters(), lr=1e-3)
     loss_fn = nn.MSELoss()
     losses: list[tuple[float, float]] = []
@@ -40,29 +44,39 @@ def digits_data() -> tuple[list[list[float]], list[int]]:
     return (digits.data / 16).tolist(), digits.target.tolist()
 
 
-def digits(epochs: int, hidden: int = 128, batch_size: int = 32, layers: int = 1) -> float:
+def digits(
+    epochs: int,
+    hidden: int = 128,
+    batch_size: int = 32,
+    layers: int = 1,
+    device: str = "cpu",
+    half: bool = False,
+) -> float:
     """A mini-batch Adam classifier of the digits; the last epoch's training loss.
 
     Args:
         layers: hidden ones, each of `hidden` units.
+        half: bfloat16 where that will do.
     """
     inputs, targets = digits_data()
-    x, y = torch.tensor(inputs), torch.tensor(targets)
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    x, y = torch.tensor(inputs, device=device), torch.tensor(targets, device=device)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0)).to(device)
     n_validation = int(0.2 * len(x))
     train, validation = order[:-n_validation], order[-n_validation:]
     x_train, y_train, x_validation, y_validation = x[train], y[train], x[validation], y[validation]
     torch.manual_seed(0)
     further = [layer for _ in range(layers - 1) for layer in (nn.Linear(hidden, hidden), nn.ReLU())]
-    model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), *further, nn.Linear(hidden, 10))
+    model = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), *further, nn.Linear(hidden, 10)).to(device)
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     loss_fn = nn.CrossEntropyLoss()
+    precision = torch.autocast(device, torch.bfloat16) if half else nullcontext()
     for _ in range(epochs):
-        shuffled = torch.randperm(len(x_train))
+        shuffled = torch.randperm(len(x_train)).to(device)
         total = 0.0
         for start in range(0, len(x_train), batch_size):
             batch = shuffled[start : start + batch_size]
-            loss = loss_fn(model(x_train[batch]), y_train[batch])
+            with precision:
+                loss = loss_fn(model(x_train[batch]), y_train[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

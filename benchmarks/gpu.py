@@ -1,0 +1,116 @@
+"""Fits on a GPU through HTTP, beside the same loops in plain PyTorch on the same GPU.
+
+python -m benchmarks.gpu
+"""
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+
+from benchmarks import plain
+from benchmarks.comparison import HEADER, ROUNDS, Row, measure, timed
+from benchmarks.jobs import digits_job, fit, store_digits, thermometer_job, timed_fit
+from benchmarks.results import publish, table
+from service.demo import SEQUENTIAL, running_service
+
+CUDA = "cuda"
+MANY = 64
+WIDE, WIDE_EPOCHS, WIDE_BATCH = 4096, 100, 719  # half of the training rows
+
+
+def main() -> None:
+    """Measure in turn, print, write."""
+    if not torch.cuda.is_available():
+        raise SystemExit("There is no GPU here.")
+    with (
+        tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
+        running_service(Path(folder), workers=1) as client,
+    ):
+        results = [measure(row) for row in rows(client)]
+    text = f"""One {torch.cuda.get_device_name()}. Medians of {ROUNDS} rounds, fewer where one takes long;
+Fitserve and the plain loop on the same GPU in turn in one run. Through HTTP, from submit to the answer
+that the job has ended; those bound by arithmetic from the first step to the last, since to save models
+of this size takes longer than to train them.
+
+{table([HEADER, *(result.cells() for result in results)])}
+"""
+    publish("On a GPU", text, "bench-gpu")
+
+
+def rows(client: httpx.Client) -> Iterator[Row]:
+    """What is bound by the start of kernels, by each engine, and what is bound by arithmetic."""
+    digits_id = store_digits(client)
+    for engine in ("eager", "compiled"):
+        yield from small(client, digits_id, engine)
+    many = on_gpu(thermometer_job(SEQUENTIAL, 3000), engine="compiled")
+    yield Row(
+        f"{MANY} thermometer fits at once, each",
+        lambda: many_fits(client, many) / MANY,
+        lambda: timed(lambda: plain.thermometer(3000, device=CUDA)),
+        goal=1 / 20,
+        rounds=2,
+    )
+    for precision in ("float32", "bfloat16"):
+        yield wide(client, digits_id, precision)
+
+
+def small(client: httpx.Client, digits_id: str, engine: str) -> Iterator[Row]:
+    """Small fits by an engine."""
+    thermometer = on_gpu(thermometer_job(SEQUENTIAL, 3000), engine=engine)
+    digits = on_gpu(digits_job(digits_id, [128], 20), engine=engine)
+    yield Row(
+        f"thermometer, 13 tanh units, 3000 epochs, {engine}",
+        lambda: fit(client, thermometer),
+        lambda: timed(lambda: plain.thermometer(3000, device=CUDA)),
+        goal=1,
+        rounds=3,
+    )
+    yield Row(
+        f"digits, 64-128-10, batches of 32, 20 epochs, {engine}",
+        lambda: fit(client, digits),
+        lambda: timed(lambda: plain.digits(20, device=CUDA)),
+        goal=1,
+        rounds=3,
+    )
+
+
+def wide(client: httpx.Client, digits_id: str, precision: str) -> Row:
+    """A fit bound by arithmetic."""
+    job = on_gpu(digits_job(digits_id, [WIDE] * 3, WIDE_EPOCHS, WIDE_BATCH), precision=precision)
+    half = precision == "bfloat16"
+    return Row(
+        f"digits, 64-{WIDE}-{WIDE}-{WIDE}-10, {precision}, {WIDE_EPOCHS} epochs",
+        lambda: trained(client, job),
+        lambda: timed(lambda: plain.digits(WIDE_EPOCHS, WIDE, WIDE_BATCH, 3, CUDA, half)),
+        goal=1.02,
+        rounds=3,
+    )
+
+
+def on_gpu(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A job for a GPU."""
+    return {**body, "device": CUDA, **changes}
+
+
+def trained(client: httpx.Client, body: dict[str, Any]) -> float:
+    """Seconds of a job's training alone."""
+    return float(timed_fit(client, body)[1]["timings"]["training_seconds"])
+
+
+def many_fits(client: httpx.Client, body: dict[str, Any]) -> float:
+    """Seconds from the first submit to the end of the last of many fits with seeds of their own."""
+
+    def one(seed: int) -> float:
+        return fit(client, {**body, "training": {**body["training"], "seed": seed}})
+
+    with ThreadPoolExecutor(MANY) as pool:
+        return timed(lambda: list(pool.map(one, range(MANY))))
+
+
+if __name__ == "__main__":
+    main()
