@@ -43,9 +43,14 @@ class Part:
         return len(self.targets if self.order is None else self.order)
 
     @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All of them."""
+        return (*self.inputs, self.targets)
+
+    @property
     def nbytes(self) -> int:
         """What its tensors take."""
-        return sum(x.nbytes for x in (*self.inputs, self.targets))
+        return sum(x.nbytes for x in self.tensors)
 
     def take(self, index: slice | torch.Tensor) -> "Part":
         """Some of its rows, in memory."""

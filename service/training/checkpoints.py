@@ -219,11 +219,16 @@ def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any] | N
     return {"state": state, "param_groups": values["param_groups"]}
 
 
+# Of an optimizer's numbers, what depends on where it runs.
+_OF_THE_DEVICE = {"capturable"}
+
+
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Load a state_dict that went through JSON: lists that were tuples (betas) are made tuples again."""
     fresh = optimizer.state_dict()["param_groups"]
     groups = [
         {name: tuple(value) if isinstance(new.get(name), tuple) else value for name, value in old.items()}
+        | {name: new[name] for name in _OF_THE_DEVICE & new.keys()}
         for new, old in zip(fresh, state["param_groups"], strict=True)
     ]
     # A copy: the optimizer keeps the tensors it is given, and changes them.

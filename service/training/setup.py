@@ -53,6 +53,9 @@ def assemble(
     steps = training.epochs * math.ceil(rows / (training.batch_size or rows))
     chosen = training.optimizer
     optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())
+    for group in optimizer.param_groups:
+        if "capturable" in group:  # its steps are counted on the GPU, where a graph can hold them
+            group["capturable"] = device.type == "cuda"
     scheduler = None
     if training.scheduler is not None:
         scheduler = build_scheduler(training.scheduler, optimizer, steps)

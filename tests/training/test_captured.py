@@ -1,19 +1,18 @@
-"""Passes captured as graphs train as they do without, bit for bit.
+"""Steps captured as graphs train as they do without, bit for bit.
 
-Without a GPU, `graphed` stands in for `torch.cuda.make_graphed_callables`: it runs the passes when it
-captures, and puts what they give into the same memory each time, as that does.
+Without a GPU nothing is captured: what a graph holds is done anew by each replay.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from service.datasets.prepare import Part
 from service.specs.architecture import read_architecture
-from service.training.engines.captured import Capture, Passes, capture_passes
+from service.training.engines.captured import Capture, CudaGraphs
 from service.training.engines.eager import EagerEngine
 from service.training.setup import assemble
 from tests.training.toys import (
@@ -33,55 +32,31 @@ CLASSES = samples(lambda y: y.argmax(dim=1))
 EPOCHS = 120  # as many steps as make it worth capturing
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
-DEVICES = [("cpu", "graphed"), pytest.param("cuda", "torch", marks=[pytest.mark.gpu, needs_gpu])]
-
-
-def graphed(passes: Passes, static: tuple[Tensor, ...], allow_unused_input: bool) -> Callable[..., Any]:
-    """As `torch.cuda.make_graphed_callables`."""
-    parameters = tuple(passes.parameters())
-
-    def both() -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        with torch.enable_grad():
-            loss, outputs = passes(*static)
-        return loss.detach(), outputs, torch.autograd.grad(loss, parameters, allow_unused=allow_unused_input)
-
-    for _ in range(3):
-        loss, outputs, gradients = both()
-
-    class Replay(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor]:
-            for mine, theirs in zip(static, given, strict=False):
-                if mine.data_ptr() != theirs.data_ptr():
-                    mine.copy_(theirs)
-            new_loss, new_outputs, ctx.gradients = both()
-            loss.copy_(new_loss)
-            outputs.copy_(new_outputs)
-            ctx.mark_non_differentiable(outputs)
-            return loss.detach(), outputs.detach()
-
-        @staticmethod
-        def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-            for mine, theirs in zip(gradients, ctx.gradients, strict=True):
-                mine.copy_(theirs)
-            return (*[None] * len(static), *(gradient.detach() for gradient in gradients))
-
-    return lambda *given: Replay.apply(*given, *parameters)
-
-
-CAPTURES = {"graphed": graphed, "torch": torch.cuda.make_graphed_callables}
+DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]
 
 
 class Watched:
     """A capture that tells how often it was asked for."""
 
-    def __init__(self, capture: Capture) -> None:
+    def __init__(self, device: str) -> None:
         self.calls = 0
-        self._capture = capture
+        self._graphs = CudaGraphs() if device == "cuda" else None
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
         self.calls += 1
-        return self._capture(*arguments, **options)
+        return work if self._graphs is None else self._graphs(work)
+
+
+class Waiting(nn.Module):
+    """A model that waits for the GPU: that can't be captured."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.model(inputs)
+        return outputs if outputs[0, 0].item() < torch.inf else -outputs
 
 
 def engine(
@@ -99,63 +74,96 @@ def engine(
     return EagerEngine(parts, capture=capture)
 
 
-@pytest.mark.parametrize(("device", "name"), DEVICES)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
-    ("layers", "data", "section"),
+    ("layers", "data", "section", "captures"),
     [
-        (NET, VALUES, {}),
-        (NET, VALUES, {"batch_size": 4, "optimizer": {"type": "Adam", "lr": 0.01}}),
-        (NET, VALUES, {"batch_size": 100}),
-        (NET, VALUES, {"batch_size": 4, "gradient_clip_norm": 0.1, "shuffle": False}),
-        (DROPPING, CLASSES, {"batch_size": 4, "loss": "CrossEntropyLoss", "metrics": ["accuracy", "auroc"]}),
-        (NET, VALUES, {"precision": "bfloat16", "batch_size": 4}),
-        (NET, VALUES, {"early_stopping": {"patience": 3, "restore_best": True}, "metrics": ["r2_score"]}),
+        (NET, VALUES, {}, 3),
+        (NET, VALUES, {"batch_size": 4, "optimizer": {"type": "Adam", "lr": 0.01}}, 3),
+        (NET, VALUES, {"batch_size": 100}, 3),
+        (NET, VALUES, {"batch_size": 4, "gradient_clip_norm": 0.1, "shuffle": False}, 3),
+        (
+            DROPPING,
+            CLASSES,
+            {"batch_size": 4, "loss": "CrossEntropyLoss", "metrics": ["accuracy", "auroc"]},
+            3,
+        ),
+        (NET, VALUES, {"precision": "bfloat16", "batch_size": 4}, 3),
+        (NET, VALUES, {"early_stopping": {"patience": 3, "restore_best": True}, "metrics": ["r2_score"]}, 3),
+        (NET, VALUES, {"scheduler": {"type": "StepLR", "step_size": EPOCHS // 3}, "batch_size": 4}, 5),
+        (NET, VALUES, {"scheduler": {"type": "ExponentialLR", "gamma": 0.99}}, 2),
+        (NET, VALUES, {"scheduler": {"type": "OneCycleLR", "max_lr": 0.1}, "batch_size": 4}, 2),
+        (NET, VALUES, {"optimizer": "Adagrad", "batch_size": 4}, 2),
+        (NET, VALUES, {"optimizer": {"type": "SGD", "lr": 0.01, "momentum": 0.9}, "batch_size": 4}, 3),
+        (NET, VALUES, {"optimizer": {"type": "NAdam", "lr": 0.01}}, 3),
     ],
-    ids=["full batch", "batches", "one batch", "in order", "dropout and metrics", "bfloat16", "best epoch"],
+    ids=[
+        "full batch",
+        "batches",
+        "one batch",
+        "in order",
+        "dropout and metrics",
+        "bfloat16",
+        "best epoch",
+        "a rate for many steps",
+        "a rate an epoch",
+        "a rate a step",
+        "counting on the CPU",
+        "momentum",
+        "products of rates",
+    ],
 )
-def test_captured_passes_give_the_same_bits(
-    device: str, name: str, layers: Layers, data: Any, section: dict[str, Any]
+def test_captured_steps_give_the_same_bits(
+    device: str, layers: Layers, data: Any, section: dict[str, Any], captures: int
 ) -> None:
-    """History, parameters, gradients, the best epoch and the random numbers are those of plain passes."""
+    """History, parameters, gradients, the best epoch and the random numbers are those of plain steps.
+
+    Both passes are captured once, and the update for each learning rate that stays for a while.
+    """
     section = dict(section)
     precision = section.pop("precision", "float32")
-    capture = Watched(CAPTURES[name])
+    capture = Watched(device)
     plain = engine(layers, data, device, None, precision, **section)
     expected, expected_end = run(plain), plain.checkpoint()
     captured = engine(layers, data, device, capture, precision, **section)
     assert_same_history(run(captured), expected)
     assert_same_checkpoint(captured.checkpoint(), expected_end)
-    assert capture.calls == 1
+    assert capture.calls == captures
 
 
-@pytest.mark.parametrize(("device", "name"), DEVICES)
-def test_captured_passes_go_on_from_the_middle_of_an_epoch(device: str, name: str) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_captured_steps_go_on_from_the_middle_of_an_epoch(device: str) -> None:
     """Broken off and restored, a training that captures ends as one that doesn't and was not."""
 
     def make(capture: Capture | None) -> EagerEngine:
-        return engine(DROPPING, VALUES, device, capture, batch_size=4)
+        return engine(DROPPING, VALUES, device, capture, batch_size=4, optimizer="Adam")
 
     plain = make(None)
     run(plain)
     expected = plain.checkpoint()
-    begun = make(CAPTURES[name])
+    begun = make(Watched(device))
     begun.advance(7)
-    resumed = restored(begun.checkpoint(), lambda: make(CAPTURES[name]))
+    resumed = restored(begun.checkpoint(), lambda: make(Watched(device)))
     run(resumed)
     assert_same_checkpoint(resumed.checkpoint(), expected)
 
 
-def test_what_can_not_be_captured_trains_without() -> None:
-    """A capture that fails in its middle leaves no trace: neither in buffers nor in random numbers."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_can_not_be_captured_trains_without(device: str) -> None:
+    """A capture that fails leaves no trace, neither in buffers nor in random numbers, and is not repeated."""
+    capture = Watched(device)
 
-    def failing(passes: Passes, static: tuple[Tensor, ...], allow_unused_input: bool) -> None:
-        passes(*static)
+    def failing(work: Callable[[], None]) -> Callable[[], None]:
+        capture(work)
         raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
-    capture = Watched(failing)
-    plain = engine(DROPPING, VALUES, "cpu", None, batch_size=4)
+    def made(capture: Capture | None) -> EagerEngine:
+        parts = engine(DROPPING, VALUES, device, None, batch_size=4).parts
+        return EagerEngine(replace(parts, model=Waiting(parts.model)), capture=capture)
+
+    plain = made(None)
     expected, expected_end = run(plain), plain.checkpoint()
-    tried = engine(DROPPING, VALUES, "cpu", capture, batch_size=4)
+    tried = made(failing if device == "cpu" else capture)
     assert_same_history(run(tried), expected)
     assert_same_checkpoint(tried.checkpoint(), expected_end)
     assert capture.calls == 1
@@ -163,20 +171,17 @@ def test_what_can_not_be_captured_trains_without() -> None:
 
 def test_few_steps_are_not_captured() -> None:
     """Capturing takes as long as some tens of steps: fewer aren't worth it."""
-    capture = Watched(graphed)
-    spec = training(epochs=3)
-    architecture = read_architecture({"type": "sequential", "layers": NET})
-    parts = assemble(architecture, spec, VALUES.prepared(), 2, torch.device("cpu"), "float32")
-    run(EagerEngine(parts, capture=capture))
+    capture = Watched("cpu")
+    parts = engine(NET, VALUES, "cpu", None).parts
+    run(EagerEngine(replace(parts, spec=training(epochs=3)), capture=capture))
     assert capture.calls == 0
 
 
 def test_other_errors_are_told() -> None:
     """Only what a capture itself runs into is taken for one that can't be."""
 
-    def broken(*_: Any, **__: Any) -> None:
+    def broken(work: Callable[[], None]) -> Callable[[], None]:
         raise ValueError("a mistake of ours")
 
-    passes = Passes(nn.Linear(3, 2), nn.MSELoss(), "float32")
     with pytest.raises(ValueError, match="a mistake of ours"):
-        capture_passes(passes, Part((torch.zeros(1, 3),), torch.zeros(1, 2)), broken)
+        run(engine(NET, VALUES, "cpu", broken))

@@ -1,76 +1,137 @@
-"""A step's passes as CUDA graphs: a small model's step takes as long as its kernels take to be started.
+"""A step as CUDA graphs: a small model's step takes as long as its kernels take to be started.
 
-The forward and the backward pass of a full batch are captured once and replayed for each step, every kernel
-of a pass by one call. The optimizer, which takes few kernels, stays outside, and so does a batch of another
-size.
+The pass forward, the pass backward and the update of a full batch are captured once each and replayed for
+each step, every kernel of one by one call. A batch of another size is trained without, and so is what can't
+be captured.
 """
 
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import SGD, Optimizer
 
 from service.datasets.prepare import Part
+from service.training.engines.passes import Passes
 
-Capture = Callable[..., Any]
-"""As `torch.cuda.make_graphed_callables`."""
+log = structlog.get_logger()
+
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+"""Makes a graph of what a function does on the GPU, without doing it; what it returns does it.
+
+Tensors made in the function lie in the same memory each time.
+"""
 # Capturing takes as long as some tens of steps.
 LEAST_STEPS = 100
 
 
-class Passes(nn.Module):
-    """From a batch's targets and inputs to its loss [] and the model's outputs, which get no gradient."""
+class CudaGraphs:
+    """Captures with `torch.cuda.CUDAGraph`. Graphs share their memory: they are replayed in their order."""
 
-    def __init__(self, model: nn.Module, loss_fn: nn.Module, precision: str) -> None:
-        super().__init__()
-        self.model, self.loss_fn = model, loss_fn
-        self._half = precision == "bfloat16"
+    def __init__(self) -> None:
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream()
 
-    def forward(self, targets: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the outputs."""
-        # The cache would keep a weight as it was when it was captured.
-        with torch.autocast(targets.device.type, torch.bfloat16, self._half, cache_enabled=False):
-            outputs = self.model(*inputs)
-            return self.loss_fn(outputs, targets), outputs.detach()
-
-
-class CapturedPasses:
-    """The passes of batches of one size, replayed.
-
-    Replaying writes to the same memory each time: what is given out are copies. Gradients are not: those of
-    a parameter lie where the next step's will.
-    """
-
-    def __init__(self, replay: Callable[..., tuple[Tensor, Tensor]], rows: int) -> None:
-        self._replay = replay
-        self.rows = rows
-
-    def __call__(self, batch: Part) -> tuple[Tensor, Tensor]:
-        """The loss of a batch, to be differentiated once, and the outputs."""
-        loss, outputs = self._replay(batch.targets, *batch.inputs)
-        return loss.clone(), outputs.clone()
+    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+        graph = torch.cuda.CUDAGraph()
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            # Other threads may go on: one pins the next batch.
+            graph.capture_begin(self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        return graph.replay
 
 
-def capture_passes(passes: Passes, batch: Part, capture: Capture) -> CapturedPasses | None:
-    """Capture the passes of batches like one; None where something in them can't be.
+class Captured:
+    """The steps of batches of one size, replayed.
 
-    To capture them they are run a few times. What that changes of the model's buffers and of the random
-    numbers to come is undone, so that the training is what it would be without.
+    What `forward` gives out are copies. Gradients are not: a parameter's lies where the next step's will.
 
     Args:
-        passes: in training mode.
-        batch: each one to come is copied into its tensors, unless it has the same.
-        capture: what does it.
+        passes: what is captured. They, and a step of the optimizer, were run once before: what is made at the
+            first time can't be captured.
+        optimizer: its steps are captured while its numbers stay: a learning rate is part of the graph.
+        batch: one like those to come, which are copied into its tensors unless they are the same.
+
+    Raises:
+        RuntimeError: something in the passes can't be captured (it waits for the GPU, say), or there is no
+            memory for it.
     """
-    device = batch.targets.device
-    buffers = [(buffer, buffer.clone()) for buffer in passes.buffers()]
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+
+    def __init__(self, passes: Passes, optimizer: Optimizer, batch: Part, capture: Capture) -> None:
+        self._passes = passes
+        self._optimizer = optimizer
+        self._batch = batch
+        self._capture: Capture | None = capture if _counts_on_gpu(optimizer) else None
+        self._parameters = list(passes.model.parameters())
+        self._gradients: list[Tensor | None] = []
+        self._loss = self._outputs = batch.targets
+        self._forward = capture(self._run_forward)
+        self._backward = capture(self._run_backward)
+        self._numbers: list[dict[str, Any]] = []
+        self._update: Callable[[], None] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Of the batches that it takes."""
+        return self._batch.rows
+
+    def forward(self, batch: Part) -> tuple[Tensor, Tensor]:
+        """The loss of a batch [] and the model's outputs."""
+        for mine, theirs in zip(self._batch.tensors, batch.tensors, strict=True):
+            if mine is not theirs:
+                mine.copy_(theirs)
+        self._forward()
+        return self._loss.detach().clone(), self._outputs.detach().clone()
+
+    def step(self) -> None:
+        """Pass backward from the last loss, and update the parameters."""
+        self._backward()
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient  # a batch of another size has left others
+        numbers = [{**group, "params": None} for group in self._optimizer.param_groups]
+        if numbers != self._numbers:
+            self._numbers, self._update = numbers, None
+        elif self._update is None and self._capture is not None:  # the same as in the step before
+            self._update = self._captured_update(self._capture)
+        if self._update is None:
+            self._optimizer.step()
+        else:
+            self._update()
+
+    def _captured_update(self, capture: Capture) -> Callable[[], None] | None:
         try:
-            replay = capture(passes, (batch.targets, *batch.inputs), allow_unused_input=True)
-        except RuntimeError:  # it waits for the device, say, or there is no memory for it
+            return capture(self._run_update)
+        except RuntimeError as error:
+            log.warning("optimizer not captured", reason=str(error))
+            self._capture = None  # once is enough
             return None
-        finally:
-            for buffer, before in buffers:
-                buffer.copy_(before)
-    return CapturedPasses(replay, batch.rows)
+
+    def _run_forward(self) -> None:
+        self._loss, self._outputs = self._passes.forward(self._batch)
+
+    def _run_backward(self) -> None:
+        self._passes.backward(self._loss)
+        self._gradients = [parameter.grad for parameter in self._parameters]
+
+    def _run_update(self) -> None:
+        self._optimizer.step()
+
+
+def _counts_on_gpu(optimizer: Optimizer) -> bool:
+    """Whether all that changes in its steps lies on the GPU: those that count steps there say `capturable`."""
+    return isinstance(optimizer, SGD) or "capturable" in optimizer.defaults
+
+
+def captured(passes: Passes, optimizer: Optimizer, batch: Part, capture: Capture) -> Captured | None:
+    """See `Captured`; None where that can't be."""
+    try:
+        return Captured(passes, optimizer, batch, capture)
+    except RuntimeError as error:
+        log.warning("step not captured", reason=str(error))
+        return None

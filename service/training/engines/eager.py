@@ -25,7 +25,8 @@ from service.training.checkpoints import (
     restore_optimizer,
     snapshot,
 )
-from service.training.engines.captured import LEAST_STEPS, Capture, CapturedPasses, Passes, capture_passes
+from service.training.engines.captured import LEAST_STEPS, Capture, Captured, captured
+from service.training.engines.passes import Passes
 from service.training.evaluation import EVALUATION_BYTES, Evaluation, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
@@ -131,7 +132,7 @@ class EagerEngine:
 
     Args:
         evaluation_bytes: rows of so many are evaluated at once.
-        capture: makes the passes of a full batch CUDA graphs, see `captured`; None: they are not.
+        capture: makes CUDA graphs of the steps on full batches, see `captured`; None: they are not.
 
     Attributes:
         epoch: epochs completed.
@@ -145,13 +146,17 @@ class EagerEngine:
     ) -> None:
         self.parts = parts
         self._evaluation_bytes = evaluation_bytes
-        self._captured: CapturedPasses | None = None
+        self._passes = Passes(parts.model, parts.loss_fn, parts.precision, parts.spec.gradient_clip_norm)
+        self._captured: Captured | None = None
+        self._replays = False  # the step at hand
+        self._has_stepped = False
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         rows = parts.train.rows
         self._full_batch = parts.spec.batch_size is None
         self._batch_size = parts.spec.batch_size or rows
         self._batches_per_epoch = math.ceil(rows / self._batch_size)
+        self._fullest = min(self._batch_size, rows)
         worth_it = parts.spec.epochs * self._batches_per_epoch >= LEAST_STEPS
         self._capture = capture if worth_it else None
         self._gatherer = None if parts.train.order is None else Gatherer(parts.train, parts.device)
@@ -206,11 +211,11 @@ class EagerEngine:
         if self._full_batch and self.steps_per_epoch > 1:
             self._validation = self._begun_validation()
         batch = self._next_batch()
-        if self._capture is not None and self._step == 0:  # an epoch's first batch is a full one
+        if self._capture is not None and self._has_stepped and batch.rows >= self._fullest:
             like = batch if self._full_batch else batch.clone()
-            passes = Passes(parts.model, parts.loss_fn, parts.precision)
-            self._captured = capture_passes(passes, like, self._capture)
+            self._captured = captured(self._passes, parts.optimizer, like, self._capture)
             self._capture = None  # once is enough, also where it was in vain
+        self._replays = self._captured is not None and batch.rows == self._captured.rows
         loss = self._forward(batch, parts.metrics)
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
@@ -258,15 +263,10 @@ class EagerEngine:
     def _forward(self, batch: Part, metrics: Mapping[str, Metric]) -> Tensor:
         """The loss of a batch; the metrics take it in."""
         parts = self.parts
-        if self._captured is not None and parts.model.training and batch.rows == self._captured.rows:
-            loss, outputs = self._captured(batch)
-        elif parts.precision == "bfloat16":
-            with torch.autocast(parts.device.type, torch.bfloat16):
-                outputs = parts.model(*batch.inputs)
-                loss = parts.loss_fn(outputs, batch.targets)
+        if self._captured is not None and self._replays and parts.model.training:
+            loss, outputs = self._captured.forward(batch)
         else:
-            outputs = parts.model(*batch.inputs)
-            loss = parts.loss_fn(outputs, batch.targets)
+            loss, outputs = self._passes.forward(batch)
         for metric in metrics.values():
             metric.update(*metric_inputs(parts.loss, parts.task, outputs, batch.targets))
         return loss
@@ -274,12 +274,12 @@ class EagerEngine:
     def _update(self, loss: Tensor) -> None:
         """Backward and one optimizer step."""
         parts = self.parts
-        for parameter in self._parameters.values():
-            parameter.grad = None  # as `zero_grad` does, without its hooks for profilers
-        loss.backward()  # type: ignore[no-untyped-call]
-        if parts.spec.gradient_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._parameters.values(), parts.spec.gradient_clip_norm)
-        parts.optimizer.step()
+        if self._captured is not None and self._replays:
+            self._captured.step()
+        else:
+            self._passes.backward(loss)
+            parts.optimizer.step()
+        self._has_stepped = True
         if parts.scheduler is not None and self._per_batch_scheduler:
             parts.scheduler.step()
 

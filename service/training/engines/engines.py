@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch.cuda import make_graphed_callables
 
 from service.training.engines import Engine, Group
+from service.training.engines.captured import CudaGraphs
 from service.training.engines.choice import runs_jax
 from service.training.engines.eager import EagerEngine, Parts
 from service.training.warm_up import warm_up
@@ -42,7 +42,7 @@ class Engines:
             name: `eager` or `compiled`.
         """
         if name == "eager":
-            return EagerEngine(parts, capture=make_graphed_callables if self._device.type == "cuda" else None)
+            return EagerEngine(parts, capture=CudaGraphs() if self._device.type == "cuda" else None)
         # The library is an extra: only a job that needs it makes a worker import it.
         from service.training.engines.compiled.engine import CompiledEngine  # noqa: PLC0415
 
