@@ -70,6 +70,7 @@ def digits(
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
     loss_fn = nn.CrossEntropyLoss()
     precision = torch.autocast(device, torch.bfloat16) if half else nullcontext()
+    total = 0.0
     for _ in range(epochs):
         shuffled = torch.randperm(len(x_train)).to(device)
         total = 0.0

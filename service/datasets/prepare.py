@@ -52,10 +52,18 @@ class Part:
         """What its tensors take."""
         return sum(x.nbytes for x in self.tensors)
 
-    def take(self, index: slice | torch.Tensor) -> "Part":
-        """Some of its rows, in memory."""
+    def take(self, index: slice | torch.Tensor, into: "Part | None" = None) -> "Part":
+        """Some of its rows, in memory.
+
+        Args:
+            into: where rows by their numbers may be put, so that no memory is to be found for them.
+        """
         if self.order is not None:
             index = self.order[index]
+        elif into is not None and isinstance(index, torch.Tensor):
+            for x, place in zip(self.tensors, into.tensors, strict=True):
+                torch.index_select(x, 0, index, out=place)
+            return into
         return Part(tuple(x[index] for x in self.inputs), self.targets[index])
 
     def clone(self) -> "Part":

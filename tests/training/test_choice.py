@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidRequest
-from service.training.engines.choice import FEWEST_STEPS, Candidate, Choice, EngineChooser
+from service.training.engines.choice import FEWEST_STEPS, GPU, Candidate, Choice, EngineChooser, runs_jax
+from service.training.engines.compiled.support import Work
 from tests.training.toys import NET, Layers, Samples, engine, samples, training
 
 LONG = 3000
@@ -20,6 +21,7 @@ def candidate(
     data: Samples | None = None,
     precision: str = "float32",
     calls: int = 3,
+    on_gpu: bool = False,
     **section: Any,
 ) -> Candidate:
     """A training as the check of a request sees it."""
@@ -36,7 +38,7 @@ def candidate(
         rows=parts.train.rows,
         task=parts.task,
         precision=precision,
-        on_gpu=False,
+        on_gpu=on_gpu,
         calls=calls,
         data_bytes=sum(x.nbytes for x in parts.train.inputs),
     )
@@ -66,6 +68,30 @@ def test_what_compiling_does_not_shorten_is_eager(make: Callable[[], Candidate],
     assert choice.reason.startswith(reason)
     assert EngineChooser().choose("compiled", make()) == Choice("compiled")
     assert EngineChooser().choose("eager", make()) == Choice("eager")
+
+
+@pytest.mark.skipif(runs_jax("cuda"), reason="JAX has its plugin for GPUs here")
+def test_a_gpu_needs_a_plugin() -> None:
+    """Where JAX has no GPU, what would be compiled on one is eager, and says what to install."""
+    detail = "JAX has no GPU here (`jax[cuda13]`), and the device is one."
+    assert EngineChooser().choose("auto", candidate(on_gpu=True)) == Choice("eager", detail)
+
+
+# As measured by the trace: a step of the thermometer's net, and of one with 64 inputs and 128 hidden units.
+SMALL = Work((), operators=25, nodes=31, operations=3432)
+LARGER = Work((), operators=31, nodes=58, operations=1_800_000)
+HUGE = Work((), operators=60, nodes=100, operations=40_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("work", "steps_per_epoch", "gains"),
+    [(SMALL, 1, 10), (LARGER, 45, 2), (HUGE, 10, 0.5)],
+    ids=["a step an epoch", "batches", "arithmetic"],
+)
+def test_a_gpu_gains_where_kernels_are_short(work: Work, steps_per_epoch: int, gains: float) -> None:
+    """A program needs no start of a graph for each step; with much arithmetic it gains nothing."""
+    ratio = GPU.eager(work, 4, steps_per_epoch) / GPU.compiled(work)
+    assert gains <= ratio < 2 * gains
 
 
 OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {

@@ -81,11 +81,11 @@ def test_a_checkpoint_of_a_gpu_goes_on_there_and_elsewhere() -> None:
     """On the GPU with the same bits, on a CPU as near as rounding allows."""
     there = engine("cuda", optimizer="Adam")
     there.advance(there.steps_per_epoch * 10 + 1)
-    begun = there.checkpoint()
+    begun = there.checkpoint().to_bytes()
     expected = run(there)
     for device, tolerance in (("cuda", 0.0), ("cpu", 1e-3)):
         resumed = engine(device, optimizer="Adam")
-        resumed.restore(Checkpoint.from_bytes(begun.to_bytes()))
+        resumed.restore(Checkpoint.from_bytes(begun))
         np.testing.assert_allclose(run(resumed).values, expected.values, rtol=tolerance)
 
 

@@ -5,8 +5,9 @@ each step, every kernel of one by one call. A batch of another size is trained w
 be captured.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import structlog
 import torch
@@ -18,39 +19,57 @@ from service.training.engines.passes import Passes
 
 log = structlog.get_logger()
 
-Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""Makes a graph of what a function does on the GPU, without doing it; what it returns does it.
-
-Tensors made in the function lie in the same memory each time.
-"""
+Work = Callable[[], None]
 # Capturing takes as long as some tens of steps.
 LEAST_STEPS = 100
 
 
+class Capture(Protocol):
+    """Makes graphs."""
+
+    def __call__(self, work: Work, apart: bool = False) -> Work:
+        """A graph of what a function does on the GPU, without doing it; what is returned does it.
+
+        Tensors made in the function lie in the same memory each time.
+
+        Args:
+            apart: no other graph uses memory that this one has freed.
+        """
+
+    def watching(self) -> Any:
+        """Raises a RuntimeError inside where something waits for the GPU: a failed capture leaves ruins."""
+
+
 class CudaGraphs:
-    """Captures with `torch.cuda.CUDAGraph`. Graphs share their memory: they are replayed in their order."""
+    """Captures with `torch.cuda.CUDAGraph`; graphs that share memory must be replayed in their order."""
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def __call__(self, work: Callable[[], None]) -> Callable[[], None]:
+    def __call__(self, work: Work, apart: bool = False) -> Work:
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             # Other threads may go on: one pins the next batch.
-            graph.capture_begin(self._pool, capture_error_mode="thread_local")
+            graph.capture_begin(None if apart else self._pool, capture_error_mode="thread_local")
             try:
                 work()
             finally:
                 graph.capture_end()
         return graph.replay
 
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
 
 class Captured:
     """The steps of batches of one size, replayed.
-
-    What `forward` gives out are copies. Gradients are not: a parameter's lies where the next step's will.
 
     Args:
         passes: what is captured. They, and a step of the optimizer, were run once before: what is made at the
@@ -58,42 +77,45 @@ class Captured:
         optimizer: its steps are captured while its numbers stay: a learning rate is part of the graph.
         batch: one like those to come, which are copied into its tensors unless they are the same.
 
+    Attributes:
+        batch: what the next step is taken on.
+        outputs: of the last pass forward; the next one writes over them.
+
     Raises:
-        RuntimeError: something in the passes can't be captured (it waits for the GPU, say), or there is no
-            memory for it.
+        RuntimeError: something in the passes can't be captured, or there is no memory for it.
     """
 
     def __init__(self, passes: Passes, optimizer: Optimizer, batch: Part, capture: Capture) -> None:
+        self.batch = batch
         self._passes = passes
         self._optimizer = optimizer
-        self._batch = batch
         self._capture: Capture | None = capture if _counts_on_gpu(optimizer) else None
         self._parameters = list(passes.model.parameters())
-        self._gradients: list[Tensor | None] = []
-        self._loss = self._outputs = batch.targets
-        self._forward = capture(self._run_forward)
-        self._backward = capture(self._run_backward)
+        before = [parameter.grad for parameter in self._parameters]
+        self._gradients = before
+        self._loss = self.outputs = batch.targets
+        try:
+            self._probe(capture)
+            # Gradients are read after the next pass forward, too: their memory is none of its.
+            self._forward = capture(self._run_forward, apart=True)
+            self._backward = capture(self._run_backward)
+        finally:
+            self._put(before)
         self._numbers: list[dict[str, Any]] = []
-        self._update: Callable[[], None] | None = None
+        self._update: Work | None = None
 
-    @property
-    def rows(self) -> int:
-        """Of the batches that it takes."""
-        return self._batch.rows
-
-    def forward(self, batch: Part) -> tuple[Tensor, Tensor]:
-        """The loss of a batch [] and the model's outputs."""
-        for mine, theirs in zip(self._batch.tensors, batch.tensors, strict=True):
+    def forward(self, batch: Part) -> Tensor:
+        """The loss of a batch []."""
+        for mine, theirs in zip(self.batch.tensors, batch.tensors, strict=True):
             if mine is not theirs:
                 mine.copy_(theirs)
         self._forward()
-        return self._loss.detach().clone(), self._outputs.detach().clone()
+        return self._loss.clone()
 
     def step(self) -> None:
         """Pass backward from the last loss, and update the parameters."""
         self._backward()
-        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
-            parameter.grad = gradient  # a batch of another size has left others
+        self._put(self._gradients)  # a batch of another size has left others
         numbers = [{**group, "params": None} for group in self._optimizer.param_groups]
         if numbers != self._numbers:
             self._numbers, self._update = numbers, None
@@ -104,7 +126,7 @@ class Captured:
         else:
             self._update()
 
-    def _captured_update(self, capture: Capture) -> Callable[[], None] | None:
+    def _captured_update(self, capture: Capture) -> Work | None:
         try:
             return capture(self._run_update)
         except RuntimeError as error:
@@ -112,19 +134,37 @@ class Captured:
             self._capture = None  # once is enough
             return None
 
+    def _probe(self, capture: Capture) -> None:
+        """Pass forward and backward; what that changes of buffers and of random numbers to come is undone."""
+        device = self.batch.targets.device
+        buffers = [(buffer, buffer.clone()) for buffer in self._passes.model.buffers()]
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            try:
+                with capture.watching():
+                    self._passes.backward(self._passes.forward(self.batch)[0])
+            finally:
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+    def _put(self, gradients: list[Tensor | None]) -> None:
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+
     def _run_forward(self) -> None:
-        self._loss, self._outputs = self._passes.forward(self._batch)
+        self._loss, self.outputs = self._passes.forward(self.batch)
 
     def _run_backward(self) -> None:
         self._passes.backward(self._loss)
         self._gradients = [parameter.grad for parameter in self._parameters]
+        # The passes end here: nothing of them is to be met by those of another batch.
+        self._loss, self.outputs = self._loss.detach(), self.outputs.detach()
 
     def _run_update(self) -> None:
         self._optimizer.step()
 
 
 def _counts_on_gpu(optimizer: Optimizer) -> bool:
-    """Whether all that changes in its steps lies on the GPU: those that count steps there say `capturable`."""
+    """Whether all that changes in its steps lies on the GPU: those that count steps say `capturable`."""
     return isinstance(optimizer, SGD) or "capturable" in optimizer.defaults
 
 

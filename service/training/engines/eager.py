@@ -148,7 +148,7 @@ class EagerEngine:
         self._evaluation_bytes = evaluation_bytes
         self._passes = Passes(parts.model, parts.loss_fn, parts.precision, parts.spec.gradient_clip_norm)
         self._captured: Captured | None = None
-        self._replays = False  # the step at hand
+        self._replayed: Captured | None = None  # the same, where it takes the step at hand
         self._has_stepped = False
         self.epoch = 0
         self.stop_reason: StopReason | None = None
@@ -156,7 +156,7 @@ class EagerEngine:
         self._full_batch = parts.spec.batch_size is None
         self._batch_size = parts.spec.batch_size or rows
         self._batches_per_epoch = math.ceil(rows / self._batch_size)
-        self._fullest = min(self._batch_size, rows)
+        self._full_batches = max(rows // self._batch_size, 1)
         worth_it = parts.spec.epochs * self._batches_per_epoch >= LEAST_STEPS
         self._capture = capture if worth_it else None
         self._gatherer = None if parts.train.order is None else Gatherer(parts.train, parts.device)
@@ -210,12 +210,14 @@ class EagerEngine:
         parts = self.parts
         if self._full_batch and self.steps_per_epoch > 1:
             self._validation = self._begun_validation()
+        is_full = self._step < self._full_batches
+        self._replayed = self._captured if is_full else None
         batch = self._next_batch()
-        if self._capture is not None and self._has_stepped and batch.rows >= self._fullest:
+        if self._capture is not None and self._has_stepped and is_full:
             like = batch if self._full_batch else batch.clone()
             self._captured = captured(self._passes, parts.optimizer, like, self._capture)
+            self._replayed = self._captured
             self._capture = None  # once is enough, also where it was in vain
-        self._replays = self._captured is not None and batch.rows == self._captured.rows
         loss = self._forward(batch, parts.metrics)
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
@@ -252,7 +254,10 @@ class EagerEngine:
             is_last = self._step + 1 == self._batches_per_epoch
             following = None if is_last else self._rows_of(self._step + 1)
             return self._gatherer.take(self._rows_of(self._step), following)
-        return self.parts.train if self._full_batch else self.parts.train.take(self._rows_of(self._step))
+        if self._full_batch:
+            return self.parts.train
+        into = None if self._replayed is None else self._replayed.batch
+        return self.parts.train.take(self._rows_of(self._step), into)
 
     def _rows_of(self, step: int) -> slice | Tensor:
         """Which rows are the batch of a step of this epoch."""
@@ -263,19 +268,21 @@ class EagerEngine:
     def _forward(self, batch: Part, metrics: Mapping[str, Metric]) -> Tensor:
         """The loss of a batch; the metrics take it in."""
         parts = self.parts
-        if self._captured is not None and self._replays and parts.model.training:
-            loss, outputs = self._captured.forward(batch)
+        if self._replayed is not None and parts.model.training:
+            loss, outputs, targets = self._replayed.forward(batch), self._replayed.outputs, batch.targets
+            if metrics:  # some keep what they are given
+                outputs, targets = outputs.clone(), targets.clone()
         else:
-            loss, outputs = self._passes.forward(batch)
+            (loss, outputs), targets = self._passes.forward(batch), batch.targets
         for metric in metrics.values():
-            metric.update(*metric_inputs(parts.loss, parts.task, outputs, batch.targets))
+            metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
         return loss
 
     def _update(self, loss: Tensor) -> None:
         """Backward and one optimizer step."""
         parts = self.parts
-        if self._captured is not None and self._replays:
-            self._captured.step()
+        if self._replayed is not None:
+            self._replayed.step()
         else:
             self._passes.backward(loss)
             parts.optimizer.step()
