@@ -10,7 +10,7 @@ COPY service service
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/fitserve \
     && /opt/fitserve/bin/pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-        --constraint constraints.txt .
+        --constraint constraints.txt '.[compiled]'
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home fitserve \

@@ -75,6 +75,10 @@ bench-all: $(INSTALLED) ## the same and H2O-3 (Java), recording, memory, many jo
 	@$(BIN)/python -m benchmarks.intake $(MEGABYTES)
 	@$(BIN)/python -m benchmarks.beyond_memory
 
+.PHONY: bench-gpu
+bench-gpu: $(INSTALLED) ## measure on a GPU
+	@$(BIN)/python -m benchmarks.gpu
+
 .PHONY: chaos
 chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (ARGS="--jobs 200 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)

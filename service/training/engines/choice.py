@@ -65,6 +65,7 @@ LEAST_GAIN = 1.5
 FEWEST_STEPS = 100
 LARGEST_DATA_BYTES = 256 * 2**20  # a program holds the data twice for a moment
 MOST_REMEMBERED = 256
+# As `jax[cuda12]` and `jax[cuda13]` install them.
 GPU_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
