@@ -129,10 +129,7 @@ def engine(
 def test_captured_steps_give_the_same_bits(
     device: str, layers: Layers, data: Any, section: dict[str, Any], captures: int
 ) -> None:
-    """History, parameters, gradients, the best epoch and the random numbers are those of plain steps.
-
-    Both passes are captured once, and the update for each learning rate that stays for a while.
-    """
+    """All is as with plain steps; passes are captured once, the update for each learning rate that stays."""
     section = dict(section)
     precision = section.pop("precision", "float32")
     capture = Watched(device)
