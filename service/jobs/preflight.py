@@ -302,31 +302,14 @@ class Preflight:
     ) -> Planned:
         """How the sections fit together."""
         training = self._weigh(training, prepared)
-        rows = prepared.train.rows
-        batch_size = min(training.batch_size or rows, rows)
-        steps = training.epochs * math.ceil(rows / batch_size)
-        errors = check_fit(
-            training,
-            checked.module,
-            checked.output,
-            prepared.train.targets[:ROWS_TRIED],
-            prepared.encoding,
-            steps,
-            prepared.validation is not None,
-        )
-        errors += check_steps(checked.module, prepared, batch_size)
-        errors += check_values(training, prepared.encoding, checked, extremes)
-        if parent is not None:
-            errors += parent.check_model(checked.module)
-        if errors or self._found:
-            raise InvalidRequest(errors=errors)
+        batch_size = min(training.batch_size or prepared.train.rows, prepared.train.rows)
+        self._check_fit(training, prepared, extremes, checked, batch_size, parent)
         placement = self._placement()
         reference = data if isinstance(data, DatasetReference) else None
-        width = output_width(checked.output)
         request = {
             "data": _declared(data),
             "architecture": checked.spec,
-            "training": resolve(training, width),
+            "training": resolve(training, output_width(checked.output)),
             **placement.model_dump(mode="json"),
         }
         device = choose_device(placement, self._devices, checked.parameter_count * batch_size)
@@ -346,26 +329,7 @@ class Preflight:
             name=self._document.get("name"),
             priority=self._document.get("priority", 0),
             request=request,
-            report={
-                "layers": checked.layers,
-                "module": repr(checked.module),
-                "output_width": width,
-                "warnings": [
-                    vars(warning)
-                    for warning in (
-                        *checked.warnings,
-                        *warn_of_fit(training, checked.output, prepared.encoding.classes or ()),
-                    )
-                ],
-                "rows": {
-                    "train": rows,
-                    "validation": prepared.validation.rows if prepared.validation else 0,
-                    "test": prepared.test.rows if prepared.test else 0,
-                    "dropped": prepared.dropped,
-                },
-                "inputs": prepared.encoding.inputs_document(),
-                "transforms": [transform.to_document() for transform in prepared.encoding.transforms],
-            },
+            report=_report(training, prepared, checked),
             dataset=dataset,
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),
@@ -376,6 +340,32 @@ class Preflight:
             encoding=prepared.encoding,
             parent=parent,
         )
+
+    def _check_fit(
+        self,
+        training: TrainingSpec,
+        prepared: Prepared,
+        extremes: Sequence[torch.Tensor],
+        checked: Checked,
+        batch_size: int,
+        parent: Parent | None,
+    ) -> None:
+        """All that is wrong with the sections together."""
+        errors = check_fit(
+            training,
+            checked.module,
+            checked.output,
+            prepared.train.targets[:ROWS_TRIED],
+            prepared.encoding,
+            training.epochs * math.ceil(prepared.train.rows / batch_size),
+            prepared.validation is not None,
+        )
+        errors += check_steps(checked.module, prepared, batch_size)
+        errors += check_values(training, prepared.encoding, checked, extremes)
+        if parent is not None:
+            errors += parent.check_model(checked.module)
+        if errors or self._found:
+            raise InvalidRequest(errors=errors)
 
     def _weigh(self, training: TrainingSpec, prepared: Prepared) -> TrainingSpec:
         """The section with its class weights as numbers; without, where they are wrong."""
@@ -410,6 +400,28 @@ def _declared(data: DataDeclaration) -> dict[str, Any]:
     if {"features", "feature_groups"} <= unused:
         unused.add("targets")  # of tensors: content, not names
     return {name: value for name, value in declared.items() if name not in unused}
+
+
+def _report(training: TrainingSpec, prepared: Prepared, checked: Checked) -> dict[str, Any]:
+    """What the job's owner is told of it beside the request."""
+    warnings = (
+        *checked.warnings,
+        *warn_of_fit(training, checked.output, prepared.encoding.classes or ()),
+    )
+    return {
+        "layers": checked.layers,
+        "module": repr(checked.module),
+        "output_width": output_width(checked.output),
+        "warnings": [vars(warning) for warning in warnings],
+        "rows": {
+            "train": prepared.train.rows,
+            "validation": prepared.validation.rows if prepared.validation else 0,
+            "test": prepared.test.rows if prepared.test else 0,
+            "dropped": prepared.dropped,
+        },
+        "inputs": prepared.encoding.inputs_document(),
+        "transforms": [transform.to_document() for transform in prepared.encoding.transforms],
+    }
 
 
 def _batch(prepared: Prepared, training: TrainingSpec | None) -> list[torch.Tensor]:
