@@ -1,7 +1,7 @@
 """How many GPUs this machine has, asked of the driver: CUDA is never initialised in a service process."""
 
 import os
-from importlib.metadata import version
+from itertools import takewhile
 
 import pynvml
 import structlog
@@ -9,19 +9,21 @@ import structlog
 log = structlog.get_logger()
 
 
-def gpu_count() -> int:
-    """How many GPUs a worker may choose from: to PyTorch they are `cuda:0` and so on."""
-    count = _visible()
-    if count and version("torch").endswith("+cpu"):
+def usable_gpus(torch_version: str) -> int:
+    """How many GPUs there are for workers: to PyTorch they are `cuda:0` and so on."""
+    count = visible_gpus()
+    if count and torch_version.endswith("+cpu"):
         log.warning("GPUs are not used: this PyTorch is built for the CPU alone", gpus=count)
         return 0
     return count
 
 
-def _visible() -> int:
+def visible_gpus() -> int:
+    """How many GPUs a process of ours sees."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
-        return sum(1 for part in chosen.split(",") if part.strip() not in {"", "-1"})
+        entries = (entry.strip() for entry in chosen.split(","))
+        return sum(1 for _ in takewhile(lambda entry: entry not in {"", "-1"}, entries))  # as CUDA reads it
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:

@@ -36,12 +36,15 @@ class Helper:
         child: the process.
         channel: what is said to it.
         gone: set once it is not to be called again.
+        left: set while no call is at it.
     """
 
     def __init__(self, module: str, settings: Settings) -> None:
         self.child = Child(module, settings)
         self.channel = AsyncChannel(self.child.channel)
         self.gone = asyncio.Event()
+        self.left = asyncio.Event()
+        self.left.set()
 
     def end(self) -> None:
         """End it; whoever keeps it collects it and starts another."""
@@ -88,6 +91,7 @@ class HelperPool:
             helper.end()
             while not helper.child.has_ended:  # a large process takes a moment
                 await asyncio.sleep(ENDED_POLL_SECONDS)
+            await helper.left.wait()  # a loop tells nobody that what is waited for was closed
             helper.child.kill()
 
     def ping(self) -> None:
@@ -152,11 +156,14 @@ class HelperPool:
     async def _helper(self, task: str) -> AsyncIterator[Helper]:
         """A free helper; one over which anything goes wrong is replaced."""
         helper = await self._take()
+        helper.left.clear()
         try:
             yield helper
         except BaseException:
             self._replace(helper, task)
             raise
+        finally:
+            helper.left.set()
         self._put(helper)
 
     def _put(self, helper: Helper) -> None:

@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.metadata import version
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 
 import structlog
 
 from service.errors import Unavailable
-from service.executors.gpus import gpu_count
+from service.executors.gpus import usable_gpus
 from service.executors.worker import Overdue, Worker
 from service.settings import Settings
 from service.storage.queue import QueueStore
@@ -62,7 +63,7 @@ class LocalExecutor:
         self._hint, self._hinting = Pipe(duplex=False)
         self._serial = itertools.count()
         self._unheard: set[str] = set()
-        gpus = gpu_count() if settings.gpu_workers else 0
+        gpus = usable_gpus(version("torch")) if settings.gpu_workers else 0
         devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(gpus)]
         self._workers = [self._placed(Worker.spare(settings), device) for device in devices]
         self._spares: list[Worker] = []

@@ -101,6 +101,7 @@ class Runner:
             held, self._held = self._held, ()
             for claim in held:
                 self._on_change(claim.job_id)
+            torch.cuda.empty_cache()  # graphs and JAX take none of what PyTorch keeps; without CUDA, nothing
         return True
 
     def warm_up(self) -> Iterator[None]:
@@ -245,7 +246,8 @@ class Runner:
     def _begin(self, ready: Ready) -> tuple[Run, Engine]:
         """The job with its engine, where an earlier attempt or another job has left off."""
         started, job = time.monotonic(), ready.job
-        engine = self._engines.make(ready.engine, ready.parts)
+        # A capture that has failed took its worker with it.
+        engine = self._engines.make(ready.engine, ready.parts, captures=job.workers_lost == 0)
         self._on_change(job.id)
         saved = self._storage.checkpoints.of_job(job.owner, job.id)
         if saved:

@@ -103,8 +103,9 @@ def _data_segment_bytes() -> int:
 def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
     name, device = orders.place["name"], torch.device(orders.place["device"])
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # CUDA starts, and takes memory
-        _limit_memory(settings)
+        torch.cuda.set_device(device)
+        warm_up(device)
+        _limit_memory(settings)  # CUDA has started: what it takes is no job's
 
     def on_change(job_id: str) -> None:
         _tell(channel, "changed", job_id)

@@ -7,7 +7,8 @@ from torch import optim
 from service.specs.arguments import Constructor
 
 # How a step is executed is the engine's choice, not the client's: `foreach` keeps the bits of the
-# plain loop, `fused` changes them. `differentiable` and `capturable` have no meaning over HTTP.
+# plain loop, `fused` changes them. `capturable` does, too: it is set on a GPU, so that a graph
+# can hold a step. `differentiable` has no meaning over HTTP.
 _OMITTED = ("params", "foreach", "fused", "capturable", "differentiable")
 
 OPTIMIZERS: Mapping[str, Constructor] = {

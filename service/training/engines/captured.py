@@ -5,8 +5,7 @@ each step, every kernel of one by one call. A batch of another size is trained w
 be captured.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
@@ -20,8 +19,8 @@ from service.training.engines.passes import Passes
 log = structlog.get_logger()
 
 Work = Callable[[], None]
-# Capturing takes as long as some tens of steps.
-LEAST_STEPS = 100
+# Capturing takes as long as some tens of steps, that of the update as long as some.
+LEAST_STEPS, LEAST_UPDATES = 100, 10
 
 
 class Capture(Protocol):
@@ -36,8 +35,12 @@ class Capture(Protocol):
             apart: no other graph uses memory that this one has freed.
         """
 
-    def watching(self) -> Any:
-        """Raises a RuntimeError inside where something waits for the GPU: a failed capture leaves ruins."""
+    def probe(self, work: Work) -> None:
+        """Do once what is going to be captured.
+
+        Raises:
+            RuntimeError: something in it waits for the GPU.
+        """
 
 
 class CudaGraphs:
@@ -59,16 +62,16 @@ class CudaGraphs:
                 graph.capture_end()
         return graph.replay
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
+    def probe(self, work: Work) -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
-            yield
+            work()
         finally:
             torch.cuda.set_sync_debug_mode("default")
+            torch.cuda.empty_cache()  # graphs have memory of their own: none of what was freed until now
 
 
-class Captured:
+class CapturedStep:
     """The steps of batches of one size, replayed.
 
     Args:
@@ -82,7 +85,9 @@ class Captured:
         outputs: of the last pass forward; the next one writes over them.
 
     Raises:
-        RuntimeError: something in the passes can't be captured, or there is no memory for it.
+        RuntimeError: the passes can't be captured, or there is no memory for it.
+        SystemExit: the capture itself has failed. PyTorch's generators and allocator stay behind as if it
+            went on: the process is of no more use.
     """
 
     def __init__(self, passes: Passes, optimizer: Optimizer, batch: Part, capture: Capture) -> None:
@@ -97,11 +102,12 @@ class Captured:
         try:
             self._probe(capture)
             # Gradients are read after the next pass forward, too: their memory is none of its.
-            self._forward = capture(self._run_forward, apart=True)
-            self._backward = capture(self._run_backward)
+            self._forward = _graph(capture, self._run_forward, apart=True)
+            self._backward = _graph(capture, self._run_backward)
         finally:
             self._put(before)
         self._numbers: list[dict[str, Any]] = []
+        self._updates = 0  # with these numbers
         self._update: Work | None = None
 
     def forward(self, batch: Part) -> Tensor:
@@ -118,9 +124,10 @@ class Captured:
         self._put(self._gradients)  # a batch of another size has left others
         numbers = [{**group, "params": None} for group in self._optimizer.param_groups]
         if numbers != self._numbers:
-            self._numbers, self._update = numbers, None
-        elif self._update is None and self._capture is not None:  # the same as in the step before
+            self._numbers, self._updates, self._update = numbers, 0, None
+        if self._updates == LEAST_UPDATES and self._capture is not None:
             self._update = self._captured_update(self._capture)
+        self._updates += 1
         if self._update is None:
             self._optimizer.step()
         else:
@@ -128,9 +135,8 @@ class Captured:
 
     def _captured_update(self, capture: Capture) -> Work | None:
         try:
-            return capture(self._run_update)
-        except RuntimeError as error:
-            log.warning("optimizer not captured", reason=str(error))
+            return _graph(capture, self._run_update)
+        except torch.OutOfMemoryError:
             self._capture = None  # once is enough
             return None
 
@@ -140,8 +146,7 @@ class Captured:
         buffers = [(buffer, buffer.clone()) for buffer in self._passes.model.buffers()]
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             try:
-                with capture.watching():
-                    self._passes.backward(self._passes.forward(self.batch)[0])
+                capture.probe(lambda: self._passes.backward(self._passes.forward(self.batch)[0]))
             finally:
                 for buffer, before in buffers:
                     buffer.copy_(before)
@@ -168,10 +173,19 @@ def _counts_on_gpu(optimizer: Optimizer) -> bool:
     return isinstance(optimizer, SGD) or "capturable" in optimizer.defaults
 
 
-def captured(passes: Passes, optimizer: Optimizer, batch: Part, capture: Capture) -> Captured | None:
-    """See `Captured`; None where that can't be."""
+def _graph(capture: Capture, work: Work, apart: bool = False) -> Work:
     try:
-        return Captured(passes, optimizer, batch, capture)
+        return capture(work, apart)
+    except torch.OutOfMemoryError:  # told before anything was asked of CUDA
+        raise
     except RuntimeError as error:
-        log.warning("step not captured", reason=str(error))
+        raise SystemExit(f"A step could not be captured as a graph: {error}") from error
+
+
+def capture_step(passes: Passes, optimizer: Optimizer, batch: Part, capture: Capture) -> CapturedStep | None:
+    """See `CapturedStep`; None where that can't be."""
+    try:
+        return CapturedStep(passes, optimizer, batch, capture)
+    except RuntimeError as error:
+        log.info("step not captured", reason=str(error))
         return None

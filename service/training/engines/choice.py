@@ -201,6 +201,8 @@ class EngineChooser:
         eager = costs.eager(work, parameters, candidate.steps // candidate.spec.epochs)
         compiled = costs.compiled(work)
         if eager < LEAST_GAIN * compiled:
+            if 2 * work.operations * costs.operation < eager:
+                return "Compiling would hardly shorten its steps."
             return "Its steps are bound by arithmetic, which compiling doesn't shorten."
         compiling = costs.compiling + costs.compiling_node * work.nodes * (1 + candidate.has_short_batch)
         saved = candidate.steps * (eager - compiled)

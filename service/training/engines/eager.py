@@ -25,7 +25,7 @@ from service.training.checkpoints import (
     restore_optimizer,
     snapshot,
 )
-from service.training.engines.captured import LEAST_STEPS, Capture, Captured, captured
+from service.training.engines.captured import LEAST_STEPS, Capture, CapturedStep, capture_step
 from service.training.engines.passes import Passes
 from service.training.evaluation import EVALUATION_BYTES, Evaluation, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
@@ -147,8 +147,8 @@ class EagerEngine:
         self.parts = parts
         self._evaluation_bytes = evaluation_bytes
         self._passes = Passes(parts.model, parts.loss_fn, parts.precision, parts.spec.gradient_clip_norm)
-        self._captured: Captured | None = None
-        self._replayed: Captured | None = None  # the same, where it takes the step at hand
+        self._captured: CapturedStep | None = None
+        self._replayed: CapturedStep | None = None  # the same, where it takes the step at hand
         self._has_stepped = False
         self.epoch = 0
         self.stop_reason: StopReason | None = None
@@ -215,10 +215,10 @@ class EagerEngine:
         batch = self._next_batch()
         if self._capture is not None and self._has_stepped and is_full:
             like = batch if self._full_batch else batch.clone()
-            self._captured = captured(self._passes, parts.optimizer, like, self._capture)
+            self._captured = capture_step(self._passes, parts.optimizer, like, self._capture)
             self._replayed = self._captured
             self._capture = None  # once is enough, also where it was in vain
-        loss = self._forward(batch, parts.metrics)
+        loss = self._forward(batch)
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = parts.optimizer.param_groups[0]["lr"]
         self._step += 1
@@ -265,18 +265,22 @@ class EagerEngine:
         end = min(start + self._batch_size, self.parts.train.rows)
         return slice(start, end) if self._order is None else self._order[start:end]
 
-    def _forward(self, batch: Part, metrics: Mapping[str, Metric]) -> Tensor:
-        """The loss of a batch; the metrics take it in."""
-        parts = self.parts
-        if self._replayed is not None and parts.model.training:
-            loss, outputs, targets = self._replayed.forward(batch), self._replayed.outputs, batch.targets
-            if metrics:  # some keep what they are given
-                outputs, targets = outputs.clone(), targets.clone()
-        else:
-            (loss, outputs), targets = self._passes.forward(batch), batch.targets
-        for metric in metrics.values():
-            metric.update(*metric_inputs(parts.loss, parts.task, outputs, targets))
+    def _forward(self, batch: Part) -> Tensor:
+        """The loss of a training batch; the metrics take it in."""
+        metrics = self.parts.metrics
+        if self._replayed is None:
+            loss, outputs = self._passes.forward(batch)
+            self._measure(outputs, batch.targets, metrics)
+            return loss
+        loss = self._replayed.forward(batch)
+        if metrics:  # some keep what they are given
+            self._measure(self._replayed.outputs.clone(), batch.targets.clone(), metrics)
         return loss
+
+    def _measure(self, outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> None:
+        """Let metrics take in a batch."""
+        for metric in metrics.values():
+            metric.update(*metric_inputs(self.parts.loss, self.parts.task, outputs, targets))
 
     def _update(self, loss: Tensor) -> None:
         """Backward and one optimizer step."""
@@ -367,7 +371,9 @@ class EagerEngine:
     def _add_slice(self, batch: Part, losses: _Losses) -> None:
         self._set_training(False)
         with torch.no_grad():  # a small step's inference_mode takes longer
-            losses.add(self._forward(batch, self._validation_metrics), batch.rows)
+            loss, outputs = self._passes.forward(batch)
+            self._measure(outputs, batch.targets, self._validation_metrics)
+            losses.add(loss, batch.rows)
         self._set_training(True)
 
     def _evaluation(self, losses: _Losses, metrics: Mapping[str, Metric]) -> Evaluation:

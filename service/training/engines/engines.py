@@ -10,7 +10,6 @@ from service.training.engines import Engine, Group
 from service.training.engines.captured import CudaGraphs
 from service.training.engines.choice import runs_jax
 from service.training.engines.eager import EagerEngine, Parts
-from service.training.warm_up import warm_up
 
 if TYPE_CHECKING:
     from service.training.engines.compiled.programs import Programs
@@ -35,14 +34,17 @@ class Engines:
         self._cache_dir = cache_dir
         self._programs: Programs | None = None
 
-    def make(self, name: str, parts: Parts) -> Engine:
+    def make(self, name: str, parts: Parts, captures: bool = True) -> Engine:
         """The engine of a training.
 
         Args:
             name: `eager` or `compiled`.
+            captures: whether the eager one replays CUDA graphs, on a GPU.
         """
         if name == "eager":
-            return EagerEngine(parts, capture=CudaGraphs() if self._device.type == "cuda" else None)
+            return EagerEngine(
+                parts, capture=CudaGraphs() if captures and self._device.type == "cuda" else None
+            )
         # The library is an extra: only a job that needs it makes a worker import it.
         from service.training.engines.compiled.engine import CompiledEngine  # noqa: PLC0415
 
@@ -57,10 +59,7 @@ class Engines:
         return engine.Group([engine.Member(each, programs) for each in parts], programs, size)
 
     def warm_up(self) -> Iterator[None]:
-        """Get ready for a GPU and for compiled trainings, piece by piece: the first ones take seconds."""
-        if self._device.type == "cuda":
-            warm_up(self._device)
-            yield
+        """Get ready for compiled trainings, piece by piece: the first of a process takes seconds more."""
         if runs_jax(self._device.type):
             self._shared()
             yield
