@@ -1,11 +1,14 @@
 """Answers: JSON made by orjson, with what the database holds as JSON text embedded as it is."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import orjson
 from fastapi import Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from service.api.problems import Problem
@@ -13,6 +16,7 @@ from service.errors import FitserveError
 from service.specs.upload import MEDIA_TYPES
 
 JSON = "application/json"
+_PIECE_BYTES = 2**18
 
 
 def json_response(
@@ -21,6 +25,20 @@ def json_response(
     """`document` as JSON, unless it is JSON already; NaN becomes null."""
     body = document if isinstance(document, bytes | memoryview) else orjson.dumps(document)
     return Response(body, status, dict(headers or {}), media_type)
+
+
+def streamed(path: Path, media_type: str) -> Response:
+    """The content of a file, which is removed now: it lasts for as long as it is read."""
+    file = path.open("rb")
+    path.unlink()
+    headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+    return StreamingResponse(_pieces(file), headers=headers, media_type=media_type)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def embedded(text: str | None) -> orjson.Fragment | None:

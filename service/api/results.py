@@ -5,10 +5,11 @@ import io
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
 from service.api import requests, resources, uploads
-from service.api.responses import file_body, json_response, problems, timestamp
+from service.api.responses import file_body, json_response, problems, streamed, timestamp
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
     BadRequest,
@@ -197,8 +198,15 @@ async def predict(
     Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
     """
     answer_type = requests.CSV if requests.accepts_csv(request) else requests.JSON
-    arguments = {"owner": owner, "job_id": job_id, "answer_type": answer_type}
-    answer = await _of_rows(request, services, query, "predict", arguments)
+    place = services.spool.place()
+    arguments = {"owner": owner, "job_id": job_id, "answer_type": answer_type, "answer_file": str(place)}
+    try:
+        header, answer = await _of_rows(request, services, query, "predict", arguments)
+        if header:
+            return await run_in_threadpool(streamed, place, answer_type)
+    except BaseException:
+        place.unlink(missing_ok=True)  # a helper may have been ended while it wrote
+        raise
     return Response(answer, media_type=answer_type)
 
 
@@ -220,22 +228,21 @@ async def evaluate(
     Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
     """
     arguments = {"owner": owner, "job_id": job_id, "worst": query.worst}
-    return json_response(await _of_rows(request, services, query, "evaluate", arguments))
+    _, answer = await _of_rows(request, services, query, "evaluate", arguments)
+    return json_response(answer)
 
 
 async def _of_rows(
     request: Request, services: Services, query: PredictQuery, task: str, arguments: dict[str, Any]
-) -> memoryview:
+) -> tuple[dict[str, Any], memoryview]:
     """What a helper's task answers about the rows in a body: JSON as it is, or a file in its folder."""
     if uploads.is_plain_json(request, query):
         arguments["checkpoint"] = query.checkpoint
         async with services.bodies.read(request) as body:
-            _, answer = await services.helpers.call(task, arguments, body)
-        return answer
+            return await services.helpers.call(task, arguments, body)
     async with uploads.receive(request, services, query) as (upload, said):
         arguments["checkpoint"] = said.checkpoint
-        _, answer = await uploads.call(services, task, arguments, upload)
-        return answer
+        return await uploads.call(services, task, arguments, upload)
 
 
 @router.get(

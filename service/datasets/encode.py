@@ -239,8 +239,8 @@ class _Received(NamedTuple):
     cell: CellPlace | None = None
 
 
-def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[torch.Tensor, ...]:
-    """The model's inputs from the data of a prediction.
+def inputs_source(encoding: Encoding, body: Body, pointer: str = "#") -> Source:
+    """The rows of a prediction, to be encoded.
 
     Args:
         encoding: of the job that trained the model.
@@ -248,25 +248,19 @@ def encode_inputs(encoding: Encoding, body: Body, pointer: str = "#") -> tuple[t
             ignored; `inputs` of a model trained on a table are raw feature rows [B, k].
         pointer: the place of `body` in the request.
 
-    Returns:
-        float32 or int64 [B, …], one for each of `encoding.input_names`.
-
     Raises:
         InvalidRequest: columns are missing or can't be read as numbers, or a shape doesn't fit.
     """
     received, mistakes = _read(body, pointer, encoding.features), Mistakes()
     _check_inputs(encoding, received, mistakes)
-    source = _received_source(encoding, received, encoding.features, mistakes)
-    inputs = encode(encoding, source).inputs
-    mistakes.check()
-    return inputs
+    return _received_source(encoding, received, encoding.features, mistakes)
 
 
 def labelled_source(encoding: Encoding, body: Body, pointer: str = "#") -> Source:
     """The rows of an evaluation, inputs and targets, to be encoded.
 
     Args:
-        encoding, body, pointer: as for `encode_inputs`; `targets` go with `inputs`.
+        encoding, body, pointer: as for `inputs_source`; `targets` go with `inputs`.
 
     Raises:
         InvalidRequest: columns or targets are missing or can't be read, or a shape doesn't fit.

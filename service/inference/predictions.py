@@ -1,16 +1,16 @@
-"""Predictions for new rows, in the targets' units."""
+"""Predictions for new rows, in the targets' units, a slice of rows at a time."""
 
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from service.datasets.dataset import Dataset
-from service.datasets.encode import encode_inputs
+from service.datasets.encode import encode, inputs_source
 from service.datasets.encoding import Encoding, decode_outputs
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
@@ -20,23 +20,29 @@ from service.training.metrics import LIKELY
 ROWS_AT_ONCE = 4096
 
 
-def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> dict[str, Any]:
+def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[dict[str, Any]]:
     """One output for each row, in the rows' order.
 
-    Returns:
-        `epoch`, and what `answers` gives for the rows.
+    Yields:
+        For each slice of rows `epoch`, and what `answers` gives for them.
 
     Raises:
-        InvalidRequest: when the rows are not what the model takes.
+        InvalidRequest: when the rows are not what the model takes; after the last slice, with all mistakes
+            in their cells.
     """
-    inputs = encode_inputs(model.encoding, body)
-    try:
-        with torch.inference_mode():
-            outputs = run(model, inputs)
-    except (RuntimeError, IndexError) as error:  # e.g. a category that the embedding has no row for
-        detail = f"The model can't compute with these rows: {error}"
-        raise InvalidRequest(detail, [FieldError("#", detail)]) from None
-    return {"epoch": model.epoch, **answers(model, outputs)}
+    source = inputs_source(model.encoding, body)
+    for part in source.slices(ROWS_AT_ONCE):
+        inputs = encode(model.encoding, part).inputs
+        if source.mistakes.count:
+            continue  # only to find the others
+        try:
+            with torch.inference_mode():
+                outputs = run(model, inputs)
+        except (RuntimeError, IndexError) as error:  # e.g. a category that the embedding has no row for
+            detail = f"The model can't compute with these rows: {error}"
+            raise InvalidRequest(detail, [FieldError("#", detail)]) from None
+        yield {"epoch": model.epoch, **answers(model, outputs)}
+    source.mistakes.check()
 
 
 def run(model: TrainedModel, inputs: Sequence[Tensor]) -> Tensor:
@@ -88,12 +94,13 @@ def decide(model: TrainedModel, outputs: Tensor) -> Tensor | None:
     return likely[:, 0] if encoding.is_binary else likely
 
 
-def as_csv(answer: Mapping[str, Any], encoding: Encoding) -> bytes:
+def as_csv(answer: Mapping[str, Any], encoding: Encoding, head: bool = True) -> bytes:
     """Predictions as CSV: a column for each target, and what there is of labels and probabilities."""
     columns = _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    if head:
+        writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
 

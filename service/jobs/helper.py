@@ -10,6 +10,7 @@ import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from service.datasets.readers.refusals import DISK_FULL
 from service.datasets.report import describe, rows
 from service.datasets.store import Kind, Stored, store
 from service.errors import FieldError, FitserveError, InvalidRequest, LimitExceeded, Unavailable
+from service.inference.answer_file import write_csv, write_json
 from service.inference.encoding import encoding_document
 from service.inference.evaluations import evaluate
 from service.inference.export import EXPORTS
@@ -145,12 +147,22 @@ class Tasks:
         job_id: str,
         checkpoint: str | None,
         answer_type: str,
+        answer_file: str,
         upload: dict[str, Any] | None = None,
     ) -> Answer:
-        """Predictions of a job's model, for a JSON body or an upload."""
+        """Predictions of a job's model, for a JSON body or an upload; of many rows, in a file."""
         model = self._models.get(owner, job_id, checkpoint)
-        answer = predict(model, self._rows(body, upload, owner, PredictionRequest, model.encoding.features))
-        return {}, as_csv(answer, model.encoding) if answer_type == CSV else orjson.dumps(answer)
+        slices = predict(model, self._rows(body, upload, owner, PredictionRequest, model.encoding.features))
+        first = next(slices)
+        second = next(slices, None)
+        if second is None:
+            return {}, as_csv(first, model.encoding) if answer_type == CSV else orjson.dumps(first)
+        slices = chain([first, second], slices)
+        if answer_type == CSV:
+            write_csv(Path(answer_file), slices, model.encoding)
+        else:
+            write_json(Path(answer_file), slices)
+        return {"in_file": True}, b""
 
     def evaluate(
         self,

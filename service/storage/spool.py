@@ -42,13 +42,17 @@ class Spool:
         Raises:
             Unavailable: when it can't be made.
         """
-        folder = self._folder / str(ULID())
+        folder = self.place()
         try:
             folder.mkdir()
         except OSError as error:
             detail = f"No body can be received: {error.strerror}."
             raise errors.Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
         return folder
+
+    def place(self) -> Path:
+        """Where a file may be written; nothing is there yet."""
+        return self._folder / str(ULID())
 
     def remove(self, folder: Path) -> None:
         """Remove a folder with all that is in it."""

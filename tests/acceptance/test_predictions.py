@@ -54,6 +54,22 @@ def test_every_form_predicts_the_same(service: Service, fit: dict[str, Any]) -> 
     assert answers[0].keys() == {"epoch", "outputs"}
 
 
+def test_many_rows_are_streamed(service: Service, fit: dict[str, Any]) -> None:
+    """An answer for more rows than are predicted at once is the same; nothing of it stays on the disk."""
+    values = [u + repeat / 1000 for repeat in range(1000) for u in T_U]
+    path, text = fit["links"]["predictions"], "\n".join(["t_u", *map(str, values)])
+    outputs = service.predict(fit["id"], {"columns": {"t_u": values}})["outputs"]
+    assert len(outputs) == len(values)
+    assert outputs[:11] == service.predict(fit["id"], {"columns": {"t_u": values[:11]}})["outputs"]
+    posted = service.client.post(path, content=text, headers={**CSV, **ACCEPT_CSV})
+    assert posted.headers["Content-Type"].startswith("text/csv")
+    assert [[float(row["t_c"])] for row in table(posted.text)] == outputs
+    refused = service.client.post(path, content=text + "\nwarm", headers=CSV)
+    assert refused.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    left = [each for each in (service.data_dir / "spool").rglob("*") if each.is_file()]
+    assert [each.name for each in left] == ["lock"]
+
+
 def test_predictions_as_csv(service: Service, fit: dict[str, Any]) -> None:
     """`Accept: text/csv` gives a column with the target's name and the outputs' values."""
     outputs = service.predict(fit["id"], {"columns": {"t_u": T_U}})["outputs"]

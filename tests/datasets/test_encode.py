@@ -7,10 +7,11 @@ import torch
 
 from service.datasets.dataset import TabularDataset
 from service.datasets.declaration import TargetKind
-from service.datasets.encode import encode, encode_inputs, labelled_source
+from service.datasets.encode import encode, labelled_source
 from service.datasets.encoding import Encoding, decode_outputs
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Sources, prepare
+from tests.datasets.encoded import encoded_inputs
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import T_C, T_U, declared, thermometer
 
@@ -46,7 +47,7 @@ def tensors() -> Encoding:
 )
 def test_every_form_gives_the_same_inputs(two_features: Encoding, body: Any) -> None:
     """Features are picked in order, other columns ignored, transforms applied, for raw rows too."""
-    (inputs,) = encode_inputs(two_features, body)
+    (inputs,) = encoded_inputs(two_features, body)
     assert inputs.dtype == torch.float32
     assert inputs.tolist() == [[4.0, 2.0], [5.0, 4.0]]
 
@@ -75,7 +76,7 @@ def test_bodies_that_do_not_fit_are_refused(
     two_features: Encoding, body: Any, pointer: str, words: str
 ) -> None:
     """What is missing or of another shape is told with its place."""
-    assert words in refusal(lambda: encode_inputs(two_features, body))[pointer]
+    assert words in refusal(lambda: encoded_inputs(two_features, body))[pointer]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_bodies_that_do_not_fit_are_refused(
 )
 def test_columns_that_the_model_does_not_take_may_hold_anything(two_features: Encoding, body: Any) -> None:
     """Only the columns of the features may be wrong."""
-    (inputs,) = encode_inputs(two_features, body)
+    (inputs,) = encoded_inputs(two_features, body)
     assert inputs[0].tolist() == [4.0, 2.0]
 
 
@@ -98,7 +99,7 @@ def test_what_is_wrong_with_several_columns_is_told_at_once() -> None:
     transforms = [{"type": "one_hot", "columns": ["kind"]}]
     section = {"columns": columns, "features": ["a", "b", "kind"], "targets": ["y"], "transforms": transforms}
     dataset = TabularDataset(pa.table({"b": ["1", "two"], "kind": ["z", "x"]}))
-    assert list(refusal(lambda: encode_inputs(encoding_of(section), dataset))) == [
+    assert list(refusal(lambda: encoded_inputs(encoding_of(section), dataset))) == [
         "#/columns",
         "#/columns/b/1",
         "#/columns/kind/0",
@@ -107,10 +108,10 @@ def test_what_is_wrong_with_several_columns_is_told_at_once() -> None:
 
 def test_tensor_models_take_tensors_of_their_shape(tensors: Encoding) -> None:
     """A tensor model takes its own sample shape and no columns."""
-    assert encode_inputs(tensors, {"inputs": [[[1], [2]]]})[0].shape == (1, 2, 1)
-    assert "[B, 2, 1]" in refusal(lambda: encode_inputs(tensors, {"inputs": [[1, 2]]}))["#/inputs"]
-    assert "send `inputs`" in refusal(lambda: encode_inputs(tensors, {"columns": {"a": [1]}}))["#/columns"]
-    assert "float32" in refusal(lambda: encode_inputs(tensors, {"inputs": [[[1], [1e300]]]}))["#/inputs"]
+    assert encoded_inputs(tensors, {"inputs": [[[1], [2]]]})[0].shape == (1, 2, 1)
+    assert "[B, 2, 1]" in refusal(lambda: encoded_inputs(tensors, {"inputs": [[1, 2]]}))["#/inputs"]
+    assert "send `inputs`" in refusal(lambda: encoded_inputs(tensors, {"columns": {"a": [1]}}))["#/columns"]
+    assert "float32" in refusal(lambda: encoded_inputs(tensors, {"inputs": [[[1], [1e300]]]}))["#/inputs"]
 
 
 def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from service.datasets.encode import encode_inputs
 from service.datasets.encoding import Encoding
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Prepared, Sources, prepare
+from tests.datasets.encoded import encoded_inputs
 from tests.datasets.mistaken import refusal
 from tests.datasets.thermometer import declared
 
@@ -46,7 +46,7 @@ def test_predictions_take_the_same_names(body: dict[str, Any]) -> None:
     encoding = prepared(grouped(), "item", "user").encoding
     stored = Encoding.from_document(encoding.to_document())
     assert stored == encoding
-    item, user = encode_inputs(stored, body)
+    item, user = encoded_inputs(stored, body)
     assert (item.tolist(), user.tolist()) == ([[1]], [[3.0, 4.0]])
 
 

@@ -17,8 +17,8 @@ from service.errors import InvalidRequest
 from service.inference import evaluations
 from service.inference.evaluations import evaluate
 from service.inference.model import TrainedModel
-from service.inference.predictions import ROWS_AT_ONCE, predict
-from tests.inference.trained import WIDE, Trained, linear, table, train
+from service.inference.predictions import ROWS_AT_ONCE
+from tests.inference.trained import WIDE, Trained, linear, prediction, table, train
 
 SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
 NAMES = sorted(set(SPECIES))
@@ -115,7 +115,7 @@ def test_the_worst_rows_tell_what_was_predicted() -> None:
     """Each has its number, its target and what a prediction of it answers."""
     trained = classifier()
     body = labelled({"species": SPECIES})
-    predictions = predict(trained.model(), body)
+    predictions = prediction(trained.model(), body)
     worst = evaluate(trained.model(), body, worst=2)["worst"]
     assert len(worst) == 2
     for each in worst:
@@ -132,7 +132,7 @@ def test_values_are_in_the_targets_units() -> None:
     """Targets and outputs of a regression are told as the data have them, though it trained on others."""
     transforms = [{"columns": ["t", "u"], "type": "standardize"}]
     trained = train(table(NUMBERS, transforms=transforms), [linear(2)])
-    outputs = predict(trained.model(), labelled({}))["outputs"]
+    outputs = prediction(trained.model(), labelled({}))["outputs"]
     for each in evaluate(trained.model(), labelled(NUMBERS), worst=6)["worst"]:
         row = each["row"]
         assert each["target"] == pytest.approx([NUMBERS["t"][row], NUMBERS["u"][row]], rel=1e-5)
@@ -160,7 +160,7 @@ def test_the_confusion_matrix_is_scikit_learns(loss: str) -> None:
     model = classifier(loss, epochs=1).model()
     for species in (SPECIES, ["versicolor"] * 6):
         answer = evaluate(model, labelled({"species": species}), worst=0)["confusion_matrix"]
-        predicted = predict(model, labelled({}))["labels"]
+        predicted = prediction(model, labelled({}))["labels"]
         expected = sklearn_metrics.confusion_matrix(species, predicted, labels=NAMES)
         assert answer == {"classes": NAMES, "matrix": expected.tolist()}
 
@@ -171,7 +171,7 @@ def test_yes_or_no_has_a_matrix_for_each_target(width: int) -> None:
     targets = dict(list(YES_NO.items())[:width])
     model = train(table(targets), [linear(width)], loss="BCEWithLogitsLoss", epochs=1).model()
     answer = evaluate(model, labelled(targets), worst=0)["confusion_matrix"]
-    predicted = predict(model, labelled({}))["labels"]
+    predicted = prediction(model, labelled({}))["labels"]
     actual = [list(row) for row in zip(*targets.values(), strict=True)]
     expected = [
         sklearn_metrics.confusion_matrix(
@@ -191,7 +191,7 @@ def test_two_class_names_have_one_matrix(labels: tuple[Any, Any]) -> None:
     targets = {"t": [labels[value] for value in YES_NO["t"]]}
     model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss", epochs=1).model()
     answer = evaluate(model, labelled(targets), worst=6)
-    predicted = predict(model, labelled({}))["labels"]
+    predicted = prediction(model, labelled({}))["labels"]
     expected = sklearn_metrics.confusion_matrix(targets["t"], predicted, labels=[*labels])
     assert answer["confusion_matrix"] == {"classes": [*labels], "matrix": expected.tolist()}
     for each in answer["worst"]:
@@ -236,7 +236,7 @@ def test_tensors_of_any_shape_are_evaluated() -> None:
     data = {"inputs": [[[0.5], [1.0]], [[1.5], [2.0]]], "targets": [[[1.0], [2.0]], [[3.0], [4.0]]]}
     model = train(data, [linear(1, 1)]).model()
     answer = evaluate(model, data, worst=1)
-    errors = torch.tensor(predict(model, {"inputs": data["inputs"]})["outputs"]) - torch.tensor(
+    errors = torch.tensor(prediction(model, {"inputs": data["inputs"]})["outputs"]) - torch.tensor(
         data["targets"]
     )
     assert answer["loss"] == pytest.approx(errors.square().mean().item())
@@ -268,7 +268,7 @@ def test_equal_targets_have_scikit_learns_r2() -> None:
     """R² where all targets are equal is 0, or 1 for predictions without error."""
     model = train(table({"t": NUMBERS["t"]}), [linear(1)]).model()
     answer = evaluate(model, labelled({"t": [3.0] * 6}), worst=0)
-    outputs = [value for (value,) in predict(model, labelled({}))["outputs"]]
+    outputs = [value for (value,) in prediction(model, labelled({}))["outputs"]]
     assert answer["metrics"]["r2_score"] == sklearn_metrics.r2_score([3.0] * 6, outputs) == 0.0
 
 
@@ -346,7 +346,7 @@ def test_many_rows_are_evaluated_in_slices(wide: tuple[Trained, TensorDataset]) 
     losses = {each["row"]: each["loss"] for each in answer["worst"]}
     assert [*losses.values()] == sorted(losses.values(), reverse=True)
     assert sorted(losses) == [*range(MANY)]
-    predicted = predict(model, TensorDataset(data.inputs))["labels"]
+    predicted = prediction(model, TensorDataset(data.inputs))["labels"]
     expected = sklearn_metrics.confusion_matrix(data.targets, predicted)
     assert answer["confusion_matrix"]["matrix"] == expected.tolist()
     few = evaluate(model, data, worst=5)["worst"]
@@ -389,7 +389,7 @@ def test_any_rows_are_a_loop(model: TrainedModel, rows: list[tuple[float, float,
     a, b, t = (list(values) for values in zip(*rows, strict=True))
     body = {"columns": {"a": a, "b": b, "t": t}}
     answer = evaluate(model, body, worst)
-    outputs = [value for (value,) in predict(model, body)["outputs"]]
+    outputs = [value for (value,) in prediction(model, body)["outputs"]]
     errors = [(output - target) ** 2 for output, target in zip(outputs, t, strict=True)]
     assert answer["loss"] == pytest.approx(sum(errors) / len(errors), rel=1e-4, abs=1e-6)
     shown = [each["loss"] for each in answer["worst"]]

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from service.datasets.json_reader import read_json
 from service.datasets.prepare import Prepared, Sources, prepare
 from service.inference.model import TrainedModel
+from service.inference.predictions import predict
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration, DataSpec
 from service.specs.training import TrainingSpec
@@ -83,3 +84,9 @@ def table(targets: dict[str, list[Any]], **more: Any) -> dict[str, Any]:
 def linear(out_features: int, in_features: int = 2) -> dict[str, Any]:
     """A linear layer."""
     return {"type": "Linear", "in_features": in_features, "out_features": out_features}
+
+
+def prediction(model: TrainedModel, body: Any) -> dict[str, Any]:
+    """An answer whose rows fit into one slice."""
+    (answer,) = predict(model, body)
+    return answer
