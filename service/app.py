@@ -27,6 +27,8 @@ from service.executors.local import LocalExecutor
 from service.jobs.housekeeping import Housekeeper
 from service.jobs.watch import Watch
 from service.settings import Settings
+from service.storage.changes import ChangeStore
+from service.storage.database import Database
 from service.storage.migrate import migrate_when_there
 from service.storage.spool import Spool
 from service.storage.storage import Storage
@@ -40,6 +42,8 @@ DESCRIPTION = "Train PyTorch models over HTTP: post a dataset and an architectur
 PATIENCE_SECONDS = 5.0
 # Beyond the grace time, for workers that don't end by themselves.
 END_SECONDS = 3.0
+# A frozen worker may hold the lock of SQLite until whoever looks after it has ended it.
+SUPERVISION_SECONDS = 5.0
 
 
 class State(TypedDict):
@@ -120,7 +124,7 @@ def _work(
     try:
         if not migrate_when_there(storage.database, stop.told):
             return
-        executor = local_executor(settings, storage, stop.watch)
+        executor = local_executor(settings, stop.watch)
         housekeeper = Housekeeper(storage, settings.retention)
         start.begin(
             Services(
@@ -145,15 +149,15 @@ def _work(
         signal.raise_signal(signal.SIGTERM)
 
 
-def local_executor(settings: Settings, storage: Storage, watch: Watch) -> LocalExecutor:
+def local_executor(settings: Settings, watch: Watch) -> LocalExecutor:
     """Workers on this machine, named after it and this start of it."""
     instance = f"{socket.gethostname()}-{ULID()}"
+    database = Database(settings.database(), busy_seconds=SUPERVISION_SECONDS)
+    changes = ChangeStore(database)
     return LocalExecutor(
         settings,
         instance,
-        storage.queue,
-        storage.recovery,
-        storage.workers,
+        database,
         on_change=watch.changed,
-        on_sweep=lambda: watch.sweep(storage.changes.since),
+        on_sweep=lambda: watch.sweep(changes.since),
     )

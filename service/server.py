@@ -82,7 +82,7 @@ def work(settings: Settings) -> None:
     with Storage.open(settings) as storage:
         if not migrate_when_there(storage.database, stop):
             return
-        executor = local_executor(settings, storage, Watch())
+        executor = local_executor(settings, Watch())
         log.info("working", data_dir=str(settings.data_dir), workers=settings.workers)
         stop.wait()
         executor.close()

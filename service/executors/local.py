@@ -15,6 +15,7 @@ from service.errors import Unavailable
 from service.executors.gpus import usable_gpus
 from service.executors.worker import Overdue, Worker
 from service.settings import Settings
+from service.storage.database import Database
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.workers import WorkerStore
@@ -40,6 +41,7 @@ class LocalExecutor:
     failed: who could not reach the database has that time to renew them.
 
     Args:
+        database: one that waits shortly for a lock, which a frozen worker may hold until it is ended by this.
         on_change: called with a job's id when one of these workers has changed it.
         on_sweep: called at each sweep.
     """
@@ -48,15 +50,18 @@ class LocalExecutor:
         self,
         settings: Settings,
         instance: str,
-        queue: QueueStore,
-        recovery: RecoveryStore,
-        workers: WorkerStore,
+        database: Database,
         on_change: Callable[[str], None] = lambda job_id: None,
         on_sweep: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._instance = instance
-        self._queue, self._recovery, self._records = queue, recovery, workers
+        self._database = database
+        self._queue, self._recovery, self._records = (
+            QueueStore(database),
+            RecoveryStore(database),
+            WorkerStore(database),
+        )
         self._on_change, self._on_sweep = on_change, on_sweep
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -251,3 +256,4 @@ class LocalExecutor:
             worker.child.join(max(0.0, deadline - time.monotonic()))
         if names := [worker.name for worker in self._workers]:
             self._settle(names, partial(self._recovery.release_workers, names))
+        self._database.close()

@@ -39,9 +39,15 @@ class Database:
     Args:
         url: a SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://…`.
         statement_seconds: what a statement may take on Postgres.
+        busy_seconds: how long the lock of SQLite is waited for.
     """
 
-    def __init__(self, url: str, statement_seconds: float = STATEMENT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        statement_seconds: float = STATEMENT_SECONDS,
+        busy_seconds: float = BUSY_TIMEOUT_SECONDS,
+    ) -> None:
         self.url = url
         self._statement_seconds = statement_seconds
         self._closed = threading.Event()
@@ -54,14 +60,14 @@ class Database:
         self._writer: Engine = self._engine
         self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
         if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _open_sqlite)
+            event.listen(self._engine, "connect", partial(_open_sqlite, busy_seconds))
             event.listen(self._engine, "begin", _begin_sqlite)
             # A deferred transaction that turns to writing after another has written fails at once,
             # without waiting: writers take the lock when they begin.
             self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
             # SQLite looks only now and then whether the lock is free. Threads of this process take turns,
             # without looking.
-            self._turn = partial(_in_turn, threading.Semaphore())
+            self._turn = partial(_in_turn, threading.Semaphore(), busy_seconds)
 
     def read(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads.
@@ -142,8 +148,8 @@ def _transaction(engine: Engine, turn: AbstractContextManager[None] = _AT_ONCE) 
 
 
 @contextmanager
-def _in_turn(turn: threading.Semaphore) -> Iterator[None]:
-    if not turn.acquire(timeout=BUSY_TIMEOUT_SECONDS):
+def _in_turn(turn: threading.Semaphore, busy_seconds: float) -> Iterator[None]:
+    if not turn.acquire(timeout=busy_seconds):
         raise TimeoutError("Other threads of this process write.")
     try:
         yield
@@ -174,9 +180,9 @@ def wal_is_safe(version: tuple[int, int, int]) -> bool:
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
-def _open_sqlite(connection: sqlite3.Connection, record: object) -> None:
+def _open_sqlite(busy_seconds: float, connection: sqlite3.Connection, record: object) -> None:
     connection.isolation_level = None  # sqlite3 begins no transactions by itself: _begin_sqlite does
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_SECONDS * 1000}")
+    connection.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")
     connection.execute("PRAGMA foreign_keys = ON")
     if wal_is_safe(sqlite3.sqlite_version_info):
         # Refused while another connection is at work; that one has switched, or the next will.

@@ -74,12 +74,12 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
 
 
 def test_a_frozen_worker_is_ended_also_while_the_database_is_locked(hasty_service: Service) -> None:
-    """One that was frozen inside a transaction holds the lock that others need to speak of it."""
+    """One that was frozen inside a commit holds the lock that others need to read or to speak of it."""
     service = hasty_service
     job_id = service.running(disturbable(epochs=1500))
+    frozen = workers(service)
     with sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        frozen = workers(service)
+        holder.execute("BEGIN EXCLUSIVE")
         for worker in frozen:
             worker.suspend()
         _, alive = psutil.wait_procs(frozen, timeout=LEASE_SECONDS + TAKEOVER_SECONDS)
