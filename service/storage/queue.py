@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
 from service import errors
 from service.specs.job import JobStatus
@@ -12,23 +12,19 @@ from service.storage.tables import jobs
 
 RETRY_AFTER_SECONDS = 10
 QUEUED = jobs.c.status == JobStatus.QUEUED
+# Built once: each submit asks both.
 LENGTH = select(func.count()).where(QUEUED)
-
-
-def _sooner(devices: ColumnElement[bool]) -> Select[int]:
-    """How many are queued for these devices before a place: two ranges of the index."""
-    urgent = LENGTH.where(devices, jobs.c.priority > bindparam("priority"))
-    older = LENGTH.where(
-        devices, jobs.c.priority == bindparam("priority"), jobs.c.sequence < bindparam("sequence")
-    )
-    return select(urgent.scalar_subquery() + older.scalar_subquery())
-
-
-# Built once: each submit asks for its place, and a list for that of each queued job in it. A worker of
-# `cuda:0` takes jobs for `cuda` too: each is in the other's way.
-OWN = jobs.c.device.in_([bindparam("device"), bindparam("kind")])
-SOONER = _sooner(OWN)
-SOONER_ON_ANY_GPU = _sooner(or_(OWN, jobs.c.device.startswith(bindparam("device") + ":")))
+SOONER = LENGTH.where(
+    # A worker of `cuda:0` takes jobs for `cuda` too: each is in the other's way.
+    or_(
+        jobs.c.device.in_([bindparam("device"), bindparam("kind")]),
+        jobs.c.device.startswith(bindparam("device") + ":"),
+    ),
+    or_(
+        jobs.c.priority > bindparam("priority"),
+        and_(jobs.c.priority == bindparam("priority"), jobs.c.sequence < bindparam("sequence")),
+    ),
+)
 
 
 class QueueStore:
@@ -44,8 +40,7 @@ class QueueStore:
         kind = job.device.split(":", maxsplit=1)[0]
         place = {"device": job.device, "kind": kind, "priority": job.priority, "sequence": job.sequence}
         with self._database.read() as connection:
-            query = SOONER_ON_ANY_GPU if job.device == "cuda" else SOONER
-            return connection.scalars(query, place).one() + 1
+            return connection.scalars(SOONER, place).one() + 1
 
     def lengths(self) -> Mapping[str, int]:
         """How many jobs are queued for each device that any is queued for."""
