@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,15 @@ class Service:
         """The process that serves HTTP."""
         assert self._process is not None
         return psutil.Process(self._process.pid)
+
+    def children(self, module: str) -> list[psutil.Process]:
+        """Its processes that run a module; one that has just ended is none of them."""
+        found = []
+        for child in self.process.children():
+            with suppress(psutil.NoSuchProcess):
+                if module in child.cmdline():
+                    found.append(child)
+        return found
 
     def start(self) -> "Service":
         """Start, and wait until jobs can be taken and run."""

@@ -98,7 +98,7 @@ def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Se
 
 def test_a_killed_helper_is_replaced(service: Service) -> None:
     """kill -9 of the idle helpers blames no request: 503 at most, and then all is as before."""
-    helpers = [child for child in service.process.children() if "service.jobs.helper" in child.cmdline()]
+    helpers = service.children("service.jobs.helper")
     assert len(helpers) == 2
     for helper in helpers:
         helper.kill()

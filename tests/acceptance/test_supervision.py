@@ -258,6 +258,5 @@ def at(timestamp: str) -> datetime:
 def has_warm_spare(service: Service) -> bool:
     """Whether there is a process beside those that work, and it is done with getting warm."""
     working = {worker.pid for worker in workers(service)}
-    processes = [child for child in service.process.children() if "service.jobs.worker" in child.cmdline()]
-    spares = [process for process in processes if process.pid not in working]
+    spares = [each for each in service.children("service.jobs.worker") if each.pid not in working]
     return bool(spares) and all(spare.cpu_percent(interval=0.5) == 0.0 for spare in spares)

@@ -211,9 +211,7 @@ class Storm:
             self.report.kills[name] += 1
 
     def _kill_worker(self) -> None:
-        workers = [
-            child for child in self._service.process.children() if "service.jobs.worker" in child.cmdline()
-        ]
+        workers = self._service.children("service.jobs.worker")
         if workers:
             victim = self._random.choice(workers)
             try:

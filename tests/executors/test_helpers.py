@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,12 @@ def with_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., A
 
 def small_helpers() -> set[int]:
     """The ids of the helper processes there are."""
-    children = psutil.Process().children()
-    return {child.pid for child in children if any(MODULE in word for word in child.cmdline())}
+    found = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if any(MODULE in word for word in child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 async def pid(pool: HelperPool) -> int:
