@@ -59,6 +59,7 @@ def test_the_api_process_never_imports_torch(service: Service) -> None:
 
 def test_training_happens_in_a_worker(service: Service) -> None:
     """A fit takes its processor time in a worker, not in the API's process."""
+    until(lambda: len(workers(service)) == 2)  # another test may have ended one
     api, (first, second) = service.process, workers(service)
     before = [cpu_seconds(process) for process in (api, first, second)]
     service.succeeded(disturbable())
