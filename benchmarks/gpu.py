@@ -4,7 +4,7 @@ python -m benchmarks.gpu
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import httpx
 import torch
 
 from benchmarks import plain
-from benchmarks.comparison import HEADER, ROUNDS, Row, measure, timed
+from benchmarks.comparison import HEADER, Row, measure, timed
 from benchmarks.jobs import digits_job, fit, store_digits, thermometer_job, timed_fit
 from benchmarks.results import publish, table
 from service.demo import SEQUENTIAL, running_service
 
 CUDA = "cuda"
+ROUNDS = 3
 MANY = 64
 WIDE, WIDE_EPOCHS, WIDE_BATCH = 4096, 100, 719  # half of the training rows
 
@@ -32,10 +33,10 @@ def main() -> None:
         running_service(Path(folder), workers=1) as client,
     ):
         results = [measure(row) for row in rows(client)]
-    text = f"""One {torch.cuda.get_device_name()}. Medians of {ROUNDS} rounds, fewer where one takes long;
-Fitserve and the plain loop on the same GPU in turn in one run. Through HTTP, from submit to the answer
-that the job has ended; those bound by arithmetic from the first step to the last, since to save models
-of this size takes longer than to train them.
+    text = f"""One {torch.cuda.get_device_name()}. Medians of {ROUNDS} rounds; Fitserve and the plain loop
+on the same GPU in turn in one run. Through HTTP, from submit to the answer that the job has ended;
+those bound by arithmetic from the first step to the last, since to save models of this size takes
+longer than to train them.
 
 {table([HEADER, *(result.cells() for result in results)])}
 """
@@ -45,38 +46,34 @@ of this size takes longer than to train them.
 def rows(client: httpx.Client) -> Iterator[Row]:
     """What is bound by the start of kernels, by each engine, and what is bound by arithmetic."""
     digits_id = store_digits(client)
+    thermometer, digits = thermometer_job(SEQUENTIAL, 3000), digits_job(digits_id, [128], 20)
     for engine in ("eager", "compiled"):
-        yield from small(client, digits_id, engine)
-    many = on_gpu(thermometer_job(SEQUENTIAL, 3000), engine="compiled")
+        yield small(
+            client,
+            f"thermometer, 13 tanh units, 3000 epochs, {engine}",
+            on_gpu(thermometer, engine=engine),
+            lambda: plain.thermometer(3000, device=CUDA),
+        )
+        yield small(
+            client,
+            f"digits, 64-128-10, batches of 32, 20 epochs, {engine}",
+            on_gpu(digits, engine=engine),
+            lambda: plain.digits(20, device=CUDA),
+        )
     yield Row(
         f"{MANY} thermometer fits at once, each",
-        lambda: many_fits(client, many) / MANY,
+        lambda: many_fits(client, on_gpu(thermometer, engine="compiled")) / MANY,
         lambda: timed(lambda: plain.thermometer(3000, device=CUDA)),
         goal=1 / 20,
-        rounds=2,
+        rounds=ROUNDS,
     )
     for precision in ("float32", "bfloat16"):
         yield wide(client, digits_id, precision)
 
 
-def small(client: httpx.Client, digits_id: str, engine: str) -> Iterator[Row]:
-    """Small fits by an engine."""
-    thermometer = on_gpu(thermometer_job(SEQUENTIAL, 3000), engine=engine)
-    digits = on_gpu(digits_job(digits_id, [128], 20), engine=engine)
-    yield Row(
-        f"thermometer, 13 tanh units, 3000 epochs, {engine}",
-        lambda: fit(client, thermometer),
-        lambda: timed(lambda: plain.thermometer(3000, device=CUDA)),
-        goal=1,
-        rounds=3,
-    )
-    yield Row(
-        f"digits, 64-128-10, batches of 32, 20 epochs, {engine}",
-        lambda: fit(client, digits),
-        lambda: timed(lambda: plain.digits(20, device=CUDA)),
-        goal=1,
-        rounds=3,
-    )
+def small(client: httpx.Client, name: str, job: dict[str, Any], loop: Callable[[], object]) -> Row:
+    """A small fit."""
+    return Row(name, lambda: fit(client, job), lambda: timed(loop), goal=1, rounds=ROUNDS)
 
 
 def wide(client: httpx.Client, digits_id: str, precision: str) -> Row:
@@ -91,7 +88,7 @@ def wide(client: httpx.Client, digits_id: str, precision: str) -> Row:
         lambda: trained(client, job),
         lambda: timed(lambda: loop(WIDE_EPOCHS)) - timed(lambda: loop(0)),
         goal=1.02,
-        rounds=3,
+        rounds=ROUNDS,
     )
 
 

@@ -28,9 +28,8 @@ def json_response(
 
 
 def streamed(path: Path, media_type: str) -> Response:
-    """The content of a file, which is removed now: it lasts for as long as it is read."""
+    """The content of a file, which may be removed from now on: it lasts for as long as it is read."""
     file = path.open("rb")
-    path.unlink()
     headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
     return StreamingResponse(_pieces(file), headers=headers, media_type=media_type)
 

@@ -204,10 +204,9 @@ async def predict(
         header, answer = await _of_rows(request, services, query, "predict", arguments)
         if header:
             return await run_in_threadpool(streamed, place, answer_type)
-    except BaseException:
-        place.unlink(missing_ok=True)  # a helper may have been ended while it wrote
-        raise
-    return Response(answer, media_type=answer_type)
+        return Response(answer, media_type=answer_type)
+    finally:
+        place.unlink(missing_ok=True)  # it is open, or a helper was ended while it wrote
 
 
 @router.post(

@@ -96,9 +96,10 @@ class CapturedStep:
         self._optimizer = optimizer
         self._capture: Capture | None = capture if _counts_on_gpu(optimizer) else None
         self._parameters = list(passes.model.parameters())
+        self._gradients: list[Tensor | None]
+        self._loss: Tensor
+        self.outputs: Tensor
         before = [parameter.grad for parameter in self._parameters]
-        self._gradients = before
-        self._loss = self.outputs = batch.targets
         try:
             self._probe(capture)
             # Gradients are read after the next pass forward, too: their memory is none of its.
