@@ -19,6 +19,7 @@ from service.errors import (
     LimitExceeded,
     UnsupportedMediaType,
 )
+from service.specs.base import Name
 from service.specs.data import DatasetContent
 from service.storage.datasets import Dataset, NewDataset
 from service.storage.pages import Place
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 class DatasetQuery(uploads.ReadQuery):
     """How to read a file, and what to call the dataset."""
 
-    name: Annotated[str, Field(max_length=256)] | None = None
+    name: Name | None = None
     """The dataset's name; a `name` in a JSON body comes before it."""
 
 

@@ -7,9 +7,17 @@ name is near) and finite (no NaN or Infinity).
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from service.errors import FieldError, pointer_to
@@ -20,6 +28,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_folded = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
     return f": did you mean `{by_folded[near[0]]}`?" if near else ""
+
+
+def _without_nul(name: str) -> str:
+    if "\0" in name:
+        raise ValueError("Has the character NUL in it: leave it out.")
+    return name
+
+
+# What a client calls something of its own.
+Name = Annotated[str, Field(max_length=256), AfterValidator(_without_nul)]
 
 
 class Spec(BaseModel):

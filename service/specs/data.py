@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from service.specs.base import Spec
+from service.specs.base import Name, Spec
 from service.specs.split import Split
 from service.specs.transforms import ColumnName, Transform
 
@@ -110,7 +110,7 @@ DataSpec = Annotated[
 class DatasetContent(Spec):
     """The JSON body of a dataset: exactly one of `columns`, `rows`, or `inputs` with `targets`."""
 
-    name: Annotated[str, Field(max_length=256)] | None = None
+    name: Name | None = None
     columns: dict[str, Any] | None = None
     rows: Any = None
     inputs: Any = None

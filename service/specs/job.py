@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from service.specs.architecture import ArchitectureSpec
-from service.specs.base import Spec
+from service.specs.base import Name, Spec
 from service.specs.data import DataSpec
 from service.specs.training import TrainingSpec
 
@@ -62,7 +62,7 @@ class Placement(Spec):
 class JobRequest(Placement):
     """One training job."""
 
-    name: Annotated[str, Field(max_length=256)] | None = None
+    name: Name | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     """Of the jobs that wait for a device, the highest goes first; then the oldest."""
     data: DataSpec

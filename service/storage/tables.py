@@ -12,12 +12,12 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
-    Text,
     UniqueConstraint,
     false,
 )
 
 from service.specs.job import JobStatus, LogLevel, StopReason
+from service.storage.text import Text
 from service.storage.timestamp import Timestamp
 
 metadata = MetaData(
@@ -103,6 +103,8 @@ jobs = Table(
     # Of all attempts together.
     Column("training_seconds", Float, nullable=False, server_default="0"),
     Column("changed_at", Timestamp, nullable=False, server_default="0", index=True),
+    # What an epoch took in the attempt at hand, or in the last one that came to the end of one.
+    Column("epoch_seconds", Float),
     # A deleted job's place in the queue is never given again.
     sqlite_autoincrement=True,
 )

@@ -225,6 +225,7 @@ def test_json_with_a_charset_is_json(service: Service) -> None:
     ("path", "name"),
     [
         ("/v1/jobs?page_sise=3", "page_sise"),
+        ("/v1/jobs?name=%00", "name"),
         ("/v1/jobs?page_size=many", "page_size"),
         ("/v1/jobs?page_size=0", "page_size"),
         ("/v1/jobs?page_size=1001", "page_size"),
@@ -250,6 +251,14 @@ def test_a_wrong_query_parameter_is_named(service: Service, path: str, name: str
     """Unknown parameters and values out of range are 422 and name the parameter."""
     (error,) = problem(service.client.get(path), 422, "invalid-request")
     assert name in error["pointer"]
+
+
+def test_a_name_has_no_nul(service: Service) -> None:
+    """Postgres could not hold it: on every database it is told."""
+    told = mistakes(service, {**thermometer(), "name": "a\0b"})
+    assert told == {"#/name": "Has the character NUL in it: leave it out."}
+    (error,) = problem(service.client.post("/v1/datasets?name=a%00", json={}), 422, "invalid-request")
+    assert error["pointer"] == "?name"
 
 
 def test_a_misspelt_query_parameter_has_a_suggestion(service: Service) -> None:
