@@ -6,11 +6,12 @@ history are read again from there. Listeners that have seen the same share one r
 """
 
 import re
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Protocol, Self
 
 import orjson
 from fastapi import APIRouter, Header, Response
@@ -22,7 +23,7 @@ from service.api.job_document import job_document, progress_document
 from service.api.responses import embedded, problems
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import JobNotFound, Unavailable
-from service.jobs.watch import LATE
+from service.jobs.watch import LATE, Watch
 from service.storage.changes import Place
 from service.storage.job_record import Job
 from service.storage.timestamp import EPOCH, MICROSECOND
@@ -32,9 +33,9 @@ router = APIRouter(prefix="/v1", tags=["events"])
 
 # A `metrics` event has at most so many epochs, evenly spaced; the history has all.
 MAX_EPOCHS = 500
-# So many changed jobs are read at once.
-MAX_JOBS = 500
-# A listener that is told nothing for so long looks for itself, and gets a comment: the line is open.
+# So many changed jobs are read at once: what is kept for a listener that is slow to take it.
+MAX_JOBS = 100
+# After so long a listener gets a comment, whatever else it got, and looks for itself: the line is open.
 QUIET_SECONDS = 15.0
 # An event is to arrive when it is sent: proxies must not hold it back.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -109,41 +110,92 @@ async def follow_job(
 
     `metrics` has the epochs since the last one, as the history has them, thinned out to 500 at most. With
     `Last-Event-ID` it begins with those that were missed; after `end` there is nothing to come, and 204 tells
-    an `EventSource` to stay away. A comment comes every 15 seconds when nothing else does.
+    an `EventSource` to stay away. A comment comes every 15 seconds.
     """
     job = await run_in_threadpool(services.storage.jobs.get, owner, job_id)  # 404 while it can be said
     seen = Seen.of_id(last_event_id)
     if job.status.ended and seen is not None and seen.version == job.version:
         return Response(status_code=204)
-    events = _events_of_job(services, owner, job_id, seen)
-    return EventStream(events, headers=HEADERS)
+    listener = _JobListener(services, owner, job_id, seen)
+    return EventStream(_stream(services.watch, job_id, listener), headers=HEADERS)
 
 
-async def _events_of_job(
-    services: Services, owner: str, job_id: str, seen: Seen | None
-) -> AsyncIterator[bytes]:
-    status = None
-    with services.watch.watching(job_id) as changes:
-        while not services.watch.closed:
-            changes.clear()
-            read = partial(_news, services, owner, job_id, seen)
-            try:
-                news = await services.reads.get((owner, job_id, seen), read)
-            except JobNotFound:  # it has ended, and was deleted
+class _Listener(Protocol):
+    """Who follows something.
+
+    Attributes:
+        ended: whether nothing more will come.
+    """
+
+    ended: bool
+
+    def look(self) -> AsyncIterator[bytes]:
+        """What has happened since it has looked.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+
+
+async def _stream(watch: Watch, job_id: str | None, listener: _Listener) -> AsyncIterator[bytes]:
+    """What a listener sees: now, at each change of a job or of any, and at each beat; and the beats."""
+    looked, beat = False, _next_beat(job_id)
+    with watch.watching(job_id) as changes:
+        while not watch.closed:
+            if changes.is_set() or not looked:
+                changes.clear()
+                try:
+                    async for event in listener.look():
+                        yield event
+                    looked = True
+                except Unavailable:  # the listener waits with us
+                    looked = False
+            if listener.ended:
                 return
-            except Unavailable:  # the database is away: the listener waits with us
-                news = None
-            if news is not None:
-                if news.status is not None and news.status != status:
-                    status = news.status
-                    yield status
-                for event in news.events:
-                    yield event
-                seen = news.seen
-                if news.ended:
-                    return
-            if not await services.watch.wait(changes, QUIET_SECONDS):
+            await watch.wait(changes, beat - time.monotonic())
+            if time.monotonic() >= beat:
+                looked, beat = False, _next_beat(job_id)
                 yield KEEPALIVE_COMMENT
+
+
+def _next_beat(job_id: str | None) -> float:
+    """When who follows a job is told something in any case, on the clock `time.monotonic`.
+
+    All who follow the same job look at the same moments, and share a read; the moments of others are others.
+    """
+    now, phase = time.monotonic(), hash(job_id) % 1000 / 1000 * QUIET_SECONDS
+    return now + QUIET_SECONDS - (now - phase) % QUIET_SECONDS
+
+
+@dataclass
+class _JobListener:
+    """Who follows one job.
+
+    Attributes:
+        seen: what it has seen; None: nothing.
+        status: what was last sent of it.
+    """
+
+    services: Services
+    owner: str
+    job_id: str
+    seen: Seen | None
+    status: bytes | None = None
+    ended: bool = False
+
+    async def look(self) -> AsyncIterator[bytes]:
+        read = partial(_news, self.services, self.owner, self.job_id, self.seen)
+        try:
+            news = await self.services.reads.get((self.owner, self.job_id, self.seen), read)
+        except JobNotFound:  # it has ended, and was deleted
+            self.ended = True
+            return
+        if news.status is not None and news.status != self.status:
+            self.status = news.status
+            yield news.status
+        for event in news.events:
+            yield event
+        self.seen, self.ended = news.seen, news.ended
 
 
 def _news(services: Services, owner: str, job_id: str, seen: Seen | None) -> News:
@@ -180,23 +232,8 @@ async def follow_all_jobs(
     if since is None:
         since = (await run_in_threadpool(services.storage.changes.since, None)).until
         since = since.replace(microsecond=0)  # those who come in the same second share their reads
-    return EventStream(_events_of_all(services, owner, since), headers=HEADERS)
-
-
-async def _events_of_all(services: Services, owner: str, since: datetime) -> AsyncIterator[bytes]:
-    listener = _Listener(since)
-    with services.watch.watching(None) as changes:
-        while not services.watch.closed:
-            changes.clear()
-            try:
-                async for page in _pages(services, owner, listener.since):
-                    for event in listener.unseen(page):
-                        yield event
-                listener.look_on()
-            except Unavailable:  # the database is away: the listener waits with us
-                pass
-            if not await services.watch.wait(changes, QUIET_SECONDS):
-                yield KEEPALIVE_COMMENT
+    listener = _AllListener(services, owner, since)
+    return EventStream(_stream(services.watch, None, listener), headers=HEADERS)
 
 
 @dataclass(frozen=True)
@@ -225,8 +262,8 @@ async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterat
 
 
 @dataclass
-class _Listener:
-    """What a listener to all jobs has seen.
+class _AllListener:
+    """Who follows all jobs.
 
     Attributes:
         since: changes before are not read again.
@@ -235,11 +272,20 @@ class _Listener:
         first, last: of the pages at hand, when the first was read, and the last change in them.
     """
 
+    services: Services
+    owner: str
     since: datetime
     seen: dict[str, tuple[datetime, int]] = field(default_factory=dict)
     statuses: dict[str, bytes] = field(default_factory=dict)
     first: datetime | None = None
     last: datetime | None = None
+    ended: bool = False
+
+    async def look(self) -> AsyncIterator[bytes]:
+        async for page in _pages(self.services, self.owner, self.since):
+            for event in self.unseen(page):
+                yield event
+        self.look_on()
 
     def unseen(self, page: _Changed) -> Iterator[bytes]:
         """Of the events of changed jobs, those that it has not seen."""

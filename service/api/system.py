@@ -37,8 +37,8 @@ def index() -> Response:
 
 
 @router.get("/livez", response_model=resources.Health)
-def livez() -> Response:
-    """Whether the process answers; asks nothing else."""
+async def livez() -> Response:
+    """Whether the process answers; asks nothing else, and waits for no thread."""
     return json_response({"status": "ok", "checks": {}})
 
 

@@ -54,11 +54,10 @@ class Watch:
                 del self._loops[event]
 
     @staticmethod
-    async def wait(event: asyncio.Event, seconds: float) -> bool:
-        """Wait for the next change; False when the time is over before."""
+    async def wait(event: asyncio.Event, seconds: float) -> None:
+        """Wait for the next change, so long at most."""
         with suppress(TimeoutError):
             await asyncio.wait_for(event.wait(), seconds)
-        return event.is_set()
 
     def changed(self, job_id: str) -> None:
         """Tell those who wait for this job."""

@@ -12,7 +12,7 @@ from service.storage.checkpoints import NewCheckpoint
 from service.storage.ids import new_id
 from service.storage.pages import Place
 from service.storage.tables import jobs
-from service.storage.timestamp import now
+from service.storage.timestamp import at_this_moment
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Job:
     pause_requested: bool
     training_seconds: float
     changed_at: datetime
+    epoch_seconds: float | None
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> "Job":
@@ -111,4 +112,4 @@ class Start:
 
 def job_update(**values: Any) -> Update:
     """An update of jobs that clients can see: their version grows."""
-    return jobs.update().values(version=jobs.c.version + 1, changed_at=now(), **values)
+    return jobs.update().values(version=jobs.c.version + 1, changed_at=at_this_moment(), **values)

@@ -37,6 +37,15 @@ def now() -> ColumnElement[datetime]:
     return _Now()
 
 
+class _Moment(_Now):
+    inherit_cache = True
+
+
+def at_this_moment() -> ColumnElement[datetime]:
+    """The database's time at which a row is written, as a SQL expression: after the wait for its lock."""
+    return _Moment()
+
+
 def from_now(period: timedelta | BindParameter[int]) -> ColumnElement[datetime]:
     """The database's time so much later, or before for a negative period; a parameter is in microseconds."""
     if isinstance(period, timedelta):
@@ -54,3 +63,8 @@ def _now_in_sqlite(element: _Now, compiler: Any, **options: Any) -> str:
 def _now_in_postgresql(element: _Now, compiler: Any, **options: Any) -> str:
     # Not now(): that is when the transaction began, before it waited for a lock.
     return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)"
+
+
+@compiles(_Moment, "postgresql")
+def _moment_in_postgresql(element: _Moment, compiler: Any, **options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"

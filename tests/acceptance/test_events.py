@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -103,20 +102,6 @@ def test_who_has_seen_the_end_is_sent_away(service: Service) -> None:
     assert end.id is not None
     answer = service.client.get(path, headers={"Last-Event-ID": end.id})
     assert (answer.status_code, answer.content) == (httpx.codes.NO_CONTENT, b"")
-
-
-@pytest.mark.slow
-def test_a_quiet_line_has_heartbeats(service: Service) -> None:
-    """When nothing happens, a comment comes every 15 seconds, of one job and of all."""
-    job_id = service.running(thermometer(epochs=LONG))
-    service.client.post(f"/v1/jobs/{job_id}/pause")
-    until(lambda: service.job(job_id)["status"] == "paused")
-    for path in (f"/v1/jobs/{job_id}/events", "/v1/events"):
-        begin = time.monotonic()
-        with service.client.stream("GET", path) as response:
-            assert next(line for line in response.iter_lines() if line.startswith(":"))
-        assert 10 < time.monotonic() - begin < 30
-    service.cancelled(job_id)
 
 
 def test_a_long_gap_is_thinned_out(service: Service) -> None:

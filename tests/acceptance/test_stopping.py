@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,8 @@ GRACE_SECONDS = 15.0
 SOON_SECONDS = 5.0
 # Of a statement, of a new connection after it, and of a machine that is busy.
 SILENT_SECONDS = 10.0 + 5.0 + 5.0
+# More than there are threads for them.
+POLLERS = 80
 OWNER = "default"
 
 
@@ -83,6 +86,12 @@ def test_a_silent_database_holds_up_neither_requests_nor_the_end(
             assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
             assert time.monotonic() - begin < SILENT_SECONDS
             assert service.client.get("/livez").status_code == httpx.codes.OK
+        with ThreadPoolExecutor(POLLERS) as clients:
+            polls = [clients.submit(service.client.get, f"/v1/jobs/{job_id}") for _ in range(POLLERS)]
+            begin = time.monotonic()
+            assert service.client.get("/livez").status_code == httpx.codes.OK
+            assert time.monotonic() - begin < SOON_SECONDS
+            assert not all(poll.done() for poll in polls)
         begin = time.monotonic()
         service.stop()
         assert time.monotonic() - begin < GRACE_SECONDS + SOON_SECONDS

@@ -14,7 +14,9 @@ import pytest
 import uvicorn
 from sqlalchemy import Engine, event
 
+from service.api import events
 from service.app import create_app
+from service.jobs.watch import Watch
 from service.settings import Settings
 from service.storage.job_record import job_update
 from service.storage.storage import Storage
@@ -33,13 +35,18 @@ class Served:
 
     address: tuple[str, int]
     storage: Storage
+    watch: Watch
 
-    def listen(self) -> socket.socket:
-        """A connection that follows all jobs, once it is answered."""
+    def listen(self, path: str = "/v1/events") -> socket.socket:
+        """A connection that follows all jobs, or one, once it is answered."""
         listener = socket.create_connection(self.address, timeout=60.0)
-        listener.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
+        listener.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert listener.recv(1 << 12).startswith(b"HTTP/1.1 200")
         return listener
+
+    def submit(self) -> str:
+        """The id of a job that stays queued."""
+        return self.storage.jobs.submit(OWNER, new_job(), new_dataset())[0].id
 
     def change_all(self) -> None:
         """A change of all jobs in one statement, and so at one time."""
@@ -60,7 +67,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     until(lambda: server.started)
     with Storage.open(settings) as storage:
         until(lambda: httpx.get(f"http://127.0.0.1:{address[1]}/v1/jobs").is_success)
-        yield Served(address, storage)
+        yield Served(address, storage, app.state.stop.watch)
     app.state.stop.tell()
     server.should_exit = True
     thread.join()
@@ -91,30 +98,71 @@ def hear(listener: socket.socket, job_ids: set[str]) -> None:
         rest = rest[-100:]
 
 
+def hear_comments(listener: socket.socket, number: int) -> None:
+    """Receive until there were so many comments."""
+    heard = b""
+    while heard.count(events.KEEPALIVE_COMMENT) < number:
+        heard += listener.recv(1 << 16)
+
+
+@pytest.fixture
+def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comments come every half second."""
+    monkeypatch.setattr(events, "QUIET_SECONDS", 0.5)
+
+
+@pytest.mark.usefixtures("quick_beats")
+@pytest.mark.parametrize("all_jobs", [False, True])
+def test_comments_come_whatever_wakes_a_listener(served: Served, all_jobs: bool) -> None:
+    """A worker's signs of life wake the listeners to its job without news: the line isn't silent for that."""
+    job_id = served.submit()
+    with served.listen("/v1/events" if all_jobs else f"/v1/jobs/{job_id}/events") as listener:
+        heard = threading.Event()
+        hearing = threading.Thread(target=lambda: (hear_comments(listener, 3), heard.set()))
+        hearing.start()
+        until(lambda: served.watch.changed(job_id) or heard.is_set())
+        hearing.join()
+
+
+@pytest.mark.usefixtures("quick_beats")
+def test_listeners_to_one_job_share_their_reads(served: Served) -> None:
+    """However many follow a job, a change costs a read or two, and a beat no more."""
+    job_id = served.submit()
+    with ExitStack() as stack:
+        listeners = [
+            stack.enter_context(served.listen(f"/v1/jobs/{job_id}/events")) for _ in range(LISTENERS)
+        ]
+        for listener in listeners:
+            hear_comments(listener, 1)
+        with counted(r"FROM jobs\s+WHERE jobs.owner = ") as reads:
+            for listener in listeners:
+                hear_comments(listener, 4)
+            assert 3 <= reads() < LISTENERS / 2
+
+
 def test_listeners_to_all_jobs_share_their_reads(served: Served) -> None:
     """However many listen, a change costs a few questions to the database, and not one for each."""
-    job, _ = served.storage.jobs.submit(OWNER, new_job(), new_dataset())
+    job_id = served.submit()
     with ExitStack() as stack:
         listeners = [stack.enter_context(served.listen()) for _ in range(LISTENERS)]
         served.change_all()
         for listener in listeners:  # from here on all have seen the same
-            hear(listener, {job.id})
+            hear(listener, {job_id})
         with counted("read_at") as reads:
             for _ in range(3):
                 served.change_all()
                 for listener in listeners:
-                    hear(listener, {job.id})
+                    hear(listener, {job_id})
             assert 3 <= reads() < LISTENERS
 
 
 def test_more_than_a_page_of_jobs_that_change_at_once_are_all_told(served: Served) -> None:
     """A change of 1200 jobs in one statement reaches a listener whole, in few reads, and then it is quiet."""
-    ids = {served.storage.jobs.submit(OWNER, new_job(), new_dataset())[0].id for _ in range(JOBS)}
+    ids = {served.submit() for _ in range(JOBS)}
     with counted("read_at") as reads, served.listen() as listener:
         served.change_all()
         hear(listener, ids)
         read = reads()
-        assert 3 <= read <= 20
-        job, _ = served.storage.jobs.submit(OWNER, new_job(), new_dataset())
-        hear(listener, {job.id})
+        assert JOBS / events.MAX_JOBS <= read <= 3 * JOBS / events.MAX_JOBS
+        hear(listener, {served.submit()})
         assert reads() - read <= 20
