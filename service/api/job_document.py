@@ -1,6 +1,5 @@
 """A job as JSON."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -47,9 +46,8 @@ def job_document(services: Services, job: Job) -> bytes:
 def progress_document(job: Job) -> dict[str, Any]:
     """How far a job has come."""
     eta_seconds = None
-    if job.status is JobStatus.RUNNING and job.started_at is not None and job.epoch:
-        elapsed = (datetime.now(UTC) - job.started_at).total_seconds()
-        eta_seconds = max(0.0, elapsed / job.epoch * (job.epochs - job.epoch))
+    if job.status is JobStatus.RUNNING and job.epoch_seconds is not None:
+        eta_seconds = job.epoch_seconds * (job.epochs - job.epoch)
     return {
         "epoch": job.epoch,
         "epochs": job.epochs,

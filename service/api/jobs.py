@@ -30,6 +30,7 @@ from service.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from service.specs.base import Name
 from service.specs.job import JobRequest, JobStatus
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
@@ -55,7 +56,7 @@ class ListQuery(requests.Query):
 
     status: JobStatus | None = None
     """Only jobs of this status."""
-    name: str | None = None
+    name: Name | None = None
     """Only jobs of this name."""
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
     """Jobs on a page."""
@@ -223,16 +224,17 @@ def get_job(
     status_code=202,
     response_model=resources.Job,
     responses={
-        200: {"model": resources.Job, "description": "It has ended, or had ended before."},
-        202: {"description": "It runs, and will end in a moment."},
+        200: {"model": resources.Job, "description": "It had ended before."},
+        202: {"description": "It is cancelled, or runs and will be in a moment."},
         **problems(JobNotFound),
     },
 )
 def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
-    """Cancel a job: at once while it is queued, within a moment while it runs. 200 when it has ended."""
+    """Cancel a job: at once while it waits, within a moment while it runs. 200 when it had ended before."""
     had_ended = services.storage.jobs.get(owner, job_id).status.ended
     job = services.storage.jobs.cancel(owner, job_id)
-    services.executor.cancel(job_id)
+    if not job.status.ended:
+        services.executor.cancel(job_id)
     services.watch.changed(job_id)
     return job_response(services, job, 200 if had_ended else 202)
 

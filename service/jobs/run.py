@@ -61,6 +61,7 @@ class Run:
     """One attempt at a job.
 
     Attributes:
+        first_epoch: the last one of those before it.
         recorded: when its progress was last written.
         saved: when a checkpoint was last taken.
         saving_seconds: spent on checkpoints by this attempt, and on the last of them.
@@ -75,6 +76,7 @@ class Run:
     engine: Training
     data: Prepared
     setup_seconds: float
+    first_epoch: int = 0
     started: float = field(default_factory=time.monotonic)
     recorded: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
@@ -88,7 +90,11 @@ class Run:
     @property
     def training_seconds(self) -> float:
         """Spent training, by this attempt and those before it."""
-        return self.job.training_seconds + time.monotonic() - self.started - self.saving_seconds
+        return self.job.training_seconds + self._own_seconds
+
+    @property
+    def _own_seconds(self) -> float:
+        return time.monotonic() - self.started - self.saving_seconds
 
     @property
     def seconds_left(self) -> float:
@@ -131,7 +137,9 @@ class Run:
         if monitor is not None and monitor.best_epoch is not None:
             best = json_text(epoch_document(monitor.best_epoch, monitor.best))
         latest = None if self.latest is None else json_text(self.latest)
-        return Progress(self.engine.epoch, latest, best, self.training_seconds)
+        trained = self.engine.epoch - self.first_epoch
+        epoch_seconds = self._own_seconds / trained if trained else None
+        return Progress(self.engine.epoch, latest, best, self.training_seconds, epoch_seconds)
 
     def timings(self) -> str:
         """Where the time went, as JSON."""

@@ -255,7 +255,7 @@ class Runner:
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
             log.info("job resumed", job_id=job.id, epoch=newest.epoch, step=newest.step, attempt=job.attempt)
         seconds = ready.seconds + time.monotonic() - started - engine.compile_seconds
-        return Run(job, Claim.of(job), engine, ready.data, seconds), engine
+        return Run(job, Claim.of(job), engine, ready.data, seconds, engine.epoch), engine
 
     def _failure(self, error: Exception, run: Run | None) -> FitserveError:
         """The error as the job's owner is told it."""

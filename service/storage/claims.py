@@ -90,12 +90,14 @@ class Progress:
         latest: JSON, its losses and metrics; None: as before.
         best: JSON, the best epoch and its values; None: as before.
         training_seconds: spent by all attempts; None: as before.
+        epoch_seconds: what an epoch takes; None: as before.
     """
 
     epoch: int | None = None
     latest: str | None = None
     best: str | None = None
     training_seconds: float | None = None
+    epoch_seconds: float | None = None
 
     def values(self) -> dict[str, Any]:
         """What statements ask for."""

@@ -183,11 +183,11 @@ class JobStore:
             owner,
             job_id,
             "pause",
-            or_(queued, running),
+            or_(queued, and_(running, ~jobs.c.pause_requested)),
             status=case((queued, literal(JobStatus.PAUSED, jobs.c.status.type)), else_=jobs.c.status),
             pause_requested=running,
         )
-        if not changed:
+        if not changed and not job.pause_requested:
             raise errors.JobNotRunning(f"The job is {job.status}.")
         return job
 

@@ -37,7 +37,10 @@ def _noted(column: Column[Any]) -> ColumnElement[Any]:
 
 
 _CLAIM = held(*(bindparam(f"claim_{name}") for name in ("job_id", "worker_id", "attempt")))
-_PROGRESS = {c.name: _noted(c) for c in (jobs.c.epoch, jobs.c.latest, jobs.c.best, jobs.c.training_seconds)}
+_PROGRESS = {
+    c.name: _noted(c)
+    for c in (jobs.c.epoch, jobs.c.latest, jobs.c.best, jobs.c.training_seconds, jobs.c.epoch_seconds)
+}
 _OUTCOME = {
     c.name: _new(c) for c in (jobs.c.status, jobs.c.stop_reason, jobs.c.test, jobs.c.timings, jobs.c.error)
 }

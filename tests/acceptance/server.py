@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,11 +202,24 @@ class Service:
         until(lambda: self.job(job_id)["progress"]["epoch"])
         return job_id
 
+    def saved(self, body: Any) -> str:
+        """The id of a job that was just submitted and has a checkpoint."""
+        job_id = self.queued(body)
+        until(lambda: self.read(f"/v1/jobs/{job_id}/checkpoints")["items"], poll_seconds=0.0)
+        return job_id
+
     def cancelled(self, *job_ids: str) -> list[dict[str, Any]]:
         """Cancel jobs and wait for their end."""
         for job_id in job_ids:
             self.client.post(f"/v1/jobs/{job_id}/cancel")
         return [self.ended(job_id) for job_id in job_ids]
+
+    def began_at(self, job_id: str) -> int:
+        """The epoch from which a job's last attempt has gone on."""
+        lines = self.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]
+        taken = [line["message"] for line in lines if " takes it" in line["message"]]
+        found = re.search(r"to go on from epoch (\d+)", taken[-1])
+        return int(found[1]) if found else 0
 
     def history(self, job_id: str, **query: Any) -> dict[str, Any]:
         """A job's history."""

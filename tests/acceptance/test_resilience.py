@@ -5,6 +5,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -60,7 +61,7 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
     """SIGSTOP of all workers: they are ended and replaced, and the job is taken over in time."""
     service = hasty_service
     twin = service.succeeded(disturbable(epochs=1500))
-    job_id = service.running(disturbable(epochs=1500))
+    job_id = service.saved(disturbable(epochs=1500))
     frozen = workers(service)
     for worker in frozen:
         worker.suspend()
@@ -68,6 +69,7 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
     until(lambda: service.job(job_id)["attempt"] == 2)
     assert time.monotonic() - begin < LEASE_SECONDS + TAKEOVER_SECONDS
     assert service.ended(job_id)["status"] == "succeeded"
+    assert service.began_at(job_id) > 0
     assert_equal(service, job_id, twin["id"])
     until(lambda: len(workers(service)) == len(frozen))
     assert not any(worker.is_running() for worker in frozen)
@@ -102,9 +104,8 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service
     service = hasty_service
     twin = service.succeeded(large(units=1200, epochs=500))
     processes = workers(service)
-    job_id = service.queued(large(units=1200, epochs=500))
+    job_id = service.saved(large(units=1200, epochs=500))
     folder = service.data_dir / "artifacts" / "checkpoints" / job_id
-    until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"], poll_seconds=0.0)
 
     def is_writing() -> bool:
         return any("." in file.name for file in folder.iterdir())  # a whole one has a bare name
@@ -129,6 +130,7 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service
     assert service.read(f"/v1/jobs/{job_id}/checkpoints") == saved
     job = service.ended(job_id)
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    assert service.began_at(job_id) == saved["items"][0]["epoch"] > 0
     assert_equal(service, job_id, twin["id"])
 
 
@@ -136,8 +138,7 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     """Checkpoints are done without; at the end the job fails and says why, and another goes on from it."""
     service = hasty_service
     twin = service.succeeded(large(epochs=400))
-    job_id = service.queued(large(epochs=400, checkpoint_every=399))  # one try at least after the first
-    until(lambda: service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
+    job_id = service.saved(large(epochs=400, checkpoint_every=399))  # one try at least after the first
     for worker in workers(service):
         worker.rlimit(psutil.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
     job = service.ended(job_id)
@@ -187,15 +188,26 @@ def test_too_many_open_files_end_no_supervision(start_service: Callable[..., Ser
     assert service.succeeded(thermometer(epochs=1))
 
 
+def follow(service: Service, job_id: str, lines: list[str]) -> None:
+    """Add the lines that a job's listener gets, comments too, until the stream ends."""
+    with httpx.stream("GET", f"{service.client.base_url}/v1/jobs/{job_id}/events", timeout=60.0) as response:
+        lines.extend(response.iter_lines())
+
+
 @pytest.mark.slow
 def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callable[..., Service]) -> None:
-    """20 s without Postgres: 503 meanwhile; then jobs that ran have run on, and those that wait run."""
-    with tempfile.TemporaryDirectory() as folder:
+    """20 s without Postgres, and leases of 3: 503 meanwhile; a job that ran has run on, and who follows it
+    is told so; one that waited runs."""
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as listener:
         postgres = Postgres(folder)
-        service = start_service(workers=1, helpers=1, database_url=postgres.new_database("away"))
+        leases = {"lease_seconds": 3, "heartbeat_seconds": 0.5}
+        service = start_service(workers=1, helpers=1, database_url=postgres.new_database("away"), **leases)
         running = service.running(thermometer(epochs=LONG, max_runtime_seconds=AWAY_SECONDS + 5))
         queued = service.queued(thermometer(epochs=3))
         epoch = service.job(running)["progress"]["epoch"]
+        lines: list[str] = []
+        followed = listener.submit(follow, service, running, lines)
+        until(lambda: lines)
         postgres.stop()
         begin = time.monotonic()
         while time.monotonic() - begin < AWAY_SECONDS:
@@ -209,6 +221,9 @@ def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callabl
         jobs = [service.ended(job_id) for job_id in (running, queued)]
         assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 1)] * 2
         assert jobs[0]["progress"]["epoch"] > epoch
+        followed.result()
+        assert any(line.startswith(":") for line in lines)
+        assert "event: end" in lines
         epochs = service.history(running)["epochs"]
         assert epochs == list(range(1, jobs[0]["progress"]["epoch"] + 1))
         service.stop()

@@ -109,7 +109,7 @@ def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
     twin = service.succeeded(disturbable(epochs=1500))
     second = site.another("second")
     site.freeze(second)  # so that the first has the job
-    job_id = service.running(disturbable(epochs=1500))
+    job_id = service.saved(disturbable(epochs=1500))
     second.thaw()
     site.freeze(site.first)
     begin = time.monotonic()
@@ -117,6 +117,7 @@ def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
     assert time.monotonic() - begin < LEASE_SECONDS + TAKEOVER_SECONDS
     job = service.ended(job_id)
     assert job["status"] == "succeeded"
+    assert service.began_at(job_id) > 0
     before = service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")
     site.first.thaw()
     until(lambda: '"claim lost"' in site.first.log.read_text())

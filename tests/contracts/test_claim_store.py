@@ -91,10 +91,11 @@ def test_progress_and_history_are_recorded(
     submit()
     claim = Claim.of(claimed(claims))
     rows = [HistoryRow(1, 5, b"one"), HistoryRow(6, 9, b"two")]
-    claims.record(Report(claim, Progress(9, latest='{"epoch": 9}', best='{"epoch": 7}'), rows))
+    claims.record(Report(claim, Progress(9, '{"epoch": 9}', '{"epoch": 7}', 0.9, 0.1), rows))
     claims.record(Report(claim, Progress(10, latest='{"epoch": 10}'), [HistoryRow(10, 10, b"three")]))
     job = jobs.get(OWNER, claim.job_id)
     assert (job.epoch, job.latest, job.best) == (10, '{"epoch": 10}', '{"epoch": 7}')
+    assert (job.training_seconds, job.epoch_seconds) == (0.9, 0.1)
     history = HistoryStore(database)
     assert history.rows(claim.job_id) == [*rows, HistoryRow(10, 10, b"three")]
     assert history.rows(claim.job_id, from_epoch=5, to_epoch=6) == rows

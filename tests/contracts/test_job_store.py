@@ -16,6 +16,7 @@ from service.storage.history import HistoryRow, HistoryStore
 from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import Job, Start
 from service.storage.jobs import JobStore
+from service.storage.logs import LogStore
 from service.storage.queue import QueueStore
 from service.storage.tables import datasets as datasets_table
 from service.storage.tables import jobs as jobs_table
@@ -156,6 +157,22 @@ def test_a_running_job_is_asked_to_stop(jobs: JobStore, claims: ClaimStore, subm
     assert (asked.status, asked.cancel_requested, asked.stop_reason) == (JobStatus.RUNNING, True, None)
     assert jobs.cancel(OWNER, running.id) == asked
     assert claims.record(Report(Claim.of(running), Progress(1))).cancel_requested
+
+
+def test_a_pause_that_is_asked_for_twice_is_one(
+    database: Database, jobs: JobStore, claims: ClaimStore, submit: Submit
+) -> None:
+    """A running job that is to rest stays as it is when that is asked once more, and its log too."""
+    job = submit()
+    running = claimed(claims)
+    asked = jobs.pause(OWNER, running.id)
+    assert (asked.status, asked.pause_requested) == (JobStatus.RUNNING, True)
+    told = LogStore(database).of_job(OWNER, job.id, 10)
+    assert jobs.pause(OWNER, running.id) == asked
+    assert LogStore(database).of_job(OWNER, job.id, 10) == told
+    claims.release(Claim.of(running))
+    with pytest.raises(errors.JobNotRunning):
+        jobs.pause(OWNER, job.id)
 
 
 def test_an_ended_job_stays_as_it_is(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
