@@ -49,6 +49,7 @@ def report(reports: list[Report]) -> str:
         "jobs accepted": [each.jobs for each in reports],
         "seconds": [round(each.seconds) for each in reports],
         "killed with -9": [_counted(each.kills) for each in reports],
+        "asked for by their owner": [_counted(each.wishes) for each in reports],
         "attempts": [each.attempts for each in reports],
         "gone on from a checkpoint": [each.resumed for each in reports],
         "lost": [each.lost for each in reports],
@@ -61,9 +62,11 @@ def report(reports: list[Report]) -> str:
     head = ["", *(each.database for each in reports)]
     lines = [head, *([name, *map(str, cells)] for name, cells in rows.items())]
     return f"""Jobs of about a second on two workers, while workers, the service and its database
-are killed with -9 at random moments (seed {reports[0].seed}). Each job that succeeded is compared
-with a twin that was left in peace: its history and its parameters, bit for bit. A job whose worker
-is lost twice running before there is a newer checkpoint fails, as documented.
+are killed with -9 at random moments (seed {reports[0].seed}), and jobs paused, resumed and cancelled.
+Each job that succeeded is compared with a twin that was left in peace, its history and its parameters:
+bit for bit; a quarter of them, compiled and some side by side with others, up to rounding. That it has
+ended once is read in its log. A job whose worker is lost twice running before there is a newer checkpoint
+fails, as documented.
 
 {table(lines)}
 """
