@@ -276,7 +276,9 @@ class WorkerProcess:
             process.resume()
 
     def stop(self) -> None:
-        """SIGTERM; no process may outlive it."""
+        """SIGTERM, unless it has ended; no process may outlive it."""
+        if self._process.poll() is not None:
+            return
         self.thaw()
         processes = self.processes
         self._process.terminate()

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from tests.acceptance.server import START_SECONDS, Service, WorkerProcess, until
+from tests.acceptance.test_events import epochs, follow
 from tests.acceptance.test_processes import disturbable, workers
 from tests.acceptance.test_supervision import CANCEL_SECONDS, inside_a_step
 from tests.postgres import Postgres
@@ -103,6 +104,35 @@ def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> Non
     until(lambda: [worker.pid for worker in workers(site.service)] not in ([], [before]))
 
 
+def test_a_job_that_trains_elsewhere_is_followed_to_its_end(site: Site) -> None:
+    """Whichever process is listened to: all epochs are told, and the end."""
+    job_id = site.service.queued(disturbable(epochs=500))
+    events = list(follow(site.service, f"/v1/jobs/{job_id}/events"))
+    assert (events[-1].kind, events[-1].data) == ("end", site.service.job(job_id))
+    told = epochs(events)
+    assert (told, told[-1]) == (sorted(set(told)), 500)
+
+
+def test_a_process_that_is_told_to_stop_gives_its_job_back(site: Site) -> None:
+    """SIGTERM of a process of workers: its job is saved and queued, no worker is lost, another goes on."""
+    service = site.service
+    twin = service.succeeded(disturbable(epochs=1500))
+    second = site.another("leaving")
+    site.freeze(site.first)  # so that the second has the job
+    job_id = service.saved(disturbable(epochs=1500))
+    second.stop()
+    waiting = service.job(job_id)
+    assert (waiting["status"], waiting["attempt"]) == ("queued", 1)
+    site.first.thaw()
+    job = service.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    assert service.began_at(job_id) == waiting["progress"]["epoch"] > 0
+    lines = service.read(f"/v1/jobs/{job_id}/logs")["items"]
+    assert {line["level"] for line in lines} == {"info"}
+    assert service.history(job_id) == service.history(twin["id"])
+    assert service.parameters(job_id) == service.parameters(twin["id"])
+
+
 def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
     """A frozen process: another takes its job in time and finishes; the thawed one's writes are refused."""
     service = site.service
@@ -120,7 +150,7 @@ def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
     assert service.began_at(job_id) > 0
     before = service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")
     site.first.thaw()
-    until(lambda: '"claim lost"' in site.first.log.read_text())
+    until(lambda: any(told in site.first.log.read_text() for told in ('"claim lost"', '"worker ended"')))
     assert (service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")) == before
     assert service.history(job_id) == service.history(twin["id"])
     assert service.parameters(job_id) == service.parameters(twin["id"])

@@ -192,6 +192,27 @@ def test_a_job_that_needs_too_much_memory_says_what_for(strict_service: Service,
     assert {worker.pid for worker in workers(strict_service)} == before
 
 
+def test_a_job_that_divides_by_zero_fails(strict_service: Service) -> None:
+    """What PyTorch refuses in the middle of a training ends the job with its words; its worker goes on."""
+    before = {worker.pid for worker in workers(strict_service)}
+    job = strict_service.fit(
+        {
+            **thermometer(epochs=3, batch_size=4, shuffle=False),
+            "data": {"inputs": [[1.0]] * 7 + [[0.0]], "targets": [[1.0]] * 8},
+            "architecture": {
+                "type": "module",
+                "submodules": {"out": {"type": "Linear", "in_features": 1, "out_features": 1}},
+                "forward": "k = input.long()\nreturn self.out(input + torch.remainder(k + 1, k).float())",
+            },
+        }
+    )
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
+    assert job["error"]["type"] == "/problems/training-failed"
+    assert "ZeroDivisionError" in job["error"]["detail"]
+    assert strict_service.succeeded(thermometer(epochs=1))
+    assert {worker.pid for worker in workers(strict_service)} == before
+
+
 def test_the_layer_that_needs_too_much_memory_is_named(strict_service: Service) -> None:
     """Where a layer asks for it, the layer is named."""
     layers = [

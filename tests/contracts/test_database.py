@@ -42,11 +42,14 @@ def insert(connection: Connection, table: str, values: dict[str, Any]) -> None:
     connection.execute(text(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({slots})"), values)
 
 
-def test_an_upgrade_keeps_what_there_is(empty_url: str) -> None:
-    """A job of the first version is there after the upgrade, with its checkpoint, and can be deleted."""
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+def test_an_upgrade_keeps_what_there_is(empty_url: str, revision: str) -> None:
+    """A job of any version is there after the upgrade, with its checkpoint, and can be deleted."""
     database = Database(empty_url)
-    migrate(database, "0001")
+    migrate(database, revision)
     old = {"owner": OWNER, "dataset_id": "ds_1", "status": "succeeded", "created_at": 7}
+    if revision > "0001":
+        old["changed_at"] = 7
     values = asdict(new_job()) | old
     row = {"job_id": values["id"], "epoch": 5, "artifact": "checkpoints/a", "bytes": 1, "created_at": 7}
     with database.write() as connection:
