@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Update
+from sqlalchemy import ColumnElement, Connection, Update, select
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -112,3 +112,14 @@ class Start:
 def job_update(**values: Any) -> Update:
     """An update of jobs that clients can see: their version grows."""
     return jobs.update().values(version=jobs.c.version + 1, changed_at=now(), **values)
+
+
+def lock_jobs(connection: Connection, condition: ColumnElement[bool]) -> Sequence[int]:
+    """Lock the jobs of a condition until the transaction ends; their sequence numbers.
+
+    Statements after it find what belongs to these jobs as it is now: an update that has to wait for a row
+    itself sees that anew, but the other tables as they were before. And all who lock several jobs do so in
+    one order, or two could wait for each other.
+    """
+    matching = select(jobs.c.sequence).where(condition).order_by(jobs.c.sequence)
+    return connection.scalars(matching.with_for_update()).all()

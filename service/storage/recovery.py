@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, case, false, func, literal, or_, select
 
 from service import errors
 from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.database import Database
-from service.storage.job_record import job_update
+from service.storage.job_record import job_update, lock_jobs
 from service.storage.json_text import json_text
 from service.storage.logs import NewLine, add_lines
 from service.storage.tables import checkpoints, history, jobs
@@ -86,8 +86,7 @@ class RecoveryStore:
             **AT_CHECKPOINT,
         )
         with self._database.write() as connection:
-            taken = connection.execute(statement.where(_held_by([worker_id])).returning(jobs)).all()
-            forget_beyond(connection, taken)
+            taken = _change(connection, statement, _held_by([worker_id]))
             add_lines(connection, [_line(row, OVERRUN, LogLevel.WARNING) for row in taken])
         return [row.id for row in taken]
 
@@ -133,12 +132,21 @@ def take_back(
         **AT_CHECKPOINT,
     )
     with database.write() as connection:
-        taken = connection.execute(statement.where(condition).returning(jobs)).all()
-        forget_beyond(connection, taken)
+        taken = _change(connection, statement, condition)
         told = f"Its worker was lost. {reason}" if lost else reason
         level = LogLevel.WARNING if lost else LogLevel.INFO
         add_lines(connection, [_line(row, told, level) for row in taken])
     return [row.id for row in taken]
+
+
+def _change(connection: Connection, statement: Update, condition: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    """Put the jobs of a condition where their newest checkpoints are; their rows."""
+    locked = lock_jobs(connection, condition)
+    if not locked:
+        return []
+    taken = connection.execute(statement.where(jobs.c.sequence.in_(locked)).returning(jobs)).all()
+    forget_beyond(connection, taken)
+    return taken
 
 
 def _line(row: Row[Any], reason: str, level: LogLevel) -> NewLine:
