@@ -163,10 +163,11 @@ class LocalExecutor:
             self._settle([dead.name], partial(self._recovery.release_workers, [dead.name], fate))
 
     def _end_overdue(self) -> None:
+        """End workers that are overdue. One with more to be heard has perhaps begun something else since."""
         now = time.monotonic()
         for worker in list(self._workers):
             reasons = [reason for due, reason in self._deadlines(worker) if due <= now]
-            if reasons:
+            if reasons and not worker.child.channel.ready(0.0):
                 self._end(worker, reasons[0])
 
     def _end(self, worker: Worker, reason: Overdue) -> None:
@@ -176,10 +177,12 @@ class LocalExecutor:
         if reason is Overdue.SILENCE:
             return  # its claim is about to expire, and another silent one may hold the database's lock
         hung = f"It made no progress for {self._settings.hang_seconds:g} s and was ended."
-        settle = {
-            Overdue.CANCEL: partial(self._recovery.release_workers, [worker.name]),
-            Overdue.RUNTIME: partial(self._recovery.overrun, worker.name),
-            Overdue.HANG: partial(self._recovery.release_workers, [worker.name], hung),
+        release = partial(self._recovery.release_workers, [worker.name])
+        settle: dict[Overdue, Callable[[], Sequence[str]]] = {
+            Overdue.CANCEL: release,
+            # The others of a group are not to blame, and run by themselves next.
+            Overdue.RUNTIME: lambda: [*self._recovery.overrun(worker.name, worker.limited), *release()],
+            Overdue.HANG: partial(release, hung),
         }
         self._settle([worker.name], settle[reason])
 

@@ -41,7 +41,8 @@ class Worker:
         job_id: what it trains, as far as is known.
         heard: when it last said what it is at.
         alive: when it last said anything, if only that it lives.
-        ends_by: when its job's `max_runtime_seconds` are over, should it be training still.
+        ends_by: when a job's `max_runtime_seconds` are over, should it be training still.
+        limited: the job whose time that is.
         asked: when it was first known that its job is to be cancelled.
     """
 
@@ -54,6 +55,7 @@ class Worker:
     heard: float = 0.0
     alive: float = math.inf
     ends_by: float = math.inf
+    limited: str = ""
     asked: float = math.inf
 
     @classmethod
@@ -106,6 +108,7 @@ class Worker:
             case "limit":
                 left = message["seconds_left"]
                 self.ends_by = math.inf if left is None else self.heard + left
+                self.limited = message["job_id"]
             case "changed" if message["job_id"] != self.job_id:
                 self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf
         return message["job_id"]  # type: ignore[no-any-return]

@@ -30,13 +30,15 @@ def train_together(
     Args:
         runs: in the order of the group's members.
         stopping: set when the jobs are to be given back.
-        on_limit: called with the first job's id and the seconds for which they may train from now on;
+        on_limit: called with the id of the job whose time is over first, and the seconds until then;
             infinity: what they are at now is not training.
     """
     going = dict(enumerate(runs))
 
     def limit() -> None:
-        on_limit(runs[0].job.id, min((run.seconds_left for run in going.values()), default=math.inf))
+        left = [(run.seconds_left, run.job.id) for run in going.values()]
+        seconds_left, job_id = min(left, default=(math.inf, runs[0].job.id))
+        on_limit(job_id, seconds_left)
 
     limit()
     recorded = time.monotonic()

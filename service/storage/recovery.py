@@ -70,10 +70,10 @@ class RecoveryStore:
         with self._database.read() as connection:
             return set(connection.scalars(query))
 
-    def overrun(self, worker_id: str) -> Sequence[str]:
-        """End the jobs of a worker that was ended over their `max_runtime_seconds`; their ids.
+    def overrun(self, worker_id: str, job_id: str) -> Sequence[str]:
+        """End the job over whose `max_runtime_seconds` its worker was ended; its id, if the worker held it.
 
-        What they are left with is their newest checkpoint: without one they have failed.
+        What it is left with is its newest checkpoint: without one it has failed.
         """
         saved = NEWEST_CHECKPOINT.is_not(None)
         statement = job_update(
@@ -86,7 +86,7 @@ class RecoveryStore:
             **AT_CHECKPOINT,
         )
         with self._database.write() as connection:
-            taken = _change(connection, statement, _held_by([worker_id]))
+            taken = _change(connection, statement, and_(_held_by([worker_id]), jobs.c.id == job_id))
             add_lines(connection, [_line(row, OVERRUN, LogLevel.WARNING) for row in taken])
         return [row.id for row in taken]
 

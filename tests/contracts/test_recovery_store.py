@@ -166,11 +166,25 @@ def test_a_job_over_its_time_ends_with_what_was_saved(
     claim = Claim.of(claimed(claims))
     if saved:
         claims.save_checkpoint(claim, NewCheckpoint(1, "a", 1))
-    assert recovery.overrun("w") == [job.id]
+    assert recovery.overrun("w", job.id) == [job.id]
     ended = jobs.get(OWNER, job.id)
     assert (ended.status, ended.stop_reason) == (status, StopReason.MAX_RUNTIME)
     assert (ended.error is None) == saved
     assert ended.finished_at is not None
+
+
+def test_a_job_over_its_time_ends_alone(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """Others of its worker stay as they are, and so does whatever another worker has."""
+    over, beside, elsewhere = submit(), submit(), submit()
+    for worker_id in ("w", "w", "w2"):
+        claimed(claims, worker_id)
+    before = [jobs.get(OWNER, job.id) for job in (beside, elsewhere)]
+    assert recovery.overrun("w", elsewhere.id) == []
+    assert recovery.overrun("w", over.id) == [over.id]
+    assert [jobs.get(OWNER, job.id) for job in (beside, elsewhere)] == before
+    assert recovery.release_workers(["w"]) == [beside.id]
 
 
 def values_of(epoch: int) -> str:
@@ -208,7 +222,7 @@ def test_a_job_taken_back_is_where_its_model_is(
     if end == "paused":
         jobs.pause(OWNER, job.id)
     if end == "over its time":
-        recovery.overrun("w")
+        recovery.overrun("w", job.id)
     else:
         recovery.release_workers(["w"], LOST)
     after = jobs.get(OWNER, job.id)
@@ -234,7 +248,7 @@ class Hesitant(Database):
 
 
 @pytest.mark.parametrize(
-    "end", [RecoveryStore.overrun, lambda recovery, worker_id: recovery.release_workers([worker_id])]
+    "end", [RecoveryStore.overrun, lambda recovery, worker_id, _: recovery.release_workers([worker_id])]
 )
 def test_a_checkpoint_that_is_just_being_written_counts(
     database: Database,
@@ -242,7 +256,7 @@ def test_a_checkpoint_that_is_just_being_written_counts(
     recovery: RecoveryStore,
     jobs: JobStore,
     submit: Submit,
-    end: Callable[[RecoveryStore, str], Sequence[str]],
+    end: Callable[[RecoveryStore, str, str], Sequence[str]],
 ) -> None:
     """Whoever takes a job back while a checkpoint is committed waits for that, and goes by it."""
     job = submit()
@@ -250,7 +264,7 @@ def test_a_checkpoint_that_is_just_being_written_counts(
     with closing(Hesitant(database.url)) as hesitant, ThreadPoolExecutor(2) as threads:
         saving = threads.submit(ClaimStore(hesitant).save_checkpoint, claim, NewCheckpoint(8, "b", 1))
         assert hesitant.written.wait(10)
-        ending = threads.submit(end, recovery, "w")
+        ending = threads.submit(end, recovery, "w", job.id)
         with pytest.raises(TimeoutError):
             ending.result(WAITING_SECONDS)
         hesitant.commit.set()
