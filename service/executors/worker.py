@@ -38,12 +38,12 @@ class Worker:
         device: `cpu` or `cuda:N`.
         warm: whether it has ever said that it is ready.
         idle: whether it waits to be woken.
-        job_id: what it trains, as far as is known.
+        job_id: what it trains, as far as is known; of a group, the first.
         heard: when it last said what it is at.
         alive: when it last said anything, if only that it lives.
         ends_by: when a job's `max_runtime_seconds` are over, should it be training still.
         limited: the job whose time that is.
-        asked: when it was first known that its job is to be cancelled.
+        asked: when it was first known that a job of it is to be cancelled.
     """
 
     child: Child
@@ -109,7 +109,8 @@ class Worker:
                 left = message["seconds_left"]
                 self.ends_by = math.inf if left is None else self.heard + left
                 self.limited = message["job_id"]
-            case "changed" if message["job_id"] != self.job_id:
+            case "begins":
+                self.idle = False
                 self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf
         return message["job_id"]  # type: ignore[no-any-return]
 

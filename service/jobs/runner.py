@@ -56,6 +56,8 @@ class Runner:
         worker_id: under which name to claim.
         device: for which one.
         stopping: set when the job at hand is to be given back.
+        on_begin: called with a job's id when it is claimed; again with the first one's when its group goes on
+            without those that were cancelled.
         on_change: called with a job's id whenever there may be something new about it.
         on_limit: called with a job's id and the seconds for which it may train from now on; infinity:
             what it is at now is not training.
@@ -68,6 +70,7 @@ class Runner:
         settings: Settings,
         storage: Storage,
         stopping: threading.Event,
+        on_begin: Callable[[str], None],
         on_change: Callable[[str], None],
         on_limit: Callable[[str, float], None],
     ) -> None:
@@ -76,6 +79,7 @@ class Runner:
         self._settings = settings
         self._storage = storage
         self._stopping = stopping
+        self._on_begin = on_begin
         self._on_change = on_change
         self._on_limit = on_limit
         self._recorder = Recorder(settings, storage, stopping, on_change)
@@ -90,7 +94,7 @@ class Runner:
         if job is None:
             return False
         self._held = [Claim.of(job)]
-        self._on_change(job.id)
+        self._on_begin(job.id)
         try:
             self._run(job)
         except LeaseLost:
@@ -169,7 +173,7 @@ class Runner:
                 Run(ready.job, Claim.of(ready.job), training, ready.data, ready.seconds)
                 for ready, training in zip(members, group.members, strict=True)
             ]
-            train_together(runs, group, self._recorder, self._stopping, self._on_limit)
+            train_together(runs, group, self._recorder, self._stopping, self._on_begin, self._on_limit)
             self._gathering.trained(first.job.group_key)
         except Exception as error:
             log.exception("jobs given back, to run one by one", job_ids=[c.job_id for c in self._held])

@@ -107,6 +107,9 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
         warm_up(device)
         _limit_memory(settings)  # CUDA has started: what it takes is no job's
 
+    def on_begin(job_id: str) -> None:
+        _tell(channel, "begins", job_id)
+
     def on_change(job_id: str) -> None:
         _tell(channel, "changed", job_id)
 
@@ -120,6 +123,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
             settings,
             storage,
             orders.stop,
+            on_begin,
             on_change,
             on_limit,
         )
