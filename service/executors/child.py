@@ -9,6 +9,8 @@ from contextlib import suppress
 from service.jobs.channel import Channel
 from service.settings import Settings
 
+# A new process imports torch before it says its first word.
+START_SECONDS = 60.0
 # Between the end of a process's socket and its own.
 FATE_SECONDS = 1.0
 # What a signal most likely means.

@@ -3,12 +3,12 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import structlog
 
-from service.executors.child import Child
+from service.executors.child import START_SECONDS, Child
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class Worker:
         idle: whether it waits to be woken.
         job_id: what it trains, as far as is known; of a group, the first.
         heard: when it last said what it is at.
-        alive: when it last said anything, if only that it lives.
+        alive: when it last said anything, if only that it lives; at first, when it was started.
         ends_by: when a job's `max_runtime_seconds` are over, should it be training still.
         limited: the job whose time that is.
         asked: when it was first known that a job of it is to be cancelled.
@@ -53,7 +53,7 @@ class Worker:
     idle: bool = False
     job_id: str | None = None
     heard: float = 0.0
-    alive: float = math.inf
+    alive: float = field(default_factory=time.monotonic)
     ends_by: float = math.inf
     limited: str = ""
     asked: float = math.inf
@@ -120,7 +120,7 @@ class Worker:
 
     def deadlines(self, hang_seconds: float, silent_seconds: float) -> Sequence[tuple[float, Overdue]]:
         """When it has to be ended, and why, the weightiest reason first."""
-        silence = (self.alive + silent_seconds, Overdue.SILENCE)
+        silence = (self.alive + (silent_seconds if self.warm else START_SECONDS), Overdue.SILENCE)
         if self.job_id is None:
             return [silence]
         return [

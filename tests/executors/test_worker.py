@@ -2,14 +2,18 @@
 
 import math
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from service.executors.child import START_SECONDS
 from service.executors.worker import CANCEL_GRACE_SECONDS, Overdue, Worker
 from service.jobs.channel import Channel
+
+SILENT_SECONDS = 25.0
 
 
 @dataclass
@@ -43,7 +47,15 @@ def hear(worker: Worker, process: Process, event: str, job_id: str | None = None
 
 def due(worker: Worker, reason: Overdue) -> Any:
     """When it has to be ended for a reason."""
-    return {why: when for when, why in worker.deadlines(600.0, 25.0)}[reason]
+    return {why: when for when, why in worker.deadlines(600.0, SILENT_SECONDS)}[reason]
+
+
+def test_a_process_that_never_gets_warm_is_ended(worker: Worker, process: Process) -> None:
+    """It may import libraries for a minute; once it is warm, it has to say in time that it is alive."""
+    begin = time.monotonic()
+    assert due(worker, Overdue.SILENCE) == pytest.approx(begin + START_SECONDS, abs=1.0)
+    hear(worker, process, "warm")
+    assert due(worker, Overdue.SILENCE) == pytest.approx(begin + SILENT_SECONDS, abs=1.0)
 
 
 def test_a_sign_of_life_of_a_companion_puts_no_cancel_off(worker: Worker, process: Process) -> None:
