@@ -208,7 +208,7 @@ class LocalExecutor:
                 self._on_change(job_id)
             self._records.unregister(names)
         except Unavailable:
-            log.exception("claims not given back", workers=names)  # the lease will do it
+            log.exception("workers not settled", workers=names)  # their leases and heartbeats run out
 
     def _fill_vacant(self) -> None:
         """Put spare processes in the place of workers that are gone, and start new spares."""
@@ -251,16 +251,21 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Ask the workers to give their jobs back, wait for the grace time, end what is left."""
+        deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         self._closing.set()
         self._hinting.send_bytes(b"close")
+        self._stop_workers()  # at once: the thread may be waiting for the database
         self._thread.join()
-        for worker in self._workers:
-            worker.stop()
+        self._stop_workers()  # those, too, that it has put in the place of others
         for spare in self._spares:
             spare.child.kill()
-        deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         for worker in self._workers:
             worker.child.join(max(0.0, deadline - time.monotonic()))
         if names := [worker.name for worker in self._workers]:
             self._settle(names, partial(self._recovery.release_workers, names))
         self._database.close()
+
+    def _stop_workers(self) -> None:
+        with self._lock:
+            for worker in self._workers:
+                worker.stop()

@@ -1,10 +1,14 @@
 """Supervision, without a service around it."""
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import psutil
 import pytest
+from sqlalchemy import Connection
 
 from service.executors.local import LocalExecutor
 from service.settings import Settings
@@ -36,6 +40,42 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
     with Storage.open(settings_in(tmp_path, workers=0)) as storage:
         migrate(storage.database)
         yield storage
+
+
+class Stuck(Database):
+    """Answers no more, once it is stuck."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.lets_go, self.waits = threading.Event(), threading.Event()
+        self.lets_go.set()
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """See `Database`."""
+        if not self.lets_go.is_set():
+            self.waits.set()
+            self.lets_go.wait()
+        return super().read()
+
+
+def test_workers_are_told_to_stop_while_supervision_waits(storage: Storage, tmp_path: Path) -> None:
+    """The grace time is theirs: they hear of the end though a sweep waits for the database."""
+    database = Stuck(storage.database.url)
+    executor = LocalExecutor(settings_in(tmp_path, workers=1), "test", database)
+    closing = threading.Thread(target=executor.close)
+    try:
+        (worker,) = until(lambda: storage.workers.alive(60))
+        database.lets_go.clear()
+        assert database.waits.wait(10)
+        closing.start()
+        until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE, 10)
+        assert closing.is_alive()
+    finally:
+        database.lets_go.set()
+        if closing.ident is None:
+            executor.close()
+        else:
+            closing.join()
 
 
 def test_claims_that_ran_out_before_the_start_may_be_renewed(storage: Storage, tmp_path: Path) -> None:
