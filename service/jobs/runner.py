@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 import orjson
 import structlog
@@ -42,6 +43,8 @@ from service.training.memory import describe, is_out_of_memory
 from service.training.setup import assemble
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 # Jobs in one program; fewer than so many would not be worth its compilation.
 MOST_TOGETHER = GROUP_SIZES[-1]
@@ -85,12 +88,18 @@ class Runner:
         self._recorder = Recorder(settings, storage, stopping, on_change)
         self._engines = Engines(device, settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
+        self._may_hold_more = False  # a claim was sent to the database, and no answer came
         self._gathering = Gathering(stopping.wait)
 
     def run_next(self) -> bool:
-        """Claim a job for the device, or many of a kind, and see to their end; False when none is queued."""
+        """Claim a job for the device, or many of a kind, and see to their end; False when none is queued.
+
+        Raises:
+            Unavailable: the database is away.
+        """
         queues = {str(self._device), self._device.type}
-        job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
+        claims, lease_seconds = self._storage.claims, self._settings.lease_seconds
+        job = self._claimed(lambda: claims.claim(self._worker_id, queues, lease_seconds))
         if job is None:
             return False
         self._held = [Claim.of(job)]
@@ -107,6 +116,16 @@ class Runner:
                 self._on_change(claim.job_id)
             torch.cuda.empty_cache()  # graphs and JAX take none of what PyTorch keeps; without CUDA, nothing
         return True
+
+    def _claimed(self, claim: Callable[[], T]) -> T:
+        """What a claim gives. What one took whose answer was lost goes back first, without blame."""
+        if self._may_hold_more:
+            for job_id in self._storage.recovery.release_workers([self._worker_id]):
+                self._on_change(job_id)
+        self._may_hold_more = True
+        taken = claim()
+        self._may_hold_more = False
+        return taken
 
     def warm_up(self) -> Iterator[None]:
         """What is better done before the first job than in it, piece by piece."""
@@ -159,7 +178,7 @@ class Runner:
         count = partial(claims.count_alike, ready.job, most)
         if self._gathering.companions(ready.job.group_key, count, most) < LEAST_COMPANIONS:
             return []
-        jobs = claims.claim_alike(ready.job, most, self._settings.lease_seconds)
+        jobs = self._claimed(lambda: claims.claim_alike(ready.job, most, self._settings.lease_seconds))
         self._held = [*self._held, *map(Claim.of, jobs)]
         return jobs
 
