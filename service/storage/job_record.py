@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, select
+from sqlalchemy import ColumnElement, Connection, Update, literal, select
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -112,6 +112,16 @@ class Start:
 def job_update(**values: Any) -> Update:
     """An update of jobs that clients can see: their version grows."""
     return jobs.update().values(version=jobs.c.version + 1, changed_at=now(), **values)
+
+
+def to_status(status: JobStatus) -> ColumnElement[JobStatus]:
+    """A status as one of several that an update may give."""
+    return literal(status, jobs.c.status.type)
+
+
+def to_stop_reason(reason: StopReason) -> ColumnElement[StopReason]:
+    """A stop reason, in the same way."""
+    return literal(reason, jobs.c.stop_reason.type)
 
 
 def lock_jobs(connection: Connection, condition: ColumnElement[bool]) -> Sequence[int]:
