@@ -112,8 +112,9 @@ def main() -> None:
 def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
     """Seconds with and without, round by round; the first is not counted."""
     tasks = Tasks(storage, settings, Known(settings))
+    device, stopping = torch.device("cpu"), threading.Event()
     runner = Runner(
-        "bench", torch.device("cpu"), settings, storage, threading.Event(), lambda _: None, lambda *_: None
+        "bench", device, settings, storage, stopping, lambda _: None, lambda _: None, lambda *_: None
     )
     recorded, bare = [], []
     for _ in range(ROUNDS + 1):

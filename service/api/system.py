@@ -15,9 +15,6 @@ from service.storage.workers import Worker
 
 router = APIRouter(tags=["system"])
 
-# A worker that has missed so many heartbeats is taken for gone.
-MISSED_HEARTBEATS = 3
-
 
 @router.get("/", response_model=resources.Index)
 def index() -> Response:
@@ -81,8 +78,7 @@ def _some_worker(services: Services) -> None:
 
 def live_workers(services: Services) -> list[Worker]:
     """The workers of all service processes that have been heard of lately."""
-    within_seconds = MISSED_HEARTBEATS * services.settings.heartbeat_seconds
-    return list(services.storage.workers.alive(within_seconds))
+    return list(services.storage.workers.alive(services.settings.heartbeat_seconds))
 
 
 @router.get("/v1/system", response_model=resources.System)

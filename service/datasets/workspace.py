@@ -94,7 +94,7 @@ class _Extremes(Space):
 class MappedBeyond:
     """In memory up to `memory_bytes` together, beyond that in files of `folder`.
 
-    The files have no name any more once they are mapped: they are gone with the process, whatever ends it.
+    The files have no names: they are gone with the process, whatever ends it.
     """
 
     folder: Path
@@ -114,10 +114,11 @@ class MappedBeyond:
         size = math.prod(layout.shape)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
                 # Reserved at once: a disk that fills up later would kill the process at a write to the map.
                 os.posix_fallocate(file.fileno(), 0, max(1, layout.nbytes))
-                mapped = torch.from_file(file.name, shared=True, size=size, dtype=layout.dtype)
+                path = f"/dev/fd/{file.fileno()}"
+                mapped = torch.from_file(path, shared=True, size=size, dtype=layout.dtype)
         except OSError as error:
             raise Unavailable(
                 f"There is no room for {layout.nbytes} bytes of training data: {error}.",

@@ -9,8 +9,12 @@ from contextlib import suppress
 from service.jobs.channel import Channel
 from service.settings import Settings
 
+# A new process imports torch before it says its first word.
+START_SECONDS = 60.0
 # Between the end of a process's socket and its own.
 FATE_SECONDS = 1.0
+# Between SIGKILL and a process's end.
+END_SECONDS = 2.0
 # What a signal most likely means.
 _HINTS = {
     "SIGKILL": ", as the system does when memory runs out",
@@ -62,9 +66,14 @@ class Child:
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """End the process now and collect it."""
+        """End the process now and collect it.
+
+        One that the system doesn't let go of, as while it waits for a disk, is collected when a further one
+        is started after its end: `subprocess` does so.
+        """
         self.end()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
         self.channel.close()
 
     def join(self, grace_seconds: float) -> None:

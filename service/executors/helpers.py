@@ -12,15 +12,13 @@ from typing import Any
 import structlog
 
 from service.errors import FieldError, FitserveError, LimitExceeded, Unavailable, problem_types
-from service.executors.child import Child
+from service.executors.child import START_SECONDS, Child
 from service.jobs.channel import AsyncChannel, packed
 from service.settings import MIB, Settings
 
 log = structlog.get_logger()
 
 MODULE = "service.jobs.helper"
-# A new helper imports torch before it answers for the first time.
-START_SECONDS = 60.0
 # One that can't start is tried again after this time, or a broken installation would spin.
 RESTART_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 2

@@ -26,19 +26,22 @@ log = structlog.get_logger()
 RESTART_SECONDS = 5.0
 # After a turn of the supervision that failed, the next one comes after this time.
 FAILURE_SECONDS = 1.0
+# Whoever is alive renews its claims within so many heartbeats once the database is there.
+HEARTBEATS_TO_RENEW = 2
 
 
 class LocalExecutor:
     """Starts `settings.workers` CPU workers and one for each GPU, and keeps them running.
 
-    A worker that dies is replaced at once by a spare process that is warm already; importing PyTorch takes
-    seconds; so is one that falls silent, as a frozen one does, shortly before its claim expires. One thread
-    listens to all workers and, each `sweep_seconds`, looks for what hints have missed: expired claims, jobs
-    to be cancelled, and queued jobs while a worker is idle.
+    A worker that dies is replaced at once, and so is one that falls silent, as a frozen one does, shortly
+    before its claim expires: by a spare process that is warm already, since importing PyTorch takes seconds.
+    One thread listens to all workers and, each `sweep_seconds`, looks for what hints have missed: expired
+    claims, jobs to be cancelled, and queued jobs while a worker is idle.
 
     Silence is held against nobody for a lease's time after a sweep that came late: who was frozen together
     with this process has that time to say that it is alive. Nor do claims expire then, or after a sweep that
-    failed: who could not reach the database has that time to renew them.
+    failed: who could not reach the database has that time to renew them. They don't at the start either, for
+    some heartbeats: it may be the database's too.
 
     Args:
         database: one that waits shortly for a lock, which a frozen worker may hold until it is ended by this.
@@ -75,7 +78,7 @@ class LocalExecutor:
         self._vacant: list[str] = []  # the devices of workers that are gone
         self._not_before = 0.0  # when the next process may be started
         self._next_sweep = time.monotonic()
-        self._lenient_until = 0.0
+        self._lenient_until = time.monotonic() + HEARTBEATS_TO_RENEW * settings.heartbeat_seconds
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
         self._thread.start()
 
@@ -116,8 +119,9 @@ class LocalExecutor:
 
     def _turn(self) -> None:
         """Hear what workers say, until something is due; do that."""
-        by_connection = {worker.child.channel.connection: worker for worker in self._workers + self._spares}
-        dues = (due for worker in self._workers for due, _ in self._deadlines(worker))
+        processes = self._workers + self._spares
+        by_connection = {worker.child.channel.connection: worker for worker in processes}
+        dues = (due for worker in processes for due, _ in self._deadlines(worker))
         until = min([self._next_sweep, *dues])
         for connection in wait([*by_connection, self._hint], max(0.0, until - time.monotonic())):
             if connection is self._hint:
@@ -126,8 +130,8 @@ class LocalExecutor:
                 self._hear(by_connection[connection])  # type: ignore[index]
         if time.monotonic() > self._next_sweep + self._settings.heartbeat_seconds:
             self._be_lenient()
-            for worker in self._workers:
-                worker.alive = max(worker.alive, time.monotonic())
+            for worker in processes:
+                worker.alive = time.monotonic()
         self._end_overdue()
         self._fill_vacant()
         if time.monotonic() >= self._next_sweep:
@@ -163,10 +167,11 @@ class LocalExecutor:
             self._settle([dead.name], partial(self._recovery.release_workers, [dead.name], fate))
 
     def _end_overdue(self) -> None:
+        """End workers that are overdue. One with more to be heard has perhaps begun something else since."""
         now = time.monotonic()
-        for worker in list(self._workers):
+        for worker in self._workers + self._spares:
             reasons = [reason for due, reason in self._deadlines(worker) if due <= now]
-            if reasons:
+            if reasons and not worker.child.channel.ready(0.0):
                 self._end(worker, reasons[0])
 
     def _end(self, worker: Worker, reason: Overdue) -> None:
@@ -176,10 +181,12 @@ class LocalExecutor:
         if reason is Overdue.SILENCE:
             return  # its claim is about to expire, and another silent one may hold the database's lock
         hung = f"It made no progress for {self._settings.hang_seconds:g} s and was ended."
-        settle = {
-            Overdue.CANCEL: partial(self._recovery.release_workers, [worker.name]),
-            Overdue.RUNTIME: partial(self._recovery.overrun, worker.name),
-            Overdue.HANG: partial(self._recovery.release_workers, [worker.name], hung),
+        release = partial(self._recovery.release_workers, [worker.name])
+        settle: dict[Overdue, Callable[[], Sequence[str]]] = {
+            Overdue.CANCEL: release,
+            # The others of a group are not to blame, and run by themselves next.
+            Overdue.RUNTIME: lambda: [*self._recovery.overrun(worker.name, worker.limited), *release()],
+            Overdue.HANG: partial(release, hung),
         }
         self._settle([worker.name], settle[reason])
 
@@ -201,7 +208,7 @@ class LocalExecutor:
                 self._on_change(job_id)
             self._records.unregister(names)
         except Unavailable:
-            log.exception("claims not given back", workers=names)  # the lease will do it
+            log.exception("workers not settled", workers=names)  # their leases and heartbeats run out
 
     def _fill_vacant(self) -> None:
         """Put spare processes in the place of workers that are gone, and start new spares."""
@@ -244,16 +251,21 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Ask the workers to give their jobs back, wait for the grace time, end what is left."""
+        deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         self._closing.set()
         self._hinting.send_bytes(b"close")
+        self._stop_workers()  # at once: the thread may be waiting for the database
         self._thread.join()
-        for worker in self._workers:
-            worker.stop()
+        self._stop_workers()  # those, too, that it has put in the place of others
         for spare in self._spares:
             spare.child.kill()
-        deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         for worker in self._workers:
             worker.child.join(max(0.0, deadline - time.monotonic()))
         if names := [worker.name for worker in self._workers]:
             self._settle(names, partial(self._recovery.release_workers, names))
         self._database.close()
+
+    def _stop_workers(self) -> None:
+        with self._lock:
+            for worker in self._workers:
+                worker.stop()

@@ -3,12 +3,12 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 import structlog
 
-from service.executors.child import Child
+from service.executors.child import START_SECONDS, Child
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -38,11 +38,12 @@ class Worker:
         device: `cpu` or `cuda:N`.
         warm: whether it has ever said that it is ready.
         idle: whether it waits to be woken.
-        job_id: what it trains, as far as is known.
+        job_id: what it trains, as far as is known; of a group, the first.
         heard: when it last said what it is at.
-        alive: when it last said anything, if only that it lives.
-        ends_by: when its job's `max_runtime_seconds` are over, should it be training still.
-        asked: when it was first known that its job is to be cancelled.
+        alive: when it last said anything, if only that it lives; at first, when it was started.
+        ends_by: when a job's `max_runtime_seconds` are over, should it be training still.
+        limited: the job whose time that is.
+        asked: when it was first known that a job of it is to be cancelled.
     """
 
     child: Child
@@ -52,8 +53,9 @@ class Worker:
     idle: bool = False
     job_id: str | None = None
     heard: float = 0.0
-    alive: float = math.inf
+    alive: float = field(default_factory=time.monotonic)
     ends_by: float = math.inf
+    limited: str = ""
     asked: float = math.inf
 
     @classmethod
@@ -106,7 +108,9 @@ class Worker:
             case "limit":
                 left = message["seconds_left"]
                 self.ends_by = math.inf if left is None else self.heard + left
-            case "changed" if message["job_id"] != self.job_id:
+                self.limited = message["job_id"]
+            case "begins":
+                self.idle = False
                 self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf
         return message["job_id"]  # type: ignore[no-any-return]
 
@@ -116,7 +120,7 @@ class Worker:
 
     def deadlines(self, hang_seconds: float, silent_seconds: float) -> Sequence[tuple[float, Overdue]]:
         """When it has to be ended, and why, the weightiest reason first."""
-        silence = (self.alive + silent_seconds, Overdue.SILENCE)
+        silence = (self.alive + (silent_seconds if self.warm else START_SECONDS), Overdue.SILENCE)
         if self.job_id is None:
             return [silence]
         return [

@@ -15,7 +15,7 @@ from service.storage.storage import Storage
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 3600.0
-# Whoever writes an artifact publishes it long before.
+# Whoever writes an artifact publishes it long before, but for a job that runs.
 UNUSED = timedelta(hours=1)
 
 

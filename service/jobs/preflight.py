@@ -107,7 +107,7 @@ class Preflight:
         self._storage = storage
         self._settings = settings
         self._found: list[FieldError] = []
-        self._devices = [worker.device for worker in storage.workers.alive(3 * settings.heartbeat_seconds)]
+        self._devices = [worker.device for worker in storage.workers.alive(settings.heartbeat_seconds)]
 
     def plan(self) -> Planned:
         """The job to be queued.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TypeVar
 
 import orjson
 import structlog
@@ -43,6 +44,8 @@ from service.training.setup import assemble
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
+
 # Jobs in one program; fewer than so many would not be worth its compilation.
 MOST_TOGETHER = GROUP_SIZES[-1]
 LEAST_COMPANIONS = 7
@@ -56,6 +59,8 @@ class Runner:
         worker_id: under which name to claim.
         device: for which one.
         stopping: set when the job at hand is to be given back.
+        on_begin: called with a job's id when it is claimed; again with the first one's when its group goes on
+            without those that were cancelled.
         on_change: called with a job's id whenever there may be something new about it.
         on_limit: called with a job's id and the seconds for which it may train from now on; infinity:
             what it is at now is not training.
@@ -68,6 +73,7 @@ class Runner:
         settings: Settings,
         storage: Storage,
         stopping: threading.Event,
+        on_begin: Callable[[str], None],
         on_change: Callable[[str], None],
         on_limit: Callable[[str, float], None],
     ) -> None:
@@ -76,21 +82,28 @@ class Runner:
         self._settings = settings
         self._storage = storage
         self._stopping = stopping
+        self._on_begin = on_begin
         self._on_change = on_change
         self._on_limit = on_limit
         self._recorder = Recorder(settings, storage, stopping, on_change)
         self._engines = Engines(device, settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
+        self._may_hold_more = False  # a claim was sent to the database, and no answer came
         self._gathering = Gathering(stopping.wait)
 
     def run_next(self) -> bool:
-        """Claim a job for the device, or many of a kind, and see to their end; False when none is queued."""
+        """Claim a job for the device, or many of a kind, and see to their end; False when none is queued.
+
+        Raises:
+            Unavailable: the database is away.
+        """
         queues = {str(self._device), self._device.type}
-        job = self._storage.claims.claim(self._worker_id, queues, self._settings.lease_seconds)
+        claims, lease_seconds = self._storage.claims, self._settings.lease_seconds
+        job = self._claimed(lambda: claims.claim(self._worker_id, queues, lease_seconds))
         if job is None:
             return False
         self._held = [Claim.of(job)]
-        self._on_change(job.id)
+        self._on_begin(job.id)
         try:
             self._run(job)
         except LeaseLost:
@@ -103,6 +116,16 @@ class Runner:
                 self._on_change(claim.job_id)
             torch.cuda.empty_cache()  # graphs and JAX take none of what PyTorch keeps; without CUDA, nothing
         return True
+
+    def _claimed(self, claim: Callable[[], T]) -> T:
+        """What a claim gives. What one took whose answer was lost goes back first, without blame."""
+        if self._may_hold_more:
+            for job_id in self._storage.recovery.release_workers([self._worker_id]):
+                self._on_change(job_id)
+        self._may_hold_more = True
+        taken = claim()
+        self._may_hold_more = False
+        return taken
 
     def warm_up(self) -> Iterator[None]:
         """What is better done before the first job than in it, piece by piece."""
@@ -155,7 +178,7 @@ class Runner:
         count = partial(claims.count_alike, ready.job, most)
         if self._gathering.companions(ready.job.group_key, count, most) < LEAST_COMPANIONS:
             return []
-        jobs = claims.claim_alike(ready.job, most, self._settings.lease_seconds)
+        jobs = self._claimed(lambda: claims.claim_alike(ready.job, most, self._settings.lease_seconds))
         self._held = [*self._held, *map(Claim.of, jobs)]
         return jobs
 
@@ -169,7 +192,7 @@ class Runner:
                 Run(ready.job, Claim.of(ready.job), training, ready.data, ready.seconds)
                 for ready, training in zip(members, group.members, strict=True)
             ]
-            train_together(runs, group, self._recorder, self._stopping, self._on_limit)
+            train_together(runs, group, self._recorder, self._stopping, self._on_begin, self._on_limit)
             self._gathering.trained(first.job.group_key)
         except Exception as error:
             log.exception("jobs given back, to run one by one", job_ids=[c.job_id for c in self._held])

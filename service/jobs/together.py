@@ -23,6 +23,7 @@ def train_together(
     group: Group,
     recorder: Recorder,
     stopping: threading.Event,
+    on_begin: Callable[[str], None],
     on_limit: Callable[[str, float], None],
 ) -> None:
     """Train the jobs of a group to their ends.
@@ -30,13 +31,16 @@ def train_together(
     Args:
         runs: in the order of the group's members.
         stopping: set when the jobs are to be given back.
-        on_limit: called with the first job's id and the seconds for which they may train from now on;
+        on_begin: called with the first job's id when all is done that owners wanted so far.
+        on_limit: called with the id of the job whose time is over first, and the seconds until then;
             infinity: what they are at now is not training.
     """
     going = dict(enumerate(runs))
 
     def limit() -> None:
-        on_limit(runs[0].job.id, min((run.seconds_left for run in going.values()), default=math.inf))
+        left = [(run.seconds_left, run.job.id) for run in going.values()]
+        seconds_left, job_id = min(left, default=(math.inf, runs[0].job.id))
+        on_limit(job_id, seconds_left)
 
     limit()
     recorded = time.monotonic()
@@ -58,6 +62,7 @@ def train_together(
             on_limit(runs[0].job.id, math.inf)
             _end(going, recorder)
             _heed(going, group, recorder)
+            on_begin(runs[0].job.id)
             limit()
             recorded = time.monotonic()
     on_limit(runs[0].job.id, math.inf)

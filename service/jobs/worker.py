@@ -34,6 +34,7 @@ from service.training.warm_up import warm_up
 
 log = structlog.get_logger()
 
+DATABASE_RETRY_SECONDS = 1.0
 _WARM = object()
 
 
@@ -107,6 +108,9 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
         warm_up(device)
         _limit_memory(settings)  # CUDA has started: what it takes is no job's
 
+    def on_begin(job_id: str) -> None:
+        _tell(channel, "begins", job_id)
+
     def on_change(job_id: str) -> None:
         _tell(channel, "changed", job_id)
 
@@ -120,6 +124,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
             settings,
             storage,
             orders.stop,
+            on_begin,
             on_change,
             on_limit,
         )
@@ -130,16 +135,17 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
         warming = runner.warm_up()
         while not orders.stop.is_set():
             orders.work.clear()
+            look_again_seconds = None
             try:
                 found = runner.run_next()
             except Unavailable as error:
                 log.warning("no job claimed", worker=name, reason=error.detail)
-                found = False
+                found, look_again_seconds = False, DATABASE_RETRY_SECONDS  # a job may be its own already
             if found:
                 continue
             if next(warming, _WARM) is _WARM:
                 _tell(channel, "idle")
-                orders.work.wait()
+                orders.work.wait(look_again_seconds)
             else:
                 settle()
                 _limit_memory(settings)  # libraries that were loaded meanwhile are no job's
@@ -159,7 +165,7 @@ def _register(storage: Storage, worker: NewWorker, orders: Orders) -> None:
             return storage.workers.register(worker)
         except Unavailable as error:
             log.warning("the database is awaited", worker=worker.id, reason=error.detail)
-            orders.stop.wait(1.0)
+            orders.stop.wait(DATABASE_RETRY_SECONDS)
 
 
 def _description(name: str, device: torch.device, settings: Settings) -> NewWorker:

@@ -21,7 +21,7 @@ from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.database import Database
 from service.storage.history import HistoryRow
-from service.storage.job_record import Job, job_update
+from service.storage.job_record import Job, job_update, lock_jobs
 from service.storage.logs import NewLine, add_lines
 from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, forget_beyond, take_back
 from service.storage.statements import (
@@ -240,14 +240,14 @@ class ClaimStore:
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
         """Extend leases; those that are lost are not in the answer."""
         are_held = or_(false(), *(claim.holds() for claim in claims))
-        statement = (
+        renewal = (
             jobs.update()  # no new version: clients see no leases
-            .where(are_held)
             .values(lease_expires_at=from_now(timedelta(seconds=lease_seconds)))
             .returning(jobs.c.id, jobs.c.worker_id, jobs.c.attempt, *SIGNALS)
         )
         with self._database.write() as connection:
-            return {Claim(*row[:3]): Signals(*row[3:]) for row in connection.execute(statement)}
+            renewed = connection.execute(renewal.where(jobs.c.sequence.in_(lock_jobs(connection, are_held))))
+            return {Claim(*row[:3]): Signals(*row[3:]) for row in renewed}
 
     def record(self, report: Report) -> Signals:
         """Add to the history and note how far the job is.
@@ -353,6 +353,7 @@ def _alike(job: Job, most: int) -> Select[tuple[int]]:
             jobs.c.group_key == job.group_key,
             jobs.c.attempt == 0,
             NEWEST_CHECKPOINT.is_(None),
+            jobs.c.sequence > job.sequence,  # a group writes about its jobs in the order of `lock_jobs`
         )
         .order_by(jobs.c.sequence)
         .limit(most)

@@ -1,9 +1,10 @@
 """Idempotency keys: the same key and request give the same job, for a while."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from service import errors
 from service.storage.database import insert_or_get
@@ -20,23 +21,30 @@ class IdempotencyKey(NamedTuple):
 
 def job_of_key(
     connection: Connection, owner: str, idempotency: IdempotencyKey, period: timedelta
-) -> Row[Any] | None:
+) -> Sequence[Any] | None:
     """The job that was submitted with this key within the period, if one was.
 
     Raises:
         IdempotencyKeyReused: when the key came with another fingerprint.
     """
     keys = idempotency_keys.c
-    query = select(idempotency_keys).where(
-        keys.owner == owner, keys.key == idempotency.key, keys.created_at >= from_now(-period)
+    # One statement: between two, the job could be deleted.
+    query = (
+        select(*jobs.c, keys.fingerprint)
+        .join_from(idempotency_keys, jobs)
+        .where(keys.owner == owner, keys.key == idempotency.key, keys.created_at >= from_now(-period))
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else _replayed(connection, row, idempotency)
+    if row is None:
+        return None
+    if row.fingerprint != idempotency.fingerprint:
+        raise errors.IdempotencyKeyReused()
+    return row[:-1]
 
 
 def take_key(
     connection: Connection, owner: str, idempotency: IdempotencyKey, job_id: str, period: timedelta
-) -> Row[Any] | None:
+) -> Sequence[Any] | None:
     """Tie a key to a new job; or the job that it is tied to already.
 
     Raises:
@@ -46,10 +54,4 @@ def take_key(
     connection.execute(idempotency_keys.delete().where(expired))
     values = idempotency._asdict() | {"owner": owner, "job_id": job_id}
     row = insert_or_get(connection, idempotency_keys, ("owner", "key"), values)
-    return None if row.job_id == job_id else _replayed(connection, row, idempotency)
-
-
-def _replayed(connection: Connection, row: Row[Any], idempotency: IdempotencyKey) -> Row[Any]:
-    if row.fingerprint != idempotency.fingerprint:
-        raise errors.IdempotencyKeyReused()
-    return connection.execute(select(jobs).where(jobs.c.id == row.job_id)).one()
+    return None if row.job_id == job_id else job_of_key(connection, owner, idempotency, period)

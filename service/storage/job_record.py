@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Update
+from sqlalchemy import ColumnElement, Connection, Update, literal, select
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -113,3 +113,24 @@ class Start:
 def job_update(**values: Any) -> Update:
     """An update of jobs that clients can see: their version grows."""
     return jobs.update().values(version=jobs.c.version + 1, changed_at=at_this_moment(), **values)
+
+
+def to_status(status: JobStatus) -> ColumnElement[JobStatus]:
+    """A status as one of several that an update may give."""
+    return literal(status, jobs.c.status.type)
+
+
+def to_stop_reason(reason: StopReason) -> ColumnElement[StopReason]:
+    """A stop reason, in the same way."""
+    return literal(reason, jobs.c.stop_reason.type)
+
+
+def lock_jobs(connection: Connection, condition: ColumnElement[bool]) -> Sequence[int]:
+    """Lock the jobs of a condition until the transaction ends; their sequence numbers.
+
+    Statements after it find what belongs to these jobs as it is now: an update that has to wait for a row
+    itself sees that anew, but the other tables as they were before. And all who lock several jobs do so in
+    one order, or two could wait for each other.
+    """
+    matching = select(jobs.c.sequence).where(condition).order_by(jobs.c.sequence)
+    return connection.scalars(matching.with_for_update()).all()

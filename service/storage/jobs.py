@@ -24,7 +24,7 @@ from service.specs.job import JobStatus, StopReason
 from service.storage.database import Database
 from service.storage.datasets import NewDataset, add_dataset, hold_dataset, keep_dataset
 from service.storage.idempotency import IdempotencyKey, job_of_key, take_key
-from service.storage.job_record import Job, NewJob, Start, job_update
+from service.storage.job_record import Job, NewJob, Start, job_update, to_status, to_stop_reason
 from service.storage.logs import NewLine, add_lines
 from service.storage.pages import Place, newest_first
 from service.storage.queue import check_length
@@ -164,8 +164,8 @@ class JobStore:
             job_id,
             "cancel",
             or_(waiting, and_(running, ~jobs.c.cancel_requested)),
-            status=case((running, jobs.c.status), else_=literal(JobStatus.CANCELLED, jobs.c.status.type)),
-            stop_reason=case((waiting, literal(StopReason.CANCELLED, jobs.c.stop_reason.type))),
+            status=case((running, jobs.c.status), else_=to_status(JobStatus.CANCELLED)),
+            stop_reason=case((waiting, to_stop_reason(StopReason.CANCELLED))),
             finished_at=case((waiting, now())),
             cancel_requested=true(),
         )
@@ -184,7 +184,7 @@ class JobStore:
             job_id,
             "pause",
             or_(queued, and_(running, ~jobs.c.pause_requested)),
-            status=case((queued, literal(JobStatus.PAUSED, jobs.c.status.type)), else_=jobs.c.status),
+            status=case((queued, to_status(JobStatus.PAUSED)), else_=jobs.c.status),
             pause_requested=running,
         )
         if not changed and not job.pause_requested:
@@ -204,7 +204,7 @@ class JobStore:
             job_id,
             "resume",
             or_(paused, jobs.c.pause_requested),
-            status=case((paused, literal(JobStatus.QUEUED, jobs.c.status.type)), else_=jobs.c.status),
+            status=case((paused, to_status(JobStatus.QUEUED)), else_=jobs.c.status),
             pause_requested=false(),
         )
         if not changed:

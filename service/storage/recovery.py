@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, case, false, func, or_, select
 
 from service import errors
 from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.database import Database
-from service.storage.job_record import job_update
+from service.storage.job_record import job_update, lock_jobs, to_status, to_stop_reason
 from service.storage.json_text import json_text
 from service.storage.logs import NewLine, add_lines
 from service.storage.tables import checkpoints, history, jobs
@@ -70,14 +70,14 @@ class RecoveryStore:
         with self._database.read() as connection:
             return set(connection.scalars(query))
 
-    def overrun(self, worker_id: str) -> Sequence[str]:
-        """End the jobs of a worker that was ended over their `max_runtime_seconds`; their ids.
+    def overrun(self, worker_id: str, job_id: str) -> Sequence[str]:
+        """End the job over whose `max_runtime_seconds` its worker was ended; its id, if the worker held it.
 
-        What they are left with is their newest checkpoint: without one they have failed.
+        What it is left with is its newest checkpoint: without one it has failed.
         """
         saved = NEWEST_CHECKPOINT.is_not(None)
         statement = job_update(
-            status=case((saved, _status(JobStatus.SUCCEEDED)), else_=_status(JobStatus.FAILED)),
+            status=case((saved, to_status(JobStatus.SUCCEEDED)), else_=to_status(JobStatus.FAILED)),
             stop_reason=StopReason.MAX_RUNTIME,
             error=case((~saved, _about(errors.RuntimeTooShort()))),
             finished_at=now(),
@@ -86,8 +86,7 @@ class RecoveryStore:
             **AT_CHECKPOINT,
         )
         with self._database.write() as connection:
-            taken = connection.execute(statement.where(_held_by([worker_id])).returning(jobs)).all()
-            forget_beyond(connection, taken)
+            taken = _change(connection, statement, and_(_held_by([worker_id]), jobs.c.id == job_id))
             add_lines(connection, [_line(row, OVERRUN, LogLevel.WARNING) for row in taken])
         return [row.id for row in taken]
 
@@ -115,14 +114,14 @@ def take_back(
     )
     statement = job_update(
         status=case(
-            (jobs.c.cancel_requested, _status(JobStatus.CANCELLED)),
-            (too_many, _status(JobStatus.FAILED)),
-            (jobs.c.pause_requested, _status(JobStatus.PAUSED)),
-            else_=_status(JobStatus.QUEUED),
+            (jobs.c.cancel_requested, to_status(JobStatus.CANCELLED)),
+            (too_many, to_status(JobStatus.FAILED)),
+            (jobs.c.pause_requested, to_status(JobStatus.PAUSED)),
+            else_=to_status(JobStatus.QUEUED),
         ),
         stop_reason=case(
-            (jobs.c.cancel_requested, _stop_reason(StopReason.CANCELLED)),
-            (too_many, _stop_reason(StopReason.ERROR)),
+            (jobs.c.cancel_requested, to_stop_reason(StopReason.CANCELLED)),
+            (too_many, to_stop_reason(StopReason.ERROR)),
         ),
         error=case((and_(too_many, ~jobs.c.cancel_requested), _about(failure))),
         finished_at=case((ends, now())),
@@ -133,12 +132,21 @@ def take_back(
         **AT_CHECKPOINT,
     )
     with database.write() as connection:
-        taken = connection.execute(statement.where(condition).returning(jobs)).all()
-        forget_beyond(connection, taken)
+        taken = _change(connection, statement, condition)
         told = f"Its worker was lost. {reason}" if lost else reason
         level = LogLevel.WARNING if lost else LogLevel.INFO
         add_lines(connection, [_line(row, told, level) for row in taken])
     return [row.id for row in taken]
+
+
+def _change(connection: Connection, statement: Update, condition: ColumnElement[bool]) -> Sequence[Row[Any]]:
+    """Put the jobs of a condition where their newest checkpoints are; their rows."""
+    locked = lock_jobs(connection, condition)
+    if not locked:
+        return []
+    taken = connection.execute(statement.where(jobs.c.sequence.in_(locked)).returning(jobs)).all()
+    forget_beyond(connection, taken)
+    return taken
 
 
 def _line(row: Row[Any], reason: str, level: LogLevel) -> NewLine:
@@ -184,14 +192,6 @@ def _values_at(connection: Connection, job_id: str, epoch: int) -> str | None:
 
 def _held_by(worker_ids: Collection[str]) -> ColumnElement[bool]:
     return and_(jobs.c.status == JobStatus.RUNNING, jobs.c.worker_id.in_(worker_ids))
-
-
-def _status(status: JobStatus) -> ColumnElement[JobStatus]:
-    return literal(status, jobs.c.status.type)
-
-
-def _stop_reason(reason: StopReason) -> ColumnElement[StopReason]:
-    return literal(reason, jobs.c.stop_reason.type)
 
 
 def _about(error: errors.FitserveError) -> ColumnElement[str]:

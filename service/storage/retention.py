@@ -3,9 +3,11 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import PurePosixPath
 
 from sqlalchemy import Column, exists, select, union
 
+from service.specs.job import JobStatus
 from service.storage.database import Database
 from service.storage.tables import checkpoints, datasets, jobs
 from service.storage.timestamp import from_now
@@ -63,7 +65,13 @@ class RetentionStore:
             return connection.scalars(delete.returning(datasets.c.artifact)).all()
 
     def unnamed(self, artifacts: Collection[str]) -> set[str]:
-        """Those artifacts that no row names."""
+        """Those artifacts that no row names, beside checkpoints of jobs that run.
+
+        The last checkpoint of a job is written before the job is tested, and named after that.
+        """
+        running = select(jobs.c.id).where(jobs.c.status == JobStatus.RUNNING)
         named = union(*(select(column).where(column.in_(artifacts)) for column in NAMED_BY.values()))
         with self._database.read() as connection:
-            return set(artifacts) - set(connection.scalars(named))
+            may_be_named = set(connection.scalars(running))  # first: by its end, a job names what is its own
+            unnamed = set(artifacts) - set(connection.scalars(named))
+        return {name for name in unnamed if PurePosixPath(name).parent.name not in may_be_named}

@@ -10,6 +10,8 @@ from service.storage.database import Database
 from service.storage.tables import workers
 from service.storage.timestamp import MICROSECOND, from_now, now
 
+# A worker that has missed so many heartbeats is taken for gone.
+MISSED_HEARTBEATS = 3
 FORGET_AFTER = timedelta(days=1)
 # Built once: each check of a request asks it.
 ALIVE = (
@@ -61,8 +63,13 @@ class WorkerStore:
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.id.in_(worker_ids)))
 
-    def alive(self, within_seconds: float) -> Sequence[Worker]:
-        """The workers that were heard of lately, in the order they started."""
+    def alive(self, heartbeat_seconds: float) -> Sequence[Worker]:
+        """The workers that were heard of lately, in the order they started.
+
+        Args:
+            heartbeat_seconds: how often they say that they are alive.
+        """
+        period = timedelta(seconds=-MISSED_HEARTBEATS * heartbeat_seconds)
         with self._database.read() as connection:
-            rows = connection.execute(ALIVE, {"period": timedelta(seconds=-within_seconds) // MICROSECOND})
+            rows = connection.execute(ALIVE, {"period": period // MICROSECOND})
             return [Worker(**row._mapping) for row in rows]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,12 @@ def disturbable(**training: Any) -> dict[str, Any]:
 
 
 def workers(service: Service) -> list[psutil.Process]:
-    """The service's worker processes."""
-    return [psutil.Process(worker["pid"]) for worker in service.read("/v1/system")["workers"]]
+    """The service's worker processes; one that has just ended is none of them."""
+    found = []
+    for worker in service.read("/v1/system")["workers"]:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(worker["pid"]))
+    return found
 
 
 def cpu_seconds(process: psutil.Process) -> float:

@@ -87,6 +87,22 @@ def test_max_runtime_is_a_success_between_steps(strict_service: Service) -> None
     assert strict_service.parameters(job["id"])
 
 
+def test_time_that_is_over_is_held_against_its_job_alone(start_service: Callable[..., Service]) -> None:
+    """Supervision that heard nothing for a while hears all before it judges: the next job is not ended."""
+    service = start_service(workers=1, helpers=1)
+    first_id = service.queued(thermometer(epochs=LONG, max_runtime_seconds=2))
+    second_id = service.queued(thermometer(epochs=LONG))
+    until(lambda: service.job(first_id)["progress"]["epoch"])
+    service.process.suspend()
+    time.sleep(5.0)  # the first ends, the second begins, and the first's time has long been over
+    service.process.resume()
+    until(lambda: service.job(second_id)["progress"]["epoch"])
+    (second,) = service.cancelled(second_id)
+    assert (second["status"], second["attempt"]) == ("cancelled", 1)
+    first = service.job(first_id)
+    assert (first["status"], first["stop_reason"], first["attempt"]) == ("succeeded", "max_runtime", 1)
+
+
 def test_a_job_is_tested_though_its_time_is_over(service: Service) -> None:
     """What comes after training takes none of its time: the last checkpoint, and a test pass of seconds."""
     rows, tested = 2000, 1980

@@ -1,8 +1,8 @@
 """Jobs as workers see them, on each database."""
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -18,6 +18,8 @@ from service.storage.recovery import RecoveryStore
 from tests.contracts.samples import OWNER, claimed
 
 Submit = Callable[..., Job]
+# Another transaction gets so far in this time that it waits for a lock.
+WAITING_SECONDS = 0.5
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED, test='{"loss": 1}', timings="{}")
 
 
@@ -82,6 +84,27 @@ def test_a_renewed_lease_lasts(claims: ClaimStore, jobs: JobStore, submit: Submi
     jobs.cancel(OWNER, job.id)
     assert claims.renew([claim], 30) == {claim: Signals(True, False)}
     assert claims.renew([], 30) == {}
+
+
+def test_a_heartbeat_waits_for_a_record_and_not_the_other_way_round(
+    claims: ClaimStore, submit: Submit
+) -> None:
+    """Whoever writes about several jobs takes them in one order: the two never wait for each other."""
+    submit()
+    submit(priority=1)  # by the index of the queue, the other way round
+    second, first = (Claim.of(claimed(claims)) for _ in range(2))
+    with ThreadPoolExecutor(1) as threads:
+        beats: list[Future[dict[Claim, Signals]]] = []
+
+        def reports() -> Iterator[Report]:
+            yield Report(first, Progress(1))
+            beats.append(threads.submit(claims.renew, [first, second], 30))
+            with pytest.raises(TimeoutError):
+                beats[0].result(WAITING_SECONDS)
+            yield Report(second, Progress(1))
+
+        assert claims.record_all(reports()) == [Signals(False, False)] * 2
+        assert set(beats[0].result()) == {first, second}
 
 
 def test_progress_and_history_are_recorded(

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import fields
 
 import pytest
+from sqlalchemy import event
 
 from service import errors
 from service.specs.job import JobStatus, StopReason
@@ -74,6 +76,23 @@ def test_a_key_gives_its_job_again(jobs: JobStore) -> None:
     ):
         with pytest.raises(errors.IdempotencyKeyReused):
             attempt()
+
+
+def test_a_key_whose_job_is_just_deleted_gives_nothing_or_the_job(migrated_postgres: str) -> None:
+    """Whatever another deletes while a key is read: the answer is one of a moment."""
+    owner = "grace"
+    with closing(Database(migrated_postgres)) as database, closing(Database(migrated_postgres)) as other:
+        jobs, others_jobs = JobStore(database), JobStore(other)
+        job, _ = jobs.submit(owner, new_job(), new_dataset(), KEY)
+        cancelled = jobs.cancel(owner, job.id)
+
+        def delete(*_: object) -> None:
+            with suppress(errors.JobNotFound):  # it is gone after the first statement
+                others_jobs.delete(owner, job.id)
+
+        event.listen(database._engine, "after_cursor_execute", delete)
+        assert jobs.replay(owner, KEY) == cancelled
+        assert jobs.replay(owner, KEY) is None
 
 
 def test_an_old_key_is_forgotten(database: Database) -> None:

@@ -1,11 +1,15 @@
 """Jobs taken back from workers, on each database."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
 import numpy as np
 import orjson
 import pytest
+from sqlalchemy import Connection
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -20,6 +24,8 @@ from service.training.history import LOSS_COLUMNS, HistoryChunk, epoch_document
 from tests.contracts.samples import OWNER, claimed
 
 Submit = Callable[..., Job]
+# Another transaction gets so far in this time that it waits for a lock.
+WAITING_SECONDS = 0.5
 LOST = "Its process was ended by SIGSEGV."
 
 
@@ -160,11 +166,25 @@ def test_a_job_over_its_time_ends_with_what_was_saved(
     claim = Claim.of(claimed(claims))
     if saved:
         claims.save_checkpoint(claim, NewCheckpoint(1, "a", 1))
-    assert recovery.overrun("w") == [job.id]
+    assert recovery.overrun("w", job.id) == [job.id]
     ended = jobs.get(OWNER, job.id)
     assert (ended.status, ended.stop_reason) == (status, StopReason.MAX_RUNTIME)
     assert (ended.error is None) == saved
     assert ended.finished_at is not None
+
+
+def test_a_job_over_its_time_ends_alone(
+    claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
+) -> None:
+    """Others of its worker stay as they are, and so does whatever another worker has."""
+    over, beside, elsewhere = submit(), submit(), submit()
+    for worker_id in ("w", "w", "w2"):
+        claimed(claims, worker_id)
+    before = [jobs.get(OWNER, job.id) for job in (beside, elsewhere)]
+    assert recovery.overrun("w", elsewhere.id) == []
+    assert recovery.overrun("w", over.id) == [over.id]
+    assert [jobs.get(OWNER, job.id) for job in (beside, elsewhere)] == before
+    assert recovery.release_workers(["w"]) == [beside.id]
 
 
 def values_of(epoch: int) -> str:
@@ -202,13 +222,57 @@ def test_a_job_taken_back_is_where_its_model_is(
     if end == "paused":
         jobs.pause(OWNER, job.id)
     if end == "over its time":
-        recovery.overrun("w")
+        recovery.overrun("w", job.id)
     else:
         recovery.release_workers(["w"], LOST)
     after = jobs.get(OWNER, job.id)
     assert after.status is not JobStatus.RUNNING
     assert (after.epoch, after.latest, after.best) == (5, values_of(5), None)
     assert HistoryStore(database).rows(job.id) == [row_of(1, 5)]
+
+
+class Hesitant(Database):
+    """Commits only when it is told to."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.written, self.commit = threading.Event(), threading.Event()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Database`."""
+        with super().write() as connection:
+            yield connection
+            self.written.set()
+            assert self.commit.wait(10)
+
+
+@pytest.mark.parametrize(
+    "end", [RecoveryStore.overrun, lambda recovery, worker_id, _: recovery.release_workers([worker_id])]
+)
+def test_a_checkpoint_that_is_just_being_written_counts(
+    database: Database,
+    claims: ClaimStore,
+    recovery: RecoveryStore,
+    jobs: JobStore,
+    submit: Submit,
+    end: Callable[[RecoveryStore, str, str], Sequence[str]],
+) -> None:
+    """Whoever takes a job back while a checkpoint is committed waits for that, and goes by it."""
+    job = submit()
+    claim = beyond_its_checkpoint(claims)
+    with closing(Hesitant(database.url)) as hesitant, ThreadPoolExecutor(2) as threads:
+        saving = threads.submit(ClaimStore(hesitant).save_checkpoint, claim, NewCheckpoint(8, "b", 1))
+        assert hesitant.written.wait(10)
+        ending = threads.submit(end, recovery, "w", job.id)
+        with pytest.raises(TimeoutError):
+            ending.result(WAITING_SECONDS)
+        hesitant.commit.set()
+        saving.result()
+        assert ending.result() == [job.id]
+    after = jobs.get(OWNER, job.id)
+    assert (after.epoch, after.latest, after.best) == (8, values_of(8), values_of(7))
+    assert HistoryStore(database).rows(job.id) == [row_of(1, 5), row_of(6, 8)]
 
 
 def test_a_best_epoch_that_was_saved_stays(

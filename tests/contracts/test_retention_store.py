@@ -48,6 +48,20 @@ def test_artifacts_that_no_row_names_are_known(
     assert retention.unnamed([]) == set()
 
 
+def test_a_running_job_may_still_name_what_it_wrote(
+    database: Database, claims: ClaimStore, submit: Submit
+) -> None:
+    """Its last checkpoint is named when it ends, however long after it was written; others' go."""
+    waiting, running = (submit(priority=priority).id for priority in (0, 1))
+    claim = Claim.of(claimed(claims))
+    assert claim.job_id == running
+    last, left = f"checkpoints/{running}/a", f"checkpoints/{waiting}/a"
+    retention = RetentionStore(database)
+    assert retention.unnamed([last, left]) == {left}
+    claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, last, 1)]))
+    assert retention.unnamed([last, left, f"checkpoints/{running}/b"]) == {left, f"checkpoints/{running}/b"}
+
+
 def test_inline_datasets_are_deleted_that_no_job_has(
     database: Database, jobs: JobStore, datasets: DatasetStore
 ) -> None:

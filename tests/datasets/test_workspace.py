@@ -1,4 +1,7 @@
 import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,22 @@ def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path: Path) 
             MappedBeyond(tmp_path, 0).allocate([Layout((10_000,), torch.float32)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+KILLED_WHILE_RESERVING = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from service.datasets.workspace import Layout, MappedBeyond
+
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # a file beyond the limit ends the process
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+MappedBeyond(Path(sys.argv[1]), 0).allocate([Layout((10_000,), torch.float32)])
+"""
+
+
+def test_a_process_that_is_killed_while_it_makes_room_leaves_nothing(tmp_path: Path) -> None:
+    """Not even for a moment is there a file that would stay."""
+    command = [sys.executable, "-c", KILLED_WHILE_RESERVING, str(tmp_path)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGXFSZ
+    assert [*tmp_path.iterdir()] == []

@@ -1,9 +1,21 @@
-"""How a child process has ended, in words."""
+"""How child processes end."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-from service.executors.child import Child
+import pytest
+
+from service.executors.child import END_SECONDS, Child
 from service.settings import Settings
+from tests.acceptance.server import until
+
+# Whose end a tracer hasn't taken in yet, the parent can't collect.
+TRACE = (
+    "import ctypes, sys, time; print(ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0), flush=True); "
+    "time.sleep(60)"
+)
 
 
 def test_a_crash_is_told_with_what_it_most_likely_means(tmp_path: Path) -> None:
@@ -22,3 +34,23 @@ def test_a_kill_hints_at_the_system(tmp_path: Path) -> None:
     child.end()
     assert child.fate() == "Its process was ended by SIGKILL, as the system does when memory runs out."
     child.kill()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="traces a process as Linux does")
+def test_a_process_that_is_held_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """A process that the system doesn't let go of is left to itself, and collected later."""
+    child = Child("tests.executors.small_helper", Settings(data_dir=tmp_path))
+    child.channel.receive()
+    with subprocess.Popen([sys.executable, "-c", TRACE, str(child.pid)], stdout=subprocess.PIPE) as tracer:
+        try:
+            assert tracer.stdout is not None
+            if tracer.stdout.readline() != b"0\n":
+                pytest.skip("nobody may trace here")
+            begin = time.monotonic()
+            child.kill()
+            assert time.monotonic() - begin < END_SECONDS + 1.0
+            assert not child.has_ended
+        finally:
+            tracer.kill()
+            child.kill()
+    until(lambda: child.has_ended)

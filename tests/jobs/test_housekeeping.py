@@ -41,6 +41,8 @@ def test_a_forgotten_artifact_goes(storage: Storage) -> None:
     forgotten = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"forgotten")
     foreign = storage.artifacts.put("elsewhere", b"not ours to judge")
     assert prune(storage, age=None) == NOTHING  # it may be published in a moment
+    assert prune(storage, age=None, unused=NOW) == NOTHING  # and as long as its job runs
+    storage.claims.release(claim)
     assert prune(storage, age=None, unused=NOW) == Pruned(jobs=0, datasets=0, artifacts=1)
     assert storage.artifacts.get(kept) == b"published"
     assert storage.artifacts.get(foreign) == b"not ours to judge"

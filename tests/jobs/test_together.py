@@ -42,7 +42,7 @@ def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, jax_is_set_u
         ]
         stopping = threading.Event()
         recorder = Recorder(settings, storage, stopping, take_back)
-        train_together(runs, group, recorder, stopping, lambda job_id, seconds_left: None)
+        train_together(runs, group, recorder, stopping, lambda job_id: None, lambda job_id, left: None)
         assert storage.jobs.get(OWNER, lost).status is JobStatus.QUEUED
         ended = [storage.jobs.get(OWNER, job_id) for job_id in others]
         assert [(job.status, job.attempt, job.epoch) for job in ended] == [

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations in the transaction that `Database.migrate` has begun."""
+"""Alembic's entry: runs the migrations in the transaction that `migrate` has begun."""
 
 from alembic import context
 

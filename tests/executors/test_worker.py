@@ -1,0 +1,80 @@
+"""What a parent makes of what a worker says."""
+
+import math
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from service.executors.child import START_SECONDS
+from service.executors.worker import CANCEL_GRACE_SECONDS, Overdue, Worker
+from service.jobs.channel import Channel
+
+SILENT_SECONDS = 25.0
+
+
+@dataclass
+class Process:
+    """A child whose words are the test's."""
+
+    channel: Channel
+    said: Channel
+
+
+@pytest.fixture
+def process() -> Iterator[Process]:
+    """A process that doesn't exist."""
+    ours, theirs = map(Channel, socket.socketpair())
+    yield Process(ours, theirs)
+    ours.close()
+    theirs.close()
+
+
+@pytest.fixture
+def worker(process: Process) -> Worker:
+    """It, as its parent sees it."""
+    return Worker(process)  # type: ignore[arg-type]
+
+
+def hear(worker: Worker, process: Process, event: str, job_id: str | None = None) -> str | None:
+    """Let it say something; what is new then."""
+    process.said.send({"event": event, "job_id": job_id, "seconds_left": None})
+    return worker.hear()
+
+
+def due(worker: Worker, reason: Overdue) -> Any:
+    """When it has to be ended for a reason."""
+    return {why: when for when, why in worker.deadlines(600.0, SILENT_SECONDS)}[reason]
+
+
+def test_a_process_that_never_gets_warm_is_ended(worker: Worker, process: Process) -> None:
+    """It may import libraries for a minute; once it is warm, it has to say in time that it is alive."""
+    begin = time.monotonic()
+    assert due(worker, Overdue.SILENCE) == pytest.approx(begin + START_SECONDS, abs=1.0)
+    hear(worker, process, "warm")
+    assert due(worker, Overdue.SILENCE) == pytest.approx(begin + SILENT_SECONDS, abs=1.0)
+
+
+def test_a_sign_of_life_of_a_companion_puts_no_cancel_off(worker: Worker, process: Process) -> None:
+    """Jobs of a group are set up one by one: each is heard of, and the group has still to stop in time."""
+    hear(worker, process, "begins", "job_1")
+    worker.ask_to_stop()
+    asked = worker.asked
+    assert [hear(worker, process, "changed", f"job_{n}") for n in (2, 3)] == ["job_2", "job_3"]
+    worker.ask_to_stop()  # the next sweep finds it, too
+    assert worker.job_id == "job_1"
+    assert due(worker, Overdue.CANCEL) == asked + CANCEL_GRACE_SECONDS
+
+
+@pytest.mark.parametrize(("event", "job_id"), [("begins", "job_1"), ("begins", "job_2"), ("idle", None)])
+def test_what_was_asked_of_jobs_before_is_over(
+    worker: Worker, process: Process, event: str, job_id: str | None
+) -> None:
+    """A group that has done what owners wanted, a new job and an idle worker have nothing to stop for."""
+    hear(worker, process, "begins", "job_1")
+    worker.ask_to_stop()
+    assert hear(worker, process, event, job_id) == job_id
+    assert (worker.job_id, worker.asked) == (job_id, math.inf)
