@@ -78,7 +78,7 @@ class Parts:
 
     Attributes:
         loss_fn: the module that computes the loss.
-        train, validation: samples on the model's device.
+        train, validation: samples on the model's device, or still to be gathered.
         metrics: by name.
         monitor: follows the best epoch; None when nothing is to be followed.
         precision: `float32` or `bfloat16` (forward and loss under autocast).
@@ -247,9 +247,7 @@ class EagerEngine:
 
     def _next_batch(self) -> Part:
         if self._step == 0 and self.parts.spec.shuffle and not self._full_batch:
-            self._order = torch.randperm(self.parts.train.rows)
-            if self._gatherer is None:
-                self._order = self._order.to(self.parts.device)
+            self._order = self._at_hand(torch.randperm(self.parts.train.rows))
         if self._gatherer is not None:
             is_last = self._step + 1 == self._batches_per_epoch
             following = None if is_last else self._rows_of(self._step + 1)
@@ -258,6 +256,10 @@ class EagerEngine:
             return self.parts.train
         into = None if self._replayed is None else self._replayed.batch
         return self.parts.train.take(self._rows_of(self._step), into)
+
+    def _at_hand(self, order: Tensor) -> Tensor:
+        """An order of samples where they are taken from: rows to gather are not on the device."""
+        return order if self._gatherer is not None else order.to(self.parts.device)
 
     def _rows_of(self, step: int) -> slice | Tensor:
         """Which rows are the batch of a step of this epoch."""
@@ -455,7 +457,7 @@ class EagerEngine:
         self._step = partial.step
         rows = min(partial.step * self._batch_size, self.parts.train.rows)
         self._losses = _Losses(partial.loss_sum, rows)
-        self._order = None if partial.order is None else partial.order.to(self.parts.device)
+        self._order = None if partial.order is None else self._at_hand(partial.order)
         self._learning_rate = partial.learning_rate
         restore_metrics(self.parts.metrics, partial.metrics)
 
