@@ -69,6 +69,8 @@ class Checkpoint:
         rng: random number generator states by device (`cpu`, `cuda:0`).
         monitor: best-so-far and early stopping, see `Monitor.state`.
         encoding: how data becomes tensors, as JSON: predictions need it.
+        side_by_side: whether it was trained in a program for several trainings, which rounds otherwise
+            than one for a training alone.
     """
 
     last: Snapshot
@@ -79,6 +81,7 @@ class Checkpoint:
     rng: Tensors = field(default_factory=dict)
     monitor: dict[str, Any] = field(default_factory=dict)
     encoding: dict[str, Any] = field(default_factory=dict)
+    side_by_side: bool = False
 
     def to_bytes(self) -> bytes:
         """The safetensors file."""
@@ -125,6 +128,7 @@ class Checkpoint:
             "scheduler": _counters_to_json(self.scheduler),
             "monitor": self.monitor,
             "encoding": self.encoding,
+            "side_by_side": self.side_by_side,
         }
         return unshared(tensors), {"fitserve": json.dumps(metadata)}
 
@@ -142,6 +146,7 @@ class Checkpoint:
             rng=_below(tensors, "rng/"),
             monitor=metadata["monitor"],
             encoding=metadata["encoding"],
+            side_by_side=metadata.get("side_by_side", False),
         )
 
 
