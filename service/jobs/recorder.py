@@ -8,7 +8,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,8 @@ class Recorder:
         try:
             self._record(run)  # the history ends where the checkpoint does
             (written,) = self._write_checkpoints([run])
-            self._discard(self._storage.claims.save_checkpoint(run.claim, written, self._kept(run)))
+            replaced = self._storage.claims.save_checkpoint(run.claim, written, self._kept(run))
+            self._storage.artifacts.discard(replaced)
             run.troubles.discard(NO_CHECKPOINT)
         except Unavailable as error:
             log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
@@ -187,7 +188,7 @@ class Recorder:
 
     def _finish(self, *endings: Ending) -> None:
         replaced = self.patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))
-        self._discard(replaced)
+        self._storage.artifacts.discard(replaced)
 
     def _write_checkpoints(self, runs: Sequence[Run]) -> Sequence[NewCheckpoint]:
         started = time.monotonic()
@@ -259,10 +260,6 @@ class Recorder:
         if every is None:
             return []
         return range(every, run.engine.epoch + 1, every)[-self._settings.checkpoints_kept :]
-
-    def _discard(self, artifacts: Iterable[str]) -> None:
-        for artifact in artifacts:
-            self._storage.artifacts.delete(artifact)
 
 
 def _checkpoint(run: Run) -> Checkpoint:
