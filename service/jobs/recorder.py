@@ -266,7 +266,8 @@ def _checkpoint(run: Run) -> Checkpoint:
     """What is saved of a run."""
     checkpoint = run.engine.checkpoint()
     if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
-        checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
+        # What came after is not finite: the checkpoint is that of the best epoch, a whole one.
+        checkpoint = replace(checkpoint, last=checkpoint.best, partial=None)
     return replace(checkpoint, encoding=run.data.encoding.to_document())
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
+import torch
 
+from service.jobs.models import Models
 from service.jobs.recorder import Recorder
 from service.jobs.run import Run
 from service.settings import Settings
@@ -84,3 +86,19 @@ def test_jobs_end_though_a_checkpoint_stays(storage: Storage, recorder: Recorder
     recorder.finish_all([(run, StopReason.COMPLETED) for run in runs])
     ended = [storage.jobs.get(OWNER, run.job.id) for run in runs]
     assert [(job.status, job.epoch) for job in ended] == [(JobStatus.SUCCEEDED, 6)] * 2
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_what_a_job_keeps_that_diverges_is_a_whole_epoch(
+    batch_size: int | None, storage: Storage, recorder: Recorder
+) -> None:
+    """The checkpoint is the best epoch's, is listed as such, and can be read by its number."""
+    run, trainer = running(storage, optimizer={"type": "SGD", "lr": 50.0}, batch_size=batch_size, epochs=300)
+    while trainer.stop_reason is None:
+        trainer.advance(1)
+    best = trainer.best
+    assert best is not None
+    recorder.finish(run, StopReason.DIVERGED)
+    assert saved(storage, run) == [(best.epoch, 0)]
+    kept = Models(storage).get(OWNER, run.job.id, str(best.epoch))
+    assert all(torch.equal(tensor, best.state[name]) for name, tensor in kept.module.state_dict().items())
