@@ -18,6 +18,7 @@ from service.training.history import HistoryChunk
 from tests.contracts.test_engines import ARCHITECTURES
 from tests.training.toys import (
     NET,
+    SCHEDULES,
     VALUES,
     Layers,
     Samples,
@@ -302,6 +303,15 @@ def test_a_second_training_of_the_kind_compiles_nothing(jax_is_set_up: None) -> 
     assert programs.compiled == 1
     CompiledEngine(flagged, programs)
     assert programs.compiled == 2
+
+
+def test_schedules_share_a_program(jax_is_set_up: None) -> None:
+    """Their numbers come from outside: what matters is whether they change with each epoch or each step."""
+    step, exponential, cyclic = (
+        parts(scheduler={"type": name, **SCHEDULES[name]}, batch_size=4)
+        for name in ("StepLR", "ExponentialLR", "OneCycleLR")
+    )
+    assert signature(step) == signature(exponential) != signature(cyclic)
 
 
 def test_few_programs_are_kept(jax_is_set_up: None) -> None:
