@@ -90,11 +90,11 @@ def _publish(services: Services, owner: str, read: str | dict[str, Any], is_gone
     else:
         new = NewDataset(**read)
         if is_gone:
-            services.storage.artifacts.delete(new.artifact)
+            services.storage.artifacts.discard([new.artifact])
             raise BadRequest("The client was gone before its dataset was read.")
         dataset, created = services.storage.datasets.add(owner, new)
         if not created:
-            services.storage.artifacts.delete(new.artifact)  # equal content came in between
+            services.storage.artifacts.discard([new.artifact])  # equal content came in between
     headers = {"Location": f"/v1/datasets/{dataset.id}"}
     return json_response(_document(dataset), 201 if created else 200, headers)
 
@@ -136,7 +136,7 @@ async def get_rows(
 @router.delete("/{dataset_id}", status_code=204, responses=problems(DatasetNotFound, DatasetInUse))
 def delete_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
     """Delete a dataset; 409 while a job that has not ended uses it."""
-    services.storage.artifacts.delete(services.storage.datasets.delete(owner, dataset_id))
+    services.storage.artifacts.discard([services.storage.datasets.delete(owner, dataset_id)])
     return Response(status_code=204)
 
 

@@ -1,7 +1,6 @@
 """Jobs: submit, list, read, pause, resume, cancel, delete."""
 
 import time
-from contextlib import suppress
 from typing import Annotated, Any
 
 import orjson
@@ -158,9 +157,7 @@ def _queue(services: Services, owner: str, checked: dict[str, Any]) -> tuple[Job
             unused.clear()  # whether it was committed is not known
         raise
     finally:
-        with suppress(Unavailable):  # housekeeping finds what stays
-            for artifact in unused:
-                services.storage.artifacts.delete(artifact)
+        services.storage.artifacts.discard(unused)
     services.executor.wake(submitted.device)
     services.watch.changed(submitted.id)
     return submitted, created
@@ -278,8 +275,7 @@ def delete_job(
     if if_match is not None and not requests.matches(_etag(job), if_match):
         raise PreconditionFailed(f"The job's ETag is {_etag(job)}.")
     version = job.version if if_match not in (None, "*") else None
-    for artifact in services.storage.jobs.delete(owner, job_id, version):
-        services.storage.artifacts.delete(artifact)
+    services.storage.artifacts.discard(services.storage.jobs.delete(owner, job_id, version))
     return Response(status_code=204)
 
 

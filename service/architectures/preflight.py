@@ -64,15 +64,11 @@ def check(
     if len(names) != len(inputs):
         told = f"The architecture takes {', '.join(names)}, and the data has {len(inputs)} inputs."
         raise InvalidRequest(errors=[FieldError(pointer, told)])
-    trace = Trace([torch.empty_like(tensor, device="meta") for tensor in inputs])
-    with torch.device("meta"):
-        model = assemble(
-            spec, lambda layer, at: Probe(layer, at, trace), place, lambda at: Watcher(trace, at)
-        )
-    output = _output(
-        model, trace, pointer_to(pointer, "forward") if isinstance(spec, ModuleSpec) else pointer
-    )
+    trace, model, output = _traced(spec, inputs, place)
     _refuse(trace.mistakes)
+    if any(arguments.get("inplace") for arguments in trace.arguments.values()):
+        # What overwrites a Dropout's output overwrites its input where the model is evaluated.
+        _refuse(_traced(spec, inputs, place, training=False)[0].mistakes)
     _refuse(_uncalled(spec, trace, place))
     complete = _complete(spec, trace, place)
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # the probes have kept the warnings
@@ -95,6 +91,19 @@ def check(
 def _refuse(errors: Iterable[FieldError]) -> None:
     if found := list(errors):
         raise InvalidRequest(errors=found)
+
+
+def _traced(
+    spec: ArchitectureSpec, inputs: Sequence[Tensor], place: Place, training: bool = True
+) -> tuple[Trace, nn.Module, Tensor]:
+    """What a forward pass in one mode shows, through which stand-ins, and what it returns."""
+    trace = Trace([torch.empty_like(tensor, device="meta") for tensor in inputs])
+    with torch.device("meta"):
+        model = assemble(
+            spec, lambda layer, at: Probe(layer, at, trace), place, lambda at: Watcher(trace, at)
+        )
+    pointer = pointer_to(place.pointer, "forward") if isinstance(spec, ModuleSpec) else place.pointer
+    return trace, model, _output(model.train(training), trace, pointer)
 
 
 def _output(model: nn.Module, trace: Trace, pointer: str) -> Tensor:

@@ -59,7 +59,7 @@ class Probe(nn.Module):
         self._check_dtype(tensors[0])
         self._check_sizes(tensors)
         self._check_dim(tensors[0])
-        with self._refusal_as_mistake(tensors), self._warnings_kept():
+        with self._refusal_as_mistake(tensors), self._warnings_kept(), self._data_kept():
             layer = self._built()
             result = self._run(layer, inputs, named)
         outputs = result if isinstance(result, tuple) else (result,)
@@ -82,7 +82,7 @@ class Probe(nn.Module):
     def _built(self) -> nn.Module:
         if self._layer is None:
             with torch.device("meta"):
-                self._layer = self._constructor(arguments=self._given)
+                self._layer = self._constructor(arguments=self._given).train(self.training)
         self._trace.arguments[self._place.path] = self._constructor.resolve(self._given)
         return self._layer
 
@@ -182,6 +182,15 @@ class Probe(nn.Module):
         except Exception as error:  # PyTorch refuses shapes by whatever exception comes up
             got = " and ".join(map(self._trace.arrived, inputs))
             raise self._stop(f"{self._called} got {got}: {first_line(error)}") from None
+
+    @contextmanager
+    def _data_kept(self) -> Iterator[None]:
+        """Note it where a layer writes on an input: the next epoch would be trained on something else."""
+        before = self._trace.writes_on_inputs
+        yield
+        if self._trace.writes_on_inputs > before:
+            detail = f"{self._called} would overwrite the data that it is given: set inplace to false."
+            self._trace.mistakes.append(FieldError(pointer_to(self._place.pointer, "inplace"), detail))
 
     @contextmanager
     def _warnings_kept(self) -> Iterator[None]:

@@ -40,6 +40,11 @@ class Trace:
         self._sources = {id(tensor): (tensor, "the input") for tensor in inputs}
         self.operations = 0  # of forward texts and layers
 
+    @property
+    def writes_on_inputs(self) -> int:
+        """How often an input was written to so far, through a view of it, too."""
+        return sum(tensor._version for tensor in self.inputs)
+
     def shown(self, shape: Sequence[int]) -> list[int | str]:
         """A shape with the batch's dimension as `B`."""
         return [BATCH if dim == 0 and size == self.batch else size for dim, size in enumerate(shape)]

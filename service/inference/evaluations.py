@@ -17,7 +17,7 @@ from service.inference.model import TrainedModel
 from service.inference.predictions import answers, decide, run
 from service.training.check import output_width
 from service.training.class_weights import build_loss
-from service.training.evaluation import mean_loss, rows_at_once
+from service.training.evaluation import Losses, rows_at_once
 from service.training.labels import target_names
 from service.training.metrics import LIKELY, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
 from service.training.samples import placed
@@ -89,24 +89,23 @@ class _Tally:
         self._metrics: dict[str, Metric] = {
             name: build_metric(name, arguments, self._task, width) for name, arguments in chosen.items()
         }
-        self._losses: list[Tensor] = []
-        self._counts: list[int] = []
+        self._rows = 0
+        self._losses = Losses()
         self._confusion: Tensor | None = None
         self._most_kept = worst
         self._worst: _Worst | None = None
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Take in the rows that follow: outputs [B, …] as the model gives them, targets [B, …]."""
-        first = sum(self._counts)
-        self._losses.append(self._loss_fn(outputs, targets))
-        self._counts.append(len(targets))
+        first, self._rows = self._rows, self._rows + len(targets)
+        self._losses.add(self._loss_fn(outputs, targets), len(targets))
         losses = self._row_loss_fn(outputs, targets).float().reshape(len(targets), -1).mean(dim=1)
         outputs = outputs.float()
         for metric in self._metrics.values():
             metric.update(*metric_inputs(self._model.loss, self._task, outputs, targets))
         counts = _confusion(self._model, outputs, targets)
         self._confusion = counts if self._confusion is None or counts is None else self._confusion + counts
-        self._keep_worst(_Worst(losses, torch.arange(first, first + len(targets)), outputs, targets))
+        self._keep_worst(_Worst(losses, torch.arange(first, self._rows), outputs, targets))
 
     def _keep_worst(self, new: _Worst) -> None:
         if self._worst is not None:
@@ -118,7 +117,7 @@ class _Tally:
     def document(self) -> dict[str, Any]:
         """What `evaluate` answers about the rows."""
         return {
-            "loss": mean_loss(self._losses, self._counts),
+            "loss": self._losses.mean(),
             "metrics": {name: computed(metric) for name, metric in self._metrics.items()},
             "confusion_matrix": self._matrix(),
             "worst": [] if self._worst is None else _told(self._model, self._worst),

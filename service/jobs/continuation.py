@@ -80,9 +80,15 @@ class Parent:
         if training.epochs <= self.newest.epoch:
             detail = f"The job has come to epoch {self.newest.epoch}: ask for more in all."
             yield FieldError("#/training/epochs", detail)
-        if training.scheduler and is_of_the_whole_training(training.scheduler):
+        asked_for = self.request["training"]["epochs"]
+        if (
+            training.scheduler
+            and is_of_the_whole_training(training.scheduler)
+            and training.epochs != asked_for
+        ):
             detail = (
-                f"`{training.scheduler.type}` is made for the length of the whole training: it can't go on."
+                f"`{training.scheduler.type}` was made for the {asked_for} epochs of the whole training: "
+                "it can't go on to another number."
             )
             yield FieldError("#/training/scheduler", detail)
 

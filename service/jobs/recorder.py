@@ -8,7 +8,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,8 @@ class Recorder:
         try:
             self._record(run)  # the history ends where the checkpoint does
             (written,) = self._write_checkpoints([run])
-            self._discard(self._storage.claims.save_checkpoint(run.claim, written, self._kept(run)))
+            replaced = self._storage.claims.save_checkpoint(run.claim, written, self._kept(run))
+            self._storage.artifacts.discard(replaced)
             run.troubles.discard(NO_CHECKPOINT)
         except Unavailable as error:
             log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
@@ -187,7 +188,7 @@ class Recorder:
 
     def _finish(self, *endings: Ending) -> None:
         replaced = self.patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))
-        self._discard(replaced)
+        self._storage.artifacts.discard(replaced)
 
     def _write_checkpoints(self, runs: Sequence[Run]) -> Sequence[NewCheckpoint]:
         started = time.monotonic()
@@ -260,16 +261,13 @@ class Recorder:
             return []
         return range(every, run.engine.epoch + 1, every)[-self._settings.checkpoints_kept :]
 
-    def _discard(self, artifacts: Iterable[str]) -> None:
-        for artifact in artifacts:
-            self._storage.artifacts.delete(artifact)
-
 
 def _checkpoint(run: Run) -> Checkpoint:
     """What is saved of a run."""
     checkpoint = run.engine.checkpoint()
     if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
-        checkpoint = replace(checkpoint, last=checkpoint.best)  # what came after is not finite
+        # What came after is not finite: the checkpoint is that of the best epoch, a whole one.
+        checkpoint = replace(checkpoint, last=checkpoint.best, partial=None)
     return replace(checkpoint, encoding=run.data.encoding.to_document())
 
 

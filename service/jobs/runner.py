@@ -242,10 +242,10 @@ class Runner:
         started = time.monotonic()
         request = orjson.loads(job.request)
         used = orjson.loads(job.used)
+        torch.set_num_threads(used["threads"])  # the bits of what transforms fit depend on it, too
         training = TrainingSpec.model_validate(request["training"])
         architecture = read_architecture(request["architecture"])
         data = alike.data if alike is not None and alike.has_data_of(job) else self._prepare(job)
-        torch.set_num_threads(used["threads"])
         parts = assemble(
             architecture,
             training,

@@ -14,11 +14,14 @@ from tempfile import NamedTemporaryFile
 from typing import Protocol
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 from ulid import ULID
 
 from service import errors
+
+log = structlog.get_logger()
 
 RETRY_AFTER_SECONDS = 5
 Content = bytes | Path | Callable[[Path], object]
@@ -96,6 +99,14 @@ class Artifacts:
         """
         with _errors_of("The artifact can't be removed"), suppress(FileNotFoundError):
             self._place.delete(name)
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove artifacts that no row names any more; housekeeping finds what can't be removed now."""
+        for name in names:
+            try:
+                self.delete(name)
+            except errors.Unavailable as error:
+                log.warning("artifact left to housekeeping", artifact=name, reason=error.detail)
 
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
         """The names in a folder that were written so long ago, some at a time.

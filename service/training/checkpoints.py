@@ -1,8 +1,8 @@
 """A checkpoint: everything a training needs to go on, as one safetensors file.
 
 Tensors carry a prefix for what they are (`model/`, `gradient/`, `best/model/`, `optimizer/0/`, …); all
-else is JSON in the file's metadata. Nothing is pickled. No engine's private state is in it, so that
-one engine can take up what another left.
+else is JSON, in the file's metadata but for the encoding's, which is a tensor of bytes. Nothing is pickled.
+No engine's private state is in it, so that one engine can take up what another left.
 """
 
 import json
@@ -20,6 +20,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 Tensors = dict[str, Tensor]
+
+# The text of an encoding, in bytes: it has every category of the data, and a header takes 100 MB at most.
+# Older files have it there.
+_ENCODING = "encoding"
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Checkpoint:
         rng: random number generator states by device (`cpu`, `cuda:0`).
         monitor: best-so-far and early stopping, see `Monitor.state`.
         encoding: how data becomes tensors, as JSON: predictions need it.
+        side_by_side: whether it was trained in a program for several trainings, which rounds otherwise
+            than one for a training alone.
     """
 
     last: Snapshot
@@ -79,6 +85,7 @@ class Checkpoint:
     rng: Tensors = field(default_factory=dict)
     monitor: dict[str, Any] = field(default_factory=dict)
     encoding: dict[str, Any] = field(default_factory=dict)
+    side_by_side: bool = False
 
     def to_bytes(self) -> bytes:
         """The safetensors file."""
@@ -115,6 +122,7 @@ class Checkpoint:
             optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
             tensors |= optimizer_tensors
         tensors |= _prefixed("rng/", self.rng)
+        tensors[_ENCODING] = _to_tensor(self.encoding)
         # Not orjson: what is infinite (a plateau's `mode_worse`) or NaN must come back as it was.
         metadata = {
             "epoch": self.last.epoch,
@@ -124,7 +132,7 @@ class Checkpoint:
             "optimizer": optimizer_values,
             "scheduler": _counters_to_json(self.scheduler),
             "monitor": self.monitor,
-            "encoding": self.encoding,
+            "side_by_side": self.side_by_side,
         }
         return unshared(tensors), {"fitserve": json.dumps(metadata)}
 
@@ -141,7 +149,8 @@ class Checkpoint:
             scheduler=_counters_from_json(metadata["scheduler"]),
             rng=_below(tensors, "rng/"),
             monitor=metadata["monitor"],
-            encoding=metadata["encoding"],
+            encoding=_from_tensor(tensors[_ENCODING]) if _ENCODING in tensors else metadata["encoding"],
+            side_by_side=metadata.get("side_by_side", False),
         )
 
 
@@ -171,6 +180,15 @@ def _metadata(body: bytes) -> Any:
     # The format: eight bytes of header length, little-endian, then the header as JSON.
     length = int.from_bytes(body[:8], "little")
     return json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["fitserve"])
+
+
+def _to_tensor(document: Mapping[str, Any]) -> Tensor:
+    """A document's JSON, uint8 [n]."""
+    return torch.frombuffer(bytearray(json.dumps(document, ensure_ascii=False).encode()), dtype=torch.uint8)
+
+
+def _from_tensor(text: Tensor) -> Any:
+    return json.loads(text.numpy().tobytes())
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:

@@ -40,6 +40,11 @@ PER_BATCH = ("CyclicLR", "OneCycleLR")
 _LENGTHS = ("total_steps", "epochs", "steps_per_epoch")
 
 
+def is_per_batch(scheduler: ComponentSpec | None) -> bool:
+    """Whether a schedule goes on with each step rather than each epoch."""
+    return scheduler is not None and scheduler.type in PER_BATCH
+
+
 def is_of_the_whole_training(scheduler: ComponentSpec) -> bool:
     """Whether a schedule takes its length from the training's."""
     arguments = scheduler.arguments()

@@ -119,3 +119,21 @@ def test_a_job_of_a_group_is_cancelled_alone(lone_worker: Service) -> None:
     until(lambda: service.job(paused)["status"] == "paused")
     assert {service.job(job)["status"] for job in jobs} == {"running"}
     service.cancelled(paused, *jobs)
+
+
+def test_a_member_that_was_paused_ends_like_its_twin(lone_worker: Service) -> None:
+    """A job that goes on alone has all bits of an equal one that stayed in the group."""
+    service = lone_worker
+    holding = service.running(thermometer(epochs=LONG))
+    body = fit(epochs=200_000, optimizer={"type": "Adam", "lr": 1e-4})
+    twin, paused, *others = [service.queued(body) for _ in range(8)]
+    service.cancelled(holding)
+    until(lambda: service.job(paused)["progress"]["epoch"])
+    assert service.client.post(f"/v1/jobs/{paused}/pause").is_success
+    until(lambda: service.job(paused)["status"] == "paused")
+    service.cancelled(*others)
+    assert service.client.post(f"/v1/jobs/{paused}/resume").is_success
+    ended, stayed = service.ended(paused), service.ended(twin)
+    assert (ended["attempt"], stayed["attempt"]) == (2, 1)
+    assert service.history(paused, every=1000) == service.history(twin, every=1000)
+    assert service.parameters(paused) == service.parameters(twin)

@@ -49,15 +49,17 @@ def test_a_drawn_seed_is_continued(service: Service) -> None:
     assert service.history(second["id"]) == service.history(whole["id"])
 
 
-def test_a_cancelled_job_is_continued(service: Service) -> None:
-    """What was broken off goes on in a new job, which stays when the first is deleted."""
-    job_id = service.running(disturbable(epochs=3000))
+@pytest.mark.parametrize("scheduler", [None, {"type": "OneCycleLR", "max_lr": 0.1}])
+def test_a_cancelled_job_is_continued(scheduler: dict[str, Any] | None, service: Service) -> None:
+    """What was broken off goes on, to a schedule's end too, in a job that stays when the first is deleted."""
+    section = {"epochs": 3000, "scheduler": scheduler}
+    job_id = service.running(disturbable(**section))
     cancelled = service.cancelled(job_id)[0]
-    more = {"from_job": job_id, "resume": True, "epochs": 3000}
+    more = {**section, "from_job": job_id, "resume": True}
     second = service.queued(disturbable(**more))
     assert service.client.delete(cancelled["links"]["self"]).status_code == httpx.codes.NO_CONTENT
     assert service.ended(second)["status"] == "succeeded"
-    whole = service.succeeded(disturbable(epochs=3000))
+    whole = service.succeeded(disturbable(**section))
     assert service.history(second) == service.history(whole["id"])
     assert service.parameters(second) == service.parameters(whole["id"])
 
@@ -113,11 +115,12 @@ def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> No
 
 
 def test_what_can_not_be_continued_is_refused(service: Service) -> None:
-    """Too few epochs, a schedule of the whole length, a job that runs, stopped early or isn't there: 422."""
+    """Too few epochs, more than a schedule has, a job that runs, stopped early or isn't there: 422."""
     first = service.succeeded(disturbable(epochs=5, scheduler={"type": "OneCycleLR", "max_lr": 0.1}))["id"]
     cycle = {"type": "OneCycleLR", "max_lr": 0.1}
-    section = {"from_job": first, "resume": True, "epochs": 5, "scheduler": cycle}
-    assert mistakes(service, disturbable(**section)).keys() == {"#/training/epochs", "#/training/scheduler"}
+    section = {"from_job": first, "resume": True, "scheduler": cycle}
+    for epochs, pointer in ((5, "#/training/epochs"), (9, "#/training/scheduler")):
+        assert mistakes(service, disturbable(epochs=epochs, **section)).keys() == {pointer}
     stopped = service.succeeded(
         thermometer(
             epochs=50,

@@ -144,6 +144,22 @@ def test_inline_data_comes_back_as_a_dataset_once(service: Service) -> None:
     assert "columns" not in first["data"]
 
 
+def test_what_is_deleted_is_gone_though_a_file_stays(service: Service) -> None:
+    """A job and a dataset whose files can't be removed, since folders are in their places, are deleted."""
+    artifacts = service.data_dir / "artifacts"
+    before = set(artifacts.glob("datasets/*"))
+    dataset = upload(service, {"columns": {"u": [1.5, 2.5, 3.5], "c": [2.5, 4.5, 6.5]}})
+    body = thermometer(LINEAR, epochs=1)
+    body["data"] = {"dataset_id": dataset["id"], "features": ["u"], "targets": ["c"]}
+    job = service.succeeded(body)
+    for file in {*artifacts.glob("datasets/*"), *artifacts.glob(f"checkpoints/{job['id']}/*")} - before:
+        file.unlink()
+        file.mkdir()
+    for path in (job["links"]["self"], dataset["links"]["self"]):
+        assert service.client.delete(path).status_code == httpx.codes.NO_CONTENT
+        assert service.client.get(path).status_code == httpx.codes.NOT_FOUND
+
+
 def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
     """409 while a job that has not ended uses it; afterwards it goes, and the job stays readable."""
     dataset = upload(service, {"columns": {"u": [1.0, 2.0, 3.0], "c": [2.0, 4.0, 6.0]}})

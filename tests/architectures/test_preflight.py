@@ -313,6 +313,52 @@ def test_what_pytorch_warns_of_is_kept() -> None:
     assert warning.detail.startswith("Layer `0` (LSTM): dropout option adds dropout after all but last")
 
 
+IN_PLACE: dict[str, Any] = {"type": "LeakyReLU", "inplace": True}
+
+
+@pytest.mark.parametrize(
+    ("layers", "place"),
+    [
+        ([IN_PLACE, linear(1)], "0"),
+        ([{"type": "Dropout", "inplace": True}, linear(1)], "0"),
+        ([{"type": "Identity"}, IN_PLACE, linear(1)], "1"),
+        ([{"type": "Flatten"}, IN_PLACE, linear(1)], "1"),
+        ([{"type": "Dropout"}, IN_PLACE, linear(1)], "1"),  # in eval mode, it gives its input itself
+        ([{"type": "sequential", "layers": [{"type": "ELU", "inplace": True}]}, linear(1)], "0/layers/0"),
+    ],
+)
+def test_the_data_are_not_overwritten(layers: list[dict[str, Any]], place: str) -> None:
+    """A layer that works in place on an input, or on what is one without a copy, is told where it says so."""
+    [(pointer, detail)] = refused(layers, 9, 4)
+    assert pointer == f"{place}/inplace"
+    assert detail.endswith("would overwrite the data that it is given: set inplace to false.")
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "return self.out(self.act(input))",
+        "return self.out(input) + self.act(input[:, :1])",
+        "x = input.reshape(-1, 2, 2)\nreturn self.out(self.act(x).flatten(1))",
+        "return self.out(self.act(F.dropout(input, training=self.training)))",
+    ],
+)
+def test_a_forward_text_does_not_overwrite_the_data(forward: str) -> None:
+    """Views of an input are its memory in a text, too."""
+    submodules = {"act": IN_PLACE, "out": linear(1, inputs=4)}
+    spec = read_architecture({"type": "module", "submodules": submodules, "forward": forward})
+    with pytest.raises(InvalidRequest) as caught:
+        check(spec, [torch.empty(9, 4, device="meta")], 10**6)
+    assert [error.pointer for error in caught.value.errors] == ["#/architecture/submodules/act/inplace"]
+
+
+def test_what_layers_make_may_be_overwritten() -> None:
+    """Behind a layer that makes something new, working in place saves memory and harms nothing."""
+    dropout: dict[str, Any] = {"type": "Dropout", "inplace": True}
+    layers = [linear(4), IN_PLACE, dropout, linear(4), {"type": "Flatten"}, IN_PLACE, linear(1)]
+    assert checked(layers, 9, 4).warnings == []
+
+
 def test_containers_can_be_nested_as_deep_as_allowed() -> None:
     """The deepest allowed architecture is checked, built, printed and run."""
     layer = linear(1)

@@ -47,6 +47,21 @@ def test_a_deleted_artifact_is_gone(tmp_path: Path) -> None:
             read(name)
 
 
+def test_what_cannot_be_discarded_is_left(tmp_path: Path) -> None:
+    """The others go."""
+    artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
+    first, *others = [artifacts.put("datasets", b"x") for _ in range(3)]
+    artifacts.path(first).unlink()
+    (tmp_path / "artifacts" / first).mkdir()
+    with pytest.raises(errors.Unavailable):
+        artifacts.delete(first)
+    artifacts.discard([first, *others])
+    assert artifacts.path(first).is_dir()
+    for name in others:
+        with pytest.raises(errors.ArtifactNotFound):
+            artifacts.get(name)
+
+
 def test_a_folder_that_takes_nothing_is_unavailable(tmp_path: Path) -> None:
     """A folder that can't be written to is found by a ping, and an artifact is refused."""
     artifacts = Artifacts(tmp_path / "folder", tmp_path / "cache")

@@ -13,9 +13,12 @@ from service.training.checkpoints import Checkpoint
 from service.training.engines.compiled.engine import CompiledEngine, Group, Member
 from service.training.engines.compiled.programs import Programs, signature
 from service.training.engines.eager import EagerEngine, Parts
+from service.training.engines.engines import GROUP_SIZES
 from service.training.history import HistoryChunk
+from tests.contracts.test_engines import ARCHITECTURES
 from tests.training.toys import (
     NET,
+    SCHEDULES,
     VALUES,
     Layers,
     Samples,
@@ -250,6 +253,43 @@ def test_side_by_side(batch_size: int | None, programs: Programs) -> None:
     assert math.isnan(chunks[2][-1].values[0, -1])
 
 
+def together(members: list[Member], programs: Programs, epochs: int = 40) -> list[list[HistoryChunk | None]]:
+    """What each of some trainings makes of so many epochs in a program as a worker runs groups in."""
+    group = Group(members, programs, GROUP_SIZES[0])
+    chunks = []
+    while group.stop_reason is None and group.epoch < epochs:
+        chunks.append(group.advance(epochs - group.epoch))
+    return [*map(list, zip(*chunks, strict=True))]
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("architecture", ["deep", "signal"])
+def test_a_member_goes_on_alone_with_the_bits_it_had_in_its_group(
+    architecture: str, batch_size: int | None, programs: Programs
+) -> None:
+    """Broken off, written and taken up by itself, once and again, it ends as if it had stayed."""
+    layers = ARCHITECTURES[architecture]
+    section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": batch_size}
+
+    def members() -> list[Member]:
+        return [Member(parts(layers, seed=seed, **section), programs) for seed in range(3)]
+
+    whole, broken = members(), members()
+    expected = together(whole, programs)
+    begun = together(broken, programs, 13)
+    for end, member, history, chunks in zip(whole, broken, expected, begun, strict=True):
+        trainer: Member = member
+        for _ in range(2):
+            following = CompiledEngine(parts(layers, seed=member.parts.spec.seed, **section), programs)
+            following.restore(Checkpoint.from_bytes(trainer.checkpoint().to_bytes()))
+            chunks.append(following.advance(9))
+            trainer = following
+        chunks.append(run(following))
+        joined = HistoryChunk.join([chunk for chunk in chunks if chunk is not None])
+        assert_same_history(joined, HistoryChunk.join([chunk for chunk in history if chunk is not None]))
+        assert_same_checkpoint(following.checkpoint(), end.checkpoint())
+
+
 def test_a_second_training_of_the_kind_compiles_nothing(jax_is_set_up: None) -> None:
     """Other numbers, another seed, other data: it is the same program; another flag is another one."""
     programs = Programs()
@@ -263,6 +303,15 @@ def test_a_second_training_of_the_kind_compiles_nothing(jax_is_set_up: None) -> 
     assert programs.compiled == 1
     CompiledEngine(flagged, programs)
     assert programs.compiled == 2
+
+
+def test_schedules_share_a_program(jax_is_set_up: None) -> None:
+    """Their numbers come from outside: what matters is whether they change with each epoch or each step."""
+    step, exponential, cyclic = (
+        parts(scheduler={"type": name, **SCHEDULES[name]}, batch_size=4)
+        for name in ("StepLR", "ExponentialLR", "OneCycleLR")
+    )
+    assert signature(step) == signature(exponential) != signature(cyclic)
 
 
 def test_few_programs_are_kept(jax_is_set_up: None) -> None:

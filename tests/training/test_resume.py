@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -284,11 +285,29 @@ def test_a_file_holds_nothing_but_tensors_and_json() -> None:
     header = json.loads(body[8 : 8 + length])
     metadata = json.loads(header.pop("__metadata__")["fitserve"])
     assert metadata["epoch"] == 3
-    assert {name.split("/")[0] for name in header} == {"model", "gradient", "best", "optimizer", "rng"}
+    assert {name.split("/")[0] for name in header} == {
+        *("model", "gradient", "best", "optimizer", "rng", "encoding")
+    }
     spans = sorted(each["data_offsets"] for each in header.values())
     assert spans[0][0] == 0
     assert all(before[1] == after[0] for before, after in pairwise(spans))
     assert spans[-1][1] == len(body) - 8 - length
+
+
+def test_an_encoding_may_be_longer_than_a_header() -> None:
+    """Categories of more than the 100 MB that a safetensors file's header may have come back."""
+    last = Snapshot(1, {"weight": torch.zeros(1)}, {})
+    categories = ["ä" * 10**7, "x" * 10**8]
+    body = Checkpoint(last, encoding={"categories": categories}).to_bytes()
+    assert Checkpoint.from_bytes(body).encoding == {"categories": categories}
+
+
+def test_an_encoding_in_a_header_is_read() -> None:
+    """A file that was written before encodings had a tensor of their own is read as it was meant."""
+    metadata = {"epoch": 1, "partial": None, "best_epoch": None, "optimizer": None, "scheduler": None}
+    metadata |= {"monitor": {}, "encoding": {"input_names": ["ä"]}}
+    body = safetensors.torch.save({"model/weight": torch.ones(1)}, {"fitserve": json.dumps(metadata)})
+    assert Checkpoint.from_bytes(body).encoding == {"input_names": ["ä"]}
 
 
 def test_tied_and_sliced_tensors_are_written_out() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from service.specs.architecture import read_architecture
+from service.training.checkpoints import Checkpoint
 from service.training.engines.eager import EagerEngine
 from service.training.losses import LOSSES
 from service.training.samples import placed, room_bytes
@@ -45,6 +46,29 @@ def test_samples_without_room_train_the_same(name: str) -> None:
     apart = engine(torch.device(name), has_room=False)
     assert_same_history(run(apart), expected)
     assert_same_checkpoint(apart.checkpoint(), expected_end)
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_training_that_gathers_resumes_within_an_epoch(name: str) -> None:
+    """The rest of an epoch's order is gathered as its beginning was."""
+    broken = engine(torch.device(name), has_room=False)
+    broken.advance(broken.steps_per_epoch + 1)
+    body = broken.checkpoint().to_bytes()
+    expected, end = run(broken), broken.checkpoint()
+    resumed = engine(torch.device(name), has_room=False)
+    resumed.restore(Checkpoint.from_bytes(body))
+    assert_same_history(run(resumed), expected)
+    assert_same_checkpoint(resumed.checkpoint(), end)
+
+
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter:UserWarning")
+def test_an_order_of_rows_to_gather_stays_beside_them() -> None:
+    """It is not moved to the model's device, for which the meta device stands, when it is restored either."""
+    broken = engine(torch.device("cpu"), has_room=False)
+    broken.advance(1)
+    resumed = engine(torch.device("meta"), has_room=False)
+    resumed.restore(broken.checkpoint())
+    assert resumed.advance(1) is None
 
 
 def test_memory_of_the_host_takes_any_samples() -> None:

@@ -27,49 +27,15 @@ from service.training.checkpoints import (
 )
 from service.training.engines.captured import LEAST_STEPS, Capture, CapturedStep, capture_step
 from service.training.engines.passes import Passes
-from service.training.evaluation import EVALUATION_BYTES, Evaluation, rows_at_once
+from service.training.evaluation import EVALUATION_BYTES, Evaluation, Losses, rows_at_once
 from service.training.history import LOSS_COLUMNS, HistoryChunk
 from service.training.losses import Loss
 from service.training.metrics import Task, computed, metric_inputs, metric_states, restore_metrics
 from service.training.monitor import Monitor
 from service.training.samples import placed
-from service.training.schedulers import PER_BATCH
+from service.training.schedulers import is_per_batch
 
 _NOTHING = Evaluation(math.nan, {})
-
-
-@dataclass
-class _Losses:
-    """The losses of batches, on their way to Σ n_b · loss_b / Σ n_b in double precision.
-
-    Attributes:
-        waiting: those that are not in the sum yet, so that a device is asked for many at once.
-    """
-
-    sum: float = 0.0
-    rows: int = 0
-    waiting: list[Tensor] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-
-    def add(self, loss: Tensor, rows: int) -> None:
-        self.waiting.append(loss)
-        self.counts.append(rows)
-
-    def summed(self) -> float:
-        """The sum so far."""
-        if self.waiting:
-            # One by one as a script does: from Python 3.12 on, `sum` rounds otherwise.
-            for count, loss in zip(self.counts, torch.stack(self.waiting).tolist(), strict=True):
-                self.sum += count * loss
-            self.rows += sum(self.counts)
-            self.waiting, self.counts = [], []
-        return self.sum
-
-    def mean(self) -> float:
-        """The mean over samples of batches' means."""
-        if self.rows == 0 and len(self.waiting) == 1:
-            return self.waiting[0].item()
-        return self.summed() / self.rows
 
 
 @dataclass
@@ -78,7 +44,7 @@ class Parts:
 
     Attributes:
         loss_fn: the module that computes the loss.
-        train, validation: samples on the model's device.
+        train, validation: samples on the model's device, or still to be gathered.
         metrics: by name.
         monitor: follows the best epoch; None when nothing is to be followed.
         precision: `float32` or `bfloat16` (forward and loss under autocast).
@@ -117,7 +83,7 @@ class _Validation:
     slices: Iterator[Part]
     rng: Tensors
     buffers: Tensors
-    losses: _Losses = field(default_factory=_Losses)
+    losses: Losses = field(default_factory=Losses)
     loss: Tensor | None = None
 
 
@@ -167,15 +133,14 @@ class EagerEngine:
         self._validation_metrics = deepcopy(parts.metrics)
         self._step = 0
         self._order: Tensor | None = None
-        self._losses = _Losses()
+        self._losses = Losses()
         self._learning_rate = 0.0
         self._parameters = dict(parts.model.named_parameters())
         # Training changes these tensors in place: they are the model's for as long as it lives.
         self._state: Tensors = dict(parts.model.state_dict())
         self._attributes = [vars(module) for module in parts.model.modules()]
         self._best: Snapshot | None = None
-        scheduler = parts.spec.scheduler
-        self._per_batch_scheduler = scheduler is not None and scheduler.type in PER_BATCH
+        self._per_batch_scheduler = is_per_batch(parts.spec.scheduler)
         self.columns = (
             *LOSS_COLUMNS,
             *(f"{side}_{name}" for name in parts.metrics for side in ("train", "validation")),
@@ -247,9 +212,7 @@ class EagerEngine:
 
     def _next_batch(self) -> Part:
         if self._step == 0 and self.parts.spec.shuffle and not self._full_batch:
-            self._order = torch.randperm(self.parts.train.rows)
-            if self._gatherer is None:
-                self._order = self._order.to(self.parts.device)
+            self._order = self._at_hand(torch.randperm(self.parts.train.rows))
         if self._gatherer is not None:
             is_last = self._step + 1 == self._batches_per_epoch
             following = None if is_last else self._rows_of(self._step + 1)
@@ -258,6 +221,10 @@ class EagerEngine:
             return self.parts.train
         into = None if self._replayed is None else self._replayed.batch
         return self.parts.train.take(self._rows_of(self._step), into)
+
+    def _at_hand(self, order: Tensor) -> Tensor:
+        """An order of samples where they are taken from: rows to gather are not on the device."""
+        return order if self._gatherer is not None else order.to(self.parts.device)
 
     def _rows_of(self, step: int) -> slice | Tensor:
         """Which rows are the batch of a step of this epoch."""
@@ -298,7 +265,7 @@ class EagerEngine:
         """The values of the epoch that ends, in the order of `columns`; follows the best, sees divergence."""
         parts = self.parts
         train = self._evaluation(self._losses, parts.metrics)
-        self._losses = _Losses()
+        self._losses = Losses()
         values = {
             "train_loss": train.loss,
             "validation_loss": validation.loss,
@@ -361,14 +328,14 @@ class EagerEngine:
         return Slices(samples, size, self.parts.device)
 
     def _evaluate(self, slices: Slices, on_slice: Callable[[], None] | None = None) -> Evaluation:
-        losses = _Losses()
+        losses = Losses()
         for batch in slices:
             self._add_slice(batch, losses)
             if on_slice is not None:
                 on_slice()
         return self._evaluation(losses, self._validation_metrics)
 
-    def _add_slice(self, batch: Part, losses: _Losses) -> None:
+    def _add_slice(self, batch: Part, losses: Losses) -> None:
         self._set_training(False)
         with torch.no_grad():  # a small step's inference_mode takes longer
             loss, outputs = self._passes.forward(batch)
@@ -376,7 +343,7 @@ class EagerEngine:
             losses.add(loss, batch.rows)
         self._set_training(True)
 
-    def _evaluation(self, losses: _Losses, metrics: Mapping[str, Metric]) -> Evaluation:
+    def _evaluation(self, losses: Losses, metrics: Mapping[str, Metric]) -> Evaluation:
         """The losses' mean, and what the metrics have taken in; they start anew."""
         return Evaluation(losses.mean(), {name: computed(metric) for name, metric in metrics.items()})
 
@@ -454,8 +421,8 @@ class EagerEngine:
     def _restore_partial(self, partial: PartialEpoch) -> None:
         self._step = partial.step
         rows = min(partial.step * self._batch_size, self.parts.train.rows)
-        self._losses = _Losses(partial.loss_sum, rows)
-        self._order = None if partial.order is None else partial.order.to(self.parts.device)
+        self._losses = Losses(partial.loss_sum, rows)
+        self._order = None if partial.order is None else self._at_hand(partial.order)
         self._learning_rate = partial.learning_rate
         restore_metrics(self.parts.metrics, partial.metrics)
 

@@ -32,6 +32,8 @@ from service.training.history import HistoryChunk
 _REASONS = {DIVERGED: StopReason.DIVERGED, OUT_OF_PATIENCE: StopReason.EARLY_STOPPING}
 # Where an epoch's learning rate stands among its values.
 _LEARNING_RATE = 2
+# Programs for several trainings round alike, however many those are; one for a lone training may not.
+SEVERAL = 2
 
 
 class Member:
@@ -42,7 +44,10 @@ class Member:
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
         compile_seconds: what it waited for tracing and compiling.
+        side_by_side: whether its program has several places.
     """
+
+    side_by_side = False
 
     def __init__(self, parts: Parts, programs: Programs) -> None:
         before = programs.compile_seconds
@@ -140,10 +145,11 @@ class Member:
 
     def checkpoint(self) -> Checkpoint:
         """The state after the last epoch that ended."""
-        if self._state is None:
-            return self._before
-        sources = self._schedule.sources()
-        return self._exchange.checkpoint_of(self._state, sources, self._before, self.parts.monitor)
+        checkpoint = self._before
+        if self._state is not None:
+            sources = self._schedule.sources()
+            checkpoint = self._exchange.checkpoint_of(self._state, sources, self._before, self.parts.monitor)
+        return replace(checkpoint, side_by_side=self.side_by_side)
 
     @property
     def best(self) -> Snapshot | None:
@@ -187,6 +193,7 @@ class Group:
         self._run = programs.run(members[0].parts, self._sample, self._size)
         for member in members:
             member.compile_seconds += programs.compile_seconds - before
+            member.side_by_side = self._size > 1
 
     def _sample(self) -> tuple[Any, ...]:
         """What the program is called with, as to shapes and dtypes."""
@@ -261,7 +268,14 @@ class CompiledEngine(Member):
 
     def __init__(self, parts: Parts, programs: Programs) -> None:
         super().__init__(parts, programs)
+        self._programs = programs
         self._group = Group([self], programs)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint; as a member of a group with the bits that it would have had there."""
+        super().restore(checkpoint)
+        if checkpoint.side_by_side:
+            self._group = Group([self], self._programs, SEVERAL)
 
     def advance(self, steps: int) -> HistoryChunk | None:
         """Train for up to so many epochs."""

@@ -15,7 +15,7 @@ from service.training.engines.compiled.program import Monitored, Pass, Plan, Ten
 from service.training.engines.compiled.tracing import Trace, named_tensors, trace
 from service.training.engines.compiled.translation import array_dtype, translated
 from service.training.engines.eager import Parts
-from service.training.schedulers import PER_BATCH
+from service.training.schedulers import is_per_batch
 
 # So many indices of samples go into one call, and at most so many epochs come out of it.
 ORDER_SIZE = 65_536
@@ -25,7 +25,7 @@ MOST_EPOCHS = 2048
 def plan_of(parts: Parts) -> Plan:
     """Trace what a training consists of, and put it together.
 
-    The training is one that `reason_against` has nothing against.
+    The training is one that `support.objections` finds nothing against.
     """
     spec, rows = parts.spec, parts.train.rows
     batch_size = None if spec.batch_size is None else min(spec.batch_size, rows)
@@ -42,7 +42,7 @@ def plan_of(parts: Parts) -> Plan:
         rule=RULES[spec.optimizer.type],
         group=structure_of(group),
         numbers=tuple(numbers_of(group)),
-        numbers_per_step=spec.scheduler is not None and spec.scheduler.type in PER_BATCH,
+        numbers_per_step=is_per_batch(spec.scheduler),
         clips=spec.gradient_clip_norm is not None,
         metrics=metrics,
         sums=_sums(metrics, gradient, parts.train),

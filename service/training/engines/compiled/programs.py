@@ -14,6 +14,7 @@ from service.training.engines.compiled.optimizers import numbers_of, structure_o
 from service.training.engines.compiled.planning import plan_of
 from service.training.engines.compiled.program import Plan, loop
 from service.training.engines.eager import Parts
+from service.training.schedulers import is_per_batch
 
 # A small model's program is a few MB of machine code.
 MOST_PROGRAMS = 64
@@ -76,7 +77,7 @@ def signature(parts: Parts) -> bytes:
             "architecture": parts.architecture.model_dump(mode="json"),
             "loss": spec.loss.model_dump(mode="json"),
             "optimizer": [spec.optimizer.type, structure_of(group), list(numbers_of(group))],
-            "numbers_per_step": spec.scheduler is not None and spec.scheduler.type,
+            "numbers_per_step": is_per_batch(spec.scheduler),
             "clips": spec.gradient_clip_norm is not None,
             "metrics": list(parts.metrics),
             "monitor": parts.monitor and [parts.monitor.value, parts.monitor.higher_is_better],

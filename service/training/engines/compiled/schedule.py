@@ -18,7 +18,7 @@ from torch import Tensor
 
 from service.training.engines.compiled.optimizers import numbers_of
 from service.training.engines.eager import Parts
-from service.training.schedulers import PER_BATCH
+from service.training.schedulers import is_per_batch
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Schedule:
         self._drawn: deque[Epoch] = deque()
         spec, self._rows = parts.spec, parts.train.rows
         self._steps = -(-self._rows // (spec.batch_size or self._rows))
-        self._per_step = spec.scheduler is not None and spec.scheduler.type in PER_BATCH
+        self._per_step = is_per_batch(spec.scheduler)
         self._in_order = np.arange(0 if spec.batch_size is None else self._rows, dtype=np.int32)
         self._shuffles = spec.batch_size is not None and spec.shuffle
         self._every: Epoch | None = None
