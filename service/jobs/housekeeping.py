@@ -39,19 +39,13 @@ def prune(storage: Storage, age: timedelta | None, unused: timedelta = UNUSED) -
     jobs = datasets = artifacts = 0
     while age is not None and (deleted := storage.retention.delete_ended(age)).jobs:
         jobs += deleted.jobs
-        artifacts += len(deleted.artifacts)
-        for name in deleted.artifacts:
-            storage.artifacts.delete(name)
+        artifacts += storage.artifacts.discard(deleted.artifacts)
     while names := storage.retention.delete_inline(unused):
         datasets += len(names)
-        artifacts += len(names)
-        for name in names:
-            storage.artifacts.delete(name)
+        artifacts += storage.artifacts.discard(names)
     for prefix in NAMED_BY:
         for names in storage.artifacts.old(prefix, unused):
-            for name in storage.retention.unnamed(names):
-                storage.artifacts.delete(name)
-                artifacts += 1
+            artifacts += storage.artifacts.discard(storage.retention.unnamed(names))
         storage.artifacts.remove_empty_folders(prefix, unused)
     return Pruned(jobs, datasets, artifacts)
 

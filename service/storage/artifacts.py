@@ -100,13 +100,16 @@ class Artifacts:
         with _errors_of("The artifact can't be removed"), suppress(FileNotFoundError):
             self._place.delete(name)
 
-    def discard(self, names: Iterable[str]) -> None:
-        """Remove artifacts that no row names any more; housekeeping finds what can't be removed now."""
+    def discard(self, names: Iterable[str]) -> int:
+        """Remove artifacts that no row names any more, and how many; housekeeping finds what stays."""
+        removed = 0
         for name in names:
             try:
                 self.delete(name)
+                removed += 1
             except errors.Unavailable as error:
                 log.warning("artifact left to housekeeping", artifact=name, reason=error.detail)
+        return removed
 
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
         """The names in a folder that were written so long ago, some at a time.

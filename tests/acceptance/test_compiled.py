@@ -137,3 +137,28 @@ def test_a_member_that_was_paused_ends_like_its_twin(lone_worker: Service) -> No
     assert (ended["attempt"], stayed["attempt"]) == (2, 1)
     assert service.history(paused, every=1000) == service.history(twin, every=1000)
     assert service.parameters(paused) == service.parameters(twin)
+
+
+def test_a_group_whose_worker_is_killed_ends_as_undisturbed(start_service: Callable[..., Service]) -> None:
+    """kill -9: each of the jobs goes on by itself from its checkpoint, and has all bits of its twin."""
+    service = start_service(workers=1, checkpoint_seconds=0.1)
+    fits = [fit(seed=place, epochs=200_000) for place in range(8)]
+
+    def side_by_side() -> list[str]:
+        holding = service.running(thermometer(epochs=LONG))
+        queued = [service.queued(body) for body in fits]
+        service.cancelled(holding)
+        return queued
+
+    twins = [service.ended(job_id) for job_id in side_by_side()]
+    disturbed = side_by_side()
+    until(lambda: all(service.read(f"/v1/jobs/{job_id}/checkpoints")["items"] for job_id in disturbed))
+    for worker in workers(service):
+        worker.kill()
+    for job_id, twin in zip(disturbed, twins, strict=True):
+        job = service.ended(job_id)
+        assert (job["status"], job["attempt"], twin["attempt"]) == ("succeeded", 2, 1)
+        assert service.began_at(job_id) > 0
+        assert service.history(job_id, every=1000) == service.history(twin["id"], every=1000)
+        assert service.parameters(job_id) == service.parameters(twin["id"])
+    assert service.log.read_text().count("jobs train together") == 2
