@@ -12,9 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -120,6 +122,18 @@ class JobLife(RuleBasedStateMachine):
         assert job.epoch == max(newest, default=0)
         return Claim.of(job)
 
+    @rule(target=claims_bundle, claim=claims_bundle)
+    def claim_companions(self, claim: Claim) -> MultipleResults[Claim]:
+        """Who holds a job gets those that train beside it: as urgent, and tried by nobody yet."""
+        if not (claim.attempt and self.holds(claim)):
+            return multiple()
+        first = self.get(claim.job_id)
+        waiting = [job for job in map(self.get, self.ids) if job.status is JobStatus.QUEUED]
+        alike = [job.id for job in waiting if (job.priority, job.attempt) == (first.priority, 0)]
+        taken = self.claims.claim_alike(first, MOST_JOBS, LEASE.total_seconds())
+        assert [job.id for job in taken] == alike
+        return multiple(*map(Claim.of, taken))
+
     @rule(claim=claims_bundle, epochs=st.integers(1, 3))
     def record(self, claim: Claim, epochs: int) -> None:
         """Who holds a job adds to its history; nobody else does."""
@@ -159,6 +173,36 @@ class JobLife(RuleBasedStateMachine):
         else:
             with pytest.raises(LeaseLost):
                 self.claims.finish(Ending(claim, DONE))
+
+    @precondition(lambda self: self.steps > YOUTH)
+    @rule(first=claims_bundle, second=claims_bundle)
+    def finish_both(self, first: Claim, second: Claim) -> None:
+        """Jobs that end together end all, or none where one of them is another's by now."""
+        if first.job_id == second.job_id:
+            return
+        before = [self.get(job_id) for job_id in self.ids]
+        if first.attempt and second.attempt and self.holds(first) and self.holds(second):
+            self.claims.finish(Ending(first, DONE), Ending(second, DONE))
+            assert self.get(first.job_id).status is self.get(second.job_id).status is JobStatus.SUCCEEDED
+        else:
+            with pytest.raises(LeaseLost):
+                self.claims.finish(Ending(first, DONE), Ending(second, DONE))
+            assert [self.get(job_id) for job_id in self.ids] == before
+
+    @precondition(lambda self: self.steps > YOUTH)
+    @rule(worker=WORKERS, job_id=jobs_bundle)
+    def overrun(self, worker: str, job_id: str) -> None:
+        """The job whose time is over ends with its checkpoint, or has failed; its worker's others stay."""
+        before = {other: self.get(other) for other in self.ids}
+        held = before[job_id].status is JobStatus.RUNNING and before[job_id].worker_id == worker
+        assert self.recovery.overrun(worker, job_id) == [job_id] * held
+        if held:
+            saved = self.checkpoints.of_job(OWNER, job_id)
+            job = self.get(job_id)
+            assert job.status is (JobStatus.SUCCEEDED if saved else JobStatus.FAILED)
+            assert job.stop_reason is StopReason.MAX_RUNTIME
+            del before[job_id]
+        assert {other: self.get(other) for other in before} == before
 
     @rule(claim=claims_bundle)
     def give_back(self, claim: Claim) -> None:
