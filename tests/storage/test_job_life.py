@@ -124,11 +124,12 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(target=claims_bundle, claim=claims_bundle)
     def claim_companions(self, claim: Claim) -> MultipleResults[Claim]:
-        """Who holds a job gets those that train beside it: as urgent, and tried by nobody yet."""
+        """Who holds a job gets those that train beside it: later, as urgent, and tried by nobody yet."""
         if not (claim.attempt and self.holds(claim)):
             return multiple()
         first = self.get(claim.job_id)
-        waiting = [job for job in map(self.get, self.ids) if job.status is JobStatus.QUEUED]
+        later = [job for job in map(self.get, self.ids) if job.sequence > first.sequence]
+        waiting = [job for job in later if job.status is JobStatus.QUEUED]
         alike = [job.id for job in waiting if (job.priority, job.attempt) == (first.priority, 0)]
         taken = self.claims.claim_alike(first, MOST_JOBS, LEASE.total_seconds())
         assert [job.id for job in taken] == alike
