@@ -31,6 +31,11 @@ DatabaseUrl = Annotated[
     str | None, typer.Option(help="SQLAlchemy URL of a Postgres, instead of a SQLite file in the data folder")
 ]
 
+ArtifactsUrl = Annotated[
+    str | None,
+    typer.Option(help="URL of an object store, s3://bucket/folder, instead of a folder in the data folder"),
+]
+
 
 def _settings(**given: Any) -> Settings:
     """The environment's settings, under what the command line says."""
@@ -44,17 +49,23 @@ def serve(
     data_dir: DataDir = None,
     workers: Workers = None,
     database_url: DatabaseUrl = None,
+    artifacts_url: ArtifactsUrl = None,
 ) -> None:
     """Start the service: the API and its workers."""
-    server.serve(
-        _settings(host=host, port=port, data_dir=data_dir, workers=workers, database_url=database_url)
-    )
+    shared = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url}
+    server.serve(_settings(host=host, port=port, workers=workers, **shared))
 
 
 @app.command()
-def worker(data_dir: DataDir = None, workers: Workers = None, database_url: DatabaseUrl = None) -> None:
+def worker(
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    database_url: DatabaseUrl = None,
+    artifacts_url: ArtifactsUrl = None,
+) -> None:
     """Start workers only, for the queue of a service that uses the same database and artifacts."""
-    server.work(_settings(data_dir=data_dir, workers=workers, database_url=database_url))
+    shared = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url}
+    server.work(_settings(workers=workers, **shared))
 
 
 @app.command()
@@ -64,9 +75,11 @@ def prune(
     ],
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
+    artifacts_url: ArtifactsUrl = None,
 ) -> None:
     """Delete old jobs, and what nothing refers to; the service may run meanwhile."""
-    with Storage.open(_settings(data_dir=data_dir, database_url=database_url)) as storage:
+    shared = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url}
+    with Storage.open(_settings(**shared)) as storage:
         migrate(storage.database)
         pruned = housekeeping.prune(storage, timedelta(days=older_than_days))
     typer.echo(f"Deleted {pruned.jobs} jobs, {pruned.datasets} datasets and {pruned.artifacts} artifacts.")

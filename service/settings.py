@@ -26,6 +26,12 @@ class Settings(BaseSettings):
         None,
         description="SQLAlchemy URL (`postgresql+psycopg://…`); default: a SQLite file in the data folder.",
     )
+    artifacts_url: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]+://",
+        description="Datasets and checkpoints in an object store (`s3://bucket/folder`, `gs://…`, `az://…`), "
+        "which several machines can share; default: a folder in the data folder.",
+    )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=0,
@@ -138,9 +144,9 @@ class Settings(BaseSettings):
         """The folder of artifacts that were downloaded from an object store."""
         return self.data_dir.absolute() / "cache"
 
-    def artifacts(self) -> Path:
-        """The folder of artifacts (datasets, checkpoints)."""
-        return self.data_dir.absolute() / "artifacts"
+    def artifacts(self) -> str | Path:
+        """The folder of artifacts (datasets, checkpoints), or the URL of an object store."""
+        return self.artifacts_url or self.data_dir.absolute() / "artifacts"
 
     def compiled(self) -> Path:
         """The folder of compiled programs; it may be deleted at any time."""

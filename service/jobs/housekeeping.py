@@ -46,7 +46,7 @@ def prune(storage: Storage, age: timedelta | None, unused: timedelta = UNUSED) -
     for prefix in NAMED_BY:
         for names in storage.artifacts.old(prefix, unused):
             artifacts += storage.artifacts.discard(storage.retention.unnamed(names))
-        storage.artifacts.remove_empty_folders(prefix, unused)
+        storage.artifacts.tidy(prefix, unused)
     return Pruned(jobs, datasets, artifacts)
 
 

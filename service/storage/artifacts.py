@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Protocol
@@ -122,14 +123,14 @@ class Artifacts:
         with _errors_of("Artifacts can't be listed"):
             yield from self._place.old(prefix, age)
 
-    def remove_empty_folders(self, prefix: str, age: timedelta) -> None:
-        """Remove the folders in a folder in which nothing has been for so long.
+    def tidy(self, prefix: str, age: timedelta) -> None:
+        """Remove what nobody has needed for so long: empty folders, files of an object store's downloads.
 
         Raises:
             Unavailable: when they can't be listed.
         """
         with _errors_of("Artifacts can't be listed"):
-            self._place.remove_empty_folders(prefix, age)
+            self._place.tidy(prefix, age)
 
     def ping(self) -> None:
         """Make sure that artifacts can be written.
@@ -156,7 +157,7 @@ class _Place(Protocol):
 
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]: ...
 
-    def remove_empty_folders(self, prefix: str, age: timedelta) -> None: ...
+    def tidy(self, prefix: str, age: timedelta) -> None: ...
 
 
 class _Folder:
@@ -213,18 +214,13 @@ class _Folder:
         (self._root / name).unlink()
 
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
-        for folder, _, files in os.walk(self._root / prefix):
-            paths = [Path(folder) / file for file in files]
-            names = [str(path.relative_to(self._root)) for path in paths if _is_old(path, age)]
+        for files in _old_files(self._root / prefix, age):
+            names = [str(path.relative_to(self._root)) for path in files]
             for first in range(0, len(names), NAMES_AT_ONCE):
                 yield names[first : first + NAMES_AT_ONCE]
 
-    def remove_empty_folders(self, prefix: str, age: timedelta) -> None:
-        for folder, _, _ in os.walk(self._root / prefix, topdown=False):
-            path = Path(folder)
-            if path != self._root / prefix and _is_old(path, age):
-                with suppress(OSError):  # it is not empty
-                    path.rmdir()
+    def tidy(self, prefix: str, age: timedelta) -> None:
+        _remove_empty_folders(self._root / prefix, age)
 
 
 def _write(content: bytes | Callable[[Path], object], path: Path) -> None:
@@ -232,6 +228,21 @@ def _write(content: bytes | Callable[[Path], object], path: Path) -> None:
         path.write_bytes(content)
     else:
         content(path)
+
+
+def _old_files(root: Path, age: timedelta) -> Iterator[Sequence[Path]]:
+    """The files below a folder that have not changed for so long, folder by folder."""
+    for folder, _, files in os.walk(root):
+        yield [path for file in files if _is_old(path := Path(folder) / file, age)]
+
+
+def _remove_empty_folders(root: Path, age: timedelta) -> None:
+    """Remove the folders below one in which nothing has been for so long."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        path = Path(folder)
+        if path != root and _is_old(path, age):
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
 
 
 def _is_old(path: Path, age: timedelta) -> bool:
@@ -267,14 +278,18 @@ class _ObjectStore:
 
     def path(self, name: str) -> Path:
         path = self._cache / name
-        if not path.exists():
-            chunks = obstore.get(self._store, name).stream()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{ULID()}")
+        with suppress(FileNotFoundError):
+            os.utime(path)  # it is needed: `tidy` leaves it
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{ULID()}")
+        try:
             with partial.open("wb") as file:
-                for chunk in chunks:
+                for chunk in obstore.get(self._store, name).stream():
                     file.write(chunk)
             partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return path
 
     def delete(self, name: str) -> None:
@@ -286,8 +301,10 @@ class _ObjectStore:
         for chunk in obstore.list(self._store, prefix):
             yield [meta["path"] for meta in chunk if meta["last_modified"] < latest]
 
-    def remove_empty_folders(self, prefix: str, age: timedelta) -> None:
-        """An object store has no folders."""
+    def tidy(self, prefix: str, age: timedelta) -> None:
+        for path in chain.from_iterable(_old_files(self._cache / prefix, age)):
+            path.unlink(missing_ok=True)
+        _remove_empty_folders(self._cache / prefix, age)
 
 
 @contextmanager

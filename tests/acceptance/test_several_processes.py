@@ -1,10 +1,13 @@
-"""Several service processes on one database: each looks after its own workers, and for jobs of all."""
+"""Several service processes on one database: each looks after its own workers, and for jobs of all.
+
+On SQLite they share a data folder; on Postgres, like machines of their own, an object store only.
+"""
 
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +35,31 @@ SETTINGS = {
 class Site:
     """A service without workers, and a process of one worker beside it."""
 
-    service: Service
-    first: WorkerProcess
+    folder: Path
     url: str
     settings: dict[str, Any]
     stack: ExitStack
+    service: Service = field(init=False)
+    first: WorkerProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = self._process("first")
+        self.service = Service(self._data_dir("service"), workers=0, **self.settings)
+        self.service.start()  # it is ready as there is a worker
+        self.stack.callback(self.service.stop)
+
+    def _data_dir(self, name: str) -> Path:
+        return self.folder / (name if "artifacts_url" in self.settings else "data")
+
+    def _process(self, name: str) -> WorkerProcess:
+        process = WorkerProcess(self._data_dir(name), name, **self.settings)
+        self.stack.callback(process.stop)
+        return process
 
     def another(self, name: str) -> WorkerProcess:
         """One more process of one worker, once that is ready."""
         known = len(workers(self.service))
-        process = WorkerProcess(self.service.data_dir, name, **self.settings)
-        self.stack.callback(process.stop)
+        process = self._process(name)
         until(lambda: len(workers(self.service)) > known, START_SECONDS)
         return process
 
@@ -77,19 +94,18 @@ class Site:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The processes, on each database."""
-    data_dir: Path = tmp_path_factory.mktemp("site") / "data"
+    folder = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
         settings: dict[str, Any] = dict(SETTINGS)
-        url = f"sqlite:///{data_dir / 'fitserve.db'}"
+        url = f"sqlite:///{folder / 'data' / 'fitserve.db'}"
         if request.param == "postgresql":
             postgres = Postgres(stack.enter_context(tempfile.TemporaryDirectory()))
             stack.callback(postgres.close)
             url = settings["database_url"] = postgres.new_database("site")
-        first = WorkerProcess(data_dir, "first", **settings)
-        stack.callback(first.stop)
-        service = Service(data_dir, workers=0, **settings).start()  # ready as there is a worker
-        stack.callback(service.stop)
-        yield Site(service, first, url, settings, stack)
+            objects = folder / "objects"
+            objects.mkdir()
+            settings["artifacts_url"] = objects.as_uri()
+        yield Site(folder, url, settings, stack)
 
 
 def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> None:

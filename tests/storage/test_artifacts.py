@@ -103,9 +103,9 @@ def test_what_a_killed_process_left_half_written_is_old_some_day(tmp_path: Path)
     assert found == written >= {whole}
     for name in found:
         artifacts.delete(name)
-    artifacts.remove_empty_folders("checkpoints", timedelta(hours=1))
+    artifacts.tidy("checkpoints", timedelta(hours=1))
     assert (location / "checkpoints" / "job_1").exists()  # somebody may be about to write there
-    artifacts.remove_empty_folders("checkpoints", timedelta(seconds=-1))
+    artifacts.tidy("checkpoints", timedelta(seconds=-1))
     assert list(location.iterdir()) == [location / "checkpoints"]
     assert list((location / "checkpoints").iterdir()) == []
 
@@ -129,5 +129,10 @@ def test_an_object_is_downloaded_once(tmp_path: Path) -> None:
     assert path.read_bytes() == b"content"
     assert artifacts.path(name).stat().st_ino == path.stat().st_ino
     assert list(tmp_path.rglob("*.*")) == []
+    artifacts.tidy("datasets", timedelta(hours=1))
+    assert path.exists()
+    artifacts.tidy("datasets", timedelta(seconds=-1))  # it was needed longer ago than that
+    assert not path.exists()
+    assert artifacts.path(name).read_bytes() == b"content"
     artifacts.delete(name)
     assert not path.exists()
