@@ -320,4 +320,5 @@ def _errors_of(what: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        raise errors.Unavailable(f"{what}: {error}", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        reason = str(error).partition("\n")[0]  # an object store's goes on with all that led to it
+        raise errors.Unavailable(f"{what}: {reason}", retry_after_seconds=RETRY_AFTER_SECONDS) from error

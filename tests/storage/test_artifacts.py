@@ -136,3 +136,10 @@ def test_an_object_is_downloaded_once(tmp_path: Path) -> None:
     assert artifacts.path(name).read_bytes() == b"content"
     artifacts.delete(name)
     assert not path.exists()
+
+
+def test_an_object_store_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
+    """Nobody listens where the store is said to be: that is told, without what led to it."""
+    artifacts = Artifacts("http://127.0.0.1:9/artifacts", tmp_path)
+    with pytest.raises(errors.Unavailable, match=r"^The artifact can't be read: [^\n]+$"):
+        artifacts.get("datasets/x")
