@@ -16,7 +16,7 @@ from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import disturbable
 from tests.postgres import Postgres, running_postgres
 
-GRACE_SECONDS = 15.0
+GRACE_SECONDS = 8.0
 # A worker ends its step and writes a checkpoint; the rest of the grace is for machines that are busy.
 SOON_SECONDS = 5.0
 # Of a statement, of a new connection after it, and of a machine that is busy.

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,25 +10,15 @@ import pytest
 
 from service import errors
 from service.jobs.housekeeping import Pruned, prune
-from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim, Ending, Outcome
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
 
 NOW = timedelta(seconds=-1)
 NOTHING = Pruned(jobs=0, datasets=0, artifacts=0)
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    """A database and a folder of artifacts."""
-    with Storage.open(Settings(data_dir=tmp_path)) as storage:
-        migrate(storage.database)
-        yield storage
 
 
 def test_a_forgotten_artifact_goes(storage: Storage) -> None:

@@ -1,7 +1,6 @@
 """What runs come to is written, and read back."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,10 @@ from service.jobs.run import Run
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.claims import Claim
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.training.engines.eager import EagerEngine
 from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
 from tests.training.toys import NET, VALUES, engine, training
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    """A database and a folder of artifacts."""
-    with Storage.open(Settings(data_dir=tmp_path)) as storage:
-        migrate(storage.database)
-        yield storage
 
 
 @pytest.fixture

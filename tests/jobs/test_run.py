@@ -1,28 +1,23 @@
 """What is to be written of an attempt at a job."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from service.jobs.run import Run
-from service.settings import Settings
 from service.storage.claims import Claim
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
 from tests.training.toys import VALUES, engine, training
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[[int], Run]:
+def run(storage: Storage) -> Callable[[int], Run]:
     """Makes an attempt at a job of which so many epochs were trained before."""
 
     def make(epochs: int) -> Run:
-        with Storage.open(Settings(data_dir=tmp_path)) as storage:
-            migrate(storage.database)
-            storage.jobs.submit(OWNER, new_job(), new_dataset())
-            job = claimed(storage.claims)
+        storage.jobs.submit(OWNER, new_job(), new_dataset())
+        job = claimed(storage.claims)
         trained = engine(training(epochs=100))
         trained.advance(epochs)
         return Run(job, Claim.of(job), trained, VALUES.prepared(), 0.0, epochs)

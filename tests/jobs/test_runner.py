@@ -19,7 +19,6 @@ from service.settings import Settings
 from service.specs.job import JobStatus
 from service.storage.claims import ClaimStore
 from service.storage.job_record import Job
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
 from tests.contracts.samples import OWNER, new_dataset, new_job
@@ -31,14 +30,6 @@ STANDARDIZED = {
     "transforms": [{"type": "standardize", "columns": ["x", "y"]}],
 }
 LINE = {"type": "sequential", "layers": [{"type": "Linear", "in_features": 1, "out_features": 1}]}
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    """A database and a folder of artifacts."""
-    with Storage.open(Settings(data_dir=tmp_path)) as storage:
-        migrate(storage.database)
-        yield storage
 
 
 class Claims(ClaimStore):

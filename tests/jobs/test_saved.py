@@ -1,26 +1,15 @@
 """Checkpoints are read while they are replaced."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from service.errors import ArtifactNotFound, JobNotFound
 from service.jobs.saved import read_checkpoint
-from service.settings import Settings
 from service.storage.checkpoints import Checkpoint, NewCheckpoint
 from service.storage.claims import Claim
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    """A database and a folder of artifacts."""
-    with Storage.open(Settings(data_dir=tmp_path)) as storage:
-        migrate(storage.database)
-        yield storage
 
 
 @pytest.fixture

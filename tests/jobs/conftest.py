@@ -1,0 +1,18 @@
+"""What a worker writes to."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    """A database and a folder of artifacts."""
+    with Storage.open(Settings(data_dir=tmp_path)) as storage:
+        migrate(storage.database)
+        yield storage
