@@ -30,15 +30,17 @@ Workers = Annotated[int | None, typer.Option(help="CPU worker processes [default
 DatabaseUrl = Annotated[
     str | None, typer.Option(help="SQLAlchemy URL of a Postgres, instead of a SQLite file in the data folder")
 ]
-
 ArtifactsUrl = Annotated[
     str | None,
     typer.Option(help="URL of an object store, s3://bucket/folder, instead of a folder in the data folder"),
 ]
 
 
-def _settings(**given: Any) -> Settings:
-    """The environment's settings, under what the command line says."""
+def _settings(
+    data_dir: Path | None, database_url: str | None, artifacts_url: str | None, **others: Any
+) -> Settings:
+    """The environment's settings, under what the command line says: where all is kept, and the rest."""
+    given = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url, **others}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -52,8 +54,7 @@ def serve(
     artifacts_url: ArtifactsUrl = None,
 ) -> None:
     """Start the service: the API and its workers."""
-    shared = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url}
-    server.serve(_settings(host=host, port=port, workers=workers, **shared))
+    server.serve(_settings(data_dir, database_url, artifacts_url, host=host, port=port, workers=workers))
 
 
 @app.command()
@@ -64,8 +65,7 @@ def worker(
     artifacts_url: ArtifactsUrl = None,
 ) -> None:
     """Start workers only, for the queue of a service that uses the same database and artifacts."""
-    shared = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url}
-    server.work(_settings(workers=workers, **shared))
+    server.work(_settings(data_dir, database_url, artifacts_url, workers=workers))
 
 
 @app.command()
@@ -78,8 +78,7 @@ def prune(
     artifacts_url: ArtifactsUrl = None,
 ) -> None:
     """Delete old jobs, and what nothing refers to; the service may run meanwhile."""
-    shared = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url}
-    with Storage.open(_settings(**shared)) as storage:
+    with Storage.open(_settings(data_dir, database_url, artifacts_url)) as storage:
         migrate(storage.database)
         pruned = housekeeping.prune(storage, timedelta(days=older_than_days))
     typer.echo(f"Deleted {pruned.jobs} jobs, {pruned.datasets} datasets and {pruned.artifacts} artifacts.")

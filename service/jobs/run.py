@@ -58,7 +58,7 @@ class Run:
     """One attempt at a job.
 
     Attributes:
-        first_epoch: the last one of those before it.
+        epochs_before: those that were trained before it.
         recorded: when its progress was last written.
         saved: when a checkpoint was last taken.
         saving_seconds: spent on checkpoints by this attempt, and on the last of them.
@@ -73,7 +73,7 @@ class Run:
     engine: Training
     data: Prepared
     setup_seconds: float
-    first_epoch: int = 0
+    epochs_before: int = 0
     started: float = field(default_factory=time.monotonic)
     recorded: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
@@ -134,7 +134,7 @@ class Run:
         if monitor is not None and monitor.best_epoch is not None:
             best = json_text(epoch_document(monitor.best_epoch, monitor.best))
         latest = None if self.latest is None else json_text(self.latest)
-        trained = self.engine.epoch - self.first_epoch
+        trained = self.engine.epoch - self.epochs_before
         epoch_seconds = self._own_seconds / trained if trained else None
         return Progress(self.engine.epoch, latest, best, self.training_seconds, epoch_seconds)
 

@@ -268,8 +268,9 @@ class _ObjectStore:
         if isinstance(content, bytes | Path):
             obstore.put(self._store, name, content)
             return
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=self._cache) as file:
+        folder = (self._cache / name).parent  # where `tidy` finds what a killed process leaves
+        folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=folder) as file:
             _write(content, Path(file.name))
             obstore.put(self._store, name, Path(file.name))
 

@@ -138,6 +138,20 @@ def test_an_object_is_downloaded_once(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_is_written_to_a_file_first_lies_where_it_is_tidied(tmp_path: Path) -> None:
+    """A process that is killed before the upload leaves its file under the prefix, not beside it."""
+    artifacts, written = Artifacts("memory:///", tmp_path), list[Path]()
+
+    def write(path: Path) -> None:
+        written.append(path)
+        path.write_bytes(b"content")
+
+    name = artifacts.put("checkpoints/job_1", write)
+    assert [path.parent for path in written] == [tmp_path / "checkpoints" / "job_1"]
+    assert not any(path.exists() for path in written)
+    assert artifacts.get(name) == b"content"
+
+
 def test_an_object_store_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
     """Nobody listens where the store is said to be: that is told, without what led to it."""
     artifacts = Artifacts("http://127.0.0.1:9/artifacts", tmp_path)
