@@ -217,7 +217,9 @@ class Runner:
             if run.seconds_left <= 0:
                 return StopReason.MAX_RUNTIME
             if time.monotonic() - run.recorded >= RECORD_SECONDS:
+                self._on_limit(run.job.id, math.inf)  # what a lock of the database takes is no training
                 signals = self._recorder.record(run)
+                self._on_limit(run.job.id, run.seconds_left)
                 if signals.cancel_requested:
                     return StopReason.CANCELLED
                 if signals.pause_requested:

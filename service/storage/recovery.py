@@ -57,12 +57,18 @@ class RecoveryStore:
         return take_back(self._database, _held_by(worker_ids), reason or "", lost=reason is not None)
 
     def expire(self) -> Sequence[str]:
-        """Take back all jobs whose lease has run out; their ids."""
-        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_expires_at < now())
+        """Take back all jobs whose lease has run out; their ids.
+
+        A lease that runs out while this waits for the database is left, and so is one that does while this is
+        frozen and holds the lock of SQLite: perhaps nobody could renew it.
+        """
+        running = jobs.c.status == JobStatus.RUNNING
+        query = select(now()).where(running, jobs.c.lease_expires_at < now()).limit(1)
         with self._database.read() as connection:  # a sweep that finds nothing takes no lock
-            if connection.scalar(select(jobs.c.id).where(expired).limit(1)) is None:
-                return []
-        return take_back(self._database, expired, SILENT, lost=True)
+            moment = connection.scalar(query)
+        if moment is None:
+            return []
+        return take_back(self._database, and_(running, jobs.c.lease_expires_at < moment), SILENT, lost=True)
 
     def to_cancel(self, worker_ids: Collection[str]) -> set[str]:
         """Those of some workers whose job is to be cancelled."""

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -93,10 +94,11 @@ def test_a_frozen_worker_is_ended_also_while_the_database_is_locked(hasty_servic
 
 def test_a_step_longer_than_the_lease_loses_nothing(hasty_service: Service) -> None:
     """The lease is renewed from outside a step: however long that takes, the job is tried once."""
-    job = hasty_service.ended(hasty_service.queued(squaring(1200, 20, epochs=1)), seconds=300)
-    assert job["status"] == "succeeded"
-    assert job["attempt"] == 1
-    assert job["timings"]["training_seconds"] > 1.5 * LEASE_SECONDS
+    times, seconds = 20, 0.0
+    while seconds < 1.5 * LEASE_SECONDS:  # however fast the machine is
+        job = hasty_service.ended(hasty_service.queued(squaring(1200, times, epochs=1)), seconds=300)
+        assert (job["status"], job["attempt"]) == ("succeeded", 1)
+        times, seconds = 2 * times, job["timings"]["training_seconds"]
 
 
 def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service) -> None:
@@ -107,30 +109,32 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service
     job_id = service.saved(large(units=1200, epochs=500))
     folder = service.data_dir / "artifacts" / "checkpoints" / job_id
 
-    def is_writing() -> bool:
-        return any("." in file.name for file in folder.iterdir())  # a whole one has a bare name
+    def written() -> list[Path]:
+        return [file for file in folder.iterdir() if "." in file.name]  # a whole one has a bare name
 
     def stopped_while_writing() -> bool:
-        until(is_writing, poll_seconds=0.0)
+        until(written, poll_seconds=0.0)
         for process in processes:
             process.suspend()
         until(lambda: all(each.status() == psutil.STATUS_STOPPED for each in processes), poll_seconds=0.0)
-        if not is_writing():
+        if not written():
             for process in processes:
                 process.resume()
             return False
         return True
 
     until(stopped_while_writing)
-    saved = service.read(f"/v1/jobs/{job_id}/checkpoints")
+    broken = written()
     for process in processes:
         process.kill()
     psutil.wait_procs(processes)
-    assert is_writing()
-    assert service.read(f"/v1/jobs/{job_id}/checkpoints") == saved
+    assert all(file.exists() for file in broken)
     job = service.ended(job_id)
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
-    assert service.began_at(job_id) == saved["items"][0]["epoch"] > 0
+    messages = [line["message"] for line in service.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]]
+    (lost,) = (place for place, message in enumerate(messages) if "Its worker was lost" in message)
+    saved = [message for message in messages[:lost] if message.startswith("Saved ")]
+    assert saved[-1].startswith(f"Saved epoch {service.began_at(job_id)}, ")
     assert_equal(service, job_id, twin["id"])
 
 

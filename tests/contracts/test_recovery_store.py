@@ -275,6 +275,39 @@ def test_a_checkpoint_that_is_just_being_written_counts(
     assert HistoryStore(database).rows(job.id) == [row_of(1, 5), row_of(6, 8)]
 
 
+class Slow(Database):
+    """Something happens before it can be written to."""
+
+    def __init__(self, url: str, meanwhile: Callable[[], None]) -> None:
+        super().__init__(url)
+        self.meanwhile = meanwhile
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """See `Database`."""
+        self.meanwhile()
+        with super().write() as connection:
+            yield connection
+
+
+def test_a_lease_that_runs_out_while_the_database_is_waited_for_is_left(
+    database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit
+) -> None:
+    """Perhaps nobody could renew it: only those are lost whose lease had run out before."""
+    first, second = submit(), submit()
+    claimed(claims, lease_seconds=0.01)
+    claim = Claim.of(claimed(claims))
+    time.sleep(0.05)
+
+    def meanwhile() -> None:
+        claims.renew([claim], 0.01)
+        time.sleep(0.05)
+
+    with closing(Slow(database.url, meanwhile)) as slow:
+        assert RecoveryStore(slow).expire() == [first.id]
+    assert jobs.get(OWNER, second.id).status is JobStatus.RUNNING
+
+
 def test_a_best_epoch_that_was_saved_stays(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
