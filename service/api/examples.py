@@ -577,7 +577,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
         "GET /readyz",
         "Can jobs run?",
         "curl -s localhost:8000/readyz",
-        '{"status": "ok", "checks": {"database": "ok", "artifacts": "ok", "helpers": "ok", "workers": "ok"}}',
+        '{"status": "ok", "checks": {"database": "ok", "workers": "ok", "artifacts": "ok", "helpers": "ok"}}',
     ),
     Example(
         "GET /v1/system",

@@ -107,7 +107,8 @@ class Worker:
                 self.job_id, self.ends_by, self.asked = None, math.inf, math.inf
             case "limit":
                 left = message["seconds_left"]
-                self.ends_by = math.inf if left is None else self.heard + left
+                # Time that was over while it wrote something is over now: it is between two steps.
+                self.ends_by = math.inf if left is None else self.heard + max(0.0, left)
                 self.limited = message["job_id"]
             case "begins":
                 self.idle = False

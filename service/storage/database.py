@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.sql.dml import ReturningInsert
@@ -84,15 +84,6 @@ class Database:
             Unavailable: when the database is away or stays locked; nothing was written then.
         """
         return _transaction(self._writer, self._turn())
-
-    def ping(self) -> None:
-        """Ask the database for an answer.
-
-        Raises:
-            Unavailable: when there is none.
-        """
-        with self.read() as connection:
-            connection.execute(text("SELECT 1"))
 
     def close(self) -> None:
         """Close the connections; statements that still wait for Postgres end as if that were away."""

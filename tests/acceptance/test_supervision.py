@@ -3,8 +3,10 @@
 import io
 import json
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -101,6 +103,20 @@ def test_time_that_is_over_is_held_against_its_job_alone(start_service: Callable
     assert (second["status"], second["attempt"]) == ("cancelled", 1)
     first = service.job(first_id)
     assert (first["status"], first["stop_reason"], first["attempt"]) == ("succeeded", "max_runtime", 1)
+
+
+def test_time_that_the_database_takes_ends_no_worker(strict_service: Service) -> None:
+    """A job whose time is over while it waits for a lock is in no step: it ends by itself, in full."""
+    service = strict_service
+    job_id = service.queued(thermometer(epochs=LONG, max_runtime_seconds=1.5))
+    until(lambda: service.job(job_id)["progress"]["epoch"])
+    with closing(sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        time.sleep(3.5)  # its time is over by then, and so is what a step may take beyond
+        holder.execute("ROLLBACK")
+    job = service.ended(job_id)
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("succeeded", "max_runtime", 1)
+    assert service.history(job_id)["epochs"] == list(range(1, job["progress"]["epoch"] + 1))
 
 
 def test_a_job_is_tested_though_its_time_is_over(service: Service) -> None:
