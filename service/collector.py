@@ -3,6 +3,14 @@
 import gc
 
 
+def rest() -> None:
+    """Collect nothing until `settle`: while a process loads its modules, next to nothing is garbage.
+
+    The collector would look again and again through all that is loaded: a quarter of the time that takes.
+    """
+    gc.disable()
+
+
 def settle() -> None:
     """Keep all that is loaded now for good, out of the collector's sight.
 
@@ -11,3 +19,4 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()

@@ -23,7 +23,7 @@ _HINTS = {
 
 
 class Child:
-    """Runs `python -m <module> <fd>`; the module begins with `join_parent`.
+    """Runs a module in a process of its own; its `main` begins with `join_parent`.
 
     Attributes:
         channel: this side of the pair of sockets. It ends when the process does.
@@ -33,7 +33,7 @@ class Child:
     def __init__(self, module: str, settings: Settings) -> None:
         ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, str(theirs.fileno())],
+            [sys.executable, "-m", "service.jobs.process", module, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             # Ctrl-C in a terminal reaches the whole group; children wait for our word instead.

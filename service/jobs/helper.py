@@ -1,13 +1,12 @@
 """The helper process: short tasks on requests and models, one at a time, under a memory limit.
 
-    python -m service.jobs.helper <fd>
+    python -m service.jobs.process service.jobs.helper <fd>
 
 Whoever calls has a time limit too, and ends this process when it is over.
 """
 
 import hashlib
 import resource
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -344,7 +343,3 @@ def main(argv: list[str]) -> None:
             except EOFError:
                 return
             channel.send(*answer(tasks, header, body))
-
-
-if __name__ == "__main__":
-    main(sys.argv)

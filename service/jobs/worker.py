@@ -1,6 +1,6 @@
 """The worker process: gets warm, joins, waits to be woken, claims jobs until none is left, trains them.
 
-    python -m service.jobs.worker <fd>
+    python -m service.jobs.process service.jobs.worker <fd>
 
 The main thread trains. A second thread listens to the parent: it ends the process when the parent is
 gone. A third tells the parent that the process lives, a fourth tells the database, and renews the claim; all
@@ -13,7 +13,6 @@ import math
 import os
 import resource
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -195,7 +194,3 @@ def _beat(name: str, settings: Settings, storage: Storage, runner: Runner) -> No
             storage.workers.heartbeat(name)
         except Exception as error:  # the next beat tries again
             log.warning("heartbeat failed", worker=name, reason=str(error))
-
-
-if __name__ == "__main__":
-    main(sys.argv)
