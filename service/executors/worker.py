@@ -110,6 +110,7 @@ class Worker:
                 # Time that was over while it wrote something is over now: it is between two steps.
                 self.ends_by = math.inf if left is None else self.heard + max(0.0, left)
                 self.limited = message["job_id"]
+                return None
             case "begins":
                 self.idle = False
                 self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf

@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -214,22 +214,30 @@ class Runner:
                 break
             if self._stopping.is_set():
                 return None
-            if run.seconds_left <= 0:
-                return StopReason.MAX_RUNTIME
             if time.monotonic() - run.recorded >= RECORD_SECONDS:
-                self._on_limit(run.job.id, math.inf)  # what a lock of the database takes is no training
-                signals = self._recorder.record(run)
-                self._on_limit(run.job.id, run.seconds_left)
+                with self._untimed(run):
+                    signals = self._recorder.record(run)
                 if signals.cancel_requested:
                     return StopReason.CANCELLED
                 if signals.pause_requested:
                     return None
+            if run.seconds_left <= 0:
+                return StopReason.MAX_RUNTIME
             at_multiple = bool(checkpoint_every and chunk and chunk.last_epoch % checkpoint_every == 0)
             if at_multiple or self._recorder.is_save_due(run):
-                self._on_limit(run.job.id, math.inf)
-                self._recorder.save(run)
-                self._on_limit(run.job.id, run.seconds_left)
+                with self._untimed(run):
+                    self._recorder.save(run)
         return engine.stop_reason or StopReason.COMPLETED
+
+    @contextmanager
+    def _untimed(self, run: Run) -> Iterator[None]:
+        """What is written, and waits for a lock perhaps, is no step that its time may end."""
+        has_limit = math.isfinite(run.seconds_left)
+        if has_limit:
+            self._on_limit(run.job.id, math.inf)
+        yield
+        if has_limit:
+            self._on_limit(run.job.id, run.seconds_left)
 
     def _set_up(self, job: Job, alike: Ready | None = None) -> Ready:
         """A claimed job with its data and its model.

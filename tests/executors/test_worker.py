@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.executors.child import START_SECONDS
-from service.executors.worker import CANCEL_GRACE_SECONDS, Overdue, Worker
+from service.executors.worker import CANCEL_GRACE_SECONDS, OVERRUN_GRACE_SECONDS, Overdue, Worker
 from service.jobs.channel import Channel
 
 SILENT_SECONDS = 25.0
@@ -39,9 +39,15 @@ def worker(process: Process) -> Worker:
     return Worker(process)  # type: ignore[arg-type]
 
 
-def hear(worker: Worker, process: Process, event: str, job_id: str | None = None) -> str | None:
+def hear(
+    worker: Worker,
+    process: Process,
+    event: str,
+    job_id: str | None = None,
+    seconds_left: float | None = None,
+) -> str | None:
     """Let it say something; what is new then."""
-    process.said.send({"event": event, "job_id": job_id, "seconds_left": None})
+    process.said.send({"event": event, "job_id": job_id, "seconds_left": seconds_left})
     return worker.hear()
 
 
@@ -56,6 +62,17 @@ def test_a_process_that_never_gets_warm_is_ended(worker: Worker, process: Proces
     assert due(worker, Overdue.SILENCE) == pytest.approx(begin + START_SECONDS, abs=1.0)
     hear(worker, process, "warm")
     assert due(worker, Overdue.SILENCE) == pytest.approx(begin + SILENT_SECONDS, abs=1.0)
+
+
+@pytest.mark.parametrize(("seconds_left", "seconds"), [(5.0, 5.0), (0.0, 0.0), (-3.0, 0.0), (None, math.inf)])
+def test_a_step_may_take_a_while_after_its_time(
+    worker: Worker, process: Process, seconds_left: float | None, seconds: float
+) -> None:
+    """Time that was over while something was written, before the step, is over from now on."""
+    hear(worker, process, "begins", "job_1")
+    assert hear(worker, process, "limit", "job_1", seconds_left) is None
+    assert due(worker, Overdue.RUNTIME) == worker.heard + seconds + OVERRUN_GRACE_SECONDS
+    assert worker.limited == "job_1"
 
 
 def test_a_sign_of_life_of_a_companion_puts_no_cancel_off(worker: Worker, process: Process) -> None:
