@@ -112,10 +112,12 @@ def main() -> None:
 def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
     """Seconds with and without, round by round; the first is not counted."""
     tasks = Tasks(storage, settings, Known(settings))
-    device, stopping = torch.device("cpu"), threading.Event()
-    runner = Runner(
-        "bench", device, settings, storage, stopping, lambda _: None, lambda _: None, lambda *_: None
-    )
+    device, stopping, wanted = torch.device("cpu"), threading.Event(), threading.Event()
+
+    def tell(*_: object) -> None:
+        """Nobody listens."""
+
+    runner = Runner("bench", device, settings, storage, stopping, wanted, tell, tell, tell)
     recorded, bare = [], []
     for _ in range(ROUNDS + 1):
         job = submit(tasks, storage)

@@ -38,10 +38,10 @@ class LocalExecutor:
     One thread listens to all workers and, each `sweep_seconds`, looks for what hints have missed: expired
     claims, jobs to be cancelled, and queued jobs while a worker is idle.
 
-    Silence is held against nobody for a lease's time after a sweep that came late: who was frozen together
-    with this process has that time to say that it is alive. Nor do claims expire then, or after a sweep that
-    failed: who could not reach the database has that time to renew them. They don't at the start either, for
-    some heartbeats: it may be the database's too.
+    After a sweep that came late, nobody is held to what was due before: who was frozen together with this
+    process has a lease's time to say that it is alive, and its grace to stop. Nor do claims expire then, or
+    after a sweep that failed: who could not reach the database has that time to renew them. They don't at the
+    start either, for some heartbeats: it may be the database's too.
 
     Args:
         database: one that waits shortly for a lock, which a frozen worker may hold until it is ended by this.
@@ -131,7 +131,7 @@ class LocalExecutor:
         if time.monotonic() > self._next_sweep + self._settings.heartbeat_seconds:
             self._be_lenient()
             for worker in processes:
-                worker.alive = time.monotonic()
+                worker.excuse()
         self._end_overdue()
         self._fill_vacant()
         if time.monotonic() >= self._next_sweep:

@@ -102,8 +102,8 @@ class Worker:
         match message["event"]:
             case "warm":
                 self.warm = True
-            case "idle":
-                self.idle = True
+            case "idle" | "warms up":
+                self.idle = message["event"] == "idle"
                 self.job_id, self.ends_by, self.asked = None, math.inf, math.inf
             case "limit":
                 left = message["seconds_left"]
@@ -116,9 +116,16 @@ class Worker:
                 self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf
         return message["job_id"]  # type: ignore[no-any-return]
 
+    def excuse(self) -> None:
+        """Hold nothing against it that it could have done before now: its parent may not have been there."""
+        now = time.monotonic()
+        self.alive = now
+        self.asked, self.ends_by = max(self.asked, now), max(self.ends_by, now)
+
     def ask_to_stop(self) -> None:
-        """Its job is to be cancelled; it finds that out by itself, unless it is inside a long step."""
+        """Its job is to be cancelled: it finds that out in a moment, unless it is inside a long step."""
         self.asked = min(self.asked, time.monotonic())
+        self.send({"order": "look"})
 
     def deadlines(self, hang_seconds: float, silent_seconds: float) -> Sequence[tuple[float, Overdue]]:
         """When it has to be ended, and why, the weightiest reason first."""

@@ -18,7 +18,7 @@ import structlog
 
 from service.datasets.prepare import Part
 from service.errors import CheckpointNotWritten, FieldError, FitserveError, TrainingDiverged, Unavailable
-from service.jobs.run import KEPT_BACK, NO_CHECKPOINT, Run
+from service.jobs.run import KEPT_BACK, NO_CHECKPOINT, RECORD_SECONDS, Run
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -43,6 +43,7 @@ class Recorder:
 
     Args:
         stopping: set when the process is to end: nothing is waited for then.
+        wanted: set when an owner wants something, until it is asked what.
         on_change: called with a job's id whenever there may be something new about it.
     """
 
@@ -51,12 +52,25 @@ class Recorder:
         settings: Settings,
         storage: Storage,
         stopping: threading.Event,
+        wanted: threading.Event,
         on_change: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._storage = storage
         self._stopping = stopping
+        self._wanted = wanted
         self._on_change = on_change
+
+    def is_record_due(self, recorded: float) -> bool:
+        """Whether it is time to write how far a job is, and to learn what its owner wants.
+
+        Args:
+            recorded: when that was done last.
+        """
+        if not self._wanted.is_set() and time.monotonic() - recorded < RECORD_SECONDS:
+            return False
+        self._wanted.clear()
+        return True
 
     def record(self, run: Run) -> Signals:
         """Write what is pending; what the owner wants meanwhile."""

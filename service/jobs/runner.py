@@ -26,7 +26,7 @@ from service.errors import (
 from service.jobs.data import JobData
 from service.jobs.gathering import Gathering
 from service.jobs.recorder import RETRY_SECONDS, Recorder
-from service.jobs.run import RECORD_SECONDS, Ready, Run
+from service.jobs.run import Ready, Run
 from service.jobs.together import train_together
 from service.settings import GIB, Settings
 from service.specs.architecture import read_architecture
@@ -59,6 +59,7 @@ class Runner:
         worker_id: under which name to claim.
         device: for which one.
         stopping: set when the job at hand is to be given back.
+        wanted: set when a job's owner wants something of it.
         on_begin: called with a job's id when it is claimed; again with the first one's when its group goes on
             without those that were cancelled.
         on_change: called with a job's id whenever there may be something new about it.
@@ -73,6 +74,7 @@ class Runner:
         settings: Settings,
         storage: Storage,
         stopping: threading.Event,
+        wanted: threading.Event,
         on_begin: Callable[[str], None],
         on_change: Callable[[str], None],
         on_limit: Callable[[str, float], None],
@@ -85,7 +87,7 @@ class Runner:
         self._on_begin = on_begin
         self._on_change = on_change
         self._on_limit = on_limit
-        self._recorder = Recorder(settings, storage, stopping, on_change)
+        self._recorder = Recorder(settings, storage, stopping, wanted, on_change)
         self._engines = Engines(device, settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
         self._may_hold_more = False  # a claim was sent to the database, and no answer came
@@ -214,7 +216,7 @@ class Runner:
                 break
             if self._stopping.is_set():
                 return None
-            if time.monotonic() - run.recorded >= RECORD_SECONDS:
+            if self._recorder.is_record_due(run.recorded):
                 with self._untimed(run):
                     signals = self._recorder.record(run)
                 if signals.cancel_requested:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from service.jobs.recorder import Recorder
-from service.jobs.run import RECORD_SECONDS, Run
+from service.jobs.run import Run
 from service.specs.job import StopReason
 from service.storage.claims import LeaseLost, Signals
 from service.training.engines import Group
@@ -58,7 +58,7 @@ def train_together(
         for place, run in going.items():
             if run.engine.stop_reason is None and run.seconds_left <= 0:
                 group.stop(place, StopReason.MAX_RUNTIME)
-        if time.monotonic() - recorded >= RECORD_SECONDS:
+        if recorder.is_record_due(recorded):
             on_limit(runs[0].job.id, math.inf)
             _end(going, recorder)
             _heed(going, group, recorder)

@@ -44,6 +44,7 @@ class Orders:
         joined: set when the worker is to join as `place` says, or to end without.
         work: set when there may be a job to claim.
         stop: set when the worker is to give its job back and end.
+        wanted: set when the owner of a job that it trains wants something of it.
         place: its name and its device.
     """
 
@@ -52,6 +53,7 @@ class Orders:
         self.joined = threading.Event()
         self.work = threading.Event()
         self.stop = threading.Event()
+        self.wanted = threading.Event()
         self.place: dict[str, Any] = {}
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
 
@@ -68,6 +70,8 @@ class Orders:
                 self.place = message
             elif message["order"] == "stop":
                 self.stop.set()
+            elif message["order"] == "look":
+                self.wanted.set()
             self.joined.set()
             self.work.set()
 
@@ -123,6 +127,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
             settings,
             storage,
             orders.stop,
+            orders.wanted,
             on_begin,
             on_change,
             on_limit,
@@ -131,7 +136,7 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
         threading.Thread(
             target=_beat, args=(name, settings, storage, runner), name="heartbeat", daemon=True
         ).start()
-        warming = runner.warm_up()
+        warming, is_warm = runner.warm_up(), False
         while not orders.stop.is_set():
             orders.work.clear()
             look_again_seconds = None
@@ -142,10 +147,12 @@ def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
                 found, look_again_seconds = False, DATABASE_RETRY_SECONDS  # a job may be its own already
             if found:
                 continue
-            if next(warming, _WARM) is _WARM:
+            if is_warm:
                 _tell(channel, "idle")
                 orders.work.wait(look_again_seconds)
             else:
+                _tell(channel, "warms up")
+                is_warm = next(warming, _WARM) is _WARM
                 settle()
                 _limit_memory(settings)  # libraries that were loaded meanwhile are no job's
 

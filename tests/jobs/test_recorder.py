@@ -1,5 +1,6 @@
 """What runs come to is written, and read back."""
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from tests.training.toys import NET, VALUES, engine, training
 @pytest.fixture
 def recorder(storage: Storage, tmp_path: Path) -> Recorder:
     """Writes to them."""
-    return Recorder(Settings(data_dir=tmp_path), storage, threading.Event(), lambda job_id: None)
+    return Recorder(
+        Settings(data_dir=tmp_path), storage, threading.Event(), threading.Event(), lambda job_id: None
+    )
 
 
 def running(storage: Storage, **section: Any) -> tuple[Run, EagerEngine]:
@@ -51,6 +54,18 @@ def hold_on_to(storage: Storage, run: Run) -> None:
         path = storage.artifacts.path(row.artifact)
         path.unlink()
         path.mkdir()
+
+
+def test_what_an_owner_wants_is_asked_at_once(storage: Storage, tmp_path: Path) -> None:
+    """A record comes when it is time, or at a word from the parent: one record for each."""
+    wanted = threading.Event()
+    recorder = Recorder(Settings(data_dir=tmp_path), storage, threading.Event(), wanted, lambda job_id: None)
+    just_now = math.inf
+    assert not recorder.is_record_due(just_now)
+    assert recorder.is_record_due(-math.inf)
+    wanted.set()
+    assert recorder.is_record_due(just_now)
+    assert not recorder.is_record_due(just_now)
 
 
 def test_a_checkpoint_is_saved_though_the_one_before_stays(storage: Storage, recorder: Recorder) -> None:

@@ -53,7 +53,7 @@ def runner_on(storage: Storage, tmp_path: Path) -> Runner:
     def tell(*_: object) -> None:
         """Nobody listens."""
 
-    return Runner("w", device, settings, storage, stopping, tell, tell, tell)
+    return Runner("w", device, settings, storage, stopping, threading.Event(), tell, tell, tell)
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 import threading
 from pathlib import Path
 
+import pytest
 import torch
 
+from service.jobs import recorder as recording
 from service.jobs.recorder import Recorder
 from service.jobs.run import Run
 from service.jobs.together import train_together
@@ -17,11 +19,17 @@ from service.training.engines.engines import Engines
 from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
 from tests.training.toys import VALUES, engine, training
 
-EPOCHS = 200_000
+EPOCHS = 20_000
 
 
-def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, jax_is_set_up: None) -> None:
+def unheard(*told: object) -> None:
+    """Who would listen isn't there."""
+
+
+@pytest.mark.usefixtures("jax_is_set_up")
+def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is lost between its record and its checkpoint: the others go on to their ends, each tried once."""
+    monkeypatch.setattr(recording, "RECORD_SECONDS", 0.0)
     settings = Settings(data_dir=tmp_path, checkpoint_seconds=0.001)
     with Storage.open(settings) as storage:
         migrate(storage.database)
@@ -41,8 +49,8 @@ def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, jax_is_set_u
             for job, member in zip(held, group.members, strict=True)
         ]
         stopping = threading.Event()
-        recorder = Recorder(settings, storage, stopping, take_back)
-        train_together(runs, group, recorder, stopping, lambda job_id: None, lambda job_id, left: None)
+        recorder = Recorder(settings, storage, stopping, threading.Event(), take_back)
+        train_together(runs, group, recorder, stopping, unheard, unheard)
         assert storage.jobs.get(OWNER, lost).status is JobStatus.QUEUED
         ended = [storage.jobs.get(OWNER, job_id) for job_id in others]
         assert [(job.status, job.attempt, job.epoch) for job in ended] == [
