@@ -3,8 +3,10 @@
 import itertools
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import httpx
+import hypothesis
 import pytest
 import torch
 
@@ -12,6 +14,10 @@ from service.training.engines.compiled.runtime import set_up
 from tests.acceptance.server import Service
 
 SHOWN_LOG_CHARACTERS = 4000
+
+# A machine that stops for a moment has found no mistake.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Its assertions are helpers' and tell what differs, as those of tests do.
 pytest.register_assert_rewrite("tests.acceptance.plain")
@@ -79,10 +85,12 @@ def narrow_service(start_session_service: Start) -> Service:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the services logged beside a test that failed."""
+    """Show what the services logged beside a test that failed, and end what it has left running there."""
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
             if isinstance(value, Service):
                 report.sections.append((f"log of {name}", value.log.read_text()[-SHOWN_LOG_CHARACTERS:]))
+                with suppress(httpx.HTTPError, AssertionError):  # it may be away
+                    value.clear()
     return report

@@ -42,7 +42,7 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL of all its processes."""
-        processes = self._processes()
+        processes = self._suspended()
         for process in processes:
             process.kill()
         psutil.wait_procs(processes)
@@ -50,18 +50,22 @@ class Postgres:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """SIGSTOP of all its processes, and at the end SIGCONT: it neither answers nor refuses meanwhile."""
-        processes = self._processes()
-        for process in processes:
-            process.suspend()
+        processes = self._suspended()
         try:
             yield
         finally:
             for process in processes:
                 process.resume()
 
-    def _processes(self) -> list[psutil.Process]:
+    def _suspended(self) -> list[psutil.Process]:
+        """All its processes, stopped: the postmaster first, which starts and collects the others."""
         postmaster = psutil.Process(self._server.get_pid())
-        return [postmaster, *postmaster.children(recursive=True)]
+        postmaster.suspend()
+        until(lambda: postmaster.status() == psutil.STATUS_STOPPED)
+        children = postmaster.children(recursive=True)
+        for child in children:
+            child.suspend()
+        return [*children, postmaster]
 
     def start(self) -> None:
         """Start it again, where it was; what a kill has left is repaired by Postgres itself."""

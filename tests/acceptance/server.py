@@ -214,6 +214,12 @@ class Service:
             self.client.post(f"/v1/jobs/{job_id}/cancel")
         return [self.ended(job_id) for job_id in job_ids]
 
+    def clear(self) -> None:
+        """Cancel all jobs that have not ended."""
+        for status in ("queued", "paused", "running"):
+            for job in self.read("/v1/jobs", status=status, page_size=100)["items"]:
+                self.client.post(f"/v1/jobs/{job['id']}/cancel")
+
     def began_at(self, job_id: str) -> int:
         """The epoch from which a job's last attempt has gone on."""
         lines = self.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]

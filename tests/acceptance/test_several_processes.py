@@ -17,11 +17,12 @@ from sqlalchemy.exc import OperationalError
 
 from tests.acceptance.server import START_SECONDS, Service, WorkerProcess, until
 from tests.acceptance.test_events import epochs, follow
-from tests.acceptance.test_processes import disturbable, workers
+from tests.acceptance.test_processes import all_workers, disturbable, workers
 from tests.acceptance.test_supervision import CANCEL_SECONDS, inside_a_step
 from tests.postgres import Postgres
 
-LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
+# What is promised of a takeover, and for a machine that is busy.
+LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10 + 10
 SETTINGS = {
     "helpers": 1,
     "spare_workers": 0,
@@ -79,7 +80,7 @@ class Site:
     def _is_locked(self) -> bool:
         is_sqlite = self.url.startswith("sqlite")
         engine = create_engine(self.url, connect_args={"timeout": 0.5} if is_sqlite else {})
-        lock = "BEGIN IMMEDIATE" if is_sqlite else "LOCK TABLE jobs, workers IN EXCLUSIVE MODE NOWAIT"
+        lock = "BEGIN EXCLUSIVE" if is_sqlite else "LOCK TABLE jobs, workers IN EXCLUSIVE MODE NOWAIT"
         try:
             with engine.connect() as connection:
                 connection.execute(text(lock))
@@ -111,7 +112,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> None:
     """Whichever process a cancel is asked of: the one that trains ends the step, within 2 s."""
     job_id = inside_a_step(site.service)
-    (before,) = {worker.pid for worker in workers(site.service)}
+    (before,) = {worker.pid for worker in all_workers(site.service, 1)}
     begin = time.monotonic()
     site.service.client.post(f"/v1/jobs/{job_id}/cancel")
     job = site.service.ended(job_id)
@@ -132,10 +133,10 @@ def test_a_job_that_trains_elsewhere_is_followed_to_its_end(site: Site) -> None:
 def test_a_process_that_is_told_to_stop_gives_its_job_back(site: Site) -> None:
     """SIGTERM of a process of workers: its job is saved and queued, no worker is lost, another goes on."""
     service = site.service
-    twin = service.succeeded(disturbable(epochs=1500))
+    twin = service.succeeded(disturbable(epochs=3000))
     second = site.another("leaving")
     site.freeze(site.first)  # so that the second has the job
-    job_id = service.saved(disturbable(epochs=1500))
+    job_id = service.saved(disturbable(epochs=3000))
     second.stop()
     waiting = service.job(job_id)
     assert (waiting["status"], waiting["attempt"]) == ("queued", 1)
@@ -152,10 +153,10 @@ def test_a_process_that_is_told_to_stop_gives_its_job_back(site: Site) -> None:
 def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
     """A frozen process: another takes its job in time and finishes; the thawed one's writes are refused."""
     service = site.service
-    twin = service.succeeded(disturbable(epochs=1500))
+    twin = service.succeeded(disturbable(epochs=3000))
     second = site.another("second")
     site.freeze(second)  # so that the first has the job
-    job_id = service.saved(disturbable(epochs=1500))
+    job_id = service.saved(disturbable(epochs=3000))
     second.thaw()
     site.freeze(site.first)
     begin = time.monotonic()

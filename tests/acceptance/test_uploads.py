@@ -379,7 +379,7 @@ def slow_file() -> bytes:
 
 def test_long_uploads_end_and_leave_nothing(start_service: Callable[..., Service]) -> None:
     """A file that takes too long is 422, those that wait for it in vain 503 with `Retry-After`."""
-    service = start_service(workers=1, helpers=2, upload_timeout_seconds=0.2)
+    service = start_service(workers=1, helpers=2, upload_timeout_seconds=0.1)
     content, url = slow_file(), f"{service.client.base_url}{URL}"
     with ThreadPoolExecutor(4) as clients:
         answers = list(clients.map(lambda _: httpx.post(url, content=content, timeout=60), range(4)))
@@ -397,7 +397,7 @@ def test_nothing_is_published_for_a_client_that_is_gone(start_service: Callable[
     service = start_service(workers=1, helpers=1)
     content = slow_file()
     with pytest.raises(httpx.ReadTimeout):
-        service.client.post(URL, content=content, timeout=httpx.Timeout(10.0, read=0.5))
+        service.client.post(URL, content=content, timeout=httpx.Timeout(10.0, read=0.2))
     until(lambda: not bodies(service))
     assert service.read(URL)["items"] == []
     assert artifacts(service) == set()

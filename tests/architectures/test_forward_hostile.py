@@ -14,7 +14,7 @@ from service.errors import FieldError, InvalidRequest
 from service.specs.architecture import LONGEST_FORWARD, read_architecture
 from tests.architectures.parity import linear, module, sequential
 
-LONGEST_SECONDS = 1.0  # 0.1 s on an idle machine
+LONGEST_SECONDS = 5.0  # of the processor, which other processes take nothing of; mostly 0.1 s
 SUBMODULES = {"out": linear(1), "body": sequential(linear(4)), "emb": linear(4, in_features=4)}
 PARAMETERS = {"scale": {"shape": [4], "init": "ones_"}}
 
@@ -22,13 +22,13 @@ PARAMETERS = {"scale": {"shape": [4], "init": "ones_"}}
 def answer(forward: str) -> list[FieldError]:
     """The mistakes in a text, told in time; anything but field errors is raised."""
     spec = module("Net", forward, SUBMODULES, parameters=PARAMETERS)
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         check(read_architecture(spec), [torch.empty(9, 4)], 10**6)
         found = []
     except InvalidRequest as refusal:
         found = refusal.errors
-    assert time.perf_counter() - started < LONGEST_SECONDS, forward
+    assert time.process_time() - started < LONGEST_SECONDS, forward
     for error in found:
         first, *rest = error.pointer.removeprefix("#/architecture").split("/")[1:] or ["type"]
         assert first in spec, error

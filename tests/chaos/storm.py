@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,8 +45,11 @@ PAGE = 100
 MOST_WAVES = 5
 # Of its owner's wishes.
 PAUSED = 0.8
-# The share of jobs that may lose two workers running.
-MOST_FAILED = 0.1
+WORKER_LOST = "/problems/worker-lost"
+# What a job's log says of its end, of a worker that was lost and of a checkpoint.
+ENDING, LOST, SAVED = map(
+    re.compile, ("Ended: |Now (failed|cancelled)", "^Its worker was lost", "^Saved (.+),")
+)
 
 
 @dataclass
@@ -66,18 +69,28 @@ class Report:
     resumed: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    unfounded: int = 0
     seconds: float = 0.0
 
     @property
     def is_clean(self) -> bool:
         """Whether every promise was kept, and there was something to keep.
 
-        A job that lost two workers running may have failed: no more than there were pairs of kills, and few.
+        A job may have failed that has lost two workers running, without a checkpoint in between.
         """
-        broken = self.lost + self.ended_twice + self.incomplete + self.unequal
-        bound = min(self.kills.total() // 2, max(1, int(MOST_FAILED * self.jobs)))
-        few = set(self.failures) <= {"/problems/worker-lost"} and self.failures.total() <= bound
-        return broken == 0 and few and self.resumed > 0
+        broken = self.lost + self.ended_twice + self.incomplete + self.unequal + self.unfounded
+        return broken == 0 and self.resumed > 0
+
+
+def has_lost_two_running(messages: Sequence[str]) -> bool:
+    """Whether a job's log ends with two workers that were lost, and no newer checkpoint in between."""
+    losses, newest = 0, ""
+    for message in messages:
+        saved = SAVED.search(message)
+        if saved and saved[1] != newest:
+            losses, newest = 0, saved[1]
+        losses += bool(LOST.search(message))
+    return losses > 1
 
 
 def body_of(kind: int) -> dict[str, Any]:
@@ -211,7 +224,8 @@ class Storm:
             report.statuses[job["status"]] += 1
             report.attempts += job["attempt"]
             stays = self._end(job, response) == self._ends[job_id]
-            report.ended_twice += not stays or self._endings(job_id) != 1
+            messages = self._messages(job_id)
+            report.ended_twice += not stays or sum(map(bool, map(ENDING.search, messages))) != 1
             epochs = service.history(job_id)["epochs"]
             succeeded = job["status"] == "succeeded"
             last = job["progress"]["epochs" if succeeded else "epoch"]
@@ -219,12 +233,13 @@ class Storm:
             if succeeded:
                 report.unequal += self._numbers(job_id) not in expected[serial % KINDS]
             elif job_id not in self._cancelled or job["error"] is not None:
-                report.failures[job["error"]["type"]] += 1
+                problem = job["error"]["type"]
+                report.failures[problem] += 1
+                report.unfounded += problem != WORKER_LOST or not has_lost_two_running(messages)
 
-    def _endings(self, job_id: str) -> int:
-        """How often a job's log tells of its end."""
+    def _messages(self, job_id: str) -> list[str]:
         lines = self._service.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]
-        return sum(bool(re.search(r"Ended: |Now (failed|cancelled)", line["message"])) for line in lines)
+        return [line["message"] for line in lines]
 
     def _numbers(self, job_id: str) -> Any:
         return self._service.history(job_id), self._service.parameters(job_id)

@@ -68,7 +68,7 @@ def test_workers_are_told_to_stop_while_supervision_waits(storage: Storage, tmp_
         database.lets_go.clear()
         assert database.waits.wait(10)
         closing.start()
-        until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE, 10)
+        until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE)
         assert closing.is_alive()
     finally:
         database.lets_go.set()

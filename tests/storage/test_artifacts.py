@@ -9,14 +9,17 @@ import pytest
 
 from service import errors
 from service.storage.artifacts import Artifacts
-from tests.acceptance.server import until
 
-WRITES_FOR_EVER = """
-import pathlib, sys
+WRITES_HALF = """
+import pathlib, sys, time
 from service.storage.artifacts import Artifacts
-artifacts = Artifacts(sys.argv[1], pathlib.Path("cache"))
-while True:
-    artifacts.delete(artifacts.put("checkpoints/job_1", bytes(2**26)))
+
+def write(path):
+    path.write_bytes(b"half")
+    print("written", flush=True)
+    time.sleep(60)
+
+Artifacts(sys.argv[1], pathlib.Path("cache")).put("checkpoints/job_1", write)
 """
 
 
@@ -94,8 +97,10 @@ def test_what_a_killed_process_left_half_written_is_old_some_day(tmp_path: Path)
     location = tmp_path / "artifacts"
     artifacts = Artifacts(location, tmp_path / "cache")
     whole = artifacts.put("checkpoints/job_1", b"whole")
-    with subprocess.Popen([sys.executable, "-c", WRITES_FOR_EVER, str(location)]) as writer:
-        until(lambda: list(location.rglob("*.partial")), poll_seconds=0.0)
+    command = [sys.executable, "-c", WRITES_HALF, str(location)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"written\n"
         writer.kill()
     written = {str(path.relative_to(location)) for path in location.rglob("*") if path.is_file()}
     assert any(name.endswith(".partial") for name in written)
