@@ -91,7 +91,7 @@ def test_a_silent_database_holds_up_neither_requests_nor_the_end(
         assert not any(poll.done() for poll in polls)
         begin = time.monotonic()
         service.stop()
-        assert time.monotonic() - begin < GRACE_SECONDS + 3 * SOON_SECONDS  # workers are ended after requests
+        assert time.monotonic() - begin < GRACE_SECONDS + 3 * SOON_SECONDS  # requests are given up then
     service.start()
     assert service.cancelled(job_id)[0]["status"] == "cancelled"
     service.stop()
