@@ -56,6 +56,7 @@ def report(reports: list[Report]) -> str:
         "ended twice": [each.ended_twice for each in reports],
         "with a gap in their history": [each.incomplete for each in reports],
         "unlike their undisturbed twin": [each.unequal for each in reports],
+        "failed without two lost workers running": [each.unfounded for each in reports],
         "ended": [_counted(each.statuses) for each in reports],
         "failed because of": [_counted(each.failures) or "nothing" for each in reports],
     }
