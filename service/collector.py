@@ -6,7 +6,7 @@ import gc
 def rest() -> None:
     """Collect nothing until `settle`: while a process loads its modules, next to nothing is garbage.
 
-    The collector would look again and again through all that is loaded: a quarter of the time that takes.
+    The collector would look again and again through all that is loaded: a fifth of the time that takes.
     """
     gc.disable()
 

@@ -102,17 +102,14 @@ class Worker:
         match message["event"]:
             case "warm":
                 self.warm = True
-            case "idle" | "warms up":
-                self.idle = message["event"] == "idle"
-                self.job_id, self.ends_by, self.asked = None, math.inf, math.inf
             case "limit":
                 left = message["seconds_left"]
                 # Time that was over while it wrote something is over now: it is between two steps.
                 self.ends_by = math.inf if left is None else self.heard + max(0.0, left)
                 self.limited = message["job_id"]
                 return None
-            case "begins":
-                self.idle = False
+            case "begins" | "warms up" | "idle" as event:
+                self.idle = event == "idle"
                 self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf
         return message["job_id"]  # type: ignore[no-any-return]
 

@@ -220,10 +220,14 @@ class Service:
             for job in self.read("/v1/jobs", status=status, page_size=100)["items"]:
                 self.client.post(f"/v1/jobs/{job['id']}/cancel")
 
+    def messages(self, job_id: str) -> list[str]:
+        """What a job's log says."""
+        lines = self.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]
+        return [line["message"] for line in lines]
+
     def began_at(self, job_id: str) -> int:
         """The epoch from which a job's last attempt has gone on."""
-        lines = self.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]
-        taken = [line["message"] for line in lines if " takes it" in line["message"]]
+        taken = [message for message in self.messages(job_id) if " takes it" in message]
         found = re.search(r"to go on from epoch (\d+)", taken[-1])
         return int(found[1]) if found else 0
 

@@ -16,6 +16,7 @@ from tests.acceptance.server import Service, until
 IDLE_WINDOW_SECONDS = 2.0
 # Heartbeats are one statement each five seconds.
 IDLE_CPU_SECONDS = 0.1
+LEAST_WORK_SECONDS = 0.3
 INPUTS, TARGETS = [[i / 40] for i in range(40)], [[(i % 7) / 7] for i in range(40)]
 # A second or two of work: long enough to be disturbed.
 LAYERS = [
@@ -47,8 +48,8 @@ def all_workers(service: Service, number: int) -> list[psutil.Process]:
 
 def holder(service: Service, job_id: str) -> psutil.Process:
     """The worker process that has a job."""
-    messages = [line["message"] for line in service.read(f"/v1/jobs/{job_id}/logs")["items"]]
-    name = next(message.split()[1] for message in reversed(messages) if " takes it" in message)
+    taken = [message for message in service.messages(job_id) if " takes it" in message]
+    name = taken[-1].split()[1]
     (pid,) = (each["pid"] for each in service.read("/v1/system")["workers"] if each["id"] == name)
     return psutil.Process(pid)
 
@@ -79,8 +80,9 @@ def test_training_happens_in_a_worker(service: Service) -> None:
     until(lambda: len(workers(service)) == 2)  # another test may have ended one
     api, (first, second) = service.process, workers(service)
     before = [cpu_seconds(process) for process in (api, first, second)]
-    service.succeeded(disturbable())
+    service.succeeded(disturbable(epochs=3000))
     spent = [cpu_seconds(process) - b for process, b in zip((api, first, second), before, strict=True)]
+    assert max(spent[1:]) > LEAST_WORK_SECONDS
     assert spent[0] < 0.5 * max(spent[1:])
 
 

@@ -21,8 +21,7 @@ from tests.acceptance.test_processes import all_workers, disturbable, workers
 from tests.acceptance.test_supervision import CANCEL_SECONDS, inside_a_step
 from tests.postgres import Postgres
 
-# What is promised of a takeover, and for a machine that is busy.
-LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10 + 10
+LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
 SETTINGS = {
     "helpers": 1,
     "spare_workers": 0,

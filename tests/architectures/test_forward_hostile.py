@@ -14,7 +14,7 @@ from service.errors import FieldError, InvalidRequest
 from service.specs.architecture import LONGEST_FORWARD, read_architecture
 from tests.architectures.parity import linear, module, sequential
 
-LONGEST_SECONDS = 5.0  # of the processor, which other processes take nothing of; mostly 0.1 s
+LONGEST_SECONDS = 1.0  # of the processor; 0.1 s mostly
 SUBMODULES = {"out": linear(1), "body": sequential(linear(4)), "emb": linear(4, in_features=4)}
 PARAMETERS = {"scale": {"shape": [4], "init": "ones_"}}
 
@@ -35,12 +35,6 @@ def answer(forward: str) -> list[FieldError]:
         assert not rest or rest[0] in spec[first], error
         assert error.detail
     return found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _meta_device_is_warm() -> None:
-    """PyTorch imports its operators that are written in Python at the first of them; a helper has done so."""
-    torch.eye(1, device="meta").repeat(1, 1)
 
 
 REACHING_OUT = (

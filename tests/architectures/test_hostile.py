@@ -17,7 +17,7 @@ from service.specs.architecture import read_architecture
 from service.specs.base import field_errors
 from tests.architectures.samples import SAMPLES
 
-LONGEST_SECONDS = 20.0  # of the processor; a deep transformer takes 4 s
+LONGEST_SECONDS = 10.0  # of the processor; a deep transformer takes 4 s
 
 INTEGERS = st.integers(-2, 9) | st.sampled_from([2**31 - 1, 2**31, 2**63 - 1, 2**63, -(2**63), 10**30])
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, -1.0, 1e308, 5e-324])
@@ -112,8 +112,8 @@ def test_any_json_is_answered(layer: Any) -> None:
     ids=lambda layer: str(layer["type"]),
 )
 def test_absurd_sizes_neither_hang_nor_allocate(layer: dict[str, Any]) -> None:
-    """Loops, overflows and memory bombs are mistakes of the client, told in a moment."""
+    """Loops, overflows and memory bombs are mistakes of the client, told within a second."""
     started = time.process_time()
     found = mistakes_of({"type": "sequential", "layers": [layer]}, [4, 5, 6], torch.float32)
     assert found
-    assert time.process_time() - started < LONGEST_SECONDS
+    assert time.process_time() - started < 1.0

@@ -224,7 +224,7 @@ class Storm:
             report.statuses[job["status"]] += 1
             report.attempts += job["attempt"]
             stays = self._end(job, response) == self._ends[job_id]
-            messages = self._messages(job_id)
+            messages = service.messages(job_id)
             report.ended_twice += not stays or sum(map(bool, map(ENDING.search, messages))) != 1
             epochs = service.history(job_id)["epochs"]
             succeeded = job["status"] == "succeeded"
@@ -236,10 +236,6 @@ class Storm:
                 problem = job["error"]["type"]
                 report.failures[problem] += 1
                 report.unfounded += problem != WORKER_LOST or not has_lost_two_running(messages)
-
-    def _messages(self, job_id: str) -> list[str]:
-        lines = self._service.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]
-        return [line["message"] for line in lines]
 
     def _numbers(self, job_id: str) -> Any:
         return self._service.history(job_id), self._service.parameters(job_id)

@@ -1,0 +1,10 @@
+"""What a helper has done before it is asked about an architecture."""
+
+import pytest
+
+from service.training.warm_up import warm_up_meta
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _meta_device_is_warm() -> None:
+    warm_up_meta()
