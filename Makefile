@@ -86,7 +86,7 @@ chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (
 .PHONY: docs
 docs: $(INSTALLED) ## write openapi.md, the HTTP reference, and docs/forward.md, the grammar
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md
-	@$(BIN)/python -m service.architectures.forward.reference > docs/forward.md.new && mv docs/forward.md.new docs/forward.md
+	@$(BIN)/python -m service.architectures.text.reference > docs/forward.md.new && mv docs/forward.md.new docs/forward.md
 
 .PHONY: lock
 lock: ## write constraints.txt anew, from the newest versions that pyproject.toml allows

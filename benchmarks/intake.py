@@ -20,10 +20,10 @@ from pyarrow import csv
 
 from benchmarks.memory import watched
 from benchmarks.results import publish, table, verdict
-from service.datasets.columns import NUMBER
 from service.datasets.dataset import TabularDataset, load_dataset
-from service.datasets.readers.csv import CsvTable
-from service.datasets.store import store
+from service.datasets.sources.columns import NUMBER
+from service.datasets.sources.csv import CsvTable
+from service.datasets.write_dataset import store
 from service.demo import running_service
 from service.specs.upload import ReadOptions
 

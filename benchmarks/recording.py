@@ -15,11 +15,10 @@ import torch
 
 from benchmarks import plain
 from benchmarks.results import publish, table, verdict
-from service.datasets.workspace import MappedBeyond
+from service.datasets.prepare.workspace import MappedBeyond
+from service.helper.main import Tasks
 from service.jobs.data import JobData
-from service.jobs.helper import Tasks
-from service.jobs.known import Known
-from service.jobs.runner import Runner
+from service.preflight.cache import Known
 from service.settings import Settings
 from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
@@ -27,9 +26,10 @@ from service.storage.datasets import NewDataset
 from service.storage.job_record import Job, NewJob
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
-from service.training.engines.eager import EagerEngine
+from service.training.assemble import assemble
+from service.training.engines.eager.engine import EagerEngine
 from service.training.loop import train
-from service.training.setup import assemble
+from service.worker.runner import Runner
 
 OWNER = "bench"
 ROUNDS = 5

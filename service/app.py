@@ -18,14 +18,15 @@ from fastapi_offline import FastAPIOffline
 from ulid import ULID
 
 from service import __version__
-from service.api import datasets, events, jobs, logs, problems, results, system
-from service.api.openapi import openapi_document
-from service.api.requests import Bodies, refuse_parameters
+from service.api.docs.openapi import openapi_document
+from service.api.http import problems
+from service.api.http.requests import Bodies, refuse_parameters
+from service.api.routes import datasets, events, jobs, logs, results, system
 from service.api.state import CommitThreads, Services, Start
-from service.executors.helpers import HelperPool
-from service.executors.local import LocalExecutor
-from service.jobs.housekeeping import Housekeeper
-from service.jobs.watch import Watch
+from service.events.watch import Watch
+from service.executors.local.executor import LocalExecutor
+from service.helper.pool import HelperPool
+from service.maintenance import Housekeeper
 from service.settings import Settings
 from service.storage.changes import ChangeStore
 from service.storage.database import Database

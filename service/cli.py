@@ -6,11 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from service import server
-from service.api.reference import reference
+from service import maintenance, server
+from service.api.docs.reference import reference
 from service.app import create_app
 from service.demo import run_demo
-from service.jobs import housekeeping
 from service.settings import Settings
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
@@ -80,7 +79,7 @@ def prune(
     """Delete old jobs, and what nothing refers to; the service may run meanwhile."""
     with Storage.open(_settings(data_dir, database_url, artifacts_url)) as storage:
         migrate(storage.database)
-        pruned = housekeeping.prune(storage, timedelta(days=older_than_days))
+        pruned = maintenance.prune(storage, timedelta(days=older_than_days))
     typer.echo(f"Deleted {pruned.jobs} jobs, {pruned.datasets} datasets and {pruned.artifacts} artifacts.")
 
 

@@ -10,10 +10,10 @@ import structlog
 import uvicorn
 
 from service.app import Stop, create_app, local_executor
-from service.collector import settle
-from service.jobs.watch import Watch
+from service.events.watch import Watch
 from service.logs import configure_logging
-from service.machine import raise_file_limit
+from service.runtime.garbage_collector import settle
+from service.runtime.machine import raise_file_limit
 from service.settings import Settings
 from service.storage.migrate import migrate_when_there
 from service.storage.storage import Storage

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.machine import memory_bytes
+from service.runtime.machine import memory_bytes
 
 MIB = 2**20
 GIB = 2**30

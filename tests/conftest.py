@@ -10,8 +10,8 @@ import hypothesis
 import pytest
 import torch
 
-from service.training.engines.compiled.runtime import set_up
-from tests.acceptance.server import Service
+from service.training.engines.compiled.jax_setup import set_up
+from tests.support.server import Service
 
 SHOWN_LOG_CHARACTERS = 4000
 
@@ -20,7 +20,7 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 # Its assertions are helpers' and tell what differs, as those of tests do.
-pytest.register_assert_rewrite("tests.acceptance.plain")
+pytest.register_assert_rewrite("tests.support.plain")
 
 
 @pytest.fixture(scope="session")

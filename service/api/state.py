@@ -10,10 +10,10 @@ from typing import Annotated, Any, TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
-from service.api.requests import Bodies
+from service.api.http.requests import Bodies
 from service.errors import Unavailable
-from service.jobs.executor import Executor, Helpers
-from service.jobs.watch import SharedReads, Watch
+from service.events.watch import SharedReads, Watch
+from service.executors.base import Executor, Helpers
 from service.settings import Settings
 from service.storage.spool import Spool
 from service.storage.storage import Storage

@@ -1,1 +1,1 @@
-"""From an architecture spec to a torch module: the layer table, the check on the meta device, the build."""
+"""From an architecture spec to a `torch.nn.Module`."""

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import nn
 
-from service.architectures.forward.grammar import DEFAULT_INPUT, read_forward
-from service.architectures.forward.module import ForwardModule
-from service.architectures.forward.nodes import Observer
 from service.architectures.layers import LAYERS
 from service.architectures.parameters import make_parameter
+from service.architectures.text.grammar import DEFAULT_INPUT, read_forward
+from service.architectures.text.module import ForwardModule
+from service.architectures.text.nodes import Observer
 from service.errors import pointer_to
 from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, SequentialSpec
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from service.architectures.forward.functions import FUNCTIONS
 from service.architectures.layers import FAMILIES, LAYERS, NOT_OFFERED
 from service.architectures.parameters import INITS
 from service.architectures.shapes import FORMS, sized_arguments
+from service.architectures.text.functions import FUNCTIONS
 
 
 def layer_catalog() -> dict[str, Any]:

@@ -16,10 +16,10 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import UninitializedParameter
 
 from service.architectures.build import Sequential
-from service.architectures.forward.grammar import read_forward
-from service.architectures.forward.module import ForwardModule
+from service.architectures.forward_writer import NotDescribable, forward_text
 from service.architectures.layers import LAYERS
-from service.architectures.traced import NotDescribable, forward_text
+from service.architectures.text.grammar import read_forward
+from service.architectures.text.module import ForwardModule
 from service.specs.architecture import ModuleSpec, read_architecture
 
 _TRANSFORMER_LAYER: Mapping[str, Any] = {

@@ -10,7 +10,7 @@ from typing import IO, TypeVar
 import pyarrow as pa
 
 from service.datasets import tensor_file
-from service.datasets.digest import TableDigest, tensor_digest
+from service.datasets.profile.digest import TableDigest, tensor_digest
 
 Tensor = tensor_file.Tensor
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""Predictions, evaluations, parameters and exports of trained models."""

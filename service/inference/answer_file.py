@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import orjson
 
-from service.datasets.encoding import Encoding
+from service.datasets.prepare.encoding import Encoding
 from service.inference.predictions import as_csv
 
 Slices = Iterable[dict[str, Any]]

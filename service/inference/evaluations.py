@@ -9,18 +9,18 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
-from service.datasets.encode import encode, labelled_source
-from service.datasets.encoding import decode_outputs
-from service.datasets.prepare import Part
+from service.datasets.prepare.encode import encode, labelled_source
+from service.datasets.prepare.encoding import decode_outputs
+from service.datasets.samples import Samples
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
 from service.inference.predictions import answers, decide, run
 from service.training.check import output_width
 from service.training.class_weights import build_loss
+from service.training.device_placement import placed
 from service.training.evaluation import Losses, rows_at_once
 from service.training.labels import target_names
 from service.training.metrics import LIKELY, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
-from service.training.samples import placed
 
 # k classes make k² counts.
 MOST_CLASSES = 1000
@@ -49,7 +49,7 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
                 if source.mistakes.count:
                     continue  # only to find the others
                 assert targets is not None
-                samples = placed(Part(inputs, targets), model.loss, cpu)
+                samples = placed(Samples(inputs, targets), model.loss, cpu)
                 outputs = run(model, samples.inputs)
                 tally = tally or _Tally(model, output_width(outputs), worst)
                 tally.add(outputs, samples.targets)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.build import build
-from service.datasets.encoding import Encoding
+from service.datasets.prepare.encoding import Encoding
 from service.errors import CheckpointNotFound
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.training import TrainingSpec

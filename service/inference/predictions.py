@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from service.datasets.dataset import Dataset
-from service.datasets.encode import encode, inputs_source
-from service.datasets.encoding import Encoding, decode_outputs
+from service.datasets.prepare.encode import encode, inputs_source
+from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
 from service.training.labels import key_of, target_names

@@ -1,0 +1,1 @@
+"""What a job refers to: its data, its checkpoints and its parent job."""

@@ -9,9 +9,9 @@ import torch
 
 from service.architectures.build import input_names
 from service.datasets.dataset import Dataset, load_dataset
-from service.datasets.declaration import TargetKind
-from service.datasets.prepare import Prepared, Sources, divide, prepare
-from service.datasets.workspace import Workspace
+from service.datasets.prepare.declaration import TargetKind
+from service.datasets.prepare.prepare import Prepared, Sources, divide, prepare
+from service.datasets.prepare.workspace import Workspace
 from service.errors import DatasetNotFound
 from service.specs.architecture import read_architecture
 from service.specs.data import DatasetReference

@@ -1,0 +1,1 @@
+"""What a client may declare, as pydantic models; no torch, no SQL."""

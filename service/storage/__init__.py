@@ -1,0 +1,1 @@
+"""Everything that is persisted: one store per noun, and artifacts."""

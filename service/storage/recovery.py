@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Row, Update, and_, case, false, func, or_, select
 
 from service import errors
+from service.history import HistoryChunk, epoch_document
 from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.database import Database
 from service.storage.job_record import job_update, lock_jobs, to_status, to_stop_reason
@@ -23,7 +24,6 @@ from service.storage.json_text import json_text
 from service.storage.logs import NewLine, add_lines
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
-from service.training.history import HistoryChunk, epoch_document
 
 # The second worker that is lost over a job without a newer checkpoint in between is the last.
 MOST_WORKERS_LOST = 2

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from service.datasets.encoding import Encoding
-from service.datasets.mistakes import shown
+from service.datasets.prepare.encoding import Encoding
+from service.datasets.validation import shown
 from service.errors import FieldError, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean

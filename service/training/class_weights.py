@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from service.datasets.encoding import Encoding
-from service.datasets.mistakes import Mistakes
+from service.datasets.prepare.encoding import Encoding
+from service.datasets.validation import Mistakes
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.training import TrainingSpec

@@ -3,7 +3,7 @@
 import json
 import math
 
-from service.datasets.encoding import Encoding
+from service.datasets.prepare.encoding import Encoding
 from service.specs.transforms import Label
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from service.training.engines import Steps
+from service.training.engines.base import Steps
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from torchmetrics import Metric, classification, regression
 from torchmetrics.utilities import dim_zero_cat
 
 from service.specs.arguments import Constructor
-from service.training.explained import ExplainedVariance, R2Score
 from service.training.losses import Loss
+from service.training.r2_metrics import ExplainedVariance, R2Score
 
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.columns import BOOLEAN, NUMBER, TEXT
 from service.datasets.dataset import Dataset, TabularDataset
+from service.datasets.sources.columns import BOOLEAN, NUMBER, TEXT
 from service.training.metrics import USUAL_METRICS, Task
 
 Column = NDArray[Any]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.acceptance.fits import LINEAR, ORDERED, SEQUENTIAL, T_C, T_U, tensors, thermometer
-from tests.acceptance.plain import Script, assert_equal, fit_thermometer, threads
-from tests.acceptance.server import Service
+from tests.support.fits import LINEAR, ORDERED, SEQUENTIAL, T_C, T_U, tensors, thermometer
+from tests.support.plain import Script, assert_equal, fit_thermometer, threads
+from tests.support.server import Service
 
 # Each activation as a client writes it, and as PyTorch does.
 ACTIVATIONS: list[tuple[dict[str, Any], nn.Module]] = [

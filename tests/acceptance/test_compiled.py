@@ -7,9 +7,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.acceptance.fits import LONG, SEQUENTIAL, thermometer
-from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import workers
+from tests.support.fits import LONG, SEQUENTIAL, thermometer
+from tests.support.server import Service, until
 
 EPOCHS = 1500
 

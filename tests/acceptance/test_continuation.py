@@ -5,9 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.fits import LONG, ORDERED, SEQUENTIAL, thermometer
-from tests.acceptance.server import Service
 from tests.acceptance.test_processes import disturbable
+from tests.support.fits import LONG, ORDERED, SEQUENTIAL, thermometer
+from tests.support.server import Service
 
 
 def mistakes(service: Service, body: dict[str, Any]) -> dict[str, str]:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from tests.acceptance.fits import thermometer
-from tests.acceptance.server import Service
+from tests.support.fits import thermometer
+from tests.support.server import Service
 
 COLUMNS: dict[str, list[Any]] = {
     "size": [1.0, None, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],

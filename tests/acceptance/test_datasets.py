@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.fits import LINEAR, LONG, T_C, T_U, thermometer
-from tests.acceptance.server import Service
+from tests.support.fits import LINEAR, LONG, T_C, T_U, thermometer
+from tests.support.server import Service
 
 CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
 

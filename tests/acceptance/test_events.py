@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.fits import LONG, SEQUENTIAL, thermometer
-from tests.acceptance.server import Service, until
+from tests.support.fits import LONG, SEQUENTIAL, thermometer
+from tests.support.server import Service, until
 
 LISTENERS = 1000
 # Of the process that serves HTTP, for each listener.

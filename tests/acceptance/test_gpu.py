@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.acceptance.fits import LONG, SEQUENTIAL, thermometer
-from tests.acceptance.server import Service, until
 from tests.acceptance.test_compiled import losses
 from tests.acceptance.test_processes import disturbable, workers
+from tests.support.fits import LONG, SEQUENTIAL, thermometer
+from tests.support.server import Service, until
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,8 +10,8 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
-from tests.acceptance.fits import LINEAR, LONG, ORDERED, SEQUENTIAL, T_C, T_U, flowers, tensors, thermometer
-from tests.acceptance.server import Service, until
+from tests.support.fits import LINEAR, LONG, ORDERED, SEQUENTIAL, T_C, T_U, flowers, tensors, thermometer
+from tests.support.server import Service, until
 
 CANCEL_SECONDS = 2.0
 FAST_POLL_SECONDS = 1.0

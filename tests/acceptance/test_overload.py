@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.fits import LONG, thermometer
-from tests.acceptance.server import Service, until
+from tests.support.fits import LONG, thermometer
+from tests.support.server import Service, until
 
 SUBMITS = 1000
 # Of the process that serves HTTP, for each submit that is open at the same time.

@@ -9,9 +9,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
-from tests.acceptance.fits import ORDERED, SEQUENTIAL, tensors, thermometer
-from tests.acceptance.plain import assert_equal, fit_classifier, fit_thermometer, threads
-from tests.acceptance.server import Service
+from tests.support.fits import ORDERED, SEQUENTIAL, tensors, thermometer
+from tests.support.plain import assert_equal, fit_classifier, fit_thermometer, threads
+from tests.support.server import Service
 
 
 def sequential() -> nn.Module:

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.fits import LONG, thermometer
-from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import disturbable
+from tests.support.fits import LONG, thermometer
+from tests.support.server import Service, until
 
 
 def post(service: Service, job_id: str, verb: str) -> httpx.Response:

@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tests.acceptance.fits import FLOWERS, ORDERED, T_C, T_U, flowers, tensors, thermometer
-from tests.acceptance.server import Service
+from tests.support.fits import FLOWERS, ORDERED, T_C, T_U, flowers, tensors, thermometer
+from tests.support.server import Service
 
 CSV = {"Content-Type": "text/csv"}
 ACCEPT_CSV = {"Accept": "text/csv"}

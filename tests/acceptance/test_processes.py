@@ -10,8 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.fits import LONG, ORDERED, SEQUENTIAL, tensors, thermometer
-from tests.acceptance.server import Service, until
+from tests.support.fits import LONG, ORDERED, SEQUENTIAL, tensors, thermometer
+from tests.support.server import Service, until
 
 IDLE_WINDOW_SECONDS = 2.0
 # Heartbeats are one statement each five seconds.
@@ -121,7 +121,7 @@ def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Se
 
 def test_a_killed_helper_is_replaced(service: Service) -> None:
     """kill -9 of the idle helpers blames no request: 503 at most, and then all is as before."""
-    helpers = service.children("service.jobs.helper")
+    helpers = service.children("service.helper.main")
     assert len(helpers) == 2
     for helper in helpers:
         helper.kill()

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from sklearn import datasets
 
-from tests.acceptance import penguins
-from tests.acceptance.plain import threads
-from tests.acceptance.server import Service
+from tests.support import penguins
+from tests.support.plain import threads
+from tests.support.server import Service
 
 OK = (httpx.codes.OK, httpx.codes.CREATED)
 

@@ -13,11 +13,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.fits import LINEAR, LONG, tensors, thermometer
-from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import INPUTS, TARGETS, all_workers, disturbable, workers
 from tests.acceptance.test_supervision import MIB, has_warm_spare, inside_a_step, squaring
-from tests.postgres import Postgres
+from tests.support.fits import LINEAR, LONG, tensors, thermometer
+from tests.support.postgres import Postgres
+from tests.support.server import Service, until
 
 AWAY_SECONDS = 20.0
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10

@@ -15,11 +15,11 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from tests.acceptance.server import START_SECONDS, Service, WorkerProcess, until
 from tests.acceptance.test_events import epochs, follow
 from tests.acceptance.test_processes import all_workers, disturbable, workers
 from tests.acceptance.test_supervision import CANCEL_SECONDS, inside_a_step
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
+from tests.support.server import START_SECONDS, Service, WorkerProcess, until
 
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
 SETTINGS = {

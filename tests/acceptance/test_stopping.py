@@ -12,10 +12,10 @@ import pytest
 from service.app import END_SECONDS
 from service.settings import Settings
 from service.storage.storage import Storage
-from tests.acceptance.fits import LONG, thermometer
-from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import disturbable
-from tests.postgres import Postgres, running_postgres
+from tests.support.fits import LONG, thermometer
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.server import Service, until
 
 GRACE_SECONDS = 8.0
 # A worker ends its step and writes a checkpoint; the rest of the grace is for machines that are busy.

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.acceptance.fits import LONG, thermometer
-from tests.acceptance.plain import threads
-from tests.acceptance.server import Service, until
 from tests.acceptance.test_processes import all_workers, disturbable, workers
+from tests.support.fits import LONG, thermometer
+from tests.support.plain import threads
+from tests.support.server import Service, until
 
 CANCEL_SECONDS = 2.0
 HANG_SECONDS = 6.0
@@ -316,5 +316,5 @@ def at(timestamp: str) -> datetime:
 def has_warm_spare(service: Service) -> bool:
     """Whether there is a process beside those that work, and it is done with getting warm."""
     working = {worker.pid for worker in workers(service)}
-    spares = [each for each in service.children("service.jobs.worker") if each.pid not in working]
+    spares = [each for each in service.children("service.worker.main") if each.pid not in working]
     return bool(spares) and all(spare.cpu_percent(interval=0.5) == 0.0 for spare in spares)

@@ -11,9 +11,9 @@ from sklearn.metrics import confusion_matrix
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
-from tests.acceptance.fits import FLOWERS, flowers, thermometer
-from tests.acceptance.plain import assert_equal, fit_classifier, threads
-from tests.acceptance.server import Service
+from tests.support.fits import FLOWERS, flowers, thermometer
+from tests.support.plain import assert_equal, fit_classifier, threads
+from tests.support.server import Service
 
 CSV = {"Content-Type": "text/csv"}
 WEATHER = {

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 import safetensors.numpy
 
-from tests.acceptance.fits import T_C, T_U, flowers, thermometer
-from tests.acceptance.server import Service, until
-from tests.api.test_errors import problem
-from tests.datasets.readers.files import as_arrow, as_npz, as_parquet
+from tests.support.files import as_arrow, as_npz, as_parquet
+from tests.support.fits import T_C, T_U, flowers, thermometer
+from tests.support.server import Service, until
+from tests.unit.api.http.test_problems import problem
 
 CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
 URL = "/v1/datasets"

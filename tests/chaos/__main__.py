@@ -10,9 +10,9 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.results import publish, table
-from tests.acceptance.server import Service
 from tests.chaos.storm import SETTINGS, WORKERS, Report, Storm
-from tests.postgres import Postgres
+from tests.support.postgres import Postgres
+from tests.support.server import Service
 
 
 def main() -> None:

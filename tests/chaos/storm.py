@@ -19,9 +19,9 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.acceptance.fits import LONG, SEQUENTIAL, tensors, thermometer
-from tests.acceptance.server import ENDED, Service, until
-from tests.postgres import Postgres
+from tests.support.fits import LONG, SEQUENTIAL, tensors, thermometer
+from tests.support.postgres import Postgres
+from tests.support.server import ENDED, Service, until
 
 SETTINGS = {
     "helpers": 1,
@@ -267,7 +267,7 @@ class Storm:
         self.report.wishes[wish] += 1
 
     def _kill_worker(self) -> None:
-        workers = self._service.children("service.jobs.worker")
+        workers = self._service.children("service.worker.main")
         if workers:
             victim = self._random.choice(workers)
             try:

@@ -14,8 +14,8 @@ from service.storage.migrate import migrate
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.tables import metadata
-from tests.contracts.samples import OWNER, new_dataset, new_job
-from tests.postgres import Postgres, running_postgres
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.records import OWNER, new_dataset, new_job
 
 DATABASES = ["sqlite", "postgresql"]
 

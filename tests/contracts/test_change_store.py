@@ -11,7 +11,7 @@ from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.tables import jobs as table
 from service.storage.timestamp import EPOCH, now
-from tests.contracts.samples import OWNER, claimed
+from tests.support.records import OWNER, claimed
 
 Submit = Callable[..., Job]
 LITTLE = timedelta(microseconds=1)

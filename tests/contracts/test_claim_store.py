@@ -15,7 +15,7 @@ from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
-from tests.contracts.samples import OWNER, claimed
+from tests.support.records import OWNER, claimed
 
 Submit = Callable[..., Job]
 # Another transaction gets so far in this time that it waits for a lock.

@@ -19,7 +19,7 @@ from service.storage.migrate import migrate
 from service.storage.queue import QueueStore
 from service.storage.tables import metadata
 from service.storage.timestamp import from_now, now
-from tests.contracts.samples import OWNER, new_dataset, new_job
+from tests.support.records import OWNER, new_dataset, new_job
 
 MIGRATE = (
     "import sys; from service.storage.database import Database; "

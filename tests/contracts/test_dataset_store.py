@@ -9,8 +9,8 @@ from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.datasets import DatasetStore
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
-from tests.contracts.samples import OWNER, new_dataset, new_job
 from tests.contracts.test_claim_store import DONE
+from tests.support.records import OWNER, new_dataset, new_job
 
 
 def test_equal_content_is_added_once(datasets: DatasetStore) -> None:

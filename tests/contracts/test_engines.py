@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from service.history import HistoryChunk
 from service.training.checkpoints import Checkpoint
+from service.training.components import Components
 from service.training.engines.compiled.engine import CompiledEngine
 from service.training.engines.compiled.optimizers import RULES
-from service.training.engines.compiled.programs import Programs
-from service.training.engines.eager import EagerEngine, Parts
-from service.training.history import HistoryChunk
+from service.training.engines.compiled.program_cache import Programs
+from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
-from tests.training.toys import NET, SCHEDULES, VALUES, Layers, Samples, engine, fitting, training
+from tests.support.toys import NET, SCHEDULES, VALUES, Layers, ToyData, engine, fitting, training
 
 KL_ADVICE = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
 EPOCHS, MIDDLE = 50, 25
@@ -119,7 +120,7 @@ def epochs(trainer: EagerEngine | CompiledEngine, count: int) -> HistoryChunk:
     return chunk
 
 
-def assert_contract(make: Callable[[], Parts], programs: Programs, longest: float = 1e-3) -> None:
+def assert_contract(make: Callable[[], Components], programs: Programs, longest: float = 1e-3) -> None:
     """The compiled engine trains as the eager one: one epoch, then 50, and in turns with it."""
     engines: list[Callable[[], EagerEngine | CompiledEngine]] = [
         lambda: EagerEngine(make()),
@@ -154,19 +155,19 @@ def saved(trainer: EagerEngine | CompiledEngine) -> Checkpoint:
     return Checkpoint.from_bytes(trainer.checkpoint().to_bytes())
 
 
-def parts(
-    layers: Layers = NET, data: Samples = VALUES, validates: bool = True, **section: Any
-) -> Callable[[], Parts]:
-    """Makes the parts of a training, each time anew."""
+def components(
+    layers: Layers = NET, data: ToyData = VALUES, validates: bool = True, **section: Any
+) -> Callable[[], Components]:
+    """Makes the components of a training, each time anew."""
     spec = training(epochs=1000, **section)
-    return lambda: engine(spec, layers, data, validates).parts
+    return lambda: engine(spec, layers, data, validates).components
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer(optimizer: str, batch_size: int | None, programs: Programs) -> None:
     """Each optimizer and variant of it steps by PyTorch's formula, in batches too."""
-    assert_contract(parts(optimizer=OPTIMIZERS[optimizer], batch_size=batch_size), programs)
+    assert_contract(components(optimizer=OPTIMIZERS[optimizer], batch_size=batch_size), programs)
 
 
 @KL_ADVICE
@@ -174,26 +175,28 @@ def test_every_optimizer(optimizer: str, batch_size: int | None, programs: Progr
 def test_every_loss(loss: str, programs: Programs) -> None:
     """Each loss has PyTorch's value and gradient."""
     layers, data = fitting(loss)
-    assert_contract(parts(layers, data, loss=loss, optimizer=SGD), programs)
+    assert_contract(components(layers, data, loss=loss, optimizer=SGD), programs)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_architectures(architecture: str, programs: Programs) -> None:
     """Convolutions, norms, attention: forward and backward are PyTorch's."""
-    assert_contract(parts(ARCHITECTURES[architecture], optimizer=SGD, batch_size=4), programs)
+    assert_contract(components(ARCHITECTURES[architecture], optimizer=SGD, batch_size=4), programs)
 
 
 @pytest.mark.parametrize("scheduler", [name for name in SCHEDULES if name != "ReduceLROnPlateau"])
 def test_every_scheduler(scheduler: str, programs: Programs) -> None:
     """Each scheduler's numbers, momentum included, reach the steps they are for."""
     section = {"type": scheduler, **SCHEDULES[scheduler]}
-    assert_contract(parts(optimizer=SGD, scheduler=section, batch_size=4), programs)
+    assert_contract(components(optimizer=SGD, scheduler=section, batch_size=4), programs)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 11, 100])
 def test_clipped_without_validation(batch_size: int | None, programs: Programs) -> None:
     """Clipped gradients, whole batches and no validation rows: what is left is the same."""
-    make = parts(validates=False, optimizer=SGD, gradient_clip_norm=0.5, batch_size=batch_size, shuffle=False)
+    make = components(
+        validates=False, optimizer=SGD, gradient_clip_norm=0.5, batch_size=batch_size, shuffle=False
+    )
     assert_contract(make, programs)
 
 
@@ -209,7 +212,9 @@ def test_every_optimizer_with_every_loss(
     final, data = fitting(loss)
     layers = ARCHITECTURES[architecture] + final[len(NET) :]
     # What an adaptive optimizer makes of a gradient that is 0 but for rounding is noise of full size.
-    assert_contract(parts(layers, data, loss=loss, optimizer=OPTIMIZERS[optimizer]), programs, longest=1e-2)
+    assert_contract(
+        components(layers, data, loss=loss, optimizer=OPTIMIZERS[optimizer]), programs, longest=1e-2
+    )
 
 
 def test_tables_are_complete() -> None:

@@ -22,7 +22,7 @@ from service.storage.logs import LogStore
 from service.storage.queue import QueueStore
 from service.storage.tables import datasets as datasets_table
 from service.storage.tables import jobs as jobs_table
-from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
+from tests.support.records import OWNER, claimed, new_dataset, new_job
 
 Submit = Callable[..., Job]
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)

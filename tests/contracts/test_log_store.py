@@ -13,7 +13,7 @@ from service.storage.job_record import Job, Start
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
 from service.storage.recovery import RecoveryStore
-from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
+from tests.support.records import OWNER, claimed, new_dataset, new_job
 
 Submit = Callable[..., Job]
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)

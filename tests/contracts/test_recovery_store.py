@@ -11,6 +11,7 @@ import orjson
 import pytest
 from sqlalchemy import Connection
 
+from service.history import LOSS_COLUMNS, HistoryChunk, epoch_document
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim, ClaimStore, Progress, Report
@@ -20,8 +21,7 @@ from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.json_text import json_text
 from service.storage.recovery import RecoveryStore
-from service.training.history import LOSS_COLUMNS, HistoryChunk, epoch_document
-from tests.contracts.samples import OWNER, claimed
+from tests.support.records import OWNER, claimed
 
 Submit = Callable[..., Job]
 # Another transaction gets so far in this time that it waits for a lock.

@@ -14,7 +14,7 @@ from service.storage.datasets import DatasetStore
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.retention import RetentionStore
-from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
+from tests.support.records import OWNER, claimed, new_dataset, new_job
 
 Submit = Callable[..., Job]
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)

@@ -15,7 +15,7 @@ from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
 from service.storage.pages import Place
 from service.storage.timestamp import EPOCH
-from tests.contracts.samples import OWNER, claimed, new_dataset, new_job
+from tests.support.records import OWNER, claimed, new_dataset, new_job
 
 NUL = "job_\0"
 LATER = EPOCH.replace(year=2100)

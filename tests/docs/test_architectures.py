@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.architectures.forward.reference import reference
-from tests.acceptance.server import ROOT, Service
-from tests.docs.markdown import blocks, commands, compare, run
+from service.architectures.text.reference import reference
+from tests.support.markdown import blocks, commands, compare, run
+from tests.support.server import ROOT, Service
 
 PAGE = ROOT / "docs" / "architectures.md"
 

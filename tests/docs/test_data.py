@@ -6,7 +6,7 @@ import pytest
 
 from service.specs.split import Split
 from service.specs.transforms import TRANSFORMS
-from tests.acceptance.server import ROOT
+from tests.support.server import ROOT
 
 PAGE = (ROOT / "docs" / "data.md").read_text()
 

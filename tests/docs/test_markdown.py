@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.docs.markdown import Command, commands, compare
+from tests.support.markdown import Command, commands, compare
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import openapi_spec_validator
 import pytest
 from openapi_schema_validator import OAS31Validator
 
-from service.api.openapi import operations_of
+from service.api.docs.openapi import operations_of
 from service.app import create_app
 from service.settings import Settings
-from tests.acceptance.server import Service
+from tests.support.server import Service
 
 DOCUMENT = create_app(Settings()).openapi()
 OPERATIONS = dict(operations_of(DOCUMENT))

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.acceptance.server import ROOT, Service
-from tests.docs.markdown import blocks, commands, compare, run
+from tests.support.markdown import blocks, commands, compare, run
+from tests.support.server import ROOT, Service
 
 README = ROOT / "README.md"
 VARIABLE_DEFAULTS = {

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from service.api.examples import EXAMPLES
-from service.api.openapi import operations_of
-from service.api.reference import reference
+from service.api.docs.examples import EXAMPLES
+from service.api.docs.openapi import operations_of
+from service.api.docs.reference import reference
 from service.app import create_app
 from service.settings import Settings
-from tests.acceptance.server import ROOT, Service
-from tests.docs.markdown import commands, compare, run
+from tests.support.markdown import commands, compare, run
+from tests.support.server import ROOT, Service
 
 REFERENCE = ROOT / "openapi.md"
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import pyarrow as pa
 import torch
 
-from service.datasets.mistakes import Cells
+from service.datasets.validation import Cells
 
 Values: TypeAlias = torch.Tensor | pa.Array
 """A column at work: numbers, float64 [B, …] and NaN where one is missing; or text [B], null where missing."""

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from service.datasets.mistakes import Cells, shown
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, as_array
+from service.datasets.validation import Cells, shown
 from service.specs import transforms as specs
 
 

@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 
 import torch
 
-from service.datasets.mistakes import Cells
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, numbers
+from service.datasets.validation import Cells
 from service.specs import transforms as specs
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from service.datasets.mistakes import Cells, Mistakes
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, numbers
 from service.datasets.transforms.kinds import KINDS
 from service.datasets.transforms.missing import has_indicator, is_missing
 from service.datasets.transforms.resolve import Step
+from service.datasets.validation import Cells, Mistakes
 
 
 def fit(

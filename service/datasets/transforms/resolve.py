@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from service.datasets.mistakes import Mistakes
 from service.datasets.transforms.kinds import KINDS, State
+from service.datasets.validation import Mistakes
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.transforms import Impute, Scale, Transform

@@ -3,20 +3,15 @@
 The same request gives the same engine, and with it the same numbers.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal
 
-import orjson
-from torch import Tensor, nn
-
 from service.errors import FieldError, InvalidRequest
-from service.recent import Recent
-from service.specs.training import TrainingSpec
-from service.training.metrics import Task
+from service.runtime.lru import Recent
+from service.training.engines.candidate import Candidate, Work
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ class Costs:
     compiling: float
     compiling_node: float
 
-    def eager(self, work: Any, parameters: int, steps_per_epoch: int) -> float:
+    def eager(self, work: Work, parameters: int, steps_per_epoch: int) -> float:
         """Of a step of the eager engine."""
         dispatch = work.operators * self.operator + parameters * self.parameter
         seconds: float = (
@@ -50,7 +45,7 @@ class Costs:
         )
         return seconds
 
-    def compiled(self, work: Any) -> float:
+    def compiled(self, work: Work) -> float:
         """Of a step of the compiled engine."""
         seconds: float = work.nodes * self.node + work.operations * self.compiled_operation
         return seconds
@@ -70,53 +65,6 @@ GPU_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A training that gets an engine.
-
-    Attributes:
-        architecture: the spec as JSON, complete.
-        model: on the meta device.
-        loss_fn: the module that computes the loss.
-        inputs, targets: one batch on the meta device.
-        rows: training samples.
-        task: what its metrics measure.
-        precision: `float32` or `bfloat16`.
-        on_gpu: whether it runs on a GPU.
-        calls: calls of layers in a forward pass, each step of a recurrence counted.
-        data_bytes: of all inputs.
-    """
-
-    architecture: dict[str, Any]
-    model: nn.Module
-    loss_fn: nn.Module
-    spec: TrainingSpec
-    inputs: Sequence[Tensor]
-    targets: Tensor
-    rows: int
-    task: Task
-    precision: str
-    on_gpu: bool
-    calls: int
-    data_bytes: int
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole training."""
-        return self.spec.epochs * math.ceil(self.rows / len(self.targets))
-
-    @property
-    def has_short_batch(self) -> bool:
-        """Whether an epoch's last batch is shorter than the others."""
-        return self.rows % len(self.targets) != 0
-
-    def kind(self) -> bytes:
-        """Equal for trainings whose steps are the same work."""
-        shapes = [[list(x.shape), str(x.dtype)] for x in (*self.inputs, self.targets)]
-        loss = self.spec.loss.model_dump(mode="json")
-        return orjson.dumps([self.architecture, loss, self.spec.class_weights is not None, shapes])
-
-
-@dataclass(frozen=True)
 class Choice:
     """The engine, and why it is the eager one where the client left the choice open."""
 
@@ -133,7 +81,7 @@ class EngineChooser:
 
     def __init__(self, in_memory_bytes: int = LARGEST_DATA_BYTES) -> None:
         self._largest_bytes = min(in_memory_bytes, LARGEST_DATA_BYTES)
-        self._works = Recent[bytes, Any](MOST_REMEMBERED)
+        self._works = Recent[bytes, Work](MOST_REMEMBERED)
 
     def warm_up(self) -> Iterator[None]:
         """Get ready to measure work, piece by piece: the first trace of a process takes seconds."""
@@ -225,6 +173,6 @@ def _support() -> ModuleType | None:
     """What the compiled engine can do; None where its library, an extra, is not installed."""
     if not runs_jax("cpu"):
         return None
-    from service.training.engines.compiled import support  # noqa: PLC0415 (the library is an extra)
+    from service.training.engines.compiled import eligibility  # noqa: PLC0415 (the library is an extra)
 
-    return support
+    return eligibility

@@ -9,10 +9,13 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.prepare import Part
+from service.datasets.samples import Samples
+from service.history import HistoryChunk
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint, Snapshot
-from service.training.engines.compiled.exchange import Exchange
+from service.training.components import Components
+from service.training.engines.compiled.checkpoint_conversion import Exchange
+from service.training.engines.compiled.epoch_inputs import Schedule
 from service.training.engines.compiled.program import (
     DIVERGED,
     ENDED,
@@ -23,11 +26,9 @@ from service.training.engines.compiled.program import (
     Rows,
     State,
 )
-from service.training.engines.compiled.programs import Programs, signature
-from service.training.engines.compiled.schedule import Schedule
-from service.training.engines.eager import EagerEngine, Parts
+from service.training.engines.compiled.program_cache import Programs, signature
+from service.training.engines.eager.engine import EagerEngine
 from service.training.evaluation import Evaluation
-from service.training.history import HistoryChunk
 
 _REASONS = {DIVERGED: StopReason.DIVERGED, OUT_OF_PATIENCE: StopReason.EARLY_STOPPING}
 # Where an epoch's learning rate stands among its values.
@@ -40,7 +41,7 @@ class Member:
     """One of the trainings of a group: all of an engine but the advance, which the group makes for all.
 
     Attributes:
-        parts: the training's. The model in it is written to by `load_best` and `evaluate` only.
+        components: the training's. The model in it is written to by `load_best` and `evaluate` only.
         epoch: epochs completed.
         stop_reason: set when there is nothing left to do.
         compile_seconds: what it waited for tracing and compiling.
@@ -49,18 +50,18 @@ class Member:
 
     side_by_side = False
 
-    def __init__(self, parts: Parts, programs: Programs) -> None:
+    def __init__(self, components: Components, programs: Programs) -> None:
         before = programs.compile_seconds
-        self.parts = parts
+        self.components = components
         self.epoch = 0
         self.stop_reason: StopReason | None = None
-        self.plan = programs.plan(parts)
+        self.plan = programs.plan(components)
         self.compile_seconds = programs.compile_seconds - before
-        self._exchange = Exchange(self.plan, parts)
-        self._eager = EagerEngine(parts)
+        self._exchange = Exchange(self.plan, components)
+        self._eager = EagerEngine(components)
         self._columns = self._eager.columns
         self._before = self._beginning()
-        self._schedule = Schedule(parts, self._before.rng["cpu"])
+        self._schedule = Schedule(components, self._before.rng["cpu"])
         self._state: State | None = None
         self._shown: Snapshot | None = None
 
@@ -70,12 +71,12 @@ class Member:
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
         # One that holds only parameters to begin with is made whole by the eager engine.
         self._before = self._beginning() if checkpoint.optimizer is None else checkpoint
-        self._schedule = Schedule(self.parts, self._before.rng["cpu"])
+        self._schedule = Schedule(self.components, self._before.rng["cpu"])
 
     def _beginning(self) -> Checkpoint:
         """The state before the first epoch; other trainings may have been assembled since."""
         checkpoint = self._eager.checkpoint()
-        return replace(checkpoint, rng={**checkpoint.rng, "cpu": self.parts.rng})
+        return replace(checkpoint, rng={**checkpoint.rng, "cpu": self.components.rng})
 
     @property
     def is_within_epoch(self) -> bool:
@@ -87,24 +88,24 @@ class Member:
         chunk = self._eager.advance(self._eager.steps_left)
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
         self._before = self._eager.checkpoint()
-        self._schedule = Schedule(self.parts, self._before.rng["cpu"])
+        self._schedule = Schedule(self.components, self._before.rng["cpu"])
         return chunk
 
     def start(self) -> tuple[State, Job]:
         """What the program takes of this training, as NumPy arrays."""
-        parts, stopping = self.parts, self.parts.spec.early_stopping
+        components, stopping = self.components, self.components.spec.early_stopping
         limits = [
-            parts.spec.gradient_clip_norm or np.inf,
+            components.spec.gradient_clip_norm or np.inf,
             stopping.patience if stopping is not None else np.inf,
             stopping.min_delta if stopping is not None else 0.0,
         ]
         job = Job(
             self._exchange.others,
-            _rows(parts.train),
-            None if parts.validation is None else _rows(parts.validation),
+            _rows(components.train),
+            None if components.validation is None else _rows(components.validation),
             *map(np.float64, limits),
         )
-        return self._exchange.state_of(self._before, parts.monitor), job
+        return self._exchange.state_of(self._before, components.monitor), job
 
     def ahead(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """What the next epochs take from outside: orders and numbers, see `Schedule.ahead`."""
@@ -121,7 +122,7 @@ class Member:
         first, self.epoch, self._state, self._shown = self.epoch + 1, int(marks.epoch), state, None
         ended = self.epoch + 1 - first
         self.stop_reason = _REASONS.get(int(marks.ended))
-        if self.stop_reason is None and self.epoch >= self.parts.spec.epochs:
+        if self.stop_reason is None and self.epoch >= self.components.spec.epochs:
             self.stop_reason = StopReason.COMPLETED
         if ended == 0:
             return None
@@ -134,7 +135,7 @@ class Member:
         return chunk
 
     def _note_best(self, marks: Marks, chunk: HistoryChunk) -> None:
-        monitor, epoch = self.parts.monitor, int(marks.best_epoch)
+        monitor, epoch = self.components.monitor, int(marks.best_epoch)
         if monitor is None:
             return
         monitor.epochs_without_improvement = int(marks.waited)
@@ -148,7 +149,9 @@ class Member:
         checkpoint = self._before
         if self._state is not None:
             sources = self._schedule.sources()
-            checkpoint = self._exchange.checkpoint_of(self._state, sources, self._before, self.parts.monitor)
+            checkpoint = self._exchange.checkpoint_of(
+                self._state, sources, self._before, self.components.monitor
+            )
         return replace(checkpoint, side_by_side=self.side_by_side)
 
     @property
@@ -160,10 +163,10 @@ class Member:
         """Evaluate the best epoch's parameters from now on."""
         self._shown = self.best
 
-    def evaluate(self, samples: Part, on_slice: Callable[[], None] = lambda: None) -> Evaluation:
+    def evaluate(self, samples: Samples, on_slice: Callable[[], None] = lambda: None) -> Evaluation:
         """The loss and metrics of the parameters, in eval mode, without gradients."""
         shown = self._shown or self.checkpoint().last
-        self.parts.model.load_state_dict(shown.state)
+        self.components.model.load_state_dict(shown.state)
         return self._eager.evaluate(samples, on_slice)
 
 
@@ -187,10 +190,10 @@ class Group:
         self._plan = members[0].plan
         self._states: Any = None
         self._jobs: Any = None
-        if len({signature(member.parts) for member in members}) > 1:
+        if len({signature(member.components) for member in members}) > 1:
             raise ValueError("These trainings are not of one kind.")
         before = programs.compile_seconds
-        self._run = programs.run(members[0].parts, self._sample, self._size)
+        self._run = programs.run(members[0].components, self._sample, self._size)
         for member in members:
             member.compile_seconds += programs.compile_seconds - before
             member.side_by_side = self._size > 1
@@ -238,7 +241,7 @@ class Group:
             self._states, self._jobs = self._start()
         going = self._going()
         assert going is not None
-        epochs = min(epochs, going.parts.spec.epochs - going.epoch, self._plan.capacity)
+        epochs = min(epochs, going.components.spec.epochs - going.epoch, self._plan.capacity)
         self._states, rows = self._run(self._states, self._jobs, self._ahead(epochs), np.int64(epochs))
         states, values = jax.device_get((self._states, rows))
         apart = [State(*jax.tree.map(itemgetter(place), states)) for place in range(len(self.members))]
@@ -266,8 +269,8 @@ class CompiledEngine(Member):
     steps_per_epoch = 1
     steps_left = 1
 
-    def __init__(self, parts: Parts, programs: Programs) -> None:
-        super().__init__(parts, programs)
+    def __init__(self, components: Components, programs: Programs) -> None:
+        super().__init__(components, programs)
         self._programs = programs
         self._group = Group([self], programs)
 
@@ -282,7 +285,7 @@ class CompiledEngine(Member):
         return self._end_of_epoch() if self.is_within_epoch else self._group.advance(steps)[0]
 
 
-def _rows(samples: Part) -> Rows:
+def _rows(samples: Samples) -> Rows:
     return Rows(tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy())
 
 

@@ -1,0 +1,104 @@
+"""The OpenAPI document: FastAPI's, with the bodies our own code parses, problems as sent, and examples."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from service.api.docs.examples import Example, examples_of
+from service.api.http import problems
+from service.errors import FitserveError, InvalidRequest, Unavailable
+from service.specs.data import DatasetContent
+from service.specs.evaluation import EvaluationRequest
+from service.specs.job import JobRequest
+from service.specs.prediction import PredictionRequest
+
+_BODIES = (DatasetContent, EvaluationRequest, JobRequest, PredictionRequest)
+_PROBLEM_CONTENT = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_TAGS = {
+    "jobs": "Submit training jobs, follow them, end them.",
+    "results": "What a job's training gives: history, parameters, predictions, evaluations, the model.",
+    "events": "Follow jobs while they run.",
+    "datasets": "Data for any number of jobs.",
+    "system": "The service itself.",
+}
+
+
+def openapi_document(app: FastAPI) -> dict[str, Any]:
+    """The document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        _, schemas = models_json_schema(
+            [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+        )
+        components = document.setdefault("components", {}).setdefault("schemas", {})
+        components.update(schemas["$defs"])
+        for name in ("HTTPValidationError", "ValidationError"):
+            components.pop(name, None)
+        document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
+        for name, operation in operations_of(document):
+            _name(operation)
+            _describe_success(operation, components)
+            _add_problems(name, operation)
+            for example in examples_of(name):
+                _add_example(operation, example)
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each operation by its name (`GET /v1/jobs`), in the document's order."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def _name(operation: dict[str, Any]) -> None:
+    """A short id and a summary, from the handler's name and the beginning of its docstring."""
+    operation["operationId"] = operation["summary"].lower().replace(" ", "_")
+    operation["summary"] = re.split(r"[.:;](?:\s|$)", operation["description"])[0]
+
+
+def _describe_success(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Say what an answer is, where FastAPI says that it is a success."""
+    for response in operation["responses"].values():
+        if response["description"] == "Successful Response":
+            schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+            described = schemas.get(schema.get("$ref", "").removeprefix("#/components/schemas/"), {})
+            response["description"] = described.get("description", "Done")
+
+
+def _add_problems(name: str, operation: dict[str, Any]) -> None:
+    """What any operation may answer; errors are problem+json, FastAPI's own included."""
+    responses = operation["responses"]
+    # A query parameter that isn't taken is refused everywhere.
+    responses.setdefault("422", _problem(InvalidRequest))
+    if "/v1/" in name:
+        responses.setdefault("503", _problem(Unavailable))
+    for status, response in responses.items():
+        schema = str(response.get("content", {}))
+        if "HTTPValidationError" in schema:
+            responses[status] = _problem(InvalidRequest)
+        elif "#/components/schemas/Problem" in schema:
+            responses[status] = {**response, "content": _PROBLEM_CONTENT}
+
+
+def _problem(error: type[FitserveError]) -> dict[str, Any]:
+    return {"description": error.title(), "content": _PROBLEM_CONTENT}
+
+
+def _add_example(operation: dict[str, Any], example: Example) -> None:
+    label = example.intent.rstrip(".")
+    if example.body is not None:
+        content = operation["requestBody"]["content"]["application/json"]
+        content.setdefault("examples", {})[label] = {"value": example.request_value()}
+    if example.answer_value() is not None:
+        response = operation["responses"][str(example.status)]
+        media_type, content = next(iter(response["content"].items()))  # the first is JSON
+        examples = {**content.get("examples", {}), label: {"value": example.answer_value()}}
+        response["content"] = {**response["content"], media_type: {**content, "examples": examples}}

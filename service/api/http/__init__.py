@@ -1,0 +1,1 @@
+"""HTTP mechanics: bodies, uploads, content negotiation and problem responses."""

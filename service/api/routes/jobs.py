@@ -1,0 +1,291 @@
+"""Jobs: submit, list, read, pause, resume, cancel, delete."""
+
+import time
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import Field
+
+from service.api.http import requests
+from service.api.http.responses import json_body, json_response, problems
+from service.api.schemas import resources
+from service.api.schemas.job_document import job_document
+from service.api.state import Owner, Services, ServicesDependency
+from service.errors import (
+    ContentTooLarge,
+    DatasetNotFound,
+    FieldError,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    JobNotEnded,
+    JobNotFound,
+    JobNotPaused,
+    JobNotRunning,
+    LimitExceeded,
+    NotJson,
+    PreconditionFailed,
+    QueueFull,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from service.specs.base import Name
+from service.specs.job import JobRequest, JobStatus
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.datasets import NewDataset
+from service.storage.idempotency import IdempotencyKey
+from service.storage.job_record import Job, NewJob, Start
+from service.storage.pages import Place
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+RETRY_AFTER_SECONDS = 1
+MAX_KEY_LENGTH = 255
+
+
+class SubmitQuery(requests.Query):
+    """How to submit."""
+
+    validate_only: bool = False
+    """Answer the preflight report; make no job."""
+
+
+class ListQuery(requests.Query):
+    """Which jobs to list."""
+
+    status: JobStatus | None = None
+    """Only jobs of this status."""
+    name: Name | None = None
+    """Only jobs of this name."""
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Jobs on a page."""
+    page_token: str | None = None
+    """The `next_page_token` of the page before."""
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=resources.Job,
+    openapi_extra=json_body(JobRequest),
+    responses={
+        202: {"description": "The job is queued, or still runs when the wait is over."},
+        200: {
+            "model": resources.Job | resources.Preflight,
+            "description": "The job has ended while it was waited for; with `validate_only`, what would run.",
+        },
+        **problems(
+            NotJson,
+            ContentTooLarge,
+            UnsupportedMediaType,
+            InvalidRequest,
+            IdempotencyKeyReused,
+            LimitExceeded,
+        ),
+        **problems(QueueFull),
+    },
+)
+async def submit_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    query: Annotated[SubmitQuery, Query()],
+    idempotency_key: Annotated[
+        str | None, Header(description="The same key and body give the same job; another body is refused.")
+    ] = None,
+    prefer: Annotated[str | None, Header(description="`wait=30` waits for the end, 60 s at most.")] = None,
+) -> Response:
+    """Submit a training job.
+
+    Everything wrong with the request is told at once, before a job exists. With `Prefer: wait=…` the
+    answer comes when the job has ended (200), or when the time is over (202).
+    """
+    requests.media_type(request, requests.JSON)
+    wait_seconds = requests.preferred_wait_seconds(request)
+    async with services.bodies.read(request) as body:
+        started = time.monotonic()
+        if query.validate_only:
+            report, _ = await services.helpers.call("check_job", {"owner": owner, "store": False}, body)
+            return json_response(report["preflight"])
+        job, created = await _submit(services, owner, body, requests.unquoted(idempotency_key))
+    headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
+    if not created:
+        headers["Idempotency-Replayed"] = "true"
+    if wait_seconds is not None:
+        headers["Preference-Applied"] = f"wait={wait_seconds:g}"
+        job = await _wait_for_end(services, owner, job, wait_seconds - (time.monotonic() - started))
+    return await run_in_threadpool(job_response, services, job, 200 if job.status.ended else 202, headers)
+
+
+async def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
+    """Check the request and queue the job; a key that was used before gives the job of then."""
+    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
+        error = FieldError("Idempotency-Key", f"Give 1 to {MAX_KEY_LENGTH} characters.")
+        raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
+    try:
+        return await _check_and_queue(services, owner, body, key)
+    except (DatasetNotFound, JobNotFound):
+        # The dataset, or the job to begin from, was deleted between the check and the commit: a second
+        # check says so, or, where the data came with the request, writes it anew.
+        return await _check_and_queue(services, owner, body, key)
+
+
+async def _check_and_queue(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
+    arguments = {"owner": owner, "store": True, "key": key}
+    checked, _ = await services.helpers.call("check_job", arguments, body)
+    if "earlier" in checked:
+        return await run_in_threadpool(services.storage.jobs.get, owner, checked["earlier"]), False
+    return await services.commits.run(_queue, services, owner, checked)
+
+
+def _queue(services: Services, owner: str, checked: dict[str, Any]) -> tuple[Job, bool]:
+    """Commit a job that was checked, and its data; a worker is woken."""
+    idempotency = None if checked["idempotency"] is None else IdempotencyKey(*checked["idempotency"])
+    new, job, start = checked["dataset"], NewJob(**checked["job"]), _start(checked["start"])
+    dataset = new if isinstance(new, str) else NewDataset(**new)
+    others = checked["other_dataset_ids"]
+    unused = [] if isinstance(dataset, str) else [dataset.artifact]
+    unused += [] if start is None else [start.checkpoint.artifact]
+    try:
+        submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, start, others)
+        if isinstance(dataset, NewDataset) and submitted.dataset_id == dataset.id:
+            unused.remove(dataset.artifact)  # else equal content came in between
+        if start is not None and created:
+            unused.remove(start.checkpoint.artifact)
+    except Unavailable as error:
+        if not isinstance(error, QueueFull):
+            unused.clear()  # whether it was committed is not known
+        raise
+    finally:
+        services.storage.artifacts.discard(unused)
+    services.executor.wake(submitted.device)
+    services.watch.changed(submitted.id)
+    return submitted, created
+
+
+def _start(row: dict[str, Any] | None) -> Start | None:
+    return None if row is None else Start(row["job_id"], NewCheckpoint(**row["checkpoint"]))
+
+
+async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:
+    """The job when it has ended, or as it is when the time is over."""
+    deadline = time.monotonic() + seconds
+    with services.watch.watching(job.id) as changes:
+        while True:
+            changes.clear()
+            job = await run_in_threadpool(services.storage.jobs.get, owner, job.id)
+            remaining = deadline - time.monotonic()
+            if job.status.ended or remaining <= 0 or services.watch.closed:
+                return job
+            await services.watch.wait(changes, remaining)
+
+
+@router.get("", response_model=resources.JobPage, responses=problems(InvalidRequest))
+def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQuery, Query()]) -> Response:
+    """List jobs, the newest first."""
+    before = Place.of_token(query.page_token) if query.page_token else None
+    jobs = services.storage.jobs.list(owner, query.status, query.name, query.page_size + 1, before)
+    page, more = jobs[: query.page_size], len(jobs) > query.page_size
+    return json_response(
+        {
+            "items": [orjson.Fragment(job_document(services, job)) for job in page],
+            "next_page_token": page[-1].place.token() if more else None,
+        }
+    )
+
+
+@router.get(
+    "/{job_id}",
+    response_model=resources.Job,
+    responses={
+        304: {"description": "The job is still the version that If-None-Match names."},
+        **problems(JobNotFound),
+    },
+)
+def get_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    if_none_match: Annotated[str | None, Header(description="Answer 304 while the ETag is this.")] = None,
+) -> Response:
+    """Read a job. Its ETag is the version of its record: poll with `If-None-Match`."""
+    job = services.storage.jobs.get(owner, job_id)
+    if requests.matches(_etag(job), if_none_match):
+        return Response(status_code=304, headers={"ETag": _etag(job)})
+    return job_response(services, job)
+
+
+@router.post(
+    "/{job_id}/cancel",
+    status_code=202,
+    response_model=resources.Job,
+    responses={
+        200: {"model": resources.Job, "description": "It had ended before."},
+        202: {"description": "It is cancelled, or runs and will be in a moment."},
+        **problems(JobNotFound),
+    },
+)
+def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Cancel a job: at once while it waits, within a moment while it runs. 200 when it had ended before."""
+    had_ended = services.storage.jobs.get(owner, job_id).status.ended
+    job = services.storage.jobs.cancel(owner, job_id)
+    if not job.status.ended:
+        services.executor.cancel(job_id)
+    services.watch.changed(job_id)
+    return job_response(services, job, 200 if had_ended else 202)
+
+
+@router.post(
+    "/{job_id}/pause",
+    status_code=202,
+    response_model=resources.Job,
+    responses=problems(JobNotFound, JobNotRunning),
+)
+def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Pause a job: at once while it is queued; while it runs, after the step at hand, with a checkpoint."""
+    job = services.storage.jobs.pause(owner, job_id)
+    services.watch.changed(job_id)
+    return job_response(services, job, 202)
+
+
+@router.post(
+    "/{job_id}/resume",
+    status_code=202,
+    response_model=resources.Job,
+    responses=problems(JobNotFound, JobNotPaused),
+)
+def resume_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+    """Let a paused job go on exactly where it was: it takes its old place in the queue."""
+    job = services.storage.jobs.resume(owner, job_id)
+    services.executor.wake(job.device)
+    services.watch.changed(job_id)
+    return job_response(services, job, 202)
+
+
+@router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound, JobNotEnded, PreconditionFailed))
+def delete_job(
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    if_match: Annotated[str | None, Header(description="Delete only this version: its ETag.")] = None,
+) -> Response:
+    """Delete an ended job: its record, history and checkpoints."""
+    job = services.storage.jobs.get(owner, job_id)
+    if if_match is not None and not requests.matches(_etag(job), if_match):
+        raise PreconditionFailed(f"The job's ETag is {_etag(job)}.")
+    version = job.version if if_match not in (None, "*") else None
+    services.storage.artifacts.discard(services.storage.jobs.delete(owner, job_id, version))
+    return Response(status_code=204)
+
+
+def _etag(job: Job) -> str:
+    return f'"{job.version}"'
+
+
+def job_response(
+    services: Services, job: Job, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A job as an answer, with its ETag."""
+    return json_response(job_document(services, job), status, {"ETag": _etag(job), **(headers or {})})

@@ -1,0 +1,38 @@
+"""What became of a job, line by line."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
+
+from service.api.http import requests
+from service.api.http.responses import json_response, problems, timestamp
+from service.api.schemas import resources
+from service.api.state import Owner, ServicesDependency
+from service.errors import InvalidRequest, JobNotFound
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+
+class LogsQuery(requests.Query):
+    """Which lines."""
+
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Lines on a page."""
+    page_token: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = None
+    """The `next_page_token` of the page before."""
+
+
+@router.get("/logs", response_model=resources.LogPage, responses=problems(JobNotFound, InvalidRequest))
+def list_log_lines(
+    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[LogsQuery, Query()]
+) -> Response:
+    """What the service noted about the job, the oldest first: who took it and when, checkpoints, warnings."""
+    after = int(query.page_token or 0)
+    lines = services.storage.logs.of_job(owner, job_id, query.page_size + 1, after)
+    page, more = lines[: query.page_size], len(lines) > query.page_size
+    items = [
+        {"at": timestamp(line.at), "level": line.level, "attempt": line.attempt, "message": line.message}
+        for line in page
+    ]
+    return json_response({"items": items, "next_page_token": str(page[-1].number) if more else None})

@@ -1,0 +1,80 @@
+"""A job as JSON."""
+
+from typing import Any
+
+import orjson
+
+from service.api.http.responses import embedded, timestamp
+from service.api.state import Services
+from service.specs.job import JobStatus
+from service.storage.job_record import Job
+
+
+def job_document(services: Services, job: Job) -> bytes:
+    """The job resource as JSON; what the database holds as JSON text is copied, not parsed."""
+    head = {
+        "id": job.id,
+        "name": job.name,
+        "priority": job.priority,
+        "status": job.status,
+        "stop_reason": job.stop_reason,
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at),
+        "finished_at": timestamp(job.finished_at),
+        "queue_position": services.storage.queue.position(job),
+        "progress": progress_document(job),
+        "latest": embedded(job.latest),
+        "best": embedded(job.best),
+        "test": embedded(job.test),
+        "dataset_id": job.dataset_id,
+    }
+    tail = {
+        "used": embedded(job.used),
+        "timings": embedded(job.timings),
+        "parameter_count": job.parameter_count,
+        "memory_estimate_bytes": job.memory_estimate_bytes,
+        "attempt": job.attempt,
+        "error": embedded(job.error),
+        "cancel_requested": job.cancel_requested,
+        "pause_requested": job.pause_requested,
+        "links": _links(job),
+    }
+    # The request is an object whose fields (data, architecture, …) belong between the two.
+    return b"".join([orjson.dumps(head)[:-1], b",", job.request.encode()[1:-1], b",", orjson.dumps(tail)[1:]])
+
+
+def progress_document(job: Job) -> dict[str, Any]:
+    """How far a job has come."""
+    eta_seconds = None
+    if job.status is JobStatus.RUNNING and job.epoch_seconds is not None:
+        eta_seconds = job.epoch_seconds * (job.epochs - job.epoch)
+    return {
+        "epoch": job.epoch,
+        "epochs": job.epochs,
+        "fraction": job.epoch / job.epochs,
+        "eta_seconds": eta_seconds,
+    }
+
+
+def _links(job: Job) -> dict[str, str]:
+    here = f"/v1/jobs/{job.id}"
+    parts = (
+        "history",
+        "events",
+        "logs",
+        "checkpoints",
+        "named_parameters",
+        "predictions",
+        "evaluations",
+        "model",
+        "encoding",
+        "split",
+        "pause",
+        "resume",
+        "cancel",
+    )
+    return {
+        "self": here,
+        "dataset": f"/v1/datasets/{job.dataset_id}",
+        **{part: f"{here}/{part}" for part in parts},
+    }

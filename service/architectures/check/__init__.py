@@ -1,0 +1,1 @@
+"""Checks of an architecture on the meta device: shapes, memory and value probes."""

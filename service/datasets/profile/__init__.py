@@ -1,0 +1,1 @@
+"""Summaries of a stored dataset: statistics, histograms and the content digest."""

@@ -1,0 +1,93 @@
+"""What tells equal content: SHA-256 of names, types and values, however the data were sent or chunked.
+
+Each column has a hash of its own that is fed chunk by chunk, so that no chunk need be kept.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
+from service.datasets.tensor_file import Tensor, slices
+
+# What stands for a missing value: nothing that a column can hold.
+_NO_NUMBER, _NO_BOOLEAN, _NO_TIME, _NO_LENGTH = float("nan"), 2, -(2**63), -1
+
+
+class TableDigest:
+    """The digest of a table that comes in batches."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._header = [[field.name, str(field.type)] for field in schema]
+        self._columns = [ColumnDigest(field.type) for field in schema]
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take the next rows."""
+        for column, digest in zip(batch.columns, self._columns, strict=True):
+            digest.add(column)
+
+    def hexdigest(self) -> str:
+        """The digest of all rows so far."""
+        return _sha256(self._header, (column.digest() for column in self._columns))
+
+
+class ColumnDigest:
+    """The digest of one column that comes in chunks."""
+
+    def __init__(self, kind: pa.DataType) -> None:
+        self._values = hashlib.sha256()
+        self._lengths = hashlib.sha256()  # of texts
+        self._add = {
+            NUMBER: self._add_numbers,
+            BOOLEAN: self._add_booleans,
+            DATETIME: self._add_times,
+            TEXT: self._add_texts,
+        }[kind]
+
+    def add(self, chunk: pa.Array) -> None:
+        """Take the next rows; what lies under a null is not content."""
+        self._add(chunk)
+
+    def digest(self) -> bytes:
+        """The digest of all rows so far."""
+        return self._lengths.digest() + self._values.digest()
+
+    def _add_numbers(self, chunk: pa.Array) -> None:
+        self._values.update(_filled(chunk, _NO_NUMBER).to_numpy())
+
+    def _add_booleans(self, chunk: pa.Array) -> None:
+        self._values.update(_filled(chunk.cast(pa.uint8()), _NO_BOOLEAN).to_numpy())
+
+    def _add_times(self, chunk: pa.Array) -> None:
+        self._values.update(_filled(chunk.cast(pa.int64()), _NO_TIME).to_numpy())
+
+    def _add_texts(self, chunk: pa.Array) -> None:
+        lengths = _filled(pc.binary_length(chunk), _NO_LENGTH)
+        self._lengths.update(lengths.to_numpy())
+        texts = _filled(chunk, "")
+        _, offsets_buffer, text_buffer = texts.buffers()
+        offsets = np.frombuffer(offsets_buffer, np.int64)[texts.offset :][: len(texts) + 1]
+        if text_buffer is not None and len(offsets):
+            self._values.update(memoryview(text_buffer)[int(offsets[0]) : int(offsets[-1])])
+
+
+def _filled(chunk: pa.Array, value: object) -> pa.Array:
+    return chunk.fill_null(value) if chunk.null_count else chunk
+
+
+def tensor_digest(inputs: int, tensors: Sequence[tuple[str, Tensor]]) -> str:
+    """The digest of named tensors, of which the first `inputs` are inputs; one more is the targets."""
+    header = [inputs, *([name, tensor.dtype.str, tensor.shape] for name, tensor in tensors)]
+    return _sha256(header, (piece for _, tensor in tensors for piece in slices(tensor)))
+
+
+def _sha256(header: object, content: Iterator[Any]) -> str:
+    sha = hashlib.sha256(json.dumps(header).encode() + b"\n")
+    for part in content:
+        sha.update(part)
+    return sha.hexdigest()

@@ -1,0 +1,1 @@
+"""Change notification: wakes requests that wait for a job."""

@@ -1,0 +1,1 @@
+"""The executor that supervises worker processes on this machine."""

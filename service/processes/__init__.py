@@ -1,0 +1,1 @@
+"""Child processes and the channel between a parent and its children."""

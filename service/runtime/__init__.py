@@ -1,0 +1,1 @@
+"""The process and the machine: garbage collection, memory and file limits."""

@@ -1,0 +1,1 @@
+"""The worker process: claims jobs and trains them."""

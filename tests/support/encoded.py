@@ -1,0 +1,16 @@
+"""The model's inputs from the data of a prediction."""
+
+from typing import Any
+
+from torch import Tensor
+
+from service.datasets.prepare.encode import encode, inputs_source
+from service.datasets.prepare.encoding import Encoding
+
+
+def encoded_inputs(encoding: Encoding, body: Any) -> tuple[Tensor, ...]:
+    """All of them at once; what can't be encoded is refused."""
+    source = inputs_source(encoding, body)
+    inputs = encode(encoding, source).inputs
+    source.mistakes.check()
+    return inputs

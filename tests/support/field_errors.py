@@ -1,0 +1,20 @@
+"""What a refused request says, as tests compare it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from service.datasets.validation import Mistakes
+from service.errors import InvalidRequest
+
+
+def refusal(call: Callable[[], object]) -> dict[str, str]:
+    """Detail by pointer of the mistakes that `call` raises."""
+    with pytest.raises(InvalidRequest) as raised:
+        call()
+    return {error.pointer: error.detail for error in raised.value.errors}
+
+
+def noted(mistakes: Mistakes) -> dict[str, str]:
+    """Detail by pointer of what was noted."""
+    return refusal(mistakes.check)

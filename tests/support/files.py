@@ -1,0 +1,56 @@
+"""Files in every format, and what is read from them."""
+
+import io
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from service.datasets.dataset import TensorDataset
+from service.datasets.sources.compression import unpacked
+from service.datasets.sources.formats import open_source, tell_format
+from service.specs.upload import Format, ReadOptions
+
+MOST_BYTES = 10_000_000
+
+
+def read(
+    content: bytes, declared: Format | None = None, taken: Sequence[str] | None = None, **options: Any
+) -> pa.Table | TensorDataset:
+    """What is in a file, as a table in memory or as mapped tensors."""
+    path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
+    path.write_bytes(content)
+    path = unpacked(path, None, MOST_BYTES)
+    source = open_source(path, tell_format(path, declared), ReadOptions(**options), MOST_BYTES, taken)
+    if isinstance(source, TensorDataset):
+        return source
+    return source.read(lambda batches: pa.Table.from_batches(list(batches)))
+
+
+def as_parquet(table: pa.Table, **options: Any) -> bytes:
+    """A table as a Parquet file."""
+    sink = io.BytesIO()
+    parquet.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+def as_arrow(
+    table: pa.Table, rows_at_once: int = 1000, stream: bool = False, compression: str | None = None
+) -> bytes:
+    """A table as an Arrow IPC file or stream."""
+    sink, options = pa.BufferOutputStream(), pa.ipc.IpcWriteOptions(compression=compression)
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=rows_at_once)
+    return bytes(sink.getvalue())
+
+
+def as_npz(arrays: dict[str, NDArray[Any]], compressed: bool = False) -> bytes:
+    """Arrays as numpy saves them."""
+    sink = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(sink, **arrays)
+    return sink.getvalue()

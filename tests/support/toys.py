@@ -1,0 +1,302 @@
+"""Small trainings for tests, and the plain PyTorch script that each of them stands for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.prepare import Prepared
+from service.datasets.samples import Samples
+from service.history import HistoryChunk
+from service.specs.architecture import read_architecture
+from service.specs.training import TrainingSpec
+from service.training.assemble import assemble
+from service.training.checkpoints import Checkpoint
+from service.training.engines.eager.engine import EagerEngine
+from service.training.losses import LOSSES
+
+Layers = list[dict[str, Any]]
+EVERYTHING = 10**9
+
+NET: Layers = [
+    {"type": "Linear", "in_features": 3, "out_features": 5},
+    {"type": "Tanh"},
+    {"type": "Linear", "in_features": 5, "out_features": 2},
+]
+MATRIX: Layers = [{"type": "Linear", "in_features": 3, "out_features": 2, "bias": False}]
+DROPPING: Layers = [
+    {"type": "Linear", "in_features": 3, "out_features": 6},
+    {"type": "BatchNorm1d", "num_features": 6},
+    {"type": "Dropout", "p": 0.3},
+    {"type": "Linear", "in_features": 6, "out_features": 2},
+]
+
+
+@dataclass(frozen=True)
+class ToyData:
+    """Training and validation rows: inputs [N, 3] and targets."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_val: Tensor
+    y_val: Tensor
+
+    def prepared(self, validates: bool = True) -> Prepared:
+        """The rows as the service prepares them."""
+        validation = Samples((self.x_val,), self.y_val) if validates else None
+        return Prepared(Samples((self.x_train,), self.y_train), validation, None, self.encoding())
+
+    def encoding(self) -> Encoding:
+        """Three features; whole targets are classes, 0 and 1."""
+        classes = (0, 1) if self.y_train.dtype is torch.int64 else None
+        return Encoding(("input",), ((3,),), tuple(self.y_train.shape[1:]), classes=classes)
+
+
+def samples(targets: Callable[[Tensor], Tensor] = lambda y: y, n_train: int = 11, n_val: int = 5) -> ToyData:
+    """Noisy samples of a linear map from 3 to 2 numbers.
+
+    Args:
+        targets: what the losses' kind of targets is made from the values float32 [N, 2].
+    """
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(n_train + n_val, 3, generator=generator)
+    weight = torch.tensor([[1.0, -1.0], [0.5, 2.0], [-1.5, 0.3]])
+    y = targets(x @ weight + 0.1 * torch.randn(n_train + n_val, 2, generator=generator))
+    return ToyData(x[:n_train], y[:n_train], x[n_train:], y[n_train:])
+
+
+VALUES = samples()
+
+
+def training(**section: Any) -> TrainingSpec:
+    """A training section with changes."""
+    base = {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.05}, "epochs": 6, "seed": 3}
+    return TrainingSpec.model_validate({**base, **section})
+
+
+def engine(
+    spec: TrainingSpec,
+    layers: Layers = NET,
+    data: ToyData = VALUES,
+    validates: bool = True,
+    precision: str = "float32",
+) -> EagerEngine:
+    """The eager engine of a training, nothing trained yet."""
+    architecture = read_architecture({"type": "sequential", "layers": layers})
+    width = int(layers[-1].get("out_features", 2))
+    device = torch.device("cpu")
+    return EagerEngine(assemble(architecture, spec, data.prepared(validates), width, device, precision))
+
+
+def run(trainer: EagerEngine, chunk: int = EVERYTHING) -> HistoryChunk:
+    """Train to the end, so many steps at a time; the whole history of it."""
+    chunks = []
+    while trainer.stop_reason is None:
+        made = trainer.advance(chunk)
+        if made is not None:
+            chunks.append(made)
+    return HistoryChunk.join(chunks)
+
+
+def column(history: HistoryChunk, name: str) -> list[float]:
+    """One column of a history."""
+    values: list[float] = history.values[history.columns.index(name)].tolist()
+    return values
+
+
+def assert_same_history(one: HistoryChunk, other: HistoryChunk) -> None:
+    """Two histories are the same, bit for bit; NaN equals NaN."""
+    assert one.first_epoch == other.first_epoch
+    assert one.columns == other.columns
+    np.testing.assert_array_equal(one.values, other.values, strict=True)
+
+
+def assert_same_checkpoint(one: Checkpoint, other: Checkpoint) -> None:
+    """Two checkpoints hold the same parameters, gradients, best epoch, optimizer and scheduler, all bits."""
+    assert (one.best is None) == (other.best is None)
+    for mine, yours in ((one.last, other.last), (one.best, other.best)):
+        if mine is not None and yours is not None:
+            assert mine.epoch == yours.epoch
+            assert_same_tensors(mine.state, yours.state)
+            assert_same_tensors(mine.gradients, yours.gradients)
+    assert_same_tensors(one.rng, other.rng)
+    assert _plain(one.monitor) == _plain(other.monitor)
+    assert _plain(one.optimizer) == _plain(other.optimizer)
+    assert _plain(one.scheduler) == _plain(other.scheduler)
+
+
+def _plain(value: Any) -> Any:
+    """What can be compared: tensors as numbers, tuples as lists, NaN as text, functions by name."""
+    if isinstance(value, Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return repr(value) if isinstance(value, float) else value
+
+
+def assert_same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    """Tensors of the same names, in the same order, are the same, bit for bit."""
+    assert set(one) == set(other)
+    for name, tensor in one.items():
+        assert tensor.dtype == other[name].dtype
+        assert torch.equal(tensor, other[name]), name
+
+
+def restored(checkpoint: Checkpoint, make: Callable[[], EagerEngine]) -> EagerEngine:
+    """A fresh engine that goes on from the checkpoint as a file holds it."""
+    body = checkpoint.to_bytes()
+    fresh = make()
+    torch.manual_seed(999)  # what else happened in the process must not matter
+    fresh.restore(Checkpoint.from_bytes(body))
+    return fresh
+
+
+@dataclass
+class Script:
+    """What a plain script ends with."""
+
+    model: nn.Module
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+
+
+def plain(
+    build: Callable[[], nn.Module],
+    make_optimizer: Callable[[Any], Optimizer],
+    make_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+    steps_per_batch: bool = False,
+    data: ToyData = VALUES,
+    loss_fn: nn.Module | None = None,
+    epochs: int = 6,
+    batch_size: int | None = None,
+    shuffle: bool = True,
+    clip: float | None = None,
+    seed: int = 3,
+) -> Script:
+    """The training as a reader of the chapter would write it."""
+    loss_fn = loss_fn or nn.MSELoss()
+    torch.manual_seed(seed)
+    model = build()
+    optimizer = make_optimizer(model.parameters())
+    scheduler = make_scheduler(optimizer) if make_scheduler else None
+    script = Script(model)
+
+    def validate() -> float:
+        model.eval()
+        with torch.no_grad():
+            value: float = loss_fn(model(data.x_val), data.y_val).item()
+        model.train()
+        return value
+
+    def update(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        if clip is not None:
+            clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        if scheduler is not None and steps_per_batch:
+            scheduler.step()
+
+    for _ in range(epochs):
+        if batch_size is None:
+            loss = loss_fn(model(data.x_train), data.y_train)
+            script.train_loss.append(loss.item())
+            script.validation_loss.append(validate())
+            script.learning_rate.append(optimizer.param_groups[0]["lr"])
+            update(loss)
+        else:
+            rows = len(data.x_train)
+            order = torch.randperm(rows) if shuffle else torch.arange(rows)
+            total = 0.0
+            for start in range(0, rows, batch_size):
+                batch = order[start : start + batch_size]
+                loss = loss_fn(model(data.x_train[batch]), data.y_train[batch])
+                total += len(batch) * loss.item()
+                learning_rate = optimizer.param_groups[0]["lr"]
+                update(loss)
+            script.train_loss.append(total / rows)
+            script.validation_loss.append(validate())
+            script.learning_rate.append(learning_rate)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(script.validation_loss[-1])
+        elif scheduler is not None and not steps_per_batch:
+            scheduler.step()
+    return script
+
+
+def assert_equals_script(trainer: EagerEngine, run_script: Callable[[], Script]) -> None:
+    """A training just set up ends with the script's history, parameters, buffers and gradients, bit for bit.
+
+    One after the other: both draw from the global generator.
+    """
+    history, script = run(trainer), run_script()
+    assert column(history, "train_loss") == script.train_loss
+    assert column(history, "validation_loss") == script.validation_loss
+    assert column(history, "learning_rate") == script.learning_rate
+    assert_same_tensors(trainer.components.model.state_dict(), script.model.state_dict())
+    for mine, yours in zip(trainer.components.model.parameters(), script.model.parameters(), strict=True):
+        assert mine.grad is not None
+        assert yours.grad is not None
+        assert torch.equal(mine.grad, yours.grad)
+
+
+def net() -> nn.Module:
+    """`NET` by hand."""
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+
+
+def matrix() -> nn.Module:
+    """`MATRIX` by hand."""
+    return nn.Sequential(nn.Linear(3, 2, bias=False))
+
+
+def dropping() -> nn.Module:
+    """`DROPPING` by hand."""
+    return nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 2))
+
+
+def fitting(loss: str) -> tuple[Layers, ToyData]:
+    """Layers and samples that a loss takes."""
+    if LOSSES[loss].targets == "classes":
+        final = [{"type": "LogSoftmax", "dim": 1}] if loss == "NLLLoss" else []
+        return NET + final, samples(lambda y: y.argmax(dim=1))
+    binary = samples(lambda y: (y > 0).float())
+    signs = samples(lambda y: (y > 0).float() * 2 - 1)
+    return {
+        "BCELoss": ([*NET, {"type": "Sigmoid"}], binary),
+        "BCEWithLogitsLoss": (NET, binary),
+        "HingeEmbeddingLoss": (NET, signs),
+        "KLDivLoss": ([*NET, {"type": "LogSoftmax", "dim": 1}], samples(lambda y: y.softmax(dim=1))),
+        "MultiLabelMarginLoss": (
+            NET,
+            samples(lambda y: torch.stack([y.argmax(1), 0 * y[:, 0] - 1], 1).float()),
+        ),
+        "MultiLabelSoftMarginLoss": (NET, binary),
+        "PoissonNLLLoss": (NET, samples(lambda y: y.abs().round())),
+        "SoftMarginLoss": (NET, signs),
+    }.get(loss, (NET, VALUES))
+
+
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "ConstantLR": {"factor": 0.5, "total_iters": 2},
+    "CosineAnnealingLR": {"T_max": 4},
+    "CosineAnnealingWarmRestarts": {"T_0": 2, "T_mult": 2},
+    "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3, "mode": "exp_range", "gamma": 0.9},
+    "ExponentialLR": {"gamma": 0.8},
+    "LinearLR": {"start_factor": 0.25, "total_iters": 4},
+    "MultiStepLR": {"milestones": [2, 2, 4], "gamma": 0.3},
+    "OneCycleLR": {"max_lr": 0.1},
+    "PolynomialLR": {"total_iters": 5, "power": 2.0},
+    "ReduceLROnPlateau": {"patience": 0, "threshold": 0.1, "factor": 0.5},
+    "StepLR": {"step_size": 2, "gamma": 0.5},
+}

@@ -1,0 +1,542 @@
+"""The contract of errors: one shape, all mistakes at once, pointers that exist, nothing but 4xx."""
+
+import copy
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.fits import thermometer
+from tests.support.server import Service
+
+JSON = {"Content-Type": "application/json"}
+MISSING = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+LAYER = "#/architecture/layers/0"
+KIND_REQUIRED = "`type` is required: it says which kind this is."
+COLUMN = "#/data/columns/t_u"
+
+
+def problem(response: httpx.Response, status: int, slug: str) -> list[dict[str, str]]:
+    """The field errors of an answer that must be this problem, in the one shape."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document = response.json()
+    assert document.keys() == {"type", "title", "status", "detail", "instance", "errors"}
+    assert (document["type"], document["status"]) == (f"/problems/{slug}", status)
+    assert document["instance"] == response.request.url.path
+    assert document["title"]
+    assert document["detail"]
+    for error in document["errors"]:
+        assert error.keys() == {"pointer", "detail"}
+        assert error["detail"].endswith((".", "?")), error["detail"]
+    return list(document["errors"])
+
+
+def changed(pointer: str, value: Any) -> dict[str, Any]:
+    """The thermometer's request with another value at a place."""
+    body = copy.deepcopy(thermometer())
+    here: Any = body
+    *path, last = pointer.removeprefix("#/").split("/")
+    for part in path:
+        here = here[int(part)] if isinstance(here, list) else here[part]
+    here[last] = value
+    return body
+
+
+def mistakes(service: Service, body: Any) -> dict[str, str]:
+    """The details of a refused job by pointer."""
+    errors = problem(service.submit(body, validate_only=True), 422, "invalid-request")
+    submitted = problem(service.submit(body), 422, "invalid-request")
+    assert submitted == errors
+    for error in errors:
+        assert exists(error["pointer"], body), error
+    return {error["pointer"]: error["detail"] for error in errors}
+
+
+def exists(pointer: str, document: Any) -> bool:
+    """Whether a JSON pointer (RFC 6901, as a URI fragment) leads to a place in the document."""
+    if not pointer.startswith("#"):
+        return False
+    for part in pointer.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(document, list) and name.isdigit() and int(name) < len(document):
+            document = document[int(name)]
+        elif isinstance(document, dict) and name in document:
+            document = document[name]
+        else:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", ""),
+        (b"{", ""),
+        (b"hello", ""),
+        (b"\xff\xfe", ""),
+        (b'{"a": NaN}', ""),
+        (b'{"a": Infinity}', ""),
+        (b'{"a": 1e999}', ""),
+        (b'{"a": "\\ud800"}', ""),
+        (b'{"training": {"epochs": -1e999}}', ""),
+        (b"[" * 200_000, ""),
+        (b"[" * 200_000 + b"]" * 200_000, ""),
+        (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, ""),
+    ],
+    ids=lambda value: str(value[:24]),
+)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs?validate_only=true", "/v1/datasets"])
+def test_what_is_not_json_is_400(service: Service, path: str, body: bytes, said: str) -> None:
+    """Broken JSON, NaN, 1e999 and absurd nesting are 400 and say where."""
+    assert problem(service.client.post(path, content=body, headers=JSON), 400, "not-json") == []
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"inputs": [[NaN]]}', b"[" * 200_000], ids=["open", "NaN", "deep"])
+def test_predictions_take_json_only_too(service: Service, body: bytes) -> None:
+    """The same holds for predictions."""
+    job = service.succeeded(thermometer(epochs=1))
+    response = service.client.post(job["links"]["predictions"], content=body, headers=JSON)
+    problem(response, 400, "not-json")
+
+
+@pytest.mark.parametrize("depth", [100, 300, 900, 1000])
+def test_deep_json_that_parses_is_an_invalid_request(service: Service, depth: int) -> None:
+    """Deep nesting in any place, with a key to be remembered or without, is 422 or 400, never 5xx."""
+    nested, mark = b"[" * depth + b"1" + b"]" * depth, "@nested"
+    headers = {**JSON, "Idempotency-Key": f"deep {depth}"}
+    places = (COLUMN, "#/data/columns", f"{LAYER}/in_features", "#/architecture/layers", "#/training/loss")
+    for body in [mark, *(changed(place, mark) for place in places)]:
+        content = json.dumps(body).encode().replace(b'"@nested"', nested)
+        for sent in (JSON, headers):
+            response = service.client.post("/v1/jobs", content=content, headers=sent)
+            assert response.status_code in (400, 422), response.text
+    for form in (
+        b'{"inputs": %b}',
+        b'{"inputs": [[1]], "targets": %b}',
+        b'{"columns": {"x": %b}}',
+        b'{"rows": %b}',
+    ):
+        response = service.client.post("/v1/datasets", content=form % nested, headers=JSON)
+        assert response.status_code in (200, 201, 400, 422), response.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"/v1/jobs/{MISSING}"),
+        ("DELETE", f"/v1/jobs/{MISSING}"),
+        ("POST", f"/v1/jobs/{MISSING}/cancel"),
+        ("GET", f"/v1/jobs/{MISSING}/history"),
+        ("GET", f"/v1/jobs/{MISSING}/named_parameters"),
+        ("GET", f"/v1/jobs/{MISSING}/named_parameters/0.weight"),
+        ("POST", f"/v1/jobs/{MISSING}/predictions"),
+        ("GET", f"/v1/jobs/{MISSING}/model"),
+        ("GET", "/v1/jobs/%00"),
+        ("GET", "/v1/jobs/..%2F..%2Fetc"),
+    ],
+)
+def test_an_unknown_job_is_404(service: Service, method: str, path: str) -> None:
+    """Each address below a job that isn't there says so."""
+    content = b'{"inputs": [[1.0]]}' if path.endswith("predictions") else None
+    response = service.client.request(method, path, content=content)
+    assert response.status_code == 404
+    assert response.json()["type"] in ("/problems/job-not-found", "/problems/not-found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("GET", "/rows")])
+def test_an_unknown_dataset_is_404(service: Service, method: str, path: str) -> None:
+    """Each address of a dataset that isn't there says so."""
+    problem(service.client.request(method, f"/v1/datasets/ds_missing{path}"), 404, "dataset-not-found")
+
+
+def test_an_unknown_parameter_is_404_with_a_suggestion(service: Service) -> None:
+    """A name near one that exists is answered with that one."""
+    job = service.succeeded(thermometer(epochs=1))
+    response = service.client.get(f"{job['links']['named_parameters']}/0.wieght")
+    problem(response, 404, "parameter-not-found")
+    assert "did you mean `0.weight`?" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/jobs/x/nothing", "/v2/jobs", "/problems/nothing"])
+def test_an_unknown_address_is_404(service: Service, path: str) -> None:
+    """Nothing there is a problem like all others."""
+    response = service.client.get(path)
+    assert response.json()["type"] in ("/problems/not-found", "/problems/problem-type-not-found")
+    problem(response, 404, response.json()["type"].rsplit("/", 1)[1])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/jobs", {"GET", "POST"}),
+        ("DELETE", "/v1/datasets", {"GET", "POST"}),
+        ("POST", f"/v1/jobs/{MISSING}", {"GET", "DELETE"}),
+        ("GET", f"/v1/jobs/{MISSING}/cancel", {"POST"}),
+        ("PATCH", "/livez", {"GET"}),
+    ],
+)
+def test_another_method_is_405(service: Service, method: str, path: str, allowed: set[str]) -> None:
+    """405 with the methods that the address takes in `Allow`."""
+    response = service.client.request(method, path)
+    problem(response, 405, "method-not-allowed")
+    assert {each.strip() for each in response.headers["Allow"].split(",")} == allowed
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/datasets"])
+def test_a_large_body_is_413(narrow_service: Service, path: str) -> None:
+    """A body over the limit is refused, declared or streamed."""
+    body = b'{"columns": {"x": [' + b"1," * 100_000 + b"1]}}"
+    problem(narrow_service.client.post(path, content=body, headers=JSON), 413, "content-too-large")
+
+    def stream() -> Any:
+        for start in range(0, len(body), 4096):
+            yield body[start : start + 4096]
+
+    problem(narrow_service.client.post(path, content=stream(), headers=JSON), 413, "content-too-large")
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/v1/jobs", "text/csv"),
+        ("/v1/jobs", "text/plain"),
+        ("/v1/jobs", "application/x-www-form-urlencoded"),
+        ("/v1/datasets", "text/html"),
+        (f"/v1/jobs/{MISSING}/predictions", "text/html"),
+    ],
+)
+def test_another_media_type_is_415(service: Service, path: str, media_type: str) -> None:
+    """A body of a type that isn't taken is refused with the types that are."""
+    response = service.client.post(path, content=b"{}", headers={"Content-Type": media_type})
+    problem(response, 415, "unsupported-media-type")
+    assert "application/json" in response.json()["detail"]
+
+
+def test_json_with_a_charset_is_json(service: Service) -> None:
+    """Parameters of the media type don't matter."""
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    response = service.client.post("/v1/datasets", content=b'{"columns": {"q": [1]}}', headers=headers)
+    assert response.status_code in (200, 201)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/jobs?page_sise=3", "page_sise"),
+        ("/v1/jobs?name=%00", "name"),
+        ("/v1/jobs?page_size=many", "page_size"),
+        ("/v1/jobs?page_size=0", "page_size"),
+        ("/v1/jobs?page_size=1001", "page_size"),
+        ("/v1/jobs?status=done", "status"),
+        ("/v1/jobs?page_token=nonsense", "page_token"),
+        ("/v1/datasets?offset=3", "offset"),
+        ("/v1/datasets?page_token=%00", "page_token"),
+        ("/v1/jobs/x/history?every=0", "every"),
+        ("/v1/jobs/x/history?evry=10", "evry"),
+        ("/v1/jobs/x/history?max_points=1", "max_points"),
+        (f"/v1/jobs/x/history?from_epoch={2**63}", "from_epoch"),
+        (f"/v1/jobs/x/split?offset={2**64}", "offset"),
+        (f"/v1/datasets/x/rows?offset={2**64}", "offset"),
+        ("/v1/jobs/x/named_parameters?include=everything", "include"),
+        ("/v1/jobs/x/named_parameters?checkpoint=first", "checkpoint"),
+        ("/v1/jobs/x/model?format=pickle", "format"),
+        ("/v1/jobs/x?verbose=true", "verbose"),
+        ("/v1/system?verbose=true", "verbose"),
+        ("/v1/catalog?type=Linear", "type"),
+    ],
+)
+def test_a_wrong_query_parameter_is_named(service: Service, path: str, name: str) -> None:
+    """Unknown parameters and values out of range are 422 and name the parameter."""
+    (error,) = problem(service.client.get(path), 422, "invalid-request")
+    assert name in error["pointer"]
+
+
+def test_a_name_has_no_nul(service: Service) -> None:
+    """Postgres could not hold it: on every database it is told."""
+    told = mistakes(service, {**thermometer(), "name": "a\0b"})
+    assert told == {"#/name": "Has the character NUL in it: leave it out."}
+    (error,) = problem(service.client.post("/v1/datasets?name=a%00", json={}), 422, "invalid-request")
+    assert error["pointer"] == "?name"
+
+
+def test_a_misspelt_query_parameter_has_a_suggestion(service: Service) -> None:
+    """`page_sise` is answered with `page_size`."""
+    (error,) = problem(service.client.get("/v1/jobs?page_sise=3"), 422, "invalid-request")
+    assert "did you mean `page_size`?" in error["detail"]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "place", "said"),
+    [
+        ("#/training/epoch", 3, "#/training/epoch", "did you mean `epochs`?"),
+        ("#/architecture/layers/0/in_feature", 1, f"{LAYER}/in_feature", "did you mean `in_features`?"),
+        ("#/architecture/layers/0/type", "Linaer", LAYER, "did you mean `Linear`?"),
+        ("#/training/loss", "MSELos", "#/training/loss", "did you mean `MSELoss`?"),
+        ("#/training/optimizer/type", "Adan", "#/training/optimizer", "did you mean `Adam`?"),
+        ("#/training/optimizer/momentun", 0.9, "#/training/optimizer/momentun", "did you mean `momentum`?"),
+        ("#/data/featurs", ["t_u"], "#/data/featurs", "did you mean `features`?"),
+        ("#/data/features", ["t_v"], "#/data/features/0", "did you mean `t_u`?"),
+        ("#/data/split/validaton", 0.1, "#/data/split/validaton", "did you mean `validation`?"),
+        ("#/trainig", {}, "#/trainig", "did you mean `training`?"),
+        ("#/training/metrics", ["acuracy"], "#/training/metrics/0", "did you mean `accuracy`?"),
+        ("#/training/scheduler", "StepRL", "#/training/scheduler", "did you mean `StepLR`?"),
+    ],
+)
+def test_a_misspelt_name_has_a_suggestion(
+    service: Service, pointer: str, value: Any, place: str, said: str
+) -> None:
+    """Unknown fields and names are errors at their place, with the known name that is near."""
+    errors = mistakes(service, changed(pointer, value))
+    assert [detail for found, detail in errors.items() if found.startswith(place) and said in detail], errors
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "place", "said"),
+    [
+        ("#/architecture", {"layers": []}, "#/architecture", KIND_REQUIRED),
+        ("#/data/transforms", [{"columns": ["t_u"]}], "#/data/transforms/0", KIND_REQUIRED),
+        ("#/architecture", 3, "#/architecture", "Should be an object."),
+        ("#/architecture/layers", [3], "#/architecture/layers/0", "Should be an object."),
+        ("#/training/class_weights", 3, "#/training/class_weights", "Should be an object."),
+    ],
+)
+def test_a_kind_is_asked_for_in_the_words_of_json(
+    service: Service, pointer: str, value: Any, place: str, said: str
+) -> None:
+    """What has no kind, or is no object, is told so without a word of the library that found it."""
+    assert mistakes(service, changed(pointer, value))[place] == said
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value"),
+    [
+        ("#/training/epochs", 0),
+        ("#/training/epochs", -1),
+        ("#/training/epochs", 2.5),
+        ("#/training/epochs", "3"),
+        ("#/training/epochs", True),
+        ("#/training/epochs", None),
+        ("#/training/epochs", 10**30),
+        ("#/training/seed", -1),
+        ("#/training/seed", 2**64),
+        ("#/training/batch_size", 0),
+        ("#/training/batch_size", 1.5),
+        ("#/training/shuffle", "yes"),
+        ("#/training/gradient_clip_norm", 0),
+        ("#/training/max_runtime_seconds", 0),
+        ("#/training/optimizer/lr", -1.0),
+        ("#/training/optimizer/lr", "0.1"),
+        ("#/training/loss", {"type": "MSELoss", "reduction": "sum"}),
+        ("#/training/loss", "CTCLoss"),
+        ("#/training/optimizer", "LBFGS"),
+        ("#/training/scheduler", {"type": "StepLR"}),
+        ("#/training/early_stopping", {"patience": 0}),
+        ("#/training/early_stopping", {"monitor": "validation_accuracy"}),
+        ("#/data/split/validation", 1.0),
+        ("#/data/split/validation", 11),
+        ("#/data/split/validation", 0.01),
+        ("#/data/split/validation", -0.2),
+        ("#/data/features", []),
+        ("#/data/features", ["t_u", "t_u"]),
+        ("#/data/columns/t_u", [1.0, 2.0]),
+        ("#/data/columns/t_u", ["warm", *[1.0] * 10]),
+        ("#/data/columns/t_u", [None] * 11),
+        ("#/data/columns/t_u", []),
+        ("#/data/columns", {}),
+        ("#/data/transforms/0/factor", 0),
+        ("#/data/transforms/0/type", "sale"),
+        ("#/data/transforms/0/columns", ["t_w"]),
+        ("#/architecture/layers", []),
+        ("#/architecture/layers/0/out_features", 0),
+        ("#/architecture/layers/0/out_features", -1),
+        ("#/architecture/layers/0/out_features", 10**18),
+        ("#/architecture/layers/0/out_features", 2.0),
+        ("#/architecture/layers/0/name", "a.b"),
+        ("#/architecture/type", "sequence"),
+        ("#/device", "gpu"),
+        ("#/device", "cuda"),
+        ("#/engine", "fast"),
+        ("#/precision", "float16"),
+        ("#/name", 3),
+    ],
+)
+def test_a_value_out_of_range_is_told_at_its_place(service: Service, pointer: str, value: Any) -> None:
+    """Each wrong value is 422 with a pointer to it or into it."""
+    errors = mistakes(service, changed(pointer, value))
+    section = pointer.split("/")[1]
+    assert all(found.startswith(f"#/{section}") for found in errors), errors
+    assert len(errors) == 1, errors
+
+
+@pytest.mark.parametrize("section", ["data", "architecture", "training"])
+def test_a_missing_section_is_told(service: Service, section: str) -> None:
+    """Each section is required, and named where it is missing."""
+    body = thermometer()
+    del body[section]
+    errors = mistakes(service, body)
+    assert errors == {"#": f"`{section}` is required."}
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"job"', b"3", b"null", b"{}", b"[{}]", b"true"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs?validate_only=true", "/v1/datasets"])
+def test_json_that_is_no_request_is_422(service: Service, path: str, body: bytes) -> None:
+    """Any JSON that is no job or dataset is an invalid one."""
+    assert problem(service.client.post(path, content=body, headers=JSON), 422, "invalid-request")
+
+
+def test_all_mistakes_are_told_at_once(service: Service) -> None:
+    """The mistakes of every section come together, each with its place."""
+    body = thermometer()
+    body["nmae"] = "x"
+    body["device"] = "cuda:7"
+    body["data"]["columns"]["t_u"][3] = "hot"
+    body["data"]["split"]["validation"] = 99
+    body["data"]["features"] = ["t_u", "t_x"]
+    body["architecture"]["layers"] = [
+        {"type": "Linaer", "out_features": 3},
+        {"type": "Linear", "out_features": "many"},
+        {"type": "LeakyReLU", "slope": 0.1},
+    ]
+    body["training"] |= {
+        "loss": "MSE",
+        "optimizer": {"type": "SGD", "lr": "x"},
+        "epochs": 0,
+        "metrics": ["nope"],
+    }
+    errors = mistakes(service, body)
+    expected = {
+        "#/nmae",
+        "#/data/columns/t_u/3",
+        "#/architecture/layers/0",
+        "#/architecture/layers/1/out_features",
+        "#/architecture/layers/2/slope",
+        "#/training/epochs",
+    }
+    assert expected <= {pointer.removesuffix("/type") for pointer in errors}, errors
+
+
+def test_mistakes_of_readable_sections_are_told_at_once(service: Service) -> None:
+    """When each section can be read, names, columns, arguments and placement are all checked together."""
+    body = thermometer()
+    body["device"] = "cuda:7"
+    body["data"]["features"] = ["t_x"]
+    body["data"]["split"] = {"validation": 99}
+    body["architecture"]["layers"] = [{"type": "Linaer"}, {"type": "LeakyReLU", "slope": 0.1}]
+    body["training"] |= {"optimizer": {"type": "SGD", "lr": "x"}, "metrics": ["nope"], "scheduler": "StepLR"}
+    errors = mistakes(service, body)
+    places = (
+        "#/device",
+        "#/data/features/0",
+        "#/data/split",
+        "#/architecture/layers/0",
+        "#/architecture/layers/1/slope",
+        "#/training/optimizer/lr",
+        "#/training/metrics/0",
+        "#/training/scheduler",
+    )
+    for place in places:
+        assert any(pointer.startswith(place) for pointer in errors), (place, errors)
+
+
+@pytest.mark.parametrize(
+    ("training", "place"),
+    [
+        ({"optimizer": "Adan"}, "#/training/optimizer"),
+        ({"loss": "MSELos"}, "#/training/loss"),
+        ({"epochs": 0}, "#/training/epochs"),
+    ],
+    ids=["optimizer", "loss", "epochs"],
+)
+def test_sections_are_checked_independently(service: Service, training: dict[str, Any], place: str) -> None:
+    """A layer that can't take its input is told beside a mistake in the training section."""
+    errors = mistakes(
+        service, thermometer([{"type": "Linear", "in_features": 3, "out_features": 1}], **training)
+    )
+    assert any(pointer.startswith(LAYER) for pointer in errors), errors
+    assert any(pointer.startswith(place) for pointer in errors), errors
+
+
+def test_a_last_batch_of_one_is_told_before_a_job_exists(service: Service) -> None:
+    """BatchNorm1d can't train on a batch of one row: 9 rows in batches of 4 are refused, not failed later."""
+    layers = [
+        {"type": "Linear", "out_features": 4},
+        {"type": "BatchNorm1d"},
+        {"type": "Linear", "out_features": 1},
+    ]
+    assert mistakes(service, thermometer(layers, batch_size=4))
+
+
+@pytest.mark.parametrize(
+    ("layers", "training"),
+    [
+        ([{"type": "Sigmoid"}], {"loss": "BCELoss"}),
+        ([], {"loss": "BCEWithLogitsLoss", "metrics": ["precision"]}),
+        ([], {"loss": "MultiLabelMarginLoss"}),
+        ([], {"loss": {"type": "SmoothL1Loss", "beta": -0.1}}),
+        ([{"type": "Softmax"}, {"type": "CELU", "inplace": True}], {}),
+    ],
+    ids=[
+        "targets beyond 0 and 1",
+        "metric of 0 and 1",
+        "targets beyond the labels",
+        "negative beta",
+        "in place",
+    ],
+)
+def test_what_can_only_fail_is_told_before_a_job_exists(
+    service: Service, layers: list[dict[str, Any]], training: dict[str, Any]
+) -> None:
+    """What PyTorch refuses at the first step, whatever the parameters, is a mistake of the request."""
+    assert mistakes(service, thermometer([{"type": "Linear", "out_features": 1}, *layers], **training))
+
+
+def test_a_wrong_shape_names_the_layer_and_both_shapes(service: Service) -> None:
+    """A layer fed the wrong width says what arrived and what it takes."""
+    layers = [
+        {"type": "Linear", "in_features": 1, "out_features": 13},
+        {"type": "Tanh"},
+        {"name": "out", "type": "Linear", "in_features": 12, "out_features": 1},
+    ]
+    errors = mistakes(service, thermometer(layers))
+    ((pointer, detail),) = errors.items()
+    assert pointer.startswith("#/architecture/layers/2")
+    assert "13]" in detail
+    assert "12]" in detail
+    assert "out" in detail
+
+
+def test_too_few_classes_name_both_sizes(service: Service) -> None:
+    """A classifier with fewer outputs than classes says both."""
+    body = thermometer(loss="CrossEntropyLoss")
+    body["data"]["columns"]["t_c"] = [0, 1, 2] * 3 + [0, 1]
+    ((pointer, detail),) = mistakes(service, body).items()
+    assert pointer == "#/training/loss"
+    assert "3 classes" in detail
+    assert "[B, 1]" in detail
+
+
+def test_pointers_are_escaped(service: Service) -> None:
+    """A column called `a/b~c` is pointed to as RFC 6901 says."""
+    body = thermometer()
+    body["data"]["columns"]["a/b~c"] = [1.0, {}, *[2.0] * 9]
+    assert list(mistakes(service, body)) == ["#/data/columns/a~1b~0c/1"]
+
+
+def test_problem_types_have_a_page(service: Service) -> None:
+    """The `type` of each problem is a readable page, and all are listed."""
+    index = service.client.get("/problems")
+    assert index.headers["Content-Type"].startswith("text/html")
+    for slug in ("not-json", "job-not-found", "invalid-request", "queue-full", "training-diverged"):
+        assert f'href="/problems/{slug}"' in index.text
+        page = service.client.get(f"/problems/{slug}")
+        assert page.status_code == 200
+        assert page.headers["Content-Type"].startswith("text/html")
+
+
+def test_idempotency_keys_have_a_length(service: Service) -> None:
+    """An empty key and one of 256 characters are refused."""
+    for key in ("", '""', "k" * 256):
+        response = service.submit(thermometer(), headers={"Idempotency-Key": key})
+        problem(response, 422, "invalid-request")

@@ -1,0 +1,79 @@
+"""The layer table: complete, and each layer is PyTorch's own."""
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from service.architectures.layers import FAMILIES, LAYERS, NOT_OFFERED
+from tests.support.architecture_samples import SAMPLES
+
+CLASSES = {name for name, value in vars(nn).items() if inspect.isclass(value)}
+
+
+def by_hand(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """The layer as a script constructs it: tuples for lists, modules for parts."""
+    written = {}
+    for key, value in arguments.items():
+        if isinstance(value, dict):
+            parts = {part: value[part] for part in value if part != "type"}
+            written[key] = by_hand(value["type"], parts)
+        else:
+            written[key] = tuple(value) if isinstance(value, list) else value
+    module: nn.Module = getattr(nn, name)(**written)
+    return module
+
+
+def test_every_class_of_torch_nn_is_offered_or_has_a_reason_not_to_be() -> None:
+    """A class that a new PyTorch brings must be put into one of the two tables, and into only one."""
+    assert CLASSES - set(LAYERS) - set(NOT_OFFERED) == set()
+    assert set(LAYERS) & set(NOT_OFFERED) == set()
+
+
+def test_every_layer_belongs_to_one_family() -> None:
+    """The families have no layer twice."""
+    names = [name for family in FAMILIES.values() for name in family]
+    assert len(names) == len(set(names)) == len(LAYERS)
+
+
+def test_every_layer_has_a_sample() -> None:
+    """The samples cover the table, so that the tests below do."""
+    assert set(SAMPLES) == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_is_the_one_a_script_constructs(name: str) -> None:
+    """The same seed gives the same print, the same state and the same outputs."""
+    sample = SAMPLES[name]
+    torch.manual_seed(7)
+    expected = by_hand(name, dict(sample.arguments))
+    torch.manual_seed(7)
+    layer = LAYERS[name](arguments=sample.arguments)
+    assert repr(layer) == repr(expected)
+    assert list(layer.state_dict()) == list(expected.state_dict())
+    torch.testing.assert_close(layer.state_dict(), expected.state_dict(), rtol=0, atol=0)
+    if name.startswith("MaxUnpool"):
+        return  # its second input is what a MaxPool returned
+    inputs = sample.inputs()
+    torch.manual_seed(8)
+    wanted = expected(*inputs)
+    torch.manual_seed(8)
+    torch.testing.assert_close(layer(*inputs), wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_defaults_filled_in_change_nothing(name: str) -> None:
+    """The arguments as a job shows them are valid, stay as they are, and construct the same layer."""
+    arguments = SAMPLES[name].arguments
+    resolved = LAYERS[name].resolve(arguments)
+    assert LAYERS[name].check(resolved, "#") == []
+    assert LAYERS[name].resolve(resolved) == resolved
+    assert repr(LAYERS[name](arguments=resolved)) == repr(LAYERS[name](arguments=arguments))
+
+
+def test_leaky_relu_has_the_slope_of_the_chapter() -> None:
+    """LeakyReLU's slope for negative values is 0.01 when not said."""
+    assert LAYERS["LeakyReLU"].resolve({}) == {"negative_slope": 0.01, "inplace": False}
+    assert LAYERS["LeakyReLU"](arguments={})(torch.tensor([-1.0])).item() == pytest.approx(-0.01)

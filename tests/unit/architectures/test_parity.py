@@ -1,0 +1,55 @@
+"""The parity table: what a spec builds is what a script would have written."""
+
+import pytest
+import torch
+from torch import nn
+
+from service.architectures.build import build
+from service.architectures.check.check import check
+from service.specs.architecture import read_architecture
+from tests.support.parity import PAIRS, Pair
+
+
+def built(pair: Pair) -> nn.Module:
+    """The module of a pair's spec, its sizes inferred."""
+    spec = check(read_architecture(pair.spec), pair.inputs(), 10**6).spec
+    torch.manual_seed(0)
+    return build(read_architecture(spec))
+
+
+def test_the_table_has_forty_architectures() -> None:
+    """It covers all families."""
+    assert len(PAIRS) >= 40
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_a_module_equals_the_hand_written_class(case: str) -> None:
+    """Print, names, state, initial values, outputs and gradients are those of plain PyTorch."""
+    pair = PAIRS[case]
+    torch.manual_seed(0)
+    expected = pair.script()
+    module = built(pair)
+    assert repr(module) == repr(expected)
+    names = [name for name, _ in expected.named_parameters()]
+    assert [name for name, _ in module.named_parameters()] == names
+    assert list(module.state_dict()) == list(expected.state_dict())
+    torch.testing.assert_close(module.state_dict(), expected.state_dict(), rtol=0, atol=0)
+    inputs = pair.inputs()
+    torch.manual_seed(1)
+    wanted = expected(*inputs)
+    torch.manual_seed(1)
+    outputs = module(*inputs)
+    torch.testing.assert_close(outputs, wanted, rtol=0, atol=0)
+    wanted.pow(2).mean().backward()
+    outputs.pow(2).mean().backward()
+    for parameter, other in zip(module.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_the_check_says_the_shape_that_comes_out(case: str) -> None:
+    """What was computed on the meta device is what the module returns, and a checked spec stays as it is."""
+    pair = PAIRS[case]
+    result = check(read_architecture(pair.spec), pair.inputs(), 10**6)
+    assert built(pair)(*pair.inputs()).shape == result.output.shape
+    assert check(read_architecture(result.spec), pair.inputs(), 10**6).spec == result.spec

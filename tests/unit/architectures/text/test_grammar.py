@@ -1,0 +1,358 @@
+"""Forward texts: what is taken as it was pasted, and every refusal with its place and remedy."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from service.architectures.build import build, input_names
+from service.architectures.check.check import Checked, check
+from service.architectures.text.errors import ForwardError
+from service.architectures.text.grammar import read_forward
+from service.errors import InvalidRequest
+from service.specs.architecture import MAX_DEPTH, ModuleSpec, read_architecture
+from tests.support.parity import PAIRS, layer, linear, module, sequential
+
+OUT = {"out": linear(1)}
+
+
+def checked(forward: str, *shapes: tuple[int, ...], submodules: Any = None, **more: Any) -> Checked:
+    spec = module("Net", forward, OUT if submodules is None else submodules, **more)
+    inputs = [torch.empty(shape, device="meta") for shape in shapes or ((9, 4),)]
+    return check(read_architecture(spec), inputs, 10**6)
+
+
+def refused(forward: str, *shapes: tuple[int, ...], **more: Any) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidRequest) as caught:
+        checked(forward, *shapes, **more)
+    return [(error.pointer.removeprefix("#/architecture/"), error.detail) for error in caught.value.errors]
+
+
+def graph(forward: str) -> str:
+    spec = read_architecture(module("Net", forward, {"a": linear(1), "body": sequential(linear(1))}))
+    assert isinstance(spec, ModuleSpec)
+    found, mistakes = read_forward(spec)
+    assert mistakes == []
+    return str(found)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "h = torch.tanh(input)\nreturn self.out(h)",
+        "    h = torch.tanh(input)\n    return self.out(h)\n",
+        "h = torch.tanh(input)\n        return self.out(h)",
+        "\n\n        # one\n        h = torch.tanh(input)  # two\n\n        return self.out(h)\n    ",
+        "def forward(self, input):\n    h = torch.tanh(input)\n    return self.out(h)",
+        "    def forward(self, input):\n        h = torch.tanh(input)\n        return self.out(h)\n",
+        "def forward(self, input):\n        h = torch.tanh(input)\n        return self.out(h)\n",
+        "def forward(self, x: Tensor) -> Tensor:\n  'doc'\n  h = torch.tanh(x)\n  return self.out(h)",
+        "\tdef forward(self, input):\r\n\t\th: Tensor = torch.tanh(input)\r\n\t\treturn self.out(h)",
+        '"""Doc."""\nh = torch.tanh(\n    input,\n)\nreturn self.out(h)',
+    ],
+)
+def test_a_body_or_a_method_is_taken_as_it_was_pasted(forward: str) -> None:
+    """With the `def` line or without, indented anyhow, with comments and docstrings."""
+    assert checked(forward).output.shape == (9, 1)
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "names"),
+    [
+        ("return self.out(x)", None, ("x",)),
+        ("return self.out(torch.zeros(3, 4))", None, ("input",)),
+        ("return self.out(b)", ["a", "b"], ("a", "b")),
+        ("def forward(self, a, b):\n    return self.out(b)", None, ("a", "b")),
+        ("x = self.out(x)\nreturn x", None, ("x",)),
+        ("x += 1\nreturn self.out(x)", None, ("x",)),
+    ],
+)
+def test_the_inputs_are_declared_or_the_free_name(
+    forward: str, inputs: list[str] | None, names: tuple[str, ...]
+) -> None:
+    """From `inputs`, the `def` line, or the one name that is read before it is assigned."""
+    spec = read_architecture(module("Net", forward, OUT, inputs=inputs))
+    assert input_names(spec) == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "return -x ** 2 + (x + 1) * 3 - (x - (x - 1))",
+        "return (-x) ** 2",
+        "return x @ x.T / x.shape[0] // (2 % 3)",
+        "return 2 ** (x ** x) ** x",
+        "return (x == 1) & (x > 2) | ~(x != 0)",
+        "return (x < 1) == (x < 2)",
+        "a, (b, c) = (x, (x, x))\nreturn a[:, None, 1:, ::2, ...]",
+        "(a,) = self.a(x)\nreturn a".replace("(a,)", "a,"),
+        "return x.view(*x.shape[:2], -1)[0]",
+        "return self.body[0](self.a.weight.t(), key=[x, (x,)])",
+        "return x.masked_fill(x > 0, -math.inf).to(torch.float32)",
+        "return F.dropout(x, p=0.5, training=self.training)",
+    ],
+)
+def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
+    """The printed graph means the same: it reads back to itself."""
+    assert graph(text) == text
+
+
+@pytest.mark.parametrize(
+    ("forward", "expected"),
+    [
+        (
+            "return self.hiden(input)",
+            "Line 1, column 8: `self.hiden`: `hiden` is not declared; there are: out.",
+        ),
+        (
+            "return self.ouut(input)",
+            "Line 1, column 8: `self.ouut`: `ouut` is not declared: did you mean `out`?",
+        ),
+        (
+            "  h = torch.tahn(input)\n  return self.out(h)",
+            "Line 1, column 7: `torch.tahn(input)`: `torch.tahn`: did you mean `torch.tan`?",
+        ),
+        (
+            "h = input.tanh_()\nreturn self.out(h)",
+            "Line 1, column 5: `input.tanh_()`: Nothing is changed in place: write `x = x.tanh(…)`.",
+        ),
+        (
+            "h = F.relu(input, inplace=True)\nreturn self.out(h)",
+            "Line 1, column 5: `F.relu(input, inplace=True)`: "
+            "`inplace` is no argument here. It is `F.relu(input)`.",
+        ),
+        (
+            "h = torch.clamp(input, 1, 2, 3)\nreturn self.out(h)",
+            "Line 1, column 5: `torch.clamp(input, 1, 2, 3)`: There are too many arguments. "
+            "It is `torch.clamp(input, min=None, max=None)`.",
+        ),
+        (
+            "if input.shape[0] > 1:\n    input = input + 1\nreturn self.out(input)",
+            "Line 1, column 1: `if input.shape[0] > 1:…`: "
+            "There are no conditions: `torch.where(condition, a, b)` chooses.",
+        ),
+        (
+            "for i in range(3):\n    input = input + 1\nreturn self.out(input)",
+            "Line 1, column 1: `for i in range(3):…`: There are no loops: write the lines one after another, "
+            "or let a tensor's dimension do it.",
+        ),
+        (
+            "return nn.Linear(3, 4)(input)",
+            "Line 1, column 8: `nn.Linear(3, 4)(input)`: "
+            "Layers are declared under `submodules` and called as `self.<name>(…)`.",
+        ),
+        (
+            "x = input\n",
+            "Line 1, column 1: `x = input`: The last line must be `return` with what the module computes.",
+        ),
+        (
+            "return input\nreturn self.out(input)",
+            "Line 1, column 1: `return input`: The one `return` stands at the end.",
+        ),
+        ("return self.out(input", "Line 1, column 16: `(input`: This is not Python: '(' was never closed."),
+        (
+            "return self.out",
+            "Line 1, column 8: `self.out`: "
+            "Call it, `self.out(…)`, or read a parameter, as in `self.out.weight`.",
+        ),
+        ("return input.view", "Line 1, column 8: `input.view`: `view` is a method: call it, `.view(…)`."),
+        (
+            "return 0 < input < 1",
+            "Line 1, column 8: `0 < input < 1`: Comparisons don't chain: write `(a < x) & (x < b)`.",
+        ),
+        (
+            "class Net(nn.Module):\n    pass",
+            "Line 1, column 1: `class Net(nn.Module):…`: "
+            "Give the body of `forward`, or the whole method from `def forward(self, …):` on.",
+        ),
+        ("@f\ndef forward(self, x):\n    return x", "Line 1, column 2: `f`: Leave decorators out."),
+        (
+            "def forward(self, x, k=3):\n    return x",
+            "Line 1, column 1: `def forward(self, x, k=3):`: "
+            "`forward` takes plain names: `def forward(self, input):`.",
+        ),
+    ],
+)
+def test_a_refusal_says_where_and_what_to_write(forward: str, expected: str) -> None:
+    """Each message is pinned: line, column, the text, the remedy."""
+    assert refused(forward)[0] == ("forward", expected)
+
+
+def test_each_statement_with_a_mistake_is_told() -> None:
+    """One mistake doesn't hide the next, and a name that a bad line would assign is not missing."""
+    text = "a = torch.foo(input)\nb = a.bar()\nreturn self.baz(b)"
+    assert [detail.split(":")[0] for _, detail in refused(text)] == [
+        "Line 1, column 5",
+        "Line 2, column 5",
+        "Line 3, column 8",
+    ]
+
+
+def test_two_free_names_may_be_inputs() -> None:
+    """The remedy is the declaration itself."""
+    [(pointer, detail), *_] = refused("return self.out(user * item)")
+    assert pointer == "forward"
+    assert detail.endswith('if they are inputs, say "inputs": ["user", "item"] beside `forward`.')
+
+
+def test_the_column_counts_characters_of_the_text_as_sent() -> None:
+    """Indentation that was taken off and letters of several bytes count as the client sees them."""
+    [(_, detail)] = refused('        ä = "ééé"; b = torch.foo(input)\n        return self.out(b)')
+    assert detail.startswith("Line 1, column 24: `torch.foo(input)`")
+
+
+def test_shapes_that_do_not_fit_name_the_line_and_where_they_come_from() -> None:
+    """As in a sequential, the shape and its source are told; B is the batch."""
+    forward = "a = self.one(input)\nb = torch.tanh(input)\nreturn self.out(torch.cat([a, b], dim=2) @ a)"
+    [(pointer, detail)] = refused(forward, (9, 4, 2), submodules={"one": linear(3), **OUT})
+    assert pointer == "forward"
+    assert detail.startswith(
+        "Line 3, column 17: `torch.cat([a, b], dim=2) @ a` got [B, 4, 5] from line 3 "
+        "and [B, 4, 3] from layer `one`: Expected size for first two dimensions"
+    )
+
+
+def test_a_wrong_size_of_a_submodule_points_to_its_argument() -> None:
+    """The pointer leads to the number that is to be changed."""
+    assert refused("return self.out(input)", submodules={"out": linear(1, in_features=7)}) == [
+        (
+            "submodules/out/in_features",
+            "Layer `out` (Linear) takes [B, 7] and got [B, 4] from the input: set in_features to 4.",
+        )
+    ]
+
+
+def test_a_shared_submodule_has_one_size() -> None:
+    """The second call with another size is told at the layer, whose size was never written."""
+    [(pointer, detail)] = refused(
+        "return self.out(self.one(self.one(input)))", submodules={"one": linear(3), **OUT}
+    )
+    assert pointer == "submodules/one"
+    assert (
+        detail
+        == "Layer `one` (Linear) took [B, 4] when it was called before, and now got [B, 3] from layer `one`."
+    )
+
+
+def test_a_submodule_that_is_never_called_is_said() -> None:
+    """Without its size it is a mistake, with it a warning as PyTorch allows it."""
+    assert refused("return self.out(input)", submodules={**OUT, "idle": linear(3)}) == [
+        (
+            "submodules/idle",
+            "Layer `idle` (Linear) is never called: its sizes can't be told. Call it, or leave it out.",
+        )
+    ]
+    [warning] = checked(
+        "return self.out(input)", submodules={**OUT, "idle": linear(3, in_features=2)}
+    ).warnings
+    assert warning.detail == "Layer `idle` (Linear) is never called: it won't train."
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "words"),
+    [
+        ({"submodules": {"training": linear(1)}}, "submodules/training", "nn.Module has an attribute"),
+        ({"submodules": {"lambda": linear(1)}}, "submodules/lambda", "a word of Python's"),
+        (
+            {"submodules": {"out": linear(1, name="x")}},
+            "submodules/out/name",
+            "It is called `out` by its key",
+        ),
+        (
+            {"parameters": {"out": {"shape": [1], "init": "ones_"}}},
+            "submodules/out",
+            "`out` is a parameter already",
+        ),
+        ({"parameters": {"s": {"shape": [1], "init": "one"}}}, "parameters/s/init", "did you mean `ones_`?"),
+        (
+            {"parameters": {"s": {"shape": [2**31 - 1] * 3, "init": "ones_"}}},
+            "parameters/s/shape",
+            "too large",
+        ),
+        ({"parameters": {"s": {"shape": [3], "init": "eye_"}}}, "parameters/s/init", "`eye_` of shape [3]"),
+        ({"inputs": ["self"]}, "inputs/0", "`self` can't be the name of an input"),
+        ({"inputs": ["x", "x"]}, "inputs/1", "`x` can't be the name of an input, or is there twice."),
+    ],
+)
+def test_names_and_parameters_are_checked(changes: dict[str, Any], pointer: str, words: str) -> None:
+    """Each at its own place."""
+    spec = {**module("Net", "return self.out(input)", OUT), **changes}
+    with pytest.raises(InvalidRequest) as caught:
+        check(read_architecture(spec), [torch.empty(9, 4)], 10**6)
+    found = {error.pointer.removeprefix("#/architecture/"): error.detail for error in caught.value.errors}
+    assert words in found[pointer]
+
+
+def test_free_parameters_start_as_their_init_says() -> None:
+    """With the same seed as a script that makes them before the submodules."""
+    spec = module(
+        "Net",
+        "return self.out(input * self.scale + self.shift)",
+        {"out": linear(1, in_features=4)},
+        parameters={
+            "scale": {"shape": [4], "init": {"type": "normal_", "std": 0.02}},
+            "shift": {"shape": [], "init": {"type": "constant_", "val": 3.0}},
+        },
+    )
+    torch.manual_seed(3)
+    expected = torch.nn.init.normal_(torch.empty(4), std=0.02)
+    torch.manual_seed(3)
+    built = build(read_architecture(spec))
+    torch.testing.assert_close(built.get_parameter("scale").detach(), expected)
+    assert [name for name, _ in built.named_parameters()] == ["scale", "shift", "out.weight", "out.bias"]
+    assert built.get_parameter("shift").item() == 3.0
+
+
+def test_an_error_at_run_time_names_the_line_and_the_shapes() -> None:
+    """A real run meets a shape that the check could not know."""
+    net = build(
+        read_architecture(check(read_architecture(PAIRS["gated"].spec), [torch.empty(3, 4)], 10**6).spec)
+    )
+    with pytest.raises(ForwardError, match=r"Line 2, column 27: `self\.fc\(x\)` got \[3, 5\]: mat1 and mat2"):
+        net(torch.empty(3, 5))
+
+
+def test_the_architecture_must_return_one_tensor() -> None:
+    """A pair can go on inside, not out."""
+    assert refused("return self.out(input), input") == [
+        ("forward", "The architecture returns a tuple, and must return one tensor.")
+    ]
+
+
+def test_an_architecture_of_two_inputs_needs_two() -> None:
+    """The number of inputs is told."""
+    [(_, detail)] = refused("return self.out(a + b)", inputs=["a", "b"])
+    assert detail == "The architecture takes a, b, and the data has 1 inputs."
+
+
+def test_modules_can_be_nested_as_deep_as_allowed() -> None:
+    """The deepest allowed architecture is checked, built and run; one more is refused."""
+    spec = linear(1)
+    for level in range(MAX_DEPTH - 1):
+        spec = module("Net", "return self.a(x)", {"a": spec}) if level % 2 else sequential(spec)
+    result = check(read_architecture(spec), [torch.empty(2, 3)], 10**6)
+    assert build(read_architecture(result.spec))(torch.zeros(2, 3)).shape == (2, 1)
+    too_deep = module("Net", "return self.a(x)", {"a": sequential(spec)})
+    with pytest.raises(ValueError, match="nested more than 64 deep"):
+        read_architecture(too_deep)
+
+
+def test_modules_that_call_modules_end() -> None:
+    """Each level calls the next twice: 2^40 calls are refused, soon."""
+    spec = layer("Tanh")
+    for _ in range(40):
+        spec = module("Net", "return self.a(self.a(x))", {"a": spec})
+    spec = module("Net", "return self.out(self.a(x))", {"a": spec, **OUT})
+    with pytest.raises(InvalidRequest) as caught:
+        check(read_architecture(spec), [torch.empty(2, 3)], 10**6)
+    assert "more than 20,000 operations" in caught.value.errors[0].detail
+
+
+def test_nothing_is_written_into_the_inputs() -> None:
+    """`x += 1` gives the name a new value."""
+    spec = check(
+        read_architecture(module("Net", "x += 1\nreturn self.out(x)", OUT)), [torch.empty(2, 3)], 99
+    ).spec
+    inputs = torch.zeros(2, 3)
+    build(read_architecture(spec))(inputs)
+    assert inputs.tolist() == [[0.0] * 3] * 2

@@ -1,0 +1,538 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.datasets.prepare.declaration import TargetKind
+from service.datasets.prepare.encoding import decode_outputs
+from service.datasets.prepare.prepare import Prepared, Sources, divide, prepare
+from service.datasets.prepare.workspace import MappedBeyond, Nowhere
+from service.datasets.sources.json import read_json
+from tests.support.field_errors import refusal
+from tests.support.thermometer import T_C, T_U, declared, thermometer
+
+FLAT = {"inputs": [[1.0], [2.0], [3.0]]}
+
+
+def prepared(section: dict[str, Any], target_kind: TargetKind = "values") -> Prepared:
+    return prepare(Sources(read_json(section, "#/data")), declared(**section), target_kind)
+
+
+def refused(section: dict[str, Any], target_kind: TargetKind = "values") -> dict[str, str]:
+    return refusal(lambda: prepared(section, target_kind))
+
+
+def referenced(content: dict[str, Any], **section: Any) -> Prepared:
+    return prepare(Sources(read_json(content)), declared(dataset_id="ds_1", **section), "values")
+
+
+def test_thermometer_is_prepared_as_the_chapter_does() -> None:
+    """Scaled features, targets and split equal the chapter's script bit for bit."""
+    t_c, t_un = torch.tensor(T_C).unsqueeze(1), 0.1 * torch.tensor(T_U).unsqueeze(1)
+    shuffled = torch.randperm(11, generator=torch.Generator().manual_seed(0))
+    data = prepared(thermometer())
+    assert torch.equal(data.train.inputs[0], t_un[shuffled[:-2]])
+    assert torch.equal(data.train.targets, t_c[shuffled[:-2]])
+    assert data.validation is not None
+    assert torch.equal(data.validation.inputs[0], t_un[shuffled[-2:]])
+    assert torch.equal(data.validation.targets, t_c[shuffled[-2:]])
+    assert data.test is None
+    assert (data.train.rows, data.validation.rows) == (9, 2)
+
+
+def test_transforms_are_fitted_on_training_rows_only() -> None:
+    """Constants come from the rows that train; the others are transformed by them."""
+    split = {"validation": 1, "shuffle": False}
+    section = thermometer(transforms=[{"type": "minmax", "columns": "numeric"}], split=split)
+    section["columns"] = {"t_u": [0, 10, 20], "t_c": [1, 2, 3]}
+    data = prepared(section)
+    assert data.validation is not None
+    assert data.validation.inputs[0].tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "indices"),
+    [
+        (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
+        ([7, -1.0, 3], (-1, 3, 7), [2, 0, 1]),
+        ([0.5, 0.0, 0.5], (0.0, 0.5), [1, 0, 1]),
+        ([0.0, -0.0, 1], (0, 1), [0, 0, 1]),
+        ([True, False, True], (False, True), [1, 0, 1]),
+    ],
+)
+def test_classes_are_the_labels_ascending(
+    labels: list[Any], classes: tuple[Any, ...], indices: list[int]
+) -> None:
+    """Text, numbers and booleans become class indices, int64 [B]."""
+    section = {
+        "columns": {"x": [1, 2, 3], "y": labels},
+        "features": ["x"],
+        "targets": ["y"],
+        "split": {"shuffle": False},
+    }
+    data = prepared(section, "classes")
+    assert data.encoding.classes == classes
+    assert data.train.targets.dtype == torch.int64
+    assert data.train.targets.tolist() == indices
+
+
+def test_booleans_are_0_and_1() -> None:
+    """Boolean features and value targets are float32."""
+    section = {"columns": {"x": [True, False], "y": [False, True]}, "features": ["x"], "targets": ["y"]}
+    data = prepared(section | {"split": {"shuffle": False}})
+    assert data.train.inputs[0].tolist() == [[1.0], [0.0]]
+    assert data.train.targets.tolist() == [[0.0], [1.0]]
+
+
+def test_tensors_are_float32_in_the_order_of_the_split() -> None:
+    """Named inputs come in order, integer classes as indices, ascending."""
+    section = {
+        "inputs": {"b": [[1], [2], [3]], "a": [[[1, 2]]] * 3},
+        "targets": [9, 4, 9],
+        "split": {"shuffle": False},
+    }
+    data = prepared(section, "classes")
+    assert data.encoding.input_names == ("b", "a")
+    assert data.encoding.sample_shapes == ((1,), (1, 2))
+    assert data.encoding.classes == (4, 9)
+    assert data.train.inputs[0].tolist() == [[1.0], [2.0], [3.0]]
+    assert data.train.targets.tolist() == [1, 0, 1]
+
+
+def test_all_mistakes_of_the_section_are_told_at_once() -> None:
+    """Split, names and transforms are checked independently."""
+    found = refused(
+        thermometer(
+            features=["t_v", "t_u", "t_u"],
+            targets=["t_u"],
+            transforms=[{"type": "scale", "columns": ["t_c"], "factor": 0.0}],
+            split={"validation": 0.01},
+        )
+    )
+    assert list(found) == [
+        "#/data/features/0",
+        "#/data/features/2",
+        "#/data/targets/0",
+        "#/data/transforms/0/factor",
+        "#/data/transforms/0/columns/0",
+        "#/data/split/validation",
+    ]
+    assert "did you mean `t_c`?" in found["#/data/features/0"]
+
+
+@pytest.mark.parametrize(
+    ("t_u", "words"),
+    [
+        (["a", "b"], 'add {"type": "one_hot", "columns": ["t_u"]} to `data.transforms`'),
+        ([1.0, None], "1 missing value, the first in row 1"),
+        ([1.0, 1e300], "too large for float32"),
+    ],
+)
+def test_columns_that_are_no_features_are_refused(t_u: list[Any], words: str) -> None:
+    """Text, gaps and values beyond float32 are told with what to do."""
+    section = thermometer(columns={"t_u": t_u, "t_c": [1, 2]}, transforms=[], split={})
+    assert words in refused(section)["#/data/features/0"]
+
+
+def test_classes_are_one_column_without_gaps_or_transforms() -> None:
+    """A class target is one complete column, left as it is."""
+    columns = {"x": [1, 2], "y": [0, 1], "z": ["a", None]}
+    section: dict[str, Any] = {"columns": columns, "features": ["x"], "targets": ["y", "z"]}
+    section["transforms"] = [{"type": "standardize", "columns": ["y"]}]
+    found = refused(section, "classes")
+    assert "found 2" in found["#/data/targets"]
+    assert "missing" in found["#/data/targets/1"]
+    assert "classes" in found["#/data/transforms/0/columns/0"]
+
+
+def test_overflowing_fits_are_refused() -> None:
+    """Values whose mean is beyond a double can't be standardized."""
+    section = thermometer(transforms=[{"type": "standardize", "columns": ["t_u"]}], split={})
+    section["columns"] = {"t_u": [1.7e308, 1.6e308], "t_c": [1, 2]}
+    assert "too large" in refused(section)["#/data/transforms/0/columns/0"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "target_kind", "words"),
+    [
+        ([0, 1, 2], "values", "wrap each value, [[0], [1], …]"),
+        ([[0], [1], [2]], "classes", "leave the inner brackets out"),
+        ([[0.5], [1.0], [2.0]], "classes", "integers"),
+    ],
+)
+def test_tensor_targets_have_the_shape_of_their_kind(
+    targets: Any, target_kind: TargetKind, words: str
+) -> None:
+    """Values are [B, k] and classes [B]: nothing is broadcast silently."""
+    assert words in refused(FLAT | {"targets": targets}, target_kind)["#/data/targets"]
+
+
+def test_tensors_take_no_columns() -> None:
+    """Neither names nor types of columns, nor rules that divide by one, fit tensor data."""
+    content = FLAT | {"targets": [[1], [2], [3]]}
+    split = {"validation": 1, "group": "x"}
+    found = refusal(
+        lambda: referenced(content, features=["x"], targets=["y"], types={"x": "numeric"}, split=split)
+    )
+    assert list(found) == ["#/data/features", "#/data/targets", "#/data/types/x", "#/data/split/group"]
+
+
+def test_tensors_are_transformed_element_by_element() -> None:
+    """Pixels are scaled, targets standardized over all their elements; outputs are undone."""
+    transforms = [
+        {"type": "scale", "columns": ["input"], "factor": 0.5},
+        {"type": "minmax", "columns": ["targets"]},
+    ]
+    content = {"inputs": [[[2, 4]], [[6, 8]]], "targets": [[10, 20], [30, 50]]}
+    data = referenced(content, transforms=transforms, split={"shuffle": False})
+    assert data.train.inputs[0].tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
+    assert data.train.targets.tolist() == [[0.0, 0.25], [0.5, 1.0]]
+    assert decode_outputs(data.encoding, data.train.targets) == [[10.0, 20.0], [30.0, 50.0]]
+
+
+PEOPLE = {
+    "age": [1.0, None, 3.0, 4.0],
+    "sex": ["f", "m", None, "f"],
+    "height": [10.0, 20.0, 30.0, 40.0],
+}
+
+
+def people(**changes: Any) -> dict[str, Any]:
+    return {
+        "columns": PEOPLE,
+        "features": ["age", "sex"],
+        "targets": ["height"],
+        "split": {"shuffle": False},
+        **changes,
+    }
+
+
+def test_missing_values_that_nothing_is_said_of_are_refused_with_the_line_to_add() -> None:
+    """Each column with its count and first row, and what would fill it or leave the rows out."""
+    found = refused(people(transforms=[{"type": "one_hot", "columns": ["sex"]}]))
+    assert found["#/data/features/0"] == (
+        '`age` has 1 missing value, the first in row 1: add {"type": "drop_rows", "columns": ["age"]} to '
+        "`data.transforms` to leave these rows out, or "
+        '{"type": "impute", "columns": ["age"], "strategy": "mean"} to fill them.'
+    )
+    assert '"strategy": "mode"' in found["#/data/features/1"]
+
+
+def test_rows_with_missing_values_are_left_out_where_that_is_declared() -> None:
+    """Before the split, and their other cells are not looked at."""
+    transforms = [{"type": "drop_rows", "columns": "all"}, {"type": "one_hot", "columns": ["sex"]}]
+    data = prepared(people(transforms=transforms, split={"validation": 1, "shuffle": False}))
+    assert data.dropped == 2
+    assert data.train.inputs[0].tolist() == [[1.0, 1.0]]
+    assert data.validation is not None
+    assert data.validation.targets.tolist() == [[40.0]]
+
+
+def test_named_rows_that_are_left_out_are_on_no_side() -> None:
+    """Rows are named by their number in the dataset."""
+    transforms = [{"type": "drop_rows", "columns": ["age"]}]
+    section = people(
+        features=["age"], transforms=transforms, split={"validation_rows": [1, 2], "shuffle": False}
+    )
+    data = prepared(section)
+    assert data.validation is not None
+    assert data.validation.targets.tolist() == [[30.0]]
+    assert data.train.targets.tolist() == [[10.0], [40.0]]
+
+
+def test_missing_values_are_filled_from_the_training_rows() -> None:
+    """Numbers by their mean, categories by the most frequent, each with its own columns."""
+    transforms = [
+        {"type": "impute", "columns": ["age"], "strategy": "mean", "indicator": True},
+        {"type": "impute", "columns": "categorical", "strategy": "mode"},
+        {"type": "one_hot", "columns": "categorical"},
+    ]
+    data = prepared(people(transforms=transforms))
+    assert data.encoding.titles("input") == ["age", "age_missing", "sex=f", "sex=m"]
+    assert data.train.inputs[0].tolist() == [
+        [1.0, 0.0, 1.0, 0.0],
+        [torch.tensor(8 / 3).item(), 1.0, 0.0, 1.0],
+        [3.0, 0.0, 1.0, 0.0],
+        [4.0, 0.0, 1.0, 0.0],
+    ]
+
+
+def test_an_index_is_an_int64_input_for_an_embedding() -> None:
+    """Categories beside numbers, each an input of its own."""
+    section = people(
+        features=None,
+        feature_groups={"numbers": ["age"], "sex": ["sex"]},
+        dtypes={"sex": "int64"},
+        transforms=[{"type": "drop_rows", "columns": "all"}, {"type": "ordinal", "columns": ["sex"]}],
+    )
+    numbers, sex = prepared(section).train.inputs
+    assert (sex.dtype, sex.tolist()) == (torch.int64, [[0], [0]])
+    assert (numbers.dtype, numbers.tolist()) == (torch.float32, [[1.0], [4.0]])
+
+
+def test_a_declared_type_comes_before_the_one_found() -> None:
+    """Codes become categories, text becomes numbers; what can't be read so is told by row and text."""
+    columns = {"code": [1, 2, 1], "size": ["1.5", "2", "x"], "y": [1, 2, 3]}
+    section = {"columns": columns, "features": ["code", "size"], "targets": ["y"]}
+    one_hot = [{"type": "one_hot", "columns": "categorical"}]
+    types = {"code": "categorical", "size": "numeric"}
+    found = refused(section | {"types": types, "transforms": one_hot})
+    assert '`size` in row 2: "x"' in found["#/data/types/size"]
+    columns["size"][2] = "3"
+    data = prepared(section | {"types": types, "transforms": one_hot, "split": {"shuffle": False}})
+    assert data.encoding.titles("input") == ["code=1", "code=2", "size"]
+    assert data.train.inputs[0].tolist() == [[1.0, 0.0, 1.5], [0.0, 1.0, 2.0], [1.0, 0.0, 3.0]]
+
+
+@pytest.mark.parametrize("labels", [["no", "yes", "no"], [False, True, False]])
+def test_a_binary_target_may_be_two_classes(labels: list[Any]) -> None:
+    """One column of two texts, or of booleans, is 0 and 1, float32 [B, 1]."""
+    section = {"columns": {"x": [1, 2, 3], "y": labels}, "features": ["x"], "targets": ["y"]}
+    data = prepared(section | {"split": {"shuffle": False}}, "binary")
+    assert data.encoding.classes == (labels[0], labels[1])
+    assert (data.train.targets.dtype, data.train.targets.tolist()) == (torch.float32, [[0.0], [1.0], [0.0]])
+
+
+def test_a_binary_target_has_two_classes() -> None:
+    """One or three are told with their names."""
+    section = {"columns": {"x": [1, 2, 3], "y": ["a", "b", "c"]}, "features": ["x"], "targets": ["y"]}
+    assert '"a", "b", "c": this loss takes two' in refused(section, "binary")["#/data/targets/0"]
+
+
+def test_another_dataset_may_be_a_side() -> None:
+    """All its rows, by the constants and the classes of the training rows."""
+    section = {"dataset_id": "ds_1", "features": ["x"], "targets": ["y"]}
+    split = {"validation_dataset_id": "ds_2", "test": 1, "shuffle": False}
+    transforms = [{"type": "minmax", "columns": ["x"]}]
+    first = read_json({"columns": {"x": [0, 10, 99], "y": ["a", "b", "a"]}})
+    second = read_json({"columns": {"extra": [1, 1], "y": ["b", "a"], "x": [5, 20]}})
+    declaration = declared(**section, split=split, transforms=transforms)
+    data = prepare(Sources(first, {"validation": second}), declaration, "classes")
+    assert data.validation is not None
+    assert data.test is not None
+    assert (data.train.rows, data.test.rows, data.validation.rows) == (2, 1, 2)
+    assert data.validation.inputs[0].tolist() == [[0.5], [2.0]]
+    assert data.validation.targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"columns": {"x": [1]}}, "has no column `y`"),
+        ({"columns": {"x": ["one"], "y": ["a"]}}, '`x` in row 0: "one"'),
+        ({"columns": {"x": [1], "y": ["c"]}}, '"c", which is no class of the training data'),
+        (FLAT | {"targets": [1, 2, 3]}, "one of each"),
+    ],
+)
+def test_another_dataset_must_fit(other: dict[str, Any], words: str) -> None:
+    """What it lacks is told at the place that names it."""
+    declaration = declared(
+        dataset_id="ds_1", features=["x"], targets=["y"], split={"validation_dataset_id": "ds_2"}
+    )
+    first = read_json({"columns": {"x": [0, 10], "y": ["a", "b"]}})
+    sources = Sources(first, {"validation": read_json(other)})
+    found = refusal(lambda: prepare(sources, declaration, "classes"))
+    assert words in found["#/data/split/validation_dataset_id"]
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 2**30])
+def test_data_beyond_memory_is_mapped_and_gathered(tmp_path: Path, memory_bytes: int) -> None:
+    """Batches of mapped data are those of data in memory, and no file stays behind."""
+    section = thermometer()
+    sources = Sources(read_json(section, "#/data"))
+    data = prepare(sources, declared(**section), "values", workspace=MappedBeyond(tmp_path, memory_bytes))
+    assert (data.train.order is None) == bool(memory_bytes)
+    rows = torch.tensor([3, 0, 5])
+    batch, expected = data.train.take(rows), prepared(section).train.take(rows)
+    assert torch.equal(batch.inputs[0], expected.inputs[0])
+    assert torch.equal(batch.targets, expected.targets)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_keeps_no_inputs() -> None:
+    """Only their shapes are left; the targets are there for losses to be tried on."""
+    section = thermometer()
+    data = prepare(Sources(read_json(section, "#/data")), declared(**section), "values", workspace=Nowhere())
+    assert data.train.inputs[0].is_meta
+    assert data.train.inputs[0].shape == (9, 1)
+    assert torch.equal(data.train.targets, prepared(section).train.targets)
+
+
+def test_referenced_datasets_need_what_their_kind_needs() -> None:
+    """A table needs names, tensors need targets; with them a reference is as good as inline data."""
+    table = {"columns": {"t_u": T_U, "t_c": T_C}}
+    found = refusal(lambda: referenced(table, targets=["t_c"]))
+    assert found == {"#/data": "`features` is required with a table; its columns are t_u, t_c."}
+    assert "no targets" in refusal(lambda: referenced(FLAT))["#/data"]
+    assert referenced(FLAT | {"targets": [[1], [2], [3]]}).train.rows == 3
+    assert torch.equal(
+        referenced(table, features=["t_u"], targets=["t_c"]).train.targets,
+        prepared(thermometer(split={})).train.targets,
+    )
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [{"type": "one_hot", "columns": ["t"]}],
+        [{"type": "ordinal", "columns": "all"}],
+        [
+            {"type": "impute", "columns": ["t"], "strategy": "mode"},
+            {"type": "ordinal", "columns": ["t"]},
+        ],
+        [{"type": "standardize", "columns": ["t"]}],
+        [{"type": "drop_rows", "columns": ["t"]}],
+    ],
+    ids=["one_hot", "ordinal", "impute, ordinal", "standardize", "drop_rows"],
+)
+def test_no_transform_makes_a_feature_of_a_datetime(transforms: list[dict[str, Any]]) -> None:
+    """A datetime is for splits: as a feature it is refused, whatever is declared to become of it."""
+    section = {
+        "columns": {"t": ["2026-11-23", "2026-11-24"], "y": [1, 2]},
+        "features": ["t"],
+        "targets": ["y"],
+        "types": {"t": "datetime"},
+        "transforms": transforms,
+    }
+    assert "is a datetime" in refused(section)["#/data/features/0"]
+
+
+@pytest.mark.parametrize("large", [12345678901234567, 1e19, 1e300, -(2**53)])
+def test_numbers_that_a_double_does_not_tell_apart_are_no_classes(large: float) -> None:
+    """Whole numbers beyond 2**53 would be the classes of their neighbours: such labels are text."""
+    columns = {"x": [1, 2, 3, 4], "y": [large, large + 2, 5, 5]}
+    section = {"columns": columns, "features": ["x"], "targets": ["y"]}
+    assert "send such classes as text" in refused(section, "classes")["#/data/targets/0"]
+    section["columns"] = {**columns, "y": [2**53 - 1, 2**53 - 2, 5, 5]}
+    assert prepared(section, "classes").encoding.classes == (5, 2**53 - 2, 2**53 - 1)
+
+
+@pytest.mark.parametrize(
+    "second", [{"type": "impute", "strategy": "constant", "value": 1e300}, {"type": "clip", "min": 1e300}]
+)
+def test_a_constant_beyond_float32_is_told_where_it_stands(second: dict[str, Any]) -> None:
+    """Also behind a `scale`, which computes in float32, a constant is too large only where it is put."""
+    transforms = [{"type": "scale", "columns": ["x"], "factor": 0.1}, {**second, "columns": ["x"]}]
+    columns = {"x": [1, None, 3] if second["type"] == "impute" else [1, 2, 3], "y": [1, 2, 3]}
+    section = {"columns": columns, "features": ["x"], "targets": ["y"], "transforms": transforms}
+    assert "too large for float32" in refused(section)["#/data/features/0"]
+
+
+def test_a_name_that_is_given_is_not_meant_by_another() -> None:
+    """A missing column isn't taken for one that is named as well."""
+    columns = {"bill_depth_mm": [1, 2], "bill_length": [1, 2], "y": [1, 2]}
+    names = ["bill_length_mm", "bill_depth_mm"]
+    found = refused({"columns": columns, "features": names, "targets": ["y"]})
+    assert "did you mean `bill_length`?" in found["#/data/features/0"]
+    del columns["bill_length"]
+    found = refused({"columns": columns, "features": names, "targets": ["y"]})
+    assert "did you mean" not in found["#/data/features/0"]
+
+
+@pytest.mark.parametrize("transforms", [[], [{"type": "ordinal", "columns": ["y"]}]])
+def test_text_as_a_target_of_numbers_is_for_another_loss(transforms: list[dict[str, Any]]) -> None:
+    """No transform makes numbers of a target's text: a loss of classes takes it as it is."""
+    section = {"columns": {"x": [1, 2], "y": ["a", "b"]}, "features": ["x"], "targets": ["y"]}
+    found = refused({**section, "transforms": transforms})
+    assert len(found) == 1 + len(transforms)
+    assert all("`CrossEntropyLoss`" in detail and "one_hot" not in detail for detail in found.values())
+
+
+def test_cells_that_cannot_be_read_are_not_missing_as_well() -> None:
+    """A declared type that cells don't have is told of the cells, and of nothing that follows from it."""
+    section = {
+        "columns": {"x": ["1", "two", "3"], "y": [1, 2, 3]},
+        "features": ["x"],
+        "targets": ["y"],
+        "types": {"x": "numeric"},
+    }
+    assert refused(section) == {"#/data/types/x": '`x` in row 1: "two" can\'t be read as a number.'}
+
+
+def gappy(a: list[Any], *transforms: dict[str, Any], **section: Any) -> dict[str, Any]:
+    """A data section whose features may have gaps."""
+    columns = {"a": a, "b": list(range(len(a))), "y": list(range(len(a)))}
+    named = {"features": ["a", "b"], "targets": ["y"], "transforms": list(transforms)}
+    return {"columns": columns, **named, **section}
+
+
+DROP = {"type": "drop_rows", "columns": "all"}
+
+
+def test_when_all_rows_are_dropped_the_transform_is_told() -> None:
+    """Rows that are left out for gaps until none is left are no mistake of the split."""
+    found = refused(gappy([None, None], DROP, split={"validation": 0.5}))
+    assert found.keys() == {"#/data/transforms/0/columns"}
+    assert "No row is left: each of the 2 rows lacks a value" in found["#/data/transforms/0/columns"]
+
+
+def test_a_split_of_what_drop_rows_leaves_says_so() -> None:
+    """Where too few rows are left to be divided, those that were left out are counted."""
+    found = refused(gappy([1.0, 2.0, None, None], DROP, split={"validation": 0.3}))
+    assert "0.3 of 2 rows (`drop_rows` leaves no more of 4)" in found["#/data/split/validation"]
+
+
+def with_validation(a: list[Any], *transforms: dict[str, Any]) -> Prepared:
+    """A fit without gaps, validated on a dataset that may have some."""
+    section = gappy([1.0, 2.0, 3.0], *transforms)
+    other = read_json({"columns": gappy(a)["columns"]})
+    split = {"validation_dataset_id": "ds_2"}
+    sources = Sources(read_json(section), {"validation": other})
+    return prepare(sources, declared(**section, split=split), "values")
+
+
+def test_gaps_of_a_dataset_of_its_own_are_dropped_too() -> None:
+    """`drop_rows` leaves out the rows of every side, and they are counted together."""
+    data = with_validation([None, 5.0, None, 7.0], DROP)
+    assert data.validation is not None
+    assert data.validation.inputs[0].tolist() == [[5.0, 1.0], [7.0, 3.0]]
+    assert data.dropped == 2
+    section = gappy([1.0, 2.0, 3.0], DROP)
+    sources = Sources(
+        read_json(section), {"validation": read_json({"columns": gappy([None, 5.0])["columns"]})}
+    )
+    rows = divide(sources, declared(**section, split={"validation_dataset_id": "ds_2"}), "values")
+    assert {side: sorted(numbers.tolist()) for side, numbers in rows.items()} == {
+        "train": [0, 1, 2],
+        "validation": [1],
+        "test": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("a", "transforms", "words"),
+    [
+        ([1.0, None], [], 'has 1 missing value, the first in row 1: add {"type": "drop_rows"'),
+        ([None, None], [DROP], "`drop_rows` leaves none of its 2 rows"),
+        (["x", "y"], [], "can't be read as a number"),
+    ],
+)
+def test_gaps_of_a_dataset_of_its_own_are_told(a: list[Any], transforms: list[Any], words: str) -> None:
+    """What a validation dataset lacks is told with the line to add."""
+    found = refusal(lambda: with_validation(a, *transforms))
+    assert words in found["#/data/split/validation_dataset_id"]
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        ([0, 1, 2], "`y` goes from 0 to 2"),
+        ([-0.5, 0.5, 1.5], "`y` goes from -0.5 to 1.5"),
+        ([0, 0, 0], "All targets are 0"),
+    ],
+)
+def test_targets_of_a_binary_loss_lie_between_0_and_1(y: list[float], words: str) -> None:
+    """A binary loss has no minimum for other targets; between 0 and 1 it takes any."""
+    section = {"columns": {"x": [1, 2, 3], "y": y}, "features": ["x"], "targets": ["y"]}
+    assert words in refused(section, "binary")["#/data/targets/0"]
+    section = {"inputs": [[1], [2], [3]], "targets": [[value] for value in y]}
+    assert words.replace("`y`", "`targets`") in refused(section, "binary")["#/data/targets"]
+
+
+def test_soft_and_scaled_targets_suit_a_binary_loss() -> None:
+    """What counts is what the loss sees: shares, and numbers that a transform brings between 0 and 1."""
+    section = {"columns": {"x": [1, 2], "y": [0.3, 0.9]}, "features": ["x"], "targets": ["y"]}
+    assert prepared(section, "binary").train.rows == 2
+    section["columns"] = {"x": [1, 2], "y": [3, 9]}
+    prepared({**section, "transforms": [{"type": "minmax", "columns": ["y"]}]}, "binary")

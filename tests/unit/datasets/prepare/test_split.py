@@ -1,0 +1,206 @@
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from service.datasets.prepare.split import Parts, check_parts, check_split, split_rows
+from service.datasets.validation import Mistakes
+from service.specs.split import Split
+from tests.support.field_errors import noted
+
+
+def mistakes_of(rows: int, **split: Any) -> dict[str, str]:
+    mistakes = Mistakes()
+    check_split(Split(**split), rows, rows, mistakes)
+    return noted(mistakes)
+
+
+def divided(rows: int, key: list[int] | None = None, **split: Any) -> Parts:
+    return split_rows(Split(**split), torch.arange(rows), None if key is None else torch.tensor(key))
+
+
+def test_the_default_rule_is_the_chapters() -> None:
+    """The last int(0.2 · n) rows of a seeded permutation validate, the others train in its order."""
+    shuffled = torch.randperm(11, generator=torch.Generator().manual_seed(0))
+    train, test, validation = divided(11, validation=0.2)
+    assert torch.equal(train, shuffled[:-2])
+    assert torch.equal(validation, shuffled[-2:])
+    assert len(test) == 0
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    """Splitting draws from its own generator, so the model's initial weights don't depend on it."""
+    state = torch.get_rng_state()
+    divided(100, validation=0.2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_without_shuffle_the_order_is_kept() -> None:
+    """The last rows validate, those before them test."""
+    train, test, validation = divided(10, validation=2, test=0.3, shuffle=False)
+    assert (train.tolist(), test.tolist(), validation.tolist()) == ([0, 1, 2, 3, 4], [5, 6, 7], [8, 9])
+
+
+def test_named_rows_leave_the_permutation() -> None:
+    """Named rows validate in the order they are named; the others keep the permutation's order."""
+    shuffled = torch.randperm(11, generator=torch.Generator().manual_seed(3)).tolist()
+    rest = [row for row in shuffled if row not in (7, 2)]
+    train, test, validation = divided(11, validation_rows=[7, 2], test=2, seed=3)
+    assert (train.tolist(), test.tolist(), validation.tolist()) == (rest[:-2], rest[-2:], [7, 2])
+
+
+AMOUNTS = st.none() | st.integers(0, 40) | st.floats(0.01, 0.99)
+NAMED = st.none() | st.lists(st.integers(0, 50), max_size=5)
+
+
+@given(rows=st.integers(1, 50), validation=AMOUNTS, test=AMOUNTS, named=NAMED, shuffle=st.booleans())
+def test_a_split_without_mistakes_is_a_partition(
+    rows: int, validation: float | None, test: float | None, named: list[int] | None, shuffle: bool
+) -> None:
+    """Each row is in exactly one part, and at least one trains."""
+    split = Split(
+        validation=validation if named is None else None,
+        validation_rows=named,
+        test=test,
+        shuffle=shuffle,
+        seed=1,
+    )
+    mistakes = Mistakes()
+    check_split(split, rows, rows, mistakes)
+    if not mistakes.count:
+        parts = split_rows(split, torch.arange(rows))
+        assert sorted(torch.cat(parts).tolist()) == list(range(rows))
+        assert len(parts.train) > 0
+        assert all(part.dtype == torch.int64 for part in parts)
+
+
+@given(st.floats(1e-4, 0.5))
+def test_a_fraction_of_no_row_says_how_many_are_needed(fraction: float) -> None:
+    """The number of rows in the message is the smallest that gives one row."""
+    detail = mistakes_of(1, validation=fraction)["#/data/split/validation"]
+    needed = int(detail.split("at least ")[1].split()[0])
+    assert int(fraction * needed) == 1
+    assert int(fraction * (needed - 1)) == 0
+
+
+def test_impossible_rows_are_pointed_at() -> None:
+    """Rows out of range, named twice or in both parts are told one by one."""
+    found = mistakes_of(5, validation_rows=[1, 1, 9], test_rows=[1])
+    assert "named already" in found["#/data/split/validation_rows/1"]
+    assert "0 to 4" in found["#/data/split/validation_rows/2"]
+    assert "#/data/split/validation_rows/0" in found["#/data/split/test_rows/0"]
+
+
+def test_nothing_left_to_train_on_is_refused() -> None:
+    """Validation and test together leave at least one row."""
+    assert "none is left" in mistakes_of(5, validation=3, test=2)["#/data/split"]
+
+
+SEEDED = torch.randperm(10, generator=torch.Generator().manual_seed(0)).tolist()
+
+
+def test_strata_have_the_same_share_on_all_sides() -> None:
+    """Of each value the last rows of the permutation, the remainder to the largest fractions."""
+    key = [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+    train, test, validation = divided(10, key, validation=0.5, stratify="y")
+    assert len(test) == 0
+    assert sorted(key[row] for row in validation.tolist()) == [0, 0, 0, 1, 1]
+    zeros = [row for row in SEEDED if key[row] == 0]
+    assert [row for row in validation.tolist() if key[row] == 0] == zeros[3:]
+    assert train.tolist() == [row for row in SEEDED if row not in validation.tolist()]
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.floats(0.1, 0.4), st.floats(0.1, 0.4))
+def test_every_stratum_is_divided_like_the_whole(key: list[int], validation: float, test: float) -> None:
+    """No stratum's share is off by a whole row, and the sides are as large as without strata."""
+    rows = len(key)
+    parts = divided(rows, key, validation=validation, test=test, stratify="y")
+    assert len(parts.validation) == int(validation * rows)
+    assert len(parts.test) == int(test * rows)
+    assert sorted(torch.cat(parts).tolist()) == list(range(rows))
+    for value in set(key):
+        taken = sum(key[row] == value for row in parts.validation.tolist())
+        assert abs(taken - len(parts.validation) * key.count(value) / rows) < 1
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=60), st.integers(0, 20), st.integers(0, 20))
+def test_a_group_is_on_one_side(key: list[int], validation: int, test: int) -> None:
+    """Whole groups only, and no side larger than asked for."""
+    parts = divided(len(key), key, validation=validation, test=test, group="g")
+    sides = [{key[row] for row in part.tolist()} for part in parts]
+    assert sum(map(len, sides)) == len(set(key))
+    assert len(parts.validation) <= validation
+    assert len(parts.test) <= test
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(key)))
+
+
+def test_a_side_that_no_group_fits_into_is_told() -> None:
+    """Each group is larger than what was asked for."""
+    split = Split(validation=2, group="g")
+    mistakes = Mistakes()
+    check_parts(split, split_rows(split, torch.arange(6), torch.tensor([0, 0, 0, 1, 1, 1])), mistakes)
+    assert "each group is larger" in noted(mistakes)["#/data/split"]
+
+
+def test_the_latest_rows_test_and_those_before_them_validate() -> None:
+    """Sorted by time, the training rows too; equal times keep their order."""
+    key = [5, 1, 4, 1, 3]
+    train, test, validation = divided(5, key, validation=1, test=0.2, time="when")
+    assert (train.tolist(), validation.tolist(), test.tolist()) == ([1, 3, 4], [2], [0])
+
+
+def test_a_column_says_which_rows_are_which() -> None:
+    """In their order."""
+    train, test, validation = divided(5, [0, 1, 2, 0, 1], column="set")
+    assert (train.tolist(), validation.tolist(), test.tolist()) == ([0, 3], [1, 4], [2])
+
+
+def test_rows_that_were_left_out_are_on_no_side() -> None:
+    """The numbers stay those of the dataset."""
+    parts = split_rows(Split(validation=1, shuffle=False), torch.tensor([1, 4, 9]))
+    assert (parts.train.tolist(), parts.validation.tolist()) == ([1, 4], [9])
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"validation": 1, "validation_rows": [1]}, "`validation` or `validation_rows`"),
+        ({"test_rows": [1], "test_dataset_id": "ds_1"}, "`test_rows` or `test_dataset_id`"),
+        ({"validation": 1, "stratify": "a", "group": "b"}, "`stratify` or `group`"),
+        ({"validation_rows": [1], "group": "b"}, "`group` or `validation_rows`"),
+        ({"column": "set", "test": 0.2}, "leave `test` out"),
+        ({"time": "when"}, "give `validation`, `test` or both"),
+    ],
+)
+def test_two_rules_at_once_are_refused(split: dict[str, Any], words: str) -> None:
+    """One way for each side, one rule for all."""
+    with pytest.raises(ValueError, match=words):
+        Split(**split)
+
+
+@pytest.mark.parametrize(
+    ("amount", "words"),
+    [
+        (1.0, "less than 1"),
+        (-0.5, "greater than 0"),
+        (-1, "greater than or equal to 0"),
+        ("half", "valid integer"),
+    ],
+)
+def test_an_amount_that_is_none_is_told_once(amount: Any, words: str) -> None:
+    """A number with a point is a fraction and another a count: nothing is said about the other kind."""
+    with pytest.raises(ValidationError) as raised:
+        Split(validation=amount)
+    (error,) = raised.value.errors()
+    assert words in error["msg"]
+
+
+def test_rows_that_are_not_there_are_told_together() -> None:
+    """Whether a number is too small or too large, it is told by its place."""
+    assert mistakes_of(3, validation_rows=[40, -1], test_rows=[0]) == {
+        "#/data/split/validation_rows/0": "There is no row 40: the rows are 0 to 2.",
+        "#/data/split/validation_rows/1": "There is no row -1: the rows are 0 to 2.",
+    }

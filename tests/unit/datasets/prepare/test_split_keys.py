@@ -1,0 +1,59 @@
+from typing import Any
+
+import pytest
+import torch
+
+from service.datasets.prepare.split_keys import rule_key
+from service.datasets.sources.json import read_json
+from service.datasets.validation import Mistakes
+from service.specs.split import Split
+from tests.support.field_errors import noted
+
+DATASET = read_json(
+    {
+        "columns": {
+            "word": ["b", "a", None, "b"],
+            "day": ["2024-01-02", "2024-01-01", "2024-01-03", "soon"],
+            "number": [3.0, 1.5, 2.0, 1.5],
+            "set": ["train", "test", "validation", "other"],
+        }
+    }
+)
+
+
+def key_of(rows: list[int], mistakes: Mistakes | None = None, **rule: str) -> torch.Tensor | None:
+    size: dict[str, Any] = {} if "column" in rule else {"validation": 1}
+    return rule_key(Split(**size, **rule), DATASET, torch.tensor(rows), mistakes or Mistakes())
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows", "expected"),
+    [
+        ({"stratify": "word"}, [0, 1, 3], [1, 0, 1]),
+        ({"group": "number"}, [0, 1, 2, 3], [2, 0, 1, 0]),
+        ({"time": "number"}, [0, 1], [3.0, 1.5]),
+        ({"time": "day"}, [0, 1], [1704153600000000, 1704067200000000]),
+        ({"column": "set"}, [0, 1, 2], [0, 2, 1]),
+    ],
+)
+def test_a_rule_divides_by_numbers(rule: dict[str, str], rows: list[int], expected: list[float]) -> None:
+    """Codes in the values' order, times in microseconds, sides by their index; of the rows that are left."""
+    key = key_of(rows, **rule)
+    assert key is not None
+    assert key.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"stratify": "wort"}, "did you mean `word`?"),
+        ({"group": "word"}, "`word` in row 2 is missing, and `group` needs its value"),
+        ({"time": "day"}, '`day` in row 3: "soon"'),
+        ({"column": "set"}, '`set` in row 3 is "other": it says train, validation, test'),
+    ],
+)
+def test_columns_that_can_not_divide_are_told(rule: dict[str, str], words: str) -> None:
+    """By row and value, at the rule's place."""
+    mistakes = Mistakes()
+    assert key_of([0, 1, 2, 3], mistakes, **rule) is None
+    assert words in noted(mistakes)[f"#/data/split/{next(iter(rule))}"]

@@ -1,0 +1,118 @@
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
+from tests.support.field_errors import refusal
+from tests.support.files import as_arrow, as_parquet, read
+
+FORMS = {
+    "parquet": as_parquet,
+    "file": as_arrow,
+    "stream": lambda table: as_arrow(table, stream=True),
+    "rows": lambda table: as_arrow(table, rows_at_once=1),
+}
+form = pytest.mark.parametrize("form", FORMS)
+
+
+@form
+@pytest.mark.parametrize(
+    ("column", "kind", "expected"),
+    [
+        (pa.array([1, None, 3], pa.int64()), NUMBER, [1.0, None, 3.0]),
+        (pa.array([1, None, 2**64 - 1], pa.uint64()), NUMBER, [1.0, None, 2.0**64]),
+        (pa.array([1.5, float("nan"), None], pa.float32()), NUMBER, [1.5, None, None]),
+        (pa.array(np.array([1, 2, 3], np.float16)), NUMBER, [1.0, 2.0, 3.0]),
+        (pa.array([Decimal("1.25"), None, Decimal("-2")]), NUMBER, [1.25, None, -2.0]),
+        (pa.nulls(3), NUMBER, [None, None, None]),
+        (pa.array([True, None, False]), BOOLEAN, [True, None, False]),
+        (pa.array(["NA", None, ""]), TEXT, ["NA", None, ""]),
+        (pa.array(["b", "a", None]).dictionary_encode(), TEXT, ["b", "a", None]),
+        (
+            pa.array([date(2020, 2, 29), None, date(1, 1, 1)]),
+            DATETIME,
+            [datetime(2020, 2, 29), None, datetime(1, 1, 1)],
+        ),
+        (
+            pa.array([datetime(2020, 1, 1, 10, tzinfo=UTC), None, None], pa.timestamp("ms", "Europe/Berlin")),
+            DATETIME,
+            [datetime(2020, 1, 1, 10), None, None],
+        ),
+        (
+            pa.array([1_999, None, None], pa.timestamp("ns")),
+            DATETIME,
+            [datetime(1970, 1, 1, 0, 0, 0, 1), None, None],
+        ),
+    ],
+)
+def test_columns_become_numbers_booleans_text_or_times(
+    form: str, column: pa.Array, kind: Any, expected: Any
+) -> None:
+    """Every usual type is taken; NaN is missing, what is finer than a microsecond is cut off."""
+    table = read(FORMS[form](pa.table({"a": column})))
+    assert table.schema.types == [kind]
+    assert table["a"].to_pylist() == expected
+
+
+@form
+def test_many_rows_come_in_few_batches(form: str) -> None:
+    """However the rows were grouped, they are kept in large batches."""
+    table = pa.table({"n": pa.array(np.arange(5000)), "t": ["x"] * 5000})
+    found = read(FORMS[form](table))
+    assert found["n"].to_pylist() == list(range(5000))
+    assert found["n"].num_chunks == 1
+
+
+@form
+def test_columns_of_other_types_are_refused_by_name(form: str) -> None:
+    """Nested, binary and time-of-day columns are named with their type, all at once."""
+    table = pa.table(
+        {
+            "list": [[1]],
+            "bytes": [b"x"],
+            "fine": [1],
+            "record": [{"a": 1}],
+            "clock": pa.array([1], pa.time32("s")),
+        }
+    )
+    found = refusal(lambda: read(FORMS[form](table)))
+    assert list(found) == ["#/columns/list", "#/columns/bytes", "#/columns/record", "#/columns/clock"]
+    assert "binary" in found["#/columns/bytes"]
+
+
+@form
+def test_values_beyond_what_is_taken_are_pointed_at(form: str) -> None:
+    """Infinity, and times that no calendar of ours has, are told by column and row."""
+    table = pa.table({"x": [1.0, float("inf")], "when": pa.array([2**40, 0], pa.timestamp("s"))})
+    found = refusal(lambda: read(FORMS[form](table)))
+    assert set(found) == {"#/columns/when/0", "#/columns/x/1"}
+
+
+@form
+def test_declared_types_are_read(form: str) -> None:
+    """Text can be declared to be numbers or times, numbers to be categories."""
+    table = pa.table({"zip": [1234, 99], "n": ["1", "2.5"], "when": ["2020-01-01", None]})
+    found = read(FORMS[form](table), types={"zip": "categorical", "n": "numeric", "when": "datetime"})
+    assert found.to_pydict() == {"zip": ["1234", "99"], "n": [1.0, 2.5], "when": [datetime(2020, 1, 1), None]}
+    assert list(refusal(lambda: read(FORMS[form](table), types={"m": "numeric"}))) == ["?types"]
+
+
+@form
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (pa.table({"a": pa.array([], pa.int64())}), "no rows"),
+        (pa.table({}), "0 columns"),
+        (pa.table([[1], [2]], names=["a", "a"]), "both called `a`"),
+        (pa.table([[1]], names=[""]), "no name"),
+        (pa.table({f"c{n}": [1] for n in range(10_001)}), "10001 columns"),
+    ],
+    ids=["no rows", "no columns", "twice", "unnamed", "many"],
+)
+def test_tables_that_are_none_are_refused(form: str, table: pa.Table, words: str) -> None:
+    """A table has rows, and columns with names of their own."""
+    assert words in refusal(lambda: read(FORMS[form](table)))["#"]

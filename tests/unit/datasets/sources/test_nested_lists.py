@@ -1,0 +1,81 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from service.datasets.sources.nested_lists import read_nested
+from service.datasets.validation import Mistakes
+from tests.support.field_errors import noted
+
+
+def mistakes_of(value: Any) -> dict[str, str]:
+    mistakes = Mistakes()
+    assert read_nested(value, "#/inputs", mistakes) is None
+    return noted(mistakes)
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from([np.int64, np.bool_, np.float64]),
+        arrays.array_shapes(min_dims=1, max_dims=4, max_side=4),
+        elements={"allow_nan": False, "allow_infinity": False},
+    )
+)
+def test_nested_lists_give_the_array_they_spell(array: np.ndarray[Any, Any]) -> None:
+    """Any array that is written as lists is read back with its shape, type and values."""
+    read = read_nested(array.tolist(), "#/inputs", Mistakes())
+    assert read is not None
+    assert read.dtype == array.dtype
+    np.testing.assert_array_equal(read, array)
+
+
+def test_integers_beyond_64_bits_become_doubles() -> None:
+    """A large integer is rounded, as JSON numbers are."""
+    read = read_nested([[2**70]], "#/inputs", Mistakes())
+    assert read is not None
+    assert read.tolist() == [[2.0**70]]
+
+
+@pytest.mark.parametrize(
+    ("value", "pointer", "both"),
+    [
+        ([[1, 2], [3, 4], [5]], "#/inputs/2", ("[1]", "[2]")),
+        ([[[1], [2]], [[1], [2, 3]]], "#/inputs/1/1", ("[2]", "[1]")),
+        ([[1, 2], [3, [4]]], "#/inputs/1/1", ("[1]", "single value 1")),
+        ([[1], [2], 3], "#/inputs/2", ("single value 3", "[1]")),
+        ([[1], [2], []], "#/inputs/2", ("[0]", "[1]")),
+    ],
+)
+def test_ragged_lists_tell_where_the_shape_breaks(value: Any, pointer: str, both: tuple[str, str]) -> None:
+    """The element that differs is pointed at, with its shape and that of its siblings."""
+    found = mistakes_of(value)
+    assert list(found) == [pointer]
+    assert all(shape in found[pointer] for shape in both)
+
+
+@pytest.mark.parametrize("leaf", [None, "1", True, {}])
+def test_leaves_are_numbers_only(leaf: Any) -> None:
+    """What is no number is pointed at, a boolean among numbers included."""
+    assert list(mistakes_of([[1.0, 2.0], [leaf, 3.0]])) == ["#/inputs/1/0"]
+
+
+def test_numbers_beyond_a_double_are_refused() -> None:
+    """An integer too large for a double is an error at its place."""
+    assert "beyond a double's range" in mistakes_of([[1.5, 10**400]])["#/inputs/0/1"]
+
+
+@pytest.mark.parametrize("value", [[], [[]], 3, "x", None, {"a": 1}])
+def test_nothing_nested_is_refused(value: Any) -> None:
+    """Empty lists and what is no list are errors at the whole value."""
+    assert list(mistakes_of(value)) == ["#/inputs"]
+
+
+def test_any_depth_is_told_without_a_stack_overflow() -> None:
+    """Lists nested 200,000 deep get the same kind of answer as other mistakes."""
+    value: Any = 1
+    for _ in range(200_000):
+        value = [value]
+    assert "16 dimensions" in mistakes_of(value)["#/inputs"]

@@ -1,0 +1,201 @@
+"""Who waits for a job is told when something about it has changed."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from service.events.watch import LATE, SharedReads, Watch
+from service.storage.changes import Changes
+
+LONG_SECONDS = 10.0
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+async def waits(watch: Watch, job_id: str, change: Callable[[], None], seconds: float = LONG_SECONDS) -> bool:
+    """Whether a waiter for a job is woken by a change made in another thread."""
+    with watch.watching(job_id) as event:
+        thread = threading.Thread(target=change)
+        thread.start()
+        await Watch.wait(event, seconds)
+        thread.join()
+        return event.is_set()
+
+
+def test_a_change_wakes_its_waiter() -> None:
+    """A change told from a worker's thread wakes the coroutine that waits for this job."""
+    watch = Watch()
+    assert asyncio.run(waits(watch, "job_1", lambda: watch.changed("job_1")))
+
+
+def test_a_change_of_another_job_wakes_nobody_else() -> None:
+    """Waiters are told of their own job only."""
+    watch = Watch()
+    assert not asyncio.run(waits(watch, "job_1", lambda: watch.changed("job_2"), seconds=0.1))
+
+
+class Database:
+    """A database that is asked what has changed."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, int] = {}
+        self.asked: list[datetime | None] = []
+
+    def changes_since(self, time: datetime | None) -> Changes:
+        """What has changed: all that there is."""
+        self.asked.append(time)
+        return Changes(NOW, dict(self.versions))
+
+
+def test_the_first_sweep_wakes_everyone() -> None:
+    """What has changed before anyone asked is unknown: each waiter looks for itself."""
+    watch, database = Watch(), Database()
+
+    async def both() -> list[bool]:
+        sweep = threading.Timer(0.1, watch.sweep, [database.changes_since])
+        return list(
+            await asyncio.gather(waits(watch, "job_1", lambda: None), waits(watch, "job_2", sweep.start))
+        )
+
+    assert asyncio.run(both()) == [True, True]
+
+
+def test_a_sweep_wakes_those_whose_job_has_changed() -> None:
+    """One question to the database a sweep, from a little before the last one; unchanged jobs wake nobody."""
+    watch, database = Watch(), Database()
+
+    async def woken() -> list[bool]:
+        with (
+            watch.watching("job_1") as first,
+            watch.watching("job_2") as other,
+            watch.watching(None) as all_,
+        ):
+            watch.sweep(database.changes_since)
+            database.versions = {"job_2": 3, "job_9": 1}
+            watch.sweep(database.changes_since)
+            await asyncio.sleep(0)
+            for event in (first, other, all_):
+                event.clear()
+            watch.sweep(database.changes_since)  # the same again
+            database.versions["job_2"] = 4
+            watch.sweep(database.changes_since)
+            await asyncio.sleep(0)
+            return [event.is_set() for event in (first, other, all_)]
+
+    assert asyncio.run(woken()) == [False, True, True]
+    assert database.asked == [None, NOW - LATE, NOW - LATE, NOW - LATE]
+
+
+def test_nobody_waits_and_nothing_is_asked() -> None:
+    """While nobody waits, a sweep leaves the database alone."""
+    watch, database = Watch(), Database()
+    watch.sweep(database.changes_since)
+    assert database.asked == []
+
+
+def test_closing_wakes_everyone() -> None:
+    """A watch that is closed lets nobody wait."""
+    watch = Watch()
+    assert asyncio.run(waits(watch, "job_1", watch.close))
+    assert watch.closed
+
+
+def test_reads_are_shared() -> None:
+    """Those who ask for the same at the same time get one read's answer, or its error."""
+    reads, made = SharedReads(), list[str]()
+
+    def read() -> int:
+        made.append("read")
+        return len(made)
+
+    def fail() -> int:
+        raise KeyError
+
+    async def ask() -> list[object]:
+        asked = [reads.get("a", read), reads.get("a", read), reads.get("b", fail), reads.get("b", fail)]
+        together = await asyncio.gather(*asked, return_exceptions=True)
+        return [*together, await reads.get("a", read)]
+
+    one, two, error, other, later = asyncio.run(ask())
+    assert (one, two, later) == (1, 1, 2)
+    assert isinstance(error, KeyError)
+    assert isinstance(other, KeyError)
+
+
+def test_a_read_that_has_begun_is_not_joined() -> None:
+    """Who asks while a read is made gets one that begins later, and shares it with those who ask then."""
+    reads = SharedReads()
+    begun, go_on = threading.Event(), threading.Event()
+    world, made = {"version": 1}, list[int]()
+
+    def read() -> int:
+        version = world["version"]
+        made.append(version)
+        begun.set()
+        go_on.wait(LONG_SECONDS)
+        return version
+
+    async def ask() -> list[int]:
+        first = asyncio.create_task(reads.get("a", read))
+        await asyncio.to_thread(begun.wait, LONG_SECONDS)
+        world["version"] = 2
+        later = [asyncio.create_task(reads.get("a", read)) for _ in range(3)]
+        await asyncio.sleep(0)
+        go_on.set()
+        return [await first, *await asyncio.gather(*later)]
+
+    assert asyncio.run(ask()) == [1, 2, 2, 2]
+    assert made == [1, 2]
+
+
+def test_a_change_before_the_wait_is_not_lost() -> None:
+    """What happens between looking and waiting is seen: the event stays set until it is cleared."""
+    watch = Watch()
+
+    async def late() -> bool:
+        with watch.watching("job_1") as event:
+            event.clear()
+            watch.changed("job_1")
+            await asyncio.sleep(0)
+            await Watch.wait(event, LONG_SECONDS)
+            return event.is_set()
+
+    assert asyncio.run(late())
+
+
+def test_waiting_ends_when_the_time_is_over() -> None:
+    """Without a change the wait ends quietly."""
+    assert not asyncio.run(waits(Watch(), "job_1", lambda: None, seconds=0.05))
+
+
+def test_several_wait_for_one_job() -> None:
+    """All waiters of a job are told, and one that leaves leaves the others."""
+    watch = Watch()
+
+    async def three() -> list[bool]:
+        with watch.watching("job_1") as first:
+            with watch.watching("job_1"), watch.watching("job_1") as third:
+                pass
+            watch.changed("job_1")
+            await Watch.wait(first, LONG_SECONDS)
+            return [first.is_set(), third.is_set()]
+
+    assert asyncio.run(three()) == [True, False]
+
+
+def test_nobody_is_remembered_after_waiting() -> None:
+    """A waiter that is gone, also by an error, leaves nothing behind, and changes reach no closed loop."""
+    watch = Watch()
+
+    async def fails() -> None:
+        with watch.watching("job_1"):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        asyncio.run(fails())
+    watch.changed("job_1")
+    watch.close()
+    assert not watch._waiting
+    assert not watch._loops

@@ -1,0 +1,100 @@
+"""Supervision, without a service around it."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import Connection
+
+from service.executors.local.executor import LocalExecutor
+from service.settings import Settings
+from service.specs.job import JobStatus
+from service.storage.claims import Claim
+from service.storage.database import Database
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+from tests.support.records import OWNER, claimed, new_dataset, new_job
+from tests.support.server import until
+
+
+def settings_in(folder: Path, workers: int) -> Settings:
+    """Of a service that looks often whether something is to be done."""
+    return Settings(
+        data_dir=folder,
+        workers=workers,
+        spare_workers=0,
+        gpu_workers=False,
+        lease_seconds=6,
+        heartbeat_seconds=2,
+        sweep_seconds=0.05,
+    )
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    """A database and a folder of artifacts."""
+    with Storage.open(settings_in(tmp_path, workers=0)) as storage:
+        migrate(storage.database)
+        yield storage
+
+
+class Stuck(Database):
+    """Answers no more, once it is stuck."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.lets_go, self.waits = threading.Event(), threading.Event()
+        self.lets_go.set()
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """See `Database`."""
+        if not self.lets_go.is_set():
+            self.waits.set()
+            self.lets_go.wait()
+        return super().read()
+
+
+def test_workers_are_told_to_stop_while_supervision_waits(storage: Storage, tmp_path: Path) -> None:
+    """The grace time is theirs: they hear of the end though a sweep waits for the database."""
+    database = Stuck(storage.database.url)
+    executor = LocalExecutor(settings_in(tmp_path, workers=1), "test", database)
+    closing = threading.Thread(target=executor.close)
+    try:
+        (worker,) = until(lambda: storage.workers.alive(60))
+        database.lets_go.clear()
+        assert database.waits.wait(10)
+        closing.start()
+        until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE)
+        assert closing.is_alive()
+    finally:
+        database.lets_go.set()
+        if closing.ident is None:
+            executor.close()
+        else:
+            closing.join()
+
+
+def test_claims_that_ran_out_before_the_start_may_be_renewed(storage: Storage, tmp_path: Path) -> None:
+    """The database may just have come back: who is alive keeps its claim, who isn't loses it."""
+    for _ in range(2):
+        storage.jobs.submit(OWNER, new_job(), new_dataset())
+    kept, lost = (Claim.of(claimed(storage.claims, lease_seconds=0.01)) for _ in range(2))
+    time.sleep(0.05)
+    sweeps: list[None] = []
+    executor = LocalExecutor(
+        settings_in(tmp_path, workers=0),
+        "test",
+        Database(storage.database.url),
+        on_sweep=lambda: sweeps.append(None),
+    )
+    try:
+        until(lambda: len(sweeps) > 2)
+        assert set(storage.claims.renew([kept], 30)) == {kept}
+        until(lambda: storage.jobs.get(OWNER, lost.job_id).status is JobStatus.QUEUED)
+        assert storage.jobs.get(OWNER, kept.job_id).status is JobStatus.RUNNING
+    finally:
+        executor.close()

@@ -1,0 +1,198 @@
+"""The pool of helpers, with real processes that import little: what becomes of calls and of helpers."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import uvicorn
+
+from service.errors import LimitExceeded, Unavailable
+from service.helper.pool import HelperPool
+from service.settings import Settings
+
+MODULE = "tests.support.small_helper"
+LONG_SECONDS = 30.0
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def with_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
+    """Runs a coroutine with a pool, in either kind of loop that serves HTTP."""
+    loop_factory = uvicorn.Config("", loop=request.param).get_loop_factory()
+
+    def run(use: Callable[[HelperPool], Awaitable[Any]], helpers: int = 1, **changed: Any) -> Any:
+        settings = Settings(data_dir=tmp_path, helpers=helpers, **changed)
+
+        async def main() -> Any:
+            pool = HelperPool(settings, MODULE)
+            try:
+                async with asyncio.timeout(LONG_SECONDS):
+                    return await use(pool)
+            finally:
+                await pool.close()
+
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(main())
+
+    return run
+
+
+def small_helpers() -> set[int]:
+    """The ids of the helper processes there are."""
+    found = set()
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if any(MODULE in word for word in child.cmdline()):
+                found.add(child.pid)
+    return found
+
+
+async def pid(pool: HelperPool) -> int:
+    """The helper that answers."""
+    header, _ = await pool.call("echo", {})
+    return int(header["pid"])
+
+
+async def is_started(pool: HelperPool) -> None:
+    """Wait for a helper that answers, for however long it takes to start."""
+    while True:
+        with suppress(Unavailable):
+            await pid(pool)
+            return
+
+
+def test_calls_are_answered(with_pool: Callable[..., Any]) -> None:
+    """Arguments and bodies come back, large ones too; the last helper that was free is the next."""
+
+    async def use(pool: HelperPool) -> None:
+        body = os.urandom(5_000_000)
+        header, content = await pool.call("echo", {"a": [1, None]}, body)
+        assert (header["a"], content) == ([1, None], body)
+        assert await pid(pool) == header["pid"] == await pid(pool)
+
+    with_pool(use, helpers=2)
+    assert small_helpers() == set()
+
+
+def test_a_large_answer_holds_up_nobody(with_pool: Callable[..., Any]) -> None:
+    """While it is received, other coroutines have their turns."""
+
+    async def use(pool: HelperPool) -> int:
+        call = asyncio.create_task(pool.call("echo", {}, bytes(100_000_000)))
+        turns = 0
+        while not call.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert len((await call)[1]) == 100_000_000
+        return turns
+
+    assert with_pool(use) > 100  # with one read of it all, there would be a few
+
+
+def test_a_call_over_its_time_ends_its_helper(with_pool: Callable[..., Any]) -> None:
+    """The call is told, the process is gone, another one answers."""
+
+    async def use(pool: HelperPool) -> None:
+        before = await pid(pool)
+        with pytest.raises(LimitExceeded, match=r"after the 0\.1 s it may take"):
+            await pool.call("sleep", {}, timeout_seconds=0.1)
+        assert await pid(pool) != before
+        assert not psutil.pid_exists(before)
+
+    with_pool(use)
+
+
+def test_a_call_that_kills_helpers_is_to_blame(with_pool: Callable[..., Any]) -> None:
+    """Tried twice, it is refused; others find helpers."""
+
+    async def use(pool: HelperPool) -> None:
+        with pytest.raises(LimitExceeded, match="ended its process twice"):
+            await pool.call("abort", {})
+        await pid(pool)
+
+    with_pool(use, helpers=2)
+
+
+def test_helpers_that_died_idle_are_no_calls_fault(with_pool: Callable[..., Any]) -> None:
+    """However many they are, the next call is answered by one that took their place."""
+
+    async def use(pool: HelperPool) -> None:
+        await asyncio.gather(*(pool.call("die later", {}) for _ in range(6)))
+        assert await pid(pool)
+
+    with_pool(use, helpers=3)
+
+
+def test_busy_helpers_are_waited_for_in_order(with_pool: Callable[..., Any]) -> None:
+    """Who has waited longest is served first; who has waited too long is told, and takes nothing away."""
+
+    async def use(pool: HelperPool) -> None:
+        await is_started(pool)
+        calls = pool.call("sleep", {}, timeout_seconds=4), pool.call("echo", {})
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in ended] == [LimitExceeded, Unavailable]
+        await is_started(pool)  # in the place of the one that slept
+        order: list[int] = []
+
+        async def call(number: int) -> None:
+            await pool.call("echo", {})
+            order.append(number)
+
+        await asyncio.gather(*(call(number) for number in range(20)))
+        assert order == sorted(order)
+
+    with_pool(use, helper_timeout_seconds=3)
+
+
+def test_calls_that_are_given_up_leave_the_pool_whole(with_pool: Callable[..., Any]) -> None:
+    """Cancelled while it waits or while it is answered, a call costs no helper its place."""
+
+    async def use(pool: HelperPool) -> None:
+        await pid(pool)
+        for _ in range(3):
+            calls = [asyncio.create_task(pool.call("sleep", {})) for _ in range(4)]
+            await asyncio.sleep(0.05)
+            for call in calls:
+                call.cancel()
+            assert all(isinstance(each, asyncio.CancelledError) for each in await _ends(calls))
+        await asyncio.gather(*(pid(pool) for _ in range(4)))
+        while len(small_helpers()) != 2:  # one may just be started
+            await asyncio.sleep(0.05)
+
+    with_pool(use, helpers=2)
+
+
+async def _ends(calls: list[asyncio.Task[Any]]) -> list[Any]:
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def test_what_can_not_be_told_costs_no_helper(with_pool: Callable[..., Any]) -> None:
+    """Arguments that are no JSON are a mistake of the caller, found before a helper is taken."""
+
+    async def use(pool: HelperPool) -> None:
+        before = await pid(pool)
+        with pytest.raises(TypeError):
+            await pool.call("echo", {"number": 2**64})
+        assert await pid(pool) == before
+
+    with_pool(use)
+
+
+def test_a_closed_pool_refuses(with_pool: Callable[..., Any]) -> None:
+    """No process outlives it; a call that was under way and one that comes later are told that it stops."""
+
+    async def use(pool: HelperPool) -> None:
+        await pid(pool)
+        under_way = asyncio.create_task(pool.call("sleep", {}))
+        await asyncio.sleep(0.05)
+        await pool.close()
+        assert small_helpers() == set()
+        for call in (under_way, pool.call("echo", {})):
+            with pytest.raises(Unavailable, match="stops"):
+                await call
+
+    with_pool(use)

@@ -1,0 +1,45 @@
+"""JSON bodies: what is lost or wrong in them is told."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from service.errors import InvalidRequest, NotJson
+from service.helper.request_bodies import parse_json, read_content
+from tests.support.field_errors import refusal
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        (b'{"columns": {"a": [1, 2], "a": ["x", "y"]}}', ["#/columns/a"]),
+        (b'{"rows": [{"a": 1}, {"a": 1, "b": ":", "a": 2}], "rows": 1, "rows": 2}', ["#/rows"]),
+        (b'{"rows": [{"a": 1}, {"a": 1, "a": 2, "b": 3, "b": 3}]}', ["#/rows/1/a", "#/rows/1/b"]),
+        (b'[{"a/b": {"c": {}, "c": []}}]', ["#/0/a~1b/c"]),
+    ],
+)
+def test_names_that_come_twice_are_refused(body: bytes, pointers: list[str]) -> None:
+    """Of two values of one name none is dropped without a word."""
+    assert list(refusal(lambda: parse_json(body))) == pointers
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": ":", "b:": [{"a": "::"}, {"a": 1.50}]}, [], "a:b", 1e300, {"ä": "\n:"}]
+)
+def test_other_json_is_taken_as_it_is(value: Any) -> None:
+    """Colons within text mean nothing."""
+    assert parse_json(orjson.dumps(value)) == value
+    assert parse_json(orjson.dumps(value, option=orjson.OPT_INDENT_2)) == value
+    with pytest.raises(NotJson):
+        parse_json(b'{"a": 1, "a": NaN}')
+
+
+def test_all_that_is_wrong_with_a_dataset_is_told_at_once() -> None:
+    """Misspelt fields hide nothing about the data."""
+    document = {"columns": {"a": [1, "x"], "b": [1]}, "types": {"c": "foo"}, "typs": {}}
+    found = refusal(lambda: read_content(orjson.dumps(document)))
+    assert set(found) == {"#/types/c", "#/typs", "#/columns/b", "#/columns/a/1"}
+    for document in ([], {}, 1):
+        with pytest.raises(InvalidRequest):
+            read_content(orjson.dumps(document))

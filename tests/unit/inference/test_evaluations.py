@@ -1,0 +1,396 @@
+"""Evaluations: what the training itself would compute, counted and sorted as scikit-learn or a loop does."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn_metrics  # type: ignore[import-untyped]
+
+from service.datasets.dataset import TensorDataset
+from service.datasets.samples import Samples
+from service.datasets.sources.json import read_json
+from service.errors import InvalidRequest
+from service.inference import evaluations
+from service.inference.evaluations import evaluate
+from service.inference.model import TrainedModel
+from service.inference.predictions import ROWS_AT_ONCE
+from tests.support.trained import WIDE, Trained, linear, prediction, table, train
+
+SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
+NAMES = sorted(set(SPECIES))
+NUMBERS = {"t": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "u": [10.0, 30.0, 20.0, 60.0, 50.0, 40.0]}
+YES_NO = {"t": [0, 0, 0, 1, 1, 1], "u": [1, 0, 1, 0, 1, 0]}
+LOG_SOFTMAX = {"type": "LogSoftmax", "dim": 1}
+IN_ORDER = {"shuffle": False}
+
+
+def labelled(targets: dict[str, list[Any]]) -> dict[str, Any]:
+    """The columns of the features and these, as a body."""
+    return {"columns": {**WIDE["columns"], **targets}}  # type: ignore[dict-item]
+
+
+def classifier(loss: str = "CrossEntropyLoss", *more: dict[str, Any], **training: Any) -> Trained:
+    """A classifier into three species."""
+    return train(table({"species": SPECIES}, split=IN_ORDER), [linear(3), *more], loss=loss, **training)
+
+
+def same(one: float, other: float) -> bool:
+    """Equal, NaN to NaN too."""
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+FITS: dict[str, tuple[dict[str, list[Any]], list[dict[str, Any]], dict[str, Any]]] = {
+    "regression": (NUMBERS, [linear(2)], {"metrics": ["r2_score", "mean_squared_error"]}),
+    "one target": ({"t": NUMBERS["t"]}, [linear(1)], {"loss": "HuberLoss"}),
+    "classes": ({"species": SPECIES}, [linear(3)], {"loss": "CrossEntropyLoss", "metrics": ["auroc"]}),
+    "weighted": (
+        {"species": SPECIES},
+        [linear(3)],
+        {"loss": "CrossEntropyLoss", "class_weights": dict(zip(NAMES, (1, 2, 30), strict=True))},
+    ),
+    "smoothed": (
+        {"species": SPECIES},
+        [linear(3)],
+        {"loss": {"type": "CrossEntropyLoss", "label_smoothing": 0.1}, "class_weights": "auto"},
+    ),
+    "nll": ({"species": SPECIES}, [linear(3), LOG_SOFTMAX], {"loss": "NLLLoss"}),
+    "margin": ({"species": SPECIES}, [linear(3)], {"loss": "MultiMarginLoss", "class_weights": "auto"}),
+    "binary": ({"t": YES_NO["t"]}, [linear(1)], {"loss": "BCEWithLogitsLoss", "class_weights": {"t": 5}}),
+    "two names": (
+        {"sex": ["f", "f", "m", "f", "m", "f"]},
+        [linear(1)],
+        {"loss": "BCEWithLogitsLoss", "class_weights": "auto", "metrics": ["f1_score"]},
+    ),
+    "multilabel": (YES_NO, [linear(2)], {"loss": "BCEWithLogitsLoss", "metrics": ["accuracy", "auroc"]}),
+    "probabilities": (YES_NO, [linear(2), {"type": "Sigmoid"}], {"loss": "BCELoss"}),
+    "soft margin": (YES_NO, [linear(2)], {"loss": "MultiLabelSoftMarginLoss"}),
+    "indices": ({"t": [0, 1, 0, 1, 0, 1], "u": [-1] * 6}, [linear(2)], {"loss": "MultiLabelMarginLoss"}),
+    "dropout": (NUMBERS, [linear(4), {"type": "Dropout"}, linear(2, 4)], {"optimizer": "Adam"}),
+}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("name", FITS)
+def test_loss_and_metrics_are_the_trainings(name: str, batch_size: int | None, precision: str) -> None:
+    """Loss and metrics are, bit for bit, what the engine computes of the same rows."""
+    targets, layers, training = FITS[name]
+    trained = train(table(targets, split=IN_ORDER), layers, precision, batch_size=batch_size, **training)
+    expected = trained.trainer.evaluate(trained.prepared.train)
+    answer = evaluate(trained.model(), labelled(targets), worst=6)
+    assert answer["rows"] == 6
+    assert answer["epoch"] == 5
+    assert answer["loss"] == expected.loss
+    for metric, value in expected.metrics.items():
+        assert same(answer["metrics"][metric], value), metric
+    assert answer["metrics"].keys() == expected.metrics.keys() or not expected.metrics
+
+
+@pytest.mark.parametrize("name", [name for name in FITS if name not in ("weighted", "smoothed")])
+def test_rows_have_the_losses_that_the_loss_is_the_mean_of(name: str) -> None:
+    """The loss is the mean of the rows' own losses, which are sorted, the highest first."""
+    targets, layers, training = FITS[name]
+    trained = train(table(targets, split=IN_ORDER), layers, **training)
+    answer = evaluate(trained.model(), labelled(targets), worst=1000)
+    losses = [each["loss"] for each in answer["worst"]]
+    assert losses == sorted(losses, reverse=True)
+    assert sorted(each["row"] for each in answer["worst"]) == [*range(6)]
+    assert sum(losses) / 6 == pytest.approx(answer["loss"], rel=1e-6)
+
+
+def test_the_losses_of_rows_hold_their_classes_weights() -> None:
+    """Divided by the sum of the rows' weights instead of their number, they make the loss, as in PyTorch."""
+    weights = dict(zip(NAMES, (1.0, 2.0, 30.0), strict=True))
+    trained = classifier(class_weights=weights)
+    answer = evaluate(trained.model(), labelled({"species": SPECIES}), worst=6)
+    total = sum(weights[label] for label in SPECIES)
+    assert sum(each["loss"] for each in answer["worst"]) / total == pytest.approx(answer["loss"], rel=1e-6)
+
+
+def test_the_worst_rows_tell_what_was_predicted() -> None:
+    """Each has its number, its target and what a prediction of it answers."""
+    trained = classifier()
+    body = labelled({"species": SPECIES})
+    predictions = prediction(trained.model(), body)
+    worst = evaluate(trained.model(), body, worst=2)["worst"]
+    assert len(worst) == 2
+    for each in worst:
+        row = each["row"]
+        assert each["target"] == SPECIES[row]
+        assert each["label"] == predictions["labels"][row]
+        assert each["output"] == predictions["outputs"][row]
+        assert each["probabilities"] == predictions["probabilities"][row]
+        own = -math.log(each["probabilities"][NAMES.index(SPECIES[row])])
+        assert each["loss"] == pytest.approx(own, rel=1e-4)
+
+
+def test_values_are_in_the_targets_units() -> None:
+    """Targets and outputs of a regression are told as the data have them, though it trained on others."""
+    transforms = [{"columns": ["t", "u"], "type": "standardize"}]
+    trained = train(table(NUMBERS, transforms=transforms), [linear(2)])
+    outputs = prediction(trained.model(), labelled({}))["outputs"]
+    for each in evaluate(trained.model(), labelled(NUMBERS), worst=6)["worst"]:
+        row = each["row"]
+        assert each["target"] == pytest.approx([NUMBERS["t"][row], NUMBERS["u"][row]], rel=1e-5)
+        assert each["output"] == outputs[row]
+        assert each.keys() == {"row", "loss", "target", "output"}
+
+
+def test_of_equal_losses_the_first_rows_come_first() -> None:
+    """The order of rows of equal loss is theirs, also from slice to slice."""
+    trained = train(table({"t": NUMBERS["t"]}), [linear(1)])
+    count = ROWS_AT_ONCE + 5
+    body = {"columns": {"a": [1.0] * count, "b": [2.0] * count, "t": [3.0] * count}}
+    worst = evaluate(trained.model(), body, worst=7)["worst"]
+    assert [each["row"] for each in worst] == [*range(7)]
+
+
+def test_none_of_the_worst_may_be_asked_for() -> None:
+    """With `worst` 0 there are none."""
+    assert evaluate(classifier().model(), labelled({"species": SPECIES}), worst=0)["worst"] == []
+
+
+@pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss"])
+def test_the_confusion_matrix_is_scikit_learns(loss: str) -> None:
+    """Rows are actual classes, columns predicted ones, in ascending order, also of classes no row has."""
+    model = classifier(loss, epochs=1).model()
+    for species in (SPECIES, ["versicolor"] * 6):
+        answer = evaluate(model, labelled({"species": species}), worst=0)["confusion_matrix"]
+        predicted = prediction(model, labelled({}))["labels"]
+        expected = sklearn_metrics.confusion_matrix(species, predicted, labels=NAMES)
+        assert answer == {"classes": NAMES, "matrix": expected.tolist()}
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_yes_or_no_has_a_matrix_for_each_target(width: int) -> None:
+    """One target of 0 and 1 has one matrix, several have one each under the targets' names."""
+    targets = dict(list(YES_NO.items())[:width])
+    model = train(table(targets), [linear(width)], loss="BCEWithLogitsLoss", epochs=1).model()
+    answer = evaluate(model, labelled(targets), worst=0)["confusion_matrix"]
+    predicted = prediction(model, labelled({}))["labels"]
+    actual = [list(row) for row in zip(*targets.values(), strict=True)]
+    expected = [
+        sklearn_metrics.confusion_matrix(
+            [row[index] for row in actual], [row[index] for row in predicted], labels=[0, 1]
+        ).tolist()
+        for index in range(width)
+    ]
+    if width == 1:
+        assert answer == {"classes": [0, 1], "matrix": expected[0]}
+    else:
+        assert answer == {"classes": ["t", "u"], "matrix": expected}
+
+
+@pytest.mark.parametrize("labels", [("f", "m"), (False, True)])
+def test_two_class_names_have_one_matrix(labels: tuple[Any, Any]) -> None:
+    """A target of two names is counted by name, and its rows told by name."""
+    targets = {"t": [labels[value] for value in YES_NO["t"]]}
+    model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss", epochs=1).model()
+    answer = evaluate(model, labelled(targets), worst=6)
+    predicted = prediction(model, labelled({}))["labels"]
+    expected = sklearn_metrics.confusion_matrix(targets["t"], predicted, labels=[*labels])
+    assert answer["confusion_matrix"] == {"classes": [*labels], "matrix": expected.tolist()}
+    for each in answer["worst"]:
+        assert (each["target"], each["label"]) == (targets["t"][each["row"]], predicted[each["row"]])
+        own = -math.log(each["probabilities"][labels.index(each["target"])])
+        assert each["loss"] == pytest.approx(own, rel=1e-4)
+
+
+def test_too_many_classes_have_no_matrix() -> None:
+    """The matrix grows with the square of the classes: beyond a number there is none."""
+    rows = evaluations.MOST_CLASSES + 1
+    data = {"inputs": [[0.0, 0.0]] * rows, "targets": [*range(rows)]}
+    model = train(data, [linear(rows)], loss="CrossEntropyLoss", epochs=1).model()
+    assert evaluate(model, data, worst=0)["confusion_matrix"] is None
+
+
+def test_numbers_have_no_matrix() -> None:
+    """A regression has nothing to confuse."""
+    model = train(table(NUMBERS), [linear(2)]).model()
+    assert evaluate(model, labelled(NUMBERS), worst=0)["confusion_matrix"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics"),
+    [
+        ("dropout", {"mean_absolute_error", "r2_score"}),
+        ("nll", {"accuracy", "f1_score"}),
+        ("binary", {"accuracy", "auroc"}),
+        ("probabilities", {"accuracy", "f1_score"}),
+        ("multilabel", {"accuracy", "auroc"}),
+    ],
+)
+def test_without_metrics_of_its_own_a_job_has_the_usual_ones(name: str, metrics: set[str]) -> None:
+    """A job's metrics are computed, or those that its kind of task usually has."""
+    targets, layers, training = FITS[name]
+    answer = evaluate(train(table(targets), layers, **training).model(), labelled(targets), worst=0)
+    assert answer["metrics"].keys() == metrics
+
+
+def test_tensors_of_any_shape_are_evaluated() -> None:
+    """Targets of more than two dimensions have a loss, metrics and worst rows."""
+    data = {"inputs": [[[0.5], [1.0]], [[1.5], [2.0]]], "targets": [[[1.0], [2.0]], [[3.0], [4.0]]]}
+    model = train(data, [linear(1, 1)]).model()
+    answer = evaluate(model, data, worst=1)
+    errors = torch.tensor(prediction(model, {"inputs": data["inputs"]})["outputs"]) - torch.tensor(
+        data["targets"]
+    )
+    assert answer["loss"] == pytest.approx(errors.square().mean().item())
+    assert answer["metrics"]["mean_absolute_error"] == pytest.approx(errors.abs().mean().item())
+    assert answer["metrics"]["r2_score"] == pytest.approx(
+        sklearn_metrics.r2_score(
+            torch.tensor(data["targets"]).flatten(1).numpy(),
+            (errors + torch.tensor(data["targets"])).flatten(1).numpy(),
+        ),
+        rel=1e-4,
+    )
+
+
+def test_what_has_no_value_is_nan() -> None:
+    """R² of one row and AUROC of one class can't be known; nothing else suffers."""
+    one = evaluate(
+        train(table(NUMBERS), [linear(2)]).model(), {"rows": [{"a": 1, "b": 2, "t": 3, "u": 4}]}, 1
+    )
+    assert math.isnan(one["metrics"]["r2_score"])
+    assert math.isfinite(one["metrics"]["mean_absolute_error"])
+    model = train(table({"t": YES_NO["t"]}), [linear(1)], loss="BCEWithLogitsLoss").model()
+    ones = evaluate(model, labelled({"t": [1] * 6}), worst=0)
+    assert math.isnan(ones["metrics"]["auroc"])
+    assert 0 <= ones["metrics"]["accuracy"] <= 1
+    assert sum(ones["confusion_matrix"]["matrix"][0]) == 0
+
+
+def test_equal_targets_have_scikit_learns_r2() -> None:
+    """R² where all targets are equal is 0, or 1 for predictions without error."""
+    model = train(table({"t": NUMBERS["t"]}), [linear(1)]).model()
+    answer = evaluate(model, labelled({"t": [3.0] * 6}), worst=0)
+    outputs = [value for (value,) in prediction(model, labelled({}))["outputs"]]
+    assert answer["metrics"]["r2_score"] == sklearn_metrics.r2_score([3.0] * 6, outputs) == 0.0
+
+
+def test_a_loss_that_overflows_is_the_worst() -> None:
+    """A row whose loss isn't finite comes first, its neighbours keep theirs."""
+    model = train(table({"t": NUMBERS["t"]}), [linear(1)]).model()
+    answer = evaluate(model, {"columns": {"a": [1, 3e38, 2], "b": [1, 3e38, 2], "t": [1, 1, 1]}}, worst=3)
+    assert not math.isfinite(answer["loss"])
+    first, second, third = answer["worst"]
+    assert first["row"] == 1
+    assert not math.isfinite(first["loss"])
+    assert second["loss"] >= third["loss"] > 0
+
+
+def test_every_form_of_rows_gives_the_same() -> None:
+    """Columns, rows and a stored dataset of the same rows have the same evaluation; columns in any order."""
+    model = classifier().model()
+    body = labelled({"species": SPECIES, "other": [1] * 6})
+    columns = body["columns"]
+    expected = evaluate(model, body, worst=3)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    shuffled = {name: columns[name] for name in sorted(columns, reverse=True)}
+    for other in ({"rows": rows}, {"columns": shuffled}, read_json(body)):
+        assert evaluate(model, other, worst=3) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        ({"columns": {"a": [1], "b": [2]}}, {"#/columns"}),
+        ({"columns": {"a": [1], "species": ["setosa"]}}, {"#/columns"}),
+        ({"columns": {"a": [1], "b": [None], "species": ["wild"]}}, {"#/columns/b/0", "#/columns/species/0"}),
+        ({"columns": {"a": ["x"], "b": ["y"], "species": ["setosa"]}}, {"#/columns/a/0", "#/columns/b/0"}),
+        (
+            {"columns": {"a": ["x"], "species": ["wild"]}},
+            {"#/columns", "#/columns/a/0", "#/columns/species/0"},
+        ),
+        ({"columns": {"a": [1], "b": [2], "species": [None]}}, {"#/columns/species/0"}),
+        ({"columns": {"a": [1, 2], "b": [2], "species": ["wild", "wild"]}}, {"#/columns/b"}),
+        ({"inputs": [[1, 2]]}, {"#"}),
+    ],
+)
+def test_what_is_wrong_is_told_at_once(body: dict[str, Any], pointers: set[str]) -> None:
+    """Mistakes of inputs and of targets are told together, each once."""
+    with pytest.raises(InvalidRequest) as raised:
+        evaluate(classifier().model(), body, worst=1)
+    found = [error.pointer for error in raised.value.errors]
+    assert set(found) == pointers
+    assert len(found) == len(pointers)
+
+
+WIDTH = 2**18  # 64 samples of so many float32 are all that is evaluated at once
+MANY = 150
+
+
+@pytest.fixture(scope="module")
+def wide() -> tuple[Trained, TensorDataset]:
+    """A weighted classifier of long samples, and more of them than are evaluated at once."""
+    data = {"inputs": [[0] * WIDTH, [1] * WIDTH], "targets": [0, 1]}
+    weights = {"0": 1, "1": 3}
+    trained = train(data, [linear(2, WIDTH)], loss="CrossEntropyLoss", class_weights=weights, epochs=1)
+    generator = np.random.default_rng(0)
+    inputs, targets = generator.integers(2, size=(MANY, WIDTH)) > 0, generator.integers(2, size=MANY)
+    return trained, TensorDataset({"input": inputs}, targets)
+
+
+def test_many_rows_are_evaluated_in_slices(wide: tuple[Trained, TensorDataset]) -> None:
+    """Slices give the engine's loss, count every row, and the worst are those of all slices."""
+    trained, data = wide
+    model = trained.model()
+    part = Samples((torch.tensor(data.inputs["input"]).float(),), torch.tensor(data.targets))
+    answer = evaluate(model, data, worst=MANY)
+    assert answer["rows"] == MANY
+    assert answer["loss"] == trained.trainer.evaluate(part).loss
+    losses = {each["row"]: each["loss"] for each in answer["worst"]}
+    assert [*losses.values()] == sorted(losses.values(), reverse=True)
+    assert sorted(losses) == [*range(MANY)]
+    predicted = prediction(model, TensorDataset(data.inputs))["labels"]
+    expected = sklearn_metrics.confusion_matrix(data.targets, predicted)
+    assert answer["confusion_matrix"]["matrix"] == expected.tolist()
+    few = evaluate(model, data, worst=5)["worst"]
+    assert few == answer["worst"][:5]
+
+
+def test_mistakes_of_all_slices_are_told(wide: tuple[Trained, TensorDataset]) -> None:
+    """Though rows are evaluated some at a time, all that is wrong with any of them is told at once."""
+    trained, data = wide
+    assert data.targets is not None
+    wrong = data.targets.copy()
+    wrong[0], wrong[-1] = 7, 8
+    with pytest.raises(InvalidRequest) as raised:
+        evaluate(trained.model(), TensorDataset(data.inputs, wrong), worst=1)
+    first, last = [error.detail for error in raised.value.errors]
+    assert "row 0 is 7" in first
+    assert f"row {MANY - 1} is 8" in last
+
+
+def test_targets_that_the_loss_refuses_are_told() -> None:
+    """What PyTorch refuses is a mistake in the request: probabilities have targets from 0 to 1."""
+    model = train(table(YES_NO), [linear(2), {"type": "Sigmoid"}], loss="BCELoss").model()
+    with pytest.raises(InvalidRequest, match="between 0 and 1"):
+        evaluate(model, labelled({"t": [7] * 6, "u": [1] * 6}), worst=1)
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    """A regression of one target."""
+    return train(table({"t": NUMBERS["t"]}), [linear(1)]).model()
+
+
+small = st.floats(-100, 100, width=32)
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=st.lists(st.tuples(small, small, small), min_size=1, max_size=30), worst=st.integers(0, 40))
+def test_any_rows_are_a_loop(model: TrainedModel, rows: list[tuple[float, float, float]], worst: int) -> None:
+    """For any rows, loss and worst rows are those of a loop over single rows."""
+    a, b, t = (list(values) for values in zip(*rows, strict=True))
+    body = {"columns": {"a": a, "b": b, "t": t}}
+    answer = evaluate(model, body, worst)
+    outputs = [value for (value,) in prediction(model, body)["outputs"]]
+    errors = [(output - target) ** 2 for output, target in zip(outputs, t, strict=True)]
+    assert answer["loss"] == pytest.approx(sum(errors) / len(errors), rel=1e-4, abs=1e-6)
+    shown = [each["loss"] for each in answer["worst"]]
+    assert shown == pytest.approx(sorted(errors, reverse=True)[:worst], rel=1e-4, abs=1e-4)

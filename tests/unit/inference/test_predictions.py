@@ -1,0 +1,291 @@
+"""Predictions: in the targets' units, with labels and probabilities where the loss implies them."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.datasets.sources.json import read_json
+from service.errors import InvalidRequest
+from service.inference.answer_file import write_csv, write_json
+from service.inference.predictions import ROWS_AT_ONCE, as_csv, predict
+from tests.support.trained import WIDE, Trained, linear, prediction, table, train
+
+SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
+PAIR = {"t": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "u": [10.0, 30.0, 20.0, 60.0, 50.0, 40.0]}
+YES_NO = {"t": [0, 0, 0, 1, 1, 1], "u": [1, 0, 1, 0, 1, 0]}
+COLUMNS = {"columns": WIDE["columns"]}
+LOG_SOFTMAX = {"type": "LogSoftmax", "dim": 1}
+
+
+def read(body: bytes) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    return list(csv.DictReader(io.StringIO(body.decode())))
+
+
+def classifier(loss: str, *more: dict[str, Any], outputs: int = 3) -> Trained:
+    """A classifier into three species."""
+    data = table({"species": SPECIES}, split={"validation": 0})
+    return train(data, [linear(outputs), *more], loss=loss)
+
+
+def test_values_are_the_modules_outputs() -> None:
+    """Without transforms of targets the outputs are the module's own, bit for bit, in the rows' order."""
+    trained = train(table(PAIR, split={"shuffle": False}), [linear(2)])
+    answer = prediction(trained.model(), COLUMNS)
+    assert answer == {"epoch": 5, "outputs": trained.outputs().tolist()}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        COLUMNS,
+        {"rows": [{"a": a, "b": b} for a, b in zip(*COLUMNS["columns"].values(), strict=True)]},  # type: ignore[attr-defined]
+        {"inputs": [list(pair) for pair in zip(*COLUMNS["columns"].values(), strict=True)]},  # type: ignore[attr-defined]
+    ],
+    ids=["columns", "rows", "inputs"],
+)
+def test_every_form_of_rows_gives_the_same(body: dict[str, Any]) -> None:
+    """Columns, rows, raw inputs and a stored dataset are the same rows."""
+    data = table(PAIR, transforms=[{"columns": ["a"], "type": "standardize"}], split={"shuffle": False})
+    trained = train(data, [linear(2)])
+    expected = trained.outputs().tolist()
+    assert prediction(trained.model(), body)["outputs"] == expected
+    assert prediction(trained.model(), read_json(body))["outputs"] == expected
+
+
+def test_outputs_are_in_the_targets_units() -> None:
+    """Transforms of targets are undone, those of features applied."""
+    transforms = [
+        {"columns": ["a", "u"], "type": "standardize"},
+        {"columns": ["t"], "type": "minmax"},
+        {"columns": ["t"], "type": "scale", "factor": 4.0},
+    ]
+    trained = train(table(PAIR, transforms=transforms, split={"shuffle": False}), [linear(2)])
+    scaled = trained.outputs().double()
+    u = torch.tensor(PAIR["u"], dtype=torch.float64)
+    expected = torch.stack([scaled[:, 0] / 4 * 5 + 1, scaled[:, 1] * u.std(correction=0) + u.mean()], dim=1)
+    outputs = torch.tensor(prediction(trained.model(), COLUMNS)["outputs"], dtype=torch.float64)
+    torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "more"),
+    [("CrossEntropyLoss", []), ("NLLLoss", [LOG_SOFTMAX]), ("MultiMarginLoss", [])],
+)
+def test_classes_have_labels(loss: str, more: list[dict[str, Any]]) -> None:
+    """The label is the class of the highest output; probabilities are there where the loss has them."""
+    trained = classifier(loss, *more)
+    answer = prediction(trained.model(), COLUMNS)
+    outputs = torch.tensor(answer["outputs"])
+    names = sorted(set(SPECIES))
+    assert answer["classes"] == names
+    assert answer["labels"] == [names[i] for i in outputs.argmax(dim=1).tolist()]
+    if loss == "MultiMarginLoss":
+        assert "probabilities" not in answer
+        return
+    expected = outputs.exp() if loss == "NLLLoss" else outputs.softmax(dim=1)
+    assert answer["probabilities"] == expected.tolist()
+    assert [sum(row) for row in answer["probabilities"]] == pytest.approx([1.0] * 6)
+
+
+def test_more_outputs_than_classes() -> None:
+    """A label is always one of the training data's, though the model has an output to spare."""
+    trained = classifier("CrossEntropyLoss", outputs=5)
+    with torch.no_grad():
+        trained.checkpoint.last.state["0.bias"][4] = 100.0
+    answer = prediction(trained.model(), COLUMNS)
+    assert set(answer["labels"]) <= set(SPECIES)
+    assert len(answer["probabilities"][0]) == 5
+    assert list(read(as_csv(answer, trained.model().encoding))[0]) == [
+        "label",
+        "probability_setosa",
+        "probability_versicolor",
+        "probability_virginica",
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "BCELoss", "MultiLabelSoftMarginLoss"])
+def test_yes_or_no(loss: str, width: int) -> None:
+    """Binary losses give a probability for each output, and the label 1 from one half on."""
+    targets = dict(list(YES_NO.items())[:width])
+    more = [{"type": "Sigmoid"}] if loss == "BCELoss" else []
+    trained = train(table(targets), [linear(width), *more], loss=loss)
+    answer = prediction(trained.model(), COLUMNS)
+    outputs = torch.tensor(answer["outputs"])
+    probabilities = outputs if loss == "BCELoss" else outputs.sigmoid()
+    assert answer["probabilities"] == probabilities.tolist()
+    assert answer["labels"] == (probabilities >= 0.5).int().tolist()
+    assert answer["classes"] == list(targets)
+
+
+@pytest.mark.parametrize("labels", [("no", "yes"), (False, True)])
+@pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "BCELoss"])
+def test_two_class_names(loss: str, labels: tuple[Any, Any]) -> None:
+    """A target of two class names is answered by name, with a probability for each, as by two outputs."""
+    more = [{"type": "Sigmoid"}] if loss == "BCELoss" else []
+    targets = {"t": [labels[value] for value in YES_NO["t"]]}
+    model = train(table(targets), [linear(1), *more], loss=loss).model()
+    answer = prediction(model, COLUMNS)
+    outputs = torch.tensor(answer["outputs"])
+    second = outputs if loss == "BCELoss" else outputs.sigmoid()
+    assert outputs.shape == (6, 1)
+    assert answer["classes"] == list(labels)
+    assert answer["probabilities"] == torch.cat([1 - second, second], dim=1).tolist()
+    assert answer["labels"] == [labels[int(p >= 0.5)] for (p,) in second.tolist()]
+
+
+def test_tensors_have_numbered_classes() -> None:
+    """Targets without names are numbered, where the columns of the outputs are targets."""
+    data = {"inputs": [[1.0, 2.0], [3.0, 4.0]], "targets": [[0, 1], [1, 1]]}
+    answer = prediction(
+        train(data, [linear(2)], loss="BCEWithLogitsLoss").model(), {"inputs": data["inputs"]}
+    )
+    assert answer["classes"] == ["output_0", "output_1"]
+    images = {"inputs": [[[1.0, 2.0]], [[3.0, 4.0]]], "targets": [[[0, 1]], [[1, 1]]]}
+    answer = prediction(
+        train(images, [linear(2)], loss="BCEWithLogitsLoss").model(), {"inputs": images["inputs"]}
+    )
+    assert "classes" not in answer
+    assert torch.tensor(answer["probabilities"]).shape == (2, 1, 2)
+
+
+def test_exactly_one_half_is_a_yes() -> None:
+    """A logit of 0 is the label 1."""
+    trained = train(table({"t": YES_NO["t"]}), [linear(1)], loss="BCEWithLogitsLoss")
+    for tensor in trained.checkpoint.last.state.values():
+        tensor.zero_()
+    assert prediction(trained.model(), COLUMNS)["labels"] == [[1]] * 6
+
+
+def test_many_rows_are_predicted_in_slices() -> None:
+    """More rows than are run at once give one output each, in order."""
+    trained = train(table(PAIR), [linear(2)])
+    count = 2 * ROWS_AT_ONCE + 3
+    a = torch.arange(count, dtype=torch.float32)
+    answers = [*predict(trained.model(), {"inputs": torch.stack([a, -a], dim=1).tolist()})]
+    outputs = [row for answer in answers for row in answer["outputs"]]
+    with torch.no_grad():
+        expected = trained.trainer.components.model(torch.stack([a, -a], dim=1))
+    assert len(answers) == 3
+    torch.testing.assert_close(torch.tensor(outputs), expected)
+
+
+@pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss"])
+def test_slices_are_written_as_one_answer(tmp_path: Path, loss: str) -> None:
+    """The files of many slices are what the answer in one piece would be, as JSON and as CSV."""
+    model = classifier(loss).model()
+    slices = [prediction(model, {"columns": {"a": [a, 1.0], "b": [2.0, a]}}) for a in (1.0, 3.0, 5.0)]
+    whole = prediction(
+        model, {"columns": {"a": [1.0, 1.0, 3.0, 1.0, 5.0, 1.0], "b": [2.0, 1.0, 2.0, 3.0, 2.0, 5.0]}}
+    )
+    write_json(tmp_path / "answer.json", slices)
+    assert json.loads((tmp_path / "answer.json").read_text()) == whole
+    write_csv(tmp_path / "answer.csv", slices, model.encoding)
+    assert (tmp_path / "answer.csv").read_bytes() == as_csv(whole, model.encoding)
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_mistakes_of_all_slices_are_told() -> None:
+    """A cell that the model can't take is told wherever it is."""
+    data = {
+        "columns": {"a": WIDE["columns"]["a"], "kind": ["u", "v"] * 3, "t": PAIR["t"]},  # type: ignore[index]
+        "features": ["a", "kind"],
+        "targets": ["t"],
+        "transforms": [{"columns": ["kind"], "type": "one_hot"}],
+    }
+    model = train(data, [linear(1, in_features=3)]).model()
+    count = 2 * ROWS_AT_ONCE
+    kinds = ["u"] * count
+    kinds[3] = kinds[-1] = "w"
+    with pytest.raises(InvalidRequest) as raised:
+        [*predict(model, {"columns": {"a": [1.0] * count, "kind": kinds}})]
+    assert [error.pointer for error in raised.value.errors] == [
+        "#/columns/kind/3",
+        f"#/columns/kind/{count - 1}",
+    ]
+
+
+def test_dropout_and_batch_norm_are_in_eval_mode() -> None:
+    """A row's prediction depends on no chance and on no other row."""
+    layers = [linear(4), {"type": "BatchNorm1d", "num_features": 4}, {"type": "Dropout"}, linear(2, 4)]
+    model = train(table(PAIR), layers).model()
+    everything = prediction(model, COLUMNS)["outputs"]
+    assert prediction(model, COLUMNS)["outputs"] == everything
+    one = prediction(model, {"columns": {"a": [1.0], "b": [3.0]}})["outputs"]
+    assert one[0] == pytest.approx(everything[0], rel=1e-6)
+
+
+def test_missing_columns_are_told() -> None:
+    """What the model needs and the rows lack is a mistake in the request."""
+    model = train(table(PAIR), [linear(2)]).model()
+    with pytest.raises(InvalidRequest) as raised:
+        prediction(model, {"columns": {"A": [1.0], "c": [2.0]}})
+    assert [error.detail for error in raised.value.errors] == [
+        "The column `a` is missing: did you mean `A`?",
+        "The column `b` is missing.",
+    ]
+
+
+def test_csv_of_values() -> None:
+    """A column for each target, its values as JSON has them."""
+    trained = train(table(PAIR), [linear(2)])
+    answer = prediction(trained.model(), COLUMNS)
+    rows = read(as_csv(answer, trained.model().encoding))
+    assert list(rows[0]) == ["t", "u"]
+    assert [[float(row["t"]), float(row["u"])] for row in rows] == answer["outputs"]
+
+
+def test_csv_of_classes() -> None:
+    """The label, and a probability for each class under its name."""
+    trained = classifier("CrossEntropyLoss")
+    answer = prediction(trained.model(), COLUMNS)
+    rows = read(as_csv(answer, trained.model().encoding))
+    assert [row["label"] for row in rows] == answer["labels"]
+    columns = [f"probability_{name}" for name in sorted(set(SPECIES))]
+    assert [[float(row[column]) for column in columns] for row in rows] == answer["probabilities"]
+
+
+def test_csv_of_two_class_names() -> None:
+    """The label and the probability of each class; booleans as JSON writes them."""
+    for labels, names in ((("no", "yes"), ["no", "yes"]), ((False, True), ["false", "true"])):
+        targets = {"t": [labels[value] for value in YES_NO["t"]]}
+        model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss").model()
+        answer = prediction(model, COLUMNS)
+        rows = read(as_csv(answer, model.encoding))
+        assert list(rows[0]) == ["label", *(f"probability_{name}" for name in names)]
+        assert [row["label"] for row in rows] == [names[labels.index(label)] for label in answer["labels"]]
+        assert {row["label"] for row in rows} <= set(names)
+
+
+def test_csv_of_tensors() -> None:
+    """Outputs without names are numbered."""
+    data = {"inputs": [[1.0, 2.0], [3.0, 4.0]], "targets": [[1.0, 2.0, 3.0]] * 2}
+    trained = train(data, [linear(3)])
+    answer = prediction(trained.model(), {"inputs": data["inputs"]})
+    rows = read(as_csv(answer, trained.model().encoding))
+    assert list(rows[0]) == ["output_0", "output_1", "output_2"]
+    assert len(rows) == 2
+
+
+def test_the_best_epochs_parameters_predict() -> None:
+    """With `best` the parameters of the best epoch are taken, and the answer says which it is."""
+    trained = train(
+        table(PAIR, split={"validation": 2}),
+        [linear(2)],
+        optimizer={"type": "SGD", "lr": 0.01},
+        scheduler={"type": "ExponentialLR", "gamma": 8.0},
+        epochs=4,
+    )
+    best = trained.trainer.best
+    assert best is not None
+    assert best.epoch < 4
+    assert prediction(trained.model(best=True), COLUMNS)["epoch"] == best.epoch
+    assert prediction(trained.model(), COLUMNS)["epoch"] == 4
+    assert not math.isclose(*(prediction(trained.model(b), COLUMNS)["outputs"][0][0] for b in (True, False)))

@@ -1,0 +1,63 @@
+"""Checkpoints are read while they are replaced."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from service.errors import ArtifactNotFound, JobNotFound
+from service.jobs.checkpoint_reads import read_checkpoint
+from service.storage.checkpoints import Checkpoint, NewCheckpoint
+from service.storage.claims import Claim
+from service.storage.storage import Storage
+from tests.support.records import OWNER, claimed, new_dataset, new_job
+
+
+@pytest.fixture
+def claim(storage: Storage) -> Claim:
+    """A job that runs."""
+    storage.jobs.submit(OWNER, new_job(), new_dataset())
+    return Claim.of(claimed(storage.claims))
+
+
+def save(storage: Storage, claim: Claim, epoch: int) -> str:
+    """Save a job as its worker does; the name of the artifact."""
+    content = str(epoch).encode()
+    name = storage.artifacts.put(f"checkpoints/{claim.job_id}", content)
+    for replaced in storage.claims.save_checkpoint(claim, NewCheckpoint(epoch, name, len(content)), keep=[]):
+        storage.artifacts.delete(replaced)
+    return name
+
+
+def newest(
+    storage: Storage, job_id: str, meanwhile: Callable[[], object] = lambda: None
+) -> tuple[int, bytes]:
+    """The epoch and the content of a job's newest checkpoint; something happens after its row was read."""
+
+    def choose(rows: Sequence[Checkpoint]) -> Checkpoint:
+        meanwhile()
+        return rows[-1]
+
+    return read_checkpoint(
+        storage, OWNER, job_id, choose, lambda row: (row.epoch, storage.artifacts.get(row.artifact))
+    )
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile_is_read_anew(storage: Storage, claim: Claim) -> None:
+    """A worker that saves between a reader's look at the rows and at the file makes it look once more."""
+    save(storage, claim, 1)
+    epochs = iter(range(2, 5))
+
+    def saves_three_times() -> None:
+        if (epoch := next(epochs, None)) is not None:
+            save(storage, claim, epoch)
+
+    assert newest(storage, claim.job_id, saves_three_times) == (4, b"4")
+
+
+def test_a_checkpoint_whose_file_is_lost_is_told(storage: Storage, claim: Claim) -> None:
+    """What a row names and what is not there is an error, not a reason to look for ever."""
+    storage.artifacts.delete(save(storage, claim, 1))
+    with pytest.raises(ArtifactNotFound):
+        newest(storage, claim.job_id)
+    with pytest.raises(JobNotFound):
+        newest(storage, "job_gone")

@@ -1,0 +1,686 @@
+"""The check of a whole request: all mistakes at once, and a resolved request that stays as it is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.errors import InvalidRequest
+from service.preflight.cache import Known
+from service.preflight.preflight import Planned, Preflight
+from service.settings import Settings
+from service.storage.datasets import NewDataset
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+from service.storage.workers import NewWorker
+
+OWNER = "ada"
+T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
+T_U = [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4]
+Request = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def fitserve(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a service of its own."""
+    return Settings(data_dir=tmp_path_factory.mktemp("preflight"), max_parameters=10_000)
+
+
+@pytest.fixture(scope="module")
+def storage(fitserve: Settings) -> Iterator[Storage]:
+    """An empty database and folder."""
+    Path(fitserve.data_dir).mkdir(exist_ok=True)
+    with Storage.open(fitserve) as opened:
+        migrate(opened.database)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def plan(storage: Storage, fitserve: Settings) -> Callable[[Any], Planned]:
+    """The check."""
+    return lambda document: Preflight(document, OWNER, storage, fitserve, Known(fitserve)).plan()
+
+
+Plan = Callable[[Any], Planned]
+
+
+def request(**training: Any) -> Request:
+    """The chapter's fit."""
+    return {
+        "data": {
+            "columns": {"t_u": T_U, "t_c": T_C},
+            "features": ["t_u"],
+            "targets": ["t_c"],
+            "transforms": [{"columns": ["t_u"], "type": "scale", "factor": 0.1}],
+            "split": {"validation": 0.2},
+        },
+        "architecture": {
+            "type": "sequential",
+            "layers": [
+                {"type": "Linear", "out_features": 13},
+                {"type": "Tanh"},
+                {"type": "Linear", "out_features": 1},
+            ],
+        },
+        "training": {
+            "loss": "MSELoss",
+            "optimizer": {"type": "SGD", "lr": 0.01},
+            "epochs": 3000,
+            "seed": 0,
+            **training,
+        },
+    }
+
+
+def tensors() -> Request:
+    """A fit of tensors."""
+    made = request()
+    made["data"] = {"inputs": [[[value / 10]] for value in T_U], "targets": [[[value]] for value in T_C]}
+    return made
+
+
+def changed(document: Request, *path: Any, to: Any) -> Request:
+    """The request with one place changed; None takes it out."""
+    result = deepcopy(document)
+    here: Any = result
+    for part in path[:-1]:
+        here = here[part]
+    if to is None:
+        del here[path[-1]]
+    else:
+        here[path[-1]] = to
+    return result
+
+
+def mistakes(plan: Plan, document: Any) -> dict[str, str]:
+    """Detail by pointer."""
+    with pytest.raises(InvalidRequest) as raised:
+        plan(document)
+    return {error.pointer: error.detail for error in raised.value.errors}
+
+
+def stored(storage: Storage, planned: Planned) -> str:
+    """The id under which a plan's inline data are stored."""
+    content = planned.dataset.to_bytes()
+    artifact = storage.artifacts.put("datasets", content)
+    digest, rows = planned.dataset.digest, planned.dataset.rows
+    row = NewDataset(None, digest, "tabular", rows, len(content), artifact, "{}")
+    return storage.datasets.add(OWNER, row)[0].id
+
+
+def test_the_resolved_request_is_complete(plan: Plan) -> None:
+    """Every default and every size that was left out is filled in."""
+    planned = plan(request())
+    first = planned.request["architecture"]["layers"][0]
+    assert (first["in_features"], first["out_features"], first["bias"]) == (1, 13, True)
+    training = planned.request["training"]
+    assert training["optimizer"]["momentum"] == 0.0
+    assert training["loss"] == {"type": "MSELoss", "reduction": "mean"}
+    assert training["batch_size"] is training["scheduler"] is training["early_stopping"] is None
+    assert (planned.request["device"], planned.request["engine"], planned.request["precision"]) == (
+        "auto",
+        "auto",
+        "float32",
+    )
+    assert planned.request["data"]["split"]["seed"] == 0
+    assert "columns" not in planned.request["data"]
+    assert planned.parameter_count == 40
+    assert planned.report["rows"] == {"train": 9, "validation": 2, "test": 0, "dropped": 0}
+    assert (planned.used["engine"], planned.used["engine_reason"]) == ("compiled", None)
+    assert planned.dataset_id is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        request(),
+        request(optimizer="Adam", scheduler={"type": "OneCycleLR", "max_lr": 0.1}, batch_size=4),
+        request(scheduler={"type": "ReduceLROnPlateau"}, early_stopping={}, loss={"type": "HuberLoss"}),
+        request(scheduler={"type": "MultiStepLR", "milestones": [3, 5]}, gradient_clip_norm=1.0),
+        request(metrics=["r2_score", {"type": "mean_squared_error", "squared": False}]),
+    ],
+    ids=["chapter", "one cycle", "plateau", "milestones", "metrics"],
+)
+def test_resolving_again_changes_nothing(plan: Plan, storage: Storage, document: Request) -> None:
+    """The request that a job shows, sent again with its dataset, resolves to itself."""
+    first = plan(document)
+    shown = deepcopy(first.request)
+    shown["data"]["dataset_id"] = stored(storage, first)
+    second = plan(shown)
+    assert second.request == shown
+    assert second.dataset_id == shown["data"]["dataset_id"]
+    assert second.report == first.report
+    assert second.group_key == first.group_key
+    assert second.used == first.used
+
+
+def test_tensors_resolve_to_themselves(plan: Plan, storage: Storage) -> None:
+    """So does a request with tensors: its targets are content, not names."""
+    first = plan(tensors())
+    assert "targets" not in first.request["data"]
+    shown = deepcopy(first.request)
+    shown["data"]["dataset_id"] = stored(storage, first)
+    second = plan(shown)
+    assert second.request == shown
+    assert plan(second.request).request == second.request
+
+
+def classification(*labels: Any, **training: Any) -> Request:
+    """A fit of one feature to a target of classes."""
+    made = request(**{"loss": "CrossEntropyLoss", **training})
+    made["data"] = {
+        "columns": {"x": [*range(len(labels))], "y": [*labels]},
+        "features": ["x"],
+        "targets": ["y"],
+        "split": {"validation": 1, "shuffle": False},
+    }
+    made["architecture"]["layers"][-1]["out_features"] = 3
+    return made
+
+
+def test_class_weights_are_shown_as_numbers(plan: Plan, storage: Storage) -> None:
+    """`auto` is counted on the training rows; a request that is sent again with its numbers keeps them."""
+    first = plan(classification("a", "b", "b", "c", "c", "c", "c", class_weights="auto"))
+    shown = deepcopy(first.request)
+    assert shown["training"]["class_weights"] == {"a": 6 / 3, "b": 6 / 6, "c": 6 / 9}
+    shown["data"]["dataset_id"] = stored(storage, first)
+    second = plan(shown)
+    assert second.request == shown
+    assert second.group_key == first.group_key
+
+
+def test_wrong_class_weights_hide_nothing(plan: Plan) -> None:
+    """Weights, loss and metrics that don't fit the data are told together."""
+    document = classification("a", "b", "c", "a", class_weights={"a": 1, "d": 1}, metrics=["r2_score"])
+    document["training"]["early_stopping"] = {}
+    document["data"]["split"] = {}
+    assert mistakes(plan, document).keys() == {
+        "#/training/class_weights",
+        "#/training/class_weights/d",
+        "#/training/metrics/0",
+        "#/training/early_stopping",
+    }
+
+
+def test_auto_needs_every_class_in_the_training_rows(plan: Plan) -> None:
+    """A class that only validates has no weight of its own accord, but may be given one."""
+    labels = ("a", "b", "a", "b", "c")
+    found = mistakes(plan, classification(*labels, class_weights="auto"))
+    assert "No training row is of `c`" in found["#/training/class_weights"]
+    plan(classification(*labels, class_weights={"a": 1, "b": 1, "c": 5}))
+    plan(classification(*labels))
+
+
+@pytest.mark.parametrize("labels", [("a", "a", "a"), (1, 1, 1)])
+def test_one_class_only_is_a_mistake(plan: Plan, labels: tuple[Any, ...]) -> None:
+    """Where all targets are of one class there is nothing to learn."""
+    found = mistakes(plan, classification(*labels))
+    assert list(found) == ["#/training/loss"]
+    assert "All targets are of one class" in found["#/training/loss"]
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        (request(), '`"loss": "MSELoss", "metrics": ["mean_absolute_error", "r2_score"]`'),
+        (classification("a", "b", "c"), '`"loss": "CrossEntropyLoss", "metrics": ["accuracy", "f1_score"]`'),
+        (tensors(), '`"loss": "MSELoss"'),
+    ],
+    ids=["regression", "classes", "tensors"],
+)
+def test_a_missing_loss_comes_with_a_suggestion(plan: Plan, document: Request, words: str) -> None:
+    """No loss is chosen for a client: the mistake says which one would suit the targets."""
+    found = mistakes(plan, changed(document, "training", "loss", to=None))
+    assert list(found) == ["#/training"]
+    assert found["#/training"].startswith("`loss` is required. The targets look like ")
+    assert words in found["#/training"]
+
+
+def test_a_missing_loss_without_targets_is_just_missing(plan: Plan) -> None:
+    """Where the data can't be read there is nothing to go by."""
+    document = changed(request(), "training", "loss", to=None)
+    document["data"]["columns"] = {"t_u": T_U}
+    assert mistakes(plan, document)["#/training"] == "`loss` is required."
+
+
+def test_a_drawn_seed_is_shown(plan: Plan) -> None:
+    """Without a seed each request gets one of its own, which makes it repeatable."""
+    document = changed(request(), "training", "seed", to=None)
+    seeds = {plan(document).request["training"]["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_all_mistakes_at_once(plan: Plan) -> None:
+    """The sections are checked independently: a mistake in one hides none in another."""
+    document = request(loss="MSELos", epocs=3, optimizer={"type": "SGD", "lr": "fast"})
+    document["architecture"]["layers"][1]["type"] = "Tahn"
+    document["data"]["features"] = ["t_v"]
+    document["devic"] = "cpu"
+    found = mistakes(plan, document)
+    assert {
+        "#/devic",
+        "#/training/epocs",
+        "#/architecture/layers/1/type",
+    } <= found.keys()
+    assert any(pointer.startswith("#/data") for pointer in found)
+    assert found["#/devic"] == "`devic` is not a field here: did you mean `device`?"
+
+
+def test_components_are_checked_in_a_section_that_cannot_be_read(plan: Plan) -> None:
+    """A field that is missing, or misspelt, doesn't hide a wrong loss or a wrong argument beside it."""
+    document = request(loss="MSELos", optimizer={"type": "SGD", "lr": "fast"})
+    document["training"]["epoch"] = document["training"].pop("epochs")
+    found = mistakes(plan, document)
+    assert found["#/training/loss"] == "`MSELos`: did you mean `MSELoss`?"
+    assert {"#/training", "#/training/epoch", "#/training/optimizer/lr"} <= found.keys()
+
+
+@pytest.mark.parametrize("missing", ["loss", "optimizer", "epochs"])
+def test_a_missing_field_hides_no_wrong_name(plan: Plan, missing: str) -> None:
+    """Beside a field that is missing, and one of a wrong type, every wrong name is told all the same."""
+    document = request(loss="MSELos", optimizer="SGDD", scheduler="StepLRR", metrics=["r3_score"], seed="one")
+    del document["training"][missing]
+    wrong = {"loss", "optimizer", "scheduler", "metrics/0", "seed"} - {missing}
+    assert mistakes(plan, document).keys() == {"#/training", *(f"#/training/{name}" for name in wrong)}
+
+
+def test_a_component_that_cannot_be_read_hides_no_wrong_name(plan: Plan) -> None:
+    """A loss, an optimizer and a metric of a wrong type are told beside a wrong scheduler, and no more."""
+    document = request(
+        loss=1,
+        optimizer={"lr": 0.1},
+        scheduler="StepLRR",
+        metrics=[{}],
+        class_weights="auto",
+        early_stopping={"monitor": "validation_accuracy"},
+    )
+    pointers = {"loss", "optimizer", "scheduler", "metrics/0"}
+    assert mistakes(plan, document).keys() == {f"#/training/{name}" for name in pointers}
+
+
+def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
+    """Mistakes that only a look at the tables of names or at the data shows are told together too."""
+    document = request(loss="MSELos", optimizer="SGDD", metrics=["r3_score"])
+    document["architecture"]["layers"][1]["type"] = "Tahn"
+    document["data"]["features"] = ["t_v"]
+    found = mistakes(plan, document)
+    assert {"#/training/loss", "#/training/optimizer", "#/training/metrics/0"} <= found.keys()
+    assert any(pointer.startswith("#/architecture/layers/1") for pointer in found)
+    assert any(pointer.startswith("#/data/features") for pointer in found)
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "pointer", "detail"),
+    [
+        (("architecture", "layers", 2, "in_features"), 12, "#/architecture/layers/2/in_features", "13"),
+        (("architecture", "layers", 2, "out_features"), 2, "#/training/loss", "The model gives [B, 2]"),
+        (("architecture", "layers", 0, "out_features"), 100_000, "#/architecture", "at most 10,000"),
+        (("training", "scheduler"), {"type": "StepLR", "step_size": 0}, "#/training/scheduler", "zero"),
+        (("training", "optimizer", "lr"), -1.0, "#/training/optimizer", "Invalid learning rate"),
+        (("training", "metrics"), ["accuracy"], "#/training/metrics/0", "regression"),
+        (("device",), "cuda", "#/device", "No GPU worker"),
+        (("data", "split"), {"validation": 11}, "#/data/split", ""),
+        (("data",), {"dataset_id": "ds_x"}, "#/data/dataset_id", ""),
+        (("data",), None, "#", "`data` is required."),
+        (("data",), {}, "#/data", "Give the data as"),
+        (("training", "early_stopping"), {"patience": 0}, "#/training/early_stopping/patience", ""),
+    ],
+)
+def test_one_mistake(plan: Plan, path: tuple[Any, ...], to: Any, pointer: str, detail: str) -> None:
+    """One thing wrong is one error, where it is."""
+    found = mistakes(plan, changed(request(), *path, to=to))
+    assert list(found) == [pointer]
+    assert detail in next(iter(found.values()))
+
+
+def test_early_stopping_on_validation_needs_validation_rows(plan: Plan) -> None:
+    """Without rows to validate on, the default monitor can't be followed."""
+    document = changed(request(early_stopping={}), "data", "split", to={})
+    assert list(mistakes(plan, document)) == ["#/training/early_stopping"]
+
+
+@pytest.mark.parametrize("document", [None, [], 7, "job", {}, {"data": 1, "architecture": 2, "training": 3}])
+def test_what_is_no_request_at_all(plan: Plan, document: Any) -> None:
+    """Any JSON value is answered with mistakes."""
+    assert mistakes(plan, document)
+
+
+places = [
+    ("data", "columns"),
+    ("data", "features"),
+    ("data", "transforms"),
+    ("data", "split"),
+    ("architecture", "layers"),
+    ("architecture", "type"),
+    ("training", "loss"),
+    ("training", "optimizer"),
+    ("training", "scheduler"),
+    ("training", "metrics"),
+    ("training", "batch_size"),
+    ("training", "early_stopping"),
+    ("data",),
+    ("architecture",),
+    ("training",),
+    ("device",),
+    ("precision",),
+    ("name",),
+]
+values: st.SearchStrategy[Any] = st.recursive(
+    st.booleans()
+    | st.integers(-5, 5)
+    | st.floats(-1e3, 1e3)
+    | st.sampled_from(["t_u", "Linear", "Adam", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "lr", "layers", "columns", "x"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.sampled_from(places), values), min_size=1, max_size=3))
+def test_anything_is_a_plan_or_mistakes(plan: Plan, changes: list[tuple[tuple[str, ...], Any]]) -> None:
+    """Whatever stands in a request, the answer is a plan or mistakes at places that exist."""
+    document = request()
+    for path, value in sorted(changes, key=lambda change: -len(change[0])):
+        document = changed(document, *path, to=value)
+    with suppress(InvalidRequest):
+        plan(document)
+        return
+    for pointer in mistakes(plan, document):
+        here: Any = document
+        for part in pointer.split("/")[1:]:
+            here = here[int(part)] if isinstance(here, list) else here[part]
+
+
+def test_group_key(plan: Plan) -> None:
+    """Jobs of equal architecture, loss, optimizer and shapes may train together, whatever their numbers."""
+    key = plan(request()).group_key
+    same = [
+        request(optimizer={"type": "SGD", "lr": 0.5, "weight_decay": 0.1}),
+        request(seed=7),
+        {**request(), "name": "another"},
+        changed(request(), "data", "transforms", to=[]),
+        changed(request(), "data", "columns", to={"t_u": T_C, "t_c": T_U}),
+    ]
+    weighted = [classification("a", "b", "b", "c", "c", *last, class_weights="auto") for last in ("ac", "bc")]
+    other = [
+        request(optimizer="Adam"),
+        request(optimizer={"type": "SGD", "lr": 0.5, "momentum": 0.9}),
+        request(optimizer={"type": "SGD", "lr": 0.5, "momentum": 0.9, "nesterov": True}),
+        request(loss="L1Loss"),
+        request(epochs=7),
+        request(batch_size=4),
+        changed(request(), "architecture", "layers", 0, "out_features", to=12),
+        changed(request(), "architecture", "layers", 1, "type", to="ReLU"),
+        changed(request(), "data", "split", to={"validation": 3}),
+    ]
+    assert {plan(document).group_key for document in same} == {key}
+    keys = [plan(document).group_key for document in other]
+    weighted_keys = {plan(document).group_key for document in weighted}
+    assert len(weighted_keys) == 1
+    assert plan(classification("a", "b", "b", "c", "c", "a", "c")).group_key not in weighted_keys
+    assert key not in keys
+    assert len(set(keys)) == len(keys)
+
+
+def test_another_owners_dataset_is_not_there(plan: Plan, storage: Storage, fitserve: Settings) -> None:
+    """A dataset is found by its owner only."""
+    document = request()
+    dataset_id = stored(storage, plan(document))
+    document["data"] = {"dataset_id": dataset_id, "features": ["t_u"], "targets": ["t_c"]}
+    assert plan(document).dataset_id == dataset_id
+    with pytest.raises(InvalidRequest) as raised:
+        Preflight(document, "bob", storage, fitserve, Known(fitserve)).plan()
+    assert [error.pointer for error in raised.value.errors] == ["#/data/dataset_id"]
+
+
+def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None:
+    """A GPU that a live worker has can be asked for; a small fit stays on the CPU of its own accord."""
+    storage.workers.register(NewWorker("w-gpu", "cuda:0", "a GPU", 1, "host", 1))
+    try:
+        asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve, Known(fitserve)).plan()
+        automatic = Preflight(request(), OWNER, storage, fitserve, Known(fitserve)).plan()
+    finally:
+        storage.workers.unregister(["w-gpu"])
+    assert asked.used["device"] == "cuda:0"
+    assert automatic.used["device"] == "cpu"
+
+
+def islands(num_embeddings: int, unknown: str = "error", **more: Any) -> Request:
+    """A fit of an index of four islands, embedded."""
+    made = request()
+    made["data"] = {
+        "columns": {"island": ["a", "b", "c", "d", "a"], "y": [1, 2, 3, 4, 5]},
+        "features": ["island"],
+        "targets": ["y"],
+        "dtypes": {"input": "int64"},
+        "transforms": [{"type": "ordinal", "columns": ["island"], "unknown": unknown, **more}],
+    }
+    embedding = {"type": "Embedding", "num_embeddings": num_embeddings, "embedding_dim": 2}
+    layers = [{"type": "sequential", "layers": [embedding]}, {"type": "Flatten"}]
+    made["architecture"]["layers"] = [*layers, {"type": "Linear", "out_features": 1}]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "words"),
+    [
+        (islands(3), islands(4), "it takes 4, since `island` has 4 categories."),
+        (
+            islands(4, "extra"),
+            islands(5, "extra"),
+            "it takes 5, since `island` has 4 categories and one index for unknown ones.",
+        ),
+        (
+            islands(4, categories=["d", "c", "b", "a", "e"]),
+            islands(5, categories=["d", "c", "b", "a", "e"]),
+            "it takes 5, since `island` has 5 categories.",
+        ),
+    ],
+    ids=["categories", "unknown", "declared"],
+)
+def test_an_embedding_has_a_row_for_each_index(plan: Plan, short: Request, long: Request, words: str) -> None:
+    """One with too few rows for training, or for a prediction, is told with the number that it takes."""
+    found = mistakes(plan, short)
+    assert list(found) == ["#/architecture/layers/0/layers/0/num_embeddings"]
+    assert words in found["#/architecture/layers/0/layers/0/num_embeddings"]
+    plan(long)
+
+
+FORWARD = "h = torch.cat([self.island(input[:, 0].long()), input[:, 1:]], dim=1)\nreturn self.out(h)"
+
+
+def test_an_embedding_that_a_text_calls_has_a_row_for_each_index(plan: Plan) -> None:
+    """Indices are followed through what a forward text does with them, of float inputs too."""
+    document = islands(3)
+    document["data"] |= {"features": ["island", "x"], "dtypes": {}}
+    document["data"]["columns"]["x"] = [1e30, 2, 3, 4, 5]
+    embedding = {"type": "Embedding", "num_embeddings": 3, "embedding_dim": 2}
+    submodules = {"island": embedding, "out": {"type": "Linear", "out_features": 1}}
+    document["architecture"] = {"type": "module", "submodules": submodules, "forward": FORWARD}
+    assert list(mistakes(plan, document)) == ["#/architecture/submodules/island/num_embeddings"]
+    embedding["num_embeddings"] = 4
+    plan(document)
+
+
+def test_indices_of_tensors_have_rows_too(plan: Plan) -> None:
+    """Of tensors the values count, on every side of the split; none is below 0."""
+    document = islands(9)
+    document["data"] = {
+        "inputs": [[0, 8], [3, 9], [1, 2]],
+        "targets": [[1], [2], [3]],
+        "dtypes": {"input": "int64"},
+        "split": {"validation_rows": [1]},
+    }
+    place = "#/architecture/layers/0/layers/0"
+    assert "gets indices to 9: it takes 10." in mistakes(plan, document)[f"{place}/num_embeddings"]
+    document["architecture"]["layers"][0]["layers"][0]["num_embeddings"] = 10
+    plan(document)
+    document["data"]["inputs"][2] = [-1, 2]
+    assert "takes indices from 0 and gets -1" in mistakes(plan, document)[place]
+
+
+@pytest.mark.parametrize(
+    ("last", "fits"),
+    [
+        ([], False),
+        ([{"type": "Tanh"}], False),
+        ([{"type": "ReLU"}], False),
+        ([{"type": "Sigmoid"}], True),
+        ([{"type": "Sigmoid"}, {"type": "Flatten"}], True),
+        ([{"type": "Hardtanh", "min_val": 0.0, "max_val": 1.0}], True),
+    ],
+    ids=lambda last: last[0]["type"] if isinstance(last, list) and last else str(last),
+)
+def test_bce_loss_takes_probabilities(plan: Plan, last: list[Request], fits: bool) -> None:
+    """Outputs that are between 0 and 1 only by the luck of their first weights are refused."""
+    document = request(loss="BCELoss")
+    document["data"]["columns"]["t_c"] = [0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1]
+    document["architecture"]["layers"] += last
+    if fits:
+        plan(document)
+    else:
+        assert "end it with a `Sigmoid`" in mistakes(plan, document)["#/training/loss"]
+
+
+def test_an_unreadable_transform_hides_nothing(plan: Plan) -> None:
+    """Cells, lengths and names are told with it; what it may have done is not asked for."""
+    document = request()
+    document["data"] = {
+        "columns": {"a": [1, "x", 3], "b": [1, 2], "c": ["u", "v", "w"]},
+        "features": ["a", "q", "c"],
+        "targets": ["b"],
+        "transforms": [{"columns": ["c"], "type": "foo"}, {"columns": ["a", "z"], "type": "log1p"}],
+        "split": {"group": "where", "validation": 0.5},
+        "types": {"d": "numeric"},
+    }
+    assert mistakes(plan, document).keys() == {
+        "#/data/transforms/0",
+        "#/data/columns/a/1",
+        "#/data/columns/b",
+        "#/data/features/1",
+        "#/data/transforms/1/columns/1",
+        "#/data/split/group",
+        "#/data/types/d",
+    }
+
+
+@pytest.mark.parametrize("field", ["features", "targets"])
+def test_names_that_cannot_be_read_hide_nothing(plan: Plan, field: str) -> None:
+    """What follows from a field that can't be read isn't told, and all else is."""
+    document = changed(request(), "data", field, to=7)
+    document["data"]["columns"]["t_u"] = ["35.7", 1]
+    document["data"]["split"] = {"time": "when", "test": 2}
+    assert mistakes(plan, document).keys() == {
+        f"#/data/{field}",
+        "#/data/columns/t_u",
+        "#/data/columns/t_u/1",
+        "#/data/columns/t_c",
+        "#/data/split/time",
+    } - {"#/data/columns/t_u"}
+
+
+def test_cells_that_cannot_be_read_hide_no_names(plan: Plan) -> None:
+    """Names are held against the columns that are there, whatever is in them."""
+    document = changed(request(), "data", "columns", "t_u", 3, to={})
+    document["data"]["features"] = ["t_v"]
+    assert mistakes(plan, document).keys() == {
+        "#/data/columns/t_u/3",
+        "#/data/features/0",
+        "#/data/transforms/0/columns/0",
+    }
+
+
+def test_an_unreadable_layer_hides_no_other(plan: Plan) -> None:
+    """Types and arguments of the other layers, and of its own fields, are checked all the same."""
+    document = request()
+    inner = {
+        "type": "module",
+        "submodules": {"a": {"type": "Linearr"}, "b": 3},
+        "forward": "return self.c(input)",
+    }
+    document["architecture"]["layers"] = [
+        {"type": "Linear", "out_features": 3, "name": 5},
+        {"type": "Tahn"},
+        "Tanh",
+        {"type": "Linear", "name": 6, "out_features": -1},
+        inner,
+    ]
+    assert mistakes(plan, document).keys() == {
+        "#/architecture/layers/0/name",
+        "#/architecture/layers/1/type",
+        "#/architecture/layers/2",
+        "#/architecture/layers/3/name",
+        "#/architecture/layers/3/out_features",
+        "#/architecture/layers/4/submodules/a/type",
+        "#/architecture/layers/4/submodules/b",
+        "#/architecture/layers/4/forward",
+    }
+
+
+def test_all_sections_that_cannot_be_read_are_told(plan: Plan) -> None:
+    """A mistake of form in each section hides no mistake of meaning in any."""
+    document = request(loss="MSELos", optimizer={"type": "SGDD"}, epochs="many", batchsize=3)
+    document["data"]["split"] = {"validation": 1.0}
+    document["data"]["targets"] = ["t_k"]
+    document["architecture"]["layers"][1] = {"type": "Tahn", "name": 1}
+    assert mistakes(plan, document).keys() == {
+        "#/training/loss",
+        "#/training/optimizer",
+        "#/training/epochs",
+        "#/training/batchsize",
+        "#/data/split/validation",
+        "#/data/targets/0",
+        "#/architecture/layers/1/type",
+        "#/architecture/layers/1/name",
+    }
+
+
+VARIANTS = [
+    (),
+    (("data", "columns", "t_u", 3), 80.0),
+    (("data", "columns", "t_u", 3), "warm"),
+    (("data", "columns", "t_c", 3), 27.0),
+    (("data", "transforms", 0, "factor"), 0.2),
+    (("data", "transforms", 0, "type"), "standardise"),
+    (("data", "split", "validation"), 0.4),
+    (("data", "split", "validation"), 400),
+    (("data", "types"), {"t_u": "categorical"}),
+    (("training", "loss"), "CrossEntropyLoss"),
+    (("training", "loss"), "BCEWithLogitsLoss"),
+    (("training", "optimizer", "lr"), 0.02),
+    (("training", "epochs"), -1),
+    (("architecture", "layers", 0, "in_features"), 2),
+]
+
+
+@given(order=st.lists(st.sampled_from(range(len(VARIANTS))), min_size=2, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_what_was_checked_before_changes_no_answer(
+    plan: Plan, storage: Storage, fitserve: Settings, order: list[int]
+) -> None:
+    """Requests much like others, one after the other, are told what each is told by itself."""
+
+    def told(check: Plan, document: Request) -> Any:
+        try:
+            planned = check(document)
+        except InvalidRequest as error:
+            return error.errors
+        return planned.request, planned.report, planned.used, planned.group_key, planned.dataset.digest
+
+    known = Known(fitserve)
+    for number in order:
+        path_and_value = VARIANTS[number]
+        document = (
+            changed(request(), *path_and_value[0], to=path_and_value[1]) if path_and_value else request()
+        )
+        by_itself = told(plan, deepcopy(document))
+        beside = told(lambda d: Preflight(d, OWNER, storage, fitserve, known).plan(), document)
+        assert beside == by_itself

@@ -1,0 +1,163 @@
+"""Messages between processes: JSON with a body of bytes, and the end of it."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.processes.channel import AsyncChannel, Channel, join_parent, packed
+from service.settings import Settings
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Channel, Channel]]:
+    """Both ends."""
+    one, other = (Channel(connection) for connection in socket.socketpair())
+    yield one, other
+    one.close()
+    other.close()
+
+
+headers = st.dictionaries(
+    st.text(max_size=8), st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(), max_size=4
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(messages=st.lists(st.tuples(headers, st.binary(max_size=300)), min_size=1, max_size=5))
+def test_messages_arrive_as_sent(messages: list[tuple[dict[str, Any], bytes]]) -> None:
+    """Headers and bodies arrive unchanged and in order, empty bodies too."""
+    one, other = (Channel(connection) for connection in socket.socketpair())
+    for header, body in messages:
+        one.send(header, body)
+    assert [other.receive() for _ in messages] == messages
+    one.close()
+    other.close()
+
+
+def test_a_message_without_a_body_is_one_write() -> None:
+    """Whoever sends it can't be frozen in its middle, with the other side waiting for the rest."""
+    one, other = (Channel(each) for each in socket.socketpair(type=socket.SOCK_SEQPACKET))
+    one.send({"event": "idle"})
+    other.connection.recv(1000)  # of such a socket: what was written at once
+    assert not other.ready(0)
+    one.close()
+    other.close()
+
+
+def test_large_bodies_pass(pair: tuple[Channel, Channel]) -> None:
+    """A body larger than the socket's buffer passes while the other side reads."""
+    one, other = pair
+    body = os.urandom(5_000_000)
+    sender = threading.Thread(target=one.send, args=({"task": "x"}, body))
+    sender.start()
+    assert other.receive() == ({"task": "x"}, body)
+    sender.join()
+
+
+def test_an_event_loop_sees_the_end(pair: tuple[Channel, Channel]) -> None:
+    """EOFError when the other side has read what it was sent, OSError when it has not."""
+    one, other = pair
+
+    async def talk(read: Callable[[], object]) -> None:
+        channel = AsyncChannel(one)
+        await channel.send(packed({"task": "x"}, b""))
+        read()
+        other.close()
+        await channel.receive()
+
+    with pytest.raises(EOFError):
+        asyncio.run(talk(other.receive))
+    one, other = (Channel(connection) for connection in socket.socketpair())
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(talk(lambda: None))
+    one.close()
+
+
+def test_ready(pair: tuple[Channel, Channel]) -> None:
+    """A message, or the end, is seen to be there before it is read."""
+    one, other = pair
+    assert not other.ready(0)
+    one.send({})
+    assert other.ready(1)
+    other.receive()
+    assert not other.ready(0)
+    one.close()
+    assert other.ready(1)
+
+
+def test_a_closed_peer_ends_with_eof(pair: tuple[Channel, Channel]) -> None:
+    """What was sent before the end is still read; after it comes EOFError."""
+    one, other = pair
+    one.send({"last": True}, b"words")
+    one.close()
+    assert other.receive() == ({"last": True}, b"words")
+    with pytest.raises(EOFError):
+        other.receive()
+
+
+def test_sending_to_a_closed_peer_fails(pair: tuple[Channel, Channel]) -> None:
+    """Nobody is there to read: an OSError."""
+    one, other = pair
+    other.close()
+    with pytest.raises(OSError, match="Broken pipe"):
+        one.send({"event": "idle"})
+
+
+CHILD = """
+import sys
+from service.processes.channel import packed, join_parent
+channel, settings = join_parent(sys.argv)
+channel.send({"database": settings.database()})
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "import os; os.kill(os.getpid(), 9)",
+        "channel.connection.sendall(packed({}, b'x')); import os; os._exit(1)",  # a header without its body
+        "raise SystemExit(0)",
+    ],
+    ids=["killed", "between header and body", "exits"],
+)
+def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
+    """However a child dies, its parent reads EOFError; until then they talk, settings first."""
+    ours, theirs = socket.socketpair()
+    script = tmp_path / "child.py"
+    script.write_text(CHILD.replace("{end}", end))
+    with subprocess.Popen(
+        [sys.executable, str(script), str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    ) as child:
+        theirs.close()
+        channel = Channel(ours)
+        settings_sent = Settings(data_dir=tmp_path, database_url="postgresql://u:secret@h/d")
+        channel.send({"settings": settings_sent.model_dump(mode="json")})
+        assert channel.receive() == ({"database": "postgresql://u:secret@h/d"}, b"")
+        with pytest.raises(EOFError):
+            channel.receive()
+        child.wait(timeout=30)
+    channel.close()
+
+
+def test_join_parent_is_the_mirror(tmp_path: Any) -> None:
+    """A child reads the settings that its parent sent."""
+    ours, theirs = socket.socketpair()
+    sent = Settings(data_dir=tmp_path, workers=3)
+    parent = Channel(ours)
+    parent.send({"settings": sent.model_dump(mode="json")})
+    channel, settings_read = join_parent(["child", str(os.dup(theirs.fileno()))])
+    assert settings_read == sent
+    for end in (channel, parent, Channel(theirs)):
+        end.close()

@@ -1,0 +1,92 @@
+"""A traced step computes in JAX what PyTorch computes, layer by layer."""
+
+import copy
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from service.architectures.layers import LAYERS
+from service.training.engines.compiled.tracing import trace
+from service.training.engines.compiled.translation import translated, untranslatable
+from tests.support.architecture_samples import SAMPLES
+
+RANDOM = {"AlphaDropout", "Dropout1d", "Dropout2d", "Dropout3d", "FeatureAlphaDropout", "RReLU"}
+STATISTICS = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d"}
+NO_OPERATOR = {
+    *("AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d", "EmbeddingBag", "FractionalMaxPool2d"),
+    *("CircularPad1d", "CircularPad2d", "CircularPad3d"),
+    *("ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d"),
+    *("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"),
+}
+NOT_TRACED = {"FractionalMaxPool3d"}  # PyTorch has no shapes for its backward pass
+
+
+class Scaled(nn.Module):
+    """A layer behind trainable factors, so that its input's gradient is seen; of a tuple, the first."""
+
+    def __init__(self, layer: nn.Module, inputs: list[Tensor]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.factors = nn.ParameterList(nn.Parameter(torch.randn(x.shape)) for x in inputs)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The layer's output."""
+        scaled = [x * f if x.is_floating_point() else x for x, f in zip(inputs, self.factors, strict=True)]
+        output: Any = self.layer(*scaled)
+        while isinstance(output, tuple):
+            output = output[0]
+        return torch.as_tensor(output)
+
+
+def example(name: str) -> tuple[Scaled, list[Tensor]]:
+    """A layer of the table, without dropout where it isn't the layer itself, and its inputs."""
+    torch.manual_seed(0)
+    inputs = SAMPLES[name].inputs()
+    if "Unpool" in name:
+        inputs[1] = torch.zeros_like(inputs[1]).long()
+    layer = LAYERS[name](arguments=dict(SAMPLES[name].arguments))
+    for module in layer.modules():
+        if isinstance(module, nn.Dropout | nn.MultiheadAttention):
+            setattr(module, "p" if isinstance(module, nn.Dropout) else "dropout", 0.0)
+    return Scaled(layer, inputs), inputs
+
+
+@pytest.mark.usefixtures("jax_is_set_up")
+@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - RANDOM - STATISTICS - NO_OPERATOR - NOT_TRACED))
+def test_layers(name: str) -> None:
+    """Loss and all gradients of a layer are PyTorch's, to rounding."""
+    model, inputs = example(name)
+    loss_fn = nn.MSELoss()
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        targets = torch.randn_like(copy.deepcopy(model)(*inputs))
+    with warnings.catch_warnings(action="ignore"):
+        loss = loss_fn(model(*inputs), targets)
+        loss.backward()
+        found = trace(model, loss_fn, inputs, targets, gradients=True)
+    assert untranslatable(found.graph) == []
+    tensors = [*model.parameters(), *model.buffers(), *inputs, targets]
+    computed = jax.jit(translated(found.graph))(*(jnp.asarray(x.detach().numpy()) for x in tensors))
+    np.testing.assert_allclose(computed[0], loss.item(), rtol=1e-5)
+    parameters = dict(model.named_parameters())
+    assert found.trained == tuple(n for n, p in parameters.items() if p.grad is not None)
+    for parameter, gradient in zip(found.trained, computed[2:], strict=True):
+        expected = parameters[parameter].grad
+        assert expected is not None
+        largest = float(expected.abs().max())
+        np.testing.assert_allclose(gradient, expected.numpy(), rtol=0, atol=1e-5 * largest + 1e-12)
+
+
+@pytest.mark.usefixtures("jax_is_set_up")
+@pytest.mark.parametrize("name", sorted(RANDOM | STATISTICS | NO_OPERATOR))
+def test_what_is_not_in_the_table_is_named(name: str) -> None:
+    """A layer that can't be translated says by which operators."""
+    model, inputs = example(name)
+    with torch.no_grad():
+        targets = torch.randn_like(copy.deepcopy(model)(*inputs))
+    assert untranslatable(trace(model, nn.MSELoss(), inputs, targets, gradients=True).graph)

@@ -1,0 +1,242 @@
+"""Class weights: counted or given, told where they are wrong, and those of a plain script bit for bit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from sklearn.utils.class_weight import compute_class_weight  # type: ignore[import-untyped]
+from torch import Tensor, nn, optim
+
+from service.datasets.prepare.encoding import Encoding
+from service.errors import InvalidRequest
+from service.specs.base import field_errors
+from service.specs.training import TrainingSpec
+from service.training.check import check_components
+from service.training.class_weights import build_loss, resolve_class_weights
+from service.training.losses import LOSSES
+from tests.support.toys import NET, ToyData, assert_equals_script, engine, net, plain, samples, training
+
+SPECIES = ("setosa", "versicolor", "virginica")
+
+
+def encoding(
+    classes: tuple[Any, ...] | None = None, targets: tuple[str, ...] = ("y",), shape: tuple[int, ...] = ()
+) -> Encoding:
+    """The encoding of a table with these classes, or these target columns."""
+    return Encoding(("input",), ((3,),), shape, targets=targets, classes=classes)
+
+
+def classes(*counts: int) -> Tensor:
+    """Class indices, so many of each."""
+    return torch.repeat_interleave(torch.tensor(counts))
+
+
+def resolved(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> TrainingSpec:
+    """A training section whose class weights are numbers."""
+    return resolve_class_weights(training(loss=loss, class_weights=weights), encoded, targets)
+
+
+def mistakes(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> dict[str, str]:
+    """Detail by pointer below the class weights."""
+    with pytest.raises(InvalidRequest) as raised:
+        resolved(loss, weights, encoded, targets)
+    return {
+        error.pointer.removeprefix("#/training/class_weights"): error.detail for error in raised.value.errors
+    }
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=6))
+def test_auto_is_scikit_learns_balanced(counts: list[int]) -> None:
+    """The weights of classes are those of `compute_class_weight("balanced")`, in the classes' order."""
+    targets = classes(*counts)
+    labels = tuple(f"class {index}" for index in range(len(counts)))
+    spec = resolved("CrossEntropyLoss", "auto", encoding(labels), targets)
+    expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=targets.numpy())
+    assert spec.class_weights == dict(zip(labels, expected.tolist(), strict=True))
+
+
+def test_auto_is_negatives_per_positive_for_yes_or_no_targets() -> None:
+    """Each target column of 0 and 1 has a `pos_weight` of its own."""
+    targets = torch.tensor([[0.0, 1], [0, 1], [0, 0], [1, 1]])
+    encoded = encoding(targets=("rain", "wind"), shape=(2,))
+    spec = resolved("BCEWithLogitsLoss", "auto", encoded, targets)
+    assert spec.class_weights == {"rain": 3.0, "wind": 1 / 3}
+    loss = build_loss(spec, encoded, 2)
+    torch.testing.assert_close(loss.pos_weight, torch.tensor([3.0, 1 / 3]), rtol=0, atol=0)
+
+
+def test_two_class_names_have_a_weight_each() -> None:
+    """`pos_weight` is the second's weight divided by the first's: negatives per positive with `auto`."""
+    targets = classes(6, 2).float().unsqueeze(1)
+    encoded = encoding(("no", "yes"), shape=(1,))
+    automatic = resolved("BCEWithLogitsLoss", "auto", encoded, targets)
+    assert automatic.class_weights == {"no": 8 / 12, "yes": 8 / 4}
+    assert build_loss(automatic, encoded, 1).pos_weight.tolist() == [3.0]
+    given_ = resolved("BCEWithLogitsLoss", {"yes": 1, "no": 4}, encoded, targets)
+    assert list(given_.class_weights or ()) == ["no", "yes"]
+    assert build_loss(given_, encoded, 1).pos_weight.tolist() == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("labels", "keys"),
+    [
+        (("a", "b", "c"), ["a", "b", "c"]),
+        ((0, 1, 7), ["0", "1", "7"]),
+        ((False, True), ["false", "true"]),
+        ((0.5, 1.5), ["0.5", "1.5"]),
+    ],
+)
+def test_labels_are_keys_as_json_writes_them(labels: tuple[Any, ...], keys: list[str]) -> None:
+    """Numbers and booleans are named as they look in JSON."""
+    counts = [1] * len(labels)
+    spec = resolved("CrossEntropyLoss", "auto", encoding(labels), classes(*counts))
+    assert list(spec.class_weights or ()) == keys
+    assert resolved("CrossEntropyLoss", dict.fromkeys(keys, 1), encoding(labels), classes(*counts)) == spec
+
+
+def test_tensors_have_numbered_targets() -> None:
+    """Targets without names are called as the columns of their predictions are."""
+    encoded = encoding(targets=(), shape=(2,))
+    spec = resolved("BCEWithLogitsLoss", {"output_1": 2, "output_0": 3}, encoded, torch.zeros(4, 2))
+    assert build_loss(spec, encoded, 2).pos_weight.tolist() == [3, 2]
+
+
+def test_outputs_to_spare_weigh_one() -> None:
+    """A model may have more outputs than there are classes."""
+    encoded = encoding(SPECIES)
+    spec = resolved(
+        "CrossEntropyLoss", {"setosa": 1, "versicolor": 2, "virginica": 3}, encoded, classes(1, 1, 1)
+    )
+    assert build_loss(spec, encoded, 5).weight.tolist() == [1, 2, 3, 1, 1]
+
+
+def test_nothing_asked_for_is_nothing_weighed() -> None:
+    """Without class weights the section stays as it is and the loss has none."""
+    spec = training(loss="CrossEntropyLoss")
+    assert resolve_class_weights(spec, encoding(SPECIES), classes(1, 2)) is spec
+    assert build_loss(spec, encoding(SPECIES), 3).weight is None
+
+
+def test_resolving_again_changes_nothing() -> None:
+    """The numbers that a job shows are taken as they are."""
+    spec = resolved("CrossEntropyLoss", "auto", encoding(SPECIES), classes(3, 2, 1))
+    assert resolve_class_weights(spec, encoding(SPECIES), classes(1, 1, 1)) == spec
+
+
+@pytest.mark.parametrize(
+    ("case", "pointer", "detail"),
+    [
+        (({"setosa": 1, "versicolor": 1, "virginca": 1}, SPECIES), "/virginca", "did you mean `virginica`?"),
+        (({"setosa": 1, "versicolor": 1}, SPECIES), "", "No weight is given for `virginica`"),
+        (({}, tuple(range(12))), "", "`8`, `9` and 2 more"),
+        (({"a/b": 1, "0": 1, "1": 1}, (0, 1)), "/a~1b", "there are `0`, `1`."),
+        (({"0": 1e-60, "1": 1}, (0, 1)), "", "nearer to 1"),
+        (({"0": 1e60, "1": 1}, (0, 1)), "", "nearer to 1"),
+        (("auto", (*SPECIES, "wild")), "", "No training row is of `wild`"),
+    ],
+)
+def test_wrong_weights_of_classes(case: tuple[Any, tuple[Any, ...]], pointer: str, detail: str) -> None:
+    """Labels that are unknown or have no weight are told, as is what can't be counted."""
+    weights, labels = case
+    found = mistakes("CrossEntropyLoss", weights, encoding(labels), classes(2, 2, 2))
+    assert detail in found[pointer]
+
+
+@pytest.mark.parametrize(
+    ("column", "detail"),
+    [
+        ([1.0, 1, 1], "`rain` is 1 in every training row"),
+        ([0.0, 0, 0], "`rain` is 0 in every training row"),
+        ([0.0, 1, 0.5], "`rain` is not 0 or 1 in every training row"),
+    ],
+)
+def test_yes_or_no_that_cannot_be_counted(column: list[float], detail: str) -> None:
+    """`auto` needs rows of both kinds for each target."""
+    targets = torch.tensor([column, [0.0, 1, 0]]).T
+    found = mistakes("BCEWithLogitsLoss", "auto", encoding(targets=("rain", "wind"), shape=(2,)), targets)
+    assert detail in found[""]
+
+
+@pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.weight_argument is None])
+def test_losses_without_weights_refuse_them(loss: str) -> None:
+    """A loss that torch.nn gives no weights of classes says which ones have them."""
+    (error,) = check_components(training(loss=loss, class_weights="auto"))
+    assert error.pointer == "#/training/class_weights"
+    assert "BCEWithLogitsLoss, CrossEntropyLoss, MultiMarginLoss, NLLLoss" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("weights", "pointers"),
+    [
+        ("balanced", [""]),
+        (3, [""]),
+        ([1, 2], [""]),
+        ({"a": 0, "b": -1, "c": 1}, ["/a", "/b"]),
+        ({"a": "1"}, ["/a"]),
+        ({"a": None}, ["/a"]),
+    ],
+)
+def test_what_is_no_weight_is_told_once(weights: Any, pointers: list[str]) -> None:
+    """A value that isn't `auto` or a map of positive numbers is one mistake at its place."""
+    section = {"loss": "CrossEntropyLoss", "optimizer": "Adam", "epochs": 1, "class_weights": weights}
+    with pytest.raises(ValidationError) as raised:
+        TrainingSpec.model_validate(section)
+    errors = field_errors(raised.value, section, "#/training")
+    assert [error.pointer for error in errors] == [
+        f"#/training/class_weights{pointer}" for pointer in pointers
+    ]
+
+
+WEIGHTS = torch.tensor([0.3, 2.7])
+WEIGHTED: dict[str, Callable[[], nn.Module]] = {
+    "CrossEntropyLoss": lambda: nn.CrossEntropyLoss(weight=WEIGHTS),
+    "NLLLoss": lambda: nn.NLLLoss(weight=WEIGHTS),
+    "MultiMarginLoss": lambda: nn.MultiMarginLoss(weight=WEIGHTS),
+    "BCEWithLogitsLoss": lambda: nn.BCEWithLogitsLoss(pos_weight=WEIGHTS),
+}
+
+
+def fitting(loss: str) -> tuple[ToyData, dict[str, float]]:
+    """Samples that a loss takes, and the weights by label."""
+    if LOSSES[loss].targets == "classes":
+        return samples(lambda y: y.argmax(dim=1)), {"0": 0.3, "1": 2.7}
+    return samples(lambda y: (y > 0).float()), {"output_0": 0.3, "output_1": 2.7}
+
+
+def test_every_loss_with_weights_is_compared() -> None:
+    """The tests know the plain script's loss for each that takes weights."""
+    assert WEIGHTED.keys() == {name for name, loss in LOSSES.items() if loss.weight_argument is not None}
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+@pytest.mark.parametrize("loss", WEIGHTED)
+def test_weighted_losses_equal_the_plain_script(loss: str, batch_size: int | None) -> None:
+    """History and parameters are those of a script with `weight=` or `pos_weight=`, bit for bit."""
+    data, weights = fitting(loss)
+    given = training(loss=loss, class_weights=weights, batch_size=batch_size)
+    spec = resolve_class_weights(given, data.encoding(), data.y_train)
+    assert_equals_script(
+        engine(spec, NET, data),
+        lambda: plain(
+            net,
+            lambda parameters: optim.SGD(parameters, lr=0.05),
+            data=data,
+            loss_fn=WEIGHTED[loss](),
+            batch_size=batch_size,
+        ),
+    )
+
+
+@pytest.mark.parametrize("loss", WEIGHTED)
+def test_weighted_losses_train_in_bfloat16(loss: str) -> None:
+    """Weights go with autocast too."""
+    data, weights = fitting(loss)
+    spec = resolve_class_weights(training(loss=loss, class_weights=weights), data.encoding(), data.y_train)
+    history = engine(spec, NET, data, precision="bfloat16").advance(6)
+    assert history is not None
+    assert np.isfinite(history.values[:2]).all()

@@ -1,0 +1,167 @@
+"""Metrics equal scikit-learn's on the same predictions."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn_metrics  # type: ignore[import-untyped]
+
+from service.training.losses import LOSSES
+from service.training.metrics import METRICS, build_metric, metric_inputs, task_of
+from tests.support.toys import NET, ToyData, column, engine, run, samples, training
+
+Array = np.ndarray[Any, Any]
+generator = torch.Generator().manual_seed(0)
+OUTPUTS = torch.randn(50, 4, generator=generator)
+CLASSES = torch.randint(4, (50,), generator=generator)
+BINARY = (torch.randn(50, 4, generator=generator) > 0).float()
+VALUES = OUTPUTS + 0.3 * torch.randn(50, 4, generator=generator)
+
+
+def measured(name: str, loss: str, outputs: torch.Tensor, targets: torch.Tensor, **arguments: Any) -> float:
+    """The metric over batches of 16."""
+    width = outputs.shape[1]
+    task = task_of(LOSSES[loss], width)
+    metric = build_metric(name, arguments, task, width)
+    for start in range(0, len(outputs), 16):
+        some, wanted = outputs[start : start + 16], targets[start : start + 16]
+        metric.update(*metric_inputs(LOSSES[loss], task, some, wanted))
+    return float(metric.compute())
+
+
+Score = Callable[[Array, Array], float]
+
+
+def classes_score(score: Callable[..., float], **more: Any) -> Score:
+    """A score of labels that wants predicted labels."""
+    return lambda true, outputs: score(true, outputs.argmax(axis=1), **more)
+
+
+def likely_score(score: Callable[..., float], **more: Any) -> Score:
+    """A score of 0 and 1 that wants predictions of 0 and 1."""
+    return lambda true, outputs: score(true, outputs > 0, **more)
+
+
+MULTICLASS: dict[str, Score] = {
+    "accuracy": classes_score(sklearn_metrics.accuracy_score),
+    "precision": classes_score(sklearn_metrics.precision_score, average="macro"),
+    "recall": classes_score(sklearn_metrics.recall_score, average="macro"),
+    "f1_score": classes_score(sklearn_metrics.f1_score, average="macro"),
+    "auroc": lambda true, outputs: sklearn_metrics.roc_auc_score(
+        true, torch.tensor(outputs).softmax(1).numpy(), multi_class="ovr"
+    ),
+}
+BINARY_SCORES: dict[str, Score] = {
+    "accuracy": likely_score(sklearn_metrics.accuracy_score),
+    "precision": likely_score(sklearn_metrics.precision_score),
+    "recall": likely_score(sklearn_metrics.recall_score),
+    "f1_score": likely_score(sklearn_metrics.f1_score),
+    "auroc": sklearn_metrics.roc_auc_score,
+}
+MULTILABEL: dict[str, Score] = {
+    "accuracy": lambda true, outputs: float(((outputs > 0) == true).mean()),
+    "precision": likely_score(sklearn_metrics.precision_score, average="macro"),
+    "recall": likely_score(sklearn_metrics.recall_score, average="macro"),
+    "f1_score": likely_score(sklearn_metrics.f1_score, average="macro"),
+    "auroc": sklearn_metrics.roc_auc_score,
+}
+REGRESSION: dict[str, Score] = {
+    "explained_variance": sklearn_metrics.explained_variance_score,
+    "mean_absolute_error": sklearn_metrics.mean_absolute_error,
+    "mean_absolute_percentage_error": sklearn_metrics.mean_absolute_percentage_error,
+    "mean_squared_error": sklearn_metrics.mean_squared_error,
+    "r2_score": sklearn_metrics.r2_score,
+}
+
+
+def test_every_metric_is_compared() -> None:
+    """The tests know a score of scikit-learn for each metric and task on offer."""
+    known = {"multiclass": MULTICLASS, "binary": BINARY_SCORES, "multilabel": MULTILABEL}
+    offered = {(name, task) for name, family in METRICS.items() for task in family.classes}
+    compared = {(name, task) for task, scores in known.items() for name in scores}
+    assert offered == compared | {(name, "regression") for name in REGRESSION}
+
+
+@pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss", "NLLLoss"])
+@pytest.mark.parametrize("name", MULTICLASS)
+def test_multiclass(name: str, loss: str) -> None:
+    """Of class scores the highest counts; AUROC takes each class against the rest."""
+    outputs = OUTPUTS.log_softmax(1) if loss == "NLLLoss" else OUTPUTS
+    expected = MULTICLASS[name](CLASSES.numpy(), OUTPUTS.numpy())
+    assert measured(name, loss, outputs, CLASSES) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["BCELoss", "BCEWithLogitsLoss"])
+@pytest.mark.parametrize("name", BINARY_SCORES)
+def test_binary(name: str, loss: str) -> None:
+    """Of one output a probability of at least one half is a yes."""
+    outputs, targets = OUTPUTS[:, :1], BINARY[:, :1]
+    expected = BINARY_SCORES[name](targets.numpy(), outputs.numpy())
+    sent = outputs.sigmoid() if loss == "BCELoss" else outputs
+    assert measured(name, loss, sent, targets) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss"])
+@pytest.mark.parametrize("name", MULTILABEL)
+def test_multilabel(name: str, loss: str) -> None:
+    """Of several outputs each is a yes or no of its own."""
+    sent = OUTPUTS.sigmoid() if loss == "BCELoss" else OUTPUTS
+    expected = MULTILABEL[name](BINARY.numpy(), OUTPUTS.numpy())
+    assert measured(name, loss, sent, BINARY) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("loss", ["MSELoss", "L1Loss"])
+@pytest.mark.parametrize("name", REGRESSION)
+def test_regression(name: str, loss: str, columns: int) -> None:
+    """One target column or several, over batches as over the whole."""
+    outputs, targets = OUTPUTS[:, :columns], VALUES[:, :columns].contiguous()
+    expected = REGRESSION[name](targets.numpy(), outputs.numpy())
+    assert measured(name, loss, outputs, targets) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_training_reports_metrics_of_both_sides(batch_size: int | None) -> None:
+    """The history's validation metric is that of the epoch's parameters; one object serves both sides."""
+    data = samples(lambda y: y.argmax(dim=1))
+    section = training(loss="CrossEntropyLoss", metrics=["accuracy"], batch_size=batch_size, epochs=1)
+    trainer = engine(section, NET, data)
+    before = trainer.components.model(data.x_val) if batch_size is None else None
+    history = run(trainer)
+    assert history.columns[3:] == ("train_accuracy", "validation_accuracy")
+    outputs = trainer.components.model(data.x_val) if before is None else before
+    right = (outputs.argmax(dim=1) == data.y_val).float().mean().item()
+    assert column(history, "validation_accuracy") == [right]
+    (train,) = column(history, "train_accuracy")
+    assert round(train * 11, 4) in range(12)
+
+
+def test_metrics_change_nothing_else() -> None:
+    """Losses with metrics are those without."""
+    bare = run(engine(training(batch_size=4)))
+    measuring = run(engine(training(batch_size=4, metrics=["r2_score", "explained_variance"])))
+    assert column(measuring, "train_loss") == column(bare, "train_loss")
+    assert column(measuring, "validation_loss") == column(bare, "validation_loss")
+
+
+def test_a_metric_without_value_is_nan() -> None:
+    """R² of a single validation row has no value: NaN, and the training goes on."""
+    history = run(engine(training(metrics=["r2_score"], epochs=2), data=samples(n_val=1)))
+    assert all(map(math.isnan, column(history, "validation_r2_score")))
+    assert all(map(math.isfinite, column(history, "train_r2_score")))
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_auroc_of_one_class_is_nan(batch_size: int | None) -> None:
+    """Where the validation rows are all of one class AUROC has no value: NaN, not the 0 of torchmetrics."""
+    data = samples(lambda y: y.argmax(dim=1))
+    one = ToyData(data.x_train, data.y_train, data.x_val, torch.ones_like(data.y_val))
+    section = training(
+        loss="CrossEntropyLoss", metrics=["auroc", "accuracy"], batch_size=batch_size, epochs=2
+    )
+    history = run(engine(section, NET, one))
+    assert all(map(math.isnan, column(history, "validation_auroc")))
+    assert all(map(math.isfinite, column(history, "train_auroc") + column(history, "validation_accuracy")))
