@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TypedDict
 
@@ -24,9 +24,12 @@ from service.api.http.requests import Bodies, refuse_parameters
 from service.api.routes import datasets, events, jobs, logs, results, system
 from service.api.state import CommitThreads, Services, Start
 from service.events.watch import Watch
+from service.executors.local import supervised_worker as worker
 from service.executors.local.executor import LocalExecutor
+from service.helper import pool as helper
 from service.helper.pool import HelperPool
 from service.maintenance import Housekeeper
+from service.processes.starter import Starter, make_starter
 from service.settings import Settings
 from service.storage.changes import ChangeStore
 from service.storage.database import Database
@@ -78,17 +81,25 @@ class Stop:
         return max(0.0, self._since + grace_seconds - time.monotonic())
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service as an ASGI app; its workers and helpers live as long as its lifespan.
+# What children run; a fork server imports it.
+CHILDREN = (worker.MODULE, helper.MODULE)
 
-    Whoever ends the service says so first: `app.state.stop.tell()`.
+
+def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
+    """Create the service as an ASGI app; its workers and helpers live as long as its lifespan.
+
+    Call `app.state.stop.tell()` before the service is ended.
+
+    Args:
+        settings: The settings.
+        starter: Starts child processes; by default one that is made, and closed, in the lifespan.
     """
     stop = Stop(Watch())
     app: FastAPI = FastAPIOffline(
         title="Fitserve",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lambda app: _lifespan(settings, stop),
+        lifespan=lambda app: _lifespan(settings, stop, starter),
         dependencies=[Depends(refuse_parameters)],
         redoc_url=None,
     )
@@ -101,11 +112,12 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, stop: Stop) -> AsyncIterator[State]:
-    with Storage.open(settings) as storage, Spool(settings.spool()) as spool:
-        start, helpers = Start(), HelperPool(settings)
+async def _lifespan(settings: Settings, stop: Stop, starter: Starter | None) -> AsyncIterator[State]:
+    starter = starter or make_starter(settings, CHILDREN)
+    with closing(starter), Storage.open(settings) as storage, Spool(settings.spool()) as spool:
+        start, helpers = Start(), HelperPool(settings, starter)
         # A thread of its own, that keeps nobody from ending: the database may fall silent.
-        work = partial(_work, settings, storage, spool, helpers, start, stop)
+        work = partial(_work, settings, storage, spool, starter, helpers, start, stop)
         working = threading.Thread(target=work, name="work", daemon=True)
         working.start()
         await run_in_threadpool(start.begun.wait, PATIENCE_SECONDS)
@@ -119,13 +131,19 @@ async def _lifespan(settings: Settings, stop: Stop) -> AsyncIterator[State]:
 
 
 def _work(
-    settings: Settings, storage: Storage, spool: Spool, helpers: HelperPool, start: Start, stop: Stop
+    settings: Settings,
+    storage: Storage,
+    spool: Spool,
+    starter: Starter,
+    helpers: HelperPool,
+    start: Start,
+    stop: Stop,
 ) -> None:
     """Run workers from when the tables are there until the service stops."""
     try:
         if not migrate_when_there(storage.database, stop.told):
             return
-        executor = local_executor(settings, stop.watch)
+        executor = local_executor(settings, starter, stop.watch)
         housekeeper = Housekeeper(storage, settings.retention)
         start.begin(
             Services(
@@ -150,7 +168,7 @@ def _work(
         signal.raise_signal(signal.SIGTERM)
 
 
-def local_executor(settings: Settings, watch: Watch) -> LocalExecutor:
+def local_executor(settings: Settings, starter: Starter, watch: Watch) -> LocalExecutor:
     """Workers on this machine, named after it and this start of it."""
     instance = f"{socket.gethostname()}-{ULID()}"
     database = Database(settings.database(), busy_seconds=SUPERVISION_SECONDS)
@@ -159,6 +177,7 @@ def local_executor(settings: Settings, watch: Watch) -> LocalExecutor:
         settings,
         instance,
         database,
+        starter,
         on_change=watch.changed,
         on_sweep=lambda: watch.sweep(changes.since),
     )

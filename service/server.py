@@ -4,14 +4,16 @@ import os
 import signal
 import socket
 import threading
+from contextlib import closing
 from types import FrameType
 
 import structlog
 import uvicorn
 
-from service.app import Stop, create_app, local_executor
+from service.app import CHILDREN, Stop, create_app, local_executor
 from service.events.watch import Watch
 from service.logs import configure_logging
+from service.processes.starter import make_starter
 from service.runtime.garbage_collector import settle
 from service.runtime.machine import raise_file_limit
 from service.settings import Settings
@@ -27,9 +29,10 @@ def serve(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or Ctrl-C; a second one doesn't wait."""
     configure_logging(settings.log_format)
     raise_file_limit()
+    starter = make_starter(settings, CHILDREN)  # first of all: it imports for seconds
     listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
-    app = create_app(settings)
+    app = create_app(settings, starter)
     settle()
     config = uvicorn.Config(
         app,
@@ -79,10 +82,10 @@ def work(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    with Storage.open(settings) as storage:
+    with closing(make_starter(settings, CHILDREN)) as starter, Storage.open(settings) as storage:
         if not migrate_when_there(storage.database, stop):
             return
-        executor = local_executor(settings, Watch())
+        executor = local_executor(settings, starter, Watch())
         log.info("working", data_dir=str(settings.data_dir), workers=settings.workers)
         stop.wait()
         executor.close()

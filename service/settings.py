@@ -1,17 +1,22 @@
 """The service's settings: read once at the edge (CLI or environment) and passed on as an argument."""
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.runtime.machine import memory_bytes
 
 MIB = 2**20
 GIB = 2**30
+
+
+def _forks(start_method: str) -> bool:
+    return start_method == "fork" or (start_method == "auto" and sys.platform == "linux")
 
 
 class Settings(BaseSettings):
@@ -54,8 +59,21 @@ class Settings(BaseSettings):
         description="What a job may take of memory, beyond an idle worker. Default: the memory of the "
         "machine, or of its container, divided by `workers`.",
     )
+    start_method: Literal["auto", "fork", "spawn"] = Field(
+        "auto",
+        description="How worker and helper processes start: `fork` from one process that has imported "
+        "PyTorch, or `spawn` a new interpreter for each. `auto` forks on Linux and spawns elsewhere.",
+    )
+    start_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="Kill a process that starts and shows no sign of life for this long.",
+    )
     spare_workers: int = Field(
-        1, ge=0, description="Warm processes that take the place of workers which die."
+        default_factory=lambda known: 0 if _forks(known.get("start_method", "auto")) else 1,
+        ge=0,
+        description="Warm processes that replace workers which die. Default: 0 where workers are forked, "
+        "which takes a fraction of a second, else 1.",
     )
     hang_seconds: float = Field(
         600.0, gt=0, description="A worker that makes no progress for this long, as in one step, is ended."
@@ -69,9 +87,10 @@ class Settings(BaseSettings):
         description="A worker renews its claims this often, and says that it is alive: a third of "
         "`lease_seconds` at most.",
     )
-    sweep_seconds: float = Field(
+    scan_seconds: float = Field(
         0.5,
         gt=0,
+        validation_alias=AliasChoices("scan_seconds", "FITSERVE_SCAN_SECONDS", "FITSERVE_SWEEP_SECONDS"),
         description="How often a service process looks for what no hint told it: cancels asked of another, "
         "lost workers, queued jobs.",
     )
@@ -126,6 +145,11 @@ class Settings(BaseSettings):
                 "no claim then."
             )
         return self
+
+    @property
+    def forks(self) -> bool:
+        """Whether child processes are forked from one warm process."""
+        return _forks(self.start_method)
 
     @property
     def retention(self) -> timedelta | None:

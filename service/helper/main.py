@@ -1,7 +1,5 @@
 """The helper process: short tasks on requests and models, one at a time, under a memory limit.
 
-    python -m service.processes.child_main service.helper.main <fd>
-
 Whoever calls has a time limit too, and ends this process when it is over.
 """
 
@@ -37,7 +35,7 @@ from service.jobs.parent import Parent
 from service.logs import configure_logging
 from service.preflight.cache import Known
 from service.preflight.preflight import Planned, Preflight
-from service.processes.channel import join_parent
+from service.processes.channel import Channel
 from service.runtime.garbage_collector import settle
 from service.settings import Settings
 from service.specs.evaluation import EvaluationRequest
@@ -48,8 +46,9 @@ from service.storage.datasets import NewDataset
 from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import NewJob, Start
 from service.storage.storage import Storage
+from service.training.engines import choice
 from service.training.suggestions import suggest
-from service.training.warm_up import warm_up, warm_up_meta
+from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 
 log = structlog.get_logger()
 
@@ -320,13 +319,19 @@ def _problem(error: FitserveError) -> dict[str, Any]:
     return {"problem": problem}
 
 
-def main(argv: list[str]) -> None:
+def preload() -> None:
+    """Do what the fork server may do for its children."""
+    warm_up_before_fork()
+    choice.preload()
+
+
+def main(channel: Channel) -> None:
     """Answer until the parent is gone."""
-    channel, settings = join_parent(argv)
+    settings = channel.receive_settings()
     configure_logging(settings.log_format)
+    reseed()
     torch.set_num_threads(1)
     warm_up(torch.device("cpu"))
-    warm_up_meta()
     # The data segment, not the address space: torch maps far more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (settings.helper_memory_bytes, settings.helper_memory_bytes))
     with Storage.open(settings) as storage:

@@ -5,6 +5,7 @@ dies is replaced; the call it was at is told so, or tried once more where it may
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import structlog
 
 from service.errors import FieldError, FitserveError, LimitExceeded, Unavailable, problem_types
 from service.processes.channel import AsyncChannel, packed
-from service.processes.child import START_SECONDS, Child
+from service.processes.starter import Starter
 from service.settings import MIB, Settings
 
 log = structlog.get_logger()
@@ -25,6 +26,7 @@ RETRY_AFTER_SECONDS = 2
 # A call is to blame when so many helpers have died over it.
 MOST_DEATHS = 2
 ENDED_POLL_SECONDS = 0.005
+START_LOOK_SECONDS = 1.0
 
 
 class Helper:
@@ -37,8 +39,8 @@ class Helper:
         left: set while no call is at it.
     """
 
-    def __init__(self, module: str, settings: Settings) -> None:
-        self.child = Child(module, settings)
+    def __init__(self, module: str, settings: Settings, starter: Starter) -> None:
+        self.child = starter.start(module, settings)
         self.channel = AsyncChannel(self.child.channel)
         self.gone = asyncio.Event()
         self.left = asyncio.Event()
@@ -57,8 +59,9 @@ class HelperPool:
         module: what a helper runs.
     """
 
-    def __init__(self, settings: Settings, module: str = MODULE) -> None:
+    def __init__(self, settings: Settings, starter: Starter, module: str = MODULE) -> None:
         self._settings = settings
+        self._starter = starter
         self._module = module
         # Last in, first out: a lone client meets the same helper, and the models it keeps loaded.
         self._free: list[Helper] = []
@@ -78,10 +81,9 @@ class HelperPool:
 
     async def _keep_one(self) -> None:
         """Start a helper and have it called once it is warm, until it is gone."""
-        helper = Helper(self._module, self._settings)
+        helper = Helper(self._module, self._settings, self._starter)
         try:
-            async with asyncio.timeout(START_SECONDS):
-                await helper.channel.receive()  # its first word
+            await self._first_message(helper)
             self._is_warm = True
             self._put(helper)
             await helper.gone.wait()
@@ -91,6 +93,19 @@ class HelperPool:
                 await asyncio.sleep(ENDED_POLL_SECONDS)
             await helper.left.wait()  # a loop tells nobody that what is waited for was closed
             helper.child.kill()
+
+    async def _first_message(self, helper: Helper) -> None:
+        """Wait until a helper is ready; raise TimeoutError if its start shows no sign of life."""
+        message = asyncio.ensure_future(helper.channel.receive())
+        try:
+            while not message.done():
+                await asyncio.wait([message], timeout=START_LOOK_SECONDS)
+                if time.monotonic() > helper.child.last_sign + self._settings.start_seconds:
+                    raise TimeoutError("The helper process did not start.")
+            message.result()
+        finally:
+            message.cancel()
+            await asyncio.gather(message, return_exceptions=True)
 
     def ping(self) -> None:
         """Make sure that helpers can be called.

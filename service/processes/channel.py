@@ -11,7 +11,7 @@ import socket
 from collections.abc import Mapping
 from select import POLLIN, poll
 from struct import Struct
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -40,6 +40,29 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
+
+    @classmethod
+    def to_child(cls, connection: socket.socket, settings: Settings) -> Self:
+        """Return the parent's end of a channel, after the settings were sent as its first message.
+
+        Settings travel over the socket since a database URL may hold a password, which a command line or
+        an environment would show to others.
+        """
+        channel = cls(connection)
+        channel.send({"settings": settings.model_dump(mode="json")})
+        return channel
+
+    def receive_settings(self) -> Settings:
+        """Receive the first message that a child gets.
+
+        Raises:
+            SystemExit: The parent no longer wants the child.
+        """
+        try:
+            header, _ = self.receive()
+        except (EOFError, OSError):
+            raise SystemExit(0) from None
+        return Settings(**header["settings"])
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Send one message."""
@@ -101,14 +124,3 @@ class AsyncChannel:
                 raise EOFError
             content += piece
         return memoryview(content)
-
-
-def join_parent(argv: list[str]) -> tuple[Channel, Settings]:
-    """A child's first act: open the socket named on its command line, read the settings from it.
-
-    Settings come over the socket since a database URL may hold a password, which a command line or an
-    environment would show to others.
-    """
-    channel = Channel(socket.socket(fileno=int(argv[1])))
-    header, _ = channel.receive()
-    return channel, Settings(**header["settings"])

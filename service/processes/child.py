@@ -1,83 +1,129 @@
-"""A child process of ours: started anew (never forked), with a channel to talk over."""
+"""A child process and this side of the channel to it."""
 
+import os
 import signal
-import socket
-import subprocess
-import sys
+import time
 from contextlib import suppress
+from typing import Protocol
 
 from service.processes.channel import Channel
-from service.settings import Settings
 
-# A new process imports torch before it says its first word.
-START_SECONDS = 60.0
-# Between the end of a process's socket and its own.
-FATE_SECONDS = 1.0
-# Between SIGKILL and a process's end.
-END_SECONDS = 2.0
-# What a signal most likely means.
-_HINTS = {
+# How long to wait for the exit status after the socket has reported the end of the process.
+STATUS_SECONDS = 1.0
+# How long to wait for a process to end after SIGKILL.
+KILL_SECONDS = 2.0
+POLL_SECONDS = 0.002
+_LIKELY_CAUSES = {
     "SIGKILL": ", as the system does when memory runs out",
     "SIGABRT": ", as libraries may do that get no more memory",
 }
 
 
+class Process(Protocol):
+    """An operating-system process that this process may wait for and kill."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None until the process exists."""
+
+    @property
+    def last_sign(self) -> float:
+        """When the process last showed, while it started, that it lives (`time.monotonic`)."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal; None while the process runs."""
+
+    def kill(self) -> None:
+        """Send SIGKILL; no effect on a process that has ended."""
+
+
 class Child:
-    """Runs a module in a process of its own; its `main` begins with `join_parent`.
+    """A child process with a channel.
+
+    A child whose process does not exist yet can be killed too: it finds its channel closed and exits.
 
     Attributes:
-        channel: this side of the pair of sockets. It ends when the process does.
-        pid: the process's id.
+        channel: This side of the socket pair. It reports EOF when the process ends.
     """
 
-    def __init__(self, module: str, settings: Settings) -> None:
-        ours, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "service.processes.child_main", module, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            # Ctrl-C in a terminal reaches the whole group; children wait for our word instead.
-            start_new_session=True,
-        )
-        theirs.close()
-        self.pid = self._process.pid
-        self.channel = Channel(ours)
-        self.channel.send({"settings": settings.model_dump(mode="json")})
+    def __init__(self, process: Process, channel: Channel) -> None:
+        self._process = process
+        self.channel = channel
 
-    def fate(self) -> str:
-        """How a process has ended whose socket has, as a sentence."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(FATE_SECONDS)
-        status = self._process.poll()
-        if status is None:
-            return "It no longer spoke."
-        if status >= 0:
-            return f"Its process ended with status {status}."
-        name = signal.Signals(-status).name
-        return f"Its process was ended by {name}{_HINTS.get(name, '')}."
+    @property
+    def pid(self) -> int | None:
+        """The process id; None until the process exists."""
+        return self._process.pid
 
-    def end(self) -> None:
-        """Let the process end now, without waiting for it."""
-        self._process.kill()
+    @property
+    def last_sign(self) -> float:
+        """When the process last showed, while it started, that it lives (`time.monotonic`)."""
+        return self._process.last_sign
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has."""
+        """Whether the process has ended."""
         return self._process.poll() is not None
 
-    def kill(self) -> None:
-        """End the process now and collect it.
+    def fate(self) -> str:
+        """Describe in a sentence how the process ended, after its channel reported EOF."""
+        status = self._wait(STATUS_SECONDS)
+        if status is None:
+            return "It closed its channel without ending."
+        if status >= 0:
+            return f"Its process exited with status {status}."
+        name = signal.Signals(-status).name
+        return f"Its process was killed by {name}{_LIKELY_CAUSES.get(name, '')}."
 
-        One that the system doesn't let go of, as while it waits for a disk, is collected when a further one
-        is started after its end: `subprocess` does so.
+    def end(self) -> None:
+        """Kill the process without waiting for its end."""
+        self._process.kill()
+
+    def kill(self) -> None:
+        """Kill the process, wait for its end and close the channel.
+
+        A process that the kernel does not release at once (during disk I/O, say) is left behind after
+        `KILL_SECONDS`; a later call of `has_ended` reaps it.
         """
         self.end()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_SECONDS)
+        self._wait(KILL_SECONDS)
         self.channel.close()
 
     def join(self, grace_seconds: float) -> None:
-        """Wait for a child that was asked to stop; end it when the time is over."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(grace_seconds)
+        """Wait for a child that was asked to stop; kill it after the grace period."""
+        self._wait(grace_seconds)
         self.kill()
+
+    def _wait(self, seconds: float) -> int | None:
+        deadline = time.monotonic() + seconds
+        while (status := self._process.poll()) is None and self.pid is not None:
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(POLL_SECONDS)
+        return status
+
+
+class OrphanedProcess:
+    """A process that this process did not start, but inherits as the nearest subreaper.
+
+    Attributes:
+        pid: The process id.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._status: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, negative for a signal; None while the process runs."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
+    def kill(self) -> None:
+        """Send SIGKILL; no effect on a process that has ended."""
+        if self.poll() is None:  # not reaped, so that the id cannot belong to another process
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)

@@ -1,7 +1,5 @@
 """The worker process: gets warm, joins, waits to be woken, claims jobs until none is left, trains them.
 
-    python -m service.processes.child_main service.worker.main <fd>
-
 The main thread trains. A second thread listens to the parent: it ends the process when the parent is
 gone. A third tells the parent that the process lives, a fourth tells the database, and renews the claim; all
 go on while the main one is inside a long call.
@@ -23,12 +21,13 @@ import torch
 
 from service.errors import Unavailable
 from service.logs import configure_logging
-from service.processes.channel import Channel, join_parent
+from service.processes.channel import Channel
 from service.runtime.garbage_collector import settle
 from service.settings import Settings
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
-from service.training.warm_up import warm_up
+from service.training.engines import choice
+from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 from service.worker.runner import Runner
 
 log = structlog.get_logger()
@@ -76,10 +75,17 @@ class Orders:
             self.work.set()
 
 
-def main(argv: list[str]) -> None:
+def preload() -> None:
+    """Do what the fork server may do for its children."""
+    warm_up_before_fork()
+    choice.preload()
+
+
+def main(channel: Channel) -> None:
     """Work until told to stop."""
-    channel, settings = join_parent(argv)
+    settings = channel.receive_settings()
     configure_logging(settings.log_format)
+    reseed()
     orders = Orders(channel)
     warm_up(torch.device("cpu"))
     settle()

@@ -28,7 +28,7 @@ SETTINGS = {
     "spare_workers": 2,
     "lease_seconds": 3,
     "heartbeat_seconds": 0.5,
-    "sweep_seconds": 0.5,
+    "scan_seconds": 0.5,
     "checkpoint_seconds": 0.1,
 }
 WORKERS = 2

@@ -14,6 +14,7 @@ import structlog
 from service.errors import Unavailable
 from service.executors.local.gpus import usable_gpus
 from service.executors.local.supervised_worker import Overdue, Worker
+from service.processes.starter import Starter
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.queue import QueueStore
@@ -35,7 +36,7 @@ class LocalExecutor:
 
     A worker that dies is replaced at once, and so is one that falls silent, as a frozen one does, shortly
     before its claim expires: by a spare process that is warm already, since importing PyTorch takes seconds.
-    One thread listens to all workers and, each `sweep_seconds`, looks for what hints have missed: expired
+    One thread listens to all workers and, each `scan_seconds`, looks for what hints have missed: expired
     claims, jobs to be cancelled, and queued jobs while a worker is idle.
 
     After a sweep that came late, nobody is held to what was due before: who was frozen together with this
@@ -54,12 +55,14 @@ class LocalExecutor:
         settings: Settings,
         instance: str,
         database: Database,
+        starter: Starter,
         on_change: Callable[[str], None] = lambda job_id: None,
         on_sweep: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._instance = instance
         self._database = database
+        self._starter = starter
         self._queue, self._recovery, self._records = (
             QueueStore(database),
             RecoveryStore(database),
@@ -73,7 +76,7 @@ class LocalExecutor:
         self._unheard: set[str] = set()
         gpus = usable_gpus(version("torch")) if settings.gpu_workers else 0
         devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(gpus)]
-        self._workers = [self._placed(Worker.spare(settings), device) for device in devices]
+        self._workers = [self._placed(Worker.spare(settings, starter), device) for device in devices]
         self._spares: list[Worker] = []
         self._vacant: list[str] = []  # the devices of workers that are gone
         self._not_before = 0.0  # when the next process may be started
@@ -136,12 +139,14 @@ class LocalExecutor:
         self._fill_vacant()
         if time.monotonic() >= self._next_sweep:
             self._sweep()
-            self._next_sweep = time.monotonic() + self._settings.sweep_seconds
+            self._next_sweep = time.monotonic() + self._settings.scan_seconds
 
     def _deadlines(self, worker: Worker) -> Sequence[tuple[float, Overdue]]:
         settings = self._settings
         return worker.deadlines(
-            settings.hang_seconds, silent_seconds=settings.lease_seconds - settings.heartbeat_seconds
+            settings.hang_seconds,
+            silent_seconds=settings.lease_seconds - settings.heartbeat_seconds,
+            start_seconds=settings.start_seconds,
         )
 
     def _hear(self, worker: Worker) -> None:
@@ -213,7 +218,7 @@ class LocalExecutor:
     def _fill_vacant(self) -> None:
         """Put spare processes in the place of workers that are gone, and start new spares."""
         while self._vacant and (self._spares or self._may_start()):
-            spare = self._spares.pop(0) if self._spares else Worker.spare(self._settings)
+            spare = self._spares.pop(0) if self._spares else Worker.spare(self._settings, self._starter)
             worker = self._placed(spare, self._vacant.pop(0))
             with self._lock:
                 self._workers.append(worker)
@@ -221,12 +226,13 @@ class LocalExecutor:
         while self._workers and all_warm and len(self._spares) < self._settings.spare_workers:
             if not self._may_start():
                 return
-            self._spares.append(Worker.spare(self._settings))
+            self._spares.append(Worker.spare(self._settings, self._starter))
 
     def _may_start(self) -> bool:
         return time.monotonic() >= self._not_before
 
     def _sweep(self) -> None:
+        self._starter.maintain()
         try:
             if time.monotonic() >= self._lenient_until:
                 for job_id in self._recovery.expire():

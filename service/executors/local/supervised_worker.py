@@ -8,7 +8,8 @@ from enum import Enum, auto
 
 import structlog
 
-from service.processes.child import START_SECONDS, Child
+from service.processes.child import Child
+from service.processes.starter import Starter
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -59,9 +60,9 @@ class Worker:
     asked: float = math.inf
 
     @classmethod
-    def spare(cls, settings: Settings) -> "Worker":
+    def spare(cls, settings: Settings, starter: Starter) -> "Worker":
         """Start a process that gets warm."""
-        return cls(Child(MODULE, settings))
+        return cls(starter.start(MODULE, settings))
 
     def join(self, name: str, device: str) -> None:
         """Let it work under a name and for a device."""
@@ -124,9 +125,14 @@ class Worker:
         self.asked = min(self.asked, time.monotonic())
         self.send({"order": "look"})
 
-    def deadlines(self, hang_seconds: float, silent_seconds: float) -> Sequence[tuple[float, Overdue]]:
+    def deadlines(
+        self, hang_seconds: float, silent_seconds: float, start_seconds: float
+    ) -> Sequence[tuple[float, Overdue]]:
         """When it has to be ended, and why, the weightiest reason first."""
-        silence = (self.alive + (silent_seconds if self.warm else START_SECONDS), Overdue.SILENCE)
+        if self.warm:
+            silence = (self.alive + silent_seconds, Overdue.SILENCE)
+        else:
+            silence = (max(self.alive, self.child.last_sign) + start_seconds, Overdue.SILENCE)
         if self.job_id is None:
             return [silence]
         return [

@@ -176,3 +176,11 @@ def _support() -> ModuleType | None:
     from service.training.engines.compiled import eligibility  # noqa: PLC0415 (the library is an extra)
 
     return eligibility
+
+
+def preload() -> None:
+    """Import the compiled engine, if it is installed, and trace a forward pass; no JAX computation."""
+    if _support() is not None:
+        from service.training.engines.compiled.warm_up import preload as preload_compiled  # noqa: PLC0415
+
+        preload_compiled()

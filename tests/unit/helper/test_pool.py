@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,23 @@ import uvicorn
 
 from service.errors import LimitExceeded, Unavailable
 from service.helper.pool import HelperPool
+from service.processes.fork_server import ForkServer
+from service.processes.starter import Starter
 from service.settings import Settings
+from tests.support.small_helper import MODULE
 
-MODULE = "tests.support.small_helper"
 LONG_SECONDS = 30.0
 
 
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    """A fork server that has imported the small helper."""
+    with closing(ForkServer([MODULE], LONG_SECONDS)) as server:
+        yield server
+
+
 @pytest.fixture(params=["asyncio", "uvloop"])
-def with_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Any]:
+def with_pool(request: pytest.FixtureRequest, starter: Starter, tmp_path: Path) -> Callable[..., Any]:
     """Runs a coroutine with a pool, in either kind of loop that serves HTTP."""
     loop_factory = uvicorn.Config("", loop=request.param).get_loop_factory()
 
@@ -28,7 +37,7 @@ def with_pool(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., A
         settings = Settings(data_dir=tmp_path, helpers=helpers, **changed)
 
         async def main() -> Any:
-            pool = HelperPool(settings, MODULE)
+            pool = HelperPool(settings, starter, MODULE)
             try:
                 async with asyncio.timeout(LONG_SECONDS):
                     return await use(pool)
@@ -46,7 +55,7 @@ def small_helpers() -> set[int]:
     found = set()
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if any(MODULE in word for word in child.cmdline()):
+            if "fitserve small helper" in child.cmdline():
                 found.add(child.pid)
     return found
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.processes.channel import AsyncChannel, Channel, join_parent, packed
+from service.processes.channel import AsyncChannel, Channel, packed
 from service.settings import Settings
 
 
@@ -114,8 +114,10 @@ def test_sending_to_a_closed_peer_fails(pair: tuple[Channel, Channel]) -> None:
 
 CHILD = """
 import sys
-from service.processes.channel import packed, join_parent
-channel, settings = join_parent(sys.argv)
+from socket import socket
+from service.processes.channel import Channel, packed
+channel = Channel(socket(fileno=int(sys.argv[1])))
+settings = channel.receive_settings()
 channel.send({"database": settings.database()})
 {end}
 """
@@ -151,13 +153,21 @@ def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
     channel.close()
 
 
-def test_join_parent_is_the_mirror(tmp_path: Any) -> None:
-    """A child reads the settings that its parent sent."""
+def test_settings_are_the_first_message(tmp_path: Any) -> None:
+    """A child receives the settings that its parent has sent."""
     ours, theirs = socket.socketpair()
     sent = Settings(data_dir=tmp_path, workers=3)
-    parent = Channel(ours)
-    parent.send({"settings": sent.model_dump(mode="json")})
-    channel, settings_read = join_parent(["child", str(os.dup(theirs.fileno()))])
-    assert settings_read == sent
-    for end in (channel, parent, Channel(theirs)):
-        end.close()
+    parent, child = Channel.to_child(ours, sent), Channel(theirs)
+    assert child.receive_settings() == sent
+    parent.close()
+    child.close()
+
+
+def test_a_parent_that_is_gone_ends_a_child_quietly(tmp_path: Any) -> None:
+    """A channel that is closed before the settings were received exits with status 0."""
+    ours, theirs = socket.socketpair()
+    ours.close()
+    child = Channel(theirs)
+    with pytest.raises(SystemExit, match="0"):
+        child.receive_settings()
+    child.close()

@@ -3,10 +3,19 @@
 import jax
 import jax.numpy as jnp
 import torch
+import torch.hub
 from torch import nn
 
 from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import translated
+
+
+def preload() -> None:
+    """Trace a forward pass of a tiny model."""
+    # Its first use, by torch.fx, would start a thread.
+    torch.hub.tqdm.monitor_interval = 0  # type: ignore[attr-defined]
+    batch = torch.zeros(2, 1)
+    trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=False)
 
 
 def warm_up_tracing() -> None:

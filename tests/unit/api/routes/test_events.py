@@ -57,7 +57,7 @@ class Served:
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
     """A server without workers."""
-    settings = Settings(data_dir=tmp_path, workers=0, gpu_workers=False, helpers=1, sweep_seconds=0.1)
+    settings = Settings(data_dir=tmp_path, workers=0, gpu_workers=False, helpers=1, scan_seconds=0.1)
     app = create_app(settings)
     listening = socket.create_server(("127.0.0.1", 0), backlog=LISTENERS)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))

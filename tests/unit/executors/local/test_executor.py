@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import psutil
@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from service.executors.local.executor import LocalExecutor
+from service.processes.starter import Starter, make_starter
 from service.settings import Settings
 from service.specs.job import JobStatus
 from service.storage.claims import Claim
@@ -30,8 +31,16 @@ def settings_in(folder: Path, workers: int) -> Settings:
         gpu_workers=False,
         lease_seconds=6,
         heartbeat_seconds=2,
-        sweep_seconds=0.05,
+        scan_seconds=0.05,
     )
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Starter]:
+    """Starts worker processes."""
+    settings = Settings()
+    with closing(make_starter(settings, ["service.worker.main"])) as starter:
+        yield starter
 
 
 @pytest.fixture
@@ -58,10 +67,12 @@ class Stuck(Database):
         return super().read()
 
 
-def test_workers_are_told_to_stop_while_supervision_waits(storage: Storage, tmp_path: Path) -> None:
+def test_workers_are_told_to_stop_while_supervision_waits(
+    storage: Storage, starter: Starter, tmp_path: Path
+) -> None:
     """The grace time is theirs: they hear of the end though a sweep waits for the database."""
     database = Stuck(storage.database.url)
-    executor = LocalExecutor(settings_in(tmp_path, workers=1), "test", database)
+    executor = LocalExecutor(settings_in(tmp_path, workers=1), "test", database, starter)
     closing = threading.Thread(target=executor.close)
     try:
         (worker,) = until(lambda: storage.workers.alive(60))
@@ -78,7 +89,9 @@ def test_workers_are_told_to_stop_while_supervision_waits(storage: Storage, tmp_
             closing.join()
 
 
-def test_claims_that_ran_out_before_the_start_may_be_renewed(storage: Storage, tmp_path: Path) -> None:
+def test_claims_that_ran_out_before_the_start_may_be_renewed(
+    storage: Storage, starter: Starter, tmp_path: Path
+) -> None:
     """The database may just have come back: who is alive keeps its claim, who isn't loses it."""
     for _ in range(2):
         storage.jobs.submit(OWNER, new_job(), new_dataset())
@@ -89,6 +102,7 @@ def test_claims_that_ran_out_before_the_start_may_be_renewed(storage: Storage, t
         settings_in(tmp_path, workers=0),
         "test",
         Database(storage.database.url),
+        starter,
         on_sweep=lambda: sweeps.append(None),
     )
     try:

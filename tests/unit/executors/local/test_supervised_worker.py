@@ -16,9 +16,9 @@ from service.executors.local.supervised_worker import (
     Worker,
 )
 from service.processes.channel import Channel
-from service.processes.child import START_SECONDS
 
 SILENT_SECONDS = 25.0
+START_SECONDS = 60.0
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Process:
 
     channel: Channel
     said: Channel
+    last_sign: float = 0.0
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def hear(
 
 def due(worker: Worker, reason: Overdue) -> Any:
     """When it has to be ended for a reason."""
-    return {why: when for when, why in worker.deadlines(600.0, SILENT_SECONDS)}[reason]
+    return {why: when for when, why in worker.deadlines(600.0, SILENT_SECONDS, START_SECONDS)}[reason]
 
 
 def test_a_process_that_never_gets_warm_is_ended(worker: Worker, process: Process) -> None:

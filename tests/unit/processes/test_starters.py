@@ -1,0 +1,171 @@
+"""Starting children: what holds for each way to start them, and what the fork server promises beside."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from service.processes.child import Child
+from service.processes.fork_server import ForkServer
+from service.processes.spawn import Spawner
+from service.processes.starter import Starter, make_starter
+from service.settings import Settings
+from tests.support.server import until
+from tests.support.small_helper import MODULE
+
+START_SECONDS = 60.0
+NEEDS_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks on Linux only")
+STARTERS: dict[str, Callable[[], Starter]] = {
+    "fork": lambda: ForkServer([MODULE], START_SECONDS),
+    "spawn": Spawner,
+}
+
+
+@pytest.fixture(params=STARTERS)
+def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
+    """One starter of each kind."""
+    with closing(STARTERS[request.param]()) as starter:
+        yield starter
+
+
+@pytest.fixture
+def fork_server() -> Iterator[ForkServer]:
+    """A fork server that has imported the small helper."""
+    with closing(ForkServer([MODULE], START_SECONDS)) as server:
+        yield server
+
+
+def ready(starter: Starter, folder: Path) -> Child:
+    """A child that has sent its first message."""
+    child = starter.start(MODULE, Settings(data_dir=folder))
+    child.channel.receive()
+    return child
+
+
+def ask(child: Child, task: str) -> dict[str, Any]:
+    """The answer of a child."""
+    child.channel.send({"task": task, "arguments": {}})
+    answer, _ = child.channel.receive()
+    return answer
+
+
+def test_a_child_answers_and_its_exit_status_is_known(starter: Starter, tmp_path: Path) -> None:
+    """A child runs the module's `main`; when that returns, the process exits with status 0."""
+    child = ready(starter, tmp_path)
+    assert ask(child, "echo")["pid"] == child.pid
+    child.channel.send({"task": "exit"})
+    until(lambda: child.has_ended)
+    assert child.fate() == "Its process exited with status 0."
+    child.kill()
+
+
+def test_a_child_holds_only_its_own_descriptors(starter: Starter, tmp_path: Path) -> None:
+    """Beside the standard streams a child has one socket: an inherited one would hide a sibling's death."""
+    children = [ready(starter, tmp_path) for _ in range(3)]
+    for child in children:
+        opened = [each.split(":", 1) for each in ask(child, "state")["descriptors"]]
+        assert [target.split(":")[0] for number, target in opened if int(number) > 2] == ["socket"]
+    for child in children:
+        child.kill()
+
+
+def test_a_child_whose_channel_is_closed_before_it_starts_ends(starter: Starter, tmp_path: Path) -> None:
+    """A child that nobody wants any more ends by itself."""
+    child = starter.start(MODULE, Settings(data_dir=tmp_path))
+    child.channel.close()
+    until(lambda: child.pid is not None and child.has_ended)
+
+
+def test_children_start_with_random_numbers_of_their_own(fork_server: ForkServer, tmp_path: Path) -> None:
+    """A fork copies the state of the generator: each child seeds it afresh, and resets signals."""
+    children = [ready(fork_server, tmp_path) for _ in range(2)]
+    states = [ask(child, "state") for child in children]
+    assert states[0]["random"] != states[1]["random"]
+    assert not any(state["ignored"] for state in states)
+    for child in children:
+        child.kill()
+
+
+def test_children_are_processes_of_the_service(fork_server: ForkServer, tmp_path: Path) -> None:
+    """The process that asked for a child is its parent, and waits for it: nothing stays as a zombie."""
+    child = ready(fork_server, tmp_path)
+    process = psutil.Process(child.pid)
+    assert process.ppid() == os.getpid()
+    assert process.cmdline()[0] == "fitserve small helper"
+    child.kill()
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_children_outlive_the_fork_server(fork_server: ForkServer, tmp_path: Path) -> None:
+    """After kill -9 of the fork server a child answers, its exit status is known, and new ones start."""
+    child, first = ready(fork_server, tmp_path), fork_server.pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: not psutil.pid_exists(first) or psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
+    assert ask(child, "echo")["pid"] == child.pid
+    child.end()
+    until(lambda: child.has_ended)
+    assert child.fate() == "Its process was killed by SIGKILL, as the system does when memory runs out."
+    child.kill()
+    another = ready(fork_server, tmp_path)
+    assert fork_server.pid != first
+    another.kill()
+
+
+def test_a_child_that_was_asked_for_in_vain_is_reported(fork_server: ForkServer, tmp_path: Path) -> None:
+    """The channel of a child that the fork server never forked reports EOF, and it counts as ended."""
+    ready(fork_server, tmp_path).kill()
+    os.kill(fork_server.pid, signal.SIGSTOP)
+    child = fork_server.start(MODULE, Settings(data_dir=tmp_path))
+    assert child.pid is None
+    assert not child.has_ended
+    os.kill(fork_server.pid, signal.SIGKILL)
+    with pytest.raises((EOFError, ConnectionError)):
+        child.channel.receive()
+    until(lambda: child.has_ended)
+    child.kill()
+
+
+def test_a_child_that_is_killed_before_it_exists_never_works(fork_server: ForkServer, tmp_path: Path) -> None:
+    """Killed while the fork server is frozen, a child is killed as soon as it is forked, and waited for."""
+    ready(fork_server, tmp_path).kill()
+    os.kill(fork_server.pid, signal.SIGSTOP)
+    child = fork_server.start(MODULE, Settings(data_dir=tmp_path))
+    child.kill()
+    assert child.has_ended
+    os.kill(fork_server.pid, signal.SIGCONT)
+    until(lambda: child.pid is not None)
+    pid = child.pid
+    until(lambda: fork_server.maintain() or not psutil.pid_exists(pid or 0))
+
+
+def test_a_fork_server_that_is_stuck_is_replaced(tmp_path: Path) -> None:
+    """One that shows no sign of life while a child is asked for is killed, and another one started."""
+    with closing(ForkServer([MODULE], start_seconds=0.5)) as server:
+        ready(server, tmp_path).kill()
+        stuck = server.pid
+        os.kill(stuck, signal.SIGSTOP)
+        lost = server.start(MODULE, Settings(data_dir=tmp_path))
+        until(lambda: server.maintain() or server.pid != stuck)
+        until(lambda: lost.has_ended)
+        lost.kill()
+        server._start_seconds = START_SECONDS
+        ready(server, tmp_path).kill()
+
+
+def test_no_threads_run_in_the_fork_server() -> None:
+    """At each fork the fork server of workers and helpers has its main thread, and Arrow's allocator's."""
+    settings = Settings(start_method="fork")
+    with closing(make_starter(settings, ["service.worker.main", "service.helper.main"])) as server:
+        child = server.start("service.helper.main", settings)
+        child.channel.receive()
+        assert isinstance(server, ForkServer)
+        tasks = Path(f"/proc/{server.pid}/task").iterdir()
+        names = sorted((task / "comm").read_text().strip() for task in tasks)
+        child.kill()
+    assert [name for name in names if not name.startswith("jemalloc")] == ["fitserve fork s"]
