@@ -68,9 +68,13 @@ class FitserveError(Exception):
         retry_after_seconds: int | None = None,
     ) -> None:
         self.errors = list(errors)
-        self.detail = detail or self.title()
+        self.detail = detail or self.default_detail()
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
+
+    def default_detail(self) -> str:
+        """The detail of an error that was raised without one."""
+        return self.title()
 
     def document(self, instance: str) -> dict[str, Any]:
         """The error as a problem (RFC 9457).
@@ -233,6 +237,12 @@ class InvalidRequest(FitserveError):
 
     status = 422
     remedy = "Each entry of `errors` points to a place in the request and says what to do."
+
+    def default_detail(self) -> str:
+        """The number of errors in words."""
+        if len(self.errors) > 1:
+            return f"{len(self.errors)} things are wrong."
+        return "One thing is wrong with this request." if self.errors else super().default_detail()
 
 
 class IdempotencyKeyReused(InvalidRequest):

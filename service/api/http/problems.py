@@ -83,7 +83,7 @@ def install(app: FastAPI) -> None:
             FieldError("?" + ".".join(str(part) for part in detail["loc"][1:]), readable(detail))
             for detail in error.errors()
         ]
-        return _answer(InvalidRequest(_count(errors), errors), request)
+        return _answer(InvalidRequest(errors=errors), request)
 
     @app.exception_handler(HTTPException)
     def _framework(request: Request, error: HTTPException) -> Response:
@@ -104,10 +104,6 @@ def _allowed(request: Request, first: Mapping[str, str] | None) -> Mapping[str, 
         if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), request.url.path):
             return {"Allow": ", ".join(method.upper() for method in operations)}
     return first
-
-
-def _count(errors: list[FieldError]) -> str:
-    return "One thing is wrong with this request." if len(errors) == 1 else f"{len(errors)} things are wrong."
 
 
 @router.get("/problems", response_class=HTMLResponse, include_in_schema=False)
