@@ -16,14 +16,14 @@ import torch
 from benchmarks import plain
 from benchmarks.results import publish, table, verdict
 from service.datasets.prepare.workspace import MappedBeyond
-from service.helper.main import Tasks
+from service.helper.messages import PlanJob
+from service.helper.tasks import Tasks
 from service.jobs.data import JobData
-from service.preflight.cache import Known
+from service.preflight.cache import PreflightCache
 from service.settings import Settings
 from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
-from service.storage.datasets import NewDataset
-from service.storage.job_record import Job, NewJob
+from service.storage.job_record import Job
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.training.assemble import assemble
@@ -59,10 +59,8 @@ def body() -> dict[str, Any]:
 
 def submit(tasks: Tasks, storage: Storage) -> Job:
     """Queue the job, as the API does."""
-    checked, _ = tasks.check_job(orjson.dumps(body()), OWNER, store=True)
-    dataset = checked["dataset"]
-    new = dataset if isinstance(dataset, str) else NewDataset(**dataset)
-    return storage.jobs.submit(OWNER, NewJob(**checked["job"]), new)[0]
+    planned, _ = tasks.run(PlanJob(OWNER), orjson.dumps(body()))
+    return storage.jobs.submit(OWNER, planned.job, planned.dataset)[0]
 
 
 def recorded_seconds(job: Job, runner: Runner, storage: Storage) -> float:
@@ -111,7 +109,7 @@ def main() -> None:
 
 def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
     """Seconds with and without, round by round; the first is not counted."""
-    tasks = Tasks(storage, settings, Known(settings))
+    tasks = Tasks(storage, settings, PreflightCache(settings))
     device, stopping, wanted = torch.device("cpu"), threading.Event(), threading.Event()
 
     def tell(*_: object) -> None:

@@ -13,7 +13,8 @@ from fastapi import Depends, Request
 from service.api.http.requests import Bodies
 from service.errors import Unavailable
 from service.events.watch import SharedReads, Watch
-from service.executors.base import Executor, Helpers
+from service.executors.base import Executor
+from service.helper.client import Helpers
 from service.settings import Settings
 from service.storage.spool import Spool
 from service.storage.storage import Storage

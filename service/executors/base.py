@@ -1,7 +1,6 @@
-"""What the rest of the service asks of whoever runs workers and helpers."""
+"""What the rest of the service asks of whoever runs workers."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Executor(Protocol):
@@ -15,25 +14,3 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Give running jobs back to the queue and end the workers."""
-
-
-class Helpers(Protocol):
-    """Runs short tasks on models in warm processes, under limits."""
-
-    async def call(
-        self,
-        task: str,
-        arguments: Mapping[str, Any],
-        body: bytes = b"",
-        timeout_seconds: float | None = None,
-    ) -> tuple[dict[str, Any], memoryview]:
-        """Run the task of this name; its JSON header and body. Raises what the task raises.
-
-        `timeout_seconds` takes the place of the usual limit.
-        """
-
-    def ping(self) -> None:
-        """Raise `Unavailable` while none can be called."""
-
-    async def close(self) -> None:
-        """End the processes."""

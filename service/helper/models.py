@@ -1,10 +1,10 @@
-"""Trained models by job, the last few kept loaded."""
+"""The trained models that a helper keeps loaded."""
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
+from cachetools import LRUCache
 
 from service.errors import CheckpointNotFound, NoCheckpointYet
 from service.inference.model import TrainedModel
@@ -17,61 +17,64 @@ MAX_LOADED_BYTES = 512 * 2**20
 
 
 class Models:
-    """Loads models from checkpoints; keeps the most recently used within a bound.
+    """Load models from checkpoints, and cache the most recently used.
 
-    An artifact is written once under a fresh name, so what was loaded from it never grows stale.
+    The cache holds checkpoints of `MAX_LOADED_BYTES` in total, or one that is larger. Entries never become
+    stale, because an artifact is written once, under a fresh name.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._loaded: OrderedDict[tuple[str, str | None], tuple[TrainedModel, int]] = OrderedDict()
+        # By artifact and `which`: the model and the bytes of its checkpoint. A larger one counts as the whole
+        # budget, since cachetools refuses a value above it.
+        self._loaded = LRUCache[tuple[str, str | None], tuple[TrainedModel, int]](
+            MAX_LOADED_BYTES, getsizeof=lambda entry: min(entry[1], MAX_LOADED_BYTES)
+        )
 
     def get(self, owner: str, job_id: str, which: str | None) -> TrainedModel:
-        """The model of a job.
+        """Load the model of a job.
 
         Args:
+            owner: The job's owner.
+            job_id: The job.
             which: `last`, `best` or an epoch; None: `best` with `restore_best`, else `last`.
 
         Raises:
-            JobNotFound: when the owner has no such job.
-            NoCheckpointYet: when nothing was saved yet.
-            CheckpointNotFound: when there is no such checkpoint.
+            JobNotFound: The owner has no such job.
+            NoCheckpointYet: The job has no checkpoint yet.
+            CheckpointNotFound: The job has no such checkpoint.
         """
         return read_checkpoint(
             self._storage,
             owner,
             job_id,
-            lambda rows: _chosen(rows, which),
+            lambda rows: _choose(rows, which),
             lambda row: self._model(owner, row, which),
         )
 
     def _model(self, owner: str, row: CheckpointRow, which: str | None) -> TrainedModel:
         key = (row.artifact, which)
-        if key not in self._loaded:
-            request = orjson.loads(self._storage.jobs.get(owner, row.job_id).request)
-            checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
-            best = which == "best" or (which is None and _restores_best(request))
-            self._loaded[key] = (TrainedModel.from_checkpoint(checkpoint, request, best), row.bytes)
-            self._forget_oldest()
-        self._loaded.move_to_end(key)
-        return self._loaded[key][0]
-
-    def _forget_oldest(self) -> None:
-        while len(self._loaded) > 1 and sum(size for _, size in self._loaded.values()) > MAX_LOADED_BYTES:
-            self._loaded.popitem(last=False)
+        if key in self._loaded:
+            return self._loaded[key][0]
+        request = orjson.loads(self._storage.jobs.get(owner, row.job_id).request)
+        checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
+        best = which == "best" or (which is None and _restores_best(request))
+        model = TrainedModel.from_checkpoint(checkpoint, request, best)
+        self._loaded[key] = model, row.bytes
+        return model
 
 
-def _chosen(rows: Sequence[CheckpointRow], which: str | None) -> CheckpointRow:
-    """The row of an epoch; `last` and `best` are both in the latest."""
+def _choose(rows: Sequence[CheckpointRow], which: str | None) -> CheckpointRow:
+    """Find the checkpoint that holds what was asked for; the newest holds both `last` and `best`."""
     if not rows:
         raise NoCheckpointYet()
     if which in (None, "last", "best"):
         return rows[-1]
-    whole = {row.epoch: row for row in rows if row.step == 0}
-    if int(which) in whole:
-        return whole[int(which)]
-    there = ", ".join(map(str, whole)) or "none of whole epochs yet"
-    raise CheckpointNotFound(f"There is no checkpoint of epoch {which}; there are {there}.")
+    between_epochs = {row.epoch: row for row in rows if row.step == 0}
+    if int(which) in between_epochs:
+        return between_epochs[int(which)]
+    available = ", ".join(map(str, between_epochs)) or "none yet"
+    raise CheckpointNotFound(f"No checkpoint of epoch {which}; available epochs: {available}.")
 
 
 def _restores_best(request: Mapping[str, Any]) -> bool:

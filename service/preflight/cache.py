@@ -1,69 +1,82 @@
-"""What a helper remembers of the requests it has checked: one like them is checked sooner."""
+"""Results of checks that a helper keeps for the next similar request."""
 
 from collections.abc import Sequence
 
 import orjson
+from cachetools import LRUCache
 from torch import Tensor
 
 from service.architectures.check.check import Checked, check
 from service.datasets.prepare.prepare import Prepared, Sources, prepare
 from service.datasets.prepare.workspace import Nowhere
-from service.runtime.lru import Recent
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.data import CONTENT, DataDeclaration
 from service.training.engines.choice import EngineChooser
 from service.training.losses import Targets
 
-MOST_ARCHITECTURES = 64
-# Data beyond this size are not remembered: each check would have to read all of them for their digest, and
-# their targets are kept.
-MOST_DATA, MOST_DATA_BYTES = 8, 2**20
+MAX_ARCHITECTURES = 64
+MAX_DATASETS = 8
+# Larger data are not cached: the key is a digest of all data, and the entry holds all targets.
+MAX_CACHED_BYTES = 2**20
 
 
-class Known:
-    """Remembers architectures that were found right for inputs of some shapes, the work of their steps, and
-    small data that were found right.
+class PreflightCache:
+    """Cache checked architectures by the shapes of their inputs, small checked data, and the work of steps.
 
     Attributes:
-        engines: chooses jobs' engines.
+        engines: Chooses engines, and caches the work of training steps.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.engines = EngineChooser(settings.in_memory_bytes)
         self._max_parameters = settings.max_parameters
-        self._architectures = Recent[bytes, Checked](MOST_ARCHITECTURES)
-        self._data = Recent[bytes, tuple[Prepared, Nowhere]](MOST_DATA)
+        self._architectures = LRUCache[bytes, Checked](MAX_ARCHITECTURES)
+        self._data = LRUCache[bytes, tuple[Prepared, Nowhere]](MAX_DATASETS)
 
     def architecture(self, spec: ArchitectureSpec, inputs: Sequence[Tensor]) -> Checked:
-        """The architecture completed, see `service.architectures.check.check.check`."""
+        """Complete an architecture; see `service.architectures.check.check.check`."""
         shapes = [[list(x.shape), str(x.dtype)] for x in inputs]
         try:
             key = orjson.dumps([spec.model_dump(mode="json"), shapes])
         except (ValueError, orjson.JSONEncodeError):  # nested deeper than pydantic or orjson can write
             return check(spec, inputs, self._max_parameters)
-        return self._architectures.get(key, lambda: check(spec, inputs, self._max_parameters))
+        if key not in self._architectures:
+            self._architectures[key] = check(spec, inputs, self._max_parameters)
+        return self._architectures[key]
 
     def data(
-        self, sources: Sources, declaration: DataDeclaration, targets: Targets, names: Sequence[str] | None
+        self,
+        sources: Sources,
+        declaration: DataDeclaration,
+        targets: Targets,
+        input_names: Sequence[str] | None,
     ) -> tuple[Prepared, Nowhere]:
-        """The prepared data, see `datasets.prepare.prepare`; inputs keep only shapes, types and extremes.
+        """Prepare data on the meta device; see `service.datasets.prepare.prepare`.
+
+        Returns:
+            The data, of whose inputs only shapes and dtypes are kept, and the workspace that holds the
+            smallest and largest values of the inputs.
 
         Raises:
-            InvalidRequest: with every mistake of the data section.
+            InvalidRequest: With every error of the data section.
         """
-
-        def make() -> tuple[Prepared, Nowhere]:
-            workspace = Nowhere()
-            return prepare(sources, declaration, targets, names, workspace), workspace
-
-        contents = [sources.dataset, *sources.others.values()]
-        if any(dataset.nbytes > MOST_DATA_BYTES for dataset in contents):
-            return make()
-        digests = [dataset.digest for dataset in contents]  # `declaration` has the sides of the others
+        datasets = [sources.dataset, *sources.others.values()]
+        if any(dataset.nbytes > MAX_CACHED_BYTES for dataset in datasets):
+            return _prepare(sources, declaration, targets, input_names)
+        digests = [dataset.digest for dataset in datasets]  # `declaration` has the splits of the others
         declared = declaration.model_dump(mode="json", exclude=set(CONTENT))
         try:
-            key = orjson.dumps([digests, declared, targets, names])
+            key = orjson.dumps([digests, declared, targets, input_names])
         except orjson.JSONEncodeError:  # integers that orjson can't write
-            return make()
-        return self._data.get(key, make)
+            return _prepare(sources, declaration, targets, input_names)
+        if key not in self._data:
+            self._data[key] = _prepare(sources, declaration, targets, input_names)
+        return self._data[key]
+
+
+def _prepare(
+    sources: Sources, declaration: DataDeclaration, targets: Targets, input_names: Sequence[str] | None
+) -> tuple[Prepared, Nowhere]:
+    workspace = Nowhere()
+    return prepare(sources, declaration, targets, input_names, workspace), workspace

@@ -21,9 +21,13 @@ class Messages(Generic[M]):
     Args:
         types: Dataclasses with distinct names and without a field `type`; usually `M` is their union or their
             base class.
+
+    Attributes:
+        types: The classes of messages.
     """
 
     def __init__(self, *types: type[M]) -> None:
+        self.types = types
         self._adapters: dict[str, TypeAdapter[M]] = {cls.__name__: TypeAdapter(cls) for cls in types}
 
     def dump(self, message: M) -> dict[str, Any]:
@@ -33,7 +37,7 @@ class Messages(Generic[M]):
             UnknownMessage: The message is of a type that the other side could not read.
         """
         name = type(message).__name__
-        return {"type": name, **self._adapter(name).dump_python(message, mode="json")}
+        return {"type": name, **self._adapter(name).dump_python(message, mode="json", exclude_unset=True)}
 
     def load(self, header: Mapping[str, Any]) -> M:
         """Read a message from the JSON object that `dump` made.

@@ -24,6 +24,7 @@ from service.errors import (
     UnsupportedMediaType,
     pointer_to,
 )
+from service.helper.request import Request as HelperRequest
 from service.specs.base import field_errors
 from service.specs.data import ColumnTypes
 from service.specs.upload import GENERIC_MEDIA_TYPES, MEDIA_TYPES, Format, Packing, ReadOptions, Upload
@@ -104,6 +105,7 @@ def _read_types(text: str) -> ColumnTypes:
         ) from None
 
 
+A = TypeVar("A")
 Q = TypeVar("Q", bound=ReadQuery)
 
 
@@ -158,9 +160,7 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
         await run_in_threadpool(services.spool.remove, folder)
 
 
-async def call(
-    services: Services, task: str, arguments: dict[str, Any], upload: Upload
-) -> tuple[dict[str, Any], memoryview]:
+async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memoryview]:
     """Have a helper work on a received body, under the time limit of uploads.
 
     One helper at least is left for other requests, where there are several.
@@ -175,8 +175,7 @@ async def call(
     except TimeoutError:
         raise Unavailable("Other files are being read.", retry_after_seconds=RETRY_AFTER_SECONDS) from None
     try:
-        arguments = {**arguments, "upload": upload.model_dump(exclude_unset=True)}
-        return await services.helpers.call(task, arguments, timeout_seconds=limit_seconds)
+        return await services.helpers.call(request, timeout_seconds=limit_seconds)
     finally:
         services.upload_slots.release()
 

@@ -20,6 +20,7 @@ from service.errors import (
     LimitExceeded,
     UnsupportedMediaType,
 )
+from service.helper.messages import GetRows, ReadDataset
 from service.specs.base import Name
 from service.specs.data import DatasetContent
 from service.storage.datasets import Dataset, NewDataset
@@ -75,21 +76,19 @@ async def upload_dataset(
     and `targets`. JSON has `columns`, `rows`, or `inputs` and `targets`. A table has at most 10,000 columns.
     """
     async with uploads.receive(request, services, query) as (upload, said):
-        arguments = {"owner": owner, "name": said.name}
-        read, _ = await uploads.call(services, "read_dataset", arguments, upload)
+        stored, _ = await uploads.call(services, ReadDataset(owner, said.name, upload))
         is_gone = await request.is_disconnected()
-        return await run_in_threadpool(_publish, services, owner, read["dataset"], is_gone)
+        return await run_in_threadpool(_publish, services, owner, stored.dataset, is_gone)
 
 
-def _publish(services: Services, owner: str, read: str | dict[str, Any], is_gone: bool) -> Response:
+def _publish(services: Services, owner: str, new: NewDataset | str, is_gone: bool) -> Response:
     """The dataset that was written, or the one of equal content that is there already.
 
     Nothing is published for a client that is gone: it doesn't know the dataset, and may have given it up.
     """
-    if isinstance(read, str):
-        dataset, created = services.storage.datasets.keep(owner, read), False
+    if isinstance(new, str):
+        dataset, created = services.storage.datasets.keep(owner, new), False
     else:
-        new = NewDataset(**read)
         if is_gone:
             services.storage.artifacts.discard([new.artifact])
             raise BadRequest("The client was gone before its dataset was read.")
@@ -129,8 +128,7 @@ async def get_rows(
     services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[RowsQuery, Query()]
 ) -> Response:
     """Read rows of a dataset, in order."""
-    arguments = {"owner": owner, "dataset_id": dataset_id, "offset": query.offset, "limit": query.limit}
-    _, body = await services.helpers.call("dataset_rows", arguments)
+    _, body = await services.helpers.call(GetRows(owner, dataset_id, query.offset, query.limit))
     return json_response(body)
 
 

@@ -1,7 +1,7 @@
 """Jobs: submit, list, read, pause, resume, cancel, delete."""
 
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -30,13 +30,13 @@ from service.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from service.helper.messages import CheckJob, EarlierJob, PlanJob
 from service.specs.base import Name
 from service.specs.job import JobRequest, JobStatus
-from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
-from service.storage.idempotency import IdempotencyKey
-from service.storage.job_record import Job, NewJob, Start
+from service.storage.job_record import Job
 from service.storage.pages import Place
+from service.storage.planned_job import PlannedJob
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -106,8 +106,8 @@ async def submit_job(
     async with services.bodies.read(request) as body:
         started = time.monotonic()
         if query.validate_only:
-            report, _ = await services.helpers.call("check_job", {"owner": owner, "store": False}, body)
-            return json_response(report["preflight"])
+            _, report = await services.helpers.call(CheckJob(owner), body)
+            return json_response(report)
         job, created = await _submit(services, owner, body, requests.unquoted(idempotency_key))
     headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
     if not created:
@@ -132,27 +132,28 @@ async def _submit(services: Services, owner: str, body: bytes, key: str | None) 
 
 
 async def _check_and_queue(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
-    arguments = {"owner": owner, "store": True, "key": key}
-    checked, _ = await services.helpers.call("check_job", arguments, body)
-    if "earlier" in checked:
-        return await run_in_threadpool(services.storage.jobs.get, owner, checked["earlier"]), False
-    return await services.commits.run(_queue, services, owner, checked)
+    planned, _ = await services.helpers.call(PlanJob(owner, key), body)
+    if isinstance(planned, EarlierJob):
+        return await run_in_threadpool(services.storage.jobs.get, owner, planned.job_id), False
+    return await services.commits.run(_queue, services, owner, planned)
 
 
-def _queue(services: Services, owner: str, checked: dict[str, Any]) -> tuple[Job, bool]:
+def _queue(services: Services, owner: str, planned: PlannedJob) -> tuple[Job, bool]:
     """Commit a job that was checked, and its data; a worker is woken."""
-    idempotency = None if checked["idempotency"] is None else IdempotencyKey(*checked["idempotency"])
-    new, job, start = checked["dataset"], NewJob(**checked["job"]), _start(checked["start"])
-    dataset = new if isinstance(new, str) else NewDataset(**new)
-    others = checked["other_dataset_ids"]
-    unused = [] if isinstance(dataset, str) else [dataset.artifact]
-    unused += [] if start is None else [start.checkpoint.artifact]
+    unused = planned.artifacts()
     try:
-        submitted, created = services.storage.jobs.submit(owner, job, dataset, idempotency, start, others)
-        if isinstance(dataset, NewDataset) and submitted.dataset_id == dataset.id:
-            unused.remove(dataset.artifact)  # else equal content came in between
-        if start is not None and created:
-            unused.remove(start.checkpoint.artifact)
+        submitted, created = services.storage.jobs.submit(
+            owner,
+            planned.job,
+            planned.dataset,
+            planned.idempotency,
+            planned.start,
+            planned.other_dataset_ids,
+        )
+        if isinstance(planned.dataset, NewDataset) and submitted.dataset_id == planned.dataset.id:
+            unused.remove(planned.dataset.artifact)  # else equal content came in between
+        if planned.start is not None and created:
+            unused.remove(planned.start.checkpoint.artifact)
     except Unavailable as error:
         if not isinstance(error, QueueFull):
             unused.clear()  # whether it was committed is not known
@@ -162,10 +163,6 @@ def _queue(services: Services, owner: str, checked: dict[str, Any]) -> tuple[Job
     services.executor.wake(submitted.device)
     services.watch.changed(submitted.id)
     return submitted, created
-
-
-def _start(row: dict[str, Any] | None) -> Start | None:
-    return None if row is None else Start(row["job_id"], NewCheckpoint(**row["checkpoint"]))
 
 
 async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:

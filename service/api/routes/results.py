@@ -2,7 +2,8 @@
 
 import csv
 import io
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -24,11 +25,25 @@ from service.errors import (
     ParameterNotFound,
     UnsupportedMediaType,
 )
+from service.helper.messages import (
+    Evaluate,
+    ExportModel,
+    GetEncoding,
+    GetParameter,
+    GetParameters,
+    GetSplit,
+    InFile,
+    Predict,
+)
+from service.helper.request import Request as HelperRequest
 from service.history import HistoryChunk, HistoryQuery, flat_columns, history_document
 from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
+from service.specs.upload import Upload
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+
+A = TypeVar("A")
 
 Checkpoint = Annotated[str, Field(pattern=r"^(last|best|[1-9]\d{0,15})$")]
 _MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidRequest, LimitExceeded)
@@ -155,8 +170,7 @@ async def get_named_parameters(
 ) -> Response:
     """The model's parameters by name; values, gradients and statistics on request."""
     include = [part.strip() for part in query.include.split(",") if part.strip()]
-    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "include": include}
-    _, body = await services.helpers.call("named_parameters", arguments)
+    _, body = await services.helpers.call(GetParameters(owner, job_id, query.checkpoint, include))
     return json_response(body)
 
 
@@ -173,8 +187,7 @@ async def get_named_parameter(
     query: Annotated[CheckpointQuery, Query()],
 ) -> Response:
     """One parameter with its values and the gradient of the last step."""
-    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "name": name}
-    _, body = await services.helpers.call("named_parameter", arguments)
+    _, body = await services.helpers.call(GetParameter(owner, job_id, query.checkpoint, name))
     return json_response(body)
 
 
@@ -198,14 +211,18 @@ async def predict(
 
     Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
     """
-    answer_type = requests.CSV if requests.accepts_csv(request) else requests.JSON
+    as_csv = requests.accepts_csv(request)
+    answer_type = requests.CSV if as_csv else requests.JSON
     place = services.spool.place()
-    arguments = {"owner": owner, "job_id": job_id, "answer_type": answer_type, "answer_file": str(place)}
+
+    def helper_request(checkpoint: str | None, upload: Upload | None) -> Predict:
+        return Predict(owner, job_id, checkpoint, as_csv, str(place), upload)
+
     try:
-        header, answer = await _of_rows(request, services, query, "predict", arguments)
-        if header:
+        answer, body = await _of_rows(request, services, query, helper_request)
+        if isinstance(answer, InFile):
             return await run_in_threadpool(streamed, place, answer_type)
-        return Response(answer, media_type=answer_type)
+        return Response(body, media_type=answer_type)
     finally:
         place.unlink(missing_ok=True)  # it is open, or a helper was ended while it wrote
 
@@ -227,22 +244,30 @@ async def evaluate(
 
     Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
     """
-    arguments = {"owner": owner, "job_id": job_id, "worst": query.worst}
-    _, answer = await _of_rows(request, services, query, "evaluate", arguments)
-    return json_response(answer)
+
+    def helper_request(checkpoint: str | None, upload: Upload | None) -> Evaluate:
+        return Evaluate(owner, job_id, checkpoint, query.worst, upload)
+
+    _, body = await _of_rows(request, services, query, helper_request)
+    return json_response(body)
 
 
 async def _of_rows(
-    request: Request, services: Services, query: PredictQuery, task: str, arguments: dict[str, Any]
-) -> tuple[dict[str, Any], memoryview]:
-    """What a helper's task answers about the rows in a body: JSON as it is, or a file in its folder."""
+    request: Request,
+    services: Services,
+    query: PredictQuery,
+    helper_request: Callable[[str | None, Upload | None], HelperRequest[A]],
+) -> tuple[A, memoryview]:
+    """Have a helper work on the rows in a body: JSON that is sent along, or a file in its folder.
+
+    Args:
+        helper_request: Makes the request of a checkpoint and of the received file, if there is one.
+    """
     if uploads.is_plain_json(request, query):
-        arguments["checkpoint"] = query.checkpoint
         async with services.bodies.read(request) as body:
-            return await services.helpers.call(task, arguments, body)
+            return await services.helpers.call(helper_request(query.checkpoint, None), body)
     async with uploads.receive(request, services, query) as (upload, said):
-        arguments["checkpoint"] = said.checkpoint
-        return await uploads.call(services, task, arguments, upload)
+        return await uploads.call(services, helper_request(said.checkpoint, upload))
 
 
 @router.get(
@@ -260,8 +285,7 @@ async def download_model(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ModelQuery, Query()]
 ) -> Response:
     """Download the trained model."""
-    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint, "format": query.format}
-    _, body = await services.helpers.call("export_model", arguments)
+    _, body = await services.helpers.call(ExportModel(owner, job_id, query.checkpoint, query.format))
     suffix, media_type = _FORMATS[query.format]
     headers = {"Content-Disposition": f'attachment; filename="{job_id}.{suffix}"'}
     return Response(body, headers=headers, media_type=media_type)
@@ -272,8 +296,7 @@ async def get_encoding(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[CheckpointQuery, Query()]
 ) -> Response:
     """How raw data become the model's inputs, with the fitted constants, and what its outputs mean."""
-    arguments = {"owner": owner, "job_id": job_id, "checkpoint": query.checkpoint}
-    _, body = await services.helpers.call("encoding", arguments)
+    _, body = await services.helpers.call(GetEncoding(owner, job_id, query.checkpoint))
     return json_response(body)
 
 
@@ -286,6 +309,5 @@ async def get_split(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[SplitQuery, Query()]
 ) -> Response:
     """Which rows of its data a job trains, validates and tests on."""
-    arguments = {"owner": owner, "job_id": job_id, "offset": query.offset, "limit": query.limit}
-    _, body = await services.helpers.call("split", arguments)
+    _, body = await services.helpers.call(GetSplit(owner, job_id, query.offset, query.limit))
     return json_response(body)

@@ -11,6 +11,7 @@ from service.api.http.responses import json_response, timestamp
 from service.api.schemas import resources
 from service.api.state import Services, ServicesDependency, Start
 from service.errors import Unavailable
+from service.helper.messages import GetCatalog
 from service.storage.workers import Worker
 
 router = APIRouter(tags=["system"])
@@ -109,5 +110,5 @@ def _worker(worker: Worker) -> dict[str, Any]:
 @router.get("/v1/catalog", response_model=dict[str, Any])
 async def get_catalog(services: ServicesDependency) -> Response:
     """Every layer, loss, optimizer, scheduler, metric and transform, with its arguments as JSON Schema."""
-    _, body = await services.helpers.call("catalog", {})
+    _, body = await services.helpers.call(GetCatalog())
     return json_response(body)

@@ -14,9 +14,10 @@ import uvicorn
 from service.errors import LimitExceeded, Unavailable
 from service.helper.pool import HelperPool
 from service.processes.fork_server import ForkServer
+from service.processes.messages import UnknownMessage
 from service.processes.starter import Starter
 from service.settings import Settings
-from tests.support.small_helper import MODULE
+from tests.support.small_helper import MODULE, REQUESTS, Abort, AnswerWrongly, DieLater, Echo, Sleep
 
 LONG_SECONDS = 30.0
 
@@ -37,7 +38,7 @@ def with_pool(request: pytest.FixtureRequest, starter: Starter, tmp_path: Path) 
         settings = Settings(data_dir=tmp_path, helpers=helpers, **changed)
 
         async def main() -> Any:
-            pool = HelperPool(settings, starter, MODULE)
+            pool = HelperPool(settings, starter, MODULE, REQUESTS)
             try:
                 async with asyncio.timeout(LONG_SECONDS):
                     return await use(pool)
@@ -62,8 +63,8 @@ def small_helpers() -> set[int]:
 
 async def pid(pool: HelperPool) -> int:
     """The helper that answers."""
-    header, _ = await pool.call("echo", {})
-    return int(header["pid"])
+    answer, _ = await pool.call(Echo())
+    return answer.pid
 
 
 async def is_started(pool: HelperPool) -> None:
@@ -79,9 +80,9 @@ def test_calls_are_answered(with_pool: Callable[..., Any]) -> None:
 
     async def use(pool: HelperPool) -> None:
         body = os.urandom(5_000_000)
-        header, content = await pool.call("echo", {"a": [1, None]}, body)
-        assert (header["a"], content) == ([1, None], body)
-        assert await pid(pool) == header["pid"] == await pid(pool)
+        answer, content = await pool.call(Echo([1, None]), body)
+        assert (answer.value, content) == ([1, None], body)
+        assert await pid(pool) == answer.pid == await pid(pool)
 
     with_pool(use, helpers=2)
     assert small_helpers() == set()
@@ -91,7 +92,7 @@ def test_a_large_answer_holds_up_nobody(with_pool: Callable[..., Any]) -> None:
     """While it is received, other coroutines have their turns."""
 
     async def use(pool: HelperPool) -> int:
-        call = asyncio.create_task(pool.call("echo", {}, bytes(100_000_000)))
+        call = asyncio.create_task(pool.call(Echo(), bytes(100_000_000)))
         turns = 0
         while not call.done():
             turns += 1
@@ -107,8 +108,8 @@ def test_a_call_over_its_time_ends_its_helper(with_pool: Callable[..., Any]) -> 
 
     async def use(pool: HelperPool) -> None:
         before = await pid(pool)
-        with pytest.raises(LimitExceeded, match=r"after the 0\.1 s it may take"):
-            await pool.call("sleep", {}, timeout_seconds=0.1)
+        with pytest.raises(LimitExceeded, match=r"time limit of 0\.1 s"):
+            await pool.call(Sleep(), timeout_seconds=0.1)
         assert await pid(pool) != before
         assert not psutil.pid_exists(before)
 
@@ -119,8 +120,8 @@ def test_a_call_that_kills_helpers_is_to_blame(with_pool: Callable[..., Any]) ->
     """Tried twice, it is refused; others find helpers."""
 
     async def use(pool: HelperPool) -> None:
-        with pytest.raises(LimitExceeded, match="ended its process twice"):
-            await pool.call("abort", {})
+        with pytest.raises(LimitExceeded, match="killed its helper process twice"):
+            await pool.call(Abort())
         await pid(pool)
 
     with_pool(use, helpers=2)
@@ -130,7 +131,7 @@ def test_helpers_that_died_idle_are_no_calls_fault(with_pool: Callable[..., Any]
     """However many they are, the next call is answered by one that took their place."""
 
     async def use(pool: HelperPool) -> None:
-        await asyncio.gather(*(pool.call("die later", {}) for _ in range(6)))
+        await asyncio.gather(*(pool.call(DieLater()) for _ in range(6)))
         assert await pid(pool)
 
     with_pool(use, helpers=3)
@@ -141,14 +142,14 @@ def test_busy_helpers_are_waited_for_in_order(with_pool: Callable[..., Any]) -> 
 
     async def use(pool: HelperPool) -> None:
         await is_started(pool)
-        calls = pool.call("sleep", {}, timeout_seconds=4), pool.call("echo", {})
+        calls = pool.call(Sleep(), timeout_seconds=4), pool.call(Echo())
         ended = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(each) for each in ended] == [LimitExceeded, Unavailable]
         await is_started(pool)  # in the place of the one that slept
         order: list[int] = []
 
         async def call(number: int) -> None:
-            await pool.call("echo", {})
+            await pool.call(Echo())
             order.append(number)
 
         await asyncio.gather(*(call(number) for number in range(20)))
@@ -163,7 +164,7 @@ def test_calls_that_are_given_up_leave_the_pool_whole(with_pool: Callable[..., A
     async def use(pool: HelperPool) -> None:
         await pid(pool)
         for _ in range(3):
-            calls = [asyncio.create_task(pool.call("sleep", {})) for _ in range(4)]
+            calls = [asyncio.create_task(pool.call(Sleep())) for _ in range(4)]
             await asyncio.sleep(0.05)
             for call in calls:
                 call.cancel()
@@ -185,7 +186,19 @@ def test_what_can_not_be_told_costs_no_helper(with_pool: Callable[..., Any]) -> 
     async def use(pool: HelperPool) -> None:
         before = await pid(pool)
         with pytest.raises(TypeError):
-            await pool.call("echo", {"number": 2**64})
+            await pool.call(Echo(2**64))
+        assert await pid(pool) == before
+
+    with_pool(use)
+
+
+def test_a_malformed_answer_costs_no_helper(with_pool: Callable[..., Any]) -> None:
+    """An answer that doesn't belong to the request is an error of this call only."""
+
+    async def use(pool: HelperPool) -> None:
+        before = await pid(pool)
+        with pytest.raises(UnknownMessage, match="Sleep"):
+            await pool.call(AnswerWrongly())
         assert await pid(pool) == before
 
     with_pool(use)
@@ -196,12 +209,12 @@ def test_a_closed_pool_refuses(with_pool: Callable[..., Any]) -> None:
 
     async def use(pool: HelperPool) -> None:
         await pid(pool)
-        under_way = asyncio.create_task(pool.call("sleep", {}))
+        under_way = asyncio.create_task(pool.call(Sleep()))
         await asyncio.sleep(0.05)
         await pool.close()
         assert small_helpers() == set()
-        for call in (under_way, pool.call("echo", {})):
-            with pytest.raises(Unavailable, match="stops"):
+        for call in (under_way, pool.call(Echo())):
+            with pytest.raises(Unavailable, match="is stopping"):
                 await call
 
     with_pool(use)

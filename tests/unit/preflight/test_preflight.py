@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import InvalidRequest
-from service.preflight.cache import Known
-from service.preflight.preflight import Planned, Preflight
+from service.preflight.cache import PreflightCache
+from service.preflight.preflight import Preflight
+from service.preflight.result import PreflightResult
 from service.settings import Settings
 from service.storage.datasets import NewDataset
 from service.storage.migrate import migrate
@@ -41,12 +42,12 @@ def storage(fitserve: Settings) -> Iterator[Storage]:
 
 
 @pytest.fixture(scope="module")
-def plan(storage: Storage, fitserve: Settings) -> Callable[[Any], Planned]:
+def plan(storage: Storage, fitserve: Settings) -> Callable[[Any], PreflightResult]:
     """The check."""
-    return lambda document: Preflight(document, OWNER, storage, fitserve, Known(fitserve)).plan()
+    return lambda document: Preflight(document, OWNER, storage, fitserve, PreflightCache(fitserve)).run()
 
 
-Plan = Callable[[Any], Planned]
+Plan = Callable[[Any], PreflightResult]
 
 
 def request(**training: Any) -> Request:
@@ -104,7 +105,7 @@ def mistakes(plan: Plan, document: Any) -> dict[str, str]:
     return {error.pointer: error.detail for error in raised.value.errors}
 
 
-def stored(storage: Storage, planned: Planned) -> str:
+def stored(storage: Storage, planned: PreflightResult) -> str:
     """The id under which a plan's inline data are stored."""
     content = planned.dataset.to_bytes()
     artifact = storage.artifacts.put("datasets", content)
@@ -437,16 +438,16 @@ def test_another_owners_dataset_is_not_there(plan: Plan, storage: Storage, fitse
     document["data"] = {"dataset_id": dataset_id, "features": ["t_u"], "targets": ["t_c"]}
     assert plan(document).dataset_id == dataset_id
     with pytest.raises(InvalidRequest) as raised:
-        Preflight(document, "bob", storage, fitserve, Known(fitserve)).plan()
+        Preflight(document, "bob", storage, fitserve, PreflightCache(fitserve)).run()
     assert [error.pointer for error in raised.value.errors] == ["#/data/dataset_id"]
 
 
-def test_a_live_gpu_worker_is_used(storage: Storage, fitserve: Settings) -> None:
+def test_a_live_gpu_worker_is_used(plan: Plan, storage: Storage) -> None:
     """A GPU that a live worker has can be asked for; a small fit stays on the CPU of its own accord."""
     storage.workers.register(NewWorker("w-gpu", "cuda:0", "a GPU", 1, "host", 1))
     try:
-        asked = Preflight({**request(), "device": "cuda:0"}, OWNER, storage, fitserve, Known(fitserve)).plan()
-        automatic = Preflight(request(), OWNER, storage, fitserve, Known(fitserve)).plan()
+        asked = plan({**request(), "device": "cuda:0"})
+        automatic = plan(request())
     finally:
         storage.workers.unregister(["w-gpu"])
     assert asked.used["device"] == "cuda:0"
@@ -675,12 +676,12 @@ def test_what_was_checked_before_changes_no_answer(
             return error.errors
         return planned.request, planned.report, planned.used, planned.group_key, planned.dataset.digest
 
-    known = Known(fitserve)
+    cache = PreflightCache(fitserve)
     for number in order:
         path_and_value = VARIANTS[number]
         document = (
             changed(request(), *path_and_value[0], to=path_and_value[1]) if path_and_value else request()
         )
         by_itself = told(plan, deepcopy(document))
-        beside = told(lambda d: Preflight(d, OWNER, storage, fitserve, known).plan(), document)
+        beside = told(lambda d: Preflight(d, OWNER, storage, fitserve, cache).run(), document)
         assert beside == by_itself

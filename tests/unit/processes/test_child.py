@@ -11,7 +11,7 @@ from service.processes.child import KILL_SECONDS
 from service.processes.spawn import Spawner
 from service.settings import Settings
 from tests.support.server import until
-from tests.support.small_helper import MODULE
+from tests.support.small_helper import MODULE, REQUESTS, Abort
 
 # Whose end a tracer hasn't taken in yet, the parent can't collect.
 HELD_SECONDS = 20 * KILL_SECONDS
@@ -25,7 +25,7 @@ def test_a_crash_is_told_with_what_it_most_likely_means(tmp_path: Path) -> None:
     """The signal by name; an abort and a kill hint at memory."""
     child = Spawner().start(MODULE, Settings(data_dir=tmp_path))
     child.channel.receive()
-    child.channel.send({"task": "abort", "arguments": {}})
+    child.channel.send(REQUESTS.dump(Abort()))
     until(lambda: child.has_ended)
     assert child.fate() == "Its process was killed by SIGABRT, as libraries may do that get no more memory."
     child.kill()

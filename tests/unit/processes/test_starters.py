@@ -6,18 +6,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import psutil
 import pytest
 
+from service.helper.request import Request
 from service.processes.child import Child
 from service.processes.fork_server import ForkServer
 from service.processes.spawn import Spawner
 from service.processes.starter import Starter, make_starter
 from service.settings import Settings
 from tests.support.server import until
-from tests.support.small_helper import MODULE
+from tests.support.small_helper import MODULE, REQUESTS, Echo, Exit, GetState
+
+A = TypeVar("A")
 
 START_SECONDS = 60.0
 NEEDS_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks on Linux only")
@@ -48,18 +51,19 @@ def ready(starter: Starter, folder: Path) -> Child:
     return child
 
 
-def ask(child: Child, task: str) -> dict[str, Any]:
+def ask(child: Child, request: Request[A]) -> A:
     """The answer of a child."""
-    child.channel.send({"task": task, "arguments": {}})
-    answer, _ = child.channel.receive()
+    child.channel.send(REQUESTS.dump(request))
+    header, _ = child.channel.receive()
+    answer: A = request.answers.load(header)
     return answer
 
 
 def test_a_child_answers_and_its_exit_status_is_known(starter: Starter, tmp_path: Path) -> None:
     """A child runs the module's `main`; when that returns, the process exits with status 0."""
     child = ready(starter, tmp_path)
-    assert ask(child, "echo")["pid"] == child.pid
-    child.channel.send({"task": "exit"})
+    assert ask(child, Echo()).pid == child.pid
+    child.channel.send(REQUESTS.dump(Exit()))
     until(lambda: child.has_ended)
     assert child.fate() == "Its process exited with status 0."
     child.kill()
@@ -69,7 +73,7 @@ def test_a_child_holds_only_its_own_descriptors(starter: Starter, tmp_path: Path
     """Beside the standard streams a child has one socket: an inherited one would hide a sibling's death."""
     children = [ready(starter, tmp_path) for _ in range(3)]
     for child in children:
-        opened = [each.split(":", 1) for each in ask(child, "state")["descriptors"]]
+        opened = [each.split(":", 1) for each in ask(child, GetState()).descriptors]
         assert [target.split(":")[0] for number, target in opened if int(number) > 2] == ["socket"]
     for child in children:
         child.kill()
@@ -85,9 +89,9 @@ def test_a_child_whose_channel_is_closed_before_it_starts_ends(starter: Starter,
 def test_children_start_with_random_numbers_of_their_own(fork_server: ForkServer, tmp_path: Path) -> None:
     """A fork copies the state of the generator: each child seeds it afresh, and resets signals."""
     children = [ready(fork_server, tmp_path) for _ in range(2)]
-    states = [ask(child, "state") for child in children]
-    assert states[0]["random"] != states[1]["random"]
-    assert not any(state["ignored"] for state in states)
+    states = [ask(child, GetState()) for child in children]
+    assert states[0].random != states[1].random
+    assert not any(state.ignored for state in states)
     for child in children:
         child.kill()
 
@@ -107,7 +111,7 @@ def test_children_outlive_the_fork_server(fork_server: ForkServer, tmp_path: Pat
     child, first = ready(fork_server, tmp_path), fork_server.pid
     os.kill(first, signal.SIGKILL)
     until(lambda: not psutil.pid_exists(first) or psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
-    assert ask(child, "echo")["pid"] == child.pid
+    assert ask(child, Echo()).pid == child.pid
     child.end()
     until(lambda: child.has_ended)
     assert child.fate() == "Its process was killed by SIGKILL, as the system does when memory runs out."

@@ -1,0 +1,96 @@
+"""Writing the artifacts of new datasets and jobs, ahead of the commit of their rows."""
+
+from pathlib import Path
+
+import orjson
+
+from service.datasets.dataset import Dataset, TabularDataset
+from service.datasets.profile.report import describe
+from service.datasets.write_dataset import Kind, Stored
+from service.preflight.result import PreflightResult
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.datasets import NewDataset
+from service.storage.idempotency import IdempotencyKey
+from service.storage.job_record import NewJob, Start
+from service.storage.planned_job import PlannedJob
+from service.storage.storage import Storage
+
+
+class ArtifactWriter:
+    """Write artifacts and make the rows that name them, for the service process to commit."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def plan_job(self, owner: str, result: PreflightResult, idempotency: IdempotencyKey | None) -> PlannedJob:
+        """Write a job's inline data and its first checkpoint, where it has them."""
+        job = NewJob(
+            name=result.name,
+            request=_json(result.request),
+            report=_json(result.report),
+            used=_json(result.used),
+            device=result.used["device"],
+            group_key=result.group_key,
+            parameter_count=result.parameter_count,
+            memory_estimate_bytes=result.memory_estimate_bytes,
+            epochs=result.request["training"]["epochs"],
+            priority=result.priority,
+        )
+        return PlannedJob(
+            job,
+            dataset=result.dataset_id or self._add_inline_dataset(owner, result.dataset),
+            start=self._first_checkpoint(job.id, result),
+            other_dataset_ids=result.other_dataset_ids,
+            idempotency=idempotency,
+        )
+
+    def add_dataset(
+        self, owner: str, stored: Stored, content: bytes | Path, name: str | None, *, inline: bool = False
+    ) -> NewDataset | str:
+        """Write the content of a dataset, unless the owner already has a dataset of equal content.
+
+        Args:
+            owner: The client.
+            stored: The digest of the content and its report.
+            content: The bytes, or a file that holds them.
+            name: The dataset's name.
+            inline: Whether it came with a job.
+
+        Returns:
+            The row to commit, or the id of the dataset of equal content.
+        """
+        found = self._storage.datasets.find(owner, stored.digest)
+        if found is not None:
+            return found.id
+        return NewDataset(
+            name=name,
+            digest=stored.digest,
+            kind=stored.kind,
+            rows=stored.rows,
+            bytes=stored.bytes,
+            artifact=self._storage.artifacts.put("datasets", content),
+            report=_json(stored.report),
+            inline=inline,
+        )
+
+    def _add_inline_dataset(self, owner: str, dataset: Dataset) -> NewDataset | str:
+        digest = dataset.digest
+        found = self._storage.datasets.find(owner, digest)
+        if found is not None:  # spares the report
+            return found.id
+        content = dataset.to_bytes()
+        kind: Kind = "tabular" if isinstance(dataset, TabularDataset) else "tensors"
+        stored = Stored(kind, dataset.rows, len(content), digest, describe(dataset))
+        return self.add_dataset(owner, stored, content, None, inline=True)
+
+    def _first_checkpoint(self, job_id: str, result: PreflightResult) -> Start | None:
+        if result.parent is None:
+            return None
+        resume = result.request["training"]["resume"]
+        content, epoch, step = result.parent.first_checkpoint(self._storage, resume, result.encoding)
+        artifact = self._storage.artifacts.put(f"checkpoints/{job_id}", content)
+        return Start(result.parent.job.id, NewCheckpoint(epoch, artifact, len(content), step))
+
+
+def _json(document: object) -> str:
+    return orjson.dumps(document).decode()

@@ -1,0 +1,207 @@
+"""The requests that helpers understand, and their answers.
+
+A message may come with a body of bytes. Job requests and rows are sent as the JSON that the client sent;
+answers that a client receives as they are come as the body, too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from service.helper.request import Request
+from service.processes.messages import Messages
+from service.specs.upload import Upload
+from service.storage.datasets import NewDataset
+from service.storage.planned_job import PlannedJob
+
+ExportFormat = Literal["safetensors", "python"]
+
+
+@dataclass(frozen=True)
+class InBody:
+    """The answer is the body that comes with this message."""
+
+
+@dataclass(frozen=True)
+class InFile:
+    """The answer was written to the file that the request named."""
+
+
+@dataclass(frozen=True)
+class EarlierJob:
+    """A job was already submitted with this idempotency key and this request."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class DatasetStored:
+    """The content of an upload is stored.
+
+    Attributes:
+        dataset: The row to commit, or the id of the owner's dataset of equal content.
+    """
+
+    dataset: NewDataset | str
+
+
+@dataclass(frozen=True)
+class CheckJob(Request[InBody]):
+    """Check the job request in the body; answer the preflight report as JSON."""
+
+    owner: str
+
+
+@dataclass(frozen=True)
+class PlanJob(Request[PlannedJob | EarlierJob]):
+    """Check the job request in the body and write its data; answer the rows to commit.
+
+    Attributes:
+        owner: The client.
+        key: The client's idempotency key.
+    """
+
+    owner: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadDataset(Request[DatasetStored]):
+    """Read an upload and store its content.
+
+    Attributes:
+        owner: The client.
+        name: The dataset's name; a `name` in a JSON body takes precedence.
+        upload: The received file.
+    """
+
+    owner: str
+    name: str | None
+    upload: Upload
+
+
+@dataclass(frozen=True)
+class GetRows(Request[InBody]):
+    """Read up to `limit` rows of a dataset, starting at row `offset`."""
+
+    owner: str
+    dataset_id: str
+    offset: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class GetParameters(Request[InBody]):
+    """Read all parameters and buffers of a job's model.
+
+    Attributes:
+        owner: The client.
+        job_id: The job.
+        checkpoint: `last`, `best` or an epoch; None: `best` with `restore_best`, else `last`.
+        include: Any of `values`, `gradients` and `statistics`.
+    """
+
+    owner: str
+    job_id: str
+    checkpoint: str | None
+    include: Sequence[str]
+
+
+@dataclass(frozen=True)
+class GetParameter(Request[InBody]):
+    """Read one parameter or buffer of a job's model with its values."""
+
+    owner: str
+    job_id: str
+    checkpoint: str | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Predict(Request[InBody | InFile]):
+    """Predict for the rows of the body or of an upload.
+
+    Attributes:
+        owner: The client.
+        job_id: The job.
+        checkpoint: As in `GetParameters`.
+        as_csv: Whether to answer CSV instead of JSON.
+        answer_file: Path of the file to write predictions of many rows to.
+        upload: The received file; None: the rows are in the body, as JSON.
+    """
+
+    owner: str
+    job_id: str
+    checkpoint: str | None
+    as_csv: bool
+    answer_file: str
+    upload: Upload | None = None
+
+
+@dataclass(frozen=True)
+class Evaluate(Request[InBody]):
+    """Compute loss and metrics on labelled rows of the body or of an upload.
+
+    Attributes:
+        owner: The client.
+        job_id: The job.
+        checkpoint: As in `GetParameters`.
+        worst: Number of rows of the highest loss to report.
+        upload: The received file; None: the rows are in the body, as JSON.
+    """
+
+    owner: str
+    job_id: str
+    checkpoint: str | None
+    worst: int
+    upload: Upload | None = None
+
+
+@dataclass(frozen=True)
+class ExportModel(Request[InBody]):
+    """Write a job's model as a file of the given format."""
+
+    owner: str
+    job_id: str
+    checkpoint: str | None
+    format: ExportFormat
+
+
+@dataclass(frozen=True)
+class GetEncoding(Request[InBody]):
+    """Describe how raw data become the inputs of a job's model, and what its outputs mean."""
+
+    owner: str
+    job_id: str
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class GetSplit(Request[InBody]):
+    """List the rows of each split of a job's data: up to `limit` of each, starting at `offset`."""
+
+    owner: str
+    job_id: str
+    offset: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class GetCatalog(Request[InBody]):
+    """List every name that a spec may use."""
+
+
+REQUESTS = Messages[Request[Any]](
+    CheckJob,
+    PlanJob,
+    ReadDataset,
+    GetRows,
+    GetParameters,
+    GetParameter,
+    Predict,
+    Evaluate,
+    ExportModel,
+    GetEncoding,
+    GetSplit,
+    GetCatalog,
+)

@@ -1,0 +1,235 @@
+"""The tasks of a helper: one method for each request of `service.helper.messages`."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import singledispatchmethod
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.profile.report import rows
+from service.datasets.sources.formats import Source
+from service.datasets.write_dataset import store
+from service.errors import FieldError, InvalidRequest
+from service.helper.artifact_writer import ArtifactWriter
+from service.helper.catalog import catalog
+from service.helper.messages import (
+    CheckJob,
+    DatasetStored,
+    EarlierJob,
+    Evaluate,
+    ExportModel,
+    GetCatalog,
+    GetEncoding,
+    GetParameter,
+    GetParameters,
+    GetRows,
+    GetSplit,
+    InBody,
+    InFile,
+    PlanJob,
+    Predict,
+    ReadDataset,
+)
+from service.helper.models import Models
+from service.helper.request import Request
+from service.helper.request_bodies import in_memory, open_upload, parse_json, read_content, validated
+from service.inference.answer_file import write_csv, write_json
+from service.inference.encoding import encoding_document
+from service.inference.evaluations import evaluate
+from service.inference.exports import EXPORTS
+from service.inference.parameters import named_parameter, named_parameters
+from service.inference.predictions import as_csv, predict
+from service.jobs.data import JobData, split_document
+from service.preflight.cache import PreflightCache
+from service.preflight.preflight import Preflight
+from service.preflight.result import PreflightResult
+from service.processes.messages import UnknownMessage
+from service.settings import Settings
+from service.specs.evaluation import EvaluationRequest
+from service.specs.prediction import PredictionRequest
+from service.storage.idempotency import IdempotencyKey
+from service.storage.planned_job import PlannedJob
+from service.storage.storage import Storage
+from service.training.suggestions import suggest
+
+NESTED_TOO_DEEP = "The body is nested too deep to be a request."
+
+
+class Tasks:
+    """Run the task of a request. A task is registered for the type of its argument `request`."""
+
+    def __init__(self, storage: Storage, settings: Settings, cache: PreflightCache) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._models = Models(storage)
+        self._writer = ArtifactWriter(storage)
+        self._cache = cache
+        self._catalog = orjson.dumps(catalog())
+
+    @singledispatchmethod
+    def run(self, request: Request[Any], body: bytes) -> tuple[Any, bytes]:
+        """Run the task of a request.
+
+        Args:
+            request: The task and its arguments.
+            body: The data that came with the request.
+
+        Returns:
+            The answer, of the type that the request names, and the body to send with it.
+
+        Raises:
+            FitserveError: The client's request can't be served.
+            UnknownMessage: No task is registered for this type of request.
+        """
+        raise UnknownMessage(f"No task is registered for `{type(request).__name__}`.")
+
+    @run.register
+    def _check_job(self, request: CheckJob, body: bytes) -> tuple[InBody, bytes]:
+        document = parse_json(body)
+        return InBody(), orjson.dumps(_preflight_document(self._preflight(request.owner, document)))
+
+    @run.register
+    def _plan_job(self, request: PlanJob, body: bytes) -> tuple[PlannedJob | EarlierJob, bytes]:
+        document, idempotency = parse_json(body), None
+        if request.key is not None:
+            idempotency = IdempotencyKey(request.key, _fingerprint(document))
+            earlier = self._storage.jobs.replay(request.owner, idempotency)
+            if earlier is not None:
+                return EarlierJob(earlier.id), b""
+        self._storage.jobs.check_room()  # a full queue refuses before the expensive check
+        result = self._preflight(request.owner, document)
+        return self._writer.plan_job(request.owner, result, idempotency), b""
+
+    def _preflight(self, owner: str, document: Any) -> PreflightResult:
+        return Preflight(document, owner, self._storage, self._settings, self._cache).run()
+
+    @run.register
+    def _read_dataset(self, request: ReadDataset, body: bytes) -> tuple[DatasetStored, bytes]:
+        content, name = open_upload(request.upload, self._settings), request.name
+        if isinstance(content, bytes):
+            content, name_in_body = read_content(content)
+            name = name_in_body or name
+        path = Path(request.upload.folder) / "dataset"
+        stored = store(content, path, self._settings.max_dataset_bytes)
+        return DatasetStored(self._writer.add_dataset(request.owner, stored, path, name)), b""
+
+    @run.register
+    def _get_rows(self, request: GetRows, body: bytes) -> tuple[InBody, bytes]:
+        dataset = self._dataset(request.owner, request.dataset_id)
+        document = {
+            "offset": request.offset,
+            "total": dataset.rows,
+            "rows": rows(dataset, request.offset, request.limit),
+        }
+        return InBody(), orjson.dumps(document)
+
+    @run.register
+    def _get_parameters(self, request: GetParameters, body: bytes) -> tuple[InBody, bytes]:
+        model = self._models.get(request.owner, request.job_id, request.checkpoint)
+        return InBody(), orjson.dumps(named_parameters(model, request.include))
+
+    @run.register
+    def _get_parameter(self, request: GetParameter, body: bytes) -> tuple[InBody, bytes]:
+        model = self._models.get(request.owner, request.job_id, request.checkpoint)
+        return InBody(), orjson.dumps(named_parameter(model, request.name))
+
+    @run.register
+    def _predict(self, request: Predict, body: bytes) -> tuple[InBody | InFile, bytes]:
+        model = self._models.get(request.owner, request.job_id, request.checkpoint)
+        slices = predict(model, self._rows(request, body, PredictionRequest, model.encoding.features))
+        first = next(slices)
+        second = next(slices, None)
+        if second is None:
+            return InBody(), as_csv(first, model.encoding) if request.as_csv else orjson.dumps(first)
+        slices = chain([first, second], slices)
+        if request.as_csv:
+            write_csv(Path(request.answer_file), slices, model.encoding)
+        else:
+            write_json(Path(request.answer_file), slices)
+        return InFile(), b""
+
+    @run.register
+    def _evaluate(self, request: Evaluate, body: bytes) -> tuple[InBody, bytes]:
+        model = self._models.get(request.owner, request.job_id, request.checkpoint)
+        columns = [*model.encoding.features, *model.encoding.targets]
+        content = self._rows(request, body, EvaluationRequest, columns)
+        return InBody(), orjson.dumps(evaluate(model, content, request.worst))
+
+    @run.register
+    def _export_model(self, request: ExportModel, body: bytes) -> tuple[InBody, bytes]:
+        model = self._models.get(request.owner, request.job_id, request.checkpoint)
+        return InBody(), EXPORTS[request.format](model)
+
+    @run.register
+    def _get_encoding(self, request: GetEncoding, body: bytes) -> tuple[InBody, bytes]:
+        model = self._models.get(request.owner, request.job_id, request.checkpoint)
+        return InBody(), orjson.dumps(encoding_document(model))
+
+    @run.register
+    def _get_split(self, request: GetSplit, body: bytes) -> tuple[InBody, bytes]:
+        data = JobData.of(self._storage.jobs.get(request.owner, request.job_id), self._storage)
+        return InBody(), orjson.dumps(split_document(data, request.offset, request.limit))
+
+    @run.register
+    def _get_catalog(self, request: GetCatalog, body: bytes) -> tuple[InBody, bytes]:
+        return InBody(), self._catalog
+
+    def _rows(
+        self, request: Predict | Evaluate, body: bytes, spec: type[PredictionRequest], columns: Sequence[str]
+    ) -> Mapping[str, Any] | Dataset:
+        """Read the rows of a JSON body or of an upload.
+
+        Args:
+            request: Has the upload, if there is one.
+            body: The JSON body otherwise.
+            spec: The schema of a JSON body.
+            columns: Columns to read of an uploaded table.
+
+        Returns:
+            The JSON document, if it holds rows; a dataset, if it names one or the rows were uploaded.
+        """
+        content: Source | bytes = body
+        if request.upload is not None:
+            content = open_upload(request.upload, self._settings, columns)
+        if not isinstance(content, bytes):
+            return in_memory(content)
+        document: Mapping[str, Any] = parse_json(content)
+        rows_request = validated(spec, document)
+        if len(document.keys() - {"targets"}) != 1:
+            detail = "Give exactly one of `inputs`, `columns`, `rows` and `dataset_id`."
+            raise InvalidRequest(errors=[FieldError("#", detail)])
+        if rows_request.dataset_id is None:
+            return document
+        return self._dataset(request.owner, rows_request.dataset_id)
+
+    def _dataset(self, owner: str, dataset_id: str) -> Dataset:
+        artifact = self._storage.datasets.get(owner, dataset_id).artifact
+        return load_dataset(self._storage.artifacts.path(artifact))
+
+
+def _fingerprint(document: Any) -> str:
+    """Hash a parsed request, so that a repeated idempotency key can be checked."""
+    try:
+        canonical = orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        raise InvalidRequest(NESTED_TOO_DEEP) from None
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _preflight_document(result: PreflightResult) -> dict[str, Any]:
+    suggestion = suggest(result.dataset, result.request["data"].get("targets", ()))
+    return {
+        "valid": True,
+        "name": result.name,
+        **result.request,
+        "used": result.used,
+        **result.report,
+        "suggestions": suggestion and asdict(suggestion),
+        "parameter_count": result.parameter_count,
+        "memory_estimate_bytes": result.memory_estimate_bytes,
+    }

@@ -1,0 +1,122 @@
+"""The data that a job request names or contains: reading and checking them."""
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from service.datasets.dataset import Dataset, TabularDataset, load_dataset
+from service.datasets.prepare.declaration import check_names
+from service.datasets.prepare.prepare import Prepared, Sources
+from service.datasets.prepare.workspace import Nowhere
+from service.datasets.sources.json import read_json
+from service.datasets.validation import Mistakes
+from service.errors import FieldError, InvalidRequest, NotFound
+from service.preflight.cache import PreflightCache
+from service.preflight.sections import collecting, loss_name
+from service.specs.data import CONTENT, DataDeclaration, DatasetReference
+from service.storage.storage import Storage
+from service.training.losses import LOSSES, Targets
+
+
+class DataSection:
+    """The data section of one request.
+
+    Args:
+        document: The parsed request.
+        owner: The client, whose datasets the request may name.
+        storage: Where datasets are stored.
+        cache: Results of earlier checks.
+        errors: Receives what is wrong with the data.
+    """
+
+    def __init__(
+        self, document: Any, owner: str, storage: Storage, cache: PreflightCache, errors: list[FieldError]
+    ) -> None:
+        self._document = document
+        self._owner = owner
+        self._storage = storage
+        self._cache = cache
+        self._errors = errors
+
+    def read_sources(self, data: DataDeclaration | None) -> Sources | None:
+        """Load the datasets that the section names or contains.
+
+        Args:
+            data: The section; None where it is invalid, although its content may be readable.
+
+        Returns:
+            The datasets; None where one of them can't be read.
+        """
+        if isinstance(data, DatasetReference):
+            dataset = self._load(data.dataset_id, "#/data/dataset_id")
+        else:
+            dataset = self._read_inline()
+        others = {
+            side: self._load(dataset_id, f"#/data/split/{side}_dataset_id")
+            for side, dataset_id in (data.split.dataset_ids() if data else {}).items()
+        }
+        loaded = {side: other for side, other in others.items() if other is not None}
+        return None if dataset is None or len(loaded) < len(others) else Sources(dataset, loaded)
+
+    def _load(self, dataset_id: str, pointer: str) -> Dataset | None:
+        try:
+            artifact = self._storage.datasets.get(self._owner, dataset_id).artifact
+        except NotFound as error:
+            self._errors.append(FieldError(pointer, error.detail))
+            return None
+        return load_dataset(self._storage.artifacts.path(artifact))
+
+    def _read_inline(self) -> Dataset | None:
+        if content := self._inline_content():
+            with collecting(self._errors):
+                return read_json(content, "#/data")
+        return None
+
+    def _inline_content(self) -> dict[str, Any]:
+        """The section, if it contains data in exactly one recognizable form; otherwise empty."""
+        section = self._document.get("data") if isinstance(self._document, dict) else None
+        if not isinstance(section, dict):
+            return {}
+        forms = [form for form in (*CONTENT, "dataset_id") if form in section]
+        is_one = len(forms) == 1 and forms != ["dataset_id"]
+        return section if is_one and isinstance(section.get("columns", {}), dict) else {}
+
+    def prepare(
+        self, sources: Sources, data: DataDeclaration, input_names: Sequence[str] | None
+    ) -> tuple[Prepared, Nowhere] | None:
+        """Check and encode the data; only shapes, dtypes and extreme values of the inputs are kept.
+
+        The loss determines what the targets have to be. While it is unknown, every possibility is tried, and
+        the one with the fewest errors is taken.
+
+        Args:
+            sources: The datasets.
+            data: The section.
+            input_names: The names of the model's inputs, where they are known.
+        """
+        loss = LOSSES.get(loss_name(self._document) or "")
+        attempts: list[Sequence[FieldError]] = []
+        for targets in (loss.targets,) if loss else get_args(Targets):
+            try:
+                return self._cache.data(sources, data, targets, input_names)
+            except InvalidRequest as error:
+                attempts.append(error.errors)
+        fewest: Sequence[FieldError] = min(attempts, key=len)
+        self._errors += fewest
+        return None
+
+    def name_errors(self, data: DataDeclaration | None, sources: Sources | None) -> list[FieldError]:
+        """Check the column names of a section that is invalid, or whose datasets can't be read."""
+        found, columns = Mistakes(), self._column_names(sources)
+        if data is not None and columns:
+            check_names(data, columns, found)
+        return found.listed
+
+    def _column_names(self, sources: Sources | None) -> list[str]:
+        """The columns of the table; empty where they are unknown."""
+        if sources is not None:
+            dataset = sources.dataset
+            return list(dataset.table.column_names) if isinstance(dataset, TabularDataset) else []
+        content = self._inline_content()
+        rows = content.get("rows")
+        first = rows[0] if isinstance(rows, list) and rows else None
+        return [*content.get("columns", first if isinstance(first, dict) else {})]

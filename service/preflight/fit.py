@@ -1,0 +1,105 @@
+"""Whether the sections of a request, each valid by itself, fit together."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from service.architectures.check.check import Checked
+from service.architectures.check.trace import BATCH, LayerRow
+from service.datasets.dataset import Dataset
+from service.datasets.prepare.prepare import Prepared
+from service.errors import FieldError
+from service.jobs.parent import Parent
+from service.preflight.value_checks import check_steps, check_values
+from service.specs.data import DataDeclaration
+from service.specs.job import Placement
+from service.specs.training import TrainingSpec
+from service.training.check import check_fit, output_width
+from service.training.class_weights import build_loss
+from service.training.device_placement import placed
+from service.training.engines.candidate import Candidate
+from service.training.losses import LOSSES
+from service.training.metrics import task_of
+
+# Number of targets to try the loss and the metrics on.
+MAX_TARGETS_TRIED = 10_000
+
+
+@dataclass(frozen=True)
+class ValidSections:
+    """The sections of a request, each valid by itself.
+
+    Attributes:
+        data: The data section.
+        training: The training section, with class weights as numbers.
+        prepared: The data as tensors on the meta device; targets hold values.
+        extremes: For each input its smallest and largest values, [2, …].
+        checked: The completed architecture and its module on the meta device.
+        dataset: The data.
+        parent: The job named by `from_job`.
+    """
+
+    data: DataDeclaration
+    training: TrainingSpec
+    prepared: Prepared
+    extremes: Sequence[torch.Tensor]
+    checked: Checked
+    dataset: Dataset
+    parent: Parent | None
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a full batch."""
+        rows = self.prepared.train.rows
+        return min(self.training.batch_size or rows, rows)
+
+
+def fit_errors(sections: ValidSections) -> list[FieldError]:
+    """Check data, architecture, training and parent job against each other."""
+    prepared, checked, training = sections.prepared, sections.checked, sections.training
+    errors = check_fit(
+        training,
+        checked.module,
+        checked.output,
+        prepared.train.targets[:MAX_TARGETS_TRIED],
+        prepared.encoding,
+        training.epochs * math.ceil(prepared.train.rows / sections.batch_size),
+        prepared.validation is not None,
+    )
+    errors += check_steps(checked.module, prepared, sections.batch_size)
+    errors += check_values(training, prepared.encoding, checked, sections.extremes)
+    if sections.parent is not None:
+        errors += sections.parent.check_model(checked.module)
+    return errors
+
+
+def candidate(sections: ValidSections, placement: Placement, device: str) -> Candidate:
+    """Describe the training to the choice of its engine."""
+    training, prepared, checked = sections.training, sections.prepared, sections.checked
+    train, size, loss = prepared.train, sections.batch_size, LOSSES[training.loss.type]
+    width = output_width(checked.output)
+    return Candidate(
+        architecture=checked.spec,
+        model=checked.module,
+        loss_fn=build_loss(training, prepared.encoding, width),
+        spec=training,
+        inputs=[x[:size] for x in train.inputs],
+        targets=placed(train, loss, torch.device("meta")).targets[:size],
+        rows=train.rows,
+        task=task_of(loss, width),
+        precision=placement.precision,
+        on_gpu=device.startswith("cuda"),
+        calls=sum(_operator_calls(row, checked.module) for row in checked.layers),
+        data_bytes=sum(x.nbytes for part in (train, prepared.validation) if part for x in part.inputs),
+    )
+
+
+def _operator_calls(row: LayerRow, model: torch.nn.Module) -> int:
+    """Count how often one call of a layer runs its operators: a recurrent layer does at every time step."""
+    layer = model.get_submodule(row["path"])
+    if not isinstance(layer, torch.nn.RNNBase):
+        return 1
+    sequence = [size for size in row["input_shape"][:-1] if size != BATCH]
+    return layer.num_layers * math.prod(map(int, sequence))

@@ -1,0 +1,92 @@
+"""The answers of a helper process to messages of every type, known and unknown."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
+from service.helper.main import answer
+from service.helper.messages import REQUESTS, CheckJob, GetRows, InBody, PlanJob
+from service.helper.request import Request
+from service.helper.tasks import Tasks
+from service.preflight.cache import PreflightCache
+from service.settings import Settings
+from service.storage.migrate import migrate
+from service.storage.planned_job import PlannedJob
+from service.storage.storage import Storage
+
+OWNER = "ada"
+FIT = {
+    "data": {"columns": {"x": [1, 2, 3], "y": [2, 4, 6]}, "features": ["x"], "targets": ["y"]},
+    "architecture": {"type": "sequential", "layers": [{"type": "Linear", "out_features": 1}]},
+    "training": {"loss": "MSELoss", "optimizer": "SGD", "epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings with a folder of their own."""
+    return Settings(data_dir=tmp_path_factory.mktemp("helper"))
+
+
+@pytest.fixture(scope="module")
+def storage(settings: Settings) -> Iterator[Storage]:
+    """An empty storage."""
+    with Storage.open(settings) as opened:
+        migrate(opened.database)
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def tasks(settings: Settings, storage: Storage) -> Tasks:
+    """The tasks of a helper."""
+    return Tasks(storage, settings, PreflightCache(settings))
+
+
+def ask(tasks: Tasks, request: Request[Any], body: bytes = b"") -> tuple[Any, bytes]:
+    """The answer to one request."""
+    header, content = answer(tasks, REQUESTS.dump(request), body)
+    return request.answers.load(header), content
+
+
+def test_every_request_has_a_task() -> None:
+    """A task is registered for every request that a helper understands."""
+    dispatcher = vars(Tasks)["run"].dispatcher
+    assert set(REQUESTS.types) == set(dispatcher.registry) - {object}
+
+
+def test_a_checked_job_is_described(tasks: Tasks) -> None:
+    """The check of a job answers the report that clients see."""
+    found, content = ask(tasks, CheckJob(OWNER), orjson.dumps(FIT))
+    assert found == InBody()
+    assert orjson.loads(content)["parameter_count"] == 2
+
+
+def test_a_planned_job_names_written_artifacts(tasks: Tasks, storage: Storage) -> None:
+    """The inline data of a planned job are written before its rows are answered."""
+    planned, _ = ask(tasks, PlanJob(OWNER, "key"), orjson.dumps(FIT))
+    assert isinstance(planned, PlannedJob)
+    assert planned.job.epochs == 1
+    (artifact,) = planned.artifacts()
+    assert storage.artifacts.path(artifact).exists()
+
+
+def test_a_body_that_is_no_json_is_a_problem(tasks: Tasks) -> None:
+    """An error of the client is answered with its type, and nothing is logged."""
+    with capture_logs() as lines:
+        problem, content = ask(tasks, CheckJob(OWNER), b"{")
+    assert (problem.slug, content, lines) == ("not-json", b"", [])
+
+
+@pytest.mark.parametrize(
+    "header", [{"type": "rm"}, {"task": "predict", "arguments": {}}, {"type": "GetRows", "owner": OWNER}]
+)
+def test_unknown_messages_are_unexpected_errors(tasks: Tasks, header: dict[str, Any]) -> None:
+    """A message of an unknown type or with missing fields is logged, and answered as an unexpected error."""
+    with capture_logs() as lines:
+        found, content = answer(tasks, header, b"")
+    assert (found["type"], found["slug"], content) == ("Problem", "fitserve-error", b"")
+    assert [line["event"] for line in lines] == ["task failed"]
+    assert ask(tasks, GetRows(OWNER, "ds_none", 0, 1))[0].slug == "dataset-not-found"

@@ -1,0 +1,105 @@
+"""The messages of helper tasks: requests and rows are read as they were written."""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+
+from service.errors import FieldError, IdempotencyKeyReused, InvalidRequest, QueueFull
+from service.helper.messages import (
+    REQUESTS,
+    DatasetStored,
+    EarlierJob,
+    Evaluate,
+    GetParameters,
+    InBody,
+    InFile,
+    PlanJob,
+    Predict,
+    ReadDataset,
+)
+from service.helper.request import PROBLEMS, Problem, Request
+from service.processes.messages import UnknownMessage
+from service.specs.upload import ReadOptions, Upload
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.idempotency import IdempotencyKey
+from service.storage.job_record import Start
+from service.storage.planned_job import PlannedJob
+from tests.support.records import new_dataset, new_job
+
+UPLOAD = Upload(folder="/tmp/x", format="csv", options=ReadOptions(delimiter=";", types={"a": "categorical"}))
+PLANNED = PlannedJob(
+    new_job(name="fit"),
+    new_dataset(inline=True),
+    Start("job_1", NewCheckpoint(3, "checkpoints/a", 100, step=2)),
+    ["ds_1", "ds_2"],
+    IdempotencyKey("key", "fingerprint"),
+)
+
+
+def sent(header: dict[str, Any]) -> dict[str, Any]:
+    """The header after it went through JSON, as through a channel."""
+    loaded: dict[str, Any] = orjson.loads(orjson.dumps(header))
+    return loaded
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        PlanJob("ada", None),
+        ReadDataset("ada", "penguins", UPLOAD),
+        GetParameters("ada", "job_1", "best", ["values", "statistics"]),
+        Predict("ada", "job_1", None, True, "/tmp/y"),
+        Evaluate("ada", "job_1", "last", 10, UPLOAD),
+    ],
+)
+def test_requests_are_read_as_they_were_written(request_: Request[Any]) -> None:
+    """A request read again equals the one that was written, including which options of a file were given."""
+    assert REQUESTS.load(sent(REQUESTS.dump(request_))) == request_
+
+
+@pytest.mark.parametrize(
+    "planned",
+    [
+        PLANNED,
+        replace(PLANNED, dataset="ds_3", start=None, idempotency=None, other_dataset_ids=[]),
+    ],
+)
+def test_the_rows_of_a_job_are_read_as_they_were_written(planned: PlannedJob) -> None:
+    """A planned job reaches the service process with the rows and ids that the helper made."""
+    assert PlanJob.answers.load(sent(PlanJob.answers.dump(planned))) == planned
+
+
+@pytest.mark.parametrize("stored", [DatasetStored(new_dataset()), DatasetStored("ds_1")])
+def test_the_row_of_a_dataset_is_read_as_it_was_written(stored: DatasetStored) -> None:
+    """A stored dataset is a row to commit or the id of a dataset that exists."""
+    assert ReadDataset.answers.load(sent(ReadDataset.answers.dump(stored))) == stored
+
+
+def test_a_request_has_the_answers_that_it_names() -> None:
+    """Each member of a union can answer, and so can a problem; any other answer is an error."""
+    for answer in (InBody(), InFile(), Problem("invalid-request", "x")):
+        assert Predict.answers.load(Predict.answers.dump(answer)) == answer
+    for other in (EarlierJob("job_1"), DatasetStored("ds_1")):
+        with pytest.raises(UnknownMessage):
+            Predict.answers.dump(other)
+    with pytest.raises(UnknownMessage):
+        Evaluate.answers.load({"type": "InFile"})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidRequest(errors=[FieldError("#/a", "One."), FieldError("#/b", "Two.")]),
+        IdempotencyKeyReused(),
+        QueueFull("100 jobs are queued.", retry_after_seconds=7),
+    ],
+)
+def test_errors_keep_their_type_and_content(error: Any) -> None:
+    """An error is raised in the service process as it was raised in the helper."""
+    problem = PROBLEMS.load(sent(PROBLEMS.dump(Problem.of(error))))
+    raised = problem.error()
+    assert type(raised) is type(error)
+    assert (raised.detail, raised.errors) == (error.detail, error.errors)
+    assert raised.retry_after_seconds == error.retry_after_seconds
