@@ -1,1 +1,1 @@
-"""The helper process: checks requests, predicts and reads checkpoints under time and memory limits."""
+"""The helper process, which checks requests and runs models under time and memory limits, and its client."""

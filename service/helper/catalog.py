@@ -1,4 +1,4 @@
-"""What the service can do, as data: every name a spec may use, with its arguments as JSON Schema."""
+"""The catalog: every name that a spec may use, with its arguments as JSON Schema."""
 
 from collections.abc import Mapping
 from typing import Any, get_args
@@ -13,7 +13,7 @@ from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS
 
 
 def catalog() -> dict[str, Any]:
-    """All that a spec may name: layers, functions of forward texts, …; and what is not offered, and why."""
+    """List layers, functions, losses and so on, and the names that are not offered, with reasons."""
     layers = layer_catalog()
     return {
         "layers": layers["layers"],

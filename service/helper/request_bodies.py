@@ -1,4 +1,4 @@
-"""What clients send as data, read in a helper process: JSON bodies, and files that lie in a folder."""
+"""Reading the bodies that clients send: JSON, and uploaded files."""
 
 import json
 from collections import Counter, deque
@@ -26,44 +26,53 @@ S = TypeVar("S", bound=Spec)
 
 
 def parse_json(body: bytes) -> Any:
-    """The body as JSON, strictly: NaN, 1e999, absurd nesting and names that come twice are refused.
+    """Parse a JSON body strictly: NaN, numbers beyond a double, deep nesting and repeated names are errors.
 
     Raises:
-        NotJson: with the place where it breaks.
-        InvalidRequest: with every name that is there twice in one object.
+        NotJson: With the position of the syntax error.
+        InvalidRequest: With every name that appears twice in one object.
     """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise NotJson(f"The body is not valid JSON: {error}.") from None
     if _has_lost_members(body, document):
-        _refuse_doubles(body)
+        _check_repeated_names(body)
     return document
 
 
 def _has_lost_members(body: bytes, document: Any) -> bool:
-    """Whether there are more colons in a text than in what was read of it: of two equal names one is lost."""
+    """Check cheaply whether parsing may have dropped members, as it does for repeated names.
+
+    The document then has fewer colons than the body.
+    """
     try:
         return body.count(b":") > orjson.dumps(document).count(b":")
-    except orjson.JSONEncodeError:  # nested too deep, or half of a surrogate pair: others will say so
+    except orjson.JSONEncodeError:  # nested too deep, or half of a surrogate pair: reported later
         return False
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers which names it was given more than once."""
+    """A JSON object.
+
+    Attributes:
+        repeated: The names that appear more than once.
+    """
 
     def __init__(self, members: list[tuple[str, Any]]) -> None:
         super().__init__(members)
-        self.doubled = [name for name, times in Counter(name for name, _ in members).items() if times > 1]
+        self.repeated = [name for name, times in Counter(name for name, _ in members).items() if times > 1]
 
 
-def _refuse_doubles(body: bytes) -> None:
+def _check_repeated_names(body: bytes) -> None:
     mistakes = Mistakes()
     waiting = deque([("#", json.loads(body, object_pairs_hook=_Object, parse_int=float))])
     while waiting:
         pointer, value = waiting.popleft()
-        for name in value.doubled if isinstance(value, _Object) else ():
-            mistakes.add(pointer_to(pointer, name), f"`{name}` is there more than once in one object.")
+        for name in value.repeated if isinstance(value, _Object) else ():
+            mistakes.add(
+                pointer_to(pointer, name), f"`{name}` appears more than once in this object; give it once."
+            )
         members = value.items() if isinstance(value, dict) else enumerate(value)
         waiting += [
             (pointer_to(pointer, key), each) for key, each in members if isinstance(each, dict | list)
@@ -72,10 +81,10 @@ def _refuse_doubles(body: bytes) -> None:
 
 
 def validated(model: type[S], document: Any) -> S:
-    """A document as a spec.
+    """Validate a document.
 
     Raises:
-        InvalidRequest: with every mistake.
+        InvalidRequest: With every error.
     """
     try:
         return model.model_validate(document)
@@ -83,44 +92,50 @@ def validated(model: type[S], document: Any) -> S:
         raise InvalidRequest(errors=field_errors(error, document)) from None
 
 
-def open_upload(upload: Upload, settings: Settings, taken: Collection[str] | None = None) -> Source | bytes:
-    """What an upload holds: rows or tensors still to be read, or the text of a JSON body.
+def open_upload(upload: Upload, settings: Settings, columns: Collection[str] | None = None) -> Source | bytes:
+    """Open a received file.
 
     Args:
-        upload: a body in its folder.
-        settings: the limits.
-        taken: the columns of a table that matter; None: all.
+        upload: The file.
+        settings: The limits.
+        columns: Columns to read of a table; None: all.
+
+    Returns:
+        The rows or tensors, not read yet; of a JSON file, its bytes.
 
     Raises:
-        UnsupportedMediaType: the content is not what the client says, or of a format that isn't taken.
-        ContentTooLarge: unpacked, it is larger than what is taken.
-        InvalidRequest: it can't be read.
+        UnsupportedMediaType: The content contradicts its declared format, or its format is not supported.
+        ContentTooLarge: Decompressed, the content exceeds the limit.
+        InvalidRequest: The content can't be read.
     """
     path = unpacked(upload.body, upload.packing, settings.max_dataset_bytes)
     name = tell_format(path, upload.format)
     if name != "json":
-        return open_source(path, name, upload.options, settings.max_dataset_bytes, taken)
+        return open_source(path, name, upload.options, settings.max_dataset_bytes, columns)
     check_options(name, upload.options)
     if path.stat().st_size > settings.max_body_bytes:
         raise ContentTooLarge(
-            f"JSON may have {settings.max_body_bytes} bytes: send a larger table as a file."
+            f"JSON is limited to {settings.max_body_bytes} bytes; send a larger table as a file."
         )
     return path.read_bytes()
 
 
 def in_memory(source: Source) -> Dataset:
-    """All that a source holds, as a dataset."""
+    """Read a whole source into memory."""
     if isinstance(source, TensorDataset):
         return source
     return TabularDataset(source.read(lambda batches: pa.Table.from_batches(list(batches))))
 
 
 def read_content(body: bytes) -> tuple[Dataset, str | None]:
-    """The dataset of a JSON body, and the name it gives it.
+    """Read the dataset in a JSON body.
+
+    Returns:
+        The dataset, and the name that the body gives it.
 
     Raises:
-        NotJson: it is no JSON.
-        InvalidRequest: with every mistake, or the first 100 of them and their number.
+        NotJson: The body is not JSON.
+        InvalidRequest: With every error, or with the first 100 and their number.
     """
     document = parse_json(body)
     content, mistakes = None, Mistakes()
@@ -130,12 +145,12 @@ def read_content(body: bytes) -> tuple[Dataset, str | None]:
         mistakes.note(field_errors(error, document))
     if not isinstance(document, dict):
         mistakes.check()
-    dataset = read_json(document, mistakes=mistakes)  # tells what was noted before, too
+    dataset = read_json(document, mistakes=mistakes)  # raises the errors collected before, too
     assert content is not None
     if not content.types:
         return dataset, content.name
     if isinstance(dataset, TensorDataset):
-        mistakes.fail("#/types", "Tensors have no columns: leave `types` out.")
+        mistakes.fail("#/types", "Tensors have no columns; remove `types`.")
     check_types(content.types, dataset.table.column_names, "#/types", mistakes)
     place = partial(cell_of_column, "#/columns") if content.columns is not None else _cell_of_rows
     table = retype(dataset.table, content.types, place, mistakes)

@@ -1,4 +1,4 @@
-"""What a model takes and gives, as JSON: for whoever runs a downloaded model on raw data."""
+"""The inputs and outputs of a trained model as JSON, for running a downloaded model on raw data."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from service.inference.model import TrainedModel
 
 
 def encoding_document(model: TrainedModel) -> dict[str, Any]:
-    """The inputs with what stands in their columns, the fitted transforms, and what the outputs mean."""
+    """Describe the columns of each input, the fitted transforms, and the meaning of the outputs."""
     encoding = model.encoding
     return {
         "epoch": model.epoch,

@@ -1,4 +1,4 @@
-"""How well a trained model does on labelled rows: loss, metrics, confusion matrix, the worst rows."""
+"""Evaluation of a trained model on labelled rows: loss, metrics, confusion matrix and worst rows."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -14,7 +14,7 @@ from service.datasets.prepare.encoding import decode_outputs
 from service.datasets.samples import Samples
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
-from service.inference.predictions import answers, decide, run
+from service.inference.predictions import decide_labels, describe_outputs, run_model
 from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import placed
@@ -22,47 +22,48 @@ from service.training.evaluation import Losses, rows_at_once
 from service.training.labels import target_names
 from service.training.metrics import LIKELY, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
 
-# k classes make k² counts.
-MOST_CLASSES = 1000
+# A confusion matrix of k classes has k² counts.
+MAX_CLASSES = 1000
 
 
 def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int) -> dict[str, Any]:
-    """The loss and the metrics of the training, of these rows, as the training itself would compute them.
+    """Compute loss and metrics on labelled rows, exactly as the training computes them.
 
     Args:
-        body: rows as `predict` takes them, with their targets.
-        worst: how many rows to tell apart, those of the highest loss.
+        model: The model.
+        body: The rows with their targets, as a JSON document or as a dataset.
+        worst: Number of rows of the highest loss to report.
 
     Returns:
-        `epoch`, `rows`, `loss`, `metrics`, `confusion_matrix`, `worst`; NaN where there is no value.
+        `epoch`, `rows`, `loss`, `metrics`, `confusion_matrix` and `worst`; NaN for a metric without a value.
 
     Raises:
-        InvalidRequest: when the rows or their targets are not what the model was trained for.
+        InvalidRequest: The rows or their targets don't fit the model.
     """
     encoding, cpu = model.encoding, torch.device("cpu")
     source = labelled_source(encoding, body)
-    tally = None
+    evaluation = None
     try:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
             for part in source.slices(rows_at_once(encoding.sample_bytes, model.training.batch_size or 1)):
                 inputs, targets, _ = encode(encoding, part, targets=True)
                 if source.mistakes.count:
-                    continue  # only to find the others
+                    continue  # only look for further errors
                 assert targets is not None
                 samples = placed(Samples(inputs, targets), model.loss, cpu)
-                outputs = run(model, samples.inputs)
-                tally = tally or _Tally(model, output_width(outputs), worst)
-                tally.add(outputs, samples.targets)
+                outputs = run_model(model, samples.inputs)
+                evaluation = evaluation or _Evaluation(model, output_width(outputs), worst)
+                evaluation.add(outputs, samples.targets)
     except (RuntimeError, IndexError, ValueError) as error:
         detail = f"The model can't be evaluated on these rows: {error}"
         raise InvalidRequest(detail, [FieldError("#", detail)]) from None
     source.mistakes.check()
-    assert tally is not None  # no data are without rows
-    return {"epoch": model.epoch, "rows": len(source.rows), **tally.document()}
+    assert evaluation is not None  # data have at least one row
+    return {"epoch": model.epoch, "rows": len(source.rows), **evaluation.document()}
 
 
 class _Worst(NamedTuple):
-    """The rows of the highest loss so far, the highest first."""
+    """Rows in descending order of their loss."""
 
     losses: Tensor  # [n]
     rows: Tensor  # int64 [n]
@@ -70,15 +71,16 @@ class _Worst(NamedTuple):
     targets: Tensor  # [n, …]
 
 
-class _Tally:
-    """What is known of the rows so far.
+class _Evaluation:
+    """Accumulates loss, metrics, confusion matrix and worst rows over slices of rows.
 
     Args:
-        width: size of the model's output in dimension 1.
-        worst: how many rows of the highest loss to keep.
+        model: The model.
+        width: Size of the model's output in dimension 1.
+        max_worst: Number of rows of the highest loss to keep.
     """
 
-    def __init__(self, model: TrainedModel, width: int, worst: int) -> None:
+    def __init__(self, model: TrainedModel, width: int, max_worst: int) -> None:
         self._model = model
         self._task = task_of(model.loss, width)
         self._loss_fn = build_loss(model.training, model.encoding, width)
@@ -92,13 +94,14 @@ class _Tally:
         self._rows = 0
         self._losses = Losses()
         self._confusion: Tensor | None = None
-        self._most_kept = worst
+        self._max_worst = max_worst
         self._worst: _Worst | None = None
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in the rows that follow: outputs [B, …] as the model gives them, targets [B, …]."""
+        """Add the next rows: the model's outputs [B, …] and encoded targets [B, …]."""
         first, self._rows = self._rows, self._rows + len(targets)
         self._losses.add(self._loss_fn(outputs, targets), len(targets))
+        # The loss of a row is the mean over its outputs: [B, …] -> [B].
         losses = self._row_loss_fn(outputs, targets).float().reshape(len(targets), -1).mean(dim=1)
         outputs = outputs.float()
         for metric in self._metrics.values():
@@ -110,17 +113,17 @@ class _Tally:
     def _keep_worst(self, new: _Worst) -> None:
         if self._worst is not None:
             new = _Worst(*map(torch.cat, zip(self._worst, new, strict=True)))
-        # NaN counts as the highest; of equal losses the first row comes first.
-        order = new.losses.sort(descending=True, stable=True).indices[: self._most_kept]
+        # NaN sorts as the highest; the sort is stable, so equal losses keep the order of their rows.
+        order = new.losses.sort(descending=True, stable=True).indices[: self._max_worst]
         self._worst = _Worst(*(tensor[order] for tensor in new))
 
     def document(self) -> dict[str, Any]:
-        """What `evaluate` answers about the rows."""
+        """Compute the results over all rows added so far."""
         return {
             "loss": self._losses.mean(),
             "metrics": {name: computed(metric) for name, metric in self._metrics.items()},
             "confusion_matrix": self._matrix(),
-            "worst": [] if self._worst is None else _told(self._model, self._worst),
+            "worst": [] if self._worst is None else _describe_worst(self._model, self._worst),
         }
 
     def _matrix(self) -> dict[str, Any] | None:
@@ -135,33 +138,34 @@ class _Tally:
 
 
 def _confusion(model: TrainedModel, outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """Rows counted by what they are and by what the outputs say.
+    """Count rows by actual and predicted class.
 
     Returns:
-        int64 [classes, classes], the actual class first; [k, 2, 2] for k targets of 0 and 1; None for
-        a regression, for more than 1000 classes and for outputs of more than two dimensions.
+        int64 [classes, classes], the actual class in dimension 0; int64 [k, 2, 2] for k targets of 0 and 1;
+        None for a regression, for more than `MAX_CLASSES` classes and for outputs of more than two
+        dimensions.
     """
-    decided = decide(model, outputs)
+    decided = decide_labels(model, outputs)
     if decided is None or decided.dim() > 2:
         return None
     if model.encoding.classes is not None:
         count = len(model.encoding.classes)
-        cells = targets.reshape(-1).long() * count + decided
-        return None if count > MOST_CLASSES else cells.bincount(minlength=count**2).reshape(count, count)
-    cells = 2 * (targets >= LIKELY) + decided  # [B, k]
+        cells = targets.reshape(-1).long() * count + decided  # [B], row-major indices into the matrix
+        return None if count > MAX_CLASSES else cells.bincount(minlength=count**2).reshape(count, count)
+    cells = 2 * (targets >= LIKELY) + decided  # [B, k], row-major indices into each 2 × 2 matrix
     return torch.stack([(cells == cell).sum(dim=0) for cell in range(4)], dim=1).reshape(-1, 2, 2)
 
 
-def _told(model: TrainedModel, worst: _Worst) -> list[dict[str, Any]]:
-    """Each row with its loss, its target, and what is predicted for it."""
+def _describe_worst(model: TrainedModel, worst: _Worst) -> list[dict[str, Any]]:
+    """Describe each row by its number, loss, target and prediction."""
     classes = model.encoding.classes
     if classes is not None:
         targets = [classes[index] for index in worst.targets.reshape(-1).long().tolist()]
     else:
         targets = decode_outputs(model.encoding, worst.targets)
-    answer = answers(model, worst.outputs)
+    answer = describe_outputs(model, worst.outputs)
     if classes is None and "labels" in answer and not (worst.targets % 1).any():
-        targets = worst.targets.long().tolist()  # 0 and 1, as the labels are
+        targets = worst.targets.long().tolist()  # 0 and 1 as integers, like the labels
     columns = {
         "row": worst.rows.tolist(),
         "loss": worst.losses.tolist(),
@@ -170,5 +174,5 @@ def _told(model: TrainedModel, worst: _Worst) -> list[dict[str, Any]]:
         "label": answer.get("labels"),
         "probabilities": answer.get("probabilities"),
     }
-    there = {name: values for name, values in columns.items() if values is not None}
-    return [dict(zip(there, row, strict=True)) for row in zip(*there.values(), strict=True)]
+    columns = {name: values for name, values in columns.items() if values is not None}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -1,4 +1,4 @@
-"""The trained model as a file."""
+"""Trained models as files."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,12 +10,12 @@ from service.training.checkpoints import unshared
 
 
 def to_safetensors(model: TrainedModel) -> bytes:
-    """Parameters and buffers for `load_state_dict(strict=True)`; tied tensors are written out."""
+    """Write parameters and buffers for `load_state_dict(strict=True)`; tied tensors are written twice."""
     return safetensors.torch.save(unshared(model.module.state_dict()), {"format": "pt"})
 
 
 def to_python(model: TrainedModel) -> bytes:
-    """The source of a module that loads the safetensors with `load_state_dict(strict=True)`."""
+    """Write the source of a module into which `load_state_dict(strict=True)` loads the safetensors file."""
     return to_source(model.architecture).encode()
 
 

@@ -1,4 +1,4 @@
-"""A trained model, loaded from a checkpoint."""
+"""Trained models, loaded from checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +18,16 @@ from service.training.losses import LOSSES, Loss
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with one epoch's parameters, and what its outputs mean.
+    """A model with the parameters of one epoch.
 
     Attributes:
-        architecture: what the module was built from.
-        module: in eval mode, on the CPU.
-        gradients: of the last step before these parameters, by name.
-        encoding: from raw data to inputs, from outputs to the targets' units.
-        training: what it was trained with.
-        precision: `float32` or `bfloat16`, that of the training.
+        architecture: The spec of the module.
+        module: The module, in eval mode, on the CPU.
+        epoch: The epoch after which it has these parameters.
+        gradients: The gradients of the last optimizer step before, by parameter name.
+        encoding: From raw data to inputs, and from outputs to the units of the targets.
+        training: The training section of the job.
+        precision: `float32` or `bfloat16`, as in the training.
     """
 
     architecture: ArchitectureSpec
@@ -39,23 +40,24 @@ class TrainedModel:
 
     @property
     def loss(self) -> Loss:
-        """What the loss says about the outputs."""
+        """The entry of the loss in the table of losses."""
         return LOSSES[self.training.loss.type]
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, request: Mapping[str, Any], best: bool) -> Self:
-        """The model of a checkpoint.
+        """Load the model of a checkpoint.
 
         Args:
-            request: the job's request, all filled in.
-            best: the best epoch's parameters instead of the last's.
+            checkpoint: The checkpoint.
+            request: The job's completed request.
+            best: Whether to load the parameters of the best epoch instead of the last.
 
         Raises:
-            CheckpointNotFound: when the best epoch is asked for and none was followed.
+            CheckpointNotFound: The best epoch is requested, but the training didn't monitor any metric.
         """
         chosen = checkpoint.best if best else checkpoint.last
         if chosen is None:
-            raise CheckpointNotFound("No best epoch is followed without validation rows: ask for `last`.")
+            raise CheckpointNotFound("Without validation rows there is no best epoch; request `last`.")
         architecture = read_architecture(request["architecture"])
         return cls(
             architecture=architecture,

@@ -1,4 +1,4 @@
-"""A model's parameters and buffers by name, as JSON."""
+"""The parameters and buffers of a model as JSON."""
 
 from collections.abc import Collection
 from typing import Any
@@ -11,10 +11,11 @@ from service.specs.base import did_you_mean
 
 
 def named_parameters(model: TrainedModel, include: Collection[str]) -> dict[str, Any]:
-    """All parameters in the order of `named_parameters()`, buffers apart.
+    """Describe all parameters, in the order of `Module.named_parameters`, and all buffers.
 
     Args:
-        include: `values`, `gradients`, `statistics`.
+        model: The model.
+        include: Any of `values`, `gradients` and `statistics`.
     """
     parameters = dict(model.module.named_parameters())
     buffers = dict(model.module.named_buffers())
@@ -28,15 +29,15 @@ def named_parameters(model: TrainedModel, include: Collection[str]) -> dict[str,
 
 
 def named_parameter(model: TrainedModel, name: str) -> dict[str, Any]:
-    """One parameter or buffer with its values and gradient.
+    """Describe one parameter or buffer, with its values, gradient and statistics.
 
     Raises:
-        ParameterNotFound: when there is none of this name.
+        ParameterNotFound: The model has no parameter or buffer of this name.
     """
     tensors = {**dict(model.module.named_parameters()), **dict(model.module.named_buffers())}
     if name not in tensors:
-        hint = did_you_mean(name, tensors) or f"; there are {', '.join(tensors)}."
-        raise ParameterNotFound(f"There is no parameter `{name}`{hint}")
+        hint = did_you_mean(name, tensors) or f"; the model has {', '.join(tensors)}."
+        raise ParameterNotFound(f"The model has no parameter `{name}`{hint}")
     return _describe(model, name, tensors[name], ("values", "gradients", "statistics"))
 
 

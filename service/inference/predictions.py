@@ -1,4 +1,4 @@
-"""Predictions for new rows, in the targets' units, a slice of rows at a time."""
+"""Predictions for new rows, in the units of the targets."""
 
 import csv
 import io
@@ -17,54 +17,64 @@ from service.inference.model import TrainedModel
 from service.training.labels import key_of, target_names
 from service.training.metrics import LIKELY
 
-ROWS_AT_ONCE = 4096
+# Rows to run through the model at once, so that activations stay small.
+SLICE_ROWS = 4096
 
 
 def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[dict[str, Any]]:
-    """One output for each row, in the rows' order.
+    """Predict for each row, in order.
+
+    Args:
+        model: The model.
+        body: The rows, as a JSON document or as a dataset.
 
     Yields:
-        For each slice of rows `epoch`, and what `answers` gives for them.
+        For each slice of rows, `epoch` and the entries of `describe_outputs`.
 
     Raises:
-        InvalidRequest: when the rows are not what the model takes; after the last slice, with all mistakes
-            in their cells.
+        InvalidRequest: The rows don't fit the model. Errors in cells are raised after the last slice, all
+            at once.
     """
     source = inputs_source(model.encoding, body)
-    for part in source.slices(ROWS_AT_ONCE):
+    for part in source.slices(SLICE_ROWS):
         inputs = encode(model.encoding, part).inputs
         if source.mistakes.count:
-            continue  # only to find the others
+            continue  # only look for further errors
         try:
             with torch.inference_mode():
-                outputs = run(model, inputs)
-        except (RuntimeError, IndexError) as error:  # e.g. a category that the embedding has no row for
-            detail = f"The model can't compute with these rows: {error}"
+                outputs = run_model(model, inputs)
+        except (RuntimeError, IndexError) as error:  # for instance an index without a row in an embedding
+            detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
-        yield {"epoch": model.epoch, **answers(model, outputs)}
+        yield {"epoch": model.epoch, **describe_outputs(model, outputs)}
     source.mistakes.check()
 
 
-def run(model: TrainedModel, inputs: Sequence[Tensor]) -> Tensor:
-    """The model's outputs [B, …], a slice of rows at a time so that activations stay small."""
+def run_model(model: TrainedModel, inputs: Sequence[Tensor]) -> Tensor:
+    """Compute the model's outputs [B, …] of inputs [B, …], a slice of rows at a time."""
     slices = [
-        model.module(*(x[start : start + ROWS_AT_ONCE] for x in inputs))
-        for start in range(0, len(inputs[0]), ROWS_AT_ONCE)
+        model.module(*(x[start : start + SLICE_ROWS] for x in inputs))
+        for start in range(0, len(inputs[0]), SLICE_ROWS)
     ]
     return torch.cat(slices)
 
 
-def answers(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
-    """What a client is told about outputs [B, …].
+def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
+    """Decode outputs into predictions.
+
+    Args:
+        model: The model.
+        outputs: The model's outputs, [B, …].
 
     Returns:
-        `outputs`, nested [B, …], in the targets' units. For classes `labels` [B] and, where the loss implies
-        them, `probabilities` [B, classes]; for targets of 0 and 1 `labels` and `probabilities`,
-        both of the outputs' shape. `classes` tells what the columns of probabilities are of.
+        `outputs`, nested lists [B, …], in the units of the targets. A classification adds `labels` [B],
+        `classes` [k] and, if the loss implies them, `probabilities` [B, k] in the order of `classes`. Targets
+        of 0 and 1 add `labels` and `probabilities` of the shape of `outputs`; of outputs [B, k], `classes`
+        holds the names of the targets.
     """
     encoding = model.encoding
     answer: dict[str, Any] = {"outputs": decode_outputs(encoding, outputs)}
-    decided = decide(model, outputs)
+    decided = decide_labels(model, outputs)
     if decided is None:
         return answer
     if encoding.classes is not None:
@@ -76,17 +86,22 @@ def answers(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
         answer["labels"] = decided.tolist()
     if model.loss.probabilities is not None:
         probabilities = model.loss.probabilities(outputs)
-        if encoding.is_binary:  # from [B, 1], that of the second
+        if encoding.is_binary:  # [B, 1], of the second class -> [B, 2]
             probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
         answer["probabilities"] = probabilities.tolist()
     return answer
 
 
-def decide(model: TrainedModel, outputs: Tensor) -> Tensor | None:
-    """What outputs [B, …] say: class indices int64 [B], 0 and 1 of the outputs' shape, or None: a number."""
+def decide_labels(model: TrainedModel, outputs: Tensor) -> Tensor | None:
+    """Decide the labels that outputs [B, …] stand for.
+
+    Returns:
+        Class indices, int64 [B]; for targets of 0 and 1, int64 of the shape of `outputs`; None for a
+        regression.
+    """
     encoding, probabilities = model.encoding, model.loss.probabilities
     if encoding.classes is not None and not encoding.is_binary:
-        # A model may have more outputs than there are classes: they have no label.
+        # A model may have more outputs than the data have classes; the surplus is never predicted.
         return outputs[:, : len(encoding.classes)].argmax(dim=1)
     if probabilities is None:
         return None
@@ -94,19 +109,25 @@ def decide(model: TrainedModel, outputs: Tensor) -> Tensor | None:
     return likely[:, 0] if encoding.is_binary else likely
 
 
-def as_csv(answer: Mapping[str, Any], encoding: Encoding, head: bool = True) -> bytes:
-    """Predictions as CSV: a column for each target, and what there is of labels and probabilities."""
+def as_csv(answer: Mapping[str, Any], encoding: Encoding, header: bool = True) -> bytes:
+    """Write predictions as CSV, with columns for targets, labels and probabilities.
+
+    Args:
+        answer: The predictions that `predict` yields.
+        encoding: The model's encoding, which has the names.
+        header: Whether to write the line of column names.
+    """
     columns = _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    if head:
+    if header:
         writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
 
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
-    """`label`, and `probability_<class>` for each class."""
+    """Make the columns `label` and, for each class, `probability_<class>`."""
     columns = {"label": [key_of(label) for label in answer["labels"]]}
     if "probabilities" in answer:
         each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=False)
@@ -115,7 +136,7 @@ def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
 
 
 def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
-    """The targets by name, and for a binary or multi-label loss `label_<name>` and `probability_<name>`."""
+    """Make a column for each target, and `label_<name>` and `probability_<name>` for targets of 0 and 1."""
     columns: dict[str, list[Any]] = {}
     for prefix, key in (("", "outputs"), ("label_", "labels"), ("probability_", "probabilities")):
         if key not in answer:
@@ -128,5 +149,5 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
 
 
 def _finite(values: list[float]) -> list[float | None]:
-    """None where there is no finite number: an empty cell, as JSON says null."""
+    """Replace NaN and infinity by None, which is an empty cell in CSV and null in JSON."""
     return [value if math.isfinite(value) else None for value in values]

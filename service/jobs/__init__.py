@@ -1,1 +1,1 @@
-"""What a job refers to: its data, its checkpoints and its parent job."""
+"""The data, checkpoints and parent job that a job refers to."""

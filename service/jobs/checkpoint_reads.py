@@ -1,4 +1,4 @@
-"""Reading a checkpoint of a job that may run: its worker replaces the newest one meanwhile."""
+"""Reading checkpoints of a job that may be running, while its worker replaces them."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -17,17 +17,23 @@ def read_checkpoint(
     choose: Callable[[Sequence[Checkpoint]], Checkpoint],
     read: Callable[[Checkpoint], T],
 ) -> T:
-    """What is read of one of a job's checkpoints.
+    """Choose a checkpoint and read it; start over if it was replaced before it could be read.
 
     Args:
-        choose: one of the job's checkpoints; once more, where the first was replaced before it was read.
-        read: given the chosen one, gets its artifact.
+        storage: Where the job's checkpoints are.
+        owner: The job's owner.
+        job_id: The job.
+        choose: Returns one of the job's checkpoints.
+        read: Reads the artifact of the chosen checkpoint.
+
+    Returns:
+        The result of `read`.
 
     Raises:
-        JobNotFound: when the owner has no such job.
-        ArtifactNotFound: when a checkpoint's artifact is gone, and it was not replaced.
+        JobNotFound: The owner has no such job.
+        ArtifactNotFound: The artifact is missing, although the checkpoint was not replaced.
     """
-    gone = None
+    gone = None  # the checkpoint that the last attempt could not read
     while True:
         row = choose(storage.checkpoints.of_job(owner, job_id))
         try:

@@ -1,4 +1,4 @@
-"""The data of an accepted job: what its request declares, and the datasets it is about."""
+"""The data of an accepted job: the data section of its request, and the datasets that it names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from service.training.losses import LOSSES
 
 @dataclass(frozen=True, eq=False)
 class JobData:
-    """What a job trains on.
+    """The data of a job.
 
     Attributes:
-        declared: its data section, by reference.
-        sources: the datasets.
-        target_kind: what its loss takes.
-        input_names: what its model calls its inputs.
+        declared: The data section, which refers to the job's dataset by id.
+        sources: The datasets.
+        target_kind: The targets that the loss needs.
+        input_names: The names of the model's inputs.
     """
 
     declared: DatasetReference
@@ -39,10 +39,10 @@ class JobData:
 
     @classmethod
     def of(cls, job: Job, storage: Storage) -> "JobData":
-        """The data of a job.
+        """Find the data of a job.
 
         Raises:
-            DatasetNotFound: when a dataset was deleted after the job's end.
+            DatasetNotFound: A dataset was deleted after the job had ended.
         """
         request = orjson.loads(job.request)
         declared = DatasetReference.model_validate({**request["data"], "dataset_id": job.dataset_id})
@@ -58,11 +58,11 @@ class JobData:
         )
 
     def prepare(self, workspace: Workspace) -> Prepared:
-        """As tensors to train on."""
+        """Split, transform and encode the data; see `service.datasets.prepare.prepare`."""
         return prepare(self.sources, self.declared, self.target_kind, self.input_names, workspace)
 
     def rows(self) -> Mapping[Side, tuple[str, torch.Tensor]]:
-        """The dataset's id and the row numbers, int64 [n], of each side, in the order of training."""
+        """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""
         rows = divide(self.sources, self.declared, self.target_kind, self.input_names)
         others = self.declared.split.dataset_ids()
         return {side: (others.get(side, self.declared.dataset_id), rows[side]) for side in SIDES}
@@ -77,7 +77,7 @@ def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:
 
 
 def split_document(data: JobData, offset: int, limit: int) -> dict[str, Any]:
-    """Which rows train, validate and test, from `offset` on and `limit` of each side at most."""
+    """List up to `limit` rows of each split, starting at `offset`."""
     return {
         side: {
             "dataset_id": dataset_id,

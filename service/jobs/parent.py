@@ -1,4 +1,4 @@
-"""Jobs that begin where another has come to: with its parameters, or as its exact continuation."""
+"""Jobs that start from another job: with its parameters, or as its exact continuation."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.schedulers import is_of_the_whole_training
 
 FROM_JOB = "#/training/from_job"
-# What a continuation may have otherwise than the job that it continues.
+# Fields in which a continuation may differ from the job that it continues.
 FREE = {
     f"#/training/{name}"
     for name in ("epochs", "from_job", "resume", "checkpoint_every", "max_runtime_seconds")
@@ -33,12 +33,12 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Parent:
-    """The job that another begins from.
+    """The job that a new job starts from.
 
     Attributes:
-        job: its record.
-        request: what it was asked for, all filled in.
-        newest: its newest checkpoint.
+        job: Its record.
+        request: Its request, completed.
+        newest: Its newest checkpoint.
     """
 
     job: Job
@@ -47,14 +47,14 @@ class Parent:
 
     @classmethod
     def of(cls, training: TrainingSpec, owner: str, storage: Storage) -> Self | None:
-        """The job named by `from_job`, if one is.
+        """Find the job that `from_job` names; None if it names none.
 
         Raises:
-            InvalidRequest: when it can't be begun from.
+            InvalidRequest: It doesn't exist, or a job can't start from it.
         """
         if training.from_job is None:
             if training.resume:
-                detail = "`resume` continues the job that `from_job` names: give that too."
+                detail = "`resume` continues the job that `from_job` names; add `from_job`."
                 raise InvalidRequest(errors=[FieldError("#/training/resume", detail)])
             return None
         try:
@@ -63,48 +63,48 @@ class Parent:
         except JobNotFound as error:
             raise InvalidRequest(errors=[FieldError(FROM_JOB, error.detail)]) from None
         if training.resume and not job.status.ended:
-            detail = f"This job is {job.status}: it can be continued once it has ended."
+            detail = f"This job is {job.status}; it can be continued after it has ended."
             raise InvalidRequest(errors=[FieldError(FROM_JOB, detail)])
         if not checkpoints:
-            raise InvalidRequest(errors=[FieldError(FROM_JOB, "This job has no checkpoint to begin from.")])
+            raise InvalidRequest(errors=[FieldError(FROM_JOB, "This job has no checkpoint to start from.")])
         parent = cls(job, orjson.loads(job.request), checkpoints[-1])
-        if training.resume and (errors := list(parent._why_not_resumed(training))):
+        if training.resume and (errors := list(parent._resume_errors(training))):
             raise InvalidRequest(errors=errors)
         return parent
 
-    def _why_not_resumed(self, training: TrainingSpec) -> Iterator[FieldError]:
-        """What of a continuation can be told from the training section."""
+    def _resume_errors(self, training: TrainingSpec) -> Iterator[FieldError]:
+        """Check the training section of a continuation."""
         reason = _FINAL.get(self.job.stop_reason)
         if reason is not None:
-            yield FieldError(FROM_JOB, f"{reason} Leave `resume` out to begin with its parameters.")
+            yield FieldError(FROM_JOB, f"{reason} Remove `resume` to start with its parameters.")
         if training.epochs <= self.newest.epoch:
-            detail = f"The job has come to epoch {self.newest.epoch}: ask for more in all."
+            detail = f"The job has completed epoch {self.newest.epoch}; the total must be larger."
             yield FieldError("#/training/epochs", detail)
-        asked_for = self.request["training"]["epochs"]
+        requested = self.request["training"]["epochs"]
         if (
             training.scheduler
             and is_of_the_whole_training(training.scheduler)
-            and training.epochs != asked_for
+            and training.epochs != requested
         ):
             detail = (
-                f"`{training.scheduler.type}` was made for the {asked_for} epochs of the whole training: "
-                "it can't go on to another number."
+                f"`{training.scheduler.type}` was set up for {requested} epochs in total; a continuation "
+                "can't change this number."
             )
             yield FieldError("#/training/scheduler", detail)
 
     def inherited(self, training: TrainingSpec) -> TrainingSpec:
-        """The training section with what a continuation need not repeat: the seed."""
+        """Fill in the seed, which a continuation need not repeat."""
         if training.resume and training.seed is None:
             return training.model_copy(update={"seed": self.request["training"]["seed"]})
         return training
 
     def check_model(self, model: nn.Module) -> list[FieldError]:
-        """Whether a model, on the meta device, takes the parameters and buffers."""
+        """Check that a model on the meta device has the shapes of the parent's parameters and buffers."""
         with torch.device("meta"):
             own = _shapes(build(read_architecture(self.request["architecture"])))
         wanted = _shapes(model)
         differences = [
-            f"`{name}` is {wanted.get(name, 'not there')} here and {own.get(name, 'not there')} in that job"
+            f"`{name}` is {wanted.get(name, 'missing')} here and {own.get(name, 'missing')} in that job"
             for name in {**wanted, **own}
             if wanted.get(name) != own.get(name)
         ]
@@ -114,23 +114,26 @@ class Parent:
         return [FieldError(FROM_JOB, "; ".join(differences[:SHOWN_DIFFERENCES]) + more)]
 
     def check_request(self, request: Mapping[str, Any], document: Any, same_data: bool) -> list[FieldError]:
-        """Whether a continuation repeats what the job was asked for.
+        """Check that a continuation repeats the parent's request.
 
         Args:
-            request: of the continuation, all filled in.
-            document: the same as it was sent: pointers lead into it.
-            same_data: whether it has the job's dataset.
+            request: The continuation's request, completed.
+            document: The same request as it was sent, which pointers refer to.
+            same_data: Whether it uses the parent's dataset.
         """
         errors = [] if same_data else [FieldError("#/data", f"{self.job.id} was trained on other data.")]
         return errors + list(_differences(request, self.request, "#", document))
 
     def first_checkpoint(self, storage: Storage, resume: bool, encoding: Encoding) -> tuple[bytes, int, int]:
-        """The checkpoint that the new job begins with, its epoch and its step.
+        """Make the checkpoint that the new job starts with.
 
         Args:
-            storage: where the job's checkpoints are.
-            resume: all of the newest checkpoint instead of only the parameters that predict.
-            encoding: the new job's.
+            storage: Where the parent's checkpoints are.
+            resume: Whether to take the whole newest checkpoint, or only the parameters used for predictions.
+            encoding: The new job's encoding.
+
+        Returns:
+            The content of the checkpoint, its epoch and its step.
         """
         newest, body = read_checkpoint(
             storage,
@@ -144,12 +147,12 @@ class Parent:
         checkpoint = Checkpoint.from_bytes(body)
         stopping = self.request["training"]["early_stopping"]
         best = checkpoint.best if stopping and stopping["restore_best"] else None
-        begin = Snapshot(0, (best or checkpoint.last).state, {})
-        return Checkpoint(begin, encoding=encoding.to_document()).to_bytes(), 0, 0
+        start = Snapshot(0, (best or checkpoint.last).state, {})
+        return Checkpoint(start, encoding=encoding.to_document()).to_bytes(), 0, 0
 
 
 _FINAL: Mapping[StopReason | None, str] = {
-    StopReason.EARLY_STOPPING: "This job has stopped early: its patience is over.",
+    StopReason.EARLY_STOPPING: "This job was ended by early stopping.",
     StopReason.DIVERGED: "This job has diverged.",
 }
 
@@ -158,14 +161,18 @@ def _shapes(model: nn.Module) -> dict[str, list[int]]:
     return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _differences(now: Any, then: Any, place: str, document: Any, shown: str = "") -> Iterator[FieldError]:
-    """Where two requests differ; the pointers go as far as there is something in the document.
+def _differences(now: Any, then: Any, pointer: str, document: Any, shown: str = "") -> Iterator[FieldError]:
+    """Find where two requests differ; a pointer goes as deep as the document has a value.
 
     Args:
-        place: where in the requests, all filled in.
-        shown: the pointer into the document, where it ends before the place.
+        now: The continuation's request, completed, or a part of it.
+        then: The parent's request, or the same part of it.
+        pointer: The pointer to this part of the completed request.
+        document: The same part of the request as it was sent.
+        shown: The pointer to the smallest part of the document that contains it, where the document doesn't
+            have this part.
     """
-    if place in FREE:
+    if pointer in FREE:
         return
     parts: Collection[Any] = ()
     if isinstance(now, dict) and isinstance(then, dict):
@@ -173,13 +180,13 @@ def _differences(now: Any, then: Any, place: str, document: Any, shown: str = ""
     elif isinstance(now, list) and isinstance(then, list) and len(now) == len(then):
         parts = range(len(now))
     elif now != then:
-        what = f"`{place.removeprefix(f'{shown}/')}`" if shown else "It"
-        detail = f"{what} is {_shown(now)}, and was {_shown(then)} in the job to be continued."
-        yield FieldError(shown or place, detail)
+        name = f"`{pointer.removeprefix(f'{shown}/')}`" if shown else "This"
+        detail = f"{name} is {_quote(now)}, but was {_quote(then)} in the job to continue."
+        yield FieldError(shown or pointer, detail)
     for part in parts:
         inside = _at(document, part)
-        ends = shown or (place if inside is _MISSING else "")
-        yield from _differences(_at(now, part), _at(then, part), pointer_to(place, part), inside, ends)
+        ends = shown or (pointer if inside is _MISSING else "")
+        yield from _differences(_at(now, part), _at(then, part), pointer_to(pointer, part), inside, ends)
 
 
 def _at(value: Any, part: Any) -> Any:
@@ -189,5 +196,5 @@ def _at(value: Any, part: Any) -> Any:
         return _MISSING
 
 
-def _shown(value: Any) -> str:
-    return "left out" if value is _MISSING else f"`{orjson.dumps(value).decode()}`"
+def _quote(value: Any) -> str:
+    return "missing" if value is _MISSING else f"`{orjson.dumps(value).decode()}`"

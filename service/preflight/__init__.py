@@ -1,1 +1,1 @@
-"""The check of a job request before it is queued."""
+"""The check of a job request before the job is queued."""

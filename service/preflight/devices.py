@@ -1,6 +1,6 @@
-"""Where a job runs: decided once, at submission, from the request and the workers there are.
+"""The choice of a job's device, made once, when the job is submitted.
 
-The same request against the same workers gives the same choice; a busy device means waiting.
+It depends only on the request and on the devices of live workers, never on how busy they are.
 """
 
 from collections.abc import Sequence
@@ -8,28 +8,38 @@ from collections.abc import Sequence
 from service.errors import FieldError
 from service.specs.job import Placement
 
-# Below this many multiply-adds a step, launching kernels takes longer than a CPU's arithmetic.
+# Below this number of multiply-adds a step, launching GPU kernels takes longer than computing on a CPU.
 GPU_WORTH_OPERATIONS = 10_000_000
 
 
 def check_placement(placement: Placement, devices: Sequence[str]) -> list[FieldError]:
-    """What was asked for explicitly and can't be had.
+    """Check that a live worker has the requested device.
 
     Args:
-        devices: those of the live workers: `cpu`, `cuda:0`, …
+        placement: The request.
+        devices: The devices of the live workers: `cpu`, `cuda:0`, …
     """
     errors = []
     gpus = [device for device in devices if device.startswith("cuda")]
     if placement.device == "cuda" and not gpus:
-        errors.append(FieldError("#/device", "No GPU worker is running: ask for `cpu` or `auto`."))
+        errors.append(FieldError("#/device", "No GPU worker is running; request `cpu` or `auto`."))
     elif placement.device.startswith("cuda:") and placement.device not in gpus:
-        there = f"there are {', '.join(gpus)}" if gpus else "there is no GPU"
-        errors.append(FieldError("#/device", f"No worker has `{placement.device}`: {there}."))
+        available = f"available GPUs: {', '.join(gpus)}" if gpus else "no GPU is available"
+        errors.append(FieldError("#/device", f"No worker has `{placement.device}`; {available}."))
     return errors
 
 
 def choose_device(placement: Placement, devices: Sequence[str], operations_per_step: int) -> str:
-    """The queue a job belongs in: `cpu`, `cuda` (any GPU) or `cuda:N`."""
+    """Choose the queue of a job.
+
+    Args:
+        placement: The request.
+        devices: The devices of the live workers.
+        operations_per_step: Multiply-adds of one training step.
+
+    Returns:
+        `cpu`, `cuda` (any GPU) or `cuda:N`.
+    """
     if placement.device != "auto":
         return placement.device
     has_gpu = any(device.startswith("cuda") for device in devices)
@@ -37,10 +47,10 @@ def choose_device(placement: Placement, devices: Sequence[str], operations_per_s
 
 
 def is_served(device: str, devices: Sequence[str]) -> bool:
-    """Whether a live worker takes jobs of a queue.
+    """Check whether a live worker serves a queue.
 
     Args:
-        device: the queue: `cpu`, `cuda` or `cuda:N`.
-        devices: those of the live workers.
+        device: The queue: `cpu`, `cuda` or `cuda:N`.
+        devices: The devices of the live workers.
     """
     return any(device in (own, own.split(":")[0]) for own in devices)

@@ -1,4 +1,4 @@
-"""What PyTorch refuses of a job though all shapes fit: tried before the job is taken."""
+"""Checks that shapes cannot answer (index ranges, one-row batches), run before a job is accepted."""
 
 from collections.abc import Sequence
 
@@ -14,11 +14,17 @@ from service.specs.training import TrainingSpec
 
 
 def check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -> list[FieldError]:
-    """What PyTorch refuses at a step though all shapes fit: a batch norm's single row, an overwritten tensor.
+    """Run training steps on the meta device, and report the error that PyTorch raises.
 
-    The steps are tried on the meta device, and only where there is something to be found.
+    Two errors depend on more than shapes: a batch norm that gets a single row, and an in-place layer that
+    overwrites a tensor of the backward pass. Other models are not run.
+
+    Args:
+        module: The model, on the meta device.
+        prepared: The data, on the meta device.
+        batch_size: Rows of a full batch.
     """
-    sizes = set()
+    sizes = set()  # of batches to run
     if any(getattr(layer, "inplace", False) for layer in module.modules()):
         sizes.add(batch_size)
     if prepared.train.rows % batch_size == 1 or batch_size == 1:
@@ -33,8 +39,14 @@ def check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) ->
 
 
 def extremes_of(encoding: Encoding, workspace: Nowhere) -> list[torch.Tensor]:
-    """Of each input the smallest and the largest value of each element, [2, …]: those of the data, and of
-    ordinals those that predictions may have."""
+    """Find the smallest and largest values that each element of an input can have.
+
+    They are the extremes of the data; for ordinal columns, those of all categories, since a prediction may
+    get any of them.
+
+    Returns:
+        A tensor [2, …] for each input.
+    """
     extremes = []
     for number, name in enumerate(encoding.input_names):
         low, high = workspace.extremes[number].unbind()
@@ -48,7 +60,7 @@ def extremes_of(encoding: Encoding, workspace: Nowhere) -> list[torch.Tensor]:
 def check_values(
     training: TrainingSpec, encoding: Encoding, checked: Checked, extremes: Sequence[torch.Tensor]
 ) -> list[FieldError]:
-    """What PyTorch refuses of values though all shapes fit: an index without a row, no probability."""
+    """Check that values fit the model: indices into embeddings, and probabilities for `BCELoss`."""
     ordinals = [each for name in encoding.input_names for each in encoding.ordinals(name).values()]
 
     def reason(needed: int) -> str:
@@ -61,8 +73,8 @@ def check_values(
     errors = check_embeddings(checked.spec, checked.module, extremes, reason)
     if training.loss.type == "BCELoss" and may_leave_unit_interval(checked.module, extremes):
         detail = (
-            "`BCELoss` takes probabilities, and this model's outputs may leave 0 to 1: end it with a "
-            "`Sigmoid`, or take `BCEWithLogitsLoss`."
+            "`BCELoss` needs probabilities, and the outputs of this model may be outside 0 to 1; end it with "
+            "a `Sigmoid`, or use `BCEWithLogitsLoss`."
         )
         errors.append(FieldError("#/training/loss", detail))
     return errors

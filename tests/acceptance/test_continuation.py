@@ -99,7 +99,7 @@ def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> 
         "#/training/optimizer",
         "#/training/gradient_clip_norm",
     }
-    assert found["#/architecture/layers/2/p"] == "It is `0.2`, and was `0.1` in the job to be continued."
+    assert found["#/architecture/layers/2/p"] == "This is `0.2`, but was `0.1` in the job to continue."
 
 
 def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> None:
@@ -108,7 +108,7 @@ def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> No
     first = service.succeeded(disturbable(epochs=4, **section))["id"]
     again = disturbable(epochs=5, from_job=first, resume=True)
     assert mistakes(service, again) == {
-        "#/training": "`gradient_clip_norm` is `null`, and was `1.0` in the job to be continued."
+        "#/training": "`gradient_clip_norm` is `null`, but was `1.0` in the job to continue."
     }
     again["training"]["gradient_clip_norm"] = 1.0
     assert service.history(service.succeeded(again)["id"])["epochs"] == [1, 2, 3, 4, 5]
@@ -144,7 +144,7 @@ def test_another_model_takes_no_parameters(service: Service) -> None:
     detail = mistakes(service, thermometer(layers, from_job=first))["#/training/from_job"]
     assert "`hidden_linear.weight` is [5, 1] here and [8, 1] in that job" in detail
     detail = mistakes(service, thermometer(from_job=first))["#/training/from_job"]
-    assert "`0.weight` is [1, 1] here and not there in that job" in detail
+    assert "`0.weight` is [1, 1] here and missing in that job" in detail
 
 
 def test_priority_goes_before_age(narrow_service: Service) -> None:

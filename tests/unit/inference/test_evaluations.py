@@ -1,4 +1,4 @@
-"""Evaluations: what the training itself would compute, counted and sorted as scikit-learn or a loop does."""
+"""Evaluations equal what the training computes, and the counts of scikit-learn."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ from service.errors import InvalidRequest
 from service.inference import evaluations
 from service.inference.evaluations import evaluate
 from service.inference.model import TrainedModel
-from service.inference.predictions import ROWS_AT_ONCE
+from service.inference.predictions import SLICE_ROWS
 from tests.support.trained import WIDE, Trained, linear, prediction, table, train
 
 SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
@@ -29,7 +29,7 @@ IN_ORDER = {"shuffle": False}
 
 
 def labelled(targets: dict[str, list[Any]]) -> dict[str, Any]:
-    """The columns of the features and these, as a body."""
+    """A body of the feature columns and these targets."""
     return {"columns": {**WIDE["columns"], **targets}}  # type: ignore[dict-item]
 
 
@@ -39,7 +39,7 @@ def classifier(loss: str = "CrossEntropyLoss", *more: dict[str, Any], **training
 
 
 def same(one: float, other: float) -> bool:
-    """Equal, NaN to NaN too."""
+    """Whether two numbers are equal or both NaN."""
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
@@ -77,7 +77,7 @@ FITS: dict[str, tuple[dict[str, list[Any]], list[dict[str, Any]], dict[str, Any]
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("name", FITS)
 def test_loss_and_metrics_are_the_trainings(name: str, batch_size: int | None, precision: str) -> None:
-    """Loss and metrics are, bit for bit, what the engine computes of the same rows."""
+    """Loss and metrics equal the engine's on the same rows, bit for bit."""
     targets, layers, training = FITS[name]
     trained = train(table(targets, split=IN_ORDER), layers, precision, batch_size=batch_size, **training)
     expected = trained.trainer.evaluate(trained.prepared.train)
@@ -91,8 +91,8 @@ def test_loss_and_metrics_are_the_trainings(name: str, batch_size: int | None, p
 
 
 @pytest.mark.parametrize("name", [name for name in FITS if name not in ("weighted", "smoothed")])
-def test_rows_have_the_losses_that_the_loss_is_the_mean_of(name: str) -> None:
-    """The loss is the mean of the rows' own losses, which are sorted, the highest first."""
+def test_the_loss_is_the_mean_of_the_losses_of_rows(name: str) -> None:
+    """The loss is the mean of the losses of all rows, which come in descending order."""
     targets, layers, training = FITS[name]
     trained = train(table(targets, split=IN_ORDER), layers, **training)
     answer = evaluate(trained.model(), labelled(targets), worst=1000)
@@ -102,8 +102,8 @@ def test_rows_have_the_losses_that_the_loss_is_the_mean_of(name: str) -> None:
     assert sum(losses) / 6 == pytest.approx(answer["loss"], rel=1e-6)
 
 
-def test_the_losses_of_rows_hold_their_classes_weights() -> None:
-    """Divided by the sum of the rows' weights instead of their number, they make the loss, as in PyTorch."""
+def test_the_loss_of_a_row_includes_its_class_weight() -> None:
+    """The sum of weighted losses divided by the sum of weights is the loss, as in PyTorch."""
     weights = dict(zip(NAMES, (1.0, 2.0, 30.0), strict=True))
     trained = classifier(class_weights=weights)
     answer = evaluate(trained.model(), labelled({"species": SPECIES}), worst=6)
@@ -111,8 +111,8 @@ def test_the_losses_of_rows_hold_their_classes_weights() -> None:
     assert sum(each["loss"] for each in answer["worst"]) / total == pytest.approx(answer["loss"], rel=1e-6)
 
 
-def test_the_worst_rows_tell_what_was_predicted() -> None:
-    """Each has its number, its target and what a prediction of it answers."""
+def test_the_worst_rows_contain_their_predictions() -> None:
+    """Each worst row has its number, its target and its prediction."""
     trained = classifier()
     body = labelled({"species": SPECIES})
     predictions = prediction(trained.model(), body)
@@ -129,7 +129,7 @@ def test_the_worst_rows_tell_what_was_predicted() -> None:
 
 
 def test_values_are_in_the_targets_units() -> None:
-    """Targets and outputs of a regression are told as the data have them, though it trained on others."""
+    """Targets and outputs of a regression are in the units of the data, although training scales them."""
     transforms = [{"columns": ["t", "u"], "type": "standardize"}]
     trained = train(table(NUMBERS, transforms=transforms), [linear(2)])
     outputs = prediction(trained.model(), labelled({}))["outputs"]
@@ -141,22 +141,22 @@ def test_values_are_in_the_targets_units() -> None:
 
 
 def test_of_equal_losses_the_first_rows_come_first() -> None:
-    """The order of rows of equal loss is theirs, also from slice to slice."""
+    """Rows of equal loss keep their order, across slices too."""
     trained = train(table({"t": NUMBERS["t"]}), [linear(1)])
-    count = ROWS_AT_ONCE + 5
+    count = SLICE_ROWS + 5
     body = {"columns": {"a": [1.0] * count, "b": [2.0] * count, "t": [3.0] * count}}
     worst = evaluate(trained.model(), body, worst=7)["worst"]
     assert [each["row"] for each in worst] == [*range(7)]
 
 
-def test_none_of_the_worst_may_be_asked_for() -> None:
-    """With `worst` 0 there are none."""
+def test_no_worst_rows_may_be_requested() -> None:
+    """With `worst` 0 no rows are reported."""
     assert evaluate(classifier().model(), labelled({"species": SPECIES}), worst=0)["worst"] == []
 
 
 @pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss"])
 def test_the_confusion_matrix_is_scikit_learns(loss: str) -> None:
-    """Rows are actual classes, columns predicted ones, in ascending order, also of classes no row has."""
+    """Rows are actual and columns predicted classes in ascending order, including classes without rows."""
     model = classifier(loss, epochs=1).model()
     for species in (SPECIES, ["versicolor"] * 6):
         answer = evaluate(model, labelled({"species": species}), worst=0)["confusion_matrix"]
@@ -166,8 +166,8 @@ def test_the_confusion_matrix_is_scikit_learns(loss: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_yes_or_no_has_a_matrix_for_each_target(width: int) -> None:
-    """One target of 0 and 1 has one matrix, several have one each under the targets' names."""
+def test_binary_targets_have_a_matrix_each(width: int) -> None:
+    """One target of 0 and 1 has one matrix; several have one each, under the names of the targets."""
     targets = dict(list(YES_NO.items())[:width])
     model = train(table(targets), [linear(width)], loss="BCEWithLogitsLoss", epochs=1).model()
     answer = evaluate(model, labelled(targets), worst=0)["confusion_matrix"]
@@ -187,7 +187,7 @@ def test_yes_or_no_has_a_matrix_for_each_target(width: int) -> None:
 
 @pytest.mark.parametrize("labels", [("f", "m"), (False, True)])
 def test_two_class_names_have_one_matrix(labels: tuple[Any, Any]) -> None:
-    """A target of two names is counted by name, and its rows told by name."""
+    """A target of two class names has a matrix and worst rows with these names."""
     targets = {"t": [labels[value] for value in YES_NO["t"]]}
     model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss", epochs=1).model()
     answer = evaluate(model, labelled(targets), worst=6)
@@ -201,15 +201,15 @@ def test_two_class_names_have_one_matrix(labels: tuple[Any, Any]) -> None:
 
 
 def test_too_many_classes_have_no_matrix() -> None:
-    """The matrix grows with the square of the classes: beyond a number there is none."""
-    rows = evaluations.MOST_CLASSES + 1
+    """Above `MAX_CLASSES` classes no confusion matrix is computed."""
+    rows = evaluations.MAX_CLASSES + 1
     data = {"inputs": [[0.0, 0.0]] * rows, "targets": [*range(rows)]}
     model = train(data, [linear(rows)], loss="CrossEntropyLoss", epochs=1).model()
     assert evaluate(model, data, worst=0)["confusion_matrix"] is None
 
 
 def test_numbers_have_no_matrix() -> None:
-    """A regression has nothing to confuse."""
+    """A regression has no confusion matrix."""
     model = train(table(NUMBERS), [linear(2)]).model()
     assert evaluate(model, labelled(NUMBERS), worst=0)["confusion_matrix"] is None
 
@@ -225,7 +225,7 @@ def test_numbers_have_no_matrix() -> None:
     ],
 )
 def test_without_metrics_of_its_own_a_job_has_the_usual_ones(name: str, metrics: set[str]) -> None:
-    """A job's metrics are computed, or those that its kind of task usually has."""
+    """Without metrics of its own, a job is evaluated with the usual metrics of its task."""
     targets, layers, training = FITS[name]
     answer = evaluate(train(table(targets), layers, **training).model(), labelled(targets), worst=0)
     assert answer["metrics"].keys() == metrics
@@ -250,8 +250,8 @@ def test_tensors_of_any_shape_are_evaluated() -> None:
     )
 
 
-def test_what_has_no_value_is_nan() -> None:
-    """R² of one row and AUROC of one class can't be known; nothing else suffers."""
+def test_a_metric_without_a_value_is_nan() -> None:
+    """R² of one row and AUROC of one class are NaN; other metrics are not affected."""
     one = evaluate(
         train(table(NUMBERS), [linear(2)]).model(), {"rows": [{"a": 1, "b": 2, "t": 3, "u": 4}]}, 1
     )
@@ -265,7 +265,7 @@ def test_what_has_no_value_is_nan() -> None:
 
 
 def test_equal_targets_have_scikit_learns_r2() -> None:
-    """R² where all targets are equal is 0, or 1 for predictions without error."""
+    """R² of equal targets is 0, or 1 for predictions without error, as in scikit-learn."""
     model = train(table({"t": NUMBERS["t"]}), [linear(1)]).model()
     answer = evaluate(model, labelled({"t": [3.0] * 6}), worst=0)
     outputs = [value for (value,) in prediction(model, labelled({}))["outputs"]]
@@ -273,7 +273,7 @@ def test_equal_targets_have_scikit_learns_r2() -> None:
 
 
 def test_a_loss_that_overflows_is_the_worst() -> None:
-    """A row whose loss isn't finite comes first, its neighbours keep theirs."""
+    """A row whose loss isn't finite comes first; other rows keep their losses."""
     model = train(table({"t": NUMBERS["t"]}), [linear(1)]).model()
     answer = evaluate(model, {"columns": {"a": [1, 3e38, 2], "b": [1, 3e38, 2], "t": [1, 1, 1]}}, worst=3)
     assert not math.isfinite(answer["loss"])
@@ -284,7 +284,7 @@ def test_a_loss_that_overflows_is_the_worst() -> None:
 
 
 def test_every_form_of_rows_gives_the_same() -> None:
-    """Columns, rows and a stored dataset of the same rows have the same evaluation; columns in any order."""
+    """Columns in any order, rows, and a stored dataset of the same rows give the same evaluation."""
     model = classifier().model()
     body = labelled({"species": SPECIES, "other": [1] * 6})
     columns = body["columns"]
@@ -311,8 +311,8 @@ def test_every_form_of_rows_gives_the_same() -> None:
         ({"inputs": [[1, 2]]}, {"#"}),
     ],
 )
-def test_what_is_wrong_is_told_at_once(body: dict[str, Any], pointers: set[str]) -> None:
-    """Mistakes of inputs and of targets are told together, each once."""
+def test_all_errors_are_reported_at_once(body: dict[str, Any], pointers: set[str]) -> None:
+    """Errors in inputs and targets are reported together, each once."""
     with pytest.raises(InvalidRequest) as raised:
         evaluate(classifier().model(), body, worst=1)
     found = [error.pointer for error in raised.value.errors]
@@ -320,13 +320,13 @@ def test_what_is_wrong_is_told_at_once(body: dict[str, Any], pointers: set[str])
     assert len(found) == len(pointers)
 
 
-WIDTH = 2**18  # 64 samples of so many float32 are all that is evaluated at once
+WIDTH = 2**18  # 64 samples of this many float32 are evaluated at once
 MANY = 150
 
 
 @pytest.fixture(scope="module")
 def wide() -> tuple[Trained, TensorDataset]:
-    """A weighted classifier of long samples, and more of them than are evaluated at once."""
+    """A weighted classifier of long samples, and more samples than are evaluated at once."""
     data = {"inputs": [[0] * WIDTH, [1] * WIDTH], "targets": [0, 1]}
     weights = {"0": 1, "1": 3}
     trained = train(data, [linear(2, WIDTH)], loss="CrossEntropyLoss", class_weights=weights, epochs=1)
@@ -336,7 +336,7 @@ def wide() -> tuple[Trained, TensorDataset]:
 
 
 def test_many_rows_are_evaluated_in_slices(wide: tuple[Trained, TensorDataset]) -> None:
-    """Slices give the engine's loss, count every row, and the worst are those of all slices."""
+    """Over several slices, the loss equals the engine's, every row counts, and the worst rows are found."""
     trained, data = wide
     model = trained.model()
     part = Samples((torch.tensor(data.inputs["input"]).float(),), torch.tensor(data.targets))
@@ -353,8 +353,8 @@ def test_many_rows_are_evaluated_in_slices(wide: tuple[Trained, TensorDataset]) 
     assert few == answer["worst"][:5]
 
 
-def test_mistakes_of_all_slices_are_told(wide: tuple[Trained, TensorDataset]) -> None:
-    """Though rows are evaluated some at a time, all that is wrong with any of them is told at once."""
+def test_errors_of_all_slices_are_reported(wide: tuple[Trained, TensorDataset]) -> None:
+    """Errors in rows of different slices are reported at once."""
     trained, data = wide
     assert data.targets is not None
     wrong = data.targets.copy()
@@ -366,8 +366,8 @@ def test_mistakes_of_all_slices_are_told(wide: tuple[Trained, TensorDataset]) ->
     assert f"row {MANY - 1} is 8" in last
 
 
-def test_targets_that_the_loss_refuses_are_told() -> None:
-    """What PyTorch refuses is a mistake in the request: probabilities have targets from 0 to 1."""
+def test_targets_that_the_loss_rejects_are_reported() -> None:
+    """An error of PyTorch, here for targets outside 0 to 1, is an error in the request."""
     model = train(table(YES_NO), [linear(2), {"type": "Sigmoid"}], loss="BCELoss").model()
     with pytest.raises(InvalidRequest, match="between 0 and 1"):
         evaluate(model, labelled({"t": [7] * 6, "u": [1] * 6}), worst=1)
@@ -385,7 +385,7 @@ small = st.floats(-100, 100, width=32)
 @settings(deadline=None, max_examples=40)
 @given(rows=st.lists(st.tuples(small, small, small), min_size=1, max_size=30), worst=st.integers(0, 40))
 def test_any_rows_are_a_loop(model: TrainedModel, rows: list[tuple[float, float, float]], worst: int) -> None:
-    """For any rows, loss and worst rows are those of a loop over single rows."""
+    """For any rows, loss and worst rows equal those of a loop over single rows."""
     a, b, t = (list(values) for values in zip(*rows, strict=True))
     body = {"columns": {"a": a, "b": b, "t": t}}
     answer = evaluate(model, body, worst)

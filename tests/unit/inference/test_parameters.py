@@ -1,4 +1,4 @@
-"""A model's parameters, buffers and gradients as a document, and as a file."""
+"""Parameters, buffers and gradients of a model as JSON and as a file."""
 
 from dataclasses import replace
 from typing import Any
@@ -29,7 +29,7 @@ def trained() -> Trained:
 
 
 def test_parameters_come_in_the_modules_order(trained: Trained) -> None:
-    """Names, shapes, values and gradients are those of `named_parameters()`; buffers are apart."""
+    """Names, shapes, values and gradients are those of `Module.named_parameters`; buffers are separate."""
     document = named_parameters(trained.model(), EVERYTHING)
     module = trained.trainer.components.model
     expected = list(module.named_parameters())
@@ -63,22 +63,22 @@ def test_parameters_come_in_the_modules_order(trained: Trained) -> None:
         (["statistics"], {"norm", "mean", "std", "gradient_norm"}),
     ],
 )
-def test_only_what_is_asked_for(trained: Trained, include: list[str], keys: set[str]) -> None:
-    """Values, gradients and statistics come when they are asked for."""
+def test_only_included_fields_are_present(trained: Trained, include: list[str], keys: set[str]) -> None:
+    """Values, gradients and statistics are present if they are included."""
     document = named_parameters(trained.model(), include)
     for each in document["parameters"] + document["buffers"]:
         assert each.keys() == {"name", "shape", "dtype", "size"} | keys
 
 
 def test_one_parameter(trained: Trained) -> None:
-    """One parameter or buffer by its name, with everything about it."""
+    """One parameter or buffer is described with values, gradient and statistics."""
     whole = named_parameters(trained.model(), EVERYTHING)
     for each in whole["parameters"] + whole["buffers"]:
         assert named_parameter(trained.model(), each["name"]) == each
 
 
 def test_an_unknown_parameter(trained: Trained) -> None:
-    """A name that is near one there is gets a suggestion."""
+    """A misspelt name is answered with a suggestion."""
     with pytest.raises(ParameterNotFound, match=r"did you mean `hidden\.weight`"):
         named_parameter(trained.model(), "hiden.weight")
 
@@ -93,13 +93,13 @@ def test_no_gradient_before_the_first_step() -> None:
 
 
 def test_no_best_epoch_without_validation(trained: Trained) -> None:
-    """Asking for the best epoch of a training that followed none is told."""
+    """Requesting the best epoch of a training without one is an error."""
     with pytest.raises(CheckpointNotFound):
         trained.model(best=True)
 
 
 def test_the_file_loads_strictly(trained: Trained) -> None:
-    """The download has every parameter and buffer for `load_state_dict(strict=True)` of a plain module."""
+    """The file loads with `load_state_dict(strict=True)` into a plain module."""
     tensors = safetensors.torch.load(to_safetensors(trained.model()))
     fresh = nn.Sequential()
     fresh.add_module("hidden", nn.Linear(2, 4))
@@ -112,7 +112,7 @@ def test_the_file_loads_strictly(trained: Trained) -> None:
 
 
 def test_tied_tensors_are_written_out(trained: Trained) -> None:
-    """A module that uses a parameter twice is written so that it loads strictly."""
+    """A parameter that is used twice is written twice, so that the file loads strictly."""
     module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     module[1].weight = module[0].weight
     tied: TrainedModel = replace(trained.model(), module=module)

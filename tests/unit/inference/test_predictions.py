@@ -1,4 +1,4 @@
-"""Predictions: in the targets' units, with labels and probabilities where the loss implies them."""
+"""Predictions in the units of the targets, with labels and probabilities if the loss implies them."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ import torch
 from service.datasets.sources.json import read_json
 from service.errors import InvalidRequest
 from service.inference.answer_file import write_csv, write_json
-from service.inference.predictions import ROWS_AT_ONCE, as_csv, predict
+from service.inference.predictions import SLICE_ROWS, as_csv, predict
 from tests.support.trained import WIDE, Trained, linear, prediction, table, train
 
 SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
@@ -35,7 +35,7 @@ def classifier(loss: str, *more: dict[str, Any], outputs: int = 3) -> Trained:
 
 
 def test_values_are_the_modules_outputs() -> None:
-    """Without transforms of targets the outputs are the module's own, bit for bit, in the rows' order."""
+    """Without transforms of targets, outputs equal the module's, bit for bit, in the order of the rows."""
     trained = train(table(PAIR, split={"shuffle": False}), [linear(2)])
     answer = prediction(trained.model(), COLUMNS)
     assert answer == {"epoch": 5, "outputs": trained.outputs().tolist()}
@@ -51,7 +51,7 @@ def test_values_are_the_modules_outputs() -> None:
     ids=["columns", "rows", "inputs"],
 )
 def test_every_form_of_rows_gives_the_same(body: dict[str, Any]) -> None:
-    """Columns, rows, raw inputs and a stored dataset are the same rows."""
+    """Columns, rows, raw inputs and a stored dataset of the same rows give the same predictions."""
     data = table(PAIR, transforms=[{"columns": ["a"], "type": "standardize"}], split={"shuffle": False})
     trained = train(data, [linear(2)])
     expected = trained.outputs().tolist()
@@ -60,7 +60,7 @@ def test_every_form_of_rows_gives_the_same(body: dict[str, Any]) -> None:
 
 
 def test_outputs_are_in_the_targets_units() -> None:
-    """Transforms of targets are undone, those of features applied."""
+    """Transforms of features are applied, and those of targets are inverted."""
     transforms = [
         {"columns": ["a", "u"], "type": "standardize"},
         {"columns": ["t"], "type": "minmax"},
@@ -79,7 +79,7 @@ def test_outputs_are_in_the_targets_units() -> None:
     [("CrossEntropyLoss", []), ("NLLLoss", [LOG_SOFTMAX]), ("MultiMarginLoss", [])],
 )
 def test_classes_have_labels(loss: str, more: list[dict[str, Any]]) -> None:
-    """The label is the class of the highest output; probabilities are there where the loss has them."""
+    """The label is the class of the highest output; probabilities are given if the loss implies them."""
     trained = classifier(loss, *more)
     answer = prediction(trained.model(), COLUMNS)
     outputs = torch.tensor(answer["outputs"])
@@ -95,7 +95,7 @@ def test_classes_have_labels(loss: str, more: list[dict[str, Any]]) -> None:
 
 
 def test_more_outputs_than_classes() -> None:
-    """A label is always one of the training data's, though the model has an output to spare."""
+    """A label is always a class of the training data, even if the model has surplus outputs."""
     trained = classifier("CrossEntropyLoss", outputs=5)
     with torch.no_grad():
         trained.checkpoint.last.state["0.bias"][4] = 100.0
@@ -112,8 +112,8 @@ def test_more_outputs_than_classes() -> None:
 
 @pytest.mark.parametrize("width", [1, 2])
 @pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "BCELoss", "MultiLabelSoftMarginLoss"])
-def test_yes_or_no(loss: str, width: int) -> None:
-    """Binary losses give a probability for each output, and the label 1 from one half on."""
+def test_binary_targets(loss: str, width: int) -> None:
+    """Binary losses give a probability for each output, and the label 1 for probabilities of at least 0.5."""
     targets = dict(list(YES_NO.items())[:width])
     more = [{"type": "Sigmoid"}] if loss == "BCELoss" else []
     trained = train(table(targets), [linear(width), *more], loss=loss)
@@ -128,7 +128,7 @@ def test_yes_or_no(loss: str, width: int) -> None:
 @pytest.mark.parametrize("labels", [("no", "yes"), (False, True)])
 @pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "BCELoss"])
 def test_two_class_names(loss: str, labels: tuple[Any, Any]) -> None:
-    """A target of two class names is answered by name, with a probability for each, as by two outputs."""
+    """A target of two class names has labels with these names and a probability for each class."""
     more = [{"type": "Sigmoid"}] if loss == "BCELoss" else []
     targets = {"t": [labels[value] for value in YES_NO["t"]]}
     model = train(table(targets), [linear(1), *more], loss=loss).model()
@@ -142,7 +142,7 @@ def test_two_class_names(loss: str, labels: tuple[Any, Any]) -> None:
 
 
 def test_tensors_have_numbered_classes() -> None:
-    """Targets without names are numbered, where the columns of the outputs are targets."""
+    """Targets without names are numbered, if the columns of the outputs are targets."""
     data = {"inputs": [[1.0, 2.0], [3.0, 4.0]], "targets": [[0, 1], [1, 1]]}
     answer = prediction(
         train(data, [linear(2)], loss="BCEWithLogitsLoss").model(), {"inputs": data["inputs"]}
@@ -156,7 +156,7 @@ def test_tensors_have_numbered_classes() -> None:
     assert torch.tensor(answer["probabilities"]).shape == (2, 1, 2)
 
 
-def test_exactly_one_half_is_a_yes() -> None:
+def test_a_probability_of_one_half_is_label_1() -> None:
     """A logit of 0 is the label 1."""
     trained = train(table({"t": YES_NO["t"]}), [linear(1)], loss="BCEWithLogitsLoss")
     for tensor in trained.checkpoint.last.state.values():
@@ -165,9 +165,9 @@ def test_exactly_one_half_is_a_yes() -> None:
 
 
 def test_many_rows_are_predicted_in_slices() -> None:
-    """More rows than are run at once give one output each, in order."""
+    """More rows than one slice give one output each, in order."""
     trained = train(table(PAIR), [linear(2)])
-    count = 2 * ROWS_AT_ONCE + 3
+    count = 2 * SLICE_ROWS + 3
     a = torch.arange(count, dtype=torch.float32)
     answers = [*predict(trained.model(), {"inputs": torch.stack([a, -a], dim=1).tolist()})]
     outputs = [row for answer in answers for row in answer["outputs"]]
@@ -179,7 +179,7 @@ def test_many_rows_are_predicted_in_slices() -> None:
 
 @pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss"])
 def test_slices_are_written_as_one_answer(tmp_path: Path, loss: str) -> None:
-    """The files of many slices are what the answer in one piece would be, as JSON and as CSV."""
+    """JSON and CSV files written in slices equal the answer for all rows at once."""
     model = classifier(loss).model()
     slices = [prediction(model, {"columns": {"a": [a, 1.0], "b": [2.0, a]}}) for a in (1.0, 3.0, 5.0)]
     whole = prediction(
@@ -192,8 +192,8 @@ def test_slices_are_written_as_one_answer(tmp_path: Path, loss: str) -> None:
     assert len([*tmp_path.iterdir()]) == 2
 
 
-def test_mistakes_of_all_slices_are_told() -> None:
-    """A cell that the model can't take is told wherever it is."""
+def test_errors_of_all_slices_are_reported() -> None:
+    """Unknown categories in different slices are reported together."""
     data = {
         "columns": {"a": WIDE["columns"]["a"], "kind": ["u", "v"] * 3, "t": PAIR["t"]},  # type: ignore[index]
         "features": ["a", "kind"],
@@ -201,7 +201,7 @@ def test_mistakes_of_all_slices_are_told() -> None:
         "transforms": [{"columns": ["kind"], "type": "one_hot"}],
     }
     model = train(data, [linear(1, in_features=3)]).model()
-    count = 2 * ROWS_AT_ONCE
+    count = 2 * SLICE_ROWS
     kinds = ["u"] * count
     kinds[3] = kinds[-1] = "w"
     with pytest.raises(InvalidRequest) as raised:
@@ -213,7 +213,7 @@ def test_mistakes_of_all_slices_are_told() -> None:
 
 
 def test_dropout_and_batch_norm_are_in_eval_mode() -> None:
-    """A row's prediction depends on no chance and on no other row."""
+    """A prediction is deterministic and independent of other rows."""
     layers = [linear(4), {"type": "BatchNorm1d", "num_features": 4}, {"type": "Dropout"}, linear(2, 4)]
     model = train(table(PAIR), layers).model()
     everything = prediction(model, COLUMNS)["outputs"]
@@ -222,8 +222,8 @@ def test_dropout_and_batch_norm_are_in_eval_mode() -> None:
     assert one[0] == pytest.approx(everything[0], rel=1e-6)
 
 
-def test_missing_columns_are_told() -> None:
-    """What the model needs and the rows lack is a mistake in the request."""
+def test_missing_columns_are_reported() -> None:
+    """Each column that the model needs and the rows lack is an error."""
     model = train(table(PAIR), [linear(2)]).model()
     with pytest.raises(InvalidRequest) as raised:
         prediction(model, {"columns": {"A": [1.0], "c": [2.0]}})
@@ -234,7 +234,7 @@ def test_missing_columns_are_told() -> None:
 
 
 def test_csv_of_values() -> None:
-    """A column for each target, its values as JSON has them."""
+    """CSV has a column for each target, with the same values as JSON."""
     trained = train(table(PAIR), [linear(2)])
     answer = prediction(trained.model(), COLUMNS)
     rows = read(as_csv(answer, trained.model().encoding))
@@ -243,7 +243,7 @@ def test_csv_of_values() -> None:
 
 
 def test_csv_of_classes() -> None:
-    """The label, and a probability for each class under its name."""
+    """CSV of a classification has the label and a probability for each class."""
     trained = classifier("CrossEntropyLoss")
     answer = prediction(trained.model(), COLUMNS)
     rows = read(as_csv(answer, trained.model().encoding))
@@ -253,7 +253,7 @@ def test_csv_of_classes() -> None:
 
 
 def test_csv_of_two_class_names() -> None:
-    """The label and the probability of each class; booleans as JSON writes them."""
+    """CSV of two classes has label and probabilities; booleans are written as in JSON."""
     for labels, names in ((("no", "yes"), ["no", "yes"]), ((False, True), ["false", "true"])):
         targets = {"t": [labels[value] for value in YES_NO["t"]]}
         model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss").model()
@@ -265,7 +265,7 @@ def test_csv_of_two_class_names() -> None:
 
 
 def test_csv_of_tensors() -> None:
-    """Outputs without names are numbered."""
+    """Outputs of tensors are numbered columns."""
     data = {"inputs": [[1.0, 2.0], [3.0, 4.0]], "targets": [[1.0, 2.0, 3.0]] * 2}
     trained = train(data, [linear(3)])
     answer = prediction(trained.model(), {"inputs": data["inputs"]})
@@ -275,7 +275,7 @@ def test_csv_of_tensors() -> None:
 
 
 def test_the_best_epochs_parameters_predict() -> None:
-    """With `best` the parameters of the best epoch are taken, and the answer says which it is."""
+    """With `best`, the parameters of the best epoch are used, and the answer contains this epoch."""
     trained = train(
         table(PAIR, split={"validation": 2}),
         [linear(2)],

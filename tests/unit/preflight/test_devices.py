@@ -1,4 +1,4 @@
-"""Where a job runs: decided from the request and the workers there are."""
+"""The choice of a job's device from its request and the devices of live workers."""
 
 import pytest
 
@@ -16,13 +16,13 @@ BOTH = ["cpu", "cuda:0", "cuda:1"]
         ("cpu", BOTH, None),
         ("cuda", BOTH, None),
         ("cuda:1", BOTH, None),
-        ("cuda", ["cpu"], "No GPU worker is running: ask for `cpu` or `auto`."),
-        ("cuda:2", BOTH, "No worker has `cuda:2`: there are cuda:0, cuda:1."),
-        ("cuda:0", ["cpu"], "No worker has `cuda:0`: there is no GPU."),
+        ("cuda", ["cpu"], "No GPU worker is running; request `cpu` or `auto`."),
+        ("cuda:2", BOTH, "No worker has `cuda:2`; available GPUs: cuda:0, cuda:1."),
+        ("cuda:0", ["cpu"], "No worker has `cuda:0`; no GPU is available."),
     ],
 )
-def test_what_is_asked_for_must_be_there(device: str, devices: list[str], detail: str | None) -> None:
-    """A device that no live worker has is refused with the ones there are."""
+def test_a_requested_device_must_be_available(device: str, devices: list[str], detail: str | None) -> None:
+    """A device that no live worker has is an error that lists the available ones."""
     errors = check_placement(Placement(device=device), devices)
     assert [(error.pointer, error.detail) for error in errors] == ([("#/device", detail)] if detail else [])
 
@@ -39,5 +39,5 @@ def test_what_is_asked_for_must_be_there(device: str, devices: list[str], detail
     ],
 )
 def test_choice(device: str, devices: list[str], operations: int, queue: str) -> None:
-    """What is asked for is had; `auto` takes a GPU where there is one and enough to compute."""
+    """A requested device is used; `auto` uses a GPU if one is available and a step is large enough."""
     assert choose_device(Placement(device=device), devices, operations) == queue
