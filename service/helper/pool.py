@@ -83,6 +83,7 @@ class HelperPool:
         self._free_count = asyncio.Semaphore(0)  # wakes waiting calls in the order of their arrival
         self._is_warm = False
         self._is_closed = False
+        self._collections: set[asyncio.Task[None]] = set()
         self._keepers = [asyncio.create_task(self._keep()) for _ in range(settings.helpers)]
 
     async def _keep(self) -> None:
@@ -104,12 +105,10 @@ class HelperPool:
             await helper.gone.wait()
         finally:
             helper.end()
-            while not helper.child.has_ended:  # a large process takes a moment to exit
-                await asyncio.sleep(ENDED_POLL_SECONDS)
-            # An event loop doesn't wake a coroutine that waits for a socket when the socket is closed, so
-            # the call has to leave before the channel is closed.
-            await helper.idle.wait()
-            helper.child.kill()
+            collection = asyncio.create_task(_collect(helper))
+            self._collections.add(collection)
+            collection.add_done_callback(self._collections.discard)
+            await asyncio.shield(collection)  # finishes even if `close` cancels this keeper now
 
     async def _wait_until_ready(self, helper: Helper) -> None:
         """Wait for the first message of a helper.
@@ -230,3 +229,14 @@ class HelperPool:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*self._collections)
+
+
+async def _collect(helper: Helper) -> None:
+    """Wait for the end of a killed helper, and close its channel."""
+    while not helper.child.has_ended:  # a large process takes a moment to exit
+        await asyncio.sleep(ENDED_POLL_SECONDS)
+    # An event loop doesn't wake a coroutine that waits for a socket when the socket is closed, so the call
+    # has to leave before the channel is closed.
+    await helper.idle.wait()
+    helper.child.kill()

@@ -1,6 +1,7 @@
-"""The pool of helpers, with real processes that import little: what becomes of calls and of helpers."""
+"""The pool of helpers, with real processes that import little."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
@@ -31,7 +32,7 @@ def starter() -> Iterator[Starter]:
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def with_pool(request: pytest.FixtureRequest, starter: Starter, tmp_path: Path) -> Callable[..., Any]:
-    """Runs a coroutine with a pool, in either kind of loop that serves HTTP."""
+    """Runs a coroutine with a pool, in each type of event loop that serves HTTP."""
     loop_factory = uvicorn.Config("", loop=request.param).get_loop_factory()
 
     def run(use: Callable[[HelperPool], Awaitable[Any]], helpers: int = 1, **changed: Any) -> Any:
@@ -52,23 +53,23 @@ def with_pool(request: pytest.FixtureRequest, starter: Starter, tmp_path: Path) 
 
 
 def small_helpers() -> set[int]:
-    """The ids of the helper processes there are."""
+    """The ids of the running helper processes."""
     found = set()
     for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # it has ended
             if "fitserve small helper" in child.cmdline():
                 found.add(child.pid)
     return found
 
 
 async def pid(pool: HelperPool) -> int:
-    """The helper that answers."""
+    """The process id of the helper that answers."""
     answer, _ = await pool.call(Echo())
     return answer.pid
 
 
 async def is_started(pool: HelperPool) -> None:
-    """Wait for a helper that answers, for however long it takes to start."""
+    """Wait until a helper answers."""
     while True:
         with suppress(Unavailable):
             await pid(pool)
@@ -76,7 +77,7 @@ async def is_started(pool: HelperPool) -> None:
 
 
 def test_calls_are_answered(with_pool: Callable[..., Any]) -> None:
-    """Arguments and bodies come back, large ones too; the last helper that was free is the next."""
+    """Arguments and large bodies come back, and consecutive calls use the same helper."""
 
     async def use(pool: HelperPool) -> None:
         body = os.urandom(5_000_000)
@@ -88,8 +89,8 @@ def test_calls_are_answered(with_pool: Callable[..., Any]) -> None:
     assert small_helpers() == set()
 
 
-def test_a_large_answer_holds_up_nobody(with_pool: Callable[..., Any]) -> None:
-    """While it is received, other coroutines have their turns."""
+def test_a_large_answer_does_not_block_the_loop(with_pool: Callable[..., Any]) -> None:
+    """While a large answer is received, other coroutines run."""
 
     async def use(pool: HelperPool) -> int:
         call = asyncio.create_task(pool.call(Echo(), bytes(100_000_000)))
@@ -100,11 +101,11 @@ def test_a_large_answer_holds_up_nobody(with_pool: Callable[..., Any]) -> None:
         assert len((await call)[1]) == 100_000_000
         return turns
 
-    assert with_pool(use) > 100  # with one read of it all, there would be a few
+    assert with_pool(use) > 100  # a single read would leave only a few
 
 
-def test_a_call_over_its_time_ends_its_helper(with_pool: Callable[..., Any]) -> None:
-    """The call is told, the process is gone, another one answers."""
+def test_a_call_over_its_time_kills_its_helper(with_pool: Callable[..., Any]) -> None:
+    """A call that exceeds its time limit fails, its process is killed, and another one answers."""
 
     async def use(pool: HelperPool) -> None:
         before = await pid(pool)
@@ -117,7 +118,7 @@ def test_a_call_over_its_time_ends_its_helper(with_pool: Callable[..., Any]) -> 
 
 
 def test_a_call_that_kills_helpers_is_to_blame(with_pool: Callable[..., Any]) -> None:
-    """Tried twice, it is refused; others find helpers."""
+    """A call that kills two helpers fails; later calls are answered."""
 
     async def use(pool: HelperPool) -> None:
         with pytest.raises(LimitExceeded, match="killed its helper process twice"):
@@ -128,7 +129,7 @@ def test_a_call_that_kills_helpers_is_to_blame(with_pool: Callable[..., Any]) ->
 
 
 def test_helpers_that_died_idle_are_no_calls_fault(with_pool: Callable[..., Any]) -> None:
-    """However many they are, the next call is answered by one that took their place."""
+    """If all idle helpers have died, the next call is answered by a replacement."""
 
     async def use(pool: HelperPool) -> None:
         await asyncio.gather(*(pool.call(DieLater()) for _ in range(6)))
@@ -138,14 +139,14 @@ def test_helpers_that_died_idle_are_no_calls_fault(with_pool: Callable[..., Any]
 
 
 def test_busy_helpers_are_waited_for_in_order(with_pool: Callable[..., Any]) -> None:
-    """Who has waited longest is served first; who has waited too long is told, and takes nothing away."""
+    """Waiting calls are served in order; a call that waited too long fails and takes no helper."""
 
     async def use(pool: HelperPool) -> None:
         await is_started(pool)
         calls = pool.call(Sleep(), timeout_seconds=4), pool.call(Echo())
         ended = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(each) for each in ended] == [LimitExceeded, Unavailable]
-        await is_started(pool)  # in the place of the one that slept
+        await is_started(pool)  # the replacement of the one that slept
         order: list[int] = []
 
         async def call(number: int) -> None:
@@ -159,7 +160,7 @@ def test_busy_helpers_are_waited_for_in_order(with_pool: Callable[..., Any]) -> 
 
 
 def test_calls_that_are_given_up_leave_the_pool_whole(with_pool: Callable[..., Any]) -> None:
-    """Cancelled while it waits or while it is answered, a call costs no helper its place."""
+    """Cancelling a call, waiting or running, leaves the number of helpers unchanged."""
 
     async def use(pool: HelperPool) -> None:
         await pid(pool)
@@ -170,7 +171,7 @@ def test_calls_that_are_given_up_leave_the_pool_whole(with_pool: Callable[..., A
                 call.cancel()
             assert all(isinstance(each, asyncio.CancelledError) for each in await _ends(calls))
         await asyncio.gather(*(pid(pool) for _ in range(4)))
-        while len(small_helpers()) != 2:  # one may just be started
+        while len(small_helpers()) != 2:  # one may just be starting
             await asyncio.sleep(0.05)
 
     with_pool(use, helpers=2)
@@ -180,8 +181,8 @@ async def _ends(calls: list[asyncio.Task[Any]]) -> list[Any]:
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
-def test_what_can_not_be_told_costs_no_helper(with_pool: Callable[..., Any]) -> None:
-    """Arguments that are no JSON are a mistake of the caller, found before a helper is taken."""
+def test_a_request_that_is_no_json_costs_no_helper(with_pool: Callable[..., Any]) -> None:
+    """Arguments that can't be written as JSON are an error before a helper is used."""
 
     async def use(pool: HelperPool) -> None:
         before = await pid(pool)
@@ -193,7 +194,7 @@ def test_what_can_not_be_told_costs_no_helper(with_pool: Callable[..., Any]) -> 
 
 
 def test_a_malformed_answer_costs_no_helper(with_pool: Callable[..., Any]) -> None:
-    """An answer that doesn't belong to the request is an error of this call only."""
+    """An answer of an unexpected type fails the call and leaves the helper in the pool."""
 
     async def use(pool: HelperPool) -> None:
         before = await pid(pool)
@@ -204,8 +205,23 @@ def test_a_malformed_answer_costs_no_helper(with_pool: Callable[..., Any]) -> No
     with_pool(use)
 
 
+def test_a_pool_closed_while_it_replaces_a_helper(with_pool: Callable[..., Any]) -> None:
+    """Closing a pool just after it killed a helper collects this helper and closes its channel."""
+
+    async def use(pool: HelperPool) -> None:
+        await is_started(pool)
+        with pytest.raises(LimitExceeded):
+            await pool.call(Sleep(), timeout_seconds=0.05)
+        for _ in range(3):  # its keeper begins to collect it
+            await asyncio.sleep(0)
+
+    with_pool(use)
+    gc.collect()  # a channel that is still open raises a ResourceWarning here
+    assert small_helpers() == set()
+
+
 def test_a_closed_pool_refuses(with_pool: Callable[..., Any]) -> None:
-    """No process outlives it; a call that was under way and one that comes later are told that it stops."""
+    """Closing a pool kills its processes; running and later calls fail because the service is stopping."""
 
     async def use(pool: HelperPool) -> None:
         await pid(pool)
