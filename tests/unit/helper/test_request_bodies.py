@@ -1,4 +1,4 @@
-"""JSON bodies: what is lost or wrong in them is told."""
+"""Reading JSON bodies, and reporting their errors."""
 
 from typing import Any
 
@@ -19,24 +19,24 @@ from tests.support.field_errors import refusal
         (b'[{"a/b": {"c": {}, "c": []}}]', ["#/0/a~1b/c"]),
     ],
 )
-def test_names_that_come_twice_are_refused(body: bytes, pointers: list[str]) -> None:
-    """Of two values of one name none is dropped without a word."""
+def test_repeated_names_are_errors(body: bytes, pointers: list[str]) -> None:
+    """A name that appears twice in one object is an error at its pointer."""
     assert list(refusal(lambda: parse_json(body))) == pointers
 
 
 @pytest.mark.parametrize(
     "value", [{"a": ":", "b:": [{"a": "::"}, {"a": 1.50}]}, [], "a:b", 1e300, {"ä": "\n:"}]
 )
-def test_other_json_is_taken_as_it_is(value: Any) -> None:
-    """Colons within text mean nothing."""
+def test_other_json_is_parsed_unchanged(value: Any) -> None:
+    """Colons within strings are not counted as repeated names."""
     assert parse_json(orjson.dumps(value)) == value
     assert parse_json(orjson.dumps(value, option=orjson.OPT_INDENT_2)) == value
     with pytest.raises(NotJson):
         parse_json(b'{"a": 1, "a": NaN}')
 
 
-def test_all_that_is_wrong_with_a_dataset_is_told_at_once() -> None:
-    """Misspelt fields hide nothing about the data."""
+def test_all_errors_of_a_dataset_are_reported_at_once() -> None:
+    """Errors in the data are reported together with misspelt fields."""
     document = {"columns": {"a": [1, "x"], "b": [1]}, "types": {"c": "foo"}, "typs": {}}
     found = refusal(lambda: read_content(orjson.dumps(document)))
     assert set(found) == {"#/types/c", "#/typs", "#/columns/b", "#/columns/a/1"}

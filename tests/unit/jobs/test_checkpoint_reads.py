@@ -1,4 +1,4 @@
-"""Checkpoints are read while they are replaced."""
+"""Reading checkpoints while they are replaced."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ def claim(storage: Storage) -> Claim:
 
 
 def save(storage: Storage, claim: Claim, epoch: int) -> str:
-    """Save a job as its worker does; the name of the artifact."""
+    """Save a checkpoint as a worker does; returns the name of the artifact."""
     content = str(epoch).encode()
     name = storage.artifacts.put(f"checkpoints/{claim.job_id}", content)
     for replaced in storage.claims.save_checkpoint(claim, NewCheckpoint(epoch, name, len(content)), keep=[]):
@@ -29,12 +29,12 @@ def save(storage: Storage, claim: Claim, epoch: int) -> str:
 
 
 def newest(
-    storage: Storage, job_id: str, meanwhile: Callable[[], object] = lambda: None
+    storage: Storage, job_id: str, interrupt: Callable[[], object] = lambda: None
 ) -> tuple[int, bytes]:
-    """The epoch and the content of a job's newest checkpoint; something happens after its row was read."""
+    """The epoch and content of the newest checkpoint; `interrupt` runs between the reads of row and file."""
 
     def choose(rows: Sequence[Checkpoint]) -> Checkpoint:
-        meanwhile()
+        interrupt()
         return rows[-1]
 
     return read_checkpoint(
@@ -42,8 +42,8 @@ def newest(
     )
 
 
-def test_a_checkpoint_that_is_replaced_meanwhile_is_read_anew(storage: Storage, claim: Claim) -> None:
-    """A worker that saves between a reader's look at the rows and at the file makes it look once more."""
+def test_a_replaced_checkpoint_is_read_again(storage: Storage, claim: Claim) -> None:
+    """A checkpoint that is replaced between the reads of row and file is read again."""
     save(storage, claim, 1)
     epochs = iter(range(2, 5))
 
@@ -54,8 +54,8 @@ def test_a_checkpoint_that_is_replaced_meanwhile_is_read_anew(storage: Storage, 
     assert newest(storage, claim.job_id, saves_three_times) == (4, b"4")
 
 
-def test_a_checkpoint_whose_file_is_lost_is_told(storage: Storage, claim: Claim) -> None:
-    """What a row names and what is not there is an error, not a reason to look for ever."""
+def test_a_missing_file_is_an_error(storage: Storage, claim: Claim) -> None:
+    """A missing file of an existing row is an error, not an endless loop."""
     storage.artifacts.delete(save(storage, claim, 1))
     with pytest.raises(ArtifactNotFound):
         newest(storage, claim.job_id)

@@ -1,4 +1,4 @@
-"""The check of a whole request: all mistakes at once, and a resolved request that stays as it is."""
+"""The preflight: all errors at once, and a completed request that completes to itself."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -28,7 +28,7 @@ Request = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def fitserve(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of a service of its own."""
+    """Settings with a folder of their own."""
     return Settings(data_dir=tmp_path_factory.mktemp("preflight"), max_parameters=10_000)
 
 
@@ -43,7 +43,7 @@ def storage(fitserve: Settings) -> Iterator[Storage]:
 
 @pytest.fixture(scope="module")
 def plan(storage: Storage, fitserve: Settings) -> Callable[[Any], PreflightResult]:
-    """The check."""
+    """Runs the preflight of a document."""
     return lambda document: Preflight(document, OWNER, storage, fitserve, PreflightCache(fitserve)).run()
 
 
@@ -86,7 +86,7 @@ def tensors() -> Request:
 
 
 def changed(document: Request, *path: Any, to: Any) -> Request:
-    """The request with one place changed; None takes it out."""
+    """The request with one value changed; None removes it."""
     result = deepcopy(document)
     here: Any = result
     for part in path[:-1]:
@@ -98,15 +98,15 @@ def changed(document: Request, *path: Any, to: Any) -> Request:
     return result
 
 
-def mistakes(plan: Plan, document: Any) -> dict[str, str]:
-    """Detail by pointer."""
+def errors_of(plan: Plan, document: Any) -> dict[str, str]:
+    """The details of all errors by pointer."""
     with pytest.raises(InvalidRequest) as raised:
         plan(document)
     return {error.pointer: error.detail for error in raised.value.errors}
 
 
 def stored(storage: Storage, planned: PreflightResult) -> str:
-    """The id under which a plan's inline data are stored."""
+    """Store the inline data of a result; returns the id."""
     content = planned.dataset.to_bytes()
     artifact = storage.artifacts.put("datasets", content)
     digest, rows = planned.dataset.digest, planned.dataset.rows
@@ -115,7 +115,7 @@ def stored(storage: Storage, planned: PreflightResult) -> str:
 
 
 def test_the_resolved_request_is_complete(plan: Plan) -> None:
-    """Every default and every size that was left out is filled in."""
+    """Every omitted default and size is filled in."""
     planned = plan(request())
     first = planned.request["architecture"]["layers"][0]
     assert (first["in_features"], first["out_features"], first["bias"]) == (1, 13, True)
@@ -148,7 +148,7 @@ def test_the_resolved_request_is_complete(plan: Plan) -> None:
     ids=["chapter", "one cycle", "plateau", "milestones", "metrics"],
 )
 def test_resolving_again_changes_nothing(plan: Plan, storage: Storage, document: Request) -> None:
-    """The request that a job shows, sent again with its dataset, resolves to itself."""
+    """A completed request, sent again with its dataset, completes to itself."""
     first = plan(document)
     shown = deepcopy(first.request)
     shown["data"]["dataset_id"] = stored(storage, first)
@@ -161,7 +161,7 @@ def test_resolving_again_changes_nothing(plan: Plan, storage: Storage, document:
 
 
 def test_tensors_resolve_to_themselves(plan: Plan, storage: Storage) -> None:
-    """So does a request with tensors: its targets are content, not names."""
+    """A completed request of tensors completes to itself; its targets are content, not names."""
     first = plan(tensors())
     assert "targets" not in first.request["data"]
     shown = deepcopy(first.request)
@@ -185,7 +185,7 @@ def classification(*labels: Any, **training: Any) -> Request:
 
 
 def test_class_weights_are_shown_as_numbers(plan: Plan, storage: Storage) -> None:
-    """`auto` is counted on the training rows; a request that is sent again with its numbers keeps them."""
+    """`auto` is computed from the training rows, and the completed request keeps the numbers."""
     first = plan(classification("a", "b", "b", "c", "c", "c", "c", class_weights="auto"))
     shown = deepcopy(first.request)
     assert shown["training"]["class_weights"] == {"a": 6 / 3, "b": 6 / 6, "c": 6 / 9}
@@ -196,11 +196,11 @@ def test_class_weights_are_shown_as_numbers(plan: Plan, storage: Storage) -> Non
 
 
 def test_wrong_class_weights_hide_nothing(plan: Plan) -> None:
-    """Weights, loss and metrics that don't fit the data are told together."""
+    """Weights, loss and metrics that don't fit the data are reported together."""
     document = classification("a", "b", "c", "a", class_weights={"a": 1, "d": 1}, metrics=["r2_score"])
     document["training"]["early_stopping"] = {}
     document["data"]["split"] = {}
-    assert mistakes(plan, document).keys() == {
+    assert errors_of(plan, document).keys() == {
         "#/training/class_weights",
         "#/training/class_weights/d",
         "#/training/metrics/0",
@@ -209,18 +209,18 @@ def test_wrong_class_weights_hide_nothing(plan: Plan) -> None:
 
 
 def test_auto_needs_every_class_in_the_training_rows(plan: Plan) -> None:
-    """A class that only validates has no weight of its own accord, but may be given one."""
+    """`auto` fails for a class without training rows, which may be given a weight explicitly."""
     labels = ("a", "b", "a", "b", "c")
-    found = mistakes(plan, classification(*labels, class_weights="auto"))
+    found = errors_of(plan, classification(*labels, class_weights="auto"))
     assert "No training row is of `c`" in found["#/training/class_weights"]
     plan(classification(*labels, class_weights={"a": 1, "b": 1, "c": 5}))
     plan(classification(*labels))
 
 
 @pytest.mark.parametrize("labels", [("a", "a", "a"), (1, 1, 1)])
-def test_one_class_only_is_a_mistake(plan: Plan, labels: tuple[Any, ...]) -> None:
-    """Where all targets are of one class there is nothing to learn."""
-    found = mistakes(plan, classification(*labels))
+def test_a_single_class_is_an_error(plan: Plan, labels: tuple[Any, ...]) -> None:
+    """Targets that are all of one class are an error."""
+    found = errors_of(plan, classification(*labels))
     assert list(found) == ["#/training/loss"]
     assert "All targets are of one class" in found["#/training/loss"]
 
@@ -235,34 +235,34 @@ def test_one_class_only_is_a_mistake(plan: Plan, labels: tuple[Any, ...]) -> Non
     ids=["regression", "classes", "tensors"],
 )
 def test_a_missing_loss_comes_with_a_suggestion(plan: Plan, document: Request, words: str) -> None:
-    """No loss is chosen for a client: the mistake says which one would suit the targets."""
-    found = mistakes(plan, changed(document, "training", "loss", to=None))
+    """The error of a missing loss says which loss suits the targets."""
+    found = errors_of(plan, changed(document, "training", "loss", to=None))
     assert list(found) == ["#/training"]
     assert found["#/training"].startswith("`loss` is required. The targets look like ")
     assert words in found["#/training"]
 
 
 def test_a_missing_loss_without_targets_is_just_missing(plan: Plan) -> None:
-    """Where the data can't be read there is nothing to go by."""
+    """Without readable targets, the error of a missing loss has no suggestion."""
     document = changed(request(), "training", "loss", to=None)
     document["data"]["columns"] = {"t_u": T_U}
-    assert mistakes(plan, document)["#/training"] == "`loss` is required."
+    assert errors_of(plan, document)["#/training"] == "`loss` is required."
 
 
 def test_a_drawn_seed_is_shown(plan: Plan) -> None:
-    """Without a seed each request gets one of its own, which makes it repeatable."""
+    """A request without a seed is completed with a random one."""
     document = changed(request(), "training", "seed", to=None)
     seeds = {plan(document).request["training"]["seed"] for _ in range(3)}
     assert len(seeds) == 3
 
 
-def test_all_mistakes_at_once(plan: Plan) -> None:
-    """The sections are checked independently: a mistake in one hides none in another."""
+def test_all_errors_at_once(plan: Plan) -> None:
+    """An error in one section hides no error in another."""
     document = request(loss="MSELos", epocs=3, optimizer={"type": "SGD", "lr": "fast"})
     document["architecture"]["layers"][1]["type"] = "Tahn"
     document["data"]["features"] = ["t_v"]
     document["devic"] = "cpu"
-    found = mistakes(plan, document)
+    found = errors_of(plan, document)
     assert {
         "#/devic",
         "#/training/epocs",
@@ -272,26 +272,26 @@ def test_all_mistakes_at_once(plan: Plan) -> None:
     assert found["#/devic"] == "`devic` is not a field here: did you mean `device`?"
 
 
-def test_components_are_checked_in_a_section_that_cannot_be_read(plan: Plan) -> None:
-    """A field that is missing, or misspelt, doesn't hide a wrong loss or a wrong argument beside it."""
+def test_components_of_an_invalid_section_are_checked(plan: Plan) -> None:
+    """A missing or misspelt field doesn't hide a wrong loss or argument beside it."""
     document = request(loss="MSELos", optimizer={"type": "SGD", "lr": "fast"})
     document["training"]["epoch"] = document["training"].pop("epochs")
-    found = mistakes(plan, document)
+    found = errors_of(plan, document)
     assert found["#/training/loss"] == "`MSELos`: did you mean `MSELoss`?"
     assert {"#/training", "#/training/epoch", "#/training/optimizer/lr"} <= found.keys()
 
 
 @pytest.mark.parametrize("missing", ["loss", "optimizer", "epochs"])
 def test_a_missing_field_hides_no_wrong_name(plan: Plan, missing: str) -> None:
-    """Beside a field that is missing, and one of a wrong type, every wrong name is told all the same."""
+    """A missing field and one of a wrong type hide no wrong name."""
     document = request(loss="MSELos", optimizer="SGDD", scheduler="StepLRR", metrics=["r3_score"], seed="one")
     del document["training"][missing]
     wrong = {"loss", "optimizer", "scheduler", "metrics/0", "seed"} - {missing}
-    assert mistakes(plan, document).keys() == {"#/training", *(f"#/training/{name}" for name in wrong)}
+    assert errors_of(plan, document).keys() == {"#/training", *(f"#/training/{name}" for name in wrong)}
 
 
-def test_a_component_that_cannot_be_read_hides_no_wrong_name(plan: Plan) -> None:
-    """A loss, an optimizer and a metric of a wrong type are told beside a wrong scheduler, and no more."""
+def test_an_invalid_component_hides_no_wrong_name(plan: Plan) -> None:
+    """Components of a wrong type are reported beside a wrong scheduler, and nothing else."""
     document = request(
         loss=1,
         optimizer={"lr": 0.1},
@@ -301,15 +301,15 @@ def test_a_component_that_cannot_be_read_hides_no_wrong_name(plan: Plan) -> None
         early_stopping={"monitor": "validation_accuracy"},
     )
     pointers = {"loss", "optimizer", "scheduler", "metrics/0"}
-    assert mistakes(plan, document).keys() == {f"#/training/{name}" for name in pointers}
+    assert errors_of(plan, document).keys() == {f"#/training/{name}" for name in pointers}
 
 
-def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
-    """Mistakes that only a look at the tables of names or at the data shows are told together too."""
+def test_errors_of_components_data_and_layers_are_reported_together(plan: Plan) -> None:
+    """Wrong names of components, layers and columns are reported together."""
     document = request(loss="MSELos", optimizer="SGDD", metrics=["r3_score"])
     document["architecture"]["layers"][1]["type"] = "Tahn"
     document["data"]["features"] = ["t_v"]
-    found = mistakes(plan, document)
+    found = errors_of(plan, document)
     assert {"#/training/loss", "#/training/optimizer", "#/training/metrics/0"} <= found.keys()
     assert any(pointer.startswith("#/architecture/layers/1") for pointer in found)
     assert any(pointer.startswith("#/data/features") for pointer in found)
@@ -332,26 +332,26 @@ def test_components_data_and_layers_are_told_together(plan: Plan) -> None:
         (("training", "early_stopping"), {"patience": 0}, "#/training/early_stopping/patience", ""),
     ],
 )
-def test_one_mistake(plan: Plan, path: tuple[Any, ...], to: Any, pointer: str, detail: str) -> None:
-    """One thing wrong is one error, where it is."""
-    found = mistakes(plan, changed(request(), *path, to=to))
+def test_one_error(plan: Plan, path: tuple[Any, ...], to: Any, pointer: str, detail: str) -> None:
+    """One wrong value gives one error at its pointer."""
+    found = errors_of(plan, changed(request(), *path, to=to))
     assert list(found) == [pointer]
     assert detail in next(iter(found.values()))
 
 
 def test_early_stopping_on_validation_needs_validation_rows(plan: Plan) -> None:
-    """Without rows to validate on, the default monitor can't be followed."""
+    """Early stopping with its default monitor needs validation rows."""
     document = changed(request(early_stopping={}), "data", "split", to={})
-    assert list(mistakes(plan, document)) == ["#/training/early_stopping"]
+    assert list(errors_of(plan, document)) == ["#/training/early_stopping"]
 
 
 @pytest.mark.parametrize("document", [None, [], 7, "job", {}, {"data": 1, "architecture": 2, "training": 3}])
-def test_what_is_no_request_at_all(plan: Plan, document: Any) -> None:
-    """Any JSON value is answered with mistakes."""
-    assert mistakes(plan, document)
+def test_any_json_value_is_checked(plan: Plan, document: Any) -> None:
+    """Any JSON value that is no request is answered with errors."""
+    assert errors_of(plan, document)
 
 
-places = [
+paths = [
     ("data", "columns"),
     ("data", "features"),
     ("data", "transforms"),
@@ -385,23 +385,23 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(st.tuples(st.sampled_from(places), values), min_size=1, max_size=3))
-def test_anything_is_a_plan_or_mistakes(plan: Plan, changes: list[tuple[tuple[str, ...], Any]]) -> None:
-    """Whatever stands in a request, the answer is a plan or mistakes at places that exist."""
+@given(changes=st.lists(st.tuples(st.sampled_from(paths), values), min_size=1, max_size=3))
+def test_any_request_has_a_result_or_errors(plan: Plan, changes: list[tuple[tuple[str, ...], Any]]) -> None:
+    """For any values in a request, the answer is a result, or errors at pointers that exist."""
     document = request()
     for path, value in sorted(changes, key=lambda change: -len(change[0])):
         document = changed(document, *path, to=value)
     with suppress(InvalidRequest):
         plan(document)
         return
-    for pointer in mistakes(plan, document):
+    for pointer in errors_of(plan, document):
         here: Any = document
         for part in pointer.split("/")[1:]:
             here = here[int(part)] if isinstance(here, list) else here[part]
 
 
 def test_group_key(plan: Plan) -> None:
-    """Jobs of equal architecture, loss, optimizer and shapes may train together, whatever their numbers."""
+    """Jobs of equal architecture, loss, optimizer and shapes share a group key, whatever their numbers."""
     key = plan(request()).group_key
     same = [
         request(optimizer={"type": "SGD", "lr": 0.5, "weight_decay": 0.1}),
@@ -431,8 +431,8 @@ def test_group_key(plan: Plan) -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_another_owners_dataset_is_not_there(plan: Plan, storage: Storage, fitserve: Settings) -> None:
-    """A dataset is found by its owner only."""
+def test_the_dataset_of_another_owner_is_not_found(plan: Plan, storage: Storage, fitserve: Settings) -> None:
+    """A dataset is found for its owner only."""
     document = request()
     dataset_id = stored(storage, plan(document))
     document["data"] = {"dataset_id": dataset_id, "features": ["t_u"], "targets": ["t_c"]}
@@ -443,7 +443,7 @@ def test_another_owners_dataset_is_not_there(plan: Plan, storage: Storage, fitse
 
 
 def test_a_live_gpu_worker_is_used(plan: Plan, storage: Storage) -> None:
-    """A GPU that a live worker has can be asked for; a small fit stays on the CPU of its own accord."""
+    """A GPU of a live worker can be requested; `auto` leaves a small fit on the CPU."""
     storage.workers.register(NewWorker("w-gpu", "cuda:0", "a GPU", 1, "host", 1))
     try:
         asked = plan({**request(), "device": "cuda:0"})
@@ -455,7 +455,7 @@ def test_a_live_gpu_worker_is_used(plan: Plan, storage: Storage) -> None:
 
 
 def islands(num_embeddings: int, unknown: str = "error", **more: Any) -> Request:
-    """A fit of an index of four islands, embedded."""
+    """A fit of an embedded column of four categories."""
     made = request()
     made["data"] = {
         "columns": {"island": ["a", "b", "c", "d", "a"], "y": [1, 2, 3, 4, 5]},
@@ -488,8 +488,8 @@ def islands(num_embeddings: int, unknown: str = "error", **more: Any) -> Request
     ids=["categories", "unknown", "declared"],
 )
 def test_an_embedding_has_a_row_for_each_index(plan: Plan, short: Request, long: Request, words: str) -> None:
-    """One with too few rows for training, or for a prediction, is told with the number that it takes."""
-    found = mistakes(plan, short)
+    """An embedding with too few rows for training or prediction is an error with the number needed."""
+    found = errors_of(plan, short)
     assert list(found) == ["#/architecture/layers/0/layers/0/num_embeddings"]
     assert words in found["#/architecture/layers/0/layers/0/num_embeddings"]
     plan(long)
@@ -499,20 +499,20 @@ FORWARD = "h = torch.cat([self.island(input[:, 0].long()), input[:, 1:]], dim=1)
 
 
 def test_an_embedding_that_a_text_calls_has_a_row_for_each_index(plan: Plan) -> None:
-    """Indices are followed through what a forward text does with them, of float inputs too."""
+    """Indices are followed through a forward text, also of float inputs."""
     document = islands(3)
     document["data"] |= {"features": ["island", "x"], "dtypes": {}}
     document["data"]["columns"]["x"] = [1e30, 2, 3, 4, 5]
     embedding = {"type": "Embedding", "num_embeddings": 3, "embedding_dim": 2}
     submodules = {"island": embedding, "out": {"type": "Linear", "out_features": 1}}
     document["architecture"] = {"type": "module", "submodules": submodules, "forward": FORWARD}
-    assert list(mistakes(plan, document)) == ["#/architecture/submodules/island/num_embeddings"]
+    assert list(errors_of(plan, document)) == ["#/architecture/submodules/island/num_embeddings"]
     embedding["num_embeddings"] = 4
     plan(document)
 
 
 def test_indices_of_tensors_have_rows_too(plan: Plan) -> None:
-    """Of tensors the values count, on every side of the split; none is below 0."""
+    """Indices in tensors are checked in every split, and must not be negative."""
     document = islands(9)
     document["data"] = {
         "inputs": [[0, 8], [3, 9], [1, 2]],
@@ -520,12 +520,12 @@ def test_indices_of_tensors_have_rows_too(plan: Plan) -> None:
         "dtypes": {"input": "int64"},
         "split": {"validation_rows": [1]},
     }
-    place = "#/architecture/layers/0/layers/0"
-    assert "gets indices to 9: it takes 10." in mistakes(plan, document)[f"{place}/num_embeddings"]
+    pointer = "#/architecture/layers/0/layers/0"
+    assert "gets indices to 9: it takes 10." in errors_of(plan, document)[f"{pointer}/num_embeddings"]
     document["architecture"]["layers"][0]["layers"][0]["num_embeddings"] = 10
     plan(document)
     document["data"]["inputs"][2] = [-1, 2]
-    assert "takes indices from 0 and gets -1" in mistakes(plan, document)[place]
+    assert "takes indices from 0 and gets -1" in errors_of(plan, document)[pointer]
 
 
 @pytest.mark.parametrize(
@@ -540,19 +540,19 @@ def test_indices_of_tensors_have_rows_too(plan: Plan) -> None:
     ],
     ids=lambda last: last[0]["type"] if isinstance(last, list) and last else str(last),
 )
-def test_bce_loss_takes_probabilities(plan: Plan, last: list[Request], fits: bool) -> None:
-    """Outputs that are between 0 and 1 only by the luck of their first weights are refused."""
+def test_bce_loss_needs_probabilities(plan: Plan, last: list[Request], fits: bool) -> None:
+    """A model whose outputs may leave the interval from 0 to 1 is an error for `BCELoss`."""
     document = request(loss="BCELoss")
     document["data"]["columns"]["t_c"] = [0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1]
     document["architecture"]["layers"] += last
     if fits:
         plan(document)
     else:
-        assert "end it with a `Sigmoid`" in mistakes(plan, document)["#/training/loss"]
+        assert "end it with a `Sigmoid`" in errors_of(plan, document)["#/training/loss"]
 
 
-def test_an_unreadable_transform_hides_nothing(plan: Plan) -> None:
-    """Cells, lengths and names are told with it; what it may have done is not asked for."""
+def test_an_invalid_transform_hides_nothing(plan: Plan) -> None:
+    """Errors beside an invalid transform are reported, except what depends on it."""
     document = request()
     document["data"] = {
         "columns": {"a": [1, "x", 3], "b": [1, 2], "c": ["u", "v", "w"]},
@@ -562,7 +562,7 @@ def test_an_unreadable_transform_hides_nothing(plan: Plan) -> None:
         "split": {"group": "where", "validation": 0.5},
         "types": {"d": "numeric"},
     }
-    assert mistakes(plan, document).keys() == {
+    assert errors_of(plan, document).keys() == {
         "#/data/transforms/0",
         "#/data/columns/a/1",
         "#/data/columns/b",
@@ -574,12 +574,12 @@ def test_an_unreadable_transform_hides_nothing(plan: Plan) -> None:
 
 
 @pytest.mark.parametrize("field", ["features", "targets"])
-def test_names_that_cannot_be_read_hide_nothing(plan: Plan, field: str) -> None:
-    """What follows from a field that can't be read isn't told, and all else is."""
+def test_invalid_names_hide_nothing(plan: Plan, field: str) -> None:
+    """Everything is reported except what depends on the invalid field."""
     document = changed(request(), "data", field, to=7)
     document["data"]["columns"]["t_u"] = ["35.7", 1]
     document["data"]["split"] = {"time": "when", "test": 2}
-    assert mistakes(plan, document).keys() == {
+    assert errors_of(plan, document).keys() == {
         f"#/data/{field}",
         "#/data/columns/t_u",
         "#/data/columns/t_u/1",
@@ -588,19 +588,19 @@ def test_names_that_cannot_be_read_hide_nothing(plan: Plan, field: str) -> None:
     } - {"#/data/columns/t_u"}
 
 
-def test_cells_that_cannot_be_read_hide_no_names(plan: Plan) -> None:
-    """Names are held against the columns that are there, whatever is in them."""
+def test_invalid_cells_hide_no_names(plan: Plan) -> None:
+    """Names are checked against the columns even if their cells are invalid."""
     document = changed(request(), "data", "columns", "t_u", 3, to={})
     document["data"]["features"] = ["t_v"]
-    assert mistakes(plan, document).keys() == {
+    assert errors_of(plan, document).keys() == {
         "#/data/columns/t_u/3",
         "#/data/features/0",
         "#/data/transforms/0/columns/0",
     }
 
 
-def test_an_unreadable_layer_hides_no_other(plan: Plan) -> None:
-    """Types and arguments of the other layers, and of its own fields, are checked all the same."""
+def test_an_invalid_layer_hides_no_other(plan: Plan) -> None:
+    """Types and arguments of other layers, and other fields of the layer, are checked."""
     document = request()
     inner = {
         "type": "module",
@@ -614,7 +614,7 @@ def test_an_unreadable_layer_hides_no_other(plan: Plan) -> None:
         {"type": "Linear", "name": 6, "out_features": -1},
         inner,
     ]
-    assert mistakes(plan, document).keys() == {
+    assert errors_of(plan, document).keys() == {
         "#/architecture/layers/0/name",
         "#/architecture/layers/1/type",
         "#/architecture/layers/2",
@@ -626,13 +626,13 @@ def test_an_unreadable_layer_hides_no_other(plan: Plan) -> None:
     }
 
 
-def test_all_sections_that_cannot_be_read_are_told(plan: Plan) -> None:
-    """A mistake of form in each section hides no mistake of meaning in any."""
+def test_errors_of_all_invalid_sections_are_reported(plan: Plan) -> None:
+    """An invalid form of each section hides no wrong name in any."""
     document = request(loss="MSELos", optimizer={"type": "SGDD"}, epochs="many", batchsize=3)
     document["data"]["split"] = {"validation": 1.0}
     document["data"]["targets"] = ["t_k"]
     document["architecture"]["layers"][1] = {"type": "Tahn", "name": 1}
-    assert mistakes(plan, document).keys() == {
+    assert errors_of(plan, document).keys() == {
         "#/training/loss",
         "#/training/optimizer",
         "#/training/epochs",
@@ -664,12 +664,12 @@ VARIANTS = [
 
 @given(order=st.lists(st.sampled_from(range(len(VARIANTS))), min_size=2, max_size=8))
 @settings(max_examples=40, deadline=None)
-def test_what_was_checked_before_changes_no_answer(
+def test_the_cache_changes_no_answer(
     plan: Plan, storage: Storage, fitserve: Settings, order: list[int]
 ) -> None:
-    """Requests much like others, one after the other, are told what each is told by itself."""
+    """Similar requests checked with one cache get the same answers as without it."""
 
-    def told(check: Plan, document: Request) -> Any:
+    def outcome(check: Plan, document: Request) -> Any:
         try:
             planned = check(document)
         except InvalidRequest as error:
@@ -682,6 +682,6 @@ def test_what_was_checked_before_changes_no_answer(
         document = (
             changed(request(), *path_and_value[0], to=path_and_value[1]) if path_and_value else request()
         )
-        by_itself = told(plan, deepcopy(document))
-        beside = told(lambda d: Preflight(d, OWNER, storage, fitserve, cache).run(), document)
+        by_itself = outcome(plan, deepcopy(document))
+        beside = outcome(lambda d: Preflight(d, OWNER, storage, fitserve, cache).run(), document)
         assert beside == by_itself
