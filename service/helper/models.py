@@ -19,16 +19,19 @@ MAX_LOADED_BYTES = 512 * 2**20
 class Models:
     """Load models from checkpoints, and cache the most recently used.
 
-    The cache holds checkpoints of `MAX_LOADED_BYTES` in total, or one that is larger. Entries never become
-    stale, because an artifact is written once, under a fresh name.
+    Entries never become stale, because an artifact is written once, under a fresh name.
+
+    Args:
+        storage: Where jobs and checkpoints are.
+        max_bytes: Total size of the checkpoints of cached models. A single larger one is cached alone.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, max_bytes: int = MAX_LOADED_BYTES) -> None:
         self._storage = storage
         # By artifact and `which`: the model and the bytes of its checkpoint. A larger one counts as the whole
-        # budget, since cachetools refuses a value above it.
+        # budget, since cachetools raises for a value above it.
         self._loaded = LRUCache[tuple[str, str | None], tuple[TrainedModel, int]](
-            MAX_LOADED_BYTES, getsizeof=lambda entry: min(entry[1], MAX_LOADED_BYTES)
+            max_bytes, getsizeof=lambda entry: min(entry[1], max_bytes)
         )
 
     def get(self, owner: str, job_id: str, which: str | None) -> TrainedModel:

@@ -65,19 +65,19 @@ class _Object(dict[str, Any]):
 
 
 def _check_repeated_names(body: bytes) -> None:
-    mistakes = Mistakes()
+    errors = Mistakes()
     waiting = deque([("#", json.loads(body, object_pairs_hook=_Object, parse_int=float))])
     while waiting:
         pointer, value = waiting.popleft()
         for name in value.repeated if isinstance(value, _Object) else ():
-            mistakes.add(
+            errors.add(
                 pointer_to(pointer, name), f"`{name}` appears more than once in this object; give it once."
             )
         members = value.items() if isinstance(value, dict) else enumerate(value)
         waiting += [
             (pointer_to(pointer, key), each) for key, each in members if isinstance(each, dict | list)
         ]
-    mistakes.check()
+    errors.check()
 
 
 def validated(model: type[S], document: Any) -> S:
@@ -138,23 +138,23 @@ def read_content(body: bytes) -> tuple[Dataset, str | None]:
         InvalidRequest: With every error, or with the first 100 and their number.
     """
     document = parse_json(body)
-    content, mistakes = None, Mistakes()
+    content, errors = None, Mistakes()
     try:
         content = DatasetContent.model_validate(document)
     except ValidationError as error:
-        mistakes.note(field_errors(error, document))
+        errors.note(field_errors(error, document))
     if not isinstance(document, dict):
-        mistakes.check()
-    dataset = read_json(document, mistakes=mistakes)  # raises the errors collected before, too
+        errors.check()
+    dataset = read_json(document, mistakes=errors)  # raises the errors collected before, too
     assert content is not None
     if not content.types:
         return dataset, content.name
     if isinstance(dataset, TensorDataset):
-        mistakes.fail("#/types", "Tensors have no columns; remove `types`.")
-    check_types(content.types, dataset.table.column_names, "#/types", mistakes)
+        errors.fail("#/types", "Tensors have no columns; remove `types`.")
+    check_types(content.types, dataset.table.column_names, "#/types", errors)
     place = partial(cell_of_column, "#/columns") if content.columns is not None else _cell_of_rows
-    table = retype(dataset.table, content.types, place, mistakes)
-    mistakes.check()
+    table = retype(dataset.table, content.types, place, errors)
+    errors.check()
     return TabularDataset(table), content.name
 
 

@@ -16,8 +16,8 @@ from service.specs.training import TrainingSpec
 def check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -> list[FieldError]:
     """Run training steps on the meta device, and report the error that PyTorch raises.
 
-    Two errors depend on more than shapes: a batch norm that gets a single row, and an in-place layer that
-    overwrites a tensor of the backward pass. Other models are not run.
+    The shape trace misses two errors: a batch norm that gets a single row, and an in-place layer that
+    overwrites a tensor of the backward pass. Models without either risk are not run.
 
     Args:
         module: The model, on the meta device.

@@ -1,0 +1,67 @@
+"""Loading the models of jobs, and caching the most recently used."""
+
+import orjson
+import pytest
+
+from service.errors import CheckpointNotFound, JobNotFound, NoCheckpointYet
+from service.helper.models import Models
+from service.storage.checkpoints import NewCheckpoint
+from service.storage.claims import Claim
+from service.storage.storage import Storage
+from tests.support.records import OWNER, claimed, new_dataset, new_job
+from tests.support.trained import Trained, linear, table, train
+
+MEBIBYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def trained() -> Trained:
+    """A small fit."""
+    return train(table({"t": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}), [linear(1)])
+
+
+def saved_job(storage: Storage, trained: Trained, *epochs: int, mebibytes: int = 1) -> str:
+    """A running job with checkpoints of these epochs and of a pretended size."""
+    request = {**trained.request, "training": {**trained.request["training"], "early_stopping": None}}
+    job, _ = storage.jobs.submit(OWNER, new_job(request=orjson.dumps(request).decode()), new_dataset())
+    claim = Claim.of(claimed(storage.claims))
+    for epoch in epochs:
+        artifact = storage.artifacts.put("checkpoints", trained.checkpoint.to_bytes())
+        row = NewCheckpoint(epoch, artifact, mebibytes * MEBIBYTE)
+        storage.claims.save_checkpoint(claim, row, keep=list(epochs))
+    return job.id
+
+
+def test_the_least_recently_used_model_is_evicted(storage: Storage, trained: Trained) -> None:
+    """Models are cached up to a total size, and the least recently used is loaded again."""
+    first, second, third = (saved_job(storage, trained, 5) for _ in range(3))
+    models = Models(storage, max_bytes=2 * MEBIBYTE)
+    loaded = {job_id: models.get(OWNER, job_id, None) for job_id in (first, second)}
+    assert models.get(OWNER, first, None) is loaded[first]
+    models.get(OWNER, third, None)
+    assert models.get(OWNER, first, None) is loaded[first]
+    assert models.get(OWNER, second, None) is not loaded[second]
+
+
+def test_a_model_beyond_the_limit_is_cached_alone(storage: Storage, trained: Trained) -> None:
+    """A model that exceeds the limit by itself is cached, and every other is evicted."""
+    small, large = saved_job(storage, trained, 5), saved_job(storage, trained, 5, mebibytes=9)
+    models = Models(storage, max_bytes=2 * MEBIBYTE)
+    before = models.get(OWNER, small, None)
+    assert models.get(OWNER, large, None) is models.get(OWNER, large, None)
+    assert models.get(OWNER, small, None) is not before
+
+
+def test_checkpoints_are_found_by_epoch(storage: Storage, trained: Trained) -> None:
+    """An epoch without a checkpoint is answered with the available ones."""
+    job_id, unsaved = saved_job(storage, trained, 2, 5), saved_job(storage, trained)
+    models = Models(storage)
+    assert models.get(OWNER, job_id, "2").epoch == models.get(OWNER, job_id, "last").epoch
+    with pytest.raises(CheckpointNotFound, match="of epoch 3; available epochs: 2, 5"):
+        models.get(OWNER, job_id, "3")
+    with pytest.raises(CheckpointNotFound, match="request `last`"):
+        models.get(OWNER, job_id, "best")
+    with pytest.raises(NoCheckpointYet):
+        models.get(OWNER, unsaved, None)
+    with pytest.raises(JobNotFound):
+        models.get("bob", job_id, None)
