@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
+from service import retry_after
 from service.api.http.requests import Bodies
 from service.errors import Unavailable
 from service.events.watch import SharedReads, Watch
@@ -21,7 +22,6 @@ from service.storage.storage import Storage
 
 # Keys, tenants and quotas come later; every record has an owner from the start.
 OWNER = "default"
-RETRY_AFTER_SECONDS = 5
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class CommitThreads:
                 await self._slots.acquire()
         except TimeoutError:
             detail = "Other requests wait for the database."
-            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
+            raise Unavailable(detail, retry_after_seconds=retry_after.DATABASE_SECONDS) from None
         try:
             own = CapacityLimiter(1)  # what bounds the threads is the line
             return await to_thread.run_sync(partial(call, *arguments), limiter=own)
@@ -103,7 +103,7 @@ class Start:
             Unavailable: while the database is awaited.
         """
         if self._services is None:
-            raise Unavailable("The database is awaited.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            raise Unavailable("The database is awaited.", retry_after_seconds=retry_after.DATABASE_SECONDS)
         return self._services
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 import torch
 
+from service import retry_after
 from service.datasets.sources.read_errors import DISK_FULL
 from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable
 from service.helper.messages import REQUESTS
@@ -26,7 +27,6 @@ from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 
 log = structlog.get_logger()
 
-RETRY_AFTER_SECONDS = 60
 _WARM = object()
 
 
@@ -48,7 +48,7 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
         problem = LimitExceeded("The request exceeds the memory limit of a helper.")
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL:
-            problem = Unavailable("The disk is full.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            problem = Unavailable("The disk is full.", retry_after_seconds=retry_after.DISK_FULL_SECONDS)
         else:
             log.exception("task failed", task=header.get("type"))
             problem = FitserveError("An unexpected error occurred; see the service's log.")

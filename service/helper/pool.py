@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from service import retry_after
 from service.errors import LimitExceeded, Unavailable
 from service.helper.messages import REQUESTS
 from service.helper.request import Problem, Request
@@ -27,7 +28,6 @@ A = TypeVar("A")
 MODULE = "service.helper.main"
 # Delay before a helper that failed to start is started again, so that a broken installation doesn't spin.
 RESTART_SECONDS = 5.0
-RETRY_AFTER_SECONDS = 2
 # A call is refused once this many helpers have died while running it.
 MAX_DEATHS = 2
 ENDED_POLL_SECONDS = 0.005
@@ -134,7 +134,9 @@ class HelperPool:
             Unavailable: No helper has started yet.
         """
         if not self._is_warm:
-            raise Unavailable("The helper processes are starting.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            raise Unavailable(
+                "The helper processes are starting.", retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS
+            )
 
     async def call(
         self, request: Request[A], body: bytes = b"", timeout_seconds: float | None = None
@@ -184,7 +186,7 @@ class HelperPool:
                     raise answer.error()
                 return answer, content
         detail = "The helper processes die before they read the request."
-        raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS)
+        raise Unavailable(detail, retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS)
 
     @asynccontextmanager
     async def _helper(self, task: str) -> AsyncIterator[Helper]:
@@ -216,8 +218,8 @@ class HelperPool:
                     self._replace(helper)
         except TimeoutError:
             detail = "All helper processes are busy."
-            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from None
-        raise Unavailable("The service is stopping.", retry_after_seconds=RETRY_AFTER_SECONDS)
+            raise Unavailable(detail, retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS) from None
+        raise Unavailable("The service is stopping.", retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS)
 
     def _replace(self, helper: Helper, task: str | None = None) -> None:
         log.warning("helper replaced", task=task, pid=helper.child.pid)

@@ -20,11 +20,10 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 from ulid import ULID
 
-from service import errors
+from service import errors, retry_after
 
 log = structlog.get_logger()
 
-RETRY_AFTER_SECONDS = 5
 Content = bytes | Path | Callable[[Path], object]
 """Bytes, a file that has them, or what writes them to a file of a given path."""
 # So many names at once: a database takes no more in one statement than some ten thousand.
@@ -322,4 +321,6 @@ def _errors_of(what: str) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         reason = str(error).partition("\n")[0]  # an object store's goes on with all that led to it
-        raise errors.Unavailable(f"{what}: {reason}", retry_after_seconds=RETRY_AFTER_SECONDS) from error
+        raise errors.Unavailable(
+            f"{what}: {reason}", retry_after_seconds=retry_after.ARTIFACTS_SECONDS
+        ) from error

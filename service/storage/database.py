@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.sql.dml import ReturningInsert
 
-from service import errors
+from service import errors, retry_after
 from service.storage.timestamp import now
 
 # Less than a helper's call may take: it is the database that is away then, not the call that takes long.
@@ -23,7 +23,6 @@ BUSY_TIMEOUT_SECONDS = 20
 # line that is cut, refuses nothing: it is silent.
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10.0
-RETRY_AFTER_SECONDS = 5
 _AT_ONCE = nullcontext()
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
@@ -134,7 +133,7 @@ def _transaction(engine: Engine, turn: AbstractContextManager[None] = _AT_ONCE) 
             yield connection
     except (OperationalError, InterfaceError, TimeoutError) as error:
         raise errors.Unavailable(
-            "The database can't be reached or is too busy.", retry_after_seconds=RETRY_AFTER_SECONDS
+            "The database can't be reached or is too busy.", retry_after_seconds=retry_after.DATABASE_SECONDS
         ) from error
 
 

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
-from service import errors
+from service import errors, retry_after
 from service.specs.job import JobStatus
 from service.storage.database import Database
 from service.storage.job_record import Job
 from service.storage.tables import jobs
 
-RETRY_AFTER_SECONDS = 10
 QUEUED = jobs.c.status == JobStatus.QUEUED
 # Built once: each submit asks both.
 LENGTH = select(func.count()).where(QUEUED)
@@ -59,4 +58,6 @@ def check_length(connection: Connection, limit: int) -> None:
     """
     length = connection.scalars(LENGTH).one()
     if length >= limit:
-        raise errors.QueueFull(f"{length} jobs are queued already.", retry_after_seconds=RETRY_AFTER_SECONDS)
+        raise errors.QueueFull(
+            f"{length} jobs are queued already.", retry_after_seconds=retry_after.QUEUE_FULL_SECONDS
+        )

@@ -8,9 +8,8 @@ from typing import Self
 
 from ulid import ULID
 
-from service import errors
+from service import errors, retry_after
 
-RETRY_AFTER_SECONDS = 5
 _LOCK = "lock"
 
 
@@ -47,7 +46,7 @@ class Spool:
             folder.mkdir()
         except OSError as error:
             detail = f"No body can be received: {error.strerror}."
-            raise errors.Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
+            raise errors.Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS) from error
         return folder
 
     def place(self) -> Path:

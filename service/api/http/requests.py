@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Request
 from pydantic import ConfigDict, Field
 
+from service import retry_after
 from service.errors import ContentTooLarge, FieldError, InvalidRequest, Unavailable, UnsupportedMediaType
 from service.specs.base import Spec
 
@@ -18,7 +19,6 @@ MAX_WAIT_SECONDS = 60.0
 _LARGEST = 2**63 - 1  # what a database and JSON take
 Offset = Annotated[int, Field(ge=0, le=_LARGEST)]
 Epoch = Annotated[int, Field(ge=1, le=_LARGEST)]
-RETRY_AFTER_SECONDS = 5
 
 
 class Query(Spec):
@@ -83,7 +83,7 @@ class Bodies:
         if not alone and self._bytes + more_bytes > self._most_bytes_together:
             raise Unavailable(
                 "Other requests take all the memory there is for bodies.",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
+                retry_after_seconds=retry_after.BODY_MEMORY_SECONDS,
             )
 
 

@@ -13,6 +13,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from pydantic import TypeAdapter, ValidationError, field_validator
 from starlette.requests import ClientDisconnect
 
+from service import retry_after
 from service.api.http import requests
 from service.api.state import Services
 from service.errors import (
@@ -31,7 +32,6 @@ from service.specs.upload import GENERIC_MEDIA_TYPES, MEDIA_TYPES, Format, Packi
 
 FILE_PART = "file"
 MULTIPART = "multipart/form-data"
-RETRY_AFTER_SECONDS = 5
 _WRITE_BYTES = 2**20
 _LONGEST_FIELD_BYTES = 2**16
 _MOST_PARTS = 20
@@ -173,7 +173,9 @@ async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memory
         async with asyncio.timeout(limit_seconds):
             await services.upload_slots.acquire()
     except TimeoutError:
-        raise Unavailable("Other files are being read.", retry_after_seconds=RETRY_AFTER_SECONDS) from None
+        raise Unavailable(
+            "Other files are being read.", retry_after_seconds=retry_after.UPLOADS_SECONDS
+        ) from None
     try:
         return await services.helpers.call(request, timeout_seconds=limit_seconds)
     finally:
@@ -308,7 +310,7 @@ class _BodyFile:
                 await body._flush()
         except OSError as error:
             detail = f"The body can't be written: {error.strerror}."
-            raise Unavailable(detail, retry_after_seconds=RETRY_AFTER_SECONDS) from error
+            raise Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS) from error
 
     async def write(self, piece: bytes) -> None:
         """Add a piece.

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
+from service import retry_after
 from service.api.http import requests
 from service.api.http.responses import json_body, json_response, problems
 from service.api.schemas import resources
@@ -40,7 +41,6 @@ from service.storage.planned_job import PlannedJob
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-RETRY_AFTER_SECONDS = 1
 MAX_KEY_LENGTH = 255
 
 
@@ -109,7 +109,7 @@ async def submit_job(
             _, report = await services.helpers.call(CheckJob(owner), body)
             return json_response(report)
         job, created = await _submit(services, owner, body, requests.unquoted(idempotency_key))
-    headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(RETRY_AFTER_SECONDS)}
+    headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(retry_after.JOB_ACCEPTED_SECONDS)}
     if not created:
         headers["Idempotency-Replayed"] = "true"
     if wait_seconds is not None:

@@ -10,9 +10,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
+from service import retry_after
 from service.errors import Unavailable
-
-RETRY_AFTER_SECONDS = 60
 
 
 class Layout(NamedTuple):
@@ -122,6 +121,6 @@ class MappedBeyond:
         except OSError as error:
             raise Unavailable(
                 f"There is no room for {layout.nbytes} bytes of training data: {error}.",
-                retry_after_seconds=RETRY_AFTER_SECONDS,
+                retry_after_seconds=retry_after.DISK_FULL_SECONDS,
             ) from error
         return mapped.view(layout.shape)
