@@ -19,9 +19,9 @@ from ulid import ULID
 
 from service import __version__
 from service.api.docs.openapi import openapi_document
-from service.api.http import problems
+from service.api.http.problems import add_exception_handlers
 from service.api.http.requests import Bodies, refuse_parameters
-from service.api.routes import datasets, events, jobs, logs, results, system
+from service.api.routes import datasets, events, jobs, logs, problems, results, system
 from service.api.state import CommitThreads, Services, Start
 from service.events.watch import Watch
 from service.executors.local import supervised_worker as worker
@@ -106,7 +106,7 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
     for noun in (jobs, results, events, logs, datasets, system, problems):
         app.include_router(noun.router)
     app.state.stop = stop
-    problems.install(app)
+    add_exception_handlers(app)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     return app
 

@@ -1,4 +1,4 @@
-"""Every error a client can meet; each class knows its HTTP status, its docstring is the title.
+"""Errors that clients can receive; each class carries its HTTP status, title and remedy.
 
     FitserveError
     ├── BadRequest 400
@@ -14,6 +14,8 @@
     ├── Conflict 409
     │   ├── DatasetInUse
     │   ├── JobNotEnded
+    │   ├── JobNotRunning
+    │   ├── JobNotPaused
     │   └── NoCheckpointYet
     ├── PreconditionFailed 412
     ├── ContentTooLarge 413
@@ -32,8 +34,8 @@
     └── Unavailable 503
         └── QueueFull
 
-The `type` of a problem is `/problems/<slug>`, the slug is the class name in kebab-case; the page
-behind it shows the class's title and `remedy`.
+The `type` of a problem is `/problems/<slug>`; the slug is the class name in kebab-case. The page at that
+path shows the title and the remedy. Titles are attributes, not docstrings: `python -OO` strips docstrings.
 """
 
 import re
@@ -44,22 +46,34 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class FieldError:
-    """One mistake in a request: where (a JSON pointer, `#/a/0/b`) and what to do about it."""
+    """One error in a request.
+
+    Attributes:
+        pointer: JSON pointer to the erroneous value (`#/a/0/b`), or `?name` for a query parameter.
+        detail: What is wrong and how to fix it.
+    """
 
     pointer: str
     detail: str
 
 
 def pointer_to(base: str, *parts: str | int) -> str:
-    """The JSON pointer below `base`, escaped after RFC 6901 (`~` as `~0`, `/` as `~1`)."""
+    """Append `parts` to the JSON pointer `base`, escaped by RFC 6901 (`~` as `~0`, `/` as `~1`)."""
     return "/".join([base, *(str(part).replace("~", "~0").replace("/", "~1") for part in parts)])
 
 
 class FitserveError(Exception):
-    """The request could not be served."""
+    """Base class of all errors that are answered as a problem (RFC 9457).
+
+    Args:
+        detail: What happened in this case; the title by default.
+        errors: Each error in the request.
+        retry_after_seconds: Value of `Retry-After`; see `service.retry_after`.
+    """
 
     status: ClassVar[int] = 500
-    remedy: ClassVar[str] = "Report this to whoever runs the service."
+    title: ClassVar[str] = "The request could not be served."
+    remedy: ClassVar[str] = "Report this to the operator of the service."
 
     def __init__(
         self,
@@ -73,18 +87,18 @@ class FitserveError(Exception):
         super().__init__(self.detail)
 
     def default_detail(self) -> str:
-        """The detail of an error that was raised without one."""
-        return self.title()
+        """Return the detail of an error raised without one."""
+        return self.title
 
     def document(self, instance: str) -> dict[str, Any]:
-        """The error as a problem (RFC 9457).
+        """Return the error as a problem document (RFC 9457).
 
         Args:
-            instance: the path of what the error is about.
+            instance: Path of the resource that the error concerns.
         """
         return {
             "type": f"/problems/{self.slug()}",
-            "title": self.title(),
+            "title": self.title,
             "status": self.status,
             "detail": self.detail,
             "instance": instance,
@@ -92,26 +106,19 @@ class FitserveError(Exception):
         }
 
     @classmethod
-    def title(cls) -> str:
-        """The first sentence of the docstring."""
-        return (cls.__doc__ or cls.__name__).strip().splitlines()[0]
-
-    @classmethod
     def slug(cls) -> str:
-        """The class name in kebab-case: the last part of the problem's `type`."""
+        """Return the class name in kebab-case: the last segment of the problem's `type`."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
 
 class BadRequest(FitserveError):
-    """The request can't be read."""
-
     status = 400
+    title = "The request can't be read."
     remedy = "Compare the request with the reference at /docs."
 
 
 class NotJson(BadRequest):
-    """The body is not valid JSON."""
-
+    title = "The body is not valid JSON."
     remedy = (
         "Check commas, quotes and brackets near the position given. NaN, Infinity and numbers beyond "
         "a double's range are not JSON: send null for a missing value."
@@ -119,157 +126,138 @@ class NotJson(BadRequest):
 
 
 class NotFound(FitserveError):
-    """Nothing is at this address."""
-
     status = 404
-    remedy = "The links at / and the reference at /docs list what there is."
+    title = "No resource exists at this path."
+    remedy = "The links at / and the reference at /docs list the available paths."
 
 
 class DatasetNotFound(NotFound):
-    """No dataset has this id."""
-
-    remedy = "GET /v1/datasets lists the datasets there are."
+    title = "No dataset has this id."
+    remedy = "GET /v1/datasets lists the existing datasets."
 
 
 class JobNotFound(NotFound):
-    """No job has this id."""
-
-    remedy = "GET /v1/jobs lists the jobs there are."
+    title = "No job has this id."
+    remedy = "GET /v1/jobs lists the existing jobs."
 
 
 class ParameterNotFound(NotFound):
-    """The job's model has no parameter of this name."""
-
+    title = "The job's model has no parameter of this name."
     remedy = "GET /v1/jobs/{id}/named_parameters lists the names."
 
 
 class CheckpointNotFound(NotFound):
-    """The job has no such checkpoint."""
-
-    remedy = "Ask for `last` or `best`, or for an epoch that has a checkpoint."
+    title = "The job has no such checkpoint."
+    remedy = "Request `last`, `best`, or an epoch listed by GET /v1/jobs/{id}/checkpoints."
 
 
 class ArtifactNotFound(NotFound):
-    """The file of this dataset or checkpoint is not there."""
-
+    title = "The file of this dataset or checkpoint does not exist."
     remedy = (
-        "It was deleted a moment ago: read the resource again. Where that still shows it, its file was "
-        "removed from outside the service."
+        "The resource was probably just deleted: read it again. If it still exists, its file was removed by "
+        "something other than the service."
     )
 
 
 class ProblemTypeNotFound(NotFound):
-    """No problem type has this name."""
-
-    remedy = "GET /problems lists them."
+    title = "No problem type has this name."
+    remedy = "GET /problems lists the problem types."
 
 
 class MethodNotAllowed(FitserveError):
-    """This address doesn't take this method."""
-
     status = 405
-    remedy = "The `Allow` header of the answer lists the methods it takes."
+    title = "This path does not support this method."
+    remedy = "The `Allow` header of the response lists the supported methods."
 
 
 class Conflict(FitserveError):
-    """The request doesn't fit the present state."""
-
     status = 409
-    remedy = "Read the resource again and act on its present state."
+    title = "The request conflicts with the current state of the resource."
+    remedy = "Read the resource again and act on its current state."
 
 
 class DatasetInUse(Conflict):
-    """A job that has not ended uses this dataset."""
-
-    remedy = "Wait for the job, or cancel it, and delete the dataset then."
+    title = "A job that has not ended uses this dataset."
+    remedy = "Wait until the job has ended, or cancel it; then delete the dataset."
 
 
 class JobNotEnded(Conflict):
-    """The job has not ended."""
-
-    remedy = "Wait for the job, or cancel it (POST /v1/jobs/{id}/cancel)."
+    title = "The job has not ended."
+    remedy = "Wait until the job has ended, or cancel it (POST /v1/jobs/{id}/cancel)."
 
 
 class JobNotRunning(Conflict):
-    """The job neither waits nor runs."""
-
+    title = "The job is neither queued nor running."
     remedy = "Only a job that is queued or running can be paused."
 
 
 class JobNotPaused(Conflict):
-    """The job is not paused."""
-
-    remedy = "Only a job that is paused, or about to be, can be resumed."
+    title = "The job is not paused."
+    remedy = "Only a job that is paused, or whose pause was requested, can be resumed."
 
 
 class NoCheckpointYet(Conflict):
-    """The job has no checkpoint yet."""
-
-    remedy = "Ask again once the job has trained for a moment; a job that failed early never has one."
+    title = "The job has no checkpoint yet."
+    remedy = "Retry once the job has trained for a moment. A job that failed early never has a checkpoint."
 
 
 class PreconditionFailed(FitserveError):
-    """The resource has changed since its ETag was read."""
-
     status = 412
-    remedy = "Read the resource again and send its present ETag."
+    title = "The resource has changed since its ETag was read."
+    remedy = "Read the resource again and send its current ETag."
 
 
 class ContentTooLarge(FitserveError):
-    """The body is larger than this service takes."""
-
     status = 413
+    title = "The body is larger than the service accepts."
     remedy = (
-        "Send less, or have the limit raised: FITSERVE_MAX_BODY_BYTES of JSON, FITSERVE_MAX_UPLOAD_BYTES of "
-        "files as sent, FITSERVE_MAX_DATASET_BYTES of what is in them."
+        "Send less, or raise the limit: FITSERVE_MAX_BODY_BYTES for JSON, FITSERVE_MAX_UPLOAD_BYTES for "
+        "files as sent, FITSERVE_MAX_DATASET_BYTES for their decompressed content."
     )
 
 
 class UnsupportedMediaType(FitserveError):
-    """This media type is not taken here."""
-
     status = 415
-    remedy = "Name the body's type in Content-Type; the detail lists the types taken."
+    title = "The media type is not supported."
+    remedy = "Send the body's media type in Content-Type; the detail lists the supported ones."
 
 
 class InvalidRequest(FitserveError):
-    """The request is not valid."""
-
     status = 422
-    remedy = "Each entry of `errors` points to a place in the request and says what to do."
+    title = "The request is not valid."
+    remedy = "Each entry of `errors` points to a value in the request and says how to fix it."
 
     def default_detail(self) -> str:
-        """The number of errors in words."""
+        """Return the number of errors in words."""
         if len(self.errors) > 1:
-            return f"{len(self.errors)} things are wrong."
-        return "One thing is wrong with this request." if self.errors else super().default_detail()
+            return f"The request has {len(self.errors)} errors."
+        return "The request has 1 error." if self.errors else super().default_detail()
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """This Idempotency-Key came with another body before."""
-
-    remedy = "Use a new key for a new request; the same key only repeats the same body."
+    title = "This Idempotency-Key was already used with another body."
+    remedy = "Use a new key for a new request; a key only repeats the request it was first sent with."
 
 
 class LimitExceeded(InvalidRequest):
-    """Checking this request took more time or memory than allowed."""
-
-    remedy = "Make the model or the inline data smaller, or have the limits raised."
+    title = "Checking this request took more time or memory than allowed."
+    remedy = (
+        "Reduce the model or the inline data, or raise the limits (FITSERVE_HELPER_TIMEOUT_SECONDS, "
+        "FITSERVE_HELPER_MEMORY_BYTES)."
+    )
 
 
 class JobFailure(InvalidRequest):
-    """The job failed."""
+    title = "The job failed."
 
 
 class TrainingFailed(JobFailure):
-    """The training failed."""
-
-    remedy = "The detail says what PyTorch met; change the request and submit it again."
+    title = "The training failed."
+    remedy = "The detail has PyTorch's error; change the request and submit it again."
 
 
 class TrainingDiverged(JobFailure):
-    """The training diverged."""
-
+    title = "The training diverged."
     remedy = (
         "The loss became NaN or infinite. Try a smaller learning rate, `gradient_clip_norm`, or features "
         "of a smaller scale."
@@ -277,50 +265,43 @@ class TrainingDiverged(JobFailure):
 
 
 class OutOfMemory(JobFailure):
-    """The training needs more memory than its worker may take."""
-
+    title = "The training needs more memory than its worker may use."
     remedy = (
-        "Try a smaller `batch_size` or a smaller model, or have the limit raised "
-        "(the setting FITSERVE_WORKER_MEMORY_BYTES)."
+        "Try a smaller `batch_size` or a smaller model, or raise the limit (FITSERVE_WORKER_MEMORY_BYTES)."
     )
 
 
 class WorkerLost(JobFailure):
-    """The job's worker was lost again and again."""
-
-    remedy = "The job may need more memory than a worker has: try a smaller batch size or a smaller model."
+    title = "The job's worker was lost repeatedly."
+    remedy = "The job may need more memory than a worker has: try a smaller `batch_size` or a smaller model."
 
 
 class RuntimeTooShort(JobFailure):
-    """The time was over before there was a first checkpoint."""
-
-    remedy = "Raise `training.max_runtime_seconds`, or make a step shorter with a smaller `batch_size`."
+    title = "The time limit was reached before the first checkpoint."
+    remedy = "Raise `training.max_runtime_seconds`, or shorten a step with a smaller `batch_size`."
 
 
 class DataNotPrepared(JobFailure):
-    """The training data could not be laid out."""
-
-    remedy = "Make room where the service's data are (FITSERVE_DATA_DIR), then submit the request again."
+    title = "The training data could not be prepared."
+    remedy = "Free disk space in the data folder (FITSERVE_DATA_DIR), then submit the request again."
 
 
 class CheckpointNotWritten(JobFailure):
-    """The last checkpoint could not be written."""
-
+    title = "The last checkpoint could not be written."
     remedy = (
-        "Make room where the artifacts are, then go on from the checkpoint before: a new job with "
-        '`"from_job"` and `"resume": true`.'
+        "Free space where artifacts are stored, then continue from the previous checkpoint: submit a job "
+        'with `"from_job"` and `"resume": true`.'
     )
 
 
 class Unavailable(FitserveError):
-    """The service can't do this right now."""
-
     status = 503
-    remedy = "Try again after the seconds given in Retry-After."
+    title = "The service is temporarily unable to handle the request."
+    remedy = "Retry after the number of seconds in `Retry-After`."
 
 
 class QueueFull(Unavailable):
-    """The queue is full."""
+    title = "The queue is full."
 
 
 def _tree(cls: type[FitserveError]) -> Iterator[type[FitserveError]]:
@@ -330,5 +311,5 @@ def _tree(cls: type[FitserveError]) -> Iterator[type[FitserveError]]:
 
 
 def problem_types() -> dict[str, type[FitserveError]]:
-    """Every problem type by its slug."""
+    """Return every error class by its slug."""
     return {cls.slug(): cls for cls in _tree(FitserveError)}

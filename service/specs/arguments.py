@@ -25,6 +25,7 @@ from typing import (
 from pydantic import Field, ValidationError, create_model
 
 from service.errors import FieldError
+from service.runtime.docstrings import docstring
 from service.specs.base import Spec, field_errors, replaced
 
 JsonScalar = bool | int | float | str
@@ -86,7 +87,7 @@ class Constructor:
     @property
     def summary(self) -> str:
         """The first sentence of the class's docstring, without its markup."""
-        paragraphs = inspect.cleandoc(self.target.__doc__ or "").split("\n\n")
+        paragraphs = docstring(self.target).split("\n\n")
         # The docstrings of RNN, LSTM and GRU begin with their signature.
         text = " ".join(paragraphs[paragraphs[0].startswith("__init__(") :][0].split())
         return re.split(r"(?<=[^.]\.) ", replaced(text, MARKUP))[0]

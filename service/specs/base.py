@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from service.errors import FieldError, pointer_to
+from service.runtime.docstrings import docstring
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -46,6 +47,11 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        # JSON schemas show the docstring, which `python -OO` strips.
+        cls.__doc__ = docstring(cls) or None
 
     @model_validator(mode="wrap")
     @classmethod

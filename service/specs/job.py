@@ -5,13 +5,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from service.runtime.docstrings import docstring
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import Name, Spec
 from service.specs.data import DataSpec
 from service.specs.training import TrainingSpec
 
 
-class JobStatus(StrEnum):
+class _DocumentedEnum(StrEnum):
+    def __init_subclass__(cls) -> None:
+        # JSON schemas show the docstring, which `python -OO` strips.
+        cls.__doc__ = docstring(cls) or None
+
+
+class JobStatus(_DocumentedEnum):
     """Where a job is in its life."""
 
     QUEUED = "queued"
@@ -27,7 +34,7 @@ class JobStatus(StrEnum):
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
-class StopReason(StrEnum):
+class StopReason(_DocumentedEnum):
     """Why a job ended."""
 
     COMPLETED = "completed"
@@ -38,7 +45,7 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
-class LogLevel(StrEnum):
+class LogLevel(_DocumentedEnum):
     """Whether a line of a job's log is something to look at."""
 
     INFO = "info"

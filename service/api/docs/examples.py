@@ -166,7 +166,7 @@ EXAMPLES = (
   "type": "/problems/invalid-request",
   "title": "The request is not valid.",
   "status": 422,
-  "detail": "3 things are wrong.",
+  "detail": "The request has 3 errors.",
   "instance": "/v1/jobs",
   "errors": [
     {"pointer": "#/training", "detail": "`epochs` is required."},

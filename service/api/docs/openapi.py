@@ -28,7 +28,7 @@ _TAGS = {
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """The document, made once."""
+    """Return the document, built on the first call."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -89,7 +89,7 @@ def _add_problems(name: str, operation: dict[str, Any]) -> None:
 
 
 def _problem(error: type[FitserveError]) -> dict[str, Any]:
-    return {"description": error.title(), "content": _PROBLEM_CONTENT}
+    return {"description": error.title, "content": _PROBLEM_CONTENT}
 
 
 def _add_example(operation: dict[str, Any], example: Example) -> None:

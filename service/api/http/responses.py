@@ -11,7 +11,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
-from service.api.http.problems import Problem
+from service.api.schemas.problems import Problem
 from service.errors import FitserveError
 from service.specs.upload import MEDIA_TYPES
 
@@ -54,7 +54,7 @@ def problems(*errors: type[FitserveError]) -> dict[int | str, dict[str, Any]]:
     """The documentation of the errors a route may answer."""
     titles: dict[int | str, list[str]] = {}
     for error in errors:
-        titles.setdefault(error.status, []).append(error.title())
+        titles.setdefault(error.status, []).append(error.title)
     return {status: {"model": Problem, "description": " / ".join(each)} for status, each in titles.items()}
 
 

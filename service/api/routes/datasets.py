@@ -9,7 +9,8 @@ from pydantic import Field
 
 from service.api.http import requests, uploads
 from service.api.http.responses import file_body, json_response, problems, timestamp
-from service.api.schemas import resources
+from service.api.http.route import DocumentedRoute
+from service.api.schemas import datasets as schemas
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
     BadRequest,
@@ -26,7 +27,7 @@ from service.specs.data import DatasetContent
 from service.storage.datasets import Dataset, NewDataset
 from service.storage.pages import Place
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=DocumentedRoute)
 
 
 class DatasetQuery(uploads.ReadQuery):
@@ -57,11 +58,11 @@ class RowsQuery(requests.Query):
 @router.post(
     "",
     status_code=201,
-    response_model=resources.Dataset,
+    response_model=schemas.Dataset,
     openapi_extra=file_body(DatasetContent),
     responses={
         201: {"description": "The dataset is stored."},
-        200: {"model": resources.Dataset, "description": "Equal content is there already: that dataset."},
+        200: {"model": schemas.Dataset, "description": "Equal content is there already: that dataset."},
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
     },
 )
@@ -99,7 +100,7 @@ def _publish(services: Services, owner: str, new: NewDataset | str, is_gone: boo
     return json_response(_document(dataset), 201 if created else 200, headers)
 
 
-@router.get("", response_model=resources.DatasetPage, responses=problems(InvalidRequest))
+@router.get("", response_model=schemas.DatasetPage, responses=problems(InvalidRequest))
 def list_datasets(
     services: ServicesDependency, owner: Owner, query: Annotated[PageQuery, Query()]
 ) -> Response:
@@ -115,14 +116,14 @@ def list_datasets(
     )
 
 
-@router.get("/{dataset_id}", response_model=resources.Dataset, responses=problems(DatasetNotFound))
+@router.get("/{dataset_id}", response_model=schemas.Dataset, responses=problems(DatasetNotFound))
 def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
     """Read what a dataset holds: its columns with their statistics, and warnings."""
     return json_response(_document(services.storage.datasets.get(owner, dataset_id)))
 
 
 @router.get(
-    "/{dataset_id}/rows", response_model=resources.Rows, responses=problems(DatasetNotFound, InvalidRequest)
+    "/{dataset_id}/rows", response_model=schemas.Rows, responses=problems(DatasetNotFound, InvalidRequest)
 )
 async def get_rows(
     services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[RowsQuery, Query()]

@@ -20,6 +20,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from service.api.http.responses import embedded, problems
+from service.api.http.route import DocumentedRoute
 from service.api.schemas.job_document import job_document, progress_document
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import JobNotFound, Unavailable
@@ -29,7 +30,7 @@ from service.storage.changes import Place
 from service.storage.job_record import Job
 from service.storage.timestamp import EPOCH, MICROSECOND
 
-router = APIRouter(prefix="/v1", tags=["events"])
+router = APIRouter(prefix="/v1", tags=["events"], route_class=DocumentedRoute)
 
 # A `metrics` event has at most so many epochs, evenly spaced; the history has all.
 MAX_EPOCHS = 500

@@ -11,7 +11,8 @@ from pydantic import Field
 from service import retry_after
 from service.api.http import requests
 from service.api.http.responses import json_body, json_response, problems
-from service.api.schemas import resources
+from service.api.http.route import DocumentedRoute
+from service.api.schemas import jobs as schemas
 from service.api.schemas.job_document import job_document
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
@@ -39,7 +40,7 @@ from service.storage.job_record import Job
 from service.storage.pages import Place
 from service.storage.planned_job import PlannedJob
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DocumentedRoute)
 
 MAX_KEY_LENGTH = 255
 
@@ -67,12 +68,12 @@ class ListQuery(requests.Query):
 @router.post(
     "",
     status_code=202,
-    response_model=resources.Job,
+    response_model=schemas.Job,
     openapi_extra=json_body(JobRequest),
     responses={
         202: {"description": "The job is queued, or still runs when the wait is over."},
         200: {
-            "model": resources.Job | resources.Preflight,
+            "model": schemas.Job | schemas.Preflight,
             "description": "The job has ended while it was waited for; with `validate_only`, what would run.",
         },
         **problems(
@@ -178,7 +179,7 @@ async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float
             await services.watch.wait(changes, remaining)
 
 
-@router.get("", response_model=resources.JobPage, responses=problems(InvalidRequest))
+@router.get("", response_model=schemas.JobPage, responses=problems(InvalidRequest))
 def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQuery, Query()]) -> Response:
     """List jobs, the newest first."""
     before = Place.of_token(query.page_token) if query.page_token else None
@@ -194,7 +195,7 @@ def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQ
 
 @router.get(
     "/{job_id}",
-    response_model=resources.Job,
+    response_model=schemas.Job,
     responses={
         304: {"description": "The job is still the version that If-None-Match names."},
         **problems(JobNotFound),
@@ -217,9 +218,9 @@ def get_job(
 @router.post(
     "/{job_id}/cancel",
     status_code=202,
-    response_model=resources.Job,
+    response_model=schemas.Job,
     responses={
-        200: {"model": resources.Job, "description": "It had ended before."},
+        200: {"model": schemas.Job, "description": "It had ended before."},
         202: {"description": "It is cancelled, or runs and will be in a moment."},
         **problems(JobNotFound),
     },
@@ -237,7 +238,7 @@ def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respo
 @router.post(
     "/{job_id}/pause",
     status_code=202,
-    response_model=resources.Job,
+    response_model=schemas.Job,
     responses=problems(JobNotFound, JobNotRunning),
 )
 def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
@@ -250,7 +251,7 @@ def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respon
 @router.post(
     "/{job_id}/resume",
     status_code=202,
-    response_model=resources.Job,
+    response_model=schemas.Job,
     responses=problems(JobNotFound, JobNotPaused),
 )
 def resume_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:

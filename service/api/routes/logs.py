@@ -7,11 +7,12 @@ from pydantic import Field
 
 from service.api.http import requests
 from service.api.http.responses import json_response, problems, timestamp
-from service.api.schemas import resources
+from service.api.http.route import DocumentedRoute
+from service.api.schemas import logs as schemas
 from service.api.state import Owner, ServicesDependency
 from service.errors import InvalidRequest, JobNotFound
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=DocumentedRoute)
 
 
 class LogsQuery(requests.Query):
@@ -23,7 +24,7 @@ class LogsQuery(requests.Query):
     """The `next_page_token` of the page before."""
 
 
-@router.get("/logs", response_model=resources.LogPage, responses=problems(JobNotFound, InvalidRequest))
+@router.get("/logs", response_model=schemas.LogPage, responses=problems(JobNotFound, InvalidRequest))
 def list_log_lines(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[LogsQuery, Query()]
 ) -> Response:

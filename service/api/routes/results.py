@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 
 from service.api.http import requests, uploads
 from service.api.http.responses import file_body, json_response, problems, streamed, timestamp
-from service.api.schemas import resources
+from service.api.http.route import DocumentedRoute
+from service.api.schemas import results as schemas
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
     BadRequest,
@@ -41,7 +42,7 @@ from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
 from service.specs.upload import Upload
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"])
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], route_class=DocumentedRoute)
 
 A = TypeVar("A")
 
@@ -117,7 +118,7 @@ class ModelQuery(CheckpointQuery):
 
 @router.get(
     "/history",
-    response_model=resources.History,
+    response_model=schemas.History,
     responses={
         200: {"content": {requests.CSV: {}}, "description": "The history, also as CSV."},
         **problems(JobNotFound, InvalidRequest),
@@ -149,7 +150,7 @@ def _csv(columns: dict[str, list[Any]]) -> str:
     return text.getvalue()
 
 
-@router.get("/checkpoints", response_model=resources.CheckpointPage, responses=problems(JobNotFound))
+@router.get("/checkpoints", response_model=schemas.CheckpointPage, responses=problems(JobNotFound))
 def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
     """The job's checkpoints: the newest, and those that `checkpoint_every` asks for, the last of them."""
     items = [
@@ -164,7 +165,7 @@ def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) ->
     return json_response({"items": items, "next_page_token": None})
 
 
-@router.get("/named_parameters", response_model=resources.NamedParameters, responses=problems(*_MODEL_ERRORS))
+@router.get("/named_parameters", response_model=schemas.NamedParameters, responses=problems(*_MODEL_ERRORS))
 async def get_named_parameters(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ParametersQuery, Query()]
 ) -> Response:
@@ -176,7 +177,7 @@ async def get_named_parameters(
 
 @router.get(
     "/named_parameters/{name:path}",
-    response_model=resources.Parameter,
+    response_model=schemas.Parameter,
     responses=problems(ParameterNotFound, *_MODEL_ERRORS),
 )
 async def get_named_parameter(
@@ -193,7 +194,7 @@ async def get_named_parameter(
 
 @router.post(
     "/predictions",
-    response_model=resources.Predictions,
+    response_model=schemas.Predictions,
     openapi_extra=file_body(PredictionRequest),
     responses={
         200: {"content": {requests.CSV: {}}, "description": "The predictions, also as CSV."},
@@ -229,7 +230,7 @@ async def predict(
 
 @router.post(
     "/evaluations",
-    response_model=resources.Evaluation,
+    response_model=schemas.Evaluation,
     openapi_extra=file_body(EvaluationRequest),
     responses=problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
 )
@@ -291,7 +292,7 @@ async def download_model(
     return Response(body, headers=headers, media_type=media_type)
 
 
-@router.get("/encoding", response_model=resources.Encoding, responses=problems(*_MODEL_ERRORS))
+@router.get("/encoding", response_model=schemas.Encoding, responses=problems(*_MODEL_ERRORS))
 async def get_encoding(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[CheckpointQuery, Query()]
 ) -> Response:
@@ -302,7 +303,7 @@ async def get_encoding(
 
 @router.get(
     "/split",
-    response_model=resources.SplitRows,
+    response_model=schemas.SplitRows,
     responses=problems(JobNotFound, DatasetNotFound, InvalidRequest, LimitExceeded),
 )
 async def get_split(

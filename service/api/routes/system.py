@@ -8,16 +8,17 @@ from fastapi import APIRouter, Request, Response
 
 from service import __version__
 from service.api.http.responses import json_response, timestamp
-from service.api.schemas import resources
+from service.api.http.route import DocumentedRoute
+from service.api.schemas import system as schemas
 from service.api.state import Services, ServicesDependency, Start
 from service.errors import Unavailable
 from service.helper.messages import GetCatalog
 from service.storage.workers import Worker
 
-router = APIRouter(tags=["system"])
+router = APIRouter(tags=["system"], route_class=DocumentedRoute)
 
 
-@router.get("/", response_model=resources.Index)
+@router.get("/", response_model=schemas.Index)
 def index() -> Response:
     """Where to go from here."""
     links = {
@@ -34,7 +35,7 @@ def index() -> Response:
     return json_response({"name": "Fitserve", "version": __version__, "links": links})
 
 
-@router.get("/livez", response_model=resources.Health)
+@router.get("/livez", response_model=schemas.Health)
 async def livez() -> Response:
     """Whether the process answers; asks nothing else, and waits for no thread."""
     return json_response({"status": "ok", "checks": {}})
@@ -42,8 +43,8 @@ async def livez() -> Response:
 
 @router.get(
     "/readyz",
-    response_model=resources.Health,
-    responses={503: {"model": resources.Health, "description": "Something is away; `checks` says what."}},
+    response_model=schemas.Health,
+    responses={503: {"model": schemas.Health, "description": "Something is away; `checks` says what."}},
 )
 def readyz(request: Request) -> Response:
     """Whether jobs can be taken and run: database, artifacts, warm helpers, a live worker."""
@@ -85,7 +86,7 @@ def live_workers(services: Services) -> list[Worker]:
     return list(services.storage.workers.alive(services.settings.heartbeat_seconds))
 
 
-@router.get("/v1/system", response_model=resources.System)
+@router.get("/v1/system", response_model=schemas.System)
 def get_system(services: ServicesDependency) -> Response:
     """Version, devices, workers, length of the queue."""
     workers = live_workers(services)

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from service.api.schemas import resources
+from service.api.schemas import datasets, jobs, results, system
+from service.api.schemas.base import Resource
 from service.specs.job import JobStatus, StopReason
 from tests.support.fits import LONG, ORDERED, flowers, thermometer
 from tests.support.server import Service
@@ -38,7 +39,7 @@ def test_every_get_answers_as_documented(service: Service, job: dict[str, Any]) 
     """Every address of the OpenAPI document that can be read answers its documented model."""
     names = {"job_id": job["id"], "dataset_id": job["dataset_id"], "name": "output_linear.bias"}
     paths = service.read("/openapi.json")["paths"]
-    models = {name: value for name, value in vars(resources).items() if isinstance(value, type)}
+    models = {model.__name__: model for model in Resource.__subclasses__()}
     read = set()
     for path, operations in paths.items():
         if "get" not in operations:
@@ -113,28 +114,28 @@ def test_every_path_of_the_contract_is_documented(service: Service) -> None:
 )
 def test_ended_jobs_answer_as_documented(service: Service, body: dict[str, Any]) -> None:
     """Submitted, checked, ended, listed: a job has the documented fields, whatever became of it."""
-    as_documented(resources.Preflight, service.submit(body, validate_only=True))
+    as_documented(jobs.Preflight, service.submit(body, validate_only=True))
     submitted = service.submit(body)
-    queued = as_documented(resources.Job, submitted)
+    queued = as_documented(jobs.Job, submitted)
     service.ended(queued["id"])
-    ended = as_documented(resources.Job, service.client.get(queued["links"]["self"]))
-    as_documented(resources.History, service.client.get(queued["links"]["history"]))
-    listed = as_documented(resources.JobPage, service.client.get("/v1/jobs", params={"page_size": 1}))
+    ended = as_documented(jobs.Job, service.client.get(queued["links"]["self"]))
+    as_documented(results.History, service.client.get(queued["links"]["history"]))
+    listed = as_documented(jobs.JobPage, service.client.get("/v1/jobs", params={"page_size": 1}))
     assert listed["items"] == [ended]
-    assert ended["progress"].keys() == resources.Progress.model_fields.keys()
-    assert ended["timings"].keys() == resources.Timings.model_fields.keys()
+    assert ended["progress"].keys() == jobs.Progress.model_fields.keys()
+    assert ended["timings"].keys() == jobs.Timings.model_fields.keys()
 
 
 def test_running_and_cancelled_jobs_answer_as_documented(service: Service) -> None:
     """So does a job while it runs, when it is asked to stop, and once it has."""
     job_id = service.running(thermometer(epochs=LONG))
     path = f"/v1/jobs/{job_id}"
-    running = as_documented(resources.Job, service.client.get(path))
+    running = as_documented(jobs.Job, service.client.get(path))
     assert (running["status"], running["finished_at"], running["stop_reason"]) == ("running", None, None)
-    as_documented(resources.History, service.client.get(f"{path}/history", params={"every": 100}))
-    as_documented(resources.Job, service.client.post(f"{path}/cancel"))
+    as_documented(results.History, service.client.get(f"{path}/history", params={"every": 100}))
+    as_documented(jobs.Job, service.client.post(f"{path}/cancel"))
     service.ended(job_id)
-    as_documented(resources.Job, service.client.get(path))
+    as_documented(jobs.Job, service.client.get(path))
 
 
 @pytest.mark.parametrize("build", [thermometer, flowers])
@@ -144,17 +145,17 @@ def test_results_answer_as_documented(service: Service, build: Callable[..., dic
     path = job["links"]["named_parameters"]
     for include in ("", "values", "gradients", "statistics", "values,gradients,statistics"):
         response = service.client.get(path, params={"include": include})
-        answer = as_documented(resources.NamedParameters, response)
+        answer = as_documented(results.NamedParameters, response)
         found = set.intersection(*(set(each) for each in answer["parameters"]))
         assert ("values" in found) == ("values" in include)
         assert ("gradient" in found) == ("gradients" in include)
         assert ("norm" in found) == ("statistics" in include)
-    as_documented(resources.Parameter, service.client.get(f"{path}/0.bias"))
+    as_documented(results.Parameter, service.client.get(f"{path}/0.bias"))
     width = len(job["data"]["features"])
     body = {"inputs": [[1.0] * width] * 3}
-    as_documented(resources.Predictions, service.client.post(job["links"]["predictions"], json=body))
+    as_documented(results.Predictions, service.client.post(job["links"]["predictions"], json=body))
     body = {"dataset_id": job["dataset_id"]}
-    answer = as_documented(resources.Evaluation, service.client.post(job["links"]["evaluations"], json=body))
+    answer = as_documented(results.Evaluation, service.client.post(job["links"]["evaluations"], json=body))
     assert answer["worst"]
 
 
@@ -164,8 +165,8 @@ def test_uploads_answer_as_documented(service: Service) -> None:
         for status in (201, 200):
             response = service.client.post("/v1/datasets", json=body)
             assert response.status_code == status
-            dataset = as_documented(resources.Dataset, response)
-        as_documented(resources.Rows, service.client.get(dataset["links"]["rows"]))
+            dataset = as_documented(datasets.Dataset, response)
+        as_documented(datasets.Rows, service.client.get(dataset["links"]["rows"]))
 
 
 def test_times_and_ids_have_their_form(service: Service, job: dict[str, Any]) -> None:
@@ -186,11 +187,11 @@ def test_the_enums_are_the_contracts() -> None:
 
 def test_health_and_index(service: Service) -> None:
     """The service tells that it lives, that it is ready, and where to go; each link answers."""
-    assert as_documented(resources.Health, service.client.get("/livez"))["status"] == "ok"
-    ready = as_documented(resources.Health, service.client.get("/readyz"))
+    assert as_documented(system.Health, service.client.get("/livez"))["status"] == "ok"
+    ready = as_documented(system.Health, service.client.get("/readyz"))
     assert ready["checks"] == {"database": "ok", "artifacts": "ok", "helpers": "ok", "workers": "ok"}
-    index = as_documented(resources.Index, service.client.get("/"))
+    index = as_documented(system.Index, service.client.get("/"))
     for link in index["links"].values():
         assert service.client.get(link).status_code == 200, link
-    system = as_documented(resources.System, service.client.get("/v1/system"))
-    assert (len(system["workers"]), system["devices"]) == (2, ["cpu"])
+    state = as_documented(system.System, service.client.get("/v1/system"))
+    assert (len(state["workers"]), state["devices"]) == (2, ["cpu"])

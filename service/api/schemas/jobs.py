@@ -1,0 +1,197 @@
+"""Jobs: records, pages, and the preflight report."""
+
+from typing import Any, Literal
+
+from service.api.schemas.base import Resource
+from service.api.schemas.problems import FieldProblem, Problem
+from service.specs.job import JobStatus, StopReason
+
+
+class Progress(Resource):
+    """Progress of a job."""
+
+    epoch: int
+    """Completed epochs."""
+    epochs: int
+    """Requested epochs."""
+    fraction: float
+    """`epoch / epochs`."""
+    eta_seconds: float | None
+    """Estimated seconds until the end; null unless the job is running."""
+
+
+class EpochValues(Resource):
+    """Losses and metrics of one epoch."""
+
+    epoch: int
+    train_loss: float | None
+    validation_loss: float | None
+    metrics: dict[str, dict[Literal["train", "validation"], float | None]]
+    """Metrics by name, each with its `train` and `validation` value."""
+
+
+class TestValues(Resource):
+    """Loss and metrics on the test rows, computed once after training."""
+
+    loss: float | None
+    metrics: dict[str, float | None]
+    """Metrics by name."""
+
+
+class Used(Resource):
+    """Resources that a job runs with, chosen at submission."""
+
+    device: str
+    """`cpu` or `cuda:N`."""
+    engine: str
+    """Engine that executes the steps: `eager` or `compiled`."""
+    engine_reason: str | None
+    """Why `auto` chose the eager engine."""
+    threads: int
+    """CPU threads; floating-point results depend on their number."""
+
+
+class Timings(Resource):
+    """Duration of each phase, in seconds."""
+
+    queue_seconds: float
+    """Time from submission to start."""
+    setup_seconds: float
+    """Time to read the data and build the model."""
+    compile_seconds: float
+    """Time to trace and compile; near zero when the worker has already run a job of the same shape."""
+    training_seconds: float
+    """Time spent on epochs, over all attempts."""
+    saving_seconds: float
+    """Time spent on writing checkpoints."""
+
+
+class Job(Resource):
+    """A training job."""
+
+    id: str
+    name: str | None
+    priority: int
+    """Priority in the queue; jobs with a higher one start first."""
+    status: JobStatus
+    stop_reason: StopReason | None
+    """Why the job ended; null until then."""
+    created_at: str
+    """Time of submission."""
+    started_at: str | None
+    finished_at: str | None
+    queue_position: int | None
+    """Position in the queue, starting at 1; null when the job is not queued."""
+    progress: Progress
+    latest: EpochValues | None
+    """Values of the last epoch."""
+    best: EpochValues | None
+    """Values of the best epoch: the one with the lowest validation loss, or with the best value of the
+    quantity that early stopping monitors."""
+    test: TestValues | None
+    """Values on the test rows; null until the job has ended, and without test rows."""
+    dataset_id: str
+    """Id of the training dataset; inline data is stored as a dataset."""
+    data: dict[str, Any]
+    """The requested `data` with defaults filled in; the values are in the dataset."""
+    architecture: dict[str, Any]
+    """The requested `architecture` with defaults and inferred sizes filled in."""
+    training: dict[str, Any]
+    """The requested `training` with defaults filled in, including a generated seed."""
+    device: str
+    """The requested device."""
+    engine: str
+    """The requested engine."""
+    precision: str
+    """The requested precision."""
+    used: Used
+    timings: Timings | None
+    """Duration of each phase; null until the job has ended."""
+    parameter_count: int
+    """Total number of elements in all parameters."""
+    memory_estimate_bytes: int
+    """Estimated memory of the model, the optimizer state and one step."""
+    attempt: int
+    """Number of times a worker has claimed the job."""
+    error: Problem | None
+    """Why the job failed; null unless its status is `failed`."""
+    cancel_requested: bool
+    pause_requested: bool
+    links: dict[str, str]
+    """Paths of related resources."""
+
+
+class JobPage(Resource):
+    """A page of jobs, newest first."""
+
+    items: list[Job]
+    next_page_token: str | None
+    """Token of the next page; null on the last page."""
+
+
+class Layer(Resource):
+    """A layer and the shapes that the preflight traced through it."""
+
+    path: str
+    """Name within the model, e.g. `0` or `encoder.hidden`."""
+    type: str
+    input_shape: list[Any] | None
+    """Shape of the input; `B` is the batch dimension."""
+    output_shape: list[Any] | None
+    parameters: int
+
+
+class Input(Resource):
+    """An input of the model."""
+
+    name: str
+    shape: list[int | None]
+    """Shape; the first dimension, null, is the batch dimension."""
+    dtype: Literal["float32", "int64"]
+    columns: list[str] | None
+    """Meaning of each column of a tabular input: `age`, `island=Biscoe`, `age_missing`."""
+
+
+class Suggestions(Resource):
+    """Common choices for targets like these; the service applies none of them."""
+
+    task: Literal["regression", "binary", "multiclass", "multilabel"]
+    loss: str
+    """Name of a `torch.nn` loss."""
+    metrics: list[str]
+    outputs: int
+    """Size of dimension 1 of the model's output."""
+
+
+class Preflight(Resource):
+    """Result of a check: the request as it would run, with defaults and inferred sizes filled in."""
+
+    valid: Literal[True]
+    name: str | None
+    data: dict[str, Any]
+    architecture: dict[str, Any]
+    training: dict[str, Any]
+    device: str
+    engine: str
+    precision: str
+    used: Used
+    """Resources that the job would run with."""
+    layers: list[Layer]
+    module: str
+    """PyTorch's `repr` of the module."""
+    parameter_count: int
+    """Total number of elements in all parameters."""
+    output_width: int
+    """Size of dimension 1 of the model's output."""
+    warnings: list[FieldProblem]
+    """Valid but suspicious values."""
+    suggestions: Suggestions | None
+    """Choices that suit the targets; null when the targets suggest none."""
+    memory_estimate_bytes: int
+    """Estimated memory of the model, the optimizer state and one step."""
+    rows: dict[Literal["train", "validation", "test", "dropped"], int]
+    """Number of rows in each split, and of rows dropped because of missing values."""
+    inputs: list[Input]
+    """Inputs of the model."""
+    transforms: list[dict[str, Any]]
+    """Transforms with the constants fitted on the training rows."""

@@ -1,0 +1,186 @@
+"""Results of a job: history, checkpoints, parameters, predictions, evaluations, encoding and split."""
+
+from typing import Any, Literal
+
+from service.api.schemas.base import Label, Nested, Resource
+from service.api.schemas.jobs import Input
+
+
+class SideValues(Resource):
+    """Values of a metric on the train and validation split, one for each epoch."""
+
+    train: list[float | None]
+    validation: list[float | None]
+
+
+class History(Resource):
+    """History as columns of equal length, one entry for each epoch."""
+
+    epochs: list[int]
+    train_loss: list[float | None]
+    validation_loss: list[float | None]
+    learning_rate: list[float | None]
+    """Learning rate during the epoch."""
+    metrics: dict[str, SideValues]
+    """Metrics by name."""
+    next_epoch: int
+    """Value of `from_epoch` that returns only later epochs."""
+
+
+class Checkpoint(Resource):
+    """A saved state of a job's training."""
+
+    epoch: int
+    """Completed epochs. `?checkpoint=<epoch>` selects the checkpoint whose `step` is 0."""
+    step: int
+    """Completed steps of the following epoch; 0 between epochs."""
+    bytes: int
+    """Size of parameters, gradients, the best epoch's parameters, and optimizer state."""
+    created_at: str
+
+
+class CheckpointPage(Resource):
+    """Checkpoints of a job, newest first, on a single page."""
+
+    items: list[Checkpoint]
+    next_page_token: None
+
+
+class Parameter(Resource):
+    """A parameter or buffer."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    size: int
+    """Number of elements."""
+    values: Nested | float | None = None
+    """With `include=values`: the values, nested by shape."""
+    gradient: Nested | float | None = None
+    """With `include=gradients`: the gradient of the last step, nested by shape."""
+    norm: float | None = None
+    """With `include=statistics`: the 2-norm of the values."""
+    mean: float | None = None
+    """With `include=statistics`: the mean of the values."""
+    std: float | None = None
+    """With `include=statistics`: the standard deviation of the values, with ddof = 0."""
+    gradient_norm: float | None = None
+    """With `include=statistics`: the 2-norm of the gradient."""
+
+
+class NamedParameters(Resource):
+    """Parameters of the model, in the order of `named_parameters()`, and its buffers."""
+
+    epoch: int
+    """Epoch after which the values were saved."""
+    module: str
+    """PyTorch's `repr` of the module."""
+    total: int
+    """Total number of elements in all parameters."""
+    parameters: list[Parameter]
+    buffers: list[Parameter]
+    """Tensors that are part of the model but not trained, e.g. running means."""
+
+
+class Predictions(Resource):
+    """One output for each row, in the order of the rows and the units of the targets."""
+
+    epoch: int
+    """Epoch of the parameters used."""
+    outputs: Nested
+    """Model outputs as a nested list [B, …]."""
+    classes: list[Label] | None = None
+    """Meaning of the columns of `probabilities`, in order: the class labels, or, for targets of 0 and 1, the
+    names of the targets."""
+    labels: list[Any] | None = None
+    """For a classification, the predicted class of each row; for targets of 0 and 1, a list with one value
+    for each target."""
+    probabilities: Nested | None = None
+    """Probability of each class, in the order of `classes`; for targets of 0 and 1, the probability of 1."""
+
+
+class ConfusionMatrix(Resource):
+    """Number of rows by actual and predicted class."""
+
+    classes: list[Label]
+    """The class labels; 0 and 1 for one target of 0 and 1; the names of the targets for several."""
+    matrix: list[Any]
+    """`matrix[actual][predicted]`, in the order of `classes`. For several targets of 0 and 1, one matrix for
+    each: `matrix[target][actual][predicted]`."""
+
+
+class WorstRow(Resource):
+    """A row with a high loss, and its prediction."""
+
+    row: int
+    """Index among the rows sent, from 0."""
+    loss: float | None
+    """Loss of this row; with class weights, multiplied by its weight."""
+    target: Any
+    """Actual value: a label, or values in the units of the targets."""
+    output: Any
+    """Model output, in the units of the targets."""
+    label: Any = None
+    """Predicted class, for a classification."""
+    probabilities: Any = None
+    """Probability of each class, as in predictions."""
+
+
+class Evaluation(Resource):
+    """Loss and metrics of the model on labelled rows. Values that are not finite are null."""
+
+    epoch: int
+    """Epoch of the parameters used."""
+    rows: int
+    loss: float | None
+    """The training loss, with its class weights, computed as on the job's validation rows: on transformed
+    targets."""
+    metrics: dict[str, float | None]
+    """The job's metrics, or, if it has none, the usual ones for its type of targets. Like the history, they
+    are computed on transformed targets: for a standardized target, in standard deviations."""
+    confusion_matrix: ConfusionMatrix | None
+    """Confusion matrix for up to 1000 classes or for targets of 0 and 1; null for a regression."""
+    worst: list[WorstRow]
+    """Rows with the highest loss, highest first."""
+
+
+class Targets(Resource):
+    """Targets of the model."""
+
+    columns: list[str]
+    """Target columns; empty for tensors."""
+    shape: list[int | None]
+    """Shape; the first dimension, null, is the batch dimension."""
+    classes: list[Any] | None
+    """Class labels by index."""
+
+
+class Encoding(Resource):
+    """Encoding of raw data as model inputs, and of model outputs in the units of the targets."""
+
+    epoch: int
+    inputs: list[Input]
+    targets: Targets
+    types: dict[str, Literal["numeric", "boolean", "categorical", "datetime"]]
+    """Column type that the cells of each column are read as."""
+    transforms: list[dict[str, Any]]
+    """Transforms, fitted on the training rows. Those of a column are applied in this order and inverted in
+    reverse order."""
+
+
+class SideRows(Resource):
+    """Rows of one split."""
+
+    dataset_id: str
+    total: int
+    """Number of rows in the split."""
+    rows: list[int]
+    """Row indices in the dataset, from 0, in training order."""
+
+
+class SplitRows(Resource):
+    """Rows of the train, validation and test split."""
+
+    train: SideRows
+    validation: SideRows
+    test: SideRows

@@ -1,0 +1,33 @@
+"""`python -OO`, which strips docstrings, changes no text that clients receive."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+
+import orjson
+
+from service.api.routes.problems import list_problem_types
+from service.app import create_app
+from service.errors import problem_types
+from service.helper.catalog import catalog
+from service.settings import Settings
+
+texts = [
+    create_app(Settings()).openapi(),
+    catalog(),
+    list_problem_types(),
+    [error().document("/") for error in problem_types().values()],
+]
+sys.stdout.buffer.write(orjson.dumps(texts))
+"""
+
+
+def _texts(*options: str) -> bytes:
+    return subprocess.run([sys.executable, *options, "-c", PROGRAM], check=True, capture_output=True).stdout
+
+
+def test_texts_survive_without_docstrings() -> None:
+    """The OpenAPI document, the catalog, the problem types and all errors are equal byte for byte."""
+    assert _texts("-OO") == _texts()
