@@ -22,7 +22,7 @@ from service.api.docs.openapi import openapi_document
 from service.api.http.problems import add_exception_handlers
 from service.api.http.requests import Bodies, refuse_parameters
 from service.api.routes import datasets, events, jobs, logs, problems, results, system
-from service.api.state import CommitThreads, Services, Start
+from service.api.state import CommitThreads, Services, Startup
 from service.events.watch import Watch
 from service.executors.local import supervised_worker as worker
 from service.executors.local.executor import LocalExecutor
@@ -33,7 +33,7 @@ from service.processes.starter import Starter, make_starter
 from service.settings import Settings
 from service.storage.changes import ChangeStore
 from service.storage.database import Database
-from service.storage.migrate import migrate_when_there
+from service.storage.migrate import migrate_when_available
 from service.storage.spool import Spool
 from service.storage.storage import Storage
 
@@ -53,7 +53,7 @@ SUPERVISION_SECONDS = 5.0
 class State(TypedDict):
     """What the lifespan hands to requests."""
 
-    start: Start
+    startup: Startup
 
 
 class Stop:
@@ -115,14 +115,14 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
 async def _lifespan(settings: Settings, stop: Stop, starter: Starter | None) -> AsyncIterator[State]:
     starter = starter or make_starter(settings, CHILDREN)
     with closing(starter), Storage.open(settings) as storage, Spool(settings.spool()) as spool:
-        start, helpers = Start(), HelperPool(settings, starter)
+        startup, helpers = Startup(), HelperPool(settings, starter)
         # A thread of its own, that keeps nobody from ending: the database may fall silent.
-        work = partial(_work, settings, storage, spool, starter, helpers, start, stop)
+        work = partial(_work, settings, storage, spool, starter, helpers, startup, stop)
         working = threading.Thread(target=work, name="work", daemon=True)
         working.start()
-        await run_in_threadpool(start.begun.wait, PATIENCE_SECONDS)
+        await run_in_threadpool(startup.complete.wait, PATIENCE_SECONDS)
         try:
-            yield State(start=start)
+            yield State(startup=startup)
         finally:
             stop.tell()
             await helpers.close()
@@ -136,16 +136,16 @@ def _work(
     spool: Spool,
     starter: Starter,
     helpers: HelperPool,
-    start: Start,
+    startup: Startup,
     stop: Stop,
 ) -> None:
     """Run workers from when the tables are there until the service stops."""
     try:
-        if not migrate_when_there(storage.database, stop.told):
+        if not migrate_when_available(storage.database, stop.told):
             return
         executor = local_executor(settings, starter, stop.watch)
         housekeeper = Housekeeper(storage, settings.retention)
-        start.begin(
+        startup.finish(
             Services(
                 settings=settings,
                 storage=storage,
@@ -179,5 +179,5 @@ def local_executor(settings: Settings, starter: Starter, watch: Watch) -> LocalE
         database,
         starter,
         on_change=watch.changed,
-        on_sweep=lambda: watch.sweep(changes.since),
+        on_sweep=lambda: watch.scan(changes.since),
     )

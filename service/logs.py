@@ -1,4 +1,4 @@
-"""How log lines look: for people on a console, or as JSON for machines. They go to stderr."""
+"""Logging to stderr, for consoles or as JSON."""
 
 import logging
 import sys
@@ -8,7 +8,11 @@ import structlog
 
 
 def configure_logging(log_format: str) -> None:
-    """Set structlog up for this process."""
+    """Configure structlog for this process.
+
+    Args:
+        log_format: `console` or `json`.
+    """
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if log_format == "json"

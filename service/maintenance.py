@@ -1,6 +1,6 @@
-"""Housekeeping: old jobs are deleted, inline datasets that no job has, artifacts that nothing refers to.
+"""Pruning of old jobs, unused inline datasets and unreferenced artifacts.
 
-Such artifacts are left by processes that died, or lost their job, between writing one and publishing it.
+Unreferenced artifacts are left by processes that died, or lost their claim, before publishing them.
 """
 
 import threading
@@ -15,13 +15,13 @@ from service.storage.storage import Storage
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 3600.0
-# Whoever writes an artifact publishes it long before, but for a job that runs.
+# Longer than the time from writing to publishing an artifact, except for checkpoints of running jobs.
 UNUSED = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What has gone."""
+    """Numbers of deleted records and artifacts."""
 
     jobs: int
     datasets: int
@@ -29,12 +29,12 @@ class Pruned:
 
 
 def prune(storage: Storage, age: timedelta | None, unused: timedelta = UNUSED) -> Pruned:
-    """Delete what may go.
+    """Delete old jobs, unused inline datasets and unreferenced artifacts.
 
     Args:
-        age: jobs that ended so long ago go; None: none do.
-        unused: what was written so long ago goes where nothing refers to it: datasets that came with a
-            job, and artifacts.
+        storage: Storage to prune.
+        age: Age from which on ended jobs are deleted; None keeps all.
+        unused: Age from which on unused inline datasets and unreferenced artifacts are deleted.
     """
     jobs = datasets = artifacts = 0
     while age is not None and (deleted := storage.retention.delete_ended(age)).jobs:
@@ -51,7 +51,7 @@ def prune(storage: Storage, age: timedelta | None, unused: timedelta = UNUSED) -
 
 
 class Housekeeper:
-    """Prunes now and then, in a thread of its own."""
+    """Thread that prunes periodically."""
 
     def __init__(self, storage: Storage, age: timedelta | None) -> None:
         self._storage = storage
@@ -66,12 +66,12 @@ class Housekeeper:
                 pruned = prune(self._storage, self._age)
                 if any(astuple(pruned)):
                     log.info("pruned", **asdict(pruned))
-            except Exception:  # the next time
+            except Exception:  # retried in the next period
                 log.exception("not pruned")
             if self._closing.wait(PERIOD_SECONDS):
                 return
 
     def close(self) -> None:
-        """Stop."""
+        """Stop the thread."""
         self._closing.set()
         self._thread.join()

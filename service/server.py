@@ -17,7 +17,7 @@ from service.processes.starter import make_starter
 from service.runtime.garbage_collector import settle
 from service.runtime.machine import raise_file_limit
 from service.settings import Settings
-from service.storage.migrate import migrate_when_there
+from service.storage.migrate import migrate_when_available
 from service.storage.storage import Storage
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ def work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with closing(make_starter(settings, CHILDREN)) as starter, Storage.open(settings) as storage:
-        if not migrate_when_there(storage.database, stop):
+        if not migrate_when_available(storage.database, stop):
             return
         executor = local_executor(settings, starter, Watch())
         log.info("working", data_dir=str(settings.data_dir), workers=settings.workers)

@@ -1,4 +1,4 @@
-"""What the routes work with: made once by the app's lifespan, handed to each request."""
+"""Dependencies of the routes, created by the app's lifespan."""
 
 import asyncio
 import threading
@@ -20,18 +20,18 @@ from service.settings import Settings
 from service.storage.spool import Spool
 from service.storage.storage import Storage
 
-# Keys, tenants and quotas come later; every record has an owner from the start.
+# The only owner until keys are supported; every record has an owner already.
 OWNER = "default"
 
 T = TypeVar("T")
 
 
 class CommitThreads:
-    """Threads for what may wait long for the database's lock, apart from those of light requests.
+    """Threads for commits, which may wait long for the database lock; kept apart from other requests' threads.
 
     Args:
-        count: how many at a time.
-        patience_seconds: a request that has waited in line for so long is sent away.
+        count: Maximum number of concurrent threads.
+        patience_seconds: Time after which a request that waits for a thread is refused.
     """
 
     def __init__(self, count: int, patience_seconds: float) -> None:
@@ -39,33 +39,33 @@ class CommitThreads:
         self._patience_seconds = patience_seconds
 
     async def run(self, call: Callable[..., T], *arguments: Any) -> T:
-        """What a function gives that commits something.
+        """Run a function that commits; return its result.
 
         Raises:
-            Unavailable: others did not get done in time.
+            Unavailable: If no thread became free in time.
         """
         try:
             async with asyncio.timeout(self._patience_seconds):
                 await self._slots.acquire()
         except TimeoutError:
-            detail = "Other requests wait for the database."
+            detail = "Other requests are waiting for the database."
             raise Unavailable(detail, retry_after_seconds=retry_after.DATABASE_SECONDS) from None
         try:
-            own = CapacityLimiter(1)  # what bounds the threads is the line
-            return await to_thread.run_sync(partial(call, *arguments), limiter=own)
+            limiter = CapacityLimiter(1)  # the semaphore bounds the threads already
+            return await to_thread.run_sync(partial(call, *arguments), limiter=limiter)
         finally:
             self._slots.release()
 
 
 @dataclass(frozen=True)
 class Services:
-    """Everything behind the API.
+    """Services that the routes use.
 
     Attributes:
         bodies: JSON bodies, which are held in memory.
-        commits: runs what commits a submit.
-        spool: where bodies lie while they are received and read.
-        upload_slots: how many more files may be read at this moment.
+        commits: Threads that commit submissions.
+        spool: Temporary folders of request bodies.
+        upload_slots: Semaphore that limits how many files are read concurrently.
     """
 
     settings: Settings
@@ -80,37 +80,39 @@ class Services:
     reads: SharedReads = field(default_factory=SharedReads)
 
 
-class Start:
-    """The beginning of a service, which waits for its database.
+class Startup:
+    """Startup of the service, which waits for its database.
 
     Attributes:
-        begun: set once requests can be answered.
+        complete: Set once requests can be served.
     """
 
     def __init__(self) -> None:
-        self.begun = threading.Event()
+        self.complete = threading.Event()
         self._services: Services | None = None
 
-    def begin(self, services: Services) -> None:
-        """The tables are there."""
+    def finish(self, services: Services) -> None:
+        """Make the services available to requests."""
         self._services = services
-        self.begun.set()
+        self.complete.set()
 
-    def done(self) -> Services:
-        """The services.
+    def services(self) -> Services:
+        """Return the services.
 
         Raises:
-            Unavailable: while the database is awaited.
+            Unavailable: While the database is unavailable.
         """
         if self._services is None:
-            raise Unavailable("The database is awaited.", retry_after_seconds=retry_after.DATABASE_SECONDS)
+            raise Unavailable(
+                "The service is waiting for the database.", retry_after_seconds=retry_after.DATABASE_SECONDS
+            )
         return self._services
 
 
-# Dependencies are coroutines: plain functions would each be sent through the thread pool.
+# Coroutines, because FastAPI runs plain functions in the thread pool.
 async def _services(request: Request) -> Services:
-    start: Start = request.state.start
-    return start.done()
+    startup: Startup = request.state.startup
+    return startup.services()
 
 
 async def _owner() -> str:

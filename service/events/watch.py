@@ -1,4 +1,4 @@
-"""Who waits for a job is told when something about it has changed."""
+"""Wake the requests that wait for a job when it changes."""
 
 import asyncio
 import threading
@@ -12,18 +12,18 @@ from service.storage.changes import Changes
 
 T = TypeVar("T")
 
-# A change is dated when it is written and seen when it is committed: so much later at most.
+# Maximum time from the date of a change, when its row is written, to its commit, when it becomes visible.
 LATE = timedelta(seconds=5)
 
 
 class Watch:
-    """Wakes waiting coroutines from any thread.
+    """Wakes waiting coroutines, from any thread.
 
-    A change made by a worker of this process is told at once. A sweep finds those made elsewhere by one
-    question to the database, however many wait.
+    Changes by this process wake them immediately. A periodic scan finds changes by other processes with a
+    single query, independent of the number of waiters.
 
     Attributes:
-        closed: whether nobody is to wait any longer.
+        closed: Whether all waits must end.
     """
 
     def __init__(self) -> None:
@@ -31,14 +31,14 @@ class Watch:
         self._lock = threading.Lock()
         self._waiting: dict[str | None, set[asyncio.Event]] = defaultdict(set)
         self._loops: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
-        self._swept: Changes | None = None
+        self._scanned: Changes | None = None
 
     @contextmanager
     def watching(self, job_id: str | None) -> Iterator[asyncio.Event]:
-        """An event that is set at each change of a job; the waiter clears it before it looks.
+        """Yield an event that is set at each change of a job; clear it before reading the job.
 
         Args:
-            job_id: the job; None: all of them.
+            job_id: Id of the job; None for all jobs.
         """
         event = asyncio.Event()
         with self._lock:
@@ -55,39 +55,39 @@ class Watch:
 
     @staticmethod
     async def wait(event: asyncio.Event, seconds: float) -> None:
-        """Wait for the next change, so long at most."""
+        """Wait for the next change or until the time expires."""
         with suppress(TimeoutError):
             await asyncio.wait_for(event.wait(), seconds)
 
     def changed(self, job_id: str) -> None:
-        """Tell those who wait for this job."""
+        """Wake the coroutines that wait for a job."""
         with self._lock:
             self._set(self._waiting.get(job_id, set()) | self._waiting.get(None, set()))
 
-    def sweep(self, changes_since: Callable[[datetime | None], Changes]) -> None:
-        """Tell those whose job has changed since the last sweep; the first time, everyone.
+    def scan(self, changes_since: Callable[[datetime | None], Changes]) -> None:
+        """Wake the coroutines whose job has changed since the last scan; the first scan wakes all.
 
         Args:
-            changes_since: asks the database; not called while nobody waits.
+            changes_since: Queries the database; not called while nothing waits.
         """
         if not self._loops:
-            self._swept = None
+            self._scanned = None
             return
-        before = self._swept
-        self._swept = changes_since(None if before is None else before.until - LATE)
+        before = self._scanned
+        self._scanned = changes_since(None if before is None else before.until - LATE)
         if before is None:
-            self._tell_everyone()
+            self._wake_all()
             return
-        for job_id, version in self._swept.versions.items():
+        for job_id, version in self._scanned.versions.items():
             if before.versions.get(job_id) != version:
                 self.changed(job_id)
 
     def close(self) -> None:
-        """Let nobody wait any longer."""
+        """End all waits."""
         self.closed = True
-        self._tell_everyone()
+        self._wake_all()
 
-    def _tell_everyone(self) -> None:
+    def _wake_all(self) -> None:
         with self._lock:
             self._set(set(self._loops))
 
@@ -97,27 +97,28 @@ class Watch:
 
 
 class SharedReads:
-    """Reads in threads, of which each is made once for all who ask for the same while it has not begun.
+    """Reads in threads, shared by all coroutines that request the same key before the read starts.
 
-    One that has begun may not see what made somebody ask: it is not joined, but waited for.
+    A read that has started may miss the change that prompted a later request. That request waits for it,
+    then starts a read of its own.
     """
 
     def __init__(self) -> None:
-        self._begun: dict[Hashable, asyncio.Task[Any]] = {}
+        self._started: dict[Hashable, asyncio.Task[Any]] = {}
         self._next: dict[Hashable, asyncio.Task[Any]] = {}
 
     async def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        """What `read` gives; the same to those who ask for this key before it begins."""
+        """Return the result of `read`, shared with all requests for this key until it starts."""
         task: asyncio.Task[T] | None = self._next.get(key)
         if task is None:
-            task = self._next[key] = asyncio.create_task(self._read(key, read, self._begun.get(key)))
+            task = self._next[key] = asyncio.create_task(self._read(key, read, self._started.get(key)))
         return await asyncio.shield(task)
 
     async def _read(self, key: Hashable, read: Callable[[], T], before: asyncio.Task[Any] | None) -> T:
         if before is not None:
             await asyncio.wait([before])
-        self._begun[key] = self._next.pop(key)
+        self._started[key] = self._next.pop(key)
         try:
             return await asyncio.to_thread(read)
         finally:
-            del self._begun[key]
+            del self._started[key]

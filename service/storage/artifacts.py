@@ -1,7 +1,7 @@
-"""Artifacts: the bytes of datasets and checkpoints, in a folder or an object store.
+"""Artifacts: the content of datasets and checkpoints, in a folder or an object store.
 
-An artifact is written once, under a fresh name, and published by the database row that names it: what no
-row names is not there.
+An artifact is written once, under a unique name, and published by the database row that names it. Artifacts
+that no row names are unpublished, and are pruned eventually.
 """
 
 import os
@@ -25,126 +25,125 @@ from service import errors, retry_after
 log = structlog.get_logger()
 
 Content = bytes | Path | Callable[[Path], object]
-"""Bytes, a file that has them, or what writes them to a file of a given path."""
-# So many names at once: a database takes no more in one statement than some ten thousand.
-NAMES_AT_ONCE = 1000
+"""Bytes, a file with the content, or a function that writes the content to a path."""
+# Batch size of names: databases limit the bind parameters of a statement to tens of thousands.
+NAMES_PER_BATCH = 1000
 
 
 class Artifacts:
-    """The artifacts in one place.
+    """Artifacts in a folder or an object store.
 
     Args:
-        location: a folder, made if it isn't there, or a URL that obstore takes (`s3://…`, `gs://…`).
-        cache: the folder where artifacts of an object store are kept once they were read as files.
+        location: Folder, created if missing, or URL that obstore accepts (`s3://…`, `gs://…`).
+        cache: Folder where artifacts of an object store are cached when they are read as files.
     """
 
     def __init__(self, location: str | Path, cache: Path) -> None:
-        self._place: _Place = (
+        self._backend: _Backend = (
             _ObjectStore(str(location), cache) if "://" in str(location) else _Folder(Path(location))
         )
 
     def put(self, prefix: str, content: Content) -> str:
-        """Write an artifact; once this returns, it is on the disk.
+        """Write an artifact durably.
 
         Args:
-            prefix: the folder of its name.
-            content: what is in it. A file is moved, not copied, where artifacts are a folder on the same
-                file system.
+            prefix: Prefix of the name.
+            content: Content. A file is moved, not copied, if artifacts are a folder of the same file system.
 
         Returns:
-            Its name.
+            Name of the artifact.
 
         Raises:
-            Unavailable: when it can't be written; nothing will refer to what was.
+            Unavailable: If it can't be written.
         """
         (name,) = self.put_all([(prefix, content)])
         return name
 
     def put_all(self, contents: Sequence[tuple[str, Content]]) -> Sequence[str]:
-        """Write several artifacts, each with its prefix, as `put` does: it takes less than one by one.
+        """Write several artifacts, each with its prefix, faster than one by one; return their names.
 
         Raises:
-            Unavailable: when they can't be written; nothing will refer to what was.
+            Unavailable: If any of them can't be written.
         """
         named = {f"{prefix}/{ULID()}": content for prefix, content in contents}
         with _errors_of("The artifact can't be written"):
-            self._place.put_all(named)
+            self._backend.put_all(named)
         return [*named]
 
     def get(self, name: str) -> bytes:
-        """An artifact's bytes.
+        """Return the content of an artifact.
 
         Raises:
-            ArtifactNotFound: when there is no such artifact.
-            Unavailable: when it can't be read now.
+            ArtifactNotFound: If no such artifact exists.
+            Unavailable: If it can't be read.
         """
         with _errors_of("The artifact can't be read"), _missing():
-            return self._place.get(name)
+            return self._backend.get(name)
 
     def path(self, name: str) -> Path:
-        """An artifact as a file to be read; one of an object store is downloaded once.
+        """Return the path of an artifact, for reading; those of an object store are downloaded once.
 
         Raises:
-            ArtifactNotFound: when there is no such artifact.
-            Unavailable: when it can't be read now.
+            ArtifactNotFound: If no such artifact exists.
+            Unavailable: If it can't be read.
         """
         with _errors_of("The artifact can't be read"), _missing():
-            return self._place.path(name)
+            return self._backend.path(name)
 
     def delete(self, name: str) -> None:
-        """Remove an artifact; one that is gone already is no error.
+        """Delete an artifact; a missing one is ignored.
 
         Raises:
-            Unavailable: when it can't be removed now.
+            Unavailable: If it can't be deleted.
         """
         with _errors_of("The artifact can't be removed"), suppress(FileNotFoundError):
-            self._place.delete(name)
+            self._backend.delete(name)
 
     def discard(self, names: Iterable[str]) -> int:
-        """Remove artifacts that no row names any more, and how many; housekeeping finds what stays."""
+        """Delete unreferenced artifacts; return their number. Pruning retries those that failed."""
         removed = 0
         for name in names:
             try:
                 self.delete(name)
                 removed += 1
             except errors.Unavailable as error:
-                log.warning("artifact left to housekeeping", artifact=name, reason=error.detail)
+                log.warning("artifact not deleted", artifact=name, reason=error.detail)
         return removed
 
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
-        """The names in a folder that were written so long ago, some at a time.
+        """Yield batches of the names with a prefix that were written at least `age` ago.
 
-        What a process left that was killed while it wrote is among them.
+        They include the partial files of processes that were killed while writing.
 
         Raises:
-            Unavailable: when they can't be listed.
+            Unavailable: If artifacts can't be listed.
         """
         with _errors_of("Artifacts can't be listed"):
-            yield from self._place.old(prefix, age)
+            yield from self._backend.old(prefix, age)
 
     def tidy(self, prefix: str, age: timedelta) -> None:
-        """Remove what nobody has needed for so long: empty folders, files of an object store's downloads.
+        """Remove empty folders and cached downloads that were unused for at least `age`.
 
         Raises:
-            Unavailable: when they can't be listed.
+            Unavailable: If artifacts can't be listed.
         """
         with _errors_of("Artifacts can't be listed"):
-            self._place.tidy(prefix, age)
+            self._backend.tidy(prefix, age)
 
     def ping(self) -> None:
-        """Make sure that artifacts can be written.
+        """Check that artifacts can be written.
 
         Raises:
-            Unavailable: when they can't.
+            Unavailable: If they can't.
         """
         with _errors_of("Artifacts can't be written"):
             name = f"ping-{ULID()}"
-            self._place.put_all({name: b""})
-            self._place.delete(name)
+            self._backend.put_all({name: b""})
+            self._backend.delete(name)
 
 
-class _Place(Protocol):
-    """Where artifacts are; FileNotFoundError for what is not there, OSError or obstore's for all else."""
+class _Backend(Protocol):
+    """Storage of artifacts; raises FileNotFoundError for missing ones, else OSError or BaseError."""
 
     def put_all(self, contents: Mapping[str, Content]) -> None: ...
 
@@ -160,7 +159,7 @@ class _Place(Protocol):
 
 
 class _Folder:
-    """A folder of this machine, or one that machines share."""
+    """Artifacts in a folder, local or shared between machines."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -171,7 +170,7 @@ class _Folder:
         try:
             for path, content in paths.items():
                 self._write(path, content)
-            self._sync(paths)  # all together: the first takes most of what the others would
+            self._sync(paths)  # syncing the first file costs most; the others add little
         except BaseException:
             for path in paths:
                 path.unlink(missing_ok=True)
@@ -191,7 +190,7 @@ class _Folder:
                 raise
 
     def _sync(self, files: Iterable[Path]) -> None:
-        """Force files and the folders that lead to them onto the disk."""
+        """Sync files and their parent folders to disk."""
         above = self._root.parents
         folders = {folder: None for file in files for folder in file.parents if folder not in above}
         for path in [*files, *folders]:
@@ -215,8 +214,8 @@ class _Folder:
     def old(self, prefix: str, age: timedelta) -> Iterator[Sequence[str]]:
         for files in _old_files(self._root / prefix, age):
             names = [str(path.relative_to(self._root)) for path in files]
-            for first in range(0, len(names), NAMES_AT_ONCE):
-                yield names[first : first + NAMES_AT_ONCE]
+            for first in range(0, len(names), NAMES_PER_BATCH):
+                yield names[first : first + NAMES_PER_BATCH]
 
     def tidy(self, prefix: str, age: timedelta) -> None:
         _remove_empty_folders(self._root / prefix, age)
@@ -230,22 +229,22 @@ def _write(content: bytes | Callable[[Path], object], path: Path) -> None:
 
 
 def _old_files(root: Path, age: timedelta) -> Iterator[Sequence[Path]]:
-    """The files below a folder that have not changed for so long, folder by folder."""
+    """Yield the files below a folder that are unchanged for at least `age`, folder by folder."""
     for folder, _, files in os.walk(root):
         yield [path for file in files if _is_old(path := Path(folder) / file, age)]
 
 
 def _remove_empty_folders(root: Path, age: timedelta) -> None:
-    """Remove the folders below one in which nothing has been for so long."""
+    """Remove the empty folders below `root` that are unchanged for at least `age`."""
     for folder, _, _ in os.walk(root, topdown=False):
         path = Path(folder)
         if path != root and _is_old(path, age):
-            with suppress(OSError):  # it is not empty
+            with suppress(OSError):  # not empty
                 path.rmdir()
 
 
 def _is_old(path: Path, age: timedelta) -> bool:
-    """Whether a file or folder has not changed for so long; one that is gone is of no age."""
+    """Return whether a path is unchanged for at least `age`; False for a missing one."""
     try:
         return path.stat().st_mtime < time.time() - age.total_seconds()
     except FileNotFoundError:
@@ -253,7 +252,7 @@ def _is_old(path: Path, age: timedelta) -> bool:
 
 
 class _ObjectStore:
-    """Whatever obstore takes; what is read as a file is kept in a folder."""
+    """Artifacts in an object store; those read as files are cached in a folder."""
 
     def __init__(self, url: str, cache: Path) -> None:
         self._store = from_url(url)
@@ -267,7 +266,7 @@ class _ObjectStore:
         if isinstance(content, bytes | Path):
             obstore.put(self._store, name, content)
             return
-        folder = (self._cache / name).parent  # where `tidy` finds what a killed process leaves
+        folder = (self._cache / name).parent  # `tidy` finds the files of a killed process there
         folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=folder) as file:
             _write(content, Path(file.name))
@@ -279,7 +278,7 @@ class _ObjectStore:
     def path(self, name: str) -> Path:
         path = self._cache / name
         with suppress(FileNotFoundError):
-            os.utime(path)  # it is needed: `tidy` leaves it
+            os.utime(path)  # marks it as used for `tidy`
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{ULID()}")
@@ -320,7 +319,7 @@ def _errors_of(what: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        reason = str(error).partition("\n")[0]  # an object store's goes on with all that led to it
+        reason = str(error).partition("\n")[0]  # errors of object stores continue with their causes
         raise errors.Unavailable(
             f"{what}: {reason}", retry_after_seconds=retry_after.ARTIFACTS_SECONDS
         ) from error

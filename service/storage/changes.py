@@ -1,4 +1,4 @@
-"""Changes: which jobs have changed since a time, for those who follow them."""
+"""Changes: jobs that have changed since a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from service.storage.timestamp import now
 
 @dataclass(frozen=True)
 class Changes:
-    """What has changed lately, of all owners.
+    """Recently changed jobs of all owners.
 
     Attributes:
-        until: the database's time when this was read.
-        versions: of the changed jobs, by id.
+        until: Database time of the read.
+        versions: Versions of the changed jobs, by id.
     """
 
     until: datetime
     versions: dict[str, int]
 
 
-class Place(NamedTuple):
-    """A job's place in the order of changes: several may have changed at the same time."""
+class ChangeCursor(NamedTuple):
+    """Position in the order of changes; `sequence` breaks ties of equal times."""
 
     changed_at: datetime
     sequence: int
@@ -35,11 +35,11 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Page:
-    """Some changed jobs.
+    """A page of changed jobs.
 
     Attributes:
-        read_at: the database's time then, or something earlier.
-        jobs: as they were then.
+        read_at: Database time of the read, or an earlier time.
+        jobs: The changed jobs.
     """
 
     read_at: datetime
@@ -47,27 +47,27 @@ class Page:
 
 
 class ChangeStore:
-    """The changes of all jobs.
+    """Changes of all jobs.
 
-    A change is dated when it is written and seen when it is committed, a moment later: who asks again asks
-    from a little before.
+    A change is dated when its row is written, but visible only after the commit. So a repeated query must
+    start somewhat before the time of the previous one.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def since(self, time: datetime | None) -> Changes:
-        """The jobs that have changed since a time; None: since now."""
+        """Return the jobs that have changed since a time; None returns only the current database time."""
         with self._database.read() as connection:
             until = connection.execute(select(now())).scalar_one()
             changed = select(jobs.c.id, jobs.c.version).where(jobs.c.changed_at >= (time or until))
             return Changes(until, {row.id: row.version for row in connection.execute(changed)})
 
-    def page(self, owner: str, place: Place, limit: int) -> Page:
-        """An owner's jobs whose last change is after a place, the earliest change first."""
-        here = tuple_(jobs.c.changed_at, jobs.c.sequence)
-        query = select(*jobs.c, now().label("read_at")).where(jobs.c.owner == owner, here > place)
+    def page(self, owner: str, after: ChangeCursor, limit: int) -> Page:
+        """Return a page of an owner's jobs whose last change follows a cursor, by time of change."""
+        position = tuple_(jobs.c.changed_at, jobs.c.sequence)
+        query = select(*jobs.c, now().label("read_at")).where(jobs.c.owner == owner, position > after)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(jobs.c.changed_at, jobs.c.sequence).limit(limit)).all()
         changed = [Job.of_row(row[:-1]) for row in rows]
-        return Page(rows[0].read_at if rows else place.changed_at, changed)
+        return Page(rows[0].read_at if rows else after.changed_at, changed)

@@ -1,4 +1,4 @@
-"""Checkpoints: which there are of a job; the bytes of each are an artifact."""
+"""Checkpoints of jobs; the content of each is an artifact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from service import errors
 from service.storage.database import Database
 from service.storage.tables import checkpoints, jobs
 
-# Built once: every prediction asks it.
+# Built once: every prediction runs it.
 OF_JOB = (
     select(checkpoints)
     .select_from(jobs.outerjoin(checkpoints))
@@ -21,13 +21,13 @@ OF_JOB = (
 
 @dataclass(frozen=True)
 class NewCheckpoint:
-    """A checkpoint to publish: its artifact is already written.
+    """A checkpoint to publish; its artifact is already written.
 
     Attributes:
-        epoch: epochs completed.
-        artifact: where it is.
-        bytes: its size.
-        step: steps taken of the epoch that follows; 0: it lies between two epochs.
+        epoch: Completed epochs.
+        artifact: Name of the artifact.
+        bytes: Size of the artifact.
+        step: Completed steps of the following epoch; 0 between epochs.
     """
 
     epoch: int
@@ -36,8 +36,8 @@ class NewCheckpoint:
     step: int = 0
 
     @property
-    def place(self) -> str:
-        """Where in the training it is, in words."""
+    def position(self) -> str:
+        """Position in the training, in words."""
         return f"epoch {self.epoch}" + (f" and {self.step} steps" if self.step else "")
 
 
@@ -60,10 +60,10 @@ class CheckpointStore:
         self._database = database
 
     def of_job(self, owner: str, job_id: str) -> Sequence[Checkpoint]:
-        """The checkpoints of an owner's job in the order of its training, the newest last.
+        """Return the checkpoints of an owner's job, oldest first.
 
         Raises:
-            JobNotFound: when the owner has no such job.
+            JobNotFound: If the owner has no such job.
         """
         with self._database.read() as connection:
             rows = connection.execute(OF_JOB, {"owner": owner, "job_id": job_id}).all()

@@ -1,11 +1,11 @@
-"""Claims: a worker takes a job, holds it by a lease, writes what it trained, and ends it or gives it back.
+"""Claims: a worker claims a job, holds it by a lease, records its training, and finishes or releases it.
 
     queued ──claim──▶ running ──finish──▶ succeeded, failed, cancelled
        ▲                 │
-       └──── release ────┘   `recovery` does so for a worker that was lost
+       └──── release ────┘   `recovery` reclaims the jobs of lost workers
 
-A claim is the fencing token of its attempt: each write names it, and is refused once the job was taken back,
-so that a worker that was thought dead can't write beside its successor.
+A claim is the fencing token of its attempt: every write names it, and fails once the job was reclaimed. So a
+worker that was wrongly considered dead can't write concurrently with its successor.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -23,7 +23,7 @@ from service.storage.database import Database
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job, job_update, lock_jobs
 from service.storage.logs import NewLine, add_lines
-from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, forget_beyond, take_back
+from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, forget_beyond, reclaim
 from service.storage.statements import (
     ADD_CHECKPOINTS,
     ADD_HISTORY,
@@ -40,7 +40,7 @@ from service.storage.timestamp import from_now, now
 
 
 class LeaseLost(Exception):
-    """The job was taken back from this worker: it must stop, and nothing it writes is kept."""
+    """The job was reclaimed from this worker, which must stop; none of its writes are kept."""
 
 
 @dataclass(frozen=True)
@@ -53,29 +53,29 @@ class Claim:
 
     @classmethod
     def of(cls, job: Job) -> "Claim":
-        """The claim of a job that `ClaimStore.claim` gave."""
+        """Return the claim of a job that `ClaimStore.claim` returned."""
         return cls(job.id, str(job.worker_id), job.attempt)
 
     def holds(self) -> ColumnElement[bool]:
-        """The condition that the job is still this worker's."""
+        """Return the condition that this claim still holds the job."""
         return held(self.job_id, self.worker_id, self.attempt)
 
     def values(self) -> dict[str, Any]:
-        """What statements ask for."""
+        """Return the values of the statements' bind parameters."""
         return {f"claim_{name}": value for name, value in vars(self).items()}
 
     def warnings(self, messages: Iterable[str]) -> Sequence[NewLine]:
-        """Lines for the job's log, to be looked at."""
+        """Return warnings for the job's log."""
         return [self.line(message, LogLevel.WARNING) for message in messages]
 
     def line(self, message: str, level: LogLevel = LogLevel.INFO) -> NewLine:
-        """A line for the job's log."""
+        """Return an entry for the job's log."""
         return NewLine(self.job_id, self.attempt, message, level)
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What the job's owner wants of it meanwhile."""
+    """Requests by the job's owner that the worker has to obey."""
 
     cancel_requested: bool
     pause_requested: bool
@@ -83,14 +83,14 @@ class Signals:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """Progress of a job; None leaves a column unchanged.
 
     Attributes:
-        epoch: the last one trained; None: as before.
-        latest: JSON, its losses and metrics; None: as before.
-        best: JSON, the best epoch and its values; None: as before.
-        training_seconds: spent by all attempts; None: as before.
-        epoch_seconds: what an epoch takes; None: as before.
+        epoch: Last completed epoch.
+        latest: Losses and metrics of that epoch, as JSON.
+        best: The best epoch and its values, as JSON.
+        training_seconds: Training time of all attempts.
+        epoch_seconds: Duration of an epoch.
     """
 
     epoch: int | None = None
@@ -100,19 +100,19 @@ class Progress:
     epoch_seconds: float | None = None
 
     def values(self) -> dict[str, Any]:
-        """What statements ask for."""
+        """Return the values of the statements' bind parameters."""
         return {f"new_{name}": value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker says of a job that goes on.
+    """Update of a running job.
 
     Attributes:
-        claim: the job's.
-        progress: how far it is.
-        rows: history beyond what was recorded.
-        warnings: for its log.
+        claim: Claim of the job.
+        progress: Progress to record.
+        rows: History rows to append.
+        warnings: Warnings for the job's log.
     """
 
     claim: Claim
@@ -123,14 +123,14 @@ class Report:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """Outcome of a job.
 
     Attributes:
-        status: one that has ended.
-        stop_reason: why.
-        test: JSON, loss and metrics on the test rows.
-        timings: JSON, what took how long.
-        error: JSON, a problem in the shape of the API's errors.
+        status: Final status.
+        stop_reason: Why the job ended.
+        test: Loss and metrics on the test rows, as JSON.
+        timings: Duration of each phase, as JSON.
+        error: Problem document (RFC 9457), as JSON.
     """
 
     status: JobStatus
@@ -140,22 +140,22 @@ class Outcome:
     error: str | None = None
 
     def values(self) -> dict[str, Any]:
-        """What statements ask for."""
+        """Return the values of the statements' bind parameters."""
         return {f"new_{name}": value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a job.
+    """Final update of a job.
 
     Attributes:
-        claim: the job's.
-        outcome: how it ended.
-        progress: how far it came.
-        rows: history beyond what was recorded.
-        checkpoints: its last; their artifacts are already written.
-        keep: the epochs at whose ends checkpoints stay beside these; None: all stay.
-        warnings: for its log.
+        claim: Claim of the job.
+        outcome: Outcome of the job.
+        progress: Final progress.
+        rows: History rows to append.
+        checkpoints: Last checkpoints, whose artifacts are already written.
+        keep: Epochs whose checkpoints are kept beside these; None keeps all.
+        warnings: Warnings for the job's log.
     """
 
     claim: Claim
@@ -167,7 +167,7 @@ class Ending:
     warnings: Sequence[str] = ()
 
     def lines(self) -> Sequence[NewLine]:
-        """What the job's log says of it."""
+        """Return the entries for the job's log."""
         outcome, claim = self.outcome, self.claim
         why = "" if outcome.error is None else f" {orjson.loads(outcome.error)['detail']}"
         level = LogLevel.INFO if outcome.error is None else LogLevel.ERROR
@@ -176,21 +176,21 @@ class Ending:
 
 
 class ClaimStore:
-    """The jobs as the workers see them that hold them."""
+    """Jobs from the point of view of the workers that claim them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
-        """Take the first job of some queues, if there is one: the highest priority, then the oldest.
+        """Claim the first job of some queues, by descending priority, then age; None if they are empty.
 
-        An earlier attempt's newest checkpoint is where this one goes on from: the job's `epoch` is the
-        checkpoint's, and its history ends there.
+        The attempt continues from the newest checkpoint of earlier attempts: `epoch` is set to the
+        checkpoint's epoch, and the history is truncated there.
 
         Args:
-            worker_id: who takes it.
-            devices: the queues it takes from.
-            lease_seconds: how long the job is its own without a `renew`.
+            worker_id: Worker that claims the job.
+            devices: Devices whose queues are considered.
+            lease_seconds: Time until the lease expires without a `renew`.
         """
         first = (
             select(jobs.c.sequence)
@@ -198,50 +198,50 @@ class ClaimStore:
             .order_by(jobs.c.priority.desc(), jobs.c.sequence)
             .limit(1)
         )
-        with self._database.read() as connection:  # an idle worker takes no lock
+        with self._database.read() as connection:  # an idle worker locks nothing
             if connection.scalar(first) is None:
                 return None
         with self._database.write() as connection:
-            row = connection.execute(_take(first, worker_id, lease_seconds)).one_or_none()
+            row = connection.execute(_claim_selected(first, worker_id, lease_seconds)).one_or_none()
             if row is None:
                 return None
             forget_beyond(connection, [row])
             job = Job.of_row(row)
-            came = f", to go on from epoch {job.epoch}" if job.epoch else ""
-            add_lines(connection, [Claim.of(job).line(f"Worker {worker_id} takes it{came}.")])
+            continuing = f", continuing from epoch {job.epoch}" if job.epoch else ""
+            add_lines(connection, [Claim.of(job).line(f"Claimed by worker {worker_id}{continuing}.")])
         return job
 
     def count_alike(self, job: Job, most: int) -> int:
-        """How many further jobs `claim_alike` would take."""
+        """Return the number of further jobs that `claim_alike` would claim, at most `most`."""
         with self._database.read() as connection:
             return len(connection.scalars(_alike(job, most)).all())
 
     def claim_alike(self, job: Job, most: int, lease_seconds: float) -> Sequence[Job]:
-        """Take further jobs that can train together with one that was claimed, the oldest first.
+        """Claim further jobs that can train in one group with a claimed job, oldest first.
 
-        Only jobs that nobody has tried yet: what has failed once runs by itself.
+        Only jobs without an earlier attempt are claimed: a job that was released or reclaimed runs alone.
 
         Args:
-            job: the one that was claimed.
-            most: no more are taken.
-            lease_seconds: as of `claim`.
+            job: The claimed job.
+            most: Maximum number of further jobs.
+            lease_seconds: As for `claim`.
         """
         with self._database.write() as connection:
-            statement = _take(_alike(job, most), str(job.worker_id), lease_seconds)
+            statement = _claim_selected(_alike(job, most), str(job.worker_id), lease_seconds)
             rows = connection.execute(statement).all()
-            taken = sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
-            if taken:
-                to_first = f"{len(taken)} other jobs of its kind train side by side with it."
-                to_others = f"Worker {job.worker_id} takes it, to train side by side with {job.id}."
-                lines = [Claim.of(job).line(to_first), *(Claim.of(each).line(to_others) for each in taken)]
+            claimed = sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
+            if claimed:
+                to_first = f"Training in a group with {len(claimed)} other job{'s' * (len(claimed) > 1)}."
+                to_others = f"Claimed by worker {job.worker_id}, to train in a group with {job.id}."
+                lines = [Claim.of(job).line(to_first), *(Claim.of(each).line(to_others) for each in claimed)]
                 add_lines(connection, lines)
-        return taken
+        return claimed
 
     def renew(self, claims: Iterable[Claim], lease_seconds: float) -> dict[Claim, Signals]:
-        """Extend leases; those that are lost are not in the answer."""
+        """Extend leases; lost claims are missing from the result."""
         are_held = or_(false(), *(claim.holds() for claim in claims))
         renewal = (
-            jobs.update()  # no new version: clients see no leases
+            jobs.update()  # the version stays the same: clients don't see leases
             .values(lease_expires_at=from_now(timedelta(seconds=lease_seconds)))
             .returning(jobs.c.id, jobs.c.worker_id, jobs.c.attempt, *SIGNALS)
         )
@@ -250,10 +250,10 @@ class ClaimStore:
             return {Claim(*row[:3]): Signals(*row[3:]) for row in renewed}
 
     def record(self, report: Report) -> Signals:
-        """Add to the history and note how far the job is.
+        """Append to the history of a job and record its progress.
 
         Raises:
-            LeaseLost: when the job was taken back.
+            LeaseLost: If the job was reclaimed.
         """
         (signals,) = self.record_all([report])
         if signals is None:
@@ -261,7 +261,7 @@ class ClaimStore:
         return signals
 
     def record_all(self, reports: Iterable[Report]) -> Sequence[Signals | None]:
-        """Add to the history of several jobs, in one transaction; None for one that was taken back."""
+        """Record several jobs in one transaction; the result is None for a job that was reclaimed."""
         found: list[Signals | None] = []
         written: list[Report] = []
         with self._database.write() as connection:
@@ -278,22 +278,22 @@ class ClaimStore:
     def save_checkpoint(
         self, claim: Claim, checkpoint: NewCheckpoint, keep: Collection[int] | None = None
     ) -> Sequence[str]:
-        """Publish a checkpoint, in the place of an earlier one of the same step.
+        """Publish a checkpoint, replacing one of the same epoch and step.
 
         Args:
-            claim: the job's.
-            checkpoint: its artifact is already written.
-            keep: the epochs at whose ends checkpoints stay beside it; None: all stay.
+            claim: Claim of the job.
+            checkpoint: Checkpoint whose artifact is already written.
+            keep: Epochs whose checkpoints are kept beside it; None keeps all.
 
         Returns:
-            The names of the artifacts that nothing refers to any more.
+            Names of the artifacts that no row refers to any longer.
 
         Raises:
-            LeaseLost: when the job was taken back.
+            LeaseLost: If the job was reclaimed.
         """
-        place = tuple_(checkpoints.c.epoch, checkpoints.c.step)
+        position = tuple_(checkpoints.c.epoch, checkpoints.c.step)
         as_new = exists().where(
-            checkpoints.c.job_id == jobs.c.id, place >= (checkpoint.epoch, checkpoint.step)
+            checkpoints.c.job_id == jobs.c.id, position >= (checkpoint.epoch, checkpoint.step)
         )
         with self._database.write() as connection:
             counted = job_update(workers_lost=case((as_new, jobs.c.workers_lost), else_=0))
@@ -301,17 +301,20 @@ class ClaimStore:
                 raise LeaseLost(claim)
             forgotten = _forget_checkpoints(connection, claim.job_id, [checkpoint], keep)
             _add_checkpoints(connection, [(claim.job_id, checkpoint)])
-            add_lines(connection, [claim.line(f"Saved {checkpoint.place}, in {checkpoint.bytes} bytes.")])
+            add_lines(
+                connection,
+                [claim.line(f"Checkpoint saved: {checkpoint.position}, {checkpoint.bytes} bytes.")],
+            )
         return forgotten
 
     def finish(self, *endings: Ending) -> Sequence[str]:
-        """End jobs, in one transaction, together with the last of their history and their last checkpoints.
+        """Finish jobs in one transaction, with the end of their history and their last checkpoints.
 
         Returns:
-            The names of the artifacts that nothing refers to any more.
+            Names of the artifacts that no row refers to any longer.
 
         Raises:
-            LeaseLost: when a job was taken back. Nothing is written then, of the others neither.
+            LeaseLost: If any of the jobs was reclaimed; nothing is written for the others either.
         """
         forgotten: list[str] = []
         with self._database.write() as connection:
@@ -329,21 +332,21 @@ class ClaimStore:
         return forgotten
 
     def release(self, claim: Claim, reason: str = "") -> None:
-        """Give a job back, to go on later: when it is resumed, where its owner wants a pause.
+        """Release a job: it is queued again, or paused if its owner has requested that.
 
         Args:
-            claim: the job's.
-            reason: why, as a sentence for its log.
+            claim: Claim of the job.
+            reason: Reason, as a sentence for the job's log.
 
         Raises:
-            LeaseLost: when the job was taken back before.
+            LeaseLost: If the job was reclaimed.
         """
-        if not take_back(self._database, claim.holds(), reason):
+        if not reclaim(self._database, claim.holds(), reason):
             raise LeaseLost(claim)
 
 
 def _alike(job: Job, most: int) -> Select[tuple[int]]:
-    """The sequence numbers of queued jobs that can train together with one."""
+    """Select the sequence numbers of queued jobs that can train in one group with `job`."""
     return (
         select(jobs.c.sequence)
         .where(
@@ -353,17 +356,17 @@ def _alike(job: Job, most: int) -> Select[tuple[int]]:
             jobs.c.group_key == job.group_key,
             jobs.c.attempt == 0,
             NEWEST_CHECKPOINT.is_(None),
-            jobs.c.sequence > job.sequence,  # a group writes about its jobs in the order of `lock_jobs`
+            jobs.c.sequence > job.sequence,  # a group writes its jobs in the order of `lock_jobs`
         )
         .order_by(jobs.c.sequence)
         .limit(most)
     )
 
 
-def _take(which: Select[Any], worker_id: str, lease_seconds: float) -> ReturningUpdate[Any]:
-    """The claim of the jobs whose sequence numbers are selected."""
-    # Not a subquery, which Postgres may evaluate more than once and so lock more rows than its limit.
-    taken = which.with_for_update(skip_locked=True).cte("taken")
+def _claim_selected(which: Select[Any], worker_id: str, lease_seconds: float) -> ReturningUpdate[Any]:
+    """Return the update that claims the jobs whose sequence numbers are selected."""
+    # A CTE, because Postgres may evaluate a subquery repeatedly and so lock more rows than its limit.
+    claimed = which.with_for_update(skip_locked=True).cte("claimed")
     update = job_update(
         status=JobStatus.RUNNING,
         worker_id=worker_id,
@@ -372,7 +375,7 @@ def _take(which: Select[Any], worker_id: str, lease_seconds: float) -> Returning
         lease_expires_at=from_now(timedelta(seconds=lease_seconds)),
         **AT_CHECKPOINT,
     )
-    return update.where(jobs.c.sequence.in_(select(taken.c.sequence))).returning(jobs)
+    return update.where(jobs.c.sequence.in_(select(claimed.c.sequence))).returning(jobs)
 
 
 def _add_history(connection: Connection, rows: Sequence[tuple[str, HistoryRow]]) -> None:
@@ -390,8 +393,8 @@ def _add_checkpoints(connection: Connection, added: Sequence[tuple[str, NewCheck
 def _forget_checkpoints(
     connection: Connection, job_id: str, new: Sequence[NewCheckpoint], keep: Collection[int] | None
 ) -> Sequence[str]:
-    """Forget a job's checkpoints that new ones replace; the names of their artifacts."""
-    values = {"its_job_id": job_id, "places": [(checkpoint.epoch, checkpoint.step) for checkpoint in new]}
+    """Delete a job's checkpoints that new ones replace; return the names of their artifacts."""
+    values = {"its_job_id": job_id, "positions": [(checkpoint.epoch, checkpoint.step) for checkpoint in new]}
     if keep is None:
         return connection.scalars(FORGET_REPLACED, values).all()
     return connection.scalars(FORGET_DROPPED, values | {"keep": list(keep)}).all()

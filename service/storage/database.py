@@ -1,4 +1,4 @@
-"""The database: SQLite in a file or Postgres by URL, behind the same short transactions."""
+"""Transactions on SQLite or Postgres."""
 
 import sqlite3
 import threading
@@ -17,13 +17,13 @@ from sqlalchemy.sql.dml import ReturningInsert
 from service import errors, retry_after
 from service.storage.timestamp import now
 
-# Less than a helper's call may take: it is the database that is away then, not the call that takes long.
+# Shorter than the time limit of a helper call, so that the error names the database, not the call.
 BUSY_TIMEOUT_SECONDS = 20
-# What Postgres may take to accept a connection, and for a statement. A server that is frozen, or behind a
-# line that is cut, refuses nothing: it is silent.
+# Time limits of Postgres for a connection and for a statement: a server that is suspended or unreachable
+# doesn't refuse anything, it just doesn't answer.
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10.0
-_AT_ONCE = nullcontext()
+_NO_LOCK = nullcontext()
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
@@ -31,14 +31,14 @@ INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
 
 
 class Database:
-    """Connections to one database.
+    """Connections to a database.
 
-    A store method opens one `read()` or `write()`, so that each is a transaction of its own.
+    Each store method opens one `read()` or `write()`, and so runs in a single transaction.
 
     Args:
-        url: a SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://…`.
-        statement_seconds: what a statement may take on Postgres.
-        busy_seconds: how long the lock of SQLite is waited for.
+        url: SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://…`.
+        statement_seconds: Time limit of a statement on Postgres.
+        busy_seconds: Time limit of the wait for the lock of SQLite.
     """
 
     def __init__(
@@ -51,41 +51,40 @@ class Database:
         self._statement_seconds = statement_seconds
         self._closed = threading.Event()
         if make_url(url).get_backend_name() == "postgresql":
-            # A pool that asks first survives a restart of Postgres.
+            # Pinging before use survives a restart of Postgres.
             self._engine = create_engine(url, pool_pre_ping=True, pool_timeout=STATEMENT_SECONDS)
             event.listen(self._engine, "do_connect", self._open_postgres)
         else:
             self._engine = create_engine(url)
         self._writer: Engine = self._engine
-        self._turn: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._queue: Callable[[], AbstractContextManager[None]] = nullcontext
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", partial(_open_sqlite, busy_seconds))
             event.listen(self._engine, "begin", _begin_sqlite)
-            # A deferred transaction that turns to writing after another has written fails at once,
-            # without waiting: writers take the lock when they begin.
+            # A deferred transaction that starts to write after another has written fails at once instead of
+            # waiting. So writers acquire the lock when they begin.
             self._writer = self._engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-            # SQLite looks only now and then whether the lock is free. Threads of this process take turns,
-            # without looking.
-            self._turn = partial(_in_turn, threading.Semaphore(), busy_seconds)
+            # SQLite polls for the lock at intervals; a semaphore queues the threads of this process.
+            self._queue = partial(_queued, threading.Semaphore(), busy_seconds)
 
     def read(self) -> AbstractContextManager[Connection]:
-        """A transaction that only reads.
+        """Begin a read-only transaction.
 
         Raises:
-            Unavailable: when the database is away.
+            Unavailable: If the database is unreachable.
         """
         return _transaction(self._engine)
 
     def write(self) -> AbstractContextManager[Connection]:
-        """A transaction: committed at the end, rolled back on an exception.
+        """Begin a transaction that is committed at the end and rolled back on an exception.
 
         Raises:
-            Unavailable: when the database is away or stays locked; nothing was written then.
+            Unavailable: If the database is unreachable or stays locked; nothing was written.
         """
-        return _transaction(self._writer, self._turn())
+        return _transaction(self._writer, self._queue())
 
     def close(self) -> None:
-        """Close the connections; statements that still wait for Postgres end as if that were away."""
+        """Close all connections; statements that still wait for Postgres fail as if it were unreachable."""
         self._closed.set()
         self._engine.dispose()
 
@@ -98,21 +97,21 @@ class Database:
 
 
 class _Postgres(psycopg.Connection[Any]):
-    """A connection that doesn't wait for ever.
+    """Connection with a time limit for each response of the server.
 
     Attributes:
-        statement_seconds: what the server may take to answer.
-        given_up: set when nobody wants an answer any more.
+        statement_seconds: Time limit of a response.
+        given_up: Set when all waits must be abandoned.
     """
 
     statement_seconds = STATEMENT_SECONDS
     given_up = threading.Event()
 
     def wait(self, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
-        """All that is said to the server goes through here: psycopg looks every 0.1 s whether it answers."""
-        return super().wait(self._impatient(gen), *arguments, **options)
+        """Wait for the server, as psycopg does for every exchange: it polls every 0.1 s."""
+        return super().wait(self._with_time_limit(gen), *arguments, **options)
 
-    def _impatient(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    def _with_time_limit(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         deadline = time.monotonic() + self.statement_seconds
         try:
             wanted = next(gen)
@@ -120,40 +119,40 @@ class _Postgres(psycopg.Connection[Any]):
                 ready = yield wanted
                 if not ready and (self.given_up.is_set() or time.monotonic() > deadline):
                     self.close()
-                    raise psycopg.OperationalError("The server does not answer.")
+                    raise psycopg.OperationalError("The server does not respond.")
                 wanted = gen.send(ready)
         except StopIteration as end:
             return end.value
 
 
 @contextmanager
-def _transaction(engine: Engine, turn: AbstractContextManager[None] = _AT_ONCE) -> Iterator[Connection]:
+def _transaction(engine: Engine, lock: AbstractContextManager[None] = _NO_LOCK) -> Iterator[Connection]:
     try:
-        with turn, engine.begin() as connection:
+        with lock, engine.begin() as connection:
             yield connection
     except (OperationalError, InterfaceError, TimeoutError) as error:
         raise errors.Unavailable(
-            "The database can't be reached or is too busy.", retry_after_seconds=retry_after.DATABASE_SECONDS
+            "The database is unreachable or too busy.", retry_after_seconds=retry_after.DATABASE_SECONDS
         ) from error
 
 
 @contextmanager
-def _in_turn(turn: threading.Semaphore, busy_seconds: float) -> Iterator[None]:
-    if not turn.acquire(timeout=busy_seconds):
-        raise TimeoutError("Other threads of this process write.")
+def _queued(semaphore: threading.Semaphore, busy_seconds: float) -> Iterator[None]:
+    if not semaphore.acquire(timeout=busy_seconds):
+        raise TimeoutError("Other threads of this process are writing.")
     try:
         yield
     finally:
-        turn.release()
+        semaphore.release()
 
 
 def insert_or_get(
     connection: Connection, table: Table, unique: tuple[str, ...], values: Mapping[str, Any]
 ) -> Row[Any]:
-    """Insert a row as of now, or find the one that has the same values in the columns `unique`.
+    """Insert a row, or return the one with the same values in the columns `unique`.
 
-    Either way the row is locked until the transaction ends. Of several transactions that insert the
-    same, one inserts; the others wait for it and get its row.
+    Either way the row is locked until the transaction ends. Of concurrent transactions that insert the same
+    values, one inserts the row; the others wait for it and return its row.
     """
     return connection.execute(_insertion(connection.dialect.name, table, unique), values).one()
 
@@ -166,20 +165,20 @@ def _insertion(dialect: str, table: Table, unique: tuple[str, ...]) -> Returning
 
 
 def wal_is_safe(version: tuple[int, int, int]) -> bool:
-    """Whether a version of SQLite is free of the bug of 3.7.0 to 3.51.2 that corrupts a WAL database."""
+    """Return whether a version of SQLite lacks the bug of 3.7.0 to 3.51.2 that corrupts WAL databases."""
     return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
 def _open_sqlite(busy_seconds: float, connection: sqlite3.Connection, record: object) -> None:
-    connection.isolation_level = None  # sqlite3 begins no transactions by itself: _begin_sqlite does
+    connection.isolation_level = None  # sqlite3 must not begin transactions: _begin_sqlite does
     connection.execute(f"PRAGMA busy_timeout = {round(busy_seconds * 1000)}")
     connection.execute("PRAGMA foreign_keys = ON")
     if wal_is_safe(sqlite3.sqlite_version_info):
-        # Refused while another connection is at work; that one has switched, or the next will.
+        # Fails while another connection is active; that one has switched the mode, or the next one will.
         with suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode = WAL")
     else:
-        # As fast as PERSIST; and unlike DELETE, a commit is on the disk before it returns.
+        # As fast as PERSIST and, unlike DELETE, durable when a commit returns.
         connection.execute("PRAGMA journal_mode = TRUNCATE")
 
 

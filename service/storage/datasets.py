@@ -1,4 +1,4 @@
-"""Datasets: each content once for an owner; the bytes are an artifact, the row describes them."""
+"""Datasets, stored once for each owner and content; the content is an artifact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from service import errors
 from service.specs.job import JobStatus
 from service.storage.database import Database, insert_or_get
 from service.storage.ids import new_id
-from service.storage.pages import Place, newest_first
+from service.storage.pages import Cursor, newest_first
 from service.storage.tables import datasets, jobs
 
 ACTIVE = [status for status in JobStatus if not status.ended]
-# Built once: each submit asks one of them.
+# Built once: every submission runs one of these.
 _MINE = select(datasets).where(datasets.c.owner == bindparam("owner"))
 ONE = _MINE.where(datasets.c.id == bindparam("dataset_id"))
 OF_CONTENT = _MINE.where(datasets.c.digest == bindparam("digest"))
@@ -27,15 +27,15 @@ class NewDataset:
     """A dataset to add.
 
     Attributes:
-        name: the client's name for it.
-        digest: tells equal content.
-        kind: columns by name, or named tensors.
-        rows: number of samples.
-        bytes: size of the artifact.
-        artifact: name of the content among the artifacts.
-        report: JSON, what was found about the columns.
-        inline: it comes with a job, and goes when no job has it any more.
-        id: made by the server.
+        name: Name chosen by the client.
+        digest: Digest of the content.
+        kind: `tabular` for named columns, `tensors` for named tensors.
+        rows: Number of samples.
+        bytes: Size of the artifact.
+        artifact: Name of the artifact with the content.
+        report: Statistics of the columns, as JSON.
+        inline: Whether it was sent with a job; it is deleted once no job uses it.
+        id: Id chosen by the service.
     """
 
     name: str | None
@@ -66,23 +66,23 @@ class Dataset:
     inline: bool
 
     @property
-    def place(self) -> Place:
-        """Its place in lists."""
-        return Place(self.created_at, self.id)
+    def cursor(self) -> Cursor:
+        """Position in lists."""
+        return Cursor(self.created_at, self.id)
 
 
 class DatasetStore:
-    """The datasets of all owners."""
+    """Datasets of all owners."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def add(self, owner: str, dataset: NewDataset) -> tuple[Dataset, bool]:
-        """Add a dataset, unless the owner has one of equal content.
+        """Insert a dataset, unless the owner has one of equal content.
 
         Returns:
-            The dataset there is now, and whether it is the new one; if it isn't, nothing refers to the
-            new one's artifact.
+            The inserted or existing dataset, and whether it was inserted. If not, no row refers to the
+            artifact of the new one.
         """
         with self._database.write() as connection:
             stored = add_dataset(connection, owner, dataset)
@@ -91,19 +91,19 @@ class DatasetStore:
         return stored, stored.id == dataset.id
 
     def keep(self, owner: str, dataset_id: str) -> Dataset:
-        """A dataset that stays from now on until it is deleted, also where it came with a job.
+        """Keep a dataset until it is deleted, even if it was sent with a job; return it.
 
         Raises:
-            DatasetNotFound: when the owner has none of this id.
+            DatasetNotFound: If the owner has no such dataset.
         """
         with self._database.write() as connection:
             return keep_dataset(connection, owner, dataset_id)
 
     def get(self, owner: str, dataset_id: str) -> Dataset:
-        """One dataset.
+        """Return a dataset.
 
         Raises:
-            DatasetNotFound: when the owner has none of this id.
+            DatasetNotFound: If the owner has no such dataset.
         """
         with self._database.read() as connection:
             row = connection.execute(ONE, {"owner": owner, "dataset_id": dataset_id}).one_or_none()
@@ -112,13 +112,13 @@ class DatasetStore:
         return Dataset(**row._mapping)
 
     def find(self, owner: str, digest: str) -> Dataset | None:
-        """The owner's dataset of this content, if there is one."""
+        """Return the owner's dataset with this content, or None."""
         with self._database.read() as connection:
             row = connection.execute(OF_CONTENT, {"owner": owner, "digest": digest}).one_or_none()
         return None if row is None else Dataset(**row._mapping)
 
-    def list(self, owner: str, limit: int, before: Place | None = None) -> Sequence[Dataset]:
-        """The owner's datasets after a place in the list, from the newest to the oldest."""
+    def list(self, owner: str, limit: int, before: Cursor | None = None) -> Sequence[Dataset]:
+        """Return a page of the owner's datasets, newest first, that follows the cursor `before`."""
         query = newest_first(select(datasets).where(datasets.c.owner == owner), datasets, limit, before)
         with self._database.read() as connection:
             return [Dataset(**row._mapping) for row in connection.execute(query)]
@@ -127,18 +127,18 @@ class DatasetStore:
         """Delete a dataset; jobs that have ended keep its id.
 
         Returns:
-            The name of the artifact that nothing refers to any more.
+            Name of the artifact that no row refers to any longer.
 
         Raises:
-            DatasetNotFound: when the owner has none of this id.
-            DatasetInUse: when a job that has not ended uses it.
+            DatasetNotFound: If the owner has no such dataset.
+            DatasetInUse: If a job that has not ended uses it.
         """
-        # Datasets that are a side of a split are named in the request only; no other text is like an id.
+        # Datasets that serve as a split appear in the request only; no other text looks like an id.
         uses = or_(jobs.c.dataset_id == dataset_id, jobs.c.request.contains(dataset_id, autoescape=True))
         users = select(jobs.c.id).where(jobs.c.status.in_(ACTIVE), uses).limit(1)
         mine = datasets.c.owner == owner, datasets.c.id == dataset_id
         with self._database.write() as connection:
-            # Locked first: a submit that takes this dataset is either seen here, or finds it gone.
+            # Lock first: a concurrent submission is either seen below or finds no dataset.
             artifact = connection.scalar(select(datasets.c.artifact).where(*mine).with_for_update())
             if artifact is None:
                 raise errors.DatasetNotFound()
@@ -149,16 +149,16 @@ class DatasetStore:
 
 
 def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Dataset:
-    """The owner's dataset of this content, new or not; it stays until the transaction ends."""
+    """Insert a dataset or find the owner's one of equal content; lock it until the transaction ends."""
     row = insert_or_get(connection, datasets, ("owner", "digest"), vars(dataset) | {"owner": owner})
     return Dataset(**row._mapping)
 
 
 def keep_dataset(connection: Connection, owner: str, dataset_id: str) -> Dataset:
-    """The dataset, which stays from now on until it is deleted.
+    """Keep a dataset until it is deleted; return it.
 
     Raises:
-        DatasetNotFound: when the owner has none of this id.
+        DatasetNotFound: If the owner has no such dataset.
     """
     mine = datasets.c.owner == owner, datasets.c.id == dataset_id
     kept = datasets.update().where(*mine).values(inline=False).returning(datasets)
@@ -169,10 +169,10 @@ def keep_dataset(connection: Connection, owner: str, dataset_id: str) -> Dataset
 
 
 def hold_dataset(connection: Connection, owner: str, dataset_id: str) -> None:
-    """Make sure that a dataset stays until the transaction ends.
+    """Lock a dataset against deletion until the transaction ends.
 
     Raises:
-        DatasetNotFound: when the owner has none of this id.
+        DatasetNotFound: If the owner has no such dataset.
     """
     if connection.scalar(HOLD, {"owner": owner, "dataset_id": dataset_id}) is None:
         raise errors.DatasetNotFound(f"No dataset has the id `{dataset_id}`.")

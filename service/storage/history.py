@@ -1,4 +1,4 @@
-"""History: what each epoch gave, in packed rows of many epochs."""
+"""Histories of jobs, in rows that pack many epochs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from service.storage.tables import history
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """The epochs from `first_epoch` to `last_epoch`, both included, packed by whoever trains."""
+    """Packed history of the epochs from `first_epoch` to `last_epoch`, inclusive."""
 
     first_epoch: int
     last_epoch: int
@@ -19,7 +19,7 @@ class HistoryRow:
 
 
 class HistoryStore:
-    """The histories of all jobs."""
+    """Histories of all jobs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -27,7 +27,7 @@ class HistoryStore:
     def rows(
         self, job_id: str, from_epoch: int | None = None, to_epoch: int | None = None
     ) -> Sequence[HistoryRow]:
-        """The rows that hold an epoch of a range, in order; the first and last may reach beyond it."""
+        """Return the rows that overlap a range of epochs, in order; the outer rows may exceed the range."""
         query = select(history.c.first_epoch, history.c.last_epoch, history.c.payload)
         query = query.where(history.c.job_id == job_id).order_by(history.c.first_epoch)
         if from_epoch is not None:

@@ -1,4 +1,4 @@
-"""Idempotency keys: the same key and request give the same job, for a while."""
+"""Idempotency keys: for a period, a repeated key and request return the same job."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,7 +13,7 @@ from service.storage.timestamp import from_now
 
 
 class IdempotencyKey(NamedTuple):
-    """A client's key, and what tells whether it came with the same request."""
+    """Key chosen by the client, and the fingerprint of the request."""
 
     key: str
     fingerprint: str
@@ -22,13 +22,13 @@ class IdempotencyKey(NamedTuple):
 def job_of_key(
     connection: Connection, owner: str, idempotency: IdempotencyKey, period: timedelta
 ) -> Sequence[Any] | None:
-    """The job that was submitted with this key within the period, if one was.
+    """Return the row of the job that was submitted with this key within the period, or None.
 
     Raises:
-        IdempotencyKeyReused: when the key came with another fingerprint.
+        IdempotencyKeyReused: If the key was used with another fingerprint.
     """
     keys = idempotency_keys.c
-    # One statement: between two, the job could be deleted.
+    # A single statement: between two, the job could be deleted.
     query = (
         select(*jobs.c, keys.fingerprint)
         .join_from(idempotency_keys, jobs)
@@ -42,13 +42,13 @@ def job_of_key(
     return row[:-1]
 
 
-def take_key(
+def bind_key(
     connection: Connection, owner: str, idempotency: IdempotencyKey, job_id: str, period: timedelta
 ) -> Sequence[Any] | None:
-    """Tie a key to a new job; or the job that it is tied to already.
+    """Bind a key to a new job and return None, or return the row of the job it is already bound to.
 
     Raises:
-        IdempotencyKeyReused: when the key came with another fingerprint.
+        IdempotencyKeyReused: If the key was used with another fingerprint.
     """
     expired = idempotency_keys.c.created_at < from_now(-period)
     connection.execute(idempotency_keys.delete().where(expired))

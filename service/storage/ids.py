@@ -1,8 +1,8 @@
-"""Ids: made by the server, sortable by the time they were made."""
+"""Ids chosen by the service, sortable by time of creation."""
 
 from ulid import ULID
 
 
 def new_id(prefix: str) -> str:
-    """A new id, e.g. `job_01JD3Z…`: the prefix says what it names, the ULID makes it unique."""
+    """Return a new id: the prefix and a ULID, e.g. `job_01JD3Z…`."""
     return f"{prefix}_{ULID()}"

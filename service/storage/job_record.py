@@ -1,4 +1,4 @@
-"""What the table `jobs` holds, as Python sees it; and how a row of it is changed."""
+"""Rows of the table `jobs`, and how they are updated and locked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Update, literal, select
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.ids import new_id
-from service.storage.pages import Place
+from service.storage.pages import Cursor
 from service.storage.tables import jobs
 from service.storage.timestamp import at_this_moment
 
@@ -20,17 +20,17 @@ class NewJob:
     """A job to submit.
 
     Attributes:
-        name: the client's name for it.
-        request: JSON, what is to be done, with all defaults filled in.
-        report: JSON, what the preflight found.
-        used: JSON, the device, engine and threads it will run with.
-        device: the queue it waits in: `cpu`, `cuda` or `cuda:N`.
-        group_key: jobs of the same key may train together.
-        parameter_count: of its model.
-        memory_estimate_bytes: of its training.
-        epochs: to train for.
-        priority: of two jobs in a queue, the higher one goes first.
-        id: made by the server.
+        name: Name chosen by the client.
+        request: Request with all defaults filled in, as JSON.
+        report: Preflight report, as JSON.
+        used: Device, engine and threads that the job will run with, as JSON.
+        device: Queue of the job: `cpu`, `cuda` or `cuda:N`.
+        group_key: Jobs with equal keys may train in one group.
+        parameter_count: Number of elements in the model's parameters.
+        memory_estimate_bytes: Estimated memory of the training.
+        epochs: Number of epochs to train for.
+        priority: Priority in the queue; jobs with a higher one start first.
+        id: Id chosen by the service.
     """
 
     name: str | None
@@ -48,7 +48,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the table `jobs`; what is JSON there is its text."""
+    """A row of the table `jobs`; JSON columns are text."""
 
     sequence: int
     id: str
@@ -88,22 +88,22 @@ class Job:
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> "Job":
-        """The job of a row with all columns, in the table's order."""
+        """Return the job of a row that has all columns, in the order of the table."""
         return cls(*row)
 
     @property
-    def place(self) -> Place:
-        """Its place in lists."""
-        return Place(self.created_at, self.id)
+    def cursor(self) -> Cursor:
+        """Position in lists."""
+        return Cursor(self.created_at, self.id)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a job begins that goes on from another one.
+    """Start of a job that continues another one.
 
     Attributes:
-        job_id: the other job.
-        checkpoint: the new job's first, already written; it takes over the other's history up to there.
+        job_id: Id of the other job.
+        checkpoint: First checkpoint of the new job, already written; history is copied up to it.
     """
 
     job_id: str
@@ -111,26 +111,26 @@ class Start:
 
 
 def job_update(**values: Any) -> Update:
-    """An update of jobs that clients can see: their version grows."""
+    """Return an update of jobs that is visible to clients: it increments the version."""
     return jobs.update().values(version=jobs.c.version + 1, changed_at=at_this_moment(), **values)
 
 
 def to_status(status: JobStatus) -> ColumnElement[JobStatus]:
-    """A status as one of several that an update may give."""
+    """Return a status as an expression for `case`."""
     return literal(status, jobs.c.status.type)
 
 
 def to_stop_reason(reason: StopReason) -> ColumnElement[StopReason]:
-    """A stop reason, in the same way."""
+    """Return a stop reason as an expression for `case`."""
     return literal(reason, jobs.c.stop_reason.type)
 
 
 def lock_jobs(connection: Connection, condition: ColumnElement[bool]) -> Sequence[int]:
-    """Lock the jobs of a condition until the transaction ends; their sequence numbers.
+    """Lock the jobs of a condition until the transaction ends; return their sequence numbers.
 
-    Statements after it find what belongs to these jobs as it is now: an update that has to wait for a row
-    itself sees that anew, but the other tables as they were before. And all who lock several jobs do so in
-    one order, or two could wait for each other.
+    On Postgres (isolation READ COMMITTED), an update that waited for a row lock re-reads that row, but sees
+    other tables as of its start; statements that follow this one see all tables as they are now. Locking in
+    the order of sequence numbers prevents deadlocks.
     """
     matching = select(jobs.c.sequence).where(condition).order_by(jobs.c.sequence)
     return connection.scalars(matching.with_for_update()).all()

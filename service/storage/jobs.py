@@ -1,4 +1,4 @@
-"""Jobs as their owners see them: submitted, listed, paused, cancelled, deleted. Workers use `claims`."""
+"""Jobs from the point of view of their owners; `claims` is the workers' side."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -23,26 +23,26 @@ from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.database import Database
 from service.storage.datasets import NewDataset, add_dataset, hold_dataset, keep_dataset
-from service.storage.idempotency import IdempotencyKey, job_of_key, take_key
+from service.storage.idempotency import IdempotencyKey, bind_key, job_of_key
 from service.storage.job_record import Job, NewJob, Start, job_update, to_status, to_stop_reason
 from service.storage.logs import NewLine, add_lines
-from service.storage.pages import Place, newest_first
+from service.storage.pages import Cursor, newest_first
 from service.storage.queue import check_length
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
 
-# Built once: what every status poll asks, and every submit. Building them takes as long as asking.
+# Built once: every status poll and every submission run these; building them takes as long as running them.
 ONE_JOB = select(jobs).where(jobs.c.owner == bindparam("owner"), jobs.c.id == bindparam("job_id"))
 ADD = jobs.insert().values(status=JobStatus.QUEUED, created_at=now(), changed_at=now()).returning(*jobs.c)
 
 
 class JobStore:
-    """The jobs of all owners.
+    """Jobs of all owners.
 
     Args:
-        database: where they are.
-        max_queue_length: queued jobs beyond which none is accepted.
-        idempotency_hours: how long a key is remembered.
+        database: Database of the jobs.
+        max_queue_length: Number of queued jobs from which on submissions are refused.
+        idempotency_hours: Time for which an idempotency key is remembered.
     """
 
     def __init__(
@@ -61,30 +61,29 @@ class JobStore:
         start: Start | None = None,
         other_dataset_ids: Sequence[str] = (),
     ) -> tuple[Job, bool]:
-        """Accept a job: once this returns, the job is not lost.
+        """Queue a job durably, in one transaction.
 
         Args:
-            owner: whose job it is.
-            job: what to do.
-            dataset: the id of one the owner has, or one to add with the job. The job takes the
-                owner's dataset of equal content where there is one: compare its `dataset_id`.
-            idempotency: the same key and fingerprint give the same job.
-            start: where it begins; None: from nothing.
-            other_dataset_ids: further datasets that the job's request names: they stay until they are
-                deleted.
+            owner: Owner of the job.
+            job: Job to insert.
+            dataset: Id of an existing dataset, or a dataset to insert. If the owner has a dataset of equal
+                content, the job uses that one: compare `dataset_id`.
+            idempotency: Key and fingerprint; a repeated pair returns the earlier job.
+            start: Job and checkpoint to continue from; None starts from initial parameters.
+            other_dataset_ids: Further datasets that the request names; they are kept until they are deleted.
 
         Returns:
-            The job, and whether it is a new one.
+            The job, and whether it is new.
 
         Raises:
-            IdempotencyKeyReused: when the key came with another fingerprint before.
-            QueueFull: when as many jobs are queued as may be.
-            DatasetNotFound: when the owner has no such dataset.
-            JobNotFound: when the owner has no such job to go on from.
+            IdempotencyKeyReused: If the key was used with another fingerprint.
+            QueueFull: If the queue has reached its maximum length.
+            DatasetNotFound: If the owner has no such dataset.
+            JobNotFound: If the owner has no such job to continue from.
         """
         with self._database.write() as connection:
             if idempotency is not None:
-                earlier = take_key(connection, owner, idempotency, job.id, self._idempotency_period)
+                earlier = bind_key(connection, owner, idempotency, job.id, self._idempotency_period)
                 if earlier is not None:
                     return Job.of_row(earlier), False
             check_length(connection, self._max_queue_length)
@@ -97,39 +96,39 @@ class JobStore:
                 keep_dataset(connection, owner, other_id)
             values = vars(job) | {"owner": owner, "dataset_id": dataset_id}
             if start is None:
-                accepted, beginning = _insert(connection, values), ""
+                inserted, continuing = _insert(connection, values), ""
             else:
-                accepted = _insert_started(connection, values, start)
-                beginning = f", to begin where {start.job_id} was at epoch {start.checkpoint.epoch}"
+                inserted = _insert_started(connection, values, start)
+                continuing = f", continuing {start.job_id} from epoch {start.checkpoint.epoch}"
             engine = orjson.loads(job.used)["engine"]
-            message = f"Queued for {job.device}, for the {engine} engine{beginning}."
-            add_lines(connection, [NewLine(accepted.id, 0, message)])
-            return accepted, True
+            message = f"Queued for {job.device} with the {engine} engine{continuing}."
+            add_lines(connection, [NewLine(inserted.id, 0, message)])
+            return inserted, True
 
     def check_room(self) -> None:
-        """Whether a job would be accepted at this moment; `submit` looks again.
+        """Check that the queue accepts a job now; `submit` checks again.
 
         Raises:
-            QueueFull: when as many jobs are queued as may be.
+            QueueFull: If the queue has reached its maximum length.
         """
         with self._database.read() as connection:
             check_length(connection, self._max_queue_length)
 
     def replay(self, owner: str, idempotency: IdempotencyKey) -> Job | None:
-        """The job that was submitted with this key, if one was.
+        """Return the job that was submitted with this key, or None.
 
         Raises:
-            IdempotencyKeyReused: when the key came with another fingerprint.
+            IdempotencyKeyReused: If the key was used with another fingerprint.
         """
         with self._database.read() as connection:
             row = job_of_key(connection, owner, idempotency, self._idempotency_period)
         return None if row is None else Job.of_row(row)
 
     def get(self, owner: str, job_id: str) -> Job:
-        """One job.
+        """Return a job.
 
         Raises:
-            JobNotFound: when the owner has none of this id.
+            JobNotFound: If the owner has no such job.
         """
         with self._database.read() as connection:
             return _get(connection, owner, job_id)
@@ -140,9 +139,9 @@ class JobStore:
         status: JobStatus | None = None,
         name: str | None = None,
         limit: int = 100,
-        before: Place | None = None,
+        before: Cursor | None = None,
     ) -> Sequence[Job]:
-        """The owner's jobs after a place in the list, from the newest to the oldest."""
+        """Return a page of the owner's jobs, newest first, that follows the cursor `before`."""
         query = select(jobs).where(jobs.c.owner == owner)
         if status is not None:
             query = query.where(jobs.c.status == status)
@@ -152,17 +151,17 @@ class JobStore:
             return [Job.of_row(row) for row in connection.execute(newest_first(query, jobs, limit, before))]
 
     def cancel(self, owner: str, job_id: str) -> Job:
-        """Cancel a job: at once, or with the worker that runs it; an ended job stays as it is.
+        """Cancel a waiting job, or request the cancel of a running one; an ended job stays unchanged.
 
         Raises:
-            JobNotFound: when the owner has none of this id.
+            JobNotFound: If the owner has no such job.
         """
         running = jobs.c.status == JobStatus.RUNNING
         waiting = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])
         job, _ = self._change(
             owner,
             job_id,
-            "cancel",
+            "Cancel",
             or_(waiting, and_(running, ~jobs.c.cancel_requested)),
             status=case((running, jobs.c.status), else_=to_status(JobStatus.CANCELLED)),
             stop_reason=case((waiting, to_stop_reason(StopReason.CANCELLED))),
@@ -172,17 +171,17 @@ class JobStore:
         return job
 
     def pause(self, owner: str, job_id: str) -> Job:
-        """Pause a job: at once while it is queued, with a checkpoint while it runs.
+        """Pause a queued job, or request the pause of a running one, which then saves a checkpoint.
 
         Raises:
-            JobNotFound: when the owner has none of this id.
-            JobNotRunning: when it is paused already, or has ended.
+            JobNotFound: If the owner has no such job.
+            JobNotRunning: If it is paused or has ended.
         """
         queued, running = jobs.c.status == JobStatus.QUEUED, jobs.c.status == JobStatus.RUNNING
         job, changed = self._change(
             owner,
             job_id,
-            "pause",
+            "Pause",
             or_(queued, and_(running, ~jobs.c.pause_requested)),
             status=case((queued, to_status(JobStatus.PAUSED)), else_=jobs.c.status),
             pause_requested=running,
@@ -192,17 +191,17 @@ class JobStore:
         return job
 
     def resume(self, owner: str, job_id: str) -> Job:
-        """Put a paused job back into its place in the queue, or take a pause back that was asked for.
+        """Queue a paused job again at its former position, or withdraw a pause request.
 
         Raises:
-            JobNotFound: when the owner has none of this id.
-            JobNotPaused: when it is not paused.
+            JobNotFound: If the owner has no such job.
+            JobNotPaused: If it is not paused and no pause was requested.
         """
         paused = jobs.c.status == JobStatus.PAUSED
         job, changed = self._change(
             owner,
             job_id,
-            "resume",
+            "Resume",
             or_(paused, jobs.c.pause_requested),
             status=case((paused, to_status(JobStatus.QUEUED)), else_=jobs.c.status),
             pause_requested=false(),
@@ -215,17 +214,17 @@ class JobStore:
         """Delete a job that has ended.
 
         Args:
-            owner: whose job it is.
-            job_id: its id.
-            version: the only version to delete; None: whichever it is.
+            owner: Owner of the job.
+            job_id: Id of the job.
+            version: Version that the job must have; None for any.
 
         Returns:
-            The names of the artifacts that nothing refers to any more.
+            Names of the artifacts that no row refers to any longer.
 
         Raises:
-            JobNotFound: when the owner has none of this id.
-            PreconditionFailed: when the job has another version.
-            JobNotEnded: when it may still run.
+            JobNotFound: If the owner has no such job.
+            PreconditionFailed: If the job has another version.
+            JobNotEnded: If it has not ended.
         """
         artifacts = select(checkpoints.c.artifact).where(checkpoints.c.job_id == job_id)
         with self._database.write() as connection:
@@ -239,15 +238,15 @@ class JobStore:
         return names
 
     def _change(
-        self, owner: str, job_id: str, wish: str, condition: ColumnElement[bool], **values: Any
+        self, owner: str, job_id: str, action: str, condition: ColumnElement[bool], **values: Any
     ) -> tuple[Job, bool]:
-        """The job after what its owner wishes, and whether it was done: it is where the condition holds."""
+        """Update a job if the condition holds, and log the action; return the job and whether it changed."""
         mine = jobs.c.owner == owner, jobs.c.id == job_id
         with self._database.write() as connection:
             changed = connection.execute(job_update(**values).where(*mine, condition)).rowcount > 0
             job = _get(connection, owner, job_id)
             if changed:
-                message = f"Its owner wants to {wish} it. Now {job.status}."
+                message = f"{action} requested; status: {job.status}."
                 add_lines(connection, [NewLine(job_id, job.attempt, message)])
             return job, changed
 
@@ -257,10 +256,10 @@ def _insert(connection: Connection, values: dict[str, Any]) -> Job:
 
 
 def _insert_started(connection: Connection, values: dict[str, Any], start: Start) -> Job:
-    """Insert a job that goes on from another: with a checkpoint, and the history up to it."""
+    """Insert a job that continues another, with a checkpoint and the history up to it."""
     epoch, owner = start.checkpoint.epoch, values["owner"]
     mine = select(jobs).where(jobs.c.owner == owner, jobs.c.id == start.job_id)
-    # Held: the other job can't be deleted before its history is here too.
+    # Shared lock: the other job can't be deleted before its history is copied.
     other = connection.execute(mine.with_for_update(read=True)).one_or_none()
     if other is None:
         raise errors.JobNotFound(f"No job has the id `{start.job_id}`.")

@@ -1,4 +1,4 @@
-"""Logs: what became of each job, line by line; each line is written in the transaction that made it true."""
+"""Job logs; each line is written in the transaction of the event that it reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class NewLine:
     """A line to add.
 
     Attributes:
-        job_id: whose log it belongs to.
-        attempt: the job's, which it is about; 0: before the first.
-        message: one or more sentences.
-        level: whether it is something to look at.
+        job_id: Id of the job.
+        attempt: Attempt that the line concerns; 0 before the first.
+        message: One or more sentences.
+        level: Severity.
     """
 
     job_id: str
@@ -40,7 +40,7 @@ class NewLine:
 
 @dataclass(frozen=True)
 class LogLine:
-    """A row of the table `log_lines`; numbers grow."""
+    """A row of the table `log_lines`; numbers ascend."""
 
     number: int
     job_id: str
@@ -51,22 +51,22 @@ class LogLine:
 
 
 class LogStore:
-    """The logs of all jobs."""
+    """Logs of all jobs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def of_job(self, owner: str, job_id: str, limit: int, after: int = 0) -> Sequence[LogLine]:
-        """Lines of an owner's job, in order.
+        """Return lines of an owner's job, in order.
 
         Args:
-            owner: whose job it is.
-            job_id: its id.
-            limit: no more lines.
-            after: the number of a line: only those after it.
+            owner: Owner of the job.
+            job_id: Id of the job.
+            limit: Maximum number of lines.
+            after: Number of a line; only later ones are returned.
 
         Raises:
-            JobNotFound: when the owner has no such job.
+            JobNotFound: If the owner has no such job.
         """
         mine = select(jobs.c.id).where(jobs.c.owner == owner, jobs.c.id == job_id)
         with self._database.read() as connection:
@@ -77,6 +77,6 @@ class LogStore:
 
 
 def add_lines(connection: Connection, lines: Sequence[NewLine]) -> None:
-    """Add lines, in a transaction that is under way."""
+    """Insert lines within the transaction of the connection."""
     if lines:
         connection.execute(ADD, [vars(line) for line in lines])

@@ -1,4 +1,4 @@
-"""Bringing the tables to the newest version: only the process that starts a service needs alembic."""
+"""Schema migrations; only the process that starts a service imports alembic."""
 
 import threading
 from contextlib import closing
@@ -15,18 +15,18 @@ from service.storage.database import Database
 log = structlog.get_logger()
 
 RETRY_SECONDS = 1.0
-# An index over all jobs may take its time.
+# Building an index over all jobs may take long.
 STATEMENT_SECONDS = 600.0
-MIGRATION_LOCK = 0x46495453  # any number that no other program locks in this Postgres database
+MIGRATION_LOCK = 0x46495453  # arbitrary key that no other program locks in this Postgres database
 
 
 def migrate(database: Database, revision: str = "head") -> None:
-    """Bring the tables to a version, by default the newest; several processes may do so at once."""
+    """Migrate the schema to a revision, by default the newest; safe to call from several processes."""
     url = make_url(database.url)
     if url.get_backend_name() == "sqlite" and url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     patient = Database(database.url, STATEMENT_SECONDS)
-    # All of it is one transaction: whoever comes second waits, and finds the work done.
+    # A single transaction: a concurrent process waits for the lock and finds nothing left to do.
     with closing(patient), patient.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
@@ -36,13 +36,13 @@ def migrate(database: Database, revision: str = "head") -> None:
         command.upgrade(config, revision)
 
 
-def migrate_when_there(database: Database, stopping: threading.Event) -> bool:
-    """Migrate as soon as the database is there; False when the process is to stop before."""
+def migrate_when_available(database: Database, stopping: threading.Event) -> bool:
+    """Migrate once the database is available; return False if `stopping` is set first."""
     while not stopping.is_set():
         try:
             migrate(database)
         except Unavailable as error:
-            log.warning("the database is awaited", reason=error.detail)
+            log.warning("waiting for the database", reason=error.detail)
             stopping.wait(RETRY_SECONDS)
         else:
             return True

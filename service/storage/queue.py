@@ -1,4 +1,4 @@
-"""The queue: the jobs that wait, by device, the highest priority first, then the oldest."""
+"""Queues of waiting jobs by device, ordered by descending priority, then age."""
 
 from collections.abc import Mapping
 
@@ -11,12 +11,12 @@ from service.storage.job_record import Job
 from service.storage.tables import jobs
 
 QUEUED = jobs.c.status == JobStatus.QUEUED
-# Built once: each submit asks both.
+# Built once: every submission runs both.
 LENGTH = select(func.count()).where(QUEUED)
 SOONER = LENGTH.where(
-    # A worker of `cuda:0` takes jobs for `cuda` too: each is in the other's way.
+    # Workers of `cuda:0` also claim jobs for `cuda`: both queues compete for them.
     or_(
-        jobs.c.device.in_([bindparam("device"), bindparam("kind")]),
+        jobs.c.device.in_([bindparam("device"), bindparam("device_type")]),
         jobs.c.device.startswith(bindparam("device") + ":"),
     ),
     or_(
@@ -27,37 +27,42 @@ SOONER = LENGTH.where(
 
 
 class QueueStore:
-    """The queued jobs of all owners."""
+    """Queued jobs of all owners."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def position(self, job: Job) -> int | None:
-        """A queued job's place among those for its device; None for a job that is not queued."""
+        """Return the position of a job in its device's queue, from 1; None if it is not queued."""
         if job.status is not JobStatus.QUEUED:
             return None
-        kind = job.device.split(":", maxsplit=1)[0]
-        place = {"device": job.device, "kind": kind, "priority": job.priority, "sequence": job.sequence}
+        device_type = job.device.split(":", maxsplit=1)[0]
+        values = {
+            "device": job.device,
+            "device_type": device_type,
+            "priority": job.priority,
+            "sequence": job.sequence,
+        }
         with self._database.read() as connection:
-            return connection.scalars(SOONER, place).one() + 1
+            return connection.scalars(SOONER, values).one() + 1
 
     def lengths(self) -> Mapping[str, int]:
-        """How many jobs are queued for each device that any is queued for."""
+        """Return the number of queued jobs by device, without devices that have none."""
         query = select(jobs.c.device, func.count().label("length")).where(QUEUED).group_by(jobs.c.device)
         with self._database.read() as connection:
             return {row.device: row.length for row in connection.execute(query)}
 
 
 def check_length(connection: Connection, limit: int) -> None:
-    """Refuse a job beyond the limit.
+    """Refuse a job if the queue has reached its maximum length.
 
-    On Postgres, submits at the same moment don't count each other: the limit is exceeded by a few.
+    On Postgres, concurrent submissions don't see each other, so the limit may be exceeded slightly.
 
     Raises:
-        QueueFull: when as many jobs are queued as may be.
+        QueueFull: If as many jobs are queued as allowed.
     """
     length = connection.scalars(LENGTH).one()
     if length >= limit:
         raise errors.QueueFull(
-            f"{length} jobs are queued already.", retry_after_seconds=retry_after.QUEUE_FULL_SECONDS
+            f"{length} jobs are already queued.", retry_after_seconds=retry_after.QUEUE_FULL_SECONDS
         )

@@ -1,12 +1,12 @@
-"""Recovery: jobs are taken back from workers that are lost, or that won't let go of them.
+"""Recovery: jobs are reclaimed from workers that are lost, or that were killed.
 
-running ──take back──▶ queued      to go on from the newest checkpoint
-                     ▶ paused      where its owner asked for that
-                     ▶ cancelled   where its owner asked for that
-                     ▶ failed      where worker after worker was lost over it
+running ──reclaim──▶ queued      to continue from the newest checkpoint
+                   ▶ paused      if its owner has requested a pause
+                   ▶ cancelled   if its owner has requested a cancel
+                   ▶ failed      if workers were lost repeatedly
 
-A job that is taken back is where its newest checkpoint is: what came after is forgotten, so that what is told
-of it, waiting or ended, is what its model is.
+A reclaimed job is reset to its newest checkpoint, and later history is deleted. So the record of a job that
+is queued or has ended always describes the parameters of that checkpoint.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -25,15 +25,15 @@ from service.storage.logs import NewLine, add_lines
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
 
-# The second worker that is lost over a job without a newer checkpoint in between is the last.
+# A job fails when it has lost this many workers since its newest checkpoint.
 MOST_WORKERS_LOST = 2
-SILENT = "It fell silent, and its lease ran out."
-OVERRUN = "Its worker was ended: `max_runtime_seconds` were over inside a step."
+SILENT = "It stopped responding and its lease expired."
+OVERRUN = "Worker killed: `max_runtime_seconds` expired within a step."
 
 NEWEST_CHECKPOINT = (
     select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == jobs.c.id).scalar_subquery()
 )
-# What a job's columns hold that goes on, or has ended, with its newest checkpoint; see `forget_beyond`.
+# Values that reset a job to its newest checkpoint; `forget_beyond` does the rest.
 AT_CHECKPOINT = {
     "epoch": func.coalesce(NEWEST_CHECKPOINT, 0),
     "latest": case((NEWEST_CHECKPOINT.is_not(None), jobs.c.latest)),
@@ -42,44 +42,47 @@ AT_CHECKPOINT = {
 
 
 class RecoveryStore:
-    """The jobs as the processes see them that look after workers."""
+    """Jobs from the point of view of the processes that supervise workers."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def release_workers(self, worker_ids: Collection[str], reason: str | None = None) -> Sequence[str]:
-        """Take back all jobs of workers; their ids.
+        """Reclaim all jobs of workers that have ended; return the ids of the jobs.
 
         Args:
-            worker_ids: the workers, which are gone.
-            reason: how they were lost, as a sentence; None: they were not, and no job is to blame.
+            worker_ids: Workers, which have ended.
+            reason: How they were lost, as a sentence; None for an orderly end, which counts against no job.
         """
-        return take_back(self._database, _held_by(worker_ids), reason or "", lost=reason is not None)
+        return reclaim(self._database, _held_by(worker_ids), reason or "", lost=reason is not None)
 
     def expire(self) -> Sequence[str]:
-        """Take back all jobs whose lease has run out; their ids.
+        """Reclaim all jobs whose lease has expired; return their ids.
 
-        A lease that runs out while this waits for the database is left, and so is one that does while this is
-        frozen and holds the lock of SQLite: perhaps nobody could renew it.
+        Leases that expire while this call waits for the database are left alone, as are those that expire
+        while this process is suspended and holds the SQLite lock: workers may have been unable to renew them.
         """
         running = jobs.c.status == JobStatus.RUNNING
         query = select(now()).where(running, jobs.c.lease_expires_at < now()).limit(1)
-        with self._database.read() as connection:  # a sweep that finds nothing takes no lock
+        with self._database.read() as connection:  # a scan that finds nothing locks nothing
             moment = connection.scalar(query)
         if moment is None:
             return []
-        return take_back(self._database, and_(running, jobs.c.lease_expires_at < moment), SILENT, lost=True)
+        return reclaim(self._database, and_(running, jobs.c.lease_expires_at < moment), SILENT, lost=True)
 
     def to_cancel(self, worker_ids: Collection[str]) -> set[str]:
-        """Those of some workers whose job is to be cancelled."""
+        """Return those of the workers whose job has a cancel request."""
         query = select(jobs.c.worker_id).where(_held_by(worker_ids), jobs.c.cancel_requested)
         with self._database.read() as connection:
             return set(connection.scalars(query))
 
     def overrun(self, worker_id: str, job_id: str) -> Sequence[str]:
-        """End the job over whose `max_runtime_seconds` its worker was ended; its id, if the worker held it.
+        """End a job whose worker was killed because `max_runtime_seconds` expired.
 
-        What it is left with is its newest checkpoint: without one it has failed.
+        The job succeeds with its newest checkpoint; without a checkpoint it fails.
+
+        Returns:
+            The job's id, or nothing if the worker did not hold the job.
         """
         saved = NEWEST_CHECKPOINT.is_not(None)
         statement = job_update(
@@ -92,31 +95,31 @@ class RecoveryStore:
             **AT_CHECKPOINT,
         )
         with self._database.write() as connection:
-            taken = _change(connection, statement, and_(_held_by([worker_id]), jobs.c.id == job_id))
-            add_lines(connection, [_line(row, OVERRUN, LogLevel.WARNING) for row in taken])
-        return [row.id for row in taken]
+            reclaimed = _change(connection, statement, and_(_held_by([worker_id]), jobs.c.id == job_id))
+            add_lines(connection, [_line(row, OVERRUN, LogLevel.WARNING) for row in reclaimed])
+        return [row.id for row in reclaimed]
 
 
-def take_back(
+def reclaim(
     database: Database, condition: ColumnElement[bool], reason: str = "", *, lost: bool = False
 ) -> Sequence[str]:
-    """Queue running jobs again, or end those that are to be cancelled or have lost too many workers.
+    """Queue running jobs again; end those with a cancel request and those that lost too many workers.
 
     Args:
-        database: where they are.
-        condition: which jobs.
-        reason: why they are taken back, as a sentence.
-        lost: their worker was lost.
+        database: Database of the jobs.
+        condition: Condition that selects the jobs.
+        reason: Reason, as a sentence for the jobs' logs.
+        lost: Whether their worker was lost, which counts against the jobs.
 
     Returns:
-        Their ids.
+        Ids of the jobs.
     """
     workers_lost = jobs.c.workers_lost + int(lost)
     too_many = workers_lost >= MOST_WORKERS_LOST
     ends = or_(jobs.c.cancel_requested, too_many)
     failure = errors.WorkerLost(
-        f"{MOST_WORKERS_LOST} times running the job's worker was lost, without a newer checkpoint in "
-        f"between. The last time: {reason}"
+        f"The job's worker was lost {MOST_WORKERS_LOST} times in a row, without a new checkpoint in between. "
+        f"Last loss: {reason}"
     )
     statement = job_update(
         status=case(
@@ -138,37 +141,39 @@ def take_back(
         **AT_CHECKPOINT,
     )
     with database.write() as connection:
-        taken = _change(connection, statement, condition)
-        told = f"Its worker was lost. {reason}" if lost else reason
+        reclaimed = _change(connection, statement, condition)
+        why = f"Worker lost. {reason}" if lost else reason
         level = LogLevel.WARNING if lost else LogLevel.INFO
-        add_lines(connection, [_line(row, told, level) for row in taken])
-    return [row.id for row in taken]
+        add_lines(connection, [_line(row, why, level) for row in reclaimed])
+    return [row.id for row in reclaimed]
 
 
 def _change(connection: Connection, statement: Update, condition: ColumnElement[bool]) -> Sequence[Row[Any]]:
-    """Put the jobs of a condition where their newest checkpoints are; their rows."""
+    """Update the jobs of a condition and reset them to their newest checkpoints; return their rows."""
     locked = lock_jobs(connection, condition)
     if not locked:
         return []
-    taken = connection.execute(statement.where(jobs.c.sequence.in_(locked)).returning(jobs)).all()
-    forget_beyond(connection, taken)
-    return taken
+    reclaimed = connection.execute(statement.where(jobs.c.sequence.in_(locked)).returning(jobs)).all()
+    forget_beyond(connection, reclaimed)
+    return reclaimed
 
 
 def _line(row: Row[Any], reason: str, level: LogLevel) -> NewLine:
-    """What the log says of a job that was taken back."""
+    """Return the log entry of a reclaimed job."""
     level = LogLevel.ERROR if row.status is JobStatus.FAILED else level
-    return NewLine(row.id, row.attempt, f"{reason} Now {row.status}, at epoch {row.epoch}.".strip(), level)
+    return NewLine(
+        row.id, row.attempt, f"{reason} Status: {row.status}, at epoch {row.epoch}.".strip(), level
+    )
 
 
-def forget_beyond(connection: Connection, taken: Iterable[Row[Any]]) -> None:
-    """Let the history of jobs, and their latest and best values, end with their epoch.
+def forget_beyond(connection: Connection, reset: Iterable[Row[Any]]) -> None:
+    """Delete history, latest and best values of jobs beyond their epoch.
 
     Args:
-        connection: of the transaction that has set their epoch to their newest checkpoint's.
-        taken: the jobs' rows, as they are now.
+        connection: Connection whose transaction has set the epoch to that of the newest checkpoint.
+        reset: Current rows of the jobs.
     """
-    for row in taken:
+    for row in reset:
         connection.execute(
             history.delete().where(history.c.job_id == row.id, history.c.last_epoch > row.epoch)
         )
@@ -176,7 +181,7 @@ def forget_beyond(connection: Connection, taken: Iterable[Row[Any]]) -> None:
         if row.latest is not None and _epoch(row.latest) > row.epoch:
             values["latest"] = _values_at(connection, row.id, row.epoch)
         if row.best is not None and _epoch(row.best) > row.epoch:
-            values["best"] = None  # the next attempt has it from its checkpoint
+            values["best"] = None  # the next attempt reads it from its checkpoint
         if values:
             connection.execute(jobs.update().where(jobs.c.id == row.id).values(values))
 
@@ -186,7 +191,7 @@ def _epoch(document: str) -> int:
 
 
 def _values_at(connection: Connection, job_id: str, epoch: int) -> str | None:
-    """An epoch's values as JSON; None where the history doesn't end with it."""
+    """Return an epoch's values as JSON; None unless the history ends with this epoch."""
     last = select(history).where(history.c.job_id == job_id, history.c.last_epoch == epoch)
     row = connection.execute(last).one_or_none()
     if row is None:
@@ -201,6 +206,6 @@ def _held_by(worker_ids: Collection[str]) -> ColumnElement[bool]:
 
 
 def _about(error: errors.FitserveError) -> ColumnElement[str]:
-    """The error as JSON, about each job."""
+    """Return the error as JSON, with each job's path as its `instance`."""
     placeholder = "{job_id}"
     return func.replace(json_text(error.document(f"/v1/jobs/{placeholder}")), placeholder, jobs.c.id)

@@ -1,4 +1,4 @@
-"""Retention: what may go, because it is old or because nothing refers to it."""
+"""Retention: deletes records that are old or unused, and finds unreferenced artifacts."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from service.storage.database import Database
 from service.storage.tables import checkpoints, datasets, jobs
 from service.storage.timestamp import from_now
 
-# A transaction deletes so many at most, so that others needn't wait for it.
-AT_ONCE = 100
-# The rows that name artifacts, by the artifacts' folder: in other folders, nothing is known of any.
+# Maximum number of rows that a transaction deletes, so that others don't wait long for its locks.
+ROWS_PER_TRANSACTION = 100
+# Columns that name artifacts, by the prefix of the artifacts; other prefixes are never pruned.
 NAMED_BY: Mapping[str, Column[str]] = {
     "checkpoints": checkpoints.c.artifact,
     "datasets": datasets.c.artifact,
@@ -23,11 +23,11 @@ NAMED_BY: Mapping[str, Column[str]] = {
 
 @dataclass(frozen=True)
 class Deleted:
-    """Jobs that are gone.
+    """Result of a deletion.
 
     Attributes:
-        jobs: how many.
-        artifacts: the names of those that nothing refers to any more.
+        jobs: Number of deleted jobs.
+        artifacts: Names of the artifacts that no row refers to any longer.
     """
 
     jobs: int
@@ -35,14 +35,14 @@ class Deleted:
 
 
 class RetentionStore:
-    """What the database says about what may go."""
+    """Records and artifacts that may be deleted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def delete_ended(self, age: timedelta) -> Deleted:
-        """Delete jobs that ended so long ago, some at a time, with all that belongs to them."""
-        old = select(jobs.c.id).where(jobs.c.finished_at < from_now(-age)).limit(AT_ONCE)
+        """Delete a batch of jobs that ended at least `age` ago, with their history, logs and checkpoints."""
+        old = select(jobs.c.id).where(jobs.c.finished_at < from_now(-age)).limit(ROWS_PER_TRANSACTION)
         with self._database.write() as connection:
             ids = connection.scalars(old).all()
             names = connection.scalars(select(checkpoints.c.artifact).where(checkpoints.c.job_id.in_(ids)))
@@ -51,27 +51,33 @@ class RetentionStore:
         return deleted
 
     def delete_inline(self, age: timedelta) -> Sequence[str]:
-        """Delete datasets that came inline so long ago and that no job has any more, some at a time.
+        """Delete a batch of inline datasets that are older than `age` and that no job uses.
 
         Returns:
-            The names of the artifacts that nothing refers to any more.
+            Names of the artifacts that no row refers to any longer.
         """
         unused = datasets.c.inline & ~exists().where(jobs.c.dataset_id == datasets.c.id)
-        old = select(datasets.c.id).where(unused, datasets.c.created_at < from_now(-age)).limit(AT_ONCE)
+        old = (
+            select(datasets.c.id)
+            .where(unused, datasets.c.created_at < from_now(-age))
+            .limit(ROWS_PER_TRANSACTION)
+        )
         with self._database.write() as connection:
-            # Locked first: a submit that takes one is either seen by the second statement, or finds it gone.
+            # Lock first: a concurrent submission is either seen by the delete, or finds no dataset.
             ids = connection.scalars(old.with_for_update(skip_locked=True)).all()
             delete = datasets.delete().where(datasets.c.id.in_(ids), unused)
             return connection.scalars(delete.returning(datasets.c.artifact)).all()
 
     def unnamed(self, artifacts: Collection[str]) -> set[str]:
-        """Those artifacts that no row names, beside checkpoints of jobs that run.
+        """Return the artifacts that no row names, except checkpoints of running jobs.
 
-        The last checkpoint of a job is written before the job is tested, and named after that.
+        The last checkpoint of a job is written before the test split is evaluated, and named afterwards.
         """
         running = select(jobs.c.id).where(jobs.c.status == JobStatus.RUNNING)
         named = union(*(select(column).where(column.in_(artifacts)) for column in NAMED_BY.values()))
         with self._database.read() as connection:
-            may_be_named = set(connection.scalars(running))  # first: by its end, a job names what is its own
+            may_be_named = set(
+                connection.scalars(running)
+            )  # read first: a job that ends later has named its artifacts
             unnamed = set(artifacts) - set(connection.scalars(named))
         return {name for name in unnamed if PurePosixPath(name).parent.name not in may_be_named}

@@ -1,4 +1,4 @@
-"""Where bodies lie while they are received and read: a folder each, gone when its request is answered."""
+"""Temporary folders of request bodies, one for each request."""
 
 import fcntl
 import os
@@ -14,18 +14,18 @@ _LOCK = "lock"
 
 
 class Spool:
-    """The folders of one service process. What a process that has died left behind is removed at the start.
+    """Spool of one service process; the constructor removes the spools of dead processes.
 
-    A process holds a lock as long as it lives, so that processes which share a data folder leave each
-    other's bodies alone.
+    A process holds a file lock while it lives, so that processes that share a data folder don't remove each
+    other's spool.
 
     Args:
-        location: the folder of all processes' spools, on the same file system as the artifacts.
+        location: Folder of the spools of all processes, on the same file system as the artifacts.
     """
 
     def __init__(self, location: Path) -> None:
         location.mkdir(parents=True, exist_ok=True)
-        _remove_left_behind(location)
+        _remove_abandoned(location)
         while True:
             self._folder = location / str(ULID())
             self._folder.mkdir()
@@ -33,32 +33,32 @@ class Spool:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if os.fstat(self._lock).st_nlink > 0:
                 break
-            os.close(self._lock)  # a process that starts beside this one took the folder for left behind
+            os.close(self._lock)  # a process that started concurrently considered the folder abandoned
 
     def make(self) -> Path:
-        """A new folder.
+        """Create a folder.
 
         Raises:
-            Unavailable: when it can't be made.
+            Unavailable: If it can't be created.
         """
-        folder = self.place()
+        folder = self.new_path()
         try:
             folder.mkdir()
         except OSError as error:
-            detail = f"No body can be received: {error.strerror}."
+            detail = f"The body can't be received: {error.strerror}."
             raise errors.Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS) from error
         return folder
 
-    def place(self) -> Path:
-        """Where a file may be written; nothing is there yet."""
+    def new_path(self) -> Path:
+        """Return a path that does not exist yet."""
         return self._folder / str(ULID())
 
     def remove(self, folder: Path) -> None:
-        """Remove a folder with all that is in it."""
+        """Remove a folder and its content."""
         shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove the spool and release its lock."""
         shutil.rmtree(self._folder, ignore_errors=True)
         os.close(self._lock)
 
@@ -69,16 +69,16 @@ class Spool:
         self.close()
 
 
-def _remove_left_behind(location: Path) -> None:
+def _remove_abandoned(location: Path) -> None:
     for folder in location.iterdir():
         try:
             lock = os.open(folder / _LOCK, os.O_RDWR)
         except OSError:
-            continue  # it is just being made, or removed by another process
+            continue  # just being created, or removed by another process
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
         except BlockingIOError:
-            continue  # its process is alive
+            continue  # its process lives
         finally:
             os.close(lock)

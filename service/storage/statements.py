@@ -1,7 +1,7 @@
-"""What a worker says about its jobs, in SQL that is built once.
+"""SQL statements of `ClaimStore`, built once.
 
-Building a statement takes longer than SQLite takes to execute it: much of what a small job costs that trains
-side by side with others. What is bound to a statement has the names of the columns, with a prefix.
+Building a statement takes longer than SQLite takes to execute it, which dominates the cost of a small job in
+a group. Bind parameters are named like the columns, with a prefix.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ SIGNALS = jobs.c.cancel_requested, jobs.c.pause_requested
 
 
 def held(job_id: Any, worker_id: Any, attempt: Any) -> ColumnElement[bool]:
-    """The condition that a job is a worker's, in this attempt."""
+    """Return the condition that a worker holds a job in this attempt."""
     return and_(
         jobs.c.status == JobStatus.RUNNING,
         jobs.c.id == job_id,
@@ -31,14 +31,13 @@ def _new(column: Column[Any]) -> ColumnElement[Any]:
     return bindparam(f"new_{column.name}", type_=column.type)
 
 
-def _noted(column: Column[Any]) -> ColumnElement[Any]:
-    """A column's new value; None: as before."""
+def _new_or_unchanged(column: Column[Any]) -> ColumnElement[Any]:
     return func.coalesce(_new(column), column)
 
 
 _CLAIM = held(*(bindparam(f"claim_{name}") for name in ("job_id", "worker_id", "attempt")))
 _PROGRESS = {
-    c.name: _noted(c)
+    c.name: _new_or_unchanged(c)
     for c in (jobs.c.epoch, jobs.c.latest, jobs.c.best, jobs.c.training_seconds, jobs.c.epoch_seconds)
 }
 _OUTCOME = {
@@ -50,8 +49,8 @@ END = job_update(
     **_PROGRESS, **_OUTCOME, finished_at=now(), lease_expires_at=None, pause_requested=False
 ).where(_CLAIM)
 
-# A row that is there already takes the new values: a worker whose commit went through, but not the answer to
-# it, sends its history again, and more.
+# An existing row takes the new values: a worker that lost the response to a successful commit sends the same
+# epochs again, possibly in a longer row.
 ADD_HISTORY = {
     dialect: (statement := insert(history)).on_conflict_do_update(
         index_elements=[history.c.job_id, history.c.first_epoch],
@@ -66,8 +65,8 @@ HAVE_CHECKPOINTS = (
     .distinct()
 )
 ADD_CHECKPOINTS = checkpoints.insert().values(created_at=now())
-_PLACE = tuple_(checkpoints.c.epoch, checkpoints.c.step)
-_REPLACED = _PLACE.in_(bindparam("places", expanding=True))
+_POSITION = tuple_(checkpoints.c.epoch, checkpoints.c.step)
+_REPLACED = _POSITION.in_(bindparam("positions", expanding=True))
 _DROPPED = or_(
     _REPLACED, checkpoints.c.step > 0, checkpoints.c.epoch.not_in(bindparam("keep", expanding=True))
 )

@@ -23,7 +23,7 @@ from service.storage.workers import WorkerStore
 
 @dataclass(frozen=True)
 class Storage:
-    """One database with a store for each noun, and the artifacts."""
+    """Database with a store for each noun, and artifacts."""
 
     database: Database
     jobs: JobStore
@@ -42,7 +42,7 @@ class Storage:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[Self]:
-        """Connect; the tables are as the last `migrate` left them."""
+        """Open the database and the artifacts; does not migrate."""
         database = Database(settings.database())
         try:
             yield cls(

@@ -1,4 +1,4 @@
-"""The tables: what persists. Migrations build them; a test holds both to the same."""
+"""Tables. Migrations create them; a test compares both."""
 
 from sqlalchemy import (
     BigInteger,
@@ -32,7 +32,7 @@ metadata = MetaData(
 
 
 def _one_of(choices: type[JobStatus] | type[StopReason] | type[LogLevel], name: str) -> Enum:
-    """Text with a check constraint; a native enum type of Postgres could hardly be changed later."""
+    """Return text with a check constraint; native enum types of Postgres are hard to change later."""
     return Enum(
         choices,
         name=name,
@@ -56,7 +56,7 @@ datasets = Table(
     Column("artifact", Text, nullable=False),
     Column("report", Text, nullable=False),
     Column("created_at", Timestamp, nullable=False),
-    # It came with a job, and goes when no job has it any more.
+    # Sent with a job; deleted once no job uses it.
     Column("inline", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("owner", "digest"),
 )
@@ -65,7 +65,7 @@ Index(None, datasets.c.owner, datasets.c.created_at, datasets.c.id)
 jobs = Table(
     "jobs",
     metadata,
-    # SQLite counts up by itself only in a column that is declared INTEGER, which holds 64 bits there.
+    # SQLite autoincrements only columns declared as INTEGER, which hold 64 bits there.
     Column("sequence", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("id", Text, nullable=False, unique=True),
     Column("owner", Text, nullable=False),
@@ -77,7 +77,7 @@ jobs = Table(
     Column("started_at", Timestamp),
     Column("finished_at", Timestamp),
     Column("priority", Integer, nullable=False, server_default="0"),
-    # No foreign key: an ended job keeps the id of a dataset that was deleted since.
+    # No foreign key: an ended job keeps the id of a deleted dataset.
     Column("dataset_id", Text, nullable=False, index=True),
     Column("request", Text, nullable=False),
     Column("report", Text, nullable=False),
@@ -94,18 +94,18 @@ jobs = Table(
     Column("timings", Text),
     Column("error", Text),
     Column("attempt", Integer, nullable=False, server_default="0"),
-    # Workers lost since the newest checkpoint.
+    # Number of workers lost since the newest checkpoint.
     Column("workers_lost", Integer, nullable=False, server_default="0"),
     Column("worker_id", Text),
     Column("lease_expires_at", Timestamp),
     Column("cancel_requested", Boolean, nullable=False, server_default=false()),
     Column("pause_requested", Boolean, nullable=False, server_default=false()),
-    # Of all attempts together.
+    # Sum over all attempts.
     Column("training_seconds", Float, nullable=False, server_default="0"),
     Column("changed_at", Timestamp, nullable=False, server_default="0", index=True),
-    # What an epoch took in the attempt at hand, or in the last one that came to the end of one.
+    # Duration of an epoch in the latest attempt that completed one.
     Column("epoch_seconds", Float),
-    # A deleted job's place in the queue is never given again.
+    # Sequence numbers of deleted jobs are never reused.
     sqlite_autoincrement=True,
 )
 Index("ix_jobs_queue", jobs.c.status, jobs.c.device, jobs.c.priority.desc(), jobs.c.sequence)
@@ -127,7 +127,7 @@ checkpoints = Table(
     metadata,
     Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
     Column("epoch", BigInteger, primary_key=True, autoincrement=False),
-    # Of the epoch that follows; 0: the checkpoint lies between two epochs.
+    # Completed steps of the following epoch; 0 between epochs.
     Column("step", BigInteger, primary_key=True, autoincrement=False, server_default="0"),
     Column("artifact", Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
@@ -152,7 +152,7 @@ idempotency_keys = Table(
     Column("owner", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("fingerprint", Text, nullable=False),
-    # Deferred: the key is taken before its job is written, so that two submits can't both go on.
+    # Deferred: the key is bound before its job is inserted, so that only one of two submissions continues.
     Column(
         "job_id",
         ForeignKey(jobs.c.id, ondelete="CASCADE", deferrable=True, initially="DEFERRED"),

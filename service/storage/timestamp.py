@@ -1,4 +1,4 @@
-"""Time as the database tells it: one clock for the API and all workers, whatever their machines say."""
+"""Time by the clock of the database, which the API and all workers share."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,17 +13,15 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class Timestamp(TypeDecorator[datetime]):
-    """Microseconds since 1970 in the database, an aware UTC datetime in Python."""
+    """Microseconds since 1970 in the database, timezone-aware UTC datetime in Python."""
 
     impl = BigInteger
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Microseconds since 1970."""
         return None if value is None else (value - EPOCH) // MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """An aware UTC datetime."""
         return None if value is None else EPOCH + value * MICROSECOND
 
 
@@ -33,7 +31,7 @@ class _Now(FunctionElement[datetime]):
 
 
 def now() -> ColumnElement[datetime]:
-    """The database's time when the statement began, as a SQL expression."""
+    """Return the database time at which the statement began, as SQL."""
     return _Now()
 
 
@@ -42,12 +40,12 @@ class _Moment(_Now):
 
 
 def at_this_moment() -> ColumnElement[datetime]:
-    """The database's time at which a row is written, as a SQL expression: after the wait for its lock."""
+    """Return the database time at which a row is written, after waiting for its lock, as SQL."""
     return _Moment()
 
 
 def from_now(period: timedelta | BindParameter[int]) -> ColumnElement[datetime]:
-    """The database's time so much later, or before for a negative period; a parameter is in microseconds."""
+    """Return `now()` plus a period, which may be negative; a bind parameter is in microseconds."""
     if isinstance(period, timedelta):
         period = literal(period // MICROSECOND, BigInteger)
     return type_coerce(_Now() + period, Timestamp)
@@ -55,13 +53,13 @@ def from_now(period: timedelta | BindParameter[int]) -> ColumnElement[datetime]:
 
 @compiles(_Now, "sqlite")
 def _now_in_sqlite(element: _Now, compiler: Any, **options: Any) -> str:
-    # Milliseconds: strftime's `subsec` would need SQLite 3.42, and a Julian day in a double holds no more.
+    # Milliseconds: `subsec` of strftime needs SQLite 3.42, and a Julian day in a double is no more precise.
     return "(CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000)"
 
 
 @compiles(_Now, "postgresql")
 def _now_in_postgresql(element: _Now, compiler: Any, **options: Any) -> str:
-    # Not now(): that is when the transaction began, before it waited for a lock.
+    # Not now(), which is the time the transaction began, before it waited for a lock.
     return "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)"
 
 

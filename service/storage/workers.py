@@ -1,4 +1,4 @@
-"""Workers: who is there to run jobs."""
+"""Worker processes and their heartbeats."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from service.storage.database import Database
 from service.storage.tables import workers
 from service.storage.timestamp import MICROSECOND, from_now, now
 
-# A worker that has missed so many heartbeats is taken for gone.
+# Number of missed heartbeats after which a worker is considered dead.
 MISSED_HEARTBEATS = 3
 FORGET_AFTER = timedelta(days=1)
-# Built once: each check of a request asks it.
+# Built once: every check of a request runs it.
 ALIVE = (
     select(workers)
     .where(workers.c.heartbeat_at >= from_now(bindparam("period", type_=BigInteger)))
@@ -23,7 +23,7 @@ ALIVE = (
 
 @dataclass(frozen=True)
 class NewWorker:
-    """A worker that starts."""
+    """A worker to register."""
 
     id: str
     device: str
@@ -42,32 +42,32 @@ class Worker(NewWorker):
 
 
 class WorkerStore:
-    """The workers of all service processes."""
+    """Workers of all service processes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def register(self, worker: NewWorker) -> None:
-        """Add a worker, and forget those that died long ago without a word."""
+        """Insert a worker, and delete those that died long ago without unregistering."""
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.heartbeat_at < from_now(-FORGET_AFTER)))
             connection.execute(workers.insert().values(**vars(worker), started_at=now(), heartbeat_at=now()))
 
     def heartbeat(self, worker_id: str) -> None:
-        """Note that a worker is alive."""
+        """Record that a worker is alive."""
         with self._database.write() as connection:
             connection.execute(workers.update().where(workers.c.id == worker_id).values(heartbeat_at=now()))
 
     def unregister(self, worker_ids: Collection[str]) -> None:
-        """Remove workers; one that is gone already is no error."""
+        """Delete workers; unknown ids are ignored."""
         with self._database.write() as connection:
             connection.execute(workers.delete().where(workers.c.id.in_(worker_ids)))
 
     def alive(self, heartbeat_seconds: float) -> Sequence[Worker]:
-        """The workers that were heard of lately, in the order they started.
+        """Return the workers with a recent heartbeat, in the order of their start.
 
         Args:
-            heartbeat_seconds: how often they say that they are alive.
+            heartbeat_seconds: Interval of heartbeats.
         """
         period = timedelta(seconds=-MISSED_HEARTBEATS * heartbeat_seconds)
         with self._database.read() as connection:

@@ -48,8 +48,8 @@ def all_workers(service: Service, number: int) -> list[psutil.Process]:
 
 def holder(service: Service, job_id: str) -> psutil.Process:
     """The worker process that has a job."""
-    taken = [message for message in service.messages(job_id) if " takes it" in message]
-    name = taken[-1].split()[1]
+    claimed = [each for each in service.messages(job_id) if each.startswith("Claimed by worker ")]
+    name = claimed[-1].split()[3].rstrip(".,")
     (pid,) = (each["pid"] for each in service.read("/v1/system")["workers"] if each["id"] == name)
     return psutil.Process(pid)
 

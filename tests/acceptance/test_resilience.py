@@ -134,9 +134,9 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service
     job = service.ended(job_id)
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
     messages = service.messages(job_id)
-    (lost,) = (place for place, message in enumerate(messages) if "Its worker was lost" in message)
-    saved = [message for message in messages[:lost] if message.startswith("Saved ")]
-    assert saved[-1].startswith(f"Saved epoch {service.began_at(job_id)}, ")
+    (lost,) = (place for place, message in enumerate(messages) if message.startswith("Worker lost"))
+    saved = [message for message in messages[:lost] if message.startswith("Checkpoint saved: ")]
+    assert saved[-1].startswith(f"Checkpoint saved: epoch {service.began_at(job_id)}, ")
     assert_equal(service, job_id, twin["id"])
 
 

@@ -48,7 +48,7 @@ PAUSED = 0.8
 WORKER_LOST = "/problems/worker-lost"
 # What a job's log says of its end, of a worker that was lost and of a checkpoint.
 ENDING, LOST, SAVED = map(
-    re.compile, ("Ended: |Now (failed|cancelled)", "^Its worker was lost", "^Saved (.+),")
+    re.compile, ("Ended: |[Ss]tatus: (failed|cancelled)", "^Worker lost", "^Checkpoint saved: (.+),")
 )
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from service.storage.changes import ChangeStore, Place
+from service.storage.changes import ChangeCursor, ChangeStore
 from service.storage.claims import Claim, ClaimStore, Progress, Report
 from service.storage.database import Database
 from service.storage.job_record import Job
@@ -39,7 +39,7 @@ def test_leases_are_no_change(database: Database, claims: ClaimStore, submit: Su
     submit()
     job = claimed(claims)
     claims.renew([Claim.of(job)], 60)
-    (same,) = ChangeStore(database).page(OWNER, Place(job.changed_at, 0), 10).jobs
+    (same,) = ChangeStore(database).page(OWNER, ChangeCursor(job.changed_at, 0), 10).jobs
     assert (same.version, same.changed_at) == (job.version, job.changed_at)
 
 
@@ -52,13 +52,13 @@ def test_changed_jobs_come_in_the_order_of_their_changes(
     jobs.cancel(OWNER, first.id)
     changes = ChangeStore(database)
 
-    def after(place: Place, limit: int = 10) -> list[str]:
-        return [job.id for job in changes.page(OWNER, place, limit).jobs]
+    def after(cursor: ChangeCursor, limit: int = 10) -> list[str]:
+        return [job.id for job in changes.page(OWNER, cursor, limit).jobs]
 
-    begin = Place(first.created_at, 0)
+    begin = ChangeCursor(first.created_at, 0)
     assert after(begin) == [second.id, third.id, first.id]
     assert after(begin, 2) == [second.id, third.id]
-    assert after(Place(third.changed_at, third.sequence)) == [first.id]
+    assert after(ChangeCursor(third.changed_at, third.sequence)) == [first.id]
     assert changes.page("bob", begin, 10).jobs == []
     assert changes.page(OWNER, begin, 10).read_at >= jobs.get(OWNER, first.id).changed_at
 
@@ -68,8 +68,8 @@ def test_jobs_that_changed_at_once_have_places_of_their_own(database: Database, 
     ids = [submit().id for _ in range(5)]
     with database.write() as connection:
         connection.execute(table.update().values(changed_at=now()))
-    changes, place, told = ChangeStore(database), Place(EPOCH, 0), list[str]()
-    while page := changes.page(OWNER, place, 2).jobs:
+    changes, cursor, told = ChangeStore(database), ChangeCursor(EPOCH, 0), list[str]()
+    while page := changes.page(OWNER, cursor, 2).jobs:
         told += [job.id for job in page]
-        place = Place(page[-1].changed_at, page[-1].sequence)
+        cursor = ChangeCursor(page[-1].changed_at, page[-1].sequence)
     assert told == ids

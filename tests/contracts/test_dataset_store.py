@@ -38,8 +38,8 @@ def test_a_list_pages_through_all_datasets_once(datasets: DatasetStore) -> None:
     """Pages give every dataset once, newest first."""
     added = [datasets.add(OWNER, new_dataset(f"d{n}"))[0] for n in range(5)]
     first = datasets.list(OWNER, limit=3)
-    rest = datasets.list(OWNER, limit=3, before=first[-1].place)
-    assert [*first, *rest] == sorted(added, key=lambda dataset: dataset.place, reverse=True)
+    rest = datasets.list(OWNER, limit=3, before=first[-1].cursor)
+    assert [*first, *rest] == sorted(added, key=lambda dataset: dataset.cursor, reverse=True)
 
 
 def test_a_dataset_in_use_stays(

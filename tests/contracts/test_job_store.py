@@ -138,12 +138,12 @@ def test_a_list_pages_through_all_jobs_once(jobs: JobStore, submit: Submit) -> N
     """Pages give every job once, newest first, also when jobs come in between."""
     submitted = {submit().id for _ in range(7)}
     seen: list[Job] = []
-    while page := jobs.list(OWNER, limit=3, before=seen[-1].place if seen else None):
+    while page := jobs.list(OWNER, limit=3, before=seen[-1].cursor if seen else None):
         seen += page
         submit()
     assert [job.id for job in seen if job.id in submitted] == [job.id for job in seen]
     assert {job.id for job in seen} == submitted
-    assert [job.place for job in seen] == sorted((job.place for job in seen), reverse=True)
+    assert [job.cursor for job in seen] == sorted((job.cursor for job in seen), reverse=True)
 
 
 def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:

@@ -41,14 +41,14 @@ def test_a_life_is_told(claims: ClaimStore, jobs: JobStore, logs: LogStore, subm
     jobs.resume(OWNER, job.id)
     claims.finish(Ending(Claim.of(claimed(claims, "wrk_2")), DONE))
     assert told(logs, job) == [
-        (0, "info", "Queued for cpu, for the eager engine."),
-        (1, "info", "Worker wrk_1 takes it."),
+        (0, "info", "Queued for cpu with the eager engine."),
+        (1, "info", "Claimed by worker wrk_1."),
         (1, "warning", "The disk is full: no checkpoint."),
-        (1, "info", "Saved epoch 4 and 3 steps, in 99 bytes."),
-        (1, "info", "Its owner wants to pause it. Now running."),
-        (1, "info", "Now paused, at epoch 4."),
-        (1, "info", "Its owner wants to resume it. Now queued."),
-        (2, "info", "Worker wrk_2 takes it, to go on from epoch 4."),
+        (1, "info", "Checkpoint saved: epoch 4 and 3 steps, 99 bytes."),
+        (1, "info", "Pause requested; status: running."),
+        (1, "info", "Status: paused, at epoch 4."),
+        (1, "info", "Resume requested; status: queued."),
+        (2, "info", "Claimed by worker wrk_2, continuing from epoch 4."),
         (2, "info", "Ended: succeeded, completed."),
     ]
     lines = logs.of_job(OWNER, job.id, 100)
@@ -64,12 +64,12 @@ def test_losses_and_failures_are_told(
     recovery.release_workers(["wrk_1"], "It was killed by signal 9.")
     claimed(claims, "wrk_2")
     recovery.release_workers(["wrk_2"], "It was killed by signal 9.")
-    lost = "Its worker was lost. It was killed by signal 9."
+    lost = "Worker lost. It was killed by signal 9."
     assert told(logs, job)[1:] == [
-        (1, "info", "Worker wrk_1 takes it."),
-        (1, "warning", f"{lost} Now queued, at epoch 0."),
-        (2, "info", "Worker wrk_2 takes it."),
-        (2, "error", f"{lost} Now failed, at epoch 0."),
+        (1, "info", "Claimed by worker wrk_1."),
+        (1, "warning", f"{lost} Status: queued, at epoch 0."),
+        (2, "info", "Claimed by worker wrk_2."),
+        (2, "error", f"{lost} Status: failed, at epoch 0."),
     ]
     diverged = submit()
     failure = Outcome(JobStatus.FAILED, StopReason.DIVERGED, error='{"detail": "The loss is not finite."}')
@@ -88,15 +88,15 @@ def test_jobs_side_by_side_and_continued_are_told(
     leader = claimed(claims, "wrk_1")
     assert [each.id for each in claims.claim_alike(leader, 7, 30)] == [second.id]
     assert told(logs, first)[1:] == [
-        (1, "info", "Worker wrk_1 takes it."),
-        (1, "info", "1 other jobs of its kind train side by side with it."),
+        (1, "info", "Claimed by worker wrk_1."),
+        (1, "info", "Training in a group with 1 other job."),
     ]
     assert told(logs, second)[1:] == [
-        (1, "info", f"Worker wrk_1 takes it, to train side by side with {first.id}.")
+        (1, "info", f"Claimed by worker wrk_1, to train in a group with {first.id}.")
     ]
     start = Start(first.id, NewCheckpoint(5, "checkpoints/b", 9))
     continued, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
-    beginning = f"Queued for cpu, for the eager engine, to begin where {first.id} was at epoch 5."
+    beginning = f"Queued for cpu with the eager engine, continuing {first.id} from epoch 5."
     assert told(logs, continued) == [(0, "info", beginning)]
 
 
@@ -123,7 +123,7 @@ def test_a_log_is_read_in_pages(claims: ClaimStore, jobs: JobStore, logs: LogSto
     jobs.cancel(OWNER, job.id)
     (first,) = logs.of_job(OWNER, job.id, 1)
     (second,) = logs.of_job(OWNER, job.id, 5, after=first.number)
-    assert second.message == "Its owner wants to cancel it. Now cancelled."
+    assert second.message == "Cancel requested; status: cancelled."
     assert logs.of_job(OWNER, job.id, 5, after=second.number) == []
     for owner, job_id in (("eve", job.id), (OWNER, "job_none")):
         with pytest.raises(errors.JobNotFound):

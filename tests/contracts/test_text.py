@@ -13,7 +13,7 @@ from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
-from service.storage.pages import Place
+from service.storage.pages import Cursor
 from service.storage.timestamp import EPOCH
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 
@@ -43,7 +43,7 @@ def test_nothing_is_named_so(
 def test_a_page_may_begin_there(jobs: JobStore, at: datetime, count: int) -> None:
     """A place in a list that a client has made up is a place like any other."""
     jobs.submit(OWNER, new_job(), new_dataset())
-    assert len(jobs.list(OWNER, before=Place(at, NUL))) == count
+    assert len(jobs.list(OWNER, before=Cursor(at, NUL))) == count
 
 
 def test_a_log_shows_it(database: Database, claims: ClaimStore, submit: Callable[..., Job]) -> None:

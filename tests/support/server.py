@@ -227,8 +227,8 @@ class Service:
 
     def began_at(self, job_id: str) -> int:
         """The epoch from which a job's last attempt has gone on."""
-        taken = [message for message in self.messages(job_id) if " takes it" in message]
-        found = re.search(r"to go on from epoch (\d+)", taken[-1])
+        taken = [message for message in self.messages(job_id) if message.startswith("Claimed by worker ")]
+        found = re.search(r"continuing from epoch (\d+)", taken[-1])
         return int(found[1]) if found else 0
 
     def history(self, job_id: str, **query: Any) -> dict[str, Any]:

@@ -295,9 +295,9 @@ event: end""",
         """{
   "items": [
     {"at": "2026-11-24T13:02:11.241000Z", "level": "info", "attempt": 0,
-     "message": "Queued for cpu, for the compiled engine."},
+     "message": "Queued for cpu with the compiled engine."},
     {"at": "2026-11-24T13:02:11.243000Z", "level": "info", "attempt": 1,
-     "message": "Worker … takes it."},
+     "message": "Claimed by worker …."},
     {"at": "2026-11-24T13:02:11.302000Z", "level": "info", "attempt": 1,
      "message": "Ended: succeeded, completed."}
   ],

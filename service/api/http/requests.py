@@ -1,4 +1,4 @@
-"""Reading requests: bodies within the limit, media types, preferences, strict query parameters."""
+"""Requests: bodies with size limits, media types, preferences and strict query parameters."""
 
 import re
 from collections import Counter
@@ -16,37 +16,39 @@ from service.specs.base import Spec
 JSON = "application/json"
 CSV = "text/csv"
 MAX_WAIT_SECONDS = 60.0
-_LARGEST = 2**63 - 1  # what a database and JSON take
+_LARGEST = 2**63 - 1  # largest integer of the database columns
 Offset = Annotated[int, Field(ge=0, le=_LARGEST)]
 Epoch = Annotated[int, Field(ge=1, le=_LARGEST)]
 
 
 class Query(Spec):
-    """Query parameters: as strict about names as a body is, but numbers come as text."""
+    """Query parameters; unknown names are errors, and numbers are parsed from text."""
 
     model_config = ConfigDict(strict=False)
 
 
 async def refuse_parameters(request: Request) -> None:
-    """Parameters that would be ignored are mistakes: any where none are taken, and those there twice."""
-    taken = request.scope["route"].dependant.query_params
+    """Refuse parameters that would be ignored: repeated ones, and any if the route has none."""
+    accepted = request.scope["route"].dependant.query_params
     errors = [
-        FieldError(f"?{name}", f"`{name}` is there {times} times: give it once.")
-        if taken
-        else FieldError(f"?{name}", f"`{name}`: no parameters are taken here.")
+        FieldError(f"?{name}", f"`{name}` appears {times} times; give it once.")
+        if accepted
+        else FieldError(f"?{name}", f"`{name}`: this path accepts no parameters.")
         for name, times in Counter(name for name, _ in request.query_params.multi_items()).items()
-        if times > 1 or not taken
+        if times > 1 or not accepted
     ]
     if errors:
         raise InvalidRequest(errors=errors)
 
 
 class Bodies:
-    """Bodies that are held in memory, each from its first byte to the end of what is done with it.
+    """Limits of the request bodies in memory.
+
+    A body counts from its first byte until its request has been processed.
 
     Args:
-        most_bytes: of one.
-        most_bytes_together: of all; one that is alone is taken nevertheless.
+        most_bytes: Maximum size of a body.
+        most_bytes_together: Maximum total size; a body that is alone is accepted nevertheless.
     """
 
     def __init__(self, most_bytes: int, most_bytes_together: int) -> None:
@@ -56,11 +58,11 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The whole body of a request.
+        """Read the body of a request.
 
         Raises:
-            ContentTooLarge: as soon as it is known to be over the limit.
-            Unavailable: as soon as there is no room for it beside others.
+            ContentTooLarge: If it exceeds the limit, as soon as this is known.
+            Unavailable: If other bodies leave no memory for it.
         """
         declared = request.headers.get("content-length", "")
         if declared.isdigit():
@@ -76,36 +78,36 @@ class Bodies:
             self._bytes -= len(body)
 
     def _check(self, received_bytes: int, more_bytes: int) -> None:
-        """Whether a body may have more than was received of it."""
+        """Check that a body may grow."""
         if received_bytes + more_bytes > self._most_bytes:
-            raise ContentTooLarge(f"The body has more than the {self._most_bytes} bytes that are taken.")
+            raise ContentTooLarge(f"The body exceeds the limit of {self._most_bytes} bytes.")
         alone = self._bytes == received_bytes
         if not alone and self._bytes + more_bytes > self._most_bytes_together:
             raise Unavailable(
-                "Other requests take all the memory there is for bodies.",
+                "The bodies of other requests use all of the memory for bodies.",
                 retry_after_seconds=retry_after.BODY_MEMORY_SECONDS,
             )
 
 
-def media_type(request: Request, *taken: str) -> str:
-    """The body's media type, one of those taken; a missing Content-Type means the first.
+def media_type(request: Request, *supported: str) -> str:
+    """Return the media type of the body; the first supported one if Content-Type is missing.
 
     Raises:
-        UnsupportedMediaType: for any other.
+        UnsupportedMediaType: If it is not supported.
     """
-    given = request.headers.get("content-type", taken[0]).split(";")[0].strip().lower()
-    if given not in taken:
-        raise UnsupportedMediaType(f"Content-Type `{given}` is not taken here: send {' or '.join(taken)}.")
+    given = request.headers.get("content-type", supported[0]).split(";")[0].strip().lower()
+    if given not in supported:
+        raise UnsupportedMediaType(f"Content-Type `{given}` is not supported; send {' or '.join(supported)}.")
     return given
 
 
 def accepts_csv(request: Request) -> bool:
-    """Whether the client prefers CSV to JSON."""
+    """Return whether the client accepts CSV."""
     return CSV in request.headers.get("accept", "")
 
 
 def preferred_wait_seconds(request: Request) -> float | None:
-    """The `wait` of a `Prefer` header (RFC 7240), at most a minute; None when it isn't asked for."""
+    """Return `wait` of the `Prefer` header (RFC 7240), 60 seconds at most; None if missing."""
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
         match = re.fullmatch(r"\s*wait\s*=\s*\"?(\d{1,9})\"?\s*", preference.split(";")[0], re.IGNORECASE)
         if match:
@@ -114,12 +116,12 @@ def preferred_wait_seconds(request: Request) -> float | None:
 
 
 def unquoted(value: str | None) -> str | None:
-    """A header's value without the quotes that structured fields put around it."""
+    """Strip the quotes of a structured field from a header value."""
     return value.strip().strip('"') if value is not None else None
 
 
 def matches(etag: str, header: str | None) -> bool:
-    """Whether an If-Match or If-None-Match header names this ETag."""
+    """Return whether an If-Match or If-None-Match header names an ETag."""
     if header is None:
         return False
     return any(part.strip().removeprefix("W/") in (etag, "*") for part in header.split(","))

@@ -1,4 +1,4 @@
-"""Answers: JSON made by orjson, with what the database holds as JSON text embedded as it is."""
+"""Responses, and their documentation."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -22,13 +22,13 @@ _PIECE_BYTES = 2**18
 def json_response(
     document: Any, status: int = 200, headers: Mapping[str, str] | None = None, media_type: str = JSON
 ) -> Response:
-    """`document` as JSON, unless it is JSON already; NaN becomes null."""
+    """Return a JSON response; bytes are sent as they are, NaN becomes null."""
     body = document if isinstance(document, bytes | memoryview) else orjson.dumps(document)
     return Response(body, status, dict(headers or {}), media_type)
 
 
 def streamed(path: Path, media_type: str) -> Response:
-    """The content of a file, which may be removed from now on: it lasts for as long as it is read."""
+    """Stream a file, which may be unlinked once this returns."""
     file = path.open("rb")
     headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
     return StreamingResponse(_pieces(file), headers=headers, media_type=media_type)
@@ -41,17 +41,17 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 def embedded(text: str | None) -> orjson.Fragment | None:
-    """JSON text from the database, to be placed into a document without parsing it."""
+    """Embed JSON text from the database in a document without parsing it."""
     return None if text is None else orjson.Fragment(text)
 
 
 def timestamp(time: datetime | None) -> str | None:
-    """RFC 3339 in UTC with microseconds and `Z`."""
+    """Format a time by RFC 3339, in UTC with microseconds."""
     return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def problems(*errors: type[FitserveError]) -> dict[int | str, dict[str, Any]]:
-    """The documentation of the errors a route may answer."""
+    """Document the errors of a route."""
     titles: dict[int | str, list[str]] = {}
     for error in errors:
         titles.setdefault(error.status, []).append(error.title)
@@ -59,15 +59,15 @@ def problems(*errors: type[FitserveError]) -> dict[int | str, dict[str, Any]]:
 
 
 def json_body(model: type[BaseModel], **others: Any) -> dict[str, Any]:
-    """The documentation of a body that our own code parses; other media types beside it."""
+    """Document a JSON body that our own code parses, and further media types."""
     content = {JSON: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}, **others}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def file_body(model: type[BaseModel]) -> dict[str, Any]:
-    """The documentation of a body that is JSON or a file, alone or as a part."""
+    """Document a body that is JSON, a file, or a form with a file."""
     binary = {"schema": {"type": "string", "format": "binary"}}
-    file = {"type": "string", "format": "binary", "description": "The data."}
+    file = {"type": "string", "format": "binary", "description": "The file."}
     part = {"schema": {"type": "object", "required": ["file"], "properties": {"file": file}}}
     others = [media_type for media_type in MEDIA_TYPES if media_type != JSON]
     return json_body(

@@ -25,34 +25,34 @@ from service.helper.messages import GetRows, ReadDataset
 from service.specs.base import Name
 from service.specs.data import DatasetContent
 from service.storage.datasets import Dataset, NewDataset
-from service.storage.pages import Place
+from service.storage.pages import Cursor
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=DocumentedRoute)
 
 
 class DatasetQuery(uploads.ReadQuery):
-    """How to read a file, and what to call the dataset."""
+    """Options for reading a file, and the name of the dataset."""
 
     name: Name | None = None
-    """The dataset's name; a `name` in a JSON body comes before it."""
+    """Name of the dataset; a `name` in a JSON body takes precedence."""
 
 
 class PageQuery(requests.Query):
-    """Which page of the list."""
+    """Page of a list."""
 
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Datasets on a page."""
+    """Maximum number of datasets on the page."""
     page_token: str | None = None
-    """The `next_page_token` of the page before."""
+    """The `next_page_token` of the previous page."""
 
 
 class RowsQuery(requests.Query):
-    """Which rows."""
+    """Range of rows."""
 
     offset: requests.Offset = 0
-    """Rows to pass over."""
+    """Number of rows to skip."""
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Rows to give, at most."""
+    """Maximum number of rows to return."""
 
 
 @router.post(
@@ -62,7 +62,7 @@ class RowsQuery(requests.Query):
     openapi_extra=file_body(DatasetContent),
     responses={
         201: {"description": "The dataset is stored."},
-        200: {"model": schemas.Dataset, "description": "Equal content is there already: that dataset."},
+        200: {"model": schemas.Dataset, "description": "A dataset of equal content exists and is returned."},
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
     },
 )
@@ -71,10 +71,11 @@ async def upload_dataset(
 ) -> Response:
     """Upload a dataset: a CSV, Parquet, Arrow IPC, `.npz` or `.safetensors` file, or JSON.
 
-    The file is the body (`curl --data-binary @file`) or a part `file` of a multipart body
-    (`curl -F file=@file`), and may be packed with gzip or Zstandard. What Content-Type doesn't say is told by
-    the content. Arrays of a `.npz` or `.safetensors` file are called `inputs`, or `inputs.<name>` of several,
-    and `targets`. JSON has `columns`, `rows`, or `inputs` and `targets`. A table has at most 10,000 columns.
+    The file is either the body (`curl --data-binary @file`) or the part `file` of a multipart body
+    (`curl -F file=@file`), optionally compressed with gzip or Zstandard. Its format is detected from the
+    content unless Content-Type names it. Arrays of a `.npz` or `.safetensors` file must be named `targets`
+    and `inputs`, or `inputs.<name>` for several inputs. JSON has `columns`, `rows`, or `inputs` with
+    `targets`. A table has at most 10,000 columns.
     """
     async with uploads.receive(request, services, query) as (upload, said):
         stored, _ = await uploads.call(services, ReadDataset(owner, said.name, upload))
@@ -83,19 +84,19 @@ async def upload_dataset(
 
 
 def _publish(services: Services, owner: str, new: NewDataset | str, is_gone: bool) -> Response:
-    """The dataset that was written, or the one of equal content that is there already.
+    """Publish the dataset that was written, or return the existing one of equal content.
 
-    Nothing is published for a client that is gone: it doesn't know the dataset, and may have given it up.
+    Nothing is published for a client that has disconnected: it can't know the dataset's id.
     """
     if isinstance(new, str):
         dataset, created = services.storage.datasets.keep(owner, new), False
     else:
         if is_gone:
             services.storage.artifacts.discard([new.artifact])
-            raise BadRequest("The client was gone before its dataset was read.")
+            raise BadRequest("The client disconnected before its dataset was read.")
         dataset, created = services.storage.datasets.add(owner, new)
         if not created:
-            services.storage.artifacts.discard([new.artifact])  # equal content came in between
+            services.storage.artifacts.discard([new.artifact])  # equal content was published concurrently
     headers = {"Location": f"/v1/datasets/{dataset.id}"}
     return json_response(_document(dataset), 201 if created else 200, headers)
 
@@ -104,21 +105,21 @@ def _publish(services: Services, owner: str, new: NewDataset | str, is_gone: boo
 def list_datasets(
     services: ServicesDependency, owner: Owner, query: Annotated[PageQuery, Query()]
 ) -> Response:
-    """List datasets, the newest first."""
-    before = Place.of_token(query.page_token) if query.page_token else None
+    """List datasets, newest first."""
+    before = Cursor.of_token(query.page_token) if query.page_token else None
     datasets = services.storage.datasets.list(owner, query.page_size + 1, before)
     page, more = datasets[: query.page_size], len(datasets) > query.page_size
     return json_response(
         {
             "items": [_document(dataset) for dataset in page],
-            "next_page_token": page[-1].place.token() if more else None,
+            "next_page_token": page[-1].cursor.token() if more else None,
         }
     )
 
 
 @router.get("/{dataset_id}", response_model=schemas.Dataset, responses=problems(DatasetNotFound))
 def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
-    """Read what a dataset holds: its columns with their statistics, and warnings."""
+    """Get a dataset: its columns with their statistics, and warnings."""
     return json_response(_document(services.storage.datasets.get(owner, dataset_id)))
 
 
@@ -128,14 +129,17 @@ def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> 
 async def get_rows(
     services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[RowsQuery, Query()]
 ) -> Response:
-    """Read rows of a dataset, in order."""
+    """Get rows of a dataset, in order."""
     _, body = await services.helpers.call(GetRows(owner, dataset_id, query.offset, query.limit))
     return json_response(body)
 
 
 @router.delete("/{dataset_id}", status_code=204, responses=problems(DatasetNotFound, DatasetInUse))
 def delete_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
-    """Delete a dataset; 409 while a job that has not ended uses it."""
+    """Delete a dataset.
+
+    Fails with 409 while a job that has not ended uses it.
+    """
     services.storage.artifacts.discard([services.storage.datasets.delete(owner, dataset_id)])
     return Response(status_code=204)
 

@@ -26,7 +26,7 @@ from service.api.state import Owner, Services, ServicesDependency
 from service.errors import JobNotFound, Unavailable
 from service.events.watch import LATE, Watch
 from service.history import HistoryChunk, HistoryQuery, history_document
-from service.storage.changes import Place
+from service.storage.changes import ChangeCursor
 from service.storage.job_record import Job
 from service.storage.timestamp import EPOCH, MICROSECOND
 
@@ -251,15 +251,15 @@ class _Changed:
 
 async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterator[_Changed]:
     """All that has changed since a time, page by page."""
-    place = Place(since, 0)
+    cursor = ChangeCursor(since, 0)
     while True:
-        read = partial(_changed, services, owner, place)
-        page = await services.reads.get((owner, place), read)
+        read = partial(_changed, services, owner, cursor)
+        page = await services.reads.get((owner, cursor), read)
         yield page
         if len(page.jobs) < MAX_JOBS:
             return
         last, _ = page.jobs[-1]
-        place = Place(last.changed_at, last.sequence)
+        cursor = ChangeCursor(last.changed_at, last.sequence)
 
 
 @dataclass
@@ -313,8 +313,8 @@ class _AllListener:
         self.first = self.last = None
 
 
-def _changed(services: Services, owner: str, place: Place) -> _Changed:
-    page = services.storage.changes.page(owner, place, MAX_JOBS)
+def _changed(services: Services, owner: str, cursor: ChangeCursor) -> _Changed:
+    page = services.storage.changes.page(owner, cursor, MAX_JOBS)
     return _Changed(page.read_at, [(job, _events_of(services, job)) for job in page.jobs])
 
 

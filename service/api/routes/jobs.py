@@ -37,7 +37,7 @@ from service.specs.base import Name
 from service.specs.job import JobRequest, JobStatus
 from service.storage.datasets import NewDataset
 from service.storage.job_record import Job
-from service.storage.pages import Place
+from service.storage.pages import Cursor
 from service.storage.planned_job import PlannedJob
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DocumentedRoute)
@@ -46,23 +46,23 @@ MAX_KEY_LENGTH = 255
 
 
 class SubmitQuery(requests.Query):
-    """How to submit."""
+    """Options of a submission."""
 
     validate_only: bool = False
-    """Answer the preflight report; make no job."""
+    """Only check the request: return the preflight report and create no job."""
 
 
 class ListQuery(requests.Query):
-    """Which jobs to list."""
+    """Filters and page of a list."""
 
     status: JobStatus | None = None
-    """Only jobs of this status."""
+    """Only list jobs with this status."""
     name: Name | None = None
-    """Only jobs of this name."""
+    """Only list jobs with this name."""
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Jobs on a page."""
+    """Maximum number of jobs on the page."""
     page_token: str | None = None
-    """The `next_page_token` of the page before."""
+    """The `next_page_token` of the previous page."""
 
 
 @router.post(
@@ -71,10 +71,10 @@ class ListQuery(requests.Query):
     response_model=schemas.Job,
     openapi_extra=json_body(JobRequest),
     responses={
-        202: {"description": "The job is queued, or still runs when the wait is over."},
+        202: {"description": "The job is queued, or had not ended when the wait expired."},
         200: {
             "model": schemas.Job | schemas.Preflight,
-            "description": "The job has ended while it was waited for; with `validate_only`, what would run.",
+            "description": "The job ended within the wait; with `validate_only`, the preflight report.",
         },
         **problems(
             NotJson,
@@ -93,14 +93,17 @@ async def submit_job(
     owner: Owner,
     query: Annotated[SubmitQuery, Query()],
     idempotency_key: Annotated[
-        str | None, Header(description="The same key and body give the same job; another body is refused.")
+        str | None,
+        Header(description="Key for retries: the same key and body return the same job."),
     ] = None,
-    prefer: Annotated[str | None, Header(description="`wait=30` waits for the end, 60 s at most.")] = None,
+    prefer: Annotated[
+        str | None, Header(description="`wait=30` waits 30 s for the end of the job; 60 at most.")
+    ] = None,
 ) -> Response:
     """Submit a training job.
 
-    Everything wrong with the request is told at once, before a job exists. With `Prefer: wait=…` the
-    answer comes when the job has ended (200), or when the time is over (202).
+    All errors in the request are reported together, before a job is created. With `Prefer: wait=…` the
+    response is sent when the job has ended (200) or when the wait expires (202).
     """
     requests.media_type(request, requests.JSON)
     wait_seconds = requests.preferred_wait_seconds(request)
@@ -120,15 +123,15 @@ async def submit_job(
 
 
 async def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
-    """Check the request and queue the job; a key that was used before gives the job of then."""
+    """Check the request and queue the job; a repeated key returns the earlier job."""
     if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
-        error = FieldError("Idempotency-Key", f"Give 1 to {MAX_KEY_LENGTH} characters.")
+        error = FieldError("Idempotency-Key", f"Use 1 to {MAX_KEY_LENGTH} characters.")
         raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
     try:
         return await _check_and_queue(services, owner, body, key)
     except (DatasetNotFound, JobNotFound):
-        # The dataset, or the job to begin from, was deleted between the check and the commit: a second
-        # check says so, or, where the data came with the request, writes it anew.
+        # The dataset, or the job to continue from, was deleted between the check and the commit. A second
+        # check reports this or, if the data was sent with the request, writes it again.
         return await _check_and_queue(services, owner, body, key)
 
 
@@ -140,7 +143,7 @@ async def _check_and_queue(services: Services, owner: str, body: bytes, key: str
 
 
 def _queue(services: Services, owner: str, planned: PlannedJob) -> tuple[Job, bool]:
-    """Commit a job that was checked, and its data; a worker is woken."""
+    """Commit a checked job and its data, and wake a worker."""
     unused = planned.artifacts()
     try:
         submitted, created = services.storage.jobs.submit(
@@ -152,12 +155,12 @@ def _queue(services: Services, owner: str, planned: PlannedJob) -> tuple[Job, bo
             planned.other_dataset_ids,
         )
         if isinstance(planned.dataset, NewDataset) and submitted.dataset_id == planned.dataset.id:
-            unused.remove(planned.dataset.artifact)  # else equal content came in between
+            unused.remove(planned.dataset.artifact)  # otherwise equal content was committed concurrently
         if planned.start is not None and created:
             unused.remove(planned.start.checkpoint.artifact)
     except Unavailable as error:
         if not isinstance(error, QueueFull):
-            unused.clear()  # whether it was committed is not known
+            unused.clear()  # unknown whether it was committed
         raise
     finally:
         services.storage.artifacts.discard(unused)
@@ -167,7 +170,7 @@ def _queue(services: Services, owner: str, planned: PlannedJob) -> tuple[Job, bo
 
 
 async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:
-    """The job when it has ended, or as it is when the time is over."""
+    """Wait until a job has ended or the time expires; return its record."""
     deadline = time.monotonic() + seconds
     with services.watch.watching(job.id) as changes:
         while True:
@@ -181,14 +184,14 @@ async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float
 
 @router.get("", response_model=schemas.JobPage, responses=problems(InvalidRequest))
 def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQuery, Query()]) -> Response:
-    """List jobs, the newest first."""
-    before = Place.of_token(query.page_token) if query.page_token else None
+    """List jobs, newest first."""
+    before = Cursor.of_token(query.page_token) if query.page_token else None
     jobs = services.storage.jobs.list(owner, query.status, query.name, query.page_size + 1, before)
     page, more = jobs[: query.page_size], len(jobs) > query.page_size
     return json_response(
         {
             "items": [orjson.Fragment(job_document(services, job)) for job in page],
-            "next_page_token": page[-1].place.token() if more else None,
+            "next_page_token": page[-1].cursor.token() if more else None,
         }
     )
 
@@ -197,7 +200,7 @@ def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQ
     "/{job_id}",
     response_model=schemas.Job,
     responses={
-        304: {"description": "The job is still the version that If-None-Match names."},
+        304: {"description": "The job still has the version given in If-None-Match."},
         **problems(JobNotFound),
     },
 )
@@ -206,9 +209,12 @@ def get_job(
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
-    if_none_match: Annotated[str | None, Header(description="Answer 304 while the ETag is this.")] = None,
+    if_none_match: Annotated[str | None, Header(description="Return 304 if the ETag matches.")] = None,
 ) -> Response:
-    """Read a job. Its ETag is the version of its record: poll with `If-None-Match`."""
+    """Get a job.
+
+    Its ETag is the version of its record; poll with `If-None-Match`.
+    """
     job = services.storage.jobs.get(owner, job_id)
     if requests.matches(_etag(job), if_none_match):
         return Response(status_code=304, headers={"ETag": _etag(job)})
@@ -220,13 +226,17 @@ def get_job(
     status_code=202,
     response_model=schemas.Job,
     responses={
-        200: {"model": schemas.Job, "description": "It had ended before."},
-        202: {"description": "It is cancelled, or runs and will be in a moment."},
+        200: {"model": schemas.Job, "description": "The job had already ended."},
+        202: {"description": "The job is cancelled, or its worker will cancel it shortly."},
         **problems(JobNotFound),
     },
 )
 def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
-    """Cancel a job: at once while it waits, within a moment while it runs. 200 when it had ended before."""
+    """Cancel a job.
+
+    A waiting job is cancelled immediately, a running one shortly after. A job that has already ended stays
+    unchanged (200).
+    """
     had_ended = services.storage.jobs.get(owner, job_id).status.ended
     job = services.storage.jobs.cancel(owner, job_id)
     if not job.status.ended:
@@ -242,7 +252,10 @@ def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respo
     responses=problems(JobNotFound, JobNotRunning),
 )
 def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
-    """Pause a job: at once while it is queued; while it runs, after the step at hand, with a checkpoint."""
+    """Pause a job.
+
+    A queued job is paused immediately, a running one after its current step, with a checkpoint.
+    """
     job = services.storage.jobs.pause(owner, job_id)
     services.watch.changed(job_id)
     return job_response(services, job, 202)
@@ -255,7 +268,10 @@ def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respon
     responses=problems(JobNotFound, JobNotPaused),
 )
 def resume_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
-    """Let a paused job go on exactly where it was: it takes its old place in the queue."""
+    """Resume a paused job.
+
+    The job returns to its former position in the queue and continues exactly from its checkpoint.
+    """
     job = services.storage.jobs.resume(owner, job_id)
     services.executor.wake(job.device)
     services.watch.changed(job_id)
@@ -267,9 +283,9 @@ def delete_job(
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
-    if_match: Annotated[str | None, Header(description="Delete only this version: its ETag.")] = None,
+    if_match: Annotated[str | None, Header(description="Delete the job only if it has this ETag.")] = None,
 ) -> Response:
-    """Delete an ended job: its record, history and checkpoints."""
+    """Delete a job that has ended, with its history, log and checkpoints."""
     job = services.storage.jobs.get(owner, job_id)
     if if_match is not None and not requests.matches(_etag(job), if_match):
         raise PreconditionFailed(f"The job's ETag is {_etag(job)}.")
@@ -285,5 +301,5 @@ def _etag(job: Job) -> str:
 def job_response(
     services: Services, job: Job, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """A job as an answer, with its ETag."""
+    """Return a response with a job and its ETag."""
     return json_response(job_document(services, job), status, {"ETag": _etag(job), **(headers or {})})

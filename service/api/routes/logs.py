@@ -1,4 +1,4 @@
-"""What became of a job, line by line."""
+"""Job logs."""
 
 from typing import Annotated
 
@@ -16,19 +16,22 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=Docume
 
 
 class LogsQuery(requests.Query):
-    """Which lines."""
+    """Page of a log."""
 
     page_size: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Lines on a page."""
+    """Maximum number of lines on the page."""
     page_token: Annotated[str, Field(pattern="^[0-9]{1,18}$")] | None = None
-    """The `next_page_token` of the page before."""
+    """The `next_page_token` of the previous page."""
 
 
 @router.get("/logs", response_model=schemas.LogPage, responses=problems(JobNotFound, InvalidRequest))
 def list_log_lines(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[LogsQuery, Query()]
 ) -> Response:
-    """What the service noted about the job, the oldest first: who took it and when, checkpoints, warnings."""
+    """List the entries of a job's log, oldest first.
+
+    The log has claims, checkpoints, requests by the owner, lost workers, warnings and the outcome.
+    """
     after = int(query.page_token or 0)
     lines = services.storage.logs.of_job(owner, job_id, query.page_size + 1, after)
     page, more = lines[: query.page_size], len(lines) > query.page_size

@@ -1,4 +1,4 @@
-"""What a job's training gives: history, checkpoints, parameters, predictions, evaluations, the model."""
+"""Results of a job: history, checkpoints, parameters, predictions, evaluations and the model."""
 
 import csv
 import io
@@ -51,76 +51,77 @@ _MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidReques
 
 
 class HistoryParameters(requests.Query):
-    """Which epochs to read."""
+    """Selection of epochs."""
 
     every: requests.Epoch | None = None
-    """Epoch 1 and each multiple of this."""
+    """Only return epoch 1 and the multiples of this number."""
     from_epoch: requests.Epoch | None = None
-    """The first epoch to read."""
+    """First epoch to return."""
     to_epoch: requests.Epoch | None = None
-    """The last epoch to read."""
+    """Last epoch to return."""
     max_points: Annotated[requests.Epoch, Field(ge=2)] | None = None
-    """At most so many epochs, evenly spaced, the first and the last included."""
+    """Maximum number of epochs, evenly spaced, including the first and the last."""
 
 
 class CheckpointQuery(requests.Query):
-    """Which parameters to take."""
+    """Selection of a checkpoint."""
 
     checkpoint: Checkpoint | None = None
-    """`last`, `best` or an epoch; default: `best` with `restore_best`, else `last`."""
+    """Checkpoint: `last`, `best` or an epoch. Default: `best` with `restore_best`, otherwise `last`."""
 
 
 class PredictQuery(CheckpointQuery, uploads.ReadQuery):
-    """Which parameters to predict with, and how to read a file."""
+    """Selection of a checkpoint, and options for reading a file."""
 
 
 class EvaluationQuery(PredictQuery):
-    """Which parameters to evaluate, how to read a file, and what to tell."""
+    """Selection of a checkpoint, options for reading a file, and the extent of the report."""
 
     worst: Annotated[int, Field(ge=0, le=1000)] = 10
-    """How many rows of the highest loss to show."""
+    """Number of rows with the highest loss to return."""
 
 
 class ParametersQuery(CheckpointQuery):
-    """What to tell of each parameter."""
+    """Selection of a checkpoint, and of what to return for each parameter."""
 
     include: str = ""
-    """Comma-separated: `values`, `gradients`, `statistics`."""
+    """Comma-separated list of `values`, `gradients` and `statistics`."""
 
     @field_validator("include")
     @classmethod
     def _known(cls, value: str) -> str:
         unknown = {part.strip() for part in value.split(",")} - {"", "values", "gradients", "statistics"}
         if unknown:
-            raise ValueError(f"{', '.join(sorted(unknown))}: give values, gradients, statistics.")
+            raise ValueError(f"{', '.join(sorted(unknown))}: use values, gradients, statistics.")
         return value
 
 
 class SplitQuery(requests.Query):
-    """Which part of each side."""
+    """Range of rows of each split."""
 
     offset: requests.Offset = 0
-    """Rows of each side to pass over."""
+    """Number of rows to skip in each split."""
     limit: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
-    """Rows of each side to give, at most."""
+    """Maximum number of rows to return for each split."""
 
 
-# The file's suffix and media type.
+# Suffix and media type of the file, by format.
 _FORMATS = {"safetensors": ("safetensors", "application/octet-stream"), "python": ("py", "text/x-python")}
 
 
 class ModelQuery(CheckpointQuery):
-    """In which form to download the model."""
+    """Selection of a checkpoint and a file format."""
 
     format: Literal["safetensors", "python"] = "safetensors"
-    """`safetensors` loads with `load_state_dict(strict=True)`; `python` is the source of the module."""
+    """`safetensors` for the `state_dict` (`load_state_dict(strict=True)` accepts it); `python` for the source
+    code of the module."""
 
 
 @router.get(
     "/history",
     response_model=schemas.History,
     responses={
-        200: {"content": {requests.CSV: {}}, "description": "The history, also as CSV."},
+        200: {"content": {requests.CSV: {}}, "description": "The history, as JSON or CSV."},
         **problems(JobNotFound, InvalidRequest),
     },
 )
@@ -131,7 +132,10 @@ def get_history(
     job_id: str,
     query: Annotated[HistoryParameters, Query()],
 ) -> Response:
-    """Losses, metrics and learning rate by epoch, while the job runs and after; as CSV on request."""
+    """Get losses, metrics and learning rate by epoch, also while the job is running.
+
+    `Accept: text/csv` returns CSV.
+    """
     services.storage.jobs.get(owner, job_id)
     rows = services.storage.history.rows(job_id, query.from_epoch, query.to_epoch)
     chunks = [HistoryChunk.unpack(row.first_epoch, row.payload) for row in rows]
@@ -152,7 +156,7 @@ def _csv(columns: dict[str, list[Any]]) -> str:
 
 @router.get("/checkpoints", response_model=schemas.CheckpointPage, responses=problems(JobNotFound))
 def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
-    """The job's checkpoints: the newest, and those that `checkpoint_every` asks for, the last of them."""
+    """List the checkpoints of a job: the newest one, and the latest of those saved by `checkpoint_every`."""
     items = [
         {
             "epoch": checkpoint.epoch,
@@ -169,7 +173,7 @@ def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) ->
 async def get_named_parameters(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ParametersQuery, Query()]
 ) -> Response:
-    """The model's parameters by name; values, gradients and statistics on request."""
+    """Get the names and shapes of the model's parameters; values, gradients and statistics on request."""
     include = [part.strip() for part in query.include.split(",") if part.strip()]
     _, body = await services.helpers.call(GetParameters(owner, job_id, query.checkpoint, include))
     return json_response(body)
@@ -187,7 +191,7 @@ async def get_named_parameter(
     name: str,
     query: Annotated[CheckpointQuery, Query()],
 ) -> Response:
-    """One parameter with its values and the gradient of the last step."""
+    """Get a parameter with its values and the gradient of the last step."""
     _, body = await services.helpers.call(GetParameter(owner, job_id, query.checkpoint, name))
     return json_response(body)
 
@@ -197,7 +201,7 @@ async def get_named_parameter(
     response_model=schemas.Predictions,
     openapi_extra=file_body(PredictionRequest),
     responses={
-        200: {"content": {requests.CSV: {}}, "description": "The predictions, also as CSV."},
+        200: {"content": {requests.CSV: {}}, "description": "The predictions, as JSON or CSV."},
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
     },
 )
@@ -208,24 +212,24 @@ async def predict(
     job_id: str,
     query: Annotated[PredictQuery, Query()],
 ) -> Response:
-    """Predict for new rows: the features' transforms are applied, the targets' are undone.
+    """Predict for new rows: transforms of features are applied, those of targets inverted.
 
-    Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
+    The body has the formats of `POST /v1/datasets`. Columns may have any order; other columns are ignored.
     """
     as_csv = requests.accepts_csv(request)
     answer_type = requests.CSV if as_csv else requests.JSON
-    place = services.spool.place()
+    path = services.spool.new_path()
 
     def helper_request(checkpoint: str | None, upload: Upload | None) -> Predict:
-        return Predict(owner, job_id, checkpoint, as_csv, str(place), upload)
+        return Predict(owner, job_id, checkpoint, as_csv, str(path), upload)
 
     try:
         answer, body = await _of_rows(request, services, query, helper_request)
         if isinstance(answer, InFile):
-            return await run_in_threadpool(streamed, place, answer_type)
+            return await run_in_threadpool(streamed, path, answer_type)
         return Response(body, media_type=answer_type)
     finally:
-        place.unlink(missing_ok=True)  # it is open, or a helper was ended while it wrote
+        path.unlink(missing_ok=True)  # already open for streaming, or left by a helper that was killed
 
 
 @router.post(
@@ -241,9 +245,9 @@ async def evaluate(
     job_id: str,
     query: Annotated[EvaluationQuery, Query()],
 ) -> Response:
-    """Evaluate on labelled rows: the training's loss and metrics, a confusion matrix, the worst rows.
+    """Evaluate on labelled rows: loss, metrics, confusion matrix, and the rows with the highest loss.
 
-    Bodies are those of `POST /v1/datasets`; columns come in any order, and others are ignored.
+    The body has the formats of `POST /v1/datasets`. Columns may have any order; other columns are ignored.
     """
 
     def helper_request(checkpoint: str | None, upload: Upload | None) -> Evaluate:
@@ -259,10 +263,10 @@ async def _of_rows(
     query: PredictQuery,
     helper_request: Callable[[str | None, Upload | None], HelperRequest[A]],
 ) -> tuple[A, memoryview]:
-    """Have a helper work on the rows in a body: JSON that is sent along, or a file in its folder.
+    """Call a helper with the rows in a body: JSON is sent along, a file is received into a folder.
 
     Args:
-        helper_request: Makes the request of a checkpoint and of the received file, if there is one.
+        helper_request: Creates the request from a checkpoint and the received file, None for JSON.
     """
     if uploads.is_plain_json(request, query):
         async with services.bodies.read(request) as body:
@@ -296,7 +300,7 @@ async def download_model(
 async def get_encoding(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[CheckpointQuery, Query()]
 ) -> Response:
-    """How raw data become the model's inputs, with the fitted constants, and what its outputs mean."""
+    """Get the encoding of raw data as model inputs, with fitted constants, and the meaning of the outputs."""
     _, body = await services.helpers.call(GetEncoding(owner, job_id, query.checkpoint))
     return json_response(body)
 
@@ -309,6 +313,6 @@ async def get_encoding(
 async def get_split(
     services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[SplitQuery, Query()]
 ) -> Response:
-    """Which rows of its data a job trains, validates and tests on."""
+    """Get the row indices of a job's train, validation and test split."""
     _, body = await services.helpers.call(GetSplit(owner, job_id, query.offset, query.limit))
     return json_response(body)

@@ -1,4 +1,4 @@
-"""The service itself: index, health, system, catalog."""
+"""The service: index, health, state and catalog."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from service import __version__
 from service.api.http.responses import json_response, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import system as schemas
-from service.api.state import Services, ServicesDependency, Start
+from service.api.state import Services, ServicesDependency, Startup
 from service.errors import Unavailable
 from service.helper.messages import GetCatalog
 from service.storage.workers import Worker
@@ -20,7 +20,7 @@ router = APIRouter(tags=["system"], route_class=DocumentedRoute)
 
 @router.get("/", response_model=schemas.Index)
 def index() -> Response:
-    """Where to go from here."""
+    """Get the entry points of the API."""
     links = {
         "jobs": "/v1/jobs",
         "datasets": "/v1/datasets",
@@ -37,20 +37,28 @@ def index() -> Response:
 
 @router.get("/livez", response_model=schemas.Health)
 async def livez() -> Response:
-    """Whether the process answers; asks nothing else, and waits for no thread."""
+    """Check that the process responds.
+
+    The check accesses no dependency and waits for no thread.
+    """
     return json_response({"status": "ok", "checks": {}})
 
 
 @router.get(
     "/readyz",
     response_model=schemas.Health,
-    responses={503: {"model": schemas.Health, "description": "Something is away; `checks` says what."}},
+    responses={
+        503: {"model": schemas.Health, "description": "A dependency is unavailable; `checks` names it."}
+    },
 )
 def readyz(request: Request) -> Response:
-    """Whether jobs can be taken and run: database, artifacts, warm helpers, a live worker."""
-    start: Start = request.state.start
+    """Check that jobs can be accepted and run.
+
+    The check covers the database, artifacts, warm helper processes and live workers.
+    """
+    startup: Startup = request.state.startup
     try:
-        services = start.done()
+        services = startup.services()
     except Unavailable as error:
         return json_response({"status": "unavailable", "checks": {"database": error.detail}}, 503)
     checks = {
@@ -73,22 +81,22 @@ def _check(check: Callable[[], None]) -> str:
 
 
 def _check_workers(services: Services) -> dict[str, str]:
-    """The database, by the question for the workers: one that is silent is waited for once."""
+    """Check database and workers with one query, so that an unresponsive database is waited for once."""
     try:
         workers = live_workers(services)
     except Unavailable as error:
-        return {"database": error.detail, "workers": "Not known without the database."}
+        return {"database": error.detail, "workers": "Unknown without the database."}
     return {"database": "ok", "workers": "ok" if workers else "No worker is alive."}
 
 
 def live_workers(services: Services) -> list[Worker]:
-    """The workers of all service processes that have been heard of lately."""
+    """Return the live workers of all service processes."""
     return list(services.storage.workers.alive(services.settings.heartbeat_seconds))
 
 
 @router.get("/v1/system", response_model=schemas.System)
 def get_system(services: ServicesDependency) -> Response:
-    """Version, devices, workers, length of the queue."""
+    """Get the version, devices, workers and queue lengths of the service."""
     workers = live_workers(services)
     lengths = services.storage.queue.lengths()
     return json_response(
@@ -110,6 +118,6 @@ def _worker(worker: Worker) -> dict[str, Any]:
 
 @router.get("/v1/catalog", response_model=dict[str, Any])
 async def get_catalog(services: ServicesDependency) -> Response:
-    """Every layer, loss, optimizer, scheduler, metric and transform, with its arguments as JSON Schema."""
+    """List every layer, loss, optimizer, scheduler, metric and transform, with its arguments as JSON Schema."""
     _, body = await services.helpers.call(GetCatalog())
     return json_response(body)

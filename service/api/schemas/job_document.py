@@ -1,4 +1,4 @@
-"""A job as JSON."""
+"""Job records as JSON."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from service.storage.job_record import Job
 
 
 def job_document(services: Services, job: Job) -> bytes:
-    """The job resource as JSON; what the database holds as JSON text is copied, not parsed."""
+    """Return a job as JSON; JSON columns are copied without parsing."""
     head = {
         "id": job.id,
         "name": job.name,
@@ -39,12 +39,12 @@ def job_document(services: Services, job: Job) -> bytes:
         "pause_requested": job.pause_requested,
         "links": _links(job),
     }
-    # The request is an object whose fields (data, architecture, …) belong between the two.
+    # The fields of the request (data, architecture, …) are spliced in between head and tail.
     return b"".join([orjson.dumps(head)[:-1], b",", job.request.encode()[1:-1], b",", orjson.dumps(tail)[1:]])
 
 
 def progress_document(job: Job) -> dict[str, Any]:
-    """How far a job has come."""
+    """Return the progress of a job."""
     eta_seconds = None
     if job.status is JobStatus.RUNNING and job.epoch_seconds is not None:
         eta_seconds = job.epoch_seconds * (job.epochs - job.epoch)

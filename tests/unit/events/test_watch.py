@@ -72,15 +72,15 @@ def test_a_sweep_wakes_those_whose_job_has_changed() -> None:
             watch.watching("job_2") as other,
             watch.watching(None) as all_,
         ):
-            watch.sweep(database.changes_since)
+            watch.scan(database.changes_since)
             database.versions = {"job_2": 3, "job_9": 1}
-            watch.sweep(database.changes_since)
+            watch.scan(database.changes_since)
             await asyncio.sleep(0)
             for event in (first, other, all_):
                 event.clear()
-            watch.sweep(database.changes_since)  # the same again
+            watch.scan(database.changes_since)  # the same again
             database.versions["job_2"] = 4
-            watch.sweep(database.changes_since)
+            watch.scan(database.changes_since)
             await asyncio.sleep(0)
             return [event.is_set() for event in (first, other, all_)]
 
@@ -91,7 +91,7 @@ def test_a_sweep_wakes_those_whose_job_has_changed() -> None:
 def test_nobody_waits_and_nothing_is_asked() -> None:
     """While nobody waits, a sweep leaves the database alone."""
     watch, database = Watch(), Database()
-    watch.sweep(database.changes_since)
+    watch.scan(database.changes_since)
     assert database.asked == []
 
 

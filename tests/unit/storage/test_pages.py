@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service import errors
-from service.storage.pages import Place
+from service.storage.pages import Cursor
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(3000, 1, 1)))
 def test_a_token_stands_for_its_place(moment: datetime) -> None:
-    """A place comes back from its token, to the microsecond."""
-    place = Place(moment.replace(tzinfo=UTC), "job_01JD3Z")
-    assert Place.of_token(place.token()) == place
+    """A cursor comes back from its token, to the microsecond."""
+    cursor = Cursor(moment.replace(tzinfo=UTC), "job_01JD3Z")
+    assert Cursor.of_token(cursor.token()) == cursor
 
 
 @given(st.text())
 def test_any_other_text_is_an_error_with_a_pointer(token: str) -> None:
     """A token that was never given is refused, and the error says where it stood."""
     with pytest.raises(errors.InvalidRequest) as refused:
-        Place.of_token(token)
+        Cursor.of_token(token)
     assert [error.pointer for error in refused.value.errors] == ["?page_token"]

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""Initial tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make all tables."""
+    """Create all tables."""
     op.create_table(
         "datasets",
         sa.Column("id", sa.Text(), nullable=False),

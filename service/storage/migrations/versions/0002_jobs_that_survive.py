@@ -1,4 +1,4 @@
-"""Checkpoints in the middle of an epoch, training time over all attempts, when a job has changed."""
+"""Checkpoints within an epoch, training time over all attempts, time of the last change."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the columns; what there is changed when it was made, and lies between epochs."""
+    """Add the columns; existing jobs changed at creation, existing checkpoints lie between epochs."""
     with op.batch_alter_table("checkpoints") as checkpoints:
         checkpoints.add_column(sa.Column("step", sa.BigInteger(), server_default="0", nullable=False))
         checkpoints.drop_constraint(op.f("pk_checkpoints"), type_="primary")

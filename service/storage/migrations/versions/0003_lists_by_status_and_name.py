@@ -1,4 +1,4 @@
-"""Indexes for lists of jobs by status and by name: without, a rare status is searched for in all jobs."""
+"""Indexes for lists of jobs by status and by name; without them, a rare status needs a full scan."""
 
 from alembic import op
 

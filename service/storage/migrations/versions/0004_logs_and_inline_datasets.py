@@ -1,4 +1,4 @@
-"""A log for each job; which datasets came inline with a job, and go when no job has them any more."""
+"""Job logs, and a flag for datasets that were sent with a job."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table and the column; datasets of before stay until they are deleted."""
+    """Add the table and the column; existing datasets are kept until they are deleted."""
     op.create_table(
         "log_lines",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),

@@ -1,4 +1,4 @@
-"""What an epoch takes: how long a job still takes is told from it."""
+"""Duration of an epoch, for estimates of the remaining time."""
 
 import sqlalchemy as sa
 from alembic import op
