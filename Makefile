@@ -84,8 +84,9 @@ chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: docs
-docs: $(INSTALLED) ## write openapi.md, the HTTP reference, and docs/forward.md, the grammar
+docs: $(INSTALLED) ## write openapi.md and openapi.json, the HTTP reference, and docs/forward.md, the grammar
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md
+	@$(BIN)/fitserve openapi > openapi.json.new && mv openapi.json.new openapi.json
 	@$(BIN)/python -m service.architectures.text.reference > docs/forward.md.new && mv docs/forward.md.new docs/forward.md
 
 .PHONY: lock

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from service import maintenance, server
+from service.api.docs.openapi import openapi_json
 from service.api.docs.reference import reference
 from service.app import create_app
 from service.demo import run_demo
@@ -93,6 +94,12 @@ def demo() -> None:
 def print_reference() -> None:
     """Print the HTTP reference (openapi.md)."""
     typer.echo(reference(create_app(Settings())), nl=False)
+
+
+@app.command(name="openapi")
+def print_openapi() -> None:
+    """Print the OpenAPI document (openapi.json)."""
+    typer.echo(openapi_json(create_app(Settings())), nl=False)
 
 
 def main() -> None:

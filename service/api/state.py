@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class CommitThreads:
-    """Threads for commits, which may wait long for the database lock; kept apart from other requests' threads.
+    """Threads for commits, which may wait long for the database lock, apart from those of other requests.
 
     Args:
         count: Maximum number of concurrent threads.

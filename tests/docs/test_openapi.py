@@ -8,14 +8,20 @@ import openapi_spec_validator
 import pytest
 from openapi_schema_validator import OAS31Validator
 
-from service.api.docs.openapi import operations_of
+from service.api.docs.openapi import openapi_json, operations_of
 from service.app import create_app
 from service.settings import Settings
-from tests.support.server import Service
+from tests.support.server import ROOT, Service
 
 DOCUMENT = create_app(Settings()).openapi()
 OPERATIONS = dict(operations_of(DOCUMENT))
 PROBLEM = "application/problem+json"
+
+
+def test_openapi_json_is_up_to_date() -> None:
+    """openapi.json is what `fitserve openapi` prints."""
+    printed = openapi_json(create_app(Settings()))
+    assert printed == (ROOT / "openapi.json").read_text(), "openapi.json is out of date: run `make docs`."
 
 
 def test_the_document_is_valid() -> None:

@@ -1,9 +1,10 @@
-"""The OpenAPI document: FastAPI's, with the bodies our own code parses, problems as sent, and examples."""
+"""OpenAPI document: FastAPI's, completed with request bodies, problem responses and examples."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
@@ -19,11 +20,11 @@ from service.specs.prediction import PredictionRequest
 _BODIES = (DatasetContent, EvaluationRequest, JobRequest, PredictionRequest)
 _PROBLEM_CONTENT = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _TAGS = {
-    "jobs": "Submit training jobs, follow them, end them.",
-    "results": "What a job's training gives: history, parameters, predictions, evaluations, the model.",
-    "events": "Follow jobs while they run.",
-    "datasets": "Data for any number of jobs.",
-    "system": "The service itself.",
+    "jobs": "Submit, list, pause, resume, cancel and delete training jobs.",
+    "results": "Results of a job: history, checkpoints, parameters, predictions, evaluations and the model.",
+    "events": "Follow jobs with server-sent events.",
+    "datasets": "Data that any number of jobs can use.",
+    "system": "State and capabilities of the service.",
 }
 
 
@@ -51,21 +52,26 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     return app.openapi_schema
 
 
+def openapi_json(app: FastAPI) -> str:
+    """Return the document as indented JSON (openapi.json)."""
+    return orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
 def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each operation by its name (`GET /v1/jobs`), in the document's order."""
+    """Yield each operation with its name (`GET /v1/jobs`), in order."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield f"{method.upper()} {path}", operation
 
 
 def _name(operation: dict[str, Any]) -> None:
-    """A short id and a summary, from the handler's name and the beginning of its docstring."""
+    """Set the id from the handler's name and the summary from the start of its docstring."""
     operation["operationId"] = operation["summary"].lower().replace(" ", "_")
     operation["summary"] = re.split(r"[.:;](?:\s|$)", operation["description"])[0]
 
 
 def _describe_success(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Say what an answer is, where FastAPI says that it is a success."""
+    """Replace FastAPI's generic description of a success by that of the schema."""
     for response in operation["responses"].values():
         if response["description"] == "Successful Response":
             schema = response.get("content", {}).get("application/json", {}).get("schema", {})
@@ -74,9 +80,9 @@ def _describe_success(operation: dict[str, Any], schemas: dict[str, Any]) -> Non
 
 
 def _add_problems(name: str, operation: dict[str, Any]) -> None:
-    """What any operation may answer; errors are problem+json, FastAPI's own included."""
+    """Add the errors of any operation; all errors, including FastAPI's own, are problem+json."""
     responses = operation["responses"]
-    # A query parameter that isn't taken is refused everywhere.
+    # Every operation refuses unknown query parameters.
     responses.setdefault("422", _problem(InvalidRequest))
     if "/v1/" in name:
         responses.setdefault("503", _problem(Unavailable))
@@ -99,6 +105,6 @@ def _add_example(operation: dict[str, Any], example: Example) -> None:
         content.setdefault("examples", {})[label] = {"value": example.request_value()}
     if example.answer_value() is not None:
         response = operation["responses"][str(example.status)]
-        media_type, content = next(iter(response["content"].items()))  # the first is JSON
+        media_type, content = next(iter(response["content"].items()))  # JSON is the first
         examples = {**content.get("examples", {}), label: {"value": example.answer_value()}}
         response["content"] = {**response["content"], media_type: {**content, "examples": examples}}

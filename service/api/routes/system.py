@@ -118,6 +118,6 @@ def _worker(worker: Worker) -> dict[str, Any]:
 
 @router.get("/v1/catalog", response_model=dict[str, Any])
 async def get_catalog(services: ServicesDependency) -> Response:
-    """List every layer, loss, optimizer, scheduler, metric and transform, with its arguments as JSON Schema."""
+    """List layers, losses, optimizers, schedulers, metrics and transforms, with JSON Schemas of arguments."""
     _, body = await services.helpers.call(GetCatalog())
     return json_response(body)
