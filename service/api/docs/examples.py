@@ -1,7 +1,7 @@
-"""Each operation's curl examples, with their answers: openapi.md prints them, a test runs them in this order.
+"""Examples of each operation with curl: openapi.md shows them, and a test runs them in this order.
 
-They can be pasted one after another: `$JOB` and `$DATASET` are set by the first ones. In an answer `…`
-stands for what was left out.
+They can be pasted one after another: the first ones set `$JOB` and `$DATASET`. In responses, `…` marks
+omissions.
 """
 
 import json
@@ -85,15 +85,15 @@ NEW_COLUMNS = '{"columns": {"t_u": [35.7, 55.9]}}'
 
 @dataclass(frozen=True)
 class Example:
-    """One command and its answer.
+    """A command and its output.
 
     Attributes:
-        operation: method and path, as in the OpenAPI document.
-        intent: what the command is for, as a sentence.
-        command: for a shell.
-        answer: what it prints, shortened; empty when it prints nothing.
-        status: of the HTTP answer.
-        body: the JSON in the command, where there is one.
+        operation: Method and path, as in the OpenAPI document.
+        intent: Purpose of the command, as a sentence.
+        command: Shell command.
+        answer: Output, possibly abridged; empty if the command prints nothing.
+        status: HTTP status of the response.
+        body: JSON body within the command, if any.
     """
 
     operation: str
@@ -104,18 +104,18 @@ class Example:
     body: str | None = None
 
     def request_value(self) -> Any:
-        """The body's value, or None."""
+        """Return the parsed body, or None."""
         return None if self.body is None else json.loads(self.body)
 
     def answer_value(self) -> Any:
-        """The answer's value; None when it is shortened, or no JSON object."""
+        """Return the parsed output; None if it is abridged or not a JSON object."""
         return json.loads(self.answer) if self.answer.startswith("{") and "…" not in self.answer else None
 
 
 EXAMPLES = (
     Example(
         "POST /v1/jobs",
-        "Fit the thermometer: submit, and wait for the end.",
+        "Fit a thermometer calibration: submit a job and wait for its end.",
         f"curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{THERMOMETER_JOB}'",
         """{
   "id": "job_01M85CE605CZ94P7PS8B9J2DCQ",
@@ -155,12 +155,12 @@ EXAMPLES = (
     ),
     Example(
         "POST /v1/jobs",
-        "Keep its id for the examples that follow.",
+        "Store its id for the following examples.",
         f"JOB=$(curl -s 'localhost:8000/v1/jobs?page_size=1' | {_JOB_ID})",
     ),
     Example(
         "POST /v1/jobs",
-        "Check a request without making a job. Mistakes are told together.",
+        "Check a request without creating a job; all errors are reported together.",
         f"curl -s 'localhost:8000/v1/jobs?validate_only=true' {_JSON} -d '{WRONG_JOB}'",
         """{
   "type": "/problems/invalid-request",
@@ -178,7 +178,7 @@ EXAMPLES = (
     ),
     Example(
         "POST /v1/jobs",
-        "Check a request that is right: the defaults and the inferred sizes are filled in.",
+        "Check a valid request: defaults and inferred sizes are filled in.",
         f"curl -s 'localhost:8000/v1/jobs?validate_only=true' {_JSON} -d '{LINE_JOB}'",
         """{
   "valid": true,
@@ -193,7 +193,7 @@ EXAMPLES = (
     ),
     Example(
         "POST /v1/jobs",
-        "Submit at most once: a retry with the same key and body gives the same job.",
+        "Submit at most once: a retry with the same key and body returns the same job.",
         f"""curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' \\
   -H 'Idempotency-Key: "line-1"' -d '{LINE_JOB}'""",
         """{"id": "job_01M85CJ86B6MZ26TDTKA9R7NMV", "name": null, "status": "succeeded", …}""",
@@ -201,7 +201,7 @@ EXAMPLES = (
     ),
     Example(
         "POST /v1/jobs",
-        "Go on from it, exactly, to 300 epochs in all.",
+        "Continue this job exactly, to 300 epochs in total.",
         f"""OTHER=$(curl -s 'localhost:8000/v1/jobs?page_size=1' | {_JOB_ID})
 curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{MORE_OF_LINE_JOB}'""",
         """{
@@ -213,7 +213,7 @@ curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{MORE_OF_LINE_JO
     ),
     Example(
         "GET /v1/jobs",
-        "The newest job that succeeded.",
+        "Get the newest job that succeeded.",
         "curl -s 'localhost:8000/v1/jobs?status=succeeded&page_size=1'",
         """{
   "items": [{"id": "job_01M85CJ86B6MZ26TDTKA9R7NMV", "name": null, "status": "succeeded", …}],
@@ -222,7 +222,7 @@ curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{MORE_OF_LINE_JO
     ),
     Example(
         "GET /v1/jobs/{job_id}",
-        "Read a job.",
+        "Get a job.",
         "curl -s localhost:8000/v1/jobs/$JOB",
         """{
   "id": "job_01M85CE605CZ94P7PS8B9J2DCQ",
@@ -234,7 +234,7 @@ curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{MORE_OF_LINE_JO
     ),
     Example(
         "GET /v1/jobs/{job_id}",
-        "Ask whether it has changed: 304 and no body when it has not.",
+        "Poll for changes: 304 without a body if the job is unchanged.",
         f"""curl -s -o /dev/null -D headers.txt localhost:8000/v1/jobs/$JOB
 ETAG=$(grep -i '^etag:' headers.txt | cut -d ' ' -f 2 | tr -d '\\r')
 curl -s {_STATUS} localhost:8000/v1/jobs/$JOB -H "If-None-Match: $ETAG\"""",
@@ -243,7 +243,7 @@ curl -s {_STATUS} localhost:8000/v1/jobs/$JOB -H "If-None-Match: $ETAG\"""",
     ),
     Example(
         "DELETE /v1/jobs/{job_id}",
-        "Make a job, and delete it.",
+        "Create a job and delete it.",
         f"""OTHER=$(curl -s localhost:8000/v1/jobs {_JSON} -H 'Prefer: wait=30' -d '{LINE_JOB}' | {_JOB_ID})
 curl -s {_STATUS} -X DELETE localhost:8000/v1/jobs/$OTHER""",
         "204",
@@ -251,7 +251,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/jobs/$OTHER""",
     ),
     Example(
         "POST /v1/jobs/{job_id}/cancel",
-        "Submit a long job, and cancel it.",
+        "Submit a long job and cancel it.",
         f"""OTHER=$(curl -s localhost:8000/v1/jobs {_JSON} -d '{LONG_JOB}' | {_JOB_ID})
 curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         '{"id": "job_01M85CJK4SP3QMJTRM3S1R3ZBC", "status": "…", "cancel_requested": true, …}',
@@ -259,7 +259,7 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
     ),
     Example(
         "POST /v1/jobs/{job_id}/pause",
-        "Submit a long job, and pause it: it rests once the step at hand is done.",
+        "Submit a long job and pause it; it stops after its current step.",
         f"""OTHER=$(curl -s localhost:8000/v1/jobs {_JSON} -d '{LONG_JOB}' | {_JOB_ID})
 curl -s -X POST localhost:8000/v1/jobs/$OTHER/pause""",
         '{"id": "job_01M86TC4SY78STNTFW7159212M", …}',
@@ -267,7 +267,7 @@ curl -s -X POST localhost:8000/v1/jobs/$OTHER/pause""",
     ),
     Example(
         "POST /v1/jobs/{job_id}/resume",
-        "Let it go on, and end it.",
+        "Resume it, then cancel it.",
         """curl -s -X POST localhost:8000/v1/jobs/$OTHER/resume
 curl -s -o /dev/null -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         '{"id": "job_01M86TC4SY78STNTFW7159212M", "pause_requested": false, …}',
@@ -275,7 +275,7 @@ curl -s -o /dev/null -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/events",
-        "Follow a job to its end; `-N` shows events as they come.",
+        "Follow a job to its end; `-N` disables buffering.",
         """curl -sN localhost:8000/v1/jobs/$JOB/events | grep '^event'""",
         """event: status
 event: metrics
@@ -284,13 +284,13 @@ event: end""",
     ),
     Example(
         "GET /v1/events",
-        "Follow all jobs, for two seconds, from one that was seen; without an id, from now on.",
+        "Follow all jobs for two seconds, after a given event; without an id, from now on.",
         """curl -sN -m 2 localhost:8000/v1/events -H 'Last-Event-ID: 0' | grep -m 1 '^event'""",
         "event: status",
     ),
     Example(
         "GET /v1/jobs/{job_id}/logs",
-        "What the service noted about it.",
+        "List the entries of its log.",
         "curl -s localhost:8000/v1/jobs/$JOB/logs",
         """{
   "items": [
@@ -306,7 +306,7 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/checkpoints",
-        "Which checkpoints there are.",
+        "List its checkpoints.",
         "curl -s localhost:8000/v1/jobs/$JOB/checkpoints",
         """{
   "items": [{"epoch": 3000, "step": 0, "bytes": 2296, "created_at": "2026-11-24T13:02:11.302000Z"}],
@@ -315,7 +315,7 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/history",
-        "Epoch 1 and every 1000th.",
+        "Get epoch 1 and every 1000th epoch.",
         "curl -s 'localhost:8000/v1/jobs/'$JOB'/history?every=1000'",
         """{
   "epochs": [1, 1000, 2000, 3000],
@@ -328,7 +328,7 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/history",
-        "The same as CSV.",
+        "Get the same as CSV.",
         "curl -s 'localhost:8000/v1/jobs/'$JOB'/history?every=1000' -H 'Accept: text/csv'",
         """epoch,train_loss,validation_loss,learning_rate
 1,233.26625061035156,12.113889694213867,0.001
@@ -338,7 +338,7 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/named_parameters",
-        "Names and shapes.",
+        "Get names and shapes.",
         "curl -s localhost:8000/v1/jobs/$JOB/named_parameters",
         """{
   "epoch": 3000,
@@ -355,7 +355,7 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/named_parameters",
-        "With values, gradients and statistics.",
+        "Get values, gradients and statistics.",
         "curl -s 'localhost:8000/v1/jobs/'$JOB'/named_parameters?include=values,gradients,statistics'",
         """{
   "epoch": 3000,
@@ -379,7 +379,7 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/named_parameters/{name}",
-        "One parameter by its name.",
+        "Get a parameter by name.",
         "curl -s localhost:8000/v1/jobs/$JOB/named_parameters/2.bias",
         """{
   "name": "2.bias",
@@ -396,14 +396,14 @@ event: end""",
     ),
     Example(
         "POST /v1/jobs/{job_id}/predictions",
-        "Predict for two readings.",
+        "Predict for two rows.",
         f"curl -s localhost:8000/v1/jobs/$JOB/predictions {_JSON} -d '{NEW_COLUMNS}'",
         '{"epoch": 3000, "outputs": [[-0.1629115343093872], [11.222404479980469]]}',
         body=NEW_COLUMNS,
     ),
     Example(
         "POST /v1/jobs/{job_id}/predictions",
-        "The same, from CSV to CSV.",
+        "Predict from CSV to CSV.",
         f"""printf 't_u\\n35.7\\n55.9\\n' |
   curl -s localhost:8000/v1/jobs/$JOB/predictions {_CSV} -H 'Accept: text/csv' --data-binary @-""",
         """t_c
@@ -412,7 +412,7 @@ event: end""",
     ),
     Example(
         "POST /v1/jobs/{job_id}/evaluations",
-        "How far off is it for two readings, and for which of them most?",
+        "Evaluate on two rows and show the one with the highest loss.",
         f"curl -s 'localhost:8000/v1/jobs/'$JOB'/evaluations?worst=1' {_JSON} -d '{LABELLED_COLUMNS}'",
         """{
   "epoch": 3000,
@@ -426,13 +426,13 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/model",
-        'Download the model; `load_state_dict(load_file("thermometer.safetensors"))` takes it.',
+        'Download the model; load it with `load_state_dict(load_file("thermometer.safetensors"))`.',
         "curl -s -o thermometer.safetensors -w '%{http_code}\\n' localhost:8000/v1/jobs/$JOB/model",
         "200",
     ),
     Example(
         "GET /v1/jobs/{job_id}/encoding",
-        "What a downloaded model takes and gives.",
+        "Get the inputs and outputs of a downloaded model.",
         "curl -s localhost:8000/v1/jobs/$JOB/encoding",
         """{
   "epoch": 3000,
@@ -444,7 +444,7 @@ event: end""",
     ),
     Example(
         "GET /v1/jobs/{job_id}/split",
-        "Which rows validate, and which train.",
+        "Get the rows of each split.",
         "curl -s localhost:8000/v1/jobs/$JOB/split",
         """{
   "train": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "total": 9, "rows": [10, 0, 4, 3, 5, 8, 2, 1, 9]},
@@ -486,7 +486,7 @@ event: end""",
     ),
     Example(
         "POST /v1/datasets",
-        "Upload a CSV file, and keep its id.",
+        "Upload a CSV file and store its id.",
         f"""cat > seasons.csv <<'END'
 {SEASONS_CSV}
 END
@@ -496,7 +496,7 @@ DATASET=$(grep -o 'ds_[0-9A-Z]*' seasons.json | head -1)""",
     ),
     Example(
         "POST /v1/datasets",
-        "Upload a packed file as a part of a form, with an option: months are names, not numbers.",
+        "Upload a compressed file as part of a form, with an option: months are categories, not numbers.",
         """gzip -c seasons.csv > seasons.csv.gz
 curl -s localhost:8000/v1/datasets -F file=@seasons.csv.gz -F name=seasons_gz -F types=month:categorical""",
         """{
@@ -515,7 +515,7 @@ curl -s localhost:8000/v1/datasets -F file=@seasons.csv.gz -F name=seasons_gz -F
     ),
     Example(
         "GET /v1/datasets",
-        "The newest dataset.",
+        "Get the newest dataset.",
         "curl -s 'localhost:8000/v1/datasets?page_size=1'",
         """{
   "items": [{"id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K", "name": "seasons_gz", "kind": "tabular", "rows": 4, …}],
@@ -524,7 +524,7 @@ curl -s localhost:8000/v1/datasets -F file=@seasons.csv.gz -F name=seasons_gz -F
     ),
     Example(
         "GET /v1/datasets/{dataset_id}",
-        "Read what a dataset holds.",
+        "Get a dataset.",
         "curl -s localhost:8000/v1/datasets/$DATASET",
         """{
   "id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K",
@@ -538,7 +538,7 @@ curl -s localhost:8000/v1/datasets -F file=@seasons.csv.gz -F name=seasons_gz -F
     ),
     Example(
         "DELETE /v1/datasets/{dataset_id}",
-        "Upload a dataset, and delete it.",
+        "Upload a dataset and delete it.",
         f"""OTHER=$(curl -s localhost:8000/v1/datasets {_JSON} -d '{SMALL_TENSORS}' | {_DATASET_ID})
 curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
         "204",
@@ -546,7 +546,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
     ),
     Example(
         "GET /v1/datasets/{dataset_id}/rows",
-        "The second and the third row.",
+        "Get the second and third row.",
         "curl -s 'localhost:8000/v1/datasets/'$DATASET'/rows?offset=1&limit=2'",
         """{
   "offset": 1,
@@ -559,7 +559,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
     ),
     Example(
         "GET /",
-        "Where to start.",
+        "Get the entry points.",
         "curl -s localhost:8000/",
         f"""{{
   "name": "Fitserve",
@@ -569,19 +569,19 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
     ),
     Example(
         "GET /livez",
-        "Is the process there?",
+        "Check that the process responds.",
         "curl -s localhost:8000/livez",
         '{"status": "ok", "checks": {}}',
     ),
     Example(
         "GET /readyz",
-        "Can jobs run?",
+        "Check that jobs can run.",
         "curl -s localhost:8000/readyz",
         '{"status": "ok", "checks": {"database": "ok", "workers": "ok", "artifacts": "ok", "helpers": "ok"}}',
     ),
     Example(
         "GET /v1/system",
-        "What does the service run on?",
+        "Get devices, workers and queue lengths.",
         "curl -s localhost:8000/v1/system",
         f"""{{
   "version": "{__version__}",
@@ -606,7 +606,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
     ),
     Example(
         "GET /v1/catalog",
-        "Which layers, losses, … are there, and with which arguments?",
+        "List layers, losses, optimizers and more, with their arguments.",
         "curl -s localhost:8000/v1/catalog",
         """{
   "layers": {
@@ -629,5 +629,5 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
 
 
 def examples_of(operation: str) -> list[Example]:
-    """The examples of one operation, in order."""
+    """Return the examples of an operation, in order."""
     return [example for example in EXAMPLES if example.operation == operation]

@@ -1,4 +1,4 @@
-"""Receiving files: a body of any size is written to a folder of its own, and read in a helper process."""
+"""File uploads: bodies of any size are written to a folder and read in a helper process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -40,22 +40,22 @@ _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": 
 
 
 class ReadQuery(requests.Query):
-    """How to read a file; in a multipart body, parts of the same names say it too."""
+    """Options for reading a file; a multipart body may have them as parts."""
 
     delimiter: str | None = None
-    """Of a CSV: one character, or `tab`. Default: of comma, semicolon, tab and bar the one that divides \
-the first line most."""
+    """For CSV: delimiter, one character or `tab`. Default: the most frequent of comma, semicolon, tab and \
+bar in the first line."""
     header: bool | None = None
-    """Of a CSV: `false` when its first line is a row; the columns are `column_1`, `column_2`, … then. \
-Default: what `header=absent` or `header=present` in its Content-Type says, else `true`."""
+    """For CSV: `false` if the first line is a row; columns are then named `column_1`, `column_2`, …. \
+Default: `header=absent` or `header=present` in Content-Type, otherwise `true`."""
     encoding: str | None = None
-    """Of a CSV: e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: the `charset` of its Content-Type, \
-else UTF-8, or UTF-16 with a byte order mark."""
+    """For CSV: encoding, e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: `charset` in Content-Type, \
+otherwise UTF-8, or UTF-16 if a byte order mark says so."""
     missing: str | None = None
-    """Of a CSV: cells that mean a missing value beside the usual ones, comma-separated, e.g. `-999,?`."""
+    """For CSV: further cells that mean a missing value, comma-separated, e.g. `-999,?`."""
     types: str | None = None
-    """Columns that are not to be what their values look like: `zip:categorical,when:datetime`, or a JSON \
-object. The types are `numeric`, `boolean`, `categorical` and `datetime`."""
+    """Column types that override the detected ones: `zip:categorical,when:datetime`, or a JSON object. The \
+types are `numeric`, `boolean`, `categorical` and `datetime`."""
 
     @field_validator("delimiter")
     @classmethod
@@ -64,14 +64,14 @@ object. The types are `numeric`, `boolean`, `categorical` and `datetime`."""
         if value != "\t" and (
             len(value) != 1 or not value.isascii() or not value.isprintable() or value == '"'
         ):
-            raise ValueError("Give one printable ASCII character, which is no quote, or `tab`.")
+            raise ValueError("Use one printable ASCII character other than a quote, or `tab`.")
         return value
 
     @field_validator("missing")
     @classmethod
     def _says_words(cls, value: str) -> str:
         if not all(value.split(",")):
-            raise ValueError("Give words, comma-separated: an empty cell means a missing value anyway.")
+            raise ValueError("Use comma-separated words; an empty cell always means a missing value.")
         return value
 
     @field_validator("types")
@@ -81,7 +81,7 @@ object. The types are `numeric`, `boolean`, `categorical` and `datetime`."""
         return value
 
     def options(self) -> ReadOptions:
-        """What of it is given."""
+        """Return the options that are set."""
         given: dict[str, Any] = {
             "delimiter": self.delimiter,
             "header": self.header,
@@ -100,7 +100,7 @@ def _read_types(text: str) -> ColumnTypes:
         return _COLUMN_TYPES.validate_python({name.strip(): kind.strip() for name, _, kind in pairs})
     except (orjson.JSONDecodeError, ValidationError):
         raise ValueError(
-            "Give `column:type` pairs, comma-separated, or a JSON object; the types are numeric, boolean, "
+            "Use comma-separated `column:type` pairs or a JSON object; the types are numeric, boolean, "
             "categorical, datetime."
         ) from None
 
@@ -110,34 +110,34 @@ Q = TypeVar("Q", bound=ReadQuery)
 
 
 class Received(NamedTuple, Generic[Q]):
-    """A body that lies in its folder, and what its sender says about it."""
+    """A received body and the options of its sender."""
 
     upload: Upload
     query: Q
 
 
 def media_type(request: Request) -> str:
-    """The body's media type, in small letters; empty if there is none."""
+    """Return the media type of the body in lower case; empty if missing."""
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
 def is_plain_json(request: Request, query: ReadQuery) -> bool:
-    """Whether a body is JSON that needs no folder: not packed, and without options that are for files."""
+    """Return whether a body is JSON that can be read in memory: uncompressed and without file options."""
     is_json = media_type(request) == requests.JSON and "content-encoding" not in request.headers
     return is_json and not query.options().model_fields_set
 
 
 @asynccontextmanager
 async def receive(request: Request, services: Services, query: Q) -> AsyncIterator[Received[Q]]:
-    """Write a body to a folder, which is there until the context ends.
+    """Write a body to a folder that exists until the context ends; it is never entirely in memory.
 
-    The body is the file itself, or `multipart/form-data` with a part `file`. It is never whole in memory.
+    The body is the file itself, or `multipart/form-data` with a part `file`.
 
     Raises:
-        UnsupportedMediaType: its type or its encoding is not taken.
-        ContentTooLarge: as soon as it is known to be over the limit.
-        InvalidRequest: the parts of a multipart body are not those that are taken.
-        BadRequest: it can't be read as multipart, or ends early.
+        UnsupportedMediaType: If its media type or content encoding is not supported.
+        ContentTooLarge: If it exceeds the limit, as soon as this is known.
+        InvalidRequest: If the parts of a multipart body are invalid.
+        BadRequest: If it is malformed as multipart, or ends early.
     """
     packing = _packing(request)
     multipart = media_type(request) == MULTIPART
@@ -150,7 +150,7 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
         else:
             await _receive_file(request, services, upload)
             received = Received(_with_parameters(upload, request.headers.get("content-type", "")), query)
-        # The server stops reading where a body comes fast; asked once, it reads on and sees who leaves.
+        # The server stops reading when a body arrives fast; this call resumes it, so disconnects are seen.
         if await request.is_disconnected():
             raise ClientDisconnect
         yield received
@@ -161,12 +161,12 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
 
 
 async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memoryview]:
-    """Have a helper work on a received body, under the time limit of uploads.
+    """Call a helper with a received body, under the time limit of uploads.
 
-    One helper at least is left for other requests, where there are several.
+    If there are several helpers, one is reserved for other requests.
 
     Raises:
-        Unavailable: the helpers were busy with other files for as long as one may take.
+        Unavailable: If the helpers were busy with other files for the whole time limit.
     """
     limit_seconds = services.settings.upload_timeout_seconds
     try:
@@ -186,28 +186,31 @@ def _packing(request: Request) -> Packing | None:
     given = request.headers.get("content-encoding", "identity").strip().lower()
     given = {"x-gzip": "gzip", "identity": ""}.get(given, given)
     if given and media_type(request) == MULTIPART:
-        raise UnsupportedMediaType("A multipart body comes without Content-Encoding: pack the file in it.")
+        raise UnsupportedMediaType(
+            "A multipart body can't have a Content-Encoding; compress the file in it instead."
+        )
     for packing in get_args(Packing):
         if given == packing:
             return packing  # type: ignore[no-any-return]
     if given:
-        raise UnsupportedMediaType(f"Content-Encoding `{given}` is not taken: send gzip or zstd, or neither.")
+        raise UnsupportedMediaType(f"Content-Encoding `{given}` is not supported; send gzip, zstd, or none.")
     return None
 
 
 def _format(given: str) -> Format | None:
-    """The format that a media type names; None: it says nothing."""
+    """Return the format of a media type; None for a generic one."""
     if given in GENERIC_MEDIA_TYPES:
         return None
     if given not in MEDIA_TYPES:
-        taken = ", ".join([*MEDIA_TYPES, MULTIPART])
-        raise UnsupportedMediaType(f"Content-Type `{given}` is not taken here: send one of {taken}, or none.")
+        supported = ", ".join([*MEDIA_TYPES, MULTIPART])
+        raise UnsupportedMediaType(
+            f"Content-Type `{given}` is not supported; send one of {supported}, or none."
+        )
     return MEDIA_TYPES[given]
 
 
 def _with_parameters(upload: Upload, content_type: str) -> Upload:
-    """The upload, read as the `charset` and, of a CSV, the `header` (RFC 4180) of its Content-Type say, where
-    nothing else is said."""
+    """Apply `charset` and, for CSV, `header` (RFC 4180) of Content-Type, unless the options are set."""
     kind, parameters = parse_options_header(content_type)
     said: dict[str, Any] = {}
     if kind.startswith("text/") and "charset" in parameters:
@@ -220,7 +223,7 @@ def _with_parameters(upload: Upload, content_type: str) -> Upload:
 
 def _has_header(said: str) -> bool:
     if said.lower() not in ("present", "absent"):
-        raise UnsupportedMediaType(f"Content-Type says `header={said}`: say `present` or `absent`.")
+        raise UnsupportedMediaType(f"Content-Type has `header={said}`; use `present` or `absent`.")
     return said.lower() == "present"
 
 
@@ -229,22 +232,22 @@ async def _receive_file(request: Request, services: Services, upload: Upload) ->
     most_bytes = settings.max_body_bytes if upload.format == "json" else settings.max_upload_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes:
-        raise ContentTooLarge(f"The body has {declared} bytes; at most {most_bytes} are taken.")
+        raise ContentTooLarge(f"The body has {declared} bytes; the limit is {most_bytes}.")
     async with _BodyFile.open(upload.body, most_bytes) as file:
         async for chunk in request.stream():
             await file.write(chunk)
 
 
 async def _receive_parts(request: Request, services: Services, upload: Upload, query: Q) -> Received[Q]:
-    """The part `file` as the body, the others as options beside those of the query."""
+    """Write the part `file` as the body; read the other parts as options."""
     fields: dict[str, bytearray] = {}
     file_part: MultipartSegment | None = None
-    mistakes: list[FieldError] = []
+    errors: list[FieldError] = []
     async with _BodyFile.open(upload.body, services.settings.max_upload_bytes) as file:
         async for part, piece in _parts(request):
             name = part.name or ""
             if piece is None and (name in fields or (name == FILE_PART and file_part)):
-                mistakes.append(FieldError(pointer_to("#", name), f"There are several parts `{name}`."))
+                errors.append(FieldError(pointer_to("#", name), f"The part `{name}` appears more than once."))
             elif piece is None and name == FILE_PART:
                 file_part = part
             elif piece is None:
@@ -256,17 +259,17 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
                 if len(fields[name]) > _LONGEST_FIELD_BYTES:
                     raise ContentTooLarge(f"The part `{name}` has more than {_LONGEST_FIELD_BYTES} bytes.")
     if file_part is None:
-        mistakes.append(FieldError("#", f"There is no part called `{FILE_PART}`: it has the data."))
+        errors.append(FieldError("#", f"The part `{FILE_PART}`, which has the data, is missing."))
     query, found = _with_fields(query, fields)
-    if mistakes or found or file_part is None:
-        raise InvalidRequest(errors=[*mistakes, *found])
+    if errors or found or file_part is None:
+        raise InvalidRequest(errors=[*errors, *found])
     kind = file_part.content_type or ""
     upload = upload.model_copy(update={"format": _format(kind), "options": query.options()})
     return Received(_with_parameters(upload, file_part.header("Content-Type", "")), query)
 
 
 def _with_fields(query: Q, fields: Mapping[str, bytearray]) -> tuple[Q, list[FieldError]]:
-    """The query with what the parts of a multipart body say, and what is wrong with these."""
+    """Merge the parts of a multipart body into the query; return it with the errors in the parts."""
     document = {name: value.decode(errors="replace") for name, value in fields.items()}
     try:
         return type(query).model_validate(query.model_dump(exclude_unset=True) | document), []
@@ -275,7 +278,7 @@ def _with_fields(query: Q, fields: Mapping[str, bytearray]) -> tuple[Q, list[Fie
 
 
 async def _parts(request: Request) -> AsyncIterator[tuple[MultipartSegment, bytes | None]]:
-    """Each part of a multipart body: first with None, then with the pieces of its content."""
+    """Yield each part of a multipart body, first with None, then with each piece of its content."""
     _, options = parse_options_header(request.headers["content-type"])
     try:
         with PushMultipartParser(options.get("boundary", ""), max_segment_count=_MOST_PARTS) as parser:
@@ -287,11 +290,11 @@ async def _parts(request: Request) -> AsyncIterator[tuple[MultipartSegment, byte
                     elif event:
                         yield part, bytes(event)
     except MultipartError as error:
-        raise BadRequest(f"The body can't be read as {MULTIPART}: {error}.") from None
+        raise BadRequest(f"The body is not valid {MULTIPART}: {error}.") from None
 
 
 class _BodyFile:
-    """A file that is written about 1 MiB at a time, in another thread: a slow disk holds up nobody else."""
+    """File written in a thread, about 1 MiB at a time, so that a slow disk blocks no other request."""
 
     def __init__(self, file: IO[bytes], most_bytes: int) -> None:
         self._file = file
@@ -302,7 +305,7 @@ class _BodyFile:
     @classmethod
     @asynccontextmanager
     async def open(cls, path: Path, most_bytes: int) -> AsyncIterator[Self]:
-        """The file at a path; all is written when the context ends."""
+        """Open a file; it is flushed when the context ends."""
         try:
             with path.open("wb") as file:
                 body = cls(file, most_bytes)
@@ -313,14 +316,14 @@ class _BodyFile:
             raise Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS) from error
 
     async def write(self, piece: bytes) -> None:
-        """Add a piece.
+        """Append a piece.
 
         Raises:
-            ContentTooLarge: it goes beyond what is taken.
+            ContentTooLarge: If the file exceeds the limit.
         """
         self._bytes += len(piece)
         if self._bytes > self._most_bytes:
-            raise ContentTooLarge(f"The body has more than the {self._most_bytes} bytes that are taken.")
+            raise ContentTooLarge(f"The body exceeds the limit of {self._most_bytes} bytes.")
         self._waiting += piece
         if len(self._waiting) >= _WRITE_BYTES:
             await self._flush()

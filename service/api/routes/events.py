@@ -1,8 +1,8 @@
-"""Server-sent events: what happens to one job, or to all of them.
+"""Server-sent events of one job or of all jobs.
 
-An event's id says what its listener has seen: of one job `<version>.<epoch>`, of all jobs the time of the
-change in microseconds. So nothing is stored to replay what a listener missed, and the job's record and its
-history are read again from there. Listeners that have seen the same share one read.
+The id of an event encodes the position of its listener: `<version>.<epoch>` for one job, the time of the
+change in microseconds for all jobs. So events need not be stored: after a reconnection, the record and the
+history are read from that position. Listeners at the same position share one read.
 """
 
 import re
@@ -32,21 +32,21 @@ from service.storage.timestamp import EPOCH, MICROSECOND
 
 router = APIRouter(prefix="/v1", tags=["events"], route_class=DocumentedRoute)
 
-# A `metrics` event has at most so many epochs, evenly spaced; the history has all.
+# Maximum number of epochs in a `metrics` event, evenly spaced.
 MAX_EPOCHS = 500
-# So many changed jobs are read at once: what is kept for a listener that is slow to take it.
+# Maximum number of changed jobs in a read, which bounds the memory of a slow listener.
 MAX_JOBS = 100
-# After so long a listener gets a comment, whatever else it got, and looks for itself: the line is open.
+# Interval at which a listener gets a comment, which keeps the connection alive, and reads again.
 QUIET_SECONDS = 15.0
-# An event is to arrive when it is sent: proxies must not hold it back.
+# Keeps proxies from buffering events.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 class EventStream(StreamingResponse):
-    """An answer of server-sent events.
+    """Response of server-sent events.
 
-    FastAPI's EventSourceResponse logs an error for each client that leaves while it is sent something, and
-    encodes what all listeners get anew for each.
+    FastAPI's EventSourceResponse logs an error for each client that disconnects during a send, and encodes
+    shared events for each listener again.
     """
 
     media_type = "text/event-stream"
@@ -57,20 +57,20 @@ STREAM: dict[int | str, dict[str, Any]] = {
 }
 
 LastEventId = Annotated[
-    str | None, Header(description="The id of the last event that was seen: what came after is sent.")
+    str | None, Header(description="Id of the last event received; the stream continues after it.")
 ]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a listener to one job has seen: the record's version, and the history up to an epoch."""
+    """Position of a listener of one job: version of the record and last epoch of the history."""
 
     version: int
     epoch: int
 
     @classmethod
     def of_id(cls, text: str | None) -> Self | None:
-        """What an event's id stands for; None for what is no id of ours."""
+        """Parse the id of an event; None if it is malformed."""
         match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})", text or "")
         return cls(int(match[1]), int(match[2])) if match else None
 
@@ -80,13 +80,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class News:
-    """What has happened to a job since a listener has looked.
+    """Events of a job that follow a listener's position.
 
     Attributes:
-        status: to be sent where it is not what was sent last.
-        events: to be sent after it.
-        seen: what the listener has seen then.
-        ended: whether nothing more will come.
+        status: `status` event, sent unless it equals the last one sent.
+        events: Further events.
+        seen: Position after these events.
+        ended: Whether no events will follow.
     """
 
     status: bytes | None
@@ -100,20 +100,23 @@ class News:
     response_class=EventStream,
     responses={
         **STREAM,
-        204: {"description": "The job has ended, and its end was seen."},
+        204: {"description": "The job has ended, and the `end` event was received."},
         **problems(JobNotFound),
     },
 )
 async def follow_job(
     services: ServicesDependency, owner: Owner, job_id: str, last_event_id: LastEventId = None
 ) -> Response:
-    """Follow one job: `status`, `progress` and `metrics` as they change, from now on, and `end` at its end.
+    """Follow a job with server-sent events.
 
-    `metrics` has the epochs since the last one, as the history has them, thinned out to 500 at most. With
-    `Last-Event-ID` it begins with those that were missed; after `end` there is nothing to come, and 204 tells
-    an `EventSource` to stay away. A comment comes every 15 seconds.
+    `status`, `progress` and `metrics` are sent when they change, `end` when the job has ended. `metrics` has
+    the history since the previous event, at most 500 epochs, evenly spaced. With `Last-Event-ID`, the stream
+    continues after that event; after `end` it answers 204, so that an `EventSource` does not reconnect. A
+    comment is sent every 15 seconds.
     """
-    job = await run_in_threadpool(services.storage.jobs.get, owner, job_id)  # 404 while it can be said
+    job = await run_in_threadpool(
+        services.storage.jobs.get, owner, job_id
+    )  # answers 404 before the stream starts
     seen = Seen.of_id(last_event_id)
     if job.status.ended and seen is not None and seen.version == job.version:
         return Response(status_code=204)
@@ -122,24 +125,24 @@ async def follow_job(
 
 
 class _Listener(Protocol):
-    """Who follows something.
+    """Source of the events for one connection.
 
     Attributes:
-        ended: whether nothing more will come.
+        ended: Whether no events will follow.
     """
 
     ended: bool
 
     def look(self) -> AsyncIterator[bytes]:
-        """What has happened since it has looked.
+        """Yield the events since the last call.
 
         Raises:
-            Unavailable: the database is away.
+            Unavailable: If the database is unavailable.
         """
 
 
 async def _stream(watch: Watch, job_id: str | None, listener: _Listener) -> AsyncIterator[bytes]:
-    """What a listener sees: now, at each change of a job or of any, and at each beat; and the beats."""
+    """Yield a listener's events: at the start, at each change and at each beat, with a comment per beat."""
     looked, beat = False, _next_beat(job_id)
     with watch.watching(job_id) as changes:
         while not watch.closed:
@@ -149,7 +152,7 @@ async def _stream(watch: Watch, job_id: str | None, listener: _Listener) -> Asyn
                     async for event in listener.look():
                         yield event
                     looked = True
-                except Unavailable:  # the listener waits with us
+                except Unavailable:  # retried at the next change or beat
                     looked = False
             if listener.ended:
                 return
@@ -160,9 +163,9 @@ async def _stream(watch: Watch, job_id: str | None, listener: _Listener) -> Asyn
 
 
 def _next_beat(job_id: str | None) -> float:
-    """When who follows a job is told something in any case, on the clock `time.monotonic`.
+    """Return the time of the next comment, on the clock `time.monotonic`.
 
-    All who follow the same job look at the same moments, and share a read; the moments of others are others.
+    Listeners of the same job have the same times and so share a read; different jobs have different times.
     """
     now, phase = time.monotonic(), hash(job_id) % 1000 / 1000 * QUIET_SECONDS
     return now + QUIET_SECONDS - (now - phase) % QUIET_SECONDS
@@ -170,11 +173,11 @@ def _next_beat(job_id: str | None) -> float:
 
 @dataclass
 class _JobListener:
-    """Who follows one job.
+    """Listener of one job.
 
     Attributes:
-        seen: what it has seen; None: nothing.
-        status: what was last sent of it.
+        seen: Position; None at the start.
+        status: Last `status` event sent.
     """
 
     services: Services
@@ -188,7 +191,7 @@ class _JobListener:
         read = partial(_news, self.services, self.owner, self.job_id, self.seen)
         try:
             news = await self.services.reads.get((self.owner, self.job_id, self.seen), read)
-        except JobNotFound:  # it has ended, and was deleted
+        except JobNotFound:  # the job was deleted
             self.ended = True
             return
         if news.status is not None and news.status != self.status:
@@ -200,7 +203,7 @@ class _JobListener:
 
 
 def _news(services: Services, owner: str, job_id: str, seen: Seen | None) -> News:
-    """What has happened since; a listener that has seen nothing begins with the present epoch."""
+    """Read the events after a position; without one, start with the current epoch."""
     job = services.storage.jobs.get(owner, job_id)
     seen = seen or Seen(0, max(0, job.epoch - 1))
     if job.version == seen.version and not job.status.ended:
@@ -212,7 +215,7 @@ def _news(services: Services, owner: str, job_id: str, seen: Seen | None) -> New
         query = HistoryQuery(from_epoch=seen.epoch + 1, max_points=MAX_EPOCHS)
         seen = Seen(seen.version, history.last_epoch)
         events.append(_event("metrics", history_document(history, query), str(seen)))
-    # Only who has seen the end has seen the last version.
+    # Only the `end` event carries the last version.
     before_the_end = Seen(job.version - job.status.ended, seen.epoch)
     events.append(_event("progress", _progress(job), str(before_the_end)))
     seen = Seen(job.version, seen.epoch)
@@ -225,24 +228,25 @@ def _news(services: Services, owner: str, job_id: str, seen: Seen | None) -> New
 async def follow_all_jobs(
     services: ServicesDependency, owner: Owner, last_event_id: LastEventId = None
 ) -> Response:
-    """Follow all jobs: `status`, `progress` and `end` of each, from now on or after `Last-Event-ID`.
+    """Follow all jobs with server-sent events.
 
-    Each event's data has the job's `id`. A change may be told twice, after a reconnection.
+    `status`, `progress` and `end` of each job are sent, from now on or after `Last-Event-ID`. The data of
+    each event has the job's `id`. After a reconnection, a change may be sent twice.
     """
     since = _time_of_id(last_event_id)
     if since is None:
         since = (await run_in_threadpool(services.storage.changes.since, None)).until
-        since = since.replace(microsecond=0)  # those who come in the same second share their reads
+        since = since.replace(microsecond=0)  # listeners that start in the same second share reads
     listener = _AllListener(services, owner, since)
     return EventStream(_stream(services.watch, None, listener), headers=HEADERS)
 
 
 @dataclass(frozen=True)
 class _Changed:
-    """Jobs that have changed, each with its events, the status first.
+    """Page of changed jobs, each with its events, `status` first.
 
     Attributes:
-        read_at: the database's time when they were read, or something earlier.
+        read_at: Database time of the read, or an earlier time.
     """
 
     read_at: datetime
@@ -250,7 +254,7 @@ class _Changed:
 
 
 async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterator[_Changed]:
-    """All that has changed since a time, page by page."""
+    """Yield the pages of jobs that have changed since a time."""
     cursor = ChangeCursor(since, 0)
     while True:
         read = partial(_changed, services, owner, cursor)
@@ -264,13 +268,14 @@ async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterat
 
 @dataclass
 class _AllListener:
-    """Who follows all jobs.
+    """Listener of all jobs.
 
     Attributes:
-        since: changes before are not read again.
-        seen: of the jobs that changed since, when, and to which version.
-        statuses: what was last sent of jobs that have not ended.
-        first, last: of the pages at hand, when the first was read, and the last change in them.
+        since: Time from which on changes are read.
+        seen: Time and version of the last change sent, by job, for changes after `since`.
+        statuses: Last `status` event sent, by job, for jobs that have not ended.
+        first: Time at which the first of the current pages was read.
+        last: Time of the last change in the current pages.
     """
 
     services: Services
@@ -289,7 +294,7 @@ class _AllListener:
         self.look_on()
 
     def unseen(self, page: _Changed) -> Iterator[bytes]:
-        """Of the events of changed jobs, those that it has not seen."""
+        """Yield the events of a page that were not sent before."""
         self.first = self.first or page.read_at
         for job, (status, *others) in page.jobs:
             self.last = job.changed_at
@@ -301,13 +306,13 @@ class _AllListener:
             self.statuses[job.id] = status
             if job.status.ended:
                 del self.statuses[job.id]
-            if job.changed_at >= self.first - LATE:  # the others are not read again
+            if job.changed_at >= self.first - LATE:  # earlier changes are not read again
                 self.seen[job.id] = job.changed_at, job.version
 
     def look_on(self) -> None:
-        """All pages were seen. A change that was committed after the first was read may be dated before."""
+        """Advance `since`; a change committed after the first read may be dated up to `LATE` before it."""
         if self.first is not None and self.last is not None:
-            # Not simply before `first`: listeners that have seen the same are to ask for the same.
+            # Not simply `first - LATE`: listeners that have sent the same events share their next read.
             self.since = max(self.since, min(self.first, self.last) - LATE)
             self.seen = {id: seen for id, seen in self.seen.items() if seen[0] >= self.since}
         self.first = self.last = None
@@ -327,10 +332,10 @@ def _events_of(services: Services, job: Job) -> list[bytes]:
 
 
 def _time_of_id(text: str | None) -> datetime | None:
-    """The time from which to look after an event of this id; None for what is no id of ours."""
+    """Return the time from which to read after an event with this id; None if it is malformed."""
     if not text or not re.fullmatch(r"\d{1,17}", text):
         return None
-    # What was committed late is dated before what was seen.
+    # Changes committed late are dated before those already sent.
     return max(EPOCH, EPOCH + int(text) * MICROSECOND - LATE)
 
 
