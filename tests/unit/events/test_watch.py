@@ -49,12 +49,12 @@ class Database:
         return Changes(NOW, dict(self.versions))
 
 
-def test_the_first_sweep_wakes_everyone() -> None:
+def test_the_first_scan_wakes_everyone() -> None:
     """What has changed before anyone asked is unknown: each waiter looks for itself."""
     watch, database = Watch(), Database()
 
     async def both() -> list[bool]:
-        sweep = threading.Timer(0.1, watch.sweep, [database.changes_since])
+        scan = threading.Timer(0.1, watch.scan, [database.changes_since])
         return list(
             await asyncio.gather(waits(watch, "job_1", lambda: None), waits(watch, "job_2", sweep.start))
         )
@@ -63,7 +63,7 @@ def test_the_first_sweep_wakes_everyone() -> None:
 
 
 def test_a_sweep_wakes_those_whose_job_has_changed() -> None:
-    """One question to the database a sweep, from a little before the last one; unchanged jobs wake nobody."""
+    """One question to the database a scan, from a little before the last one; unchanged jobs wake nobody."""
     watch, database = Watch(), Database()
 
     async def woken() -> list[bool]:
@@ -89,7 +89,7 @@ def test_a_sweep_wakes_those_whose_job_has_changed() -> None:
 
 
 def test_nobody_waits_and_nothing_is_asked() -> None:
-    """While nobody waits, a sweep leaves the database alone."""
+    """While nobody waits, a scan leaves the database alone."""
     watch, database = Watch(), Database()
     watch.scan(database.changes_since)
     assert database.asked == []
