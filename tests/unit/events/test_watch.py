@@ -56,13 +56,13 @@ def test_the_first_scan_wakes_everyone() -> None:
     async def both() -> list[bool]:
         scan = threading.Timer(0.1, watch.scan, [database.changes_since])
         return list(
-            await asyncio.gather(waits(watch, "job_1", lambda: None), waits(watch, "job_2", sweep.start))
+            await asyncio.gather(waits(watch, "job_1", lambda: None), waits(watch, "job_2", scan.start))
         )
 
     assert asyncio.run(both()) == [True, True]
 
 
-def test_a_sweep_wakes_those_whose_job_has_changed() -> None:
+def test_a_scan_wakes_those_whose_job_has_changed() -> None:
     """One question to the database a scan, from a little before the last one; unchanged jobs wake nobody."""
     watch, database = Watch(), Database()
 
