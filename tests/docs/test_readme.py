@@ -15,6 +15,7 @@ from tests.support.server import ROOT, Service
 
 README = ROOT / "README.md"
 VARIABLE_DEFAULTS = {
+    "spare_workers": "0 or 1",
     "workers": "one per core",
     "worker_memory_bytes": "a worker's share",
     "in_memory_bytes": "up to 1 GiB",
