@@ -4,7 +4,7 @@ Needs numpy only, so that the API process can read histories without torch.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,7 +12,17 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-LOSS_COLUMNS = ("train_loss", "validation_loss", "learning_rate")
+LEARNING_RATE = "learning_rate"
+LOSS_COLUMNS = ("train_loss", "validation_loss", LEARNING_RATE)
+
+
+def history_columns(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of an epoch's values in their order.
+
+    Args:
+        metrics: Names of the training's metrics.
+    """
+    return (*LOSS_COLUMNS, *(f"{split}_{name}" for name in metrics for split in ("train", "validation")))
 
 
 @dataclass(frozen=True)
@@ -21,8 +31,7 @@ class HistoryChunk:
 
     Attributes:
         first_epoch: the epoch of the first value, counted from 1.
-        columns: `train_loss`, `validation_loss`, `learning_rate`, then `train_<metric>` and
-            `validation_<metric>`.
+        columns: The names of the values, see `history_columns`.
         values: float64 [columns, epochs]; NaN where there is no finite value.
     """
 

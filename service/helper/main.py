@@ -22,7 +22,7 @@ from service.processes.channel import Channel
 from service.runtime.garbage_collector import settle
 from service.settings import Settings
 from service.storage.storage import Storage
-from service.training.engines import choice
+from service.training.engines import optional
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 
 log = structlog.get_logger()
@@ -58,7 +58,7 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
 def preload() -> None:
     """Do what the fork server may do for its children."""
     warm_up_before_fork()
-    choice.preload()
+    optional.preload()
 
 
 def main(channel: Channel) -> None:

@@ -1,7 +1,6 @@
 """The trained models that a helper keeps loaded."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import orjson
 from cachetools import LRUCache
@@ -9,6 +8,7 @@ from cachetools import LRUCache
 from service.errors import CheckpointNotFound, NoCheckpointYet
 from service.inference.model import TrainedModel
 from service.jobs.checkpoint_reads import read_checkpoint
+from service.specs.training import TrainingSpec
 from service.storage.checkpoints import Checkpoint as CheckpointRow
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
@@ -61,7 +61,7 @@ class Models:
             return self._loaded[key][0]
         request = orjson.loads(self._storage.jobs.get(owner, row.job_id).request)
         checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
-        best = which == "best" or (which is None and _restores_best(request))
+        best = which == "best" or (which is None and TrainingSpec.model_validate(request["training"]).predicts_best)
         model = TrainedModel.from_checkpoint(checkpoint, request, best)
         self._loaded[key] = model, row.bytes
         return model
@@ -78,8 +78,3 @@ def _choose(rows: Sequence[CheckpointRow], which: str | None) -> CheckpointRow:
         return between_epochs[int(which)]
     available = ", ".join(map(str, between_epochs)) or "none yet"
     raise CheckpointNotFound(f"No checkpoint of epoch {which}; available epochs: {available}.")
-
-
-def _restores_best(request: Mapping[str, Any]) -> bool:
-    stopping = request["training"]["early_stopping"]
-    return stopping is not None and bool(stopping["restore_best"])

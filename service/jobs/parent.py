@@ -145,8 +145,8 @@ class Parent:
         if resume:
             return body, newest.epoch, newest.step
         checkpoint = Checkpoint.from_bytes(body)
-        stopping = self.request["training"]["early_stopping"]
-        best = checkpoint.best if stopping and stopping["restore_best"] else None
+        training = TrainingSpec.model_validate(self.request["training"])
+        best = checkpoint.best if training.predicts_best else None
         start = Snapshot(0, (best or checkpoint.last).state, {})
         return Checkpoint(start, encoding=encoding.to_document()).to_bytes(), 0, 0
 

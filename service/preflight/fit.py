@@ -15,11 +15,14 @@ from service.jobs.parent import Parent
 from service.preflight.value_checks import check_steps, check_values
 from service.specs.data import DataDeclaration
 from service.specs.job import Placement
+from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
+from service.training.batches import Batches
 from service.training.check import check_fit, output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import placed
 from service.training.engines.candidate import Candidate
+from service.training.engines.program_key import ProgramKey
 from service.training.losses import LOSSES
 from service.training.metrics import task_of
 
@@ -50,10 +53,9 @@ class ValidSections:
     parent: Parent | None
 
     @property
-    def batch_size(self) -> int:
-        """Rows of a full batch."""
-        rows = self.prepared.train.rows
-        return min(self.training.batch_size or rows, rows)
+    def batches(self) -> Batches:
+        """The division of the training rows into batches."""
+        return Batches.of(self.training, self.prepared.train.rows)
 
 
 def fit_errors(sections: ValidSections) -> list[FieldError]:
@@ -65,10 +67,10 @@ def fit_errors(sections: ValidSections) -> list[FieldError]:
         checked.output,
         prepared.train.targets[:MAX_TARGETS_TRIED],
         prepared.encoding,
-        training.epochs * math.ceil(prepared.train.rows / sections.batch_size),
+        training.epochs * sections.batches.steps_per_epoch,
         prepared.validation is not None,
     )
-    errors += check_steps(checked.module, prepared, sections.batch_size)
+    errors += check_steps(checked.module, prepared, sections.batches.size)
     errors += check_values(training, prepared.encoding, checked, sections.extremes)
     if sections.parent is not None:
         errors += sections.parent.check_model(checked.module)
@@ -78,21 +80,22 @@ def fit_errors(sections: ValidSections) -> list[FieldError]:
 def candidate(sections: ValidSections, placement: Placement, device: str) -> Candidate:
     """Describe the training to the choice of its engine."""
     training, prepared, checked = sections.training, sections.prepared, sections.checked
-    train, size, loss = prepared.train, sections.batch_size, LOSSES[training.loss.type]
-    width = output_width(checked.output)
+    loss, meta, width = LOSSES[training.loss.type], torch.device("meta"), output_width(checked.output)
+    size, task = sections.batches.size, task_of(loss, width)
+    train = placed(prepared.train, loss, meta)
+    validation = placed(prepared.validation, loss, meta) if prepared.validation else None
+    architecture = read_architecture(checked.spec)
     return Candidate(
-        architecture=checked.spec,
+        key=ProgramKey.of(architecture, training, task, train, validation, placement.precision),
         model=checked.module,
         loss_fn=build_loss(training, prepared.encoding, width),
         spec=training,
         inputs=[x[:size] for x in train.inputs],
-        targets=placed(train, loss, torch.device("meta")).targets[:size],
-        rows=train.rows,
-        task=task_of(loss, width),
-        precision=placement.precision,
+        targets=train.targets[:size],
+        task=task,
         on_gpu=device.startswith("cuda"),
         calls=sum(_operator_calls(row, checked.module) for row in checked.layers),
-        data_bytes=sum(x.nbytes for part in (train, prepared.validation) if part for x in part.inputs),
+        data_bytes=sum(x.nbytes for part in (train, validation) if part for x in part.inputs),
     )
 
 

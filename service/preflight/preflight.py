@@ -29,6 +29,7 @@ from service.specs.architecture import ArchitectureSpec
 from service.specs.data import DatasetReference
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
+from service.training.batches import Batches
 from service.training.check import check_components, output_width, resolve
 from service.training.class_weights import resolve_class_weights
 from service.training.suggestions import suggest
@@ -133,15 +134,16 @@ class Preflight:
         if prepared is None:
             self._errors += architecture_errors(architecture, _ARCHITECTURE)
             return None
-        batch_size = training.batch_size if training else None
+        rows = prepared.train.rows
+        batch_size = Batches.of(training, rows).size if training else rows
         with collecting(self._errors):
             return self._check_shapes(architecture, prepared, batch_size)
         return None
 
     def _check_shapes(
-        self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int | None
+        self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int
     ) -> Checked:
-        batch = [x[: batch_size or len(x)] for x in prepared.train.inputs]  # each [B, …], on the meta device
+        batch = [x[:batch_size] for x in prepared.train.inputs]  # each [B, …], on the meta device
         return self._cache.architecture(architecture, batch)
 
     def _check_components(self, sections: Sections, training: TrainingSpec | None) -> None:
@@ -162,8 +164,9 @@ class Preflight:
             "training": resolve(training, output_width(checked.output)),
             **placement.model_dump(mode="json"),
         }
-        device = choose_device(placement, self._devices, checked.parameter_count * sections.batch_size)
-        engine = self._cache.engines.choose(placement.engine, candidate(sections, placement, device))
+        device = choose_device(placement, self._devices, checked.parameter_count * sections.batches.size)
+        described = candidate(sections, placement, device)
+        engine = self._cache.engines.choose(placement.engine, described)
         used = {
             "device": device,
             "engine": engine.engine,
@@ -182,7 +185,7 @@ class Preflight:
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),
             used=used,
-            group_key=make_group_key(request, prepared),
+            group_key=make_group_key(request, described.key),
             parameter_count=checked.parameter_count,
             memory_estimate_bytes=checked.parameter_bytes * _STATE_TENSORS + checked.activation_bytes,
             encoding=prepared.encoding,

@@ -15,6 +15,7 @@ from service.jobs.parent import Parent
 from service.specs.data import CONTENT, DataDeclaration
 from service.specs.training import TrainingSpec
 from service.training.check import output_width, warn_of_fit
+from service.training.engines.program_key import ProgramKey
 
 
 @dataclass(frozen=True)
@@ -83,23 +84,16 @@ def report_document(training: TrainingSpec, prepared: Prepared, checked: Checked
     }
 
 
-def make_group_key(request: Mapping[str, Any], prepared: Prepared) -> str:
+# The program key has what a group needs equal of these. Seeds and optimizer and class numbers may differ.
+_IN_PROGRAM_KEY = ("loss", "optimizer", "class_weights", "metrics", "batch_size", "seed")
+
+
+def make_group_key(request: Mapping[str, Any], key: ProgramKey) -> str:
     """Hash what jobs that train together have in common.
 
-    They may differ in data, seed, and the numbers of their optimizers and class weights.
+    They share a compiled program, and have the same epochs, stopping rules, schedule and placement.
     """
-    training = {name: value for name, value in request["training"].items() if name != "seed"}
-    training["class_weights"] = training["class_weights"] is not None
-    parts = [part for part in (prepared.train, prepared.validation) if part]
-    same = {
-        **{name: value for name, value in request.items() if name != "data"},
-        "training": {**training, "optimizer": _optimizer_structure(training["optimizer"])},
-        "shapes": [list(x.shape) for part in parts for x in (*part.inputs, part.targets)],
-    }
+    training = {name: value for name, value in request["training"].items() if name not in _IN_PROGRAM_KEY}
+    rest = {name: value for name, value in request.items() if name not in ("data", "architecture")}
+    same = {**rest, "training": training, "program": key.digest()}
     return hashlib.sha256(orjson.dumps(same)).hexdigest()
-
-
-def _optimizer_structure(optimizer: Mapping[str, Any]) -> dict[str, Any]:
-    """The optimizer without its numbers, except whether it has momentum, which changes the step."""
-    words = {name: value for name, value in optimizer.items() if isinstance(value, str | bool)}
-    return words | {"momentum": bool(optimizer.get("momentum"))}

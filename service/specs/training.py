@@ -68,3 +68,8 @@ class TrainingSpec(Spec):
     """Begin with the parameters that this job has come to (those that its predictions take)."""
     resume: bool = False
     """With `from_job`: continue that job exactly, to more epochs, as if `epochs` had been so at first."""
+
+    @property
+    def predicts_best(self) -> bool:
+        """Whether predictions use the best epoch's parameters by default instead of the last epoch's."""
+        return self.early_stopping is not None and self.early_stopping.restore_best

@@ -1,6 +1,5 @@
 """From specs and data to a training that is ready to run."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -10,12 +9,13 @@ from service.architectures.build import build
 from service.datasets.prepare.prepare import Prepared
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
+from service.training.batches import Batches
 from service.training.class_weights import build_loss
 from service.training.components import Components
 from service.training.device_placement import placed
 from service.training.losses import LOSSES
 from service.training.metrics import build_metric, task_of
-from service.training.monitor import Monitor
+from service.training.monitor import Monitor, monitored_value
 from service.training.optimizers import OPTIMIZERS
 from service.training.schedulers import build_scheduler
 
@@ -49,8 +49,7 @@ def assemble(
     validation = None if data.validation is None else placed(data.validation, loss, device)
     seed_all(training.seed or 0, device)
     model = build(architecture).to(device)
-    rows = train.rows
-    steps = training.epochs * math.ceil(rows / (training.batch_size or rows))
+    steps = training.epochs * Batches.of(training, train.rows).steps_per_epoch
     chosen = training.optimizer
     optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())
     for group in optimizer.param_groups:
@@ -82,10 +81,10 @@ def assemble(
 
 
 def _monitor(training: TrainingSpec, validates: bool, metrics: Mapping[str, Metric]) -> Monitor | None:
-    """What decides which epoch is best: what early stopping watches, else the validation loss if any."""
-    if training.early_stopping is None:
-        return Monitor("validation_loss") if validates else None
-    value = training.early_stopping.monitor
+    """Make the monitor of the best epoch; None when no value decides on it."""
+    value = monitored_value(training, validates)
+    if value is None:
+        return None
     metric = metrics.get(value.removeprefix("validation_").removeprefix("train_"))
     higher = bool(metric is not None and metric.higher_is_better)
     return Monitor(value, higher, training.early_stopping)

@@ -1,6 +1,7 @@
 """Training components: everything that a training is made of, built and on its device."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torchmetrics import Metric
 from service.datasets.samples import Samples
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
+from service.training.batches import Batches
+from service.training.engines.program_key import ProgramKey
 from service.training.losses import Loss
 from service.training.metrics import Task
 from service.training.monitor import Monitor
@@ -44,3 +47,15 @@ class Components:
     precision: str = "float32"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rng: Tensor = field(default_factory=torch.get_rng_state)
+
+    @property
+    def batches(self) -> Batches:
+        """The division of the training samples into batches."""
+        return Batches.of(self.spec, self.train.rows)
+
+    @cached_property
+    def program_key(self) -> ProgramKey:
+        """The key of the compiled program that executes this training."""
+        return ProgramKey.of(
+            self.architecture, self.spec, self.task, self.train, self.validation, self.precision
+        )

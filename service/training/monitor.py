@@ -4,7 +4,19 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.specs.training import EarlyStopping
+from service.specs.training import EarlyStopping, TrainingSpec
+
+
+def monitored_value(spec: TrainingSpec, validates: bool) -> str | None:
+    """Return the value that decides on the best epoch; None without early stopping and validation.
+
+    Args:
+        spec: The training section.
+        validates: Whether there are validation samples.
+    """
+    if spec.early_stopping is not None:
+        return spec.early_stopping.monitor
+    return "validation_loss" if validates else None
 
 
 @dataclass

@@ -26,7 +26,7 @@ from service.runtime.garbage_collector import settle
 from service.settings import Settings
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
-from service.training.engines import choice
+from service.training.engines import optional
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 from service.worker.runner import Runner
 
@@ -78,7 +78,7 @@ class Orders:
 def preload() -> None:
     """Do what the fork server may do for its children."""
     warm_up_before_fork()
-    choice.preload()
+    optional.preload()
 
 
 def main(channel: Channel) -> None:

@@ -181,8 +181,7 @@ class Recorder:
         part: Samples | None = run.data.test
         if part is None:
             return None
-        stopping = run.engine.components.spec.early_stopping
-        if stopping is not None and stopping.restore_best:
+        if run.engine.components.spec.predicts_best:
             run.engine.load_best()
         evaluation = run.engine.evaluate(part, lambda: self._go_on(run))
         return json_text({"loss": evaluation.loss, "metrics": evaluation.metrics})

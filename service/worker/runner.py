@@ -33,8 +33,8 @@ from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint
-from service.training.engines.base import Engine
-from service.training.engines.factory import GROUP_SIZES, Engines
+from service.training.engines.base import GROUP_SIZES, Engine
+from service.training.engines.factory import Engines
 from service.training.loop import train
 from service.training.out_of_memory import describe, is_out_of_memory
 from service.worker.attempt import Ready, Run
@@ -307,7 +307,7 @@ class Runner:
         if run is None:
             return OutOfMemory(f"{describe(error, None)}, and there is no more. {limit}")
         components = run.engine.components
-        rows = components.spec.batch_size or components.train.rows
+        rows = components.batches.size
         detail = f"{describe(error, components.model)} for a batch of {rows}, and there is no more. {limit}"
         remedy = f"Try a smaller batch than {rows}, or a smaller model."
         return OutOfMemory(detail, [FieldError("#/training/batch_size", remedy)])

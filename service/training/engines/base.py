@@ -1,14 +1,22 @@
 """How a chunk of steps is executed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
+import torch
+
 from service.datasets.samples import Samples
+from service.errors import FieldError
 from service.history import HistoryChunk
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.components import Components
+from service.training.engines.candidate import Candidate, Work
 from service.training.evaluation import Evaluation
+
+# Members that a group's program has room for: a few sizes, each of which is compiled once.
+GROUP_SIZES = (16, 32, 64)
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -92,3 +100,41 @@ class Engine(Training, Steps[HistoryChunk | None], Protocol):
 
     epoch: int
     stop_reason: StopReason | None
+
+
+class CompiledEngines(Protocol):
+    """Makes compiled engines, which share their programs."""
+
+    def make(self, components: Components) -> Engine:
+        """Make the engine of a training."""
+
+    def make_group(self, components: Sequence[Components]) -> Group:
+        """Make the group of trainings that share a program."""
+
+    def warm_up(self) -> Iterator[None]:
+        """Trace and compile a tiny model, piece by piece: the first of a process takes seconds more."""
+
+
+class CompiledSupport(Protocol):
+    """The compiled engine, whose library is optional (see `service.training.engines.optional`)."""
+
+    def objections(self, candidate: Candidate) -> list[FieldError]:
+        """Return the features of a training that the compiled engine doesn't have, without tracing."""
+
+    def work_of(self, candidate: Candidate) -> Work:
+        """Trace a step on one batch and count its work."""
+
+    def trace_forward(self) -> None:
+        """Trace the forward pass of a tiny model: PyTorch imports its tracer. Safe before a fork."""
+
+    def trace_step(self) -> None:
+        """Trace a step of a tiny model, backward pass included."""
+
+    def engines(self, device: torch.device, threads: int, cache_dir: Path) -> CompiledEngines:
+        """Set up JAX in this process and return what makes its engines.
+
+        Args:
+            device: The device of all trainings.
+            threads: Number of threads of a program on a CPU.
+            cache_dir: The folder that keeps compiled programs for other processes.
+        """

@@ -119,7 +119,7 @@ class Exchange:
         if epoch == 0:
             return None
         # With a full batch the first epoch's losses are those before any step.
-        stepped = epoch > 1 or self._plan.batch_size is not None
+        stepped = epoch > 1 or not self._plan.batches.is_full_batch
         return self._snapshot(epoch, state.best_parameters, state.best_gradients if stepped else None)
 
     def _snapshot(

@@ -45,8 +45,8 @@ def _operations(node: fx.Node) -> int:
 def objections(candidate: Candidate) -> list[FieldError]:
     """The features of a training that the compiled engine doesn't have, without tracing anything."""
     found = [*_of_training(candidate.spec, candidate.task), *_of_layers(candidate.model)]
-    if candidate.precision != "float32":
-        found.append(FieldError("#/precision", f"The compiled engine has no {candidate.precision}."))
+    if candidate.key.precision != "float32":
+        found.append(FieldError("#/precision", f"The compiled engine has no {candidate.key.precision}."))
     if candidate.calls > MOST_CALLS:
         detail = f"{candidate.calls} calls of layers (or steps of them) take too long to compile."
         found.append(FieldError("#/architecture", detail))

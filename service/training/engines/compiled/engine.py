@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.samples import Samples
-from service.history import HistoryChunk
+from service.history import LEARNING_RATE, HistoryChunk
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.components import Components
@@ -26,13 +26,11 @@ from service.training.engines.compiled.program import (
     Rows,
     State,
 )
-from service.training.engines.compiled.program_cache import Programs, signature
+from service.training.engines.compiled.program_cache import Programs
 from service.training.engines.eager.engine import EagerEngine
 from service.training.evaluation import Evaluation
 
 _REASONS = {DIVERGED: StopReason.DIVERGED, OUT_OF_PATIENCE: StopReason.EARLY_STOPPING}
-# Where an epoch's learning rate stands among its values.
-_LEARNING_RATE = 2
 # Programs for several trainings round alike, however many those are; one for a lone training may not.
 SEVERAL = 2
 
@@ -129,7 +127,8 @@ class Member:
         _, numbers = self._schedule.ahead(ended)
         rates = numbers[:, -1, 0]  # of each epoch's last step
         self._schedule.over(ended)
-        values = np.insert(rows[:ended].T, _LEARNING_RATE, rates, axis=0)
+        values = rows[:ended].T.copy()  # [columns, epochs]
+        values[self._columns.index(LEARNING_RATE)] = rates
         chunk = HistoryChunk(first, self._columns, np.where(np.isfinite(values), values, np.nan))
         self._note_best(marks, chunk)
         return chunk
@@ -190,7 +189,7 @@ class Group:
         self._plan = members[0].plan
         self._states: Any = None
         self._jobs: Any = None
-        if len({signature(member.components) for member in members}) > 1:
+        if len({member.components.program_key for member in members}) > 1:
             raise ValueError("These trainings are not of one kind.")
         before = programs.compile_seconds
         self._run = programs.run(members[0].components, self._sample, self._size)
@@ -253,7 +252,7 @@ class Group:
     def _ahead(self, epochs: int) -> Ahead:
         """What the program takes for so many epochs, at its full capacity."""
         plan = self._plan
-        per_epoch = plan.steps_per_epoch if plan.numbers_per_step else 1
+        per_epoch = plan.batches.steps_per_epoch if plan.numbers_per_step else 1
         orders = np.zeros((self._size, plan.capacity, plan.order_size), np.int32)
         numbers = np.zeros((self._size, plan.capacity * per_epoch, len(plan.numbers)))
         for place, member in enumerate(self.members):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from service.training.components import Components
-from service.training.engines.compiled.optimizers import numbers_of
+from service.training.optimizers import current_numbers
 from service.training.schedulers import is_per_batch
 
 
@@ -64,11 +64,10 @@ class Schedule:
         self._generator = torch.Generator()
         self._generator.set_state(rng)
         self._drawn: deque[Epoch] = deque()
-        spec, self._rows = components.spec, components.train.rows
-        self._steps = -(-self._rows // (spec.batch_size or self._rows))
+        spec, self._batches = components.spec, components.batches
         self._per_step = is_per_batch(spec.scheduler)
-        self._in_order = np.arange(0 if spec.batch_size is None else self._rows, dtype=np.int32)
-        self._shuffles = spec.batch_size is not None and spec.shuffle
+        self._in_order = np.arange(0 if self._batches.is_full_batch else self._batches.rows, dtype=np.int32)
+        self._shuffles = not self._batches.is_full_batch and spec.shuffle
         self._every: Epoch | None = None
         # A scheduler warns unless the optimizer was stepped first: here, the program steps.
         components.optimizer._opt_called = True  # type: ignore[attr-defined]
@@ -107,13 +106,13 @@ class Schedule:
     def _draw(self) -> Epoch:
         sources, order = self._sources(), self._in_order
         if self._shuffles:
-            order = torch.randperm(self._rows, generator=self._generator).numpy().astype(np.int32)
-        rows = [self._numbers() for _ in range(self._steps if self._per_step else 1)]
+            order = torch.randperm(self._batches.rows, generator=self._generator).numpy().astype(np.int32)
+        rows = [self._numbers() for _ in range(self._batches.steps_per_epoch if self._per_step else 1)]
         return Epoch(order, np.array(rows), sources)
 
     def _numbers(self) -> list[float]:
         """The optimizer's numbers now, the learning rate first; the scheduler goes on from them."""
-        numbers = list(numbers_of(self._components.optimizer.param_groups[0]).values())
+        numbers = list(current_numbers(self._components.optimizer).values())
         if self._components.scheduler is not None:
             self._components.scheduler.step()
         return numbers

@@ -1,7 +1,7 @@
 """The optimizers' updates as arithmetic on arrays: PyTorch's formulas, in its order of operations.
 
-What is a number in an optimizer's parameter group is an input here; what is a flag is fixed when the
-program is built, and so is whether a momentum is 0, since PyTorch keeps no buffer then.
+The numbers of a parameter group (`numbers_of`) are inputs of a program; its structure (`structure_of`) is
+fixed when the program is built.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +15,6 @@ Numbers = Mapping[str, Array]  # float64 [], by name
 Slots = dict[str, Array]  # of one parameter, shaped like it
 Group = Mapping[str, Any]
 
-# Lists of numbers in a parameter group, and what their elements are called here.
-LISTS: Mapping[str, tuple[str, ...]] = {"betas": ("beta1", "beta2")}
 STEP = "step"
 
 
@@ -34,23 +32,6 @@ class Rule:
     update: Callable[[Array, Array, Slots, Numbers, Group, Array], tuple[Array, Slots]]
     slots: Callable[[Group], dict[str, float]]
     counts: bool = True
-
-
-def numbers_of(group: Group) -> dict[str, float]:
-    """The numbers of a parameter group by name, lists taken apart."""
-    numbers: dict[str, float] = {}
-    for name, value in group.items():
-        if name in LISTS:
-            numbers |= zip(LISTS[name], map(float, value), strict=True)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            numbers[name] = float(value)
-    return numbers
-
-
-def structure_of(group: Group) -> dict[str, bool]:
-    """What of a parameter group decides which program it needs: flags, and which momentum is 0."""
-    flags = {name: value for name, value in group.items() if isinstance(value, bool)}
-    return flags | {"momentum": group.get("momentum", 0) != 0}
 
 
 def _like(parameter: Array, number: Array) -> Array:

@@ -8,13 +8,15 @@ from jax import Array
 from torch import Tensor
 
 from service.datasets.samples import Samples
+from service.history import history_columns
 from service.training.components import Components
 from service.training.engines.compiled.losses import differentiable
 from service.training.engines.compiled.metrics import SummedMetric, summed_metric
-from service.training.engines.compiled.optimizers import RULES, numbers_of, structure_of
+from service.training.engines.compiled.optimizers import RULES
 from service.training.engines.compiled.program import Monitored, Pass, Plan, Tensors
 from service.training.engines.compiled.tracing import Trace, named_tensors, trace
 from service.training.engines.compiled.translation import array_dtype, translated
+from service.training.optimizers import current_numbers, structure_of
 from service.training.schedulers import is_per_batch
 
 # So many indices of samples go into one call, and at most so many epochs come out of it.
@@ -27,29 +29,32 @@ def plan_of(components: Components) -> Plan:
 
     The training is one that `support.objections` finds nothing against.
     """
-    spec, rows = components.spec, components.train.rows
-    batch_size = None if spec.batch_size is None else min(spec.batch_size, rows)
-    short = 0 if batch_size is None else rows % batch_size
-    gradient = _gradient(components, batch_size or rows)
+    spec, batches = components.spec, components.batches
+    gradient = _gradient(components, batches.size)
     group = components.optimizer.param_groups[0]
+    monitor = components.monitor
     found = {name: summed_metric(name, components.task, spec.loss.type) for name in components.metrics}
     metrics = {name: metric for name, metric in found.items() if metric is not None}
     return Plan(
         gradient=_pass(components, gradient),
-        short_gradient=_pass(components, _gradient(components, short)) if short else None,
+        short_gradient=_pass(components, _gradient(components, batches.remainder))
+        if batches.remainder
+        else None,
         evaluation=_evaluation(components, components.validation),
         trained={name: tuple(components.model.get_parameter(name).shape) for name in gradient.trained},
         rule=RULES[spec.optimizer.type],
         group=structure_of(group),
-        numbers=tuple(numbers_of(group)),
+        numbers=tuple(current_numbers(components.optimizer)),
         numbers_per_step=is_per_batch(spec.scheduler),
         clips=spec.gradient_clip_norm is not None,
         metrics=metrics,
         sums=_sums(metrics, gradient, components.train),
-        monitored=_monitored(components),
-        rows=rows,
-        batch_size=batch_size,
-        capacity=MOST_EPOCHS if batch_size is None else max(1, min(ORDER_SIZE // rows, MOST_EPOCHS)),
+        monitored=monitor and Monitored(monitor.value, monitor.higher_is_better),
+        columns=history_columns(metrics),
+        batches=batches,
+        capacity=MOST_EPOCHS
+        if batches.is_full_batch
+        else max(1, min(ORDER_SIZE // batches.rows, MOST_EPOCHS)),
     )
 
 
@@ -97,11 +102,3 @@ def _pass(components: Components, found: Trace) -> Pass:
         return tuple(function(*(tensors[name] for name in names), *inputs, targets))
 
     return run
-
-
-def _monitored(components: Components) -> Monitored | None:
-    if components.monitor is None:
-        return None
-    values = ["train_loss", "validation_loss"]
-    values += [f"{side}_{name}" for name in components.metrics for side in ("train", "validation")]
-    return Monitored(values.index(components.monitor.value), components.monitor.higher_is_better)

@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from service.history import LEARNING_RATE
+from service.training.batches import Batches
 from service.training.engines.compiled.metrics import SummedMetric
 from service.training.engines.compiled.optimizers import Group, Rule
 
@@ -110,9 +112,9 @@ class Ahead(NamedTuple):
 
 
 class Monitored(NamedTuple):
-    """Which value of an epoch's row decides on the best, and its direction."""
+    """The value of an epoch that decides on the best one, and its direction."""
 
-    position: int
+    value: str
     higher_is_better: bool
 
 
@@ -132,8 +134,8 @@ class Plan:
         metrics: in the order of the row's values.
         sums: shapes and dtypes of what they add up.
         monitored: None when nothing is followed.
-        rows: samples of an epoch.
-        batch_size: samples of a step; None takes all at once, and the losses of an epoch are those before it.
+        columns: names of an epoch's values, in the order of a row.
+        batches: how an epoch is divided; with a full batch, the losses of an epoch are those before its step.
         capacity: epochs that one call can finish.
     """
 
@@ -149,24 +151,14 @@ class Plan:
     metrics: Mapping[str, SummedMetric]
     sums: Any
     monitored: Monitored | None
-    rows: int
-    batch_size: int | None
+    columns: tuple[str, ...]
+    batches: Batches
     capacity: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
-        return 1 if self.batch_size is None else -(-self.rows // self.batch_size)
 
     @property
     def order_size(self) -> int:
         """How many indices say the order of an epoch's samples."""
-        return 0 if self.batch_size is None else self.rows
-
-    @property
-    def columns(self) -> int:
-        """Values of an epoch's row: both losses, then both sides of each metric."""
-        return 2 + 2 * len(self.metrics)
+        return 0 if self.batches.is_full_batch else self.batches.rows
 
 
 def loop(plan: Plan, jobs: int) -> Callable[..., tuple[State, Array]]:
@@ -175,7 +167,7 @@ def loop(plan: Plan, jobs: int) -> Callable[..., tuple[State, Array]]:
     All arrays of states, jobs and ahead begin with the dimension of the jobs. Rows are float64
     [capacity, jobs, columns]; those of a job that had ended before mean nothing.
     """
-    epoch = _full_batch_epoch(plan, jobs) if plan.batch_size is None else _batched_epoch(plan, jobs)
+    epoch = _full_batch_epoch(plan, jobs) if plan.batches.is_full_batch else _batched_epoch(plan, jobs)
 
     def run(states: State, job: Job, ahead: Ahead, epochs: Array) -> tuple[State, Array]:
         def unfinished(carry: Carry) -> Array:
@@ -186,7 +178,7 @@ def loop(plan: Plan, jobs: int) -> Callable[..., tuple[State, Array]]:
             states, row = epoch(states, job, ahead, index)
             return index + 1, states, rows.at[index].set(row)
 
-        rows = jnp.zeros((plan.capacity, jobs, plan.columns))
+        rows = jnp.zeros((plan.capacity, jobs, len(plan.columns)))
         _, states, rows = lax.while_loop(unfinished, one_epoch, (jnp.zeros_like(epochs), states, rows))
         return states, rows
 
@@ -200,7 +192,7 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
     """An epoch is one step on all samples; its losses are those of the parameters before the step."""
 
     def advance(state: State, job: Job, ahead: Ahead, index: Array) -> tuple[State, Array]:
-        gradients, measured = _passed(plan, plan.gradient, state, job, job.train, plan.rows)
+        gradients, measured = _passed(plan, plan.gradient, state, job, job.train, plan.batches.rows)
         counted, row = _epoch_ended(plan, measured, job)
         updated = _updated(plan, counted, gradients, job, ahead.numbers[index])
         return _where(_ended(counted) == DIVERGED, counted, updated), row
@@ -210,18 +202,17 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
 
 def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
     """An epoch is a step for each batch, the short last one apart, then the validation of where they led."""
-    assert plan.batch_size is not None
-    size = plan.batch_size
+    size = plan.batches.size
     step = _side_by_side(_step(plan, plan.gradient, size), jobs, shared=2)
     end = _side_by_side(lambda state, job: _epoch_ended(plan, state, job), jobs, shared=0)
 
     def epoch(states: State, job: Job, ahead: Ahead, index: Array) -> tuple[State, Array]:
-        whole = plan.rows // size
+        whole = plan.batches.whole
         states = lax.fori_loop(
             0, whole, lambda place, states: step(states, job, ahead, index, place)[0], states
         )
         if plan.short_gradient is not None:
-            short = _side_by_side(_step(plan, plan.short_gradient, plan.rows % size), jobs, shared=2)
+            short = _side_by_side(_step(plan, plan.short_gradient, plan.batches.remainder), jobs, shared=2)
             states, _ = short(states, job, ahead, index, jnp.asarray(whole))
         ended: tuple[State, Array] = end(states, job)
         return ended
@@ -256,11 +247,12 @@ def _step(plan: Plan, gradient: Pass, size: int) -> Callable[..., tuple[State, N
     """One step on a batch of `size` samples."""
 
     def step(state: State, job: Job, ahead: Ahead, index: Array, place: Array) -> tuple[State, None]:
-        assert plan.batch_size is not None
-        taken = lax.dynamic_slice(ahead.orders, (index, place * plan.batch_size), (1, size))[0]
+        taken = lax.dynamic_slice(ahead.orders, (index, place * plan.batches.size), (1, size))[0]
         batch = jax.tree.map(lambda x: x.at[taken].get(mode="promise_in_bounds"), job.train)
         gradients, measured = _passed(plan, gradient, state, job, batch, size)
-        numbers = ahead.numbers[index * plan.steps_per_epoch + place if plan.numbers_per_step else index]
+        numbers = ahead.numbers[
+            index * plan.batches.steps_per_epoch + place if plan.numbers_per_step else index
+        ]
         return _updated(plan, measured, gradients, job, numbers), None
 
     return step
@@ -313,17 +305,17 @@ def _updated(plan: Plan, state: State, gradients: Array, job: Job, numbers: Arra
 def _epoch_ended(plan: Plan, state: State, job: Job) -> tuple[State, Array]:
     """Validate, follow the best, see divergence and the end of patience; the state and the epoch's row."""
     marks = Marks(*state.marks)
-    train_loss = marks.loss_sum / plan.rows
+    train_loss = marks.loss_sum / plan.batches.rows
     validation_loss, validation_sums = _validated(plan, state, job)
-    values = [train_loss, validation_loss]
+    values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: jnp.nan}
     for name, metric in plan.metrics.items():
-        values.append(metric.value(state.sums[name]))
-        values.append(metric.value(validation_sums[name]) if validation_sums else jnp.nan)
+        values[f"train_{name}"] = metric.value(state.sums[name])
+        values[f"validation_{name}"] = metric.value(validation_sums[name]) if validation_sums else jnp.nan
     finite = jnp.isfinite(train_loss) & (jnp.isfinite(validation_loss) | (job.validation is None))
     marks = marks._replace(epoch=marks.epoch + 1, loss_sum=0.0)
     improves = jnp.asarray(False)
     if plan.monitored is not None:
-        value = values[plan.monitored.position] * (-1 if plan.monitored.higher_is_better else 1)
+        value = values[plan.monitored.value] * (-1 if plan.monitored.higher_is_better else 1)
         improves = finite & (value < marks.best - job.min_delta)
         marks = marks._replace(
             best=jnp.where(improves, value, marks.best),
@@ -338,7 +330,7 @@ def _epoch_ended(plan: Plan, state: State, job: Job) -> tuple[State, Array]:
         best_parameters=jnp.where(improves, state.parameters, state.best_parameters),
         best_gradients=jnp.where(improves, state.gradients, state.best_gradients),
     )
-    return changed, jnp.stack([jnp.asarray(value, jnp.float64) for value in values])
+    return changed, jnp.stack([jnp.asarray(values[name], jnp.float64) for name in plan.columns])
 
 
 def _validated(plan: Plan, state: State, job: Job) -> tuple[Any, dict[str, Any] | None]:

@@ -1,92 +1,75 @@
-"""Compiled programs, kept for the jobs to come."""
+"""Compiled programs, kept for later jobs."""
 
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import jax
-import orjson
-import torch
+from cachetools import LRUCache
 
-from service import __version__
-from service.runtime.lru import Recent
 from service.training.components import Components
-from service.training.engines.compiled.optimizers import numbers_of, structure_of
 from service.training.engines.compiled.plan import plan_of
 from service.training.engines.compiled.program import Plan, loop
-from service.training.schedulers import is_per_batch
+from service.training.engines.program_key import ProgramKey
 
 # A small model's program is a few MB of machine code.
-MOST_PROGRAMS = 64
+CAPACITY = 64
 
-V = TypeVar("V")
 Run = Callable[..., tuple[Any, Any]]
 
 
 class Programs:
-    """Traces and compiles trainings, and keeps what was used last.
+    """Traces and compiles trainings, and keeps the most recently used plans and programs.
+
+    Args:
+        capacity: Maximum number of plans and of programs; the least recently used is evicted.
 
     Attributes:
-        compiled: how many programs were compiled so far.
-        compile_seconds: what that took, tracing included.
+        compiled: Number of programs compiled so far.
+        compile_seconds: Seconds spent on them, tracing included.
     """
 
-    def __init__(self, most: int = MOST_PROGRAMS) -> None:
-        self._most = most
-        self._plans = Recent[bytes, Plan](most)
-        self._runs = Recent[tuple[bytes, int], Run](most)
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._plans = LRUCache[ProgramKey, Plan](capacity)
+        self._runs = LRUCache[tuple[ProgramKey, int], Run](capacity)
         self.compiled = 0
         self.compile_seconds = 0.0
 
     def plan(self, components: Components) -> Plan:
-        """The plan of a training; traced when there is none of its kind."""
-        return self._timed(lambda: self._plans.get(signature(components), lambda: plan_of(components)))
+        """Return the plan of a training; trace it unless one of its key is kept."""
+        key = components.program_key
+        if (plan := self._plans.get(key)) is None:
+            with self._timed():
+                plan = self._plans[key] = plan_of(components)
+        return plan
 
-    def run(self, components: Components, sample: Callable[[], tuple[Any, ...]], jobs: int) -> Run:
-        """The compiled loop of trainings that are like `components`.
+    def run(self, components: Components, arguments: Callable[[], tuple[Any, ...]], jobs: int) -> Run:
+        """Return the compiled loop of trainings that have the program key of `components`.
 
         Args:
-            sample: gives what it is going to be called with, as to shapes and dtypes.
-            jobs: how many train side by side.
+            components: One of the trainings.
+            arguments: Makes arguments of the shapes and dtypes that the loop is going to be called with.
+            jobs: Number of trainings side by side.
         """
-        return self._timed(
-            lambda: self._runs.get(
-                (signature(components), jobs), lambda: self._compile(components, sample(), jobs)
-            )
-        )
+        key = (components.program_key, jobs)
+        if (run := self._runs.get(key)) is None:
+            plan = self.plan(components)
+            with self._timed():
+                run = self._runs[key] = self._compile(plan, arguments(), jobs)
+        return run
 
-    def _compile(self, components: Components, arguments: tuple[Any, ...], jobs: int) -> Run:
+    def _compile(self, plan: Plan, arguments: tuple[Any, ...], jobs: int) -> Run:
         self.compiled += 1
-        if self.compiled % self._most == 0:
-            # JAX remembers all that it has traced; the programs themselves are kept here.
+        if self.compiled % self._capacity == 0:
+            # JAX keeps every trace it has made; the programs themselves are kept here.
             jax.clear_caches()  # type: ignore[no-untyped-call]
-        return jax.jit(loop(self.plan(components), jobs), donate_argnums=0).lower(*arguments).compile()
+        # The states are donated: XLA writes the new ones into their memory.
+        return jax.jit(loop(plan, jobs), donate_argnums=0).lower(*arguments).compile()
 
-    def _timed(self, work: Callable[[], V]) -> V:
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
         started = time.perf_counter()
-        result = work()
+        yield
         self.compile_seconds += time.perf_counter() - started
-        return result
-
-
-def signature(components: Components) -> bytes:
-    """Equal for trainings that one program serves: they differ in data, seed and the optimizer's numbers."""
-    spec, group = components.spec, components.optimizer.param_groups[0]
-    samples = [part for part in (components.train, components.validation) if part is not None]
-    return orjson.dumps(
-        {
-            "versions": [__version__, torch.__version__, jax.__version__],
-            "architecture": components.architecture.model_dump(mode="json"),
-            "loss": spec.loss.model_dump(mode="json"),
-            "optimizer": [spec.optimizer.type, structure_of(group), list(numbers_of(group))],
-            "numbers_per_step": is_per_batch(spec.scheduler),
-            "clips": spec.gradient_clip_norm is not None,
-            "metrics": list(components.metrics),
-            "monitor": components.monitor and [components.monitor.value, components.monitor.higher_is_better],
-            "batch_size": spec.batch_size,
-            "class_weights": spec.class_weights is not None,
-            "samples": [
-                [list(x.shape), str(x.dtype)] for part in samples for x in (*part.inputs, part.targets)
-            ],
-        }
-    )

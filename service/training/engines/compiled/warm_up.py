@@ -1,4 +1,4 @@
-"""A process's first trace and first program: they cost seconds, so that no job's are the first."""
+"""The first trace and the first program of a process, which cost seconds, done before any job."""
 
 import jax
 import jax.numpy as jnp
@@ -6,27 +6,29 @@ import torch
 import torch.hub
 from torch import nn
 
-from service.training.engines.compiled.tracing import trace
+from service.training.engines.compiled.tracing import Trace, trace
 from service.training.engines.compiled.translation import translated
 
 
-def preload() -> None:
-    """Trace a forward pass of a tiny model."""
+def trace_forward() -> Trace:
+    """Trace the forward pass of a tiny model: PyTorch imports its tracer.
+
+    It runs no backward pass and no JAX computation, so that a process may fork afterwards.
+    """
     # Its first use, by torch.fx, would start a thread.
     torch.hub.tqdm.monitor_interval = 0  # type: ignore[attr-defined]
     batch = torch.zeros(2, 1)
-    trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=False)
+    return trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=False)
 
 
-def warm_up_tracing() -> None:
-    """Trace a step of a tiny model: PyTorch imports what it traces with."""
+def trace_step() -> None:
+    """Trace a step of a tiny model, backward pass included."""
     batch = torch.zeros(2, 1)
     trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=True)
 
 
 def warm_up_compiling() -> None:
-    """Compile the pass forward of a tiny model: JAX starts."""
-    batch = torch.zeros(2, 1)
-    found = trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=False)
+    """Compile the forward pass of a tiny model: JAX starts its backend."""
     shapes = ((1, 1), (1,), (2, 1), (2, 1))  # weight, bias, inputs, targets
-    jax.jit(translated(found.graph)).lower(*(jnp.zeros(shape, jnp.float32) for shape in shapes)).compile()
+    arguments = [jnp.zeros(shape, jnp.float32) for shape in shapes]
+    jax.jit(translated(trace_forward().graph)).lower(*arguments).compile()

@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from service.datasets.prepare.prefetch import Gatherer, Slices
 from service.datasets.samples import Samples
-from service.history import LOSS_COLUMNS, HistoryChunk
+from service.history import LEARNING_RATE, HistoryChunk, history_columns
 from service.specs.job import StopReason
 from service.training.checkpoints import (
     Checkpoint,
@@ -86,19 +86,15 @@ class EagerEngine:
         self._has_stepped = False
         self.epoch = 0
         self.stop_reason: StopReason | None = None
-        rows = components.train.rows
-        self._full_batch = components.spec.batch_size is None
-        self._batch_size = components.spec.batch_size or rows
-        self._batches_per_epoch = math.ceil(rows / self._batch_size)
-        self._full_batches = max(rows // self._batch_size, 1)
-        worth_it = components.spec.epochs * self._batches_per_epoch >= LEAST_STEPS
+        self._batches = components.batches
+        worth_it = components.spec.epochs * self._batches.steps_per_epoch >= LEAST_STEPS
         self._capture = capture if worth_it else None
         self._gatherer = (
             None if components.train.order is None else Gatherer(components.train, components.device)
         )
         self._slices = None if components.validation is None else self._sliced(components.validation)
         slices = 0 if self._slices is None else len(self._slices)
-        self.steps_per_epoch = self._batches_per_epoch + (slices if slices > 1 else 0)
+        self.steps_per_epoch = self._batches.steps_per_epoch + (slices if slices > 1 else 0)
         self._validation: _Validation | None = None
         self._validation_metrics = deepcopy(components.metrics)
         self._step = 0
@@ -111,10 +107,7 @@ class EagerEngine:
         self._attributes = [vars(module) for module in components.model.modules()]
         self._best: Snapshot | None = None
         self._per_batch_scheduler = is_per_batch(components.spec.scheduler)
-        self.columns = (
-            *LOSS_COLUMNS,
-            *(f"{side}_{name}" for name in components.metrics for side in ("train", "validation")),
-        )
+        self.columns = history_columns(components.metrics)
         components.model.train()
 
     def advance(self, steps: int) -> HistoryChunk | None:
@@ -126,12 +119,12 @@ class EagerEngine:
         first_epoch = self.epoch + 1
         rows = []
         for _ in range(steps):
-            validates = self._step >= self._batches_per_epoch
+            validates = self._step >= self._batches.steps_per_epoch
             row = self._advance_one()
             if row is not None:
                 rows.append(row)
             # A slice takes longer than a step, for all that is known: none comes behind another step.
-            if self.stop_reason or validates or self._step >= self._batches_per_epoch:
+            if self.stop_reason or validates or self._step >= self._batches.steps_per_epoch:
                 break
         if not rows:
             return None
@@ -140,16 +133,16 @@ class EagerEngine:
 
     def _advance_one(self) -> list[float] | None:
         """One step; the epoch's values when it was the epoch's last."""
-        if self._step >= self._batches_per_epoch:
+        if self._step >= self._batches.steps_per_epoch:
             return self._validate_a_slice()
         components = self.components
-        if self._full_batch and self.steps_per_epoch > 1:
+        if self._batches.is_full_batch and self.steps_per_epoch > 1:
             self._validation = self._begun_validation()
-        is_full = self._step < self._full_batches
+        is_full = self._step < self._batches.whole
         self._replayed = self._captured if is_full else None
         batch = self._next_batch()
         if self._capture is not None and self._has_stepped and is_full:
-            like = batch if self._full_batch else batch.clone()
+            like = batch if self._batches.is_full_batch else batch.clone()
             self._captured = capture_step(self._passes, components.optimizer, like, self._capture)
             self._replayed = self._captured
             self._capture = None  # once is enough, also where it was in vain
@@ -157,7 +150,7 @@ class EagerEngine:
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = components.optimizer.param_groups[0]["lr"]
         self._step += 1
-        if not self._full_batch:
+        if not self._batches.is_full_batch:
             self._update(loss)
         if self._step == self.steps_per_epoch:
             return self._end_epoch(_NOTHING if self._slices is None else self._evaluate(self._slices), loss)
@@ -181,13 +174,13 @@ class EagerEngine:
         return _Validation(iter(self._slices), self._rng(), buffers)
 
     def _next_batch(self) -> Samples:
-        if self._step == 0 and self.components.spec.shuffle and not self._full_batch:
+        if self._step == 0 and self.components.spec.shuffle and not self._batches.is_full_batch:
             self._order = self._at_hand(torch.randperm(self.components.train.rows))
         if self._gatherer is not None:
-            is_last = self._step + 1 == self._batches_per_epoch
+            is_last = self._step + 1 == self._batches.steps_per_epoch
             following = None if is_last else self._rows_of(self._step + 1)
             return self._gatherer.take(self._rows_of(self._step), following)
-        if self._full_batch:
+        if self._batches.is_full_batch:
             return self.components.train
         into = None if self._replayed is None else self._replayed.batch
         return self.components.train.take(self._rows_of(self._step), into)
@@ -198,8 +191,8 @@ class EagerEngine:
 
     def _rows_of(self, step: int) -> slice | Tensor:
         """Which rows are the batch of a step of this epoch."""
-        start = step * self._batch_size
-        end = min(start + self._batch_size, self.components.train.rows)
+        start = step * self._batches.size
+        end = min(start + self._batches.size, self.components.train.rows)
         return slice(start, end) if self._order is None else self._order[start:end]
 
     def _forward(self, batch: Samples) -> Tensor:
@@ -239,7 +232,7 @@ class EagerEngine:
         values = {
             "train_loss": train.loss,
             "validation_loss": validation.loss,
-            "learning_rate": self._learning_rate,
+            LEARNING_RATE: self._learning_rate,
         }
         for name, value in train.metrics.items():
             values[f"train_{name}"] = value
@@ -250,7 +243,7 @@ class EagerEngine:
             self.epoch += 1
         elif components.monitor is not None and components.monitor.improves(self.epoch + 1, values):
             self._keep_best()
-        return list(values.values())
+        return [values[name] for name in self.columns]
 
     def _end_epoch(self, validation: Evaluation, loss: Tensor | None) -> list[float]:
         """The epoch's values, once it is counted and it is decided whether it was the last.
@@ -262,7 +255,7 @@ class EagerEngine:
         row = self._epoch_values(validation)
         if self.stop_reason is StopReason.DIVERGED:
             return row
-        if self._full_batch and loss is not None:
+        if self._batches.is_full_batch and loss is not None:
             self._update(loss)
         if components.scheduler is not None and not self._per_batch_scheduler:
             if isinstance(components.scheduler, ReduceLROnPlateau):
@@ -296,7 +289,7 @@ class EagerEngine:
 
     def _sliced(self, samples: Samples) -> Slices:
         row_bytes = sum(x[:1].nbytes for x in samples.inputs)
-        size = rows_at_once(row_bytes, self._batch_size, self._evaluation_bytes)
+        size = rows_at_once(row_bytes, self._batches.size, self._evaluation_bytes)
         return Slices(samples, size, self.components.device)
 
     def _evaluate(self, slices: Slices, on_slice: Callable[[], None] | None = None) -> Evaluation:
@@ -347,7 +340,7 @@ class EagerEngine:
             last = replace(last, state={**last.state, **_known(validation.buffers, last.state)})
         return Checkpoint(
             last=last,
-            partial=self._partial() if self._step and not self._full_batch else None,
+            partial=self._partial() if self._step and not self._batches.is_full_batch else None,
             best=self._best,
             optimizer=components.optimizer.state_dict(),
             scheduler=None if components.scheduler is None else components.scheduler.state_dict(),
@@ -364,7 +357,7 @@ class EagerEngine:
 
     def _partial(self) -> PartialEpoch:
         metrics = metric_states(self.components.metrics)
-        step = min(self._step, self._batches_per_epoch)  # a validation begins anew
+        step = min(self._step, self._batches.steps_per_epoch)  # a validation begins anew
         return PartialEpoch(step, self._losses.summed(), self._order, metrics, self._learning_rate)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -392,7 +385,7 @@ class EagerEngine:
 
     def _restore_partial(self, partial: PartialEpoch) -> None:
         self._step = partial.step
-        rows = min(partial.step * self._batch_size, self.components.train.rows)
+        rows = min(partial.step * self._batches.size, self.components.train.rows)
         self._losses = Losses(partial.loss_sum, rows)
         self._order = None if partial.order is None else self._at_hand(partial.order)
         self._learning_rate = partial.learning_rate

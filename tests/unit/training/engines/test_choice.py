@@ -8,7 +8,8 @@ import pytest
 
 from service.errors import InvalidRequest
 from service.training.engines.candidate import Candidate, Work
-from service.training.engines.choice import FEWEST_STEPS, GPU, Choice, EngineChooser, runs_jax
+from service.training.engines.choice import FEWEST_STEPS, GPU, Choice, EngineChooser
+from service.training.engines.optional import runs_jax
 from tests.support.toys import NET, Layers, ToyData, engine, samples, training
 
 LONG = 3000
@@ -29,15 +30,13 @@ def candidate(
     components = engine(spec, layers, data or samples()).components
     size = spec.batch_size or components.train.rows
     return Candidate(
-        architecture=components.architecture.model_dump(mode="json"),
+        key=replace(components.program_key, precision=precision),
         model=components.model.to("meta"),
         loss_fn=components.loss_fn,
         spec=spec,
         inputs=[x[:size].to("meta") for x in components.train.inputs],
         targets=components.train.targets[:size].to("meta"),
-        rows=components.train.rows,
         task=components.task,
-        precision=precision,
         on_gpu=on_gpu,
         calls=calls,
         data_bytes=sum(x.nbytes for x in components.train.inputs),

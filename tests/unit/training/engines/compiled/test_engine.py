@@ -12,10 +12,10 @@ from service.history import HistoryChunk
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint
 from service.training.components import Components
+from service.training.engines.base import GROUP_SIZES
 from service.training.engines.compiled.engine import CompiledEngine, Group, Member
-from service.training.engines.compiled.program_cache import Programs, signature
+from service.training.engines.compiled.program_cache import Programs
 from service.training.engines.eager.engine import EagerEngine
-from service.training.engines.factory import GROUP_SIZES
 from tests.contracts.test_engines import ARCHITECTURES
 from tests.support.toys import (
     NET,
@@ -301,7 +301,7 @@ def test_a_second_training_of_the_kind_compiles_nothing(jax_is_set_up: None) -> 
     first = components(optimizer={"type": "SGD", "lr": 0.1, "momentum": 0.9}, seed=1)
     other = components(optimizer={"type": "SGD", "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1}, seed=2)
     flagged = components(optimizer={"type": "SGD", "lr": 0.2, "momentum": 0.5, "nesterov": True})
-    assert signature(first) == signature(other) != signature(flagged)
+    assert first.program_key == other.program_key != flagged.program_key
     CompiledEngine(first, programs)
     assert programs.compiled == 1
     CompiledEngine(other, programs)
@@ -316,12 +316,12 @@ def test_schedules_share_a_program(jax_is_set_up: None) -> None:
         components(scheduler={"type": name, **SCHEDULES[name]}, batch_size=4)
         for name in ("StepLR", "ExponentialLR", "OneCycleLR")
     )
-    assert signature(step) == signature(exponential) != signature(cyclic)
+    assert step.program_key == exponential.program_key != cyclic.program_key
 
 
 def test_few_programs_are_kept(jax_is_set_up: None) -> None:
     """Beyond the bound, the program that was not used for longest is forgotten."""
-    programs = Programs(most=2)
+    programs = Programs(capacity=2)
     kinds = [
         components(epochs=1, gradient_clip_norm=clip, batch_size=batch)
         for clip in (None, 1.0)

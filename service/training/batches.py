@@ -1,0 +1,42 @@
+"""The division of an epoch's training rows into batches."""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from service.specs.training import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Batches:
+    """How an epoch of `rows` training rows is divided into batches.
+
+    Attributes:
+        rows: Training rows of an epoch.
+        size: Rows of a batch; the last one may be shorter.
+        is_full_batch: Whether `batch_size` is null: one step on all rows.
+    """
+
+    rows: int
+    size: int
+    is_full_batch: bool
+
+    @classmethod
+    def of(cls, spec: TrainingSpec, rows: int) -> Self:
+        """Divide `rows` training rows as a training section asks."""
+        return cls(rows, min(spec.batch_size or rows, rows), spec.batch_size is None)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return math.ceil(self.rows / self.size)
+
+    @property
+    def whole(self) -> int:
+        """Batches of an epoch that have `size` rows."""
+        return self.rows // self.size
+
+    @property
+    def remainder(self) -> int:
+        """Rows of the short last batch; 0 when every batch is whole."""
+        return self.rows % self.size

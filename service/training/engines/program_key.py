@@ -1,0 +1,129 @@
+"""The rule for which trainings share a compiled program."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import orjson
+from torch import Tensor
+
+from service.datasets.samples import Samples
+from service.specs.architecture import ArchitectureSpec
+from service.specs.training import TrainingSpec
+from service.training.batches import Batches
+from service.training.losses import LOSSES
+from service.training.metrics import METRICS, Task
+from service.training.monitor import monitored_value
+from service.training.optimizers import OPTIMIZERS, numbers_of, structure_of
+from service.training.schedulers import is_per_batch
+
+Shape = tuple[tuple[int, ...], str]  # sizes and dtype of a tensor
+
+
+@dataclass(frozen=True)
+class ProgramKey:
+    """Everything that decides the compiled program of a training.
+
+    Trainings of equal keys differ only in what a program takes as arrays: data, seed, initial parameters,
+    class weights and the numbers of the optimizer, the schedule and early stopping.
+
+    Attributes:
+        architecture: JSON of the complete spec. The order of its entries counts: it is the order in which
+            parameters are created.
+        loss: JSON of the loss with all its arguments.
+        class_weights: Whether classes are weighted.
+        optimizer: JSON of its type, its structure and the names of its numbers.
+        numbers_per_step: Whether the schedule changes the optimizer's numbers with each step.
+        clips: Whether the norm of the gradients is limited.
+        metrics: JSON of the metrics with all their arguments.
+        monitored: The value that decides on the best epoch; None without one.
+        batches: How an epoch is divided.
+        train: Inputs and targets of the training samples, each with its shape [n, …].
+        validation: The same of the validation samples; None without them.
+        precision: `float32` or `bfloat16`.
+    """
+
+    architecture: bytes
+    loss: bytes
+    class_weights: bool
+    optimizer: bytes
+    numbers_per_step: bool
+    clips: bool
+    metrics: bytes
+    monitored: str | None
+    batches: Batches
+    train: tuple[Shape, ...]
+    validation: tuple[Shape, ...] | None
+    precision: str
+
+    @classmethod
+    def of(
+        cls,
+        architecture: ArchitectureSpec,
+        spec: TrainingSpec,
+        task: Task,
+        train: Samples,
+        validation: Samples | None,
+        precision: str,
+    ) -> Self:
+        """Make the key of a training from its specs and the shapes of its samples.
+
+        Args:
+            architecture: The spec with every size filled in.
+            spec: The training section, with or without its defaults filled in.
+            task: The task that the metrics measure.
+            train: Training samples on any device, targets cast for the loss (see `placed`).
+            validation: Validation samples, likewise.
+            precision: `float32` or `bfloat16`.
+        """
+        loss = LOSSES[spec.loss.type].constructor.resolve(spec.loss.arguments())
+        optimizer = OPTIMIZERS[spec.optimizer.type].resolve(spec.optimizer.arguments())
+        metrics = [
+            [metric.type, METRICS[metric.type].classes[task].resolve(metric.arguments())]
+            for metric in spec.metrics
+        ]
+        return cls(
+            architecture=orjson.dumps(architecture.model_dump(mode="json")),
+            loss=_json([spec.loss.type, loss]),
+            class_weights=spec.class_weights is not None,
+            optimizer=_json([spec.optimizer.type, structure_of(optimizer), [*numbers_of(optimizer)]]),
+            numbers_per_step=is_per_batch(spec.scheduler),
+            clips=spec.gradient_clip_norm is not None,
+            metrics=_json(metrics),
+            monitored=monitored_value(spec, validation is not None),
+            batches=Batches.of(spec, train.rows),
+            train=_shapes(train),
+            validation=None if validation is None else _shapes(validation),
+            precision=precision,
+        )
+
+    @property
+    def step(self) -> tuple[bytes, bytes, bool, int, tuple[Shape, ...]]:
+        """The part of the key that decides the work of one step on a whole batch."""
+        batch = tuple((sizes[1:], dtype) for sizes, dtype in self.train)
+        return self.architecture, self.loss, self.class_weights, self.batches.size, batch
+
+    def digest(self) -> str:
+        """Return the key as hexadecimal text, equal in all processes."""
+        values = {
+            name: value.decode() if isinstance(value, bytes) else value
+            for name, value in asdict(self).items()
+        }
+        return hashlib.sha256(orjson.dumps(values)).hexdigest()
+
+
+def _json(value: object) -> bytes:
+    """JSON that doesn't depend on the order in which arguments are given."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _shapes(samples: Samples) -> tuple[Shape, ...]:
+    """Shape and dtype of the inputs and the targets.
+
+    The first size is the number of samples, also where the tensors hold the rows of other splits.
+    """
+    return tuple(_shape(samples.rows, tensor) for tensor in (*samples.inputs, samples.targets))
+
+
+def _shape(rows: int, tensor: Tensor) -> Shape:
+    return (rows, *tensor.shape[1:]), str(tensor.dtype)
