@@ -49,7 +49,7 @@ def plan_of(components: Components) -> Plan:
         clips=spec.gradient_clip_norm is not None,
         metrics=metrics,
         sums=_sums(metrics, gradient, components.train),
-        monitored=monitor and Monitored(monitor.value, monitor.higher_is_better),
+        monitored=None if monitor is None else Monitored(monitor.value, monitor.higher_is_better),
         columns=history_columns(metrics),
         batches=batches,
         capacity=MOST_EPOCHS

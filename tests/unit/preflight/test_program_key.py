@@ -1,0 +1,141 @@
+"""Program keys at preflight and in a worker process, and the groups that the queue makes of them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import torch
+
+from service.datasets.prepare.workspace import Memory
+from service.jobs.data import JobData
+from service.preflight.cache import Known
+from service.preflight.preflight import Planned, Preflight, _group_key
+from service.settings import Settings
+from service.specs.architecture import read_architecture
+from service.specs.training import TrainingSpec
+from service.storage.datasets import NewDataset
+from service.storage.job_record import Job
+from service.storage.migrate import migrate
+from service.storage.storage import Storage
+from service.training.assemble import assemble
+from service.training.engines.program_key import ProgramKey
+from tests.support.records import claimed, new_job
+
+OWNER = "ada"
+VALUES = [float(n) for n in range(10)]
+LABELS = ["a", "b"] * 5
+SECTIONS: dict[str, dict[str, Any]] = {
+    "SGD": {},
+    "momentum": {"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}},
+    "no momentum": {"optimizer": {"type": "SGD", "lr": 1, "momentum": 0}},
+    "Adam": {"optimizer": "Adam"},
+    "AMSGrad": {"optimizer": {"type": "Adam", "amsgrad": True}},
+    "RMSprop": {"optimizer": {"type": "RMSprop", "centered": True}},
+    "clipped": {"gradient_clip_norm": 1.0},
+    "batches": {"batch_size": 4},
+    "large batch": {"batch_size": 400},
+    "per step": {"batch_size": 4, "scheduler": {"type": "OneCycleLR", "max_lr": 0.1}},
+    "metrics": {"metrics": ["r2_score"]},
+    "stopping": {"early_stopping": {"monitor": "train_loss"}},
+    "loss": {"loss": "HuberLoss"},
+}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[Storage]:
+    """An empty database and folder."""
+    with Storage.open(Settings(data_dir=tmp_path)) as opened:
+        migrate(opened.database)
+        yield opened
+
+
+def regression(inputs: int = 1, **training: Any) -> dict[str, Any]:
+    """A fit of one target by some features."""
+    features = [f"x{n}" for n in range(inputs)]
+    section = {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.1}, "epochs": 3000, **training}
+    return {
+        "data": {
+            "columns": {**dict.fromkeys(features, VALUES), "y": VALUES},
+            "features": features,
+            "targets": ["y"],
+            "split": {"validation": 0.2},
+        },
+        "architecture": {"type": "sequential", "layers": [{"type": "Linear", "out_features": 1}]},
+        "training": section,
+    }
+
+
+def weighted() -> dict[str, Any]:
+    """A classification with class weights."""
+    document = regression(loss="CrossEntropyLoss", class_weights="auto")
+    document["data"]["columns"]["y"] = LABELS
+    document["architecture"]["layers"][0]["out_features"] = 2
+    return document
+
+
+def plan(document: dict[str, Any], storage: Storage, settings: Settings) -> Planned:
+    """The check of a request."""
+    return Preflight(document, OWNER, storage, settings, Known(settings)).plan()
+
+
+def submit(planned: Planned, storage: Storage) -> Job:
+    """Queue a checked request with its data."""
+    content = planned.dataset.to_bytes()
+    artifact, digest = storage.artifacts.put("datasets", content), planned.dataset.digest
+    data = NewDataset(None, digest, "tabular", planned.dataset.rows, len(content), artifact, "{}")
+    job = new_job(
+        request=orjson.dumps(planned.request).decode(),
+        report=orjson.dumps(planned.report).decode(),
+        group_key=planned.group_key,
+    )
+    return storage.jobs.submit(OWNER, job, data)[0]
+
+
+def assembled_key(job: Job, storage: Storage) -> ProgramKey:
+    """The key of the components that a worker process assembles for a job."""
+    request = orjson.loads(job.request)
+    return assemble(
+        read_architecture(request["architecture"]),
+        TrainingSpec.model_validate(request["training"]),
+        JobData.of(job, storage).prepare(Memory()),
+        orjson.loads(job.report)["output_width"],
+        torch.device("cpu"),
+        request["precision"],
+    ).program_key
+
+
+DOCUMENTS = {
+    **{name: regression(**section) for name, section in SECTIONS.items()},
+    "several inputs": regression(inputs=3),
+    "weighted": weighted(),
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_preflight_and_worker_make_equal_keys(
+    document: dict[str, Any], storage: Storage, tmp_path: Path
+) -> None:
+    """The key made of meta tensors equals the key made of assembled components."""
+    planned = plan(document, storage, Settings(data_dir=tmp_path))
+    submit(planned, storage)
+    key = assembled_key(claimed(storage.claims), storage)
+    assert _group_key(planned.request, key) == planned.group_key
+
+
+def test_jobs_of_other_dtypes_form_other_groups(storage: Storage, tmp_path: Path) -> None:
+    """Twenty jobs, every second with int64 inputs, are claimed as two groups of ten."""
+    planned = plan(regression(), storage, Settings(data_dir=tmp_path))
+    submit(planned, storage)
+    floats = assembled_key(claimed(storage.claims), storage)
+    integers = replace(floats, train=((floats.train[0][0], "torch.int64"), *floats.train[1:]))
+    for key in [floats, integers] * 10:
+        submit(replace(planned, group_key=_group_key(planned.request, key)), storage)
+    groups = []
+    for _ in range(2):
+        first = claimed(storage.claims)
+        groups.append([first, *storage.claims.claim_alike(first, most=63, lease_seconds=30)])
+    assert [len(group) for group in groups] == [10, 10]
+    assert [len({job.group_key for job in group}) for group in groups] == [1, 1]
