@@ -61,7 +61,9 @@ class Models:
             return self._loaded[key][0]
         request = orjson.loads(self._storage.jobs.get(owner, row.job_id).request)
         checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
-        best = which == "best" or (which is None and TrainingSpec.model_validate(request["training"]).predicts_best)
+        best = which == "best" or (
+            which is None and TrainingSpec.model_validate(request["training"]).predicts_best
+        )
         model = TrainedModel.from_checkpoint(checkpoint, request, best)
         self._loaded[key] = model, row.bytes
         return model

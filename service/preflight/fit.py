@@ -13,9 +13,9 @@ from service.datasets.prepare.prepare import Prepared
 from service.errors import FieldError
 from service.jobs.parent import Parent
 from service.preflight.value_checks import check_steps, check_values
+from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration
 from service.specs.job import Placement
-from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.check import check_fit, output_width

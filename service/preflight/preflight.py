@@ -140,9 +140,7 @@ class Preflight:
             return self._check_shapes(architecture, prepared, batch_size)
         return None
 
-    def _check_shapes(
-        self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int
-    ) -> Checked:
+    def _check_shapes(self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int) -> Checked:
         batch = [x[:batch_size] for x in prepared.train.inputs]  # each [B, …], on the meta device
         return self._cache.architecture(architecture, batch)
 

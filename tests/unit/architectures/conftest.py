@@ -2,9 +2,9 @@
 
 import pytest
 
-from service.training.warm_up import warm_up_meta
+from service.training.warm_up import warm_up_before_fork
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _meta_device_is_warm() -> None:
-    warm_up_meta()
+    warm_up_before_fork()

@@ -11,8 +11,9 @@ import torch
 
 from service.datasets.prepare.workspace import Memory
 from service.jobs.data import JobData
-from service.preflight.cache import Known
-from service.preflight.preflight import Planned, Preflight, _group_key
+from service.preflight.cache import PreflightCache
+from service.preflight.preflight import Preflight
+from service.preflight.result import PreflightResult, make_group_key
 from service.settings import Settings
 from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
@@ -76,12 +77,12 @@ def weighted() -> dict[str, Any]:
     return document
 
 
-def plan(document: dict[str, Any], storage: Storage, settings: Settings) -> Planned:
+def plan(document: dict[str, Any], storage: Storage, settings: Settings) -> PreflightResult:
     """The check of a request."""
-    return Preflight(document, OWNER, storage, settings, Known(settings)).plan()
+    return Preflight(document, OWNER, storage, settings, PreflightCache(settings)).run()
 
 
-def submit(planned: Planned, storage: Storage) -> Job:
+def submit(planned: PreflightResult, storage: Storage) -> Job:
     """Queue a checked request with its data."""
     content = planned.dataset.to_bytes()
     artifact, digest = storage.artifacts.put("datasets", content), planned.dataset.digest
@@ -122,7 +123,7 @@ def test_preflight_and_worker_make_equal_keys(
     planned = plan(document, storage, Settings(data_dir=tmp_path))
     submit(planned, storage)
     key = assembled_key(claimed(storage.claims), storage)
-    assert _group_key(planned.request, key) == planned.group_key
+    assert make_group_key(planned.request, key) == planned.group_key
 
 
 def test_jobs_of_other_dtypes_form_other_groups(storage: Storage, tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_jobs_of_other_dtypes_form_other_groups(storage: Storage, tmp_path: Path
     floats = assembled_key(claimed(storage.claims), storage)
     integers = replace(floats, train=((floats.train[0][0], "torch.int64"), *floats.train[1:]))
     for key in [floats, integers] * 10:
-        submit(replace(planned, group_key=_group_key(planned.request, key)), storage)
+        submit(replace(planned, group_key=make_group_key(planned.request, key)), storage)
     groups = []
     for _ in range(2):
         first = claimed(storage.claims)

@@ -1,4 +1,0 @@
-"""Keys of compiled programs: equal at preflight and in a worker process, grouped alike in the queue."""
-
-
-
