@@ -24,7 +24,7 @@ from service.api.http.requests import Bodies, refuse_parameters
 from service.api.routes import datasets, events, jobs, logs, problems, results, system
 from service.api.state import CommitThreads, Services, Startup
 from service.events.watch import Watch
-from service.executors.local import supervised_worker as worker
+from service.executors.local import worker_process as worker
 from service.executors.local.executor import LocalExecutor
 from service.helper import pool as helper
 from service.helper.pool import HelperPool

@@ -1,4 +1,4 @@
-"""A run: one attempt at a job while it trains, and what is to be written of it."""
+"""One attempt at a job: its engine, its clock, and the history and warnings not written yet."""
 
 import time
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ from service.training.engines.base import Training
 
 # History reaches the database at most this often: a short job is two transactions, its claim and its end.
 RECORD_SECONDS = 0.25
-# Troubles that a job's log is told of, once while they last.
-KEPT_BACK = "History was kept back for a while"
+# Conditions that the job's log reports once, until they are over.
+HISTORY_DELAYED = "History could not be written for a while"
 NO_CHECKPOINT = "No checkpoint can be written"
 
 
 @dataclass(frozen=True)
-class Ready:
-    """A claimed job, its data loaded and its model built.
+class LoadedJob:
+    """A claimed job with its data loaded and its model built.
 
     Attributes:
-        engine: which one executes it.
-        seconds: what that took.
+        engine: Name of the engine that executes it.
+        seconds: Time spent loading and building.
     """
 
     job: Job
@@ -39,33 +39,35 @@ class Ready:
 
     @property
     def compiled(self) -> bool:
-        """Whether it runs as a program."""
+        """Whether the compiled engine executes it."""
         return self.engine == "compiled"
 
     def has_data_of(self, job: Job) -> bool:
-        """Whether another job of the same kind trains on the same tensors."""
+        """Return whether another job of the same group key trains on the same tensors."""
         ours, theirs = (orjson.loads(each.request)["data"] for each in (self.job, job))
         return self.job.dataset_id == job.dataset_id and ours == theirs
 
     @property
     def data_bytes(self) -> int:
-        """Of the samples it trains on and is validated with."""
-        return sum(side.nbytes for side in (self.data.train, self.data.validation) if side is not None)
+        """Size of the training and validation samples."""
+        return sum(split.nbytes for split in (self.data.train, self.data.validation) if split is not None)
 
 
 @dataclass
-class Run:
+class Attempt:
     """One attempt at a job.
 
     Attributes:
-        epochs_before: those that were trained before it.
-        recorded: when its progress was last written.
-        saved: when a checkpoint was last taken.
-        saving_seconds: spent on checkpoints by this attempt, and on the last of them.
-        pending: history that is not in the database yet.
-        latest: the last epoch's values.
-        warnings: for the job's log, that are not in the database yet.
-        troubles: what can't be done at present, and was warned of.
+        setup_seconds: Time spent before training, compilation excluded.
+        epochs_before: Number of epochs trained by earlier attempts.
+        recorded: When progress was last written (`time.monotonic`).
+        saved: When a checkpoint was last written or tried (`time.monotonic`).
+        saving_seconds: Time this attempt has spent on checkpoints.
+        last_saving_seconds: Time spent on the last checkpoint.
+        pending: History that is not in the database yet.
+        latest: Values of the last epoch.
+        warnings: Lines for the job's log that are not in the database yet.
+        active_warnings: Conditions that were reported and are not over.
     """
 
     job: Job
@@ -82,11 +84,11 @@ class Run:
     pending: list[HistoryChunk] = field(default_factory=list)
     latest: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
-    troubles: set[str] = field(default_factory=set)
+    active_warnings: set[str] = field(default_factory=set)
 
     @property
     def training_seconds(self) -> float:
-        """Spent training, by this attempt and those before it."""
+        """Time spent training, by this attempt and those before it."""
         return self.job.training_seconds + self._own_seconds
 
     @property
@@ -95,40 +97,40 @@ class Run:
 
     @property
     def seconds_left(self) -> float:
-        """Until `max_runtime_seconds` are over."""
+        """Time until `max_runtime_seconds` have passed; infinity without a limit."""
         limit = self.engine.components.spec.max_runtime_seconds
         return float("inf") if limit is None else limit - self.training_seconds
 
-    def note(self, chunk: HistoryChunk) -> None:
-        """Keep history until it is written."""
+    def add_history(self, chunk: HistoryChunk) -> None:
+        """Keep a chunk of history until it is written."""
         self.pending.append(chunk)
         values = dict(zip(chunk.columns, chunk.values[:, -1].tolist(), strict=True))
         self.latest = epoch_document(chunk.last_epoch, values)
 
     def rows(self) -> list[HistoryRow]:
-        """What is pending, as one row."""
+        """Return the pending history as one row, or none."""
         if not self.pending:
             return []
         chunk = HistoryChunk.join(self.pending)
         return [HistoryRow(chunk.first_epoch, chunk.last_epoch, chunk.pack())]
 
-    def warn(self, trouble: str, reason: str) -> None:
-        """Keep a warning until it is written: one, however often the same can't be done."""
-        if trouble not in self.troubles:
-            self.troubles.add(trouble)
-            self.warnings.append(f"{trouble}: {reason}")
+    def warn(self, condition: str, reason: str) -> None:
+        """Add a warning, unless the same condition was reported and is not over."""
+        if condition not in self.active_warnings:
+            self.active_warnings.add(condition)
+            self.warnings.append(f"{condition}: {reason}")
 
     def report(self) -> Report:
-        """What is to be written of it while it goes on."""
+        """Return the progress, history and warnings to write while the job trains."""
         return Report(self.claim, self.progress(), self.rows(), self.warnings)
 
-    def reported(self) -> None:
-        """All that was pending is written."""
+    def mark_reported(self) -> None:
+        """Forget what was pending: the last report is in the database."""
         self.pending, self.warnings = [], []
-        self.troubles.discard(KEPT_BACK)
+        self.active_warnings.discard(HISTORY_DELAYED)
 
     def progress(self) -> Progress:
-        """How far it is."""
+        """Return the number of epochs, the latest and best values, and timings."""
         monitor = self.engine.components.monitor
         best = None
         if monitor is not None and monitor.best_epoch is not None:
@@ -139,7 +141,7 @@ class Run:
         return Progress(self.engine.epoch, latest, best, self.training_seconds, epoch_seconds)
 
     def timings(self) -> str:
-        """Where the time went, as JSON."""
+        """Return how the time was spent, as JSON."""
         job = self.job
         waited = 0.0 if job.started_at is None else (job.started_at - job.created_at).total_seconds()
         return json_text(

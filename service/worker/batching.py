@@ -1,47 +1,50 @@
-"""Jobs of a kind that keep coming: gathered for a moment, since in a larger group each takes a fraction."""
+"""Wait a moment for further jobs of a group: the larger the group, the less time each job takes."""
 
 import time
 from collections.abc import Callable
 
-# So long after a group, jobs of its kind are taken for a stream of them.
+# After a group, further jobs of its key that arrive within this time are treated as a stream.
 STREAM_SECONDS = 1.0
-# They are waited for while more keep coming, looked at so often, and no longer than this.
-LOOK_SECONDS = 0.05
-GATHER_SECONDS = 0.25
+# While a stream goes on, count its queued jobs at this interval, for at most BATCH_SECONDS.
+POLL_SECONDS = 0.05
+BATCH_SECONDS = 0.25
 
 
-class Gathering:
-    """Decides how many jobs a worker waits for before it trains a group.
+class Batcher:
+    """Decides how long a worker waits for queued jobs before it trains a group.
 
     Args:
-        wait: waits for so many seconds, or less where the worker is to stop; then it gives true.
+        wait: Waits for the given seconds; returns True at once when the worker must stop.
+        clock: Returns monotonic seconds.
     """
 
     def __init__(self, wait: Callable[[float], bool], clock: Callable[[], float] = time.monotonic) -> None:
         self._wait = wait
         self._clock = clock
-        self._kind: str | None = None
-        self._ended = 0.0
+        self._last_key: str | None = None
+        self._last_ended = 0.0
 
-    def trained(self, kind: str) -> None:
-        """A group of this kind has just ended."""
-        self._kind, self._ended = kind, self._clock()
+    def group_ended(self, group_key: str) -> None:
+        """Record that a group of this key has just ended."""
+        self._last_key, self._last_ended = group_key, self._clock()
 
-    def companions(self, kind: str, count: Callable[[], int], most: int) -> int:
-        """How many companions a job of a kind can have, after a while in which more may come.
+    def count_companions(self, group_key: str, count: Callable[[], int], limit: int) -> int:
+        """Count the queued companions of a job, after a short wait if more keep arriving.
 
-        A job without any is not kept waiting, nor is one that doesn't follow a group of its kind.
+        A job without companions does not wait, nor does one that does not follow a group of its key.
 
         Args:
-            count: tells how many there are.
-            most: no more are of use.
+            group_key: The group key of the job.
+            count: Returns the number of companions that are queued now.
+            limit: Number of companions from which waiting is useless.
         """
-        there, begun = count(), self._clock()
-        if kind != self._kind or begun - self._ended > STREAM_SECONDS:
-            return there
-        before = 0
-        while before < there < most and self._clock() - begun < GATHER_SECONDS:
-            if self._wait(LOOK_SECONDS):
+        current, started = count(), self._clock()
+        if group_key != self._last_key or started - self._last_ended > STREAM_SECONDS:
+            return current
+        previous = 0
+        # Wait only while the number grows: `previous` is the count one interval ago.
+        while previous < current < limit and self._clock() - started < BATCH_SECONDS:
+            if self._wait(POLL_SECONDS):
                 break
-            before, there = there, count()
-        return there
+            previous, current = current, count()
+        return current

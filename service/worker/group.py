@@ -1,9 +1,7 @@
-"""Jobs that train side by side: each with its own history, end, cancel and pause."""
+"""Train jobs side by side, each with its own history, end, cancel and pause."""
 
-import math
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
@@ -12,93 +10,93 @@ from service.specs.job import StopReason
 from service.storage.claims import LeaseLost, Signals
 from service.training.engines.base import Group
 from service.training.loop import train
-from service.worker.attempt import Run
+from service.worker.attempt import Attempt
 from service.worker.recorder import Recorder
+from service.worker.supervisor import Supervisor
 
 log = structlog.get_logger()
 
 
-def train_together(
-    runs: Sequence[Run],
-    group: Group,
-    recorder: Recorder,
-    stopping: threading.Event,
-    on_begin: Callable[[str], None],
-    on_limit: Callable[[str, float], None],
+def train_group(
+    attempts: Sequence[Attempt], group: Group, recorder: Recorder, supervisor: Supervisor
 ) -> None:
-    """Train the jobs of a group to their ends.
+    """Train the jobs of a group until each has ended or was released.
 
     Args:
-        runs: in the order of the group's members.
-        stopping: set when the jobs are to be given back.
-        on_begin: called with the first job's id when all is done that owners wanted so far.
-        on_limit: called with the id of the job whose time is over first, and the seconds until then;
-            infinity: what they are at now is not training.
+        attempts: One per member, in the order of the group's members.
+        group: Executes the trainings.
+        recorder: Persists progress and outcomes.
+        supervisor: Receives signals; its `stopping` event ends the training.
     """
-    going = dict(enumerate(runs))
-
-    def limit() -> None:
-        left = [(run.seconds_left, run.job.id) for run in going.values()]
-        seconds_left, job_id = min(left, default=(math.inf, runs[0].job.id))
-        on_limit(job_id, seconds_left)
-
-    limit()
+    # The members that still train, by their index in the group, which doesn't change when others end.
+    active = dict(enumerate(attempts))
+    _report_training(active, supervisor)
     recorded = time.monotonic()
     for chunks in train(group):
-        for run, chunk in zip(runs, chunks, strict=True):
+        for attempt, chunk in zip(attempts, chunks, strict=True):
             if chunk is not None:
-                run.note(chunk)
-        if stopping.is_set():
-            on_limit(runs[0].job.id, math.inf)
-            _end(going, recorder)
-            for run in going.values():
+                attempt.add_history(chunk)
+        if supervisor.stopping.is_set():
+            supervisor.training_suspended()
+            _finish_ended(active, recorder)
+            for attempt in active.values():
                 with suppress(LeaseLost):
-                    recorder.give_back(run)
+                    recorder.save_and_release(attempt)
             return
-        for place, run in going.items():
-            if run.engine.stop_reason is None and run.seconds_left <= 0:
-                group.stop(place, StopReason.MAX_RUNTIME)
+        for index, attempt in active.items():
+            if attempt.engine.stop_reason is None and attempt.seconds_left <= 0:
+                group.stop(index, StopReason.MAX_RUNTIME)
         if recorder.is_record_due(recorded):
-            on_limit(runs[0].job.id, math.inf)
-            _end(going, recorder)
-            _heed(going, group, recorder)
-            on_begin(runs[0].job.id)
-            limit()
+            supervisor.training_suspended()
+            _finish_ended(active, recorder)
+            _record_and_heed_signals(active, group, recorder)
+            supervisor.signals_handled()
+            _report_training(active, supervisor)
             recorded = time.monotonic()
-    on_limit(runs[0].job.id, math.inf)
-    _end(going, recorder)
+    supervisor.training_suspended()
+    _finish_ended(active, recorder)
 
 
-def _end(going: dict[int, Run], recorder: Recorder) -> None:
-    """End the jobs that have nothing left to do."""
-    ended = {place: (run, reason) for place, run in going.items() if (reason := run.engine.stop_reason)}
+def _report_training(active: dict[int, Attempt], supervisor: Supervisor) -> None:
+    if active:
+        first = min(active.values(), key=lambda attempt: attempt.seconds_left)
+        supervisor.training_started(first.job.id, first.seconds_left)
+
+
+def _finish_ended(active: dict[int, Attempt], recorder: Recorder) -> None:
+    """Finish the jobs whose training has stopped, and remove them from the active ones."""
+    ended = {
+        index: (attempt, reason)
+        for index, attempt in active.items()
+        if (reason := attempt.engine.stop_reason) is not None
+    }
     recorder.finish_all([*ended.values()])
-    for place in ended:
-        del going[place]
+    for index in ended:
+        del active[index]
 
 
-def _heed(going: dict[int, Run], group: Group, recorder: Recorder) -> None:
-    """Write how far the jobs are, and do what their owners want of them meanwhile."""
-    told = recorder.record_all([*going.values()])
-    for (place, run), signals in zip([*going.items()], told, strict=True):
+def _record_and_heed_signals(active: dict[int, Attempt], group: Group, recorder: Recorder) -> None:
+    """Write the jobs' progress; stop those that were cancelled, paused or reclaimed."""
+    signals_of_all = recorder.record_all([*active.values()])
+    for (index, attempt), signals in zip([*active.items()], signals_of_all, strict=True):
         if signals is not None and signals.cancel_requested:
-            group.stop(place, StopReason.CANCELLED)
-        elif not _stays(run, signals, recorder):
-            group.stop(place, StopReason.CANCELLED)
-            del going[place]
+            group.stop(index, StopReason.CANCELLED)  # still active: `_finish_ended` writes its end
+        elif not _continues(attempt, signals, recorder):
+            group.stop(index, StopReason.CANCELLED)
+            del active[index]
 
 
-def _stays(run: Run, signals: Signals | None, recorder: Recorder) -> bool:
-    """Whether a job goes on with its group: one that is to pause doesn't, nor one that was taken back."""
+def _continues(attempt: Attempt, signals: Signals | None, recorder: Recorder) -> bool:
+    """Return whether a job goes on training, after its pause or a checkpoint that is due."""
     try:
         if signals is None:
-            raise LeaseLost(run.claim)
+            raise LeaseLost(attempt.claim)
         if signals.pause_requested:
-            recorder.give_back(run)
+            recorder.save_and_release(attempt)
             return False
-        if recorder.is_save_due(run):
-            recorder.save(run)
-    except LeaseLost:  # of one job only: the others go on
-        log.warning("claim lost", job_id=run.job.id, attempt=run.job.attempt)
+        if recorder.is_save_due(attempt):
+            recorder.save(attempt)
+    except LeaseLost:  # the job was reclaimed; the others go on
+        log.warning("claim lost", job_id=attempt.job.id, attempt=attempt.job.attempt)
         return False
     return True

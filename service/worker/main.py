@@ -1,20 +1,18 @@
-"""The worker process: gets warm, joins, waits to be woken, claims jobs until none is left, trains them.
+"""The worker process: load libraries, join, claim and train jobs until none is queued, wait for orders.
 
-The main thread trains. A second thread listens to the parent: it ends the process when the parent is
-gone. A third tells the parent that the process lives, a fourth tells the database, and renews the claim; all
-go on while the main one is inside a long call.
+The main thread trains. A second thread receives orders and ends the process when the parent is gone. A third
+sends a sign of life to the parent; a fourth writes one to the database and renews the claims. These three run
+while the main thread is inside a long call.
 
-Until it is told to join, under a name and for a device, the process is a spare: nobody sees it.
+Until it is ordered to join, under a name and for a device, the process is a spare, which no client can see.
 """
 
-import math
 import os
 import resource
 import socket
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import structlog
 import torch
@@ -28,6 +26,8 @@ from service.storage.storage import Storage
 from service.storage.workers import NewWorker
 from service.training.engines import optional
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
+from service.worker.messages import Join
+from service.worker.parent import Parent
 from service.worker.runner import Runner
 
 log = structlog.get_logger()
@@ -36,148 +36,84 @@ DATABASE_RETRY_SECONDS = 1.0
 _WARM = object()
 
 
-class Orders:
-    """What the parent says, heard by a thread of its own.
-
-    Attributes:
-        joined: set when the worker is to join as `place` says, or to end without.
-        work: set when there may be a job to claim.
-        stop: set when the worker is to give its job back and end.
-        wanted: set when the owner of a job that it trains wants something of it.
-        place: its name and its device.
-    """
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self.joined = threading.Event()
-        self.work = threading.Event()
-        self.stop = threading.Event()
-        self.wanted = threading.Event()
-        self.place: dict[str, Any] = {}
-        threading.Thread(target=self._listen, name="orders", daemon=True).start()
-
-    def _listen(self) -> None:
-        while True:
-            try:
-                message, _ = self._channel.receive()
-            except (EOFError, OSError):
-                os._exit(1)  # the parent is gone
-            except Exception:
-                log.exception("orders not understood")
-                os._exit(1)  # the parent replaces this process
-            if message["order"] == "join":
-                self.place = message
-            elif message["order"] == "stop":
-                self.stop.set()
-            elif message["order"] == "look":
-                self.wanted.set()
-            self.joined.set()
-            self.work.set()
-
-
 def preload() -> None:
-    """Do what the fork server may do for its children."""
+    """Load what the fork server may load for its children."""
     warm_up_before_fork()
     optional.preload()
 
 
 def main(channel: Channel) -> None:
-    """Work until told to stop."""
+    """Run a worker until it is ordered to stop."""
     settings = channel.receive_settings()
     configure_logging(settings.log_format)
     reseed()
-    orders = Orders(channel)
+    parent = Parent(channel)
+    # A spare compiles nothing: it may never join, and compiling would slow down the workers that train.
     warm_up(torch.device("cpu"))
     settle()
     _limit_memory(settings)
-    _tell(channel, "warm")
-    threading.Thread(target=_pulse, args=(channel, settings), name="pulse", daemon=True).start()
-    orders.joined.wait()
-    if not orders.stop.is_set():
-        _work(channel, settings, orders)
+    parent.ready()
+    threading.Thread(target=_send_signs_of_life, args=(parent, settings), name="pulse", daemon=True).start()
+    parent.joined.wait()
+    if parent.membership is not None and not parent.stopping.is_set():
+        _work(parent, settings, parent.membership)
 
 
 def _limit_memory(settings: Settings) -> None:
-    """What a job may take, beside what this process has reserved by now."""
+    """Limit the memory that a job may reserve, on top of the current reservation of this process."""
     # The data segment, not the address space: torch maps far more than it uses.
     limit = _data_segment_bytes() + settings.worker_memory_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
 
 
 def _data_segment_bytes() -> int:
-    """What this process has reserved already: libraries take more than a GiB, and use little of it."""
+    """Return the size of the data segment; libraries reserve more than a GiB and use little of it."""
     pages = Path("/proc/self/statm")
     return int(pages.read_text().split()[5]) * resource.getpagesize() if pages.exists() else 0
 
 
-def _work(channel: Channel, settings: Settings, orders: Orders) -> None:
-    name, device = orders.place["name"], torch.device(orders.place["device"])
+def _work(parent: Parent, settings: Settings, membership: Join) -> None:
+    name, device = membership.name, torch.device(membership.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         warm_up(device)
-        _limit_memory(settings)  # CUDA has started: what it takes is no job's
-
-    def on_begin(job_id: str) -> None:
-        _tell(channel, "begins", job_id)
-
-    def on_change(job_id: str) -> None:
-        _tell(channel, "changed", job_id)
-
-    def on_limit(job_id: str, seconds_left: float) -> None:
-        _tell(channel, "limit", job_id, None if math.isinf(seconds_left) else seconds_left)
-
+        _limit_memory(settings)  # again: the limit must not include what CUDA has reserved by now
     with Storage.open(settings) as storage:
-        runner = Runner(
-            name,
-            device,
-            settings,
-            storage,
-            orders.stop,
-            orders.wanted,
-            on_begin,
-            on_change,
-            on_limit,
-        )
-        _register(storage, _description(name, device, settings), orders)
+        runner = Runner(name, device, settings, storage, parent)
+        _register(storage, _description(name, device, settings), parent.stopping)
         threading.Thread(
-            target=_beat, args=(name, settings, storage, runner), name="heartbeat", daemon=True
+            target=_send_heartbeats, args=(name, settings, storage, runner), name="heartbeat", daemon=True
         ).start()
         warming, is_warm = runner.warm_up(), False
-        while not orders.stop.is_set():
-            orders.work.clear()
-            look_again_seconds = None
+        while not parent.stopping.is_set():
+            parent.ordered.clear()  # before the claim: an order that arrives during it is not lost
+            retry_seconds = None
             try:
                 found = runner.run_next()
             except Unavailable as error:
                 log.warning("no job claimed", worker=name, reason=error.detail)
-                found, look_again_seconds = False, DATABASE_RETRY_SECONDS  # a job may be its own already
+                found, retry_seconds = False, DATABASE_RETRY_SECONDS  # it may have claimed a job unknowingly
             if found:
                 continue
             if is_warm:
-                _tell(channel, "idle")
-                orders.work.wait(look_again_seconds)
+                parent.idle()
+                parent.ordered.wait(retry_seconds)
             else:
-                _tell(channel, "warms up")
+                # One part at a time: a job that is queued during the warm-up waits for one part only.
+                parent.warming_up()
                 is_warm = next(warming, _WARM) is _WARM
                 settle()
-                _limit_memory(settings)  # libraries that were loaded meanwhile are no job's
+                _limit_memory(settings)  # again: the limit must not include libraries loaded by now
 
 
-def _tell(channel: Channel, event: str, job_id: str | None = None, seconds_left: float | None = None) -> None:
-    try:
-        channel.send({"event": event, "job_id": job_id, "seconds_left": seconds_left})
-    except OSError:
-        os._exit(1)  # the parent is gone
-
-
-def _register(storage: Storage, worker: NewWorker, orders: Orders) -> None:
-    """Register as soon as the database is there."""
-    while not orders.stop.is_set():
+def _register(storage: Storage, worker: NewWorker, stopping: threading.Event) -> None:
+    """Register the worker, retrying while the database is unavailable."""
+    while not stopping.is_set():
         try:
             return storage.workers.register(worker)
         except Unavailable as error:
-            log.warning("the database is awaited", worker=worker.id, reason=error.detail)
-            orders.stop.wait(DATABASE_RETRY_SECONDS)
+            log.warning("waiting for the database", worker=worker.id, reason=error.detail)
+            stopping.wait(DATABASE_RETRY_SECONDS)
 
 
 def _description(name: str, device: torch.device, settings: Settings) -> NewWorker:
@@ -191,19 +127,19 @@ def _description(name: str, device: torch.device, settings: Settings) -> NewWork
     )
 
 
-def _pulse(channel: Channel, settings: Settings) -> None:
-    """Tell the parent that the process is alive; no database that is away comes in between."""
+def _send_signs_of_life(parent: Parent, settings: Settings) -> None:
+    """Report to the parent that the process runs; independent of the database."""
     while True:
         time.sleep(settings.heartbeat_seconds)
-        _tell(channel, "alive")
+        parent.alive()
 
 
-def _beat(name: str, settings: Settings, storage: Storage, runner: Runner) -> None:
-    """Renew the claim and the sign of life, for as long as the process lives."""
+def _send_heartbeats(name: str, settings: Settings, storage: Storage, runner: Runner) -> None:
+    """Renew the claims and the worker's heartbeat in the database."""
     while True:
         time.sleep(settings.heartbeat_seconds)
         try:
             runner.renew()
             storage.workers.heartbeat(name)
-        except Exception as error:  # the next beat tries again
+        except Exception as error:  # any error: the next heartbeat tries again
             log.warning("heartbeat failed", worker=name, reason=str(error))

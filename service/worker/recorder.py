@@ -1,12 +1,11 @@
-"""Writes what a run comes to: progress, checkpoints, its end.
+"""Persist an attempt's progress, checkpoints and outcome.
 
-The database or the place of the artifacts may be away for a while. Training goes on meanwhile: progress is
-kept back until it can be written, and a checkpoint that can't be is tried again later. Only the end waits.
+While the database or the artifact store is unavailable, training goes on: progress is kept in memory, and a
+checkpoint is tried again later. Only the outcome waits until it can be written.
 """
 
 import itertools
 import math
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -25,119 +24,119 @@ from service.storage.claims import Claim, Ending, LeaseLost, Outcome, Signals
 from service.storage.json_text import json_text
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
-from service.worker.attempt import KEPT_BACK, NO_CHECKPOINT, RECORD_SECONDS, Run
+from service.worker.attempt import HISTORY_DELAYED, NO_CHECKPOINT, RECORD_SECONDS, Attempt
+from service.worker.supervisor import Supervisor
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
 RETRY_SECONDS = 0.5
-# Checkpoints are taken so seldom that writing them takes no larger share of the time.
+# Limit how often checkpoints are written: writing them takes at most this share of the time.
 SAVING_SHARE = 0.02
 NO_SIGNALS = Signals(cancel_requested=False, pause_requested=False)
 _STATUS = {StopReason.CANCELLED: JobStatus.CANCELLED, StopReason.DIVERGED: JobStatus.FAILED}
 
 
 class Recorder:
-    """Writes what runs come to.
+    """Persists the progress, checkpoints and outcomes of attempts.
 
     Args:
-        stopping: set when the process is to end: nothing is waited for then.
-        wanted: set when an owner wants something, until it is asked what.
-        on_change: called with a job's id whenever there may be something new about it.
+        settings: Intervals and limits.
+        storage: The database and the artifact store.
+        supervisor: Receives signals. Once its `stopping` event is set, nothing is retried.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        storage: Storage,
-        stopping: threading.Event,
-        wanted: threading.Event,
-        on_change: Callable[[str], None],
-    ) -> None:
+    def __init__(self, settings: Settings, storage: Storage, supervisor: Supervisor) -> None:
         self._settings = settings
         self._storage = storage
-        self._stopping = stopping
-        self._wanted = wanted
-        self._on_change = on_change
+        self._supervisor = supervisor
 
     def is_record_due(self, recorded: float) -> bool:
-        """Whether it is time to write how far a job is, and to learn what its owner wants.
+        """Return whether progress must be written and the owner's signals read now.
+
+        Clears the supervisor's `signalled` event when it returns True.
 
         Args:
-            recorded: when that was done last.
+            recorded: When that was done last (`time.monotonic`).
         """
-        if not self._wanted.is_set() and time.monotonic() - recorded < RECORD_SECONDS:
+        if not self._supervisor.signalled.is_set() and time.monotonic() - recorded < RECORD_SECONDS:
             return False
-        self._wanted.clear()
+        # Before the database is read: a signal that arrives during the read causes another one.
+        self._supervisor.signalled.clear()
         return True
 
-    def record(self, run: Run) -> Signals:
-        """Write what is pending; what the owner wants meanwhile."""
+    def record(self, attempt: Attempt) -> Signals:
+        """Write the pending history and warnings; return the owner's signals."""
         try:
-            return self._record(run)
+            signals = self._record(attempt)
         except Unavailable as error:
-            log.warning("progress kept back", job_id=run.job.id, reason=error.detail)
-            run.warn(KEPT_BACK, error.detail)
+            log.warning("progress not written", job_id=attempt.job.id, reason=error.detail)
+            attempt.warn(HISTORY_DELAYED, error.detail)
+            self._supervisor.making_progress()
             return NO_SIGNALS
         finally:
-            run.recorded = time.monotonic()
-            self._on_change(run.job.id)
-
-    def _record(self, run: Run) -> Signals:
-        signals = self._storage.claims.record(run.report())
-        run.reported()
+            attempt.recorded = time.monotonic()
+        self._supervisor.job_changed(attempt.job.id)
         return signals
 
-    def is_save_due(self, run: Run) -> bool:
-        """Whether it is time for a checkpoint."""
-        period = max(self._settings.checkpoint_seconds, run.last_saving_seconds / SAVING_SHARE)
-        return time.monotonic() - run.saved >= period
+    def _record(self, attempt: Attempt) -> Signals:
+        signals = self._storage.claims.record(attempt.report())
+        attempt.mark_reported()
+        return signals
 
-    def save(self, run: Run) -> None:
-        """Publish a checkpoint; the one before stays where that can't be done."""
+    def is_save_due(self, attempt: Attempt) -> bool:
+        """Return whether a checkpoint must be written now."""
+        period = max(self._settings.checkpoint_seconds, attempt.last_saving_seconds / SAVING_SHARE)
+        return time.monotonic() - attempt.saved >= period
+
+    def save(self, attempt: Attempt) -> None:
+        """Write a checkpoint in place of the one before, which stays where the new one cannot be written."""
         try:
-            self._record(run)  # the history ends where the checkpoint does
-            (written,) = self._write_checkpoints([run])
-            replaced = self._storage.claims.save_checkpoint(run.claim, written, self._kept(run))
+            self._record(attempt)  # the history ends where the checkpoint does
+            (written,) = self._write_checkpoints([attempt])
+            replaced = self._storage.claims.save_checkpoint(attempt.claim, written, self._kept(attempt))
             self._storage.artifacts.discard(replaced)
-            run.troubles.discard(NO_CHECKPOINT)
+            attempt.active_warnings.discard(NO_CHECKPOINT)
+            self._supervisor.job_changed(attempt.job.id)
         except Unavailable as error:
-            log.warning("no checkpoint written", job_id=run.job.id, reason=error.detail)
-            run.warn(NO_CHECKPOINT, error.detail)
+            log.warning("no checkpoint written", job_id=attempt.job.id, reason=error.detail)
+            attempt.warn(NO_CHECKPOINT, error.detail)
         finally:
-            run.saved = time.monotonic()
+            attempt.saved = time.monotonic()
 
-    def give_back(self, run: Run) -> None:
-        """Put the job back into the queue, or to rest, to go on from here."""
-        self.save(run)
-        reasons = [*run.warnings, *(["The service stops."] if self._stopping.is_set() else [])]
-        self.release(run.claim, " ".join(reasons))
+    def save_and_release(self, attempt: Attempt) -> None:
+        """Release the job to the queue, or to rest if it was paused, to resume from a new checkpoint."""
+        self.save(attempt)
+        reasons = [*attempt.warnings, *(["The service stops."] if self._supervisor.stopping.is_set() else [])]
+        self.release(attempt.claim, " ".join(reasons))
 
     def release(self, claim: Claim, reason: str) -> None:
-        """Put a job back as it was saved, for a reason that its log tells."""
-        self.patiently(claim, lambda: self._storage.claims.release(claim, reason))
+        """Release a job to resume from its last checkpoint; the reason is written to its log."""
+        self.retry(claim, lambda: self._storage.claims.release(claim, reason))
 
-    def record_all(self, runs: Sequence[Run]) -> Sequence[Signals | None]:
-        """Write what is pending of several runs; None for one whose job was taken back."""
+    def record_all(self, attempts: Sequence[Attempt]) -> Sequence[Signals | None]:
+        """Write the pending history of several attempts; return signals, None for a reclaimed job."""
         try:
-            signals = self._storage.claims.record_all([run.report() for run in runs])
+            signals = self._storage.claims.record_all([attempt.report() for attempt in attempts])
         except Unavailable as error:
-            log.warning("progress kept back", job_ids=[run.job.id for run in runs], reason=error.detail)
-            for run in runs:
-                run.warn(KEPT_BACK, error.detail)
-            return [NO_SIGNALS] * len(runs)
-        for run in runs:
-            run.reported()
-            self._on_change(run.job.id)
+            log.warning(
+                "progress not written", job_ids=[attempt.job.id for attempt in attempts], reason=error.detail
+            )
+            for attempt in attempts:
+                attempt.warn(HISTORY_DELAYED, error.detail)
+            return [NO_SIGNALS] * len(attempts)
+        for attempt in attempts:
+            attempt.mark_reported()
+            self._supervisor.job_changed(attempt.job.id)
         return signals
 
-    def finish(self, run: Run, reason: StopReason) -> None:
-        """End the job with its last history, its checkpoint and its figures, in one transaction."""
-        self._finish(*self._endings([(run, reason)]))
+    def finish(self, attempt: Attempt, reason: StopReason) -> None:
+        """Write the job's last history, checkpoint and outcome in one transaction."""
+        self._finish(*self._endings([(attempt, reason)]))
 
-    def finish_all(self, ended: Sequence[tuple[Run, StopReason]]) -> None:
-        """End several jobs in one transaction; those that were taken back meanwhile are left out."""
+    def finish_all(self, ended: Sequence[tuple[Attempt, StopReason]]) -> None:
+        """Finish several jobs in one transaction, except those that were reclaimed."""
         endings = self._endings(ended)
         while endings:
             try:
@@ -146,148 +145,163 @@ class Recorder:
                 log.warning("claim lost", job_id=lost.args[0].job_id)
                 endings = [ending for ending in endings if ending.claim != lost.args[0]]
 
-    def _endings(self, ended: Sequence[tuple[Run, StopReason]]) -> list[Ending]:
-        """The ends of jobs; their last checkpoints are written then.
+    def _endings(self, ended: Sequence[tuple[Attempt, StopReason]]) -> list[Ending]:
+        """Write the last checkpoints of jobs and return their endings.
 
         Raises:
-            CheckpointNotWritten: when they can't be.
+            CheckpointNotWritten: A checkpoint could not be written.
         """
-        saved = [reason is not StopReason.DIVERGED or run.engine.best is not None for run, reason in ended]
-        written = iter(self._write_last_checkpoints([run for run, _ in itertools.compress(ended, saved)]))
+        saved = [
+            reason is not StopReason.DIVERGED or attempt.engine.best is not None for attempt, reason in ended
+        ]
+        written = iter(
+            self._write_last_checkpoints([attempt for attempt, _ in itertools.compress(ended, saved)])
+        )
         return [
-            self._ending(run, reason, [next(written)] if is_saved else [])
-            for (run, reason), is_saved in zip(ended, saved, strict=True)
+            self._ending(attempt, reason, [next(written)] if is_saved else [])
+            for (attempt, reason), is_saved in zip(ended, saved, strict=True)
         ]
 
-    def _ending(self, run: Run, reason: StopReason, checkpoints: Sequence[NewCheckpoint]) -> Ending:
+    def _ending(self, attempt: Attempt, reason: StopReason, checkpoints: Sequence[NewCheckpoint]) -> Ending:
         diverged = reason is StopReason.DIVERGED
-        timings, progress = run.timings(), run.progress()  # the test that follows is no training
+        timings, progress = (
+            attempt.timings(),
+            attempt.progress(),
+        )  # before the test, which is not training time
         outcome = Outcome(
             status=_STATUS.get(reason, JobStatus.SUCCEEDED),
             stop_reason=reason,
-            test=None if diverged else self._test(run),
+            test=None if diverged else self._test(attempt),
             timings=timings,
-            error=json_text(_divergence(run).document(_path(run.claim))) if diverged else None,
+            error=json_text(_divergence(attempt).document(_path(attempt.claim))) if diverged else None,
         )
-        keep = self._kept(run) if checkpoints else None
-        return Ending(run.claim, outcome, progress, run.rows(), checkpoints, keep, run.warnings)
+        keep = self._kept(attempt) if checkpoints else None
+        return Ending(attempt.claim, outcome, progress, attempt.rows(), checkpoints, keep, attempt.warnings)
 
-    def _test(self, run: Run) -> str | None:
-        """Loss and metrics on the test rows, of the parameters that predictions take by default.
+    def _test(self, attempt: Attempt) -> str | None:
+        """Return loss and metrics on the test rows as JSON, for the parameters that predictions use by default.
 
         Raises:
-            Unavailable: the process is to end.
+            Unavailable: The process is stopping.
         """
-        part: Samples | None = run.data.test
-        if part is None:
+        samples: Samples | None = attempt.data.test
+        if samples is None:
             return None
-        if run.engine.components.spec.predicts_best:
-            run.engine.load_best()
-        evaluation = run.engine.evaluate(part, lambda: self._go_on(run))
+        if attempt.engine.components.spec.predicts_best:
+            attempt.engine.load_best()
+        evaluation = attempt.engine.evaluate(samples, self._continue_or_raise)
         return json_text({"loss": evaluation.loss, "metrics": evaluation.metrics})
 
-    def _go_on(self, run: Run) -> None:
-        if self._stopping.is_set():
+    def _continue_or_raise(self) -> None:
+        if self._supervisor.stopping.is_set():
             raise Unavailable("The service stops.")
-        self._on_change(run.job.id)  # a sign of life
+        self._supervisor.making_progress()
 
-    def fail(self, claim: Claim, error: FitserveError, run: Run | None) -> None:
-        """End the job with an error, and with what it had come to."""
+    def fail(self, claim: Claim, error: FitserveError, attempt: Attempt | None) -> None:
+        """Fail the job with an error, and write the progress of its attempt if it began to train."""
         outcome = Outcome(JobStatus.FAILED, StopReason.ERROR, error=json_text(error.document(_path(claim))))
-        if run is None:
+        if attempt is None:
             self._finish(Ending(claim, outcome))
         else:
-            self._finish(Ending(claim, outcome, run.progress(), run.rows(), warnings=run.warnings))
+            self._finish(
+                Ending(claim, outcome, attempt.progress(), attempt.rows(), warnings=attempt.warnings)
+            )
 
     def _finish(self, *endings: Ending) -> None:
-        replaced = self.patiently(endings[0].claim, lambda: self._storage.claims.finish(*endings))
+        replaced = self.retry(endings[0].claim, lambda: self._storage.claims.finish(*endings))
         self._storage.artifacts.discard(replaced)
 
-    def _write_checkpoints(self, runs: Sequence[Run]) -> Sequence[NewCheckpoint]:
+    def _write_checkpoints(self, attempts: Sequence[Attempt]) -> Sequence[NewCheckpoint]:
         started = time.monotonic()
         written: list[tuple[int, int, int]] = []
 
-        def write(run: Run, path: Path) -> None:
-            checkpoint = _checkpoint(run)
+        def write(attempt: Attempt, path: Path) -> None:
+            checkpoint = _checkpoint(attempt)
             step = checkpoint.partial.step if checkpoint.partial else 0
             written.append((checkpoint.last.epoch, step, checkpoint.save(path)))
 
         artifacts = self._storage.artifacts.put_all(
-            [(f"checkpoints/{run.job.id}", partial(write, run)) for run in runs]
+            [(f"checkpoints/{attempt.job.id}", partial(write, attempt)) for attempt in attempts]
         )
-        for run in runs:
-            run.last_saving_seconds = (time.monotonic() - started) / len(runs)
-            run.saving_seconds += run.last_saving_seconds
+        for attempt in attempts:
+            attempt.last_saving_seconds = (time.monotonic() - started) / len(attempts)
+            attempt.saving_seconds += attempt.last_saving_seconds
         return [
             NewCheckpoint(epoch, artifact, size, step)
             for (epoch, step, size), artifact in zip(written, artifacts, strict=True)
         ]
 
-    def _write_last_checkpoints(self, runs: Sequence[Run]) -> Sequence[NewCheckpoint]:
-        """Checkpoints that must be written: tried for a while.
+    def _write_last_checkpoints(self, attempts: Sequence[Attempt]) -> Sequence[NewCheckpoint]:
+        """Write checkpoints that must not be skipped, retrying for `storage_patience_seconds`.
 
         Raises:
-            CheckpointNotWritten: when that was in vain.
+            CheckpointNotWritten: They could not be written in that time.
         """
-        if not runs:
+        if not attempts:
             return []
-        write = partial(self._write_checkpoints, runs)
-        return self.for_a_while(runs[0].claim, write, CheckpointNotWritten)
+        write = partial(self._write_checkpoints, attempts)
+        return self.retry_briefly(attempts[0].claim, write, CheckpointNotWritten)
 
-    def for_a_while(self, claim: Claim, act: Callable[[], T], failure: Callable[[str], FitserveError]) -> T:
-        """What an act gives that needs room on a disk, tried for `storage_patience_seconds`.
+    def retry_briefly(self, claim: Claim, act: Callable[[], T], failure: Callable[[str], FitserveError]) -> T:
+        """Call `act`, retrying for up to `storage_patience_seconds` while storage is unavailable.
 
         Raises:
-            FitserveError: `failure`, when that was in vain.
+            FitserveError: `failure`, after that time.
         """
-        return self.patiently(claim, act, self._settings.storage_patience_seconds, failure)
+        return self.retry(claim, act, self._settings.storage_patience_seconds, failure)
 
-    def patiently(
+    def retry(
         self,
         claim: Claim,
         act: Callable[[], T],
         patience_seconds: float = math.inf,
         failure: Callable[[str], FitserveError] = Unavailable,
     ) -> T:
-        """What an act gives that needs the database or a disk, tried again until that is there.
+        """Call `act`, retrying while the database or the artifact store is unavailable.
+
+        Args:
+            claim: Claim of the job that waits, for the log.
+            act: Raises `Unavailable` to be called again.
+            patience_seconds: Time after which to give up.
+            failure: Makes the error to raise then.
 
         Raises:
-            Unavailable: the process is to end.
-            FitserveError: `failure`, after so many seconds.
+            Unavailable: The process is stopping.
+            FitserveError: `failure`, after `patience_seconds`.
         """
         deadline = time.monotonic() + patience_seconds
         while True:
             try:
                 return act()
             except Unavailable as error:
-                log.warning("storage is awaited", job_id=claim.job_id, reason=error.detail)
+                log.warning("waiting for storage", job_id=claim.job_id, reason=error.detail)
                 if time.monotonic() >= deadline:
                     raise failure(error.detail) from error
-                if self._stopping.wait(RETRY_SECONDS):
+                if self._supervisor.stopping.wait(RETRY_SECONDS):
                     raise
-                self._on_change(claim.job_id)  # a sign of life
+                self._supervisor.making_progress()
 
-    def _kept(self, run: Run) -> Collection[int]:
-        """The epochs whose checkpoints stay: the last of those that `checkpoint_every` asks for."""
-        every = run.engine.components.spec.checkpoint_every
+    def _kept(self, attempt: Attempt) -> Collection[int]:
+        """Return the epochs whose checkpoints are kept: the last multiples of `checkpoint_every`."""
+        every = attempt.engine.components.spec.checkpoint_every
         if every is None:
             return []
-        return range(every, run.engine.epoch + 1, every)[-self._settings.checkpoints_kept :]
+        return range(every, attempt.engine.epoch + 1, every)[-self._settings.checkpoints_kept :]
 
 
-def _checkpoint(run: Run) -> Checkpoint:
-    """What is saved of a run."""
-    checkpoint = run.engine.checkpoint()
-    if run.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
-        # What came after is not finite: the checkpoint is that of the best epoch, a whole one.
+def _checkpoint(attempt: Attempt) -> Checkpoint:
+    """Return the checkpoint to write for an attempt."""
+    checkpoint = attempt.engine.checkpoint()
+    if attempt.engine.stop_reason is StopReason.DIVERGED and checkpoint.best is not None:
+        # The latest parameters are not finite: save those of the best epoch, which is complete.
         checkpoint = replace(checkpoint, last=checkpoint.best, partial=None)
-    return replace(checkpoint, encoding=run.data.encoding.to_document())
+    return replace(checkpoint, encoding=attempt.data.encoding.to_document())
 
 
-def _divergence(run: Run) -> TrainingDiverged:
-    kept = f" The parameters of epoch {run.engine.best.epoch} are kept." if run.engine.best else ""
+def _divergence(attempt: Attempt) -> TrainingDiverged:
+    kept = f" The parameters of epoch {attempt.engine.best.epoch} are kept." if attempt.engine.best else ""
     return TrainingDiverged(
-        f"The loss of epoch {run.engine.epoch} is not finite.{kept}",
+        f"The loss of epoch {attempt.engine.epoch} is not finite.{kept}",
         [FieldError("#/training/optimizer", "Try a smaller `lr`, or set `training.gradient_clip_norm`.")],
     )
 

@@ -1,8 +1,7 @@
-"""From a claimed job to its end: load, train, say when something is to be written."""
+"""Claim jobs, load their data and models, and train them to their ends."""
 
 import gc
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -37,34 +36,32 @@ from service.training.engines.base import GROUP_SIZES, Engine
 from service.training.engines.factory import Engines
 from service.training.loop import train
 from service.training.out_of_memory import describe, is_out_of_memory
-from service.worker.attempt import Ready, Run
-from service.worker.batching import Gathering
-from service.worker.group import train_together
+from service.worker.attempt import Attempt, LoadedJob
+from service.worker.batching import Batcher
+from service.worker.group import train_group
 from service.worker.recorder import RETRY_SECONDS, Recorder
+from service.worker.supervisor import Supervisor
 
 log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# Jobs in one program; fewer than so many would not be worth its compilation.
-MOST_TOGETHER = GROUP_SIZES[-1]
-LEAST_COMPANIONS = 7
+MAX_GROUP_SIZE = GROUP_SIZES[-1]
+# With fewer companions, a group is not worth the compilation of its program.
+MIN_COMPANIONS = 7
+# Limit of the memory that the members of a group take together.
 GROUP_BYTES = 2**30
 
 
 class Runner:
-    """Claims jobs and trains them, one after the other, or many of a kind side by side.
+    """Claims jobs and trains them, one after the other or in groups.
 
     Args:
-        worker_id: under which name to claim.
-        device: for which one.
-        stopping: set when the job at hand is to be given back.
-        wanted: set when a job's owner wants something of it.
-        on_begin: called with a job's id when it is claimed; again with the first one's when its group goes on
-            without those that were cancelled.
-        on_change: called with a job's id whenever there may be something new about it.
-        on_limit: called with a job's id and the seconds for which it may train from now on; infinity:
-            what it is at now is not training.
+        worker_id: Id of the worker that claims.
+        device: Device to train on.
+        settings: Limits and intervals.
+        storage: The database and the artifact store.
+        supervisor: Receives signals; its `stopping` event makes the runner release its jobs.
     """
 
     def __init__(
@@ -73,31 +70,24 @@ class Runner:
         device: torch.device,
         settings: Settings,
         storage: Storage,
-        stopping: threading.Event,
-        wanted: threading.Event,
-        on_begin: Callable[[str], None],
-        on_change: Callable[[str], None],
-        on_limit: Callable[[str, float], None],
+        supervisor: Supervisor,
     ) -> None:
         self._worker_id = worker_id
         self._device = device
         self._settings = settings
         self._storage = storage
-        self._stopping = stopping
-        self._on_begin = on_begin
-        self._on_change = on_change
-        self._on_limit = on_limit
-        self._recorder = Recorder(settings, storage, stopping, wanted, on_change)
+        self._supervisor = supervisor
+        self._recorder = Recorder(settings, storage, supervisor)
         self._engines = Engines(device, settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
-        self._may_hold_more = False  # a claim was sent to the database, and no answer came
-        self._gathering = Gathering(stopping.wait)
+        self._claim_is_uncertain = False  # a claim was sent to the database and not answered
+        self._batcher = Batcher(supervisor.stopping.wait)
 
     def run_next(self) -> bool:
-        """Claim a job for the device, or many of a kind, and see to their end; False when none is queued.
+        """Claim and train a job for the device, or a group of them; return False when none is queued.
 
         Raises:
-            Unavailable: the database is away.
+            Unavailable: The database is unavailable.
         """
         queues = {str(self._device), self._device.type}
         claims, lease_seconds = self._storage.claims, self._settings.lease_seconds
@@ -105,161 +95,185 @@ class Runner:
         if job is None:
             return False
         self._held = [Claim.of(job)]
-        self._on_begin(job.id)
+        self._supervisor.job_started(job.id)
         try:
             self._run(job)
         except LeaseLost:
             log.warning("claim lost", job_id=job.id, attempt=job.attempt)
-        except Unavailable as error:  # the process is to end: whoever ends it gives the job back
-            log.warning("job given up", job_id=job.id, reason=error.detail)
+        except Unavailable as error:  # the process is stopping: its supervisor releases the job
+            log.warning("job left to the supervisor", job_id=job.id, reason=error.detail)
         finally:
             held, self._held = self._held, ()
             for claim in held:
-                self._on_change(claim.job_id)
-            torch.cuda.empty_cache()  # graphs and JAX take none of what PyTorch keeps; without CUDA, nothing
+                self._supervisor.job_changed(claim.job_id)
+            torch.cuda.empty_cache()  # JAX and graphs cannot use what PyTorch caches; no-op without CUDA
         return True
 
     def _claimed(self, claim: Callable[[], T]) -> T:
-        """What a claim gives. What one took whose answer was lost goes back first, without blame."""
-        if self._may_hold_more:
+        """Call `claim`, after releasing the jobs of an earlier claim whose answer was lost.
+
+        Such jobs don't count as lost by a worker.
+        """
+        if self._claim_is_uncertain:
             for job_id in self._storage.recovery.release_workers([self._worker_id]):
-                self._on_change(job_id)
-        self._may_hold_more = True
-        taken = claim()
-        self._may_hold_more = False
-        return taken
+                self._supervisor.job_changed(job_id)
+        self._claim_is_uncertain = True
+        claimed = claim()
+        self._claim_is_uncertain = False
+        return claimed
 
     def warm_up(self) -> Iterator[None]:
-        """What is better done before the first job than in it, piece by piece."""
+        """Prepare for the first job, one part per iteration."""
         return self._engines.warm_up()
 
     def renew(self) -> None:
-        """Extend the claims at hand; called by the heartbeat's thread."""
-        held = self._held
+        """Extend the leases of the claims at hand. Called by the heartbeat's thread."""
+        held = self._held  # read once: the main thread replaces it
         if held:
             self._storage.claims.renew(held, self._settings.lease_seconds)
 
     def _run(self, job: Job) -> None:
-        claim, run = Claim.of(job), None
+        claim, attempt = Claim.of(job), None
         try:
-            ready = self._set_up(job)
-            companions = self._companions(ready)
+            loaded = self._load(job)
+            companions = self._claim_companions(loaded)
             if companions:
-                return self._run_together(ready, companions)
-            run, engine = self._begin(ready)
+                return self._run_group(loaded, companions)
+            attempt, engine = self._start(loaded)
             try:
-                reason = self._train(run, engine)
+                reason = self._train(attempt, engine)
             finally:
-                self._on_limit(job.id, math.inf)
+                self._supervisor.training_suspended()
             if reason is None:
-                self._recorder.give_back(run)
+                self._recorder.save_and_release(attempt)
             else:
-                self._recorder.finish(run, reason)
+                self._recorder.finish(attempt, reason)
         except LeaseLost:
             raise
         except Unavailable as error:  # the job is not to blame
-            log.warning("job given back", job_id=job.id, reason=error.detail)
+            log.warning("job released", job_id=job.id, reason=error.detail)
             self._recorder.release(claim, error.detail)
-            self._stopping.wait(RETRY_SECONDS)  # it keeps its place in the queue, and is the next again
-        except Exception as error:  # one bad job harms no other: it ends with the reason
+            # The job keeps its position in the queue: without a pause it would be claimed again at once.
+            self._supervisor.stopping.wait(RETRY_SECONDS)
+        except Exception as error:  # any error is the job's own: report it and go on with the next job
             log.exception("job failed", job_id=job.id)
-            self._recorder.fail(claim, self._failure(error, run), run)
-            del run, error  # the traceback holds the model: an end to both frees the memory
+            self._recorder.fail(claim, self._failure(error, attempt), attempt)
+            del attempt, error  # the traceback refers to the model: delete both to free its memory
             _free_memory()
 
-    def _companions(self, ready: Ready) -> Sequence[Job]:
-        """Further jobs to train with one in the same program, claimed; none where they are few."""
-        components = ready.components
-        if (
-            not ready.compiled
-            or ready.job.attempt > 1
-            or components.spec.from_job
-            or components.spec.checkpoint_every
-        ):
+    def _claim_companions(self, first: LoadedJob) -> Sequence[Job]:
+        """Claim jobs that can train in a group with the first; none if too few are queued."""
+        spec = first.components.spec
+        if not first.compiled or first.job.attempt > 1 or spec.from_job or spec.checkpoint_every:
             return []
-        fit = GROUP_BYTES // (ready.job.memory_estimate_bytes + 2 * ready.data_bytes)
-        most = min(MOST_TOGETHER, fit) - 1
-        if most < LEAST_COMPANIONS:
+        fitting = GROUP_BYTES // (first.job.memory_estimate_bytes + 2 * first.data_bytes)
+        limit = min(MAX_GROUP_SIZE, fitting) - 1
+        if limit < MIN_COMPANIONS:
             return []
         claims = self._storage.claims
-        count = partial(claims.count_alike, ready.job, most)
-        if self._gathering.companions(ready.job.group_key, count, most) < LEAST_COMPANIONS:
+        count = partial(claims.count_alike, first.job, limit)
+        if self._batcher.count_companions(first.job.group_key, count, limit) < MIN_COMPANIONS:
             return []
-        jobs = self._claimed(lambda: claims.claim_alike(ready.job, most, self._settings.lease_seconds))
+        jobs = self._claimed(lambda: claims.claim_alike(first.job, limit, self._settings.lease_seconds))
         self._held = [*self._held, *map(Claim.of, jobs)]
+        for job in jobs:
+            self._supervisor.job_changed(job.id)
         return jobs
 
-    def _run_together(self, first: Ready, companions: Sequence[Job]) -> None:
-        """Train a group. What goes wrong with it sends its jobs back: tried once, they run one by one."""
+    def _run_group(self, first: LoadedJob, companions: Sequence[Job]) -> None:
+        """Train a group. If it fails, its jobs are released, and attempt one by one at their next attempt."""
         try:
-            members = [first, *(self._set_up(job, first) for job in companions)]
-            group = self._engines.make_group([ready.components for ready in members])
-            log.info("jobs train together", job_ids=[ready.job.id for ready in members])
-            runs = [
-                Run(ready.job, Claim.of(ready.job), training, ready.data, ready.seconds)
-                for ready, training in zip(members, group.members, strict=True)
+            loaded = [first, *(self._load(job, first) for job in companions)]
+            members = self._release_mismatches(loaded)
+            group = self._engines.make_group([member.components for member in members])
+            log.info("jobs train together", job_ids=[member.job.id for member in members])
+            attempts = [
+                Attempt(member.job, Claim.of(member.job), training, member.data, member.seconds)
+                for member, training in zip(members, group.members, strict=True)
             ]
-            train_together(runs, group, self._recorder, self._stopping, self._on_begin, self._on_limit)
-            self._gathering.trained(first.job.group_key)
+            train_group(attempts, group, self._recorder, self._supervisor)
+            self._batcher.group_ended(first.job.group_key)
         except Exception as error:
-            log.exception("jobs given back, to run one by one", job_ids=[c.job_id for c in self._held])
-            reason = f"What it trained side by side with has failed ({error}): it runs by itself next."
-            self._on_limit(first.job.id, math.inf)
+            log.exception("group failed, jobs attempt one by one", job_ids=[c.job_id for c in self._held])
+            reason = f"The group that it trained in failed ({error}). Its next attempt runs alone."
+            self._supervisor.training_suspended()
             for claim in self._held:
-                with suppress(LeaseLost):  # it has ended, or was taken back
+                with suppress(LeaseLost):  # it has ended or was reclaimed
                     self._recorder.release(claim, reason)
             _free_memory()
 
-    def _train(self, run: Run, engine: Engine) -> StopReason | None:
-        """Train until there is a reason to end the job; None: it is to be given back."""
+    def _release_mismatches(self, loaded: Sequence[LoadedJob]) -> Sequence[LoadedJob]:
+        """Release the jobs that need another program than the first; return the others.
+
+        The queue compares jobs before their data is loaded, so that it can miss a difference.
+        """
+        keys = [self._engines.program_key(each.components) for each in loaded]
+        members = []
+        for each, key in zip(loaded, keys, strict=True):
+            if key == keys[0]:
+                members.append(each)
+                continue
+            claim = Claim.of(each.job)
+            with suppress(LeaseLost):
+                self._recorder.release(
+                    claim, "It needs another program than the group that it was claimed for."
+                )
+            self._held = [held for held in self._held if held != claim]
+            self._supervisor.job_changed(each.job.id)
+        return members
+
+    def _train(self, attempt: Attempt, engine: Engine) -> StopReason | None:
+        """Train until the job must end; return why, or None if it must be released instead."""
         checkpoint_every = engine.components.spec.checkpoint_every
-        self._on_limit(run.job.id, run.seconds_left)
+        self._supervisor.training_started(attempt.job.id, attempt.seconds_left)
         for chunk in train(engine, checkpoint_every):
             if chunk is not None:
-                run.note(chunk)
+                attempt.add_history(chunk)
             if engine.stop_reason is not None:
                 break
-            if self._stopping.is_set():
+            if self._supervisor.stopping.is_set():
                 return None
-            if self._recorder.is_record_due(run.recorded):
-                with self._untimed(run):
-                    signals = self._recorder.record(run)
+            if self._recorder.is_record_due(attempt.recorded):
+                with self._time_limit_suspended(attempt):
+                    signals = self._recorder.record(attempt)
                 if signals.cancel_requested:
                     return StopReason.CANCELLED
                 if signals.pause_requested:
                     return None
-            if run.seconds_left <= 0:
+            if attempt.seconds_left <= 0:
                 return StopReason.MAX_RUNTIME
             at_multiple = bool(checkpoint_every and chunk and chunk.last_epoch % checkpoint_every == 0)
-            if at_multiple or self._recorder.is_save_due(run):
-                with self._untimed(run):
-                    self._recorder.save(run)
+            if at_multiple or self._recorder.is_save_due(attempt):
+                with self._time_limit_suspended(attempt):
+                    self._recorder.save(attempt)
         return engine.stop_reason or StopReason.COMPLETED
 
     @contextmanager
-    def _untimed(self, run: Run) -> Iterator[None]:
-        """What is written, and waits for a lock perhaps, is no step that its time may end."""
-        has_limit = math.isfinite(run.seconds_left)
+    def _time_limit_suspended(self, attempt: Attempt) -> Iterator[None]:
+        """Suspend the limit of `max_runtime_seconds` while the block writes or waits for a lock."""
+        has_limit = math.isfinite(attempt.seconds_left)
         if has_limit:
-            self._on_limit(run.job.id, math.inf)
+            self._supervisor.training_suspended()
         yield
         if has_limit:
-            self._on_limit(run.job.id, run.seconds_left)
+            self._supervisor.training_started(attempt.job.id, attempt.seconds_left)
 
-    def _set_up(self, job: Job, alike: Ready | None = None) -> Ready:
-        """A claimed job with its data and its model.
+    def _load(self, job: Job, alike: LoadedJob | None = None) -> LoadedJob:
+        """Load the data of a claimed job and build its model.
 
         Args:
-            job: it.
-            alike: a job of the same kind, which may have the same data.
+            job: The claimed job.
+            alike: A loaded job of the same group key, whose data is reused if it is the same.
 
         Raises:
-            DataNotPrepared: there is no room for its data, and has not been for a while.
+            DataNotPrepared: The data did not fit on the disk for `storage_patience_seconds`.
         """
         started = time.monotonic()
         request = orjson.loads(job.request)
         used = orjson.loads(job.used)
-        torch.set_num_threads(used["threads"])  # the bits of what transforms fit depend on it, too
+        torch.set_num_threads(
+            used["threads"]
+        )  # before transforms are fitted: sums depend on it in their last bits
         training = TrainingSpec.model_validate(request["training"])
         architecture = read_architecture(request["architecture"])
         data = alike.data if alike is not None and alike.has_data_of(job) else self._prepare(job)
@@ -271,42 +285,42 @@ class Runner:
             self._device,
             request["precision"],
         )
-        self._on_change(job.id)
-        return Ready(job, components, data, used["engine"], time.monotonic() - started)
+        self._supervisor.making_progress()
+        return LoadedJob(job, components, data, used["engine"], time.monotonic() - started)
 
     def _prepare(self, job: Job) -> Prepared:
-        """What a job trains on, as tensors."""
+        """Prepare the tensors that a job trains on."""
         claim = Claim.of(job)
         workspace = MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes)
-        data = self._recorder.patiently(claim, lambda: JobData.of(job, self._storage))
-        prepared = self._recorder.for_a_while(claim, lambda: data.prepare(workspace), DataNotPrepared)
-        self._on_change(job.id)  # a sign of life after each part of the way
+        data = self._recorder.retry(claim, lambda: JobData.of(job, self._storage))
+        prepared = self._recorder.retry_briefly(claim, lambda: data.prepare(workspace), DataNotPrepared)
+        self._supervisor.making_progress()
         return prepared
 
-    def _begin(self, ready: Ready) -> tuple[Run, Engine]:
-        """The job with its engine, where an earlier attempt or another job has left off."""
-        started, job = time.monotonic(), ready.job
-        # A capture that has failed took its worker with it.
-        engine = self._engines.make(ready.engine, ready.components, captures=job.workers_lost == 0)
-        self._on_change(job.id)
+    def _start(self, loaded: LoadedJob) -> tuple[Attempt, Engine]:
+        """Make the engine of a job, at the checkpoint of an earlier attempt if it has one."""
+        started, job = time.monotonic(), loaded.job
+        # Capturing may have killed the earlier worker: do without it.
+        engine = self._engines.make(loaded.engine, loaded.components, captures=job.workers_lost == 0)
+        self._supervisor.making_progress()
         saved = self._storage.checkpoints.of_job(job.owner, job.id)
         if saved:
             newest = saved[-1]
             engine.restore(Checkpoint.from_bytes(self._storage.artifacts.get(newest.artifact)))
             log.info("job resumed", job_id=job.id, epoch=newest.epoch, step=newest.step, attempt=job.attempt)
-        seconds = ready.seconds + time.monotonic() - started - engine.compile_seconds
-        return Run(job, Claim.of(job), engine, ready.data, seconds, engine.epoch), engine
+        seconds = loaded.seconds + time.monotonic() - started - engine.compile_seconds
+        return Attempt(job, Claim.of(job), engine, loaded.data, seconds, engine.epoch), engine
 
-    def _failure(self, error: Exception, run: Run | None) -> FitserveError:
-        """The error as the job's owner is told it."""
+    def _failure(self, error: Exception, attempt: Attempt | None) -> FitserveError:
+        """Return the error as the job's owner gets it."""
         if isinstance(error, FitserveError):
             return error
         if not is_out_of_memory(error):
             return TrainingFailed(f"{type(error).__name__}: {error}")
         limit = f"A job may take {self._settings.worker_memory_bytes / GIB:.1f} GiB."
-        if run is None:
+        if attempt is None:
             return OutOfMemory(f"{describe(error, None)}, and there is no more. {limit}")
-        components = run.engine.components
+        components = attempt.engine.components
         rows = components.batches.size
         detail = f"{describe(error, components.model)} for a batch of {rows}, and there is no more. {limit}"
         remedy = f"Try a smaller batch than {rows}, or a smaller model."
@@ -315,4 +329,4 @@ class Runner:
 
 def _free_memory() -> None:
     gc.collect()
-    torch.cuda.empty_cache()  # nothing happens where CUDA was never used
+    torch.cuda.empty_cache()  # no-op if CUDA was never used

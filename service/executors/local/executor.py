@@ -13,7 +13,8 @@ import structlog
 
 from service.errors import Unavailable
 from service.executors.local.gpus import usable_gpus
-from service.executors.local.supervised_worker import Overdue, Worker
+from service.executors.local.supervised_worker import KillReason, Worker
+from service.executors.local.worker_process import LocalWorkerProcess
 from service.processes.starter import Starter
 from service.settings import Settings
 from service.storage.database import Database
@@ -29,6 +30,8 @@ RESTART_SECONDS = 5.0
 FAILURE_SECONDS = 1.0
 # Whoever is alive renews its claims within so many heartbeats once the database is there.
 HEARTBEATS_TO_RENEW = 2
+
+LocalWorker = Worker[LocalWorkerProcess]
 
 
 class LocalExecutor:
@@ -76,8 +79,8 @@ class LocalExecutor:
         self._unheard: set[str] = set()
         gpus = usable_gpus(version("torch")) if settings.gpu_workers else 0
         devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(gpus)]
-        self._workers = [self._placed(Worker.spare(settings, starter), device) for device in devices]
-        self._spares: list[Worker] = []
+        self._workers = [self._placed(self._start_spare(), device) for device in devices]
+        self._spares: list[LocalWorker] = []
         self._vacant: list[str] = []  # the devices of workers that are gone
         self._not_before = 0.0  # when the next process may be started
         self._next_sweep = time.monotonic()
@@ -85,7 +88,10 @@ class LocalExecutor:
         self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
         self._thread.start()
 
-    def _placed(self, worker: Worker, device: str) -> Worker:
+    def _start_spare(self) -> LocalWorker:
+        return Worker(LocalWorkerProcess.start(self._settings, self._starter))
+
+    def _placed(self, worker: LocalWorker, device: str) -> LocalWorker:
         """A spare process that has been given a name and a device."""
         name = f"{self._instance}-{device.replace(':', '')}-{next(self._serial)}"
         worker.join(name, device)
@@ -99,8 +105,8 @@ class LocalExecutor:
         """
         with self._lock:
             for worker in self._workers:
-                if worker.idle and worker.takes(device):
-                    worker.work()
+                if worker.idle and worker.serves(device):
+                    worker.wake()
                     return
             self._unheard.add(device)
 
@@ -109,7 +115,7 @@ class LocalExecutor:
         with self._lock:
             for worker in self._workers:
                 if worker.job_id == job_id:
-                    worker.ask_to_stop()
+                    worker.check_signals()
                     self._hinting.send_bytes(b"cancel")
 
     def _listen(self) -> None:
@@ -123,7 +129,7 @@ class LocalExecutor:
     def _turn(self) -> None:
         """Hear what workers say, until something is due; do that."""
         processes = self._workers + self._spares
-        by_connection = {worker.child.channel.connection: worker for worker in processes}
+        by_connection = {worker.process.connection: worker for worker in processes}
         dues = (due for worker in processes for due, _ in self._deadlines(worker))
         until = min([self._next_sweep, *dues])
         for connection in wait([*by_connection, self._hint], max(0.0, until - time.monotonic())):
@@ -134,14 +140,14 @@ class LocalExecutor:
         if time.monotonic() > self._next_sweep + self._settings.heartbeat_seconds:
             self._be_lenient()
             for worker in processes:
-                worker.excuse()
+                worker.restart_deadlines()
         self._end_overdue()
         self._fill_vacant()
         if time.monotonic() >= self._next_sweep:
             self._sweep()
             self._next_sweep = time.monotonic() + self._settings.scan_seconds
 
-    def _deadlines(self, worker: Worker) -> Sequence[tuple[float, Overdue]]:
+    def _deadlines(self, worker: LocalWorker) -> Sequence[tuple[float, KillReason]]:
         settings = self._settings
         return worker.deadlines(
             settings.hang_seconds,
@@ -149,23 +155,28 @@ class LocalExecutor:
             start_seconds=settings.start_seconds,
         )
 
-    def _hear(self, worker: Worker) -> None:
+    def _hear(self, worker: LocalWorker) -> None:
         try:
-            with self._lock:
-                job_id = worker.hear()
-                unheard = {device for device in self._unheard if worker.takes(device)}
-                if worker.idle and unheard:
-                    self._unheard -= unheard
-                    worker.work()
+            signal = worker.process.receive()
         except (EOFError, OSError):
             self._bury(worker)
             return
+        except ValueError:
+            log.exception("signal not understood", worker=worker.name)
+            self._end(worker, KillReason.UNKNOWN_MESSAGE)
+            return
+        with self._lock:
+            job_id = worker.observe(signal)
+            unheard = {device for device in self._unheard if worker.serves(device)}
+            if worker.idle and unheard:
+                self._unheard -= unheard
+                worker.wake()
         if job_id is not None:
             self._on_change(job_id)
 
-    def _bury(self, dead: Worker) -> None:
+    def _bury(self, dead: LocalWorker) -> None:
         """Take in that a process has died: its place is vacant, and what it held goes back."""
-        fate = dead.child.fate()
+        fate = dead.process.fate()
         log.warning("worker died", worker=dead.name, device=dead.device, fate=fate)
         self._vacate(dead)
         if dead.name:
@@ -176,28 +187,32 @@ class LocalExecutor:
         now = time.monotonic()
         for worker in self._workers + self._spares:
             reasons = [reason for due, reason in self._deadlines(worker) if due <= now]
-            if reasons and not worker.child.channel.ready(0.0):
+            if reasons and not worker.process.has_message:
                 self._end(worker, reasons[0])
 
-    def _end(self, worker: Worker, reason: Overdue) -> None:
+    def _end(self, worker: LocalWorker, reason: KillReason) -> None:
         """End a worker that does not come out of what it is at; its job as the reason says."""
         log.warning("worker ended", worker=worker.name, job_id=worker.job_id, reason=reason.name.lower())
         self._vacate(worker)
-        if reason is Overdue.SILENCE:
-            return  # its claim is about to expire, and another silent one may hold the database's lock
-        hung = f"It made no progress for {self._settings.hang_seconds:g} s and was ended."
+        if reason is KillReason.SILENCE or not worker.name:
+            return  # a spare holds nothing; a silent one's claim expires soon, and another may hold the database's lock
+        hung = f"It made no progress for {self._settings.hang_seconds:g} s and was killed."
         release = partial(self._recovery.release_workers, [worker.name])
-        settle: dict[Overdue, Callable[[], Sequence[str]]] = {
-            Overdue.CANCEL: release,
+        settle: dict[KillReason, Callable[[], Sequence[str]]] = {
+            KillReason.CANCEL: release,
             # The others of a group are not to blame, and run by themselves next.
-            Overdue.RUNTIME: lambda: [*self._recovery.overrun(worker.name, worker.limited), *release()],
-            Overdue.HANG: partial(release, hung),
+            KillReason.RUNTIME: lambda: [
+                *self._recovery.overrun(worker.name, worker.limited_job_id),
+                *release(),
+            ],
+            KillReason.HANG: partial(release, hung),
+            KillReason.UNKNOWN_MESSAGE: partial(release, "It sent an unknown message and was killed."),
         }
         self._settle([worker.name], settle[reason])
 
-    def _vacate(self, worker: Worker) -> None:
-        worker.child.kill()
-        if not worker.warm:
+    def _vacate(self, worker: LocalWorker) -> None:
+        worker.process.kill()
+        if not worker.ready:
             self._not_before = time.monotonic() + RESTART_SECONDS
         if worker in self._spares:
             self._spares.remove(worker)
@@ -218,15 +233,15 @@ class LocalExecutor:
     def _fill_vacant(self) -> None:
         """Put spare processes in the place of workers that are gone, and start new spares."""
         while self._vacant and (self._spares or self._may_start()):
-            spare = self._spares.pop(0) if self._spares else Worker.spare(self._settings, self._starter)
+            spare = self._spares.pop(0) if self._spares else self._start_spare()
             worker = self._placed(spare, self._vacant.pop(0))
             with self._lock:
                 self._workers.append(worker)
-        all_warm = all(worker.warm for worker in self._workers)  # at the start, they go first
+        all_warm = all(worker.ready for worker in self._workers)  # at the start, they go first
         while self._workers and all_warm and len(self._spares) < self._settings.spare_workers:
             if not self._may_start():
                 return
-            self._spares.append(Worker.spare(self._settings, self._starter))
+            self._spares.append(self._start_spare())
 
     def _may_start(self) -> bool:
         return time.monotonic() >= self._not_before
@@ -253,7 +268,7 @@ class LocalExecutor:
         """Find the workers whose job is to be cancelled, by whichever process that was asked for."""
         busy = {worker.name: worker for worker in self._workers if worker.job_id is not None}
         for name in self._recovery.to_cancel(busy) if busy else ():
-            busy[name].ask_to_stop()
+            busy[name].check_signals()
 
     def close(self) -> None:
         """Ask the workers to give their jobs back, wait for the grace time, end what is left."""
@@ -264,9 +279,9 @@ class LocalExecutor:
         self._thread.join()
         self._stop_workers()  # those, too, that it has put in the place of others
         for spare in self._spares:
-            spare.child.kill()
+            spare.process.kill()
         for worker in self._workers:
-            worker.child.join(max(0.0, deadline - time.monotonic()))
+            worker.process.join(max(0.0, deadline - time.monotonic()))
         if names := [worker.name for worker in self._workers]:
             self._settle(names, partial(self._recovery.release_workers, names))
         self._database.close()

@@ -1,143 +1,211 @@
-"""A worker process as its parent sees it: what it is at, and when it has to be ended."""
+"""The supervision of one worker: its state, its deadlines and the reasons to kill it."""
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Generic, Protocol, TypeVar, assert_never
 
 import structlog
 
-from service.processes.child import Child
-from service.processes.starter import Starter
-from service.settings import Settings
+from service.worker.messages import (
+    Alive,
+    CheckSignals,
+    Idle,
+    JobChanged,
+    JobStarted,
+    Join,
+    MakingProgress,
+    Order,
+    Ready,
+    Signal,
+    SignalsHandled,
+    Stop,
+    TrainingStarted,
+    TrainingSuspended,
+    WarmingUp,
+    Work,
+)
 
 log = structlog.get_logger()
 
-MODULE = "service.worker.main"
-# A worker that was asked to stop may finish its step, or write its checkpoint, for so long.
+# Time that a worker may take to finish its step or its checkpoint after it was asked to stop.
 CANCEL_GRACE_SECONDS = 0.8
 OVERRUN_GRACE_SECONDS = 1.0
 
 
-class Overdue(Enum):
-    """Why a worker must be ended from outside."""
+class KillReason(Enum):
+    """Why a supervisor kills a worker."""
 
     CANCEL = auto()
     RUNTIME = auto()
     HANG = auto()
     SILENCE = auto()
+    UNKNOWN_MESSAGE = auto()
+
+
+class WorkerProcess(Protocol):
+    """The process of a worker, however it was started."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id; None until the process exists."""
+
+    @property
+    def last_sign(self) -> float:
+        """When the process last showed, while it started, that it lives (`time.monotonic`)."""
+
+    def send(self, order: Order) -> None:
+        """Send an order. Raises OSError if the process is gone."""
+
+    def receive(self) -> Signal:
+        """Wait for a signal.
+
+        Raises:
+            EOFError: The process is gone.
+            OSError: The process is gone.
+            ValueError: The message is no signal.
+        """
+
+    def kill(self) -> None:
+        """End the process."""
+
+    def fate(self) -> str:
+        """Describe in a sentence how the process ended."""
+
+
+P = TypeVar("P", bound=WorkerProcess)
 
 
 @dataclass(eq=False)
-class Worker:
-    """One worker process; until it has joined, a spare one.
+class Worker(Generic[P]):
+    """One worker; a spare until it has joined.
+
+    All times are those of `time.monotonic`.
 
     Attributes:
-        child: the process.
-        name: its id in the database; a replacement gets a new one.
+        process: Its process.
+        name: Its id in the database; a replacement gets a new one.
         device: `cpu` or `cuda:N`.
-        warm: whether it has ever said that it is ready.
-        idle: whether it waits to be woken.
-        job_id: what it trains, as far as is known; of a group, the first.
-        heard: when it last said what it is at.
-        alive: when it last said anything, if only that it lives; at first, when it was started.
-        ends_by: when a job's `max_runtime_seconds` are over, should it be training still.
-        limited: the job whose time that is.
-        asked: when it was first known that a job of it is to be cancelled.
+        ready: Whether it has loaded its libraries.
+        idle: Whether it waits for an order.
+        job_id: The job that it trains; of a group, the first.
+        last_progress: When it last sent a signal other than `Alive`.
+        last_signal: When it last sent any signal; before the first, when it was started.
+        runtime_deadline: When `max_runtime_seconds` of a job have passed; infinity while it does not train.
+        limited_job_id: The job that `runtime_deadline` belongs to.
+        stop_requested: When it was first asked to check for signals of a job's owner.
     """
 
-    child: Child
+    process: P
     name: str = ""
     device: str = ""
-    warm: bool = False
+    ready: bool = False
     idle: bool = False
     job_id: str | None = None
-    heard: float = 0.0
-    alive: float = field(default_factory=time.monotonic)
-    ends_by: float = math.inf
-    limited: str = ""
-    asked: float = math.inf
-
-    @classmethod
-    def spare(cls, settings: Settings, starter: Starter) -> "Worker":
-        """Start a process that gets warm."""
-        return cls(starter.start(MODULE, settings))
+    last_progress: float = 0.0
+    last_signal: float = field(default_factory=time.monotonic)
+    runtime_deadline: float = math.inf
+    limited_job_id: str = ""
+    stop_requested: float = math.inf
 
     def join(self, name: str, device: str) -> None:
-        """Let it work under a name and for a device."""
+        """Order it to work under a name and for a device."""
         self.name, self.device = name, device
-        self.send({"order": "join", "name": name, "device": device})
+        self._send(Join(name, device))
 
-    def takes(self, device: str) -> bool:
-        """Whether it takes jobs for `device`: its own, or `cuda` for any GPU."""
+    def serves(self, device: str) -> bool:
+        """Return whether it trains jobs for `device`: its own, or `cuda` for any GPU."""
         return self.device == device or self.device.startswith(f"{device}:")
 
-    def work(self) -> None:
-        """Let it look for a job."""
+    def wake(self) -> None:
+        """Order it to look for a job."""
         self.idle = False
-        self.send({"order": "work"})
+        self._send(Work())
 
     def stop(self) -> None:
-        """Let it give its job back and end."""
-        self.send({"order": "stop"})
+        """Order it to release its jobs and exit."""
+        self._send(Stop())
 
-    def send(self, order: Mapping[str, object]) -> None:
-        """Send an order. One that is gone hears nothing: its socket's end says so to whoever listens."""
+    def check_signals(self) -> None:
+        """Order it to stop the job that was cancelled, and start its grace period."""
+        self.stop_requested = min(self.stop_requested, time.monotonic())
+        self._send(CheckSignals())
+
+    def _send(self, order: Order) -> None:
         try:
-            self.child.channel.send(order)
-        except OSError:
+            self.process.send(order)
+        except OSError:  # receiving from it reports the end
             log.debug("worker is gone", worker=self.name)
 
-    def hear(self) -> str | None:
-        """Take in what it says; the job about which there may be something new.
-
-        Raises:
-            EOFError, OSError: when it is gone.
-        """
-        message, _ = self.child.channel.receive()
-        self.alive = time.monotonic()
-        if message["event"] == "alive":
+    def observe(self, signal: Signal) -> str | None:
+        """Update the state by a signal; return the id of a job with something new for readers."""
+        self.last_signal = time.monotonic()
+        if isinstance(signal, Alive):
             return None
-        self.heard = self.alive
-        match message["event"]:
-            case "warm":
-                self.warm = True
-            case "limit":
-                left = message["seconds_left"]
-                # Time that was over while it wrote something is over now: it is between two steps.
-                self.ends_by = math.inf if left is None else self.heard + max(0.0, left)
-                self.limited = message["job_id"]
-                return None
-            case "begins" | "warms up" | "idle" as event:
-                self.idle = event == "idle"
-                self.job_id, self.ends_by, self.asked = message["job_id"], math.inf, math.inf
-        return message["job_id"]  # type: ignore[no-any-return]
+        self.last_progress = self.last_signal
+        match signal:
+            case Ready():
+                self.ready = True
+            case JobStarted(job_id):
+                self._is_at(job_id)
+                return job_id
+            case JobChanged(job_id):
+                return job_id
+            case TrainingStarted(job_id, seconds_left):
+                self.limited_job_id = job_id
+                # The time may have run out during a write, when no step could end: the grace starts now.
+                left = math.inf if seconds_left is None else max(0.0, seconds_left)
+                self.runtime_deadline = self.last_progress + left
+            case TrainingSuspended():
+                self.runtime_deadline = math.inf
+            case SignalsHandled():
+                self._is_at(self.job_id)
+            case WarmingUp():
+                self._is_at(None)
+            case Idle():
+                self._is_at(None)
+                self.idle = True
+            case MakingProgress():
+                pass
+            case _:
+                assert_never(signal)
+        return None
 
-    def excuse(self) -> None:
-        """Hold nothing against it that it could have done before now: its parent may not have been there."""
+    def _is_at(self, job_id: str | None) -> None:
+        """Drop what was asked of the jobs before."""
+        self.idle, self.job_id = False, job_id
+        self.runtime_deadline = self.stop_requested = math.inf
+
+    def restart_deadlines(self) -> None:
+        """Restart all deadlines: the supervisor itself may have been suspended."""
         now = time.monotonic()
-        self.alive = now
-        self.asked, self.ends_by = max(self.asked, now), max(self.ends_by, now)
-
-    def ask_to_stop(self) -> None:
-        """Its job is to be cancelled: it finds that out in a moment, unless it is inside a long step."""
-        self.asked = min(self.asked, time.monotonic())
-        self.send({"order": "look"})
+        self.last_signal = now
+        self.stop_requested, self.runtime_deadline = (
+            max(self.stop_requested, now),
+            max(self.runtime_deadline, now),
+        )
 
     def deadlines(
         self, hang_seconds: float, silent_seconds: float, start_seconds: float
-    ) -> Sequence[tuple[float, Overdue]]:
-        """When it has to be ended, and why, the weightiest reason first."""
-        if self.warm:
-            silence = (self.alive + silent_seconds, Overdue.SILENCE)
+    ) -> Sequence[tuple[float, KillReason]]:
+        """Return when it must be killed and why, the most specific reason first.
+
+        Args:
+            hang_seconds: Time without progress, while it has a job.
+            silent_seconds: Time without any signal, once it is ready.
+            start_seconds: Time without any sign of life until it is ready.
+        """
+        if self.ready:
+            silence = (self.last_signal + silent_seconds, KillReason.SILENCE)
         else:
-            silence = (max(self.alive, self.child.last_sign) + start_seconds, Overdue.SILENCE)
+            silence = (max(self.last_signal, self.process.last_sign) + start_seconds, KillReason.SILENCE)
         if self.job_id is None:
             return [silence]
         return [
-            (self.asked + CANCEL_GRACE_SECONDS, Overdue.CANCEL),
-            (self.ends_by + OVERRUN_GRACE_SECONDS, Overdue.RUNTIME),
-            (self.heard + hang_seconds, Overdue.HANG),
+            (self.stop_requested + CANCEL_GRACE_SECONDS, KillReason.CANCEL),
+            (self.runtime_deadline + OVERRUN_GRACE_SECONDS, KillReason.RUNTIME),
+            (self.last_progress + hang_seconds, KillReason.HANG),
             silence,
         ]

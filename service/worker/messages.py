@@ -1,0 +1,124 @@
+"""Messages between a worker process and its supervisor: orders to the worker, signals from it."""
+
+from dataclasses import dataclass
+
+from service.processes.messages import Messages
+
+
+@dataclass(frozen=True)
+class Join:
+    """Register under a name and work for a device.
+
+    Attributes:
+        name: Id of the worker in the database.
+        device: `cpu` or `cuda:N`.
+    """
+
+    name: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """Look for a queued job."""
+
+
+@dataclass(frozen=True)
+class CheckSignals:
+    """Read from the database whether the owner of a running job has requested a cancel or a pause."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Release the jobs at hand and exit."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The process has loaded its libraries and can join."""
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The process runs; says nothing about the progress of its job."""
+
+
+@dataclass(frozen=True)
+class MakingProgress:
+    """The job progresses, with nothing new for readers."""
+
+
+@dataclass(frozen=True)
+class JobStarted:
+    """A job was claimed; of a group, the first."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class JobChanged:
+    """Readers can find something new about a job."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class TrainingStarted:
+    """Training steps follow.
+
+    Attributes:
+        job_id: The job that reaches its `max_runtime_seconds` first.
+        seconds_left: Time until then, negative once it has passed; None without a limit.
+    """
+
+    job_id: str
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class TrainingSuspended:
+    """Work follows that `max_runtime_seconds` does not limit, such as writing a checkpoint."""
+
+
+@dataclass(frozen=True)
+class SignalsHandled:
+    """Members of a group whose owners requested a cancel have stopped; the others continue."""
+
+
+@dataclass(frozen=True)
+class WarmingUp:
+    """No job is queued; the worker prepares for its first one."""
+
+
+@dataclass(frozen=True)
+class Idle:
+    """No job is queued; the worker waits for an order."""
+
+
+Order = Join | Work | CheckSignals | Stop
+Signal = (
+    Ready
+    | Alive
+    | MakingProgress
+    | JobStarted
+    | JobChanged
+    | TrainingStarted
+    | TrainingSuspended
+    | SignalsHandled
+    | WarmingUp
+    | Idle
+)
+
+ORDERS = Messages[Order](Join, Work, CheckSignals, Stop)
+SIGNALS = Messages[Signal](
+    Ready,
+    Alive,
+    MakingProgress,
+    JobStarted,
+    JobChanged,
+    TrainingStarted,
+    TrainingSuspended,
+    SignalsHandled,
+    WarmingUp,
+    Idle,
+)
