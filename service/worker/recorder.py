@@ -179,7 +179,7 @@ class Recorder:
         return Ending(attempt.claim, outcome, progress, attempt.rows(), checkpoints, keep, attempt.warnings)
 
     def _test(self, attempt: Attempt) -> str | None:
-        """Return loss and metrics on the test rows as JSON, for the parameters that predictions use by default.
+        """Return loss and metrics on the test rows, for the parameters that predictions use by default.
 
         Raises:
             Unavailable: The process is stopping.

@@ -195,7 +195,9 @@ class LocalExecutor:
         log.warning("worker ended", worker=worker.name, job_id=worker.job_id, reason=reason.name.lower())
         self._vacate(worker)
         if reason is KillReason.SILENCE or not worker.name:
-            return  # a spare holds nothing; a silent one's claim expires soon, and another may hold the database's lock
+            # A spare holds no jobs. The claim of a silent worker expires soon; another silent one may hold
+            # the database's lock.
+            return
         hung = f"It made no progress for {self._settings.hang_seconds:g} s and was killed."
         release = partial(self._recovery.release_workers, [worker.name])
         settle: dict[KillReason, Callable[[], Sequence[str]]] = {

@@ -1,4 +1,4 @@
-"""What is to be written of an attempt at a job."""
+"""Progress of an attempt at a job."""
 
 from collections.abc import Callable
 
@@ -6,27 +6,27 @@ import pytest
 
 from service.storage.claims import Claim
 from service.storage.storage import Storage
-from service.worker.attempt import Run
+from service.worker.attempt import Attempt
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.toys import VALUES, engine, training
 
 
 @pytest.fixture
-def run(storage: Storage) -> Callable[[int], Run]:
-    """Makes an attempt at a job of which so many epochs were trained before."""
+def run(storage: Storage) -> Callable[[int], Attempt]:
+    """Make an attempt at a job with the given number of epochs trained before."""
 
-    def make(epochs: int) -> Run:
+    def make(epochs: int) -> Attempt:
         storage.jobs.submit(OWNER, new_job(), new_dataset())
         job = claimed(storage.claims)
         trained = engine(training(epochs=100))
         trained.advance(epochs)
-        return Run(job, Claim.of(job), trained, VALUES.prepared(), 0.0, epochs)
+        return Attempt(job, Claim.of(job), trained, VALUES.prepared(), 0.0, epochs)
 
     return make
 
 
-def test_an_epoch_takes_what_those_of_this_attempt_took(run: Callable[[int], Run]) -> None:
-    """Epochs of before don't count: nothing is known of an epoch until one has ended."""
+def test_an_epoch_takes_what_those_of_this_attempt_took(run: Callable[[int], Attempt]) -> None:
+    """The seconds of an epoch are those of this attempt, and unknown until an epoch has ended."""
     attempt = run(60)
     assert attempt.progress().epoch_seconds is None
     attempt.engine.advance(20)

@@ -1,6 +1,5 @@
-"""Jobs that train side by side, when one of them is taken back."""
+"""Groups of jobs of which one is reclaimed."""
 
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,22 +12,19 @@ from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.training.engines.factory import Engines
 from service.worker import recorder as recording
-from service.worker.attempt import Run
-from service.worker.group import train_together
+from service.worker.attempt import Attempt
+from service.worker.group import train_group
 from service.worker.recorder import Recorder
 from tests.support.records import OWNER, claimed, new_dataset, new_job
+from tests.support.supervisor import RecordingSupervisor
 from tests.support.toys import VALUES, engine, training
 
 EPOCHS = 20_000
 
 
-def unheard(*told: object) -> None:
-    """Who would listen isn't there."""
-
-
 @pytest.mark.usefixtures("jax_is_set_up")
-def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is lost between its record and its checkpoint: the others go on to their ends, each tried once."""
+def test_a_reclaimed_job_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a job is reclaimed between a record and a checkpoint, the others succeed at their first attempt."""
     monkeypatch.setattr(recording, "RECORD_SECONDS", 0.0)
     settings = Settings(data_dir=tmp_path, checkpoint_seconds=0.001)
     with Storage.open(settings) as storage:
@@ -38,19 +34,18 @@ def test_a_job_that_is_taken_back_leaves_the_others(tmp_path: Path, monkeypatch:
         held = [claimed(storage.claims) for _ in range(3)]
         lost, *others = [job.id for job in held]
 
-        def take_back(job_id: str) -> None:
+        def reclaim(job_id: str) -> None:
             if storage.jobs.get(OWNER, lost).status is JobStatus.RUNNING:
                 storage.claims.release(Claim.of(held[0]))
 
         components = [engine(training(epochs=EPOCHS, seed=seed)).components for seed in range(3)]
         group = Engines(torch.device("cpu"), 1, tmp_path / "compiled").make_group(components)
-        runs = [
-            Run(job, Claim.of(job), member, VALUES.prepared(), 0.0)
+        attempts = [
+            Attempt(job, Claim.of(job), member, VALUES.prepared(), 0.0)
             for job, member in zip(held, group.members, strict=True)
         ]
-        stopping = threading.Event()
-        recorder = Recorder(settings, storage, stopping, threading.Event(), take_back)
-        train_together(runs, group, recorder, stopping, unheard, unheard)
+        supervisor = RecordingSupervisor(on_job_changed=reclaim)
+        train_group(attempts, group, Recorder(settings, storage, supervisor), supervisor)
         assert storage.jobs.get(OWNER, lost).status is JobStatus.QUEUED
         ended = [storage.jobs.get(OWNER, job_id) for job_id in others]
         assert [(job.status, job.attempt, job.epoch) for job in ended] == [

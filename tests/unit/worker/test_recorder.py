@@ -1,7 +1,6 @@
-"""What runs come to is written, and read back."""
+"""Persisting progress, checkpoints and outcomes."""
 
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,20 @@ from service.specs.job import JobStatus, StopReason
 from service.storage.claims import Claim
 from service.storage.storage import Storage
 from service.training.engines.eager.engine import EagerEngine
-from service.worker.attempt import Run
+from service.worker.attempt import Attempt
 from service.worker.recorder import Recorder
 from tests.support.records import OWNER, claimed, new_dataset, new_job
+from tests.support.supervisor import RecordingSupervisor
 from tests.support.toys import NET, VALUES, engine, training
 
 
 @pytest.fixture
 def recorder(storage: Storage, tmp_path: Path) -> Recorder:
-    """Writes to them."""
-    return Recorder(
-        Settings(data_dir=tmp_path), storage, threading.Event(), threading.Event(), lambda job_id: None
-    )
+    """A recorder on the storage of the test."""
+    return Recorder(Settings(data_dir=tmp_path), storage, RecordingSupervisor())
 
 
-def running(storage: Storage, **section: Any) -> tuple[Run, EagerEngine]:
+def running(storage: Storage, **section: Any) -> tuple[Attempt, EagerEngine]:
     """A job that was claimed, and its engine, which has trained nothing yet."""
     spec = training(**section)
     request = {
@@ -40,15 +38,15 @@ def running(storage: Storage, **section: Any) -> tuple[Run, EagerEngine]:
     storage.jobs.submit(OWNER, new_job(request=orjson.dumps(request).decode()), new_dataset())
     job = claimed(storage.claims)
     trainer = engine(spec)
-    return Run(job, Claim.of(job), trainer, VALUES.prepared(), 0.0), trainer
+    return Attempt(job, Claim.of(job), trainer, VALUES.prepared(), 0.0), trainer
 
 
-def saved(storage: Storage, run: Run) -> list[tuple[int, int]]:
+def saved(storage: Storage, run: Attempt) -> list[tuple[int, int]]:
     """The epoch and step of each of its checkpoints."""
     return [(row.epoch, row.step) for row in storage.checkpoints.of_job(OWNER, run.job.id)]
 
 
-def hold_on_to(storage: Storage, run: Run) -> None:
+def hold_on_to(storage: Storage, run: Attempt) -> None:
     """Let no checkpoint of a run be deleted: a folder is in its file's place."""
     for row in storage.checkpoints.of_job(OWNER, run.job.id):
         path = storage.artifacts.path(row.artifact)
@@ -58,12 +56,12 @@ def hold_on_to(storage: Storage, run: Run) -> None:
 
 def test_what_an_owner_wants_is_asked_at_once(storage: Storage, tmp_path: Path) -> None:
     """A record comes when it is time, or at a word from the parent: one record for each."""
-    wanted = threading.Event()
-    recorder = Recorder(Settings(data_dir=tmp_path), storage, threading.Event(), wanted, lambda job_id: None)
+    supervisor = RecordingSupervisor()
+    recorder = Recorder(Settings(data_dir=tmp_path), storage, supervisor)
     just_now = math.inf
     assert not recorder.is_record_due(just_now)
     assert recorder.is_record_due(-math.inf)
-    wanted.set()
+    supervisor.signalled.set()
     assert recorder.is_record_due(just_now)
     assert not recorder.is_record_due(just_now)
 
@@ -76,7 +74,7 @@ def test_a_checkpoint_is_saved_though_the_one_before_stays(storage: Storage, rec
         hold_on_to(storage, run)
         trainer.advance(1)
     assert saved(storage, run) == [(1, 0)]
-    assert (run.warnings, run.troubles) == ([], set())
+    assert (run.warnings, run.active_warnings) == ([], set())
 
 
 def test_jobs_end_though_a_checkpoint_stays(storage: Storage, recorder: Recorder) -> None:

@@ -1,6 +1,5 @@
 """A worker's jobs from their claim to their end, in this process."""
 
-import threading
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
 from service.worker.runner import Runner
 from tests.support.records import OWNER, new_dataset, new_job
+from tests.support.supervisor import RecordingSupervisor
 from tests.support.toys import training
 
 STANDARDIZED = {
@@ -47,13 +47,8 @@ class Claims(ClaimStore):
 
 
 def runner_on(storage: Storage, tmp_path: Path) -> Runner:
-    """A worker that has run nothing yet."""
-    settings, device, stopping = Settings(data_dir=tmp_path), torch.device("cpu"), threading.Event()
-
-    def tell(*_: object) -> None:
-        """Nobody listens."""
-
-    return Runner("w", device, settings, storage, stopping, threading.Event(), tell, tell, tell)
+    """Make a runner without jobs."""
+    return Runner("w", torch.device("cpu"), Settings(data_dir=tmp_path), storage, RecordingSupervisor())
 
 
 @pytest.fixture

@@ -1,122 +1,159 @@
-"""What a parent makes of what a worker says."""
+"""State and deadlines of a worker by the signals that it sends."""
 
 import math
-import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import pytest
 
 from service.executors.local.supervised_worker import (
     CANCEL_GRACE_SECONDS,
     OVERRUN_GRACE_SECONDS,
-    Overdue,
+    KillReason,
     Worker,
 )
-from service.processes.channel import Channel
+from service.worker.messages import (
+    Alive,
+    CheckSignals,
+    Idle,
+    JobChanged,
+    JobStarted,
+    MakingProgress,
+    Order,
+    Ready,
+    Signal,
+    SignalsHandled,
+    TrainingStarted,
+    TrainingSuspended,
+    WarmingUp,
+)
 
+HANG_SECONDS = 600.0
 SILENT_SECONDS = 25.0
 START_SECONDS = 60.0
 
 
 @dataclass
 class Process:
-    """A child whose words are the test's."""
+    """A worker process that records its orders and never sends a signal."""
 
-    channel: Channel
-    said: Channel
+    pid: int | None = None
     last_sign: float = 0.0
+    orders: list[Order] = field(default_factory=list)
+
+    def send(self, order: Order) -> None:
+        """Record the order."""
+        self.orders.append(order)
+
+    def receive(self) -> Signal:
+        """Report the end of the process."""
+        raise EOFError
+
+    def kill(self) -> None:
+        """Do nothing."""
+
+    def fate(self) -> str:
+        """Return no description."""
+        return ""
 
 
 @pytest.fixture
-def process() -> Iterator[Process]:
-    """A process that doesn't exist."""
-    ours, theirs = map(Channel, socket.socketpair())
-    yield Process(ours, theirs)
-    ours.close()
-    theirs.close()
+def worker() -> Worker[Process]:
+    """A worker that has sent no signal."""
+    return Worker(Process())
 
 
-@pytest.fixture
-def worker(process: Process) -> Worker:
-    """It, as its parent sees it."""
-    return Worker(process)  # type: ignore[arg-type]
+def due(worker: Worker[Process], reason: KillReason) -> float:
+    """Return when the worker must be killed for a reason."""
+    deadlines = worker.deadlines(HANG_SECONDS, SILENT_SECONDS, START_SECONDS)
+    return {why: when for when, why in deadlines}[reason]
 
 
-def hear(
-    worker: Worker,
-    process: Process,
-    event: str,
-    job_id: str | None = None,
-    seconds_left: float | None = None,
-) -> str | None:
-    """Let it say something; what is new then."""
-    process.said.send({"event": event, "job_id": job_id, "seconds_left": seconds_left})
-    return worker.hear()
-
-
-def due(worker: Worker, reason: Overdue) -> Any:
-    """When it has to be ended for a reason."""
-    return {why: when for when, why in worker.deadlines(600.0, SILENT_SECONDS, START_SECONDS)}[reason]
-
-
-def test_a_process_that_never_gets_warm_is_ended(worker: Worker, process: Process) -> None:
-    """It may import libraries for a minute; once it is warm, it has to say in time that it is alive."""
-    begin = worker.alive
-    assert due(worker, Overdue.SILENCE) == begin + START_SECONDS
-    hear(worker, process, "warm")
-    assert due(worker, Overdue.SILENCE) == worker.alive + SILENT_SECONDS
-    assert worker.alive > begin
-
-
-@pytest.mark.parametrize(("seconds_left", "seconds"), [(5.0, 5.0), (0.0, 0.0), (-3.0, 0.0), (None, math.inf)])
-def test_a_step_may_take_a_while_after_its_time(
-    worker: Worker, process: Process, seconds_left: float | None, seconds: float
-) -> None:
-    """Time that was over while something was written, before the step, is over from now on."""
-    hear(worker, process, "begins", "job_1")
-    assert hear(worker, process, "limit", "job_1", seconds_left) is None
-    assert due(worker, Overdue.RUNTIME) == worker.heard + seconds + OVERRUN_GRACE_SECONDS
-    assert worker.limited == "job_1"
-
-
-def test_a_sign_of_life_of_a_companion_puts_no_cancel_off(worker: Worker, process: Process) -> None:
-    """Jobs of a group are set up one by one: each is heard of, and the group has still to stop in time."""
-    hear(worker, process, "begins", "job_1")
-    worker.ask_to_stop()
-    asked = worker.asked
-    assert [hear(worker, process, "changed", f"job_{n}") for n in (2, 3)] == ["job_2", "job_3"]
-    worker.ask_to_stop()  # the next sweep finds it, too
-    assert worker.job_id == "job_1"
-    assert due(worker, Overdue.CANCEL) == asked + CANCEL_GRACE_SECONDS
+def test_a_process_that_never_becomes_ready_is_killed(worker: Worker[Process]) -> None:
+    """The start has its own limit; a worker that is ready must send signals in time."""
+    begin = worker.last_signal
+    assert due(worker, KillReason.SILENCE) == begin + START_SECONDS
+    worker.observe(Ready())
+    assert due(worker, KillReason.SILENCE) == worker.last_signal + SILENT_SECONDS
+    assert worker.last_signal > begin
 
 
 @pytest.mark.parametrize(
-    ("event", "job_id"), [("begins", "job_1"), ("begins", "job_2"), ("warms up", None), ("idle", None)]
+    "signal",
+    [
+        MakingProgress(),
+        JobChanged("job_2"),
+        TrainingStarted("job_1", 9.0),
+        TrainingSuspended(),
+        SignalsHandled(),
+    ],
 )
-def test_what_was_asked_of_jobs_before_is_over(
-    worker: Worker, process: Process, event: str, job_id: str | None
+def test_every_signal_but_alive_resets_the_hang_deadline(worker: Worker[Process], signal: Signal) -> None:
+    """`Alive` resets the deadline of silence only."""
+    worker.observe(JobStarted("job_1"))
+    hang, silence = due(worker, KillReason.HANG), worker.last_signal
+    assert worker.observe(Alive()) is None
+    assert due(worker, KillReason.HANG) == hang
+    assert worker.last_signal > silence
+    worker.observe(signal)
+    assert due(worker, KillReason.HANG) == worker.last_signal + HANG_SECONDS > hang
+
+
+@pytest.mark.parametrize(("seconds_left", "seconds"), [(5.0, 5.0), (0.0, 0.0), (-3.0, 0.0), (None, math.inf)])
+def test_a_step_may_overrun_by_the_grace_period(
+    worker: Worker[Process], seconds_left: float | None, seconds: float
 ) -> None:
-    """A group that has done what owners wanted, a new job and an idle worker have nothing to stop for."""
-    hear(worker, process, "begins", "job_1")
-    worker.ask_to_stop()
-    assert hear(worker, process, event, job_id) == job_id
-    assert (worker.job_id, worker.asked, worker.idle) == (job_id, math.inf, event == "idle")
+    """If the time ran out before the step, during a write, the grace period starts at the signal."""
+    worker.observe(JobStarted("job_1"))
+    assert worker.observe(TrainingStarted("job_1", seconds_left)) is None
+    assert due(worker, KillReason.RUNTIME) == worker.last_progress + seconds + OVERRUN_GRACE_SECONDS
+    assert worker.limited_job_id == "job_1"
+    worker.observe(TrainingSuspended())
+    assert due(worker, KillReason.RUNTIME) == math.inf
 
 
-def test_nobody_is_held_to_what_was_due_while_its_parent_was_away(worker: Worker, process: Process) -> None:
-    """From then on it has its grace; what was not due is due when it was."""
-    hear(worker, process, "begins", "job_1")
-    hear(worker, process, "limit", "job_1", 0.0)
-    worker.ask_to_stop()
+def test_a_change_of_a_companion_does_not_delay_a_cancel(worker: Worker[Process]) -> None:
+    """Signals about members of a group leave the deadline of a cancel as it was."""
+    worker.observe(JobStarted("job_1"))
+    worker.check_signals()
+    requested = worker.stop_requested
+    assert [worker.observe(JobChanged(f"job_{n}")) for n in (2, 3)] == ["job_2", "job_3"]
+    worker.check_signals()  # the next scan finds the cancel as well
+    assert worker.process.orders == [CheckSignals()] * 2
+    assert worker.job_id == "job_1"
+    assert due(worker, KillReason.CANCEL) == requested + CANCEL_GRACE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("signal", "job_id", "changed"),
+    [
+        (SignalsHandled(), "job_1", None),
+        (JobStarted("job_2"), "job_2", "job_2"),
+        (WarmingUp(), None, None),
+        (Idle(), None, None),
+    ],
+)
+def test_a_cancel_ends_with_the_work_that_it_was_for(
+    worker: Worker[Process], signal: Signal, job_id: str | None, changed: str | None
+) -> None:
+    """A group that has handled its signals, a new job and an idle worker have no cancel to obey."""
+    worker.observe(JobStarted("job_1"))
+    worker.check_signals()
+    assert worker.observe(signal) == changed
+    assert (worker.job_id, worker.stop_requested, worker.idle) == (job_id, math.inf, signal == Idle())
+
+
+def test_deadlines_restart_after_the_supervisor_was_suspended(worker: Worker[Process]) -> None:
+    """Deadlines that have passed get their grace period again; later ones stay."""
+    worker.observe(JobStarted("job_1"))
+    worker.observe(TrainingStarted("job_1", 0.0))
+    worker.check_signals()
     before = time.monotonic()
-    worker.excuse()
-    graces = {Overdue.CANCEL: CANCEL_GRACE_SECONDS, Overdue.RUNTIME: OVERRUN_GRACE_SECONDS}
+    worker.restart_deadlines()
+    graces = {KillReason.CANCEL: CANCEL_GRACE_SECONDS, KillReason.RUNTIME: OVERRUN_GRACE_SECONDS}
     for reason, seconds in graces.items():
         assert due(worker, reason) >= before + seconds
-    hear(worker, process, "limit", "job_1", 60.0)
-    ends = due(worker, Overdue.RUNTIME)
-    worker.excuse()
-    assert due(worker, Overdue.RUNTIME) == ends
+    worker.observe(TrainingStarted("job_1", 60.0))
+    deadline = due(worker, KillReason.RUNTIME)
+    worker.restart_deadlines()
+    assert due(worker, KillReason.RUNTIME) == deadline
