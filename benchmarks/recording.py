@@ -30,6 +30,7 @@ from service.training.assemble import assemble
 from service.training.engines.eager.engine import EagerEngine
 from service.training.loop import train
 from service.worker.runner import Runner
+from tests.support.supervisor import RecordingSupervisor
 
 OWNER = "bench"
 ROUNDS = 5
@@ -110,12 +111,7 @@ def main() -> None:
 def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
     """Seconds with and without, round by round; the first is not counted."""
     tasks = Tasks(storage, settings, PreflightCache(settings))
-    device, stopping, wanted = torch.device("cpu"), threading.Event(), threading.Event()
-
-    def tell(*_: object) -> None:
-        """Nobody listens."""
-
-    runner = Runner("bench", device, settings, storage, stopping, wanted, tell, tell, tell)
+    runner = Runner("bench", torch.device("cpu"), settings, storage, RecordingSupervisor())
     recorded, bare = [], []
     for _ in range(ROUNDS + 1):
         job = submit(tasks, storage)
