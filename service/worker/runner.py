@@ -207,7 +207,7 @@ class Runner:
 
         The queue compares jobs before their data is loaded, so that it can miss a difference.
         """
-        keys = [self._engines.program_key(each.components) for each in loaded]
+        keys = [each.components.program_key for each in loaded]
         members = []
         for each, key in zip(loaded, keys, strict=True):
             if key == keys[0]:

@@ -44,13 +44,6 @@ class Engines:
         """Make the group that executes trainings of equal program keys side by side."""
         return self._compiled.make_group(components)
 
-    def program_key(self, components: Components) -> bytes:
-        """Return a key that is equal for compiled trainings that one program can execute."""
-        self._shared()
-        from service.training.engines.compiled.program_cache import signature  # noqa: PLC0415
-
-        return signature(components)
-
     def warm_up(self) -> Iterator[None]:
         """Prepare for compiled trainings, piece by piece: the first of a process takes seconds more."""
         if runs_jax(self._device.type):
