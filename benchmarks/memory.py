@@ -50,7 +50,9 @@ def watched(process: psutil.Process, call: Callable[[], T]) -> tuple[T, int]:
 def workers() -> list[psutil.Process]:
     """The service's worker processes; a spare is one of them."""
     return [
-        each for each in psutil.Process().children(recursive=True) if "service.worker.main" in each.cmdline()
+        each
+        for each in psutil.Process().children(recursive=True)
+        if each.cmdline()[:1] == ["fitserve worker"]
     ]
 
 

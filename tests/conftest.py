@@ -73,8 +73,8 @@ def start_session_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def service(start_session_service: Start) -> Service:
-    """A service with two workers, and one to spare."""
-    return start_session_service(workers=2, spare_workers=1)
+    """A service with two workers."""
+    return start_session_service(workers=2)
 
 
 @pytest.fixture(scope="session")

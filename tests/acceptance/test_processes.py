@@ -121,7 +121,7 @@ def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Se
 
 def test_a_killed_helper_is_replaced(service: Service) -> None:
     """kill -9 of the idle helpers blames no request: 503 at most, and then all is as before."""
-    helpers = service.children("service.helper.main")
+    helpers = service.children("helper")
     assert len(helpers) == 2
     for helper in helpers:
         helper.kill()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.acceptance.test_processes import INPUTS, TARGETS, all_workers, disturbable, workers
-from tests.acceptance.test_supervision import MIB, has_warm_spare, inside_a_step, squaring
+from tests.acceptance.test_supervision import MIB, inside_a_step, squaring
 from tests.support.fits import LINEAR, LONG, tensors, thermometer
 from tests.support.postgres import Postgres
 from tests.support.server import Service, until
@@ -32,7 +32,6 @@ def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Serv
     service = start_module_service(
         workers=WORKERS,
         helpers=1,
-        spare_workers=1,
         lease_seconds=LEASE_SECONDS,
         heartbeat_seconds=0.3,
         checkpoint_seconds=0.1,
@@ -63,7 +62,6 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
     """SIGSTOP of all workers: they are ended and replaced, and the job is taken over in time."""
     service = hasty_service
     twin = service.succeeded(disturbable(epochs=3000))
-    until(lambda: has_warm_spare(service))
     job_id = service.saved(disturbable(epochs=3000))
     frozen = all_workers(service, WORKERS)
     for worker in frozen:

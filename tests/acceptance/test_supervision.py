@@ -30,7 +30,7 @@ MIB = 2**20
 def strict_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
     """A service whose workers have little memory, and are soon held to hang."""
     service = start_module_service(
-        workers=1, helpers=1, spare_workers=2, worker_memory_bytes=1024 * MIB, hang_seconds=HANG_SECONDS
+        workers=1, helpers=1, worker_memory_bytes=1024 * MIB, hang_seconds=HANG_SECONDS
     )
     yield service
     service.stop()
@@ -286,8 +286,7 @@ def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
 
 @pytest.mark.parametrize("crash", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_a_dead_worker_is_replaced_at_once(service: Service, crash: signal.Signals) -> None:
-    """However it died, a spare process that is warm has its place within a second; others train on."""
-    until(lambda: has_warm_spare(service))
+    """However it died, another process has its place within a second; others train on."""
     ids = [service.running(thermometer(epochs=LONG)) for _ in range(2)]
     victim, other = all_workers(service, 2)
     before = {victim.pid, other.pid}
@@ -311,10 +310,3 @@ def test_a_dead_worker_is_replaced_at_once(service: Service, crash: signal.Signa
 def at(timestamp: str) -> datetime:
     """A moment as the service writes it."""
     return datetime.fromisoformat(timestamp)
-
-
-def has_warm_spare(service: Service) -> bool:
-    """Whether there is a process beside those that work, and it is done with getting warm."""
-    working = {worker.pid for worker in workers(service)}
-    spares = [each for each in service.children("service.worker.main") if each.pid not in working]
-    return bool(spares) and all(spare.cpu_percent(interval=0.5) == 0.0 for spare in spares)

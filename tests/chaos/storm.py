@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,7 +26,6 @@ from tests.support.server import ENDED, Service, until
 
 SETTINGS = {
     "helpers": 1,
-    "spare_workers": 2,
     "lease_seconds": 3,
     "heartbeat_seconds": 0.5,
     "scan_seconds": 0.5,
@@ -242,8 +242,9 @@ class Storm:
 
     def _kill_until_over(self) -> None:
         victims: dict[str, tuple[float, Callable[[], None]]] = {
-            "worker": (0.7, self._kill_worker),
+            "worker": (0.7, partial(self._kill_child, "worker")),
             "service": (0.2, self._kill_service),
+            "fork server": (0.2, partial(self._kill_child, "fork server")),
         }
         if self._postgres is not None:
             victims["database"] = (0.2, self._kill_database)
@@ -266,14 +267,11 @@ class Storm:
         self._ask("POST", f"/v1/jobs/{job_id}/{wish}")
         self.report.wishes[wish] += 1
 
-    def _kill_worker(self) -> None:
-        workers = self._service.children("service.worker.main")
-        if workers:
-            victim = self._random.choice(workers)
-            try:
-                victim.kill()
-            except psutil.NoSuchProcess:
-                return
+    def _kill_child(self, title: str) -> None:
+        children = self._service.children(title)
+        if children:
+            with suppress(psutil.NoSuchProcess):
+                self._random.choice(children).kill()
 
     def _kill_service(self) -> None:
         self._service.kill()

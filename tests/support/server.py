@@ -67,12 +67,12 @@ class Service:
         assert self._process is not None
         return psutil.Process(self._process.pid)
 
-    def children(self, module: str) -> list[psutil.Process]:
-        """Its processes that run a module; one that has just ended is none of them."""
+    def children(self, title: str) -> list[psutil.Process]:
+        """Its processes of a title: `worker`, `helper` or `fork server`; without those that just ended."""
         found = []
         for child in self.process.children():
             with suppress(psutil.NoSuchProcess):
-                if module in child.cmdline():
+                if child.cmdline()[:1] == [f"fitserve {title}"]:
                     found.append(child)
         return found
 

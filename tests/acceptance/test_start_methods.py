@@ -1,0 +1,94 @@
+"""A job's life is the same however workers are started: forked from one warm process, or spawned."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from tests.acceptance.test_processes import all_workers, disturbable, holder
+from tests.support.fits import LONG, SEQUENTIAL, thermometer
+from tests.support.plain import assert_equal, fit_thermometer, threads
+from tests.support.server import Service, until
+
+
+@pytest.fixture(scope="module", params=["fork", "spawn"])
+def service_of(request: pytest.FixtureRequest, start_module_service: Callable[..., Service]) -> Service:
+    """A service whose two workers have two threads each."""
+    return start_module_service(
+        workers=2, helpers=1, threads_per_worker=2, start_method=request.param, checkpoint_seconds=0.1
+    )
+
+
+def test_a_job_of_two_threads_equals_the_script(service_of: Service) -> None:
+    """An eager job gives the bits of a plain script with two threads; its predictions are served."""
+    service = service_of
+    job = service.succeeded(thermometer(SEQUENTIAL, epochs=500, optimizer={"type": "SGD", "lr": 1e-3}))
+    assert job["used"]["threads"] == 2
+    with threads(2):
+        script = fit_thermometer(
+            lambda: nn.Sequential(nn.Linear(1, 13), nn.Tanh(), nn.Linear(13, 1)), 500, 1e-3
+        )
+    assert_equal(service, job, script)
+    assert len(service.predict(job["id"], {"columns": {"t_u": [50.0]}})["outputs"]) == 1
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_a_killed_worker_loses_nothing(service_of: Service, engine: str) -> None:
+    """After kill -9 of its worker a job goes on elsewhere and ends with the bits of an undisturbed one."""
+    service, body = service_of, {**disturbable(epochs=1500), "engine": engine}
+    undisturbed = service.succeeded(body)
+    job_id = service.saved(body)
+    holder(service, job_id).kill()
+    job = service.ended(job_id)
+    assert (job["status"], undisturbed["attempt"]) == ("succeeded", 1)
+    assert service.history(job_id) == service.history(undisturbed["id"])
+    assert service.parameters(job_id) == service.parameters(undisturbed["id"])
+    assert len(all_workers(service, 2)) == 2
+
+
+def test_a_cancel_reaches_the_worker(service_of: Service) -> None:
+    """A running job is cancelled, and its worker takes the next one."""
+    service = service_of
+    (job,) = service.cancelled(service.running(thermometer(epochs=LONG)))
+    assert job["status"] == "cancelled"
+    assert service.succeeded(thermometer(epochs=1))["attempt"] == 1
+
+
+def test_a_pause_keeps_what_was_trained(service_of: Service) -> None:
+    """A paused job goes on from its checkpoint when it is resumed."""
+    service, body = service_of, disturbable(epochs=1500)
+    twin, job_id = service.succeeded(body), service.saved(body)
+    service.client.post(f"/v1/jobs/{job_id}/pause")
+    until(lambda: service.job(job_id)["status"] in ("paused", "succeeded"))
+    service.client.post(f"/v1/jobs/{job_id}/resume")
+    assert service.ended(job_id)["status"] == "succeeded"
+    assert service.parameters(job_id) == service.parameters(twin["id"])
+
+
+def test_kill_9_of_the_fork_server_ends_no_attempt(start_service: Callable[..., Service]) -> None:
+    """Running jobs go on, and workers and helpers that are killed afterwards are replaced."""
+    service = start_service(workers=1, helpers=1, start_method="fork", checkpoint_seconds=0.1)
+    running = service.running(disturbable(epochs=3000))
+    (server,) = service.children("fork server")
+    server.kill()
+    until(lambda: [each.pid for each in service.children("fork server")] not in ([], [server.pid]))
+    assert service.ended(running)["attempt"] == 1
+    again = service.saved(disturbable(epochs=3000))
+    victim = holder(service, again)
+    for child in [victim, *service.children("helper")]:
+        child.kill()
+    assert (service.ended(again)["status"], service.job(again)["attempt"]) == ("succeeded", 2)
+    assert all_workers(service, 1)[0].pid != victim.pid
+    assert service.succeeded(thermometer(epochs=1))
+    assert str(victim.pid) not in os.listdir("/proc")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_a_job_on_a_gpu(service_of: Service, engine: str) -> None:
+    """A forked child uses CUDA as a spawned one does: its parent has counted no GPU."""
+    body = {**thermometer(SEQUENTIAL, epochs=300), "engine": engine, "device": "cuda"}
+    assert service_of.succeeded(body)["used"]["device"] == "cuda"
