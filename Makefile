@@ -64,6 +64,7 @@ format: $(INSTALLED) ## format the code and mend what the linter can
 .PHONY: bench
 bench: $(INSTALLED) ## measure, side by side with plain PyTorch
 	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks.start
 
 .PHONY: bench-all
 bench-all: $(INSTALLED) ## the same and H2O-3 (Java), recording, memory, many jobs, a CSV of 1 GB (MEGABYTES=1000), more data than memory

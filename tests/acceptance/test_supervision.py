@@ -280,7 +280,7 @@ def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
     job = strict_service.ended(job_id)
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 2)
     assert job["error"]["type"] == "/problems/worker-lost"
-    assert "ended by SIGKILL" in job["error"]["detail"]
+    assert "killed by SIGKILL" in job["error"]["detail"]
     assert strict_service.succeeded(thermometer(epochs=1))
 
 
