@@ -106,6 +106,31 @@ def test_jobs_of_a_kind_train_side_by_side(lone_worker: Service, batch_size: int
         np.testing.assert_allclose(losses(service, job)[:, :50], losses(service, alone)[:, :50], rtol=1e-3)
 
 
+def test_jobs_of_other_dtypes_form_a_group_of_their_own(lone_worker: Service) -> None:
+    """Of twenty queued jobs, every second with int64 inputs, ten each train side by side, at attempt 1."""
+    service, before = lone_worker, lone_worker.log.read_text().count("jobs train together")
+    holding = service.running(thermometer(epochs=LONG))
+    module = {
+        "type": "module",
+        "submodules": {"fc": {"type": "Linear", "out_features": 1}},
+        "forward": "return self.fc(input.float())",
+    }
+    bodies = [fit("compiled", seed=place, epochs=300) for place in range(20)]
+    for place, body in enumerate(bodies):
+        columns = {"x": [*range(11)], "y": [float(value) for value in range(11)]}
+        body["architecture"] = module
+        body["data"] = {"columns": columns, "features": ["x"], "targets": ["y"]}
+        if place % 2:
+            body["data"]["dtypes"] = {"input": "int64"}
+    queued = [service.queued(body) for body in bodies]
+    service.cancelled(holding)
+    ended = [service.ended(job_id) for job_id in queued]
+    assert {(job["status"], job["attempt"]) for job in ended} == {("succeeded", 1)}
+    assert service.log.read_text().count("jobs train together") - before == 2
+    companions = [sum("side by side" in line for line in service.messages(job_id)) for job_id in queued]
+    assert companions == [1] * 20
+
+
 def test_a_job_of_a_group_is_cancelled_alone(lone_worker: Service) -> None:
     """A cancel or a pause is for one of the jobs that train together; the others go on."""
     service = lone_worker

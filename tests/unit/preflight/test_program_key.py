@@ -1,5 +1,6 @@
 """Program keys at preflight and in a worker process, and the groups that the queue makes of them."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import orjson
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.datasets.prepare.workspace import Memory
 from service.jobs.data import JobData
@@ -140,3 +143,74 @@ def test_jobs_of_other_dtypes_form_other_groups(storage: Storage, tmp_path: Path
         groups.append([first, *storage.claims.claim_alike(first, most=63, lease_seconds=30)])
     assert [len(group) for group in groups] == [10, 10]
     assert [len({job.group_key for job in group}) for group in groups] == [1, 1]
+
+
+def module(inputs: int = 1, dtype: str | None = None, **training: Any) -> dict[str, Any]:
+    """A fit of a module that takes inputs of any dtype, by tensors."""
+    names = [f"x{number}" for number in range(inputs)]
+    classes = training.get("loss") == "CrossEntropyLoss"
+    data = {
+        "inputs": {name: [[number] for number in range(len(VALUES))] for name in names},
+        "targets": [number % 2 for number in range(len(VALUES))]
+        if classes
+        else [[value] for value in VALUES],
+        "split": {"validation": training.pop("validation", 0.2)},
+        **({"dtypes": dict.fromkeys(names, dtype)} if dtype else {}),
+    }
+    return {
+        "data": data,
+        "architecture": {
+            "type": "module",
+            "inputs": names,
+            "submodules": {"fc": {"type": "Linear", "out_features": 2 if classes else 1}},
+            "forward": f"return self.fc({' + '.join(f'{name}.float()' for name in names)})",
+        },
+        "training": {"loss": "MSELoss", "optimizer": "SGD", "epochs": 200, **training},
+    }
+
+
+TRAININGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "optimizer": st.sampled_from(
+            [
+                "Adam",
+                {"type": "SGD", "lr": 0.1},
+                {"type": "SGD", "lr": 0.2, "momentum": 0.9, "nesterov": True},
+                {"type": "RMSprop", "centered": True},
+                {"type": "AdamW", "amsgrad": True, "betas": [0.8, 0.9]},
+            ]
+        ),
+        "loss": st.sampled_from(["MSELoss", "L1Loss", "CrossEntropyLoss"]),
+        "inputs": st.integers(1, 2),
+        "dtype": st.sampled_from([None, "int64", "float32"]),
+        "batch_size": st.sampled_from([None, 1, 4, len(VALUES), 99]),
+        "gradient_clip_norm": st.sampled_from([None, 0.5]),
+        "validation": st.sampled_from([0.2, None]),
+        "scheduler": st.sampled_from(
+            [None, {"type": "StepLR", "step_size": 3}, {"type": "OneCycleLR", "max_lr": 1}]
+        ),
+        "early_stopping": st.sampled_from([None, {"monitor": "train_loss"}]),
+        "seed": st.integers(0, 3),
+    },
+)
+
+
+@given(training=TRAININGS)
+def test_any_training_has_the_key_that_preflight_made(training: dict[str, Any]) -> None:
+    """For any optimizer, loss, dtype, batch size and schedule the queue's key is that of the components."""
+    with tempfile.TemporaryDirectory() as folder, Storage.open(Settings(data_dir=folder)) as storage:
+        migrate(storage.database)
+        planned = plan(module(**training), storage, Settings(data_dir=folder))
+        job = submit(planned, storage)
+        assert make_group_key(planned.request, assembled_key(job, storage)) == planned.group_key
+
+
+def test_dtypes_of_inputs_divide_jobs_into_groups(storage: Storage, tmp_path: Path) -> None:
+    """Of twenty jobs, every second with int64 inputs, ten each have one key."""
+    settings = Settings(data_dir=tmp_path)
+    keys = [
+        plan(module(dtype="int64" if number % 2 else None, seed=number), storage, settings).group_key
+        for number in range(20)
+    ]
+    assert {keys.count(key) for key in keys} == {10}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from service.api.schemas import datasets, jobs, logs, results, system
+from service.api.schemas import datasets, jobs, results, system
 from service.api.schemas.base import Resource
 from service.specs.job import JobStatus, StopReason
 from tests.support.fits import LONG, ORDERED, flowers, thermometer
