@@ -1,3 +1,3 @@
-"""Fitserve: train PyTorch models over HTTP."""
+"""The application: the HTTP API, the queue, and the processes that train."""
 
-__version__ = "0.1.0"
+from fitserve import __version__ as __version__

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from service.architectures.layers import FAMILIES, LAYERS, NOT_OFFERED
+from fitserve.describe.layers import FAMILIES
+from service.architectures.layers import LAYERS, NOT_OFFERED
 from service.architectures.parameters import INITS
 from service.architectures.shapes import FORMS, sized_arguments
 from service.architectures.text.functions import FUNCTIONS

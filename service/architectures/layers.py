@@ -7,12 +7,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from fitserve.describe.layers import CHOICES, DEFAULTS, FAMILIES, OMITTED, STACKS
 from service.architectures.shapes import sized_arguments
 from service.specs.arguments import Constructor
 
-# Device and precision are the job's to choose, sparse gradients fail in most optimizers and in clipping, and
-# a custom encoder or decoder is a module.
-OMITTED = frozenset({"device", "dtype", "sparse", "custom_encoder", "custom_decoder"})
 # What PyTorch's kernels hold: the meta device, on which layers are checked, lets larger numbers pass.
 LARGEST_INTEGER = 2**31 - 1
 LARGEST_FLOAT = torch.finfo(torch.float32).max
@@ -22,54 +20,6 @@ Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
 Size = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Float = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
 Stack = Annotated[int, Field(ge=1, le=LARGEST_STACK)]
-
-FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "linear": ("Linear", "Bilinear", "Identity"),
-    "activation": (
-        *("ReLU", "ReLU6", "LeakyReLU", "PReLU", "RReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish"),
-        *("Tanh", "Hardtanh", "Tanhshrink", "Sigmoid", "LogSigmoid", "Hardsigmoid", "Hardswish"),
-        *("Softplus", "Softsign", "Softshrink", "Hardshrink", "Threshold", "GLU"),
-        *("Softmax", "Softmax2d", "LogSoftmax", "Softmin"),
-    ),
-    "convolution": (
-        *("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
-        *("Fold", "Unfold"),
-    ),
-    "pooling": (
-        *("MaxPool1d", "MaxPool2d", "MaxPool3d", "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d"),
-        *("AvgPool1d", "AvgPool2d", "AvgPool3d", "LPPool1d", "LPPool2d", "LPPool3d"),
-        *("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d"),
-        *("AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d"),
-        *("FractionalMaxPool2d", "FractionalMaxPool3d"),
-    ),
-    "padding": tuple(
-        f"{kind}Pad{dims}d"
-        for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
-        for dims in (1, 2, 3)
-    ),
-    "normalization": (
-        *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "RMSNorm", "GroupNorm"),
-        *("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LocalResponseNorm"),
-    ),
-    "dropout": ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"),
-    "embedding": ("Embedding", "EmbeddingBag"),
-    "recurrent": ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"),
-    "attention": (
-        *("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"),
-        *("TransformerEncoder", "TransformerDecoder", "Transformer"),
-    ),
-    "shape": (
-        *("Flatten", "Unflatten", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle"),
-        *("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"),
-    ),
-    "distance": ("CosineSimilarity", "PairwiseDistance"),
-}
-
-# Copies of one layer, which is an argument with arguments of its own.
-STACKS: Mapping[str, tuple[str, str]] = {
-    "TransformerEncoder": ("encoder_layer", "TransformerEncoderLayer"),
-    "TransformerDecoder": ("decoder_layer", "TransformerDecoderLayer"),
-}
 
 # Integers that are at least 1 in every layer: PyTorch would refuse others late, or not at all on meta.
 POSITIVE = frozenset(
@@ -90,8 +40,7 @@ TYPES: Mapping[str, Any] = {
     **dict.fromkeys(("kdim", "vdim"), int | None),
     "normalized_shape": Size | Annotated[list[Size], Field(min_length=1)],
     "unflattened_size": tuple[int, ...],
-    "activation": Literal["relu", "gelu"],  # or a callable, in PyTorch
-    "nonlinearity": Literal["tanh", "relu"],
+    **{name: Literal[names] for name, names in CHOICES.items()},
 }
 
 # Types layer by layer, where PyTorch takes any string and finds out at the first call.
@@ -107,7 +56,7 @@ def _constructor(name: str, parts: Mapping[str, Any] | None = None) -> Construct
         getattr(nn, name),
         omit=OMITTED,
         annotations={**TYPES, **ANNOTATIONS.get(name, {}), **(parts or {})},
-        defaults={"activation": "relu"},  # the function itself, in PyTorch
+        defaults=DEFAULTS,
         inferred=sized_arguments(name),
         numbers=_numbers,
     )

@@ -8,14 +8,15 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NoReturn
 
-from service.architectures.text.errors import Refused, Spot
-from service.architectures.text.functions import (
+from fitserve.describe.functions import (
     CONSTANTS,
-    FUNCTIONS,
     PAIR_ATTRIBUTES,
+    RESERVED_NAMES,
     TENSOR_ATTRIBUTES,
     Function,
 )
+from service.architectures.text.errors import Refused, Spot
+from service.architectures.text.functions import FUNCTIONS
 from service.architectures.text.graph import Assignment, Graph, Target
 from service.architectures.text.guards import guards_of
 from service.architectures.text.nodes import (
@@ -37,7 +38,6 @@ from service.architectures.text.nodes import (
 )
 from service.architectures.text.operators import BINARY, LARGEST_INTEGER, UNARY
 from service.architectures.text.scope import (
-    TAKEN,
     Scope,
     begins_at_self,
     can_be_named,
@@ -221,7 +221,7 @@ class _Reader:
 
     def _variable(self, node: ast.Name) -> Variable:
         if node.id not in self._assigned:
-            if node.id in TAKEN:
+            if node.id in RESERVED_NAMES:
                 self._refuse(node, f"`{node.id}` alone is no value.")
             if node.id in FUNCTIONS:
                 self._refuse(node, "A function can only be called.")

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fitserve.describe.functions import Function
 from service.architectures.layers import POSITIVE
-from service.architectures.text.functions import Function
 
 MOST_PIECES = 1_024  # each is an object of Python's
 

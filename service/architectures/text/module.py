@@ -51,5 +51,15 @@ class ForwardModule(nn.Module):
         device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
         return self.graph.run(self, {**given, **named}, device, self._observer)
 
+    @property
+    def forward_inputs(self) -> tuple[str, ...]:
+        """Names of the inputs; `fitserve.describe` reads them instead of tracing `forward`."""
+        return self.graph.inputs
+
+    @property
+    def forward_text(self) -> str:
+        """Body of `forward`; `fitserve.describe` reads it instead of tracing `forward`."""
+        return str(self.graph)
+
     def _get_name(self) -> str:
         return self.class_name

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from fitserve.describe.functions import PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES, Function
 from service.architectures.text.errors import ForwardError, Spot, failure
-from service.architectures.text.functions import PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES, Function
 from service.architectures.text.guards import Guard, PieceGuard
 from service.architectures.text.operators import Operator, apply, bounded
 

@@ -6,13 +6,8 @@ python -m service.architectures.text.reference > docs/forward.md
 import sys
 from collections.abc import Iterator
 
-from service.architectures.text.functions import (
-    CONSTANTS,
-    CREATING,
-    FUNCTIONS,
-    PAIR_ATTRIBUTES,
-    TENSOR_ATTRIBUTES,
-)
+from fitserve.describe.functions import CONSTANTS, CREATING, PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES
+from service.architectures.text.functions import FUNCTIONS
 from service.architectures.text.grammar import LONGEST_WORD, REMEDIES
 from service.architectures.text.guards import MOST_PIECES
 from service.architectures.text.operators import BINARY, LARGEST_EXPONENT, LONGEST_SEQUENCE, UNARY

@@ -5,14 +5,12 @@ import keyword
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from fitserve.describe.functions import MODULES, RESERVED_NAMES
 from service.architectures.text.errors import Refused
-from service.architectures.text.functions import MODULES
 from service.architectures.text.nodes import Members
 from service.architectures.text.syntax import Text
 from service.specs.architecture import LayerSpec, ModuleSpec, Node, SequentialSpec
 from service.specs.base import did_you_mean
-
-TAKEN = frozenset({"self", "nn", *(name for name in MODULES if "." not in name)})
 
 
 class Scope:
@@ -101,7 +99,7 @@ def global_name(node: ast.expr) -> str | None:
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
         node = node.value
-    if not isinstance(node, ast.Name) or node.id not in TAKEN - {"self"}:
+    if not isinstance(node, ast.Name) or node.id not in RESERVED_NAMES - {"self"}:
         return None
     *home, name = [node.id, *reversed(parts)]
     return f"{MODULES.get('.'.join(home), '.'.join(home))}.{name}".lstrip(".")
@@ -116,7 +114,7 @@ def free_names(statements: Sequence[ast.stmt]) -> dict[str, ast.Name]:
         called = {id(node.func) for node in ast.walk(statement) if isinstance(node, ast.Call)}
         for node in sorted(names, key=lambda node: (node.lineno, node.col_offset)):
             augmented = isinstance(statement, ast.AugAssign) and node is statement.target
-            known = node.id in assigned or node.id in TAKEN or id(node) in called
+            known = node.id in assigned or node.id in RESERVED_NAMES or id(node) in called
             if not known and (augmented or not is_store(node)):
                 free.setdefault(node.id, node)
         assigned |= {node.id for node in names if is_store(node)}
@@ -125,7 +123,7 @@ def free_names(statements: Sequence[ast.stmt]) -> dict[str, ast.Name]:
 
 def can_be_named(name: str) -> bool:
     """Whether an input or a variable may have this name."""
-    return name not in TAKEN and not name.startswith("__") and not keyword.iskeyword(name)
+    return name not in RESERVED_NAMES and not name.startswith("__") and not keyword.iskeyword(name)
 
 
 def is_store(node: ast.AST) -> bool:

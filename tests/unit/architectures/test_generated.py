@@ -7,9 +7,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fitserve.describe import describe
 from service.architectures.build import build
 from service.architectures.check.check import check
-from service.architectures.describe import describe
 from service.errors import FieldError, InvalidRequest, pointer_to
 from service.specs.architecture import read_architecture
 from tests.support.parity import layer, linear, module, sequential

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from service.architectures.layers import FAMILIES, LAYERS, NOT_OFFERED
+from fitserve.describe.layers import FAMILIES
+from service.architectures.layers import LAYERS, NOT_OFFERED
 from tests.support.architecture_samples import SAMPLES
 
 CLASSES = {name for name, value in vars(nn).items() if inspect.isclass(value)}

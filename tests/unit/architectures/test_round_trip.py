@@ -10,11 +10,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fitserve.describe import NotDescribable, describe
 from service.architectures.build import build
 from service.architectures.check.check import check
-from service.architectures.describe import describe
 from service.architectures.export.python_source import to_source
-from service.architectures.forward_writer import NotDescribable
 from service.architectures.layers import LAYERS
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from tests.support.architecture_samples import SAMPLES

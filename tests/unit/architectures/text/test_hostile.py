@@ -8,8 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fitserve.describe.functions import CONSTANTS
 from service.architectures.check.check import check
-from service.architectures.text.functions import CONSTANTS, FUNCTIONS
+from service.architectures.text.functions import FUNCTIONS
 from service.errors import FieldError, InvalidRequest
 from service.specs.architecture import LONGEST_FORWARD, read_architecture
 from tests.support.parity import linear, module, sequential

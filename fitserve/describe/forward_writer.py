@@ -1,6 +1,7 @@
-"""A traced `forward` as a forward text: one line for each operation."""
+"""Forward texts of traced modules, one line per operation."""
 
 import inspect
+import math
 import operator
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +9,14 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from service.architectures.text.functions import CONSTANTS, FUNCTIONS
-from service.architectures.text.scope import TAKEN
+from fitserve.describe.functions import (
+    CONSTANTS,
+    PAIR_ATTRIBUTES,
+    RESERVED_NAMES,
+    TENSOR_ATTRIBUTES,
+    TENSOR_FUNCTIONS,
+    Function,
+)
 
 SYMBOLS: Mapping[Any, str] = {
     operator.add: "{} + {}",
@@ -36,23 +43,31 @@ SYMBOLS: Mapping[Any, str] = {
     operator.neg: "-{}",
     operator.invert: "~{}",
 }
-# By the function itself, as torch.fx meets it.
+# Names by function, which is what a torch.fx node refers to. Methods appear there by name.
 NAMES: Mapping[Any, str] = {
-    function.target: name for name, function in FUNCTIONS.items() if name.startswith(("torch.", "F."))
+    function.target: name for name, function in TENSOR_FUNCTIONS.items() if name.startswith(("torch.", "F."))
 }
-# What torch.fx spells out and the grammar doesn't take: left out where it is the default.
+# Arguments that torch.fx records and the grammar does not accept: omitted if they have these values.
 DEFAULTS: Mapping[str, Any] = {"inplace": False, "return_indices": False, "_stacklevel": 3, "dtype": None}
 
 
 class NotDescribable(ValueError):
-    """The module does something that a spec can't say."""
+    """The module has a layer, an argument or an operation that a spec cannot express."""
 
 
 def forward_text(graph: fx.Graph, module: nn.Module, path: str) -> tuple[list[str], str]:
-    """The inputs, and the text.
+    """Write a traced graph as a forward text.
+
+    Args:
+        graph: Graph of one call of `forward`.
+        module: Traced module.
+        path: Location of the module, for messages.
+
+    Returns:
+        Names of the inputs, and the text.
 
     Raises:
-        NotDescribable: at an operation that the grammar doesn't have.
+        NotDescribable: If the graph has an operation that the grammar does not have.
     """
     return _Writer(module, path).write(graph)
 
@@ -64,14 +79,15 @@ class _Writer:
         self._names: dict[fx.Node, str] = {}
 
     def write(self, graph: fx.Graph) -> tuple[list[str], str]:
-        inputs, lines = [], []
+        inputs: list[str] = []
+        lines: list[str] = []
         for node in graph.nodes:
             if node.op == "output":
                 lines.append(f"return {self._value(node.args[0])}")
                 break
             if node.op == "placeholder":
                 if node.args or node.target.startswith("*"):
-                    raise NotDescribable(f"{self._path}: `{node.target}` is no plain input of forward.")
+                    raise NotDescribable(f"{self._path}: input `{node.target}` has a default or is variadic.")
                 self._names[node] = self._name(node.target)
                 inputs.append(self._names[node])
                 continue
@@ -81,24 +97,28 @@ class _Writer:
                 continue
             self._names[node] = self._name(node.name)
             lines.append(f"{self._names[node]} = {written}")
+        if not inputs:
+            raise NotDescribable(f"{self._path}: its forward has no input.")
         return inputs, "\n".join(lines)
 
     def _name(self, wanted: str) -> str:
         name = wanted.lstrip("_") or "x"
-        taken = {*self._names.values(), *TAKEN}
+        taken = {*self._names.values(), *RESERVED_NAMES}
         while name in taken:
             name += "_"
         return name
 
     def _operation(self, node: fx.Node) -> str:
         if node.op == "get_attr":
-            return self._member(str(node.target))
+            return self._tensor(str(node.target))
         if node.op == "call_module":
             return f"{self._member(str(node.target))}({self._arguments(node.args, node.kwargs)})"
         if node.op == "call_method":
             tensor, *others = node.args
-            if f"Tensor.{node.target}" not in FUNCTIONS:
+            method = TENSOR_FUNCTIONS.get(f"Tensor.{node.target}")
+            if method is None:
                 raise NotDescribable(f"{self._path}: the grammar has no method `{node.target}`.")
+            self._check_arguments(method, len(node.args), node.kwargs)
             return f"{self._value(tensor)}.{node.target}({self._arguments(others, node.kwargs)})"
         return self._function(node)
 
@@ -109,27 +129,46 @@ class _Writer:
         if target is operator.getitem:
             return f"{self._value(node.args[0])}[{self._index(node.args[1])}]"
         if target is getattr:
+            if node.args[1] not in TENSOR_ATTRIBUTES | PAIR_ATTRIBUTES:
+                raise NotDescribable(f"{self._path}: the grammar has no attribute `{node.args[1]}`.")
             return f"{self._value(node.args[0])}.{node.args[1]}"
         name = NAMES.get(target)
         if name is None:
-            known = getattr(target, "__name__", str(target))
-            raise NotDescribable(f"{self._path}: the grammar has no function `{known}`.")
-        taken = FUNCTIONS[name].parameters
+            called = getattr(target, "__name__", str(target))
+            raise NotDescribable(f"{self._path}: the grammar has no function `{called}`.")
+        function = TENSOR_FUNCTIONS[name]
+        accepted = function.parameters
         given = {
             key: value
             for key, value in node.kwargs.items()
-            if key in taken or key not in DEFAULTS or value != DEFAULTS[key]
+            if key in accepted or key not in DEFAULTS or value != DEFAULTS[key]
         }
         if given.get("inplace") and len(node.all_input_nodes[0].users) == 1:
-            del given["inplace"]  # nobody else reads what it would have overwritten
+            del given["inplace"]  # no other operation reads the tensor that it would overwrite
         if "dropout" in name and "training" in given:
-            # Tracing has seen the mode of this moment; what was meant is the mode of each.
-            written = self._arguments(node.args, {k: v for k, v in given.items() if k != "training"})
+            # Tracing records the current mode as a constant; `forward` reads it at each call.
+            del given["training"]
+            self._check_arguments(function, len(node.args), given)
+            written = self._arguments(node.args, given)
             return f"{name}({written}, training=self.training)"
-        return f"{name}({self._arguments(node.args, self._needed(target, given, taken))})"
+        given = self._without_defaults(target, given, accepted)
+        self._check_arguments(function, len(node.args), given)
+        return f"{name}({self._arguments(node.args, given)})"
 
-    def _needed(self, target: Any, given: Mapping[str, Any], taken: tuple[str, ...]) -> dict[str, Any]:
-        """The arguments without those that the table doesn't have, when they are the defaults."""
+    def _check_arguments(self, function: Function, positional: int, named: Mapping[str, Any]) -> None:
+        """Refuse arguments that the table of functions does not have."""
+        unknown = [name for name in named if name not in function.parameters]
+        if unknown or (not function.variadic and positional > function.positional):
+            extra = f"argument `{unknown[0]}`" if unknown else f"{positional} arguments"
+            raise NotDescribable(
+                f"{self._path}: `{function.name}` is called with {extra}; the grammar has"
+                f" `{function.name}({function.signature})`."
+            )
+
+    def _without_defaults(
+        self, target: Any, given: Mapping[str, Any], accepted: tuple[str, ...]
+    ) -> dict[str, Any]:
+        """The arguments without those that the table does not have and that equal their defaults."""
         try:
             parameters = inspect.signature(target).parameters
         except (ValueError, TypeError):
@@ -137,16 +176,19 @@ class _Writer:
         return {
             key: value
             for key, value in given.items()
-            if key in taken or key not in parameters or parameters[key].default != value
+            if key in accepted or key not in parameters or parameters[key].default != value
         }
 
     def _member(self, target: str) -> str:
-        """`self.blocks[0].fc` for `blocks.0.fc`."""
-        written, here = "self", self._module
-        for name in target.split("."):
-            written += f"[{name}]" if name.isdigit() else f".{name}"
-            here = getattr(here, name)
-        return written
+        """Write a path such as `blocks.0.fc` as `self.blocks[0].fc`."""
+        return "self" + "".join(f"[{name}]" if name.isdigit() else f".{name}" for name in target.split("."))
+
+    def _tensor(self, target: str) -> str:
+        """Write the access to a parameter of the module or to a tensor of one of its layers."""
+        owner, _, name = target.rpartition(".")
+        if not owner and name not in dict(self._module.named_parameters(recurse=False)):
+            raise NotDescribable(f"{self._path}: `self.{name}` is a tensor, but not a parameter.")
+        return self._member(target)
 
     def _arguments(self, positional: Any, named: Mapping[str, Any]) -> str:
         return ", ".join(
@@ -172,8 +214,13 @@ class _Writer:
         if isinstance(value, fx.Node):
             return self._names[value]
         if isinstance(value, torch.dtype):
-            return next(name for name, constant in CONSTANTS.items() if constant is value)
-        if isinstance(value, float) and value in (float("inf"), float("-inf")):
+            names = [name for name, constant in CONSTANTS.items() if constant is value]
+            if not names:
+                raise NotDescribable(f"{self._path}: the grammar has no dtype `{value}`.")
+            return names[0]
+        if isinstance(value, float) and not math.isfinite(value):
+            if math.isnan(value):
+                raise NotDescribable(f"{self._path}: the grammar has no value `nan`.")
             return "math.inf" if value > 0 else "-math.inf"
         if isinstance(value, tuple | list):
             return self._display(value)

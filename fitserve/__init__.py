@@ -1,0 +1,3 @@
+"""Fitserve: train PyTorch models over HTTP."""
+
+__version__ = "0.1.0"
