@@ -6,11 +6,12 @@ FROM python:3.11-slim AS build
 ARG TORCH_INDEX=""
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY fitserve fitserve
 COPY service service
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/fitserve \
     && /opt/fitserve/bin/pip install ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} \
-        --constraint constraints.txt '.[compiled]'
+        --constraint constraints.txt '.[service,compiled]'
 
 FROM python:3.11-slim
 RUN useradd --uid 10001 --create-home fitserve \

@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Fitserve needs Python 3.11 or newer: make setup PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "Installing into .venv; the first time takes a minute or more."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[compiled,dev]'
+	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[service,compiled,dev]'
 	@touch $@
 
 .PHONY: demo
@@ -93,7 +93,7 @@ docs: $(INSTALLED) ## write openapi.md and openapi.json, the HTTP reference, and
 .PHONY: lock
 lock: ## write constraints.txt anew, from the newest versions that pyproject.toml allows
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	@.venv-lock/bin/python $(PIP_INSTALL) --editable '.[compiled,dev]'
+	@.venv-lock/bin/python $(PIP_INSTALL) --editable '.[service,compiled,dev]'
 	@grep '^#' constraints.txt > constraints.txt.new
 	@.venv-lock/bin/python -m pip freeze --all --exclude pip --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' >> constraints.txt.new
 	@mv constraints.txt.new constraints.txt && rm -rf .venv-lock

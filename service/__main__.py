@@ -1,4 +1,4 @@
-"""`python -m service` is the console script `fitserve`."""
+"""Run the service's commands with `python -m service`, also from a source tree that is not installed."""
 
 from service.cli import main
 

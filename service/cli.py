@@ -1,4 +1,4 @@
-"""The command line: parses, then calls."""
+"""Commands of the service: they parse arguments and call. `fitserve` finds them as entry points."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -21,14 +21,17 @@ app = typer.Typer(
     help="Train PyTorch models over HTTP. Every setting is also an environment variable, FITSERVE_….",
 )
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1]")]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000]")]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder of the database and the artifacts [default: fitserve-data]")
+Host = Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")]
+Port = Annotated[
+    int | None, typer.Option(help="Port to listen on; 0 selects a free one", show_default="8000")
 ]
-Workers = Annotated[int | None, typer.Option(help="CPU worker processes [default: one per core]")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder of the database and the artifacts", show_default="fitserve-data")
+]
+Workers = Annotated[int | None, typer.Option(help="CPU worker processes", show_default="one per core")]
 DatabaseUrl = Annotated[
-    str | None, typer.Option(help="SQLAlchemy URL of a Postgres, instead of a SQLite file in the data folder")
+    str | None,
+    typer.Option(help="SQLAlchemy URL of a Postgres database, instead of a SQLite file in the data folder"),
 ]
 ArtifactsUrl = Annotated[
     str | None,
@@ -39,7 +42,7 @@ ArtifactsUrl = Annotated[
 def _settings(
     data_dir: Path | None, database_url: str | None, artifacts_url: str | None, **others: Any
 ) -> Settings:
-    """The environment's settings, under what the command line says: where all is kept, and the rest."""
+    """Settings of the environment, overridden by the options that were passed."""
     given = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url, **others}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
@@ -64,20 +67,23 @@ def worker(
     database_url: DatabaseUrl = None,
     artifacts_url: ArtifactsUrl = None,
 ) -> None:
-    """Start workers only, for the queue of a service that uses the same database and artifacts."""
+    """Start workers only, for the queue of a service with the same database and artifacts."""
     server.work(_settings(data_dir, database_url, artifacts_url, workers=workers))
 
 
 @app.command()
 def prune(
     older_than_days: Annotated[
-        float, typer.Option(min=0, help="Delete jobs that ended so many days ago, with their checkpoints")
+        float,
+        typer.Option(
+            min=0, help="Delete jobs that ended at least this many days ago, with their checkpoints"
+        ),
     ],
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     artifacts_url: ArtifactsUrl = None,
 ) -> None:
-    """Delete old jobs, and what nothing refers to; the service may run meanwhile."""
+    """Delete old jobs and data that nothing refers to. The service may be running."""
     with Storage.open(_settings(data_dir, database_url, artifacts_url)) as storage:
         migrate(storage.database)
         pruned = maintenance.prune(storage, timedelta(days=older_than_days))
@@ -86,7 +92,7 @@ def prune(
 
 @app.command()
 def demo() -> None:
-    """Fit the thermometer by HTTP, three ways, on a service of its own; then stop."""
+    """Start a service, fit a thermometer's calibration in three ways over HTTP, and stop it."""
     run_demo()
 
 
@@ -103,5 +109,5 @@ def print_openapi() -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the service's commands; the entry point of `python -m service`."""
     app()

@@ -15,10 +15,14 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
+BASE = [Requirement(text) for text in PROJECT["dependencies"]]
+RUNTIME = BASE + [Requirement(text) for text in PROJECT["optional-dependencies"]["service"]]
 EXTRAS = [Requirement(text) for text in PROJECT["optional-dependencies"]["compiled"]]
 DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 PEERS = [Requirement(text) for text in PROJECT["optional-dependencies"]["peers"]]
+PACKAGES = {"fitserve", "service", "tests", "benchmarks"}
+# Libraries that the package `fitserve` uses if they are installed.
+OPTIONAL = {"numpy", "pandas", "torch"}
 # Libraries that belong to the face of another: it says which version of them it takes.
 BROUGHT_ALONG = {
     "openapi-schema-validator": "openapi-spec-validator",
@@ -65,15 +69,17 @@ def running_of_text(path: Path) -> Iterator[str]:
 
 
 def test_nothing_runs_text_or_unpickles() -> None:
-    """The service has no eval, exec, shell, pickle or torch.load."""
-    found = [place for path in sources("service") for place in running_of_text(path)]
+    """The packages have no eval, exec, shell, pickle or torch.load."""
+    found = [place for path in sources("fitserve", "service") for place in running_of_text(path)]
     found += [
-        f"{path.relative_to(ROOT)} imports pickle" for path in sources("service") if imported(path) & PICKLES
+        f"{path.relative_to(ROOT)} imports pickle"
+        for path in sources("fitserve", "service")
+        if imported(path) & PICKLES
     ]
     assert found == []
 
 
-@pytest.mark.parametrize("module", ["service.app", "service.cli"])
+@pytest.mark.parametrize("module", ["fitserve.cli", "service.app", "service.cli"])
 def test_a_process_that_serves_http_loads_no_torch(module: str) -> None:
     """Neither the app nor the command line loads torch, by whatever way."""
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
@@ -83,6 +89,7 @@ def test_a_process_that_serves_http_loads_no_torch(module: str) -> None:
 @pytest.mark.parametrize(
     ("folders", "declared"),
     [
+        (["fitserve"], names(BASE) | OPTIONAL),
         (["service"], names(RUNTIME + EXTRAS)),
         (["tests", "benchmarks"], names(RUNTIME + EXTRAS + DEVELOPMENT + PEERS)),
     ],
@@ -91,7 +98,7 @@ def test_what_is_imported_is_declared(folders: list[str], declared: set[str]) ->
     """Each library that is imported is a dependency of ours, not only of another's."""
     distributions = packages_distributions()
     for path in sources(*folders):
-        for module in imported(path) - set(sys.stdlib_module_names) - {"service", "tests", "benchmarks"}:
+        for module in imported(path) - set(sys.stdlib_module_names) - PACKAGES:
             found: set[str] = {canonicalize_name(name) for name in distributions.get(module, [module])}
             found |= {BROUGHT_ALONG[name] for name in found & BROUGHT_ALONG.keys()}
             assert found & declared, f"{path.relative_to(ROOT)} imports {module}"
