@@ -85,10 +85,11 @@ chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: docs
-docs: $(INSTALLED) ## write openapi.md and openapi.json, the HTTP reference, and docs/forward.md, the grammar
+docs: $(INSTALLED) ## write the references: openapi.md, openapi.json, docs/forward.md, docs/reference/settings.md
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md
 	@$(BIN)/fitserve openapi > openapi.json.new && mv openapi.json.new openapi.json
 	@$(BIN)/python -m service.architectures.text.reference > docs/forward.md.new && mv docs/forward.md.new docs/forward.md
+	@$(BIN)/python docs/settings.py > docs/reference/settings.md.new && mv docs/reference/settings.md.new docs/reference/settings.md
 
 .PHONY: lock
 lock: ## write constraints.txt anew, from the newest versions that pyproject.toml allows

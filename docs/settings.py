@@ -5,7 +5,6 @@ python docs/settings.py > docs/reference/settings.md
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from service.settings import Settings
 
@@ -18,8 +17,8 @@ COMPUTED_DEFAULTS: Mapping[str, str] = {
 }
 HEAD = """# Settings
 
-Each setting is an environment variable. The options of `fitserve serve` and `fitserve worker` take precedence.
-An unknown option or an invalid value ends the command with an error.
+Each setting is an environment variable. The options of `fitserve serve` and `fitserve worker`
+take precedence. An invalid value ends the command with an error.
 
 | Variable | Default | Description |
 | --- | --- | --- |"""

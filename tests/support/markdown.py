@@ -1,21 +1,26 @@
-"""Runs the commands of a Markdown file, and compares what they print with what it shows.
+"""Run the commands of a Markdown file, and compare what they print with the answers that it shows.
 
-A block ```sh that speaks to localhost:8000 is a command. When the next block is ```json, ```csv or ```text,
-that is its answer; else it is to print nothing. In a shown answer `…` stands for what was left out, ids and
-times stand for any others, and a number for any number of its kind.
+A block ```python, and a block ```sh that sends requests to localhost:8000, is a command. When the next block
+is ```json, ```csv or ```text, that is its answer; otherwise it must print nothing. In a shown answer `…`
+stands for what was left out, ids and times stand for any others, and a number for any number of its type.
 """
 
 import json
+import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[2]
 ADDRESS = "localhost:8000"
 TIMEOUT_SECONDS = 240.0
 _ANSWERS = ("json", "csv", "text")
 _END_OF_ANSWER = "=== end of answer ==="
+_END_OF_PYTHON = "END_OF_PYTHON"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ID = re.compile(r"\b(job|ds)_[0-9A-Z]{26}\b")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -38,15 +43,19 @@ def blocks(markdown: str, kind: str) -> list[str]:
 
 
 def commands(markdown: str) -> list[Command]:
-    """The commands that speak to a service, in order."""
+    """The Python blocks and the shell commands that send requests to a service, in order."""
     found = list(_BLOCK.finditer(markdown))
     result = []
-    for block, following in zip(found, [*found[1:], None], strict=True):
-        if block[1] != "sh" or ADDRESS not in block[2]:
+    for block, following in zip_longest(found, found[1:]):
+        if block[1] == "python":
+            text = f"{sys.executable} - <<'{_END_OF_PYTHON}'\n{block[2]}{_END_OF_PYTHON}\n"
+        elif block[1] == "sh" and ADDRESS in block[2]:
+            text = block[2]
+        else:
             continue
         answer = following if following is not None and following[1] in _ANSWERS else None
         shown, kind = (answer[2], answer[1]) if answer is not None else (None, None)
-        result.append(Command(block[2], shown, kind))
+        result.append(Command(text, shown, kind))
     return result
 
 
@@ -58,6 +67,7 @@ def run(found: list[Command], url: str, folder: Path) -> list[str]:
         ["bash", "-e", "-u"],
         input=script,
         cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
