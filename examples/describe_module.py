@@ -23,7 +23,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # [B, 1] -> [B, 1]
         """Return the sum of both parts."""
-        return self.linear(x) + self.correction(torch.tanh(self.hidden(x)))
+        summed: Tensor = self.linear(x) + self.correction(torch.tanh(self.hidden(x)))
+        return summed
 
 
 def main() -> None:
