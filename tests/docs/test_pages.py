@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,10 +86,16 @@ def test_every_room_is_in_the_tree() -> None:
     assert [folder for folder in folders if not (ROOT / folder).is_dir()] == []
 
 
+@pytest.fixture(scope="module")
+def own_service(start_module_service: Callable[..., Service]) -> Service:
+    """A service without datasets of other tests, whose names would be shown for equal content."""
+    return start_module_service(workers=2)
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page.read_text())], ids=_name)
-def test_the_commands_of_a_page_work(page: Path, service: Service, tmp_path: Path) -> None:
+def test_the_commands_of_a_page_work(page: Path, own_service: Service, tmp_path: Path) -> None:
     """The commands and Python blocks, run one after another, answer as the page shows."""
     found = commands(page.read_text())
-    for command, printed in zip(found, run(found, str(service.client.base_url), tmp_path), strict=True):
+    for command, printed in zip(found, run(found, str(own_service.client.base_url), tmp_path), strict=True):
         compare(command, printed)
