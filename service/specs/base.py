@@ -127,7 +127,7 @@ def readable(detail: Any) -> str:
         known = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
         hint = did_you_mean(context["tag"], known) or f" is not one of {', '.join(known)}."
         return f"`{context['tag']}`{hint}"
-    if detail["type"] == "union_tag_not_found":
+    if detail["type"] == "union_tag_not_found" and "discriminator" in context:
         name = context["discriminator"].strip("'")
         return f"`{name}` is required: it says which kind this is."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")

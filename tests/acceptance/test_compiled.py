@@ -127,7 +127,7 @@ def test_jobs_of_other_dtypes_form_a_group_of_their_own(lone_worker: Service) ->
     ended = [service.ended(job_id) for job_id in queued]
     assert {(job["status"], job["attempt"]) for job in ended} == {("succeeded", 1)}
     assert service.log.read_text().count("jobs train together") - before == 2
-    companions = [sum("side by side" in line for line in service.messages(job_id)) for job_id in queued]
+    companions = [sum("in a group with" in line for line in service.messages(job_id)) for job_id in queued]
     assert companions == [1] * 20
 
 

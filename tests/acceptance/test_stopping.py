@@ -106,7 +106,7 @@ def test_a_service_may_start_before_its_database(postgres: Postgres, tmp_path: P
     try:
         ready = service.client.get("/readyz")
         assert (ready.status_code, ready.json()["status"]) == (503, "unavailable")
-        assert "awaited" in ready.json()["checks"]["database"]
+        assert "waiting for the database" in ready.json()["checks"]["database"]
         refused = service.submit(thermometer())
         assert (refused.status_code, refused.json()["type"]) == (503, "/problems/unavailable")
         assert int(refused.headers["Retry-After"]) > 0

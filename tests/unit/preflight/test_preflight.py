@@ -339,6 +339,13 @@ def test_one_error(plan: Plan, path: tuple[Any, ...], to: Any, pointer: str, det
     assert detail in next(iter(found.values()))
 
 
+def test_an_unknown_field_hides_no_missing_type(plan: Plan) -> None:
+    """An unknown field beside an architecture without a type: both are reported."""
+    document = {**request(), "": None}
+    del document["architecture"]["type"]
+    assert set(errors_of(plan, document)) == {"#/", "#/architecture"}
+
+
 def test_early_stopping_on_validation_needs_validation_rows(plan: Plan) -> None:
     """Early stopping with its default monitor needs validation rows."""
     document = changed(request(early_stopping={}), "data", "split", to={})
