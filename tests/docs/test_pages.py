@@ -62,7 +62,7 @@ def test_a_file_that_is_named_exists(page: Path) -> None:
     """Each path of the repository in backticks exists; `<…>` stands for a name to choose."""
     if page.name == "CHANGELOG.md":
         return  # it names what has gone
-    paths = re.findall(r"`((?:service|tests|docs|examples|benchmarks)/[\w/.<>]*)`", page.read_text())
+    paths = re.findall(r"`((?:fitserve|service|tests|docs|examples|benchmarks)/[\w/.<>]*)`", page.read_text())
     assert [path for path in paths if "<" not in path and not (ROOT / path).exists()] == []
 
 
