@@ -169,7 +169,7 @@ def test_data_that_are_gathered_batch_by_batch_stay_eager() -> None:
     """Data larger than what a worker keeps in memory are not a program's."""
     chooser = EngineChooser(in_memory_bytes=2**20)
     large = replace(candidate(), data_bytes=3 * 2**20)
-    with pytest.raises(InvalidRequest, match="One thing is wrong"):
+    with pytest.raises(InvalidRequest, match="The request has 1 error"):
         chooser.choose("compiled", large)
     reason = "A program takes 1 MiB of data, and these are 3 MiB."
     assert chooser.choose("auto", large) == Choice("eager", reason)
