@@ -25,10 +25,21 @@ log = structlog.get_logger()
 BACKLOG = 2048
 
 
-def serve(settings: Settings) -> None:
-    """Serve HTTP until SIGTERM or Ctrl-C; a second one doesn't wait."""
+# Former names of settings, which are read for one more release.
+RENAMED = {"FITSERVE_SWEEP_SECONDS": "FITSERVE_SCAN_SECONDS"}
+
+
+def prepare_process(settings: Settings) -> None:
+    """Configure logging, warn of former names of settings, raise the limit of open files."""
     configure_logging(settings.log_format)
+    for former in RENAMED.keys() & os.environ.keys():
+        log.warning("setting renamed", former=former, now=RENAMED[former])
     raise_file_limit()
+
+
+def serve(settings: Settings) -> None:
+    """Serve HTTP until SIGTERM or Ctrl-C; a second signal ends the process at once."""
+    prepare_process(settings)
     starter = make_starter(settings, CHILDREN)  # first of all: it imports for seconds
     listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
@@ -70,9 +81,8 @@ def _end_at_once(number: int) -> None:
 
 
 def work(settings: Settings) -> None:
-    """Run workers until SIGTERM or Ctrl-C; a second one doesn't wait."""
-    configure_logging(settings.log_format)
-    raise_file_limit()
+    """Run workers until SIGTERM or Ctrl-C; a second signal ends the process at once."""
+    prepare_process(settings)
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:

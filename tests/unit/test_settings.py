@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from service.server import RENAMED
 from service.settings import Settings
 
 
@@ -10,3 +11,12 @@ def test_a_heartbeat_comes_within_the_lease() -> None:
     """A lease that runs out between two heartbeats would lose every job: it is refused."""
     with pytest.raises(ValidationError, match="heartbeat_seconds must be a third of lease_seconds at most"):
         Settings(lease_seconds=2, heartbeat_seconds=1)
+
+
+def test_a_former_name_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FITSERVE_SWEEP_SECONDS sets `scan_seconds`; the present name wins."""
+    monkeypatch.setenv("FITSERVE_SWEEP_SECONDS", "3")
+    assert Settings().scan_seconds == 3
+    monkeypatch.setenv("FITSERVE_SCAN_SECONDS", "2")
+    assert Settings().scan_seconds == 2
+    assert RENAMED == {"FITSERVE_SWEEP_SECONDS": "FITSERVE_SCAN_SECONDS"}
