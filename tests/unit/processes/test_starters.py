@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +22,6 @@ from tests.support.small_helper import MODULE, REQUESTS, Echo, Exit, GetState
 A = TypeVar("A")
 
 START_SECONDS = 60.0
-NEEDS_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks on Linux only")
 STARTERS: dict[str, Callable[[], Starter]] = {
     "fork": lambda: ForkServer([MODULE], START_SECONDS),
     "spawn": Spawner,
