@@ -15,7 +15,7 @@ from tests.support.server import Service
 
 SHOWN_LOG_CHARACTERS = 4000
 
-# A machine that stops for a moment has found no mistake.
+# A machine that stops for a moment has found no error.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 

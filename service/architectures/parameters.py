@@ -23,7 +23,7 @@ INITS: Mapping[str, Constructor] = {
 }
 
 
-def parameter_mistakes(spec: ParameterSpec, pointer: str) -> list[FieldError]:
+def parameter_errors(spec: ParameterSpec, pointer: str) -> list[FieldError]:
     """What is wrong with a free parameter."""
     place = pointer_to(pointer, "init")
     if spec.init.type not in INITS:

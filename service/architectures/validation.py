@@ -9,7 +9,7 @@ from torch import nn
 
 from service.architectures.build import Place, children
 from service.architectures.layers import LAYERS, NOT_OFFERED
-from service.architectures.parameters import parameter_mistakes
+from service.architectures.parameters import parameter_errors
 from service.architectures.shapes import left_out
 from service.architectures.text.grammar import read_forward
 from service.architectures.text.scope import can_be_named
@@ -25,13 +25,13 @@ RESERVED = {
 _MODULE_ATTRIBUTES = frozenset({*dir(nn.Module()), "graph", "class_name"})
 
 
-def mistakes(spec: Node, place: Place) -> Iterator[FieldError]:
-    """The mistakes in a node and all below it, in the order of the request."""
+def errors(spec: Node, place: Place) -> Iterator[FieldError]:
+    """The errors in a node and all below it, in the order of the request."""
     if isinstance(spec, LayerSpec):
-        yield from _layer_mistakes(spec, place)
+        yield from _layer_errors(spec, place)
         return
     if isinstance(spec, ModuleSpec):
-        yield from _module_mistakes(spec, place)
+        yield from _module_errors(spec, place)
         return
     taken: set[str] = set()
     for name, node, below in children(spec, place):
@@ -41,10 +41,10 @@ def mistakes(spec: Node, place: Place) -> Iterator[FieldError]:
                 below.pointer if node.name is None else pointer_to(below.pointer, "name"), refusal
             )
         taken.add(name)
-        yield from mistakes(node, below)
+        yield from errors(node, below)
 
 
-def _module_mistakes(spec: ModuleSpec, place: Place) -> Iterator[FieldError]:
+def _module_errors(spec: ModuleSpec, place: Place) -> Iterator[FieldError]:
     if keyword.iskeyword(spec.class_name):
         yield FieldError(pointer_to(place.pointer, "class_name"), _reserved_word(spec.class_name))
     for position, name in enumerate(spec.inputs or ()):
@@ -53,22 +53,22 @@ def _module_mistakes(spec: ModuleSpec, place: Place) -> Iterator[FieldError]:
             yield FieldError(pointer, f"`{name}` can't be the name of an input, or is there twice.")
     for name, parameter in spec.parameters.items():
         pointer = pointer_to(place.pointer, "parameters", name)
-        yield from _member_mistakes(name, pointer)
-        yield from parameter_mistakes(parameter, pointer)
+        yield from _member_errors(name, pointer)
+        yield from parameter_errors(parameter, pointer)
     for name, node, below in children(spec, place):
-        yield from _member_mistakes(name, below.pointer)
+        yield from _member_errors(name, below.pointer)
         if name in spec.parameters:
             yield FieldError(below.pointer, f"`{name}` is a parameter already: choose another name.")
         if node.name is not None:
             yield FieldError(
                 pointer_to(below.pointer, "name"), f"It is called `{name}` by its key: leave it out."
             )
-        yield from mistakes(node, below)
+        yield from errors(node, below)
     _, refused = read_forward(spec)
     yield from (FieldError(pointer_to(place.pointer, "forward"), str(error)) for error in refused)
 
 
-def _member_mistakes(name: str, pointer: str) -> Iterator[FieldError]:
+def _member_errors(name: str, pointer: str) -> Iterator[FieldError]:
     if name in _MODULE_ATTRIBUTES:
         yield FieldError(pointer, f"It can't be called `{name}`: nn.Module has an attribute of this name.")
     if keyword.iskeyword(name):
@@ -79,7 +79,7 @@ def _reserved_word(name: str) -> str:
     return f"`{name}` is a word of Python's: choose another name."
 
 
-def _layer_mistakes(spec: LayerSpec, place: Place) -> list[FieldError]:
+def _layer_errors(spec: LayerSpec, place: Place) -> list[FieldError]:
     if spec.type not in LAYERS:
         return [FieldError(pointer_to(place.pointer, "type"), _unknown(spec.type))]
     layer, arguments = LAYERS[spec.type], spec.arguments()

@@ -1,4 +1,4 @@
-"""The mistakes of a request, collected so that they are told all at once."""
+"""Errors of a request, collected so that one response reports all of them."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -15,50 +15,54 @@ _MOST_CHARACTERS = 40
 _CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
 
 
-class Mistakes:
-    """A list of field errors that keeps the first 100 and counts them all.
+class ErrorCollector:
+    """Collect field errors: the first 100 are kept, all are counted.
 
     Args:
-        before: mistakes to go on from, which stay as they are.
+        before: Errors to start with; this collector is not changed.
+
+    Attributes:
+        listed: The first 100 errors.
+        count: Number of all errors.
     """
 
-    def __init__(self, before: "Mistakes | None" = None) -> None:
+    def __init__(self, before: "ErrorCollector | None" = None) -> None:
         self.listed: list[FieldError] = [] if before is None else list(before.listed)
         self.count: int = 0 if before is None else before.count
 
     def add(self, pointer: str, detail: str) -> None:
-        """Note one mistake."""
+        """Add one error."""
         self.count += 1
         if len(self.listed) < MOST_LISTED:
             self.listed.append(FieldError(pointer, detail))
 
-    def note(self, errors: Iterable[FieldError]) -> None:
-        """Note what was found elsewhere."""
+    def extend(self, errors: Iterable[FieldError]) -> None:
+        """Add several errors."""
         for error in errors:
             self.add(error.pointer, error.detail)
 
     def add_unlisted(self, count: int) -> None:
-        """Count mistakes that need not be put into words, since 100 of their kind are listed."""
+        """Count errors without a text of their own; 100 of their group are listed already."""
         self.count += count
 
-    def check(self) -> None:
-        """Raise what was noted, if anything was.
+    def raise_if_any(self) -> None:
+        """Raise the collected errors.
 
         Raises:
-            InvalidRequest: with the first 100 mistakes, and how many there are.
+            InvalidRequest: At least one error was added; lists the first 100 and counts all.
         """
         if self.count:
             raise self._error()
 
     def fail(self, pointer: str, detail: str) -> NoReturn:
-        """Note one mistake that leaves nothing more to look at, and raise all that were noted."""
+        """Add an error after which nothing else can be checked, and raise all errors."""
         self.add(pointer, detail)
         raise self._error()
 
     def _error(self) -> InvalidRequest:
         detail = None
         if self.count > len(self.listed):
-            detail = f"The data holds {self.count} mistakes; the first {MOST_LISTED} are listed."
+            detail = f"The data holds {self.count} errors; the first {MOST_LISTED} are listed."
         return InvalidRequest(detail, self.listed)
 
 
@@ -69,14 +73,14 @@ class Cells:
     Attributes:
         name: the column's.
         pointer: its place in the request.
-        mistakes: where they are noted.
+        errors: where they are noted.
         rows: the numbers of the rows in their dataset, from 0.
         cell: the pointer of the cell in a row, where the request holds the cells; else `pointer` is all.
     """
 
     name: str
     pointer: str
-    mistakes: Mistakes
+    errors: ErrorCollector
     rows: Rows
     cell: Callable[[int], str] | None = None
 
@@ -94,8 +98,8 @@ class Cells:
         positions = bad.nonzero()[:, 0]
         for position in positions[:MOST_LISTED].tolist():
             row = int(self.rows[position])
-            self.mistakes.add(self.place(row), f"`{self.name}` in row {row} {problem(position)}.")
-        self.mistakes.add_unlisted(max(0, len(positions) - MOST_LISTED))
+            self.errors.add(self.place(row), f"`{self.name}` in row {row} {problem(position)}.")
+        self.errors.add_unlisted(max(0, len(positions) - MOST_LISTED))
 
 
 def counted(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from service.datasets.sources.columns import Place, cell_of_column, check_types,
 from service.datasets.sources.compression import unpacked
 from service.datasets.sources.formats import Source, check_options, open_source, tell_format
 from service.datasets.sources.json import read_json
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
 from service.settings import Settings
 from service.specs.base import Spec, field_errors
@@ -65,7 +65,7 @@ class _Object(dict[str, Any]):
 
 
 def _check_repeated_names(body: bytes) -> None:
-    errors = Mistakes()
+    errors = ErrorCollector()
     waiting = deque([("#", json.loads(body, object_pairs_hook=_Object, parse_int=float))])
     while waiting:
         pointer, value = waiting.popleft()
@@ -77,7 +77,7 @@ def _check_repeated_names(body: bytes) -> None:
         waiting += [
             (pointer_to(pointer, key), each) for key, each in members if isinstance(each, dict | list)
         ]
-    errors.check()
+    errors.raise_if_any()
 
 
 def validated(model: type[S], document: Any) -> S:
@@ -138,14 +138,14 @@ def read_content(body: bytes) -> tuple[Dataset, str | None]:
         InvalidRequest: With every error, or with the first 100 and their number.
     """
     document = parse_json(body)
-    content, errors = None, Mistakes()
+    content, errors = None, ErrorCollector()
     try:
         content = DatasetContent.model_validate(document)
     except ValidationError as error:
-        errors.note(field_errors(error, document))
+        errors.extend(field_errors(error, document))
     if not isinstance(document, dict):
-        errors.check()
-    dataset = read_json(document, mistakes=errors)  # raises the errors collected before, too
+        errors.raise_if_any()
+    dataset = read_json(document, errors=errors)  # raises the errors collected before, too
     assert content is not None
     if not content.types:
         return dataset, content.name
@@ -154,7 +154,7 @@ def read_content(body: bytes) -> tuple[Dataset, str | None]:
     check_types(content.types, dataset.table.column_names, "#/types", errors)
     place = partial(cell_of_column, "#/columns") if content.columns is not None else _cell_of_rows
     table = retype(dataset.table, content.types, place, errors)
-    errors.check()
+    errors.raise_if_any()
     return TabularDataset(table), content.name
 
 

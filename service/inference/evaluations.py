@@ -47,7 +47,7 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
             for part in source.slices(rows_at_once(encoding.sample_bytes, model.training.batch_size or 1)):
                 inputs, targets, _ = encode(encoding, part, targets=True)
-                if source.mistakes.count:
+                if source.errors.count:
                     continue  # only look for further errors
                 assert targets is not None
                 samples = placed(Samples(inputs, targets), model.loss, cpu)
@@ -57,7 +57,7 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
     except (RuntimeError, IndexError, ValueError) as error:
         detail = f"The model can't be evaluated on these rows: {error}"
         raise InvalidRequest(detail, [FieldError("#", detail)]) from None
-    source.mistakes.check()
+    source.errors.raise_if_any()
     assert evaluation is not None  # data have at least one row
     return {"epoch": model.epoch, "rows": len(source.rows), **evaluation.document()}
 

@@ -38,7 +38,7 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[
     source = inputs_source(model.encoding, body)
     for part in source.slices(SLICE_ROWS):
         inputs = encode(model.encoding, part).inputs
-        if source.mistakes.count:
+        if source.errors.count:
             continue  # only look for further errors
         try:
             with torch.inference_mode():
@@ -47,7 +47,7 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[
             detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
         yield {"epoch": model.epoch, **describe_outputs(model, outputs)}
-    source.mistakes.check()
+    source.errors.raise_if_any()
 
 
 def run_model(model: TrainedModel, inputs: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from service.datasets.prepare.declaration import check_names
 from service.datasets.prepare.prepare import Prepared, Sources
 from service.datasets.prepare.workspace import Nowhere
 from service.datasets.sources.json import read_json
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.preflight.cache import PreflightCache
 from service.preflight.sections import collecting, loss_name
@@ -106,7 +106,7 @@ class DataSection:
 
     def name_errors(self, data: DataDeclaration | None, sources: Sources | None) -> list[FieldError]:
         """Check the column names of a section that is invalid, or whose datasets can't be read."""
-        found, columns = Mistakes(), self._column_names(sources)
+        found, columns = ErrorCollector(), self._column_names(sources)
         if data is not None and columns:
             check_names(data, columns, found)
         return found.listed

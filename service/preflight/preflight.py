@@ -11,7 +11,7 @@ import orjson
 
 from service.architectures.build import Place, input_names
 from service.architectures.check.check import Checked
-from service.architectures.validation import mistakes as architecture_errors
+from service.architectures.validation import errors as architecture_errors
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import Nowhere

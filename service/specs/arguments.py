@@ -93,7 +93,7 @@ class Constructor:
         return re.split(r"(?<=[^.]\.) ", replaced(text, MARKUP))[0]
 
     def check(self, arguments: Mapping[str, Any], pointer: str) -> list[FieldError]:
-        """The mistakes in `arguments`, one for each place, with pointers below `pointer`."""
+        """The errors in `arguments`, one for each place, with pointers below `pointer`."""
         try:
             self.model.model_validate(arguments)
         except ValidationError as error:
@@ -134,7 +134,7 @@ def _given(model: Spec) -> dict[str, Any]:
 
 
 def _one_for_each_place(errors: Iterable[FieldError]) -> Iterator[FieldError]:
-    """Join what the alternatives of a union say about one value: one place, one mistake."""
+    """Join what the alternatives of a union say about one value: one place, one error."""
     details: dict[str, list[str]] = {}
     for error in errors:
         details.setdefault(error.pointer, []).append(error.detail)
@@ -142,9 +142,9 @@ def _one_for_each_place(errors: Iterable[FieldError]) -> Iterator[FieldError]:
         expected = dict.fromkeys(
             text.removeprefix("Should ").removesuffix(".") for text in said if text.startswith("Should ")
         )
-        # Unknown and missing fields of an object share its pointer, but are mistakes of their own.
+        # Unknown and missing fields of an object share its pointer, but are errors of their own.
         yield from (FieldError(pointer, text) for text in said if not text.startswith("Should "))
-        # A mistake inside a list says more than that a number could stand in its place.
+        # A error inside a list says more than that a number could stand in its place.
         if expected and not any(other.startswith(f"{pointer}/") for other in details):
             yield FieldError(pointer, f"Should {', or '.join(expected)}.")
 

@@ -85,7 +85,7 @@ def _with_suggestion(detail: ErrorDetails, known: Iterable[str]) -> InitErrorDet
 
 
 def field_errors(error: ValidationError, document: Any, base: str = "#") -> list[FieldError]:
-    """The mistakes of a failed validation, each with a pointer that exists in `document`.
+    """The errors of a failed validation, each with a pointer that exists in `document`.
 
     Args:
         error: what pydantic raised.

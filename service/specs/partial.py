@@ -45,7 +45,7 @@ class Partly(NamedTuple):
     replaced: frozenset[str]
 
     def told(self, errors: Iterable[FieldError]) -> Iterator[FieldError]:
-        """The mistakes that are the client's: not those of stand-ins, nor what may follow from them."""
+        """The errors that are the client's: not those of stand-ins, nor what may follow from them."""
         silent = {*self.replaced, *(_FOLLOWING[each] for each in self.replaced if each in _FOLLOWING)}
         for error in errors:
             parts = error.pointer.split("/")

@@ -18,7 +18,7 @@ def _amount_form(value: Any) -> str:
 Amount = Annotated[
     Annotated[Fraction, Tag("fraction")] | Annotated[Count, Tag("count")], Discriminator(_amount_form)
 ]
-"""A fraction of the rows or a count: told apart by the JSON type, so that one mistake is told once."""
+"""A fraction of the rows or a count: told apart by the JSON type, so that one error is told once."""
 Side = Literal["train", "validation", "test"]
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")

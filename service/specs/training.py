@@ -20,7 +20,7 @@ def _weights_form(value: Any) -> str:
 ClassWeights = Annotated[
     Annotated[Literal["auto"], Tag("auto")] | Annotated[Weights, Tag("weights")], Discriminator(_weights_form)
 ]
-"""`auto`, or a weight by label; told apart by the JSON type, so that one mistake is told once."""
+"""`auto`, or a weight by label; told apart by the JSON type, so that one error is told once."""
 
 
 class EarlyStopping(Spec):

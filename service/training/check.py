@@ -264,7 +264,7 @@ def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets:
 
 
 def _try_metric(component: ComponentSpec, loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> None:
-    """Compute the metric once, of the real targets: some mistakes show only then."""
+    """Compute the metric once, of the real targets: some errors show only then."""
     metric = build_metric(component.type, component.arguments(), task, output_width(outputs))
     metric.update(*metric_inputs(loss, task, _zeros(outputs, targets), targets))
     if metric.compute().numel() != 1:

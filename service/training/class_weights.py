@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.training import TrainingSpec
@@ -32,20 +32,20 @@ def resolve_class_weights(spec: TrainingSpec, encoding: Encoding, targets: Tenso
     """
     if spec.class_weights is None:
         return spec
-    mistakes = Mistakes()
+    errors = ErrorCollector()
     keys = _keys(encoding)
     if isinstance(spec.class_weights, dict):
-        _check_labels(spec.class_weights, keys, mistakes)
+        _check_labels(spec.class_weights, keys, errors)
         weights = spec.class_weights
     elif encoding.classes is not None:
-        weights = _balanced(keys, targets, mistakes)
+        weights = _balanced(keys, targets, errors)
     else:
-        weights = _negatives_per_positive(keys, targets, mistakes)
-    mistakes.check()
+        weights = _negatives_per_positive(keys, targets, errors)
+    errors.raise_if_any()
     resolved = spec.model_copy(update={"class_weights": {key: weights[key] for key in keys}})
     tensor = _weights(resolved, encoding, len(keys))
     if not (tensor.isfinite() & (tensor > 0)).all():
-        mistakes.fail(
+        errors.fail(
             CLASS_WEIGHTS, "As float32 some of these weights are 0 or infinite: bring them nearer to 1."
         )
     return resolved
@@ -84,30 +84,30 @@ def _weights(spec: TrainingSpec, encoding: Encoding, outputs: int) -> Tensor:
     return torch.tensor(given).reshape(encoding.target_shape)
 
 
-def _check_labels(weights: Mapping[str, float], keys: Sequence[str], mistakes: Mistakes) -> None:
+def _check_labels(weights: Mapping[str, float], keys: Sequence[str], errors: ErrorCollector) -> None:
     for key in weights:
         if key not in keys:
             hint = did_you_mean(key, keys) or f": there are {_named(keys)}."
-            mistakes.add(pointer_to(CLASS_WEIGHTS, key), f"No class or target is called `{key}`{hint}")
+            errors.add(pointer_to(CLASS_WEIGHTS, key), f"No class or target is called `{key}`{hint}")
     if missing := [key for key in keys if key not in weights]:
-        mistakes.add(CLASS_WEIGHTS, f"No weight is given for {_named(missing)}: each needs one.")
+        errors.add(CLASS_WEIGHTS, f"No weight is given for {_named(missing)}: each needs one.")
 
 
-def _balanced(keys: Sequence[str], targets: Tensor, mistakes: Mistakes) -> dict[str, float]:
+def _balanced(keys: Sequence[str], targets: Tensor, errors: ErrorCollector) -> dict[str, float]:
     counts = torch.bincount(targets.reshape(-1).long(), minlength=len(keys)).tolist()
     if absent := [key for key, count in zip(keys, counts, strict=True) if not count]:
-        mistakes.fail(CLASS_WEIGHTS, f"No training row is of {_named(absent)}: {_REMEDY}")
+        errors.fail(CLASS_WEIGHTS, f"No training row is of {_named(absent)}: {_REMEDY}")
     return {key: len(targets) / (len(keys) * count) for key, count in zip(keys, counts, strict=True)}
 
 
-def _negatives_per_positive(keys: Sequence[str], targets: Tensor, mistakes: Mistakes) -> dict[str, float]:
+def _negatives_per_positive(keys: Sequence[str], targets: Tensor, errors: ErrorCollector) -> dict[str, float]:
     weights = {}
     for key, column in zip(keys, targets.reshape(len(targets), -1).unbind(dim=1), strict=True):
         positives, negatives = int((column == 1).sum()), int((column == 0).sum())
         if positives + negatives < len(column):
-            mistakes.add(CLASS_WEIGHTS, f"`{key}` is not 0 or 1 in every training row: {_REMEDY}")
+            errors.add(CLASS_WEIGHTS, f"`{key}` is not 0 or 1 in every training row: {_REMEDY}")
         elif not positives or not negatives:
-            mistakes.add(CLASS_WEIGHTS, f"`{key}` is {int(bool(positives))} in every training row: {_REMEDY}")
+            errors.add(CLASS_WEIGHTS, f"`{key}` is {int(bool(positives))} in every training row: {_REMEDY}")
         else:
             weights[key] = negatives / positives
     return weights

@@ -10,7 +10,7 @@ from tests.support.fits import LONG, ORDERED, SEQUENTIAL, thermometer
 from tests.support.server import Service
 
 
-def mistakes(service: Service, body: dict[str, Any]) -> dict[str, str]:
+def errors_of(service: Service, body: dict[str, Any]) -> dict[str, str]:
     """What is wrong with a request, by pointer."""
     response = service.submit(body, validate_only=True)
     assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY, response.text
@@ -92,7 +92,7 @@ def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> 
     body = disturbable(epochs=9, from_job=first["id"], resume=True, optimizer="Adam", gradient_clip_norm=1.0)
     body["architecture"]["layers"][2] = {"type": "Dropout", "p": 0.2}
     body["data"]["inputs"] = [[-x] for (x,) in body["data"]["inputs"]]
-    found = mistakes(service, body)
+    found = errors_of(service, body)
     assert found.keys() == {
         "#/data",
         "#/architecture/layers/2/p",
@@ -107,7 +107,7 @@ def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> No
     section = {"checkpoint_every": 2, "max_runtime_seconds": 500, "gradient_clip_norm": 1.0}
     first = service.succeeded(disturbable(epochs=4, **section))["id"]
     again = disturbable(epochs=5, from_job=first, resume=True)
-    assert mistakes(service, again) == {
+    assert errors_of(service, again) == {
         "#/training": "`gradient_clip_norm` is `null`, but was `1.0` in the job to continue."
     }
     again["training"]["gradient_clip_norm"] = 1.0
@@ -120,7 +120,7 @@ def test_what_can_not_be_continued_is_refused(service: Service) -> None:
     cycle = {"type": "OneCycleLR", "max_lr": 0.1}
     section = {"from_job": first, "resume": True, "scheduler": cycle}
     for epochs, pointer in ((5, "#/training/epochs"), (9, "#/training/scheduler")):
-        assert mistakes(service, disturbable(epochs=epochs, **section)).keys() == {pointer}
+        assert errors_of(service, disturbable(epochs=epochs, **section)).keys() == {pointer}
     stopped = service.succeeded(
         thermometer(
             epochs=50,
@@ -130,9 +130,9 @@ def test_what_can_not_be_continued_is_refused(service: Service) -> None:
     )["id"]
     running = service.running(thermometer(epochs=LONG))
     for job_id, word in ((stopped, "early"), (running, "running"), ("job_gone", "No job")):
-        found = mistakes(service, thermometer(epochs=LONG, from_job=job_id, resume=True))
+        found = errors_of(service, thermometer(epochs=LONG, from_job=job_id, resume=True))
         assert word in found["#/training/from_job"]
-    assert mistakes(service, thermometer(resume=True)).keys() == {"#/training/resume"}
+    assert errors_of(service, thermometer(resume=True)).keys() == {"#/training/resume"}
     service.cancelled(running)
 
 
@@ -141,9 +141,9 @@ def test_another_model_takes_no_parameters(service: Service) -> None:
     first = service.succeeded(thermometer(ORDERED, epochs=1))["id"]
     layers = [{**layer} for layer in ORDERED]
     layers[0]["out_features"] = layers[2]["in_features"] = 5
-    detail = mistakes(service, thermometer(layers, from_job=first))["#/training/from_job"]
+    detail = errors_of(service, thermometer(layers, from_job=first))["#/training/from_job"]
     assert "`hidden_linear.weight` is [5, 1] here and [8, 1] in that job" in detail
-    detail = mistakes(service, thermometer(from_job=first))["#/training/from_job"]
+    detail = errors_of(service, thermometer(from_job=first))["#/training/from_job"]
     assert "`0.weight` is [1, 1] here and missing in that job" in detail
 
 
@@ -161,4 +161,4 @@ def test_priority_goes_before_age(narrow_service: Service) -> None:
     assert [job["priority"] for job in jobs] == [100, 0, -1]
     assert [job["started_at"] for job in jobs] == sorted(job["started_at"] for job in jobs)
     assert (system["queue_lengths"], system["max_queue_length"]) == ({"cpu": 3}, 3)
-    assert mistakes(narrow_service, {**thermometer(), "priority": 101}).keys() == {"#/priority"}
+    assert errors_of(narrow_service, {**thermometer(), "priority": 101}).keys() == {"#/priority"}

@@ -200,7 +200,7 @@ def test_a_regression_has_its_worst_rows(service: Service) -> None:
 
 
 def test_what_would_suit_is_suggested(service: Service) -> None:
-    """`validate_only` tells what would suit the targets; without a loss the mistake does."""
+    """`validate_only` tells what would suit the targets; without a loss the error does."""
     body = flowers()
     report = service.submit(body, validate_only=True).json()
     assert report["suggestions"] == {

@@ -236,7 +236,7 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(service: Service) -> Non
     many = service.client.post(URL, content=b"a\n" + b"x\n" * 250, params={"types": "a:numeric"})
     errors = problem(many, 422, "invalid-request")
     assert [error["pointer"] for error in errors] == [f"#/columns/a/{row}" for row in range(100)]
-    assert "250 mistakes" in many.json()["detail"]
+    assert "250 errors" in many.json()["detail"]
 
 
 def test_the_content_tells_the_format_whatever_the_file_is_called(service: Service) -> None:

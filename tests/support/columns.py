@@ -9,7 +9,7 @@ from service.datasets.sources.columns import TEXT
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import Cells, Mistakes
+from service.datasets.validation import Cells, ErrorCollector
 from service.specs.transforms import Transform
 
 
@@ -25,16 +25,16 @@ def text(values: list[str | None]) -> pa.Array:
 
 def fitted(values: Values, *transforms: Transform) -> list[FittedTransform]:
     """A column's transforms, fitted on these values."""
-    mistakes = Mistakes()
-    result = pipeline.fit([Step(each, "a", "#/step") for each in transforms], lambda column: values, mistakes)
-    mistakes.check()
+    errors = ErrorCollector()
+    result = pipeline.fit([Step(each, "a", "#/step") for each in transforms], lambda column: values, errors)
+    errors.raise_if_any()
     return result
 
 
 def applied(transforms: list[FittedTransform], values: Values) -> list[Any]:
     """What becomes of a column, as float32; raises what is wrong with its cells."""
-    mistakes = Mistakes()
-    cells = Cells("a", "#/a", mistakes, torch.arange(len(values)))
+    errors = ErrorCollector()
+    cells = Cells("a", "#/a", errors, torch.arange(len(values)))
     result = pipeline.apply(transforms, values, cells).float()
-    mistakes.check()
+    errors.raise_if_any()
     return list(result.tolist())

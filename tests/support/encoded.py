@@ -12,5 +12,5 @@ def encoded_inputs(encoding: Encoding, body: Any) -> tuple[Tensor, ...]:
     """All of them at once; what can't be encoded is refused."""
     source = inputs_source(encoding, body)
     inputs = encode(encoding, source).inputs
-    source.mistakes.check()
+    source.errors.raise_if_any()
     return inputs

@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import InvalidRequest
 
 
 def refusal(call: Callable[[], object]) -> dict[str, str]:
-    """Detail by pointer of the mistakes that `call` raises."""
+    """Detail by pointer of the errors that `call` raises."""
     with pytest.raises(InvalidRequest) as raised:
         call()
     return {error.pointer: error.detail for error in raised.value.errors}
 
 
-def noted(mistakes: Mistakes) -> dict[str, str]:
+def noted(errors: ErrorCollector) -> dict[str, str]:
     """Detail by pointer of what was noted."""
-    return refusal(mistakes.check)
+    return refusal(errors.raise_if_any)

@@ -15,7 +15,7 @@ from service.architectures.check.trace import BATCH, LayerRow, Trace, shape_text
 from service.architectures.layers import LAYERS
 from service.architectures.parameters import complete_parameter
 from service.architectures.shapes import left_out
-from service.architectures.validation import mistakes
+from service.architectures.validation import errors
 from service.errors import FieldError, InvalidRequest, pointer_to
 from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, read_architecture
 
@@ -55,27 +55,27 @@ def check(
         pointer: where the spec stands in the request.
 
     Raises:
-        InvalidRequest: with every mistake in names, types and arguments; or else with the wrong sizes
+        InvalidRequest: with every error in names, types and arguments; or else with the wrong sizes
             up to the first layer that can't be run.
     """
     place = Place("", pointer)
-    _refuse(mistakes(spec, place))
+    _refuse(errors(spec, place))
     names = input_names(spec) or ()
     if len(names) != len(inputs):
         told = f"The architecture takes {', '.join(names)}, and the data has {len(inputs)} inputs."
         raise InvalidRequest(errors=[FieldError(pointer, told)])
     trace, model, output = _traced(spec, inputs, place)
-    _refuse(trace.mistakes)
+    _refuse(trace.errors)
     if any(arguments.get("inplace") for arguments in trace.arguments.values()):
         # What overwrites a Dropout's output overwrites its input where the model is evaluated.
-        _refuse(_traced(spec, inputs, place, training=False)[0].mistakes)
+        _refuse(_traced(spec, inputs, place, training=False)[0].errors)
     _refuse(_uncalled(spec, trace, place))
     complete = _complete(spec, trace, place)
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # the probes have kept the warnings
         module = build(read_architecture(complete))
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
-    _refuse(_model_mistakes(output, trace, parameter_count, max_parameters, pointer))
+    _refuse(_model_errors(output, trace, parameter_count, max_parameters, pointer))
     return Checked(
         spec=complete,
         layers=trace.rows,
@@ -107,7 +107,7 @@ def _traced(
 
 
 def _output(model: nn.Module, trace: Trace, pointer: str) -> Tensor:
-    """The forward pass; what stopped it is among the trace's mistakes."""
+    """The forward pass; what stopped it is among the trace's errors."""
     try:
         with trace.kept:
             output = model(*trace.inputs)
@@ -116,7 +116,7 @@ def _output(model: nn.Module, trace: Trace, pointer: str) -> Tensor:
     if isinstance(output, Tensor):
         return output
     told = f"The architecture returns a {type(output).__name__}, and must return one tensor."
-    trace.mistakes.append(FieldError(pointer, told))
+    trace.errors.append(FieldError(pointer, told))
     return torch.empty(0, device="meta")
 
 
@@ -153,7 +153,7 @@ def _complete(spec: Node, trace: Trace, place: Place) -> dict[str, Any]:
     }
 
 
-def _model_mistakes(
+def _model_errors(
     output: Tensor, trace: Trace, parameter_count: int, max_parameters: int, pointer: str
 ) -> Iterator[FieldError]:
     shape = trace.shown(output.shape)

@@ -1,4 +1,4 @@
-"""What looks on while a forward text runs on the meta device: bounds, sources, and mistakes with pointers."""
+"""What looks on while a forward text runs on the meta device: bounds, sources, and errors with pointers."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class Watcher:
         self._trace.note_source(value, f"line {spot.line}")
 
     def failed(self, spot: Spot, error: Exception, arguments: Any) -> Exception:
-        """Note a mistake, unless a layer inside has done so."""
+        """Note an error, unless a layer inside has done so."""
         if isinstance(error, Stop):
             return error
         return self._stop(str(failure(spot, error, arguments, self._trace.arrived)))
@@ -47,5 +47,5 @@ class Watcher:
         return module.ready() if isinstance(module, Probe) else module
 
     def _stop(self, detail: str) -> Stop:
-        self._trace.mistakes.append(FieldError(pointer_to(self._place.pointer, "forward"), detail))
+        self._trace.errors.append(FieldError(pointer_to(self._place.pointer, "forward"), detail))
         return Stop(detail)

@@ -1,7 +1,7 @@
 """Stand-ins for layers, which complete, build and run them on the meta device when the first tensors arrive.
 
 A probe needs no container of its own: whatever calls it, an `nn.Sequential` or a forward text, shows it
-the shapes. Where a size doesn't fit, the mistake is noted and the layer goes on as if the advice had been
+the shapes. Where a size doesn't fit, the error is noted and the layer goes on as if the advice had been
 followed, so that the sizes behind it are checked too.
 """
 
@@ -29,7 +29,7 @@ RESHAPE_ADVICE = "a `Flatten` or an `Unflatten` before it changes the number of 
 
 
 class Stop(Exception):
-    """A mistake behind which nothing can be said about the shapes."""
+    """A error behind which nothing can be said about the shapes."""
 
 
 class Probe(nn.Module):
@@ -59,7 +59,7 @@ class Probe(nn.Module):
         self._check_dtype(tensors[0])
         self._check_sizes(tensors)
         self._check_dim(tensors[0])
-        with self._refusal_as_mistake(tensors), self._warnings_kept(), self._data_kept():
+        with self._refusal_as_error(tensors), self._warnings_kept(), self._data_kept():
             layer = self._built()
             result = self._run(layer, inputs, named)
         outputs = result if isinstance(result, tuple) else (result,)
@@ -149,9 +149,9 @@ class Probe(nn.Module):
         if not _has(self._spec.arguments(), size.argument.split(".")):
             got = self._trace.arrived(tensor)
             detail = f"{self._called} took {shape_text(takes)} when it was called before, and now got {got}."
-            self._trace.mistakes.append(FieldError(self._place.pointer, detail))
+            self._trace.errors.append(FieldError(self._place.pointer, detail))
             return
-        self._trace.mistakes.append(
+        self._trace.errors.append(
             FieldError(
                 pointer_to(self._place.pointer, *size.argument.split(".")),
                 f"{self._called} takes {shape_text(takes)} and got {self._trace.arrived(tensor)}: "
@@ -176,7 +176,7 @@ class Probe(nn.Module):
         self._warn(f"{self._called} reads the samples of a batch as the steps of one sequence: {advice}.")
 
     @contextmanager
-    def _refusal_as_mistake(self, inputs: Sequence[Tensor]) -> Iterator[None]:
+    def _refusal_as_error(self, inputs: Sequence[Tensor]) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # PyTorch refuses shapes by whatever exception comes up
@@ -190,7 +190,7 @@ class Probe(nn.Module):
         yield
         if self._trace.writes_on_inputs > before:
             detail = f"{self._called} would overwrite the data that it is given: set inplace to false."
-            self._trace.mistakes.append(FieldError(pointer_to(self._place.pointer, "inplace"), detail))
+            self._trace.errors.append(FieldError(pointer_to(self._place.pointer, "inplace"), detail))
 
     @contextmanager
     def _warnings_kept(self) -> Iterator[None]:
@@ -203,7 +203,7 @@ class Probe(nn.Module):
         self._trace.warnings.append(FieldError(self._place.pointer, detail))
 
     def _stop(self, detail: str, *argument: str) -> Stop:
-        self._trace.mistakes.append(FieldError(pointer_to(self._place.pointer, *argument), detail))
+        self._trace.errors.append(FieldError(pointer_to(self._place.pointer, *argument), detail))
         return Stop(detail)
 
 

@@ -1,4 +1,4 @@
-"""What one forward pass of an architecture has shown: its layers' shapes, mistakes and warnings."""
+"""What one forward pass of an architecture has shown: its layers' shapes, errors and warnings."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
@@ -32,7 +32,7 @@ class Trace:
         self.inputs = inputs
         self.batch = inputs[0].shape[0] if inputs[0].dim() else None
         self.rows: list[LayerRow] = []
-        self.mistakes: list[FieldError] = []
+        self.errors: list[FieldError] = []
         self.warnings: list[FieldError] = []
         self.arguments: dict[str, dict[str, Any]] = {}  # of each layer by its path, complete
         self.kept = Kept()

@@ -96,7 +96,7 @@ def read_forward(spec: ModuleSpec) -> tuple[Graph | None, list[Refused]]:
 
 
 class _Reader:
-    """Reads one method, statement by statement; a statement with a mistake doesn't hide the next one's."""
+    """Reads one method, statement by statement; a statement with an error doesn't hide the next one's."""
 
     def __init__(self, spec: ModuleSpec, method: Method) -> None:
         self._spec = spec

@@ -21,7 +21,7 @@ from service.datasets.sources.columns import NUMBER, TEXT
 from service.datasets.sources.json import read_json
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values, as_array
-from service.datasets.validation import Cells, Mistakes, shown
+from service.datasets.validation import Cells, ErrorCollector, shown
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -39,20 +39,20 @@ Body = Mapping[str, Any] | Dataset
 
 
 class Source(NamedTuple):
-    """Data whose names and shapes are known to fit an encoding, and how mistakes about them are told.
+    """Data whose names and shapes are known to fit an encoding, and how errors about them are told.
 
     Attributes:
         dataset: its columns have the encoding's types.
         rows: the numbers of the rows to encode.
         place: the pointer of a column, an input or `targets`.
-        mistakes: where cells that can't be encoded are noted.
+        errors: where cells that can't be encoded are noted.
         cell: the pointer of a cell, where the request holds the cells.
     """
 
     dataset: Dataset
     rows: Rows
     place: NamePlace
-    mistakes: Mistakes
+    errors: ErrorCollector
     cell: CellPlace | None = None
 
     def slices(self, size: int = ROWS_AT_ONCE) -> Iterator["Source"]:
@@ -63,7 +63,7 @@ class Source(NamedTuple):
     def cells(self, name: str) -> Cells:
         """The cells of a column, or the samples of a tensor."""
         cell = None if self.cell is None else partial(self.cell, name)
-        return Cells(name, self.place(name), self.mistakes, self.rows, cell)
+        return Cells(name, self.place(name), self.errors, self.rows, cell)
 
 
 class Encoded(NamedTuple):
@@ -85,7 +85,7 @@ def encode(
     targets: bool = False,
     workspace: Workspace | None = None,
 ) -> Encoded:
-    """Encode rows, in their order; what can't be encoded is noted in the source's mistakes.
+    """Encode rows, in their order; what can't be encoded is noted in the source's errors.
 
     Args:
         encoding: how.
@@ -251,9 +251,9 @@ def inputs_source(encoding: Encoding, body: Body, pointer: str = "#") -> Source:
     Raises:
         InvalidRequest: columns are missing or can't be read as numbers, or a shape doesn't fit.
     """
-    received, mistakes = _read(body, pointer, encoding.features), Mistakes()
-    _check_inputs(encoding, received, mistakes)
-    return _received_source(encoding, received, encoding.features, mistakes)
+    received, errors = _read(body, pointer, encoding.features), ErrorCollector()
+    _check_inputs(encoding, received, errors)
+    return _received_source(encoding, received, encoding.features, errors)
 
 
 def labelled_source(encoding: Encoding, body: Body, pointer: str = "#") -> Source:
@@ -266,22 +266,22 @@ def labelled_source(encoding: Encoding, body: Body, pointer: str = "#") -> Sourc
         InvalidRequest: columns or targets are missing or can't be read, or a shape doesn't fit.
     """
     names = [*encoding.features, *encoding.targets]
-    received, mistakes = _read(body, pointer, names), Mistakes()
-    _check_inputs(encoding, received, mistakes)
-    _check_targets(encoding, received, pointer, mistakes)
-    return _received_source(encoding, received, names, mistakes)
+    received, errors = _read(body, pointer, names), ErrorCollector()
+    _check_inputs(encoding, received, errors)
+    _check_targets(encoding, received, pointer, errors)
+    return _received_source(encoding, received, names, errors)
 
 
 def _received_source(
-    encoding: Encoding, received: _Received, names: Sequence[str], mistakes: Mistakes
+    encoding: Encoding, received: _Received, names: Sequence[str], errors: ErrorCollector
 ) -> Source:
     """The rows of a prediction or an evaluation: `names` are the features, and the targets if any.
 
     Raises:
         InvalidRequest: a column is missing or not of its type, with what is wrong in the others.
     """
-    source = source_of(encoding.types, received.dataset, names, received.place, mistakes, received.cell)
-    if mistakes.count and isinstance(source.dataset, TabularDataset):
+    source = source_of(encoding.types, received.dataset, names, received.place, errors, received.cell)
+    if errors.count and isinstance(source.dataset, TabularDataset):
         readable, targets = set(source.dataset.table.column_names), names[len(encoding.features) :]
         for part in source.slices():
             for name in encoding.features:
@@ -289,7 +289,7 @@ def _received_source(
                     _columns(encoding, [name], part, torch.float32)
             if targets and readable.issuperset(targets):
                 _targets(encoding, part)
-    mistakes.check()
+    errors.raise_if_any()
     return source
 
 
@@ -298,22 +298,22 @@ def source_of(
     dataset: Dataset,
     names: Sequence[str],
     place: NamePlace,
-    mistakes: Mistakes,
+    errors: ErrorCollector,
     cell: CellPlace | None = None,
 ) -> Source:
     """All rows of a dataset, of a table the columns `names`, read as of these types.
 
     Columns that are not there are left out, and so are those with cells that can't be read, which are noted.
     """
-    source = Source(dataset, range(dataset.rows), place, mistakes, cell)
+    source = Source(dataset, range(dataset.rows), place, errors, cell)
     if not isinstance(dataset, TabularDataset):
         return source
     present, columns = set(dataset.table.column_names), dict[str, pa.ChunkedArray]()
     for name in names:
         if name in present:
-            before = mistakes.count
+            before = errors.count
             column = cast(dataset.table[name], types[name], source.cells(name))
-            columns |= {name: column} if mistakes.count == before else {}
+            columns |= {name: column} if errors.count == before else {}
     return source._replace(dataset=TabularDataset(pa.table(columns)))
 
 
@@ -339,50 +339,50 @@ def _of_columns(dataset: TabularDataset, container: str) -> _Received:
     return _Received(dataset, container, partial(pointer_to, container), partial(pointer_to, container))
 
 
-def _check_inputs(encoding: Encoding, received: _Received, mistakes: Mistakes) -> None:
+def _check_inputs(encoding: Encoding, received: _Received, errors: ErrorCollector) -> None:
     if isinstance(received.dataset, TabularDataset):
-        _check_names(encoding.features, received.dataset, received.container, mistakes)
+        _check_names(encoding.features, received.dataset, received.container, errors)
     else:
-        _check_shapes(encoding, received.dataset, received.container, mistakes)
+        _check_shapes(encoding, received.dataset, received.container, errors)
 
 
-def _check_targets(encoding: Encoding, received: _Received, pointer: str, mistakes: Mistakes) -> None:
+def _check_targets(encoding: Encoding, received: _Received, pointer: str, errors: ErrorCollector) -> None:
     if isinstance(received.dataset, TabularDataset):
-        _check_names(encoding.targets, received.dataset, received.container, mistakes)
+        _check_names(encoding.targets, received.dataset, received.container, errors)
     elif received.dataset.targets is None or encoding.features:
-        mistakes.add(pointer, "Give `targets` beside `inputs`, or columns that hold them.")
+        errors.add(pointer, "Give `targets` beside `inputs`, or columns that hold them.")
     elif received.dataset.targets.shape[1:] != encoding.target_shape:
         found, wanted = list(received.dataset.targets.shape), _shape_text(encoding.target_shape)
-        mistakes.add(received.place(TARGETS), f"The targets have shape {found}; the model's are {wanted}.")
+        errors.add(received.place(TARGETS), f"The targets have shape {found}; the model's are {wanted}.")
 
 
-def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, mistakes: Mistakes) -> None:
+def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, errors: ErrorCollector) -> None:
     present = dataset.table.column_names
     if not names:
-        mistakes.add(pointer, "The model was trained on tensors: send `inputs`.")
+        errors.add(pointer, "The model was trained on tensors: send `inputs`.")
     for name in names:
         if name not in present:
             hint = did_you_mean(name, [other for other in present if other not in names])
-            mistakes.add(pointer, f"The column `{name}` is missing{hint or '.'}")
+            errors.add(pointer, f"The column `{name}` is missing{hint or '.'}")
 
 
-def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, mistakes: Mistakes) -> None:
+def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, errors: ErrorCollector) -> None:
     """Note inputs whose names or shapes are not the model's; of a table's model they are raw feature rows."""
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
     shapes |= {name: (len(columns),) for name, columns in encoding.groups.items()}
     if dataset.inputs.keys() != shapes.keys():
         found, wanted = ", ".join(dataset.inputs), ", ".join(shapes)
-        mistakes.add(pointer, f"The model's inputs are called {wanted}; these are called {found}.")
+        errors.add(pointer, f"The model's inputs are called {wanted}; these are called {found}.")
         return
     for name in encoding.features:
         if encoding.types[name] == "categorical":
-            mistakes.add(pointer, f"`{name}` is text: send `columns` or `rows`.")
+            errors.add(pointer, f"`{name}` is text: send `columns` or `rows`.")
     for name, shape in shapes.items():
         found_shape = dataset.inputs[name].shape
         columns = f" ({', '.join(encoding.groups[name])})" if encoding.groups else ""
         if found_shape[1:] != shape:
             detail = f"`{name}` has shape {list(found_shape)}; the model takes {_shape_text(shape)}{columns}."
-            mistakes.add(pointer, detail)
+            errors.add(pointer, detail)
 
 
 def _shape_text(sample_shape: tuple[int, ...]) -> str:

@@ -24,19 +24,19 @@ from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
 from service.datasets.transforms.kinds import KINDS
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import Cells, Mistakes, counted, shown
+from service.datasets.validation import Cells, ErrorCollector, counted, shown
 from service.errors import pointer_to
 from service.specs.transforms import Label
 
 
 def check_kinds(
-    declared: Declared, target_kind: TargetKind, steps: Sequence[Step], mistakes: Mistakes
+    declared: Declared, target_kind: TargetKind, steps: Sequence[Step], errors: ErrorCollector
 ) -> None:
     """Note features that don't come to numbers, and targets that are not of the kind the loss takes."""
     if isinstance(declared.dataset, TensorDataset):
         targets = declared.dataset.targets
         if targets is not None:
-            _TENSOR_TARGET_CHECKS[target_kind](targets, declared.places[TARGETS], mistakes)
+            _TENSOR_TARGET_CHECKS[target_kind](targets, declared.places[TARGETS], errors)
         return
     kinds = declared.types()
     made_numbers = {
@@ -49,30 +49,30 @@ def check_kinds(
                 f"the model takes numbers: add {line} to `data.transforms` for a column of 0 and 1 for each "
                 "category, or `ordinal` for its index."
             )
-            _check_numbers(declared.dataset, name, declared.places[name], remedy, mistakes)
+            _check_numbers(declared.dataset, name, declared.places[name], remedy, errors)
     if has_classes(declared, target_kind):
-        _check_class_columns(declared, steps, mistakes)
+        _check_class_columns(declared, steps, errors)
         return
     remedy = "this loss takes numbers: for classes take `CrossEntropyLoss`, with an output for each of them."
     for name in declared.targets:
-        _check_numbers(declared.dataset, name, declared.places[name], remedy, mistakes)
+        _check_numbers(declared.dataset, name, declared.places[name], remedy, errors)
 
 
-def _check_class_columns(declared: Declared, steps: Sequence[Step], mistakes: Mistakes) -> None:
+def _check_class_columns(declared: Declared, steps: Sequence[Step], errors: ErrorCollector) -> None:
     if len(declared.targets) > 1:
-        mistakes.add(pointer_to(DATA, TARGETS), f"Classes are one column; found {len(declared.targets)}.")
+        errors.add(pointer_to(DATA, TARGETS), f"Classes are one column; found {len(declared.targets)}.")
     for name in declared.targets:
         if declared.types()[name] == "datetime":
-            mistakes.add(declared.places[name], f"`{name}` is a datetime, which is no class.")
+            errors.add(declared.places[name], f"`{name}` is a datetime, which is no class.")
         elif not _is_exact(declared, name):
             detail = (
                 f"`{name}` holds whole numbers beyond 2**53, of which neighbours are one number: send such "
                 f'classes as text (of a file, `"types": {{"{name}": "categorical"}}` reads them as such).'
             )
-            mistakes.add(declared.places[name], detail)
+            errors.add(declared.places[name], detail)
     for step in steps:
         if step.column in declared.targets and KINDS[step.transform.type].fitted is not None:
-            mistakes.add(step.pointer, f"`{step.column}` holds classes, which are not transformed.")
+            errors.add(step.pointer, f"`{step.column}` holds classes, which are not transformed.")
 
 
 def _is_exact(declared: Declared, name: str) -> bool:
@@ -93,7 +93,7 @@ def has_classes(declared: Declared, target_kind: TargetKind) -> bool:
     return target_kind == "classes"
 
 
-_TENSOR_TARGET_CHECKS: Mapping[TargetKind, Callable[[Any, str, Mistakes], None]] = {
+_TENSOR_TARGET_CHECKS: Mapping[TargetKind, Callable[[Any, str, ErrorCollector], None]] = {
     "classes": check_class_tensor,
     "values": check_value_tensor,
     "binary": check_value_tensor,
@@ -101,7 +101,7 @@ _TENSOR_TARGET_CHECKS: Mapping[TargetKind, Callable[[Any, str, Mistakes], None]]
 
 
 def _check_numbers(
-    dataset: TabularDataset, name: str, pointer: str, remedy_of_text: str, mistakes: Mistakes
+    dataset: TabularDataset, name: str, pointer: str, remedy_of_text: str, errors: ErrorCollector
 ) -> None:
     """Note what a column is, where it is neither numbers nor booleans."""
     column = dataset.table[name]
@@ -110,18 +110,18 @@ def _check_numbers(
             f"`{name}` is a datetime, and the model takes numbers: name it in `split` only, or send what "
             "counts of it (an hour, days since a date) as numbers."
         )
-        mistakes.add(pointer, detail)
+        errors.add(pointer, detail)
     elif column.type == TEXT and (strays := find_strays(column, column)):
         rows = torch.from_numpy(strays.rows)
         why = f"which keeps {counted(len(column), 'row')} of {strays.noun}s from being read as such"
-        cells = Cells(name, pointer, mistakes, rows)
+        cells = Cells(name, pointer, errors, rows)
         cells.note(
             torch.ones(len(rows), dtype=torch.bool),
             lambda i: f"is {shown(column[int(rows[i])].as_py())}, {why}",
         )
     elif column.type == TEXT:
         examples = ", ".join(map(shown, column.drop_null().unique().slice(0, 3).to_pylist()))
-        mistakes.add(pointer, f"`{name}` is text ({examples}, …), and {remedy_of_text}")
+        errors.add(pointer, f"`{name}` is text ({examples}, …), and {remedy_of_text}")
 
 
 def fit_encoding(
@@ -130,7 +130,7 @@ def fit_encoding(
     steps: Sequence[Step],
     kept: Rows,
     train: torch.Tensor,
-    mistakes: Mistakes,
+    errors: ErrorCollector,
 ) -> Encoding:
     """Fit the transforms on the training rows, and find the classes.
 
@@ -140,14 +140,14 @@ def fit_encoding(
         steps: of `resolve`.
         kept: the rows of all parts: their labels are the classes.
         train: int64, the rows that transforms are fitted on.
-        mistakes: where transforms that can't be fitted are noted.
+        errors: where transforms that can't be fitted are noted.
     """
-    transforms = pipeline.fit(steps, lambda column: _rows_of(declared, column, train), mistakes)
+    transforms = pipeline.fit(steps, lambda column: _rows_of(declared, column, train), errors)
     classes = _classes(declared, kept) if has_classes(declared, target_kind) else None
     if target_kind == "binary" and classes is not None and len(classes) != 2:
         (name,) = declared.targets
         found = f"`{name}` holds {', '.join(map(shown, classes[:10]))}"
-        mistakes.add(
+        errors.add(
             declared.places[name], f"{found}: this loss takes two classes, and these are {len(classes)}."
         )
     return Encoding(
@@ -168,7 +168,7 @@ def check_targets(
     encoding: Encoding,
     target_kind: TargetKind,
     targets: torch.Tensor,
-    mistakes: Mistakes,
+    errors: ErrorCollector,
     place: str | None = None,
 ) -> None:
     """Note encoded targets that a loss of kind `binary` can't be computed of, or has nothing to tell apart.
@@ -189,11 +189,11 @@ def check_targets(
                 f"`{name}` goes from {low:g} to {high:g}, and this loss takes targets from 0 to 1: take "
                 "`CrossEntropyLoss` for classes, or `MSELoss` for numbers."
             )
-            mistakes.add(place or declared.places[name], detail)
-    if place is None and not mistakes.count and (targets == targets[0]).all():
+            errors.add(place or declared.places[name], detail)
+    if place is None and not errors.count and (targets == targets[0]).all():
         value = ", ".join(f"{each:g}" for each in targets[0].flatten()[:10].tolist())
         first = declared.places[tensors[0][0]]
-        mistakes.add(first, f"All targets are {value}: there is nothing to tell apart.")
+        errors.add(first, f"All targets are {value}: there is nothing to tell apart.")
 
 
 def _rows_of(declared: Declared, name: str, rows: torch.Tensor) -> Values:

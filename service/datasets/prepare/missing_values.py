@@ -12,7 +12,7 @@ from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.sources.columns import DATETIME, TEXT
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import Mistakes, counted
+from service.datasets.validation import ErrorCollector, counted
 from service.specs.transforms import DropRows, Impute
 
 
@@ -26,7 +26,7 @@ def complete_rows(dataset: Dataset, steps: Sequence[Step]) -> Rows:
     return torch.from_numpy(np.flatnonzero(np.logical_and.reduce(list(map(_present, columns)))))
 
 
-def check_some_left(steps: Sequence[Step], kept: Rows, rows: int, mistakes: Mistakes) -> None:
+def check_some_left(steps: Sequence[Step], kept: Rows, rows: int, errors: ErrorCollector) -> None:
     """Note that no row is without a missing value, at the `drop_rows` that leave out all."""
     if len(kept) or not rows:
         return
@@ -36,7 +36,7 @@ def check_some_left(steps: Sequence[Step], kept: Rows, rows: int, mistakes: Mist
             named.setdefault(step.pointer, []).append(f"`{step.column}`")
     for pointer, columns in named.items():
         detail = f"No row is left: each of the {counted(rows, 'row')} lacks a value, here of"
-        mistakes.add(pointer, f"{detail} {', '.join(columns)}. `impute` fills values in.")
+        errors.add(pointer, f"{detail} {', '.join(columns)}. `impute` fills values in.")
 
 
 def check_complete(
@@ -45,7 +45,7 @@ def check_complete(
     targets: Collection[str],
     steps: Sequence[Step],
     kept: Rows,
-    mistakes: Mistakes,
+    errors: ErrorCollector,
 ) -> None:
     """Note each column that lacks values in rows that are kept, and says nothing of what to do with them.
 
@@ -55,7 +55,7 @@ def check_complete(
         targets: which of them are targets.
         steps: of `resolve`.
         kept: of `complete_rows`.
-        mistakes: where it is noted.
+        errors: where it is noted.
     """
     filled = {step.column for step in steps if isinstance(step.transform, Impute)}
     for name, place in places.items():
@@ -66,7 +66,7 @@ def check_complete(
         missing = numbers[~_present(column)[numbers]]
         if len(missing):
             found = f"{counted(len(missing), 'missing value')}, the first in row {missing[0]}"
-            mistakes.add(place, f"`{name}` has {found}: {_remedy(name, column, name in targets)}")
+            errors.add(place, f"`{name}` has {found}: {_remedy(name, column, name in targets)}")
 
 
 def _present(column: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from service.datasets.prepare.workspace import Memory, Workspace
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.samples import Samples
 from service.datasets.transforms.resolve import Step, resolve
-from service.datasets.validation import Mistakes, counted
+from service.datasets.validation import ErrorCollector, counted
 from service.errors import pointer_to
 from service.specs.data import DataDeclaration
 from service.specs.split import Side
@@ -66,7 +66,7 @@ def divide(
     sources: Sources, data: DataDeclaration, target_kind: TargetKind, input_names: Sequence[str] | None = None
 ) -> Mapping[Side, torch.Tensor]:
     """Only the row numbers of each side, int64 [n], of data that `prepare` finds nothing against."""
-    divided = _divide(sources, data, target_kind, Mistakes(), input_names)
+    divided = _divide(sources, data, target_kind, ErrorCollector(), input_names)
     return divided.parts._asdict() | {  # type: ignore[return-value]  # the sides' names
         side: as_tensor(source.rows) for side, source in divided.others.items()
     }
@@ -89,26 +89,26 @@ def prepare(
         workspace: where to put the inputs; default: in memory.
 
     Raises:
-        InvalidRequest: with every mistake of the data section, pointers below `#/data`.
+        InvalidRequest: with every error of the data section, pointers below `#/data`.
     """
-    mistakes = Mistakes()
+    errors = ErrorCollector()
     workspace = workspace or Memory()
-    divided = _divide(sources, data, target_kind, mistakes, input_names)
+    divided = _divide(sources, data, target_kind, errors, input_names)
     declared, kept, parts = divided.declared, divided.kept, divided.parts
-    encoding = fit_encoding(declared, target_kind, divided.steps, kept, parts.train, mistakes)
-    mistakes.check()
+    encoding = fit_encoding(declared, target_kind, divided.steps, kept, parts.train, errors)
+    errors.raise_if_any()
     encoded = encode(
         encoding,
-        Source(declared.dataset, kept, declared.places.__getitem__, mistakes),
+        Source(declared.dataset, kept, declared.places.__getitem__, errors),
         targets=True,
         workspace=workspace,
     )
     assert encoded.targets is not None
-    check_targets(declared, encoding, target_kind, encoded.targets, mistakes)
+    check_targets(declared, encoding, target_kind, encoded.targets, errors)
     others = {side: _other(encoding, source, workspace) for side, source in divided.others.items()}
     for side, other in others.items():
-        check_targets(declared, encoding, target_kind, other.targets, mistakes, _place(side))
-    mistakes.check()
+        check_targets(declared, encoding, target_kind, other.targets, errors, _place(side))
+    errors.raise_if_any()
     whole = Samples(encoded.inputs, encoded.targets)
 
     def part(rows: torch.Tensor) -> Samples | None:
@@ -138,29 +138,29 @@ def _divide(
     sources: Sources,
     data: DataDeclaration,
     target_kind: TargetKind,
-    mistakes: Mistakes,
+    errors: ErrorCollector,
     input_names: Sequence[str] | None,
 ) -> _Divided:
     """Everything that can be said, and found wrong, without reading the values of all columns."""
-    declared = read_declaration(sources.dataset, data, mistakes, input_names)
-    steps = resolve(data.transforms, declared.columns(), mistakes)
-    check_kinds(declared, target_kind, steps, mistakes)
+    declared = read_declaration(sources.dataset, data, errors, input_names)
+    steps = resolve(data.transforms, declared.columns(), errors)
+    check_kinds(declared, target_kind, steps, errors)
     kept = complete_rows(declared.dataset, steps)
-    check_some_left(steps, kept, declared.dataset.rows, mistakes)
-    check_split(data.split, declared.dataset.rows, len(kept), mistakes)
+    check_some_left(steps, kept, declared.dataset.rows, errors)
+    check_split(data.split, declared.dataset.rows, len(kept), errors)
     if isinstance(declared.dataset, TabularDataset):
         names = [*declared.features, *declared.targets]
         places = {name: declared.places[name] for name in names}
-        check_complete(declared.dataset.table, places, declared.targets, steps, kept, mistakes)
-    key = rule_key(data.split, declared.dataset, kept, mistakes)
+        check_complete(declared.dataset.table, places, declared.targets, steps, kept, errors)
+    key = rule_key(data.split, declared.dataset, kept, errors)
     others = {
-        side: _other_source(declared, dataset, side, steps, mistakes)
+        side: _other_source(declared, dataset, side, steps, errors)
         for side, dataset in sources.others.items()
     }
-    mistakes.check()
+    errors.raise_if_any()
     parts = split_rows(data.split, kept, key)
-    check_parts(data.split, parts, mistakes)
-    mistakes.check()
+    check_parts(data.split, parts, errors)
+    errors.raise_if_any()
     there = {side: source for side, source in others.items() if source is not None}
     return _Divided(declared, steps, kept, parts, there)
 
@@ -169,44 +169,44 @@ def _place(side: Side) -> str:
     return pointer_to(DATA, "split", f"{side}_dataset_id")
 
 
-def _check_other(declared: Declared, dataset: Dataset, side: Side, mistakes: Mistakes) -> None:
+def _check_other(declared: Declared, dataset: Dataset, side: Side, errors: ErrorCollector) -> None:
     """Note what a dataset that is a side of its own lacks."""
     place = _place(side)
     if type(dataset) is not type(declared.dataset):
-        mistakes.add(place, "Both datasets are tables, or both are tensors: these are one of each.")
+        errors.add(place, "Both datasets are tables, or both are tensors: these are one of each.")
         return
     if isinstance(dataset, TabularDataset):
         for name in [*declared.features, *declared.targets]:
             if name not in dataset.table.column_names:
-                mistakes.add(place, f"The dataset has no column `{name}`.")
+                errors.add(place, f"The dataset has no column `{name}`.")
         return
     for name in declared.groups:
         if name not in dataset.inputs:
-            mistakes.add(place, f"The dataset has no input `{name}`.")
+            errors.add(place, f"The dataset has no input `{name}`.")
         elif dataset.inputs[name].shape[1:] != declared.dataset.inputs[name].shape[1:]:  # type: ignore[union-attr]
-            mistakes.add(place, f"The samples of `{name}` have another shape.")
+            errors.add(place, f"The samples of `{name}` have another shape.")
     wanted = declared.dataset.targets  # type: ignore[union-attr]
     if dataset.targets is None or dataset.targets.shape[1:] != wanted.shape[1:]:  # type: ignore[union-attr]
-        mistakes.add(place, "The dataset has no targets of the same shape.")
+        errors.add(place, "The dataset has no targets of the same shape.")
 
 
 def _other_source(
-    declared: Declared, dataset: Dataset, side: Side, steps: Sequence[Step], mistakes: Mistakes
+    declared: Declared, dataset: Dataset, side: Side, steps: Sequence[Step], errors: ErrorCollector
 ) -> Source | None:
-    """The rows of a dataset that is a side of its own; None where mistakes were noted."""
-    place, before = _place(side), mistakes.count
-    _check_other(declared, dataset, side, mistakes)
-    if mistakes.count > before:
+    """The rows of a dataset that is a side of its own; None where errors were noted."""
+    place, before = _place(side), errors.count
+    _check_other(declared, dataset, side, errors)
+    if errors.count > before:
         return None
     places = dict.fromkeys([*declared.features, *declared.targets], place)
-    source = source_of(declared.types(), dataset, [*places], lambda _: place, mistakes)
-    if mistakes.count > before:  # cells that can't be read
+    source = source_of(declared.types(), dataset, [*places], lambda _: place, errors)
+    if errors.count > before:  # cells that can't be read
         return None
     source = source._replace(rows=complete_rows(source.dataset, steps))
     if not len(source.rows):
-        mistakes.add(place, f"`drop_rows` leaves none of its {counted(dataset.rows, 'row')}.")
+        errors.add(place, f"`drop_rows` leaves none of its {counted(dataset.rows, 'row')}.")
     elif isinstance(source.dataset, TabularDataset):
-        check_complete(source.dataset.table, places, declared.targets, steps, source.rows, mistakes)
+        check_complete(source.dataset.table, places, declared.targets, steps, source.rows, errors)
     return source
 
 

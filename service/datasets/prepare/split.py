@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from service.datasets.rows import Rows, as_tensor
-from service.datasets.validation import Mistakes, counted
+from service.datasets.validation import ErrorCollector, counted
 from service.errors import pointer_to
 from service.specs.split import SIDES, Split
 
@@ -134,7 +134,7 @@ _RULES: Mapping[str, Callable[[torch.Tensor, torch.Tensor, _Sizes], Parts]] = {
 
 
 def check_split(
-    split: Split, rows: int, kept: int, mistakes: Mistakes, pointer: str = "#/data/split"
+    split: Split, rows: int, kept: int, errors: ErrorCollector, pointer: str = "#/data/split"
 ) -> None:
     """Note what keeps rows from being split so: rows that aren't there, twice used, too few.
 
@@ -142,7 +142,7 @@ def check_split(
         split: as declared.
         rows: how many the dataset has.
         kept: how many of them are left after rows with missing values were.
-        mistakes: where it is noted.
+        errors: where it is noted.
         pointer: the place of `split` in the request.
     """
     if not kept:
@@ -152,22 +152,22 @@ def check_split(
         amount = getattr(split, side)
         if isinstance(amount, float) and _count(amount, kept) == 0:
             detail = f"{amount:g} of {left} is no row at all: at least {_rows_needed(amount)} are needed."
-            mistakes.add(pointer_to(pointer, side), detail)
+            errors.add(pointer_to(pointer, side), detail)
     seen: dict[int, str] = {}
     for side in ("validation_rows", "test_rows"):
-        _check_named(getattr(split, side) or (), rows, pointer_to(pointer, side), seen, mistakes)
+        _check_named(getattr(split, side) or (), rows, pointer_to(pointer, side), seen, errors)
     taken = len(seen) + _count(split.validation, kept) + _count(split.test, kept)
     if taken >= kept:
-        mistakes.add(pointer, f"Validation and test take {taken} of {left}: none is left to train on.")
+        errors.add(pointer, f"Validation and test take {taken} of {left}: none is left to train on.")
 
 
-def check_parts(split: Split, parts: Parts, mistakes: Mistakes, pointer: str = "#/data/split") -> None:
+def check_parts(split: Split, parts: Parts, errors: ErrorCollector, pointer: str = "#/data/split") -> None:
     """Note each side that was asked for and has no row, as may happen to a rule that takes whole groups."""
     asked = {"train": True, "validation": split.validation, "test": split.test}
     for side, wanted in asked.items():
         if wanted and not len(getattr(parts, side)):
             why = ": each group is larger than that" if split.group is not None and side != "train" else ""
-            mistakes.add(pointer, f"No row is left for `{side}`{why}.")
+            errors.add(pointer, f"No row is left for `{side}`{why}.")
 
 
 def _cut(order: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,13 +190,13 @@ def _rows_needed(fraction: float) -> int:
 
 
 def _check_named(
-    named: Sequence[int], rows: int, pointer: str, seen: dict[int, str], mistakes: Mistakes
+    named: Sequence[int], rows: int, pointer: str, seen: dict[int, str], errors: ErrorCollector
 ) -> None:
     for position, row in enumerate(named):
         place = pointer_to(pointer, position)
         if not 0 <= row < rows:
-            mistakes.add(place, f"There is no row {row}: the rows are 0 to {rows - 1}.")
+            errors.add(place, f"There is no row {row}: the rows are 0 to {rows - 1}.")
         elif row in seen:
-            mistakes.add(place, f"Row {row} is named already, at {seen[row]}.")
+            errors.add(place, f"Row {row} is named already, at {seen[row]}.")
         else:
             seen[row] = place

@@ -11,22 +11,22 @@ from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.rows import Rows, rows_of
 from service.datasets.sources.casts import cast
 from service.datasets.sources.columns import DATETIME, NUMBER, TEXT
-from service.datasets.validation import Cells, Mistakes, shown
+from service.datasets.validation import Cells, ErrorCollector, shown
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.split import SIDES, Split
 
 
 def rule_key(
-    split: Split, dataset: Dataset, kept: Rows, mistakes: Mistakes, pointer: str = "#/data/split"
+    split: Split, dataset: Dataset, kept: Rows, errors: ErrorCollector, pointer: str = "#/data/split"
 ) -> torch.Tensor | None:
-    """The `key` that `split_rows` takes, [n]; None without a rule, and where mistakes were noted.
+    """The `key` that `split_rows` takes, [n]; None without a rule, and where errors were noted.
 
     Args:
         split: as declared.
         dataset: what is split.
         kept: the n rows to divide.
-        mistakes: where a column that the rule can't divide by is noted.
+        errors: where a column that the rule can't divide by is noted.
         pointer: the place of `split` in the request.
     """
     rule = split.rule()
@@ -34,20 +34,20 @@ def rule_key(
         return None
     name, place = rule[1], pointer_to(pointer, rule[0])
     if not isinstance(dataset, TabularDataset):
-        mistakes.add(place, f"Tensor data has no columns to divide by: leave `{rule[0]}` out.")
+        errors.add(place, f"Tensor data has no columns to divide by: leave `{rule[0]}` out.")
         return None
     known = dataset.table.column_names
     if name not in known:
         hint = did_you_mean(name, known) or f". The columns are {', '.join(known)}."
-        mistakes.add(place, f"There is no column `{name}`{hint}")
+        errors.add(place, f"There is no column `{name}`{hint}")
         return None
     column = rows_of(dataset.table[name], kept)
-    cells = Cells(name, place, mistakes, kept)
+    cells = Cells(name, place, errors, kept)
     missing = torch.from_numpy(column.is_null().to_numpy().copy())
     cells.note(missing, lambda _: f"is missing, and `{rule[0]}` needs its value")
-    before = mistakes.count
+    before = errors.count
     key = _KEYS[rule[0]](column, cells)
-    return None if missing.any() or mistakes.count > before else key
+    return None if missing.any() or errors.count > before else key
 
 
 def _codes(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:

@@ -17,7 +17,7 @@ from service.datasets.sources.columns import (
 )
 from service.datasets.sources.csv_header import check_names
 from service.datasets.sources.read_errors import refusing
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.upload import ReadOptions
 
@@ -50,42 +50,40 @@ class ArrowTable:
         options: ReadOptions,
         taken: Collection[str] | None = None,
     ) -> None:
-        mistakes = Mistakes()
+        errors = ErrorCollector()
         if not 0 < len(schema) <= MOST_COLUMNS:
-            mistakes.fail("#", f"There are {len(schema)} columns; 1 to {MOST_COLUMNS} are taken.")
-        names = check_names(schema.names, "", taken, mistakes)
+            errors.fail("#", f"There are {len(schema)} columns; 1 to {MOST_COLUMNS} are taken.")
+        names = check_names(schema.names, "", taken, errors)
         self._positions = {name: position for position, name in enumerate(names) if name is not None}
         self._taken = dict.fromkeys(name for name in self._positions if taken is None or name in taken)
         for name in self._taken:
             found = schema.field(self._positions[name]).type
             if not is_taken(found):
                 known = "numbers, booleans, text, dates and times with a date"
-                mistakes.add(
-                    pointer_to("#/columns", name), f"`{name}` is of type {found}; taken are {known}."
-                )
-        check_types(options.types, schema.names, "?types", mistakes)
-        mistakes.check()
+                errors.add(pointer_to("#/columns", name), f"`{name}` is of type {found}; taken are {known}.")
+        check_types(options.types, schema.names, "?types", errors)
+        errors.raise_if_any()
         self._open, self._kind, self._types = batches, kind, options.types
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """What `consume` makes of the rows.
 
         Raises:
-            InvalidRequest: with every mistake, or the first 100 of them and their number.
+            InvalidRequest: with every error, or the first 100 of them and their number.
         """
         return consume(_gathered(self._converted()))
 
     def _converted(self) -> Iterator[pa.Table]:
         """The rows in pieces that fit into memory, as our types."""
-        mistakes, rows = Mistakes(), 0
+        errors, rows = ErrorCollector(), 0
         for batch in self._validated():
             rows_at_once = max(1, min(_MOST_ROWS, batch.num_rows * _BATCH_BYTES // max(1, batch.nbytes)))
             for start in range(0, batch.num_rows, rows_at_once):
-                yield self._convert(batch.slice(start, rows_at_once), rows + start, mistakes)
+                yield self._convert(batch.slice(start, rows_at_once), rows + start, errors)
             rows += batch.num_rows
         if not rows:
-            mistakes.add("#", "There are no rows.")
-        mistakes.check()
+            errors.add("#", "There are no rows.")
+        errors.raise_if_any()
 
     def _validated(self) -> Batches:
         with refusing(self._kind):
@@ -93,12 +91,12 @@ class ArrowTable:
                 batch.validate(full=True)  # what it says about itself may be a lie
                 yield batch
 
-    def _convert(self, batch: pa.RecordBatch, first_row: int, mistakes: Mistakes) -> pa.Table:
+    def _convert(self, batch: pa.RecordBatch, first_row: int, errors: ErrorCollector) -> pa.Table:
         columns = {
             name: from_arrow(
                 pa.chunked_array([batch.column(position)]),
                 cell_of_column("#/columns", name, first_row),
-                mistakes,
+                errors,
             )
             if name in self._taken
             else pa.nulls(batch.num_rows)
@@ -108,7 +106,7 @@ class ArrowTable:
             pa.table(columns),
             {name: kind for name, kind in self._types.items() if name in self._taken},
             lambda name: cell_of_column("#/columns", name, first_row),
-            mistakes,
+            errors,
         )
 
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from service.datasets.sources.columns import as_type
-from service.datasets.validation import Cells, Mistakes
+from service.datasets.validation import Cells, ErrorCollector
 
 
 def cast(column: pa.ChunkedArray, kind: str, cells: Cells) -> pa.ChunkedArray:
@@ -14,10 +14,10 @@ def cast(column: pa.ChunkedArray, kind: str, cells: Cells) -> pa.ChunkedArray:
         kind: the type wanted.
         cells: where cells that can't be read so are noted.
     """
-    found = Mistakes()
+    found = ErrorCollector()
     read = as_type(column, kind, str, found)
-    for mistake in found.listed:
-        row = int(cells.rows[int(mistake.pointer)])
-        cells.mistakes.add(cells.place(row), f"`{cells.name}` in row {row}: {mistake.detail}")
-    cells.mistakes.add_unlisted(found.count - len(found.listed))
+    for error in found.listed:
+        row = int(cells.rows[int(error.pointer)])
+        cells.errors.add(cells.place(row), f"`{cells.name}` in row {row}: {error.detail}")
+    cells.errors.add_unlisted(found.count - len(found.listed))
     return read

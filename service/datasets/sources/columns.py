@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.datasets.validation import MOST_LISTED, Mistakes, shown
+from service.datasets.validation import MOST_LISTED, ErrorCollector, shown
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -58,48 +58,48 @@ _DAYS_OF_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _EARLIEST, _LATEST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
 
 
-def check_name(name: str, pointer: str, mistakes: Mistakes) -> None:
+def check_name(name: str, pointer: str, errors: ErrorCollector) -> None:
     """Note what keeps `name` from naming a column or an input."""
     if not 0 < len(name) <= _LONGEST_NAME:
-        mistakes.add(pointer, f"A name has 1 to {_LONGEST_NAME} characters; this one has {len(name)}.")
+        errors.add(pointer, f"A name has 1 to {_LONGEST_NAME} characters; this one has {len(name)}.")
     elif not _is_unicode(name):
-        mistakes.add(pointer, "The name holds half of a surrogate pair, which is no character.")
+        errors.add(pointer, "The name holds half of a surrogate pair, which is no character.")
 
 
-def check_types(types: Mapping[str, str], names: Sequence[str], pointer: str, mistakes: Mistakes) -> None:
+def check_types(types: Mapping[str, str], names: Sequence[str], pointer: str, errors: ErrorCollector) -> None:
     """Note each name in `types` that no column has."""
     known = set(names)
     for name in types:
         if name not in known:
             hint = did_you_mean(name, names) or f". The columns are {', '.join(names[:20])}."
-            mistakes.add(pointer, f"There is no column `{name}`{hint}")
+            errors.add(pointer, f"There is no column `{name}`{hint}")
 
 
-def from_values(values: Sequence[Any], place: Place, mistakes: Mistakes) -> pa.Array:
-    """JSON values as one column; what can't be read is noted in `mistakes` and null in the column.
+def from_values(values: Sequence[Any], place: Place, errors: ErrorCollector) -> pa.Array:
+    """JSON values as one column; what can't be read is noted in `errors` and null in the column.
 
     Args:
         values: numbers, booleans or strings, one kind only; None where a value is missing.
         place: the pointer of a row's cell.
-        mistakes: where bad cells are noted.
+        errors: where bad cells are noted.
     """
     kinds = set(map(type, values)) - {NoneType}
     if kinds <= {int, float}:
-        return _from_numbers(values, place, mistakes)
+        return _from_numbers(values, place, errors)
     if kinds == {bool}:
         return pa.array(values, BOOLEAN)
     if kinds == {str}:
-        return _from_strings(values, place, mistakes)
-    _note_mixed(values, place, mistakes)
+        return _from_strings(values, place, errors)
+    _note_mixed(values, place, errors)
     return pa.nulls(len(values), NUMBER)
 
 
-def _from_numbers(values: Sequence[Any], place: Place, mistakes: Mistakes) -> pa.Array:
+def _from_numbers(values: Sequence[Any], place: Place, errors: ErrorCollector) -> pa.Array:
     try:
         column = pa.array(values, NUMBER)
     except pa.ArrowInvalid:  # Arrow takes no integer that a double rounds; a client may send one
         column = pa.array([_double(value) for value in values], NUMBER)
-    return finite(column, place, mistakes, values.__getitem__)
+    return finite(column, place, errors, values.__getitem__)
 
 
 def _double(value: float | None) -> float | None:
@@ -109,13 +109,13 @@ def _double(value: float | None) -> float | None:
         return float("inf")
 
 
-def _from_strings(values: Sequence[Any], place: Place, mistakes: Mistakes) -> pa.Array:
+def _from_strings(values: Sequence[Any], place: Place, errors: ErrorCollector) -> pa.Array:
     try:
         return pa.array(values, TEXT)
     except UnicodeEncodeError:
         for row, value in enumerate(values):
             if value is not None and not _is_unicode(value):
-                mistakes.add(
+                errors.add(
                     place(row), f"{shown(value)} holds half of a surrogate pair, which is no character."
                 )
         return pa.nulls(len(values), TEXT)
@@ -129,42 +129,44 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _note_mixed(values: Sequence[Any], place: Place, mistakes: Mistakes) -> None:
+def _note_mixed(values: Sequence[Any], place: Place, errors: ErrorCollector) -> None:
     """Note each cell that is not of the column's most frequent kind."""
     counts = Counter(_KINDS[type(value)] for value in values if type(value) in _KINDS)
     kind = counts.most_common(1)[0][0] if counts else "numbers, booleans or strings"
     for row, value in enumerate(values):
         if value is not None and _KINDS.get(type(value)) != kind:
-            mistakes.add(place(row), f"{shown(value)} stands in a column of {kind}.")
+            errors.add(place(row), f"{shown(value)} stands in a column of {kind}.")
 
 
 def finite(
-    numbers: pa.Array | pa.ChunkedArray, place: Place, mistakes: Mistakes, cell: Cell | None = None
+    numbers: pa.Array | pa.ChunkedArray, place: Place, errors: ErrorCollector, cell: Cell | None = None
 ) -> pa.Array | pa.ChunkedArray:
     """Numbers with null for what is none: NaN is missing, an infinite number is noted.
 
     Args:
         numbers: float64 [rows].
         place: the pointer of a row's cell.
-        mistakes: where bad cells are noted.
+        errors: where bad cells are noted.
         cell: what stands in a row, where that is not just the number.
     """
     fits = pc.is_finite(numbers)
     if pc.all(fits).as_py() is not False:
         return numbers
-    _note(pc.is_inf(numbers), cell or (lambda row: numbers[row].as_py()), _TOO_LARGE, place, mistakes)
+    _note(pc.is_inf(numbers), cell or (lambda row: numbers[row].as_py()), _TOO_LARGE, place, errors)
     return _only(fits, numbers)
 
 
-def _note(bad: pa.Array | pa.ChunkedArray, cell: Cell, reason: str, place: Place, mistakes: Mistakes) -> None:
+def _note(
+    bad: pa.Array | pa.ChunkedArray, cell: Cell, reason: str, place: Place, errors: ErrorCollector
+) -> None:
     """Note the cells where `bad` is true: the first in words, all of them by number."""
     rows = np.flatnonzero(bad.fill_null(False).to_numpy(zero_copy_only=False))
     for row in rows[:MOST_LISTED].tolist():
-        mistakes.add(place(row), f"{shown(cell(row))} {reason}")
-    mistakes.add_unlisted(len(rows[MOST_LISTED:]))
+        errors.add(place(row), f"{shown(cell(row))} {reason}")
+    errors.add_unlisted(len(rows[MOST_LISTED:]))
 
 
-def as_type(column: pa.ChunkedArray, type_name: str, place: Place, mistakes: Mistakes) -> pa.ChunkedArray:
+def as_type(column: pa.ChunkedArray, type_name: str, place: Place, errors: ErrorCollector) -> pa.ChunkedArray:
     """A column read as another type; each cell that can't be is noted with its text, and null.
 
     Args:
@@ -173,7 +175,7 @@ def as_type(column: pa.ChunkedArray, type_name: str, place: Place, mistakes: Mis
             the words for a missing value are missing, unless it stays text. A datetime is a date or
             time of ISO 8601; without an offset it is in UTC. A boolean may be 0/1 or yes/no.
         place: the pointer of a row's cell.
-        mistakes: where bad cells are noted.
+        errors: where bad cells are noted.
     """
     wanted = ARROW_TYPES[type_name]
     if column.type == wanted:
@@ -181,7 +183,7 @@ def as_type(column: pa.ChunkedArray, type_name: str, place: Place, mistakes: Mis
     if (column.type, wanted) == (BOOLEAN, NUMBER):
         return column.cast(NUMBER)
     texts = _as_text(column)
-    return texts if wanted == TEXT else _FROM_TEXT[wanted](texts, place, mistakes)
+    return texts if wanted == TEXT else _FROM_TEXT[wanted](texts, place, errors)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -195,28 +197,28 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(whole, as_whole, column.cast(TEXT))
 
 
-def _numbers_of_text(texts: pa.ChunkedArray, place: Place, mistakes: Mistakes) -> pa.ChunkedArray:
+def _numbers_of_text(texts: pa.ChunkedArray, place: Place, errors: ErrorCollector) -> pa.ChunkedArray:
     present = _present(texts)
     fits = are_numbers(present)
-    _note(pc.invert(fits), _cell(texts), "can't be read as a number.", place, mistakes)
-    return finite(_only(fits, present).cast(NUMBER), place, mistakes, _cell(texts))
+    _note(pc.invert(fits), _cell(texts), "can't be read as a number.", place, errors)
+    return finite(_only(fits, present).cast(NUMBER), place, errors, _cell(texts))
 
 
-def _booleans_of_text(texts: pa.ChunkedArray, place: Place, mistakes: Mistakes) -> pa.ChunkedArray:
+def _booleans_of_text(texts: pa.ChunkedArray, place: Place, errors: ErrorCollector) -> pa.ChunkedArray:
     present = pc.utf8_lower(_present(texts))
     true = pc.is_in(present, _TRUE)
     fits = pc.or_(true, pc.is_in(present, _FALSE))
     bad = pc.and_(present.is_valid(), pc.invert(fits))
-    _note(bad, _cell(texts), "can't be read as a boolean: send true or false.", place, mistakes)
+    _note(bad, _cell(texts), "can't be read as a boolean: send true or false.", place, errors)
     return _only(fits, true)
 
 
-def _datetimes_of_text(texts: pa.ChunkedArray, place: Place, mistakes: Mistakes) -> pa.ChunkedArray:
+def _datetimes_of_text(texts: pa.ChunkedArray, place: Place, errors: ErrorCollector) -> pa.ChunkedArray:
     present = _present(texts)
     times = _times(present)
     bad = pc.and_(present.is_valid(), times.is_null())
     reason = "can't be read as a time: send 2026-11-23 or 2026-11-23T18:30:00Z."
-    _note(bad, _cell(texts), reason, place, mistakes)
+    _note(bad, _cell(texts), reason, place, errors)
     return times
 
 
@@ -232,7 +234,7 @@ def _times(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     return _only(_in_calendar(times), times)
 
 
-_FROM_TEXT: Mapping[pa.DataType, Callable[[pa.ChunkedArray, Place, Mistakes], pa.ChunkedArray]] = {
+_FROM_TEXT: Mapping[pa.DataType, Callable[[pa.ChunkedArray, Place, ErrorCollector], pa.ChunkedArray]] = {
     NUMBER: _numbers_of_text,
     BOOLEAN: _booleans_of_text,
     DATETIME: _datetimes_of_text,
@@ -340,7 +342,7 @@ def _in_calendar(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArra
 
 
 def retype(
-    table: pa.Table, types: Mapping[str, str], place: Callable[[str], Place], mistakes: Mistakes
+    table: pa.Table, types: Mapping[str, str], place: Callable[[str], Place], errors: ErrorCollector
 ) -> pa.Table:
     """A table with the columns that `types` names read as it says; other names are passed over.
 
@@ -348,11 +350,11 @@ def retype(
         table: columns of our four types.
         types: column name → type.
         place: the pointers of a column's cells, by the column's name.
-        mistakes: where bad cells are noted.
+        errors: where bad cells are noted.
     """
     for index, name in enumerate(table.column_names):
         if name in types:
-            column = as_type(table.column(index), types[name], place(name), mistakes)
+            column = as_type(table.column(index), types[name], place(name), errors)
             table = table.set_column(index, name, column)
     return table
 
@@ -364,7 +366,7 @@ def is_taken(kind: pa.DataType) -> bool:
 
 
 def from_arrow(
-    column: pa.ChunkedArray, place: Place, mistakes: Mistakes, cell: Cell | None = None
+    column: pa.ChunkedArray, place: Place, errors: ErrorCollector, cell: Cell | None = None
 ) -> pa.ChunkedArray:
     """A column of a type that `is_taken` as one of our four types.
 
@@ -374,23 +376,23 @@ def from_arrow(
     Args:
         column: [rows].
         place: the pointer of a row's cell.
-        mistakes: where bad cells are noted.
+        errors: where bad cells are noted.
         cell: what stands in a row, where the column doesn't say it.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     reader = next(reader for matches, reader in _READERS if matches(column.type))
-    return reader(column, place, mistakes, cell)
+    return reader(column, place, errors, cell)
 
 
 def _numbers_of_arrow(
-    column: pa.ChunkedArray, place: Place, mistakes: Mistakes, cell: Cell | None
+    column: pa.ChunkedArray, place: Place, errors: ErrorCollector, cell: Cell | None
 ) -> pa.ChunkedArray:
-    return finite(column.cast(NUMBER, safe=False), place, mistakes, cell)
+    return finite(column.cast(NUMBER, safe=False), place, errors, cell)
 
 
 def _datetimes_of_arrow(
-    column: pa.ChunkedArray, place: Place, mistakes: Mistakes, cell: Cell | None
+    column: pa.ChunkedArray, place: Place, errors: ErrorCollector, cell: Cell | None
 ) -> pa.ChunkedArray:
     finer = pa.types.is_timestamp(column.type) and column.type.unit == "ns"
     try:
@@ -400,23 +402,23 @@ def _datetimes_of_arrow(
     fits = _in_calendar(times).fill_null(False)
     bad = pc.and_(column.is_valid(), pc.invert(fits))
     cell = cell or (lambda row: f"{column[row].value} as {column.type}")
-    _note(bad, cell, "lies beyond the years 1 to 9999.", place, mistakes)
+    _note(bad, cell, "lies beyond the years 1 to 9999.", place, errors)
     return _only(fits, times)
 
 
 def _as_it_is(
-    column: pa.ChunkedArray, place: Place, mistakes: Mistakes, cell: Cell | None
+    column: pa.ChunkedArray, place: Place, errors: ErrorCollector, cell: Cell | None
 ) -> pa.ChunkedArray:
     return column
 
 
 def _texts_of_arrow(
-    column: pa.ChunkedArray, place: Place, mistakes: Mistakes, cell: Cell | None
+    column: pa.ChunkedArray, place: Place, errors: ErrorCollector, cell: Cell | None
 ) -> pa.ChunkedArray:
     return column.cast(TEXT)
 
 
-_ArrowReader = Callable[[pa.ChunkedArray, Place, Mistakes, Cell | None], pa.ChunkedArray]
+_ArrowReader = Callable[[pa.ChunkedArray, Place, ErrorCollector, Cell | None], pa.ChunkedArray]
 _READERS: Sequence[tuple[Callable[[pa.DataType], bool], _ArrowReader]] = (
     (pa.types.is_floating, _numbers_of_arrow),
     (pa.types.is_integer, _numbers_of_arrow),

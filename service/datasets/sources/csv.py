@@ -29,7 +29,7 @@ from service.datasets.sources.columns import (
 from service.datasets.sources.csv_header import read_header
 from service.datasets.sources.csv_records import BLOCK_BYTES, Records
 from service.datasets.sources.text_encoding import check_utf8, open_text
-from service.datasets.validation import MOST_LISTED, Mistakes, counted
+from service.datasets.validation import MOST_LISTED, ErrorCollector, counted
 from service.specs.upload import ReadOptions
 
 T = TypeVar("T")
@@ -104,11 +104,11 @@ class CsvTable:
     """
 
     def __init__(self, path: Path, options: ReadOptions, taken: Collection[str] | None = None) -> None:
-        self._mistakes = Mistakes()
-        self._text = open_text(path, options.encoding, self._mistakes)
-        header = read_header(self._text, options.delimiter, options.header, taken, self._mistakes)
+        self._errors = ErrorCollector()
+        self._text = open_text(path, options.encoding, self._errors)
+        header = read_header(self._text, options.delimiter, options.header, taken, self._errors)
         self._names = [name for name in header.names if name is not None]
-        check_types(options.types, self._names, "?types", self._mistakes)
+        check_types(options.types, self._names, "?types", self._errors)
         self._labels = [name or f"\0{number}" for number, name in enumerate(header.names)]
         self._delimiter = header.delimiter
         self._records = Records(self._text, header.start, header.delimiter)
@@ -122,7 +122,7 @@ class CsvTable:
         """What `consume` makes of the rows; it is called again when a column's type turns out late.
 
         Raises:
-            InvalidRequest: with every mistake, or the first 100 of them and their number.
+            InvalidRequest: with every error, or the first 100 of them and their number.
         """
         while True:  # twice, hardly ever more: each time ends with wider types, that fit every block
             try:
@@ -131,25 +131,25 @@ class CsvTable:
                 continue
 
     def _batches(self) -> Batches:
-        mistakes = Mistakes(self._mistakes)
+        errors = ErrorCollector(self._errors)
         rows, given, changed = 0, self._results(), False
-        for block in self._records.blocks(mistakes):
-            parsed = self._read_block(block, mistakes)
+        for block in self._records.blocks(errors):
+            parsed = self._read_block(block, errors)
             changed |= rows > 0 and given != self._results()
             given = self._results()
             if parsed.table.num_rows and not changed:
-                yield from self._converted(parsed.table, block, rows, mistakes)
+                yield from self._converted(parsed.table, block, rows, errors)
             rows += parsed.table.num_rows + len(parsed.ragged)
         if changed:
             raise _TypesChanged
-        if not rows and not mistakes.count:
-            mistakes.add("#", "There are no rows below the columns' names.")
-        mistakes.check()
+        if not rows and not errors.count:
+            errors.add("#", "There are no rows below the columns' names.")
+        errors.raise_if_any()
 
     def _results(self) -> Mapping[str, pa.DataType]:
         return {name: reading.result for name, reading in self._readings.items()}
 
-    def _read_block(self, block: Block, mistakes: Mistakes) -> _Parsed:
+    def _read_block(self, block: Block, errors: ErrorCollector) -> _Parsed:
         """The rows of a block, read as the types known so far; where these don't fit, they change."""
         known = {name: reading.arrow for name, reading in self._readings.items() if reading.arrow is not None}
         try:
@@ -158,22 +158,22 @@ class CsvTable:
         except pa.ArrowInvalid:
             fits = False
         if not fits:
-            parsed = self._infer(block, mistakes)
-        if parsed.ragged and not self._note_ragged(block, mistakes):
+            parsed = self._infer(block, errors)
+        if parsed.ragged and not self._note_ragged(block, errors):
             line, wanted = self._records.line(block[0]), len(self._labels)
             for values in parsed.ragged:
                 found = f"{counted(values, 'value')} where there are {wanted} columns"
-                mistakes.add("#", f"Somewhere from line {line} on: {found}.")
+                errors.add("#", f"Somewhere from line {line} on: {found}.")
         return parsed
 
-    def _infer(self, block: Block, mistakes: Mistakes) -> _Parsed:
+    def _infer(self, block: Block, errors: ErrorCollector) -> _Parsed:
         """A block whose cells tell the types, with those of the blocks before in mind."""
         while True:
             texts = {name: TEXT for name, reading in self._readings.items() if reading.arrow == TEXT}
             try:
                 parsed = self._parse(block, texts, block[1] - block[0])
             except pa.ArrowInvalid as error:
-                return self._refuse(block, error, mistakes)
+                return self._refuse(block, error, errors)
             if self._widen(parsed.table):
                 return parsed
 
@@ -185,13 +185,13 @@ class CsvTable:
             fits &= self._readings[name].arrow != TEXT or _is_text(table[name].type)
         return fits
 
-    def _refuse(self, block: Block, error: pa.ArrowInvalid, mistakes: Mistakes) -> _Parsed:
+    def _refuse(self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector) -> _Parsed:
         """Say why a block can't be read; one of empty lines only can, and has no rows."""
-        if not self._text[slice(*block)].strip(b"\r\n") or self._note_ragged(block, mistakes):
+        if not self._text[slice(*block)].strip(b"\r\n") or self._note_ragged(block, errors):
             return _Parsed(pa.table({}), [])
         line = self._records.line(block[0])
-        check_utf8(self._text, *block, line, mistakes)
-        mistakes.fail("#", f"The lines from {line} on can't be read: {error}.")
+        check_utf8(self._text, *block, line, errors)
+        errors.fail("#", f"The lines from {line} on can't be read: {error}.")
 
     def _parse(self, block: Block, types: Mapping[str, pa.DataType], at_once_bytes: int) -> _Parsed:
         ragged: list[int] = []
@@ -220,7 +220,7 @@ class CsvTable:
         )
         return _Parsed(table, ragged)
 
-    def _converted(self, table: pa.Table, block: Block, first_row: int, mistakes: Mistakes) -> Batches:
+    def _converted(self, table: pa.Table, block: Block, first_row: int, errors: ErrorCollector) -> Batches:
         cells = cache(lambda name: self._parse(block, {name: TEXT}, block[1] - block[0]).table[name])
 
         def convert(name: str) -> pa.ChunkedArray | pa.Array:
@@ -228,13 +228,13 @@ class CsvTable:
                 return pa.nulls(table.num_rows)
             place, reading = cell_of_column("#/columns", name, first_row), self._readings[name]
             if reading.arrow == TEXT:
-                return as_type(table[name], COLUMN_TYPES[reading.result], place, mistakes)
-            return from_arrow(table[name], place, mistakes, lambda row: cells(name)[row].as_py())
+                return as_type(table[name], COLUMN_TYPES[reading.result], place, errors)
+            return from_arrow(table[name], place, errors, lambda row: cells(name)[row].as_py())
 
         columns = {name: convert(name) for name in self._names}
         yield from pa.table(columns).combine_chunks().to_batches()
 
-    def _note_ragged(self, block: Block, mistakes: Mistakes) -> int:
+    def _note_ragged(self, block: Block, errors: ErrorCollector) -> int:
         """Note each row of a block that has too many or too few values, by its line; how many there are."""
         first_line, wanted, count = self._records.line(block[0]), len(self._labels), 0
         lines = io.StringIO(self._text[slice(*block)].decode(errors="replace"), newline="")
@@ -245,8 +245,8 @@ class CsvTable:
                     count += 1
                     if count <= MOST_LISTED:
                         found = f"{counted(len(record), 'value')} where there are {wanted} columns"
-                        mistakes.add("#", f"Line {first_line + reader.line_num - 1}: {found}.")
-        mistakes.add_unlisted(max(0, count - MOST_LISTED))
+                        errors.add("#", f"Line {first_line + reader.line_num - 1}: {found}.")
+        errors.add_unlisted(max(0, count - MOST_LISTED))
         return count
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 
 BLOCK_BYTES: Final = 16 * 2**20
 LONGEST_RECORD_BYTES: Final = 64 * 2**20
@@ -38,15 +38,15 @@ class Records:
         outside = re.escape(around)
         self._cell = re.compile(rb'"(?<![^%b]")(?:[^"]|"")*+("?)' % outside)
 
-    def blocks(self, mistakes: Mistakes, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
-        """Where blocks of whole records begin and end; what can't be a record is a mistake.
+    def blocks(self, errors: ErrorCollector, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
+        """Where blocks of whole records begin and end; what can't be a record is an error.
 
         Raises:
             InvalidRequest: a quote is left open, or a record is longer than 64 MiB.
         """
         start, size = self._start, block_bytes
         while start < len(self._text):
-            end = self._last_end(start, min(start + size, len(self._text)), mistakes)
+            end = self._last_end(start, min(start + size, len(self._text)), errors)
             if end > start:
                 yield start, end
                 start, size = end, block_bytes
@@ -54,7 +54,7 @@ class Records:
                 size *= 2
             else:
                 longest = f"{LONGEST_RECORD_BYTES // 2**20} MiB"
-                mistakes.fail("#", f"Line {self.line(start)}: a record of more than {longest} begins here.")
+                errors.fail("#", f"Line {self.line(start)}: a record of more than {longest} begins here.")
 
     def line(self, offset: int) -> int:
         """The number of the line at an offset, from 1."""
@@ -73,13 +73,13 @@ class Records:
     def _bytes(self, start: int, end: int) -> NDArray[np.uint8]:
         return np.frombuffer(self._text, np.uint8, end - start, start)
 
-    def _last_end(self, start: int, end: int, mistakes: Mistakes) -> int:
+    def _last_end(self, start: int, end: int, errors: ErrorCollector) -> int:
         """The end of the last whole record in a part of the text; `start` if there is none."""
         quotes = self._quotes(start, end)
         is_last = end == len(self._text)
         if is_last and len(quotes) % 2:
             line = self.line(self._line_end(start, quotes[:-1], int(quotes[-1])))
-            mistakes.fail("#", f"The record from line {line} on has no end: a quote is left open.")
+            errors.fail("#", f"The record from line {line} on has no end: a quote is left open.")
         return end if is_last else self._line_end(start, quotes, end)
 
     def _quotes(self, start: int, end: int) -> NDArray[np.int64]:

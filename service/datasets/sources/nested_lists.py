@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.validation import Mistakes, shown
+from service.datasets.validation import ErrorCollector, shown
 from service.errors import pointer_to
 
 MOST_DIMENSIONS = 16
 
 
-def read_nested(value: Any, pointer: str, mistakes: Mistakes) -> NDArray[Any] | None:
+def read_nested(value: Any, pointer: str, errors: ErrorCollector) -> NDArray[Any] | None:
     """The array that nested lists of numbers or of booleans spell.
 
     The lists are flattened level by level, so that no depth overflows a stack and a level whose
@@ -23,40 +23,38 @@ def read_nested(value: Any, pointer: str, mistakes: Mistakes) -> NDArray[Any] | 
     Args:
         value: nested lists, the first dimension the samples.
         pointer: the place of `value` in the request.
-        mistakes: where what can't be read is noted.
+        errors: where what can't be read is noted.
 
     Returns:
         int64 where all are integers of 64 bits, bool where all are booleans, else float64;
-        None where mistakes were noted.
+        None where errors were noted.
     """
     if not isinstance(value, list):
-        mistakes.add(pointer, f"Give a nested list of numbers; found {shown(value)}.")
+        errors.add(pointer, f"Give a nested list of numbers; found {shown(value)}.")
         return None
     shape: list[int] = []
     level: list[Any] = [value]
     while list in (kinds := set(map(type, level))):
         if len(kinds) > 1 or len(set(map(len, level))) > 1:
-            _note_ragged(level, shape, pointer, mistakes)
+            _note_ragged(level, shape, pointer, errors)
             return None
         shape.append(len(level[0]))
         level = list(chain.from_iterable(level))
         if not level or len(shape) > MOST_DIMENSIONS:
-            _note_impossible(shape, pointer, mistakes)
+            _note_impossible(shape, pointer, errors)
             return None
-    leaves = _read_leaves(level, shape, pointer, mistakes)
+    leaves = _read_leaves(level, shape, pointer, errors)
     return None if leaves is None else leaves.reshape(shape)
 
 
-def _note_impossible(shape: Sequence[int], pointer: str, mistakes: Mistakes) -> None:
+def _note_impossible(shape: Sequence[int], pointer: str, errors: ErrorCollector) -> None:
     if len(shape) > MOST_DIMENSIONS:
-        mistakes.add(
-            pointer, f"The lists nest deeper than the {MOST_DIMENSIONS} dimensions a tensor may have."
-        )
+        errors.add(pointer, f"The lists nest deeper than the {MOST_DIMENSIONS} dimensions a tensor may have.")
     else:
-        mistakes.add(pointer, f"There are no values: the shape is {list(shape)}.")
+        errors.add(pointer, f"There are no values: the shape is {list(shape)}.")
 
 
-def _note_ragged(level: Sequence[Any], shape: Sequence[int], pointer: str, mistakes: Mistakes) -> None:
+def _note_ragged(level: Sequence[Any], shape: Sequence[int], pointer: str, errors: ErrorCollector) -> None:
     """Note each element of a level that differs from the most frequent form of its siblings."""
     forms = [len(element) if isinstance(element, list) else None for element in level]
     usual = forms.index(Counter(forms).most_common(1)[0][0])
@@ -64,7 +62,7 @@ def _note_ragged(level: Sequence[Any], shape: Sequence[int], pointer: str, mista
     for index, element in enumerate(level):
         if forms[index] != forms[usual]:
             place = _element_pointer(index, shape, pointer)
-            mistakes.add(place, f"The shape breaks here: found {_shape_text(element)}, expected {pattern}.")
+            errors.add(place, f"The shape breaks here: found {_shape_text(element)}, expected {pattern}.")
 
 
 def _shape_text(element: Any) -> str:
@@ -82,7 +80,7 @@ def _element_pointer(index: int, shape: Sequence[int], pointer: str) -> str:
 
 
 def _read_leaves(
-    leaves: list[Any], shape: Sequence[int], pointer: str, mistakes: Mistakes
+    leaves: list[Any], shape: Sequence[int], pointer: str, errors: ErrorCollector
 ) -> NDArray[Any] | None:
     kinds = set(map(type, leaves))
     if kinds == {bool}:
@@ -95,7 +93,7 @@ def _read_leaves(
         bad = [index for index, leaf in enumerate(leaves) if type(leaf) not in (int, float)]
         reason = "is not a number: a tensor holds numbers only (or booleans only), none missing."
     for index in bad:
-        mistakes.add(_element_pointer(index, shape, pointer), f"{shown(leaves[index])} {reason}")
+        errors.add(_element_pointer(index, shape, pointer), f"{shown(leaves[index])} {reason}")
     return None if bad else numbers
 
 

@@ -9,7 +9,7 @@ from service.datasets.dataset import TensorDataset
 from service.datasets.sources.read_errors import refusing
 from service.datasets.sources.tensors import as_dataset
 from service.datasets.tensor_file import DTYPES, map_tensors
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 
 
@@ -19,7 +19,7 @@ def read_safetensors(path: Path) -> TensorDataset:
     Raises:
         InvalidRequest: it is no such file, or not with the tensors that make a dataset.
     """
-    mistakes = Mistakes()
+    errors = ErrorCollector()
     with refusing(".safetensors"):
         with safe_open(path, framework="np") as file:
             codes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
@@ -27,5 +27,5 @@ def read_safetensors(path: Path) -> TensorDataset:
     for name, code in codes.items():
         if code not in DTYPES:
             taken = ", ".join(DTYPES)
-            mistakes.add(pointer_to("#", name), f"`{name}` holds {code}; taken are {taken}.")
-    return as_dataset(arrays, mistakes)
+            errors.add(pointer_to("#", name), f"`{name}` holds {code}; taken are {taken}.")
+    return as_dataset(arrays, errors)

@@ -8,18 +8,18 @@ from service.datasets.transforms.fitted import CannotFit, FittedTransform, Value
 from service.datasets.transforms.kinds import KINDS
 from service.datasets.transforms.missing import has_indicator, is_missing
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import Cells, Mistakes
+from service.datasets.validation import Cells, ErrorCollector
 
 
 def fit(
-    steps: Iterable[Step], values_of: Callable[[str], Values], mistakes: Mistakes
+    steps: Iterable[Step], values_of: Callable[[str], Values], errors: ErrorCollector
 ) -> list[FittedTransform]:
     """Fit each step on what the steps before it leave of its column.
 
     Args:
         steps: from `resolve`.
         values_of: the training rows of a column by its name; one column is held at a time.
-        mistakes: where steps that can't be fitted are noted.
+        errors: where steps that can't be fitted are noted.
 
     Returns:
         The fitted transforms of each column, in the order of its steps.
@@ -30,21 +30,21 @@ def fit(
             by_column.setdefault(step.column, []).append(step)
     fitted: list[FittedTransform] = []
     for column, its_steps in by_column.items():
-        fitted += _fit_column(its_steps, values_of(column), mistakes)
+        fitted += _fit_column(its_steps, values_of(column), errors)
     return fitted
 
 
-def _fit_column(steps: Sequence[Step], values: Values, mistakes: Mistakes) -> list[FittedTransform]:
+def _fit_column(steps: Sequence[Step], values: Values, errors: ErrorCollector) -> list[FittedTransform]:
     fitted = []
     # What is wrong with a cell is told when the column is encoded, with all rows.
-    unheard = Cells("", "", Mistakes(), range(len(values)))
+    unheard = Cells("", "", ErrorCollector(), range(len(values)))
     for position, step in enumerate(steps):
         kind = KINDS[step.transform.type].fitted
         assert kind is not None
         try:
             transform = kind.fit(step.transform, step.column, values)
         except CannotFit as error:
-            mistakes.add(step.pointer, f"`{step.column}` {error}.")
+            errors.add(step.pointer, f"`{step.column}` {error}.")
             break
         fitted.append(transform)
         if position < len(steps) - 1:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from service.datasets.transforms.kinds import KINDS, State
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.transforms import Impute, Scale, Transform
@@ -47,7 +47,7 @@ class Columns:
 def resolve(
     transforms: Sequence[Transform],
     columns: Columns,
-    mistakes: Mistakes,
+    errors: ErrorCollector,
     pointer: str = "#/data/transforms",
 ) -> list[Step]:
     """The single steps that declared transforms come to, in order.
@@ -55,7 +55,7 @@ def resolve(
     Args:
         transforms: as declared.
         columns: what they may be declared for.
-        mistakes: where columns that can't be transformed so are noted.
+        errors: where columns that can't be transformed so are noted.
         pointer: the place of the list in the request.
     """
     steps = []
@@ -64,13 +64,13 @@ def resolve(
         place = pointer_to(pointer, number)
         if isinstance(transform, Scale) and not _is_usable_factor(transform.factor):
             detail = f"{transform.factor:g} is 0 or infinite in float32: the scaling could not be undone."
-            mistakes.add(pointer_to(place, "factor"), detail)
+            errors.add(pointer_to(place, "factor"), detail)
         for name, column_place in _named(transform, columns, pointer_to(place, "columns")):
             if name not in columns.types:
-                mistakes.add(column_place, _unknown(name, [*columns.types]))
+                errors.add(column_place, _unknown(name, [*columns.types]))
                 continue
             if misfit := _misfit(transform, name, columns, states[name]):
-                mistakes.add(column_place, misfit)
+                errors.add(column_place, misfit)
                 continue
             steps.append(Step(transform, name, column_place))
             states[name] = KINDS[transform.type].gives or states[name]
@@ -91,14 +91,14 @@ def _named(transform: Transform, columns: Columns, pointer: str) -> Iterator[tup
 def check_columns(
     transforms: Sequence[Transform],
     named: Sequence[str],
-    mistakes: Mistakes,
+    errors: ErrorCollector,
     pointer: str = "#/data/transforms",
 ) -> None:
     """Note the columns of transforms that are neither features nor targets, where only names are known."""
     for number, transform in enumerate(transforms):
         for place, name in enumerate(transform.columns if isinstance(transform.columns, list) else ()):
             if name not in named:
-                mistakes.add(pointer_to(pointer, number, "columns", place), _unknown(name, named))
+                errors.add(pointer_to(pointer, number, "columns", place), _unknown(name, named))
 
 
 def _unknown(name: str, named: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ ARCHITECTURES = _containers(st.recursive(LAYERS, _containers, max_leaves=6))
 
 
 def accepted(document: dict[str, Any]) -> dict[str, Any] | None:
-    """The checked spec; None when there are mistakes, each at a place in the document."""
+    """The checked spec; None when there are errors, each at a place in the document."""
     found: list[FieldError] = []
     try:
         return check(read_architecture(document), [torch.empty(ROWS, WIDTH)], 10**6).spec

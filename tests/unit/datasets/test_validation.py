@@ -1,30 +1,30 @@
 import pytest
 
-from service.datasets.validation import MOST_LISTED, Mistakes, counted, shown
+from service.datasets.validation import MOST_LISTED, ErrorCollector, counted, shown
 from service.errors import InvalidRequest
 
 
-def test_no_mistake_raises_nothing() -> None:
+def test_no_error_raises_nothing() -> None:
     """A check of nothing noted lets the request pass."""
-    Mistakes().check()
+    ErrorCollector().raise_if_any()
 
 
 def test_first_hundred_are_listed_and_all_are_counted() -> None:
-    """A flood of mistakes is cut after 100, and the detail says how many there are."""
-    mistakes = Mistakes()
+    """A flood of errors is cut after 100, and the detail says how many there are."""
+    errors = ErrorCollector()
     for row in range(250):
-        mistakes.add(f"#/columns/a/{row}", "bad")
+        errors.add(f"#/columns/a/{row}", "bad")
     with pytest.raises(InvalidRequest, match="250") as raised:
-        mistakes.check()
+        errors.raise_if_any()
     assert len(raised.value.errors) == MOST_LISTED
 
 
 def test_a_failure_raises_what_was_noted_before() -> None:
-    """The mistake that ends the look-over comes with those found until then."""
-    mistakes = Mistakes()
-    mistakes.add("#/a", "first")
+    """The error that ends the look-over comes with those found until then."""
+    errors = ErrorCollector()
+    errors.add("#/a", "first")
     with pytest.raises(InvalidRequest) as raised:
-        mistakes.fail("#/b", "last")
+        errors.fail("#/b", "last")
     assert [error.pointer for error in raised.value.errors] == ["#/a", "#/b"]
 
 

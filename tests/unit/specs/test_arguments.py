@@ -43,7 +43,7 @@ def test_a_signature_that_only_an_overload_declares_is_found() -> None:
 
 
 def test_an_inferred_argument_may_be_absent_but_not_null() -> None:
-    """Left out it is no mistake, and it has no default to show."""
+    """Left out it is no error, and it has no default to show."""
     linear = Constructor(nn.Linear, inferred=("in_features",))
     assert linear.inferred == ("in_features",)
     assert details(linear, out_features=3) == []
@@ -82,7 +82,7 @@ def test_a_part_is_built_from_its_own_arguments() -> None:
         ({"layer": LINEAR, "copy": 1}, [("#/a/copy", "`copy` is not a field here: did you mean `copies`?")]),
     ],
 )
-def test_one_place_has_one_mistake(arguments: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+def test_one_place_has_one_error(arguments: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     """The alternatives of a union are joined, and lists are called lists."""
     assert details(STACK, **arguments) == expected
 
@@ -99,6 +99,6 @@ def test_a_required_argument_that_json_cannot_say_is_refused() -> None:
             Constructor(target)
 
 
-def test_mistakes_are_field_errors() -> None:
+def test_errors_are_field_errors() -> None:
     """They go into the answer as they are."""
     assert STACK.check({}, "#") == [FieldError("#", "`layer` is required.")]

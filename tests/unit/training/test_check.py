@@ -63,7 +63,7 @@ def encoded(targets: tuple[int, ...] = (2,), classes: int | None = None) -> Enco
 
 
 def test_nothing_is_wrong_with_a_good_section() -> None:
-    """A section with everything in it has no mistakes."""
+    """A section with everything in it has no errors."""
     good: dict[str, Any] = {
         "optimizer": {"type": "Adam", "lr": 0.01, "betas": [0.8, 0.99]},
         "scheduler": {"type": "OneCycleLR", "max_lr": 0.1},
@@ -114,7 +114,7 @@ def test_nothing_is_wrong_with_a_good_section() -> None:
         ),
     ],
 )
-def test_component_mistakes(section: dict[str, Any], pointer: str, detail: str) -> None:
+def test_component_errors(section: dict[str, Any], pointer: str, detail: str) -> None:
     """Unknown names, refused ones and wrong arguments are told with a way out."""
     found = components(**section)
     assert list(found) == [pointer]
@@ -122,7 +122,7 @@ def test_component_mistakes(section: dict[str, Any], pointer: str, detail: str) 
 
 
 def test_components_are_checked_together() -> None:
-    """A mistake in one component hides none in another."""
+    """A error in one component hides none in another."""
     found = components(
         loss="MSELos",
         optimizer="SGDD",
@@ -215,7 +215,7 @@ def test_components_are_checked_together() -> None:
         ({"scheduler": {"type": "OneCycleLR", "max_lr": [0.1, 0.2]}}, "/scheduler", "max_lr"),
     ],
 )
-def test_fit_mistakes(case: dict[str, Any], pointer: str | None, detail: str) -> None:
+def test_fit_errors(case: dict[str, Any], pointer: str | None, detail: str) -> None:
     """What doesn't fit the model, the data or PyTorch's ranges is told before anything is trained."""
     if case.get("model") == "matrix":
         case = {**case, "model": nn.Linear(3, 2, bias=False)}
@@ -233,7 +233,7 @@ def test_a_model_without_parameters_has_nothing_to_train() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_that_trains_passes(name: str) -> None:
-    """A scheduler with sound arguments has no mistakes, in a training of one step too."""
+    """A scheduler with sound arguments has no errors, in a training of one step too."""
     optimizer = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
     for steps in (1, 2, 6):
         section = {"type": name, **SCHEDULES[name]}
@@ -242,7 +242,7 @@ def test_every_scheduler_that_trains_passes(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_passes(name: str) -> None:
-    """An optimizer with its defaults has no mistakes."""
+    """An optimizer with its defaults has no errors."""
     assert fit(optimizer=name, model=nn.Linear(3, 2, bias=name != "Muon")) == {}
 
 
@@ -344,7 +344,7 @@ sections = st.fixed_dictionaries(
 )
 
 
-def fit_mistakes(spec: TrainingSpec, classes: bool) -> list[FieldError]:
+def fit_errors(spec: TrainingSpec, classes: bool) -> list[FieldError]:
     """What is wrong with a section for two classes or two values; one that is right can be resolved."""
     wanted = torch.tensor([0, 1, 1, 1]) if classes else torch.tensor([[0.0, 1.0], [1.0, 0.0]] * 2)
     encoding = encoded((), 2) if classes else encoded((2,))
@@ -362,7 +362,7 @@ def fit_mistakes(spec: TrainingSpec, classes: bool) -> list[FieldError]:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(section=sections | json_values, classes=st.booleans())
 def test_anything_gives_field_errors(section: Any, classes: bool) -> None:
-    """Whatever JSON stands as a training section, its mistakes are told at places that exist in it."""
+    """Whatever JSON stands as a training section, its errors are told at places that exist in it."""
     document = {"training": section}
     try:
         spec = TRAINING.validate_python(section)
@@ -371,10 +371,10 @@ def test_anything_gives_field_errors(section: Any, classes: bool) -> None:
     else:
         errors = check_components(spec)
         if not errors:
-            errors = fit_mistakes(spec, classes)
-    for mistake in errors:
-        assert mistake.detail
-        assert_exists(document, mistake.pointer)
+            errors = fit_errors(spec, classes)
+    for error in errors:
+        assert error.detail
+        assert_exists(document, error.pointer)
 
 
 def assert_exists(document: Any, pointer: str) -> None:

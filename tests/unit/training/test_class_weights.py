@@ -41,7 +41,7 @@ def resolved(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> Tra
     return resolve_class_weights(training(loss=loss, class_weights=weights), encoded, targets)
 
 
-def mistakes(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> dict[str, str]:
+def errors(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> dict[str, str]:
     """Detail by pointer below the class weights."""
     with pytest.raises(InvalidRequest) as raised:
         resolved(loss, weights, encoded, targets)
@@ -143,7 +143,7 @@ def test_resolving_again_changes_nothing() -> None:
 def test_wrong_weights_of_classes(case: tuple[Any, tuple[Any, ...]], pointer: str, detail: str) -> None:
     """Labels that are unknown or have no weight are told, as is what can't be counted."""
     weights, labels = case
-    found = mistakes("CrossEntropyLoss", weights, encoding(labels), classes(2, 2, 2))
+    found = errors("CrossEntropyLoss", weights, encoding(labels), classes(2, 2, 2))
     assert detail in found[pointer]
 
 
@@ -158,7 +158,7 @@ def test_wrong_weights_of_classes(case: tuple[Any, tuple[Any, ...]], pointer: st
 def test_yes_or_no_that_cannot_be_counted(column: list[float], detail: str) -> None:
     """`auto` needs rows of both kinds for each target."""
     targets = torch.tensor([column, [0.0, 1, 0]]).T
-    found = mistakes("BCEWithLogitsLoss", "auto", encoding(targets=("rain", "wind"), shape=(2,)), targets)
+    found = errors("BCEWithLogitsLoss", "auto", encoding(targets=("rain", "wind"), shape=(2,)), targets)
     assert detail in found[""]
 
 
@@ -182,7 +182,7 @@ def test_losses_without_weights_refuse_them(loss: str) -> None:
     ],
 )
 def test_what_is_no_weight_is_told_once(weights: Any, pointers: list[str]) -> None:
-    """A value that isn't `auto` or a map of positive numbers is one mistake at its place."""
+    """A value that isn't `auto` or a map of positive numbers is one error at its place."""
     section = {"loss": "CrossEntropyLoss", "optimizer": "Adam", "epochs": 1, "class_weights": weights}
     with pytest.raises(ValidationError) as raised:
         TrainingSpec.model_validate(section)

@@ -1,4 +1,4 @@
-"""The contract of errors: one shape, all mistakes at once, pointers that exist, nothing but 4xx."""
+"""The contract of errors: one shape, all errors at once, pointers that exist, nothing but 4xx."""
 
 import copy
 import json
@@ -44,7 +44,7 @@ def changed(pointer: str, value: Any) -> dict[str, Any]:
     return body
 
 
-def mistakes(service: Service, body: Any) -> dict[str, str]:
+def errors_of(service: Service, body: Any) -> dict[str, str]:
     """The details of a refused job by pointer."""
     errors = problem(service.submit(body, validate_only=True), 422, "invalid-request")
     submitted = problem(service.submit(body), 422, "invalid-request")
@@ -255,7 +255,7 @@ def test_a_wrong_query_parameter_is_named(service: Service, path: str, name: str
 
 def test_a_name_has_no_nul(service: Service) -> None:
     """Postgres could not hold it: on every database it is told."""
-    told = mistakes(service, {**thermometer(), "name": "a\0b"})
+    told = errors_of(service, {**thermometer(), "name": "a\0b"})
     assert told == {"#/name": "Has the character NUL in it: leave it out."}
     (error,) = problem(service.client.post("/v1/datasets?name=a%00", json={}), 422, "invalid-request")
     assert error["pointer"] == "?name"
@@ -288,7 +288,7 @@ def test_a_misspelt_name_has_a_suggestion(
     service: Service, pointer: str, value: Any, place: str, said: str
 ) -> None:
     """Unknown fields and names are errors at their place, with the known name that is near."""
-    errors = mistakes(service, changed(pointer, value))
+    errors = errors_of(service, changed(pointer, value))
     assert [detail for found, detail in errors.items() if found.startswith(place) and said in detail], errors
 
 
@@ -306,7 +306,7 @@ def test_a_kind_is_asked_for_in_the_words_of_json(
     service: Service, pointer: str, value: Any, place: str, said: str
 ) -> None:
     """What has no kind, or is no object, is told so without a word of the library that found it."""
-    assert mistakes(service, changed(pointer, value))[place] == said
+    assert errors_of(service, changed(pointer, value))[place] == said
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_a_kind_is_asked_for_in_the_words_of_json(
 )
 def test_a_value_out_of_range_is_told_at_its_place(service: Service, pointer: str, value: Any) -> None:
     """Each wrong value is 422 with a pointer to it or into it."""
-    errors = mistakes(service, changed(pointer, value))
+    errors = errors_of(service, changed(pointer, value))
     section = pointer.split("/")[1]
     assert all(found.startswith(f"#/{section}") for found in errors), errors
     assert len(errors) == 1, errors
@@ -375,7 +375,7 @@ def test_a_missing_section_is_told(service: Service, section: str) -> None:
     """Each section is required, and named where it is missing."""
     body = thermometer()
     del body[section]
-    errors = mistakes(service, body)
+    errors = errors_of(service, body)
     assert errors == {"#": f"`{section}` is required."}
 
 
@@ -386,8 +386,8 @@ def test_json_that_is_no_request_is_422(service: Service, path: str, body: bytes
     assert problem(service.client.post(path, content=body, headers=JSON), 422, "invalid-request")
 
 
-def test_all_mistakes_are_told_at_once(service: Service) -> None:
-    """The mistakes of every section come together, each with its place."""
+def test_all_errors_are_told_at_once(service: Service) -> None:
+    """The errors of every section come together, each with its place."""
     body = thermometer()
     body["nmae"] = "x"
     body["device"] = "cuda:7"
@@ -405,7 +405,7 @@ def test_all_mistakes_are_told_at_once(service: Service) -> None:
         "epochs": 0,
         "metrics": ["nope"],
     }
-    errors = mistakes(service, body)
+    errors = errors_of(service, body)
     expected = {
         "#/nmae",
         "#/data/columns/t_u/3",
@@ -417,7 +417,7 @@ def test_all_mistakes_are_told_at_once(service: Service) -> None:
     assert expected <= {pointer.removesuffix("/type") for pointer in errors}, errors
 
 
-def test_mistakes_of_readable_sections_are_told_at_once(service: Service) -> None:
+def test_errors_of_readable_sections_are_told_at_once(service: Service) -> None:
     """When each section can be read, names, columns, arguments and placement are all checked together."""
     body = thermometer()
     body["device"] = "cuda:7"
@@ -425,7 +425,7 @@ def test_mistakes_of_readable_sections_are_told_at_once(service: Service) -> Non
     body["data"]["split"] = {"validation": 99}
     body["architecture"]["layers"] = [{"type": "Linaer"}, {"type": "LeakyReLU", "slope": 0.1}]
     body["training"] |= {"optimizer": {"type": "SGD", "lr": "x"}, "metrics": ["nope"], "scheduler": "StepLR"}
-    errors = mistakes(service, body)
+    errors = errors_of(service, body)
     places = (
         "#/device",
         "#/data/features/0",
@@ -450,8 +450,8 @@ def test_mistakes_of_readable_sections_are_told_at_once(service: Service) -> Non
     ids=["optimizer", "loss", "epochs"],
 )
 def test_sections_are_checked_independently(service: Service, training: dict[str, Any], place: str) -> None:
-    """A layer that can't take its input is told beside a mistake in the training section."""
-    errors = mistakes(
+    """A layer that can't take its input is told beside an error in the training section."""
+    errors = errors_of(
         service, thermometer([{"type": "Linear", "in_features": 3, "out_features": 1}], **training)
     )
     assert any(pointer.startswith(LAYER) for pointer in errors), errors
@@ -465,7 +465,7 @@ def test_a_last_batch_of_one_is_told_before_a_job_exists(service: Service) -> No
         {"type": "BatchNorm1d"},
         {"type": "Linear", "out_features": 1},
     ]
-    assert mistakes(service, thermometer(layers, batch_size=4))
+    assert errors_of(service, thermometer(layers, batch_size=4))
 
 
 @pytest.mark.parametrize(
@@ -488,8 +488,8 @@ def test_a_last_batch_of_one_is_told_before_a_job_exists(service: Service) -> No
 def test_what_can_only_fail_is_told_before_a_job_exists(
     service: Service, layers: list[dict[str, Any]], training: dict[str, Any]
 ) -> None:
-    """What PyTorch refuses at the first step, whatever the parameters, is a mistake of the request."""
-    assert mistakes(service, thermometer([{"type": "Linear", "out_features": 1}, *layers], **training))
+    """What PyTorch refuses at the first step, whatever the parameters, is an error of the request."""
+    assert errors_of(service, thermometer([{"type": "Linear", "out_features": 1}, *layers], **training))
 
 
 def test_a_wrong_shape_names_the_layer_and_both_shapes(service: Service) -> None:
@@ -499,7 +499,7 @@ def test_a_wrong_shape_names_the_layer_and_both_shapes(service: Service) -> None
         {"type": "Tanh"},
         {"name": "out", "type": "Linear", "in_features": 12, "out_features": 1},
     ]
-    errors = mistakes(service, thermometer(layers))
+    errors = errors_of(service, thermometer(layers))
     ((pointer, detail),) = errors.items()
     assert pointer.startswith("#/architecture/layers/2")
     assert "13]" in detail
@@ -511,7 +511,7 @@ def test_too_few_classes_name_both_sizes(service: Service) -> None:
     """A classifier with fewer outputs than classes says both."""
     body = thermometer(loss="CrossEntropyLoss")
     body["data"]["columns"]["t_c"] = [0, 1, 2] * 3 + [0, 1]
-    ((pointer, detail),) = mistakes(service, body).items()
+    ((pointer, detail),) = errors_of(service, body).items()
     assert pointer == "#/training/loss"
     assert "3 classes" in detail
     assert "[B, 1]" in detail
@@ -521,7 +521,7 @@ def test_pointers_are_escaped(service: Service) -> None:
     """A column called `a/b~c` is pointed to as RFC 6901 says."""
     body = thermometer()
     body["data"]["columns"]["a/b~c"] = [1.0, {}, *[2.0] * 9]
-    assert list(mistakes(service, body)) == ["#/data/columns/a~1b~0c/1"]
+    assert list(errors_of(service, body)) == ["#/data/columns/a~1b~0c/1"]
 
 
 def test_problem_types_have_a_page(service: Service) -> None:

@@ -29,7 +29,7 @@ def checked(
 
 
 def refused(layers: list[dict[str, Any]], *shape: int, **more: Any) -> list[tuple[str, str]]:
-    """The mistakes, each with its pointer below the list of layers."""
+    """The errors, each with its pointer below the list of layers."""
     with pytest.raises(InvalidRequest) as caught:
         checked(layers, *shape, **more)
     return [
@@ -103,7 +103,7 @@ def without_sizes(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_all_mistakes_in_names_types_and_arguments_come_at_once() -> None:
+def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
     """One request shows them all, each at its place, in the order of the request."""
     layers: list[dict[str, Any]] = [
         {"type": "Tahn"},
@@ -256,7 +256,7 @@ def test_all_mistakes_in_names_types_and_arguments_come_at_once() -> None:
         ),
     ],
 )
-def test_a_shape_mistake_names_the_layer_the_shapes_and_the_remedy(
+def test_a_shape_error_names_the_layer_the_shapes_and_the_remedy(
     layers: list[dict[str, Any]], shape: tuple[int, ...], expected: tuple[str, str]
 ) -> None:
     """Each message is pinned: pointer and words."""

@@ -50,7 +50,7 @@ def pointers(document: Any, base: str = "#") -> Iterator[str]:
             yield from pointers(value, pointer_to(base, key))
 
 
-def mistakes_of(document: Any, shape: list[int], dtype: torch.dtype) -> list[FieldError]:
+def errors_of(document: Any, shape: list[int], dtype: torch.dtype) -> list[FieldError]:
     """What is wrong with an architecture; anything but field errors is raised."""
     try:
         spec = read_architecture(document)
@@ -64,7 +64,7 @@ def mistakes_of(document: Any, shape: list[int], dtype: torch.dtype) -> list[Fie
 
 def assert_answered(document: Any, shape: list[int], dtype: torch.dtype = torch.float32) -> None:
     started = time.process_time()
-    found = mistakes_of(document, shape, dtype)
+    found = errors_of(document, shape, dtype)
     assert time.process_time() - started < LONGEST_SECONDS
     places = set(pointers(document))
     assert [error for error in found if error.pointer not in places or not error.detail] == []
@@ -112,8 +112,8 @@ def test_any_json_is_answered(layer: Any) -> None:
     ids=lambda layer: str(layer["type"]),
 )
 def test_absurd_sizes_neither_hang_nor_allocate(layer: dict[str, Any]) -> None:
-    """Loops, overflows and memory bombs are mistakes of the client, told within a second."""
+    """Loops, overflows and memory bombs are errors of the client, told within a second."""
     started = time.process_time()
-    found = mistakes_of({"type": "sequential", "layers": [layer]}, [4, 5, 6], torch.float32)
+    found = errors_of({"type": "sequential", "layers": [layer]}, [4, 5, 6], torch.float32)
     assert found
     assert time.process_time() - started < 1.0

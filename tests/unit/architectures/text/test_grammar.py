@@ -31,8 +31,8 @@ def refused(forward: str, *shapes: tuple[int, ...], **more: Any) -> list[tuple[s
 def graph(forward: str) -> str:
     spec = read_architecture(module("Net", forward, {"a": linear(1), "body": sequential(linear(1))}))
     assert isinstance(spec, ModuleSpec)
-    found, mistakes = read_forward(spec)
-    assert mistakes == []
+    found, errors = read_forward(spec)
+    assert errors == []
     return str(found)
 
 
@@ -178,8 +178,8 @@ def test_a_refusal_says_where_and_what_to_write(forward: str, expected: str) -> 
     assert refused(forward)[0] == ("forward", expected)
 
 
-def test_each_statement_with_a_mistake_is_told() -> None:
-    """One mistake doesn't hide the next, and a name that a bad line would assign is not missing."""
+def test_each_statement_with_a_error_is_told() -> None:
+    """One error doesn't hide the next, and a name that a bad line would assign is not missing."""
     text = "a = torch.foo(input)\nb = a.bar()\nreturn self.baz(b)"
     assert [detail.split(":")[0] for _, detail in refused(text)] == [
         "Line 1, column 5",
@@ -235,7 +235,7 @@ def test_a_shared_submodule_has_one_size() -> None:
 
 
 def test_a_submodule_that_is_never_called_is_said() -> None:
-    """Without its size it is a mistake, with it a warning as PyTorch allows it."""
+    """Without its size it is an error, with it a warning as PyTorch allows it."""
     assert refused("return self.out(input)", submodules={**OUT, "idle": linear(3)}) == [
         (
             "submodules/idle",

@@ -21,7 +21,7 @@ PARAMETERS = {"scale": {"shape": [4], "init": "ones_"}}
 
 
 def answer(forward: str) -> list[FieldError]:
-    """The mistakes in a text, told in time; anything but field errors is raised."""
+    """The errors in a text, told in time; anything but field errors is raised."""
     spec = module("Net", forward, SUBMODULES, parameters=PARAMETERS)
     started = time.process_time()
     try:
@@ -90,7 +90,7 @@ REACHING_OUT = (
 
 @pytest.mark.parametrize("text", REACHING_OUT)
 def test_code_is_refused_and_never_runs(text: str, tmp_path: Path) -> None:
-    """Each is a mistake, and the file that it would have touched is not there."""
+    """Each is an error, and the file that it would have touched is not there."""
     canary = tmp_path / "canary"
     forward = text.format(canary=canary) if "{canary}" in text else text
     if forward.startswith(("def forward(self, x: ", "h: ")):
@@ -157,7 +157,7 @@ GROWING = (
 
 @pytest.mark.parametrize("line", GROWING)
 def test_nothing_grows_and_nothing_crashes(line: str) -> None:
-    """Numbers, sequences and tensors beyond bounds are mistakes; all shapes are met on the meta device."""
+    """Numbers, sequences and tensors beyond bounds are errors; all shapes are met on the meta device."""
     [error] = answer(f"{line}\nreturn self.out(self.body(input) * self.scale) + self.emb(input)")
     assert error.pointer == "#/architecture/forward"
     assert error.detail.startswith("Line 1, column ")
@@ -240,7 +240,7 @@ LINES = st.builds("{} = {}".format, TARGETS, EXPRESSIONS)
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(LINES, max_size=3), EXPRESSIONS)
 def test_any_program_of_the_grammars_words_is_answered(lines: list[str], result: str) -> None:
-    """Every function with any arguments: a mistake or a shape, and no process dies of it."""
+    """Every function with any arguments: an error or a shape, and no process dies of it."""
     answer("\n".join([*lines, f"return {result}"]))
 
 

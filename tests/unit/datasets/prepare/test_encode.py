@@ -118,7 +118,7 @@ def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
     """Inputs and targets of labelled rows, as lists, which are the same in slices of one row."""
     source = labelled_source(encoding, body)
     (inputs,), targets, _ = encode(encoding, source, targets=True)
-    source.mistakes.check()
+    source.errors.raise_if_any()
     assert targets is not None
     for row, part in enumerate(source.slices(1)):
         (alone,), target, _ = encode(encoding, part, targets=True)
@@ -129,7 +129,7 @@ def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
 
 
 def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Encoding) -> None:
-    """Labels of an evaluation become the indices of training; unknown ones are told with other mistakes."""
+    """Labels of an evaluation become the indices of training; unknown ones are told with other errors."""
     body = {"columns": {"y": ["yes", "no"], "a": [1, 2], "b": [4, 5]}}
     assert labelled(two_features, body) == ([[4.0, 2.0], [5.0, 4.0]], [1, 0])
     assert labelled(tensors, {"inputs": [[[1], [2]]], "targets": [5]}) == ([[[1.0], [2.0]]], [1])

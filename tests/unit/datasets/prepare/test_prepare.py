@@ -100,7 +100,7 @@ def test_tensors_are_float32_in_the_order_of_the_split() -> None:
     assert data.train.targets.tolist() == [1, 0, 1]
 
 
-def test_all_mistakes_of_the_section_are_told_at_once() -> None:
+def test_all_errors_of_the_section_are_told_at_once() -> None:
     """Split, names and transforms are checked independently."""
     found = refused(
         thermometer(
@@ -461,7 +461,7 @@ DROP = {"type": "drop_rows", "columns": "all"}
 
 
 def test_when_all_rows_are_dropped_the_transform_is_told() -> None:
-    """Rows that are left out for gaps until none is left are no mistake of the split."""
+    """Rows that are left out for gaps until none is left are no error of the split."""
     found = refused(gappy([None, None], DROP, split={"validation": 0.5}))
     assert found.keys() == {"#/data/transforms/0/columns"}
     assert "No row is left: each of the 2 rows lacks a value" in found["#/data/transforms/0/columns"]

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.datasets.prepare.split import Parts, check_parts, check_split, split_rows
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.specs.split import Split
 from tests.support.field_errors import noted
 
 
-def mistakes_of(rows: int, **split: Any) -> dict[str, str]:
-    mistakes = Mistakes()
-    check_split(Split(**split), rows, rows, mistakes)
-    return noted(mistakes)
+def errors_of(rows: int, **split: Any) -> dict[str, str]:
+    errors = ErrorCollector()
+    check_split(Split(**split), rows, rows, errors)
+    return noted(errors)
 
 
 def divided(rows: int, key: list[int] | None = None, **split: Any) -> Parts:
@@ -57,7 +57,7 @@ NAMED = st.none() | st.lists(st.integers(0, 50), max_size=5)
 
 
 @given(rows=st.integers(1, 50), validation=AMOUNTS, test=AMOUNTS, named=NAMED, shuffle=st.booleans())
-def test_a_split_without_mistakes_is_a_partition(
+def test_a_split_without_errors_is_a_partition(
     rows: int, validation: float | None, test: float | None, named: list[int] | None, shuffle: bool
 ) -> None:
     """Each row is in exactly one part, and at least one trains."""
@@ -68,9 +68,9 @@ def test_a_split_without_mistakes_is_a_partition(
         shuffle=shuffle,
         seed=1,
     )
-    mistakes = Mistakes()
-    check_split(split, rows, rows, mistakes)
-    if not mistakes.count:
+    errors = ErrorCollector()
+    check_split(split, rows, rows, errors)
+    if not errors.count:
         parts = split_rows(split, torch.arange(rows))
         assert sorted(torch.cat(parts).tolist()) == list(range(rows))
         assert len(parts.train) > 0
@@ -80,7 +80,7 @@ def test_a_split_without_mistakes_is_a_partition(
 @given(st.floats(1e-4, 0.5))
 def test_a_fraction_of_no_row_says_how_many_are_needed(fraction: float) -> None:
     """The number of rows in the message is the smallest that gives one row."""
-    detail = mistakes_of(1, validation=fraction)["#/data/split/validation"]
+    detail = errors_of(1, validation=fraction)["#/data/split/validation"]
     needed = int(detail.split("at least ")[1].split()[0])
     assert int(fraction * needed) == 1
     assert int(fraction * (needed - 1)) == 0
@@ -88,7 +88,7 @@ def test_a_fraction_of_no_row_says_how_many_are_needed(fraction: float) -> None:
 
 def test_impossible_rows_are_pointed_at() -> None:
     """Rows out of range, named twice or in both parts are told one by one."""
-    found = mistakes_of(5, validation_rows=[1, 1, 9], test_rows=[1])
+    found = errors_of(5, validation_rows=[1, 1, 9], test_rows=[1])
     assert "named already" in found["#/data/split/validation_rows/1"]
     assert "0 to 4" in found["#/data/split/validation_rows/2"]
     assert "#/data/split/validation_rows/0" in found["#/data/split/test_rows/0"]
@@ -96,7 +96,7 @@ def test_impossible_rows_are_pointed_at() -> None:
 
 def test_nothing_left_to_train_on_is_refused() -> None:
     """Validation and test together leave at least one row."""
-    assert "none is left" in mistakes_of(5, validation=3, test=2)["#/data/split"]
+    assert "none is left" in errors_of(5, validation=3, test=2)["#/data/split"]
 
 
 SEEDED = torch.randperm(10, generator=torch.Generator().manual_seed(0)).tolist()
@@ -140,9 +140,9 @@ def test_a_group_is_on_one_side(key: list[int], validation: int, test: int) -> N
 def test_a_side_that_no_group_fits_into_is_told() -> None:
     """Each group is larger than what was asked for."""
     split = Split(validation=2, group="g")
-    mistakes = Mistakes()
-    check_parts(split, split_rows(split, torch.arange(6), torch.tensor([0, 0, 0, 1, 1, 1])), mistakes)
-    assert "each group is larger" in noted(mistakes)["#/data/split"]
+    errors = ErrorCollector()
+    check_parts(split, split_rows(split, torch.arange(6), torch.tensor([0, 0, 0, 1, 1, 1])), errors)
+    assert "each group is larger" in noted(errors)["#/data/split"]
 
 
 def test_the_latest_rows_test_and_those_before_them_validate() -> None:
@@ -200,7 +200,7 @@ def test_an_amount_that_is_none_is_told_once(amount: Any, words: str) -> None:
 
 def test_rows_that_are_not_there_are_told_together() -> None:
     """Whether a number is too small or too large, it is told by its place."""
-    assert mistakes_of(3, validation_rows=[40, -1], test_rows=[0]) == {
+    assert errors_of(3, validation_rows=[40, -1], test_rows=[0]) == {
         "#/data/split/validation_rows/0": "There is no row 40: the rows are 0 to 2.",
         "#/data/split/validation_rows/1": "There is no row -1: the rows are 0 to 2.",
     }

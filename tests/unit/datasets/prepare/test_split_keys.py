@@ -5,7 +5,7 @@ import torch
 
 from service.datasets.prepare.split_keys import rule_key
 from service.datasets.sources.json import read_json
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.specs.split import Split
 from tests.support.field_errors import noted
 
@@ -21,9 +21,9 @@ DATASET = read_json(
 )
 
 
-def key_of(rows: list[int], mistakes: Mistakes | None = None, **rule: str) -> torch.Tensor | None:
+def key_of(rows: list[int], errors: ErrorCollector | None = None, **rule: str) -> torch.Tensor | None:
     size: dict[str, Any] = {} if "column" in rule else {"validation": 1}
-    return rule_key(Split(**size, **rule), DATASET, torch.tensor(rows), mistakes or Mistakes())
+    return rule_key(Split(**size, **rule), DATASET, torch.tensor(rows), errors or ErrorCollector())
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_a_rule_divides_by_numbers(rule: dict[str, str], rows: list[int], expect
 )
 def test_columns_that_can_not_divide_are_told(rule: dict[str, str], words: str) -> None:
     """By row and value, at the rule's place."""
-    mistakes = Mistakes()
-    assert key_of([0, 1, 2, 3], mistakes, **rule) is None
-    assert words in noted(mistakes)[f"#/data/split/{next(iter(rule))}"]
+    errors = ErrorCollector()
+    assert key_of([0, 1, 2, 3], errors, **rule) is None
+    assert words in noted(errors)[f"#/data/split/{next(iter(rule))}"]

@@ -18,7 +18,7 @@ from service.datasets.sources.columns import (
     from_values,
     told_by_text,
 )
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from tests.support.field_errors import noted
 
 
@@ -41,28 +41,32 @@ def cells(*texts: str | None) -> pa.ChunkedArray:
 )
 def test_values_tell_the_type_of_their_column(values: list[object], expected: pa.DataType) -> None:
     """One kind of JSON value makes one type of column, null stays null."""
-    column = from_values(values, place, Mistakes())
+    column = from_values(values, place, ErrorCollector())
     assert column.type == expected
     assert column.to_pylist() == values
 
 
 def test_integers_that_no_double_holds_are_rounded() -> None:
     """An integer beyond 2^53 becomes the nearest double, as in any JSON reader of doubles."""
-    assert from_values([2**53 + 1, 2**70, None], place, Mistakes()).to_pylist() == [2.0**53, 2.0**70, None]
+    assert from_values([2**53 + 1, 2**70, None], place, ErrorCollector()).to_pylist() == [
+        2.0**53,
+        2.0**70,
+        None,
+    ]
 
 
 def test_integers_beyond_a_double_are_refused() -> None:
     """An integer too large for a double is an error at its cell."""
-    mistakes = Mistakes()
-    from_values([1, -(10**400)], place, mistakes)
-    assert "beyond a double's range" in noted(mistakes)["#/columns/a/1"]
+    errors = ErrorCollector()
+    from_values([1, -(10**400)], place, errors)
+    assert "beyond a double's range" in noted(errors)["#/columns/a/1"]
 
 
 def test_mixed_kinds_are_told_cell_by_cell() -> None:
     """Each cell that is not of the column's usual kind is pointed at with what was found."""
-    mistakes = Mistakes()
-    from_values([1, "abc", None, 2.0, True, [1]], place, mistakes)
-    assert noted(mistakes) == {
+    errors = ErrorCollector()
+    from_values([1, "abc", None, 2.0, True, [1]], place, errors)
+    assert noted(errors) == {
         "#/columns/a/1": '"abc" stands in a column of numbers.',
         "#/columns/a/4": "true stands in a column of numbers.",
         "#/columns/a/5": "a list stands in a column of numbers.",
@@ -71,17 +75,17 @@ def test_mixed_kinds_are_told_cell_by_cell() -> None:
 
 def test_half_a_surrogate_pair_is_refused() -> None:
     """Text that is no Unicode is an error at its cell, not a crash in storage."""
-    mistakes = Mistakes()
-    from_values(["a", "\ud800"], place, mistakes)
-    assert list(noted(mistakes)) == ["#/columns/a/1"]
+    errors = ErrorCollector()
+    from_values(["a", "\ud800"], place, errors)
+    assert list(noted(errors)) == ["#/columns/a/1"]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257, "\ud800"])
 def test_impossible_names_are_refused(name: str) -> None:
     """A name is 1 to 256 characters of Unicode."""
-    mistakes = Mistakes()
-    check_name(name, "#/columns", mistakes)
-    assert mistakes.count == 1
+    errors = ErrorCollector()
+    check_name(name, "#/columns", errors)
+    assert errors.count == 1
 
 
 @pytest.mark.parametrize(
@@ -104,9 +108,9 @@ def test_impossible_names_are_refused(name: str) -> None:
 )
 def test_text_is_read_as_another_type(texts: list[Any], type_name: str, expected: list[Any]) -> None:
     """Text becomes what it spells; it is trimmed, and words for a missing value are missing."""
-    mistakes = Mistakes()
-    column = as_type(cells(*texts), type_name, place, mistakes)
-    assert mistakes.count == 0
+    errors = ErrorCollector()
+    column = as_type(cells(*texts), type_name, place, errors)
+    assert errors.count == 0
     assert column.type == ARROW_TYPES[type_name]
     assert column.to_pylist() == expected
 
@@ -127,9 +131,9 @@ def test_text_is_read_as_another_type(texts: list[Any], type_name: str, expected
 )
 def test_values_are_read_as_another_type(column: pa.Array, type_name: str, expected: list[Any]) -> None:
     """Values become what their text spells: a whole number has no point."""
-    mistakes = Mistakes()
-    assert as_type(pa.chunked_array([column]), type_name, place, mistakes).to_pylist() == expected
-    assert mistakes.count == 0
+    errors = ErrorCollector()
+    assert as_type(pa.chunked_array([column]), type_name, place, errors).to_pylist() == expected
+    assert errors.count == 0
 
 
 @pytest.mark.parametrize(
@@ -147,33 +151,33 @@ def test_values_are_read_as_another_type(column: pa.Array, type_name: str, expec
 )
 def test_a_cell_that_is_no_such_value_is_noted(texts: list[str], type_name: str) -> None:
     """What can't be read is told by row and text, and missing in the column."""
-    mistakes = Mistakes()
-    column = as_type(cells(*texts), type_name, place, mistakes)
+    errors = ErrorCollector()
+    column = as_type(cells(*texts), type_name, place, errors)
     assert [value is None for value in column.to_pylist()] == [False, True, False]
-    ((pointer, detail),) = noted(mistakes).items()
+    ((pointer, detail),) = noted(errors).items()
     assert pointer == "#/columns/a/1"
     assert detail.startswith(f'"{texts[1]}"')
 
 
 def test_all_bad_cells_are_counted() -> None:
     """The first 100 bad cells are listed, and how many there are in all."""
-    mistakes = Mistakes()
-    as_type(cells(*["2021-02-29", "x"] * 5000), "datetime", place, mistakes)
-    assert mistakes.count == 10_000
-    assert len(noted(mistakes)) == 100
+    errors = ErrorCollector()
+    as_type(cells(*["2021-02-29", "x"] * 5000), "datetime", place, errors)
+    assert errors.count == 10_000
+    assert len(noted(errors)) == 100
 
 
 @given(st.lists(st.none() | st.text("0123456789-T:.Z+ eN", max_size=12), max_size=6))
 def test_any_text_is_read_or_noted(texts: list[str | None]) -> None:
     """As any type, each text is read, missing or noted, one of them."""
     for type_name in ARROW_TYPES:
-        mistakes = Mistakes()
-        column = as_type(cells(*texts), type_name, place, mistakes)
+        errors = ErrorCollector()
+        column = as_type(cells(*texts), type_name, place, errors)
         blank = sum(
             text is None or text.strip().lower() in ("", "na", "n/a", "nan", "null") for text in texts
         )
         assert len(column) == len(texts)
-        assert type_name == "categorical" or column.null_count == mistakes.count + blank
+        assert type_name == "categorical" or column.null_count == errors.count + blank
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_ragged_lines_are_all_counted() -> None:
         with pytest.raises(InvalidRequest) as raised:
             read(b"a,b\n" + b"1,2\n1\n" * ragged)
         assert len(raised.value.errors) == 100
-        assert f"{ragged} mistakes" in raised.value.detail
+        assert f"{ragged} errors" in raised.value.detail
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from service.datasets.sources import csv_records as records
 from service.datasets.sources.csv_records import Records
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from service.errors import InvalidRequest
 from tests.support.field_errors import refusal
 
 
 def blocks(text: bytes, size: int) -> list[bytes]:
     """The blocks of a text."""
-    return [text[start:end] for start, end in Records(text, 0, ",").blocks(Mistakes(), size)]
+    return [text[start:end] for start, end in Records(text, 0, ",").blocks(ErrorCollector(), size)]
 
 
 def rows_of(*texts: bytes) -> list[list[str]]:

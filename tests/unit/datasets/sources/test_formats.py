@@ -81,7 +81,7 @@ def test_a_file_that_is_not_what_it_is_called_is_refused(name: Format, declared:
     ],
 )
 def test_other_formats_are_named(content: bytes, words: str) -> None:
-    """What people send by mistake is named, with what to send instead."""
+    """What people send by error is named, with what to send instead."""
     with pytest.raises(UnsupportedMediaType, match=words):
         read(content)
 

@@ -36,7 +36,7 @@ def test_unequal_columns_tell_both_lengths() -> None:
 
 
 def test_bad_cells_of_all_columns_are_told_at_once() -> None:
-    """Mistakes in several columns come in one answer, names escaped in pointers."""
+    """ErrorCollector in several columns come in one answer, names escaped in pointers."""
     found = refused(columns={"a/b": [1, 2, "x"], "c": [True, False, 1], "d": 3})
     assert list(found) == ["#/columns/d", "#/columns/a~1b/2", "#/columns/c/2"]
 

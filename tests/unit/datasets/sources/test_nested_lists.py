@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from service.datasets.sources.nested_lists import read_nested
-from service.datasets.validation import Mistakes
+from service.datasets.validation import ErrorCollector
 from tests.support.field_errors import noted
 
 
-def mistakes_of(value: Any) -> dict[str, str]:
-    mistakes = Mistakes()
-    assert read_nested(value, "#/inputs", mistakes) is None
-    return noted(mistakes)
+def errors_of(value: Any) -> dict[str, str]:
+    errors = ErrorCollector()
+    assert read_nested(value, "#/inputs", errors) is None
+    return noted(errors)
 
 
 @given(
@@ -26,7 +26,7 @@ def mistakes_of(value: Any) -> dict[str, str]:
 )
 def test_nested_lists_give_the_array_they_spell(array: np.ndarray[Any, Any]) -> None:
     """Any array that is written as lists is read back with its shape, type and values."""
-    read = read_nested(array.tolist(), "#/inputs", Mistakes())
+    read = read_nested(array.tolist(), "#/inputs", ErrorCollector())
     assert read is not None
     assert read.dtype == array.dtype
     np.testing.assert_array_equal(read, array)
@@ -34,7 +34,7 @@ def test_nested_lists_give_the_array_they_spell(array: np.ndarray[Any, Any]) -> 
 
 def test_integers_beyond_64_bits_become_doubles() -> None:
     """A large integer is rounded, as JSON numbers are."""
-    read = read_nested([[2**70]], "#/inputs", Mistakes())
+    read = read_nested([[2**70]], "#/inputs", ErrorCollector())
     assert read is not None
     assert read.tolist() == [[2.0**70]]
 
@@ -51,7 +51,7 @@ def test_integers_beyond_64_bits_become_doubles() -> None:
 )
 def test_ragged_lists_tell_where_the_shape_breaks(value: Any, pointer: str, both: tuple[str, str]) -> None:
     """The element that differs is pointed at, with its shape and that of its siblings."""
-    found = mistakes_of(value)
+    found = errors_of(value)
     assert list(found) == [pointer]
     assert all(shape in found[pointer] for shape in both)
 
@@ -59,23 +59,23 @@ def test_ragged_lists_tell_where_the_shape_breaks(value: Any, pointer: str, both
 @pytest.mark.parametrize("leaf", [None, "1", True, {}])
 def test_leaves_are_numbers_only(leaf: Any) -> None:
     """What is no number is pointed at, a boolean among numbers included."""
-    assert list(mistakes_of([[1.0, 2.0], [leaf, 3.0]])) == ["#/inputs/1/0"]
+    assert list(errors_of([[1.0, 2.0], [leaf, 3.0]])) == ["#/inputs/1/0"]
 
 
 def test_numbers_beyond_a_double_are_refused() -> None:
     """An integer too large for a double is an error at its place."""
-    assert "beyond a double's range" in mistakes_of([[1.5, 10**400]])["#/inputs/0/1"]
+    assert "beyond a double's range" in errors_of([[1.5, 10**400]])["#/inputs/0/1"]
 
 
 @pytest.mark.parametrize("value", [[], [[]], 3, "x", None, {"a": 1}])
 def test_nothing_nested_is_refused(value: Any) -> None:
     """Empty lists and what is no list are errors at the whole value."""
-    assert list(mistakes_of(value)) == ["#/inputs"]
+    assert list(errors_of(value)) == ["#/inputs"]
 
 
 def test_any_depth_is_told_without_a_stack_overflow() -> None:
-    """Lists nested 200,000 deep get the same kind of answer as other mistakes."""
+    """Lists nested 200,000 deep get the same kind of answer as other errors."""
     value: Any = 1
     for _ in range(200_000):
         value = [value]
-    assert "16 dimensions" in mistakes_of(value)["#/inputs"]
+    assert "16 dimensions" in errors_of(value)["#/inputs"]

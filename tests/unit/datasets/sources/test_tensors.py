@@ -90,7 +90,7 @@ def test_arrays_that_are_no_dataset_are_refused(
     assert words in refused(form, arrays)[pointer]
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_errors_are_told_at_once() -> None:
     """Every array is looked at, and every value that is no number is counted."""
     found = refused("npz", {"inputs": np.ones(4), "targets": np.ones((4, 0)), "weights": IMAGES})
     assert list(found) == ["#/inputs", "#/targets", "#/weights"]

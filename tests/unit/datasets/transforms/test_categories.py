@@ -94,6 +94,6 @@ def test_too_many_columns_are_refused_with_another_way() -> None:
 
 
 def test_a_category_is_declared_once() -> None:
-    """The same one twice is a mistake."""
+    """The same one twice is an error."""
     with pytest.raises(ValueError, match="twice"):
         one_hot(categories=["a", "a"])
