@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import plain
 from benchmarks.results import publish, table, verdict
-from service.datasets.prepare.workspace import MappedBeyond
+from service.datasets.prepare.workspace import SpillingWorkspace
 from service.helper.messages import PlanJob
 from service.helper.tasks import Tasks
 from service.jobs.data import JobData
@@ -84,7 +84,7 @@ def recorded_seconds(job: Job, runner: Runner, storage: Storage) -> float:
 def bare_seconds(job: Job, settings: Settings, storage: Storage) -> float:
     """Seconds of the same training in the same loop, of which nothing is written."""
     request = orjson.loads(job.request)
-    data = JobData.of(job, storage).prepare(MappedBeyond(settings.scratch(), settings.in_memory_bytes))
+    data = JobData.of(job, storage).prepare(SpillingWorkspace(settings.scratch(), settings.in_memory_bytes))
     training = TrainingSpec.model_validate(request["training"])
     architecture = read_architecture(request["architecture"])
     width = orjson.loads(job.report)["output_width"]

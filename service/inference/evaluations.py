@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
-from service.datasets.prepare.encode import encode, labelled_source
+from service.datasets.prepare.encode import encode, evaluation_rows
 from service.datasets.prepare.encoding import decode_outputs
 from service.datasets.samples import Samples
 from service.errors import FieldError, InvalidRequest
@@ -41,13 +41,13 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
         InvalidRequest: The rows or their targets don't fit the model.
     """
     encoding, cpu = model.encoding, torch.device("cpu")
-    source = labelled_source(encoding, body)
+    raw = evaluation_rows(encoding, body)
     evaluation = None
     try:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
-            for part in source.slices(rows_at_once(encoding.sample_bytes, model.training.batch_size or 1)):
+            for part in raw.slices(rows_at_once(encoding.sample_bytes, model.training.batch_size or 1)):
                 inputs, targets, _ = encode(encoding, part, targets=True)
-                if source.errors.count:
+                if raw.errors.count:
                     continue  # only look for further errors
                 assert targets is not None
                 samples = placed(Samples(inputs, targets), model.loss, cpu)
@@ -57,9 +57,9 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
     except (RuntimeError, IndexError, ValueError) as error:
         detail = f"The model can't be evaluated on these rows: {error}"
         raise InvalidRequest(detail, [FieldError("#", detail)]) from None
-    source.errors.raise_if_any()
+    raw.errors.raise_if_any()
     assert evaluation is not None  # data have at least one row
-    return {"epoch": model.epoch, "rows": len(source.rows), **evaluation.document()}
+    return {"epoch": model.epoch, "rows": len(raw.rows), **evaluation.document()}
 
 
 class _Worst(NamedTuple):

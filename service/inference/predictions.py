@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from service.datasets.dataset import Dataset
-from service.datasets.prepare.encode import encode, inputs_source
+from service.datasets.prepare.encode import encode, prediction_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
@@ -35,10 +35,10 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[
         InvalidRequest: The rows don't fit the model. Errors in cells are raised after the last slice, all
             at once.
     """
-    source = inputs_source(model.encoding, body)
-    for part in source.slices(SLICE_ROWS):
+    raw = prediction_rows(model.encoding, body)
+    for part in raw.slices(SLICE_ROWS):
         inputs = encode(model.encoding, part).inputs
-        if source.errors.count:
+        if raw.errors.count:
             continue  # only look for further errors
         try:
             with torch.inference_mode():
@@ -47,7 +47,7 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[
             detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
         yield {"epoch": model.epoch, **describe_outputs(model, outputs)}
-    source.errors.raise_if_any()
+    raw.errors.raise_if_any()
 
 
 def run_model(model: TrainedModel, inputs: Sequence[Tensor]) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 
 from service.architectures.build import input_names
 from service.datasets.dataset import Dataset, load_dataset
-from service.datasets.prepare.declaration import TargetKind
-from service.datasets.prepare.prepare import Prepared, Sources, divide, prepare
+from service.datasets.prepare.declaration import TargetType
+from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
 from service.datasets.prepare.workspace import Workspace
 from service.errors import DatasetNotFound
 from service.specs.architecture import read_architecture
@@ -27,14 +27,14 @@ class JobData:
 
     Attributes:
         declared: The data section, which refers to the job's dataset by id.
-        sources: The datasets.
-        target_kind: The targets that the loss needs.
+        datasets: The datasets.
+        target_type: Type of targets that the loss needs.
         input_names: The names of the model's inputs.
     """
 
     declared: DatasetReference
-    sources: Sources
-    target_kind: TargetKind
+    datasets: JobDatasets
+    target_type: TargetType
     input_names: Sequence[str] | None
 
     @classmethod
@@ -49,7 +49,7 @@ class JobData:
         others = declared.split.dataset_ids()
         return cls(
             declared,
-            Sources(
+            JobDatasets(
                 _dataset(job, job.dataset_id, storage),
                 {side: _dataset(job, dataset_id, storage) for side, dataset_id in others.items()},
             ),
@@ -59,11 +59,11 @@ class JobData:
 
     def prepare(self, workspace: Workspace) -> Prepared:
         """Split, transform and encode the data; see `service.datasets.prepare.prepare`."""
-        return prepare(self.sources, self.declared, self.target_kind, self.input_names, workspace)
+        return prepare(self.datasets, self.declared, self.target_type, self.input_names, workspace)
 
     def rows(self) -> Mapping[Side, tuple[str, torch.Tensor]]:
         """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""
-        rows = divide(self.sources, self.declared, self.target_kind, self.input_names)
+        rows = rows_by_split(self.datasets, self.declared, self.target_type, self.input_names)
         others = self.declared.split.dataset_ids()
         return {side: (others.get(side, self.declared.dataset_id), rows[side]) for side in SIDES}
 

@@ -7,8 +7,8 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from service.architectures.check.check import Checked, check
-from service.datasets.prepare.prepare import Prepared, Sources, prepare
-from service.datasets.prepare.workspace import Nowhere
+from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
+from service.datasets.prepare.workspace import MetaWorkspace
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.data import CONTENT, DataDeclaration
@@ -32,7 +32,7 @@ class PreflightCache:
         self.engines = EngineChooser(settings.in_memory_bytes)
         self._max_parameters = settings.max_parameters
         self._architectures = LRUCache[bytes, Checked](MAX_ARCHITECTURES)
-        self._data = LRUCache[bytes, tuple[Prepared, Nowhere]](MAX_DATASETS)
+        self._data = LRUCache[bytes, tuple[Prepared, MetaWorkspace]](MAX_DATASETS)
 
     def architecture(self, spec: ArchitectureSpec, inputs: Sequence[Tensor]) -> Checked:
         """Complete an architecture; see `service.architectures.check.check.check`."""
@@ -47,11 +47,11 @@ class PreflightCache:
 
     def data(
         self,
-        sources: Sources,
+        datasets: JobDatasets,
         declaration: DataDeclaration,
         targets: Targets,
         input_names: Sequence[str] | None,
-    ) -> tuple[Prepared, Nowhere]:
+    ) -> tuple[Prepared, MetaWorkspace]:
         """Prepare data on the meta device; see `service.datasets.prepare.prepare`.
 
         Returns:
@@ -61,22 +61,22 @@ class PreflightCache:
         Raises:
             InvalidRequest: With every error of the data section.
         """
-        datasets = [sources.dataset, *sources.others.values()]
-        if any(dataset.nbytes > MAX_CACHED_BYTES for dataset in datasets):
-            return _prepare(sources, declaration, targets, input_names)
-        digests = [dataset.digest for dataset in datasets]  # `declaration` has the splits of the others
+        contents = [datasets.dataset, *datasets.whole_splits.values()]
+        if any(dataset.nbytes > MAX_CACHED_BYTES for dataset in contents):
+            return _prepare(datasets, declaration, targets, input_names)
+        digests = [dataset.digest for dataset in contents]  # `declaration` names the splits of the others
         declared = declaration.model_dump(mode="json", exclude=set(CONTENT))
         try:
             key = orjson.dumps([digests, declared, targets, input_names])
         except orjson.JSONEncodeError:  # integers that orjson can't write
-            return _prepare(sources, declaration, targets, input_names)
+            return _prepare(datasets, declaration, targets, input_names)
         if key not in self._data:
-            self._data[key] = _prepare(sources, declaration, targets, input_names)
+            self._data[key] = _prepare(datasets, declaration, targets, input_names)
         return self._data[key]
 
 
 def _prepare(
-    sources: Sources, declaration: DataDeclaration, targets: Targets, input_names: Sequence[str] | None
-) -> tuple[Prepared, Nowhere]:
-    workspace = Nowhere()
-    return prepare(sources, declaration, targets, input_names, workspace), workspace
+    datasets: JobDatasets, declaration: DataDeclaration, targets: Targets, input_names: Sequence[str] | None
+) -> tuple[Prepared, MetaWorkspace]:
+    workspace = MetaWorkspace()
+    return prepare(datasets, declaration, targets, input_names, workspace), workspace

@@ -5,8 +5,8 @@ from typing import Any, get_args
 
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.prepare.declaration import check_names
-from service.datasets.prepare.prepare import Prepared, Sources
-from service.datasets.prepare.workspace import Nowhere
+from service.datasets.prepare.prepare import JobDatasets, Prepared
+from service.datasets.prepare.workspace import MetaWorkspace
 from service.datasets.sources.json import read_json
 from service.datasets.validation import ErrorCollector
 from service.errors import FieldError, InvalidRequest, NotFound
@@ -37,7 +37,7 @@ class DataSection:
         self._cache = cache
         self._errors = errors
 
-    def read_sources(self, data: DataDeclaration | None) -> Sources | None:
+    def load_datasets(self, data: DataDeclaration | None) -> JobDatasets | None:
         """Load the datasets that the section names or contains.
 
         Args:
@@ -55,7 +55,7 @@ class DataSection:
             for side, dataset_id in (data.split.dataset_ids() if data else {}).items()
         }
         loaded = {side: other for side, other in others.items() if other is not None}
-        return None if dataset is None or len(loaded) < len(others) else Sources(dataset, loaded)
+        return None if dataset is None or len(loaded) < len(others) else JobDatasets(dataset, loaded)
 
     def _load(self, dataset_id: str, pointer: str) -> Dataset | None:
         try:
@@ -81,15 +81,15 @@ class DataSection:
         return section if is_one and isinstance(section.get("columns", {}), dict) else {}
 
     def prepare(
-        self, sources: Sources, data: DataDeclaration, input_names: Sequence[str] | None
-    ) -> tuple[Prepared, Nowhere] | None:
+        self, datasets: JobDatasets, data: DataDeclaration, input_names: Sequence[str] | None
+    ) -> tuple[Prepared, MetaWorkspace] | None:
         """Check and encode the data; only shapes, dtypes and extreme values of the inputs are kept.
 
         The loss determines what the targets have to be. While it is unknown, every possibility is tried, and
         the one with the fewest errors is taken.
 
         Args:
-            sources: The datasets.
+            datasets: The datasets.
             data: The section.
             input_names: The names of the model's inputs, where they are known.
         """
@@ -97,24 +97,24 @@ class DataSection:
         attempts: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return self._cache.data(sources, data, targets, input_names)
+                return self._cache.data(datasets, data, targets, input_names)
             except InvalidRequest as error:
                 attempts.append(error.errors)
         fewest: Sequence[FieldError] = min(attempts, key=len)
         self._errors += fewest
         return None
 
-    def name_errors(self, data: DataDeclaration | None, sources: Sources | None) -> list[FieldError]:
+    def name_errors(self, data: DataDeclaration | None, datasets: JobDatasets | None) -> list[FieldError]:
         """Check the column names of a section that is invalid, or whose datasets can't be read."""
-        found, columns = ErrorCollector(), self._column_names(sources)
+        found, columns = ErrorCollector(), self._column_names(datasets)
         if data is not None and columns:
             check_names(data, columns, found)
         return found.listed
 
-    def _column_names(self, sources: Sources | None) -> list[str]:
+    def _column_names(self, datasets: JobDatasets | None) -> list[str]:
         """The columns of the table; empty where they are unknown."""
-        if sources is not None:
-            dataset = sources.dataset
+        if datasets is not None:
+            dataset = datasets.dataset
             return list(dataset.table.column_names) if isinstance(dataset, TabularDataset) else []
         content = self._inline_content()
         rows = content.get("rows")

@@ -14,7 +14,7 @@ from service.architectures.check.check import Checked
 from service.architectures.validation import errors as architecture_errors
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
-from service.datasets.prepare.workspace import Nowhere
+from service.datasets.prepare.workspace import MetaWorkspace
 from service.errors import FieldError, InvalidRequest
 from service.jobs.parent import Parent
 from service.preflight.cache import PreflightCache
@@ -94,7 +94,7 @@ class Preflight:
             return Parent.of(training, self._owner, self._storage)
         return None
 
-    def _check_data(self, sections: Sections) -> tuple[Dataset | None, Prepared | None, Nowhere]:
+    def _check_data(self, sections: Sections) -> tuple[Dataset | None, Prepared | None, MetaWorkspace]:
         """Check the data section as far as it can be read.
 
         Returns:
@@ -102,19 +102,19 @@ class Preflight:
         """
         partial = sections.partial["data"]
         declared = sections.data or partial.spec
-        sources = self._data_section.read_sources(declared)
+        datasets = self._data_section.load_datasets(declared)
         names = None if sections.architecture is None else input_names(sections.architecture)
         understood = None
-        if sections.data is None or sources is None:
-            self._errors += partial.told(self._data_section.name_errors(declared, sources))
+        if sections.data is None or datasets is None:
+            self._errors += partial.told(self._data_section.name_errors(declared, datasets))
         else:
-            understood = self._data_section.prepare(sources, sections.data, names)
-        prepared, workspace = understood or (None, Nowhere())
-        if sources is None:
+            understood = self._data_section.prepare(datasets, sections.data, names)
+        prepared, workspace = understood or (None, MetaWorkspace())
+        if datasets is None:
             return None, prepared, workspace
         if _LOSS_MISSING in self._errors:
-            self._suggest_loss(sources.dataset, getattr(declared, "targets", None) or ())
-        return sources.dataset, prepared, workspace
+            self._suggest_loss(datasets.dataset, getattr(declared, "targets", None) or ())
+        return datasets.dataset, prepared, workspace
 
     def _suggest_loss(self, dataset: Dataset, targets: Sequence[str]) -> None:
         """Add to the error which loss suits the targets; a loss is never chosen for a client."""

@@ -8,7 +8,7 @@ from service.architectures.check.check import Checked
 from service.architectures.check.value_probes import check_embeddings, may_leave_unit_interval
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
-from service.datasets.prepare.workspace import Nowhere
+from service.datasets.prepare.workspace import MetaWorkspace
 from service.errors import FieldError
 from service.specs.training import TrainingSpec
 
@@ -38,7 +38,7 @@ def check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) ->
     return []
 
 
-def extremes_of(encoding: Encoding, workspace: Nowhere) -> list[torch.Tensor]:
+def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[torch.Tensor]:
     """Find the smallest and largest values that each element of an input can have.
 
     They are the extremes of the data; for ordinal columns, those of all categories, since a prediction may

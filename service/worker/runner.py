@@ -13,7 +13,7 @@ import structlog
 import torch
 
 from service.datasets.prepare.prepare import Prepared
-from service.datasets.prepare.workspace import MappedBeyond
+from service.datasets.prepare.workspace import SpillingWorkspace
 from service.errors import (
     DataNotPrepared,
     FieldError,
@@ -291,7 +291,7 @@ class Runner:
     def _prepare(self, job: Job) -> Prepared:
         """Prepare the tensors that a job trains on."""
         claim = Claim.of(job)
-        workspace = MappedBeyond(self._settings.scratch(), self._settings.in_memory_bytes)
+        workspace = SpillingWorkspace(self._settings.scratch(), self._settings.in_memory_bytes)
         data = self._recorder.retry(claim, lambda: JobData.of(job, self._storage))
         prepared = self._recorder.retry_briefly(claim, lambda: data.prepare(workspace), DataNotPrepared)
         self._supervisor.making_progress()

@@ -75,7 +75,7 @@ def test_rows_with_gaps_are_dropped(service: Service) -> None:
     assert not any(1 in rows for rows in sides(service, job).values())
     assert checked(service, fit(DROP))["rows"] == {"train": 7, "validation": 0, "test": 0, "dropped": 1}
     refused = service.client.post(job["links"]["predictions"], json={"columns": {"size": [1.0, None]}})
-    assert "no `impute` of the job fills it" in answer(refused, 422)["errors"][0]["detail"]
+    assert "the job has no `impute` to fill it" in answer(refused, 422)["errors"][0]["detail"]
 
 
 def test_an_indicator_tells_where_a_value_was_missing(service: Service) -> None:

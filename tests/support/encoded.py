@@ -4,13 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
-from service.datasets.prepare.encode import encode, inputs_source
+from service.datasets.prepare.encode import encode, prediction_rows
 from service.datasets.prepare.encoding import Encoding
 
 
 def encoded_inputs(encoding: Encoding, body: Any) -> tuple[Tensor, ...]:
     """All of them at once; what can't be encoded is refused."""
-    source = inputs_source(encoding, body)
-    inputs = encode(encoding, source).inputs
-    source.errors.raise_if_any()
+    raw = prediction_rows(encoding, body)
+    inputs = encode(encoding, raw).inputs
+    raw.errors.raise_if_any()
     return inputs

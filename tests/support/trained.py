@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from service.datasets.prepare.prepare import Prepared, Sources, prepare
+from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
 from service.datasets.sources.json import read_json
 from service.inference.model import TrainedModel
 from service.inference.predictions import predict
@@ -55,7 +55,9 @@ def train(
         {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.01}, "epochs": 5, "seed": 0, **training}
     )
     architecture = {"type": "sequential", "layers": layers}
-    prepared = prepare(Sources(read_json(data)), DATA.validate_python(data), LOSSES[spec.loss.type].targets)
+    prepared = prepare(
+        JobDatasets(read_json(data)), DATA.validate_python(data), LOSSES[spec.loss.type].targets
+    )
     spec = resolve_class_weights(spec, prepared.encoding, prepared.train.targets)
     parts = assemble(
         read_architecture(architecture),

@@ -1,4 +1,4 @@
-"""What is declared about a dataset, held against what is in it: names, types, inputs."""
+"""Check of a data section against its dataset: column names, types, inputs and tensor shapes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.data import DataDeclaration, DatasetReference, InlineTensors, TabularDeclaration
 
-TargetKind = Literal["classes", "values", "binary"]
-"""What a loss takes: class indices; numbers; or numbers from 0 to 1, which two classes may stand for."""
+TargetType = Literal["classes", "values", "binary"]
+"""Targets that a loss needs: class indices; numbers; or numbers from 0 to 1, which may encode two classes."""
 
 DATA = "#/data"
 
 
 @dataclass(frozen=True, eq=False)
-class Declared:
-    """A dataset with what is declared about it, as far as it is right.
+class DeclaredData:
+    """A dataset with the valid part of its declaration.
 
     Attributes:
-        dataset: its columns of the declared types.
-        groups: the feature columns of each input of a table, or the inputs of tensors with none.
-        targets: the target columns; none for tensors.
-        dtypes: what each input holds, in their order.
-        places: the pointers of columns, or of tensors and `targets`.
+        dataset: The dataset; its columns have the declared types.
+        groups: Feature columns of each input of a table; an empty tuple for each input of tensor data.
+        targets: Target columns; empty for tensor data.
+        dtypes: `float32` or `int64` for each input, in the order of `groups`.
+        pointers: Pointers of columns, or of tensor inputs and `targets`.
     """
 
     dataset: Dataset
     groups: Mapping[str, tuple[str, ...]]
     targets: tuple[str, ...]
     dtypes: tuple[str, ...]
-    places: Mapping[str, str]
+    pointers: Mapping[str, str]
 
     @property
     def features(self) -> list[str]:
@@ -48,14 +48,14 @@ class Declared:
         return [column for columns in self.groups.values() for column in columns]
 
     def types(self) -> dict[str, str]:
-        """The type of each feature and target column."""
+        """Return the type of each feature and target column; empty for tensor data."""
         if isinstance(self.dataset, TensorDataset):
             return {}
         table = self.dataset.table
         return {name: COLUMN_TYPES[table[name].type] for name in [*self.features, *self.targets]}
 
     def columns(self) -> Columns:
-        """What transforms may be declared for."""
+        """Return the columns or tensors that transforms may name."""
         if isinstance(self.dataset, TensorDataset):
             names = list(self.groups)
             return Columns(dict.fromkeys([*names, TARGETS], "tensor"), names, [TARGETS])
@@ -64,14 +64,14 @@ class Declared:
 
 def read_declaration(
     dataset: Dataset, data: DataDeclaration, errors: ErrorCollector, input_names: Sequence[str] | None
-) -> Declared:
-    """Hold a declaration against its dataset; what doesn't fit is noted, and left out.
+) -> DeclaredData:
+    """Check a declaration against its dataset; invalid parts are reported and omitted.
 
     Args:
-        dataset: the content that `data` declares or refers to.
-        data: the data section of a job.
-        errors: where it is noted.
-        input_names: what the model calls its inputs; None: whatever the data calls them.
+        dataset: The dataset that `data` contains or refers to.
+        data: The data section of a job.
+        errors: Receives the errors.
+        input_names: Names of the model's inputs; None to use the names in the data.
     """
     if isinstance(dataset, TabularDataset):
         return _read_table(dataset, data, errors, input_names)
@@ -80,114 +80,140 @@ def read_declaration(
 
 def _read_table(
     dataset: TabularDataset, data: DataDeclaration, errors: ErrorCollector, input_names: Sequence[str] | None
-) -> Declared:
+) -> DeclaredData:
     if not isinstance(data, TabularDeclaration | DatasetReference):
         raise TypeError(f"{type(data).__name__} declares tensors, and the dataset is a table.")
-    declared, targets = _declared_names(data, dataset, errors)
-    sides = _sides(data, targets)
-    order = _match_inputs(declared, input_names, pointer_to(DATA, next(iter(sides))[0]), errors)
+    groups, targets = _declared_names(data, dataset, errors)
+    names_by_path = _names_by_path(data, targets)
+    features_field = next(iter(names_by_path))[0]  # `features` or `feature_groups`
+    order = _match_inputs(groups, input_names, pointer_to(DATA, features_field), errors)
     dtypes = _dtypes(data, order, input_names, errors)
-    places = _check_names(sides, dataset.table.column_names, errors)
-    groups = {name: tuple(column for column in declared[name] if column in places) for name in order}
-    features = {column for columns in groups.values() for column in columns}
-    known = tuple(name for name in targets if name in places and name not in features)
-    return Declared(typed(dataset, data.types, errors), groups, known, dtypes, places)
+    pointers = _check_names(names_by_path, dataset.table.column_names, errors)
+    valid_groups = {name: tuple(column for column in groups[name] if column in pointers) for name in order}
+    features = {column for columns in valid_groups.values() for column in columns}
+    valid_targets = tuple(name for name in targets if name in pointers and name not in features)
+    return DeclaredData(
+        cast_columns(dataset, data.types, errors), valid_groups, valid_targets, dtypes, pointers
+    )
 
 
 def check_names(data: DataDeclaration, columns: Sequence[str], errors: ErrorCollector) -> None:
-    """Note what names alone show to be wrong with the declaration of a table that can't be read as a whole.
+    """Check the column names of a declaration whose table cannot be read completely.
 
     Args:
-        data: the data section of a job.
-        columns: the table's.
-        errors: where it is noted.
+        data: The data section of a job.
+        columns: Column names of the table.
+        errors: Receives the errors.
     """
     if not isinstance(data, TabularDeclaration | DatasetReference):
         return
-    sides = _sides(data, data.targets or [])
-    _check_names(sides, columns, errors)
+    names_by_path = _names_by_path(data, data.targets or [])
+    _check_names(names_by_path, columns, errors)
     rule = data.split.rule()
     others = {("types", name): name for name in data.types} | ({("split", rule[0]): rule[1]} if rule else {})
     for path, name in others.items():
         if name not in columns:
             errors.add(pointer_to(DATA, *path), _unknown_column(name, columns))
-    named = [name for names in sides.values() for name in names]
-    check_columns(data.transforms, named, errors)
+    names = [name for names in names_by_path.values() for name in names]
+    check_columns(data.transforms, names, errors)
 
 
-def typed(dataset: TabularDataset, types: Mapping[str, str], errors: ErrorCollector) -> TabularDataset:
-    """A table with columns of the declared types; cells that can't be read so are noted."""
+def cast_columns(dataset: TabularDataset, types: Mapping[str, str], errors: ErrorCollector) -> TabularDataset:
+    """Cast columns to their declared types, and report cells that cannot be cast.
+
+    Args:
+        dataset: The table.
+        types: Column types by name.
+        errors: Receives the errors.
+    """
     table = dataset.table
-    for name, kind in types.items():
-        place = pointer_to(DATA, "types", name)
+    for name, column_type in types.items():
+        pointer = pointer_to(DATA, "types", name)
         if name not in table.column_names:
-            errors.add(place, _unknown_column(name, table.column_names))
+            errors.add(pointer, _unknown_column(name, table.column_names))
             continue
         before = errors.count
-        column = cast(table[name], kind, Cells(name, place, errors, range(dataset.rows)))
-        if errors.count > before:  # what can't be read is told, and not missing as well
+        column = cast(table[name], column_type, Cells(name, pointer, errors, range(dataset.rows)))
+        if errors.count > before:
+            # Cells that cannot be cast are null now; fill them, so that they are not reported as missing too.
             column = column.fill_null(pa.scalar(0).cast(column.type))
         table = table.set_column(table.column_names.index(name), name, column)
     return TabularDataset(table)
 
 
-def _unknown_column(name: str, known: Sequence[str], meant: Sequence[str] | None = None) -> str:
-    """What is said of a name that no column has; it may be one of `meant`, by default of all, misspelt."""
-    hint = did_you_mean(name, known if meant is None else meant) or f". The columns are {', '.join(known)}."
-    return f"There is no column `{name}`{hint}"
+def _unknown_column(name: str, columns: Sequence[str], candidates: Sequence[str] | None = None) -> str:
+    """Describe an unknown column.
+
+    Args:
+        name: The unknown name.
+        columns: All columns.
+        candidates: Columns to suggest; by default all.
+    """
+    hint = did_you_mean(name, columns if candidates is None else candidates)
+    return f"There is no column `{name}`" + (hint or f". The columns are {', '.join(columns)}.")
 
 
 def _declared_names(
     data: TabularDeclaration | DatasetReference, dataset: TabularDataset, errors: ErrorCollector
 ) -> tuple[Mapping[str, Sequence[str]], Sequence[str]]:
-    """The feature columns of each input, and the targets, as declared; a reference may have left them out."""
-    known = ", ".join(dataset.table.column_names)
+    """Return the declared feature columns of each input, and the targets; a reference may lack them."""
+    columns = ", ".join(dataset.table.column_names)
     if data.features is None and data.feature_groups is None:
-        errors.add(DATA, f"`features` is required with a table; its columns are {known}.")
+        errors.add(DATA, f"`features` is required with a table; its columns are {columns}.")
     elif data.features is not None and data.feature_groups is not None:
         errors.add(DATA, "Give `features` or `feature_groups`, not both.")
     if data.targets is None:
-        errors.add(DATA, f"`targets` is required with a table; its columns are {known}.")
+        errors.add(DATA, f"`targets` is required with a table; its columns are {columns}.")
     return data.feature_groups or {SINGLE_INPUT: data.features or []}, data.targets or []
 
 
 def _match_inputs(
-    found: Collection[str], wanted: Sequence[str] | None, pointer: str, errors: ErrorCollector
+    found: Collection[str], expected: Sequence[str] | None, pointer: str, errors: ErrorCollector
 ) -> list[str]:
-    """The data's names for the model's inputs, in the model's order; one input may have any name."""
-    if wanted is None or len(found) == len(wanted) == 1:
+    """Return the data's input names in the model's order.
+
+    Args:
+        found: Names in the data. If there is one input, the name does not matter.
+        expected: Names of the model's inputs.
+        pointer: Location of the inputs in the request.
+        errors: Receives an error if the names differ.
+    """
+    if expected is None or len(found) == len(expected) == 1:
         return list(found)
-    if set(found) == set(wanted):
-        return list(wanted)
-    takes, has = ", ".join(wanted), ", ".join(found)
-    if len(wanted) == 1:
-        errors.add(pointer, f"The architecture takes one input, and these are {len(found)}: {has}.")
+    if set(found) == set(expected):
+        return list(expected)
+    model_names, data_names = ", ".join(expected), ", ".join(found)
+    if len(expected) == 1:
+        errors.add(pointer, f"The architecture has one input, but the data has {len(found)}: {data_names}.")
     elif len(found) == 1:
-        detail = f"The architecture takes {takes}: give `feature_groups`, or `inputs` by these names."
+        detail = f"The architecture has the inputs {model_names}; name them in `feature_groups` or `inputs`."
         errors.add(pointer, detail)
     else:
-        errors.add(pointer, f"The architecture takes {takes}; these are called {has}.")
+        errors.add(pointer, f"The architecture has the inputs {model_names}; the data has {data_names}.")
     return list(found)
 
 
 def _dtypes(
-    data: DataDeclaration, names: Sequence[str], wanted: Sequence[str] | None, errors: ErrorCollector
+    data: DataDeclaration, names: Sequence[str], expected: Sequence[str] | None, errors: ErrorCollector
 ) -> tuple[str, ...]:
-    """The declared type of each input; a single one may be called what the architecture calls it."""
+    """Return the declared dtype of each input in `names`, by default float32.
+
+    A single input may also be named as the model names it (`expected`).
+    """
     declared = dict(data.dtypes)
-    if wanted is not None and len(names) == len(wanted) == 1 and wanted[0] in declared:
-        declared[names[0]] = declared.pop(wanted[0])
+    if expected is not None and len(names) == len(expected) == 1 and expected[0] in declared:
+        declared[names[0]] = declared.pop(expected[0])
     for name in declared:
         if name not in names:
-            hint = did_you_mean(name, names) or f"; there are {', '.join(names)}."
+            hint = did_you_mean(name, names) or f". The inputs are {', '.join(names)}."
             errors.add(pointer_to(DATA, "dtypes", name), f"There is no input `{name}`{hint}")
     return tuple(declared.get(name, "float32") for name in names)
 
 
-def _sides(
+def _names_by_path(
     data: TabularDeclaration | DatasetReference, targets: Sequence[str]
 ) -> dict[tuple[str, ...], Sequence[str]]:
-    """The declared names by the place where they are declared."""
+    """Map the path of each list of columns in the data section to its columns; features come first."""
     if data.feature_groups is None:
         return {("features",): data.features or [], ("targets",): targets}
     groups = data.feature_groups.items()
@@ -195,59 +221,66 @@ def _sides(
 
 
 def _check_names(
-    sides: Mapping[tuple[str, ...], Sequence[str]], known: Sequence[str], errors: ErrorCollector
+    names_by_path: Mapping[tuple[str, ...], Sequence[str]], columns: Sequence[str], errors: ErrorCollector
 ) -> dict[str, str]:
-    """The pointers of the names that are columns; unknown names and names used twice are noted."""
-    places: dict[str, str] = {}
-    named = {name for names in sides.values() for name in names}
-    for side, names in sides.items():
+    """Report unknown names and names used twice.
+
+    Returns:
+        Pointers of the valid names.
+    """
+    pointers: dict[str, str] = {}
+    used = {name for names in names_by_path.values() for name in names}
+    for path, names in names_by_path.items():
         for position, name in enumerate(names):
-            place = pointer_to(DATA, *side, position)
-            if name not in known:
-                errors.add(place, _unknown_column(name, known, [each for each in known if each not in named]))
-            elif name in places:
-                errors.add(place, f"`{name}` is named already, at {places[name]}.")
+            pointer = pointer_to(DATA, *path, position)
+            if name not in columns:
+                unused = [column for column in columns if column not in used]
+                errors.add(pointer, _unknown_column(name, columns, unused))
+            elif name in pointers:
+                errors.add(pointer, f"`{name}` is already used at {pointers[name]}; use it once.")
             else:
-                places[name] = place
-    return places
+                pointers[name] = pointer
+    return pointers
 
 
 def _read_tensors(
     dataset: TensorDataset, data: DataDeclaration, errors: ErrorCollector, input_names: Sequence[str] | None
-) -> Declared:
-    for side in ("features", "feature_groups", "targets"):
-        if isinstance(data, DatasetReference) and getattr(data, side) is not None:
-            errors.add(pointer_to(DATA, side), f"Tensor data has no columns to name: leave `{side}` out.")
+) -> DeclaredData:
+    for field in ("features", "feature_groups", "targets"):
+        if isinstance(data, DatasetReference) and getattr(data, field) is not None:
+            errors.add(pointer_to(DATA, field), f"Tensor data has no columns; omit `{field}`.")
     for name in data.types:
-        detail = "Tensor data has no columns: leave `types` out, or say in `dtypes` what an input holds."
+        detail = "Tensor data has no columns; omit `types`, or declare the dtype of an input in `dtypes`."
         errors.add(pointer_to(DATA, "types", name), detail)
     if dataset.targets is None:
-        errors.fail(DATA, "The dataset has inputs only: there are no targets to train on.")
+        errors.fail(DATA, "The dataset has inputs but no targets to train on; use one with `targets`.")
     container = pointer_to(DATA, "inputs") if isinstance(data, InlineTensors) else DATA
     order = _match_inputs(dataset.inputs, input_names, container, errors)
     dtypes = _dtypes(data, order, input_names, errors)
-    return Declared(dataset, dict.fromkeys(order, ()), (), dtypes, _tensor_places(dataset, data))
+    return DeclaredData(dataset, dict.fromkeys(order, ()), (), dtypes, _tensor_pointers(dataset, data))
 
 
-def _tensor_places(dataset: TensorDataset, data: DataDeclaration) -> Mapping[str, str]:
-    """The pointers of the inputs and of `targets`; of a dataset sent before, that of the whole section."""
+def _tensor_pointers(dataset: TensorDataset, data: DataDeclaration) -> Mapping[str, str]:
+    """Return the pointers of the inputs and of `targets`; for an uploaded dataset, that of the section."""
     if not isinstance(data, InlineTensors):
         return dict.fromkeys([*dataset.inputs, TARGETS], DATA)
     inputs = pointer_to(DATA, "inputs")
     named = isinstance(data.inputs, dict)
-    places = {name: pointer_to(inputs, name) if named else inputs for name in dataset.inputs}
-    return places | {TARGETS: pointer_to(DATA, TARGETS)}
+    pointers = {name: pointer_to(inputs, name) if named else inputs for name in dataset.inputs}
+    return pointers | {TARGETS: pointer_to(DATA, TARGETS)}
 
 
 def check_class_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) -> None:
-    """Note what keeps a tensor from holding classes."""
+    """Check that tensor targets can be classes: not floating point, and not [B, 1]."""
     if targets.dtype.kind == "f":
-        errors.add(pointer, "Classes are integers; found numbers with a decimal point.")
+        errors.add(pointer, "Classes must be integers; found numbers with a decimal point.")
     elif targets.shape[1:] == (1,):
-        errors.add(pointer, f"Classes are [B], not {list(targets.shape)}: leave the inner brackets out.")
+        detail = f"Classes must have shape [B], not {list(targets.shape)}; remove the inner brackets."
+        errors.add(pointer, detail)
 
 
 def check_value_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) -> None:
-    """Note what keeps a tensor from holding values."""
+    """Check that tensor targets have at least two dimensions."""
     if targets.ndim == 1:
-        errors.add(pointer, f"Targets of this loss are [B, k]: {wrapping(np.asarray(targets[:3]))}")
+        detail = f"Targets of this loss must have shape [B, k]: {wrapping(np.asarray(targets[:3]))}"
+        errors.add(pointer, detail)

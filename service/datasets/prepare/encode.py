@@ -1,6 +1,7 @@
-"""Raw data to the model's tensors, by an encoding: the same way for training and for predictions.
+"""Encoding of raw data as the model's tensors, the same for training, predictions and evaluations.
 
-Rows are encoded some at a time and written in place, so that a mapped dataset may be larger than memory.
+Rows are encoded a slice at a time and written into allocated tensors, so a mapped dataset may be larger than
+memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import torch
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.encoding import TARGETS, Encoding
-from service.datasets.prepare.workspace import Layout, Memory, Workspace
+from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, rows_of
 from service.datasets.sources.casts import cast
 from service.datasets.sources.columns import NUMBER, TEXT
@@ -25,133 +26,172 @@ from service.datasets.validation import Cells, ErrorCollector, shown
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
-NamePlace = Callable[[str], str]
-"""The pointer of a column or an input in the request."""
-CellPlace = Callable[[str, int], str]
-"""The pointer of the cell of a column in a row."""
+ColumnPointer = Callable[[str], str]
+"""Maps the name of a column, of an input or `targets` to its pointer in the request."""
+CellPointer = Callable[[str, int], str]
+"""Maps the name of a column and a row number to the pointer of the cell in the request."""
 
-# A slice is this many rows, or fewer where they are wide: it is held in memory two or three times.
-ROWS_AT_ONCE = 65_536
-SLICE_BYTES = 8 * 2**20
-LARGEST_WHOLE = 2**53  # what a double holds exactly
+# Limits of a slice. Encoding holds two or three copies of a slice in memory.
+MAX_SLICE_ROWS = 65_536
+MAX_SLICE_BYTES = 8 * 2**20
+# float64 represents every integer of a smaller magnitude exactly.
+MAX_EXACT_INTEGER = 2**53
 
 Body = Mapping[str, Any] | Dataset
 
 
-class Source(NamedTuple):
-    """Data whose names and shapes are known to fit an encoding, and how errors about them are told.
+class RawRows(NamedTuple):
+    """Rows to encode, with names and shapes that fit the encoding.
 
     Attributes:
-        dataset: its columns have the encoding's types.
-        rows: the numbers of the rows to encode.
-        place: the pointer of a column, an input or `targets`.
-        errors: where cells that can't be encoded are noted.
-        cell: the pointer of a cell, where the request holds the cells.
+        dataset: A dataset; the columns of a table have the encoding's types.
+        rows: Numbers of the rows to encode.
+        column_pointer: Pointers of columns, inputs and `targets`.
+        errors: Receives an error for each cell that cannot be encoded.
+        cell_pointer: Pointers of cells, if the request contains the cells.
     """
 
     dataset: Dataset
     rows: Rows
-    place: NamePlace
+    column_pointer: ColumnPointer
     errors: ErrorCollector
-    cell: CellPlace | None = None
+    cell_pointer: CellPointer | None = None
 
-    def slices(self, size: int = ROWS_AT_ONCE) -> Iterator["Source"]:
-        """The same, so many rows at a time."""
+    @classmethod
+    def of(
+        cls,
+        types: Mapping[str, str],
+        dataset: Dataset,
+        names: Sequence[str],
+        column_pointer: ColumnPointer,
+        errors: ErrorCollector,
+        cell_pointer: CellPointer | None = None,
+    ) -> "RawRows":
+        """Select all rows of a dataset, and cast the columns of a table to their types.
+
+        Args:
+            types: Type of each column.
+            dataset: A table or tensors.
+            names: Columns to keep. A column that the table does not have, or with cells that cannot be cast,
+                is omitted.
+            column_pointer: Pointers of columns.
+            errors: Receives an error for each cell that cannot be cast.
+            cell_pointer: Pointers of cells, if the request contains the cells.
+        """
+        raw = cls(dataset, range(dataset.rows), column_pointer, errors, cell_pointer)
+        if not isinstance(dataset, TabularDataset):
+            return raw
+        present, columns = set(dataset.table.column_names), dict[str, pa.ChunkedArray]()
+        for name in names:
+            if name in present:
+                before = errors.count
+                column = cast(dataset.table[name], types[name], raw.cells(name))
+                if errors.count == before:
+                    columns[name] = column
+        return raw._replace(dataset=TabularDataset(pa.table(columns)))
+
+    def slices(self, size: int = MAX_SLICE_ROWS) -> Iterator["RawRows"]:
+        """Iterate over consecutive slices of at most `size` rows."""
         for start in range(0, len(self.rows), size):
             yield self._replace(rows=self.rows[start : start + size])
 
     def cells(self, name: str) -> Cells:
-        """The cells of a column, or the samples of a tensor."""
-        cell = None if self.cell is None else partial(self.cell, name)
-        return Cells(name, self.place(name), self.errors, self.rows, cell)
+        """Return the cells of a column, or the samples of a tensor, to report errors about."""
+        cell_pointer = None if self.cell_pointer is None else partial(self.cell_pointer, name)
+        return Cells(name, self.column_pointer(name), self.errors, self.rows, cell_pointer)
 
 
 class Encoded(NamedTuple):
-    """The model's tensors, one for each input, and the targets where they were asked for.
+    """Encoded rows.
 
     Attributes:
-        to_gather: whether batches are to be gathered of them, see `workspace.Space`.
+        inputs: A tensor [n, …] for each input of the model.
+        targets: The targets, [n, …]; None if they were not requested.
+        mapped: Whether `inputs` are mapped files, see `workspace.Allocation`.
     """
 
     inputs: tuple[torch.Tensor, ...]
     targets: torch.Tensor | None
-    to_gather: bool
+    mapped: bool
 
 
 def encode(
     encoding: Encoding,
-    source: Source,
+    raw: RawRows,
     inputs: bool = True,
     targets: bool = False,
     workspace: Workspace | None = None,
 ) -> Encoded:
-    """Encode rows, in their order; what can't be encoded is noted in the source's errors.
+    """Encode rows, in their order; cells that cannot be encoded are added to `raw.errors`.
 
     Args:
-        encoding: how.
-        source: what.
-        inputs: whether to encode the inputs: float32 or int64 [n, …].
-        targets: whether to encode the targets: int64 [n, …] of class indices, else float32 [n, …].
-        workspace: where to put the inputs; default: in memory. Targets always are in memory.
+        encoding: Columns, transforms and classes.
+        raw: The n rows to encode.
+        inputs: Whether to encode the inputs, float32 or int64 [n, …].
+        targets: Whether to encode the targets: int64 [n, …] of class indices, otherwise float32 [n, …].
+        workspace: Memory for the inputs; by default RAM. Targets are always in RAM.
     """
-    rows, names = len(source.rows), encoding.input_names if inputs else ()
+    rows, names = len(raw.rows), encoding.input_names if inputs else ()
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
     layouts = [Layout((rows, *shapes[name]), encoding.dtype(name)) for name in names]
-    space = (workspace or Memory()).allocate(layouts)
+    allocation = (workspace or MemoryWorkspace()).allocate(layouts)
     encoded_targets = (
-        torch.empty(rows, *encoding.target_shape, dtype=_target_dtype(encoding)) if targets else None
+        torch.empty(rows, *encoding.target_shape, dtype=encoding.target_dtype) if targets else None
     )
     start = 0
-    size = min(ROWS_AT_ONCE, max(1, SLICE_BYTES // max(1, encoding.sample_bytes)))
-    for part in source.slices(size):
-        for number, name in enumerate(names):
-            space.write(number, start, _input(encoding, name, part))
+    size = min(MAX_SLICE_ROWS, max(1, MAX_SLICE_BYTES // max(1, encoding.sample_bytes)))
+    for part in raw.slices(size):
+        for index, name in enumerate(names):
+            allocation.write(index, start, _encode_input(encoding, name, part))
         if encoded_targets is not None:
-            encoded_targets[start : start + len(part.rows)] = _targets(encoding, part)
+            encoded_targets[start : start + len(part.rows)] = _encode_targets(encoding, part)
         start += len(part.rows)
-    return Encoded(tuple(space.tensors), encoded_targets, space.to_gather)
+    return Encoded(tuple(allocation.tensors), encoded_targets, allocation.mapped)
 
 
-def _target_dtype(encoding: Encoding) -> torch.dtype:
-    return torch.int64 if encoding.classes is not None and not encoding.is_binary else torch.float32
-
-
-def _input(encoding: Encoding, name: str, source: Source) -> torch.Tensor:
-    """Some rows of an input, of its type."""
+def _encode_input(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
+    """Encode a slice of an input, [b, …] of the input's dtype."""
     dtype = encoding.dtype(name)
     if encoding.groups:
-        return _columns(encoding, encoding.groups[name], source, dtype)
-    assert isinstance(source.dataset, TensorDataset)
-    values = tensor_values(source.dataset, name, source.rows)
+        return _encode_columns(encoding, encoding.groups[name], raw, dtype)
+    assert isinstance(raw.dataset, TensorDataset)
+    values = tensor_values(raw.dataset, name, raw.rows)
     if transforms := encoding.transforms_of(name):
-        values = pipeline.apply(transforms, values.double(), source.cells(name))
-    return _of_dtype(values, dtype, source.cells(name))
+        values = pipeline.apply(transforms, values.double(), raw.cells(name))
+    return _to_dtype(values, dtype, raw.cells(name))
 
 
-def _columns(encoding: Encoding, names: Sequence[str], source: Source, dtype: torch.dtype) -> torch.Tensor:
-    """[n, k] of the columns, each transformed."""
+def _encode_columns(
+    encoding: Encoding, names: Sequence[str], raw: RawRows, dtype: torch.dtype
+) -> torch.Tensor:
+    """Transform columns and join them to [b, k]; a column may become several."""
     encoded = []
-    for name, values in _raw_columns(encoding, names, source):
-        cells = source.cells(name)
-        values = pipeline.apply(encoding.transforms_of(name), values, cells)  # noqa: PLW2901 - from raw to encoded
-        values = _of_dtype(values, dtype, cells)  # noqa: PLW2901
-        encoded.append(values if values.dim() > 1 else values[:, None])
+    for name, values in _raw_columns(encoding, names, raw):
+        cells = raw.cells(name)
+        transformed = pipeline.apply(encoding.transforms_of(name), values, cells)  # [b] or [b, j]
+        column = _to_dtype(transformed, dtype, cells)
+        encoded.append(column if column.dim() > 1 else column[:, None])
     return torch.cat(encoded, dim=1)
 
 
-def _raw_columns(encoding: Encoding, names: Sequence[str], source: Source) -> Iterator[tuple[str, Values]]:
-    """The columns by name, of a table, or of raw rows [n, k] of an input's features."""
-    if isinstance(source.dataset, TabularDataset):
+def _raw_columns(encoding: Encoding, names: Sequence[str], raw: RawRows) -> Iterator[tuple[str, Values]]:
+    """Iterate over named columns: those of a table, or those of an input [b, k] of raw feature values."""
+    if isinstance(raw.dataset, TabularDataset):
         for name in names:
-            yield name, values_of(rows_of(source.dataset.table[name], source.rows))
+            yield name, values_of(rows_of(raw.dataset.table[name], raw.rows))
         return
+    # A column belongs to one input only, so its columns identify the input.
     (input_name,) = (name for name, columns in encoding.groups.items() if columns == tuple(names))
-    rows = tensor_values(source.dataset, input_name, source.rows).double()
+    rows = tensor_values(raw.dataset, input_name, raw.rows).double()  # [b, k]
     yield from zip(names, rows.unbind(dim=1), strict=True)
 
 
 def values_of(column: pa.ChunkedArray) -> Values:
-    """A column as transforms take it: text, or numbers of which a missing one is NaN."""
+    """Convert a column to the values that transforms work on.
+
+    Returns:
+        A string array [n] with nulls, or float64 [n] with NaN for missing values.
+    """
     if column.type == TEXT:
         combined: pa.Array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
         return combined
@@ -159,207 +199,219 @@ def values_of(column: pa.ChunkedArray) -> Values:
 
 
 def tensor_values(dataset: TensorDataset, name: str, rows: Rows) -> torch.Tensor:
-    """Some samples of an input or of `targets`, as they are."""
+    """Copy samples of an input or of `targets`, [n, …] of the stored dtype."""
     tensor = dataset.targets if name == TARGETS else dataset.inputs[name]
     assert tensor is not None
     chosen = tensor[rows.start : rows.stop] if isinstance(rows, range) else tensor[rows.numpy()]
     return torch.tensor(chosen)
 
 
-def _of_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.Tensor:
-    """The values as float32 or int64; missing ones and those that it can't hold are noted."""
+def _to_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.Tensor:
+    """Convert values [b, …] to float32 or int64; report values that are missing or not representable."""
     if not values.is_floating_point():
         return values.to(dtype)
     if dtype is torch.float32:
-        rounded = values.float()
-        held, problem = rounded.isfinite(), "is too large for float32 (3.4e38)"
+        converted = values.float()
+        valid, problem = converted.isfinite(), "is too large for float32 (3.4e38)"
     else:
-        rounded = values
-        held = (values == values.floor()) & (values.abs() < LARGEST_WHOLE)
-        problem = "is no whole number, and int64 is asked for"
-    if not held.all():
+        converted = values
+        valid = (values == values.floor()) & (values.abs() < MAX_EXACT_INTEGER)
+        problem = "is not an integer, and the dtype of the input is int64"
+    if not valid.all():
         missing = values.isnan()
-        cells.note(_any_of_row(missing), lambda _: "is missing, and no `impute` of the job fills it")
-        cells.note(_any_of_row(~held & ~missing), lambda _: problem)
-    return rounded.to(dtype)
+        cells.note(_any_in_row(missing), lambda _: "is missing, and the job has no `impute` to fill it")
+        cells.note(_any_in_row(~valid & ~missing), lambda _: problem)
+    return converted.to(dtype)
 
 
-def _any_of_row(bad: torch.Tensor) -> torch.Tensor:
-    return bad.reshape(len(bad), -1).any(dim=1)
+def _any_in_row(mask: torch.Tensor) -> torch.Tensor:
+    """bool [b, …] -> bool [b]."""
+    return mask.reshape(len(mask), -1).any(dim=1)
 
 
-def _targets(encoding: Encoding, source: Source) -> torch.Tensor:
-    """Some rows of the targets: indices of classes, 0 and 1 of a binary target, or values."""
-    if isinstance(source.dataset, TensorDataset):
-        targets = tensor_values(source.dataset, TARGETS, source.rows)
+def _encode_targets(encoding: Encoding, raw: RawRows) -> torch.Tensor:
+    """Encode a slice of the targets.
+
+    Returns:
+        Class indices int64 [b] (or [b, …] of tensor data), binary targets float32 [b, 1] of 0 and 1, or
+        values float32 [b, k] (or [b, …]).
+    """
+    if isinstance(raw.dataset, TensorDataset):
+        targets = tensor_values(raw.dataset, TARGETS, raw.rows)  # [b, …]
         if encoding.classes is not None:
-            return _class_indices(encoding, pa.array(targets.flatten().numpy()), source, TARGETS).reshape(
-                targets.shape
-            )
+            labels = pa.array(targets.flatten().numpy())
+            return _class_indices(encoding, labels, raw, TARGETS).reshape(targets.shape)
         if transforms := encoding.transforms_of(TARGETS):
-            targets = pipeline.apply(transforms, targets.double(), source.cells(TARGETS))
-        return _of_dtype(targets, torch.float32, source.cells(TARGETS))
+            targets = pipeline.apply(transforms, targets.double(), raw.cells(TARGETS))
+        return _to_dtype(targets, torch.float32, raw.cells(TARGETS))
     if encoding.classes is None:
-        return _columns(encoding, encoding.targets, source, torch.float32)
+        return _encode_columns(encoding, encoding.targets, raw, torch.float32)
     (name,) = encoding.targets
-    ((_, values),) = _raw_columns(encoding, [name], source)
-    indices = _class_indices(encoding, as_array(values), source, name)
+    ((_, values),) = _raw_columns(encoding, [name], raw)
+    indices = _class_indices(encoding, as_array(values), raw, name)  # [b]
     return indices[:, None].float() if encoding.is_binary else indices
 
 
-def _class_indices(encoding: Encoding, labels: pa.Array, source: Source, name: str) -> torch.Tensor:
-    """int64, the index of each label; labels that the training didn't know are noted."""
+def _class_indices(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str) -> torch.Tensor:
+    """Look up labels; report labels that are not classes of the training data.
+
+    Args:
+        encoding: The encoding, which has the classes.
+        labels: Labels of the slice, [b · m] with m labels for each row, row after row.
+        raw: The slice of b rows.
+        name: Target column, or `targets`.
+
+    Returns:
+        int64 [b · m]; 0 in place of an unknown label.
+    """
     classes = encoding.classes or ()
     values: Sequence[Any] = classes
     if labels.type != TEXT:
+        # Compare integers as int64: float64 would equate neighbours beyond 2**53.
         exact = pa.types.is_integer(labels.type) and all(isinstance(label, int) for label in classes)
         labels = labels.cast(pa.int64() if exact else NUMBER)
         values = list(map(int if exact else float, classes))
     found = pc.index_in(labels, value_set=pa.array(values, labels.type)).fill_null(-1)
     indices = torch.from_numpy(found.to_numpy(zero_copy_only=False).astype(np.int64))
-    per_row = len(indices) // len(source.rows)
+    per_row = len(indices) // len(raw.rows)
     names = ", ".join(map(shown, classes[:10]))
 
     def problem(position: int) -> str:
         label = labels[position * per_row].as_py()
         if label is None:
             return "is missing"
-        return f"is {shown(label)}, which is no class of the training data: they are {names}"
+        return f"is {shown(label)}, which is not a class of the training data; the classes are {names}"
 
-    source.cells(name).note(_any_of_row((indices < 0).reshape(len(source.rows), -1)), problem)
+    raw.cells(name).note(_any_in_row((indices < 0).reshape(len(raw.rows), -1)), problem)
     return indices.clamp(min=0)
 
 
-class _Received(NamedTuple):
-    """Data for predictions: `container` is the pointer of what holds its columns, rows or inputs."""
+class _RequestData(NamedTuple):
+    """Data of a prediction or an evaluation, as received.
+
+    Attributes:
+        dataset: The data.
+        container: Pointer of the object or list that contains the columns, rows or inputs.
+        column_pointer: Pointers of columns, inputs and `targets`.
+        cell_pointer: Pointers of cells, if the request contains the cells.
+    """
 
     dataset: Dataset
     container: str
-    place: NamePlace
-    cell: CellPlace | None = None
+    column_pointer: ColumnPointer
+    cell_pointer: CellPointer | None = None
 
 
-def inputs_source(encoding: Encoding, body: Body, pointer: str = "#") -> Source:
-    """The rows of a prediction, to be encoded.
+def prediction_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRows:
+    """Read the rows of a prediction.
 
     Args:
-        encoding: of the job that trained the model.
-        body: a dataset, or JSON with `columns`, `rows` or `inputs`. Columns come in any order and others are
-            ignored; `inputs` of a model trained on a table are raw feature rows [B, k].
-        pointer: the place of `body` in the request.
+        encoding: Encoding of the job that trained the model.
+        body: A dataset, or JSON with `columns`, `rows` or `inputs`. Columns may be in any order, and other
+            columns are ignored. For a model trained on a table, `inputs` are raw feature rows [B, k].
+        pointer: Location of `body` in the request.
 
     Raises:
-        InvalidRequest: columns are missing or can't be read as numbers, or a shape doesn't fit.
+        InvalidRequest: Columns are missing or cannot be read as their type, or a shape does not fit.
     """
     received, errors = _read(body, pointer, encoding.features), ErrorCollector()
     _check_inputs(encoding, received, errors)
-    return _received_source(encoding, received, encoding.features, errors)
+    return _cast_received(encoding, received, encoding.features, errors)
 
 
-def labelled_source(encoding: Encoding, body: Body, pointer: str = "#") -> Source:
-    """The rows of an evaluation, inputs and targets, to be encoded.
+def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRows:
+    """Read the rows of an evaluation, inputs and targets.
 
     Args:
-        encoding, body, pointer: as for `inputs_source`; `targets` go with `inputs`.
+        encoding: Encoding of the job that trained the model.
+        body: Like the body of `prediction_rows`, with target columns, or `targets` beside `inputs`.
+        pointer: Location of `body` in the request.
 
     Raises:
-        InvalidRequest: columns or targets are missing or can't be read, or a shape doesn't fit.
+        InvalidRequest: Columns or targets are missing or cannot be read as their type, or a shape does not
+            fit.
     """
     names = [*encoding.features, *encoding.targets]
     received, errors = _read(body, pointer, names), ErrorCollector()
     _check_inputs(encoding, received, errors)
     _check_targets(encoding, received, pointer, errors)
-    return _received_source(encoding, received, names, errors)
+    return _cast_received(encoding, received, names, errors)
 
 
-def _received_source(
-    encoding: Encoding, received: _Received, names: Sequence[str], errors: ErrorCollector
-) -> Source:
-    """The rows of a prediction or an evaluation: `names` are the features, and the targets if any.
+def _cast_received(
+    encoding: Encoding, received: _RequestData, names: Sequence[str], errors: ErrorCollector
+) -> RawRows:
+    """Cast the received columns to the types of the training data.
+
+    Args:
+        encoding: Encoding of the job that trained the model.
+        received: The data.
+        names: The features, followed by the targets of an evaluation.
+        errors: Errors found so far.
 
     Raises:
-        InvalidRequest: a column is missing or not of its type, with what is wrong in the others.
+        InvalidRequest: There are errors; lists those of all columns.
     """
-    source = source_of(encoding.types, received.dataset, names, received.place, errors, received.cell)
-    if errors.count and isinstance(source.dataset, TabularDataset):
-        readable, targets = set(source.dataset.table.column_names), names[len(encoding.features) :]
-        for part in source.slices():
+    raw = RawRows.of(
+        encoding.types, received.dataset, names, received.column_pointer, errors, received.cell_pointer
+    )
+    if errors.count and isinstance(raw.dataset, TabularDataset):
+        # The request is refused; encode the readable columns, so that their errors are reported as well.
+        readable, targets = set(raw.dataset.table.column_names), names[len(encoding.features) :]
+        for part in raw.slices():
             for name in encoding.features:
                 if name in readable:
-                    _columns(encoding, [name], part, torch.float32)
+                    _encode_columns(encoding, [name], part, torch.float32)
             if targets and readable.issuperset(targets):
-                _targets(encoding, part)
+                _encode_targets(encoding, part)
     errors.raise_if_any()
-    return source
+    return raw
 
 
-def source_of(
-    types: Mapping[str, str],
-    dataset: Dataset,
-    names: Sequence[str],
-    place: NamePlace,
-    errors: ErrorCollector,
-    cell: CellPlace | None = None,
-) -> Source:
-    """All rows of a dataset, of a table the columns `names`, read as of these types.
-
-    Columns that are not there are left out, and so are those with cells that can't be read, which are noted.
-    """
-    source = Source(dataset, range(dataset.rows), place, errors, cell)
-    if not isinstance(dataset, TabularDataset):
-        return source
-    present, columns = set(dataset.table.column_names), dict[str, pa.ChunkedArray]()
-    for name in names:
-        if name in present:
-            before = errors.count
-            column = cast(dataset.table[name], types[name], source.cells(name))
-            columns |= {name: column} if errors.count == before else {}
-    return source._replace(dataset=TabularDataset(pa.table(columns)))
-
-
-def _read(body: Body, pointer: str, taken: Sequence[str]) -> _Received:
+def _read(body: Body, pointer: str, names: Sequence[str]) -> _RequestData:
+    """Read a body; of JSON columns only `names` are read."""
     if isinstance(body, TabularDataset):
-        container = pointer_to(pointer, "columns")
-        return _of_columns(body, container)
+        return _column_data(body, pointer_to(pointer, "columns"))
     if isinstance(body, TensorDataset):
-        return _Received(body, pointer, lambda name: pointer)
-    dataset = read_json(body, pointer, taken)
+        return _RequestData(body, pointer, lambda name: pointer)
+    dataset = read_json(body, pointer, names)
     if isinstance(dataset, TensorDataset):
         container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
-        return _Received(dataset, container, lambda name: targets if name == TARGETS else container)
+        return _RequestData(dataset, container, lambda name: targets if name == TARGETS else container)
     if "rows" in body:
         container = pointer_to(pointer, "rows")
-        return _Received(
+        return _RequestData(
             dataset, container, lambda name: container, lambda name, row: pointer_to(container, row, name)
         )
-    return _of_columns(dataset, pointer_to(pointer, "columns"))
+    return _column_data(dataset, pointer_to(pointer, "columns"))
 
 
-def _of_columns(dataset: TabularDataset, container: str) -> _Received:
-    return _Received(dataset, container, partial(pointer_to, container), partial(pointer_to, container))
+def _column_data(dataset: TabularDataset, container: str) -> _RequestData:
+    return _RequestData(dataset, container, partial(pointer_to, container), partial(pointer_to, container))
 
 
-def _check_inputs(encoding: Encoding, received: _Received, errors: ErrorCollector) -> None:
+def _check_inputs(encoding: Encoding, received: _RequestData, errors: ErrorCollector) -> None:
     if isinstance(received.dataset, TabularDataset):
         _check_names(encoding.features, received.dataset, received.container, errors)
     else:
         _check_shapes(encoding, received.dataset, received.container, errors)
 
 
-def _check_targets(encoding: Encoding, received: _Received, pointer: str, errors: ErrorCollector) -> None:
+def _check_targets(encoding: Encoding, received: _RequestData, pointer: str, errors: ErrorCollector) -> None:
     if isinstance(received.dataset, TabularDataset):
         _check_names(encoding.targets, received.dataset, received.container, errors)
     elif received.dataset.targets is None or encoding.features:
-        errors.add(pointer, "Give `targets` beside `inputs`, or columns that hold them.")
+        errors.add(pointer, "Give `targets` beside `inputs`, or columns that include the targets.")
     elif received.dataset.targets.shape[1:] != encoding.target_shape:
-        found, wanted = list(received.dataset.targets.shape), _shape_text(encoding.target_shape)
-        errors.add(received.place(TARGETS), f"The targets have shape {found}; the model's are {wanted}.")
+        found, expected = list(received.dataset.targets.shape), _shape_text(encoding.target_shape)
+        detail = f"The targets have shape {found}; the model was trained on targets {expected}."
+        errors.add(received.column_pointer(TARGETS), detail)
 
 
 def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, errors: ErrorCollector) -> None:
     present = dataset.table.column_names
     if not names:
-        errors.add(pointer, "The model was trained on tensors: send `inputs`.")
+        errors.add(pointer, "The model was trained on tensors; send `inputs`.")
     for name in names:
         if name not in present:
             hint = did_you_mean(name, [other for other in present if other not in names])
@@ -367,23 +419,26 @@ def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, er
 
 
 def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, errors: ErrorCollector) -> None:
-    """Note inputs whose names or shapes are not the model's; of a table's model they are raw feature rows."""
+    """Check names and shapes of inputs; those of a model trained on a table are raw feature rows [B, k]."""
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
     shapes |= {name: (len(columns),) for name, columns in encoding.groups.items()}
     if dataset.inputs.keys() != shapes.keys():
-        found, wanted = ", ".join(dataset.inputs), ", ".join(shapes)
-        errors.add(pointer, f"The model's inputs are called {wanted}; these are called {found}.")
+        found, expected = ", ".join(dataset.inputs), ", ".join(shapes)
+        errors.add(pointer, f"The inputs of the model are named {expected}; the request has {found}.")
         return
     for name in encoding.features:
         if encoding.types[name] == "categorical":
-            errors.add(pointer, f"`{name}` is text: send `columns` or `rows`.")
+            errors.add(pointer, f"`{name}` is text; send `columns` or `rows` instead of `inputs`.")
     for name, shape in shapes.items():
         found_shape = dataset.inputs[name].shape
         columns = f" ({', '.join(encoding.groups[name])})" if encoding.groups else ""
         if found_shape[1:] != shape:
-            detail = f"`{name}` has shape {list(found_shape)}; the model takes {_shape_text(shape)}{columns}."
+            detail = (
+                f"`{name}` has shape {list(found_shape)}; the model expects {_shape_text(shape)}{columns}."
+            )
             errors.add(pointer, detail)
 
 
 def _shape_text(sample_shape: tuple[int, ...]) -> str:
+    """Format the shape of a batch: `[B, 3]`."""
     return f"[{', '.join(['B', *map(str, sample_shape)])}]"

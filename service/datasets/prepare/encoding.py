@@ -1,4 +1,4 @@
-"""How a job's data became tensors: stored with the model, so that predictions go the same way."""
+"""The encoding of a job's data as tensors, stored with the model so that predictions use the same one."""
 
 import math
 from collections.abc import Mapping
@@ -10,29 +10,29 @@ import torch
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.categories import FittedOrdinal
 from service.datasets.transforms.fitted import FittedTransform
-from service.datasets.transforms.kinds import from_document
+from service.datasets.transforms.registry import from_document
 from service.specs.data import ColumnType
 from service.specs.transforms import Label
 
 TARGETS = "targets"
-"""What tensor targets are called, by transforms too."""
+"""Name of the targets of tensor data, also in transforms."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What turns raw data into the model's inputs, and its outputs back.
+    """The columns, fitted transforms and classes that map raw data to tensors, and outputs to target units.
 
     Attributes:
-        input_names: the model's inputs, in order; the single one of a table is `input`.
-        sample_shapes: shape of one sample of each input, without the batch dimension.
-        target_shape: shape of one sample's targets; empty for classes [B].
-        groups: the feature columns of each input by its name; empty for tensor data.
-        targets: target columns in order; empty for tensor data.
-        types: of each feature and target column of a table.
-        transforms: fitted, of features and targets alike; those of a column in their order.
-        classes: labels by class index, ascending, or the two of a binary target; None where targets are
-            values.
-        dtypes: `float32` or `int64` of each input; empty: all are float32.
+        input_names: Names of the model's inputs, in order; the single input of a table is `input`.
+        sample_shapes: Shape of one sample of each input, without the batch dimension.
+        target_shape: Shape of one sample of the targets; empty for class indices [B].
+        groups: Feature columns of each input by its name; empty for tensor data.
+        targets: Target columns, in order; empty for tensor data.
+        types: Type of each feature and target column of a table.
+        transforms: Fitted transforms of features and targets; those of one column are in order.
+        classes: Labels by class index, ascending; the two labels of a binary target; None for numeric
+            targets.
+        dtypes: `float32` or `int64` for each input; if empty, all inputs are float32.
     """
 
     input_names: tuple[str, ...]
@@ -47,8 +47,13 @@ class Encoding:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the two classes are targets 0 and 1, float32 [B, 1], instead of indices [B]."""
+        """Whether the two classes are encoded as 0 and 1, float32 [B, 1], instead of as indices [B]."""
         return self.classes is not None and self.target_shape == (1,)
+
+    @property
+    def target_dtype(self) -> torch.dtype:
+        """int64 for class indices, otherwise float32."""
+        return torch.int64 if self.classes is not None and not self.is_binary else torch.float32
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -57,26 +62,26 @@ class Encoding:
 
     @property
     def sample_bytes(self) -> int:
-        """The size of one sample of all inputs."""
+        """Size of one sample of all inputs, in bytes."""
         shapes = zip(self.input_names, self.sample_shapes, strict=True)
         return sum(math.prod(shape) * self.dtype(name).itemsize for name, shape in shapes)
 
     def dtype(self, name: str) -> torch.dtype:
-        """What an input holds."""
+        """Return the dtype of an input, float32 or int64."""
         by_name = dict(zip(self.input_names, self.dtypes, strict=False))
         return torch.int64 if by_name.get(name) == "int64" else torch.float32
 
     def transforms_of(self, column: str) -> list[FittedTransform]:
-        """The fitted transforms of a column or a tensor, in order."""
+        """Return the fitted transforms of a column or a tensor, in order."""
         return [transform for transform in self.transforms if transform.column == column]
 
     def titles(self, name: str) -> list[str]:
-        """What stands in each column of an input [B, k] of a table: `age`, `island=Biscoe`, `age_missing`."""
+        """Name the k columns of an input [B, k] of a table: `age`, `island=Biscoe`, `age_missing`."""
         columns = self.groups[name]
         return [title for column in columns for title in pipeline.titles(column, self.transforms_of(column))]
 
     def ordinals(self, name: str) -> dict[int, FittedOrdinal]:
-        """The columns of an input [B, k] that are indices of categories, by their position."""
+        """Find the columns of an input [B, k] that hold category indices, by their position in 0 to k − 1."""
         found, position = {}, 0
         for column in self.groups.get(name, ()):
             transforms = self.transforms_of(column)
@@ -86,7 +91,7 @@ class Encoding:
         return found
 
     def inputs_document(self) -> list[dict[str, Any]]:
-        """The model's inputs in order, as JSON: name, shape, type and, for a table, what its columns are."""
+        """Describe the inputs in order, as JSON: name, shape, dtype and, for a table, titles of columns."""
         return [
             {
                 "name": name,
@@ -98,12 +103,12 @@ class Encoding:
         ]
 
     def to_document(self) -> dict[str, Any]:
-        """The encoding as JSON."""
+        """Convert to JSON."""
         return asdict(self) | {"transforms": [transform.to_document() for transform in self.transforms]}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """The inverse of `to_document`, also after a trip through JSON."""
+        """Restore an encoding from `to_document`, also after serialization as JSON text."""
         return cls(
             input_names=tuple(document["input_names"]),
             sample_shapes=tuple(map(tuple, document["sample_shapes"])),
@@ -118,22 +123,22 @@ class Encoding:
 
 
 def decode_outputs(encoding: Encoding, outputs: torch.Tensor) -> list[Any]:
-    """A model's outputs in the targets' units.
+    """Convert a model's outputs to the units of the targets, by inverting the target transforms.
 
     Args:
-        encoding: of the job that trained the model.
-        outputs: [B, k] for targets with transforms, whose columns are those of the targets; else [B, …].
+        encoding: Encoding of the job that trained the model.
+        outputs: [B, k], one column for each target, if target columns have transforms; otherwise [B, …].
 
     Returns:
-        Nested lists of the outputs' shape; a NaN or an infinity stays one.
+        Nested lists of the shape of `outputs`; NaN and infinities are kept.
     """
     outputs = outputs.detach().float().cpu()
     if encoding.transforms_of(TARGETS) and not encoding.targets:
         outputs = pipeline.invert(encoding.transforms_of(TARGETS), outputs)
     elif any(encoding.transforms_of(name) for name in encoding.targets):
         columns = [
-            pipeline.invert(encoding.transforms_of(name), outputs[:, i])
+            pipeline.invert(encoding.transforms_of(name), outputs[:, i])  # [B]
             for i, name in enumerate(encoding.targets)
         ]
-        outputs = torch.stack(columns, dim=1)
+        outputs = torch.stack(columns, dim=1)  # [B, k]
     return list(outputs.tolist())

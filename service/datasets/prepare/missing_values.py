@@ -1,4 +1,4 @@
-"""Missing values: which rows are left out for them, and which columns may not have any."""
+"""Missing values: rows that `drop_rows` drops, and checks of columns that have no transform for them."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -17,8 +17,12 @@ from service.specs.transforms import DropRows, Impute
 
 
 def complete_rows(dataset: Dataset, steps: Sequence[Step]) -> Rows:
-    """The rows that no `drop_rows` leaves out."""
-    if not isinstance(dataset, TabularDataset):  # tensors have no gaps
+    """Find the rows that no `drop_rows` transform drops.
+
+    Returns:
+        Row numbers, ascending: int64 [n], or the range of all rows.
+    """
+    if not isinstance(dataset, TabularDataset):  # tensors have no missing values
         return range(dataset.rows)
     columns = [dataset.table[step.column] for step in steps if isinstance(step.transform, DropRows)]
     if not any(column.null_count for column in columns):
@@ -26,47 +30,57 @@ def complete_rows(dataset: Dataset, steps: Sequence[Step]) -> Rows:
     return torch.from_numpy(np.flatnonzero(np.logical_and.reduce(list(map(_present, columns)))))
 
 
-def check_some_left(steps: Sequence[Step], kept: Rows, rows: int, errors: ErrorCollector) -> None:
-    """Note that no row is without a missing value, at the `drop_rows` that leave out all."""
+def check_rows_left(steps: Sequence[Step], kept: Rows, rows: int, errors: ErrorCollector) -> None:
+    """Report each `drop_rows` transform if together they drop all rows.
+
+    Args:
+        steps: Transforms of each column.
+        kept: Rows that are not dropped.
+        rows: Number of rows of the dataset.
+        errors: Receives the errors.
+    """
     if len(kept) or not rows:
         return
-    named: dict[str, list[str]] = {}
+    columns_by_pointer: dict[str, list[str]] = {}
     for step in steps:
         if isinstance(step.transform, DropRows):
-            named.setdefault(step.pointer, []).append(f"`{step.column}`")
-    for pointer, columns in named.items():
-        detail = f"No row is left: each of the {counted(rows, 'row')} lacks a value, here of"
-        errors.add(pointer, f"{detail} {', '.join(columns)}. `impute` fills values in.")
+            columns_by_pointer.setdefault(step.pointer, []).append(f"`{step.column}`")
+    for pointer, columns in columns_by_pointer.items():
+        detail = (
+            f"No row is left: each of the {counted(rows, 'row')} has a missing value in a column of "
+            f"`drop_rows`, here {', '.join(columns)}. Use `impute` to fill missing values."
+        )
+        errors.add(pointer, detail)
 
 
-def check_complete(
+def check_missing_values(
     table: pa.Table,
-    places: Mapping[str, str],
+    pointers: Mapping[str, str],
     targets: Collection[str],
     steps: Sequence[Step],
     kept: Rows,
     errors: ErrorCollector,
 ) -> None:
-    """Note each column that lacks values in rows that are kept, and says nothing of what to do with them.
+    """Report each column with missing values in kept rows and no transform that fills them.
 
     Args:
-        table: what is looked at.
-        places: the pointers of the columns that matter; a datetime among them is no feature anyway.
-        targets: which of them are targets.
-        steps: of `resolve`.
-        kept: of `complete_rows`.
-        errors: where it is noted.
+        table: The table.
+        pointers: Pointers of the feature and target columns. Datetimes are not checked: they are no features.
+        targets: The target columns.
+        steps: Transforms of each column.
+        kept: Rows that are not dropped, see `complete_rows`.
+        errors: Receives the errors.
     """
     filled = {step.column for step in steps if isinstance(step.transform, Impute)}
-    for name, place in places.items():
+    for name, pointer in pointers.items():
         column = table[name]
         if name in filled or column.type == DATETIME or not column.null_count:
             continue
-        numbers = as_tensor(kept).numpy()
-        missing = numbers[~_present(column)[numbers]]
+        rows = as_tensor(kept).numpy()
+        missing = rows[~_present(column)[rows]]
         if len(missing):
             found = f"{counted(len(missing), 'missing value')}, the first in row {missing[0]}"
-            errors.add(place, f"`{name}` has {found}: {_remedy(name, column, name in targets)}")
+            errors.add(pointer, f"`{name}` has {found}; {_remedy(name, column, name in targets)}")
 
 
 def _present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
@@ -74,7 +88,7 @@ def _present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 
 def _remedy(name: str, column: pa.ChunkedArray, is_target: bool) -> str:
-    drop = f'add {{"type": "drop_rows", "columns": ["{name}"]}} to `data.transforms` to leave these rows out'
+    drop = f'add {{"type": "drop_rows", "columns": ["{name}"]}} to `data.transforms` to drop these rows'
     if is_target:
         return f"{drop}."
     strategy = "mode" if column.type == TEXT else "mean"

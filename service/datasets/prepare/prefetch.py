@@ -1,4 +1,4 @@
-"""Batches of a part that is too large for memory: gathered one by one, the next while one is at work."""
+"""Batches of samples that are too large for memory, gathered one at a time, the next one ahead of its use."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,65 +11,74 @@ Index = slice | torch.Tensor
 
 
 class Gatherer:
-    """Gathers batches of a part; a thread reads the rows of the next one ahead.
+    """Gather batches of samples; a thread reads the next batch ahead.
 
-    It reads ahead only what is already drawn: no random number is taken earlier than a plain loop takes it.
+    Only indices that the caller has already drawn are read ahead, so random numbers are drawn in the same
+    order as in a plain loop.
 
     Args:
-        part: see `Samples.order`.
-        device: where batches are wanted.
+        samples: Samples with an `order`, see `Samples.order`.
+        device: Device of the batches.
     """
 
-    def __init__(self, part: Samples, device: torch.device) -> None:
-        self._part = part
+    def __init__(self, samples: Samples, device: torch.device) -> None:
+        self._samples = samples
         self._device = device
-        self._pins = device.type == "cuda"  # the copy to a GPU goes on beside its work
+        # A copy from pinned memory to a GPU runs in parallel with its computations.
+        self._pin_memory = device.type == "cuda"
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gatherer")
         self._ahead: tuple[Index, Future[Samples]] | None = None
 
     def take(self, index: Index, following: Index | None = None) -> Samples:
-        """Some rows, on the device; those of `following` are gathered meanwhile."""
-        batch = self._gathered(index)
+        """Gather a batch on the device.
+
+        Args:
+            index: Rows of the batch, as positions in `Samples.order`.
+            following: Rows of the next batch, which the thread starts to read.
+        """
+        if self._ahead is not None and _equal(self._ahead[0], index):
+            batch = self._ahead[1].result()
+        else:  # the first batch, or another one than announced, as after a pause
+            batch = self._read(index)
         self._ahead = None
         if following is not None:
             self._ahead = following, self._thread.submit(self._read, following)
-        return batch.to(self._device, non_blocking=self._pins)
-
-    def _gathered(self, index: Index) -> Samples:
-        if self._ahead is not None and _same(self._ahead[0], index):
-            return self._ahead[1].result()
-        return self._read(index)
+        return batch.to(self._device, non_blocking=self._pin_memory)
 
     def _read(self, index: Index) -> Samples:
-        rows = self._part.take(index)
-        return rows.pinned() if self._pins else rows
+        batch = self._samples.take(index)
+        return batch.pinned() if self._pin_memory else batch
 
 
-def _same(one: Index, other: Index) -> bool:
+def _equal(one: Index, other: Index) -> bool:
     if isinstance(one, slice) or isinstance(other, slice):
         return one is other or (isinstance(one, slice) and isinstance(other, slice) and one == other)
     return torch.equal(one, other)
 
 
 class Slices:
-    """A part in slices of `size` rows, in its order; can be gone through any number of times.
+    """Iterate over samples in slices of `size` rows, in order, any number of times.
 
-    Slices of a part in memory are made once; those of one to gather anew each time.
+    Slices of samples in memory are made once; slices of samples to gather are read again in each iteration.
+
+    Args:
+        samples: The samples.
+        size: Number of rows of a slice; the last one may be shorter.
+        device: Device of gathered slices.
     """
 
-    def __init__(self, part: Samples, size: int, device: torch.device) -> None:
-        starts = range(0, part.rows, size)
-        self._indices = [slice(start, min(start + size, part.rows)) for start in starts]
-        self._gatherer = None if part.order is None else Gatherer(part, device)
-        self._made = [part.take(index) for index in self._indices] if part.order is None else []
+    def __init__(self, samples: Samples, size: int, device: torch.device) -> None:
+        starts = range(0, samples.rows, size)
+        self._indices = [slice(start, min(start + size, samples.rows)) for start in starts]
+        self._gatherer = None if samples.order is None else Gatherer(samples, device)
+        self._in_memory = [samples.take(index) for index in self._indices] if samples.order is None else []
 
     def __len__(self) -> int:
-        """How many there are."""
         return len(self._indices)
 
     def __iter__(self) -> Iterator[Samples]:
         if self._gatherer is None:
-            yield from self._made
+            yield from self._in_memory
             return
-        for index in self._indices:  # one at a time: they are large, and two might not fit into memory
+        for index in self._indices:  # without reading ahead: two large slices might not fit into memory
             yield self._gatherer.take(index)

@@ -1,4 +1,4 @@
-"""A dataset and what is declared about it, as the tensors that a trainer takes."""
+"""Preparation of a job's data: splits, fitted transforms and encoded tensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import torch
 
 from service.datasets.dataset import Dataset, TabularDataset
-from service.datasets.prepare.declaration import DATA, Declared, TargetKind, read_declaration
-from service.datasets.prepare.encode import Source, encode, source_of
+from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType, read_declaration
+from service.datasets.prepare.encode import RawRows, encode
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.fitting import check_kinds, check_targets, fit_encoding
-from service.datasets.prepare.missing_values import check_complete, check_some_left, complete_rows
-from service.datasets.prepare.split import Parts, check_parts, check_split, split_rows
+from service.datasets.prepare.fitting import check_binary_targets, check_types, fit_encoding
+from service.datasets.prepare.missing_values import check_missing_values, check_rows_left, complete_rows
+from service.datasets.prepare.split import SplitRows, check_split, check_split_rows, split_rows
 from service.datasets.prepare.split_keys import rule_key
-from service.datasets.prepare.workspace import Memory, Workspace
+from service.datasets.prepare.workspace import MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.samples import Samples
 from service.datasets.transforms.resolve import Step, resolve
@@ -25,10 +25,14 @@ from service.specs.split import Side
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Training data, in the order of the split; validation and test are None where no row is theirs.
+    """Encoded data of a job, in the order of the split.
 
     Attributes:
-        dropped: how many rows were left out for missing values.
+        train: Training samples.
+        validation: Validation samples; None for an empty split.
+        test: Test samples; None for an empty split.
+        encoding: The fitted encoding.
+        dropped: Number of rows that `drop_rows` dropped because of missing values.
     """
 
     train: Samples
@@ -39,180 +43,214 @@ class Prepared:
 
 
 @dataclass(frozen=True, eq=False)
-class Sources:
-    """The content that a data section is about.
+class JobDatasets:
+    """The datasets that a data section contains or refers to.
 
     Attributes:
-        dataset: what is split.
-        others: the datasets that are a side of their own.
+        dataset: The dataset that is divided into splits.
+        whole_splits: Datasets of which all rows are one split (`validation_dataset_id`, `test_dataset_id`).
     """
 
     dataset: Dataset
-    others: Mapping[Side, Dataset] = field(default_factory=dict)
+    whole_splits: Mapping[Side, Dataset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
-class _Divided:
-    """What is known before anything is fitted; `others` are the rows of the datasets that are a side."""
+class _Division:
+    """The rows of each split, before transforms are fitted.
 
-    declared: Declared
+    Attributes:
+        declared: The dataset and its declaration.
+        steps: Transforms of each column, in order.
+        kept: Rows of the dataset that `drop_rows` keeps.
+        splits: Rows of the dataset in each split.
+        whole_splits: Rows of the datasets that are a whole split.
+    """
+
+    declared: DeclaredData
     steps: Sequence[Step]
     kept: Rows
-    parts: Parts
-    others: Mapping[Side, Source]
+    splits: SplitRows
+    whole_splits: Mapping[Side, RawRows]
 
 
-def divide(
-    sources: Sources, data: DataDeclaration, target_kind: TargetKind, input_names: Sequence[str] | None = None
+def rows_by_split(
+    datasets: JobDatasets,
+    data: DataDeclaration,
+    target_type: TargetType,
+    input_names: Sequence[str] | None = None,
 ) -> Mapping[Side, torch.Tensor]:
-    """Only the row numbers of each side, int64 [n], of data that `prepare` finds nothing against."""
-    divided = _divide(sources, data, target_kind, ErrorCollector(), input_names)
-    return divided.parts._asdict() | {  # type: ignore[return-value]  # the sides' names
-        side: as_tensor(source.rows) for side, source in divided.others.items()
+    """Return the row numbers of each split, int64 [n], without encoding the data.
+
+    Args:
+        datasets: The datasets, without errors of `prepare`.
+        data: The data section of a job.
+        target_type: Type of targets that the loss needs.
+        input_names: Names of the model's inputs.
+    """
+    division = _divide(datasets, data, target_type, ErrorCollector(), input_names)
+    return division.splits._asdict() | {  # type: ignore[return-value]  # its fields are names of splits
+        name: as_tensor(raw.rows) for name, raw in division.whole_splits.items()
     }
 
 
 def prepare(
-    sources: Sources,
+    datasets: JobDatasets,
     data: DataDeclaration,
-    target_kind: TargetKind,
+    target_type: TargetType,
     input_names: Sequence[str] | None = None,
     workspace: Workspace | None = None,
 ) -> Prepared:
-    """Split, fit the transforms on the training rows, and encode.
+    """Split a dataset, fit the transforms on the training rows, and encode all rows.
 
     Args:
-        sources: the content that `data` declares or refers to.
-        data: the data section of a job.
-        target_kind: what the loss takes.
-        input_names: what the model calls its inputs; where it has several, the data's have the same names.
-        workspace: where to put the inputs; default: in memory.
+        datasets: The datasets that `data` contains or refers to.
+        data: The data section of a job.
+        target_type: Type of targets that the loss needs.
+        input_names: Names of the model's inputs. If there are several, the data must use the same names. By
+            default, the names in the data.
+        workspace: Memory for the inputs; by default RAM.
 
     Raises:
-        InvalidRequest: with every error of the data section, pointers below `#/data`.
+        InvalidRequest: With every error of the data section; pointers start with `#/data`.
     """
     errors = ErrorCollector()
-    workspace = workspace or Memory()
-    divided = _divide(sources, data, target_kind, errors, input_names)
-    declared, kept, parts = divided.declared, divided.kept, divided.parts
-    encoding = fit_encoding(declared, target_kind, divided.steps, kept, parts.train, errors)
+    workspace = workspace or MemoryWorkspace()
+    division = _divide(datasets, data, target_type, errors, input_names)
+    declared, kept, splits = division.declared, division.kept, division.splits
+    encoding = fit_encoding(declared, target_type, division.steps, kept, splits.train, errors)
     errors.raise_if_any()
     encoded = encode(
         encoding,
-        Source(declared.dataset, kept, declared.places.__getitem__, errors),
+        RawRows(declared.dataset, kept, declared.pointers.__getitem__, errors),
         targets=True,
         workspace=workspace,
     )
     assert encoded.targets is not None
-    check_targets(declared, encoding, target_kind, encoded.targets, errors)
-    others = {side: _other(encoding, source, workspace) for side, source in divided.others.items()}
-    for side, other in others.items():
-        check_targets(declared, encoding, target_kind, other.targets, errors, _place(side))
+    check_binary_targets(declared, encoding, target_type, encoded.targets, errors)
+    whole = {name: _encode_whole(encoding, raw, workspace) for name, raw in division.whole_splits.items()}
+    for name, samples in whole.items():
+        check_binary_targets(declared, encoding, target_type, samples.targets, errors, _split_pointer(name))
     errors.raise_if_any()
-    whole = Samples(encoded.inputs, encoded.targets)
+    # Row i of `kept_samples` is row kept[i] of the dataset; `splits` has row numbers of the dataset.
+    kept_samples = Samples(encoded.inputs, encoded.targets)
 
-    def part(rows: torch.Tensor) -> Samples | None:
+    def select(rows: torch.Tensor) -> Samples | None:
         if not len(rows):
             return None
+        # A range starts at 0: row numbers are positions. Otherwise `kept` is ascending and contains `rows`.
         positions = rows if isinstance(kept, range) else torch.searchsorted(kept, rows)
-        return Samples(whole.inputs, whole.targets, positions) if encoded.to_gather else whole.take(positions)
+        if encoded.mapped:  # too large to be copied in training order
+            return Samples(kept_samples.inputs, kept_samples.targets, positions)
+        return kept_samples.take(positions)
 
-    train = part(parts.train)
+    train = select(splits.train)
     assert train is not None
     return Prepared(
         train=train,
-        validation=others.get("validation") or part(parts.validation),
-        test=others.get("test") or part(parts.test),
+        validation=whole.get("validation") or select(splits.validation),
+        test=whole.get("test") or select(splits.test),
         encoding=encoding,
         dropped=sum(
             dataset.rows - len(rows)
             for dataset, rows in [
                 (declared.dataset, kept),
-                *((source.dataset, source.rows) for source in divided.others.values()),
+                *((raw.dataset, raw.rows) for raw in division.whole_splits.values()),
             ]
         ),
     )
 
 
 def _divide(
-    sources: Sources,
+    datasets: JobDatasets,
     data: DataDeclaration,
-    target_kind: TargetKind,
+    target_type: TargetType,
     errors: ErrorCollector,
     input_names: Sequence[str] | None,
-) -> _Divided:
-    """Everything that can be said, and found wrong, without reading the values of all columns."""
-    declared = read_declaration(sources.dataset, data, errors, input_names)
+) -> _Division:
+    """Check the declaration and divide the rows, without reading the values of all columns.
+
+    Raises:
+        InvalidRequest: With every error found so far.
+    """
+    declared = read_declaration(datasets.dataset, data, errors, input_names)
     steps = resolve(data.transforms, declared.columns(), errors)
-    check_kinds(declared, target_kind, steps, errors)
+    check_types(declared, target_type, steps, errors)
     kept = complete_rows(declared.dataset, steps)
-    check_some_left(steps, kept, declared.dataset.rows, errors)
+    check_rows_left(steps, kept, declared.dataset.rows, errors)
     check_split(data.split, declared.dataset.rows, len(kept), errors)
     if isinstance(declared.dataset, TabularDataset):
-        names = [*declared.features, *declared.targets]
-        places = {name: declared.places[name] for name in names}
-        check_complete(declared.dataset.table, places, declared.targets, steps, kept, errors)
+        pointers = {name: declared.pointers[name] for name in [*declared.features, *declared.targets]}
+        check_missing_values(declared.dataset.table, pointers, declared.targets, steps, kept, errors)
     key = rule_key(data.split, declared.dataset, kept, errors)
-    others = {
-        side: _other_source(declared, dataset, side, steps, errors)
-        for side, dataset in sources.others.items()
+    whole_splits = {
+        name: _read_whole_split(declared, dataset, name, steps, errors)
+        for name, dataset in datasets.whole_splits.items()
     }
     errors.raise_if_any()
-    parts = split_rows(data.split, kept, key)
-    check_parts(data.split, parts, errors)
+    splits = split_rows(data.split, kept, key)
+    check_split_rows(data.split, splits, errors)
     errors.raise_if_any()
-    there = {side: source for side, source in others.items() if source is not None}
-    return _Divided(declared, steps, kept, parts, there)
+    valid = {name: raw for name, raw in whole_splits.items() if raw is not None}
+    return _Division(declared, steps, kept, splits, valid)
 
 
-def _place(side: Side) -> str:
-    return pointer_to(DATA, "split", f"{side}_dataset_id")
+def _split_pointer(name: Side) -> str:
+    return pointer_to(DATA, "split", f"{name}_dataset_id")
 
 
-def _check_other(declared: Declared, dataset: Dataset, side: Side, errors: ErrorCollector) -> None:
-    """Note what a dataset that is a side of its own lacks."""
-    place = _place(side)
+def _read_whole_split(
+    declared: DeclaredData, dataset: Dataset, name: Side, steps: Sequence[Step], errors: ErrorCollector
+) -> RawRows | None:
+    """Check a dataset that is a whole split, and drop rows with missing values.
+
+    Returns:
+        The kept rows; None if the dataset does not fit the declaration.
+    """
+    pointer, before = _split_pointer(name), errors.count
+    _check_same_structure(declared, dataset, pointer, errors)
+    if errors.count > before:
+        return None
+    pointers = dict.fromkeys([*declared.features, *declared.targets], pointer)
+    raw = RawRows.of(declared.types(), dataset, [*pointers], lambda _: pointer, errors)
+    if errors.count > before:  # cells that cannot be read
+        return None
+    raw = raw._replace(rows=complete_rows(raw.dataset, steps))
+    if not len(raw.rows):
+        errors.add(pointer, f"`drop_rows` drops all of its {counted(dataset.rows, 'row')}.")
+    elif isinstance(raw.dataset, TabularDataset):
+        check_missing_values(raw.dataset.table, pointers, declared.targets, steps, raw.rows, errors)
+    return raw
+
+
+def _check_same_structure(
+    declared: DeclaredData, dataset: Dataset, pointer: str, errors: ErrorCollector
+) -> None:
+    """Check that a dataset has the columns, or inputs and targets, of the dataset that is divided."""
     if type(dataset) is not type(declared.dataset):
-        errors.add(place, "Both datasets are tables, or both are tensors: these are one of each.")
+        errors.add(pointer, "The datasets must both be tables or both be tensors; these are one of each.")
         return
     if isinstance(dataset, TabularDataset):
         for name in [*declared.features, *declared.targets]:
             if name not in dataset.table.column_names:
-                errors.add(place, f"The dataset has no column `{name}`.")
+                errors.add(pointer, f"The dataset has no column `{name}`.")
         return
     for name in declared.groups:
         if name not in dataset.inputs:
-            errors.add(place, f"The dataset has no input `{name}`.")
-        elif dataset.inputs[name].shape[1:] != declared.dataset.inputs[name].shape[1:]:  # type: ignore[union-attr]
-            errors.add(place, f"The samples of `{name}` have another shape.")
-    wanted = declared.dataset.targets  # type: ignore[union-attr]
-    if dataset.targets is None or dataset.targets.shape[1:] != wanted.shape[1:]:  # type: ignore[union-attr]
-        errors.add(place, "The dataset has no targets of the same shape.")
+            errors.add(pointer, f"The dataset has no input `{name}`.")
+            continue
+        found, expected = dataset.inputs[name].shape, declared.dataset.inputs[name].shape  # type: ignore[union-attr]
+        if found[1:] != expected[1:]:
+            detail = f"`{name}` has shape {list(found)}; the training data has {list(expected)}."
+            errors.add(pointer, f"{detail} All dimensions except the first must be equal.")
+    expected_targets = declared.dataset.targets  # type: ignore[union-attr]
+    if dataset.targets is None or dataset.targets.shape[1:] != expected_targets.shape[1:]:  # type: ignore[union-attr]
+        errors.add(pointer, "The dataset has no targets of the same shape as those of the training data.")
 
 
-def _other_source(
-    declared: Declared, dataset: Dataset, side: Side, steps: Sequence[Step], errors: ErrorCollector
-) -> Source | None:
-    """The rows of a dataset that is a side of its own; None where errors were noted."""
-    place, before = _place(side), errors.count
-    _check_other(declared, dataset, side, errors)
-    if errors.count > before:
-        return None
-    places = dict.fromkeys([*declared.features, *declared.targets], place)
-    source = source_of(declared.types(), dataset, [*places], lambda _: place, errors)
-    if errors.count > before:  # cells that can't be read
-        return None
-    source = source._replace(rows=complete_rows(source.dataset, steps))
-    if not len(source.rows):
-        errors.add(place, f"`drop_rows` leaves none of its {counted(dataset.rows, 'row')}.")
-    elif isinstance(source.dataset, TabularDataset):
-        check_complete(source.dataset.table, places, declared.targets, steps, source.rows, errors)
-    return source
-
-
-def _other(encoding: Encoding, source: Source, workspace: Workspace) -> Samples:
-    """A dataset that is a side of its own, encoded."""
-    encoded = encode(encoding, source, targets=True, workspace=workspace)
+def _encode_whole(encoding: Encoding, raw: RawRows, workspace: Workspace) -> Samples:
+    """Encode a dataset that is a whole split."""
+    encoded = encode(encoding, raw, targets=True, workspace=workspace)
     assert encoded.targets is not None
-    order = torch.arange(len(encoded.targets)) if encoded.to_gather else None
+    order = torch.arange(len(encoded.targets)) if encoded.mapped else None
     return Samples(encoded.inputs, encoded.targets, order)

@@ -1,4 +1,4 @@
-"""Which rows train, validate and test."""
+"""Division of rows into the splits train, validation and test."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,8 @@ from service.errors import pointer_to
 from service.specs.split import SIDES, Split
 
 
-class Parts(NamedTuple):
-    """Row numbers of the three parts, int64 [rows of the part], each row in one part only."""
+class SplitRows(NamedTuple):
+    """Row numbers of the three splits, int64 [rows of the split]; each row is in one split only."""
 
     train: torch.Tensor
     test: torch.Tensor
@@ -24,73 +24,83 @@ _TRAIN, _VALIDATION, _TEST = range(len(SIDES))
 
 
 class _Sizes(NamedTuple):
+    """Numbers of rows to hold out."""
+
     test: int
     validation: int
 
 
-def split_rows(split: Split, kept: Rows, key: torch.Tensor | None = None) -> Parts:
-    """Divide rows by a split that `check_split` found nothing against.
+def split_rows(split: Split, kept: Rows, key: torch.Tensor | None = None) -> SplitRows:
+    """Divide rows into train, validation and test.
 
-    The rule is the chapter's: of `torch.randperm(n)` the last `int(fraction · n)` rows validate, those
-    before them test, the others train, in permuted order. Rows that are named leave the permutation first.
+    Without a rule, of `torch.randperm(n)` the last `int(fraction · n)` rows are the validation split, those
+    before them the test split, and the others the training split, in permuted order. Rows that are listed by
+    number (`validation_rows`, `test_rows`) are removed from the permutation first.
 
     Args:
-        split: as declared.
-        kept: the n rows to divide.
-        key: [n], with a rule: what it divides by. Of `stratify` and `group` equal numbers for equal
-            values, of `time` numbers to sort by, of `column` the index of the side in `SIDES`.
+        split: The declared split, without errors of `check_split`.
+        kept: Numbers of the n rows to divide.
+        key: With a rule, the values to divide by, [n]. For `stratify` and `group`, equal numbers for equal
+            values; for `time`, numbers to sort by; for `column`, the index of the split in `SIDES`.
     """
-    rows = as_tensor(kept)
-    order = torch.arange(len(rows))
+    rows = as_tensor(kept)  # [n]
+    order = torch.arange(len(rows))  # [n], positions in `rows`
     if split.shuffle:
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(split.seed))
-    named = [*(split.test_rows or ()), *(split.validation_rows or ())]
-    if named:
-        order = order[~torch.isin(rows[order], torch.tensor(named))]
-    sizes = _Sizes(_count(split.test, len(rows)), _count(split.validation, len(rows)))
+    listed = [*(split.test_rows or ()), *(split.validation_rows or ())]
+    if listed:
+        order = order[~torch.isin(rows[order], torch.tensor(listed))]  # [n − listed]
+    sizes = _Sizes(_row_count(split.test, len(rows)), _row_count(split.validation, len(rows)))
     rule = split.rule()
     if rule is None or key is None:
-        train, test, validation = _last(order, sizes)
+        train, test, validation = _split_in_order(order, sizes)
     else:
         train, test, validation = _RULES[rule[0]](order, key, sizes)
 
-    def numbers(positions: torch.Tensor, by_name: list[int] | None) -> torch.Tensor:
-        if by_name is None:
+    def row_numbers(positions: torch.Tensor, listed: list[int] | None) -> torch.Tensor:
+        if listed is None:
             return rows[positions]
-        chosen = torch.tensor(by_name, dtype=torch.int64)
-        return chosen[torch.isin(chosen, rows)]
+        chosen = torch.tensor(listed, dtype=torch.int64)
+        return chosen[torch.isin(chosen, rows)]  # without rows that were dropped for missing values
 
-    return Parts(rows[train], numbers(test, split.test_rows), numbers(validation, split.validation_rows))
-
-
-def _last(order: torch.Tensor, sizes: _Sizes) -> Parts:
-    """The last rows validate, those before them test."""
-    rest, validation = _cut(order, sizes.validation)
-    train, test = _cut(rest, sizes.test)
-    return Parts(train, test, validation)
+    return SplitRows(
+        rows[train], row_numbers(test, split.test_rows), row_numbers(validation, split.validation_rows)
+    )
 
 
-def _by_time(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> Parts:
-    """The latest rows test, those before them validate; rows of one time keep their order."""
-    rest, test = _cut(torch.argsort(key, stable=True), sizes.test)
-    train, validation = _cut(rest, sizes.validation)
-    return Parts(train, test, validation)
+# The functions below return positions in `rows` (and in `key`), not row numbers. `order` is [m], `key` [n];
+# m < n only if rows are listed by number, which excludes a rule.
 
 
-def _by_stratum(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> Parts:
-    """Each value's last rows, as many as its share of the side."""
-    side = torch.zeros(len(key), dtype=torch.int64)
-    _, counts = torch.unique(key, return_counts=True)
+def _split_in_order(order: torch.Tensor, sizes: _Sizes) -> SplitRows:
+    """Take the last rows for validation, and those before them for test."""
+    rest, validation = _cut_tail(order, sizes.validation)
+    train, test = _cut_tail(rest, sizes.test)
+    return SplitRows(train, test, validation)
+
+
+def _split_by_time(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> SplitRows:
+    """Take the latest rows for test, and those before them for validation; equal times keep their order."""
+    rest, test = _cut_tail(torch.argsort(key, stable=True), sizes.test)
+    train, validation = _cut_tail(rest, sizes.validation)
+    return SplitRows(train, test, validation)
+
+
+def _split_by_stratum(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> SplitRows:
+    """Take the last rows of each stratum, in proportion to its size."""
+    assigned = torch.zeros(len(key), dtype=torch.int64)  # [n], index of the split of each row
+    _, counts = torch.unique(key, return_counts=True)  # ascending keys, as the stable sort below
     strata = list(torch.split(order[torch.argsort(key[order], stable=True)], counts.tolist()))
-    for number, size in ((_VALIDATION, sizes.validation), (_TEST, sizes.test)):
-        for index, share in enumerate(_shares(size, list(map(len, strata)))):
-            strata[index], taken = _cut(strata[index], share)
-            side[taken] = number
-    return _by_side(order, side)
+    for index, size in ((_VALIDATION, sizes.validation), (_TEST, sizes.test)):
+        # Each stratum shrinks by the rows held out for validation before its share of test is computed.
+        for stratum, share in enumerate(_apportion(size, list(map(len, strata)))):
+            strata[stratum], held_out = _cut_tail(strata[stratum], share)
+            assigned[held_out] = index
+    return _collect(order, assigned)
 
 
-def _shares(size: int, counts: Sequence[int]) -> list[int]:
-    """`size` divided in proportion to `counts`: rounded down, and one more for the largest remainders."""
+def _apportion(size: int, counts: Sequence[int]) -> list[int]:
+    """Divide `size` in proportion to `counts`, by the largest remainder method."""
     total = sum(counts)
     exact = [size * count / total for count in counts]
     shares = [int(share) for share in exact]
@@ -100,103 +110,119 @@ def _shares(size: int, counts: Sequence[int]) -> list[int]:
     return shares
 
 
-def _by_group(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> Parts:
-    """Whole groups, from the last that the permutation meets to the first: each that still fits."""
-    _, group_of, counts = torch.unique(key, return_inverse=True, return_counts=True)
-    rows_of, groups = counts.tolist(), list(dict.fromkeys(group_of[order].tolist()))
-    side = torch.zeros(len(counts), dtype=torch.int64)
-    for number, size in ((_VALIDATION, sizes.validation), (_TEST, sizes.test)):
-        left = size
+def _split_by_group(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> SplitRows:
+    """Take whole groups while they fit, from the last group in the permutation to the first.
+
+    Groups are ordered by their first row in `order`. A group larger than the remaining size is skipped, so a
+    split may be smaller than requested.
+    """
+    _, group_of, counts = torch.unique(key, return_inverse=True, return_counts=True)  # group_of: [n]
+    group_sizes, groups = counts.tolist(), list(dict.fromkeys(group_of[order].tolist()))
+    assigned = torch.zeros(len(counts), dtype=torch.int64)  # [groups], index of the split of each group
+    for index, size in ((_VALIDATION, sizes.validation), (_TEST, sizes.test)):
+        remaining = size
         for group in reversed(groups):
-            if side[group] == _TRAIN and rows_of[group] <= left:
-                side[group] = number
-                left -= rows_of[group]
-    return _by_side(order, side[group_of])
+            if assigned[group] == _TRAIN and group_sizes[group] <= remaining:
+                assigned[group] = index
+                remaining -= group_sizes[group]
+    return _collect(order, assigned[group_of])
 
 
-def _by_column(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> Parts:
-    """What the column says; the rows of a side keep their order."""
-    return _by_side(torch.arange(len(key)), key)
+def _split_by_column(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> SplitRows:
+    """Assign each row as its key says, in the order of the dataset."""
+    return _collect(torch.arange(len(key)), key)
 
 
-def _by_side(order: torch.Tensor, side: torch.Tensor) -> Parts:
-    """The rows of each side, told by its index in `SIDES`, in the order given."""
-    train, validation, test = (order[side[order] == number] for number in (_TRAIN, _VALIDATION, _TEST))
-    return Parts(train, test, validation)
+def _collect(order: torch.Tensor, assigned: torch.Tensor) -> SplitRows:
+    """Collect the rows of each split in the given order.
+
+    Args:
+        order: Positions of the rows, [m].
+        assigned: Index in `SIDES` of the split of each row, by its position, [n].
+    """
+    train, validation, test = (order[assigned[order] == index] for index in (_TRAIN, _VALIDATION, _TEST))
+    return SplitRows(train, test, validation)
 
 
-_RULES: Mapping[str, Callable[[torch.Tensor, torch.Tensor, _Sizes], Parts]] = {
-    "time": _by_time,
-    "stratify": _by_stratum,
-    "group": _by_group,
-    "column": _by_column,
+_RULES: Mapping[str, Callable[[torch.Tensor, torch.Tensor, _Sizes], SplitRows]] = {
+    "time": _split_by_time,
+    "stratify": _split_by_stratum,
+    "group": _split_by_group,
+    "column": _split_by_column,
 }
 
 
 def check_split(
     split: Split, rows: int, kept: int, errors: ErrorCollector, pointer: str = "#/data/split"
 ) -> None:
-    """Note what keeps rows from being split so: rows that aren't there, twice used, too few.
+    """Check that rows can be divided: listed rows exist and appear once, and there are enough rows.
 
     Args:
-        split: as declared.
-        rows: how many the dataset has.
-        kept: how many of them are left after rows with missing values were.
-        errors: where it is noted.
-        pointer: the place of `split` in the request.
+        split: The declared split.
+        rows: Number of rows of the dataset.
+        kept: Number of rows left after `drop_rows`.
+        errors: Receives the errors.
+        pointer: Location of `split` in the request.
     """
     if not kept:
-        return  # told where they are left out
-    left = counted(kept, "row") + (f" (`drop_rows` leaves no more of {rows})" if kept < rows else "")
-    for side in ("validation", "test"):
-        amount = getattr(split, side)
-        if isinstance(amount, float) and _count(amount, kept) == 0:
-            detail = f"{amount:g} of {left} is no row at all: at least {_rows_needed(amount)} are needed."
-            errors.add(pointer_to(pointer, side), detail)
-    seen: dict[int, str] = {}
-    for side in ("validation_rows", "test_rows"):
-        _check_named(getattr(split, side) or (), rows, pointer_to(pointer, side), seen, errors)
-    taken = len(seen) + _count(split.validation, kept) + _count(split.test, kept)
-    if taken >= kept:
-        errors.add(pointer, f"Validation and test take {taken} of {left}: none is left to train on.")
+        return  # `check_rows_left` reports it
+    available = counted(kept, "row") + (f" ({rows} before `drop_rows`)" if kept < rows else "")
+    for name in ("validation", "test"):
+        amount = getattr(split, name)
+        if isinstance(amount, float) and _row_count(amount, kept) == 0:
+            needed = _min_rows(amount)
+            detail = f"{amount:g} of {available} is less than one row; at least {needed} rows are needed."
+            errors.add(pointer_to(pointer, name), detail)
+    seen: dict[int, str] = {}  # pointer of each listed row
+    for name in ("validation_rows", "test_rows"):
+        _check_listed(getattr(split, name) or (), rows, pointer_to(pointer, name), seen, errors)
+    held_out = len(seen) + _row_count(split.validation, kept) + _row_count(split.test, kept)
+    if held_out >= kept:
+        errors.add(
+            pointer, f"Validation and test take {held_out} of {available}; no row is left to train on."
+        )
 
 
-def check_parts(split: Split, parts: Parts, errors: ErrorCollector, pointer: str = "#/data/split") -> None:
-    """Note each side that was asked for and has no row, as may happen to a rule that takes whole groups."""
-    asked = {"train": True, "validation": split.validation, "test": split.test}
-    for side, wanted in asked.items():
-        if wanted and not len(getattr(parts, side)):
-            why = ": each group is larger than that" if split.group is not None and side != "train" else ""
-            errors.add(pointer, f"No row is left for `{side}`{why}.")
+def check_split_rows(
+    split: Split, splits: SplitRows, errors: ErrorCollector, pointer: str = "#/data/split"
+) -> None:
+    """Check that each requested split has a row; a rule may leave one empty."""
+    requested = {"train": True, "validation": split.validation, "test": split.test}
+    for name, wanted in requested.items():
+        if wanted and not len(getattr(splits, name)):
+            is_group = split.group is not None and name != "train"
+            reason = ": each group is larger than the requested size" if is_group else ""
+            errors.add(pointer, f"No row is left for `{name}`{reason}.")
 
 
-def _cut(order: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(what stays, the last `count`)."""
+def _cut_tail(order: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Divide into (the rest, the last `count`)."""
     boundary = len(order) - count
     return order[:boundary], order[boundary:]
 
 
-def _count(amount: float | None, rows: int) -> int:
-    """How many of `rows` rows a fraction (float) or a count (int) asks for."""
+def _row_count(amount: float | None, rows: int) -> int:
+    """Convert a fraction (float) or a count (int) of `rows` rows to a number of rows."""
     if amount is None:
         return 0
     return int(amount * rows) if isinstance(amount, float) else amount
 
 
-def _rows_needed(fraction: float) -> int:
-    """The fewest rows of which `fraction` is one row."""
+def _min_rows(fraction: float) -> int:
+    """Return the smallest number of rows of which `fraction` is at least one row."""
     rows = math.ceil(1 / fraction)
-    return rows if _count(fraction, rows) else rows + 1
+    return rows if _row_count(fraction, rows) else rows + 1  # `fraction · rows` may round to less than 1
 
 
-def _check_named(
-    named: Sequence[int], rows: int, pointer: str, seen: dict[int, str], errors: ErrorCollector
+def _check_listed(
+    listed: Sequence[int], rows: int, pointer: str, seen: dict[int, str], errors: ErrorCollector
 ) -> None:
-    for position, row in enumerate(named):
-        place = pointer_to(pointer, position)
+    """Check rows that are listed by number, and add them to `seen`."""
+    for position, row in enumerate(listed):
+        row_pointer = pointer_to(pointer, position)
         if not 0 <= row < rows:
-            errors.add(place, f"There is no row {row}: the rows are 0 to {rows - 1}.")
+            errors.add(row_pointer, f"Row {row} does not exist; the rows are 0 to {rows - 1}.")
         elif row in seen:
-            errors.add(place, f"Row {row} is named already, at {seen[row]}.")
+            errors.add(row_pointer, f"Row {row} is already listed at {seen[row]}; list it once.")
         else:
-            seen[row] = place
+            seen[row] = row_pointer

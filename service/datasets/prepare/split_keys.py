@@ -1,4 +1,4 @@
-"""What a split's rule divides by: the values of a column as numbers."""
+"""The column of a split rule, as numbers to divide rows by."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,45 +20,49 @@ from service.specs.split import SIDES, Split
 def rule_key(
     split: Split, dataset: Dataset, kept: Rows, errors: ErrorCollector, pointer: str = "#/data/split"
 ) -> torch.Tensor | None:
-    """The `key` that `split_rows` takes, [n]; None without a rule, and where errors were noted.
+    """Compute the `key` of `split_rows`, [n].
 
     Args:
-        split: as declared.
-        dataset: what is split.
-        kept: the n rows to divide.
-        errors: where a column that the rule can't divide by is noted.
-        pointer: the place of `split` in the request.
+        split: The declared split.
+        dataset: The dataset to divide.
+        kept: Numbers of the n rows to divide.
+        errors: Receives an error if the rule cannot divide by its column.
+        pointer: Location of `split` in the request.
+
+    Returns:
+        The key; None without a rule, and after errors.
     """
     rule = split.rule()
     if rule is None:
         return None
-    name, place = rule[1], pointer_to(pointer, rule[0])
+    rule_name, name = rule
+    rule_pointer = pointer_to(pointer, rule_name)
     if not isinstance(dataset, TabularDataset):
-        errors.add(place, f"Tensor data has no columns to divide by: leave `{rule[0]}` out.")
+        errors.add(rule_pointer, f"Tensor data has no columns; omit `{rule_name}`.")
         return None
-    known = dataset.table.column_names
-    if name not in known:
-        hint = did_you_mean(name, known) or f". The columns are {', '.join(known)}."
-        errors.add(place, f"There is no column `{name}`{hint}")
+    names = dataset.table.column_names
+    if name not in names:
+        hint = did_you_mean(name, names) or f". The columns are {', '.join(names)}."
+        errors.add(rule_pointer, f"There is no column `{name}`{hint}")
         return None
     column = rows_of(dataset.table[name], kept)
-    cells = Cells(name, place, errors, kept)
-    missing = torch.from_numpy(column.is_null().to_numpy().copy())
-    cells.note(missing, lambda _: f"is missing, and `{rule[0]}` needs its value")
+    cells = Cells(name, rule_pointer, errors, kept)
+    missing = torch.from_numpy(column.is_null().to_numpy().copy())  # bool [n]
+    cells.note(missing, lambda _: f"is missing, and `{rule_name}` needs a value in every row")
     before = errors.count
-    key = _KEYS[rule[0]](column, cells)
+    key = _KEYS[rule_name](column, cells)
     return None if missing.any() or errors.count > before else key
 
 
 def _codes(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
-    """Equal numbers for equal values, in the values' order."""
+    """Number the distinct values in ascending order: equal numbers for equal values."""
     values = pc.unique(column.drop_null())
     ordered = values.take(pc.sort_indices(values)) if len(values) else values
-    return _index(column, ordered)
+    return _index_in(column, ordered)
 
 
 def _times(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
-    """Numbers, or microseconds since 1970; text is read as times."""
+    """Convert to sortable numbers: datetimes to microseconds since 1970; text is parsed as datetimes."""
     if column.type == TEXT:
         column = cast(column, "datetime", cells)
     if column.type == DATETIME:
@@ -67,16 +71,20 @@ def _times(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
     return torch.tensor(filled.fill_null(0).to_numpy())
 
 
-def _sides(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
-    """The index of each side in `SIDES`; other values are noted."""
+def _split_indices(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
+    """Convert names of splits to their indices in `SIDES`; report other values."""
     text = column.cast(TEXT)
-    indices = _index(text, pa.array(SIDES, TEXT))
-    wrong = (indices < 0) & torch.from_numpy(column.is_valid().to_numpy().copy())
-    cells.note(wrong, lambda position: f"is {shown(text[position].as_py())}: it says {', '.join(SIDES)}")
+    indices = _index_in(text, pa.array(SIDES, TEXT))
+    unknown = (indices < 0) & torch.from_numpy(column.is_valid().to_numpy().copy())
+    allowed = ", ".join(SIDES)
+    cells.note(
+        unknown, lambda position: f"is {shown(text[position].as_py())}; the allowed values are {allowed}"
+    )
     return indices
 
 
-def _index(column: pa.ChunkedArray, values: pa.Array) -> torch.Tensor:
+def _index_in(column: pa.ChunkedArray, values: pa.Array) -> torch.Tensor:
+    """Look up each cell in `values`: int64 [n], −1 if it is not there."""
     index = pc.index_in(column, value_set=values).fill_null(-1)
     return torch.from_numpy(index.to_numpy().astype(np.int64))
 
@@ -85,5 +93,5 @@ _KEYS: Mapping[str, Callable[[pa.ChunkedArray, Cells], torch.Tensor]] = {
     "stratify": _codes,
     "group": _codes,
     "time": _times,
-    "column": _sides,
+    "column": _split_indices,
 }

@@ -1,4 +1,4 @@
-"""Where encoded tensors lie: in memory, or, when they are too large for it, in files that are mapped."""
+"""Memory for encoded tensors: RAM, the meta device, or mapped files for data larger than RAM."""
 
 import math
 import os
@@ -15,112 +15,121 @@ from service.errors import Unavailable
 
 
 class Layout(NamedTuple):
-    """What a tensor is to be."""
+    """Shape and dtype of a tensor."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
 
     @property
     def nbytes(self) -> int:
-        """Its size."""
+        """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
-class Space:
-    """Tensors to be written to, some rows at a time.
+class Allocation:
+    """Tensors to be filled slice by slice.
 
     Attributes:
-        tensors: one for each layout.
-        to_gather: whether rows are to be gathered of them batch by batch, since a copy in the order of
-            training would not fit into memory.
+        tensors: One tensor [B, …] for each layout.
+        mapped: Whether the tensors are mapped files. A copy of them in training order might not fit into
+            memory, so batches are gathered from them one by one.
     """
 
     tensors: Sequence[torch.Tensor]
-    to_gather: bool = False
+    mapped: bool = False
 
-    def write(self, number: int, start: int, rows: torch.Tensor) -> None:
-        """Put rows into the tensor of a number, from row `start` on."""
-        self.tensors[number][start : start + len(rows)] = rows
+    def write(self, index: int, start: int, rows: torch.Tensor) -> None:
+        """Write consecutive rows.
+
+        Args:
+            index: Position of the tensor in `tensors`.
+            start: Number of the first row to write.
+            rows: The values, [b, …].
+        """
+        self.tensors[index][start : start + len(rows)] = rows
 
 
 class Workspace(Protocol):
-    """Makes room for encoded tensors."""
+    """Allocates memory for encoded tensors."""
 
-    def allocate(self, layouts: Sequence[Layout]) -> Space:
-        """A tensor for each layout, its values to be written."""
-
-
-@dataclass(frozen=True)
-class Memory:
-    """All in memory."""
-
-    def allocate(self, layouts: Sequence[Layout]) -> Space:
-        """See `Workspace`."""
-        return Space([torch.empty(layout.shape, dtype=layout.dtype) for layout in layouts])
+    def allocate(self, layouts: Sequence[Layout]) -> Allocation:
+        """Allocate an uninitialized tensor for each layout."""
 
 
 @dataclass(frozen=True)
-class Nowhere:
-    """On the meta device: what is written is gone. For a check of the data, which needs only shapes after.
+class MemoryWorkspace:
+    """Allocates in memory."""
+
+    def allocate(self, layouts: Sequence[Layout]) -> Allocation:
+        return Allocation([torch.empty(layout.shape, dtype=layout.dtype) for layout in layouts])
+
+
+@dataclass(frozen=True)
+class MetaWorkspace:
+    """Allocates on the meta device, for checks that need only shapes and value ranges.
+
+    Written values are discarded, except for their extremes.
 
     Attributes:
-        extremes: of each tensor [B, …] the smallest and the largest value of each element, [2, …].
+        extremes: For each written tensor [B, …], by its position, the smallest and the largest value of each
+            element, [2, …].
     """
 
     extremes: dict[int, torch.Tensor] = field(default_factory=dict)
 
-    def allocate(self, layouts: Sequence[Layout]) -> Space:
-        """See `Workspace`."""
+    def allocate(self, layouts: Sequence[Layout]) -> Allocation:
         tensors = [torch.empty(layout.shape, dtype=layout.dtype, device="meta") for layout in layouts]
-        return _Extremes(tensors, extremes=self.extremes)
+        return _MetaAllocation(tensors, extremes=self.extremes)
 
 
 @dataclass(frozen=True)
-class _Extremes(Space):
-    """Of what is written only the extremes are kept."""
-
+class _MetaAllocation(Allocation):
     extremes: dict[int, torch.Tensor] = field(default_factory=dict)
 
-    def write(self, number: int, start: int, rows: torch.Tensor) -> None:
-        """See `Space`."""
-        low, high = rows.aminmax(dim=0)
-        known_low, known_high = self.extremes.get(number, (low, high))
-        self.extremes[number] = torch.stack([low.minimum(known_low), high.maximum(known_high)])
+    def write(self, index: int, start: int, rows: torch.Tensor) -> None:
+        low, high = rows.aminmax(dim=0)  # each […], from [b, …]
+        known_low, known_high = self.extremes.get(index, (low, high))
+        self.extremes[index] = torch.stack([low.minimum(known_low), high.maximum(known_high)])  # [2, …]
 
 
 @dataclass(frozen=True)
-class MappedBeyond:
-    """In memory up to `memory_bytes` together, beyond that in files of `folder`.
+class SpillingWorkspace:
+    """Allocates in memory up to a limit, and in mapped files beyond it.
 
-    The files have no names: they are gone with the process, whatever ends it.
+    The files have no names, so the operating system deletes them when the process ends, even if it is killed.
+
+    Attributes:
+        folder: Folder of the files; it is created when needed.
+        memory_bytes: Largest total size of tensors in memory.
     """
 
     folder: Path
     memory_bytes: int
 
-    def allocate(self, layouts: Sequence[Layout]) -> Space:
-        """See `Workspace`.
+    def allocate(self, layouts: Sequence[Layout]) -> Allocation:
+        """Allocate an uninitialized tensor for each layout.
 
         Raises:
-            Unavailable: the disk has no room for them.
+            Unavailable: The disk has not enough space.
         """
         if sum(layout.nbytes for layout in layouts) <= self.memory_bytes:
-            return Memory().allocate(layouts)
-        return Space([self._mapped(layout) for layout in layouts], True)
+            return MemoryWorkspace().allocate(layouts)
+        return Allocation([self._map_file(layout) for layout in layouts], mapped=True)
 
-    def _mapped(self, layout: Layout) -> torch.Tensor:
+    def _map_file(self, layout: Layout) -> torch.Tensor:
         size = math.prod(layout.shape)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.folder) as file:
-                # Reserved at once: a disk that fills up later would kill the process at a write to the map.
+                # Reserve the space now. On a full disk, a later write to the map would kill the process with
+                # SIGBUS.
                 os.posix_fallocate(file.fileno(), 0, max(1, layout.nbytes))
                 path = f"/dev/fd/{file.fileno()}"
                 mapped = torch.from_file(path, shared=True, size=size, dtype=layout.dtype)
         except OSError as error:
             raise Unavailable(
-                f"There is no room for {layout.nbytes} bytes of training data: {error}.",
+                f"The disk has no room for {layout.nbytes} bytes of training data: {error}.",
                 retry_after_seconds=retry_after.DISK_FULL_SECONDS,
             ) from error
         return mapped.view(layout.shape)

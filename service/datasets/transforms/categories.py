@@ -1,4 +1,4 @@
-"""Transforms of categories: text, or numbers that stand for kinds."""
+"""Transforms of categories: text, or numbers used as category codes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,11 +17,11 @@ from service.specs import transforms as specs
 
 @dataclass(frozen=True)
 class FittedCategories(FittedTransform):
-    """What categories become by their index.
+    """Base class of transforms that look up the index of a category.
 
     Attributes:
-        categories: strings of a column of text, else numbers (booleans are 0 and 1).
-        unknown: what becomes of others, as declared.
+        categories: Strings for a text column, otherwise numbers (0 and 1 for booleans).
+        unknown: Declared treatment of unknown categories: `error`, `zeros` or `extra`.
     """
 
     categories: tuple[str, ...] | tuple[float, ...]
@@ -35,16 +35,25 @@ class FittedCategories(FittedTransform):
         return cls(column, found, declared.unknown)  # type: ignore[attr-defined]
 
     def indices(self, values: Values, cells: Cells) -> torch.Tensor:
-        """int64 [B], the category of each value; −1 for a missing one and for one that isn't known."""
+        """Look up the index of each category.
+
+        Args:
+            values: Categories, [B].
+            cells: Receives an error for each missing value; if `unknown` is `error`, for unknown ones too.
+
+        Returns:
+            int64 [B]; −1 for missing and unknown values.
+        """
         array = as_array(values)
         index = pc.index_in(array, value_set=pa.array(self.categories, array.type))
         indices = torch.from_numpy(index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
         missing = torch.from_numpy(array.is_null().to_numpy(zero_copy_only=False).copy())
-        cells.note(missing, lambda _: f"is missing: only an `impute` before the {self.type} fills it")
+        cells.note(missing, lambda _: f"is missing, and no `impute` before the {self.type} fills it")
         if self.unknown == "error":
-            remedy = f'the {self.type} has no such category; `"unknown": "{_POLICIES[self.type]}"` takes it'
+            remedy = f'`"unknown": "{_POLICIES[self.type]}"` accepts unknown categories'
+            reason = f"which is not a category of the {self.type}; {remedy}"
             unknown = (indices < 0) & ~missing
-            cells.note(unknown, lambda position: f"is {shown(array[position].as_py())}: {remedy}")
+            cells.note(unknown, lambda position: f"is {shown(array[position].as_py())}, {reason}")
         return indices
 
     def to_document(self) -> dict[str, Any]:
@@ -53,7 +62,7 @@ class FittedCategories(FittedTransform):
 
 @dataclass(frozen=True)
 class FittedOneHot(FittedCategories):
-    """A column of 0 and 1 for each category, [B, categories]; all 0 for one that isn't known."""
+    """One-hot encoding, float64 [B, categories]; an unknown category has 0 in all columns."""
 
     type: ClassVar[str] = "one_hot"
 
@@ -62,14 +71,14 @@ class FittedOneHot(FittedCategories):
         fitted = super().fit(declared, column, values)
         if len(fitted.categories) > MOST_COLUMNS:
             raise CannotFit(
-                f"has {len(fitted.categories)} categories, and one_hot takes {MOST_COLUMNS} at most: "
-                "take `ordinal`, as an int64 input for an `Embedding`"
+                f"has {len(fitted.categories)} categories, and one_hot accepts at most {MOST_COLUMNS}; use "
+                "`ordinal` as an int64 input of an `Embedding`"
             )
         return fitted
 
     def apply(self, values: Values, cells: Cells) -> Values:
-        known = torch.arange(len(self.categories))
-        return (self.indices(values, cells)[:, None] == known).double()
+        indices = self.indices(values, cells)[:, None]  # [B, 1]; −1 equals no index below
+        return (indices == torch.arange(len(self.categories))).double()  # [B, categories]
 
     def titles(self) -> list[str]:
         return [f"{self.column}={_text(category)}" for category in self.categories]
@@ -77,13 +86,13 @@ class FittedOneHot(FittedCategories):
 
 @dataclass(frozen=True)
 class FittedOrdinal(FittedCategories):
-    """The index of the category, float64 [B]; one that isn't known has the index after the last."""
+    """Index of the category, float64 [B]; an unknown category has the index after the last one."""
 
     type: ClassVar[str] = "ordinal"
 
     @property
     def count(self) -> int:
-        """How many indices there may be, with that of what isn't known."""
+        """Number of indices, including the one for unknown categories."""
         return len(self.categories) + (self.unknown == "extra")
 
     def apply(self, values: Values, cells: Cells) -> Values:
@@ -91,6 +100,7 @@ class FittedOrdinal(FittedCategories):
         return torch.where(indices < 0, len(self.categories), indices).double()
 
 
+# Value of `unknown` with which each transform accepts unknown categories.
 _POLICIES = {"one_hot": "zeros", "ordinal": "extra"}
 
 
@@ -99,12 +109,12 @@ def _distinct(values: Values) -> tuple[Any, ...]:
 
 
 def _declared(categories: Sequence[specs.Label], values: Values) -> tuple[Any, ...]:
-    """Declared categories in the form of the column's values."""
+    """Convert declared categories to the type of the column's values."""
     is_text = not isinstance(values, torch.Tensor)
     for category in categories:
         if isinstance(category, str) != is_text:
-            kinds = "strings" if is_text else "numbers or booleans"
-            raise CannotFit(f"has categories that are {kinds}; {shown(category)} is none")
+            expected = "strings" if is_text else "numbers or booleans"
+            raise CannotFit(f"needs {expected} as categories; found {shown(category)}")
     return tuple(categories) if is_text else tuple(map(float, categories))
 
 

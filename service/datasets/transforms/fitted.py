@@ -1,4 +1,4 @@
-"""What all fitted transforms have in common."""
+"""Base class of fitted transforms, and the values that they work on."""
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
@@ -10,16 +10,21 @@ import torch
 from service.datasets.validation import Cells
 
 Values: TypeAlias = torch.Tensor | pa.Array
-"""A column at work: numbers, float64 [B, …] and NaN where one is missing; or text [B], null where missing."""
+"""Values of a column: numbers, float64 [B, …] with NaN for missing values; or text, [B] with nulls."""
 
 
 class CannotFit(Exception):
-    """A transform can't be fitted on these values; the message ends a sentence about their column."""
+    """A transform cannot be fitted on the values; the message is a predicate whose subject is the column."""
 
 
 @dataclass(frozen=True)
 class FittedTransform(ABC):
-    """One transform of one column, with its constants."""
+    """A transform of one column with its fitted constants.
+
+    Attributes:
+        type: Name of the transform in the API.
+        column: Name of the column.
+    """
 
     type: ClassVar[str]
     column: str
@@ -30,40 +35,49 @@ class FittedTransform(ABC):
         """Fit on the values of the training rows.
 
         Args:
-            declared: the spec of this transform.
-            column: the column's name.
-            values: what the transforms before this one leave.
+            declared: The spec of the transform.
+            column: Name of the column.
+            values: The values after the preceding transforms.
 
         Raises:
-            CannotFit: when there are no constants for these values.
+            CannotFit: The values do not determine the constants.
         """
 
     @abstractmethod
     def apply(self, values: Values, cells: Cells) -> Values:
-        """The transformed values; cells that can't be transformed are noted, and anything stands for them."""
+        """Transform values.
+
+        Args:
+            values: The values after the preceding transforms.
+            cells: Receives an error for each cell that cannot be transformed; its result is arbitrary.
+        """
 
     def invert(self, values: torch.Tensor) -> torch.Tensor:
-        """The numbers [B] that `apply` would take to these, where it can be undone; else these."""
+        """Invert `apply` for numbers [B, …]; return them unchanged if the transform has no inverse."""
         return values
 
     def titles(self) -> list[str]:
-        """The names of the columns that the column becomes."""
+        """Return the names of the resulting columns."""
         return [self.column]
 
     def to_document(self) -> dict[str, Any]:
-        """Type, column and constants as JSON."""
+        """Convert type, column and constants to JSON."""
         return {"type": self.type, **asdict(self)}
 
 
 def as_array(values: Values) -> pa.Array:
-    """The values as Arrow has them: null where one is missing, and one zero only."""
+    """Convert to an Arrow array, with nulls for missing values and 0.0 for −0.0."""
     if not isinstance(values, torch.Tensor):
         return values
     return pa.array((values + 0.0).numpy(), from_pandas=True)  # −0.0 + 0.0 is 0.0
 
 
 def numbers(values: Values) -> torch.Tensor:
-    """The values of a column that is known to hold numbers."""
+    """Narrow the values of a numeric column to a tensor.
+
+    Raises:
+        TypeError: The column holds text.
+    """
     if not isinstance(values, torch.Tensor):
         raise TypeError("This column holds text.")
     return values

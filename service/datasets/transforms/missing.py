@@ -1,4 +1,4 @@
-"""Values for missing ones."""
+"""Imputation of missing values."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ from service.specs import transforms as specs
 
 @dataclass(frozen=True)
 class FittedImpute(FittedTransform):
-    """One value for all missing ones.
+    """Replace missing values by a constant.
 
     Attributes:
-        value: a string for text, else a number.
-        indicator: whether a column beside this one tells where values were missing.
+        value: A string for text, otherwise a number.
+        indicator: Whether to add a column that is 1 where the value was missing, and otherwise 0.
     """
 
     type: ClassVar[str] = "impute"
@@ -39,12 +39,12 @@ class FittedImpute(FittedTransform):
 
 
 def has_indicator(transform: FittedTransform) -> bool:
-    """Whether a transform adds a column that tells where values were missing."""
+    """Return whether a transform adds an indicator column of missing values."""
     return isinstance(transform, FittedImpute) and transform.indicator
 
 
 def is_missing(values: Values) -> torch.Tensor:
-    """bool [B]: where a column has no value."""
+    """Find missing values, bool [B]."""
     if isinstance(values, torch.Tensor):
         return values.isnan()
     return torch.from_numpy(values.is_null().to_numpy(zero_copy_only=False).copy())
@@ -58,23 +58,23 @@ def _value(declared: specs.Impute, values: Values) -> float | str:
         raise CannotFit("has no value in the training rows")
     if declared.strategy == "mode":
         return _mode(present)
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # an overflow is reported below
         value = _STRATEGIES[declared.strategy](present.to_numpy())
     if not np.isfinite(value):
-        raise CannotFit("holds values that are too large: sums of them are beyond a double's range")
+        raise CannotFit("holds values that are too large: their sum exceeds the range of float64")
     return value
 
 
 def _constant(value: specs.Label, values: Values) -> float | str:
     is_text = not isinstance(values, torch.Tensor)
     if isinstance(value, str) != is_text:
-        kind = "text" if is_text else "numbers"
-        raise CannotFit(f"holds {kind}, and {shown(value)} is none")
+        content, expected = ("text", "a string") if is_text else ("numbers", "a number or a boolean")
+        raise CannotFit(f"holds {content}, so `value` must be {expected}; found {shown(value)}")
     return value if isinstance(value, str) else float(value)
 
 
 def _mode(present: pa.Array) -> float | str:
-    """The most frequent value; of several equally frequent ones the smallest."""
+    """Return the most frequent value; the smallest, if several are equally frequent."""
     counts = Counter({each["values"]: each["counts"] for each in pc.value_counts(present).to_pylist()})
     most = max(counts.values())
     smallest: float | str = min(value for value, count in counts.items() if count == most)

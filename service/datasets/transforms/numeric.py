@@ -1,6 +1,6 @@
-"""Transforms of numbers, element by element. A missing number stays missing.
+"""Transforms of numbers, element by element; missing values (NaN) stay missing.
 
-Of what `apply` gets only the last result is rounded to float32, so that a chain rounds once.
+Results are float64 (except those of `scale`), so that a chain of transforms is rounded to float32 only once.
 """
 
 import math
@@ -16,7 +16,7 @@ from service.specs import transforms as specs
 
 @dataclass(frozen=True)
 class FittedScale(FittedTransform):
-    """x · factor in float32, bit for bit what PyTorch gives for a Python number times a float32 tensor."""
+    """x · factor in float32, with the bits of a Python number times a float32 tensor in PyTorch."""
 
     type: ClassVar[str] = "scale"
     factor: float
@@ -34,7 +34,7 @@ class FittedScale(FittedTransform):
 
 @dataclass(frozen=True)
 class FittedStandardize(FittedTransform):
-    """(x − mean) / std in float64; 0 where std is 0."""
+    """(x − mean) / std in float64, with the population standard deviation; 0 if std is 0."""
 
     type: ClassVar[str] = "standardize"
     mean: float
@@ -44,12 +44,12 @@ class FittedStandardize(FittedTransform):
     def fit(cls, declared: specs.Standardize, column: str, values: Values) -> Self:
         present = _present(values)
         low, high = present.min().item(), present.max().item()
-        if low == high:  # the rounded mean of equal values may differ from them, and leave a tiny spread
+        if low == high:  # the rounded mean of equal values may differ from them, so std would not be 0
             return cls(column, low, 0.0)
         return cls(column, *_finite(present.mean().item(), present.std(correction=0).item()))
 
     def apply(self, values: Values, cells: Cells) -> Values:
-        return _shrink(numbers(values), self.mean, self.std)
+        return _rescale(numbers(values), self.mean, self.std)
 
     def invert(self, values: torch.Tensor) -> torch.Tensor:
         return values.double() * self.std + self.mean
@@ -57,7 +57,7 @@ class FittedStandardize(FittedTransform):
 
 @dataclass(frozen=True)
 class FittedMinMax(FittedTransform):
-    """(x − min) / (max − min) in float64; 0 where they are equal."""
+    """(x − min) / (max − min) in float64; 0 if min and max are equal."""
 
     type: ClassVar[str] = "minmax"
     min: float
@@ -71,7 +71,7 @@ class FittedMinMax(FittedTransform):
         return cls(column, low, high)
 
     def apply(self, values: Values, cells: Cells) -> Values:
-        return _shrink(numbers(values), self.min, self.max - self.min)
+        return _rescale(numbers(values), self.min, self.max - self.min)
 
     def invert(self, values: torch.Tensor) -> torch.Tensor:
         return values.double() * (self.max - self.min) + self.min
@@ -89,8 +89,8 @@ class FittedLog1p(FittedTransform):
 
     def apply(self, values: Values, cells: Cells) -> Values:
         values = numbers(values).double()
-        beyond = (values <= -1).reshape(len(values), -1).any(dim=1)
-        cells.note(beyond, lambda _: "is −1 or less: log1p takes greater numbers only")
+        invalid = (values <= -1).reshape(len(values), -1).any(dim=1)  # [B, …] -> [B]
+        cells.note(invalid, lambda _: "is −1 or less; log1p needs numbers greater than −1")
         return torch.where(values <= -1, 0.0, values).log1p()
 
     def invert(self, values: torch.Tensor) -> torch.Tensor:
@@ -99,7 +99,7 @@ class FittedLog1p(FittedTransform):
 
 @dataclass(frozen=True)
 class FittedClip(FittedTransform):
-    """min(max(x, low), high); what was beyond a limit is not known from the result."""
+    """min(max(x, min), max) in float64; it has no inverse."""
 
     type: ClassVar[str] = "clip"
     min: float | None
@@ -114,7 +114,11 @@ class FittedClip(FittedTransform):
 
 
 def _present(values: Values) -> torch.Tensor:
-    """The numbers that are there, float64 and flat."""
+    """Select the numbers that are not missing, float64 [n], from any shape.
+
+    Raises:
+        CannotFit: All numbers are missing.
+    """
     flat = numbers(values).double().flatten()
     missing = flat.isnan()
     present = flat[~missing] if missing.any() else flat
@@ -125,10 +129,11 @@ def _present(values: Values) -> torch.Tensor:
 
 def _finite(*constants: float) -> tuple[float, ...]:
     if not all(map(math.isfinite, constants)):
-        raise CannotFit("holds values that are too large: sums of them are beyond a double's range")
+        raise CannotFit("holds values that are too large: their sum exceeds the range of float64")
     return constants
 
 
-def _shrink(values: torch.Tensor, offset: float, spread: float) -> torch.Tensor:
+def _rescale(values: torch.Tensor, offset: float, spread: float) -> torch.Tensor:
+    """(values − offset) / spread in float64; 0 if `spread` is 0."""
     values = values.double()
     return (values - offset) / spread if spread else torch.where(values.isnan(), values, 0.0)

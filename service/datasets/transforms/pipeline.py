@@ -1,12 +1,12 @@
-"""The fitted transforms of a column, one after the other."""
+"""Chains of transforms of a column: fit, apply, invert."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, numbers
-from service.datasets.transforms.kinds import KINDS
 from service.datasets.transforms.missing import has_indicator, is_missing
+from service.datasets.transforms.registry import TRANSFORM_TYPES
 from service.datasets.transforms.resolve import Step
 from service.datasets.validation import Cells, ErrorCollector
 
@@ -14,75 +14,76 @@ from service.datasets.validation import Cells, ErrorCollector
 def fit(
     steps: Iterable[Step], values_of: Callable[[str], Values], errors: ErrorCollector
 ) -> list[FittedTransform]:
-    """Fit each step on what the steps before it leave of its column.
+    """Fit the steps of each column on its training rows, each step on the result of the preceding ones.
 
     Args:
-        steps: from `resolve`.
-        values_of: the training rows of a column by its name; one column is held at a time.
-        errors: where steps that can't be fitted are noted.
+        steps: Steps from `resolve`.
+        values_of: Returns the training rows of a column. Only one column is in memory at a time.
+        errors: Receives an error for each step that cannot be fitted.
 
     Returns:
         The fitted transforms of each column, in the order of its steps.
     """
     by_column: dict[str, list[Step]] = {}
     for step in steps:
-        if KINDS[step.transform.type].fitted is not None:
+        if TRANSFORM_TYPES[step.transform.type].fitted is not None:
             by_column.setdefault(step.column, []).append(step)
     fitted: list[FittedTransform] = []
-    for column, its_steps in by_column.items():
-        fitted += _fit_column(its_steps, values_of(column), errors)
+    for column, column_steps in by_column.items():
+        fitted += _fit_column(column_steps, values_of(column), errors)
     return fitted
 
 
 def _fit_column(steps: Sequence[Step], values: Values, errors: ErrorCollector) -> list[FittedTransform]:
     fitted = []
-    # What is wrong with a cell is told when the column is encoded, with all rows.
-    unheard = Cells("", "", ErrorCollector(), range(len(values)))
+    # Discard errors of cells here: they are reported when all rows of the column are encoded.
+    discarded = Cells("", "", ErrorCollector(), range(len(values)))
     for position, step in enumerate(steps):
-        kind = KINDS[step.transform.type].fitted
-        assert kind is not None
+        fitted_class = TRANSFORM_TYPES[step.transform.type].fitted
+        assert fitted_class is not None
         try:
-            transform = kind.fit(step.transform, step.column, values)
+            transform = fitted_class.fit(step.transform, step.column, values)
         except CannotFit as error:
             errors.add(step.pointer, f"`{step.column}` {error}.")
             break
         fitted.append(transform)
         if position < len(steps) - 1:
-            values = transform.apply(values, unheard)
+            values = transform.apply(values, discarded)
     return fitted
 
 
 def apply(transforms: Sequence[FittedTransform], values: Values, cells: Cells) -> torch.Tensor:
-    """A raw column as the model sees it: float64 or float32, [B, …] or, of several columns, [B, k].
-
-    What is still missing is NaN.
+    """Apply the transforms of a column.
 
     Args:
-        transforms: those of the column, in order.
-        values: the raw column.
-        cells: where values that can't be transformed are noted.
+        transforms: Transforms of the column, in order.
+        values: Raw values of the column.
+        cells: Receives an error for each cell that cannot be transformed.
+
+    Returns:
+        float64 or float32, [B, …], or [B, k] if the column becomes k columns; NaN for missing values.
     """
     indicators = []
     for transform in transforms:
         if has_indicator(transform):
-            indicators.append(is_missing(values).double())
+            indicators.append(is_missing(values).double())  # [B]
         values = transform.apply(values, cells)
     encoded = numbers(values)
     if indicators:
-        wide = encoded if encoded.dim() > 1 else encoded[:, None]
-        encoded = torch.cat([wide, torch.stack(indicators, dim=1)], dim=1)
+        columns = encoded if encoded.dim() > 1 else encoded[:, None]  # [B, k]
+        encoded = torch.cat([columns, torch.stack(indicators, dim=1)], dim=1)  # [B, k + indicators]
     return encoded
 
 
 def invert(transforms: Sequence[FittedTransform], outputs: torch.Tensor) -> torch.Tensor:
-    """What the model puts out for a column, [B, …], in the column's own units, float32."""
+    """Convert outputs [B, …] for a column to the units of the column, float32."""
     for transform in reversed(transforms):
         outputs = transform.invert(outputs)
     return outputs.float()
 
 
 def titles(column: str, transforms: Sequence[FittedTransform]) -> list[str]:
-    """The names of the columns that a column becomes: its own or one for each category, then indicators."""
-    own = transforms[-1].titles() if transforms else [column]
-    beside = [f"{column}_missing" for transform in transforms if has_indicator(transform)]
-    return [*own, *beside]
+    """Name the columns that a column becomes: itself or one for each category, then its indicators."""
+    encoded = transforms[-1].titles() if transforms else [column]
+    indicators = [f"{column}_missing" for transform in transforms if has_indicator(transform)]
+    return [*encoded, *indicators]

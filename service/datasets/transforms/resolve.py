@@ -1,4 +1,4 @@
-"""From the declared transforms to the steps of each column, or what is wrong with them."""
+"""Resolution of declared transforms into steps, each a transform of one column."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,22 +7,28 @@ from typing import NamedTuple
 
 import torch
 
-from service.datasets.transforms.kinds import KINDS, State
+from service.datasets.transforms.registry import TRANSFORM_TYPES, State
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.transforms import Impute, Scale, Transform
 
+# Column types of the features that each word of `columns` selects.
 _GROUPS: Mapping[str, set[str]] = {
     "numeric": {"numeric", "tensor"},
     "categorical": {"categorical"},
     "all": {"numeric", "boolean", "categorical", "datetime", "tensor"},
 }
-_STATES: Mapping[str, State] = {"categorical": "text"}  # of types; all others are numbers
 
 
 class Step(NamedTuple):
-    """A declared transform of one column, and its place in the request."""
+    """A declared transform of one column.
+
+    Attributes:
+        transform: The transform.
+        column: Name of the column.
+        pointer: Location of the column in the request.
+    """
 
     transform: Transform
     column: str
@@ -31,12 +37,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """What transforms may be declared for.
+    """The columns or tensors that transforms may name.
 
     Attributes:
-        types: `numeric`, `boolean`, `categorical` or `datetime` of each column, `tensor` of each tensor.
-        features: the names that the group words mean.
-        targets: the names of the targets.
+        types: `numeric`, `boolean`, `categorical` or `datetime` for each column; `tensor` for each tensor.
+        features: Names of the features, from which `numeric`, `categorical` and `all` select.
+        targets: Names of the targets.
     """
 
     types: Mapping[str, str]
@@ -50,35 +56,39 @@ def resolve(
     errors: ErrorCollector,
     pointer: str = "#/data/transforms",
 ) -> list[Step]:
-    """The single steps that declared transforms come to, in order.
+    """Resolve declared transforms into steps, in order.
 
     Args:
-        transforms: as declared.
-        columns: what they may be declared for.
-        errors: where columns that can't be transformed so are noted.
-        pointer: the place of the list in the request.
+        transforms: The declared transforms.
+        columns: The columns that they may name.
+        errors: Receives an error for each column that cannot be transformed as declared.
+        pointer: Location of the transforms in the request.
     """
     steps = []
-    states = {name: _STATES.get(kind, "numbers") for name, kind in columns.types.items()}
+    # State of each column before the next transform.
+    states: dict[str, State] = {
+        name: "text" if column_type == "categorical" else "numbers"
+        for name, column_type in columns.types.items()
+    }
     for number, transform in enumerate(transforms):
-        place = pointer_to(pointer, number)
-        if isinstance(transform, Scale) and not _is_usable_factor(transform.factor):
-            detail = f"{transform.factor:g} is 0 or infinite in float32: the scaling could not be undone."
-            errors.add(pointer_to(place, "factor"), detail)
-        for name, column_place in _named(transform, columns, pointer_to(place, "columns")):
+        transform_pointer = pointer_to(pointer, number)
+        if isinstance(transform, Scale) and not _is_invertible(transform.factor):
+            detail = f"{transform.factor:g} is 0 or infinite in float32; the scaling could not be inverted."
+            errors.add(pointer_to(transform_pointer, "factor"), detail)
+        for name, column_pointer in _columns_of(transform, columns, pointer_to(transform_pointer, "columns")):
             if name not in columns.types:
-                errors.add(column_place, _unknown(name, [*columns.types]))
+                errors.add(column_pointer, _unknown(name, [*columns.types]))
                 continue
-            if misfit := _misfit(transform, name, columns, states[name]):
-                errors.add(column_place, misfit)
+            if problem := _incompatibility(transform, name, columns, states[name]):
+                errors.add(column_pointer, problem)
                 continue
-            steps.append(Step(transform, name, column_place))
-            states[name] = KINDS[transform.type].gives or states[name]
+            steps.append(Step(transform, name, column_pointer))
+            states[name] = TRANSFORM_TYPES[transform.type].output or states[name]
     return steps
 
 
-def _named(transform: Transform, columns: Columns, pointer: str) -> Iterator[tuple[str, str]]:
-    """(name, pointer) of each column that a transform names or means."""
+def _columns_of(transform: Transform, columns: Columns, pointer: str) -> Iterator[tuple[str, str]]:
+    """Iterate over (name, pointer) of each column that a transform lists or selects."""
     if isinstance(transform.columns, list):
         for number, name in enumerate(transform.columns):
             yield name, pointer_to(pointer, number)
@@ -90,45 +100,53 @@ def _named(transform: Transform, columns: Columns, pointer: str) -> Iterator[tup
 
 def check_columns(
     transforms: Sequence[Transform],
-    named: Sequence[str],
+    names: Sequence[str],
     errors: ErrorCollector,
     pointer: str = "#/data/transforms",
 ) -> None:
-    """Note the columns of transforms that are neither features nor targets, where only names are known."""
+    """Report columns of transforms that are neither features nor targets; column types are not needed.
+
+    Args:
+        transforms: The declared transforms.
+        names: Names of features and targets.
+        errors: Receives the errors.
+        pointer: Location of the transforms in the request.
+    """
     for number, transform in enumerate(transforms):
-        for place, name in enumerate(transform.columns if isinstance(transform.columns, list) else ()):
-            if name not in named:
-                errors.add(pointer_to(pointer, number, "columns", place), _unknown(name, named))
+        for position, name in enumerate(transform.columns if isinstance(transform.columns, list) else ()):
+            if name not in names:
+                errors.add(pointer_to(pointer, number, "columns", position), _unknown(name, names))
 
 
-def _unknown(name: str, named: Sequence[str]) -> str:
-    hint = did_you_mean(name, named) or f". They are: {', '.join(named)}."
+def _unknown(name: str, names: Sequence[str]) -> str:
+    hint = did_you_mean(name, names) or f". The features and targets are {', '.join(names)}."
     return f"`{name}` is neither a feature nor a target{hint}"
 
 
-def _misfit(transform: Transform, name: str, columns: Columns, state: State) -> str | None:
-    """Why a column can't be transformed so; None when it can."""
-    kind = KINDS[transform.type]
-    if columns.types[name] == "tensor" and not kind.tensors:
-        return f"`{name}` is a tensor, and `{transform.type}` is for columns."
-    if name in columns.targets and not kind.targets:
-        remedy = ": a loss of classes, as `CrossEntropyLoss`, takes it as it is" if kind.gives else ""
-        return f"`{name}` is a target: `{transform.type}` could not be undone in the outputs{remedy}."
-    if state == "columns":
-        return (
-            f"`{name}` is one column for each category by now: `one_hot` is the last transform of a column."
+def _incompatibility(transform: Transform, name: str, columns: Columns, state: State) -> str | None:
+    """Explain why a column cannot be transformed as declared; None if it can."""
+    transform_type = TRANSFORM_TYPES[transform.type]
+    if columns.types[name] == "tensor" and not transform_type.tensors:
+        return f"`{name}` is a tensor, and `{transform.type}` accepts only columns of a table."
+    if name in columns.targets and not transform_type.targets:
+        remedy = (
+            "; for classes use `CrossEntropyLoss`, which needs no transform" if transform_type.output else ""
         )
-    if state == "text" and not kind.text:
+        return f"`{name}` is a target: `{transform.type}` could not be inverted in the outputs{remedy}."
+    if state == "columns":
+        return f"`{name}` is already one-hot encoded: `one_hot` must be the last transform of a column."
+    if state == "text" and not transform_type.text:
         return (
-            f"`{name}` is text, and `{transform.type}` takes numbers: make it `one_hot` or `ordinal` first."
+            f"`{name}` is text, and `{transform.type}` needs numbers; use `one_hot` instead, or `ordinal` "
+            "before it."
         )
     if state == "text" and isinstance(transform, Impute) and transform.strategy in ("mean", "median"):
         return (
-            f"`{name}` is text, which has no {transform.strategy}: take `mode`, or `constant` with a `value`."
+            f"`{name}` is text, which has no {transform.strategy}; use `mode`, or `constant` with a `value`."
         )
     return None
 
 
-def _is_usable_factor(factor: float) -> bool:
+def _is_invertible(factor: float) -> bool:
     rounded = torch.tensor(factor, dtype=torch.float32).item()
     return rounded != 0 and math.isfinite(rounded)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.datasets.prepare.workspace import Memory
+from service.datasets.prepare.workspace import MemoryWorkspace
 from service.jobs.data import JobData
 from service.preflight.cache import PreflightCache
 from service.preflight.preflight import Preflight
@@ -104,7 +104,7 @@ def assembled_key(job: Job, storage: Storage) -> ProgramKey:
     return assemble(
         read_architecture(request["architecture"]),
         TrainingSpec.model_validate(request["training"]),
-        JobData.of(job, storage).prepare(Memory()),
+        JobData.of(job, storage).prepare(MemoryWorkspace()),
         orjson.loads(job.report)["output_width"],
         torch.device("cpu"),
         request["precision"],

@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.declaration import TargetKind
-from service.datasets.prepare.encode import encode, labelled_source
+from service.datasets.prepare.declaration import TargetType
+from service.datasets.prepare.encode import encode, evaluation_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
-from service.datasets.prepare.prepare import Sources, prepare
+from service.datasets.prepare.prepare import JobDatasets, prepare
 from service.datasets.sources.json import read_json
 from tests.support.encoded import encoded_inputs
 from tests.support.field_errors import refusal
 from tests.support.thermometer import T_C, T_U, declared, thermometer
 
 
-def encoding_of(section: dict[str, Any], target_kind: TargetKind = "values") -> Encoding:
-    return prepare(Sources(read_json(section, "#/data")), declared(**section), target_kind).encoding
+def encoding_of(section: dict[str, Any], target_type: TargetType = "values") -> Encoding:
+    return prepare(JobDatasets(read_json(section, "#/data")), declared(**section), target_type).encoding
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def tensors() -> Encoding:
     ],
 )
 def test_every_form_gives_the_same_inputs(two_features: Encoding, body: Any) -> None:
-    """Features are picked in order, other columns ignored, transforms applied, for raw rows too."""
+    """Features are selected in order and transformed, and other columns are ignored."""
     (inputs,) = encoded_inputs(two_features, body)
     assert inputs.dtype == torch.float32
     assert inputs.tolist() == [[4.0, 2.0], [5.0, 4.0]]
 
 
 def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> None:
-    """An encoding comes back from JSON as it was."""
+    """An encoding is unchanged by serialization to JSON."""
     for encoding in (two_features, tensors):
         assert Encoding.from_document(json.loads(json.dumps(encoding.to_document()))) == encoding
 
@@ -67,15 +67,15 @@ def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> No
         ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a/0", "`a` in row 0 is missing"),
         ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a/0", "too large for float32"),
         ({"rows": [{"a": None, "b": 1}]}, "#/rows/0/a", "`a` in row 0 is missing"),
-        ({"inputs": [[1, 2, 3]]}, "#/inputs", "has shape [1, 3]; the model takes [B, 2] (b, a)"),
+        ({"inputs": [[1, 2, 3]]}, "#/inputs", "has shape [1, 3]; the model expects [B, 2] (b, a)"),
         ({"inputs": [1, 2]}, "#/inputs", "[[1], [2]]"),
-        ({"inputs": {"image": [[1, 2]]}}, "#/inputs", "called input; these are called image"),
+        ({"inputs": {"image": [[1, 2]]}}, "#/inputs", "named input; the request has image"),
     ],
 )
 def test_bodies_that_do_not_fit_are_refused(
     two_features: Encoding, body: Any, pointer: str, words: str
 ) -> None:
-    """What is missing or of another shape is told with its place."""
+    """A missing column, an unreadable cell or a wrong shape is reported with its pointer."""
     assert words in refusal(lambda: encoded_inputs(two_features, body))[pointer]
 
 
@@ -87,14 +87,14 @@ def test_bodies_that_do_not_fit_are_refused(
         {"rows": [{"a": 1, "b": 4}, {"a": 1, "b": 4, "other": "x"}]},
     ],
 )
-def test_columns_that_the_model_does_not_take_may_hold_anything(two_features: Encoding, body: Any) -> None:
-    """Only the columns of the features may be wrong."""
+def test_columns_that_are_not_features_may_hold_anything(two_features: Encoding, body: Any) -> None:
+    """Columns that are not features are not checked."""
     (inputs,) = encoded_inputs(two_features, body)
     assert inputs[0].tolist() == [4.0, 2.0]
 
 
-def test_what_is_wrong_with_several_columns_is_told_at_once() -> None:
-    """A column that is missing, an unknown category and a bad number are told together."""
+def test_errors_in_several_columns_are_reported_together() -> None:
+    """A missing column, an unknown category and an unreadable number are reported in one response."""
     columns = {"a": [1, 2], "b": [3, 4], "kind": ["x", "y"], "y": [0.5, 1.5]}
     transforms = [{"type": "one_hot", "columns": ["kind"]}]
     section = {"columns": columns, "features": ["a", "b", "kind"], "targets": ["y"], "transforms": transforms}
@@ -106,8 +106,8 @@ def test_what_is_wrong_with_several_columns_is_told_at_once() -> None:
     ]
 
 
-def test_tensor_models_take_tensors_of_their_shape(tensors: Encoding) -> None:
-    """A tensor model takes its own sample shape and no columns."""
+def test_tensor_models_accept_tensors_of_their_shape(tensors: Encoding) -> None:
+    """A model trained on tensors accepts inputs of its sample shape only, and no columns."""
     assert encoded_inputs(tensors, {"inputs": [[[1], [2]]]})[0].shape == (1, 2, 1)
     assert "[B, 2, 1]" in refusal(lambda: encoded_inputs(tensors, {"inputs": [[1, 2]]}))["#/inputs"]
     assert "send `inputs`" in refusal(lambda: encoded_inputs(tensors, {"columns": {"a": [1]}}))["#/columns"]
@@ -115,12 +115,12 @@ def test_tensor_models_take_tensors_of_their_shape(tensors: Encoding) -> None:
 
 
 def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
-    """Inputs and targets of labelled rows, as lists, which are the same in slices of one row."""
-    source = labelled_source(encoding, body)
-    (inputs,), targets, _ = encode(encoding, source, targets=True)
-    source.errors.raise_if_any()
+    """Encode labelled rows, and check that slices of one row give the same values."""
+    raw = evaluation_rows(encoding, body)
+    (inputs,), targets, _ = encode(encoding, raw, targets=True)
+    raw.errors.raise_if_any()
     assert targets is not None
-    for row, part in enumerate(source.slices(1)):
+    for row, part in enumerate(raw.slices(1)):
         (alone,), target, _ = encode(encoding, part, targets=True)
         assert target is not None
         assert torch.equal(alone[0], inputs[row])
@@ -129,7 +129,7 @@ def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
 
 
 def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Encoding) -> None:
-    """Labels of an evaluation become the indices of training; unknown ones are told with other errors."""
+    """Labels of an evaluation get the class indices of the training; unknown labels are errors."""
     body = {"columns": {"y": ["yes", "no"], "a": [1, 2], "b": [4, 5]}}
     assert labelled(two_features, body) == ([[4.0, 2.0], [5.0, 4.0]], [1, 0])
     assert labelled(tensors, {"inputs": [[[1], [2]]], "targets": [5]}) == ([[[1.0], [2.0]]], [1])
@@ -138,32 +138,32 @@ def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Enco
     assert '"no", "yes"' in unknown["#/columns/y/0"]
     assert "float32" in unknown["#/columns/a/0"]
     unknown = refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
-    assert "is 4, which is no class" in unknown["#/targets"]
+    assert "is 4, which is not a class" in unknown["#/targets"]
 
 
 def test_unlabelled_data_has_no_targets(two_features: Encoding, tensors: Encoding) -> None:
-    """Data without targets, or with others, can't be evaluated."""
+    """Data without targets, or with targets of another shape, cannot be evaluated."""
     assert "Give `targets`" in refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]]}))["#"]
     columns = {"a": [1], "b": [2]}
     assert "`y` is missing" in refusal(lambda: labelled(two_features, {"columns": columns}))["#/columns"]
     body = {"inputs": [[[1], [2]]], "targets": [[5, 3]]}
-    assert "the model's are [B]" in refusal(lambda: labelled(tensors, body))["#/targets"]
+    assert "the model was trained on targets [B]" in refusal(lambda: labelled(tensors, body))["#/targets"]
 
 
-def test_outputs_come_in_the_targets_units() -> None:
-    """Transforms of targets are undone, so a perfect model's outputs are the targets themselves."""
+def test_outputs_are_in_the_units_of_the_targets() -> None:
+    """Target transforms are inverted: decoding the encoded targets returns the original targets."""
     transforms = [
         {"type": "standardize", "columns": ["t_c"]},
         {"type": "scale", "columns": ["t_c"], "factor": 0.5},
     ]
     section = thermometer(transforms=transforms, split={})
-    prepared = prepare(Sources(read_json(section)), declared(**section), "values")
+    prepared = prepare(JobDatasets(read_json(section)), declared(**section), "values")
     outputs = decode_outputs(prepared.encoding, prepared.train.targets)
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.tensor(outputs), torch.tensor(T_C)[order].unsqueeze(1))
 
 
 def test_outputs_without_transforms_are_exact() -> None:
-    """float32 outputs are given as they are."""
+    """Outputs without target transforms are unchanged float32 numbers."""
     outputs = torch.tensor([[0.1], [T_U[0]]])
     assert decode_outputs(encoding_of(thermometer()), outputs) == outputs.tolist()

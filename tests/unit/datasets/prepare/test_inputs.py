@@ -1,4 +1,4 @@
-"""Several inputs: groups of columns or named tensors, matched to the model's inputs by name."""
+"""Models with several inputs: groups of columns or named tensors, matched by name."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.prepare import Prepared, Sources, prepare
+from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
 from service.datasets.sources.json import read_json
 from tests.support.encoded import encoded_inputs
 from tests.support.field_errors import refusal
@@ -18,7 +18,7 @@ GROUPS = {"user": ["a", "b"], "item": ["item"]}
 
 def prepared(section: dict[str, Any], *names: str) -> Prepared:
     section = {"targets": ["y"], "split": {"shuffle": False}, **section}
-    return prepare(Sources(read_json(section, "#/data")), declared(**section), "values", names or None)
+    return prepare(JobDatasets(read_json(section, "#/data")), declared(**section), "values", names or None)
 
 
 def grouped(**changes: Any) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def grouped(**changes: Any) -> dict[str, Any]:
 
 
 def test_groups_come_in_the_order_of_the_model() -> None:
-    """The names decide, not the order in which they were written."""
+    """Inputs follow the order of the model's input names, not the order in the request."""
     item, user = prepared(grouped(), "item", "user").train.inputs
     assert (item.dtype, item.tolist()) == (torch.int64, [[0], [2], [1]])
     assert (user.dtype, user.tolist()) == (torch.float32, [[0.5, 1], [1, 2], [1.5, 3]])
@@ -41,8 +41,8 @@ def test_groups_come_in_the_order_of_the_model() -> None:
     ],
     ids=("columns", "rows", "inputs"),
 )
-def test_predictions_take_the_same_names(body: dict[str, Any]) -> None:
-    """Columns by name, or raw rows by the inputs' names; also after the encoding was stored."""
+def test_predictions_accept_the_same_names(body: dict[str, Any]) -> None:
+    """A restored encoding accepts columns by name and raw rows by the names of the inputs."""
     encoding = prepared(grouped(), "item", "user").encoding
     stored = Encoding.from_document(encoding.to_document())
     assert stored == encoding
@@ -51,7 +51,7 @@ def test_predictions_take_the_same_names(body: dict[str, Any]) -> None:
 
 
 def test_tensors_are_matched_by_name_and_keep_their_type() -> None:
-    """An object of nested lists, with the type of each."""
+    """Named tensors are ordered as the model's inputs, each with its declared dtype."""
     section = {
         "inputs": {"x": [[0.5], [1.5]], "tokens": [[1, 2], [3, 4]]},
         "dtypes": {"tokens": "int64"},
@@ -62,7 +62,7 @@ def test_tensors_are_matched_by_name_and_keep_their_type() -> None:
 
 
 def test_a_single_input_may_have_any_name() -> None:
-    """The data's unnamed input is what the model calls `tokens`."""
+    """The data's single unnamed input is used for the model's input `tokens`."""
     section = {"inputs": [[1, 2], [3, 4]], "dtypes": {"tokens": "int64"}, "targets": [[1.0], [2.0]]}
     (tokens,) = prepared(section, "tokens").train.inputs
     assert tokens.dtype == torch.int64
@@ -75,19 +75,19 @@ def test_a_single_input_may_have_any_name() -> None:
             {"columns": COLUMNS, "features": ["a"]},
             ("item", "user"),
             {
-                "#/data/features": "The architecture takes item, user: give `feature_groups`, "
-                "or `inputs` by these names."
+                "#/data/features": "The architecture has the inputs item, user; "
+                "name them in `feature_groups` or `inputs`."
             },
         ),
         (
             grouped(),
             ("item", "usr"),
-            {"#/data/feature_groups": "The architecture takes item, usr; these are called user, item."},
+            {"#/data/feature_groups": "The architecture has the inputs item, usr; the data has user, item."},
         ),
         (
             grouped(),
             ("input",),
-            {"#/data/feature_groups": "The architecture takes one input, and these are 2: user, item."},
+            {"#/data/feature_groups": "The architecture has one input, but the data has 2: user, item."},
         ),
         (
             grouped(dtypes={"itme": "int64"}),
@@ -97,32 +97,36 @@ def test_a_single_input_may_have_any_name() -> None:
         (
             grouped(dtypes={"user": "int64"}),
             ("item", "user"),
-            {"#/data/feature_groups/user/0": "`a` in row 2 is no whole number, and int64 is asked for."},
+            {
+                "#/data/feature_groups/user/0": "`a` in row 2 is not an integer, "
+                "and the dtype of the input is int64."
+            },
         ),
         (
             grouped(feature_groups={"user": ["a", "bb"], "item": ["a"]}),
             ("item", "user"),
             {
                 "#/data/feature_groups/user/1": "There is no column `bb`: did you mean `b`?",
-                "#/data/feature_groups/item/0": "`a` is named already, at #/data/feature_groups/user/0.",
+                "#/data/feature_groups/item/0": "`a` is already used at "
+                "#/data/feature_groups/user/0; use it once.",
             },
         ),
         (
             {"inputs": {"x": [[0.5]]}, "dtypes": {"x": "int64"}, "targets": [[1.0]]},
             ("x",),
-            {"#/data/inputs/x": "`x` in row 0 is no whole number, and int64 is asked for."},
+            {"#/data/inputs/x": "`x` in row 0 is not an integer, and the dtype of the input is int64."},
         ),
     ],
 )
-def test_names_and_types_that_do_not_fit_are_told(
+def test_names_and_types_that_do_not_fit_are_reported(
     section: dict[str, Any], names: tuple[str, ...], expected: dict[str, str]
 ) -> None:
-    """At the place where they were declared."""
+    """Each error has the pointer of the declaration that does not fit."""
     assert refusal(lambda: prepared(section, *names)) == expected
 
 
 def test_features_and_groups_exclude_each_other() -> None:
-    """One of them is required."""
+    """Exactly one of `features` and `feature_groups` is required."""
     for section in (grouped(features=["a"]), {"columns": COLUMNS}):
         with pytest.raises(ValueError, match="Give `features`, or `feature_groups`"):
             declared(targets=["y"], **section)

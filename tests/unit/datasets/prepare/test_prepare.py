@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 import torch
 
-from service.datasets.prepare.declaration import TargetKind
+from service.datasets.prepare.declaration import TargetType
 from service.datasets.prepare.encoding import decode_outputs
-from service.datasets.prepare.prepare import Prepared, Sources, divide, prepare
-from service.datasets.prepare.workspace import MappedBeyond, Nowhere
+from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
+from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace
 from service.datasets.sources.json import read_json
 from tests.support.field_errors import refusal
 from tests.support.thermometer import T_C, T_U, declared, thermometer
@@ -15,20 +15,20 @@ from tests.support.thermometer import T_C, T_U, declared, thermometer
 FLAT = {"inputs": [[1.0], [2.0], [3.0]]}
 
 
-def prepared(section: dict[str, Any], target_kind: TargetKind = "values") -> Prepared:
-    return prepare(Sources(read_json(section, "#/data")), declared(**section), target_kind)
+def prepared(section: dict[str, Any], target_type: TargetType = "values") -> Prepared:
+    return prepare(JobDatasets(read_json(section, "#/data")), declared(**section), target_type)
 
 
-def refused(section: dict[str, Any], target_kind: TargetKind = "values") -> dict[str, str]:
-    return refusal(lambda: prepared(section, target_kind))
+def refused(section: dict[str, Any], target_type: TargetType = "values") -> dict[str, str]:
+    return refusal(lambda: prepared(section, target_type))
 
 
 def referenced(content: dict[str, Any], **section: Any) -> Prepared:
-    return prepare(Sources(read_json(content)), declared(dataset_id="ds_1", **section), "values")
+    return prepare(JobDatasets(read_json(content)), declared(dataset_id="ds_1", **section), "values")
 
 
-def test_thermometer_is_prepared_as_the_chapter_does() -> None:
-    """Scaled features, targets and split equal the chapter's script bit for bit."""
+def test_thermometer_is_prepared_as_in_plain_pytorch() -> None:
+    """Scaled features, targets and splits equal those of a plain PyTorch script bit for bit."""
     t_c, t_un = torch.tensor(T_C).unsqueeze(1), 0.1 * torch.tensor(T_U).unsqueeze(1)
     shuffled = torch.randperm(11, generator=torch.Generator().manual_seed(0))
     data = prepared(thermometer())
@@ -42,7 +42,7 @@ def test_thermometer_is_prepared_as_the_chapter_does() -> None:
 
 
 def test_transforms_are_fitted_on_training_rows_only() -> None:
-    """Constants come from the rows that train; the others are transformed by them."""
+    """Constants are fitted on the training rows and applied to the validation rows."""
     split = {"validation": 1, "shuffle": False}
     section = thermometer(transforms=[{"type": "minmax", "columns": "numeric"}], split=split)
     section["columns"] = {"t_u": [0, 10, 20], "t_c": [1, 2, 3]}
@@ -64,7 +64,7 @@ def test_transforms_are_fitted_on_training_rows_only() -> None:
 def test_classes_are_the_labels_ascending(
     labels: list[Any], classes: tuple[Any, ...], indices: list[int]
 ) -> None:
-    """Text, numbers and booleans become class indices, int64 [B]."""
+    """Labels of text, numbers or booleans become class indices, int64 [B], in ascending order."""
     section = {
         "columns": {"x": [1, 2, 3], "y": labels},
         "features": ["x"],
@@ -78,7 +78,7 @@ def test_classes_are_the_labels_ascending(
 
 
 def test_booleans_are_0_and_1() -> None:
-    """Boolean features and value targets are float32."""
+    """Boolean features and boolean targets of a regression become float32 0 and 1."""
     section = {"columns": {"x": [True, False], "y": [False, True]}, "features": ["x"], "targets": ["y"]}
     data = prepared(section | {"split": {"shuffle": False}})
     assert data.train.inputs[0].tolist() == [[1.0], [0.0]]
@@ -86,7 +86,7 @@ def test_booleans_are_0_and_1() -> None:
 
 
 def test_tensors_are_float32_in_the_order_of_the_split() -> None:
-    """Named inputs come in order, integer classes as indices, ascending."""
+    """Named inputs keep their order, and integer classes become indices in ascending order."""
     section = {
         "inputs": {"b": [[1], [2], [3]], "a": [[[1, 2]]] * 3},
         "targets": [9, 4, 9],
@@ -100,8 +100,8 @@ def test_tensors_are_float32_in_the_order_of_the_split() -> None:
     assert data.train.targets.tolist() == [1, 0, 1]
 
 
-def test_all_errors_of_the_section_are_told_at_once() -> None:
-    """Split, names and transforms are checked independently."""
+def test_all_errors_of_the_section_are_reported_at_once() -> None:
+    """Names, transforms and the split are checked independently, and all errors are reported."""
     found = refused(
         thermometer(
             features=["t_v", "t_u", "t_u"],
@@ -130,13 +130,13 @@ def test_all_errors_of_the_section_are_told_at_once() -> None:
     ],
 )
 def test_columns_that_are_no_features_are_refused(t_u: list[Any], words: str) -> None:
-    """Text, gaps and values beyond float32 are told with what to do."""
+    """Text, missing values and values beyond float32 are reported, with a remedy if there is one."""
     section = thermometer(columns={"t_u": t_u, "t_c": [1, 2]}, transforms=[], split={})
     assert words in refused(section)["#/data/features/0"]
 
 
-def test_classes_are_one_column_without_gaps_or_transforms() -> None:
-    """A class target is one complete column, left as it is."""
+def test_classes_are_one_column_without_missing_values_or_transforms() -> None:
+    """A class target must be one column without missing values and without transforms."""
     columns = {"x": [1, 2], "y": [0, 1], "z": ["a", None]}
     section: dict[str, Any] = {"columns": columns, "features": ["x"], "targets": ["y", "z"]}
     section["transforms"] = [{"type": "standardize", "columns": ["y"]}]
@@ -147,29 +147,29 @@ def test_classes_are_one_column_without_gaps_or_transforms() -> None:
 
 
 def test_overflowing_fits_are_refused() -> None:
-    """Values whose mean is beyond a double can't be standardized."""
+    """Values whose sum exceeds the range of float64 cannot be standardized."""
     section = thermometer(transforms=[{"type": "standardize", "columns": ["t_u"]}], split={})
     section["columns"] = {"t_u": [1.7e308, 1.6e308], "t_c": [1, 2]}
     assert "too large" in refused(section)["#/data/transforms/0/columns/0"]
 
 
 @pytest.mark.parametrize(
-    ("targets", "target_kind", "words"),
+    ("targets", "target_type", "words"),
     [
         ([0, 1, 2], "values", "wrap each value, [[0], [1], …]"),
-        ([[0], [1], [2]], "classes", "leave the inner brackets out"),
+        ([[0], [1], [2]], "classes", "remove the inner brackets"),
         ([[0.5], [1.0], [2.0]], "classes", "integers"),
     ],
 )
-def test_tensor_targets_have_the_shape_of_their_kind(
-    targets: Any, target_kind: TargetKind, words: str
+def test_tensor_targets_have_the_shape_of_their_type(
+    targets: Any, target_type: TargetType, words: str
 ) -> None:
-    """Values are [B, k] and classes [B]: nothing is broadcast silently."""
-    assert words in refused(FLAT | {"targets": targets}, target_kind)["#/data/targets"]
+    """Values must be [B, k] and classes [B], so that nothing is broadcast silently."""
+    assert words in refused(FLAT | {"targets": targets}, target_type)["#/data/targets"]
 
 
-def test_tensors_take_no_columns() -> None:
-    """Neither names nor types of columns, nor rules that divide by one, fit tensor data."""
+def test_tensors_have_no_columns() -> None:
+    """Names and types of columns, and rules that divide by a column, are errors with tensor data."""
     content = FLAT | {"targets": [[1], [2], [3]]}
     split = {"validation": 1, "group": "x"}
     found = refusal(
@@ -179,7 +179,7 @@ def test_tensors_take_no_columns() -> None:
 
 
 def test_tensors_are_transformed_element_by_element() -> None:
-    """Pixels are scaled, targets standardized over all their elements; outputs are undone."""
+    """Transforms apply to each element of tensors, and those of targets are inverted in outputs."""
     transforms = [
         {"type": "scale", "columns": ["input"], "factor": 0.5},
         {"type": "minmax", "columns": ["targets"]},
@@ -208,19 +208,19 @@ def people(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_missing_values_that_nothing_is_said_of_are_refused_with_the_line_to_add() -> None:
-    """Each column with its count and first row, and what would fill it or leave the rows out."""
+def test_missing_values_without_a_transform_are_refused() -> None:
+    """Each column is reported with its count, its first row and the transforms that would help."""
     found = refused(people(transforms=[{"type": "one_hot", "columns": ["sex"]}]))
     assert found["#/data/features/0"] == (
-        '`age` has 1 missing value, the first in row 1: add {"type": "drop_rows", "columns": ["age"]} to '
-        "`data.transforms` to leave these rows out, or "
+        '`age` has 1 missing value, the first in row 1; add {"type": "drop_rows", "columns": ["age"]} to '
+        "`data.transforms` to drop these rows, or "
         '{"type": "impute", "columns": ["age"], "strategy": "mean"} to fill them.'
     )
     assert '"strategy": "mode"' in found["#/data/features/1"]
 
 
-def test_rows_with_missing_values_are_left_out_where_that_is_declared() -> None:
-    """Before the split, and their other cells are not looked at."""
+def test_drop_rows_drops_rows_with_missing_values() -> None:
+    """Rows with missing values are dropped before the split, and their other cells are not checked."""
     transforms = [{"type": "drop_rows", "columns": "all"}, {"type": "one_hot", "columns": ["sex"]}]
     data = prepared(people(transforms=transforms, split={"validation": 1, "shuffle": False}))
     assert data.dropped == 2
@@ -229,8 +229,8 @@ def test_rows_with_missing_values_are_left_out_where_that_is_declared() -> None:
     assert data.validation.targets.tolist() == [[40.0]]
 
 
-def test_named_rows_that_are_left_out_are_on_no_side() -> None:
-    """Rows are named by their number in the dataset."""
+def test_listed_rows_that_are_dropped_are_in_no_split() -> None:
+    """Rows are listed by their number in the dataset, and dropped rows are ignored."""
     transforms = [{"type": "drop_rows", "columns": ["age"]}]
     section = people(
         features=["age"], transforms=transforms, split={"validation_rows": [1, 2], "shuffle": False}
@@ -242,7 +242,7 @@ def test_named_rows_that_are_left_out_are_on_no_side() -> None:
 
 
 def test_missing_values_are_filled_from_the_training_rows() -> None:
-    """Numbers by their mean, categories by the most frequent, each with its own columns."""
+    """`impute` fills numbers with their mean and categories with the most frequent one."""
     transforms = [
         {"type": "impute", "columns": ["age"], "strategy": "mean", "indicator": True},
         {"type": "impute", "columns": "categorical", "strategy": "mode"},
@@ -259,7 +259,7 @@ def test_missing_values_are_filled_from_the_training_rows() -> None:
 
 
 def test_an_index_is_an_int64_input_for_an_embedding() -> None:
-    """Categories beside numbers, each an input of its own."""
+    """`ordinal` categories can be an int64 input of their own, beside an input of numbers."""
     section = people(
         features=None,
         feature_groups={"numbers": ["age"], "sex": ["sex"]},
@@ -271,8 +271,8 @@ def test_an_index_is_an_int64_input_for_an_embedding() -> None:
     assert (numbers.dtype, numbers.tolist()) == (torch.float32, [[1.0], [4.0]])
 
 
-def test_a_declared_type_comes_before_the_one_found() -> None:
-    """Codes become categories, text becomes numbers; what can't be read so is told by row and text."""
+def test_a_declared_type_replaces_the_detected_one() -> None:
+    """Columns are cast to declared types, and cells that cannot be cast are reported."""
     columns = {"code": [1, 2, 1], "size": ["1.5", "2", "x"], "y": [1, 2, 3]}
     section = {"columns": columns, "features": ["code", "size"], "targets": ["y"]}
     one_hot = [{"type": "one_hot", "columns": "categorical"}]
@@ -287,7 +287,7 @@ def test_a_declared_type_comes_before_the_one_found() -> None:
 
 @pytest.mark.parametrize("labels", [["no", "yes", "no"], [False, True, False]])
 def test_a_binary_target_may_be_two_classes(labels: list[Any]) -> None:
-    """One column of two texts, or of booleans, is 0 and 1, float32 [B, 1]."""
+    """One column of two strings, or of booleans, is encoded as 0 and 1, float32 [B, 1]."""
     section = {"columns": {"x": [1, 2, 3], "y": labels}, "features": ["x"], "targets": ["y"]}
     data = prepared(section | {"split": {"shuffle": False}}, "binary")
     assert data.encoding.classes == (labels[0], labels[1])
@@ -295,20 +295,23 @@ def test_a_binary_target_may_be_two_classes(labels: list[Any]) -> None:
 
 
 def test_a_binary_target_has_two_classes() -> None:
-    """One or three are told with their names."""
+    """A binary target with three classes is refused, and the error lists the classes."""
     section = {"columns": {"x": [1, 2, 3], "y": ["a", "b", "c"]}, "features": ["x"], "targets": ["y"]}
-    assert '"a", "b", "c": this loss takes two' in refused(section, "binary")["#/data/targets/0"]
+    assert (
+        '"a", "b", "c"; this loss needs exactly two classes, not 3'
+        in refused(section, "binary")["#/data/targets/0"]
+    )
 
 
-def test_another_dataset_may_be_a_side() -> None:
-    """All its rows, by the constants and the classes of the training rows."""
+def test_another_dataset_may_be_a_whole_split() -> None:
+    """All rows of the other dataset are encoded with the constants and classes of the training rows."""
     section = {"dataset_id": "ds_1", "features": ["x"], "targets": ["y"]}
     split = {"validation_dataset_id": "ds_2", "test": 1, "shuffle": False}
     transforms = [{"type": "minmax", "columns": ["x"]}]
     first = read_json({"columns": {"x": [0, 10, 99], "y": ["a", "b", "a"]}})
     second = read_json({"columns": {"extra": [1, 1], "y": ["b", "a"], "x": [5, 20]}})
     declaration = declared(**section, split=split, transforms=transforms)
-    data = prepare(Sources(first, {"validation": second}), declaration, "classes")
+    data = prepare(JobDatasets(first, {"validation": second}), declaration, "classes")
     assert data.validation is not None
     assert data.test is not None
     assert (data.train.rows, data.test.rows, data.validation.rows) == (2, 1, 2)
@@ -321,27 +324,29 @@ def test_another_dataset_may_be_a_side() -> None:
     [
         ({"columns": {"x": [1]}}, "has no column `y`"),
         ({"columns": {"x": ["one"], "y": ["a"]}}, '`x` in row 0: "one"'),
-        ({"columns": {"x": [1], "y": ["c"]}}, '"c", which is no class of the training data'),
+        ({"columns": {"x": [1], "y": ["c"]}}, '"c", which is not a class of the training data'),
         (FLAT | {"targets": [1, 2, 3]}, "one of each"),
     ],
 )
 def test_another_dataset_must_fit(other: dict[str, Any], words: str) -> None:
-    """What it lacks is told at the place that names it."""
+    """Missing columns and unreadable cells are reported at the pointer of the dataset id."""
     declaration = declared(
         dataset_id="ds_1", features=["x"], targets=["y"], split={"validation_dataset_id": "ds_2"}
     )
     first = read_json({"columns": {"x": [0, 10], "y": ["a", "b"]}})
-    sources = Sources(first, {"validation": read_json(other)})
-    found = refusal(lambda: prepare(sources, declaration, "classes"))
+    datasets = JobDatasets(first, {"validation": read_json(other)})
+    found = refusal(lambda: prepare(datasets, declaration, "classes"))
     assert words in found["#/data/split/validation_dataset_id"]
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 2**30])
 def test_data_beyond_memory_is_mapped_and_gathered(tmp_path: Path, memory_bytes: int) -> None:
-    """Batches of mapped data are those of data in memory, and no file stays behind."""
+    """Batches of mapped data equal those of data in memory, and the folder stays empty."""
     section = thermometer()
-    sources = Sources(read_json(section, "#/data"))
-    data = prepare(sources, declared(**section), "values", workspace=MappedBeyond(tmp_path, memory_bytes))
+    datasets = JobDatasets(read_json(section, "#/data"))
+    data = prepare(
+        datasets, declared(**section), "values", workspace=SpillingWorkspace(tmp_path, memory_bytes)
+    )
     assert (data.train.order is None) == bool(memory_bytes)
     rows = torch.tensor([3, 0, 5])
     batch, expected = data.train.take(rows), prepared(section).train.take(rows)
@@ -351,16 +356,18 @@ def test_data_beyond_memory_is_mapped_and_gathered(tmp_path: Path, memory_bytes:
 
 
 def test_a_check_keeps_no_inputs() -> None:
-    """Only their shapes are left; the targets are there for losses to be tried on."""
+    """With `MetaWorkspace`, inputs have shapes only, and targets have values."""
     section = thermometer()
-    data = prepare(Sources(read_json(section, "#/data")), declared(**section), "values", workspace=Nowhere())
+    data = prepare(
+        JobDatasets(read_json(section, "#/data")), declared(**section), "values", workspace=MetaWorkspace()
+    )
     assert data.train.inputs[0].is_meta
     assert data.train.inputs[0].shape == (9, 1)
     assert torch.equal(data.train.targets, prepared(section).train.targets)
 
 
-def test_referenced_datasets_need_what_their_kind_needs() -> None:
-    """A table needs names, tensors need targets; with them a reference is as good as inline data."""
+def test_referenced_tables_need_names_and_tensors_need_targets() -> None:
+    """A complete declaration of an uploaded dataset gives the same data as an inline one."""
     table = {"columns": {"t_u": T_U, "t_c": T_C}}
     found = refusal(lambda: referenced(table, targets=["t_c"]))
     assert found == {"#/data": "`features` is required with a table; its columns are t_u, t_c."}
@@ -387,7 +394,7 @@ def test_referenced_datasets_need_what_their_kind_needs() -> None:
     ids=["one_hot", "ordinal", "impute, ordinal", "standardize", "drop_rows"],
 )
 def test_no_transform_makes_a_feature_of_a_datetime(transforms: list[dict[str, Any]]) -> None:
-    """A datetime is for splits: as a feature it is refused, whatever is declared to become of it."""
+    """A datetime column is refused as a feature with any transform."""
     section = {
         "columns": {"t": ["2026-11-23", "2026-11-24"], "y": [1, 2]},
         "features": ["t"],
@@ -399,8 +406,8 @@ def test_no_transform_makes_a_feature_of_a_datetime(transforms: list[dict[str, A
 
 
 @pytest.mark.parametrize("large", [12345678901234567, 1e19, 1e300, -(2**53)])
-def test_numbers_that_a_double_does_not_tell_apart_are_no_classes(large: float) -> None:
-    """Whole numbers beyond 2**53 would be the classes of their neighbours: such labels are text."""
+def test_integers_that_float64_cannot_represent_are_not_classes(large: float) -> None:
+    """Integers beyond 2**53 are refused as classes, since neighbours would be one class."""
     columns = {"x": [1, 2, 3, 4], "y": [large, large + 2, 5, 5]}
     section = {"columns": columns, "features": ["x"], "targets": ["y"]}
     assert "send such classes as text" in refused(section, "classes")["#/data/targets/0"]
@@ -411,16 +418,16 @@ def test_numbers_that_a_double_does_not_tell_apart_are_no_classes(large: float) 
 @pytest.mark.parametrize(
     "second", [{"type": "impute", "strategy": "constant", "value": 1e300}, {"type": "clip", "min": 1e300}]
 )
-def test_a_constant_beyond_float32_is_told_where_it_stands(second: dict[str, Any]) -> None:
-    """Also behind a `scale`, which computes in float32, a constant is too large only where it is put."""
+def test_a_constant_beyond_float32_is_reported(second: dict[str, Any]) -> None:
+    """A constant beyond float32 is reported at the column, also after a `scale`, which uses float32."""
     transforms = [{"type": "scale", "columns": ["x"], "factor": 0.1}, {**second, "columns": ["x"]}]
     columns = {"x": [1, None, 3] if second["type"] == "impute" else [1, 2, 3], "y": [1, 2, 3]}
     section = {"columns": columns, "features": ["x"], "targets": ["y"], "transforms": transforms}
     assert "too large for float32" in refused(section)["#/data/features/0"]
 
 
-def test_a_name_that_is_given_is_not_meant_by_another() -> None:
-    """A missing column isn't taken for one that is named as well."""
+def test_a_declared_name_is_not_suggested() -> None:
+    """The suggestion for an unknown column is never a column that is declared as well."""
     columns = {"bill_depth_mm": [1, 2], "bill_length": [1, 2], "y": [1, 2]}
     names = ["bill_length_mm", "bill_depth_mm"]
     found = refused({"columns": columns, "features": names, "targets": ["y"]})
@@ -431,8 +438,8 @@ def test_a_name_that_is_given_is_not_meant_by_another() -> None:
 
 
 @pytest.mark.parametrize("transforms", [[], [{"type": "ordinal", "columns": ["y"]}]])
-def test_text_as_a_target_of_numbers_is_for_another_loss(transforms: list[dict[str, Any]]) -> None:
-    """No transform makes numbers of a target's text: a loss of classes takes it as it is."""
+def test_a_text_target_needs_another_loss(transforms: list[dict[str, Any]]) -> None:
+    """The error of a text target suggests a loss for classes, and no transform."""
     section = {"columns": {"x": [1, 2], "y": ["a", "b"]}, "features": ["x"], "targets": ["y"]}
     found = refused({**section, "transforms": transforms})
     assert len(found) == 1 + len(transforms)
@@ -440,7 +447,7 @@ def test_text_as_a_target_of_numbers_is_for_another_loss(transforms: list[dict[s
 
 
 def test_cells_that_cannot_be_read_are_not_missing_as_well() -> None:
-    """A declared type that cells don't have is told of the cells, and of nothing that follows from it."""
+    """A cell that cannot be cast is reported once, and not as a missing value too."""
     section = {
         "columns": {"x": ["1", "two", "3"], "y": [1, 2, 3]},
         "features": ["x"],
@@ -450,8 +457,8 @@ def test_cells_that_cannot_be_read_are_not_missing_as_well() -> None:
     assert refused(section) == {"#/data/types/x": '`x` in row 1: "two" can\'t be read as a number.'}
 
 
-def gappy(a: list[Any], *transforms: dict[str, Any], **section: Any) -> dict[str, Any]:
-    """A data section whose features may have gaps."""
+def with_missing(a: list[Any], *transforms: dict[str, Any], **section: Any) -> dict[str, Any]:
+    """Make a data section with a feature column that may have missing values."""
     columns = {"a": a, "b": list(range(len(a))), "y": list(range(len(a)))}
     named = {"features": ["a", "b"], "targets": ["y"], "transforms": list(transforms)}
     return {"columns": columns, **named, **section}
@@ -460,39 +467,39 @@ def gappy(a: list[Any], *transforms: dict[str, Any], **section: Any) -> dict[str
 DROP = {"type": "drop_rows", "columns": "all"}
 
 
-def test_when_all_rows_are_dropped_the_transform_is_told() -> None:
-    """Rows that are left out for gaps until none is left are no error of the split."""
-    found = refused(gappy([None, None], DROP, split={"validation": 0.5}))
+def test_dropping_all_rows_is_an_error_of_the_transform() -> None:
+    """If `drop_rows` drops all rows, the transform is reported, and not the split."""
+    found = refused(with_missing([None, None], DROP, split={"validation": 0.5}))
     assert found.keys() == {"#/data/transforms/0/columns"}
-    assert "No row is left: each of the 2 rows lacks a value" in found["#/data/transforms/0/columns"]
+    assert "No row is left: each of the 2 rows has a missing value" in found["#/data/transforms/0/columns"]
 
 
-def test_a_split_of_what_drop_rows_leaves_says_so() -> None:
-    """Where too few rows are left to be divided, those that were left out are counted."""
-    found = refused(gappy([1.0, 2.0, None, None], DROP, split={"validation": 0.3}))
-    assert "0.3 of 2 rows (`drop_rows` leaves no more of 4)" in found["#/data/split/validation"]
+def test_a_split_of_too_few_kept_rows_reports_the_dropped_rows() -> None:
+    """If too few rows are left for a split, the error has the number of rows before `drop_rows`."""
+    found = refused(with_missing([1.0, 2.0, None, None], DROP, split={"validation": 0.3}))
+    assert "0.3 of 2 rows (4 before `drop_rows`)" in found["#/data/split/validation"]
 
 
 def with_validation(a: list[Any], *transforms: dict[str, Any]) -> Prepared:
-    """A fit without gaps, validated on a dataset that may have some."""
-    section = gappy([1.0, 2.0, 3.0], *transforms)
-    other = read_json({"columns": gappy(a)["columns"]})
+    """Prepare training data without missing values, and a validation dataset that may have some."""
+    section = with_missing([1.0, 2.0, 3.0], *transforms)
+    other = read_json({"columns": with_missing(a)["columns"]})
     split = {"validation_dataset_id": "ds_2"}
-    sources = Sources(read_json(section), {"validation": other})
-    return prepare(sources, declared(**section, split=split), "values")
+    datasets = JobDatasets(read_json(section), {"validation": other})
+    return prepare(datasets, declared(**section, split=split), "values")
 
 
-def test_gaps_of_a_dataset_of_its_own_are_dropped_too() -> None:
-    """`drop_rows` leaves out the rows of every side, and they are counted together."""
+def test_rows_of_a_whole_split_are_dropped_too() -> None:
+    """`drop_rows` drops rows of all datasets, and they are counted together."""
     data = with_validation([None, 5.0, None, 7.0], DROP)
     assert data.validation is not None
     assert data.validation.inputs[0].tolist() == [[5.0, 1.0], [7.0, 3.0]]
     assert data.dropped == 2
-    section = gappy([1.0, 2.0, 3.0], DROP)
-    sources = Sources(
-        read_json(section), {"validation": read_json({"columns": gappy([None, 5.0])["columns"]})}
+    section = with_missing([1.0, 2.0, 3.0], DROP)
+    datasets = JobDatasets(
+        read_json(section), {"validation": read_json({"columns": with_missing([None, 5.0])["columns"]})}
     )
-    rows = divide(sources, declared(**section, split={"validation_dataset_id": "ds_2"}), "values")
+    rows = rows_by_split(datasets, declared(**section, split={"validation_dataset_id": "ds_2"}), "values")
     assert {side: sorted(numbers.tolist()) for side, numbers in rows.items()} == {
         "train": [0, 1, 2],
         "validation": [1],
@@ -503,13 +510,15 @@ def test_gaps_of_a_dataset_of_its_own_are_dropped_too() -> None:
 @pytest.mark.parametrize(
     ("a", "transforms", "words"),
     [
-        ([1.0, None], [], 'has 1 missing value, the first in row 1: add {"type": "drop_rows"'),
-        ([None, None], [DROP], "`drop_rows` leaves none of its 2 rows"),
+        ([1.0, None], [], 'has 1 missing value, the first in row 1; add {"type": "drop_rows"'),
+        ([None, None], [DROP], "`drop_rows` drops all of its 2 rows"),
         (["x", "y"], [], "can't be read as a number"),
     ],
 )
-def test_gaps_of_a_dataset_of_its_own_are_told(a: list[Any], transforms: list[Any], words: str) -> None:
-    """What a validation dataset lacks is told with the line to add."""
+def test_missing_values_of_a_whole_split_are_reported(
+    a: list[Any], transforms: list[Any], words: str
+) -> None:
+    """Missing values of a validation dataset are reported with the transform to add."""
     found = refusal(lambda: with_validation(a, *transforms))
     assert words in found["#/data/split/validation_dataset_id"]
 
@@ -517,13 +526,13 @@ def test_gaps_of_a_dataset_of_its_own_are_told(a: list[Any], transforms: list[An
 @pytest.mark.parametrize(
     ("y", "words"),
     [
-        ([0, 1, 2], "`y` goes from 0 to 2"),
-        ([-0.5, 0.5, 1.5], "`y` goes from -0.5 to 1.5"),
+        ([0, 1, 2], "`y` ranges from 0 to 2"),
+        ([-0.5, 0.5, 1.5], "`y` ranges from -0.5 to 1.5"),
         ([0, 0, 0], "All targets are 0"),
     ],
 )
 def test_targets_of_a_binary_loss_lie_between_0_and_1(y: list[float], words: str) -> None:
-    """A binary loss has no minimum for other targets; between 0 and 1 it takes any."""
+    """A binary loss refuses targets outside 0 to 1, and targets that are all equal."""
     section = {"columns": {"x": [1, 2, 3], "y": y}, "features": ["x"], "targets": ["y"]}
     assert words in refused(section, "binary")["#/data/targets/0"]
     section = {"inputs": [[1], [2], [3]], "targets": [[value] for value in y]}
@@ -531,7 +540,7 @@ def test_targets_of_a_binary_loss_lie_between_0_and_1(y: list[float], words: str
 
 
 def test_soft_and_scaled_targets_suit_a_binary_loss() -> None:
-    """What counts is what the loss sees: shares, and numbers that a transform brings between 0 and 1."""
+    """A binary loss accepts fractions, and targets that a transform scales to 0 to 1."""
     section = {"columns": {"x": [1, 2], "y": [0.3, 0.9]}, "features": ["x"], "targets": ["y"]}
     assert prepared(section, "binary").train.rows == 2
     section["columns"] = {"x": [1, 2], "y": [3, 9]}

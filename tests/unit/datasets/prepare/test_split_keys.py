@@ -37,7 +37,7 @@ def key_of(rows: list[int], errors: ErrorCollector | None = None, **rule: str) -
     ],
 )
 def test_a_rule_divides_by_numbers(rule: dict[str, str], rows: list[int], expected: list[float]) -> None:
-    """Codes in the values' order, times in microseconds, sides by their index; of the rows that are left."""
+    """Values become ordered codes, times microseconds, and splits their indices, for the kept rows only."""
     key = key_of(rows, **rule)
     assert key is not None
     assert key.tolist() == expected
@@ -47,13 +47,13 @@ def test_a_rule_divides_by_numbers(rule: dict[str, str], rows: list[int], expect
     ("rule", "words"),
     [
         ({"stratify": "wort"}, "did you mean `word`?"),
-        ({"group": "word"}, "`word` in row 2 is missing, and `group` needs its value"),
+        ({"group": "word"}, "`word` in row 2 is missing, and `group` needs a value in every row"),
         ({"time": "day"}, '`day` in row 3: "soon"'),
-        ({"column": "set"}, '`set` in row 3 is "other": it says train, validation, test'),
+        ({"column": "set"}, '`set` in row 3 is "other"; the allowed values are train, validation, test'),
     ],
 )
-def test_columns_that_can_not_divide_are_told(rule: dict[str, str], words: str) -> None:
-    """By row and value, at the rule's place."""
+def test_columns_that_cannot_divide_are_reported(rule: dict[str, str], words: str) -> None:
+    """An unknown column, a missing value or an invalid value is reported at the pointer of the rule."""
     errors = ErrorCollector()
     assert key_of([0, 1, 2, 3], errors, **rule) is None
     assert words in noted(errors)[f"#/data/split/{next(iter(rule))}"]

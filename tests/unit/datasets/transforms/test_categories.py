@@ -6,7 +6,7 @@ import pytest
 from service.datasets.sources.columns import MOST_COLUMNS
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values
-from service.datasets.transforms.kinds import from_document
+from service.datasets.transforms.registry import from_document
 from service.specs.transforms import OneHot, Ordinal
 from tests.support.columns import applied, fitted, numbers, text
 from tests.support.field_errors import refusal
@@ -23,20 +23,20 @@ def ordinal(**arguments: Any) -> Ordinal:
 
 
 def test_one_hot_has_a_column_for_each_category_in_ascending_order() -> None:
-    """1 in the category's own column, which is named after it."""
+    """Each category has a column of its own, named after the category."""
     transforms = fitted(ISLANDS, one_hot())
     assert applied(transforms, ISLANDS) == [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     assert pipeline.titles("a", transforms) == ["a=Biscoe", "a=Dream"]
 
 
 def test_ordinal_is_the_index_of_the_category() -> None:
-    """From 0, in ascending order, or in the order that is declared."""
+    """Indices start at 0 and follow the ascending or the declared order of the categories."""
     assert applied(fitted(ISLANDS, ordinal()), ISLANDS) == [1.0, 0.0, 1.0]
     assert applied(fitted(ISLANDS, ordinal(categories=["Dream", "Biscoe"])), ISLANDS) == [0.0, 1.0, 0.0]
 
 
 def test_numbers_may_be_categories() -> None:
-    """Codes and booleans have categories too, named as a person writes them."""
+    """Numbers and booleans can be categories; integral numbers have titles without a point."""
     transforms = fitted(numbers([3, 1, 3]), one_hot())
     assert applied(transforms, numbers([1, 3])) == [[1.0, 0.0], [0.0, 1.0]]
     assert pipeline.titles("a", transforms) == ["a=1", "a=3"]
@@ -44,56 +44,58 @@ def test_numbers_may_be_categories() -> None:
 
 
 def test_an_unknown_category_is_an_error_by_default() -> None:
-    """It is told with its row, its text and what would take it."""
-    for kind, remedy in ((one_hot(), '"unknown": "zeros"'), (ordinal(), '"unknown": "extra"')):
-        refused = refusal(lambda kind=kind: applied(fitted(ISLANDS, kind), text(["Dream", "Atlantis"])))
+    """The error has the row, the category and the value of `unknown` that accepts it."""
+    for declared, remedy in ((one_hot(), '"unknown": "zeros"'), (ordinal(), '"unknown": "extra"')):
+        refused = refusal(
+            lambda declared=declared: applied(fitted(ISLANDS, declared), text(["Dream", "Atlantis"]))
+        )
         assert refused["#/a"].startswith('`a` in row 1 is "Atlantis"')
         assert remedy in refused["#/a"]
 
 
-def test_an_unknown_category_is_taken_where_it_is_declared_so() -> None:
-    """As zeros, or as one more index."""
+def test_an_unknown_category_is_accepted_if_declared() -> None:
+    """An unknown category becomes zeros, or the index after the last one."""
     unknown = text(["Atlantis", "Dream"])
     assert applied(fitted(ISLANDS, one_hot(unknown="zeros")), unknown) == [[0.0, 0.0], [0.0, 1.0]]
     assert applied(fitted(ISLANDS, ordinal(unknown="extra")), unknown) == [2.0, 1.0]
 
 
 @pytest.mark.parametrize("policy", [{}, {"unknown": "extra"}])
-def test_a_missing_category_is_no_unknown_one(policy: dict[str, Any]) -> None:
-    """What to do about it is said by `impute` or `drop_rows`, not by `unknown`."""
+def test_a_missing_category_is_not_an_unknown_one(policy: dict[str, Any]) -> None:
+    """`unknown` does not apply to missing values; they need `impute` or `drop_rows`."""
     refused = refusal(lambda: applied(fitted(ISLANDS, ordinal(**policy)), text([None, "Dream"])))
-    assert "`a` in row 0 is missing: only an `impute` before" in refused["#/a"]
+    assert "`a` in row 0 is missing, and no `impute` before the ordinal fills it" in refused["#/a"]
 
 
 @pytest.mark.parametrize("values", [ISLANDS, numbers([2, 0.1])])
 def test_fitted_categories_survive_json(values: Values) -> None:
-    """Text and numbers come back as they were."""
-    for kind in (one_hot(), ordinal(unknown="extra")):
-        (transform,) = fitted(values, kind)
+    """Text and number categories are unchanged by serialization to JSON."""
+    for declared in (one_hot(), ordinal(unknown="extra")):
+        (transform,) = fitted(values, declared)
         assert from_document(json.loads(json.dumps(transform.to_document()))) == transform
 
 
 @pytest.mark.parametrize(
     ("values", "categories", "words"),
     [
-        (ISLANDS, [1, 2], "has categories that are strings; 1 is none"),
-        (numbers([1.0]), ["x"], 'has categories that are numbers or booleans; "x" is none'),
+        (ISLANDS, [1, 2], "needs strings as categories; found 1"),
+        (numbers([1.0]), ["x"], 'needs numbers or booleans as categories; found "x"'),
         (text([None]), None, "has no value in the training rows"),
     ],
 )
-def test_categories_of_another_kind_are_refused(values: Values, categories: Any, words: str) -> None:
-    """Declared categories are values of the column."""
+def test_categories_of_another_type_are_refused(values: Values, categories: Any, words: str) -> None:
+    """Declared categories must have the type of the column, and a column needs a value."""
     assert words in refusal(lambda: fitted(values, one_hot(categories=categories)))["#/step"]
 
 
-def test_too_many_columns_are_refused_with_another_way() -> None:
-    """An id as one_hot would be a column for each row: an index takes any number."""
+def test_too_many_categories_are_refused_with_an_alternative() -> None:
+    """`one_hot` has a maximum number of categories; the error suggests `ordinal`, which has none."""
     many = text([f"id{number}" for number in range(MOST_COLUMNS + 1)])
-    assert "take `ordinal`" in refusal(lambda: fitted(many, one_hot()))["#/step"]
+    assert "use `ordinal`" in refusal(lambda: fitted(many, one_hot()))["#/step"]
     assert applied(fitted(many, ordinal()), many[:1]) == [0.0]
 
 
 def test_a_category_is_declared_once() -> None:
-    """The same one twice is an error."""
+    """Duplicate declared categories are an error."""
     with pytest.raises(ValueError, match="twice"):
         one_hot(categories=["a", "a"])

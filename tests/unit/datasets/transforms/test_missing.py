@@ -5,7 +5,7 @@ import pytest
 
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values
-from service.datasets.transforms.kinds import from_document
+from service.datasets.transforms.registry import from_document
 from service.specs.transforms import Impute, OneHot, Standardize
 from tests.support.columns import applied, fitted, numbers, text
 from tests.support.field_errors import refusal
@@ -31,14 +31,14 @@ def impute(strategy: Any, **arguments: Any) -> Impute:
     ],
 )
 def test_missing_values_become_one_value(values: Values, strategy: Impute, expected: Any) -> None:
-    """Of the values that are there: mean, median, or the most frequent, of several the smallest."""
+    """The strategies compute a constant from the values that are not missing."""
     (transform,) = fitted(values, strategy)
     assert transform.to_document()["value"] == expected
     assert from_document(json.loads(json.dumps(transform.to_document()))) == transform
 
 
-def test_an_indicator_stands_beside_the_column() -> None:
-    """1 where a value was missing; the steps after it see the column alone."""
+def test_an_indicator_is_a_column_of_its_own() -> None:
+    """The indicator is 1 where a value was missing, and later steps do not transform it."""
     transforms = fitted(
         AGES, impute("constant", value=0.0, indicator=True), Standardize(type="standardize", columns=["a"])
     )
@@ -49,7 +49,7 @@ def test_an_indicator_stands_beside_the_column() -> None:
 
 
 def test_indicators_of_categories_come_after_their_columns() -> None:
-    """One column for each category, then the indicator."""
+    """The indicator follows the one-hot columns."""
     transforms = fitted(SEXES, impute("mode", indicator=True), OneHot(type="one_hot", columns=["a"]))
     assert pipeline.titles("a", transforms) == ["a=female", "a=male", "a_missing"]
     assert applied(transforms, text([None])) == [[1.0, 0.0, 1.0]]
@@ -59,13 +59,17 @@ def test_indicators_of_categories_come_after_their_columns() -> None:
     ("values", "strategy", "words"),
     [
         (numbers([None]), impute("mean"), "no value in the training rows"),
-        (AGES, impute("constant", value="x"), 'holds numbers, and "x" is none'),
-        (SEXES, impute("constant", value=1.0), "holds text, and 1.0 is none"),
+        (
+            AGES,
+            impute("constant", value="x"),
+            'holds numbers, so `value` must be a number or a boolean; found "x"',
+        ),
+        (SEXES, impute("constant", value=1.0), "holds text, so `value` must be a string; found 1.0"),
         (numbers([1.7e308, 1.7e308]), impute("mean"), "too large"),
     ],
 )
-def test_values_that_can_not_be_found_are_refused(values: Values, strategy: Impute, words: str) -> None:
-    """Nothing to compute a value of, or a value of another kind."""
+def test_values_that_cannot_be_computed_are_refused(values: Values, strategy: Impute, words: str) -> None:
+    """A column without values, a constant of another type and an overflow are errors."""
     assert words in refusal(lambda: fitted(values, strategy))["#/step"]
 
 
@@ -76,7 +80,7 @@ def test_values_that_can_not_be_found_are_refused(values: Values, strategy: Impu
         ({"strategy": "mean", "value": 1}, "`value` goes with the strategy `constant`"),
     ],
 )
-def test_a_value_goes_with_constant_only(arguments: dict[str, Any], words: str) -> None:
-    """Neither may be forgotten, nor silently ignored."""
+def test_a_value_needs_the_strategy_constant(arguments: dict[str, Any], words: str) -> None:
+    """`constant` requires `value`, and the other strategies refuse it."""
     with pytest.raises(ValueError, match=words):
         Impute(type="impute", columns="all", **arguments)

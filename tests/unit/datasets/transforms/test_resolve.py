@@ -27,14 +27,14 @@ def errors_of(*transforms: dict[str, Any], columns: Columns = COLUMNS) -> dict[s
 @pytest.mark.parametrize(
     ("word", "columns"), [("numeric", ["a"]), ("categorical", ["word"]), ("all", ["a", "flag", "word"])]
 )
-def test_group_words_mean_features(word: str, columns: list[str]) -> None:
-    """Each word means the features of its kind, and none a target."""
+def test_group_words_select_features(word: str, columns: list[str]) -> None:
+    """Each word selects the features of its column types, and no target."""
     steps = resolve(declared({"type": "drop_rows", "columns": word}), COLUMNS, ErrorCollector())
     assert [step.column for step in steps] == columns
 
 
-def test_columns_that_are_not_there_are_pointed_at() -> None:
-    """Unknown columns are told by place, with a suggestion where one is near."""
+def test_unknown_columns_are_reported() -> None:
+    """Unknown columns are reported at their pointers, with a suggestion if a name is similar."""
     found = errors_of({"type": "standardize", "columns": ["a", "flog", "nowhere"]})
     assert "did you mean `flag`?" in found["#/data/transforms/0/columns/1"]
     assert "neither a feature nor a target" in found["#/data/transforms/0/columns/2"]
@@ -47,8 +47,8 @@ STANDARDIZE = {"type": "standardize", "columns": ["word"]}
 @pytest.mark.parametrize(
     ("transforms", "words"),
     [
-        ([STANDARDIZE], "is text, and `standardize` takes numbers"),
-        ([ONE_HOT, STANDARDIZE], "`one_hot` is the last transform"),
+        ([STANDARDIZE], "is text, and `standardize` needs numbers"),
+        ([ONE_HOT, STANDARDIZE], "`one_hot` must be the last transform"),
         ([{"type": "impute", "columns": ["word"], "strategy": "mean"}], "is text, which has no mean"),
         ([{"type": "one_hot", "columns": ["y"]}], "is a target"),
         ([{"type": "impute", "columns": ["y"], "strategy": "mean"}], "is a target"),
@@ -57,20 +57,20 @@ STANDARDIZE = {"type": "standardize", "columns": ["word"]}
 def test_transforms_that_do_not_fit_a_column_are_refused(
     transforms: list[dict[str, Any]], words: str
 ) -> None:
-    """What a column is at that point decides."""
+    """A transform must accept the content of the column at its position in the chain."""
     assert words in errors_of(*transforms)[f"#/data/transforms/{len(transforms) - 1}/columns/0"]
 
 
-def test_ordinal_makes_numbers_of_text() -> None:
-    """After it, transforms of numbers fit."""
+def test_ordinal_converts_text_to_numbers() -> None:
+    """After `ordinal`, transforms of numbers are accepted."""
     steps = resolve(
         declared({"type": "ordinal", "columns": ["word"]}, STANDARDIZE), COLUMNS, ErrorCollector()
     )
     assert [step.transform.type for step in steps] == ["ordinal", "standardize"]
 
 
-def test_tensors_take_what_works_element_by_element() -> None:
-    """Named as inputs and targets are; the group words mean all inputs."""
+def test_tensors_accept_elementwise_transforms() -> None:
+    """Transforms name inputs and `targets`, and `all` selects all inputs."""
     pixels = {"type": "scale", "columns": "all", "factor": 0.1}
     steps = resolve(declared(pixels, {"type": "minmax", "columns": ["targets"]}), TENSORS, ErrorCollector())
     assert [step.column for step in steps] == ["image", "targets"]
@@ -79,7 +79,7 @@ def test_tensors_take_what_works_element_by_element() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.0, 1e-60, 1e300])
-def test_factors_that_cannot_be_undone_are_refused(factor: float) -> None:
-    """A factor that float32 makes 0 or infinite is an error."""
+def test_factors_that_cannot_be_inverted_are_refused(factor: float) -> None:
+    """A factor that is 0 or infinite in float32 is an error."""
     found = errors_of({"type": "scale", "columns": ["a"], "factor": factor})
     assert list(found) == ["#/data/transforms/0/factor"]
