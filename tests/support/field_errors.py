@@ -15,6 +15,6 @@ def refusal(call: Callable[[], object]) -> dict[str, str]:
     return {error.pointer: error.detail for error in raised.value.errors}
 
 
-def noted(errors: ErrorCollector) -> dict[str, str]:
-    """Detail by pointer of what was noted."""
+def error_details(errors: ErrorCollector) -> dict[str, str]:
+    """Map the pointers of collected errors to their details."""
     return refusal(errors.raise_if_any)

@@ -15,7 +15,7 @@ from service.datasets.transforms.numeric import (
     FittedStandardize,
 )
 
-State = Literal["numbers", "text", "columns"]
+ColumnState = Literal["numbers", "text", "columns"]
 """Content of a column between two transforms; `columns` are several, of 0 and 1."""
 
 
@@ -33,7 +33,7 @@ class TransformType:
 
     fitted: type[FittedTransform] | None
     text: bool = False
-    output: State | None = None
+    output: ColumnState | None = None
     targets: bool = False
     tensors: bool = False
 

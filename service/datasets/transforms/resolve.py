@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from service.datasets.transforms.registry import TRANSFORM_TYPES, State
+from service.datasets.transforms.registry import TRANSFORM_TYPES, ColumnState
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
@@ -66,7 +66,7 @@ def resolve(
     """
     steps = []
     # State of each column before the next transform.
-    states: dict[str, State] = {
+    states: dict[str, ColumnState] = {
         name: "text" if column_type == "categorical" else "numbers"
         for name, column_type in columns.types.items()
     }
@@ -123,7 +123,7 @@ def _unknown(name: str, names: Sequence[str]) -> str:
     return f"`{name}` is neither a feature nor a target{hint}"
 
 
-def _incompatibility(transform: Transform, name: str, columns: Columns, state: State) -> str | None:
+def _incompatibility(transform: Transform, name: str, columns: Columns, state: ColumnState) -> str | None:
     """Explain why a column cannot be transformed as declared; None if it can."""
     transform_type = TRANSFORM_TYPES[transform.type]
     if columns.types[name] == "tensor" and not transform_type.tensors:

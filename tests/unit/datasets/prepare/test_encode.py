@@ -120,8 +120,8 @@ def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
     (inputs,), targets, _ = encode(encoding, raw, targets=True)
     raw.errors.raise_if_any()
     assert targets is not None
-    for row, part in enumerate(raw.slices(1)):
-        (alone,), target, _ = encode(encoding, part, targets=True)
+    for row, single in enumerate(raw.slices(1)):
+        (alone,), target, _ = encode(encoding, single, targets=True)
         assert target is not None
         assert torch.equal(alone[0], inputs[row])
         assert torch.equal(target[0], targets[row])

@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from service.datasets.prepare.split import SplitRows, check_split, check_split_rows, split_rows
 from service.datasets.validation import ErrorCollector
 from service.specs.split import Split
-from tests.support.field_errors import noted
+from tests.support.field_errors import error_details
 
 
 def errors_of(rows: int, **split: Any) -> dict[str, str]:
     errors = ErrorCollector()
     check_split(Split(**split), rows, rows, errors)
-    return noted(errors)
+    return error_details(errors)
 
 
 def divided(rows: int, key: list[int] | None = None, **split: Any) -> SplitRows:
@@ -142,7 +142,7 @@ def test_a_split_that_no_group_fits_into_is_reported() -> None:
     split = Split(validation=2, group="g")
     errors = ErrorCollector()
     check_split_rows(split, split_rows(split, torch.arange(6), torch.tensor([0, 0, 0, 1, 1, 1])), errors)
-    assert "No row is left for `validation`: each group is larger" in noted(errors)["#/data/split"]
+    assert "No row is left for `validation`: each group is larger" in error_details(errors)["#/data/split"]
 
 
 def test_the_latest_rows_test_and_those_before_them_validate() -> None:

@@ -7,7 +7,7 @@ from service.datasets.prepare.split_keys import rule_key
 from service.datasets.sources.json import read_json
 from service.datasets.validation import ErrorCollector
 from service.specs.split import Split
-from tests.support.field_errors import noted
+from tests.support.field_errors import error_details
 
 DATASET = read_json(
     {
@@ -56,4 +56,4 @@ def test_columns_that_cannot_divide_are_reported(rule: dict[str, str], words: st
     """An unknown column, a missing value or an invalid value is reported at the pointer of the rule."""
     errors = ErrorCollector()
     assert key_of([0, 1, 2, 3], errors, **rule) is None
-    assert words in noted(errors)[f"#/data/split/{next(iter(rule))}"]
+    assert words in error_details(errors)[f"#/data/split/{next(iter(rule))}"]

@@ -19,7 +19,7 @@ from service.datasets.sources.columns import (
     told_by_text,
 )
 from service.datasets.validation import ErrorCollector
-from tests.support.field_errors import noted
+from tests.support.field_errors import error_details
 
 
 def place(row: int) -> str:
@@ -59,14 +59,14 @@ def test_integers_beyond_a_double_are_refused() -> None:
     """An integer too large for a double is an error at its cell."""
     errors = ErrorCollector()
     from_values([1, -(10**400)], place, errors)
-    assert "beyond a double's range" in noted(errors)["#/columns/a/1"]
+    assert "beyond a double's range" in error_details(errors)["#/columns/a/1"]
 
 
 def test_mixed_kinds_are_told_cell_by_cell() -> None:
     """Each cell that is not of the column's usual kind is pointed at with what was found."""
     errors = ErrorCollector()
     from_values([1, "abc", None, 2.0, True, [1]], place, errors)
-    assert noted(errors) == {
+    assert error_details(errors) == {
         "#/columns/a/1": '"abc" stands in a column of numbers.',
         "#/columns/a/4": "true stands in a column of numbers.",
         "#/columns/a/5": "a list stands in a column of numbers.",
@@ -77,7 +77,7 @@ def test_half_a_surrogate_pair_is_refused() -> None:
     """Text that is no Unicode is an error at its cell, not a crash in storage."""
     errors = ErrorCollector()
     from_values(["a", "\ud800"], place, errors)
-    assert list(noted(errors)) == ["#/columns/a/1"]
+    assert list(error_details(errors)) == ["#/columns/a/1"]
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257, "\ud800"])
@@ -154,7 +154,7 @@ def test_a_cell_that_is_no_such_value_is_noted(texts: list[str], type_name: str)
     errors = ErrorCollector()
     column = as_type(cells(*texts), type_name, place, errors)
     assert [value is None for value in column.to_pylist()] == [False, True, False]
-    ((pointer, detail),) = noted(errors).items()
+    ((pointer, detail),) = error_details(errors).items()
     assert pointer == "#/columns/a/1"
     assert detail.startswith(f'"{texts[1]}"')
 
@@ -164,7 +164,7 @@ def test_all_bad_cells_are_counted() -> None:
     errors = ErrorCollector()
     as_type(cells(*["2021-02-29", "x"] * 5000), "datetime", place, errors)
     assert errors.count == 10_000
-    assert len(noted(errors)) == 100
+    assert len(error_details(errors)) == 100
 
 
 @given(st.lists(st.none() | st.text("0123456789-T:.Z+ eN", max_size=12), max_size=6))

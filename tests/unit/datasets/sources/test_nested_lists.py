@@ -8,13 +8,13 @@ from hypothesis.extra import numpy as arrays
 
 from service.datasets.sources.nested_lists import read_nested
 from service.datasets.validation import ErrorCollector
-from tests.support.field_errors import noted
+from tests.support.field_errors import error_details
 
 
 def errors_of(value: Any) -> dict[str, str]:
     errors = ErrorCollector()
     assert read_nested(value, "#/inputs", errors) is None
-    return noted(errors)
+    return error_details(errors)
 
 
 @given(

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from service.datasets.transforms.resolve import Columns, resolve
 from service.datasets.validation import ErrorCollector
 from service.specs.transforms import Transform
-from tests.support.field_errors import noted
+from tests.support.field_errors import error_details
 
 TYPES = {"a": "numeric", "flag": "boolean", "word": "categorical", "y": "numeric"}
 COLUMNS = Columns(TYPES, ["a", "flag", "word"], ["y"])
@@ -21,7 +21,7 @@ def declared(*transforms: dict[str, Any]) -> list[Transform]:
 def errors_of(*transforms: dict[str, Any], columns: Columns = COLUMNS) -> dict[str, str]:
     errors = ErrorCollector()
     resolve(declared(*transforms), columns, errors)
-    return noted(errors)
+    return error_details(errors)
 
 
 @pytest.mark.parametrize(
