@@ -30,7 +30,7 @@ class FittedImpute(FittedTransform):
 
     @classmethod
     def fit(cls, declared: specs.Impute, column: str, values: Values) -> Self:
-        return cls(column, _value(declared, values), declared.indicator)
+        return cls(column, _fill_value(declared, values), declared.indicator)
 
     def apply(self, values: Values, cells: Cells) -> Values:
         if isinstance(values, torch.Tensor):
@@ -50,7 +50,7 @@ def is_missing(values: Values) -> torch.Tensor:
     return torch.from_numpy(values.is_null().to_numpy(zero_copy_only=False).copy())
 
 
-def _value(declared: specs.Impute, values: Values) -> float | str:
+def _fill_value(declared: specs.Impute, values: Values) -> float | str:
     if declared.value is not None:
         return _constant(declared.value, values)
     present = as_array(values).drop_null()
