@@ -23,7 +23,7 @@ from benchmarks.results import publish, table, verdict
 from service.datasets.dataset import TabularDataset, load_dataset
 from service.datasets.sources.columns import NUMBER
 from service.datasets.sources.csv import CsvTable
-from service.datasets.write_dataset import store
+from service.datasets.write_dataset import write_dataset
 from service.demo import running_service
 from service.specs.upload import ReadOptions
 
@@ -52,7 +52,7 @@ def generate(path: Path, megabytes: int) -> None:
 def ours(path: Path) -> None:
     """The stored file, its digest and report, and a float32 tensor [rows, k] of its numbers."""
     stored = path.with_suffix(".arrow")
-    store(CsvTable(path, ReadOptions()), stored, most_bytes=2**40)
+    write_dataset(CsvTable(path, ReadOptions()), stored, max_bytes=2**40)
     dataset = load_dataset(stored)
     if not isinstance(dataset, TabularDataset):
         raise TypeError("A CSV is a table.")

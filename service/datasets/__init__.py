@@ -1,1 +1,1 @@
-"""From bytes to tensors."""
+"""Datasets, from the bytes that clients send to the tensors of a training."""

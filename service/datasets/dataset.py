@@ -1,4 +1,4 @@
-"""A dataset: a table of columns, or named tensors. Stored without pickle, known by its content."""
+"""The two types of dataset, tables and named tensors, and their files, which contain no pickles."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -22,10 +22,10 @@ _INPUT, _TARGETS = "inputs", "targets"
 
 @dataclass(frozen=True, eq=False)
 class TabularDataset:
-    """Columns by name.
+    """A table of columns by name.
 
     Attributes:
-        table: columns of float64, bool, large_string or timestamp[us] (UTC), in chunks of any number, in
+        table: Columns of float64, bool, large_string or timestamp[us] (UTC), in any number of chunks, in
             memory or mapped from a file; null where a value is missing.
     """
 
@@ -33,20 +33,20 @@ class TabularDataset:
 
     @property
     def rows(self) -> int:
-        """The number of samples."""
+        """The number of rows."""
         return int(self.table.num_rows)
 
     @property
     def nbytes(self) -> int:
-        """The size of the values."""
+        """The size of the values in bytes."""
         return int(self.table.nbytes)
 
     def read(self, consume: Callable[[Batches], T]) -> T:
-        """What `consume` makes of the rows: a dataset is a source of them, as a file is."""
+        """Read the rows like those of a file; see `TableReader.read`."""
         return consume(iter(self.table.to_batches()))
 
     def to_bytes(self) -> bytes:
-        """The table as an Arrow IPC file."""
+        """Return the table as an Arrow IPC file."""
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, self.table.schema) as writer:
             writer.write_table(self.table)
@@ -54,7 +54,7 @@ class TabularDataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of names, types and values, in hex; how the table was sent or chunked changes nothing."""
+        """SHA-256 of names, types and values, in hexadecimal; independent of format and chunks."""
         digest = TableDigest(self.table.schema)
         for batch in self.table.to_batches():
             digest.add(batch)
@@ -63,12 +63,12 @@ class TabularDataset:
 
 @dataclass(frozen=True, eq=False)
 class TensorDataset:
-    """Named tensors; the first dimension of each is the samples.
+    """Named tensors, whose first dimension is the samples.
 
     Attributes:
-        inputs: bool, uint8, signed integers or floats [B, …] by name, in memory or mapped from a file
-            (then read-only); a single input is called `input`.
-        targets: likewise; None where only predictions are asked for.
+        inputs: Inputs by name, bool, uint8, signed integers or floats [B, …], in memory or mapped from a file
+            (then read-only). A single input is called `input`.
+        targets: Likewise [B, …]; None for data without labels.
     """
 
     inputs: dict[str, Tensor]
@@ -81,16 +81,16 @@ class TensorDataset:
 
     @property
     def nbytes(self) -> int:
-        """The size of the values."""
-        return sum(tensor.nbytes for _, tensor in self.named())
+        """The size of the values in bytes."""
+        return sum(tensor.nbytes for _, tensor in self.named_tensors())
 
-    def named(self) -> list[tuple[str, Tensor]]:
-        """All tensors with their names, `targets` last."""
+    def named_tensors(self) -> list[tuple[str, Tensor]]:
+        """Return all tensors with their names, `targets` last."""
         targets = [] if self.targets is None else [(_TARGETS, self.targets)]
         return [*self.inputs.items(), *targets]
 
     def write(self, file: IO[bytes]) -> None:
-        """Write a safetensors file; inputs are numbered because the format keeps no order."""
+        """Write a safetensors file. Inputs are numbered because the format does not keep their order."""
         numbered = {
             f"{_INPUT}.{number}.{name}": tensor for number, (name, tensor) in enumerate(self.inputs.items())
         }
@@ -99,27 +99,28 @@ class TensorDataset:
         )
 
     def to_bytes(self) -> bytes:
-        """The tensors as a safetensors file."""
+        """Return the tensors as a safetensors file."""
         sink = io.BytesIO()
         self.write(sink)
         return sink.getvalue()
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of names, dtypes, shapes and values, in hex."""
-        return tensor_digest(len(self.inputs), self.named())
+        """SHA-256 of names, dtypes, shapes and values, in hexadecimal."""
+        return tensor_digest(len(self.inputs), self.named_tensors())
 
 
 Dataset = TabularDataset | TensorDataset
 
 
 def load_dataset(path: Path) -> Dataset:
-    """The dataset in a file that the service has written. The file is mapped: nothing is copied."""
+    """Map a file that the service has written, without copying values."""
     with path.open("rb") as file:
         is_table = file.read(len(_ARROW_FILE)) == _ARROW_FILE
     if is_table:
         return TabularDataset(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
     tensors = tensor_file.map_tensors(path)
     targets = tensors.pop(_TARGETS, None)
+    # Keys are `inputs.<number>.<name>`; the name may contain further dots.
     keys = sorted((key.split(".", 2) for key in tensors), key=lambda parts: int(parts[1]))
     return TensorDataset({parts[2]: tensors[".".join(parts)] for parts in keys}, targets)

@@ -1,4 +1,4 @@
-"""Which rows of a dataset are meant: all of them, as a range, or those that were not left out."""
+"""Row numbers of a dataset, and the selection of rows by them."""
 
 from typing import TypeAlias
 
@@ -10,12 +10,12 @@ Rows: TypeAlias = range | torch.Tensor
 
 
 def as_tensor(rows: Rows) -> torch.Tensor:
-    """The numbers, int64 [n]."""
+    """Return the row numbers as a tensor, int64 [n]."""
     return rows if isinstance(rows, torch.Tensor) else torch.arange(rows.start, rows.stop)
 
 
-def rows_of(column: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
-    """Some rows of a column, or of a table."""
+def select_rows(column: pa.ChunkedArray, rows: Rows) -> pa.ChunkedArray:
+    """Return the given rows of a column or of a table; no copy for a range."""
     if isinstance(rows, range):
         return column.slice(rows.start, len(rows))
     return column.take(pa.array(rows.numpy()))

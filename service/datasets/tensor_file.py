@@ -1,7 +1,7 @@
-"""Named tensors in a file that can be mapped: safetensors, with each tensor where its type needs it to be.
+"""Reading and writing of safetensors files in which each tensor is aligned, so that it can be mapped.
 
-The format is 8 bytes (the header's length), a JSON header (dtype, shape and place of each tensor), the
-values. The library reads and writes whole tensors; here they are written in slices and read in place.
+The format is the header's length (8 bytes), a JSON header (dtype, shape and offsets of each tensor), and the
+values. The safetensors library reads and writes whole tensors; here they are written in slices and mapped.
 """
 
 import json
@@ -34,23 +34,24 @@ _SLICE_BYTES = 16 * 2**20
 
 
 def slices(tensor: Tensor) -> Iterator[Tensor]:
-    """A tensor [B, …] in contiguous pieces of whole samples, about 16 MiB each."""
+    """Yield a tensor [B, …] in contiguous pieces of whole samples, about 16 MiB each."""
     samples = max(1, _SLICE_BYTES // max(1, tensor[:1].nbytes))
     for start in range(0, len(tensor), samples):
         yield np.ascontiguousarray(tensor[start : start + samples])
 
 
 def write_tensors(file: IO[bytes], tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file, a slice at a time; each tensor begins at a multiple of 64 bytes."""
+    """Write a safetensors file slice by slice; each tensor starts at a multiple of 64 bytes."""
     header: dict[str, Any] = {}
     end = 0
     for name, tensor in tensors.items():
         start = _aligned(end)
-        if start > end:  # the format takes no holes: a hole is a tensor too
+        if start > end:  # the format allows no unused bytes, so the padding is declared as a tensor
             header[f"{_PADDING}{len(header)}"] = _entry("U8", (start - end,), end)
         end = start + tensor.nbytes
         header[name] = _entry(_CODES[tensor.dtype.name], tensor.shape, start)
     text = json.dumps(header).encode()
+    # Spaces after the JSON align the first tensor; the format allows them.
     text += b" " * (_aligned(len(text) + 8) - len(text) - 8)
     file.write(len(text).to_bytes(8, "little") + text)
     written = 0
@@ -71,16 +72,17 @@ def _entry(code: str, shape: tuple[int, ...], start: int) -> dict[str, Any]:
 
 
 def map_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that is known to be well formed, read where they lie.
+    """Map the tensors of a well-formed file.
 
-    Those of a type that numpy hasn't got are left out.
+    Returns:
+        Read-only tensors by name, without those of a type that numpy does not have.
     """
     with path.open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    begin = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:begin])
+    values_start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:values_start])
     return {
-        name: _tensor(content, begin + entry["data_offsets"][0], entry)
+        name: _tensor(content, values_start + entry["data_offsets"][0], entry)
         for name, entry in header.items()
         if name != _METADATA and not name.startswith(_PADDING) and entry["dtype"] in DTYPES
     }

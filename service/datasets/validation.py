@@ -1,4 +1,4 @@
-"""Errors of a request, collected so that one response reports all of them."""
+"""Collection of the errors in a request, so that one response reports all of them."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -10,9 +10,12 @@ import torch
 from service.datasets.rows import Rows
 from service.errors import FieldError, InvalidRequest
 
-MOST_LISTED = 100
-_MOST_CHARACTERS = 40
+MAX_LISTED = 100
+_MAX_QUOTED_CHARACTERS = 40
 _CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
+
+RowPointer = Callable[[int], str]
+"""Maps a row number to the JSON pointer of a cell in that row."""
 
 
 class ErrorCollector:
@@ -33,7 +36,7 @@ class ErrorCollector:
     def add(self, pointer: str, detail: str) -> None:
         """Add one error."""
         self.count += 1
-        if len(self.listed) < MOST_LISTED:
+        if len(self.listed) < MAX_LISTED:
             self.listed.append(FieldError(pointer, detail))
 
     def extend(self, errors: Iterable[FieldError]) -> None:
@@ -42,7 +45,7 @@ class ErrorCollector:
             self.add(error.pointer, error.detail)
 
     def add_unlisted(self, count: int) -> None:
-        """Count errors without a text of their own; 100 of their group are listed already."""
+        """Count errors that need no text because the list is full."""
         self.count += count
 
     def raise_if_any(self) -> None:
@@ -55,61 +58,71 @@ class ErrorCollector:
             raise self._error()
 
     def fail(self, pointer: str, detail: str) -> NoReturn:
-        """Add an error after which nothing else can be checked, and raise all errors."""
+        """Add an error that prevents further checks, and raise all errors.
+
+        Raises:
+            InvalidRequest: Always.
+        """
         self.add(pointer, detail)
         raise self._error()
 
     def _error(self) -> InvalidRequest:
         detail = None
         if self.count > len(self.listed):
-            detail = f"The data holds {self.count} errors; the first {MOST_LISTED} are listed."
+            detail = f"The data holds {self.count} errors; the first {MAX_LISTED} are listed."
         return InvalidRequest(detail, self.listed)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """The cells of one column in some rows: what is wrong with them is told by row and column.
+    """Report errors in the cells of one column by column and row.
 
     Attributes:
-        name: the column's.
-        pointer: its place in the request.
-        errors: where they are noted.
-        rows: the numbers of the rows in their dataset, from 0.
-        cell: the pointer of the cell in a row, where the request holds the cells; else `pointer` is all.
+        name: Name of the column.
+        pointer: JSON pointer to the column, or to the value of the request that refers to it.
+        errors: Receives the errors.
+        rows: Row numbers of the cells in their dataset, from 0, [B].
+        cell_pointer: Returns the pointer to the cell in a row; None where the request doesn't contain the
+            cells, so that every error has `pointer`.
     """
 
     name: str
     pointer: str
     errors: ErrorCollector
     rows: Rows
-    cell: Callable[[int], str] | None = None
+    cell_pointer: RowPointer | None = None
 
-    def place(self, row: int) -> str:
-        """The pointer to what is wrong in a row."""
-        return self.pointer if self.cell is None else self.cell(row)
+    def pointer_to_row(self, row: int) -> str:
+        """Return the pointer for an error in a row."""
+        return self.pointer if self.cell_pointer is None else self.cell_pointer(row)
 
-    def note(self, bad: torch.Tensor, problem: Callable[[int], str]) -> None:
-        """Note the cells at which `bad`, bool [B], is true.
+    def add_errors(self, bad: torch.Tensor, problem: Callable[[int], str]) -> None:
+        """Add an error for each bad cell: the first 100 with a text, the others only counted.
 
         Args:
-            bad: which cells are wrong.
-            problem: what is wrong with the cell at a position, as the end of a sentence.
+            bad: Mask of the bad cells, bool [B].
+            problem: Returns what is wrong with the cell at a position in the mask, as a predicate
+                ("is missing").
         """
         positions = bad.nonzero()[:, 0]
-        for position in positions[:MOST_LISTED].tolist():
+        for position in positions[:MAX_LISTED].tolist():
             row = int(self.rows[position])
-            self.errors.add(self.place(row), f"`{self.name}` in row {row} {problem(position)}.")
-        self.errors.add_unlisted(max(0, len(positions) - MOST_LISTED))
+            self.errors.add(self.pointer_to_row(row), f"`{self.name}` in row {row} {problem(position)}.")
+        self.errors.add_unlisted(max(0, len(positions) - MAX_LISTED))
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 row`, `2 rows`."""
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 row`, `2 rows`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def shown(value: object) -> str:
-    """A value as a message quotes it: JSON, cut after 40 characters; lists and objects by kind only."""
+def quote_value(value: object) -> str:
+    """Return a value as error messages quote it.
+
+    Returns:
+        JSON, cut after 40 characters; `a list` or `an object` for containers.
+    """
     if type(value) in _CONTAINERS:
         return _CONTAINERS[type(value)]
     text = json.dumps(value)
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+    return text if len(text) <= _MAX_QUOTED_CHARACTERS else f"{text[:_MAX_QUOTED_CHARACTERS]}…"

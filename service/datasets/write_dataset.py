@@ -1,4 +1,4 @@
-"""A source as the file that the service keeps: written, hashed and summarized in one pass."""
+"""Writing a dataset in the form that the service stores, with its digest and report, in one pass."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,68 +12,67 @@ from service.datasets.dataset import Batches, TensorDataset, load_dataset
 from service.datasets.profile.digest import TableDigest
 from service.datasets.profile.report import describe
 from service.datasets.profile.summary import TableSummary
-from service.datasets.sources.formats import Source
+from service.datasets.sources.formats import FileContent
 from service.errors import ContentTooLarge
 
 T = TypeVar("T")
-Kind = Literal["tabular", "tensors"]
+DatasetType = Literal["tabular", "tensors"]
 
 
 @dataclass(frozen=True)
-class Stored:
-    """What was written.
+class StoredDataset:
+    """A dataset file that was written.
 
     Attributes:
-        kind: columns by name, or named tensors.
-        rows: number of samples.
-        bytes: size of the file.
-        digest: tells equal content.
-        report: what was found about the columns, JSON-able.
+        kind: `tabular` (columns by name) or `tensors` (named tensors).
+        rows: Number of rows or samples.
+        bytes: Size of the file.
+        digest: Digest of the content, equal for equal content.
+        report: Description of the columns, JSON-able; see `describe`.
     """
 
-    kind: Kind
+    kind: DatasetType
     rows: int
     bytes: int
     digest: str
     report: dict[str, Any]
 
 
-def store(source: Source, path: Path, most_bytes: int) -> Stored:
-    """Write what a source holds as a file that `load_dataset` maps.
+def write_dataset(content: FileContent, path: Path, max_bytes: int) -> StoredDataset:
+    """Write a file that `load_dataset` can map.
 
     Args:
-        source: rows, or tensors.
-        path: the file to be made.
-        most_bytes: of the file.
+        content: A table or tensors.
+        path: Path of the new file.
+        max_bytes: Maximum size of the file of a table.
 
     Raises:
-        InvalidRequest: what the source finds wrong while it is read.
-        ContentTooLarge: there is more in it.
+        InvalidRequest: The content has errors, found while it is read.
+        ContentTooLarge: The file of a table would be larger than `max_bytes`.
     """
-    if isinstance(source, TensorDataset):
-        return _store_tensors(source, path)
-    digest, summary = source.read(lambda batches: _write_table(batches, path, most_bytes))
-    dataset = load_dataset(path)
-    report = describe(dataset, summary)
-    return Stored("tabular", summary.rows, path.stat().st_size, digest, report)
+    if isinstance(content, TensorDataset):
+        return _write_tensors(content, path)
+    digest, summary = content.read(lambda batches: _write_table(batches, path, max_bytes))
+    report = describe(load_dataset(path), summary)
+    return StoredDataset("tabular", summary.rows, path.stat().st_size, digest, report)
 
 
-def _write_table(batches: Batches, path: Path, most_bytes: int) -> tuple[str, TableSummary]:
-    """The digest and the summary of rows that were written while the next ones were read."""
+def _write_table(batches: Batches, path: Path, max_bytes: int) -> tuple[str, TableSummary]:
+    """Write the rows of a table, and compute its digest and its statistics."""
     first = next(batches)
     digest, summary = TableDigest(first.schema), TableSummary(first.schema)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, first.schema) as writer:
-        for batch in _ahead(first, batches):
+        for batch in _prefetch(first, batches):
             writer.write_batch(batch)
-            if file.tell() > most_bytes:
-                raise ContentTooLarge(f"As stored, it has more than the {most_bytes} bytes that are taken.")
+            if file.tell() > max_bytes:
+                raise ContentTooLarge(f"As stored, the dataset exceeds the limit of {max_bytes} bytes.")
             digest.add(batch)
             summary.add(batch)
     return digest.hexdigest(), summary
 
 
-def _ahead(first: T, others: Iterator[T]) -> Iterator[T]:
-    """The same items, each made in a thread of its own while the one before is worked on."""
+def _prefetch(first: T, others: Iterator[T]) -> Iterator[T]:
+    """Yield the items, computing each in a thread while the consumer processes the one before."""
     with ThreadPoolExecutor(1) as thread:
         item: T | None = first
         while item is not None:
@@ -82,7 +81,7 @@ def _ahead(first: T, others: Iterator[T]) -> Iterator[T]:
             item = following.result()
 
 
-def _store_tensors(dataset: TensorDataset, path: Path) -> Stored:
+def _write_tensors(dataset: TensorDataset, path: Path) -> StoredDataset:
     with path.open("wb") as file:
         dataset.write(file)
-    return Stored("tensors", dataset.rows, path.stat().st_size, dataset.digest, describe(dataset))
+    return StoredDataset("tensors", dataset.rows, path.stat().st_size, dataset.digest, describe(dataset))

@@ -6,7 +6,7 @@ import orjson
 
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.profile.report import describe
-from service.datasets.write_dataset import Kind, Stored
+from service.datasets.write_dataset import DatasetType, StoredDataset
 from service.preflight.result import PreflightResult
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
@@ -45,7 +45,13 @@ class ArtifactWriter:
         )
 
     def add_dataset(
-        self, owner: str, stored: Stored, content: bytes | Path, name: str | None, *, inline: bool = False
+        self,
+        owner: str,
+        stored: StoredDataset,
+        content: bytes | Path,
+        name: str | None,
+        *,
+        inline: bool = False,
     ) -> NewDataset | str:
         """Write the content of a dataset, unless the owner already has a dataset of equal content.
 
@@ -79,8 +85,8 @@ class ArtifactWriter:
         if found is not None:  # spares the report
             return found.id
         content = dataset.to_bytes()
-        kind: Kind = "tabular" if isinstance(dataset, TabularDataset) else "tensors"
-        stored = Stored(kind, dataset.rows, len(content), digest, describe(dataset))
+        kind: DatasetType = "tabular" if isinstance(dataset, TabularDataset) else "tensors"
+        stored = StoredDataset(kind, dataset.rows, len(content), digest, describe(dataset))
         return self.add_dataset(owner, stored, content, None, inline=True)
 
     def _first_checkpoint(self, job_id: str, result: PreflightResult) -> Start | None:

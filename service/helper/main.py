@@ -11,7 +11,7 @@ import structlog
 import torch
 
 from service import retry_after
-from service.datasets.sources.read_errors import DISK_FULL
+from service.datasets.sources.read_errors import DISK_FULL_ERRNOS
 from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable
 from service.helper.messages import REQUESTS
 from service.helper.request import PROBLEMS, Problem
@@ -47,7 +47,7 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
     except MemoryError:
         problem = LimitExceeded("The request exceeds the memory limit of a helper.")
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
+        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             problem = Unavailable("The disk is full.", retry_after_seconds=retry_after.DISK_FULL_SECONDS)
         else:
             log.exception("task failed", task=header.get("type"))

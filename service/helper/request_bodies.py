@@ -11,11 +11,12 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
-from service.datasets.sources.columns import Place, cell_of_column, check_types, retype
-from service.datasets.sources.compression import unpacked
-from service.datasets.sources.formats import Source, check_options, open_source, tell_format
+from service.datasets.sources.casts import retype
+from service.datasets.sources.columns import check_types, column_pointers
+from service.datasets.sources.compression import decompress
+from service.datasets.sources.formats import FileContent, check_options, detect_format, open_file
 from service.datasets.sources.json import read_json
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, RowPointer
 from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
 from service.settings import Settings
 from service.specs.base import Spec, field_errors
@@ -92,7 +93,9 @@ def validated(model: type[S], document: Any) -> S:
         raise InvalidRequest(errors=field_errors(error, document)) from None
 
 
-def open_upload(upload: Upload, settings: Settings, columns: Collection[str] | None = None) -> Source | bytes:
+def open_upload(
+    upload: Upload, settings: Settings, columns: Collection[str] | None = None
+) -> FileContent | bytes:
     """Open a received file.
 
     Args:
@@ -108,10 +111,10 @@ def open_upload(upload: Upload, settings: Settings, columns: Collection[str] | N
         ContentTooLarge: Decompressed, the content exceeds the limit.
         InvalidRequest: The content can't be read.
     """
-    path = unpacked(upload.body, upload.packing, settings.max_dataset_bytes)
-    name = tell_format(path, upload.format)
+    path = decompress(upload.body, upload.packing, settings.max_dataset_bytes)
+    name = detect_format(path, upload.format)
     if name != "json":
-        return open_source(path, name, upload.options, settings.max_dataset_bytes, columns)
+        return open_file(path, name, upload.options, settings.max_dataset_bytes, columns)
     check_options(name, upload.options)
     if path.stat().st_size > settings.max_body_bytes:
         raise ContentTooLarge(
@@ -120,7 +123,7 @@ def open_upload(upload: Upload, settings: Settings, columns: Collection[str] | N
     return path.read_bytes()
 
 
-def in_memory(source: Source) -> Dataset:
+def in_memory(source: FileContent) -> Dataset:
     """Read a whole source into memory."""
     if isinstance(source, TensorDataset):
         return source
@@ -152,11 +155,11 @@ def read_content(body: bytes) -> tuple[Dataset, str | None]:
     if isinstance(dataset, TensorDataset):
         errors.fail("#/types", "Tensors have no columns; remove `types`.")
     check_types(content.types, dataset.table.column_names, "#/types", errors)
-    place = partial(cell_of_column, "#/columns") if content.columns is not None else _cell_of_rows
+    place = partial(column_pointers, "#/columns") if content.columns is not None else _cell_of_rows
     table = retype(dataset.table, content.types, place, errors)
     errors.raise_if_any()
     return TabularDataset(table), content.name
 
 
-def _cell_of_rows(name: str) -> Place:
+def _cell_of_rows(name: str) -> RowPointer:
     return lambda row: pointer_to("#/rows", row, name)

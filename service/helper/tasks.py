@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from service.datasets.dataset import Dataset, load_dataset
-from service.datasets.profile.report import rows
-from service.datasets.sources.formats import Source
-from service.datasets.write_dataset import store
+from service.datasets.profile.report import read_rows
+from service.datasets.sources.formats import FileContent
+from service.datasets.write_dataset import write_dataset
 from service.errors import FieldError, InvalidRequest
 from service.helper.artifact_writer import ArtifactWriter
 from service.helper.catalog import catalog
@@ -115,7 +115,7 @@ class Tasks:
             content, name_in_body = read_content(content)
             name = name_in_body or name
         path = Path(request.upload.folder) / "dataset"
-        stored = store(content, path, self._settings.max_dataset_bytes)
+        stored = write_dataset(content, path, self._settings.max_dataset_bytes)
         return DatasetStored(self._writer.add_dataset(request.owner, stored, path, name)), b""
 
     @run.register
@@ -124,7 +124,7 @@ class Tasks:
         document = {
             "offset": request.offset,
             "total": dataset.rows,
-            "rows": rows(dataset, request.offset, request.limit),
+            "rows": read_rows(dataset, request.offset, request.limit),
         }
         return InBody(), orjson.dumps(document)
 
@@ -193,7 +193,7 @@ class Tasks:
         Returns:
             The JSON document, if it holds rows; a dataset, if it names one or the rows were uploaded.
         """
-        content: Source | bytes = body
+        content: FileContent | bytes = body
         if request.upload is not None:
             content = open_upload(request.upload, self._settings, columns)
         if not isinstance(content, bytes):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.validation import shown
+from service.datasets.validation import quote_value
 from service.errors import FieldError, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
@@ -215,7 +215,7 @@ def _misfit(name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Se
     if outputs.dim() != 2:
         return f"`{name}` takes outputs [B, classes]; the model gives {got}."
     if len(classes) == 1:
-        return f"All targets are of one class, {shown(classes[0])}: there is nothing to tell apart."
+        return f"All targets are of one class, {quote_value(classes[0])}: there is nothing to tell apart."
     if outputs.shape[1] < len(classes):
         count = len(classes)
         if fractions := _fractions(classes):
@@ -231,7 +231,7 @@ def _fractions(classes: Sequence[Label]) -> str | None:
     """What is said of classes that look like measurements: numbers that are not all whole."""
     if all(not isinstance(label, float) or label.is_integer() for label in classes):
         return None
-    examples = ", ".join(map(shown, classes[:3]))
+    examples = ", ".join(map(quote_value, classes[:3]))
     return (
         f"The targets are {len(classes)} different numbers ({examples}, …), each a class of its own here: "
         "for a quantity take a regression loss, as `MSELoss`"

@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from service.datasets.dataset import TensorDataset
-from service.datasets.sources.compression import unpacked
-from service.datasets.sources.formats import open_source, tell_format
+from service.datasets.sources.compression import decompress
+from service.datasets.sources.formats import detect_format, open_file
 from service.specs.upload import Format, ReadOptions
 
-MOST_BYTES = 10_000_000
+MAX_BYTES = 10_000_000
 
 
 def read(
-    content: bytes, declared: Format | None = None, taken: Sequence[str] | None = None, **options: Any
+    content: bytes, declared: Format | None = None, selected: Sequence[str] | None = None, **options: Any
 ) -> pa.Table | TensorDataset:
     """What is in a file, as a table in memory or as mapped tensors."""
     path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
     path.write_bytes(content)
-    path = unpacked(path, None, MOST_BYTES)
-    source = open_source(path, tell_format(path, declared), ReadOptions(**options), MOST_BYTES, taken)
+    path = decompress(path, None, MAX_BYTES)
+    source = open_file(path, detect_format(path, declared), ReadOptions(**options), MAX_BYTES, selected)
     if isinstance(source, TensorDataset):
         return source
     return source.read(lambda batches: pa.Table.from_batches(list(batches)))

@@ -11,7 +11,7 @@ from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorData
 from service.datasets.prepare.encoding import TARGETS
 from service.datasets.sources.casts import cast
 from service.datasets.sources.columns import COLUMN_TYPES
-from service.datasets.sources.json import SINGLE_INPUT, wrapping
+from service.datasets.sources.json import SINGLE_INPUT, wrapping_remedy
 from service.datasets.transforms.resolve import Columns, check_columns
 from service.datasets.validation import Cells, ErrorCollector
 from service.errors import pointer_to
@@ -282,5 +282,5 @@ def check_class_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) ->
 def check_value_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) -> None:
     """Check that tensor targets have at least two dimensions."""
     if targets.ndim == 1:
-        detail = f"Targets of this loss must have shape [B, k]: {wrapping(np.asarray(targets[:3]))}"
+        detail = f"Targets of this loss must have shape [B, k]: {wrapping_remedy(np.asarray(targets[:3]))}"
         errors.add(pointer, detail)

@@ -16,13 +16,13 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspace
-from service.datasets.rows import Rows, rows_of
+from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.casts import cast
 from service.datasets.sources.columns import NUMBER, TEXT
 from service.datasets.sources.json import read_json
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values, as_array
-from service.datasets.validation import Cells, ErrorCollector, shown
+from service.datasets.validation import Cells, ErrorCollector, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -178,7 +178,7 @@ def _raw_columns(encoding: Encoding, names: Sequence[str], raw: RawRows) -> Iter
     """Iterate over named columns: those of a table, or those of an input [b, k] of raw feature values."""
     if isinstance(raw.dataset, TabularDataset):
         for name in names:
-            yield name, values_of(rows_of(raw.dataset.table[name], raw.rows))
+            yield name, values_of(select_rows(raw.dataset.table[name], raw.rows))
         return
     # A column belongs to one input only, so its columns identify the input.
     (input_name,) = (name for name, columns in encoding.groups.items() if columns == tuple(names))
@@ -219,8 +219,8 @@ def _to_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.T
         problem = "is not an integer, and the dtype of the input is int64"
     if not valid.all():
         missing = values.isnan()
-        cells.note(_any_in_row(missing), lambda _: "is missing, and the job has no `impute` to fill it")
-        cells.note(_any_in_row(~valid & ~missing), lambda _: problem)
+        cells.add_errors(_any_in_row(missing), lambda _: "is missing, and the job has no `impute` to fill it")
+        cells.add_errors(_any_in_row(~valid & ~missing), lambda _: problem)
     return converted.to(dtype)
 
 
@@ -274,15 +274,15 @@ def _class_indices(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str
     found = pc.index_in(labels, value_set=pa.array(values, labels.type)).fill_null(-1)
     indices = torch.from_numpy(found.to_numpy(zero_copy_only=False).astype(np.int64))
     per_row = len(indices) // len(raw.rows)
-    names = ", ".join(map(shown, classes[:10]))
+    names = ", ".join(map(quote_value, classes[:10]))
 
     def problem(position: int) -> str:
         label = labels[position * per_row].as_py()
         if label is None:
             return "is missing"
-        return f"is {shown(label)}, which is not a class of the training data; the classes are {names}"
+        return f"is {quote_value(label)}, which is not a class of the training data; the classes are {names}"
 
-    raw.cells(name).note(_any_in_row((indices < 0).reshape(len(raw.rows), -1)), problem)
+    raw.cells(name).add_errors(_any_in_row((indices < 0).reshape(len(raw.rows), -1)), problem)
     return indices.clamp(min=0)
 
 

@@ -18,13 +18,14 @@ from service.datasets.prepare.declaration import (
 )
 from service.datasets.prepare.encode import MAX_EXACT_INTEGER, tensor_values, values_of
 from service.datasets.prepare.encoding import TARGETS, Encoding
-from service.datasets.rows import Rows, rows_of
-from service.datasets.sources.columns import DATETIME, NUMBER, TEXT, find_strays
+from service.datasets.rows import Rows, select_rows
+from service.datasets.sources.columns import DATETIME, NUMBER, TEXT
+from service.datasets.sources.text_columns import find_type_mismatches
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
 from service.datasets.transforms.registry import TRANSFORM_TYPES
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import Cells, ErrorCollector, counted, shown
+from service.datasets.validation import Cells, ErrorCollector, count_of, quote_value
 from service.errors import pointer_to
 from service.specs.transforms import Label
 
@@ -133,18 +134,18 @@ def _check_numbers(
             "derived from it (an hour, days since a date)."
         )
         errors.add(pointer, detail)
-    elif column.type == TEXT and (strays := find_strays(column, column)):
-        rows = torch.from_numpy(strays.rows)
-        effect = f"so the column of {counted(len(column), 'row')} is read as text, not as {strays.noun}s"
+    elif column.type == TEXT and (mismatches := find_type_mismatches(column, column)):
+        rows = torch.from_numpy(mismatches.rows)
+        effect = f"so the column of {count_of(len(column), 'row')} is read as text, not as {mismatches.noun}s"
         cells = Cells(name, pointer, errors, rows)
-        cells.note(
+        cells.add_errors(
             torch.ones(len(rows), dtype=torch.bool),
             lambda i: (
-                f"is {shown(column[int(rows[i])].as_py())}, {effect}; correct the value or leave it out"
+                f"is {quote_value(column[int(rows[i])].as_py())}, {effect}; correct the value or leave it out"
             ),
         )
     elif column.type == TEXT:
-        examples = ", ".join(map(shown, column.drop_null().unique().slice(0, 3).to_pylist()))
+        examples = ", ".join(map(quote_value, column.drop_null().unique().slice(0, 3).to_pylist()))
         errors.add(pointer, f"`{name}` is text ({examples}, …), and {text_remedy}")
 
 
@@ -170,7 +171,7 @@ def fit_encoding(
     classes = _classes(declared, kept) if has_classes(declared, target_type) else None
     if target_type == "binary" and classes is not None and len(classes) != 2:
         (name,) = declared.targets
-        labels = ", ".join(map(shown, classes[:10]))
+        labels = ", ".join(map(quote_value, classes[:10]))
         detail = f"`{name}` holds {labels}; this loss needs exactly two classes, not {len(classes)}."
         errors.add(declared.pointers[name], detail)
     return Encoding(
@@ -226,7 +227,7 @@ def check_binary_targets(
 def _column_values(declared: DeclaredData, name: str, rows: torch.Tensor) -> Values:
     """Return the values of a column or a tensor in some rows."""
     if isinstance(declared.dataset, TabularDataset):
-        return values_of(rows_of(declared.dataset.table[name], rows))
+        return values_of(select_rows(declared.dataset.table[name], rows))
     return tensor_values(declared.dataset, name, rows).double()
 
 
@@ -256,7 +257,7 @@ def _classes(declared: DeclaredData, kept: Rows) -> tuple[Label, ...]:
     column = declared.dataset.table[declared.targets[0]]
     if pa.types.is_boolean(column.type):
         return (False, True)
-    values = rows_of(column, kept).unique().to_pylist()
+    values = select_rows(column, kept).unique().to_pylist()
     if column.type == NUMBER and all(map(float.is_integer, values)):
         values = list(map(int, values))
     return tuple(sorted(set(values)))

@@ -12,7 +12,7 @@ from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.sources.columns import DATETIME, TEXT
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import ErrorCollector, counted
+from service.datasets.validation import ErrorCollector, count_of
 from service.specs.transforms import DropRows, Impute
 
 
@@ -47,7 +47,7 @@ def check_rows_left(steps: Sequence[Step], kept: Rows, rows: int, errors: ErrorC
             columns_by_pointer.setdefault(step.pointer, []).append(f"`{step.column}`")
     for pointer, columns in columns_by_pointer.items():
         detail = (
-            f"No row is left: each of the {counted(rows, 'row')} has a missing value in a column of "
+            f"No row is left: each of the {count_of(rows, 'row')} has a missing value in a column of "
             f"`drop_rows`, here {', '.join(columns)}. Use `impute` to fill missing values."
         )
         errors.add(pointer, detail)
@@ -79,7 +79,7 @@ def check_missing_values(
         rows = as_tensor(kept).numpy()
         missing = rows[~_present(column)[rows]]
         if len(missing):
-            found = f"{counted(len(missing), 'missing value')}, the first in row {missing[0]}"
+            found = f"{count_of(len(missing), 'missing value')}, the first in row {missing[0]}"
             errors.add(pointer, f"`{name}` has {found}; {_remedy(name, column, name in targets)}")
 
 

@@ -17,7 +17,7 @@ from service.datasets.prepare.workspace import MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.samples import Samples
 from service.datasets.transforms.resolve import Step, resolve
-from service.datasets.validation import ErrorCollector, counted
+from service.datasets.validation import ErrorCollector, count_of
 from service.errors import pointer_to
 from service.specs.data import DataDeclaration
 from service.specs.split import Side
@@ -217,7 +217,7 @@ def _read_whole_split(
         return None
     raw = raw._replace(rows=complete_rows(raw.dataset, steps))
     if not len(raw.rows):
-        errors.add(pointer, f"`drop_rows` drops all of its {counted(dataset.rows, 'row')}.")
+        errors.add(pointer, f"`drop_rows` drops all of its {count_of(dataset.rows, 'row')}.")
     elif isinstance(raw.dataset, TabularDataset):
         check_missing_values(raw.dataset.table, pointers, declared.targets, steps, raw.rows, errors)
     return raw

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from service.datasets.rows import Rows, as_tensor
-from service.datasets.validation import ErrorCollector, counted
+from service.datasets.validation import ErrorCollector, count_of
 from service.errors import pointer_to
 from service.specs.split import SIDES, Split
 
@@ -166,7 +166,7 @@ def check_split(
     """
     if not kept:
         return  # `check_rows_left` reports it
-    available = counted(kept, "row") + (f" ({rows} before `drop_rows`)" if kept < rows else "")
+    available = count_of(kept, "row") + (f" ({rows} before `drop_rows`)" if kept < rows else "")
     for name in ("validation", "test"):
         amount = getattr(split, name)
         if isinstance(amount, float) and _row_count(amount, kept) == 0:

@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 import torch
 
 from service.datasets.dataset import Dataset, TabularDataset
-from service.datasets.rows import Rows, rows_of
+from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.casts import cast
 from service.datasets.sources.columns import DATETIME, NUMBER, TEXT
-from service.datasets.validation import Cells, ErrorCollector, shown
+from service.datasets.validation import Cells, ErrorCollector, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.split import SIDES, Split
@@ -45,10 +45,10 @@ def rule_key(
         hint = did_you_mean(name, names) or f". The columns are {', '.join(names)}."
         errors.add(rule_pointer, f"There is no column `{name}`{hint}")
         return None
-    column = rows_of(dataset.table[name], kept)
+    column = select_rows(dataset.table[name], kept)
     cells = Cells(name, rule_pointer, errors, kept)
     missing = torch.from_numpy(column.is_null().to_numpy().copy())  # bool [n]
-    cells.note(missing, lambda _: f"is missing, and `{rule_name}` needs a value in every row")
+    cells.add_errors(missing, lambda _: f"is missing, and `{rule_name}` needs a value in every row")
     before = errors.count
     key = _KEYS[rule_name](column, cells)
     return None if missing.any() or errors.count > before else key
@@ -77,8 +77,9 @@ def _split_indices(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
     indices = _index_in(text, pa.array(SIDES, TEXT))
     unknown = (indices < 0) & torch.from_numpy(column.is_valid().to_numpy().copy())
     allowed = ", ".join(SIDES)
-    cells.note(
-        unknown, lambda position: f"is {shown(text[position].as_py())}; the allowed values are {allowed}"
+    cells.add_errors(
+        unknown,
+        lambda position: f"is {quote_value(text[position].as_py())}; the allowed values are {allowed}",
     )
     return indices
 

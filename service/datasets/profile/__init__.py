@@ -1,1 +1,1 @@
-"""Summaries of a stored dataset: statistics, histograms and the content digest."""
+"""Descriptions of a dataset: statistics, histograms, warnings and the content digest."""

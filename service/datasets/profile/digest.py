@@ -1,6 +1,6 @@
-"""What tells equal content: SHA-256 of names, types and values, however the data were sent or chunked.
+"""Content digests of datasets: SHA-256 of names, types and values, independent of format and chunks.
 
-Each column has a hash of its own that is fed chunk by chunk, so that no chunk need be kept.
+Each column has a hash of its own, updated chunk by chunk, so that no chunk is kept.
 """
 
 import hashlib
@@ -15,31 +15,39 @@ import pyarrow.compute as pc
 from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
 from service.datasets.tensor_file import Tensor, slices
 
-# What stands for a missing value: nothing that a column can hold.
+# Hashed in place of a missing value; no column has such a value or length.
 _NO_NUMBER, _NO_BOOLEAN, _NO_TIME, _NO_LENGTH = float("nan"), 2, -(2**63), -1
 
 
 class TableDigest:
-    """The digest of a table that comes in batches."""
+    """Digest of a table, updated batch by batch.
+
+    Args:
+        schema: Columns of the four column types.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         self._header = [[field.name, str(field.type)] for field in schema]
         self._columns = [ColumnDigest(field.type) for field in schema]
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take the next rows."""
+        """Add the next rows."""
         for column, digest in zip(batch.columns, self._columns, strict=True):
             digest.add(column)
 
     def hexdigest(self) -> str:
-        """The digest of all rows so far."""
+        """Return the digest of the rows added so far, in hexadecimal."""
         return _sha256(self._header, (column.digest() for column in self._columns))
 
 
 class ColumnDigest:
-    """The digest of one column that comes in chunks."""
+    """Digest of one column, updated chunk by chunk.
 
-    def __init__(self, kind: pa.DataType) -> None:
+    Args:
+        arrow_type: One of the four column types.
+    """
+
+    def __init__(self, arrow_type: pa.DataType) -> None:
         self._values = hashlib.sha256()
         self._lengths = hashlib.sha256()  # of texts
         self._add = {
@@ -47,14 +55,14 @@ class ColumnDigest:
             BOOLEAN: self._add_booleans,
             DATETIME: self._add_times,
             TEXT: self._add_texts,
-        }[kind]
+        }[arrow_type]
 
     def add(self, chunk: pa.Array) -> None:
-        """Take the next rows; what lies under a null is not content."""
+        """Add the next rows. The values that a buffer has below nulls don't count."""
         self._add(chunk)
 
     def digest(self) -> bytes:
-        """The digest of all rows so far."""
+        """Return the digest of the rows added so far."""
         return self._lengths.digest() + self._values.digest()
 
     def _add_numbers(self, chunk: pa.Array) -> None:
@@ -70,6 +78,7 @@ class ColumnDigest:
         lengths = _filled(pc.binary_length(chunk), _NO_LENGTH)
         self._lengths.update(lengths.to_numpy())
         texts = _filled(chunk, "")
+        # Hash the bytes of all texts at once; the lengths above separate them.
         _, offsets_buffer, text_buffer = texts.buffers()
         offsets = np.frombuffer(offsets_buffer, np.int64)[texts.offset :][: len(texts) + 1]
         if text_buffer is not None and len(offsets):
@@ -81,7 +90,12 @@ def _filled(chunk: pa.Array, value: object) -> pa.Array:
 
 
 def tensor_digest(inputs: int, tensors: Sequence[tuple[str, Tensor]]) -> str:
-    """The digest of named tensors, of which the first `inputs` are inputs; one more is the targets."""
+    """Compute the digest of named tensors, in hexadecimal.
+
+    Args:
+        inputs: Number of inputs.
+        tensors: The inputs, then the targets if there are any.
+    """
     header = [inputs, *([name, tensor.dtype.str, tensor.shape] for name, tensor in tensors)]
     return _sha256(header, (piece for _, tensor in tensors for piece in slices(tensor)))
 

@@ -1,4 +1,4 @@
-"""What a dataset holds, in words and numbers for its reader."""
+"""The report on a dataset: statistics of each column, and warnings about suspicious content."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,46 +10,51 @@ import pyarrow.compute as pc
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.profile.sampling import (
-    MOST_CATEGORIES,
+    MAX_CATEGORIES,
     SAMPLE_ROWS,
     Counts,
+    count_repeated_rows,
     count_values,
     histogram,
+    leading_rows,
     numbers,
-    repeated_rows,
     spread_sample,
-    verified_rows,
 )
 from service.datasets.profile.summary import ColumnSummary, TableSummary
-from service.datasets.sources.columns import BOOLEAN, COLUMN_TYPES, NUMBER, TEXT, are_numbers, find_strays
+from service.datasets.sources.columns import BOOLEAN, COLUMN_TYPES, NUMBER, TEXT
+from service.datasets.sources.text_columns import are_numbers, find_type_mismatches
 from service.datasets.tensor_file import Tensor, slices
 from service.datasets.timestamps import rfc3339
-from service.datasets.validation import counted, shown
+from service.datasets.validation import count_of, quote_value
 
-_FEWEST_IDS = 20  # fewer rows may all differ by chance
-_MOST_CLASSES = 20
-_LONGEST_CATEGORY = 200  # characters that are shown
-_IMBALANCE = 20  # how many times more frequent the most frequent class is
+_MIN_ID_ROWS = 20  # the values of fewer rows may all differ by chance
+_MAX_CLASSES = 20
+_MAX_CATEGORY_CHARACTERS = 200
+_IMBALANCE_RATIO = 20  # of the most frequent class to the rarest
 
 
 def describe(dataset: Dataset, summary: TableSummary | None = None) -> dict[str, Any]:
-    """A dataset's columns and what is odd about them, JSON-able.
+    """Describe the columns of a dataset and what is suspicious about them.
 
     Args:
-        dataset: in memory, or mapped from a file.
-        summary: of its table, where that was made while it was written.
+        dataset: In memory, or mapped from a file.
+        summary: Statistics of a table, if they were computed while it was written.
 
     Returns:
-        `rows`; `columns`: name, type, `count` and `missing` of each, `min`, `max`, `mean`, `std`
-        (ddof = 0) of numbers, `mean` (the share of true) of booleans, `min` and `max` of times, `shape`
-        [B, …] and `dtype` of tensors: all exact, and so are `warnings`, which are sentences. `distinct`
-        values and the 100 most frequent `categories` with their `category_counts` are exact, unless there
-        are more than 10,000: then they are of `sampled_rows` all over the data, as is the `histogram`.
+        A JSON-able report:
+
+        - `rows`, and `sampled_rows`: rows that sampled values are taken from, spread over all rows.
+        - `columns`: For each, name, type, `count` and `missing`; `min`, `max`, `mean` and `std` (ddof = 0) of
+          numbers; `mean` (the share of true) of booleans; `min` and `max` of times; `shape` [B, …] and
+          `dtype` of tensors. All of these are exact. `distinct`, and the 100 most frequent `categories` with
+          their `category_counts`, are exact unless there are more than 10,000 distinct values; then they are
+          those of the sample. `histogram` is always that of the sample.
+        - `warnings`: Sentences about suspicious columns and rows.
     """
     if isinstance(dataset, TensorDataset):
         return _describe_tensors(dataset)
     sample = spread_sample(dataset.table)
-    summary = summary or _summarized(dataset)
+    summary = summary or _summarize(dataset)
     columns, warnings = [], list(_name_warnings(dataset.table.column_names))
     for name, column in summary.columns.items():
         counts = count_values(dataset.table[name], sample[name])
@@ -63,7 +68,7 @@ def describe(dataset: Dataset, summary: TableSummary | None = None) -> dict[str,
     }
 
 
-def _summarized(dataset: TabularDataset) -> TableSummary:
+def _summarize(dataset: TabularDataset) -> TableSummary:
     summary = TableSummary(dataset.table.schema)
     for batch in dataset.table.to_batches():
         summary.add(batch)
@@ -76,84 +81,84 @@ def _describe_column(
     document = {"name": name, "type": COLUMN_TYPES[sample.type], **summary.document()}
     document["distinct"] = counts.distinct
     if sample.type == TEXT:
-        most = counts.most_frequent()[:MOST_CATEGORIES]
-        document["categories"] = [_cut(value) for value, _ in most]
-        document["category_counts"] = [count for _, count in most]
+        most_frequent = counts.most_frequent()[:MAX_CATEGORIES]
+        document["categories"] = [_truncate(value) for value, _ in most_frequent]
+        document["category_counts"] = [count for _, count in most_frequent]
     if sample.type == NUMBER:
         document["histogram"] = histogram(numbers(sample))
     return document
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_CATEGORY else f"{text[:_LONGEST_CATEGORY]}…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= _MAX_CATEGORY_CHARACTERS else f"{text[:_MAX_CATEGORY_CHARACTERS]}…"
 
 
 def _name_warnings(names: list[str]) -> Iterator[str]:
     if bool(pc.all(are_numbers(pa.array(names, TEXT))).as_py()):
         first = ", ".join(f"`{name}`" for name in names[:3])
-        remedy = "if they are the first row of a CSV without names, send it with `?header=false`"
-        yield f"All names of columns are numbers, as {first}: {remedy}."
+        remedy = "if they are the first row of a CSV without a header, send it with `?header=false`"
+        yield f"All column names are numbers, e.g. {first}; {remedy}."
 
 
 def _warnings(
     name: str, column: pa.ChunkedArray, sample: pa.ChunkedArray, summary: ColumnSummary, counts: Counts
 ) -> Iterator[str]:
     if summary.count == 0:
-        yield f"`{name}` holds no values at all."
-    elif counts.are_of_all and counts.distinct == 1 < summary.count:
+        yield f"`{name}` has no values."
+    elif counts.is_complete and counts.distinct == 1 < summary.count:
         (value,) = counts.by_value
-        yield f"`{name}` is constant: each value is {_shown(value)}."
-    elif rows := _told_apart(column, sample, counts):
+        yield f"`{name}` is constant: each value is {quote_value(_to_json(value))}."
+    elif rows := _count_id_rows(column, sample, counts):
         each = "each row" if rows == len(column) else f"each of the first {rows} rows"
-        yield f"`{name}` has another value in {each}, as an id has: a model can't learn from it."
-    elif column.type in (TEXT, BOOLEAN) and counts.are_of_all:
-        yield from _imbalance(name, counts)
-    if column.type == TEXT and (strays := find_strays(column, sample)):
-        row = int(strays.rows[0])
-        found = f"{counted(len(strays.rows), 'value')} of {len(column)}"
+        yield f"`{name}` has a different value in {each}, like an id; a model can't learn from it."
+    elif column.type in (TEXT, BOOLEAN) and counts.is_complete:
+        yield from _imbalance_warnings(name, counts)
+    if column.type == TEXT and (mismatches := find_type_mismatches(column, sample)):
+        row = int(mismatches.rows[0])
+        found = f"{count_of(len(mismatches.rows), 'value')} of {len(column)}"
         yield (
-            f"`{name}` is read as text because of {found} that can't be read as a {strays.noun}, the first "
-            f"{shown(column[row].as_py())} in row {row}."
+            f"`{name}` is read as text because {found} can't be read as a {mismatches.noun}, the first "
+            f"{quote_value(column[row].as_py())} in row {row}."
         )
 
 
-def _shown(value: object) -> str:
-    return shown(rfc3339(value) if isinstance(value, datetime) else value)
+def _count_id_rows(column: pa.ChunkedArray, sample: pa.ChunkedArray, counts: Counts) -> int:
+    """Return the number of leading rows in which a column looks like an id; 0 if it does not.
 
-
-def _told_apart(column: pa.ChunkedArray, sample: pa.ChunkedArray, counts: Counts) -> int:
-    """How many rows, from the first, have each a text of its own, or all whole numbers of a range; else 0."""
-    if len(column) < _FEWEST_IDS or counts.distinct < len(sample):
+    An id is a text that is different in every row, or an integer, such that all integers of a range occur.
+    """
+    if len(column) < _MIN_ID_ROWS or counts.distinct < len(sample):
         return 0
     if column.type not in (NUMBER, TEXT):
         return 0
-    looked_at = verified_rows(column)
+    leading = leading_rows(column)
     if column.type == NUMBER:
-        values = numbers(looked_at)
-        if values.max() - values.min() != len(looked_at) - 1 or (values % 1).any():
+        values = numbers(leading)
+        if values.max() - values.min() != len(leading) - 1 or (values % 1).any():
             return 0
-    return len(looked_at) if pc.count_distinct(looked_at).as_py() == len(looked_at) else 0
+    return len(leading) if pc.count_distinct(leading).as_py() == len(leading) else 0
 
 
-def _imbalance(name: str, counts: Counts) -> Iterator[str]:
-    classes = counts.most_frequent() if 2 <= counts.distinct <= _MOST_CLASSES else []
-    if classes and classes[0][1] >= _IMBALANCE * classes[-1][1]:
-        (most, times), (least, fewest) = classes[0], classes[-1]
-        yield f"`{name}` is out of balance: {shown(most)} is there {times} times, {shown(least)} {fewest}."
+def _imbalance_warnings(name: str, counts: Counts) -> Iterator[str]:
+    classes = counts.most_frequent() if 2 <= counts.distinct <= _MAX_CLASSES else []
+    if classes and classes[0][1] >= _IMBALANCE_RATIO * classes[-1][1]:
+        (frequent, most), (rare, least) = classes[0], classes[-1]
+        counts_text = f"{quote_value(frequent)} occurs {count_of(most, 'time')}, {quote_value(rare)} {least}"
+        yield f"`{name}` is imbalanced: {counts_text}."
 
 
 def _row_warnings(sample: pa.Table, rows: int) -> Iterator[str]:
-    if repeated := repeated_rows(sample.columns):
-        looked_at = f"the {rows}" if sample.num_rows == rows else f"{sample.num_rows} that were looked at"
-        yield f"{counted(repeated, 'row')} of {looked_at} repeat an earlier one."
+    if repeated := count_repeated_rows(sample.columns):
+        checked = f"{sample.num_rows} {'rows' if sample.num_rows == rows else 'sampled rows'}"
+        yield f"{repeated} of {checked} {'repeats' if repeated == 1 else 'repeat'} an earlier one."
 
 
 def _describe_tensors(dataset: TensorDataset) -> dict[str, Any]:
-    columns = [_describe_tensor(name, tensor) for name, tensor in dataset.named()]
+    columns = [_describe_tensor(name, tensor) for name, tensor in dataset.named_tensors()]
     warnings: list[str] = []
     if dataset.targets is not None and dataset.targets.ndim == 1:
         values = pa.chunked_array([pa.array(piece) for piece in slices(dataset.targets)])
-        warnings += _imbalance("targets", count_values(values, values.slice(0, SAMPLE_ROWS)))
+        warnings += _imbalance_warnings("targets", count_values(values, values.slice(0, SAMPLE_ROWS)))
     sampled_rows = min(dataset.rows, SAMPLE_ROWS)
     return {"rows": dataset.rows, "sampled_rows": sampled_rows, "columns": columns, "warnings": warnings}
 
@@ -173,20 +178,29 @@ def _describe_tensor(name: str, tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def rows(dataset: Dataset, offset: int, limit: int) -> list[dict[str, Any]]:
-    """At most `limit` rows from `offset` (from 0), each as an object of its columns or tensors."""
+def read_rows(dataset: Dataset, offset: int, limit: int) -> list[dict[str, Any]]:
+    """Read a page of rows, JSON-able.
+
+    Args:
+        dataset: The dataset.
+        offset: Number of the first row, from 0.
+        limit: Maximum number of rows.
+
+    Returns:
+        For each row, an object of its columns, or of `inputs` and `targets`.
+    """
     if isinstance(dataset, TabularDataset):
         page: list[dict[str, Any]] = dataset.table.slice(offset, limit).to_pylist()
-        return [{name: _as_json(value) for name, value in row.items()} for row in page]
+        return [{name: _to_json(value) for name, value in row.items()} for row in page]
     end = min(offset + limit, dataset.rows)
-    return [_sample_at(dataset, number) for number in range(offset, end)]
+    return [_read_sample(dataset, number) for number in range(offset, end)]
 
 
-def _as_json(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     return rfc3339(value) if isinstance(value, datetime) else value
 
 
-def _sample_at(dataset: TensorDataset, number: int) -> dict[str, Any]:
+def _read_sample(dataset: TensorDataset, number: int) -> dict[str, Any]:
     sample: dict[str, Any] = {
         "inputs": {name: tensor[number].tolist() for name, tensor in dataset.inputs.items()}
     }

@@ -1,4 +1,4 @@
-"""Exact statistics of columns and tensors that come in pieces: one pass, nothing kept but the figures."""
+"""Exact statistics of tables and columns, computed in one pass over their batches."""
 
 import math
 from collections.abc import Mapping
@@ -12,31 +12,43 @@ from service.datasets.timestamps import rfc3339
 
 
 class TableSummary:
-    """The statistics of each column of a table that comes in batches."""
+    """Statistics of each column of a table, updated batch by batch.
+
+    Args:
+        schema: Columns of the four column types.
+
+    Attributes:
+        rows: Number of rows.
+        columns: Statistics by column name.
+    """
 
     def __init__(self, schema: pa.Schema) -> None:
         self.rows = 0
         self.columns = {field.name: ColumnSummary(field.type) for field in schema}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take the next rows."""
+        """Add the next rows."""
         self.rows += batch.num_rows
         for chunk, column in zip(batch.columns, self.columns.values(), strict=True):
             column.add(chunk)
 
 
 class ColumnSummary:
-    """The statistics of one column.
+    """Statistics of one column, updated chunk by chunk.
+
+    Args:
+        arrow_type: One of the four column types.
 
     Attributes:
-        count: how many values there are.
-        missing: in how many rows there is none.
-        min, max: None while there is no value, and of text.
-        mean: of numbers, and of booleans the share that is true.
+        count: Number of values.
+        missing: Number of missing values.
+        min: Smallest value of numbers or times; None if there are no values.
+        max: Largest value of numbers or times; None if there are no values.
+        mean: Mean of numbers; share of true of booleans.
     """
 
-    def __init__(self, kind: pa.DataType) -> None:
-        self._kind = kind
+    def __init__(self, arrow_type: pa.DataType) -> None:
+        self._type = arrow_type
         self.count = self.missing = 0
         self.min: Any = None
         self.max: Any = None
@@ -44,40 +56,41 @@ class ColumnSummary:
         self._squares = 0.0  # Σ (x − mean)²
 
     def add(self, chunk: pa.Array) -> None:
-        """Take the next rows."""
+        """Add the next rows."""
         count = len(chunk) - chunk.null_count
         self.missing += chunk.null_count
-        if count and self._kind in (NUMBER, BOOLEAN):
+        if count and self._type in (NUMBER, BOOLEAN):
             self._add_moments(chunk, count)
-        if count and self._kind in (NUMBER, DATETIME):
+        if count and self._type in (NUMBER, DATETIME):
             self._add_extremes(pc.min_max(chunk).as_py())
         self.count += count
 
     def _add_moments(self, chunk: pa.Array, count: int) -> None:
-        """Chan, Golub and LeVeque's update of mean and squares by those of a further part."""
+        """Update mean and sum of squares by those of a chunk (Chan, Golub and LeVeque 1983)."""
         mean, variance = pc.mean(chunk).as_py(), pc.variance(chunk.cast(NUMBER)).as_py()
-        total, step = self.count + count, mean - self.mean
-        self.mean += step * (count / total)
-        self._squares += variance * count + step * step * (self.count * count / total)
+        total, delta = self.count + count, mean - self.mean
+        self.mean += delta * (count / total)
+        self._squares += variance * count + delta * delta * (self.count * count / total)
 
-    def _add_extremes(self, found: Mapping[str, Any]) -> None:
-        self.min = found["min"] if self.min is None else min(self.min, found["min"])
-        self.max = found["max"] if self.max is None else max(self.max, found["max"])
+    def _add_extremes(self, extremes: Mapping[str, Any]) -> None:
+        self.min = extremes["min"] if self.min is None else min(self.min, extremes["min"])
+        self.max = extremes["max"] if self.max is None else max(self.max, extremes["max"])
 
     def document(self) -> dict[str, Any]:
-        """The figures that the column's type has, JSON-able; null where a sum is beyond a double."""
-        head = {"count": self.count, "missing": self.missing}
-        if self._kind == NUMBER:
-            there = self.count > 0
-            std = math.sqrt(self._squares / self.count) if there and self._squares >= 0 else None
-            mean = _finite(self.mean) if there else None
-            return head | {"min": self.min, "max": self.max, "mean": mean, "std": _finite(std)}
-        if self._kind == BOOLEAN:
-            return head | {"mean": self.mean if self.count else None}
-        if self._kind == DATETIME:
-            return head | {"min": rfc3339(self.min), "max": rfc3339(self.max)}
-        return head
+        """Return the statistics that the column's type has, JSON-able; null if a sum exceeds a double."""
+        counts = {"count": self.count, "missing": self.missing}
+        if self._type == NUMBER:
+            has_values = self.count > 0
+            # An overflow makes `_squares` infinite or NaN; the comparison is false for NaN.
+            std = math.sqrt(self._squares / self.count) if has_values and self._squares >= 0 else None
+            mean = _finite_or_none(self.mean) if has_values else None
+            return counts | {"min": self.min, "max": self.max, "mean": mean, "std": _finite_or_none(std)}
+        if self._type == BOOLEAN:
+            return counts | {"mean": self.mean if self.count else None}
+        if self._type == DATETIME:
+            return counts | {"min": rfc3339(self.min), "max": rfc3339(self.max)}
+        return counts
 
 
-def _finite(number: float | None) -> float | None:
+def _finite_or_none(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None

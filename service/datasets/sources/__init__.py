@@ -1,1 +1,1 @@
-"""Readers: a file or JSON body of any supported format becomes a table or tensors."""
+"""Readers of tables and tensors in JSON bodies and in files of the supported formats."""

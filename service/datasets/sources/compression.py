@@ -1,4 +1,4 @@
-"""Files packed with gzip or Zstandard: told by how they begin, unpacked within a limit."""
+"""Decompression of gzip and Zstandard files, up to a size limit."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from service.datasets.sources.read_errors import refusing
+from service.datasets.sources.read_errors import refuse_unreadable
 from service.errors import ContentTooLarge, FieldError, InvalidRequest
 from service.specs.upload import Packing
 
@@ -14,37 +14,40 @@ MAGIC: Final[Mapping[Packing, bytes]] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5
 _CHUNK_BYTES = 2**20
 
 
-def unpacked(path: Path, declared: Packing | None, most_bytes: int) -> Path:
-    """The file that a packed one holds, written beside it; the file itself if it isn't packed.
+def decompress(path: Path, declared: Packing | None, max_bytes: int) -> Path:
+    """Decompress a file into a new file beside it.
 
     Args:
-        path: the file; it lies in a folder of its own.
-        declared: the packing that the client names; one that it doesn't name is found all the same.
-        most_bytes: of the unpacked file.
+        path: The file, in a folder of its own.
+        declared: The compression that the client declares; None: detect it from the content.
+        max_bytes: Maximum size of the decompressed file.
+
+    Returns:
+        The path of the new file; `path` if the file is not compressed.
 
     Raises:
-        ContentTooLarge: it is larger.
-        InvalidRequest: the packing is another than declared, or broken.
+        ContentTooLarge: The decompressed file is larger than `max_bytes`.
+        InvalidRequest: The compression differs from the declared one, or the file is broken.
     """
     with path.open("rb") as file:
         head = file.read(4)
-    packing = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
-    if declared not in (None, packing):
-        detail = f"Content-Encoding says {declared}, and the body doesn't begin as such a one."
+    found = next((name for name, magic in MAGIC.items() if head.startswith(magic)), None)
+    if declared not in (None, found):
+        detail = f"Content-Encoding is {declared}, but the body is not compressed with {declared}."
         raise InvalidRequest(detail, [FieldError("#", detail)])
-    if packing is None:
+    if found is None:
         return path
-    target = path.with_name(f"{path.name}.unpacked")
+    target = path.with_name(f"{path.name}.decompressed")
     written = 0
     with (
-        refusing(packing),
-        path.open("rb") as packed,
-        pa.input_stream(packed, compression=packing) as source,
+        refuse_unreadable(found),
+        path.open("rb") as compressed,
+        pa.input_stream(compressed, compression=found) as source,
         target.open("wb") as file,
     ):
         while chunk := source.read(_CHUNK_BYTES):
             written += len(chunk)
-            if written > most_bytes:
-                raise ContentTooLarge(f"Unpacked, it has more than the {most_bytes} bytes that are taken.")
+            if written > max_bytes:
+                raise ContentTooLarge(f"Decompressed, the body exceeds the limit of {max_bytes} bytes.")
             file.write(chunk)
     return target

@@ -1,4 +1,4 @@
-"""A CSV as a table: read block by block, its columns' types inferred over the whole file."""
+"""CSV files as tables, read block by block with column types inferred from the whole file."""
 
 import csv
 import io
@@ -12,34 +12,34 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from service.datasets.dataset import Batches
+from service.datasets.sources.casts import as_type
 from service.datasets.sources.columns import (
     ARROW_TYPES,
     BOOLEAN,
     COLUMN_TYPES,
     DATETIME,
-    MISSING_WORDS,
     NUMBER,
     TEXT,
-    as_type,
-    cell_of_column,
     check_types,
+    column_pointers,
     from_arrow,
-    told_by_text,
 )
 from service.datasets.sources.csv_header import read_header
 from service.datasets.sources.csv_records import BLOCK_BYTES, Records
+from service.datasets.sources.text_columns import MISSING_WORDS, infer_text_type
 from service.datasets.sources.text_encoding import check_utf8, open_text
-from service.datasets.validation import MOST_LISTED, ErrorCollector, counted
+from service.datasets.validation import MAX_LISTED, ErrorCollector, count_of
 from service.specs.upload import ReadOptions
 
 T = TypeVar("T")
 Block = tuple[int, int]
+"""Offsets of the start and end of a block of whole records."""
 
-# Arrow parses this much at a time, in as many threads as there are cores.
-_PARSED_AT_ONCE_BYTES = BLOCK_BYTES // 8
-# A block with more ragged rows is not read at all: they are only counted.
-_MOST_LEFT_OUT = 1000
-_ZONED = pa.timestamp("us", "UTC")  # times that say their offset
+# Arrow parses pieces of this size in parallel, one for each core.
+_ARROW_BLOCK_BYTES = BLOCK_BYTES // 8
+# Parsing of a block stops after this many ragged rows; Python's csv module then counts them all.
+_MAX_SKIPPED_ROWS = 1000
+_ZONED = pa.timestamp("us", "UTC")  # Arrow's type for times with an offset
 _MISSING_CELLS = [
     space + form
     for word in MISSING_WORDS
@@ -48,65 +48,78 @@ _MISSING_CELLS = [
 ]
 
 
-class _Parsed(NamedTuple):
+class _ParsedBlock(NamedTuple):
+    """The rows of a block.
+
+    Attributes:
+        table: The selected columns, without ragged rows.
+        ragged: For each ragged row (too many or too few values), its number of values.
+    """
+
     table: pa.Table
-    ragged: list[int]  # how many values each row has that has too many or too few; these are left out
+    ragged: list[int]
 
 
 class _TypesChanged(Exception):
-    """A block showed that a column is of another type than the batches before it were given as."""
+    """A block changed the type of a column of which batches have already been consumed."""
 
 
-class _Reading(NamedTuple):
-    """How a column is read, as far as its cells have told.
+class _ColumnReading(NamedTuple):
+    """The type of a column, as far as the blocks read so far determine it.
+
+    Arrow reads one block as a single type, and falls back to text where it can't. Such text may still be
+    numbers, booleans or times: with quoted empty cells, or with times of which only some have an offset.
 
     Attributes:
-        arrow: the type that Arrow reads; None while there was no value. What Arrow can't read as one type
-            it reads as text, which tells more: quoted cells that are empty, times with and without offset.
-        kind: what the cells are; None while there was no value.
+        arrow: Type that Arrow reads the column as; None while all cells were missing.
+        parsed: Type that the cells of a column read as text have; None while all were missing.
     """
 
     arrow: pa.DataType | None = None
-    kind: pa.DataType | None = None
+    parsed: pa.DataType | None = None
 
     @property
-    def result(self) -> pa.DataType:
-        """The type that the column is given as."""
-        return self.kind or self.arrow or NUMBER
+    def column_type(self) -> pa.DataType:
+        """The type of the resulting column: one of the four column types."""
+        return self.parsed or self.arrow or NUMBER
 
-    def widened(self, column: pa.ChunkedArray) -> "_Reading":
-        """The reading that takes in a block too; where that is of text and the block isn't, read it again."""
+    def widen(self, column: pa.ChunkedArray) -> "_ColumnReading":
+        """Return the reading that fits a further block, too.
+
+        If the result is text and the block was not read as text, the block must be read again.
+        """
         if _is_text(column.type):
-            found = TEXT if self.kind == TEXT else told_by_text(column)
-            return _Reading(
-                TEXT, found if self.kind is None else self.kind if found in (None, self.kind) else TEXT
-            )
-        found = _read_as(column.type)
-        if found.arrow is None or found.arrow == self.arrow:
+            found = TEXT if self.parsed == TEXT else infer_text_type(column)
+            if self.parsed is None:
+                return _ColumnReading(TEXT, found)
+            return _ColumnReading(TEXT, self.parsed if found in (None, self.parsed) else TEXT)
+        reading = _reading_of(column.type)
+        if reading.arrow is None or reading.arrow == self.arrow:
             return self
-        return found if self.arrow is None else _Reading(TEXT, self.kind)
+        return reading if self.arrow is None else _ColumnReading(TEXT, self.parsed)
 
 
 class CsvTable:
-    """The rows of a CSV file.
+    """Reader of a CSV file.
 
     An unquoted cell that is empty or a word for a missing value (`NA`, `NaN`, `null`, …) is missing. A
-    column of numbers is numeric, one of `true` and `false` boolean, one of ISO 8601 dates or times datetime,
-    also where quoted cells are empty; any other is categorical, and what is quoted in it is text.
+    column of numbers is numeric, of `true` and `false` boolean, of ISO 8601 dates or times datetime; quoted
+    empty cells are missing in these. Any other column is categorical, and its quoted cells are always text.
 
     Args:
-        path: the file; it lies in a folder of its own, where a copy in UTF-8 may be made.
-        options: how to read it. Columns that `types` names are read as text first, so that no zero is lost.
-        taken: the columns that matter; None: all. Others are there without a value, and may hold anything.
+        path: The file, in a folder of its own, where a copy in UTF-8 may be written.
+        options: How to read the file. Columns with a declared type are read as text first, to keep leading
+            zeros.
+        selected: Names of the columns to read; None: all. Other columns get null values and are not checked.
 
     Raises:
-        InvalidRequest: the first line can't be read, or an option doesn't fit.
+        InvalidRequest: The header can't be read, or an option is invalid.
     """
 
-    def __init__(self, path: Path, options: ReadOptions, taken: Collection[str] | None = None) -> None:
+    def __init__(self, path: Path, options: ReadOptions, selected: Collection[str] | None = None) -> None:
         self._errors = ErrorCollector()
         self._text = open_text(path, options.encoding, self._errors)
-        header = read_header(self._text, options.delimiter, options.header, taken, self._errors)
+        header = read_header(self._text, options.delimiter, options.header, selected, self._errors)
         self._names = [name for name in header.names if name is not None]
         check_types(options.types, self._names, "?types", self._errors)
         self._labels = [name or f"\0{number}" for number, name in enumerate(header.names)]
@@ -114,17 +127,27 @@ class CsvTable:
         self._records = Records(self._text, header.start, header.delimiter)
         self._declared = options.types
         self._missing = [*_MISSING_CELLS, *options.missing]
-        self._readings = {name: _Reading() for name in self._names if taken is None or name in taken}
+        self._readings = {
+            name: _ColumnReading() for name in self._names if selected is None or name in selected
+        }
         for name in self._readings.keys() & options.types.keys():
-            self._readings[name] = _Reading(TEXT, ARROW_TYPES[options.types[name]])
+            self._readings[name] = _ColumnReading(TEXT, ARROW_TYPES[options.types[name]])
 
     def read(self, consume: Callable[[Batches], T]) -> T:
-        """What `consume` makes of the rows; it is called again when a column's type turns out late.
+        """Read the rows.
+
+        Args:
+            consume: Processes the batches of rows. It is called again, with batches from the first row on,
+                if a late block changes the type of a column.
+
+        Returns:
+            The result of the last call of `consume`.
 
         Raises:
-            InvalidRequest: with every error, or the first 100 of them and their number.
+            InvalidRequest: The file has errors; lists the first 100 and counts all.
         """
-        while True:  # twice, hardly ever more: each time ends with wider types, that fit every block
+        while True:
+            # Types only widen (unknown → Arrow's type → text), so this ends, mostly after two passes.
             try:
                 return consume(self._batches())
             except _TypesChanged:
@@ -132,45 +155,49 @@ class CsvTable:
 
     def _batches(self) -> Batches:
         errors = ErrorCollector(self._errors)
-        rows, given, changed = 0, self._results(), False
+        rows, types, changed = 0, self._column_types(), False
         for block in self._records.blocks(errors):
             parsed = self._read_block(block, errors)
-            changed |= rows > 0 and given != self._results()
-            given = self._results()
+            # A change before the first row is harmless: no batch has been yielded yet.
+            changed |= rows > 0 and types != self._column_types()
+            types = self._column_types()
+            # After a change the remaining blocks are read only to settle types and to collect ragged rows.
             if parsed.table.num_rows and not changed:
-                yield from self._converted(parsed.table, block, rows, errors)
+                yield from self._convert(parsed.table, block, rows, errors)
             rows += parsed.table.num_rows + len(parsed.ragged)
         if changed:
             raise _TypesChanged
         if not rows and not errors.count:
-            errors.add("#", "There are no rows below the columns' names.")
+            errors.add("#", "There are no rows below the header.")
         errors.raise_if_any()
 
-    def _results(self) -> Mapping[str, pa.DataType]:
-        return {name: reading.result for name, reading in self._readings.items()}
+    def _column_types(self) -> Mapping[str, pa.DataType]:
+        return {name: reading.column_type for name, reading in self._readings.items()}
 
-    def _read_block(self, block: Block, errors: ErrorCollector) -> _Parsed:
-        """The rows of a block, read as the types known so far; where these don't fit, they change."""
+    def _read_block(self, block: Block, errors: ErrorCollector) -> _ParsedBlock:
+        """Parse a block with the types known so far, and widen the types that don't fit."""
         known = {name: reading.arrow for name, reading in self._readings.items() if reading.arrow is not None}
         try:
-            parsed = self._parse(block, known, _PARSED_AT_ONCE_BYTES)
+            parsed = self._parse(block, known, _ARROW_BLOCK_BYTES)
             fits = self._widen(parsed.table)
         except pa.ArrowInvalid:
             fits = False
         if not fits:
-            parsed = self._infer(block, errors)
-        if parsed.ragged and not self._note_ragged(block, errors):
-            line, wanted = self._records.line(block[0]), len(self._labels)
+            parsed = self._infer_block(block, errors)
+        if parsed.ragged and not self._add_ragged_errors(block, errors):
+            # Python's csv module disagrees with Arrow or failed: the line numbers are unknown.
+            line, columns = self._records.line(block[0]), len(self._labels)
             for values in parsed.ragged:
-                found = f"{counted(values, 'value')} where there are {wanted} columns"
-                errors.add("#", f"Somewhere from line {line} on: {found}.")
+                found = f"{count_of(values, 'value')}; the table has {columns} columns"
+                errors.add("#", f"Some line from {line} on: found {found}.")
         return parsed
 
-    def _infer(self, block: Block, errors: ErrorCollector) -> _Parsed:
-        """A block whose cells tell the types, with those of the blocks before in mind."""
-        while True:
+    def _infer_block(self, block: Block, errors: ErrorCollector) -> _ParsedBlock:
+        """Parse a block with inferred types, and widen the known types by them."""
+        while True:  # each pass reads at least one more column as text
             texts = {name: TEXT for name, reading in self._readings.items() if reading.arrow == TEXT}
             try:
+                # In one piece: a record longer than `_ARROW_BLOCK_BYTES` can't be read in several.
                 parsed = self._parse(block, texts, block[1] - block[0])
             except pa.ArrowInvalid as error:
                 return self._refuse(block, error, errors)
@@ -178,37 +205,42 @@ class CsvTable:
                 return parsed
 
     def _widen(self, table: pa.Table) -> bool:
-        """Let each column's type take in what a block holds; False if it has to be read again as text."""
+        """Widen the types of undeclared columns to fit a block.
+
+        Returns:
+            False if a column is text now but was not read as text, so that the block must be read again.
+        """
         fits = True
         for name in self._readings.keys() - self._declared.keys():
-            self._readings[name] = self._readings[name].widened(table[name])
+            self._readings[name] = self._readings[name].widen(table[name])
             fits &= self._readings[name].arrow != TEXT or _is_text(table[name].type)
         return fits
 
-    def _refuse(self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector) -> _Parsed:
-        """Say why a block can't be read; one of empty lines only can, and has no rows."""
-        if not self._text[slice(*block)].strip(b"\r\n") or self._note_ragged(block, errors):
-            return _Parsed(pa.table({}), [])
+    def _refuse(self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector) -> _ParsedBlock:
+        """Report why Arrow can't parse a block. A block of empty lines is no error and has no rows."""
+        if not self._text[slice(*block)].strip(b"\r\n") or self._add_ragged_errors(block, errors):
+            return _ParsedBlock(pa.table({}), [])
         line = self._records.line(block[0])
         check_utf8(self._text, *block, line, errors)
         errors.fail("#", f"The lines from {line} on can't be read: {error}.")
 
-    def _parse(self, block: Block, types: Mapping[str, pa.DataType], at_once_bytes: int) -> _Parsed:
+    def _parse(self, block: Block, types: Mapping[str, pa.DataType], arrow_block_bytes: int) -> _ParsedBlock:
         ragged: list[int] = []
 
-        def leave_out(row: arrow_csv.InvalidRow) -> str:
+        def skip_ragged(row: arrow_csv.InvalidRow) -> str:
             ragged.append(row.actual_columns)
-            return "skip" if len(ragged) <= _MOST_LEFT_OUT else "error"
+            return "skip" if len(ragged) <= _MAX_SKIPPED_ROWS else "error"
 
         table = arrow_csv.read_csv(
             pa.py_buffer(memoryview(self._text)[slice(*block)]),
-            arrow_csv.ReadOptions(column_names=self._labels, block_size=at_once_bytes),
+            arrow_csv.ReadOptions(column_names=self._labels, block_size=arrow_block_bytes),
             arrow_csv.ParseOptions(
                 delimiter=self._delimiter,
                 newlines_in_values=self._records.has_quotes(*block),
-                invalid_row_handler=leave_out,
+                invalid_row_handler=skip_ragged,
             ),
             arrow_csv.ConvertOptions(
+                # Arrow reads all columns if none is included; the rows must be counted in any case.
                 include_columns=[*self._readings] or self._labels[:1],
                 column_types=types,
                 null_values=self._missing,
@@ -218,50 +250,57 @@ class CsvTable:
                 false_values=["false", "False", "FALSE"],
             ),
         )
-        return _Parsed(table, ragged)
+        return _ParsedBlock(table, ragged)
 
-    def _converted(self, table: pa.Table, block: Block, first_row: int, errors: ErrorCollector) -> Batches:
+    def _convert(self, table: pa.Table, block: Block, first_row: int, errors: ErrorCollector) -> Batches:
+        # The texts of a column's cells, read again only to quote a bad one.
         cells = cache(lambda name: self._parse(block, {name: TEXT}, block[1] - block[0]).table[name])
 
-        def convert(name: str) -> pa.ChunkedArray | pa.Array:
+        def convert_column(name: str) -> pa.ChunkedArray | pa.Array:
             if name not in self._readings:
                 return pa.nulls(table.num_rows)
-            place, reading = cell_of_column("#/columns", name, first_row), self._readings[name]
+            pointers, reading = column_pointers("#/columns", name, first_row), self._readings[name]
             if reading.arrow == TEXT:
-                return as_type(table[name], COLUMN_TYPES[reading.result], place, errors)
-            return from_arrow(table[name], place, errors, lambda row: cells(name)[row].as_py())
+                return as_type(table[name], COLUMN_TYPES[reading.column_type], pointers, errors)
+            return from_arrow(table[name], pointers, errors, lambda row: cells(name)[row].as_py())
 
-        columns = {name: convert(name) for name in self._names}
+        columns = {name: convert_column(name) for name in self._names}
         yield from pa.table(columns).combine_chunks().to_batches()
 
-    def _note_ragged(self, block: Block, errors: ErrorCollector) -> int:
-        """Note each row of a block that has too many or too few values, by its line; how many there are."""
-        first_line, wanted, count = self._records.line(block[0]), len(self._labels), 0
+    def _add_ragged_errors(self, block: Block, errors: ErrorCollector) -> int:
+        """Add an error with the line of each ragged row in a block.
+
+        Arrow doesn't report line numbers, so the block is read again with Python's csv module.
+
+        Returns:
+            The number of ragged rows.
+        """
+        first_line, columns, ragged = self._records.line(block[0]), len(self._labels), 0
         lines = io.StringIO(self._text[slice(*block)].decode(errors="replace"), newline="")
         reader = csv.reader(lines, delimiter=self._delimiter)
-        with suppress(csv.Error):  # a cell is longer than Python's reader takes
+        with suppress(csv.Error):  # a cell longer than Python's limit of 131,072 characters
             for record in reader:
-                if record and len(record) != wanted:
-                    count += 1
-                    if count <= MOST_LISTED:
-                        found = f"{counted(len(record), 'value')} where there are {wanted} columns"
-                        errors.add("#", f"Line {first_line + reader.line_num - 1}: {found}.")
-        errors.add_unlisted(max(0, count - MOST_LISTED))
-        return count
+                if record and len(record) != columns:
+                    ragged += 1
+                    if ragged <= MAX_LISTED:
+                        found = f"{count_of(len(record), 'value')}; the table has {columns} columns"
+                        errors.add("#", f"Line {first_line + reader.line_num - 1}: found {found}.")
+        errors.add_unlisted(max(0, ragged - MAX_LISTED))
+        return ragged
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return kind in (pa.string(), TEXT)
+def _is_text(arrow_type: pa.DataType) -> bool:
+    return arrow_type in (pa.string(), TEXT)
 
 
-def _read_as(kind: pa.DataType) -> _Reading:
-    """How a column is read, given the type other than text in which Arrow has read a block of it."""
-    if pa.types.is_null(kind):
-        return _Reading()
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _Reading(NUMBER, NUMBER)
-    if pa.types.is_boolean(kind):
-        return _Reading(BOOLEAN, BOOLEAN)
-    if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
-        return _Reading(_ZONED if getattr(kind, "tz", None) else DATETIME, DATETIME)
-    return _Reading(TEXT, TEXT)
+def _reading_of(arrow_type: pa.DataType) -> _ColumnReading:
+    """Return how to read a column, given the type other than text that Arrow inferred from a block."""
+    if pa.types.is_null(arrow_type):
+        return _ColumnReading()
+    if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
+        return _ColumnReading(NUMBER, NUMBER)
+    if pa.types.is_boolean(arrow_type):
+        return _ColumnReading(BOOLEAN, BOOLEAN)
+    if pa.types.is_date(arrow_type) or pa.types.is_timestamp(arrow_type):
+        return _ColumnReading(_ZONED if getattr(arrow_type, "tz", None) else DATETIME, DATETIME)
+    return _ColumnReading(TEXT, TEXT)

@@ -1,4 +1,4 @@
-"""Where the records of a CSV end, found without reading them: so that it can be read block by block."""
+"""Block boundaries in a CSV file that fall between records, found without parsing the records."""
 
 import mmap
 import re
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from service.datasets.validation import ErrorCollector
 
 BLOCK_BYTES: Final = 16 * 2**20
-LONGEST_RECORD_BYTES: Final = 64 * 2**20
+MAX_RECORD_BYTES: Final = 64 * 2**20
 _QUOTE = ord('"')
 
 Text = bytes | mmap.mmap
@@ -19,30 +19,38 @@ Text = bytes | mmap.mmap
 
 
 class Records:
-    """The records of a text, in blocks.
+    """Split a text into blocks of whole records.
 
-    A quote counts only where it begins a cell; within quotes two quotes are one, and line ends are text.
+    A quote opens a cell only as its first character. Inside quotes, two quotes mean one, and line ends are
+    text.
 
     Args:
-        text: the whole file.
-        start: where the first record begins.
-        delimiter: one ASCII character.
+        text: The whole file.
+        start: Offset of the first record.
+        delimiter: One ASCII character.
     """
 
     def __init__(self, text: Text, start: int, delimiter: str) -> None:
         self._text = text
         self._start = start
-        around = f"{delimiter}\r\n".encode()
+        separators = f"{delimiter}\r\n".encode()
+        # Indexed by byte: true for bytes that may adjoin the outer quotes of a cell. A quote is one of them:
+        # a doubled quote closes the cell and reopens it, which leaves the same regions quoted.
         self._beside_quotes = np.zeros(256, np.bool_)
-        self._beside_quotes[[*around, _QUOTE]] = True
-        outside = re.escape(around)
-        self._cell = re.compile(rb'"(?<![^%b]")(?:[^"]|"")*+("?)' % outside)
+        self._beside_quotes[[*separators, _QUOTE]] = True
+        # A quoted cell: a quote at the start or after a separator, up to the closing quote (group 1, empty if
+        # there is none).
+        self._cell = re.compile(rb'"(?<![^%b]")(?:[^"]|"")*+("?)' % re.escape(separators))
 
     def blocks(self, errors: ErrorCollector, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
-        """Where blocks of whole records begin and end; what can't be a record is an error.
+        """Yield the offsets of the start and end of blocks of whole records.
+
+        Args:
+            errors: Raised with the error that ends the iteration, if there is one.
+            block_bytes: Size of a block; a block is larger only if a single record is.
 
         Raises:
-            InvalidRequest: a quote is left open, or a record is longer than 64 MiB.
+            InvalidRequest: A quote is not closed, or a record is longer than 64 MiB.
         """
         start, size = self._start, block_bytes
         while start < len(self._text):
@@ -50,48 +58,52 @@ class Records:
             if end > start:
                 yield start, end
                 start, size = end, block_bytes
-            elif size < LONGEST_RECORD_BYTES:
+            elif size < MAX_RECORD_BYTES:
                 size *= 2
             else:
-                longest = f"{LONGEST_RECORD_BYTES // 2**20} MiB"
-                errors.fail("#", f"Line {self.line(start)}: a record of more than {longest} begins here.")
+                limit = f"{MAX_RECORD_BYTES // 2**20} MiB"
+                errors.fail("#", f"The record that starts in line {self.line(start)} is longer than {limit}.")
 
     def line(self, offset: int) -> int:
-        """The number of the line at an offset, from 1."""
+        """Return the number of the line at an offset, from 1."""
         lines, previous = 1, 0
         for begin in range(0, offset, BLOCK_BYTES):
             part = self._text[begin : min(begin + BLOCK_BYTES, offset)]
             lines += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
-            lines -= previous == ord("\r") and part[0] == ord("\n")  # one line end, cut in two
+            lines -= previous == ord("\r") and part[0] == ord("\n")  # a line end split between two parts
             previous = part[-1]
         return lines
 
     def has_quotes(self, start: int, end: int) -> bool:
-        """Whether there is a quote anywhere in a block."""
+        """Return whether a block contains a quote."""
         return self._text.find(b'"', start, end) >= 0
 
-    def _bytes(self, start: int, end: int) -> NDArray[np.uint8]:
-        return np.frombuffer(self._text, np.uint8, end - start, start)
-
     def _last_end(self, start: int, end: int, errors: ErrorCollector) -> int:
-        """The end of the last whole record in a part of the text; `start` if there is none."""
+        """Return the end of the last whole record in a part of the text; `start` if no record ends in it."""
         quotes = self._quotes(start, end)
         is_last = end == len(self._text)
         if is_last and len(quotes) % 2:
             line = self.line(self._line_end(start, quotes[:-1], int(quotes[-1])))
-            errors.fail("#", f"The record from line {line} on has no end: a quote is left open.")
+            errors.fail(
+                "#", f"The record that starts in line {line} has an opening quote that is not closed."
+            )
         return end if is_last else self._line_end(start, quotes, end)
 
     def _quotes(self, start: int, end: int) -> NDArray[np.int64]:
-        """The offsets of the quotes that open and close cells, in turn."""
-        part = self._bytes(start, end)
+        """Return the offsets of the quotes that alternately open and close cells, int64 [quotes].
+
+        Args:
+            start: Start of a record.
+            end: End of the part of the text to search, anywhere in a record.
+        """
+        part = np.frombuffer(self._text, np.uint8, end - start, start)  # [end - start]
         quotes = np.flatnonzero(part == _QUOTE)
         opening, closing = quotes[::2], quotes[1::2]
         before = part[opening[opening > 0] - 1]
         after = part[closing[closing + 1 < len(part)] + 1]
         if self._beside_quotes[before].all() and self._beside_quotes[after].all():
             return quotes + start
-        # Some quotes are text: only a scan tells which.
+        # Some quotes are text inside unquoted cells: only a sequential scan can tell which.
         found = [
             offset
             for cell in self._cell.finditer(part.data)
@@ -100,11 +112,12 @@ class Records:
         return np.array(found, np.int64) + start
 
     def _line_end(self, start: int, quotes: NDArray[np.int64], end: int) -> int:
-        """The offset after the last line end before `end` that is not within quotes; else `start`."""
+        """Return the offset after the last unquoted line end before `end`; `start` if there is none."""
         while end > start:
+            # Text before `end` is quoted if an odd number of quotes precedes it.
             before = int(np.searchsorted(quotes, end))
-            if before % 2:  # within a cell: go on before it
-                end = int(quotes[before - 1])
+            if before % 2:
+                end = int(quotes[before - 1])  # continue before the cell that is open at `end`
                 continue
             begin = int(quotes[before - 1]) + 1 if before else start
             found = self._text.rfind(b"\n", begin, end)

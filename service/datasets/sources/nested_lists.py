@@ -1,4 +1,4 @@
-"""Nested JSON lists as one numpy array, or where their shape breaks."""
+"""Nested JSON lists as one numpy array, with errors where their shape is irregular."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,103 +8,105 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.datasets.validation import ErrorCollector, shown
+from service.datasets.validation import ErrorCollector, quote_value
 from service.errors import pointer_to
 
-MOST_DIMENSIONS = 16
+MAX_DIMENSIONS = 16
 
 
 def read_nested(value: Any, pointer: str, errors: ErrorCollector) -> NDArray[Any] | None:
-    """The array that nested lists of numbers or of booleans spell.
-
-    The lists are flattened level by level, so that no depth overflows a stack and a level whose
-    elements differ tells where the shape breaks.
+    """Convert nested lists of numbers or of booleans to an array.
 
     Args:
-        value: nested lists, the first dimension the samples.
-        pointer: the place of `value` in the request.
-        errors: where what can't be read is noted.
+        value: Nested lists, [B, …].
+        pointer: Pointer to `value` in the request.
+        errors: Receives an error for each list or value that can't be converted.
 
     Returns:
-        int64 where all are integers of 64 bits, bool where all are booleans, else float64;
-        None where errors were noted.
+        int64 if all values are integers of 64 bits, bool if all are booleans, otherwise float64; None if
+        there were errors.
     """
     if not isinstance(value, list):
-        errors.add(pointer, f"Give a nested list of numbers; found {shown(value)}.")
+        errors.add(pointer, f"Give a nested list of numbers; found {quote_value(value)}.")
         return None
+    # Flatten one level at a time; recursion could overflow the stack. `level` holds the elements of all lists
+    # at depth `len(shape)`, in order: prod(shape) elements.
     shape: list[int] = []
     level: list[Any] = [value]
-    while list in (kinds := set(map(type, level))):
-        if len(kinds) > 1 or len(set(map(len, level))) > 1:
-            _note_ragged(level, shape, pointer, errors)
+    while list in (types := set(map(type, level))):
+        if len(types) > 1 or len(set(map(len, level))) > 1:
+            _add_ragged_errors(level, shape, pointer, errors)
             return None
         shape.append(len(level[0]))
         level = list(chain.from_iterable(level))
-        if not level or len(shape) > MOST_DIMENSIONS:
-            _note_impossible(shape, pointer, errors)
+        if len(shape) > MAX_DIMENSIONS:
+            errors.add(
+                pointer, f"The lists are nested deeper than the maximum of {MAX_DIMENSIONS} dimensions."
+            )
+            return None
+        if not level:
+            errors.add(pointer, f"There are no values; the shape is {shape}.")
             return None
     leaves = _read_leaves(level, shape, pointer, errors)
     return None if leaves is None else leaves.reshape(shape)
 
 
-def _note_impossible(shape: Sequence[int], pointer: str, errors: ErrorCollector) -> None:
-    if len(shape) > MOST_DIMENSIONS:
-        errors.add(pointer, f"The lists nest deeper than the {MOST_DIMENSIONS} dimensions a tensor may have.")
-    else:
-        errors.add(pointer, f"There are no values: the shape is {list(shape)}.")
-
-
-def _note_ragged(level: Sequence[Any], shape: Sequence[int], pointer: str, errors: ErrorCollector) -> None:
-    """Note each element of a level that differs from the most frequent form of its siblings."""
-    forms = [len(element) if isinstance(element, list) else None for element in level]
-    usual = forms.index(Counter(forms).most_common(1)[0][0])
-    pattern = f"{_shape_text(level[usual])}, as {_element_pointer(usual, shape, pointer)} has"
+def _add_ragged_errors(
+    level: Sequence[Any], shape: Sequence[int], pointer: str, errors: ErrorCollector
+) -> None:
+    """Add an error for each element of a level whose length differs from the most frequent one."""
+    lengths = [len(element) if isinstance(element, list) else None for element in level]
+    usual = lengths.index(Counter(lengths).most_common(1)[0][0])
+    expected = f"{_shape_text(level[usual])} as at {_element_pointer(usual, shape, pointer)}"
     for index, element in enumerate(level):
-        if forms[index] != forms[usual]:
-            place = _element_pointer(index, shape, pointer)
-            errors.add(place, f"The shape breaks here: found {_shape_text(element)}, expected {pattern}.")
+        if lengths[index] != lengths[usual]:
+            detail = f"The shape is irregular: found {_shape_text(element)}, expected {expected}."
+            errors.add(_element_pointer(index, shape, pointer), detail)
 
 
 def _shape_text(element: Any) -> str:
+    """Describe the shape of an element, judged by the first element at each depth."""
     if not isinstance(element, list):
-        return f"the single value {shown(element)}"
+        return f"the single value {quote_value(element)}"
     shape: list[int] = []
-    while isinstance(element, list) and len(shape) <= MOST_DIMENSIONS:
+    while isinstance(element, list) and len(shape) <= MAX_DIMENSIONS:
         shape.append(len(element))
         element = element[0] if element else None
     return f"shape {shape}"
 
 
 def _element_pointer(index: int, shape: Sequence[int], pointer: str) -> str:
+    """Return the pointer to an element of a level, given its index in the flattened level."""
     return pointer_to(pointer, *map(int, np.unravel_index(index, tuple(shape))))
 
 
 def _read_leaves(
     leaves: list[Any], shape: Sequence[int], pointer: str, errors: ErrorCollector
 ) -> NDArray[Any] | None:
-    kinds = set(map(type, leaves))
-    if kinds == {bool}:
+    """Convert the values, [prod(shape)]; None if there were errors."""
+    types = set(map(type, leaves))
+    if types == {bool}:
         return np.array(leaves, np.bool_)
-    if kinds <= {int, float}:
-        numbers = _numbers(leaves, kinds)
+    if types <= {int, float}:
+        numbers = _to_numbers(leaves, types)
         bad = np.flatnonzero(~np.isfinite(numbers)).tolist()
-        reason = "is beyond a double's range, ±1.8e308."
+        problem = "is outside the range of a double (±1.8e308)."
     else:
         bad = [index for index, leaf in enumerate(leaves) if type(leaf) not in (int, float)]
-        reason = "is not a number: a tensor holds numbers only (or booleans only), none missing."
+        problem = "is not a number; a tensor must have only numbers or only booleans, and no missing values."
     for index in bad:
-        errors.add(_element_pointer(index, shape, pointer), f"{shown(leaves[index])} {reason}")
+        errors.add(_element_pointer(index, shape, pointer), f"{quote_value(leaves[index])} {problem}")
     return None if bad else numbers
 
 
-def _numbers(leaves: list[Any], kinds: set[type]) -> NDArray[Any]:
+def _to_numbers(leaves: list[Any], types: set[type]) -> NDArray[Any]:
     try:
-        return np.array(leaves, np.int64 if kinds == {int} else np.float64)
-    except OverflowError:  # an integer beyond 64 bits, or even beyond a double
-        return np.array([_double(leaf) for leaf in leaves], np.float64)
+        return np.array(leaves, np.int64 if types == {int} else np.float64)
+    except OverflowError:  # some integer exceeds 64 bits, or even a double
+        return np.array([_to_double(leaf) for leaf in leaves], np.float64)
 
 
-def _double(number: float) -> float:
+def _to_double(number: float) -> float:
     try:
         return float(number)
     except OverflowError:

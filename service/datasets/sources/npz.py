@@ -1,4 +1,4 @@
-"""A `.npz` archive as tensors. Its arrays are unpacked beside it and mapped; objects are never unpickled."""
+"""`.npz` archives as tensors: arrays are unpacked beside the file and mapped; objects are never unpickled."""
 
 import shutil
 from pathlib import Path
@@ -7,50 +7,51 @@ from zipfile import ZipFile
 from numpy.lib import format as npy
 
 from service.datasets.dataset import TensorDataset
-from service.datasets.sources.read_errors import refusing
+from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.tensors import as_dataset
 from service.datasets.tensor_file import Tensor
 from service.datasets.validation import ErrorCollector
 from service.errors import ContentTooLarge, UnsupportedMediaType, pointer_to
 
 _SUFFIX = ".npy"
-_MOST_ARRAYS = 1000
+_MAX_ARRAYS = 1000
 
 
-def read_npz(path: Path, most_bytes: int) -> TensorDataset:
-    """The tensors in an archive as `numpy.savez` and `savez_compressed` write it.
+def read_npz(path: Path, max_bytes: int) -> TensorDataset:
+    """Read an archive as written by `numpy.savez` and `numpy.savez_compressed`.
 
     Args:
-        path: the file; it lies in a folder of its own, where the arrays are unpacked.
-        most_bytes: of all arrays together.
+        path: The file, in a folder of its own, into which the arrays are unpacked.
+        max_bytes: Maximum total size of the arrays.
 
     Raises:
-        ContentTooLarge: they are larger.
-        UnsupportedMediaType: it is an Excel workbook, which is an archive too.
-        InvalidRequest: it is no such archive, holds objects, or not the arrays that make a dataset.
+        ContentTooLarge: The arrays are larger than `max_bytes`.
+        UnsupportedMediaType: The file is an Excel workbook, which is a zip archive, too.
+        InvalidRequest: The file is not such an archive, contains objects, or its arrays are not a dataset.
     """
     errors = ErrorCollector()
     arrays: dict[str, Tensor] = {}
-    with refusing(".npz"), ZipFile(path) as archive:
+    with refuse_unreadable(".npz"), ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.filename.startswith("xl/") for member in members):
-            raise UnsupportedMediaType("The body is an Excel workbook: save the sheet as CSV.")
+            raise UnsupportedMediaType("The body is an Excel workbook; save the sheet as CSV.")
         unpacked_bytes = sum(member.file_size for member in members)
-        if len(members) > _MOST_ARRAYS:
-            errors.fail("#", f"The archive has {len(members)} members; at most {_MOST_ARRAYS} are taken.")
-        if unpacked_bytes > most_bytes:
-            raise ContentTooLarge(f"Unpacked, it has {unpacked_bytes} bytes; at most {most_bytes} are taken.")
+        if len(members) > _MAX_ARRAYS:
+            errors.fail("#", f"The archive has {len(members)} members; at most {_MAX_ARRAYS} are supported.")
+        if unpacked_bytes > max_bytes:
+            raise ContentTooLarge(f"Unpacked, the body has {unpacked_bytes} bytes; the limit is {max_bytes}.")
         for number, member in enumerate(members):
             name = member.filename.removesuffix(_SUFFIX)
             if name == member.filename or name in arrays:
-                place = pointer_to("#", member.filename)
-                found = f"`{member.filename}` is no `{_SUFFIX}` array, or there twice"
-                errors.add(place, f"{found}: of zip archives only .npz is taken, pack others with gzip.")
+                problem = f"`{member.filename}` is not a `{_SUFFIX}` array, or appears twice"
+                remedy = "the only supported zip archive is .npz; compress other files with gzip"
+                errors.add(pointer_to("#", member.filename), f"{problem}; {remedy}.")
                 continue
+            # Numbered, because a member's name may lead out of the folder.
             array_path = path.with_name(f"array-{number}{_SUFFIX}")
             with archive.open(member) as source, array_path.open("wb") as target:
                 shutil.copyfileobj(source, target)
-            kind = f"an array of numbers (`{name}`; objects are pickles, which are never read)"
-            with refusing(kind, pointer_to("#", name)):
+            expected = f"an array of numbers (`{name}`; objects are pickles, which are never read)"
+            with refuse_unreadable(expected, pointer_to("#", name)):
                 arrays[name] = npy.open_memmap(array_path, mode="r")
     return as_dataset(arrays, errors)

@@ -1,4 +1,4 @@
-"""A Parquet file as a table, read a piece of a row group at a time."""
+"""Parquet files as tables, read in pieces of row groups."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -7,18 +7,22 @@ from pyarrow import parquet
 
 from service.datasets.dataset import Batches
 from service.datasets.sources.arrow import ArrowTable
-from service.datasets.sources.read_errors import refusing
+from service.datasets.sources.read_errors import refuse_unreadable
 from service.specs.upload import ReadOptions
 
-_ROWS_AT_ONCE = 65_536
+_BATCH_CELLS = 65_536
 
 
-def read_parquet(path: Path, options: ReadOptions, taken: Collection[str] | None = None) -> ArrowTable:
-    """The table in a Parquet file."""
-    with refusing("Parquet"):
+def read_parquet(path: Path, options: ReadOptions, selected: Collection[str] | None = None) -> ArrowTable:
+    """Open the table in a Parquet file; see `ArrowTable` for the arguments.
+
+    Raises:
+        InvalidRequest: The schema can't be read, or has errors.
+    """
+    with refuse_unreadable("Parquet"):
         file = parquet.ParquetFile(path, memory_map=True)
 
-        def batches() -> Batches:
-            yield from file.iter_batches(batch_size=max(1, _ROWS_AT_ONCE // len(file.schema_arrow)))
+        def open_batches() -> Batches:
+            yield from file.iter_batches(batch_size=max(1, _BATCH_CELLS // len(file.schema_arrow)))
 
-        return ArrowTable(file.schema_arrow, batches, "Parquet", options, taken)
+        return ArrowTable(file.schema_arrow, open_batches, "Parquet", options, selected)

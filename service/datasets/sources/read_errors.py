@@ -1,4 +1,4 @@
-"""What a library says about a broken file, as an answer to its sender."""
+"""Translation of errors that libraries raise for broken files into errors of the request."""
 
 import errno
 from collections.abc import Iterator
@@ -10,21 +10,26 @@ from safetensors import SafetensorError
 
 from service.errors import FieldError, InvalidRequest
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
-def refusing(kind: str, pointer: str = "#") -> Iterator[None]:
-    """Whatever a library raises about a file's content is an invalid request.
+def refuse_unreadable(format_name: str, pointer: str = "#") -> Iterator[None]:
+    """Raise `InvalidRequest` for any error that a library raises about the content of a file.
 
     Args:
-        kind: what the file is meant to be.
-        pointer: the part of it that is read.
+        format_name: Name of the expected format, for the message.
+        pointer: Pointer to the part of the file that is read.
+
+    Raises:
+        InvalidRequest: The content can't be read.
+        MemoryError: The content needs more memory than allowed.
+        OSError: The disk is full.
     """
     try:
         yield
     except MemoryError:
-        raise  # it asks for more than it may take: another answer
+        raise
     except (
         pa.ArrowException,
         BadZipFile,
@@ -38,8 +43,8 @@ def refusing(kind: str, pointer: str = "#") -> Iterator[None]:
         TypeError,
         ValueError,
     ) as error:
-        if getattr(error, "errno", None) in DISK_FULL:
-            raise  # not the file's fault
+        if getattr(error, "errno", None) in DISK_FULL_ERRNOS:
+            raise
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        detail = f"The file can't be read as {kind}: {reason}."
+        detail = f"The file can't be read as {format_name}: {reason}."
         raise InvalidRequest(detail, [FieldError(pointer, detail)]) from None

@@ -1,4 +1,4 @@
-"""Named arrays of a file as a tensor dataset: `inputs` or `inputs.<name>` of several, and `targets`."""
+"""Named arrays of a file as a tensor dataset: `inputs` or several `inputs.<name>`, and `targets`."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from service.datasets.dataset import TensorDataset
 from service.datasets.sources.columns import check_name
-from service.datasets.sources.json import SINGLE_INPUT, check_samples
+from service.datasets.sources.json import SINGLE_INPUT, check_sample_counts
 from service.datasets.tensor_file import DTYPES, Tensor, slices
-from service.datasets.validation import MOST_LISTED, ErrorCollector
+from service.datasets.validation import MAX_LISTED, ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -16,62 +16,63 @@ INPUTS, TARGETS = "inputs", "targets"
 
 
 def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDataset:
-    """The dataset that named arrays make.
+    """Make a dataset of named arrays.
 
     Args:
-        arrays: `inputs` [B, …], or `inputs.<name>` each; `targets` [B, …] where there are any.
-        errors: what was noted before about the same file; raised with what is found here.
+        arrays: `inputs` [B, …], or one or more `inputs.<name>` [B, …]; optionally `targets` [B, …].
+        errors: Errors found before in the same file; raised together with those found here.
 
     Raises:
-        InvalidRequest: with every error, or the first 100 of them and their number.
+        InvalidRequest: The file has errors; lists the first 100 and counts all.
     """
     inputs: dict[str, Tensor] = {}
     for name, array in arrays.items():
-        place = pointer_to("#", name)
+        pointer = pointer_to("#", name)
         if name == INPUTS or name.startswith(f"{INPUTS}."):
             input_name = name.partition(".")[2] if "." in name else SINGLE_INPUT
-            check_name(input_name, place, errors)
+            check_name(input_name, pointer, errors)
             inputs[input_name] = array
         elif name != TARGETS:
             hint = did_you_mean(name, (INPUTS, TARGETS)) or "."
-            detail = f"`{name}`: arrays are called `inputs`, `inputs.<name>` of several, `targets`{hint}"
-            errors.add(place, detail)
+            supported = "`inputs`, or several `inputs.<name>`, and `targets`"
+            errors.add(pointer, f"`{name}` is not a supported name; arrays are called {supported}{hint}")
             continue
-        _check_array(array, name, place, errors)
-        _note_not_finite(array, place, errors)
+        _check_array(array, name, pointer, errors)
+        _check_finite(array, pointer, errors)
     if not inputs:
-        errors.add("#", "There is no array called `inputs`, or `inputs.<name>`.")
+        errors.add("#", "There is no array called `inputs` or `inputs.<name>`.")
     if INPUTS in arrays and len(inputs) > 1:
-        errors.add(pointer_to("#", INPUTS), "Give `inputs`, or `inputs.<name>` of several, not both.")
+        errors.add(pointer_to("#", INPUTS), "Give `inputs`, or several `inputs.<name>`, not both.")
     targets = arrays.get(TARGETS)
     if all(array.ndim for array in arrays.values()):
-        check_samples(inputs, targets, "#", errors)
+        check_sample_counts(inputs, targets, "#", errors)
     errors.raise_if_any()
     return TensorDataset(inputs, targets)
 
 
-def _check_array(array: Tensor, name: str, place: str, errors: ErrorCollector) -> None:
-    """Note a type or a shape that can't be taken."""
+def _check_array(array: Tensor, name: str, pointer: str, errors: ErrorCollector) -> None:
+    """Check the type and the shape of an array."""
     shape = list(array.shape)
     if array.dtype.name not in DTYPES.values() or not array.dtype.isnative:
-        taken = ", ".join(DTYPES.values())
-        errors.add(place, f"`{name}` holds {array.dtype.str}; taken are {taken}, in little-endian order.")
+        supported = f"{', '.join(DTYPES.values())}, in little-endian order"
+        errors.add(pointer, f"`{name}` is of type {array.dtype.str}; supported are {supported}.")
     elif array.size == 0 or not shape:
-        errors.add(place, f"`{name}` has the shape {shape}: there are no samples in it.")
+        errors.add(pointer, f"`{name}` has shape {shape}, which has no samples.")
     elif len(shape) == 1 and (name != TARGETS or array.dtype.kind == "f"):
-        errors.add(place, f"`{name}` has the shape {shape}: make it {[*shape, 1]}, one row a sample.")
+        errors.add(pointer, f"`{name}` has shape {shape}; make it {[*shape, 1]}, one row for each sample.")
 
 
-def _note_not_finite(array: Tensor, place: str, errors: ErrorCollector) -> None:
+def _check_finite(array: Tensor, pointer: str, errors: ErrorCollector) -> None:
+    """Check that an array [B, …] contains neither NaN nor infinite numbers."""
     if array.dtype.kind != "f" or not array.ndim:
         return
-    samples = 0
+    samples = 0  # before the current piece
     for piece in slices(array):
         if not np.isfinite(piece).all():
-            where = np.argwhere(~np.isfinite(piece))
-            for sample, *rest in where[:MOST_LISTED].tolist():
+            positions = np.argwhere(~np.isfinite(piece))  # [bad values, dimensions]
+            for sample, *rest in positions[:MAX_LISTED].tolist():
                 found = str(piece[(sample, *rest)].item()).replace("inf", "infinity")
-                detail = f"{found} is not a number that can be trained on: a tensor has no missing values."
-                errors.add(pointer_to(place, samples + sample, *rest), detail)
-            errors.add_unlisted(len(where[MOST_LISTED:]))
+                detail = f"{found} is not a finite number; a tensor can't have missing values."
+                errors.add(pointer_to(pointer, samples + sample, *rest), detail)
+            errors.add_unlisted(len(positions[MAX_LISTED:]))
         samples += len(piece)

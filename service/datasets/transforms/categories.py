@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from service.datasets.sources.columns import MOST_COLUMNS
+from service.datasets.sources.columns import MAX_COLUMNS
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, as_array
-from service.datasets.validation import Cells, shown
+from service.datasets.validation import Cells, quote_value
 from service.specs import transforms as specs
 
 
@@ -48,12 +48,12 @@ class FittedCategories(FittedTransform):
         index = pc.index_in(array, value_set=pa.array(self.categories, array.type))
         indices = torch.from_numpy(index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
         missing = torch.from_numpy(array.is_null().to_numpy(zero_copy_only=False).copy())
-        cells.note(missing, lambda _: f"is missing, and no `impute` before the {self.type} fills it")
+        cells.add_errors(missing, lambda _: f"is missing, and no `impute` before the {self.type} fills it")
         if self.unknown == "error":
             remedy = f'`"unknown": "{_POLICIES[self.type]}"` accepts unknown categories'
             reason = f"which is not a category of the {self.type}; {remedy}"
             unknown = (indices < 0) & ~missing
-            cells.note(unknown, lambda position: f"is {shown(array[position].as_py())}, {reason}")
+            cells.add_errors(unknown, lambda position: f"is {quote_value(array[position].as_py())}, {reason}")
         return indices
 
     def to_document(self) -> dict[str, Any]:
@@ -69,9 +69,9 @@ class FittedOneHot(FittedCategories):
     @classmethod
     def fit(cls, declared: specs.Categories, column: str, values: Values) -> Self:
         fitted = super().fit(declared, column, values)
-        if len(fitted.categories) > MOST_COLUMNS:
+        if len(fitted.categories) > MAX_COLUMNS:
             raise CannotFit(
-                f"has {len(fitted.categories)} categories, and one_hot accepts at most {MOST_COLUMNS}; use "
+                f"has {len(fitted.categories)} categories, and one_hot accepts at most {MAX_COLUMNS}; use "
                 "`ordinal` as an int64 input of an `Embedding`"
             )
         return fitted
@@ -114,7 +114,7 @@ def _declared(categories: Sequence[specs.Label], values: Values) -> tuple[Any, .
     for category in categories:
         if isinstance(category, str) != is_text:
             expected = "strings" if is_text else "numbers or booleans"
-            raise CannotFit(f"needs {expected} as categories; found {shown(category)}")
+            raise CannotFit(f"needs {expected} as categories; found {quote_value(category)}")
     return tuple(categories) if is_text else tuple(map(float, categories))
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import torch
 
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, as_array
-from service.datasets.validation import Cells, shown
+from service.datasets.validation import Cells, quote_value
 from service.specs import transforms as specs
 
 
@@ -69,7 +69,7 @@ def _constant(value: specs.Label, values: Values) -> float | str:
     is_text = not isinstance(values, torch.Tensor)
     if isinstance(value, str) != is_text:
         content, expected = ("text", "a string") if is_text else ("numbers", "a number or a boolean")
-        raise CannotFit(f"holds {content}, so `value` must be {expected}; found {shown(value)}")
+        raise CannotFit(f"holds {content}, so `value` must be {expected}; found {quote_value(value)}")
     return value if isinstance(value, str) else float(value)
 
 

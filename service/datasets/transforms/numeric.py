@@ -90,7 +90,7 @@ class FittedLog1p(FittedTransform):
     def apply(self, values: Values, cells: Cells) -> Values:
         values = numbers(values).double()
         invalid = (values <= -1).reshape(len(values), -1).any(dim=1)  # [B, …] -> [B]
-        cells.note(invalid, lambda _: "is −1 or less; log1p needs numbers greater than −1")
+        cells.add_errors(invalid, lambda _: "is −1 or less; log1p needs numbers greater than −1")
         return torch.where(values <= -1, 0.0, values).log1p()
 
     def invert(self, values: torch.Tensor) -> torch.Tensor:

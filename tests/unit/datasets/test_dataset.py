@@ -19,10 +19,10 @@ NAMES = st.text("abcxyz_ä", min_size=1, max_size=6)
 COLUMNS = st.one_of(
     st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=ROWS, max_size=ROWS),
     st.lists(st.booleans(), min_size=ROWS, max_size=ROWS),
-    # At least one letter, so that a CSV can't take the text for a number, a boolean or a gap.
+    # At least one letter, so that a CSV can't read the text as a number, a boolean or a missing value.
     st.lists(st.none() | st.from_regex(r'\Atext[ ,;"\n\w]{0,5}\Z'), min_size=ROWS, max_size=ROWS).filter(any),
 )
-# Two columns at least: in a CSV of one, a row without a value is an empty line, which is no row.
+# At least two columns: in a CSV of one, a row without a value is an empty line, which is skipped.
 TABLES = st.dictionaries(NAMES, COLUMNS, min_size=2, max_size=4)
 
 
@@ -38,8 +38,8 @@ def as_csv(columns: dict[str, list[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def loaded_from(folder: Path, dataset: Dataset) -> Dataset:
-    """A dataset, written to a file and mapped."""
+def store_and_load(folder: Path, dataset: Dataset) -> Dataset:
+    """Write a dataset to a file and map it."""
     path = folder / "dataset"
     path.write_bytes(dataset.to_bytes())
     return load_dataset(path)
@@ -47,7 +47,7 @@ def loaded_from(folder: Path, dataset: Dataset) -> Dataset:
 
 @given(TABLES)
 def test_equal_tables_have_equal_digests_however_sent(columns: dict[str, list[Any]]) -> None:
-    """Columns, rows, CSV, Parquet and Arrow with the same content are the same dataset."""
+    """Columns, rows, CSV, Parquet and Arrow with the same content have the same digest."""
     dataset = read_json({"columns": columns})
     assert isinstance(dataset, TabularDataset)
     assert read_json({"rows": as_rows(columns)}).digest == dataset.digest
@@ -63,16 +63,16 @@ def test_equal_tables_have_equal_digests_however_sent(columns: dict[str, list[An
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TABLES)
 def test_tables_survive_storage(tmp_path: Path, columns: dict[str, list[Any]]) -> None:
-    """What is stored is read back with the same content and digest."""
+    """A stored table is read back with the same content and digest."""
     dataset = read_json({"columns": columns})
-    loaded = loaded_from(tmp_path, dataset)
+    loaded = store_and_load(tmp_path, dataset)
     assert isinstance(loaded, TabularDataset)
     assert loaded.table.to_pydict() == columns
     assert loaded.digest == dataset.digest
 
 
 def test_chunks_and_hidden_values_do_not_change_a_digest() -> None:
-    """Neither the chunks of a column nor what lies under a null is content."""
+    """The chunks of a column and the values below nulls do not change the digest."""
     whole = pa.table({"a": pa.array([1.0, None, 3.0])})
     hidden = pa.Array.from_buffers(
         pa.float64(), 3, [pa.py_buffer(bytes([0b101])), pa.py_buffer(np.array([1.0, 7.0, 3.0]))]
@@ -93,23 +93,23 @@ def test_chunks_and_hidden_values_do_not_change_a_digest() -> None:
     ],
 )
 def test_other_content_has_another_digest(other: dict[str, list[Any]]) -> None:
-    """Order, names, types, gaps and values all count."""
+    """Column order, names, types, missing values and values change the digest."""
     digest = read_json({"columns": {"a": [1.0, 2.0], "b": [3.0, 4.0]}}).digest
     assert read_json({"columns": other}).digest != digest
 
 
-def test_texts_are_told_apart_where_they_end() -> None:
-    """Moving a letter from one cell to the next is other content."""
+def test_the_boundaries_of_texts_change_a_digest() -> None:
+    """Moving a letter from one cell to the next changes the digest."""
     assert (
         read_json({"columns": {"a": ["ab", "c"]}}).digest != read_json({"columns": {"a": ["a", "bc"]}}).digest
     )
 
 
 def test_tensors_survive_storage_in_order(tmp_path: Path) -> None:
-    """Named tensors come back in the order they were sent in, with types, values and digest."""
+    """Named tensors are read back in the order in which they were sent, with types, values and digest."""
     sent = {f"z{number}" if number % 2 else f"a.{number}": [[number, 1]] for number in range(12)}
     dataset = read_json({"inputs": {**sent, "float": [[0.1]], "flag": [[True]]}, "targets": [3]})
-    loaded = loaded_from(tmp_path, dataset)
+    loaded = store_and_load(tmp_path, dataset)
     assert isinstance(loaded, TensorDataset)
     assert list(loaded.inputs) == [*sent, "float", "flag"]
     assert loaded.inputs["float"].tolist() == [[0.1]]
@@ -119,9 +119,9 @@ def test_tensors_survive_storage_in_order(tmp_path: Path) -> None:
 
 
 def test_unlabelled_tensors_differ_from_labelled_ones(tmp_path: Path) -> None:
-    """Targets are content, and may be absent."""
+    """Targets may be absent, and are part of the digest."""
     unlabelled = read_json({"inputs": [[1.0], [2.0]]})
-    assert loaded_from(tmp_path, unlabelled).digest == unlabelled.digest
+    assert store_and_load(tmp_path, unlabelled).digest == unlabelled.digest
     assert unlabelled.digest != read_json({"inputs": [[1.0], [2.0]], "targets": [0, 1]}).digest
     assert unlabelled.rows == 2
 
@@ -131,10 +131,10 @@ DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float3
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tensors_keep_their_type_and_are_mapped_in_place(tmp_path: Path, dtype: str) -> None:
-    """Every type is stored as sent, read without a copy, aligned, and readable by the library."""
+    """Every type is stored as sent, mapped with alignment, and readable by the safetensors library."""
     sent = {"inputs.odd": np.ones((3, 5), np.uint8), "inputs.x": np.arange(6).reshape(3, 2).astype(dtype)}
     dataset = read(as_npz({**sent, "targets": np.arange(3)}))
-    loaded = loaded_from(tmp_path, dataset)
+    loaded = store_and_load(tmp_path, dataset)
     assert isinstance(loaded, TensorDataset)
     tensor = loaded.inputs["x"]
     assert tensor.dtype == dtype
@@ -147,9 +147,9 @@ def test_tensors_keep_their_type_and_are_mapped_in_place(tmp_path: Path, dtype: 
 
 
 def test_times_survive_storage(tmp_path: Path) -> None:
-    """Columns of times keep their values, gaps and digest."""
+    """Columns of times keep their values, missing values and digest."""
     table = read(b"when,n\n2020-01-01T00:00:00.25Z,1\n,2\n")
-    loaded = loaded_from(tmp_path, TabularDataset(table))
+    loaded = store_and_load(tmp_path, TabularDataset(table))
     assert isinstance(loaded, TabularDataset)
     assert loaded.table.to_pydict() == table.to_pydict()
     assert loaded.digest == TabularDataset(table).digest

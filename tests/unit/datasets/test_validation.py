@@ -1,26 +1,26 @@
 import pytest
 
-from service.datasets.validation import MOST_LISTED, ErrorCollector, counted, shown
+from service.datasets.validation import MAX_LISTED, ErrorCollector, count_of, quote_value
 from service.errors import InvalidRequest
 
 
 def test_no_error_raises_nothing() -> None:
-    """A check of nothing noted lets the request pass."""
+    """A collector without errors raises nothing."""
     ErrorCollector().raise_if_any()
 
 
 def test_first_hundred_are_listed_and_all_are_counted() -> None:
-    """A flood of errors is cut after 100, and the detail says how many there are."""
+    """The first 100 errors are listed, and the detail has the number of all errors."""
     errors = ErrorCollector()
     for row in range(250):
         errors.add(f"#/columns/a/{row}", "bad")
     with pytest.raises(InvalidRequest, match="250") as raised:
         errors.raise_if_any()
-    assert len(raised.value.errors) == MOST_LISTED
+    assert len(raised.value.errors) == MAX_LISTED
 
 
-def test_a_failure_raises_what_was_noted_before() -> None:
-    """The error that ends the look-over comes with those found until then."""
+def test_fail_raises_the_errors_added_before() -> None:
+    """`fail` raises its error together with those added before."""
     errors = ErrorCollector()
     errors.add("#/a", "first")
     with pytest.raises(InvalidRequest) as raised:
@@ -32,16 +32,16 @@ def test_a_failure_raises_what_was_noted_before() -> None:
     ("value", "text"),
     [("abc", '"abc"'), (None, "null"), (True, "true"), ([[1]], "a list"), ({"a": 1}, "an object")],
 )
-def test_values_are_shown_as_json(value: object, text: str) -> None:
-    """A message quotes a value as the client wrote it, containers by kind."""
-    assert shown(value) == text
+def test_values_are_quoted_as_json(value: object, text: str) -> None:
+    """A value is quoted as JSON, a container by its type."""
+    assert quote_value(value) == text
 
 
 def test_long_values_are_cut() -> None:
-    """A message stays short whatever the client sent."""
-    assert len(shown("x" * 10_000)) == 41
+    """A long value is cut after 40 characters."""
+    assert len(quote_value("x" * 10_000)) == 41
 
 
-def test_counted_nouns_agree() -> None:
-    """One row, but two rows."""
-    assert (counted(1, "row"), counted(2, "row")) == ("1 row", "2 rows")
+def test_nouns_agree_with_their_number() -> None:
+    """A noun is in the plural unless the number is 1."""
+    assert (count_of(1, "row"), count_of(2, "row")) == ("1 row", "2 rows")

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.profile.report import describe, rows
+from service.datasets.profile.report import describe, read_rows
 from service.datasets.sources.columns import TEXT
 from service.datasets.sources.json import read_json
 from tests.support.files import read
@@ -13,7 +13,7 @@ from tests.support.thermometer import T_C, T_U
 
 
 def test_numeric_columns_have_their_statistics() -> None:
-    """Numbers are described by range, mean and standard deviation."""
+    """A numeric column has its range, mean and standard deviation."""
     report = describe(read_json({"columns": {"t_u": T_U, "t_c": T_C}}))
     assert report["rows"] == 11
     assert report["warnings"] == []
@@ -28,8 +28,8 @@ def test_numeric_columns_have_their_statistics() -> None:
     assert (t_c["mean"], round(t_c["std"], 3)) == (10.5, 8.783)
 
 
-def test_other_columns_are_described_by_kind() -> None:
-    """Booleans have a share of true, text its most frequent categories first, and gaps are counted."""
+def test_other_columns_are_described_by_type() -> None:
+    """Booleans have the share of true, text its categories by frequency; missing values are counted."""
     columns = {"flag": [True, False, None, True], "kind": ["b", "a", "b", None]}
     flag, kind = describe(read_json({"columns": columns}))["columns"]
     assert (flag["type"], flag["count"], flag["missing"], round(flag["mean"], 3)) == ("boolean", 3, 1, 0.667)
@@ -38,25 +38,25 @@ def test_other_columns_are_described_by_kind() -> None:
 
 
 def test_long_categories_are_cut() -> None:
-    """A report shows the beginning of a long text."""
+    """A long category is cut after 200 characters."""
     (column,) = describe(read_json({"columns": {"text": ["x" * 10_000, "y"]}}))["columns"]
     assert column["categories"] == ["x" * 200 + "…", "y"]
 
 
 def test_times_have_a_range() -> None:
-    """Times are described by the first and the last, as RFC 3339 has them."""
+    """A column of times has its first and last time in RFC 3339."""
     table = read(b"when,n\n2020-01-02T10:00:00Z,1\n,2\n2019-12-31T00:00:00.5Z,3\n")
     (when, _) = describe(TabularDataset(table))["columns"]
     assert (when["type"], when["count"], when["missing"], when["distinct"]) == ("datetime", 2, 1, 2)
     assert (when["min"], when["max"]) == ("2019-12-31T00:00:00.500000Z", "2020-01-02T10:00:00.000000Z")
-    assert rows(TabularDataset(table), 0, 2) == [
+    assert read_rows(TabularDataset(table), 0, 2) == [
         {"when": "2020-01-02T10:00:00.000000Z", "n": 1.0},
         {"when": None, "n": 2.0},
     ]
 
 
 def test_figures_are_those_of_numpy_however_many_batches_there_are() -> None:
-    """Range, mean and standard deviation are exact, whatever the batches."""
+    """Range, mean and standard deviation equal those of numpy for any batches."""
     values = np.random.default_rng(0).normal(1e6, 1.0, 10_000)
     table = pa.table({"x": pa.chunked_array([values[:7], values[7:9000], values[9000:]])})
     (x,) = describe(TabularDataset(table))["columns"]
@@ -71,24 +71,24 @@ def test_figures_are_those_of_numpy_however_many_batches_there_are() -> None:
 @pytest.mark.parametrize(
     "values", [[1.0], [1.0, 1.0], [-1.7e308, 1.7e308], [0.0, 5e-324], [1.0, 1.0000000000000002]]
 )
-def test_a_histogram_that_can_not_be_is_null(values: list[float]) -> None:
-    """Equal values, and ranges that no 20 doubles divide, have no histogram."""
+def test_a_histogram_that_is_not_possible_is_null(values: list[float]) -> None:
+    """Equal values, and ranges that contain fewer than 20 doubles, have no histogram."""
     (column,) = describe(read_json({"columns": {"a": values}}))["columns"]
     assert column["histogram"] is None
     json.dumps(column, allow_nan=False)
 
 
-def test_odd_columns_are_warned_about() -> None:
-    """Constant and empty columns, and text among numbers, are told in sentences."""
+def test_suspicious_columns_are_warned_about() -> None:
+    """Constant and empty columns, and text among numbers, have a warning."""
     columns = {"same": [1, 1, 1], "none": [None, None, None], "almost": ["1", "x", "2"], "fine": [1, 2, None]}
     same, none, almost = describe(read_json({"columns": columns}))["warnings"]
     assert "`same` is constant" in same
-    assert "`none` holds no values" in none
+    assert "`none` has no values" in none
     assert '"x" in row 1' in almost
 
 
-def test_odd_tables_are_warned_about() -> None:
-    """Ids, classes out of balance and rows that are there twice are told in sentences."""
+def test_suspicious_tables_are_warned_about() -> None:
+    """Ids, imbalanced classes and repeated rows have a warning."""
     columns = {
         "number": list(range(100)),
         "code": [f"c{row}" for row in range(100)],
@@ -97,16 +97,16 @@ def test_odd_tables_are_warned_about() -> None:
         "value": [row / 7 for row in range(100)],
     }
     number, code, fraud, kind = describe(read_json({"columns": columns}))["warnings"]
-    assert "`number` has another value in each row" in number
-    assert "`code` has another value in each row" in code
-    assert "`fraud` is out of balance: false is there 99 times, true 1" in fraud
-    assert '`kind` is out of balance: "usual" is there 97 times, "odd" 3' in kind
+    assert "`number` has a different value in each row" in number
+    assert "`code` has a different value in each row" in code
+    assert "`fraud` is imbalanced: false occurs 99 times, true 1" in fraud
+    assert '`kind` is imbalanced: "usual" occurs 97 times, "odd" 3' in kind
     twice = {"a": [1, 2, 1, None, None], "b": ["x", "y", "x", "z", "z"], "c": [True, False, True, None, None]}
-    assert describe(read_json({"columns": twice}))["warnings"] == ["2 rows of the 5 repeat an earlier one."]
+    assert describe(read_json({"columns": twice}))["warnings"] == ["2 of 5 rows repeat an earlier one."]
 
 
 def test_a_column_sorted_by_class_is_not_constant() -> None:
-    """Categories are counted in all rows, wherever they begin."""
+    """Categories are counted in all rows, not only in the first ones."""
     table = pa.table({"a": pa.array(["x"] * 100_000 + ["y"] * 200_000, TEXT)})
     report = describe(TabularDataset(table))
     (a,) = report["columns"]
@@ -114,8 +114,8 @@ def test_a_column_sorted_by_class_is_not_constant() -> None:
     assert [warning for warning in report["warnings"] if "`a`" in warning] == []
 
 
-def test_ids_are_other_values_in_all_rows() -> None:
-    """A value that comes again late keeps a column from being called an id."""
+def test_ids_have_a_different_value_in_each_row() -> None:
+    """A column whose last value repeats an earlier one is not an id."""
     numbers = np.arange(120_000.0)
     texts = [f"c{row}" for row in range(120_000)]
     table = pa.table(
@@ -127,58 +127,58 @@ def test_ids_are_other_values_in_all_rows() -> None:
         }
     )
     warnings = describe(TabularDataset(table))["warnings"]
-    assert [warning.split(" as an id")[0] for warning in warnings] == [
-        "`number` has another value in each row,",
-        "`code` has another value in each row,",
+    assert [warning.split(" like an id")[0] for warning in warnings] == [
+        "`number` has a different value in each row,",
+        "`code` has a different value in each row,",
     ]
 
 
 @pytest.mark.parametrize(
-    ("usual", "stray", "noun"),
+    ("usual", "mismatch", "noun"),
     [("1.5", "oops", "number"), ("true", "maybe", "boolean"), ("2020-01-01", "2020-02-30", "time")],
 )
-def test_a_late_cell_that_makes_a_column_text_is_told(usual: str, stray: str, noun: str) -> None:
-    """Wherever it is, what keeps a column from being numbers, booleans or times is told with its row."""
-    table = read("\n".join(["a", *[usual] * 120_000, stray, usual]).encode())
+def test_a_late_cell_that_makes_a_column_text_is_reported(usual: str, mismatch: str, noun: str) -> None:
+    """A cell that keeps a column from being numbers, booleans or times is reported with its row."""
+    table = read("\n".join(["a", *[usual] * 120_000, mismatch, usual]).encode())
     *_, warning = (each for each in describe(TabularDataset(table))["warnings"] if "`a`" in each)
     assert warning == (
-        f"`a` is read as text because of 1 value of 120002 that can't be read as a {noun}, "
-        f'the first "{stray}" in row 120000.'
+        f"`a` is read as text because 1 value of 120002 can't be read as a {noun}, "
+        f'the first "{mismatch}" in row 120000.'
     )
 
 
 def test_names_that_are_numbers_are_warned_about() -> None:
-    """The first row of a CSV without names is not lost without a word."""
+    """Column names that are numbers have a warning that proposes `?header=false`."""
     (warning,) = describe(TabularDataset(read(b"1,2\n3,4\n5,6\n")))["warnings"]
     assert "`?header=false`" in warning
 
 
-def test_classes_of_tensors_out_of_balance_are_warned_about() -> None:
-    """A class of integer targets that is rare is told."""
+def test_imbalanced_classes_of_tensors_are_warned_about() -> None:
+    """A rare class of integer targets has a warning."""
     body = {"inputs": [[1.0]] * 50, "targets": [0] * 48 + [1] * 2}
     (warning,) = describe(read_json(body))["warnings"]
-    assert "`targets` is out of balance" in warning
+    assert "`targets` is imbalanced" in warning
 
 
 def test_statistics_beyond_a_double_are_null() -> None:
-    """A report is JSON even where the mean of doubles overflows."""
+    """The report is valid JSON even if the mean of doubles overflows."""
     (column,) = describe(read_json({"columns": {"a": [1.7e308, 1.7e308]}}))["columns"]
     assert (column["max"], column["mean"]) == (1.7e308, None)
     json.dumps(column, allow_nan=False)
 
 
 def test_tensors_have_shape_and_type() -> None:
-    """Tensors are described as wholes, the targets after the inputs."""
+    """Each tensor has one entry, the targets after the inputs."""
     dataset = read_json({"inputs": [[1.5, 2], [3, 4]], "targets": [0, 1]})
     inputs, targets = describe(dataset)["columns"]
     assert (inputs["name"], inputs["shape"], inputs["dtype"]) == ("input", [2, 2], "float64")
     assert (targets["name"], targets["shape"], targets["max"]) == ("targets", [2], 1.0)
 
 
-def test_rows_are_pages_of_objects() -> None:
-    """Rows come from an offset, at most so many, and end where the data ends."""
+def test_rows_are_read_in_pages_of_objects() -> None:
+    """A page starts at its offset and ends at its limit or at the end of the data."""
     table = read_json({"columns": {"t_u": T_U, "t_c": T_C}})
-    assert rows(table, 9, 5) == [{"t_u": 60.4, "t_c": 13.0}, {"t_u": 68.4, "t_c": 21.0}]
-    assert rows(table, 11, 5) == []
+    assert read_rows(table, 9, 5) == [{"t_u": 60.4, "t_c": 13.0}, {"t_u": 68.4, "t_c": 21.0}]
+    assert read_rows(table, 11, 5) == []
     tensors = read_json({"inputs": [[1, 2], [3, 4]], "targets": [0, 1]})
-    assert rows(tensors, 1, 5) == [{"inputs": {"input": [3, 4]}, "targets": 1}]
+    assert read_rows(tensors, 1, 5) == [{"inputs": {"input": [3, 4]}, "targets": 1}]

@@ -21,7 +21,7 @@ form = pytest.mark.parametrize("form", FORMS)
 
 @form
 @pytest.mark.parametrize(
-    ("column", "kind", "expected"),
+    ("column", "arrow_type", "expected"),
     [
         (pa.array([1, None, 3], pa.int64()), NUMBER, [1.0, None, 3.0]),
         (pa.array([1, None, 2**64 - 1], pa.uint64()), NUMBER, [1.0, None, 2.0**64]),
@@ -50,17 +50,17 @@ form = pytest.mark.parametrize("form", FORMS)
     ],
 )
 def test_columns_become_numbers_booleans_text_or_times(
-    form: str, column: pa.Array, kind: Any, expected: Any
+    form: str, column: pa.Array, arrow_type: Any, expected: Any
 ) -> None:
-    """Every usual type is taken; NaN is missing, what is finer than a microsecond is cut off."""
+    """Every common type is converted; NaN is missing, and nanoseconds are truncated."""
     table = read(FORMS[form](pa.table({"a": column})))
-    assert table.schema.types == [kind]
+    assert table.schema.types == [arrow_type]
     assert table["a"].to_pylist() == expected
 
 
 @form
-def test_many_rows_come_in_few_batches(form: str) -> None:
-    """However the rows were grouped, they are kept in large batches."""
+def test_small_batches_are_combined(form: str) -> None:
+    """Rows in batches or row groups of any size become large batches."""
     table = pa.table({"n": pa.array(np.arange(5000)), "t": ["x"] * 5000})
     found = read(FORMS[form](table))
     assert found["n"].to_pylist() == list(range(5000))
@@ -68,8 +68,8 @@ def test_many_rows_come_in_few_batches(form: str) -> None:
 
 
 @form
-def test_columns_of_other_types_are_refused_by_name(form: str) -> None:
-    """Nested, binary and time-of-day columns are named with their type, all at once."""
+def test_columns_of_unsupported_types_are_refused(form: str) -> None:
+    """Every nested, binary or time-of-day column has an error with its type."""
     table = pa.table(
         {
             "list": [[1]],
@@ -85,8 +85,8 @@ def test_columns_of_other_types_are_refused_by_name(form: str) -> None:
 
 
 @form
-def test_values_beyond_what_is_taken_are_pointed_at(form: str) -> None:
-    """Infinity, and times that no calendar of ours has, are told by column and row."""
+def test_values_out_of_range_are_refused(form: str) -> None:
+    """Infinite numbers and times outside the years 1 to 9999 are errors at their cells."""
     table = pa.table({"x": [1.0, float("inf")], "when": pa.array([2**40, 0], pa.timestamp("s"))})
     found = refusal(lambda: read(FORMS[form](table)))
     assert set(found) == {"#/columns/when/0", "#/columns/x/1"}
@@ -94,7 +94,7 @@ def test_values_beyond_what_is_taken_are_pointed_at(form: str) -> None:
 
 @form
 def test_declared_types_are_read(form: str) -> None:
-    """Text can be declared to be numbers or times, numbers to be categories."""
+    """Text can be declared as numbers or times, and numbers as categories."""
     table = pa.table({"zip": [1234, 99], "n": ["1", "2.5"], "when": ["2020-01-01", None]})
     found = read(FORMS[form](table), types={"zip": "categorical", "n": "numeric", "when": "datetime"})
     assert found.to_pydict() == {"zip": ["1234", "99"], "n": [1.0, 2.5], "when": [datetime(2020, 1, 1), None]}
@@ -113,6 +113,6 @@ def test_declared_types_are_read(form: str) -> None:
     ],
     ids=["no rows", "no columns", "twice", "unnamed", "many"],
 )
-def test_tables_that_are_none_are_refused(form: str, table: pa.Table, words: str) -> None:
-    """A table has rows, and columns with names of their own."""
+def test_invalid_tables_are_refused(form: str, table: pa.Table, words: str) -> None:
+    """A table must have rows, and columns with different names."""
     assert words in refusal(lambda: read(FORMS[form](table)))["#"]

@@ -1,4 +1,4 @@
-"""Formats told by how files begin, packed files, and files that lie."""
+"""Detection of formats, compressed files, and broken files."""
 
 import bz2
 import gzip
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from service.errors import ContentTooLarge, InvalidRequest, UnsupportedMediaType
 from service.specs.upload import Format
 from tests.support.field_errors import refusal
-from tests.support.files import MOST_BYTES, as_arrow, as_npz, as_parquet, read
+from tests.support.files import MAX_BYTES, as_arrow, as_npz, as_parquet, read
 
 TABLE = pa.table({"n": [1, 2, None], "t": ["a", "b", None], "b": [True, None, False]})
 CSV = b'n,t,b\n1,"a",true\n2,b,\n,,false\n'
@@ -33,32 +33,32 @@ STREAM = as_arrow(TABLE, stream=True)
 
 
 def zstd(content: bytes) -> bytes:
-    """Content packed with Zstandard."""
+    """Compress content with Zstandard."""
     return bytes(pa.Codec("zstd").compress(content)) if content else b""
 
 
 def rows_in(content: bytes, declared: Format | None = None) -> int:
-    """How many rows or samples a file holds."""
+    """Return the number of rows or samples in a file."""
     found = read(content, declared)
     return int(found.num_rows if isinstance(found, pa.Table) else found.rows)
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("packed", [bytes, gzip.compress, zstd])
-def test_formats_are_told_by_how_files_begin(name: Format, packed: Any) -> None:
-    """A file that says nothing else of itself is read, packed or not."""
-    assert rows_in(packed(FILES[name])) == rows_in(packed(FILES[name]), name) == 3
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd])
+def test_formats_are_detected_from_the_content(name: Format, compress: Any) -> None:
+    """A file without a declared format is read, compressed or not."""
+    assert rows_in(compress(FILES[name])) == rows_in(compress(FILES[name]), name) == 3
 
 
-def test_a_stream_is_arrow_too() -> None:
-    """The stream format has no magic word, and is found all the same."""
+def test_arrow_streams_are_detected() -> None:
+    """The Arrow stream format is detected although it has no magic string."""
     assert rows_in(STREAM) == 3
 
 
 @pytest.mark.parametrize("declared", [*FILES, "json"])
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_not_what_it_is_called_is_refused(name: Format, declared: Format) -> None:
-    """Another Content-Type than the content's is told, with what the content is."""
+def test_a_file_of_another_format_than_declared_is_refused(name: Format, declared: Format) -> None:
+    """A Content-Type that contradicts the content is refused with a remedy."""
     if declared == name or (name, declared) == ("csv", "json"):
         return
     with pytest.raises(UnsupportedMediaType) as raised:
@@ -74,24 +74,24 @@ def test_a_file_that_is_not_what_it_is_called_is_refused(name: Format, declared:
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"%PDF-1.7", "PDF"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image"),
-        (bz2.compress(CSV), "packed in a way"),
-        (lzma.compress(CSV), "packed in a way"),
-        (gzip.compress(gzip.compress(CSV)), "packed once"),
+        (bz2.compress(CSV), "compressed in an unsupported way"),
+        (lzma.compress(CSV), "compressed in an unsupported way"),
+        (gzip.compress(gzip.compress(CSV)), "compressed once"),
         (b"<!DOCTYPE html>", "web page"),
     ],
 )
-def test_other_formats_are_named(content: bytes, words: str) -> None:
-    """What people send by error is named, with what to send instead."""
+def test_unsupported_formats_are_named(content: bytes, words: str) -> None:
+    """A file of a known but unsupported format is named in the error."""
     with pytest.raises(UnsupportedMediaType, match=words):
         read(content)
 
 
-def test_an_excel_workbook_is_told(tmp_path: Path) -> None:
-    """A workbook is a zip archive, and no .npz: CSV is what to save it as."""
+def test_an_excel_workbook_is_recognized(tmp_path: Path) -> None:
+    """An Excel workbook, a zip archive like .npz, is refused with the advice to save it as CSV."""
     with ZipFile(tmp_path / "table.xlsx", "w") as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
         archive.writestr("xl/workbook.xml", "<workbook/>")
-    with pytest.raises(UnsupportedMediaType, match="Excel workbook: save the sheet as CSV"):
+    with pytest.raises(UnsupportedMediaType, match="Excel workbook; save the sheet as CSV"):
         read((tmp_path / "table.xlsx").read_bytes())
 
 
@@ -104,70 +104,70 @@ def test_an_excel_workbook_is_told(tmp_path: Path) -> None:
         (b"\xff" * 8 + b'{"inputs":', "as .safetensors"),
     ],
 )
-def test_files_that_begin_well_and_lie_are_refused_as_what_they_say(content: bytes, words: str) -> None:
-    """A mark without a file, or a header's length that isn't true, is not taken for a CSV."""
+def test_broken_files_are_refused_as_the_format_of_their_mark(content: bytes, words: str) -> None:
+    """A mark without a file, or a header with a wrong length, is not read as CSV."""
     assert words in refusal(lambda: read(content))["#"]
 
 
 @pytest.mark.parametrize("name", ["PAR1", "ARROW1", "PK", "ORC", "Obj", "{"])
-def test_a_csv_may_begin_like_another_format(name: str) -> None:
-    """A column's name doesn't make a table a Parquet or Arrow file."""
+def test_a_csv_may_start_like_another_format(name: str) -> None:
+    """A column name that equals the mark of another format does not change the format."""
     assert read(f"{name},b\n1,2\n".encode(), "csv").column_names == [name, "b"]
     assert name == "{" or rows_in(f"{name},b\n1,2\n".encode()) == 1
 
 
 @pytest.mark.parametrize("name", ["parquet", "arrow", "npz", "safetensors"])
 def test_options_that_do_not_apply_are_refused(name: Format) -> None:
-    """An option must not be ignored: binary files have no delimiter."""
+    """Options of CSV files are errors for binary files, not ignored."""
     assert list(refusal(lambda: read(FILES[name], delimiter=";", header=False))) == ["?delimiter", "?header"]
 
 
-def test_a_packed_bomb_is_refused() -> None:
-    """Unpacking ends where more comes than is taken."""
-    for packed in (gzip.compress(bytes(MOST_BYTES + 1)), zstd(bytes(MOST_BYTES + 1))):
+def test_a_compression_bomb_is_refused() -> None:
+    """Decompression stops at the size limit."""
+    for compressed in (gzip.compress(bytes(MAX_BYTES + 1)), zstd(bytes(MAX_BYTES + 1))):
         with pytest.raises(ContentTooLarge):
-            read(packed)
+            read(compressed)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "csv"])
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
 def test_truncated_files_are_refused(name: Format, part: float) -> None:
-    """A file that was cut off is an invalid request."""
-    packed = gzip.compress(FILES[name])
+    """A truncated file is an invalid request."""
+    compressed = gzip.compress(FILES[name])
     with pytest.raises(InvalidRequest, match="can't be read as"):
         read(FILES[name][: int(part * len(FILES[name]))], name)
     with pytest.raises(InvalidRequest, match="can't be read as gzip"):
-        read(packed[: int(part * len(packed))])
+        read(compressed[: int(part * len(compressed))])
 
 
 def test_a_small_file_that_asks_for_gigabytes_is_refused() -> None:
-    """Lengths that a stream states are held against what is there."""
-    lie = STREAM.replace(len(b"n").to_bytes(4, "little"), (2**32 - 8).to_bytes(4, "little"), 1)
-    for content in (lie, STREAM[:8] + (2**31 - 8).to_bytes(4, "little") + STREAM[12:]):
+    """Wrong lengths in a stream are an invalid request or exceed the memory limit."""
+    wrong_name_length = STREAM.replace(len(b"n").to_bytes(4, "little"), (2**32 - 8).to_bytes(4, "little"), 1)
+    for content in (wrong_name_length, STREAM[:8] + (2**31 - 8).to_bytes(4, "little") + STREAM[12:]):
         with pytest.raises((InvalidRequest, MemoryError)):
             read(content)
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A valid file with some bytes changed, cut out or put in."""
+    """Draw a valid file with some bytes changed, removed or inserted."""
     content = bytearray(draw(st.sampled_from([*FILES.values(), STREAM, gzip.compress(CSV)])))
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.integers(0, len(content)))
-        kind = draw(st.sampled_from(["change", "change", "cut", "insert"]))
-        if kind == "change":
-            content[place : place + 1] = bytes([draw(st.integers(0, 255))])
-        elif kind == "cut":
-            del content[place : place + draw(st.integers(1, 40))]
+        offset = draw(st.integers(0, len(content)))
+        mutation = draw(st.sampled_from(["change", "change", "remove", "insert"]))
+        if mutation == "change":
+            content[offset : offset + 1] = bytes([draw(st.integers(0, 255))])
+        elif mutation == "remove":
+            del content[offset : offset + draw(st.integers(1, 40))]
         else:
-            content[place:place] = draw(st.binary(min_size=1, max_size=8))
+            content[offset:offset] = draw(st.binary(min_size=1, max_size=8))
     return bytes(content)
 
 
 @settings(max_examples=600, deadline=None)
 @given(mutated())
 def test_mutated_files_are_read_or_refused(content: bytes) -> None:
-    """Whatever is changed in a file, it is read or refused with one of the documented errors."""
+    """A mutated file is read or refused with one of the documented errors."""
     try:
         rows = rows_in(content)
     except (InvalidRequest, UnsupportedMediaType, ContentTooLarge, MemoryError):
@@ -177,7 +177,7 @@ def test_mutated_files_are_read_or_refused(content: bytes) -> None:
 
 @given(st.lists(st.lists(st.text(min_size=1, max_size=5), min_size=2, max_size=2), min_size=1, max_size=5))
 def test_text_survives_a_csv(cells: list[list[str]]) -> None:
-    """What is quoted comes out as it went in, when it is declared to be text."""
+    """Quoted cells of columns declared as text are read unchanged."""
     rows = ['"' + '","'.join(cell.replace('"', '""') for cell in row) + '"' for row in cells]
     content = "\n".join(["a,b", *rows]).encode(errors="replace")
     table = read(content, "csv", types={"a": "categorical", "b": "categorical"})

@@ -13,7 +13,7 @@ def refused(**document: Any) -> dict[str, str]:
 
 
 def test_thermometer_columns_are_read() -> None:
-    """Columns come in order with their values."""
+    """Columns are read in order with their values."""
     dataset = read_json(
         {"columns": {"t_u": T_U, "t_c": T_C}, "features": ["t_u"], "targets": ["t_c"]}, "#/data"
     )
@@ -22,57 +22,57 @@ def test_thermometer_columns_are_read() -> None:
     assert dataset.rows == 11
 
 
-def test_exactly_one_form_is_taken() -> None:
-    """Neither no data nor data in two forms is read."""
+def test_exactly_one_form_is_accepted() -> None:
+    """A body without data, or with data in two forms, is refused."""
     assert "none of them" in refused(name="x")["#"]
     assert "`columns` and `rows`" in refused(columns={"a": [1]}, rows=[{"a": 1}])["#"]
 
 
-def test_unequal_columns_tell_both_lengths() -> None:
-    """A column of another length is pointed at with both lengths."""
+def test_columns_of_different_lengths_are_refused() -> None:
+    """A column of another length than the first has an error with both lengths."""
     assert refused(columns={"t_u": [1, 2], "t_c": [1]}) == {
-        "#/columns/t_c": "`t_c` has 1 value, `t_u` has 2: columns are equally long."
+        "#/columns/t_c": "`t_c` has 1 value, `t_u` has 2; all columns must have the same length."
     }
 
 
-def test_bad_cells_of_all_columns_are_told_at_once() -> None:
-    """ErrorCollector in several columns come in one answer, names escaped in pointers."""
+def test_bad_cells_of_all_columns_are_reported_together() -> None:
+    """Errors in several columns are reported in one response, with names escaped in pointers."""
     found = refused(columns={"a/b": [1, 2, "x"], "c": [True, False, 1], "d": 3})
     assert list(found) == ["#/columns/d", "#/columns/a~1b/2", "#/columns/c/2"]
 
 
 @pytest.mark.parametrize("columns", [{}, [], None, 3, {"a": []}])
 def test_empty_columns_are_refused(columns: Any) -> None:
-    """A table has at least one column and one row."""
+    """A table must have at least one column and one row."""
     assert list(refused(columns=columns)) == ["#/columns"]
 
 
 @pytest.mark.parametrize("rows", [[], {}, None, "x"])
 def test_empty_rows_are_refused(rows: Any) -> None:
-    """A table has at least one row."""
+    """A table must have at least one row."""
     assert list(refused(rows=rows)) == ["#/rows"]
 
 
 def test_rows_with_other_keys_are_refused() -> None:
-    """Missing and extra columns of a row are named, with a suggestion where one is near."""
+    """Missing and extra columns of a row are named, with a suggestion for a similar name."""
     found = refused(rows=[{"t_u": 1, "t_c": 2}, {"t_u": 1, "tc": 2}, 3])
     assert "`t_c` is missing" in found["#/rows/1"]
     assert "did you mean `t_c`?" in found["#/rows/1/tc"]
     assert "found 3" in found["#/rows/2"]
 
 
-def test_bad_cells_of_rows_are_pointed_at_by_row() -> None:
-    """The pointer of a cell in rows goes through its row."""
+def test_pointers_to_cells_of_rows_include_the_row() -> None:
+    """The pointer to a cell in `rows` has its row, then its column."""
     assert list(refused(rows=[{"a": 1}, {"a": "x"}, {"a": 2}])) == ["#/rows/1/a"]
 
 
 def test_a_row_without_columns_is_refused() -> None:
-    """Objects with nothing in them are no rows."""
+    """Rows that are empty objects are refused."""
     assert list(refused(rows=[{}, {}])) == ["#/rows/0"]
 
 
 def test_single_input_is_called_input() -> None:
-    """A nested list is the one input; 1-D integer targets are classes."""
+    """A nested list is the single input, called `input`; 1-D integer targets are accepted."""
     dataset = read_json({"inputs": [[1.5, 2.5], [3.5, 4.5]], "targets": [0, 1]})
     assert isinstance(dataset, TensorDataset)
     assert dataset.inputs["input"].tolist() == [[1.5, 2.5], [3.5, 4.5]]
@@ -81,27 +81,27 @@ def test_single_input_is_called_input() -> None:
 
 
 def test_a_flat_list_of_samples_shows_the_fix() -> None:
-    """A 1-D list is never a silent broadcast: the error wraps the client's own first values."""
+    """A 1-D list of samples is refused, and the error wraps the client's own first values."""
     found = refused(inputs=T_U, targets=T_C)
-    assert found["#/inputs"] == "Samples are [B, k]: wrap each value, [[35.7], [55.9], …]."
+    assert found["#/inputs"] == "Samples must be [B, k]; wrap each value, [[35.7], [55.9], …]."
     assert found["#/targets"].endswith("wrap each value, [[0.5], [14.0], …].")
 
 
-def test_inputs_and_targets_hold_as_many_samples() -> None:
-    """Every tensor has the samples of the first."""
+def test_inputs_and_targets_must_have_equal_sample_counts() -> None:
+    """Every tensor must have as many samples as the first input."""
     found = refused(inputs={"a": [[1], [2]], "b": [[1]]}, targets=[1, 2, 3])
-    assert found["#/inputs/b"] == "`b` holds 1 sample, `a` holds 2."
-    assert found["#/targets"] == "`targets` holds 3 samples, `a` holds 2."
+    assert found["#/inputs/b"] == "`b` has 1 sample, `a` has 2."
+    assert found["#/targets"] == "`targets` has 3 samples, `a` has 2."
 
 
 def test_no_named_input_is_refused() -> None:
-    """An object of inputs names at least one, and no name is empty."""
+    """An object of inputs must have at least one, and no empty name."""
     assert list(refused(inputs={})) == ["#/inputs"]
     assert list(refused(inputs={"": [[1]]})) == ["#/inputs/"]
 
 
-def test_json_has_as_many_columns_as_a_file() -> None:
-    """The limit is that of the other formats."""
+def test_the_limit_of_columns_applies_to_json() -> None:
+    """JSON has the same maximum number of columns as files."""
     columns = {f"c{number}": [1] for number in range(10_001)}
-    for document, place in (({"columns": columns}, "#/columns"), ({"rows": [columns]}, "#/rows/0")):
-        assert refused(**document)[place] == "There are 10001 columns; at most 10000 are taken."
+    for document, pointer in (({"columns": columns}, "#/columns"), ({"rows": [columns]}, "#/rows/0")):
+        assert refused(**document)[pointer] == "There are 10001 columns; at most 10000 are supported."

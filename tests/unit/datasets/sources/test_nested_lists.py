@@ -24,8 +24,8 @@ def errors_of(value: Any) -> dict[str, str]:
         elements={"allow_nan": False, "allow_infinity": False},
     )
 )
-def test_nested_lists_give_the_array_they_spell(array: np.ndarray[Any, Any]) -> None:
-    """Any array that is written as lists is read back with its shape, type and values."""
+def test_nested_lists_become_an_array(array: np.ndarray[Any, Any]) -> None:
+    """Any array written as lists is read back with its shape, type and values."""
     read = read_nested(array.tolist(), "#/inputs", ErrorCollector())
     assert read is not None
     assert read.dtype == array.dtype
@@ -33,7 +33,7 @@ def test_nested_lists_give_the_array_they_spell(array: np.ndarray[Any, Any]) -> 
 
 
 def test_integers_beyond_64_bits_become_doubles() -> None:
-    """A large integer is rounded, as JSON numbers are."""
+    """An integer beyond 64 bits is rounded to a double."""
     read = read_nested([[2**70]], "#/inputs", ErrorCollector())
     assert read is not None
     assert read.tolist() == [[2.0**70]]
@@ -49,32 +49,34 @@ def test_integers_beyond_64_bits_become_doubles() -> None:
         ([[1], [2], []], "#/inputs/2", ("[0]", "[1]")),
     ],
 )
-def test_ragged_lists_tell_where_the_shape_breaks(value: Any, pointer: str, both: tuple[str, str]) -> None:
-    """The element that differs is pointed at, with its shape and that of its siblings."""
+def test_ragged_lists_have_an_error_at_the_irregular_element(
+    value: Any, pointer: str, both: tuple[str, str]
+) -> None:
+    """The element that differs has an error with its shape and that of its siblings."""
     found = errors_of(value)
     assert list(found) == [pointer]
     assert all(shape in found[pointer] for shape in both)
 
 
 @pytest.mark.parametrize("leaf", [None, "1", True, {}])
-def test_leaves_are_numbers_only(leaf: Any) -> None:
-    """What is no number is pointed at, a boolean among numbers included."""
+def test_values_must_be_numbers(leaf: Any) -> None:
+    """A value that is not a number is an error, including a boolean among numbers."""
     assert list(errors_of([[1.0, 2.0], [leaf, 3.0]])) == ["#/inputs/1/0"]
 
 
 def test_numbers_beyond_a_double_are_refused() -> None:
-    """An integer too large for a double is an error at its place."""
-    assert "beyond a double's range" in errors_of([[1.5, 10**400]])["#/inputs/0/1"]
+    """An integer outside the range of a double is an error at its position."""
+    assert "outside the range of a double" in errors_of([[1.5, 10**400]])["#/inputs/0/1"]
 
 
 @pytest.mark.parametrize("value", [[], [[]], 3, "x", None, {"a": 1}])
-def test_nothing_nested_is_refused(value: Any) -> None:
-    """Empty lists and what is no list are errors at the whole value."""
+def test_empty_lists_and_other_values_are_refused(value: Any) -> None:
+    """An empty list, or a value that is not a list, is an error at the whole value."""
     assert list(errors_of(value)) == ["#/inputs"]
 
 
-def test_any_depth_is_told_without_a_stack_overflow() -> None:
-    """Lists nested 200,000 deep get the same kind of answer as other errors."""
+def test_deep_nesting_does_not_overflow_the_stack() -> None:
+    """Lists nested 200,000 deep are refused like other errors."""
     value: Any = 1
     for _ in range(200_000):
         value = [value]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from service.datasets.dataset import TensorDataset
 from service.errors import ContentTooLarge, InvalidRequest
 from tests.support.field_errors import refusal
-from tests.support.files import MOST_BYTES, as_npz, read
+from tests.support.files import MAX_BYTES, as_npz, read
 
 FORMS = {
     "npz": as_npz,
@@ -25,10 +25,10 @@ IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
 
 
 def tensors(form: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """All tensors of a file that holds these arrays."""
+    """Write arrays to a file and return the tensors read from it."""
     dataset = read(FORMS[form](arrays))
     assert isinstance(dataset, TensorDataset)
-    return dict(dataset.named())
+    return dict(dataset.named_tensors())
 
 
 def refused(form: str, arrays: dict[str, NDArray[Any]]) -> dict[str, str]:
@@ -37,7 +37,7 @@ def refused(form: str, arrays: dict[str, NDArray[Any]]) -> dict[str, str]:
 
 @form
 def test_one_input_and_its_targets_are_read(form: str) -> None:
-    """`inputs` is the one input, of the type it was sent in."""
+    """`inputs` is the single input and keeps its type."""
     found = tensors(form, {"inputs": IMAGES, "targets": np.array([0, 1, 2, 3])})
     assert list(found) == ["input", "targets"]
     assert found["input"].dtype == np.uint8
@@ -47,13 +47,13 @@ def test_one_input_and_its_targets_are_read(form: str) -> None:
 
 @form
 def test_several_inputs_have_names(form: str) -> None:
-    """`inputs.<name>` are inputs by that name."""
+    """`inputs.<name>` is an input called `<name>`."""
     found = tensors(form, {"inputs.image": IMAGES, "inputs.age": np.ones((4, 1), np.float32)})
     assert found.keys() == {"image", "age"}
 
 
-def test_the_order_of_memory_makes_no_difference() -> None:
-    """An array in Fortran's order is the same dataset."""
+def test_the_memory_order_does_not_change_a_dataset() -> None:
+    """Arrays in Fortran and C order are the same dataset."""
     dataset, other = (read(as_npz({"inputs": np.asarray(IMAGES, order=order)})) for order in ("C", "F"))
     assert isinstance(dataset, TensorDataset)
     assert isinstance(other, TensorDataset)
@@ -71,27 +71,27 @@ def test_the_order_of_memory_makes_no_difference() -> None:
         ({"inputs.": IMAGES}, "#/inputs.", "1 to 256 characters"),
         ({"inputs": np.ones(4)}, "#/inputs", "make it [4, 1]"),
         ({"inputs": IMAGES, "targets": np.ones(4)}, "#/targets", "make it [4, 1]"),
-        ({"inputs": IMAGES, "targets": np.arange(3)}, "#/targets", "holds 3 samples"),
+        ({"inputs": IMAGES, "targets": np.arange(3)}, "#/targets", "has 3 samples"),
         ({"inputs": np.ones((0, 2))}, "#/inputs", "no samples"),
         ({"inputs": np.ones((2, 0))}, "#/inputs", "no samples"),
         ({"inputs": np.array(1.0)}, "#/inputs", "no samples"),
-        ({"inputs": np.ones((2, 1), np.uint32)}, "#/inputs", "taken are bool, uint8"),
-        ({"inputs": np.array([[1.0, np.nan], [np.inf, 1.0]])}, "#/inputs/0/1", "nan is not a number"),
+        ({"inputs": np.ones((2, 1), np.uint32)}, "#/inputs", "supported are bool, uint8"),
+        ({"inputs": np.array([[1.0, np.nan], [np.inf, 1.0]])}, "#/inputs/0/1", "nan is not a finite number"),
         ({"inputs": IMAGES, "targets": np.array([[1.0]] * 3 + [[-np.inf]])}, "#/targets/3/0", "-infinity"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_arrays_that_are_no_dataset_are_refused(
+def test_arrays_that_do_not_make_a_dataset_are_refused(
     form: str, arrays: dict[str, NDArray[Any]], pointer: str, words: str
 ) -> None:
-    """Names, types, shapes and values that can't be taken are told by the array's name."""
+    """Unsupported names, types, shapes and values are errors at the array."""
     if form == "safetensors" and "uint8" in words:
-        words = "taken are BOOL, U8"
+        words = "supported are BOOL, U8"
     assert words in refused(form, arrays)[pointer]
 
 
-def test_all_errors_are_told_at_once() -> None:
-    """Every array is looked at, and every value that is no number is counted."""
+def test_all_errors_are_reported_together() -> None:
+    """Every array is checked, and the first 100 values that are not finite are listed."""
     found = refused("npz", {"inputs": np.ones(4), "targets": np.ones((4, 0)), "weights": IMAGES})
     assert list(found) == ["#/inputs", "#/targets", "#/weights"]
     targets = np.array([1.0, np.nan])
@@ -103,12 +103,12 @@ def test_all_errors_are_told_at_once() -> None:
 
 @pytest.mark.parametrize("dtype", ["U3", "M8[s]", ">f4", "f4,i4", np.complex64])
 def test_arrays_of_other_types_are_refused(dtype: Any) -> None:
-    """Text, times, records, complex numbers and foreign byte order are no tensors."""
-    assert "taken are bool" in refused("npz", {"inputs": np.zeros((2, 1), dtype)})["#/inputs"]
+    """Text, times, records, complex numbers and big-endian arrays are refused."""
+    assert "supported are bool" in refused("npz", {"inputs": np.zeros((2, 1), dtype)})["#/inputs"]
 
 
 class Canary:
-    """Unpickled, it leaves a mark."""
+    """Create a file when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -118,15 +118,15 @@ class Canary:
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
-    """An array of objects is refused, and nothing in it has run."""
+    """An array of objects is refused without executing its pickle."""
     content = as_npz({"inputs": np.array([[Canary(tmp_path / "mark")]], object)})
-    told = refusal(lambda: read(content))["#/inputs"]
-    assert "objects are pickles, which are never read" in told
+    detail = refusal(lambda: read(content))["#/inputs"]
+    assert "objects are pickles, which are never read" in detail
     assert not (tmp_path / "mark").exists()
 
 
 def archive(members: dict[str, bytes]) -> bytes:
-    """A zip archive."""
+    """Return a zip archive of the members."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as file:
         for name, content in members.items():
@@ -135,20 +135,20 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy", "data.pkl", "table.csv"])
-def test_members_that_are_no_arrays_of_ours_are_refused(name: str) -> None:
-    """Other archives are refused, and no name leads anywhere."""
+def test_members_that_are_not_arrays_are_refused(name: str) -> None:
+    """Archives with other members, or with paths as names, are refused."""
     with pytest.raises(InvalidRequest):
         read(archive({name: b"\x93NUMPY"}))
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked() -> None:
-    """An archive that says it holds more than is taken is not unpacked."""
+    """An archive whose declared size exceeds the limit is not unpacked."""
     with pytest.raises(ContentTooLarge):
-        read(archive({"inputs.npy": bytes(MOST_BYTES + 1)}))
+        read(archive({"inputs.npy": bytes(MAX_BYTES + 1)}))
 
 
-def test_an_array_that_says_it_is_larger_than_it_is_is_refused() -> None:
-    """A header's shape is held against the bytes that are there."""
+def test_an_array_smaller_than_its_declared_shape_is_refused() -> None:
+    """An array whose header declares more bytes than it has is refused."""
     sink = io.BytesIO()
     np.lib.format.write_array_header_1_0(sink, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 1)})
     with pytest.raises(InvalidRequest, match="can't be read as an array"):

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from service.datasets.sources.columns import MOST_COLUMNS
+from service.datasets.sources.columns import MAX_COLUMNS
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values
 from service.datasets.transforms.registry import from_document
@@ -90,7 +90,7 @@ def test_categories_of_another_type_are_refused(values: Values, categories: Any,
 
 def test_too_many_categories_are_refused_with_an_alternative() -> None:
     """`one_hot` has a maximum number of categories; the error suggests `ordinal`, which has none."""
-    many = text([f"id{number}" for number in range(MOST_COLUMNS + 1)])
+    many = text([f"id{number}" for number in range(MAX_COLUMNS + 1)])
     assert "use `ordinal`" in refusal(lambda: fitted(many, one_hot()))["#/step"]
     assert applied(fitted(many, ordinal()), many[:1]) == [0.0]
 

@@ -1,0 +1,43 @@
+import pyarrow as pa
+import pytest
+
+from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
+from service.datasets.sources.text_columns import find_type_mismatches, infer_text_type
+
+
+def cells(*texts: str | None) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(texts, TEXT)])
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["1", " 2.5", None, "", "NA"], NUMBER),
+        (["TRUE", "false", ""], BOOLEAN),
+        (["2020-01-01", "2020-01-01T10:00+02:00", ""], DATETIME),
+        (["2020-02-30", "2020-02-28"], TEXT),
+        (["yes", "no"], TEXT),
+        (["true", "1"], TEXT),
+        (["", None, "null"], None),
+    ],
+)
+def test_types_of_texts_are_inferred(texts: list[str | None], expected: pa.DataType | None) -> None:
+    """Texts have the one type that all of them match, otherwise text; missing ones are ignored."""
+    assert infer_text_type(cells(*texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "noun", "rows"),
+    [
+        (["1", "x", " 2", None], "number", [1]),
+        (["true", "false", "maybe", "", "true"], "boolean", [2]),
+        (["2020-01-01", "2020-01-02", "2020-02-30"], "time", [2]),
+    ],
+)
+def test_type_mismatches_are_a_minority_of_the_values(texts: list[str], noun: str, rows: list[int]) -> None:
+    """Mismatches are found only if more than half of the values have the other type."""
+    mismatches = find_type_mismatches(cells(*texts), cells(*texts))
+    assert mismatches is not None
+    assert (mismatches.noun, mismatches.rows.tolist()) == (noun, rows)
+    few = cells("a", "b", *texts[:1])
+    assert find_type_mismatches(few, few) is None
