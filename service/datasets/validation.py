@@ -69,7 +69,7 @@ class ErrorCollector:
     def _error(self) -> InvalidRequest:
         detail = None
         if self.count > len(self.listed):
-            detail = f"The data holds {self.count} errors; the first {MAX_LISTED} are listed."
+            detail = f"The data has {self.count} errors; the first {MAX_LISTED} are listed."
         return InvalidRequest(detail, self.listed)
 
 

@@ -40,6 +40,7 @@ _ARROW_BLOCK_BYTES = BLOCK_BYTES // 8
 # Parsing of a block stops after this many ragged rows; Python's csv module then counts them all.
 _MAX_SKIPPED_ROWS = 1000
 _ZONED = pa.timestamp("us", "UTC")  # Arrow's type for times with an offset
+# Arrow compares whole cells exactly: list the usual cases, and a space after the delimiter.
 _MISSING_CELLS = [
     space + form
     for word in MISSING_WORDS
@@ -67,36 +68,36 @@ class _TypesChanged(Exception):
 class _ColumnReading(NamedTuple):
     """The type of a column, as far as the blocks read so far determine it.
 
-    Arrow reads one block as a single type, and falls back to text where it can't. Such text may still be
+    Arrow reads a block of a column as a single type, and as text where it finds none. Such text may still be
     numbers, booleans or times: with quoted empty cells, or with times of which only some have an offset.
 
     Attributes:
-        arrow: Type that Arrow reads the column as; None while all cells were missing.
-        parsed: Type that the cells of a column read as text have; None while all were missing.
+        arrow_type: Type that Arrow reads the column as; None while all cells were missing.
+        cell_type: Column type that all cells have; None while all were missing.
     """
 
-    arrow: pa.DataType | None = None
-    parsed: pa.DataType | None = None
+    arrow_type: pa.DataType | None = None
+    cell_type: pa.DataType | None = None
 
     @property
     def column_type(self) -> pa.DataType:
         """The type of the resulting column: one of the four column types."""
-        return self.parsed or self.arrow or NUMBER
+        return self.cell_type or self.arrow_type or NUMBER
 
     def widen(self, column: pa.ChunkedArray) -> "_ColumnReading":
         """Return the reading that fits a further block, too.
 
-        If the result is text and the block was not read as text, the block must be read again.
+        If its `arrow_type` is text and the block was not read as text, the block must be read again.
         """
         if _is_text(column.type):
-            found = TEXT if self.parsed == TEXT else infer_text_type(column)
-            if self.parsed is None:
+            found = TEXT if self.cell_type == TEXT else infer_text_type(column)
+            if self.cell_type is None:
                 return _ColumnReading(TEXT, found)
-            return _ColumnReading(TEXT, self.parsed if found in (None, self.parsed) else TEXT)
+            return _ColumnReading(TEXT, self.cell_type if found in (None, self.cell_type) else TEXT)
         reading = _reading_of(column.type)
-        if reading.arrow is None or reading.arrow == self.arrow:
+        if reading.arrow_type is None or reading.arrow_type == self.arrow_type:
             return self
-        return reading if self.arrow is None else _ColumnReading(TEXT, self.parsed)
+        return reading if self.arrow_type is None else _ColumnReading(TEXT, self.cell_type)
 
 
 class CsvTable:
@@ -122,6 +123,7 @@ class CsvTable:
         header = read_header(self._text, options.delimiter, options.header, selected, self._errors)
         self._names = [name for name in header.names if name is not None]
         check_types(options.types, self._names, "?types", self._errors)
+        # Arrow needs a different name for every column, ignored ones included.
         self._labels = [name or f"\0{number}" for number, name in enumerate(header.names)]
         self._delimiter = header.delimiter
         self._records = Records(self._text, header.start, header.delimiter)
@@ -155,13 +157,13 @@ class CsvTable:
 
     def _batches(self) -> Batches:
         errors = ErrorCollector(self._errors)
-        rows, types, changed = 0, self._column_types(), False
+        rows, types, changed = 0, self._column_types(), False  # rows: read so far, ragged ones included
         for block in self._records.blocks(errors):
             parsed = self._read_block(block, errors)
             # A change before the first row is harmless: no batch has been yielded yet.
             changed |= rows > 0 and types != self._column_types()
             types = self._column_types()
-            # After a change the remaining blocks are read only to settle types and to collect ragged rows.
+            # After a change the remaining blocks are read only to settle the types.
             if parsed.table.num_rows and not changed:
                 yield from self._convert(parsed.table, block, rows, errors)
             rows += parsed.table.num_rows + len(parsed.ragged)
@@ -176,7 +178,11 @@ class CsvTable:
 
     def _read_block(self, block: Block, errors: ErrorCollector) -> _ParsedBlock:
         """Parse a block with the types known so far, and widen the types that don't fit."""
-        known = {name: reading.arrow for name, reading in self._readings.items() if reading.arrow is not None}
+        known = {
+            name: reading.arrow_type
+            for name, reading in self._readings.items()
+            if reading.arrow_type is not None
+        }
         try:
             parsed = self._parse(block, known, _ARROW_BLOCK_BYTES)
             fits = self._widen(parsed.table)
@@ -195,7 +201,7 @@ class CsvTable:
     def _infer_block(self, block: Block, errors: ErrorCollector) -> _ParsedBlock:
         """Parse a block with inferred types, and widen the known types by them."""
         while True:  # each pass reads at least one more column as text
-            texts = {name: TEXT for name, reading in self._readings.items() if reading.arrow == TEXT}
+            texts = {name: TEXT for name, reading in self._readings.items() if reading.arrow_type == TEXT}
             try:
                 # In one piece: a record longer than `_ARROW_BLOCK_BYTES` can't be read in several.
                 parsed = self._parse(block, texts, block[1] - block[0])
@@ -213,7 +219,7 @@ class CsvTable:
         fits = True
         for name in self._readings.keys() - self._declared.keys():
             self._readings[name] = self._readings[name].widen(table[name])
-            fits &= self._readings[name].arrow != TEXT or _is_text(table[name].type)
+            fits &= self._readings[name].arrow_type != TEXT or _is_text(table[name].type)
         return fits
 
     def _refuse(self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector) -> _ParsedBlock:
@@ -260,7 +266,7 @@ class CsvTable:
             if name not in self._readings:
                 return pa.nulls(table.num_rows)
             pointers, reading = column_pointers("#/columns", name, first_row), self._readings[name]
-            if reading.arrow == TEXT:
+            if reading.arrow_type == TEXT:
                 return as_type(table[name], COLUMN_TYPES[reading.column_type], pointers, errors)
             return from_arrow(table[name], pointers, errors, lambda row: cells(name)[row].as_py())
 

@@ -117,7 +117,7 @@ def _first_record(text: Text, offset: int, delimiters: str, errors: ErrorCollect
     lines = head.decode()
     if not lines.strip("\r\n"):
         errors.fail("#", "The file is empty; send a header line and rows below it.")
-    records = [record for each in delimiters if (record := _split_record(lines, offset, each))]
+    records = [record for delimiter in delimiters if (record := _split_record(lines, offset, delimiter))]
     if not records:
         errors.fail("#", "The first line can't be read: a name has more than 131072 characters.")
     return max(records, key=lambda record: len(record.cells))

@@ -67,8 +67,8 @@ class Records:
     def line(self, offset: int) -> int:
         """Return the number of the line at an offset, from 1."""
         lines, previous = 1, 0
-        for begin in range(0, offset, BLOCK_BYTES):
-            part = self._text[begin : min(begin + BLOCK_BYTES, offset)]
+        for start in range(0, offset, BLOCK_BYTES):
+            part = self._text[start : min(start + BLOCK_BYTES, offset)]
             lines += part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
             lines -= previous == ord("\r") and part[0] == ord("\n")  # a line end split between two parts
             previous = part[-1]
@@ -119,10 +119,10 @@ class Records:
             if before % 2:
                 end = int(quotes[before - 1])  # continue before the cell that is open at `end`
                 continue
-            begin = int(quotes[before - 1]) + 1 if before else start
-            found = self._text.rfind(b"\n", begin, end)
-            found = found if found >= 0 else self._text.rfind(b"\r", begin, end)
-            if found >= 0:
-                return found + 1
-            end = begin - 1
+            unquoted_start = int(quotes[before - 1]) + 1 if before else start
+            line_end = self._text.rfind(b"\n", unquoted_start, end)
+            line_end = line_end if line_end >= 0 else self._text.rfind(b"\r", unquoted_start, end)
+            if line_end >= 0:
+                return line_end + 1
+            end = unquoted_start - 1  # the closing quote: continue inside the cell that it closes
         return start

@@ -141,7 +141,10 @@ def infer_text_type(texts: pa.ChunkedArray) -> pa.DataType | None:
     present = _null_missing(texts).drop_null()
     if not len(present):
         return None
-    return next((each for each, matches in _MATCHERS.items() if pc.all(matches(present)).as_py()), TEXT)
+    for arrow_type, matches in _MATCHERS.items():
+        if pc.all(matches(present)).as_py():
+            return arrow_type
+    return TEXT
 
 
 class TypeMismatches(NamedTuple):
@@ -188,7 +191,7 @@ def find_type_mismatches(column: pa.ChunkedArray, sample: pa.ChunkedArray) -> Ty
 def _majority_type(texts: pa.ChunkedArray) -> pa.DataType | None:
     """Return the type other than text that more than half of the texts have."""
     present = _null_missing(texts).drop_null()
-    for each, matches in _MATCHERS.items():
+    for arrow_type, matches in _MATCHERS.items():
         if 2 * (pc.sum(matches(present)).as_py() or 0) > len(present):
-            return each
+            return arrow_type
     return None
