@@ -125,7 +125,7 @@ def _warnings(
 def _count_id_rows(column: pa.ChunkedArray, sample: pa.ChunkedArray, counts: Counts) -> int:
     """Return the number of leading rows in which a column looks like an id; 0 if it does not.
 
-    An id is a text that is different in every row, or an integer, such that all integers of a range occur.
+    It does if its texts are all different, or if its numbers are all the integers of a range.
     """
     if len(column) < _MIN_ID_ROWS or counts.distinct < len(sample):
         return 0

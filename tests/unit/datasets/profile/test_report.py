@@ -55,7 +55,7 @@ def test_times_have_a_range() -> None:
     ]
 
 
-def test_figures_are_those_of_numpy_however_many_batches_there_are() -> None:
+def test_statistics_equal_those_of_numpy() -> None:
     """Range, mean and standard deviation equal those of numpy for any batches."""
     values = np.random.default_rng(0).normal(1e6, 1.0, 10_000)
     table = pa.table({"x": pa.chunked_array([values[:7], values[7:9000], values[9000:]])})
