@@ -1,6 +1,7 @@
 """Forward texts of traced modules, one line per operation."""
 
 import inspect
+import keyword
 import math
 import operator
 from collections.abc import Mapping
@@ -53,6 +54,16 @@ DEFAULTS: Mapping[str, Any] = {"inplace": False, "return_indices": False, "_stac
 
 class NotDescribable(ValueError):
     """The module has a layer, an argument or an operation that a spec cannot express."""
+
+
+def is_described_as_sequential(module: nn.Module) -> bool:
+    """Return whether the spec of a module is a `sequential`, whose layers a forward text can index."""
+    # The service's own subclass of nn.Sequential has the attribute `described_as`.
+    return getattr(type(module), "described_as", None) == "sequential" or type(module) in (
+        nn.Sequential,
+        nn.ModuleList,
+        nn.ModuleDict,
+    )
 
 
 def forward_text(graph: fx.Graph, module: nn.Module, path: str) -> tuple[list[str], str]:
@@ -112,7 +123,7 @@ class _Writer:
         if node.op == "get_attr":
             return self._tensor(str(node.target))
         if node.op == "call_module":
-            return f"{self._member(str(node.target))}({self._arguments(node.args, node.kwargs)})"
+            return f"{self._submodule(str(node.target))}({self._arguments(node.args, node.kwargs)})"
         if node.op == "call_method":
             tensor, *others = node.args
             method = TENSOR_FUNCTIONS.get(f"Tensor.{node.target}")
@@ -179,16 +190,25 @@ class _Writer:
             if key in accepted or key not in parameters or parameters[key].default != value
         }
 
-    def _member(self, target: str) -> str:
+    def _submodule(self, target: str) -> str:
         """Write a path such as `blocks.0.fc` as `self.blocks[0].fc`."""
-        return "self" + "".join(f"[{name}]" if name.isdigit() else f".{name}" for name in target.split("."))
+        written, module = "self", self._module
+        for name in target.split("."):
+            is_attribute = name.isidentifier() and not keyword.iskeyword(name)
+            if is_described_as_sequential(module) and not is_attribute:
+                # An index is a position, not a key: a ModuleDict may have the key "1" at position 0.
+                written += f"[{list(module._modules).index(name)}]"
+            else:
+                written += f".{name}"
+            module = module.get_submodule(name)
+        return written
 
     def _tensor(self, target: str) -> str:
         """Write the access to a parameter of the module or to a tensor of one of its layers."""
         owner, _, name = target.rpartition(".")
         if not owner and name not in dict(self._module.named_parameters(recurse=False)):
             raise NotDescribable(f"{self._path}: `self.{name}` is a tensor, but not a parameter.")
-        return self._member(target)
+        return f"{self._submodule(owner)}.{name}" if owner else f"self.{name}"
 
     def _arguments(self, positional: Any, named: Mapping[str, Any]) -> str:
         return ", ".join(

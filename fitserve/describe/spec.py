@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import UninitializedParameter
 
-from fitserve.describe.forward_writer import NotDescribable, forward_text
+from fitserve.describe.forward_writer import NotDescribable, forward_text, is_described_as_sequential
 from fitserve.describe.layers import CHOICES, LAYER_NAMES, SIZES_WITH_DEFAULT, STACKS, layer_arguments
 
 
@@ -115,9 +115,7 @@ def _describe(module: nn.Module, path: str) -> dict[str, Any]:
     name = type(module).__name__
     if _is_torch_layer(module):
         return {"type": name, **_arguments(module, path)}
-    # The service's own subclass of nn.Sequential has the attribute `described_as`.
-    is_sequential = getattr(type(module), "described_as", None) == "sequential"
-    if is_sequential or type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+    if is_described_as_sequential(module):
         layers = [
             {**({} if name == str(position) else {"name": name}), **_describe(child, f"{path}.{name}")}
             for position, (name, child) in enumerate(module.named_children())
@@ -165,6 +163,8 @@ def _trace(module: nn.Module, path: str) -> tuple[list[str], str]:
         graph = _OneLevelTracer().trace(module)
     except (fx.proxy.TraceError, TypeError) as error:
         raise NotDescribable(f"{path}: its forward depends on values: {error}") from None
+    except NotImplementedError:
+        raise NotDescribable(f"{path} is a {type(module).__name__}, which has no forward.") from None
     return forward_text(graph, module, path)
 
 

@@ -139,6 +139,30 @@ def test_lists_of_modules_become_sequentials() -> None:
     assert_same(built, expected, [torch.randn(2, 3)])
 
 
+class Keyed(nn.Module):
+    """A ModuleDict whose keys are not positions or not identifiers."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.key = key
+        keys = ("1", "0", "my head", "a-b", "class", "2²")
+        self.heads = nn.ModuleDict({each: nn.Linear(3, 3) for each in keys})
+
+    def forward(self, x: Tensor) -> Any:
+        """Call a submodule by its key, and read the weight of the same submodule."""
+        head = self.heads[self.key]
+        return F.linear(head(x), head.weight)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("key", ["1", "0", "my head", "a-b", "class", "2²"])
+def test_a_key_of_a_module_dict_becomes_its_position(key: str) -> None:
+    """The forward text calls the submodule with this key, also if the key is the position of another."""
+    expected = Keyed(key)
+    built = build(read_architecture(describe(expected)))
+    assert list(built.state_dict()) == list(expected.state_dict())
+    assert_same(built, expected, [torch.randn(2, 3)])
+
+
 class Tied(nn.Module):
     """Two layers, one weight."""
 

@@ -78,6 +78,18 @@ class NoInput(nn.Module):
         return self.weight
 
 
+class Listed(nn.Module):
+    """A module with a list of parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales = nn.ParameterList([torch.ones(3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply by the parameter."""
+        return x * self.scales[0]
+
+
 class Named(nn.Module):
     """A module with a submodule of any name."""
 
@@ -95,6 +107,7 @@ class Named(nn.Module):
     [
         (nn.Sequential(nn.Sequential()), "Sequential.0 has no layers"),
         (NoInput(), "NoInput: its forward has no input"),
+        (Listed(), "Listed.scales is a ParameterList, which has no forward"),
         (Named("größe"), "cannot have the name `größe`"),
         (nn.TransformerEncoderLayer(4, 2, activation=torch.tanh), "activation is `tanh`"),
         (nn.TransformerEncoderLayer(4, 2, activation=nn.ELU()), "activation is `ELU`"),
