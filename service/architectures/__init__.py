@@ -1,1 +1,1 @@
-"""From an architecture spec to a `torch.nn.Module`."""
+"""Architectures: validation of specs and construction of `torch.nn` modules from them."""

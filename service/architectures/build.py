@@ -1,6 +1,7 @@
-"""From an architecture spec to a torch module: PyTorch's own classes, called in declared order.
+"""Construction of a `torch.nn.Module` from an architecture spec.
 
-So, after `torch.manual_seed(s)`, the initial values are those of the script one would write by hand.
+PyTorch's own classes are called in the declared order, so after `torch.manual_seed(s)` the initial values are
+those of the hand-written script.
 """
 
 from collections import OrderedDict
@@ -18,12 +19,12 @@ from service.architectures.text.nodes import Observer
 from service.errors import pointer_to
 from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, SequentialSpec
 
-# What these return is a tuple: the outputs, and states that the next layer has no use for.
+# Layers that return a tuple of outputs and states; the next layer of a sequential needs only the outputs.
 TUPLE_LAYERS = frozenset({"RNN", "LSTM", "GRU", "LSTMCell"})
 
 
 class Sequential(nn.Sequential):
-    """`nn.Sequential` that passes on the first element of a tuple; printed and saved like the original."""
+    """`nn.Sequential` that passes on the first element of a tuple; it prints and saves like the original."""
 
     described_as = "sequential"  # read by `fitserve.describe`, which would trace `forward` otherwise
 
@@ -36,74 +37,108 @@ class Sequential(nn.Sequential):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a node stands: its path in the module (`1.0`) and its pointer in the request."""
+class NodeLocation:
+    """Location of a node in the architecture.
+
+    Attributes:
+        path: Path of its module, such as `1.0`; empty for the root.
+        pointer: JSON pointer to the node in the request.
+    """
 
     path: str
     pointer: str
 
-    def below(self, name: str, *parts: str | int) -> "Place":
-        """The place of a child called `name`, `parts` further down in the request."""
-        return Place(f"{self.path}.{name}".lstrip("."), pointer_to(self.pointer, *parts))
+    def child(self, name: str, *parts: str | int) -> "NodeLocation":
+        """Return the location of a child.
+
+        Args:
+            name: Name of the child's module.
+            parts: Steps from this node's pointer to the child's.
+        """
+        return NodeLocation(f"{self.path}.{name}".lstrip("."), pointer_to(self.pointer, *parts))
 
 
-Maker = Callable[[LayerSpec, Place], nn.Module]
-Watch = Callable[[Place], Observer | None]
+LayerFactory = Callable[[LayerSpec, NodeLocation], nn.Module]
+ObserverFactory = Callable[[NodeLocation], Observer | None]
+ROOT = NodeLocation("", "#")
 
 
-def children(spec: SequentialSpec | ModuleSpec, place: Place) -> Iterator[tuple[str, Node, Place]]:
-    """The nodes of a container, each with its name and its place; an unnamed layer's is its position."""
+def _no_observer(location: NodeLocation) -> None:
+    return None
+
+
+def children(
+    spec: SequentialSpec | ModuleSpec, location: NodeLocation
+) -> Iterator[tuple[str, Node, NodeLocation]]:
+    """Iterate over the children of a container.
+
+    Yields:
+        Name of the child, its spec and its location. The name of an unnamed layer is its position.
+    """
     if isinstance(spec, ModuleSpec):
         for name, node in spec.submodules.items():
-            yield name, node, place.below(name, "submodules", name)
+            yield name, node, location.child(name, "submodules", name)
         return
     for position, node in enumerate(spec.layers):
         name = str(position) if node.name is None else node.name
-        yield name, node, place.below(name, "layers", position)
+        yield name, node, location.child(name, "layers", position)
 
 
 def build(spec: ArchitectureSpec) -> nn.Module:
-    """The module of a checked spec, with PyTorch's initial values from the global generator.
+    """Build the module of a checked spec, with PyTorch's initial values from the global generator.
 
     Args:
-        spec: an architecture whose sizes are all given, e.g. the one that `check` returns.
+        spec: A complete architecture with all sizes, such as the one that `check` returns.
     """
     return assemble(spec, lambda layer, _: LAYERS[layer.type](arguments=layer.arguments()))
 
 
 def assemble(
-    spec: Node, make: Maker, place: Place = Place("", "#"), watch: Watch = lambda place: None
+    spec: Node,
+    make_layer: LayerFactory,
+    location: NodeLocation = ROOT,
+    make_observer: ObserverFactory = _no_observer,
 ) -> nn.Module:
-    """The containers of a spec, around what `make` puts in the place of each layer.
+    """Build the containers of a spec around layers from a factory.
 
     Args:
-        watch: gives what looks on while the forward text at a place runs.
+        spec: The spec.
+        make_layer: Returns the module for a layer.
+        location: Location of the spec.
+        make_observer: Returns the observer of a forward text.
+
+    Raises:
+        ValueError: If a forward text has an error; `find_errors` reports it with its location.
     """
     if isinstance(spec, LayerSpec):
-        return make(spec, place)
+        return make_layer(spec, location)
     if isinstance(spec, SequentialSpec):
         modules = OrderedDict(
-            (name, assemble(node, make, below, watch)) for name, node, below in children(spec, place)
+            (name, assemble(node, make_layer, child, make_observer))
+            for name, node, child in children(spec, location)
         )
         return (Sequential if any(map(may_return_tuple, spec.layers)) else nn.Sequential)(modules)
-    # As `__init__` would: each takes its initial values from the generator in this order.
+    # Each takes its initial values from the global generator, in the order of a hand-written `__init__`.
     parameters = {name: make_parameter(parameter) for name, parameter in spec.parameters.items()}
-    submodules = {name: assemble(node, make, below, watch) for name, node, below in children(spec, place)}
+    submodules = {
+        name: assemble(node, make_layer, child, make_observer)
+        for name, node, child in children(spec, location)
+    }
     graph, _ = read_forward(spec)
     if graph is None:
-        raise ValueError("The forward text was not checked.")
-    return ForwardModule(spec.class_name, parameters, submodules, graph, watch(place))
+        raise ValueError("The forward text has errors; check the spec before building it.")
+    return ForwardModule(spec.class_name, parameters, submodules, graph, make_observer(location))
 
 
 def may_return_tuple(node: Node) -> bool:
-    """Whether a layer of a sequential may return more than the next one takes."""
+    """Return whether a layer of a sequential may return a tuple."""
     if isinstance(node, LayerSpec):
         return node.type in TUPLE_LAYERS or bool(node.arguments().get("return_indices"))
     return isinstance(node, ModuleSpec)
 
 
 def input_names(spec: ArchitectureSpec) -> tuple[str, ...] | None:
-    """What an architecture calls its inputs; None when its forward text can't be read."""
+    """Return the names of an architecture's inputs; None if its forward text has errors."""
     if isinstance(spec, SequentialSpec):
         return (DEFAULT_INPUT,)
     graph, _ = read_forward(spec)

@@ -1,4 +1,4 @@
-"""The layer table: every layer of torch.nn that JSON can construct, and why the others are not offered."""
+"""The layers of torch.nn that a spec can name, and the reasons for the classes that are not offered."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -11,17 +11,18 @@ from fitserve.describe.layers import CHOICES, DEFAULTS, FAMILIES, OMITTED, STACK
 from service.architectures.shapes import sized_arguments
 from service.specs.arguments import Constructor
 
-# What PyTorch's kernels hold: the meta device, on which layers are checked, lets larger numbers pass.
-LARGEST_INTEGER = 2**31 - 1
-LARGEST_FLOAT = torch.finfo(torch.float32).max
-LARGEST_STACK = 256  # PyTorch builds and runs a stack in a Python loop: 256 encoder layers take 4 s to check
+# Limits of PyTorch's kernels. The meta device, on which layers are checked, accepts larger numbers.
+MAX_INT = 2**31 - 1
+MAX_FLOAT = torch.finfo(torch.float32).max
+# PyTorch builds and runs the copies of a stack in a Python loop: checking 256 encoder layers takes 4 s.
+MAX_STACKED = 256
 
-Integer = Annotated[int, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)]
-Size = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
-Float = Annotated[float, Field(ge=-LARGEST_FLOAT, le=LARGEST_FLOAT)]
-Stack = Annotated[int, Field(ge=1, le=LARGEST_STACK)]
+Integer = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
+PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INT)]
+StackedCount = Annotated[int, Field(ge=1, le=MAX_STACKED)]
+Float = Annotated[float, Field(ge=-MAX_FLOAT, le=MAX_FLOAT)]
 
-# Integers that are at least 1 in every layer: PyTorch would refuse others late, or not at all on meta.
+# Integer arguments that must be at least 1. PyTorch refuses others late, or on the meta device not at all.
 POSITIVE = frozenset(
     {
         *("in_features", "in1_features", "in2_features", "out_features"),
@@ -32,18 +33,19 @@ POSITIVE = frozenset(
         *("upscale_factor", "downscale_factor"),
     }
 )
+# Integer arguments that count the copies of a layer.
 STACKED = frozenset({"num_layers", "num_encoder_layers", "num_decoder_layers"})
 
-# Types by argument name, where the signature has none or takes more than JSON can say.
+# Types by argument, where the signature has none or a type that JSON cannot express.
 TYPES: Mapping[str, Any] = {
     **dict.fromkeys(("embed_dim", "num_heads"), int),
     **dict.fromkeys(("kdim", "vdim"), int | None),
-    "normalized_shape": Size | Annotated[list[Size], Field(min_length=1)],
+    "normalized_shape": PositiveInteger | Annotated[list[PositiveInteger], Field(min_length=1)],
     "unflattened_size": tuple[int, ...],
     **{name: Literal[names] for name, names in CHOICES.items()},
 }
 
-# Types layer by layer, where PyTorch takes any string and finds out at the first call.
+# Types by layer and argument, where PyTorch accepts any string and raises at the first call.
 ANNOTATIONS: Mapping[str, Mapping[str, Any]] = {
     "GELU": {"approximate": Literal["none", "tanh"]},
     "EmbeddingBag": {"mode": Literal["sum", "mean", "max"]},
@@ -52,24 +54,32 @@ ANNOTATIONS: Mapping[str, Mapping[str, Any]] = {
 
 
 def _constructor(name: str, parts: Mapping[str, Any] | None = None) -> Constructor:
+    """Build the constructor of a layer.
+
+    Args:
+        name: Class name of the layer.
+        parts: Types of the arguments that are layers themselves.
+    """
     return Constructor(
         getattr(nn, name),
         omit=OMITTED,
         annotations={**TYPES, **ANNOTATIONS.get(name, {}), **(parts or {})},
         defaults=DEFAULTS,
         inferred=sized_arguments(name),
-        numbers=_numbers,
+        numbers=_number_types,
     )
 
 
-def _numbers(argument: str) -> Mapping[type, Any]:
-    integer = Stack if argument in STACKED else Size if argument in POSITIVE else Integer
-    return {int: integer, float: Float}
+def _number_types(argument: str) -> Mapping[type, Any]:
+    if argument in STACKED:
+        return {int: StackedCount, float: Float}
+    return {int: PositiveInteger if argument in POSITIVE else Integer, float: Float}
 
 
 LAYERS: dict[str, Constructor] = {
     name: _constructor(name) for names in FAMILIES.values() for name in names if name not in STACKS
 }
+# Stacks come second, as the types of their arguments are those of other layers.
 LAYERS |= {
     name: _constructor(name, {part: LAYERS[layer].part, "norm": LAYERS["LayerNorm"].part | None})
     for name, (part, layer) in STACKS.items()
@@ -82,32 +92,33 @@ _LOSSES = (
     *("SoftMarginLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss", "HingeEmbeddingLoss"),
     *("CosineEmbeddingLoss", "CTCLoss", "AdaptiveLogSoftmaxWithLoss"),
 )
-_SIZED = (
+# Layers of which PyTorch has a lazy variant.
+_LAZY = (
     "Linear",
     *(
-        f"{kind}{dims}d"
-        for kind in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm")
+        f"{family}{dims}d"
+        for family in ("Conv", "ConvTranspose", "BatchNorm", "InstanceNorm")
         for dims in (1, 2, 3)
     ),
 )
 
-# Every other class of torch.nn, and what to write instead.
+# The other classes of torch.nn, with the reason and what to write instead.
 NOT_OFFERED: Mapping[str, str] = {
-    **dict.fromkeys(_LOSSES, "it is a loss: name it in `training.loss`."),
-    **{f"Lazy{name}": f"every layer is lazy here: leave the input size of `{name}` out." for name in _SIZED},
-    "Sequential": 'write {"type": "sequential", "layers": […]}.',
+    **dict.fromkeys(_LOSSES, "it is a loss; set it as `training.loss`."),
+    **{f"Lazy{name}": f"use `{name}`; its input size is inferred when omitted." for name in _LAZY},
+    "Sequential": 'use {"type": "sequential", "layers": […]}.',
     **dict.fromkeys(
         ("Module", "Container", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"),
-        'it computes nothing by itself: put the layers in {"type": "sequential", "layers": […]}.',
+        'it has no forward pass; put the layers in {"type": "sequential", "layers": […]}.',
     ),
     **dict.fromkeys(
         ("Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"),
-        "it is a tensor, not a layer: layers bring their own parameters.",
+        "it is a tensor, not a layer; declare free parameters in `parameters` of a `module`.",
     ),
-    "RNNBase": "it is the common base of `RNN`, `LSTM` and `GRU`: name one of them.",
-    "RNNCellBase": "it is the common base of `RNNCell`, `LSTMCell` and `GRUCell`: name one of them.",
-    "CrossMapLRN2d": "it loops over the channels in Python: `LocalResponseNorm` computes the same.",
-    "SyncBatchNorm": "it joins processes that train one model together: take `BatchNorm1d` to `3d`.",
-    "DataParallel": "where a job runs is said in `device`.",
-    "LinearCrossEntropyOptions": "it holds options of a loss.",
+    "RNNBase": "it is the base class of `RNN`, `LSTM` and `GRU`; use one of them.",
+    "RNNCellBase": "it is the base class of `RNNCell`, `LSTMCell` and `GRUCell`; use one of them.",
+    "CrossMapLRN2d": "it loops over the channels in Python; `LocalResponseNorm` computes the same.",
+    "SyncBatchNorm": "it synchronizes several processes; use `BatchNorm1d`, `BatchNorm2d` or `BatchNorm3d`.",
+    "DataParallel": "a job trains on one device; set it as `device`.",
+    "LinearCrossEntropyOptions": "it holds options of a loss; a loss is set as `training.loss`.",
 }

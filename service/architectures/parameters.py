@@ -1,4 +1,4 @@
-"""Free parameters of a module, and how they start: the functions of torch.nn.init."""
+"""Free parameters of a module and their initialization by functions of torch.nn.init."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ from service.specs.architecture import ParameterSpec
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
 
-LARGEST_SIZE = 2**53  # elements: what is counted must still be a number
+# Reports show counts as JSON numbers, which are exact up to here; PyTorch's own count overflows at 2**63.
+MAX_ELEMENTS = 2**53
 
 INITS: Mapping[str, Constructor] = {
     name: Constructor(getattr(nn.init, name), omit=("tensor", "generator"))
@@ -24,32 +25,39 @@ INITS: Mapping[str, Constructor] = {
 
 
 def parameter_errors(spec: ParameterSpec, pointer: str) -> list[FieldError]:
-    """What is wrong with a free parameter."""
-    place = pointer_to(pointer, "init")
+    """Return the errors in the declaration of a free parameter.
+
+    Args:
+        spec: The declaration.
+        pointer: Its JSON pointer in the request.
+    """
+    init_pointer = pointer_to(pointer, "init")
     if spec.init.type not in INITS:
-        hint = did_you_mean(spec.init.type, INITS) or f" is not offered; there are {', '.join(INITS)}."
-        return [FieldError(place, f"`{spec.init.type}`{hint}")]
-    if math.prod(spec.shape) > LARGEST_SIZE:
+        hint = did_you_mean(spec.init.type, INITS) or (
+            f" is not supported; the supported initializations are {', '.join(INITS)}."
+        )
+        return [FieldError(init_pointer, f"`{spec.init.type}`{hint}")]
+    if math.prod(spec.shape) > MAX_ELEMENTS:
         return [FieldError(pointer_to(pointer, "shape"), "The parameter is too large: at most 2**53 values.")]
-    found = INITS[spec.init.type].check(spec.init.arguments(), place)
-    if found:
-        return found
+    errors = INITS[spec.init.type].check(spec.init.arguments(), init_pointer)
+    if errors:
+        return errors
     try:
         with torch.device("meta"):
             make_parameter(spec)
-    except Exception as error:  # PyTorch refuses shapes and arguments by whatever exception comes up
-        return [FieldError(place, f"`{spec.init.type}` of shape {spec.shape}: {error}")]
+    except Exception as error:  # PyTorch raises exceptions of many types for invalid shapes and arguments
+        return [FieldError(init_pointer, f"`{spec.init.type}` of shape {spec.shape}: {error}")]
     return []
 
 
 def make_parameter(spec: ParameterSpec) -> nn.Parameter:
-    """The parameter, with its initial values from the global generator."""
+    """Return a parameter with its initial values from the global generator."""
     tensor = torch.empty(spec.shape)
     INITS[spec.init.type](tensor, arguments=spec.init.arguments())
     return nn.Parameter(tensor)
 
 
 def complete_parameter(spec: ParameterSpec) -> dict[str, Any]:
-    """The parameter as JSON, with the defaults of its `init` filled in."""
+    """Return the declaration as JSON, with the defaults of its initialization filled in."""
     init = {"type": spec.init.type, **INITS[spec.init.type].resolve(spec.init.arguments())}
     return {"shape": spec.shape, "init": init}

@@ -1,61 +1,73 @@
-"""Which shapes the layers take, and which of their arguments is the size of which dimension.
+"""Input shapes of layers, and the arguments that are the size of a dimension.
 
-One table says it all: with it sizes that were left out are filled in, sizes that don't fit are told
-with the shape that arrived, and the catalog prints the shapes.
+One table serves three purposes: it fills in sizes that a client omits, checks the declared ones, and appears
+in the catalog.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Shape = Sequence[int]  # of one tensor, the batch first
+Shape = Sequence[int]  # of one tensor, with the batch dimension
 
 
 @dataclass(frozen=True)
-class Form:
-    """The dimensions of a tensor by name, e.g. `B in_channels H W`.
+class ShapePattern:
+    """The dimensions of an input, such as `B in_channels H W`.
 
-    A lower-case name is the argument that must equal the size (two of them joined by `=` must both),
-    a capital any size, `*` any number of dimensions.
+    Attributes:
+        names: One name for each dimension: the name of the argument that equals its size in lower case (or
+            several, joined by `=`), a capital letter for any size, or `*` for any number of dimensions.
     """
 
     names: tuple[str, ...]
 
-    def spread(self, rank: int) -> tuple[str, ...] | None:
-        """One name for each of `rank` dimensions, or None when the form has another number of them."""
+    def expand(self, rank: int) -> tuple[str, ...] | None:
+        """Return one name for each of `rank` dimensions; None if the pattern does not match this number."""
         if "*" not in self.names:
             return self.names if rank == len(self.names) else None
-        start, free = self.names.index("*"), rank - len(self.names) + 1
-        return None if free < 0 else (*self.names[:start], *("*" * free), *self.names[start + 1 :])
+        star, count = self.names.index("*"), rank - len(self.names) + 1  # `*` stands for `count` dimensions
+        return None if count < 0 else (*self.names[:star], *("*" * count), *self.names[star + 1 :])
 
     def arguments(self) -> list[str]:
-        """The arguments that are the size of a dimension."""
-        return [argument for name in self.names for argument in name.split("=") if argument[0].islower()]
+        """Return the arguments that are the size of a dimension."""
+        return [argument for name in self.names for argument in _arguments_of(name)]
 
     def __str__(self) -> str:
         return f"[{', '.join(name.split('=')[0] for name in self.names)}]"
 
 
-class Misfit(Exception):
-    """Input number `source` has more or fewer dimensions than the layer takes."""
+class RankError(Exception):
+    """An input does not have the number of dimensions that a layer expects.
 
-    def __init__(self, source: int, takes: str) -> None:
-        super().__init__(takes)
-        self.source = source
-        self.takes = takes
+    Attributes:
+        input_index: Number of the input, from 0.
+        expected: The accepted shapes, as text.
+    """
+
+    def __init__(self, input_index: int, expected: str) -> None:
+        super().__init__(expected)
+        self.input_index = input_index
+        self.expected = expected
 
 
-def _forms(text: str) -> tuple[tuple[Form, ...], ...]:
-    """Read `a b | c, d`: for each input (`,`) the alternative forms (`|`)."""
+def _arguments_of(name: str) -> list[str]:
+    return [argument for argument in name.split("=") if argument[0].islower()]
+
+
+def _patterns(text: str) -> tuple[tuple[ShapePattern, ...], ...]:
+    """Parse `a b | c, d`: inputs are separated by `,`, and the alternatives of an input by `|`."""
     return tuple(
-        tuple(Form(tuple(form.split())) for form in one_input.split("|")) for one_input in text.split(",")
+        tuple(ShapePattern(tuple(pattern.split())) for pattern in one_input.split("|"))
+        for one_input in text.split(",")
     )
 
 
-# Layers that are not here take any shape, or PyTorch's own message is as good as ours. Where PyTorch would
-# take a missing dimension for "no batch" and mix the samples (convolutions), the form is narrower than it.
-FORMS: Mapping[str, tuple[tuple[Form, ...], ...]] = {
-    name: _forms(text)
+# Layers that are not listed accept any shape, or PyTorch's own message is precise. Some patterns are narrower
+# than PyTorch: a convolution reads an input with one dimension less as a single sample without a batch, and
+# would mix the samples.
+INPUT_SHAPES: Mapping[str, tuple[tuple[ShapePattern, ...], ...]] = {
+    name: _patterns(text)
     for names, text in {
         "Linear": "B * in_features",
         "Bilinear": "B * in1_features, B * in2_features",
@@ -83,62 +95,96 @@ FORMS: Mapping[str, tuple[tuple[Form, ...], ...]] = {
 
 
 def sized_arguments(layer: str) -> tuple[str, ...]:
-    """The arguments of a layer that its inputs' shapes determine; `a.b` is argument `b` of the part `a`."""
-    found = [name for forms in FORMS.get(layer, ()) for form in forms for name in form.arguments()]
-    return tuple(dict.fromkeys(found))
+    """Return the arguments of a layer that are sizes of its inputs.
+
+    Args:
+        layer: Class name of the layer.
+
+    Returns:
+        Names of arguments; `a.b` is the argument `b` of the layer in the argument `a`.
+    """
+    names = [
+        name
+        for patterns in INPUT_SHAPES.get(layer, ())
+        for pattern in patterns
+        for name in pattern.arguments()
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
-class Size:
-    """What an argument must be: the size of dimension `dim` of input number `source`."""
+class RequiredSize:
+    """The value that an argument must have for the inputs of a layer.
+
+    Attributes:
+        argument: Name of the argument; `a.b` is the argument `b` of the layer in the argument `a`.
+        input_index: Number of the input, from 0.
+        dim: Dimension of the input.
+        value: Size of the dimension.
+    """
 
     argument: str
-    source: int
+    input_index: int
     dim: int
     value: int
 
 
-def sizes(layer: str, shapes: Sequence[Shape]) -> list[Size]:
-    """What a layer's sized arguments must be for inputs of these shapes.
+def required_sizes(layer: str, shapes: Sequence[Shape]) -> list[RequiredSize]:
+    """Return the sizes that the arguments of a layer must have.
+
+    Args:
+        layer: Class name of the layer.
+        shapes: Shapes of its inputs.
 
     Raises:
-        Misfit: when an input has more or fewer dimensions than the layer takes.
+        RankError: If an input does not have the number of dimensions that the layer expects.
     """
-    found = []
-    for source, (forms, shape) in enumerate(zip(FORMS.get(layer, ()), shapes, strict=False)):
-        names = next((names for form in forms if (names := form.spread(len(shape)))), None)
+    required = []
+    for index, (patterns, shape) in enumerate(zip(INPUT_SHAPES.get(layer, ()), shapes, strict=False)):
+        names = next((names for pattern in patterns if (names := pattern.expand(len(shape)))), None)
         if names is None:
-            raise Misfit(source, " or ".join(map(str, forms)))
+            raise RankError(index, " or ".join(map(str, patterns)))
         for dim, name in enumerate(names):
-            sized = [argument for argument in name.split("=") if argument[0].islower()]
-            found += [Size(argument, source, dim, shape[dim]) for argument in sized]
-    return found
+            required += [RequiredSize(argument, index, dim, shape[dim]) for argument in _arguments_of(name)]
+    return required
 
 
-def left_out(layer: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether a size is missing that the inputs' shapes will tell."""
-    holders = [_holder(arguments, argument) for argument in sized_arguments(layer)]
-    return any(holder is not None and name not in holder for holder, name in holders)
+def lacks_sizes(layer: str, arguments: Mapping[str, Any]) -> bool:
+    """Return whether arguments are missing that the shapes of the inputs determine.
 
-
-def fill(arguments: Mapping[str, Any], size: Size) -> int | None:
-    """Set an argument to the size it must have; what was declared instead, if anything was.
-
-    Nothing is done for a part that is not there, or an argument that speaks of several dimensions
-    (`normalized_shape: [3, 8]`).
+    Args:
+        layer: Class name of the layer.
+        arguments: Arguments of the layer, as JSON.
     """
-    holder, name = _holder(arguments, size.argument)
-    value = holder.get(name) if holder is not None else None
+    owners = [_owner_of(arguments, argument) for argument in sized_arguments(layer)]
+    return any(owner is not None and name not in owner for owner, name in owners)
+
+
+def set_size(arguments: Mapping[str, Any], size: RequiredSize) -> int | None:
+    """Set an argument to the size that it must have.
+
+    An argument of an absent layer (`norm`), or with sizes of several dimensions (`normalized_shape: [3, 8]`),
+    stays as it is.
+
+    Args:
+        arguments: Arguments of the layer, as JSON; changed in place.
+        size: The argument and its size.
+
+    Returns:
+        The wrong value that the argument had; None if it was right or missing.
+    """
+    owner, name = _owner_of(arguments, size.argument)
+    value = owner.get(name) if owner is not None else None
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if holder is None or isinstance(value, list) or value == size.value:
+    if owner is None or isinstance(value, list) or value == size.value:
         return None
-    holder[name] = size.value
+    owner[name] = size.value
     return value
 
 
-def _holder(arguments: Any, argument: str) -> tuple[dict[str, Any] | None, str]:
-    """The part that has an argument (None when it was not given), and the argument's own name."""
+def _owner_of(arguments: Any, argument: str) -> tuple[dict[str, Any] | None, str]:
+    """Return the dictionary that has an argument `a.b` (None if `a` is absent), and its own name `b`."""
     *parts, name = argument.split(".")
     for part in parts:
         arguments = arguments.get(part) if arguments else None

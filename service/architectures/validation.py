@@ -1,4 +1,4 @@
-"""What is wrong with an architecture before any tensor flows: names, types, arguments; all of it at once."""
+"""Validation of an architecture before shapes are known: names, types, arguments and forward texts."""
 
 import keyword
 import warnings
@@ -7,94 +7,103 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from service.architectures.build import Place, children
+from service.architectures.build import NodeLocation, children
 from service.architectures.layers import LAYERS, NOT_OFFERED
 from service.architectures.parameters import parameter_errors
-from service.architectures.shapes import left_out
+from service.architectures.shapes import lacks_sizes
 from service.architectures.text.grammar import read_forward
-from service.architectures.text.scope import can_be_named
+from service.architectures.text.scope import is_valid_name
 from service.errors import FieldError, pointer_to
 from service.specs.architecture import CONTAINERS, LayerSpec, ModuleSpec, Node
 from service.specs.base import did_you_mean
 
-RESERVED = {
-    name: f"A layer can't be called `{name}`: nn.Sequential has an attribute of this name."
-    for name in dir(nn.Sequential())
-}
-# The last two are our own.
+# A child of this name would hide an attribute that PyTorch itself uses.
+_SEQUENTIAL_ATTRIBUTES = frozenset(dir(nn.Sequential()))
+# The last two are attributes of `ForwardModule`.
 _MODULE_ATTRIBUTES = frozenset({*dir(nn.Module()), "graph", "class_name"})
 
 
-def errors(spec: Node, place: Place) -> Iterator[FieldError]:
-    """The errors in a node and all below it, in the order of the request."""
+def find_errors(spec: Node, location: NodeLocation) -> Iterator[FieldError]:
+    """Find the errors in a node and its descendants, in the order of the request.
+
+    Args:
+        spec: The node.
+        location: Its location.
+    """
     if isinstance(spec, LayerSpec):
-        yield from _layer_errors(spec, place)
+        yield from _layer_errors(spec, location)
         return
     if isinstance(spec, ModuleSpec):
-        yield from _module_errors(spec, place)
+        yield from _module_errors(spec, location)
         return
-    taken: set[str] = set()
-    for name, node, below in children(spec, place):
-        refusal = f"Two layers are called `{name}`." if name in taken else RESERVED.get(name)
-        if refusal:
+    names: set[str] = set()
+    for name, node, child in children(spec, location):
+        name_pointer = child.pointer if node.name is None else pointer_to(child.pointer, "name")
+        if name in names:
+            yield FieldError(name_pointer, f"Two layers are called `{name}`; rename one of them.")
+        elif name in _SEQUENTIAL_ATTRIBUTES:
             yield FieldError(
-                below.pointer if node.name is None else pointer_to(below.pointer, "name"), refusal
+                name_pointer, f"`{name}` is an attribute of nn.Sequential; choose another name for the layer."
             )
-        taken.add(name)
-        yield from errors(node, below)
+        names.add(name)
+        yield from find_errors(node, child)
 
 
-def _module_errors(spec: ModuleSpec, place: Place) -> Iterator[FieldError]:
+def _module_errors(spec: ModuleSpec, location: NodeLocation) -> Iterator[FieldError]:
     if keyword.iskeyword(spec.class_name):
-        yield FieldError(pointer_to(place.pointer, "class_name"), _reserved_word(spec.class_name))
-    for position, name in enumerate(spec.inputs or ()):
-        if not can_be_named(name) or name in (spec.inputs or ())[:position]:
-            pointer = pointer_to(place.pointer, "inputs", position)
-            yield FieldError(pointer, f"`{name}` can't be the name of an input, or is there twice.")
+        yield FieldError(pointer_to(location.pointer, "class_name"), _keyword_message(spec.class_name))
+    inputs = spec.inputs or []
+    for position, name in enumerate(inputs):
+        pointer = pointer_to(location.pointer, "inputs", position)
+        if not is_valid_name(name):
+            yield FieldError(pointer, f"`{name}` is reserved; choose another name for the input.")
+        elif name in inputs[:position]:
+            yield FieldError(pointer, f"The input `{name}` appears twice; give it once.")
     for name, parameter in spec.parameters.items():
-        pointer = pointer_to(place.pointer, "parameters", name)
+        pointer = pointer_to(location.pointer, "parameters", name)
         yield from _member_errors(name, pointer)
         yield from parameter_errors(parameter, pointer)
-    for name, node, below in children(spec, place):
-        yield from _member_errors(name, below.pointer)
+    for name, node, child in children(spec, location):
+        yield from _member_errors(name, child.pointer)
         if name in spec.parameters:
-            yield FieldError(below.pointer, f"`{name}` is a parameter already: choose another name.")
+            yield FieldError(child.pointer, f"A parameter is called `{name}` too; choose another name.")
         if node.name is not None:
             yield FieldError(
-                pointer_to(below.pointer, "name"), f"It is called `{name}` by its key: leave it out."
+                pointer_to(child.pointer, "name"), f"The key `{name}` is the submodule's name; remove `name`."
             )
-        yield from errors(node, below)
-    _, refused = read_forward(spec)
-    yield from (FieldError(pointer_to(place.pointer, "forward"), str(error)) for error in refused)
+        yield from find_errors(node, child)
+    _, errors = read_forward(spec)
+    yield from (FieldError(pointer_to(location.pointer, "forward"), str(error)) for error in errors)
 
 
 def _member_errors(name: str, pointer: str) -> Iterator[FieldError]:
+    """Check the name of a submodule or a parameter."""
     if name in _MODULE_ATTRIBUTES:
-        yield FieldError(pointer, f"It can't be called `{name}`: nn.Module has an attribute of this name.")
+        yield FieldError(pointer, f"`{name}` is an attribute of nn.Module; choose another name.")
     if keyword.iskeyword(name):
-        yield FieldError(pointer, _reserved_word(name))
+        yield FieldError(pointer, _keyword_message(name))
 
 
-def _reserved_word(name: str) -> str:
-    return f"`{name}` is a word of Python's: choose another name."
+def _keyword_message(name: str) -> str:
+    return f"`{name}` is a keyword of Python; choose another name."
 
 
-def _layer_errors(spec: LayerSpec, place: Place) -> list[FieldError]:
+def _layer_errors(spec: LayerSpec, location: NodeLocation) -> list[FieldError]:
     if spec.type not in LAYERS:
-        return [FieldError(pointer_to(place.pointer, "type"), _unknown(spec.type))]
+        return [FieldError(pointer_to(location.pointer, "type"), _unknown_layer_message(spec.type))]
     layer, arguments = LAYERS[spec.type], spec.arguments()
-    found = layer.check(arguments, place.pointer)
-    if found or left_out(spec.type, arguments):
-        return found
+    errors = layer.check(arguments, location.pointer)
+    if errors or lacks_sizes(spec.type, arguments):
+        return errors
     try:
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             layer(arguments=arguments)
-    except Exception as error:  # PyTorch refuses arguments by whatever exception comes up
-        return [FieldError(place.pointer, f"Layer `{place.path}` ({spec.type}): {first_line(error)}")]
+    except Exception as error:  # PyTorch raises exceptions of many types for invalid arguments
+        return [FieldError(location.pointer, f"Layer `{location.path}` ({spec.type}): {first_line(error)}")]
     return []
 
 
-def _unknown(name: str) -> str:
+def _unknown_layer_message(name: str) -> str:
     if name in NOT_OFFERED:
         return f"`{name}` is not offered: {NOT_OFFERED[name]}"
     hint = did_you_mean(name, [*LAYERS, *CONTAINERS])
@@ -102,6 +111,6 @@ def _unknown(name: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What PyTorch says, without the C++ frames it may add below."""
+    """Return the first line of a message of PyTorch as a sentence, without the C++ frames that may follow."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return f"{lines[0].rstrip('.')}."

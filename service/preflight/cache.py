@@ -6,7 +6,7 @@ import orjson
 from cachetools import LRUCache
 from torch import Tensor
 
-from service.architectures.check.check import Checked, check
+from service.architectures.check.check import CheckedArchitecture, check
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
 from service.datasets.prepare.workspace import MetaWorkspace
 from service.settings import Settings
@@ -31,10 +31,10 @@ class PreflightCache:
     def __init__(self, settings: Settings) -> None:
         self.engines = EngineChooser(settings.in_memory_bytes)
         self._max_parameters = settings.max_parameters
-        self._architectures = LRUCache[bytes, Checked](MAX_ARCHITECTURES)
+        self._architectures = LRUCache[bytes, CheckedArchitecture](MAX_ARCHITECTURES)
         self._data = LRUCache[bytes, tuple[Prepared, MetaWorkspace]](MAX_DATASETS)
 
-    def architecture(self, spec: ArchitectureSpec, inputs: Sequence[Tensor]) -> Checked:
+    def architecture(self, spec: ArchitectureSpec, inputs: Sequence[Tensor]) -> CheckedArchitecture:
         """Complete an architecture; see `service.architectures.check.check.check`."""
         shapes = [[list(x.shape), str(x.dtype)] for x in inputs]
         try:

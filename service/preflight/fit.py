@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from service.architectures.check.check import Checked
+from service.architectures.check.check import CheckedArchitecture
 from service.architectures.check.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
@@ -48,7 +48,7 @@ class ValidSections:
     training: TrainingSpec
     prepared: Prepared
     extremes: Sequence[torch.Tensor]
-    checked: Checked
+    checked: CheckedArchitecture
     dataset: Dataset
     parent: Parent | None
 

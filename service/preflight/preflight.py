@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from service.architectures.build import Place, input_names
-from service.architectures.check.check import Checked
-from service.architectures.validation import errors as architecture_errors
+from service.architectures.build import NodeLocation, input_names
+from service.architectures.check.check import CheckedArchitecture
+from service.architectures.validation import find_errors as architecture_errors
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import MetaWorkspace
@@ -35,7 +35,7 @@ from service.training.class_weights import resolve_class_weights
 from service.training.suggestions import suggest
 
 _LOSS_MISSING = FieldError("#/training", "`loss` is required.")
-_ARCHITECTURE = Place("", "#/architecture")
+_ARCHITECTURE = NodeLocation("", "#/architecture")
 _STATE_TENSORS = 4  # parameters, gradients and the two moments of an optimizer such as Adam
 
 
@@ -124,7 +124,7 @@ class Preflight:
 
     def _check_architecture(
         self, sections: Sections, prepared: Prepared | None, training: TrainingSpec | None
-    ) -> Checked | None:
+    ) -> CheckedArchitecture | None:
         """Complete the architecture; without data, check only its names and arguments."""
         architecture, partial = sections.architecture, sections.partial["architecture"]
         if architecture is None:
@@ -140,7 +140,9 @@ class Preflight:
             return self._check_shapes(architecture, prepared, batch_size)
         return None
 
-    def _check_shapes(self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int) -> Checked:
+    def _check_shapes(
+        self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int
+    ) -> CheckedArchitecture:
         batch = [x[:batch_size] for x in prepared.train.inputs]  # each [B, …], on the meta device
         return self._cache.architecture(architecture, batch)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from service.architectures.check.check import Checked
+from service.architectures.check.check import CheckedArchitecture
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
@@ -62,7 +62,9 @@ def data_document(data: DataDeclaration) -> dict[str, Any]:
     return {name: value for name, value in declared.items() if name not in unused}
 
 
-def report_document(training: TrainingSpec, prepared: Prepared, checked: Checked) -> dict[str, Any]:
+def report_document(
+    training: TrainingSpec, prepared: Prepared, checked: CheckedArchitecture
+) -> dict[str, Any]:
     """Write what is shown of a job beside its request."""
     warnings = (
         *checked.warnings,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from service.architectures.check.check import Checked
+from service.architectures.check.check import CheckedArchitecture
 from service.architectures.check.value_probes import check_embeddings, may_leave_unit_interval
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
@@ -58,7 +58,7 @@ def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[torch.Tens
 
 
 def check_values(
-    training: TrainingSpec, encoding: Encoding, checked: Checked, extremes: Sequence[torch.Tensor]
+    training: TrainingSpec, encoding: Encoding, checked: CheckedArchitecture, extremes: Sequence[torch.Tensor]
 ) -> list[FieldError]:
     """Check that values fit the model: indices into embeddings, and probabilities for `BCELoss`."""
     ordinals = [each for name in encoding.input_names for each in encoding.ordinals(name).values()]

@@ -1,4 +1,4 @@
-"""The check of an architecture against its inputs: on the meta device, so that nothing is allocated."""
+"""The check of an architecture against its inputs, on the meta device, which allocates no memory."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,36 +8,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.architectures.build import Place, assemble, build, children, input_names
-from service.architectures.check.forward_watcher import Watcher
-from service.architectures.check.stand_ins import Probe, Stop
+from service.architectures.build import NodeLocation, assemble, build, children, input_names
+from service.architectures.check.forward_observer import ForwardObserver
+from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
 from service.architectures.check.trace import BATCH, LayerRow, Trace, shape_text
 from service.architectures.layers import LAYERS
 from service.architectures.parameters import complete_parameter
-from service.architectures.shapes import left_out
-from service.architectures.validation import errors
+from service.architectures.shapes import lacks_sizes
+from service.architectures.validation import find_errors
 from service.errors import FieldError, InvalidRequest, pointer_to
 from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, read_architecture
 
 
 @dataclass(frozen=True)
-class Checked:
-    """An architecture that fits its inputs."""
+class CheckedArchitecture:
+    """An architecture that fits its inputs.
+
+    Attributes:
+        spec: The spec as JSON, with omitted sizes and PyTorch's defaults filled in.
+        layers: Calls of layers, in the order of the forward pass.
+        output: Output of the architecture, [B, …], on the meta device.
+        parameter_count: Number of parameters.
+        parameter_bytes: Their size.
+        activation_bytes: Size of the tensors that autograd saves for the backward pass of one batch.
+        module: The module, built on the meta device.
+        warnings: Declarations that are allowed, but probably not intended.
+    """
 
     spec: dict[str, Any]
-    """The spec as JSON, with the sizes that were left out and PyTorch's defaults filled in."""
     layers: list[LayerRow]
-    """The calls of layers, in the order of the forward pass."""
     output: Tensor
-    """What the architecture returns, on the meta device."""
     parameter_count: int
     parameter_bytes: int
     activation_bytes: int
-    """What autograd keeps of one batch for the backward pass."""
     module: nn.Module
-    """The module, built on the meta device."""
     warnings: list[FieldError]
-    """What is allowed, and likely not meant."""
 
 
 def check(
@@ -45,100 +50,114 @@ def check(
     inputs: Sequence[Tensor],
     max_parameters: int,
     pointer: str = "#/architecture",
-) -> Checked:
-    """Complete a spec, or tell all that is wrong with it.
+) -> CheckedArchitecture:
+    """Check and complete a spec.
 
     Args:
-        spec: what the client declared.
-        inputs: one training batch of each input, [B, …]; only shapes and dtypes matter.
-        max_parameters: the largest model allowed.
-        pointer: where the spec stands in the request.
+        spec: The spec as the client declared it.
+        inputs: One training batch of each input, [B, …]; only shapes and dtypes are used.
+        max_parameters: Maximum number of parameters.
+        pointer: JSON pointer to the spec in the request.
 
     Raises:
-        InvalidRequest: with every error in names, types and arguments; or else with the wrong sizes
-            up to the first layer that can't be run.
+        InvalidRequest: With all errors in names, types and arguments; if there are none, with all wrong
+            sizes up to the first layer that cannot run.
     """
-    place = Place("", pointer)
-    _refuse(errors(spec, place))
+    location = NodeLocation("", pointer)
+    _raise_if_any(find_errors(spec, location))
     names = input_names(spec) or ()
     if len(names) != len(inputs):
-        told = f"The architecture takes {', '.join(names)}, and the data has {len(inputs)} inputs."
-        raise InvalidRequest(errors=[FieldError(pointer, told)])
-    trace, model, output = _traced(spec, inputs, place)
-    _refuse(trace.errors)
+        detail = (
+            f"The architecture has {len(names)} inputs ({', '.join(names)}), and the data has {len(inputs)}."
+        )
+        raise InvalidRequest(errors=[FieldError(pointer, detail)])
+    trace, stand_in_model, output = _run(spec, inputs, location)
+    _raise_if_any(trace.errors)
     if any(arguments.get("inplace") for arguments in trace.arguments.values()):
-        # What overwrites a Dropout's output overwrites its input where the model is evaluated.
-        _refuse(_traced(spec, inputs, place, training=False)[0].errors)
-    _refuse(_uncalled(spec, trace, place))
-    complete = _complete(spec, trace, place)
-    with torch.device("meta"), warnings.catch_warnings(action="ignore"):  # the probes have kept the warnings
+        # In evaluation a Dropout returns its input itself; an in-place layer behind it overwrites the data.
+        eval_trace, _, _ = _run(spec, inputs, location, training=False)
+        _raise_if_any(eval_trace.errors)
+    _raise_if_any(_uncalled_layers(spec, trace, location))
+    complete = _complete(spec, trace, location)
+    # PyTorch's warnings are recorded already, by the stand-ins.
+    with torch.device("meta"), warnings.catch_warnings(action="ignore"):
         module = build(read_architecture(complete))
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
-    _refuse(_model_errors(output, trace, parameter_count, max_parameters, pointer))
-    return Checked(
+    _raise_if_any(_model_errors(output, trace, parameter_count, max_parameters, pointer))
+    return CheckedArchitecture(
         spec=complete,
         layers=trace.rows,
         output=output,
         parameter_count=parameter_count,
         parameter_bytes=sum(parameter.nbytes for parameter in parameters),
-        activation_bytes=trace.kept.total_bytes(apart_from=model.parameters()),
+        activation_bytes=trace.saved_tensors.total_bytes(excluded=stand_in_model.parameters()),
         module=module,
         warnings=trace.warnings,
     )
 
 
-def _refuse(errors: Iterable[FieldError]) -> None:
-    if found := list(errors):
-        raise InvalidRequest(errors=found)
+def _raise_if_any(errors: Iterable[FieldError]) -> None:
+    if listed := list(errors):
+        raise InvalidRequest(errors=listed)
 
 
-def _traced(
-    spec: ArchitectureSpec, inputs: Sequence[Tensor], place: Place, training: bool = True
+def _run(
+    spec: ArchitectureSpec, inputs: Sequence[Tensor], location: NodeLocation, training: bool = True
 ) -> tuple[Trace, nn.Module, Tensor]:
-    """What a forward pass in one mode shows, through which stand-ins, and what it returns."""
+    """Run a forward pass with stand-ins on the meta device.
+
+    Returns:
+        The trace, the model of stand-ins and its output. After an error the output is an empty tensor.
+    """
     trace = Trace([torch.empty_like(tensor, device="meta") for tensor in inputs])
     with torch.device("meta"):
         model = assemble(
-            spec, lambda layer, at: Probe(layer, at, trace), place, lambda at: Watcher(trace, at)
+            spec,
+            lambda layer, at: LayerStandIn(layer, at, trace),
+            location,
+            lambda at: ForwardObserver(trace, at),
         )
-    pointer = pointer_to(place.pointer, "forward") if isinstance(spec, ModuleSpec) else place.pointer
-    return trace, model, _output(model.train(training), trace, pointer)
-
-
-def _output(model: nn.Module, trace: Trace, pointer: str) -> Tensor:
-    """The forward pass; what stopped it is among the trace's errors."""
     try:
-        with trace.kept:
-            output = model(*trace.inputs)
-    except Stop:
-        return torch.empty(0, device="meta")
-    if isinstance(output, Tensor):
-        return output
-    told = f"The architecture returns a {type(output).__name__}, and must return one tensor."
-    trace.errors.append(FieldError(pointer, told))
-    return torch.empty(0, device="meta")
+        with trace.saved_tensors:
+            output = model.train(training)(*trace.inputs)
+    except TraceAborted:
+        return trace, model, torch.empty(0, device="meta")
+    if not isinstance(output, Tensor):
+        pointer = (
+            pointer_to(location.pointer, "forward") if isinstance(spec, ModuleSpec) else location.pointer
+        )
+        detail = f"The architecture returns a {type(output).__name__}; it must return one tensor."
+        trace.errors.append(FieldError(pointer, detail))
+        output = torch.empty(0, device="meta")
+    return trace, model, output
 
 
-def _uncalled(spec: Node, trace: Trace, place: Place) -> Iterator[FieldError]:
-    """Layers that no forward text calls: allowed, as in PyTorch, where their sizes are given."""
+def _uncalled_layers(spec: Node, trace: Trace, location: NodeLocation) -> Iterator[FieldError]:
+    """Complete the layers that no forward text calls, with a warning as PyTorch allows them.
+
+    Yields:
+        An error for each such layer whose sizes are omitted.
+    """
     if not isinstance(spec, LayerSpec):
-        for _, node, below in children(spec, place):
-            yield from _uncalled(node, trace, below)
-    elif place.path not in trace.arguments:
-        detail = f"Layer `{place.path}` ({spec.type}) is never called"
-        if left_out(spec.type, spec.arguments()):
-            yield FieldError(place.pointer, f"{detail}: its sizes can't be told. Call it, or leave it out.")
-        trace.warnings.append(FieldError(place.pointer, f"{detail}: it won't train."))
-        trace.arguments[place.path] = LAYERS[spec.type].resolve(spec.arguments())
+        for _, node, child in children(spec, location):
+            yield from _uncalled_layers(node, trace, child)
+    elif location.path not in trace.arguments:
+        detail = f"Layer `{location.path}` ({spec.type}) is never called"
+        if lacks_sizes(spec.type, spec.arguments()):
+            yield FieldError(
+                location.pointer, f"{detail}, so its sizes cannot be inferred; call it, or remove it."
+            )
+        trace.warnings.append(FieldError(location.pointer, f"{detail}, so it will not be trained."))
+        trace.arguments[location.path] = LAYERS[spec.type].resolve(spec.arguments())
 
 
-def _complete(spec: Node, trace: Trace, place: Place) -> dict[str, Any]:
-    """The node as JSON, with the arguments the probes have found."""
+def _complete(spec: Node, trace: Trace, location: NodeLocation) -> dict[str, Any]:
+    """Return the node as JSON, with the complete arguments of its layers."""
     named = {} if spec.name is None else {"name": spec.name}
     if isinstance(spec, LayerSpec):
-        return {**named, "type": spec.type, **trace.arguments[place.path]}
-    nodes = {name: _complete(node, trace, below) for name, node, below in children(spec, place)}
+        return {**named, "type": spec.type, **trace.arguments[location.path]}
+    nodes = {name: _complete(node, trace, child) for name, node, child in children(spec, location)}
     if not isinstance(spec, ModuleSpec):
         return {**named, "type": spec.type, "layers": list(nodes.values())}
     parameters = {name: complete_parameter(parameter) for name, parameter in spec.parameters.items()}
@@ -156,13 +175,15 @@ def _complete(spec: Node, trace: Trace, place: Place) -> dict[str, Any]:
 def _model_errors(
     output: Tensor, trace: Trace, parameter_count: int, max_parameters: int, pointer: str
 ) -> Iterator[FieldError]:
-    shape = trace.shown(output.shape)
+    """Check the output and the size of the whole model."""
+    shape = trace.display_shape(output.shape)
     if shape[:1] != [BATCH]:
         yield FieldError(
-            pointer, f"The architecture returns {shape_text(shape)}, and must keep the batch first: [B, …]."
+            pointer,
+            f"The architecture returns {shape_text(shape)}; the first dimension must be the batch: [B, …].",
         )
     if parameter_count == 0:
-        yield FieldError(pointer, "The architecture has no parameters: there is nothing to train.")
+        yield FieldError(pointer, "The architecture has no parameters to train; add a layer with weights.")
     if parameter_count > max_parameters:
         yield FieldError(
             pointer, f"The model has {parameter_count:,} parameters; at most {max_parameters:,} are allowed."

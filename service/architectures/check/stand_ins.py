@@ -1,8 +1,8 @@
-"""Stand-ins for layers, which complete, build and run them on the meta device when the first tensors arrive.
+"""Stand-ins that complete, build and run layers on the meta device when the first tensors arrive.
 
-A probe needs no container of its own: whatever calls it, an `nn.Sequential` or a forward text, shows it
-the shapes. Where a size doesn't fit, the error is noted and the layer goes on as if the advice had been
-followed, so that the sizes behind it are checked too.
+A stand-in works in any container: whatever calls it, an `nn.Sequential` or a forward text, passes it tensors
+with the shapes that the layer will receive. If a declared size does not fit, the stand-in records an error
+and continues with the right size, so that the layers behind it are checked too.
 """
 
 import inspect
@@ -15,10 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.architectures.build import Place
+from service.architectures.build import NodeLocation
 from service.architectures.check.trace import Trace, shape_text
 from service.architectures.layers import LAYERS
-from service.architectures.shapes import Misfit, Size, fill, left_out, sized_arguments, sizes
+from service.architectures.shapes import (
+    RankError,
+    RequiredSize,
+    lacks_sizes,
+    required_sizes,
+    set_size,
+    sized_arguments,
+)
 from service.architectures.validation import first_line
 from service.errors import FieldError, pointer_to
 from service.specs.architecture import LayerSpec
@@ -28,30 +35,37 @@ SAMPLE_ADVICE = "each sample must be a list of numbers, e.g. [[35.7], [55.9]]."
 RESHAPE_ADVICE = "a `Flatten` or an `Unflatten` before it changes the number of dimensions."
 
 
-class Stop(Exception):
-    """A error behind which nothing can be said about the shapes."""
+class TraceAborted(Exception):
+    """An error, already recorded, after which the shapes of the following layers are unknown."""
 
 
-class Probe(nn.Module):
-    """Stands where a layer will be."""
+class LayerStandIn(nn.Module):
+    """Takes the place of a layer in the check.
 
-    def __init__(self, spec: LayerSpec, place: Place, trace: Trace) -> None:
+    Args:
+        spec: The layer.
+        location: Its location.
+        trace: Receives its arguments, calls, errors and warnings.
+    """
+
+    def __init__(self, spec: LayerSpec, location: NodeLocation, trace: Trace) -> None:
         super().__init__()
         self._spec = spec
-        self._place = place
+        self._location = location
         self._trace = trace
-        self._called = f"Layer `{place.path}` ({spec.type})"
+        self._title = f"Layer `{location.path}` ({spec.type})"
         self._constructor = LAYERS[spec.type]
-        self._given = self._constructor.model.model_validate(spec.arguments()).model_dump(
+        # Arguments as JSON: those that the client gave, then also the sizes that the inputs determine.
+        self._arguments = self._constructor.model.model_validate(spec.arguments()).model_dump(
             mode="json", exclude_unset=True
         )
         self._layer: nn.Module | None = None
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Complete and build the layer if it is not, and run it.
+        """Build the layer if necessary, and run it.
 
         Raises:
-            Stop: when the layer takes something else altogether.
+            TraceAborted: If the layer does not accept the inputs.
         """
         bound = self._bind(inputs, named)
         inputs, named = bound.args, bound.kwargs
@@ -59,155 +73,178 @@ class Probe(nn.Module):
         self._check_dtype(tensors[0])
         self._check_sizes(tensors)
         self._check_dim(tensors[0])
-        with self._refusal_as_error(tensors), self._warnings_kept(), self._data_kept():
-            layer = self._built()
+        with self._record_failure(tensors), self._record_warnings(), self._forbid_input_writes():
+            layer = self._build()
             result = self._run(layer, inputs, named)
         outputs = result if isinstance(result, tuple) else (result,)
-        self._trace.passed(self._place.path, layer, inputs, outputs)
+        self._trace.record_call(self._location.path, layer, inputs, outputs)
         self._warn_of_mixed_samples(tensors[0])
         return result
 
-    def ready(self) -> nn.Module:
-        """The layer itself, whose parameters are asked for.
+    def complete_layer(self) -> nn.Module:
+        """Return the layer on the meta device, for access to its parameters.
 
         Raises:
-            Stop: when its sizes are not known yet.
+            TraceAborted: If its sizes are not known yet.
         """
-        if self._layer is None and left_out(self._spec.type, self._given):
-            raise self._stop(
-                f"{self._called} has no sizes before it is called: give them, or call it before."
+        if self._layer is None and lacks_sizes(self._spec.type, self._arguments):
+            raise self._abort(
+                f"{self._title} has no sizes before its first call; declare them, or call the layer earlier."
             )
-        return self._built()
+        return self._build()
 
-    def _built(self) -> nn.Module:
+    def _build(self) -> nn.Module:
         if self._layer is None:
             with torch.device("meta"):
-                self._layer = self._constructor(arguments=self._given).train(self.training)
-        self._trace.arguments[self._place.path] = self._constructor.resolve(self._given)
+                self._layer = self._constructor(arguments=self._arguments).train(self.training)
+        self._trace.arguments[self._location.path] = self._constructor.resolve(self._arguments)
         return self._layer
 
     def _run(self, layer: nn.Module, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
-        """Call a layer; of a recurrent one a single step, because on meta each step costs milliseconds."""
+        """Call the layer.
+
+        A recurrent layer runs a single step, since each step takes milliseconds on the meta device. Its
+        output is expanded to the length T of the sequence.
+        """
         if not isinstance(layer, nn.RNNBase):
             return layer(*inputs, **named)
-        sequence, *state = inputs
-        time = 1 if sequence.dim() == 3 and layer.batch_first else 0
-        with self._trace.kept.repeated(sequence.shape[time]):
-            # The clones own their memory, so that it is counted once for each step.
-            output, last = layer(sequence.narrow(time, 0, 1).clone(), *state, **named)
-        shape = (*output.shape[:time], sequence.shape[time], *output.shape[time + 1 :])
+        sequence, *state = inputs  # [B, T, in] or [T, B, in]; [T, in] without a batch
+        time = 1 if sequence.dim() == 3 and layer.batch_first else 0  # the dimension of T
+        steps = sequence.shape[time]
+        with self._trace.saved_tensors.repeated(steps):
+            # A clone owns its memory, which the meter counts once for each step; a view of the whole sequence
+            # would count as the whole sequence.
+            output, last = layer(sequence.narrow(time, 0, 1).clone(), *state, **named)  # T = 1
+        shape = (*output.shape[:time], steps, *output.shape[time + 1 :])
         return output.expand(shape).clone(), last
 
     def _bind(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> inspect.BoundArguments:
-        """The inputs by the names of the layer's `forward`."""
+        """Bind the inputs to the parameters of the layer's `forward`.
+
+        Raises:
+            TraceAborted: If they do not match, or the first one is not a tensor.
+        """
         signature = inspect.signature(getattr(nn, self._spec.type).forward)
-        parameters = list(signature.parameters.values())[1:]
+        parameters = list(signature.parameters.values())[1:]  # without `self`
         signature = signature.replace(parameters=parameters)
         try:
             bound = signature.bind(*inputs, **named)
         except TypeError as error:
             needed = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-            got = len(inputs) + len(named)
-            if got < len(needed):
-                inputs_word = "input" if got == 1 else "inputs"
-                raise self._stop(
-                    f"{self._called} takes {' and '.join(needed)}, and got {got} {inputs_word}."
+            count = len(inputs) + len(named)
+            if count < len(needed):
+                inputs_word = "input" if count == 1 else "inputs"
+                raise self._abort(
+                    f"{self._title} expects {' and '.join(needed)}, and got {count} {inputs_word}."
                 ) from None
-            takes = ", ".join(parameter.name for parameter in parameters)
-            raise self._stop(f"{self._called} takes {takes}: {error}.") from None
+            accepted = ", ".join(parameter.name for parameter in parameters)
+            raise self._abort(f"{self._title} expects {accepted}: {error}.") from None
         first = next(iter(bound.arguments.values()), None)
         if not isinstance(first, Tensor):
-            advice = ": take one of its elements" if isinstance(first, tuple) else ""
-            raise self._stop(f"{self._called} takes a tensor and got a {type(first).__name__}{advice}.")
+            advice = "; use one of its elements" if isinstance(first, tuple) else ""
+            raise self._abort(f"{self._title} expects a tensor and got a {type(first).__name__}{advice}.")
         return bound
 
     def _check_dtype(self, tensor: Tensor) -> None:
-        integers = self._spec.type in INTEGER_LAYERS
-        if integers == tensor.is_floating_point() and (integers or sized_arguments(self._spec.type)):
-            takes, dtype = "integers" if integers else "floating-point numbers", str(tensor.dtype)
-            raise self._stop(
-                f"{self._called} takes {takes} and got {dtype.removeprefix('torch.')} "
-                f"{self._trace.arrived(tensor)}: `data.dtypes` says what an input holds."
+        expects_integers = self._spec.type in INTEGER_LAYERS
+        # Layers with weights need floating-point inputs; others, such as Flatten, accept any dtype.
+        expects_floats = not expects_integers and bool(sized_arguments(self._spec.type))
+        if (expects_integers and tensor.is_floating_point()) or (
+            expects_floats and not tensor.is_floating_point()
+        ):
+            expected = "integers" if expects_integers else "floating-point numbers"
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise self._abort(
+                f"{self._title} expects {expected} and got {dtype} {self._trace.describe(tensor)}: "
+                "set the dtype of the input in `data.dtypes`."
             )
 
     def _check_sizes(self, inputs: Sequence[Tensor]) -> None:
-        try:
-            needed = sizes(self._spec.type, [tensor.shape for tensor in inputs])
-        except Misfit as misfit:
-            got = self._trace.arrived(inputs[misfit.source])
-            advice = SAMPLE_ADVICE if inputs[misfit.source].dim() < 2 else RESHAPE_ADVICE
-            raise self._stop(f"{self._called} takes {misfit.takes} and got {got}: {advice}") from None
-        for size in needed:
-            declared = fill(self._given, size)
-            if declared is not None:
-                self._layer = None
-                self._note_wrong_size(size, declared, inputs[size.source])
+        """Set the arguments that are sizes of the inputs, and record an error for each wrong one.
 
-    def _note_wrong_size(self, size: Size, declared: int, tensor: Tensor) -> None:
-        takes = self._trace.shown(tensor.shape)
-        takes[size.dim] = declared
-        if not _has(self._spec.arguments(), size.argument.split(".")):
-            got = self._trace.arrived(tensor)
-            detail = f"{self._called} took {shape_text(takes)} when it was called before, and now got {got}."
-            self._trace.errors.append(FieldError(self._place.pointer, detail))
+        Raises:
+            TraceAborted: If an input has a wrong number of dimensions.
+        """
+        try:
+            required = required_sizes(self._spec.type, [tensor.shape for tensor in inputs])
+        except RankError as error:
+            tensor = inputs[error.input_index]
+            advice = SAMPLE_ADVICE if tensor.dim() < 2 else RESHAPE_ADVICE
+            raise self._abort(
+                f"{self._title} expects {error.expected} and got {self._trace.describe(tensor)}: {advice}"
+            ) from None
+        for size in required:
+            declared = set_size(self._arguments, size)
+            if declared is not None:
+                self._layer = None  # was built with the wrong size
+                self._record_wrong_size(size, declared, inputs[size.input_index])
+
+    def _record_wrong_size(self, size: RequiredSize, declared: int, tensor: Tensor) -> None:
+        expected = self._trace.display_shape(tensor.shape)
+        expected[size.dim] = declared
+        got = self._trace.describe(tensor)
+        path = size.argument.split(".")
+        if not _has_path(self._spec.arguments(), path):
+            # The client omitted the size, and an earlier call of the layer has determined it.
+            detail = f"{self._title} received {shape_text(expected)} in an earlier call, and now got {got}."
+            self._trace.errors.append(FieldError(self._location.pointer, detail))
             return
-        self._trace.errors.append(
-            FieldError(
-                pointer_to(self._place.pointer, *size.argument.split(".")),
-                f"{self._called} takes {shape_text(takes)} and got {self._trace.arrived(tensor)}: "
-                f"set {size.argument} to {size.value}.",
-            )
-        )
+        remedy = f"set {size.argument} to {size.value}."
+        detail = f"{self._title} expects {shape_text(expected)} and got {got}: {remedy}"
+        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, *path), detail))
 
     def _check_dim(self, tensor: Tensor) -> None:
-        """The meta device lets any dimension pass: `Softmax(dim=5)` of [B, 3] would fail in training."""
-        dim, rank = self._given.get("dim"), tensor.dim()
+        """Check the argument `dim`: the meta device accepts any, but `Softmax(dim=5)` fails in training."""
+        dim, rank = self._arguments.get("dim"), tensor.dim()
         if dim is not None and not -rank <= dim < rank:
-            got = self._trace.arrived(tensor)
-            raise self._stop(f"{self._called} got {got}: set dim between {-rank} and {rank - 1}.", "dim")
+            got = self._trace.describe(tensor)
+            raise self._abort(f"{self._title} got {got}: set dim between {-rank} and {rank - 1}.", "dim")
 
     def _warn_of_mixed_samples(self, tensor: Tensor) -> None:
-        arguments = self._trace.arguments[self._place.path]
-        parts = [arguments, *(part for part in arguments.values() if isinstance(part, dict))]
-        first = next((part["batch_first"] for part in parts if "batch_first" in part), None)
-        if first is None or tensor.shape[0] != self._trace.batch or (first and tensor.dim() == 3):
+        """Warn if a sequence layer reads the batch dimension as time."""
+        arguments = self._trace.arguments[self._location.path]
+        owners = [arguments, *(value for value in arguments.values() if isinstance(value, dict))]
+        batch_first = next((owner["batch_first"] for owner in owners if "batch_first" in owner), None)
+        if batch_first is None or tensor.shape[0] != self._trace.batch_size:
+            return
+        if batch_first and tensor.dim() == 3:
             return
         advice = "set batch_first to true" if tensor.dim() == 3 else "give it sequences, [B, T, size]"
-        self._warn(f"{self._called} reads the samples of a batch as the steps of one sequence: {advice}.")
+        self._warn(f"{self._title} reads the samples of a batch as the steps of one sequence: {advice}.")
 
     @contextmanager
-    def _refusal_as_error(self, inputs: Sequence[Tensor]) -> Iterator[None]:
+    def _record_failure(self, inputs: Sequence[Tensor]) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # PyTorch refuses shapes by whatever exception comes up
-            got = " and ".join(map(self._trace.arrived, inputs))
-            raise self._stop(f"{self._called} got {got}: {first_line(error)}") from None
+        except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
+            got = " and ".join(map(self._trace.describe, inputs))
+            raise self._abort(f"{self._title} got {got}: {first_line(error)}") from None
 
     @contextmanager
-    def _data_kept(self) -> Iterator[None]:
-        """Note it where a layer writes on an input: the next epoch would be trained on something else."""
-        before = self._trace.writes_on_inputs
+    def _forbid_input_writes(self) -> Iterator[None]:
+        """Record an error if the layer overwrites an input: the next epoch would train on other data."""
+        before = self._trace.input_writes
         yield
-        if self._trace.writes_on_inputs > before:
-            detail = f"{self._called} would overwrite the data that it is given: set inplace to false."
-            self._trace.errors.append(FieldError(pointer_to(self._place.pointer, "inplace"), detail))
+        if self._trace.input_writes > before:
+            detail = f"{self._title} would overwrite the input data: set inplace to false."
+            self._trace.errors.append(FieldError(pointer_to(self._location.pointer, "inplace"), detail))
 
     @contextmanager
-    def _warnings_kept(self) -> Iterator[None]:
+    def _record_warnings(self) -> Iterator[None]:
         with warnings.catch_warnings(record=True, action="always") as caught:
             yield
         for warning in caught:
-            self._warn(f"{self._called}: {warning.message}")
+            self._warn(f"{self._title}: {warning.message}")
 
     def _warn(self, detail: str) -> None:
-        self._trace.warnings.append(FieldError(self._place.pointer, detail))
+        self._trace.warnings.append(FieldError(self._location.pointer, detail))
 
-    def _stop(self, detail: str, *argument: str) -> Stop:
-        self._trace.errors.append(FieldError(pointer_to(self._place.pointer, *argument), detail))
-        return Stop(detail)
+    def _abort(self, detail: str, *argument: str) -> TraceAborted:
+        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, *argument), detail))
+        return TraceAborted(detail)
 
 
-def _has(arguments: Any, path: Sequence[str]) -> bool:
+def _has_path(arguments: Any, path: Sequence[str]) -> bool:
     for name in path:
         if not isinstance(arguments, Mapping) or name not in arguments:
             return False

@@ -1,18 +1,18 @@
-"""What one forward pass of an architecture has shown: its layers' shapes, errors and warnings."""
+"""Record of one forward pass on the meta device: shapes of layers, errors and warnings."""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from torch import Tensor, nn
 
-from service.architectures.check.activation_memory import Kept
+from service.architectures.check.activation_memory import SavedTensorMeter
 from service.errors import FieldError
 
-BATCH = "B"  # how the batch's size is shown
+BATCH = "B"  # shown in the place of the batch size
 
 
 class LayerRow(TypedDict):
-    """One call of a layer; the batch's dimension is shown as `B`."""
+    """One call of a layer; the size of the batch dimension is shown as `B`."""
 
     path: str
     type: str
@@ -22,61 +22,77 @@ class LayerRow(TypedDict):
 
 
 class Trace:
-    """What the probes of one architecture have seen.
+    """Record of one forward pass of an architecture.
 
     Args:
-        inputs: the meta tensors that the architecture is given, the batch first.
+        inputs: Inputs of the architecture on the meta device, each [B, …].
+
+    Attributes:
+        batch_size: Size of the first dimension of the first input; None for a scalar.
+        rows: Calls of layers, in order.
+        errors: Errors found.
+        warnings: Declarations that are allowed, but probably not intended.
+        arguments: Complete arguments of each layer, by its path.
+        saved_tensors: Measures the tensors saved for the backward pass.
+        operations: Number of operations of forward texts so far.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         self.inputs = inputs
-        self.batch = inputs[0].shape[0] if inputs[0].dim() else None
+        self.batch_size = inputs[0].shape[0] if inputs[0].dim() else None
         self.rows: list[LayerRow] = []
         self.errors: list[FieldError] = []
         self.warnings: list[FieldError] = []
-        self.arguments: dict[str, dict[str, Any]] = {}  # of each layer by its path, complete
-        self.kept = Kept()
-        # By id; the tensors are held so that no id comes twice.
-        self._sources = {id(tensor): (tensor, "the input") for tensor in inputs}
-        self.operations = 0  # of forward texts and layers
+        self.arguments: dict[str, dict[str, Any]] = {}
+        self.saved_tensors = SavedTensorMeter()
+        self.operations = 0
+        # Tensor and origin by `id`. The reference keeps the tensor alive, so no id is reused.
+        self._origins = {id(tensor): (tensor, "the input") for tensor in inputs}
 
     @property
-    def writes_on_inputs(self) -> int:
-        """How often an input was written to so far, through a view of it, too."""
+    def input_writes(self) -> int:
+        """Number of in-place operations on the inputs so far, also through views."""
         return sum(tensor._version for tensor in self.inputs)
 
-    def shown(self, shape: Sequence[int]) -> list[int | str]:
-        """A shape with the batch's dimension as `B`."""
-        return [BATCH if dim == 0 and size == self.batch else size for dim, size in enumerate(shape)]
+    def display_shape(self, shape: Sequence[int]) -> list[int | str]:
+        """Return a shape with the size of the batch dimension replaced by `B`."""
+        return [BATCH if dim == 0 and size == self.batch_size else size for dim, size in enumerate(shape)]
 
-    def arrived(self, tensor: Tensor) -> str:
-        """A tensor's shape, and where it came from if that is known."""
-        source = self._sources.get(id(tensor))
-        return f"{shape_text(self.shown(tensor.shape))}{f' from {source[1]}' if source else ''}"
+    def describe(self, tensor: Tensor) -> str:
+        """Return the shape of a tensor with its origin, if known: `[B, 13] from layer `1``."""
+        origin = self._origins.get(id(tensor))
+        return f"{shape_text(self.display_shape(tensor.shape))}{f' from {origin[1]}' if origin else ''}"
 
-    def note_source(self, value: Any, source: str) -> None:
-        """Remember where a tensor came from, if that is not known."""
+    def record_origin(self, value: Any, origin: str) -> None:
+        """Record where a tensor, or each tensor of a tuple or list, was made; the first origin is kept."""
         if isinstance(value, Tensor):
-            self._sources.setdefault(id(value), (value, source))
+            self._origins.setdefault(id(value), (value, origin))
         elif isinstance(value, tuple | list):
             for each in value:
-                self.note_source(each, source)
+                self.record_origin(each, origin)
 
-    def passed(self, path: str, layer: nn.Module, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Note a call of a layer."""
+    def record_call(self, path: str, layer: nn.Module, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        """Record a call of a layer.
+
+        Args:
+            path: Path of the layer.
+            layer: The layer on the meta device.
+            inputs: Positional arguments of the call; the first is a tensor.
+            outputs: Its outputs; the first is a tensor.
+        """
         for tensor in outputs:
-            self.note_source(tensor, f"layer `{path}`")
+            self.record_origin(tensor, f"layer `{path}`")
         self.rows.append(
             LayerRow(
                 path=path,
                 type=type(layer).__name__,
-                input_shape=self.shown(inputs[0].shape),
-                output_shape=self.shown(outputs[0].shape),
+                input_shape=self.display_shape(inputs[0].shape),
+                output_shape=self.display_shape(outputs[0].shape),
                 parameters=sum(parameter.numel() for parameter in layer.parameters()),
             )
         )
 
 
 def shape_text(shape: Sequence[int | str]) -> str:
-    """A shape as it is written in messages: `[B, 13]`."""
+    """Return a shape as messages show it: `[B, 13]`."""
     return f"[{', '.join(map(str, shape))}]"

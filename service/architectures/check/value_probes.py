@@ -1,6 +1,7 @@
-"""What the meta device can't tell of a model, since it knows no values: a forward pass of two samples.
+"""Checks of a model that shapes cannot answer, by a forward pass of two samples with extreme values.
 
-Weights are the same along all dimensions but the last, which takes no memory however large the model is.
+The model is on the meta device. Its parameters are replaced by views that repeat one row along all dimensions
+but the last, so that a model of any size needs little memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,75 +10,84 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.architectures.build import Place, children
+from service.architectures.build import NodeLocation, children
 from service.errors import FieldError, pointer_to
 from service.specs.architecture import LayerSpec, Node, read_architecture
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+# Weights of this size drive the outputs to their bounds, such as 0 and 1 behind a Sigmoid.
 LARGE_WEIGHT = 1e3
-TRIALS = 8  # of weights of random signs, any of which may take an output beyond its bounds
+# Number of random weights: the signs of some may keep an output inside its bounds.
+TRIALS = 8
 
 
 def check_embeddings(
     spec: Mapping[str, Any], model: nn.Module, inputs: Sequence[Tensor], reason: Callable[[int], str]
 ) -> list[FieldError]:
-    """Embeddings that have no row for an index that comes to them.
+    """Check that each embedding has a row for every index that it can receive.
 
     Args:
-        spec: what the model was built from, as JSON.
-        model: on the meta device.
-        inputs: two samples of each input: the smallest value of each element, and the largest.
-        reason: what is known of the number of indices needed, to end a sentence.
+        spec: Complete spec of the model, as JSON.
+        model: The model, on the meta device.
+        inputs: Two samples of each input, [2, …]: the smallest and the largest value of each element.
+        reason: Returns the end of an error's sentence for the number of rows needed; may be empty.
     """
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, EMBEDDINGS)}
-    reached: dict[str, tuple[int, int]] = {}
+    if not layers:
+        return []
+    ranges: dict[str, tuple[int, int]] = {}  # smallest and largest index, by the name of the layer
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
-        def look(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-            indices, *others = given
-            low, high = reached.get(name, (0, 0))
-            reached[name] = min(low, int(indices.min())), max(high, int(indices.max()))
+    def make_hook(name: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+        def record_range(layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            indices, *others = arguments
+            low, high = ranges.get(name, (0, 0))
+            ranges[name] = min(low, int(indices.min())), max(high, int(indices.max()))
+            # Continue with valid indices, so that later embeddings are checked too.
             return (indices.clamp(0, layer.num_embeddings - 1), *others)  # type: ignore[operator]
 
-        return look
+        return record_range
 
-    handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers.items()]
+    handles = [layer.register_forward_pre_hook(make_hook(name)) for name, layer in layers.items()]
     try:
-        if layers:
-            _forward(model, inputs)
+        _forward(model, inputs)
     finally:
         for handle in handles:
             handle.remove()
-    if not reached:
-        return []
-    pointers = dict(_pointers(read_architecture(spec), Place("", "#/architecture")))
+    pointers = dict(_layer_pointers(read_architecture(spec), NodeLocation("", "#/architecture")))
     errors = []
-    for name, (low, high) in reached.items():
+    for name, (low, high) in ranges.items():
         rows, needed = layers[name].num_embeddings, high + 1
         if low < 0:
-            detail = f"Layer `{name}` takes indices from 0 and gets {low}."
+            detail = f"Layer `{name}` receives the index {low}; indices start at 0."
             errors.append(FieldError(pointers[name], detail))
         elif needed > rows:
-            detail = f"Layer `{name}` has {rows} rows and gets indices to {high}: it takes {needed}"
-            errors.append(
-                FieldError(pointer_to(pointers[name], "num_embeddings"), detail + reason(needed) + ".")
+            detail = (
+                f"Layer `{name}` has {rows} rows and receives indices up to {high}: "
+                f"set num_embeddings to {needed}{reason(needed)}."
             )
+            errors.append(FieldError(pointer_to(pointers[name], "num_embeddings"), detail))
     return errors
 
 
 def may_leave_unit_interval(model: nn.Module, inputs: Sequence[Tensor]) -> bool:
-    """Whether there are weights for which outputs are below 0 or above 1.
+    """Return whether some weights give outputs below 0 or above 1.
 
     Args:
-        model, inputs: as for `check_embeddings`.
+        model: The model, on the meta device.
+        inputs: Two samples of each input, [2, …].
     """
     outputs = (_forward(model, inputs, seed) for seed in range(TRIALS))
     return any(((each < 0) | (each > 1)).any() for each in outputs if each is not None)
 
 
 def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Tensor | None:
-    """The outputs for two samples with large random weights; None where there are none."""
+    """Run the model with large random weights.
+
+    Returns:
+        The outputs, [2, …]; None if the forward pass fails.
+    """
     generator = torch.Generator().manual_seed(seed)
+    # Expanded tensors have stride 0 in all dimensions but the last: a weight [out, in] takes `in` numbers.
     tensors = {
         name: (LARGE_WEIGHT * torch.randn(each.shape[-1:], generator=generator)).expand(each.shape)
         for name, each in model.named_parameters()
@@ -88,15 +98,15 @@ def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Tenso
     try:
         with torch.no_grad():
             outputs: Tensor = torch.func.functional_call(model.eval(), tensors, tuple(inputs))
-    except Exception:  # whatever two samples can't show: the checks of shapes have passed
+    except Exception:  # shapes are checked already; two samples may be too few for this model
         return None
     return outputs
 
 
-def _pointers(spec: Node, place: Place) -> Iterator[tuple[str, str]]:
-    """(path in the model, pointer) of each layer."""
+def _layer_pointers(spec: Node, location: NodeLocation) -> Iterator[tuple[str, str]]:
+    """Iterate over the layers: the path in the model and the JSON pointer."""
     if isinstance(spec, LayerSpec):
-        yield place.path, place.pointer
+        yield location.path, location.pointer
         return
-    for _, node, below in children(spec, place):
-        yield from _pointers(node, below)
+    for _, node, child in children(spec, location):
+        yield from _layer_pointers(node, child)

@@ -1,6 +1,6 @@
-"""An architecture as Python source: what one would have written by hand, for the client to read and run.
+"""Export of an architecture as Python source, as one would write it by hand.
 
-Written from our own graph, never from the client's text, and never executed by the service.
+The source is printed from the graph, never copied from the client's text, and the service never executes it.
 """
 
 import json
@@ -26,11 +26,12 @@ IMPORTS = {
     "nn.": "from torch import nn",
     "F.": "from torch.nn import functional as F",
 }
-LOADING = """# Its trained values are the job's model in the format `safetensors`:
+LOADING = """# To load the trained parameters, download the job's model in the format `safetensors`:
 # model.load_state_dict(safetensors.torch.load_file("model.safetensors"), strict=True)
 """
-FIRST_OF_TUPLE = '''class Sequential(nn.Sequential):
-    """Passes on the first element of a tuple, such as an LSTM returns."""
+# Definition of the class that `service.architectures.build` uses around layers such as LSTM.
+SEQUENTIAL_CLASS = '''class Sequential(nn.Sequential):
+    """Passes on the first element of a tuple, such as the output of an LSTM."""
 
     def forward(self, input):
         for module in self:
@@ -38,34 +39,35 @@ FIRST_OF_TUPLE = '''class Sequential(nn.Sequential):
             input = output[0] if isinstance(output, tuple) else output
         return input
 '''
-# Names that the source uses itself.
-TAKEN = frozenset({"math", "torch", "nn", "F", "OrderedDict", "Sequential"})
-ROOT = "Model"
+# Names that the source uses itself, which a class cannot have.
+RESERVED_NAMES = frozenset({"math", "torch", "nn", "F", "OrderedDict", "Sequential"})
+DEFAULT_CLASS_NAME = "Model"
 
 
 def to_source(spec: ArchitectureSpec) -> str:
-    """The source of an `nn.Module` subclass with the same names, so that it loads the same state strictly.
+    """Write the source of an `nn.Module` whose state dict has the same keys and shapes.
 
     Args:
-        spec: a complete architecture, as `check` returns it.
+        spec: A complete architecture, such as the one that `check` returns.
     """
     return _Writer().source(spec)
 
 
 class _Writer:
-    """Writes the classes that an architecture needs, inner ones first."""
+    """Writes the classes that an architecture needs, each after the classes that it uses."""
 
     def __init__(self) -> None:
-        self._classes: dict[str, str] = {}  # by what follows the class's name, each once
-        self._needs_first_of_tuple = False
+        # Names of the classes by their definition after the name, so that equal classes are written once.
+        self._classes: dict[str, str] = {}
+        self._needs_sequential_class = False
 
     def source(self, spec: ArchitectureSpec) -> str:
         if isinstance(spec, ModuleSpec):
             name = self._module_class(spec)
         else:
-            name = self._add(ROOT, self._sequential_class(spec))
-        classes = [FIRST_OF_TUPLE] if self._needs_first_of_tuple else []
-        classes += [f"class {known}({body}" for body, known in self._classes.items()]
+            name = self._add_class(DEFAULT_CLASS_NAME, self._sequential_class(spec))
+        classes = [SEQUENTIAL_CLASS] if self._needs_sequential_class else []
+        classes += [f"class {class_name}({body}" for body, class_name in self._classes.items()]
         code = "\n\n".join(classes)
         blocks = (
             "\n".join(line for used, line in imports.items() if used in code)
@@ -74,19 +76,27 @@ class _Writer:
         imports = "\n\n".join(filter(None, blocks))
         return f"{imports}\n\n\n{code}\n\nmodel = {name}()\n{LOADING}"
 
-    def _add(self, wanted: str, body: str) -> str:
-        """The name of the class that has this body; another body of the same name gets a number."""
+    def _add_class(self, preferred: str, body: str) -> str:
+        """Add a class unless an equal one exists.
+
+        Args:
+            preferred: Its name; a number is appended if another class has it.
+            body: The source after the name and the opening parenthesis.
+
+        Returns:
+            The name of the class.
+        """
         if body not in self._classes:
-            known, name, number = {*TAKEN, *self._classes.values()}, wanted, 2
-            while name in known:
-                name, number = f"{wanted}{number}", number + 1
+            taken, name, number = {*RESERVED_NAMES, *self._classes.values()}, preferred, 2
+            while name in taken:
+                name, number = f"{preferred}{number}", number + 1
             self._classes[body] = name
         return self._classes[body]
 
     def _module_class(self, spec: ModuleSpec) -> str:
-        graph, refused = read_forward(spec)
+        graph, errors = read_forward(spec)
         if graph is None:
-            raise ValueError(f"The forward text was not checked: {refused}")
+            raise ValueError(f"The forward text has errors; check the spec before exporting it: {errors}")
         members = [
             *(line for name, parameter in spec.parameters.items() for line in _parameter(name, parameter)),
             *(f"self.{name} = {self._node(node, 2)}" for name, node in spec.submodules.items()),
@@ -100,7 +110,7 @@ class _Writer:
             f"{INDENT}def forward({arguments}):",
             *_indented(str(graph).splitlines(), 2),
         ]
-        return self._add(spec.class_name, "\n".join(lines) + "\n")
+        return self._add_class(spec.class_name, "\n".join(lines) + "\n")
 
     def _sequential_class(self, spec: SequentialSpec) -> str:
         lines = [f"{self._sequential_base(spec)}):", f"{INDENT}def __init__(self):"]
@@ -108,7 +118,7 @@ class _Writer:
 
     def _sequential_base(self, spec: SequentialSpec) -> str:
         if any(map(may_return_tuple, spec.layers)):
-            self._needs_first_of_tuple = True
+            self._needs_sequential_class = True
             return "Sequential"
         return "nn.Sequential"
 
@@ -120,12 +130,12 @@ class _Writer:
         return f"{self._sequential_base(node)}({self._layers(node, level)})"
 
     def _layers(self, spec: SequentialSpec, level: int) -> str:
-        """The layers, one a line; by an OrderedDict where any has a name of its own."""
+        """Write the layers, one on each line; in an OrderedDict if one of them has a name."""
         if all(node.name is None for node in spec.layers):
             lines = [f"{self._node(node, level + 1)}," for node in spec.layers]
             return "\n".join(["", *_indented(lines, level + 1), INDENT * level])
         named = [
-            f"({_text(node.name or str(position))}, {self._node(node, level + 2)}),"
+            f"({_quoted(node.name or str(position))}, {self._node(node, level + 2)}),"
             for position, node in enumerate(spec.layers)
         ]
         return "\n".join(["OrderedDict([", *_indented(named, level + 1), f"{INDENT * level}])"])
@@ -141,15 +151,15 @@ def _parameter(name: str, spec: ParameterSpec) -> Iterator[str]:
     yield f"nn.init.{spec.init.type}(self.{name}{arguments})"
 
 
-def _call(kind: str, arguments: Mapping[str, Any]) -> str:
-    """A constructor with the arguments that are not its defaults."""
-    fields = LAYERS[kind].model.model_fields
+def _call(layer: str, arguments: Mapping[str, Any]) -> str:
+    """Write the call of a layer's class, with the arguments that differ from their defaults."""
+    fields = LAYERS[layer].model.model_fields
     given = {
         name: value
         for name, value in arguments.items()
         if name not in fields or fields[name].is_required() or value != _default(fields[name].default)
     }
-    return f"nn.{kind}({', '.join(f'{name}={_value(value)}' for name, value in given.items())})"
+    return f"nn.{layer}({', '.join(f'{name}={_value(value)}' for name, value in given.items())})"
 
 
 def _default(value: Any) -> Any:
@@ -162,9 +172,9 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         inner = ", ".join(map(_value, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
-    return _text(value) if isinstance(value, str) else repr(value)
+    return _quoted(value) if isinstance(value, str) else repr(value)
 
 
-def _text(value: str) -> str:
-    """A string between double quotes, whatever it holds."""
+def _quoted(value: str) -> str:
+    """Write a string literal: each escape of JSON is one of Python's."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,1 +1,1 @@
-"""The forward grammar: method bodies parsed with `ast` and evaluated by our own graph of nodes."""
+"""The grammar of forward texts: parsed with `ast`, translated into a graph, and computed by its nodes."""

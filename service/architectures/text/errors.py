@@ -1,4 +1,4 @@
-"""What can be wrong with a forward text: in its words, or when tensors flow."""
+"""Errors in a forward text: syntax outside the grammar, and operations that fail while it runs."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from typing import Any
 
 from torch import Tensor
 
-SHOWN_CHARACTERS = 60
+MAX_SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class SourceLocation:
     """A piece of a forward text.
 
     Attributes:
-        line: from 1.
-        column: from 1.
-        text: the piece itself, as the client wrote it.
+        line: Line of its first character, from 1.
+        column: Column of its first character, from 1.
+        text: The piece itself, as the client wrote it.
     """
 
     line: int
@@ -25,32 +25,49 @@ class Spot:
 
     def __str__(self) -> str:
         lines = self.text.strip().splitlines() or [""]
-        cut = len(lines) > 1 or len(lines[0]) > SHOWN_CHARACTERS
-        shown = f"{lines[0][:SHOWN_CHARACTERS].rstrip()}…" if cut else lines[0]
+        is_cut = len(lines) > 1 or len(lines[0]) > MAX_SHOWN_CHARACTERS
+        shown = f"{lines[0][:MAX_SHOWN_CHARACTERS].rstrip()}…" if is_cut else lines[0]
         return f"Line {self.line}, column {self.column}: `{shown}`"
 
 
-class Refused(Exception):
-    """The text is not in the grammar."""
+class GrammarError(Exception):
+    """A forward text has syntax that the grammar does not accept.
 
-    def __init__(self, spot: Spot, remedy: str) -> None:
-        super().__init__(f"{spot}: {remedy}")
+    Args:
+        location: The piece of the text.
+        remedy: What is wrong, and what to write instead.
+    """
+
+    def __init__(self, location: SourceLocation, remedy: str) -> None:
+        super().__init__(f"{location}: {remedy}")
 
 
 class ForwardError(RuntimeError):
-    """A forward text met values that it can't compute with."""
+    """An operation of a forward text failed while the text ran."""
 
 
-def failure(
-    spot: Spot,
+def shape_of(tensor: Tensor) -> str:
+    """Return the shape of a tensor as messages show it: `[4, 3]`."""
+    return str(list(tensor.shape))
+
+
+def forward_error(
+    location: SourceLocation,
     error: Exception,
-    arguments: Any,
-    shown: Callable[[Tensor], str] = lambda tensor: str(list(tensor.shape)),
+    operands: Any,
+    describe: Callable[[Tensor], str] = shape_of,
 ) -> ForwardError:
-    """What PyTorch said, with the place in the text and the shapes that met there."""
-    met = " and ".join(map(shown, _tensors(arguments)))
+    """Add the location and the shapes of the operands to an error of PyTorch.
+
+    Args:
+        location: The operation that failed.
+        error: The exception that it raised; the first line of its message is kept.
+        operands: Values of the operation, nested in tuples, lists and mappings.
+        describe: Formats a tensor for the message.
+    """
+    shapes = " and ".join(map(describe, _tensors(operands)))
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ForwardError(f"{spot}{f' got {met}' if met else ''}: {lines[0].rstrip('.')}.")
+    return ForwardError(f"{location}{f' got {shapes}' if shapes else ''}: {lines[0].rstrip('.')}.")
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

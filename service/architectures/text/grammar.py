@@ -1,414 +1,470 @@
-"""The grammar: which of Python's syntax a forward text may use, and the way from it to our graph.
+"""The grammar of forward texts: which Python syntax is accepted, and its translation into a graph.
 
-Whatever is not named here is refused. Each refusal says where, shows the text, and what to write instead.
+The grammar is closed: syntax that no method below translates is refused, with its location and what to write
+instead. A translated text always ends, so the interpreter is total:
+
+- Statements run once, from first to last, without loops, conditions, jumps, definitions or comprehensions.
+- Each call refers to a function of the table or a declared submodule, never to a value, so a text cannot call
+  itself. Submodules form a tree, whose depth the spec bounds.
+- Nothing is changed in place: a name gets a new value, and objects that other code can see stay as they are.
+
+`syntax.parse` bounds the size and the depth of the tree, so the recursion of this translation is bounded too.
+The nodes bound the values (see `nodes`).
 """
 
 import ast
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from fitserve.describe.functions import (
-    CONSTANTS,
-    PAIR_ATTRIBUTES,
-    RESERVED_NAMES,
-    TENSOR_ATTRIBUTES,
-    Function,
-)
-from service.architectures.text.errors import Refused, Spot
+from fitserve.describe.functions import CONSTANTS, RESERVED_NAMES, Function
+from service.architectures.text.errors import GrammarError, SourceLocation
 from service.architectures.text.functions import FUNCTIONS
 from service.architectures.text.graph import Assignment, Graph, Target
 from service.architectures.text.guards import guards_of
 from service.architectures.text.nodes import (
+    ATTRIBUTES,
     Arguments,
     Attribute,
-    Call,
     Display,
     Expression,
+    FunctionCall,
     Literal,
-    Members,
+    ModuleTensor,
     Operation,
-    OwnTensor,
     Slice,
-    Spread,
-    Submodule,
+    Starred,
+    SubmoduleCall,
+    SubmodulePath,
     Subscript,
-    Training,
+    TrainingMode,
     Variable,
 )
-from service.architectures.text.operators import BINARY, LARGEST_INTEGER, UNARY
+from service.architectures.text.operators import BINARY, MAX_INTEGER, UNARY
 from service.architectures.text.scope import (
     Scope,
-    begins_at_self,
-    can_be_named,
     free_names,
-    global_name,
     is_store,
-    no_member,
+    is_valid_name,
+    starts_at_self,
+    table_name,
+    undeclared_message,
 )
-from service.architectures.text.syntax import Method, Text, parse
+from service.architectures.text.syntax import Method, parse
 from service.specs.architecture import LayerSpec, ModuleSpec
 from service.specs.base import did_you_mean
 
-LONGEST_WORD = 100
+MAX_STRING_LENGTH = 100
 DEFAULT_INPUT = "input"
 
-# What people write and we don't take, by the name of the syntax node.
+# Common syntax that is refused, by the class name of its syntax node, and what to write instead.
 REMEDIES: Mapping[str, str] = {
-    **dict.fromkeys(("If", "IfExp"), "There are no conditions: `torch.where(condition, a, b)` chooses."),
+    # A branch on values would make shapes depend on the data, but one graph serves all batches.
+    **dict.fromkeys(
+        ("If", "IfExp"), "Conditions are not supported; choose values with `torch.where(condition, a, b)`."
+    ),
+    # A loop could run for ever.
     **dict.fromkeys(
         ("For", "While", "AsyncFor", "ListComp", "SetComp", "DictComp", "GeneratorExp"),
-        "There are no loops: write the lines one after another, or let a tensor's dimension do it.",
+        "Loops are not supported; write the lines one after another, or compute along a tensor's dimension.",
     ),
+    # A function could call itself, and a class can redefine every operator.
     **dict.fromkeys(
-        ("Lambda", "FunctionDef", "AsyncFunctionDef", "ClassDef"), "Nothing can be defined here."
+        ("Lambda", "FunctionDef", "AsyncFunctionDef", "ClassDef"),
+        "Functions and classes cannot be defined here; declare a `module` under `submodules`.",
     ),
-    **dict.fromkeys(("Import", "ImportFrom"), "Nothing is imported: `torch`, `F` and `math` are there."),
-    **dict.fromkeys(("JoinedStr", "FormattedValue"), "There is no text to be made."),
-    "BoolOp": "Combine tensors with `&` and `|`.",
-    "Dict": "There are no dictionaries: give names to the values.",
-    "Set": "There are no sets: write a tuple or a list.",
-    "NamedExpr": "Assign on a line of its own.",
-    "Expr": "What this computes goes nowhere: assign it to a name.",
-    "Return": "The one `return` stands at the end.",
-    "Starred": "`*` spreads sizes among the arguments of a call, or in a tuple.",
-    "Slice": "A slice stands between brackets: `x[:, 1:]`.",
-    "Pass": "Leave it out.",
-    "Assert": "Leave it out: shapes are checked before the job starts.",
-    "With": "Leave it out: evaluation runs without gradients by itself.",
+    # A module of Python reaches files, sockets and processes.
+    **dict.fromkeys(
+        ("Import", "ImportFrom"), "Imports are not supported; `torch`, `F` and `math` are available."
+    ),
+    # Formatting calls `__format__` of any value; strings are only options of functions.
+    **dict.fromkeys(("JoinedStr", "FormattedValue"), "f-strings are not supported; write a plain string."),
+    # `and` and `or` ask for the truth of a tensor, which depends on values.
+    "BoolOp": "`and` and `or` are not supported; combine tensors with `&` and `|`.",
+    "Dict": "Dictionaries are not supported; assign each value to a name.",
+    "Set": "Sets are not supported; write a tuple or a list.",
+    "NamedExpr": "`:=` is not supported; assign on a separate line.",
+    "Expr": "The value of this line is not used; assign it to a name.",
+    "Return": "`return` is supported only as the last line.",
+    "Starred": "`*` is supported only for sizes among the arguments of a call, or in a tuple or list.",
+    "Slice": "A slice is supported only between brackets, as in `x[:, 1:]`.",
+    "Pass": "`pass` is not supported; remove it.",
+    "Assert": "`assert` is not supported; remove it: shapes are checked before the job starts.",
+    # A context manager can change global state of PyTorch, such as the mode of autograd.
+    "With": "`with` is not supported; remove it: evaluation runs without gradients anyway.",
 }
-NOT_HERE = "This is not part of the grammar; docs/forward.md lists what is."
+NOT_SUPPORTED = "This syntax is not supported; docs/forward.md lists the supported syntax."
 
 
-def read_forward(spec: ModuleSpec) -> tuple[Graph | None, list[Refused]]:
-    """The graph of a module's forward text, or all that keeps it from having one.
+def read_forward(spec: ModuleSpec) -> tuple[Graph | None, list[GrammarError]]:
+    """Translate the forward text of a module into a graph.
 
     Args:
-        spec: whose submodules and parameters the text may name.
+        spec: The module, whose submodules and parameters the text may use.
+
+    Returns:
+        The graph, or None if there are errors; and the errors, at most one for each statement and input.
     """
     try:
         method = parse(spec.forward)
-    except Refused as refused:
-        return None, [refused]
-    reader = _Reader(spec, method)
-    graph = reader.graph()
-    return (None if reader.found else graph), reader.found
+    except GrammarError as error:
+        return None, [error]
+    translator = _Translator(spec, method)
+    graph = translator.translate()
+    return (None if translator.errors else graph), translator.errors
 
 
-class _Reader:
-    """Reads one method, statement by statement; a statement with an error doesn't hide the next one's."""
+class _Translator:
+    """Translates one method, statement by statement.
+
+    An error in a statement does not hide those of the next ones.
+
+    Attributes:
+        errors: The errors found.
+    """
 
     def __init__(self, spec: ModuleSpec, method: Method) -> None:
         self._spec = spec
-        self._text: Text = method.text
+        self._text = method.text
         self._scope = Scope(spec, method.text)
         self._statements = method.statements
-        self._assigned: set[str] = set()
-        self.found: list[Refused] = []
+        self.errors: list[GrammarError] = []
         self._inputs = self._input_names(method)
-        self._assigned |= set(self._inputs)
+        # Inputs, and names that the statements translated so far assign. As statements run in order, a name
+        # in this set has a value at run time.
+        self._assigned = set(self._inputs)
 
-    def graph(self) -> Graph | None:
-        """The graph, where nothing was found."""
+    def translate(self) -> Graph | None:
+        """Return the graph; None if the last statement has an error."""
         *others, last = self._statements
         assignments = []
         for position, statement in enumerate(others):
             if position == 0 and _is_docstring(statement):
                 continue
-            made = self._noting(statement, self._assignment)
-            if made is not None:
-                assignments.append(made)
-        result = self._noting(last, self._result)
+            assignment = self._collect_error(statement, self._assignment)
+            if assignment is not None:
+                assignments.append(assignment)
+        result = self._collect_error(last, self._result)
         return None if result is None else Graph(self._inputs, tuple(assignments), result)
 
-    def _noting(self, statement: ast.stmt, read: Callable[[Any], Any]) -> Any:
+    def _collect_error(self, statement: ast.stmt, translate: Callable[[Any], Any]) -> Any:
         try:
-            return read(statement)
-        except Refused as refused:
-            self.found.append(refused)
-            # What the statement would have assigned is not missing below.
-            names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
-            self._assigned |= {node.id for node in names if is_store(node)}
+            return translate(statement)
+        except GrammarError as error:
+            self.errors.append(error)
+            # Later statements may use the names that this one would have assigned.
+            self._assigned |= {
+                node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and is_store(node)
+            }
             return None
 
-    def _refuse(self, node: ast.AST, remedy: str) -> NoReturn:
-        raise Refused(self._text.spot(node), remedy)
+    def _error(self, node: ast.AST, remedy: str) -> GrammarError:
+        return GrammarError(self._text.location_of(node), remedy)
 
     def _input_names(self, method: Method) -> tuple[str, ...]:
+        """Return the arguments of the `def` line, else the declared inputs, else the only free name."""
         declared = self._spec.inputs
+        start = self._text.location_at(1, 1)
         if method.arguments is not None:
             if declared is not None and list(method.arguments) != declared:
-                first = self._text.at(1, 1)
-                self.found.append(
-                    Refused(first, f"`inputs` names {', '.join(declared)}: let the `def` line have the same.")
+                names = ", ".join(declared)
+                self.errors.append(
+                    GrammarError(start, f"The `def` line and `inputs` differ; `inputs` has {names}.")
                 )
             for name in method.arguments:
-                if not can_be_named(name):
-                    self.found.append(
-                        Refused(self._text.at(1, 1), f"`{name}` can't be the name of an input.")
+                if not is_valid_name(name):
+                    self.errors.append(
+                        GrammarError(start, f"`{name}` is reserved; choose another name for the input.")
                     )
             return method.arguments
         free = {} if declared else free_names(self._statements)
         if len(free) > 1:
-            named = ", ".join(f'"{name}"' for name in free)
-            self.found.append(
-                Refused(
-                    self._text.spot(list(free.values())[1]),
-                    f"Several names are not assigned before: if they are inputs, say "
-                    f'"inputs": [{named}] beside `forward`.',
+            names = ", ".join(f'"{name}"' for name in free)
+            self.errors.append(
+                self._error(
+                    list(free.values())[1],
+                    f"Several names are used before they are assigned; if they are inputs, add "
+                    f'"inputs": [{names}] beside `forward`.',
                 )
             )
         return tuple(declared or free or (DEFAULT_INPUT,))
 
+    # Statements
+
     def _assignment(self, statement: ast.stmt) -> Assignment:
-        spot = self._text.spot(statement)
+        location = self._text.location_of(statement)
+        # Values before targets: the right side of `x = f(x)` refers to the earlier `x`.
         if isinstance(statement, ast.AugAssign):
             if not isinstance(statement.target, ast.Name):
-                self._refuse(statement.target, "Only a name can be assigned to.")
-            left = self._variable(
-                ast.copy_location(ast.Name(statement.target.id, ast.Load()), statement.target)
-            )
+                raise self._error(statement.target, "Only names can be assigned to.")
+            # `x += y` means `x = x + y` here: an in-place `+=` would overwrite an input or a saved tensor.
+            target = statement.target
+            left = self._variable(ast.copy_location(ast.Name(target.id, ast.Load()), target))
             operator = BINARY.get(type(statement.op).__name__)
             if operator is None:
-                self._refuse(statement, NOT_HERE)
-            value: Expression = Operation(spot, operator, (left, self._expression(statement.value)))
-            return Assignment(spot, self._target(statement.target), value)
+                raise self._error(statement, NOT_SUPPORTED)
+            value: Expression = Operation(location, operator, (left, self._expression(statement.value)))
+            return Assignment(location, self._target(target), value)
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            # The annotation is ignored: it is neither translated nor evaluated.
             value = self._expression(statement.value)
-            return Assignment(spot, self._target(statement.target), value)
+            return Assignment(location, self._target(statement.target), value)
         if isinstance(statement, ast.Assign):
             if len(statement.targets) > 1:
-                self._refuse(statement, "Assign one name after the other.")
+                raise self._error(
+                    statement, "`a = b = …` is not supported; assign each name on its own line."
+                )
             value = self._expression(statement.value)
-            return Assignment(spot, self._target(statement.targets[0]), value)
-        self._refuse(statement, REMEDIES.get(type(statement).__name__, NOT_HERE))
+            return Assignment(location, self._target(statement.targets[0]), value)
+        raise self._error(statement, REMEDIES.get(type(statement).__name__, NOT_SUPPORTED))
 
     def _target(self, node: ast.expr) -> Target:
         if isinstance(node, ast.Name):
-            if not can_be_named(node.id):
-                self._refuse(node, "This name is taken: choose another.")
+            if not is_valid_name(node.id):
+                raise self._error(node, "This name is reserved; choose another.")
             self._assigned.add(node.id)
             return node.id
         if isinstance(node, ast.Tuple | ast.List) and node.elts:
             return tuple(self._target(each) for each in node.elts)
-        self._refuse(node, "Only names can be assigned to: nothing is changed in place.")
+        # `x[0] = …` would write into a tensor, and `self.x = …` would leave a value in the module.
+        raise self._error(node, "Only names can be assigned to; values cannot be changed in place.")
 
     def _result(self, statement: ast.stmt) -> Expression:
-        if not isinstance(statement, ast.Return) or statement.value is None:
-            if not isinstance(statement, ast.Return):
-                self._assignment(statement)
-            self._refuse(statement, "The last line must be `return` with what the module computes.")
-        return self._expression(statement.value)
+        if isinstance(statement, ast.Return) and statement.value is not None:
+            return self._expression(statement.value)
+        if not isinstance(statement, ast.Return):
+            self._assignment(statement)  # an error inside the statement has a better message
+        raise self._error(statement, "The last line must be `return` with the output of the module.")
+
+    # Expressions
 
     def _expression(self, node: ast.expr) -> Expression:
-        read = _EXPRESSIONS.get(type(node))
-        if read is None:
-            self._refuse(node, REMEDIES.get(type(node).__name__, NOT_HERE))
-        expression: Expression = read(self, node)
-        return expression
+        translate = _EXPRESSIONS.get(type(node))
+        if translate is None:
+            raise self._error(node, REMEDIES.get(type(node).__name__, NOT_SUPPORTED))
+        return translate(self, node)
 
     def _constant(self, node: ast.Constant) -> Literal:
-        value, spot = node.value, self._text.spot(node)
+        value, location = node.value, self._text.location_of(node)
         if value is None or value is ... or isinstance(value, bool):
-            return Literal(spot, value, "..." if value is ... else repr(value))
-        if isinstance(value, int) and abs(value) <= LARGEST_INTEGER:
-            return Literal(spot, value, repr(value))
-        if isinstance(value, float) and math.isfinite(value):
-            return Literal(spot, value, repr(value))
-        if isinstance(value, str) and len(value) <= LONGEST_WORD and value.isprintable():
-            return Literal(spot, value, repr(value))
-        self._refuse(node, "A literal is a finite number up to 2**53, a short word, True, False or None.")
+            return Literal(location, value, "..." if value is ... else repr(value))
+        # Complex numbers and bytes are refused: no accepted function needs them. The bounds keep later
+        # arithmetic, and the printed text, small.
+        is_integer = isinstance(value, int) and abs(value) <= MAX_INTEGER
+        is_float = isinstance(value, float) and math.isfinite(value)
+        is_string = isinstance(value, str) and len(value) <= MAX_STRING_LENGTH and value.isprintable()
+        if is_integer or is_float or is_string:
+            return Literal(location, value, repr(value))
+        raise self._error(
+            node,
+            "A literal must be a finite number up to 2**53, a printable string of at most "
+            f"{MAX_STRING_LENGTH} characters, True, False or None.",
+        )
 
     def _variable(self, node: ast.Name) -> Variable:
         if node.id not in self._assigned:
+            # A module, `self` or a function is never a value: it could be passed on or stored, and then reach
+            # attributes and arguments that the tables do not have.
             if node.id in RESERVED_NAMES:
-                self._refuse(node, f"`{node.id}` alone is no value.")
+                raise self._error(node, f"`{node.id}` cannot be used as a value.")
             if node.id in FUNCTIONS:
-                self._refuse(node, "A function can only be called.")
+                raise self._error(node, "A function can only be called.")
             hint = did_you_mean(node.id, self._assigned) or (
-                f" is not assigned before; there are {', '.join(sorted(self._assigned))}."
+                f" is not assigned; assigned names: {', '.join(sorted(self._assigned))}."
             )
-            self._refuse(node, f"`{node.id}`{hint}")
-        return Variable(self._text.spot(node), node.id)
+            raise self._error(node, f"`{node.id}`{hint}")
+        return Variable(self._text.location_of(node), node.id)
 
     def _attribute(self, node: ast.Attribute) -> Expression:
-        spot = self._text.spot(node)
-        name = global_name(node)
+        location = self._text.location_of(node)
+        name = table_name(node)
         if name is not None:
             if name not in CONSTANTS:
-                self._refuse(node, self._unknown(name, CONSTANTS))
-            return Literal(spot, CONSTANTS[name], name)
-        if begins_at_self(node) and not self._scope.is_tensor(node.value):
-            return self._own(node, spot)
-        if node.attr not in TENSOR_ATTRIBUTES | PAIR_ATTRIBUTES:
+                raise self._error(node, _unknown_message(name, CONSTANTS))
+            return Literal(location, CONSTANTS[name], name)
+        if starts_at_self(node) and not self._scope.is_tensor(node.value):
+            return self._self_attribute(node, location)
+        # Other attributes lead out of tensors: `x.__class__`, `x.data`, `x.grad_fn`.
+        if node.attr not in ATTRIBUTES:
             if f"Tensor.{node.attr}" in FUNCTIONS:
-                self._refuse(node, f"`{node.attr}` is a method: call it, `.{node.attr}(…)`.")
-            known = sorted(TENSOR_ATTRIBUTES | PAIR_ATTRIBUTES)
-            hint = did_you_mean(node.attr, known) or f" can't be read; there are {', '.join(known)}."
-            self._refuse(node, f"`.{node.attr}`{hint}")
-        return Attribute(spot, self._expression(node.value), node.attr)
+                raise self._error(node, f"`{node.attr}` is a method; call it: `.{node.attr}(…)`.")
+            names = sorted(ATTRIBUTES)
+            hint = did_you_mean(node.attr, names) or (
+                f" is not supported; the supported attributes are {', '.join(names)}."
+            )
+            raise self._error(node, f"`.{node.attr}`{hint}")
+        return Attribute(location, self._expression(node.value), node.attr)
 
-    def _own(self, node: ast.Attribute, spot: Spot) -> Expression:
-        """`self.training`, `self.scale`, `self.emb.weight`."""
+    def _self_attribute(self, node: ast.Attribute, location: SourceLocation) -> Expression:
+        """Translate `self.training`, `self.scale` and `self.emb.weight`."""
         if isinstance(node.value, ast.Name):
             if node.attr == "training":
-                return Training(spot)
+                return TrainingMode(location)
             if node.attr in self._spec.parameters:
-                return OwnTensor(spot, Members((), "self"), node.attr)
+                return ModuleTensor(location, SubmodulePath((), "self"), node.attr)
             if node.attr in self._spec.submodules:
-                self._refuse(
+                # A submodule is not a value: its attributes include hooks and its own `__dict__`.
+                raise self._error(
                     node,
-                    f"Call it, `self.{node.attr}(…)`, or read a parameter, as in `self.{node.attr}.weight`.",
+                    f"Call the submodule, `self.{node.attr}(…)`, or read a parameter, as in "
+                    f"`self.{node.attr}.weight`.",
                 )
-            self._refuse(node, no_member(node.attr, self._spec))
-        members, owner = self._scope.resolve(node.value)
-        if not isinstance(owner, LayerSpec) and not (
-            isinstance(owner, ModuleSpec) and node.attr in owner.parameters
-        ):
-            self._refuse(
-                node, f"`{node.attr}` is no parameter: a submodule is called, a layer's parameter is read."
+            raise self._error(node, undeclared_message(node.attr, self._spec))
+        path, owner = self._scope.resolve(node.value)
+        declares = isinstance(owner, ModuleSpec) and node.attr in owner.parameters
+        if not isinstance(owner, LayerSpec) and not declares:
+            raise self._error(
+                node, f"`{node.attr}` is not a parameter; call a submodule, or read a parameter of a layer."
             )
         if node.attr.startswith("__"):
-            self._refuse(node, "This is not a parameter.")
-        return OwnTensor(spot, members, node.attr)
+            raise self._error(node, f"`{node.attr}` is not a parameter.")
+        return ModuleTensor(location, path, node.attr)
 
     def _call(self, node: ast.Call) -> Expression:
-        spot, called = self._text.spot(node), node.func
+        # What is called is decided here, from names alone: a function of the table, a declared submodule or a
+        # method of the table. The result of an expression is never called.
+        location, called = self._text.location_of(node), node.func
         if isinstance(called, ast.Name):
-            if called.id == "float" and _infinity(node) is not None:
-                return Literal(spot, _infinity(node), f'float("{_infinity(node)}")')
+            infinity = _infinity(node) if called.id == "float" else None
+            if infinity is not None:
+                return Literal(location, infinity, f'float("{infinity}")')
             if called.id in self._assigned or called.id not in FUNCTIONS:
-                self._refuse(node, self._unknown(called.id, [name for name in FUNCTIONS if "." not in name]))
+                builtins = [name for name in FUNCTIONS if "." not in name]
+                raise self._error(node, _unknown_message(called.id, builtins))
             return self._function(node, FUNCTIONS[called.id], ())
+        if isinstance(called, ast.Call):
+            layer = table_name(called.func) or ""
+            if layer.startswith(("nn.", "torch.nn.")):  # `nn.Linear(3, 4)(x)`
+                raise self._error(node, _unknown_message(layer, ()))
+            raise self._error(node, "The result of a call cannot be called.")
         if not isinstance(called, ast.Attribute | ast.Subscript):
-            self._refuse(node, self._not_callable(called))
-        name = global_name(called)
+            raise self._error(node, "Only submodules, functions and methods can be called.")
+        name = table_name(called)
         if name is not None:
             if name not in FUNCTIONS:
-                self._refuse(node, self._unknown(name, FUNCTIONS))
+                raise self._error(node, _unknown_message(name, FUNCTIONS))
             return self._function(node, FUNCTIONS[name], ())
-        if begins_at_self(called):
-            return self._self_call(node, called, spot)
+        if starts_at_self(called):
+            # `self.scale.exp()` calls a method of a parameter, `self.hidden(x)` a submodule.
+            if isinstance(called, ast.Attribute) and self._scope.is_tensor(called.value):
+                return self._method(node, called)
+            path, _ = self._scope.resolve(called)
+            return SubmoduleCall(location, path, self._arguments(node, ()))
         if isinstance(called, ast.Subscript):
-            self._refuse(node, "Only submodules, functions and methods can be called.")
+            raise self._error(node, "Only submodules, functions and methods can be called.")
         return self._method(node, called)
-
-    def _not_callable(self, called: ast.expr) -> str:
-        if isinstance(called, ast.Call):
-            return self._unknown(global_name(called.func) or "", ())
-        return "Only submodules, functions and methods can be called."
-
-    def _self_call(self, node: ast.Call, called: ast.Attribute | ast.Subscript, spot: Spot) -> Expression:
-        # `self.scale.exp()` is a method of a parameter, `self.hidden(x)` a submodule.
-        if isinstance(called, ast.Attribute) and self._scope.is_tensor(called.value):
-            return self._method(node, called)
-        members, _ = self._scope.resolve(called)
-        return Submodule(spot, members, self._arguments(node, ()))
 
     def _method(self, node: ast.Call, called: ast.Attribute) -> Expression:
         function = FUNCTIONS.get(f"Tensor.{called.attr}")
         if function is None:
-            if called.attr.endswith("_") and f"Tensor.{called.attr[:-1]}" in FUNCTIONS:
-                plain = called.attr[:-1]
-                self._refuse(node, f"Nothing is changed in place: write `x = x.{plain}(…)`.")
+            plain = called.attr.removesuffix("_")
+            if plain != called.attr and f"Tensor.{plain}" in FUNCTIONS:
+                raise self._error(node, f"Values cannot be changed in place; write `x = x.{plain}(…)`.")
             methods = [name.removeprefix("Tensor.") for name in FUNCTIONS if name.startswith("Tensor.")]
-            hint = did_you_mean(called.attr, methods) or " is not a method that is offered."
-            self._refuse(node, f"`.{called.attr}`{hint}")
+            hint = did_you_mean(called.attr, methods) or (
+                " is not supported; docs/forward.md lists the supported methods."
+            )
+            raise self._error(node, f"`.{called.attr}`{hint}")
         return self._function(node, function, (self._expression(called.value),))
 
-    def _function(self, node: ast.Call, function: Function, first: tuple[Expression, ...]) -> Call:
+    def _function(self, node: ast.Call, function: Function, first: tuple[Expression, ...]) -> FunctionCall:
         arguments = self._arguments(node, first)
-        shown = f"It is `{function.name}({function.signature})`."
+        signature = f"The signature is `{function.name}({function.signature})`."
         for name in arguments.named:
             if name not in function.parameters:
-                hint = did_you_mean(name, function.parameters) or f" is no argument here. {shown}"
-                self._refuse(node, f"`{name}`{hint}")
+                hint = did_you_mean(name, function.parameters) or f" is not an argument. {signature}"
+                raise self._error(node, f"`{name}`{hint}")
         if not function.variadic and len(arguments.positional) > function.positional:
-            self._refuse(node, f"There are too many arguments. {shown}")
-        return Call(self._text.spot(node), function, arguments, guards_of(function))
+            raise self._error(node, f"The call has too many arguments. {signature}")
+        return FunctionCall(self._text.location_of(node), function, arguments, guards_of(function))
 
     def _arguments(self, node: ast.Call, first: tuple[Expression, ...]) -> Arguments:
         named: dict[str, Expression] = {}
-        for each in node.keywords:
-            if each.arg is None:
-                self._refuse(node, "`**` is not offered: name the arguments.")
-            named[each.arg] = self._expression(each.value)
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                # The names must be known here, where they are compared with the table.
+                raise self._error(node, "`**` is not supported; pass each argument by name.")
+            named[keyword.arg] = self._expression(keyword.value)
         return Arguments((*first, *map(self._item, node.args)), named)
 
-    def _unknown(self, name: str, known: Collection[str]) -> str:
-        """What is said of `torch.tahn`: names are near where they belong to the same module."""
-        home, _, bare = name.rpartition(".")
-        if home in ("nn", "torch.nn"):
-            return "Layers are declared under `submodules` and called as `self.<name>(…)`."
-        near = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == home]
-        hint = did_you_mean(bare, near)
-        if not name:
-            return "What a call returns can't be called."
-        if not hint:
-            return f"`{name}` is not offered; docs/forward.md lists what is."
-        return f"`{name}`{hint.replace('`', f'`{home}.', 1) if home else hint}"
-
-    def _item(self, node: ast.expr) -> Expression | Spread:
+    def _item(self, node: ast.expr) -> Expression | Starred:
         if isinstance(node, ast.Starred):
-            return Spread(self._text.spot(node), self._expression(node.value))
+            return Starred(self._text.location_of(node), self._expression(node.value))
         return self._expression(node)
 
     def _display(self, node: ast.Tuple | ast.List) -> Display:
-        kind = list if isinstance(node, ast.List) else tuple
-        return Display(self._text.spot(node), tuple(map(self._item, node.elts)), kind)
+        sequence_type = list if isinstance(node, ast.List) else tuple
+        return Display(self._text.location_of(node), tuple(map(self._item, node.elts)), sequence_type)
 
     def _binary(self, node: ast.BinOp) -> Operation:
         operator = BINARY.get(type(node.op).__name__)
-        if operator is None:
-            self._refuse(node, "This operator is not offered.")
+        if operator is None:  # `<<` and `>>`, whose results on numbers grow as fast as powers
+            raise self._error(node, "This operator is not supported; docs/forward.md lists the operators.")
         operands = (self._expression(node.left), self._expression(node.right))
-        return Operation(self._text.spot(node), operator, operands)
+        return Operation(self._text.location_of(node), operator, operands)
 
     def _unary(self, node: ast.UnaryOp) -> Operation:
         operator = UNARY.get(type(node.op).__name__)
-        if operator is None:
-            self._refuse(node, "Write `~mask` for the opposite of a tensor of truth values.")
-        return Operation(self._text.spot(node), operator, (self._expression(node.operand),))
+        if operator is None:  # `not`, which asks for the truth of a tensor, which depends on values
+            raise self._error(node, "`not` is not supported; negate a boolean tensor with `~mask`.")
+        return Operation(self._text.location_of(node), operator, (self._expression(node.operand),))
 
     def _compare(self, node: ast.Compare) -> Operation:
         operator = BINARY.get(type(node.ops[0]).__name__)
         if operator is None:
-            self._refuse(node, "`in`, `is` and their like are not offered.")
-        if len(node.ops) > 1:
-            self._refuse(node, "Comparisons don't chain: write `(a < x) & (x < b)`.")
+            raise self._error(node, "`in`, `not in`, `is` and `is not` are not supported.")
+        if len(node.ops) > 1:  # `a < x < b` asks for the truth of `a < x`
+            raise self._error(node, "Chained comparisons are not supported; write `(a < x) & (x < b)`.")
         operands = (self._expression(node.left), self._expression(node.comparators[0]))
-        return Operation(self._text.spot(node), operator, operands)
+        return Operation(self._text.location_of(node), operator, operands)
 
     def _subscript(self, node: ast.Subscript) -> Expression:
-        spot = self._text.spot(node)
-        if begins_at_self(node) and not self._scope.is_tensor(node.value):
-            self._refuse(node, "Call it, as in `self.body[0](x)`, or read a parameter.")
-        return Subscript(spot, self._expression(node.value), self._index(node.slice))
+        if starts_at_self(node) and not self._scope.is_tensor(node.value):
+            raise self._error(
+                node,
+                "Call the layer, as in `self.body[0](x)`, or read a parameter, as in `self.body[0].weight`.",
+            )
+        location = self._text.location_of(node)
+        return Subscript(location, self._expression(node.value), self._index(node.slice))
 
     def _index(self, node: ast.expr) -> Expression:
+        """Translate an index; slices are accepted only here."""
         if isinstance(node, ast.Slice):
             bounds = (self._bound(node.lower), self._bound(node.upper), self._bound(node.step))
-            return Slice(self._text.spot(node), bounds)
+            return Slice(self._text.location_of(node), bounds)
         if isinstance(node, ast.Tuple):
-            return Display(self._text.spot(node), tuple(map(self._index, node.elts)), tuple)
+            return Display(self._text.location_of(node), tuple(map(self._index, node.elts)), tuple)
         return self._expression(node)
 
     def _bound(self, node: ast.expr | None) -> Expression | None:
         return None if node is None else self._expression(node)
 
 
-_EXPRESSIONS: Mapping[type[ast.expr], Callable[[_Reader, Any], Expression]] = {
-    ast.Constant: _Reader._constant,
-    ast.Name: _Reader._variable,
-    ast.Attribute: _Reader._attribute,
-    ast.Call: _Reader._call,
-    ast.Tuple: _Reader._display,
-    ast.List: _Reader._display,
-    ast.BinOp: _Reader._binary,
-    ast.UnaryOp: _Reader._unary,
-    ast.Compare: _Reader._compare,
-    ast.Subscript: _Reader._subscript,
+# The accepted expressions. A syntax node that is not here, whatever Python adds, is refused.
+_EXPRESSIONS: Mapping[type[ast.expr], Callable[[_Translator, Any], Expression]] = {
+    ast.Constant: _Translator._constant,
+    ast.Name: _Translator._variable,
+    ast.Attribute: _Translator._attribute,
+    ast.Call: _Translator._call,
+    ast.Tuple: _Translator._display,
+    ast.List: _Translator._display,
+    ast.BinOp: _Translator._binary,
+    ast.UnaryOp: _Translator._unary,
+    ast.Compare: _Translator._compare,
+    ast.Subscript: _Translator._subscript,
 }
+
+
+def _unknown_message(name: str, known: Collection[str]) -> str:
+    """Return the message for a name that is not in a table, with a similar name of the same module."""
+    module, _, bare = name.rpartition(".")
+    if module in ("nn", "torch.nn"):
+        return "Declare layers under `submodules` and call them as `self.<name>(…)`."
+    siblings = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == module]
+    hint = did_you_mean(bare, siblings)
+    if not hint:
+        return f"`{name}` is not supported; docs/forward.md lists the supported names."
+    return f"`{name}`{hint.replace('`', f'`{module}.', 1) if module else hint}"
 
 
 def _is_docstring(node: ast.stmt) -> bool:
@@ -420,8 +476,8 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _infinity(node: ast.Call) -> float | None:
-    """The value of `float("-inf")`, as masks are written."""
+    """Return the value of `float("inf")` and `float("-inf")`, which masks use; None for another call."""
     if len(node.args) != 1 or node.keywords or not isinstance(node.args[0], ast.Constant):
         return None
-    written = node.args[0].value
-    return {"inf": math.inf, "-inf": -math.inf}.get(written) if isinstance(written, str) else None
+    text = node.args[0].value
+    return {"inf": math.inf, "-inf": -math.inf}.get(text) if isinstance(text, str) else None

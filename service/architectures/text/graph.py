@@ -1,4 +1,4 @@
-"""A whole forward text: assignments, and what is returned."""
+"""The graph of a forward text: its assignments and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,31 +7,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.architectures.text.errors import Spot
+from service.architectures.text.errors import SourceLocation
 from service.architectures.text.guards import check_pieces
 from service.architectures.text.nodes import Expression, Frame, Observer
 
+# A name, or the nested names of `a, (b, c) = …`.
 Target = str | tuple["Target", ...]
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """`name = value`, `a, b = value`."""
+    """A statement `name = value` or `a, b = value`."""
 
-    spot: Spot
+    location: SourceLocation
     target: Target
     value: Expression
 
     def run(self, frame: Frame) -> None:
-        """Give the names their values."""
+        """Compute the value and assign it to the target in `frame.variables`."""
         value = self.value.evaluate(frame)
         if isinstance(self.target, str):
             frame.variables[self.target] = value
         else:
-            frame.compute(self.spot, lambda: _unpack(self.target, value, frame.variables), value)
+            frame.compute(self.location, lambda: _unpack(self.target, value, frame.variables), value)
 
     def __str__(self) -> str:
-        return f"{_written(self.target)} = {self.value}"
+        return f"{_target_text(self.target)} = {self.value}"
 
 
 def _unpack(target: Target, value: Any, variables: dict[str, Any]) -> None:
@@ -39,29 +40,29 @@ def _unpack(target: Target, value: Any, variables: dict[str, Any]) -> None:
         variables[target] = value
         return
     if not isinstance(value, tuple | list | Tensor) or (isinstance(value, Tensor) and value.dim() == 0):
-        raise TypeError(f"There are {len(target)} names for one {type(value).__name__}.")
+        raise TypeError(f"A value of type {type(value).__name__} cannot be unpacked to {len(target)} names.")
     if len(value) != len(target):
-        raise ValueError(f"There are {len(target)} names for {len(value)} values.")
+        raise ValueError(f"{len(value)} values cannot be unpacked to {len(target)} names.")
     check_pieces(len(value))
     for each, part in zip(target, value, strict=True):
         _unpack(each, part, variables)
 
 
-def _written(target: Target) -> str:
+def _target_text(target: Target) -> str:
     if isinstance(target, str):
         return target
-    inner = ", ".join(each if isinstance(each, str) else f"({_written(each)})" for each in target)
+    inner = ", ".join(each if isinstance(each, str) else f"({_target_text(each)})" for each in target)
     return f"{inner}," if len(target) == 1 else inner
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A forward text that is in the grammar.
+    """A forward text that the grammar accepts.
 
     Attributes:
-        inputs: what `forward` takes besides `self`.
-        assignments: in order.
-        result: what the one `return` gives.
+        inputs: Names of the inputs of `forward`, without `self`.
+        assignments: The statements, in order.
+        result: The expression that is returned.
     """
 
     inputs: tuple[str, ...]
@@ -71,16 +72,22 @@ class Graph:
     def run(
         self,
         module: nn.Module,
-        given: Mapping[str, Any],
+        inputs: Mapping[str, Any],
         device: torch.device,
         observer: Observer | None = None,
     ) -> Any:
         """Compute the result.
 
+        Args:
+            module: The module whose submodules and parameters the text uses.
+            inputs: Values of the inputs by name.
+            device: Device on which functions such as `torch.zeros` create tensors.
+            observer: Observes the run, if any.
+
         Raises:
-            ForwardError: with line, column and the shapes that met there.
+            ForwardError: If an operation fails, with its location and the shapes of its operands.
         """
-        frame = Frame(module, dict(given), device, observer)
+        frame = Frame(module, dict(inputs), device, observer)
         for assignment in self.assignments:
             assignment.run(frame)
         return self.result.evaluate(frame)

@@ -1,4 +1,8 @@
-"""What is checked of a call's arguments because PyTorch would not, or too late."""
+"""Checks of a call's arguments that PyTorch makes too late, or not at all on the meta device.
+
+Examples: a stride of 0 divides by zero in the process, and a tensor can be split into millions of pieces,
+each of which is a Python object.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,91 +14,116 @@ from torch import Tensor
 from fitserve.describe.functions import Function
 from service.architectures.layers import POSITIVE
 
-MOST_PIECES = 1_024  # each is an object of Python's
+MAX_PIECES = 1_024
 
 Check = Callable[[Any], None]
 
 
 @dataclass(frozen=True)
-class Guard:
-    """A check of one argument, by its name or, where it has one, its position."""
+class ArgumentGuard:
+    """A check of one argument.
+
+    Attributes:
+        parameter: Name of the argument.
+        position: Its position; None if it can only be passed by name.
+        check_value: Raises TypeError or ValueError for an invalid value.
+    """
 
     parameter: str
     position: int | None
-    test: Check
+    check_value: Check
 
     def check(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
-        """Raise TypeError or ValueError when the argument was given and is not what it must be."""
+        """Check the argument if the call has it.
+
+        Raises:
+            TypeError, ValueError: If the argument is invalid.
+        """
         if self.parameter in named:
-            self.test(named[self.parameter])
+            self.check_value(named[self.parameter])
         elif self.position is not None and self.position < len(positional):
-            self.test(positional[self.position])
+            self.check_value(positional[self.position])
 
 
 @dataclass(frozen=True)
 class PieceGuard:
-    """A check of how many tensors a function will return."""
+    """A check of the number of tensors that a call returns.
+
+    Attributes:
+        count: Computes the number from the arguments of the call.
+    """
 
     count: Callable[..., int]
 
     def check(self, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
-        """Raise ValueError when they are too many."""
+        """Check the number of tensors.
+
+        Raises:
+            ValueError: If there are too many.
+        """
         check_pieces(self.count(*positional, **named))
 
 
 def check_pieces(count: int) -> None:
-    """Refuse to cut a tensor into more pieces than a text can use."""
-    if count > MOST_PIECES:
-        raise ValueError(f"This makes {count} tensors; at most {MOST_PIECES} are allowed.")
+    """Check the number of pieces into which a tensor is cut.
+
+    Raises:
+        ValueError: If it exceeds `MAX_PIECES`.
+    """
+    if count > MAX_PIECES:
+        raise ValueError(f"This makes {count} tensors; at most {MAX_PIECES} are allowed.")
 
 
 def _positive(name: str) -> Check:
-    def test(value: Any) -> None:
+    def check(value: Any) -> None:
         values = value if isinstance(value, tuple | list) else [value]
         if any(isinstance(each, int) and each < 1 for each in values):
             raise ValueError(f"{name} must be at least 1.")
 
-    return test
+    return check
 
 
-def _is(kind: type | tuple[type, ...], example: str) -> Check:
-    def test(value: Any) -> None:
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(f"Give {example}, and not a {type(value).__name__}.")
+def _of_type(types: type | tuple[type, ...], expected: str) -> Check:
+    def check(value: Any) -> None:
+        if value is not None and not isinstance(value, types):
+            raise TypeError(f"Expected {expected}, not {type(value).__name__}.")
 
-    return test
+    return check
 
 
-_TESTS: Mapping[str, Check] = {
+_CHECKS: Mapping[str, Check] = {
     **{name: _positive(name) for name in POSITIVE},
-    "device": _is(torch.device, "the device of a tensor, e.g. `input.device`"),
-    "dtype": _is((torch.dtype, torch.device, Tensor), "a type, e.g. `torch.float32`"),
+    # A string could name a device that the job must not use.
+    "device": _of_type(torch.device, "the device of a tensor, such as `input.device`"),
+    "dtype": _of_type((torch.dtype, torch.device, Tensor), "a dtype, such as `torch.float32`"),
 }
 
 
-def _split(input: Tensor, split_size: Any, dim: int = 0) -> int:
-    whole = isinstance(split_size, int)
-    return -(-input.shape[dim] // max(split_size, 1)) if whole else len(split_size)
+def _count_split(input: Tensor, split_size: Any, dim: int = 0) -> int:
+    if isinstance(split_size, int):
+        return -(-input.shape[dim] // max(split_size, 1))  # rounded up
+    return len(split_size)
 
 
-def _sections(input: Tensor, indices_or_sections: Any, dim: int = 0) -> int:
+def _count_tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> int:
     return indices_or_sections if isinstance(indices_or_sections, int) else len(indices_or_sections)
 
 
+# Number of tensors that a function returns, by its name without the module; parameters as in PyTorch.
 _PIECES: Mapping[str, Callable[..., int]] = {
     "chunk": lambda input, chunks, dim=0: chunks,
-    "split": _split,
-    "tensor_split": _sections,
+    "split": _count_split,
+    "tensor_split": _count_tensor_split,
     "unbind": lambda input, dim=0: input.shape[dim],
 }
 
 
-def guards_of(function: Function) -> tuple[Guard | PieceGuard, ...]:
-    """The checks that a function's calls need."""
-    guards: list[Guard | PieceGuard] = [
-        Guard(name, position if position < function.positional else None, _TESTS[name])
+def guards_of(function: Function) -> tuple[ArgumentGuard | PieceGuard, ...]:
+    """Return the checks that each call of a function needs."""
+    guards: list[ArgumentGuard | PieceGuard] = [
+        ArgumentGuard(name, position if position < function.positional else None, _CHECKS[name])
         for position, name in enumerate(function.parameters)
-        if name in _TESTS
+        if name in _CHECKS
     ]
     count = _PIECES.get(function.name.rpartition(".")[2])
     return (*guards, PieceGuard(count)) if count else tuple(guards)

@@ -1,4 +1,4 @@
-"""The module of a forward text: an `nn.Module` that prints, saves and trains like the hand-written class."""
+"""An `nn.Module` that computes a forward graph, and prints, saves and trains like the hand-written class."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +14,11 @@ class ForwardModule(nn.Module):
     """Computes a graph with its own parameters and submodules.
 
     Args:
-        class_name: what it prints as.
-        parameters: its own, in order.
-        submodules: in order.
-        graph: of the forward text.
-        observer: looks on; the check on the meta device has one.
+        class_name: Class name to print.
+        parameters: Its own parameters by name, in order.
+        submodules: Its submodules by name, in order.
+        graph: Graph of the forward text.
+        observer: Observes each run; the check on the meta device sets one.
     """
 
     def __init__(
@@ -42,12 +42,15 @@ class ForwardModule(nn.Module):
         """Compute the graph.
 
         Raises:
-            ForwardError: with line, column and the shapes that met there.
+            ForwardError: If an operation fails, with its location and the shapes of its operands.
+            TypeError: If the arguments are not the inputs of the graph.
         """
         given = dict(zip(self.graph.inputs, inputs, strict=False))
         if len(inputs) + len(named) != len(self.graph.inputs) or {*given, *named} != {*self.graph.inputs}:
-            takes = ", ".join(self.graph.inputs)
-            raise TypeError(f"{self.class_name} takes {takes}, and got {len(inputs) + len(named)} of them.")
+            expected = ", ".join(self.graph.inputs)
+            raise TypeError(
+                f"{self.class_name} expects the inputs {expected}; the call has {len(inputs) + len(named)}."
+            )
         device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
         return self.graph.run(self, {**given, **named}, device, self._observer)
 

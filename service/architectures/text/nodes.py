@@ -1,7 +1,18 @@
-"""The graph of a forward text: our own nodes, each of which computes a value and prints itself as Python."""
+"""Nodes of a forward graph: each computes a value and prints itself as Python.
+
+A forward text is never compiled or executed as Python. The grammar translates it into these nodes, and only
+their `evaluate` methods run. Three invariants keep a run bounded:
+
+1. Termination. The nodes form a finite tree without loops or jumps, so a run evaluates each node once. Nested
+   modules could still call each other exponentially often; the observer of the check limits their operations.
+2. Bounded values. Each number or sequence that a node computes passes `bounded`. The check runs first, on the
+   meta device, which allocates nothing; its observer limits the size of each tensor.
+3. No access beyond tensors. A node calls submodules and functions of the table only, and reads parameters,
+   buffers and the attributes of `ATTRIBUTES` only.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,91 +20,123 @@ import torch
 from torch import Tensor, nn
 
 from fitserve.describe.functions import PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES, Function
-from service.architectures.text.errors import ForwardError, Spot, failure
-from service.architectures.text.guards import Guard, PieceGuard
-from service.architectures.text.operators import Operator, apply, bounded
+from service.architectures.text.errors import ForwardError, SourceLocation, forward_error
+from service.architectures.text.guards import ArgumentGuard, PieceGuard
+from service.architectures.text.operators import COMPARISON_PRECEDENCE, Operator, apply, bounded
 
-ATOM = 9  # binds tighter than any operator
+# Binding strengths for printing: an atom needs no parentheses anywhere, a complete argument nowhere.
+ATOM = 9
 LOWEST = 0
+
+# Attributes that a text may read, with the type of value that has them.
+ATTRIBUTES: Mapping[str, type] = {
+    **dict.fromkeys(TENSOR_ATTRIBUTES, Tensor),
+    **dict.fromkeys(PAIR_ATTRIBUTES, tuple),
+}
 
 
 class Observer(Protocol):
-    """Looks on while a forward text runs: the check on the meta device does."""
+    """Observes a forward text while it runs; the check on the meta device is one."""
 
-    def seen(self, spot: Spot, value: Any) -> None:
-        """Something was computed."""
+    def computed(self, location: SourceLocation, value: Any) -> None:
+        """Receive the value of an operation.
 
-    def failed(self, spot: Spot, error: Exception, arguments: Any) -> Exception:
-        """What to raise for an error that came up."""
+        Raises:
+            Exception: To end the run.
+        """
+
+    def failed(self, location: SourceLocation, error: Exception, operands: Any) -> Exception:
+        """Return the exception to raise for an error of an operation."""
 
     def layer(self, module: nn.Module) -> nn.Module:
-        """What has the parameters of a submodule."""
+        """Return the module that has the parameters of a submodule."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """One run of a forward text."""
+    """State of one run of a forward text.
+
+    Attributes:
+        module: The module whose `forward` runs.
+        variables: Values of inputs and variables by name.
+        device: Device on which functions such as `torch.zeros` create tensors.
+        observer: Observes the run, if any.
+    """
 
     module: nn.Module
     variables: dict[str, Any]
     device: torch.device
     observer: Observer | None
 
-    def compute(self, spot: Spot, call: Callable[[], Any], arguments: Any) -> Any:
-        """The result of a call; what goes wrong is told with the place and the shapes that met there."""
+    def compute(self, location: SourceLocation, call: Callable[[], Any], operands: Any) -> Any:
+        """Run an operation, and report its value or its error to the observer.
+
+        Args:
+            location: The operation in the text.
+            call: Computes the value.
+            operands: Values whose shapes the message of an error shows.
+
+        Raises:
+            ForwardError: If the operation fails and there is no observer.
+        """
         try:
             value = call()
         except ForwardError:
-            raise  # of a module inside this one, which knows its own place
-        except Exception as error:  # PyTorch refuses by whatever exception comes up
+            raise  # raised by a nested module, with the location in its own text
+        except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
             if self.observer is None:
-                raise failure(spot, error, arguments) from error
-            raise self.observer.failed(spot, error, arguments) from None
+                raise forward_error(location, error, operands) from error
+            raise self.observer.failed(location, error, operands) from None
         if self.observer is not None:
-            self.observer.seen(spot, value)
+            self.observer.computed(location, value)
         return value
 
 
+@dataclass(frozen=True)
 class Expression(ABC):
-    """A node that has a value."""
+    """A node that has a value.
 
-    spot: Spot
-    precedence: int = ATOM
+    Attributes:
+        location: The piece of the text that it was read from.
+    """
+
+    location: SourceLocation
+
+    @property
+    def precedence(self) -> int:
+        """Binding strength of its outermost operator; `ATOM` without one."""
+        return ATOM
 
     @abstractmethod
     def evaluate(self, frame: Frame) -> Any:
-        """The value."""
+        """Compute the value."""
 
-    def inside(self, precedence: int) -> str:
-        """The node as an operand of something that binds as tightly."""
+    def as_operand(self, precedence: int) -> str:
+        """Print the node as an operand, in parentheses if it binds less tightly than `precedence`."""
         return str(self) if self.precedence >= precedence else f"({self})"
 
 
 @dataclass(frozen=True)
 class Literal(Expression):
-    """A number, a word of an option, `True`, `None` or `...`."""
+    """A number, a string, `True`, `False`, `None`, `...` or a constant such as `torch.float32`."""
 
-    spot: Spot
     value: Any
-    written: str
+    text: str
 
     def evaluate(self, frame: Frame) -> Any:
-        """The value itself."""
         return self.value
 
     def __str__(self) -> str:
-        return self.written
+        return self.text
 
 
 @dataclass(frozen=True)
 class Variable(Expression):
-    """An input, or what was assigned before."""
+    """An input, or a name that was assigned before."""
 
-    spot: Spot
     name: str
 
     def evaluate(self, frame: Frame) -> Any:
-        """What was assigned last."""
         return frame.variables[self.name]
 
     def __str__(self) -> str:
@@ -101,13 +144,10 @@ class Variable(Expression):
 
 
 @dataclass(frozen=True)
-class Training(Expression):
+class TrainingMode(Expression):
     """`self.training`."""
 
-    spot: Spot
-
     def evaluate(self, frame: Frame) -> bool:
-        """Whether the module is in training mode."""
         return frame.module.training
 
     def __str__(self) -> str:
@@ -115,129 +155,149 @@ class Training(Expression):
 
 
 @dataclass(frozen=True)
-class Members:
-    """The way to a submodule: names, and positions in a sequential."""
+class SubmodulePath:
+    """The path from a module to one of its submodules.
+
+    Attributes:
+        names: Names of the submodules on the path; empty for the module itself.
+        text: The path as it is written, such as `self.blocks[0].fc`.
+    """
 
     names: tuple[str, ...]
-    written: str
+    text: str
 
-    def module(self, root: nn.Module) -> nn.Module:
-        """The submodule."""
+    def resolve(self, root: nn.Module) -> nn.Module:
+        """Return the submodule of `root`."""
         for name in self.names:
-            found = root._modules[name]
-            assert found is not None
-            root = found
+            child = root._modules[name]
+            assert child is not None
+            root = child
         return root
 
 
 @dataclass(frozen=True)
-class OwnTensor(Expression):
+class ModuleTensor(Expression):
     """A parameter or buffer of the module (`self.scale`) or of a submodule (`self.emb.weight`)."""
 
-    spot: Spot
-    owner: Members
+    owner: SubmodulePath
     name: str
 
     def evaluate(self, frame: Frame) -> Any:
-        """The tensor, which trains with the others."""
-        module = self.owner.module(frame.module)
+        module = self.owner.resolve(frame.module)
         if frame.observer is not None:
             module = frame.observer.layer(module)
-        return frame.compute(self.spot, lambda: tensor_of(module, self.name), ())
+        return frame.compute(self.location, lambda: _tensor_of(module, self.name), ())
 
     def __str__(self) -> str:
-        return f"{self.owner.written}.{self.name}"
+        return f"{self.owner.text}.{self.name}"
 
 
-def tensor_of(module: nn.Module, name: str) -> Tensor:
-    """A parameter or buffer of a module, by its own name."""
-    found = {**module._buffers, **module._parameters}.get(name)
-    if found is None:
-        known = ", ".join([*module._parameters, *module._buffers]) or "none"
-        raise AttributeError(f"There is no parameter `{name}` here; there are: {known}.")
-    return found
+def _tensor_of(module: nn.Module, name: str) -> Tensor:
+    tensor = {**module._buffers, **module._parameters}.get(name)
+    if tensor is None:
+        names = ", ".join([*module._parameters, *module._buffers]) or "none"
+        raise AttributeError(f"The submodule has no parameter `{name}`; its parameters are: {names}.")
+    return tensor
 
 
 @dataclass(frozen=True)
-class Display(Expression):
-    """A tuple or a list; elements that are spread (`*x.shape`) count one by one."""
+class Starred:
+    """`*sizes` among the arguments of a call or the elements of a tuple or list."""
 
-    spot: Spot
-    items: tuple["Expression | Spread", ...]
-    kind: type[tuple[Any, ...]] | type[list[Any]]
-
-    def evaluate(self, frame: Frame) -> Any:
-        """The elements' values."""
-        return frame.compute(self.spot, lambda: bounded(self.kind(_values(self.items, frame))), ())
-
-    def __str__(self) -> str:
-        inner = ", ".join(item.inside(LOWEST) for item in self.items)
-        if self.kind is list:
-            return f"[{inner}]"
-        return f"({inner},)" if len(self.items) == 1 else f"({inner})"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """`*sizes` among arguments or elements."""
-
-    spot: Spot
+    location: SourceLocation
     value: Expression
 
-    def values(self, frame: Frame) -> list[Any]:
-        """The elements, which are sizes: a tensor's would be one for each sample."""
+    def evaluate(self, frame: Frame) -> list[Any]:
+        """Compute the elements."""
         value = self.value.evaluate(frame)
-        return list(frame.compute(self.spot, lambda: _sequence(value), value))
+        return list(frame.compute(self.location, lambda: _as_sequence(value), value))
 
-    def inside(self, precedence: int) -> str:
-        """As in Python."""
-        return f"*{self.value.inside(ATOM)}"
+    def as_operand(self, precedence: int) -> str:
+        """Print the node; it needs no parentheses where the grammar allows it."""
+        return f"*{self.value.as_operand(ATOM)}"
 
 
-def _sequence(value: Any) -> Sequence[Any]:
+def _as_sequence(value: Any) -> tuple[Any, ...] | list[Any]:
+    # Iterating over a tensor would make one tensor for each sample.
     if not isinstance(value, tuple | list):
-        raise TypeError(f"`*` takes a tuple or a list, and not a {type(value).__name__}.")
+        raise TypeError(f"`*` expects a tuple or a list, not {type(value).__name__}.")
     return value
 
 
-def _values(items: tuple[Expression | Spread, ...], frame: Frame) -> list[Any]:
+def _evaluate_all(items: Iterable[Expression | Starred], frame: Frame) -> list[Any]:
     values: list[Any] = []
     for item in items:
-        if isinstance(item, Spread):
-            values += item.values(frame)
+        if isinstance(item, Starred):
+            values += item.evaluate(frame)
         else:
             values.append(item.evaluate(frame))
     return values
 
 
+def _join(items: Iterable[Expression | Starred]) -> str:
+    return ", ".join(item.as_operand(LOWEST) for item in items)
+
+
+@dataclass(frozen=True)
+class Display(Expression):
+    """A tuple or list display, such as `(a, *sizes)`.
+
+    Attributes:
+        items: The elements.
+        sequence_type: `tuple` or `list`.
+    """
+
+    items: tuple[Expression | Starred, ...]
+    sequence_type: type[tuple[Any, ...]] | type[list[Any]]
+
+    def evaluate(self, frame: Frame) -> Any:
+        def call() -> Any:
+            return bounded(self.sequence_type(_evaluate_all(self.items, frame)))
+
+        return frame.compute(self.location, call, ())
+
+    @property
+    def inner_text(self) -> str:
+        """The elements as they are written between the brackets."""
+        is_single = self.sequence_type is tuple and len(self.items) == 1
+        return _join(self.items) + ("," if is_single else "")
+
+    def __str__(self) -> str:
+        return f"({self.inner_text})" if self.sequence_type is tuple else f"[{self.inner_text}]"
+
+
 @dataclass(frozen=True)
 class Arguments:
-    """What a call is given."""
+    """Arguments of a call."""
 
-    positional: tuple[Expression | Spread, ...]
+    positional: tuple[Expression | Starred, ...]
     named: Mapping[str, Expression] = field(default_factory=dict)
 
     def evaluate(self, frame: Frame) -> tuple[list[Any], dict[str, Any]]:
-        """The values."""
+        """Compute the values."""
         named = {name: value.evaluate(frame) for name, value in self.named.items()}
-        return _values(self.positional, frame), named
+        return _evaluate_all(self.positional, frame), named
 
     def __str__(self) -> str:
         named = [f"{name}={value}" for name, value in self.named.items()]
-        return ", ".join([*(value.inside(LOWEST) for value in self.positional), *named])
+        return ", ".join(filter(None, [_join(self.positional), *named]))
 
 
 @dataclass(frozen=True)
-class Call(Expression):
-    """A function of the table, or a method of a tensor, which is its first argument."""
+class FunctionCall(Expression):
+    """A call of a function of the table, or of a method, whose first argument is its tensor.
 
-    spot: Spot
+    Attributes:
+        function: The function.
+        arguments: Its arguments.
+        guards: Checks of the arguments, made before each call.
+    """
+
     function: Function
     arguments: Arguments
-    guards: tuple[Guard | PieceGuard, ...]
+    guards: tuple[ArgumentGuard | PieceGuard, ...]
 
     def evaluate(self, frame: Frame) -> Any:
-        """What the function returns."""
         positional, named = self.arguments.evaluate(frame)
         if self.function.creates and "device" not in named:
             named["device"] = frame.device
@@ -247,95 +307,96 @@ class Call(Expression):
                 guard.check(positional, named)
             return bounded(self.function.target(*positional, **named))
 
-        return frame.compute(self.spot, call, (positional, named))
+        return frame.compute(self.location, call, (positional, named))
 
     def __str__(self) -> str:
         name = self.function.name
         if not name.startswith("Tensor."):
             return f"{name}({self.arguments})"
         tensor, *others = self.arguments.positional
-        given = Arguments(tuple(others), self.arguments.named)
-        return f"{tensor.inside(ATOM)}.{name.removeprefix('Tensor.')}({given})"
+        arguments = Arguments(tuple(others), self.arguments.named)
+        return f"{tensor.as_operand(ATOM)}.{name.removeprefix('Tensor.')}({arguments})"
 
 
 @dataclass(frozen=True)
-class Submodule(Expression):
+class SubmoduleCall(Expression):
     """A call of a submodule."""
 
-    spot: Spot
-    member: Members
+    submodule: SubmodulePath
     arguments: Arguments
 
     def evaluate(self, frame: Frame) -> Any:
-        """What the submodule returns."""
         positional, named = self.arguments.evaluate(frame)
-        module = self.member.module(frame.module)
-        return frame.compute(self.spot, lambda: module(*positional, **named), (positional, named))
+        module = self.submodule.resolve(frame.module)
+        return frame.compute(self.location, lambda: module(*positional, **named), (positional, named))
 
     def __str__(self) -> str:
-        return f"{self.member.written}({self.arguments})"
+        return f"{self.submodule.text}({self.arguments})"
 
 
 @dataclass(frozen=True)
 class Attribute(Expression):
-    """`x.shape` and its like; `.values` and `.indices` of a pair."""
+    """An attribute of a tensor (`x.shape`), or of the pair that `x.max(dim=1)` returns (`.values`).
 
-    spot: Spot
+    Attributes:
+        value: The tensor or the pair.
+        name: A name of `ATTRIBUTES`.
+    """
+
     value: Expression
     name: str
 
     def evaluate(self, frame: Frame) -> Any:
-        """The attribute."""
         value = self.value.evaluate(frame)
-        return frame.compute(self.spot, lambda: self._of(value), value)
+        return frame.compute(self.location, lambda: self._read(value), value)
 
-    def _of(self, value: Any) -> Any:
-        fits = isinstance(value, tuple) if self.name in PAIR_ATTRIBUTES else isinstance(value, Tensor)
-        if not fits or self.name not in TENSOR_ATTRIBUTES | PAIR_ATTRIBUTES:
-            raise TypeError(f"A {type(value).__name__} has no `.{self.name}`.")
+    def _read(self, value: Any) -> Any:
+        if not isinstance(value, ATTRIBUTES[self.name]):
+            raise TypeError(f"A value of type {type(value).__name__} has no `.{self.name}`.")
         return getattr(value, self.name)
 
     def __str__(self) -> str:
-        return f"{self.value.inside(ATOM)}.{self.name}"
+        return f"{self.value.as_operand(ATOM)}.{self.name}"
 
 
 @dataclass(frozen=True)
 class Operation(Expression):
     """An operator with one or two operands."""
 
-    spot: Spot
     operator: Operator
     operands: tuple[Expression, ...]
 
     @property
-    def precedence(self) -> int:  # type: ignore[override]
-        """The operator's."""
+    def precedence(self) -> int:
         return self.operator.precedence
 
     def evaluate(self, frame: Frame) -> Any:
-        """The result."""
         values = [operand.evaluate(frame) for operand in self.operands]
-        return frame.compute(self.spot, lambda: apply(self.operator, values), values)
+        return frame.compute(self.location, lambda: apply(self.operator, values), values)
 
     def __str__(self) -> str:
-        symbol, mine = self.operator.symbol, self.precedence
+        symbol, precedence = self.operator.symbol, self.precedence
         if len(self.operands) == 1:
-            return f"{symbol}{self.operands[0].inside(mine)}"
-        # From left to right, but for powers; comparisons don't chain.
-        left, right = (mine + 1, mine) if symbol == "**" else (mine, mine + 1)
-        left += mine == 1
-        return f"{self.operands[0].inside(left)} {symbol} {self.operands[1].inside(right)}"
+            return f"{symbol}{self.operands[0].as_operand(precedence)}"
+        # An operand of the same precedence needs parentheses, unless it is on the side to which the operator
+        # groups: the left, but the right for `**`. Comparisons group to neither side, as Python reads
+        # `a < b < c` as a chain.
+        left = precedence + (symbol == "**" or precedence == COMPARISON_PRECEDENCE)
+        right = precedence + (symbol != "**")
+        return f"{self.operands[0].as_operand(left)} {symbol} {self.operands[1].as_operand(right)}"
 
 
 @dataclass(frozen=True)
 class Slice(Expression):
-    """`1:`, `::2`, … between brackets."""
+    """A slice between brackets, such as `1:` or `::2`.
 
-    spot: Spot
+    Attributes:
+        bounds: Start, stop and step.
+    """
+
     bounds: tuple[Expression | None, Expression | None, Expression | None]
 
     def evaluate(self, frame: Frame) -> slice:
-        """Python's slice."""
         return slice(*(None if bound is None else bound.evaluate(frame) for bound in self.bounds))
 
     def __str__(self) -> str:
@@ -345,26 +406,24 @@ class Slice(Expression):
 
 @dataclass(frozen=True)
 class Subscript(Expression):
-    """`x[:, 0]`, `x.shape[0]`, `pair[1]`."""
+    """A part of a tensor (`x[:, 0]`), or an element of a tuple or list (`x.shape[0]`)."""
 
-    spot: Spot
     value: Expression
     index: Expression
 
     def evaluate(self, frame: Frame) -> Any:
-        """The part of a tensor, or the element of a tuple."""
         value, index = self.value.evaluate(frame), self.index.evaluate(frame)
-        return frame.compute(self.spot, lambda: _part(value, index), (value, index))
+        return frame.compute(self.location, lambda: _select(value, index), (value, index))
 
     def __str__(self) -> str:
         index = self.index
-        inner = str(index)
-        if isinstance(index, Display) and index.kind is tuple and len(index.items) > 1:
-            inner = inner[1:-1]
-        return f"{self.value.inside(ATOM)}[{inner}]"
+        # Without parentheses, as a slice is no element of a tuple outside of brackets.
+        is_tuple = isinstance(index, Display) and index.sequence_type is tuple and len(index.items) > 1
+        text = index.inner_text if isinstance(index, Display) and is_tuple else str(index)
+        return f"{self.value.as_operand(ATOM)}[{text}]"
 
 
-def _part(value: Any, index: Any) -> Any:
+def _select(value: Any, index: Any) -> Any:
     if not isinstance(value, Tensor | tuple | list):
-        raise TypeError(f"A {type(value).__name__} has no elements.")
+        raise TypeError(f"A value of type {type(value).__name__} has no elements.")
     return value[index]

@@ -1,4 +1,4 @@
-"""The operators of a forward text: on tensors PyTorch's, on Python's numbers within bounds."""
+"""Operators of a forward text: PyTorch's on tensors, and bounded arithmetic on Python numbers."""
 
 import operator
 from collections.abc import Callable, Mapping
@@ -7,17 +7,20 @@ from typing import Any
 
 from torch import Tensor
 
-LARGEST_INTEGER = 2**53
-LARGEST_EXPONENT = 64
-LONGEST_SEQUENCE = 1_024
+# Python integers and sequences have no size limit of their own: `9**9**9` would run for ever.
+MAX_INTEGER = 2**53
+MAX_EXPONENT = 64
+MAX_SEQUENCE_LENGTH = 1_024
 
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator, as it is written.
+    """A unary or binary operator.
 
     Attributes:
-        precedence: the larger, the tighter it binds, as in Python.
+        symbol: The operator as it is written.
+        compute: Computes the result from one or two operands.
+        precedence: Binding strength; a larger number binds tighter, in the order of Python's grammar.
     """
 
     symbol: str
@@ -25,15 +28,17 @@ class Operator:
     precedence: int
 
 
+COMPARISON_PRECEDENCE = 1
+# By the class name of the operator's syntax node.
 BINARY: Mapping[str, Operator] = {
     name: Operator(symbol, compute, precedence)
     for name, symbol, compute, precedence in (
-        ("Eq", "==", operator.eq, 1),
-        ("NotEq", "!=", operator.ne, 1),
-        ("Lt", "<", operator.lt, 1),
-        ("LtE", "<=", operator.le, 1),
-        ("Gt", ">", operator.gt, 1),
-        ("GtE", ">=", operator.ge, 1),
+        ("Eq", "==", operator.eq, COMPARISON_PRECEDENCE),
+        ("NotEq", "!=", operator.ne, COMPARISON_PRECEDENCE),
+        ("Lt", "<", operator.lt, COMPARISON_PRECEDENCE),
+        ("LtE", "<=", operator.le, COMPARISON_PRECEDENCE),
+        ("Gt", ">", operator.gt, COMPARISON_PRECEDENCE),
+        ("GtE", ">=", operator.ge, COMPARISON_PRECEDENCE),
         ("BitOr", "|", operator.or_, 2),
         ("BitXor", "^", operator.xor, 3),
         ("BitAnd", "&", operator.and_, 4),
@@ -47,8 +52,6 @@ BINARY: Mapping[str, Operator] = {
         ("Pow", "**", operator.pow, 8),
     )
 }
-"""By the name of Python's syntax node."""
-
 UNARY: Mapping[str, Operator] = {
     "USub": Operator("-", operator.neg, 7),
     "UAdd": Operator("+", operator.pos, 7),
@@ -57,45 +60,50 @@ UNARY: Mapping[str, Operator] = {
 
 
 class OutOfBounds(ValueError):
-    """A value that no size or factor of a network needs."""
+    """A number or a sequence is larger than any size or factor of a network."""
 
 
-def apply(symbol: Operator, operands: list[Any]) -> Any:
-    """The result of an operator.
+def apply(op: Operator, operands: list[Any]) -> Any:
+    """Compute an operator.
+
+    Args:
+        op: An operator of `UNARY` or `BINARY`.
+        operands: Tensors and numbers; `+`, `==` and `!=` also accept tuples and lists.
 
     Raises:
-        OutOfBounds: when Python's numbers grow beyond bounds.
-        TypeError: for operands that are neither tensors nor numbers; tuples can be joined and compared.
+        OutOfBounds: If a number or a sequence becomes too large.
+        TypeError: For other operands.
     """
     if any(isinstance(operand, Tensor) for operand in operands):
         others = [operand for operand in operands if not isinstance(operand, Tensor | int | float)]
         if others:
-            raise TypeError(f"A tensor and a {type(others[0]).__name__} have no `{symbol.symbol}`.")
-        return symbol.compute(*operands)
+            raise TypeError(
+                f"`{op.symbol}` does not combine a tensor with a value of type {type(others[0]).__name__}."
+            )
+        return op.compute(*operands)
     if all(isinstance(operand, int | float) for operand in operands):
-        _check_power(symbol, operands)
-        return bounded(symbol.compute(*operands))
-    if symbol.symbol in ("+", "==", "!=") and all(isinstance(operand, tuple | list) for operand in operands):
-        return bounded(symbol.compute(*operands))
-    kinds = " and ".join(type(operand).__name__ for operand in operands)
-    raise TypeError(f"`{symbol.symbol}` takes tensors and numbers, and not {kinds}.")
-
-
-def _check_power(symbol: Operator, operands: list[Any]) -> None:
-    if symbol.symbol == "**" and abs(operands[1]) > LARGEST_EXPONENT:
-        raise OutOfBounds(f"Exponents of numbers are at most {LARGEST_EXPONENT}.")
+        # Check the exponent first: the power itself could take for ever to compute.
+        if op.symbol == "**" and abs(operands[1]) > MAX_EXPONENT:
+            raise OutOfBounds(f"An exponent of a number is at most {MAX_EXPONENT}.")
+        return bounded(op.compute(*operands))
+    # No `*` for sequences: `[0] * 10**9` would be allocated before its length could be checked.
+    if op.symbol in ("+", "==", "!=") and all(isinstance(each, tuple | list) for each in operands):
+        return bounded(op.compute(*operands))
+    types = " and ".join(type(operand).__name__ for operand in operands)
+    raise TypeError(f"`{op.symbol}` accepts tensors and numbers, not {types}.")
 
 
 def bounded(value: Any) -> Any:
-    """A number or a sequence, when it is not beyond bounds.
+    """Return a value unchanged after checking its size.
 
     Raises:
-        OutOfBounds: when it is.
+        OutOfBounds: If it is complex, an integer beyond `MAX_INTEGER`, or a sequence longer than
+            `MAX_SEQUENCE_LENGTH`.
     """
     if isinstance(value, complex):
         raise OutOfBounds("The result is not a real number.")
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise OutOfBounds("The number is too large: at most 2**53.")
-    if isinstance(value, tuple | list) and len(value) > LONGEST_SEQUENCE:
-        raise OutOfBounds(f"The sequence is too long: at most {LONGEST_SEQUENCE} elements.")
+    if isinstance(value, tuple | list) and len(value) > MAX_SEQUENCE_LENGTH:
+        raise OutOfBounds(f"The sequence is too long: at most {MAX_SEQUENCE_LENGTH} elements.")
     return value

@@ -1,22 +1,22 @@
-"""docs/forward.md: what a forward text may say, written from the tables that decide it.
+"""The page docs/forward.md: the grammar of forward texts, generated from its tables.
 
 python -m service.architectures.text.reference > docs/forward.md
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fitserve.describe.functions import CONSTANTS, CREATING, PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES
 from service.architectures.text.functions import FUNCTIONS
-from service.architectures.text.grammar import LONGEST_WORD, REMEDIES
-from service.architectures.text.guards import MOST_PIECES
-from service.architectures.text.operators import BINARY, LARGEST_EXPONENT, LONGEST_SEQUENCE, UNARY
-from service.architectures.text.syntax import MOST_BRACKETS, MOST_LEVELS, MOST_NODES
+from service.architectures.text.grammar import MAX_STRING_LENGTH, REMEDIES
+from service.architectures.text.guards import MAX_PIECES
+from service.architectures.text.operators import BINARY, MAX_EXPONENT, MAX_SEQUENCE_LENGTH, UNARY
+from service.architectures.text.syntax import MAX_BRACKETS, MAX_LEVELS, MAX_NODES
 from service.specs.architecture import LONGEST_FORWARD
 
 HEAD = """# Forward texts
 
-A `module` architecture has a text in the place of the method `forward`:
+A `module` architecture has a field `forward` with the text of its method `forward`:
 
 ```json
 {
@@ -31,77 +31,82 @@ A `module` architecture has a text in the place of the method `forward`:
 }
 ```
 
-It is the body of the method, or the whole method with its `def` line, as it stands in a script: indented or
-not, with comments and docstrings. It is read with Python's parser, checked against this page and computed by
-nodes of our own. **Nothing of it is executed as Python**: what is not on this page is refused, with line,
-column and remedy.
+The text is the body of the method, or the whole method with its `def` line, copied from a script with any
+indentation, comments and docstrings. The service parses it with Python's parser, checks it against the
+grammar on this page and translates it into a graph of operations. **It is never executed as Python.** Syntax
+that is not on this page is refused, with the line, the column and what to write instead.
 
-The inputs are those of the `def` line, else those of `"inputs"`, else the one name that is read before it is
-assigned. `x += y` reads `x = x + y`: nothing is changed in place. Shapes are checked on PyTorch's meta device
-before a job exists, with one batch of the data; sizes such as `in_features` may be left out.
+The inputs are the arguments of the `def` line, or else the names in `"inputs"`, or else the only name that is
+read before it is assigned. `x += y` means `x = x + y`; no value is changed in place. Shapes are checked on
+PyTorch's meta device before a job is created, with the shapes of one batch of the data; sizes such as
+`in_features` may be omitted.
 
-This page is written from the tables in `service/architectures/text/` by `make docs`.
+This page is generated from the tables in `service/architectures/text/` by `make docs`.
 """
 
 
 def reference() -> str:
-    """The page, as Markdown."""
+    """Return the page as Markdown."""
     return "\n".join([HEAD, *_grammar(), "", *_functions(), "", *_refused(), "", *_bounds()]) + "\n"
 
 
-def _table(*head: str) -> list[str]:
-    return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+def _table_head(*columns: str) -> list[str]:
+    return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
 
 
-def _code(names: Iterator[str] | list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names).replace("|", "\\|")
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _code(names: Iterable[str]) -> str:
+    return _escape(", ".join(f"`{name}`" for name in names))
 
 
 def _grammar() -> Iterator[str]:
-    yield from ["## Grammar", "", *_table("what", "how it is written")]
+    yield from ["## Grammar", "", *_table_head("syntax", "examples")]
     yield "| assignment | `h = …`, `a, (b, c) = …`, `h += …`, `h: Tensor = …` |"
-    yield "| the end | one `return …`, the last line |"
-    yield "| submodules | `self.hidden(x)`, `self.block.out(x)`, `self.body[0](x)` |"
-    yield "| parameters | `self.scale` of `parameters`, `self.emb.weight` of a submodule |"
-    yield "| the mode | `self.training`, as an argument |"
-    yield "| functions | `torch.tanh(x)`, `F.relu(x)`, `torch.nn.functional.relu(x)`, from the table below |"
-    yield "| methods | `x.view(*x.shape[:2], -1)`, from the table below |"
-    yield f"| attributes of a tensor | {_code(sorted(TENSOR_ATTRIBUTES))} |"
-    yield f"| attributes of a pair, as `x.max(dim=1)` returns it | {_code(sorted(PAIR_ATTRIBUTES))} |"
+    yield "| result | one `return …`, the last line |"
+    yield "| call of a submodule | `self.hidden(x)`, `self.block.out(x)`, `self.body[0](x)` |"
+    yield "| parameter | `self.scale` of `parameters`, `self.emb.weight` of a submodule |"
+    yield "| training mode | `self.training`, as an argument |"
+    yield "| function | `torch.tanh(x)`, `F.relu(x)`, `torch.nn.functional.relu(x)`, from the table below |"
+    yield "| method | `x.view(*x.shape[:2], -1)`, from the table below |"
+    yield f"| attribute of a tensor | {_code(sorted(TENSOR_ATTRIBUTES))} |"
+    yield f"| attribute of a pair, which `x.max(dim=1)` returns | {_code(sorted(PAIR_ATTRIBUTES))} |"
     symbols = [operator.symbol for operator in (*BINARY.values(), *UNARY.values())]
-    yield f"| operators | {_code(list(dict.fromkeys(symbols)))} |"
-    yield "| subscripts | `x[:, 0]`, `x[..., ::2]`, `x[:, None]`, `x.shape[0]`, `pair[1]` |"
-    yield "| displays | `(a, b)`, `[a, b]`, `*sizes` |"
-    yield '| literals | numbers, `True`, `False`, `None`, `"bilinear"`, `float("-inf")` |'
-    yield f"| constants | {_code(list(CONSTANTS))} |"
+    yield f"| operator | {_code(dict.fromkeys(symbols))} |"
+    yield "| subscript | `x[:, 0]`, `x[..., ::2]`, `x[:, None]`, `x.shape[0]`, `pair[1]` |"
+    yield "| tuple or list | `(a, b)`, `[a, b]`, `(*sizes, 1)` |"
+    yield '| literal | numbers, `True`, `False`, `None`, `"bilinear"`, `float("-inf")` |'
+    yield f"| constant | {_code(CONSTANTS)} |"
 
 
 def _functions() -> Iterator[str]:
-    yield from ["## Functions and methods", "", "With PyTorch's names, defaults and meanings.", ""]
-    yield from _table("function", "arguments", "also as a method")
+    yield from ["## Functions and methods", "", "Names, defaults and meanings are those of PyTorch.", ""]
+    yield from _table_head("function", "arguments", "also as a method")
     for name, function in sorted(FUNCTIONS.items()):
         method = f"Tensor.{name.removeprefix('torch.')}"
         if name.startswith("Tensor.") and f"torch.{name.removeprefix('Tensor.')}" in FUNCTIONS:
-            continue  # in the row of the function
+            continue  # listed in the row of the function
         also = "yes" if name.startswith("torch.") and method in FUNCTIONS else ""
         yield f"| `{name}` | `{function.signature}` | {also} |"
-    made = _code([f"torch.{name}" for name in sorted(CREATING)])
-    yield from ["", f"{made} make their tensor on the device of the inputs."]
+    creating = _code(f"torch.{name}" for name in sorted(CREATING))
+    yield from ["", f"{creating} create their tensor on the device of the inputs."]
 
 
 def _refused() -> Iterator[str]:
-    yield from ["## What people write and is refused", "", *_table("Python's node", "instead")]
+    yield from ["## Refused syntax", "", *_table_head("class in Python's `ast`", "message")]
     for node, remedy in REMEDIES.items():
-        yield f"| `{node}` | {remedy.replace('|', chr(92) + '|')} |"
+        yield f"| `{node}` | {_escape(remedy)} |"
 
 
 def _bounds() -> Iterator[str]:
-    yield from ["## Bounds", "", *_table("what", "at most")]
+    yield from ["## Limits", "", *_table_head("limit", "maximum")]
     yield f"| characters of a text | {LONGEST_FORWARD:,} |"
-    yield f"| terms; levels; open brackets | {MOST_NODES:,}; {MOST_LEVELS}; {MOST_BRACKETS} |"
-    yield f"| whole numbers; exponents of numbers | 2**53; {LARGEST_EXPONENT} |"
-    yield f"| characters of a word | {LONGEST_WORD} |"
-    yield f"| elements of a tuple or list; pieces of a tensor | {LONGEST_SEQUENCE:,}; {MOST_PIECES:,} |"
+    yield f"| syntax nodes; nested levels; open brackets | {MAX_NODES:,}; {MAX_LEVELS}; {MAX_BRACKETS} |"
+    yield f"| absolute value of an integer; exponent of a number | 2**53; {MAX_EXPONENT} |"
+    yield f"| characters of a string | {MAX_STRING_LENGTH} |"
+    yield f"| elements of a tuple or list; pieces of a tensor | {MAX_SEQUENCE_LENGTH:,}; {MAX_PIECES:,} |"
     yield "| elements of a tensor | 2**31 |"
 
 

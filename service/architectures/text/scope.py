@@ -1,58 +1,70 @@
-"""What the names in a forward text lead to: the tables, the inputs, and what the spec declares."""
+"""Names in a forward text: tables of functions, inputs, and the submodules and parameters of a spec."""
 
 import ast
 import keyword
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from fitserve.describe.functions import MODULES, RESERVED_NAMES
-from service.architectures.text.errors import Refused
-from service.architectures.text.nodes import Members
+from service.architectures.text.errors import GrammarError
+from service.architectures.text.nodes import SubmodulePath
 from service.architectures.text.syntax import Text
 from service.specs.architecture import LayerSpec, ModuleSpec, Node, SequentialSpec
 from service.specs.base import did_you_mean
 
 
 class Scope:
-    """The submodules and parameters that a spec declares, as a text reaches them through `self`."""
+    """Submodules and parameters of a spec, which a text accesses through `self`.
+
+    Args:
+        spec: The module.
+        text: The text, for the locations of errors.
+    """
 
     def __init__(self, spec: ModuleSpec, text: Text) -> None:
         self._spec = spec
         self._text = text
 
-    def resolve(self, node: ast.expr) -> tuple[Members, Node]:
-        """The way through the declared submodules that `self.body[0]` or `self.block.out` goes.
+    def resolve(self, node: ast.expr) -> tuple[SubmodulePath, Node]:
+        """Follow a chain such as `self.body[0]` or `self.block.out` through the declared submodules.
+
+        Returns:
+            The path, and the spec of the submodule at its end.
 
         Raises:
-            Refused: when it leads nowhere.
+            GrammarError: If a part of the chain is not declared.
         """
         if isinstance(node, ast.Subscript):
             return self._resolve_position(node)
-        if isinstance(node, ast.Name):
-            return Members((), "self"), self._spec
+        if isinstance(node, ast.Name):  # `self`
+            return SubmodulePath((), "self"), self._spec
         if not isinstance(node, ast.Attribute):
-            self._refuse(node, "This is no submodule.")
-        members, owner = self.resolve(node.value)
-        known = _submodules(owner)
-        if node.attr not in known:
+            raise self._error(node, "This is not a submodule.")
+        path, owner = self.resolve(node.value)
+        submodules = _submodules(owner)
+        if node.attr not in submodules:
             if node.attr == "training" or node.attr in getattr(owner, "parameters", ()):
-                self._refuse(node, "This is no submodule that could be called.")
-            self._refuse(node, no_member(node.attr, owner))
-        return Members((*members.names, node.attr), f"{members.written}.{node.attr}"), known[node.attr]
+                raise self._error(node, "Only submodules can be called, and this is not one.")
+            raise self._error(node, undeclared_message(node.attr, owner))
+        return SubmodulePath((*path.names, node.attr), f"{path.text}.{node.attr}"), submodules[node.attr]
 
-    def _resolve_position(self, node: ast.Subscript) -> tuple[Members, Node]:
-        members, owner = self.resolve(node.value)
+    def _resolve_position(self, node: ast.Subscript) -> tuple[SubmodulePath, Node]:
+        path, owner = self.resolve(node.value)
         position = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        # `type`, as True is an int too.
         if not isinstance(owner, SequentialSpec) or type(position) is not int:
-            self._refuse(node, "Only the layers of a sequential are counted, from 0, as in `self.body[0]`.")
+            raise self._error(
+                node,
+                "Only a layer of a sequential has an index: its position, from 0, as in `self.body[0]`; "
+                "use `self.body.name` for a name.",
+            )
         if position >= len(owner.layers):
-            self._refuse(node, f"There are {len(owner.layers)} layers, counted from 0.")
-        inner = owner.layers[position]
-        name = inner.name or str(position)
-        return Members((*members.names, name), f"{members.written}[{position}]"), inner
+            raise self._error(node, f"The sequential has {len(owner.layers)} layers; positions start at 0.")
+        layer = owner.layers[position]
+        name = layer.name or str(position)
+        return SubmodulePath((*path.names, name), f"{path.text}[{position}]"), layer
 
     def is_tensor(self, node: ast.expr) -> bool:
-        """Whether a chain from `self` has passed the submodules: `self.scale`, `self.emb.weight`, a call."""
+        """Return whether a chain from `self` denotes a tensor: `self.scale`, `self.emb.weight`, or a call."""
         if isinstance(node, ast.Call):
             return True
         if not isinstance(node, ast.Attribute | ast.Subscript):
@@ -63,69 +75,80 @@ class Scope:
             return False
         try:
             _, owner = self.resolve(node.value)
-        except Refused:
+        except GrammarError:
             return False
         return isinstance(owner, LayerSpec) or node.attr in getattr(owner, "parameters", ())
 
-    def _refuse(self, node: ast.AST, remedy: str) -> NoReturn:
-        raise Refused(self._text.spot(node), remedy)
+    def _error(self, node: ast.AST, remedy: str) -> GrammarError:
+        return GrammarError(self._text.location_of(node), remedy)
 
 
 def _submodules(node: Node) -> Mapping[str, Node]:
     if isinstance(node, ModuleSpec):
         return node.submodules
     if isinstance(node, SequentialSpec):
-        return {inner.name or str(position): inner for position, inner in enumerate(node.layers)}
+        return {layer.name or str(position): layer for position, layer in enumerate(node.layers)}
     return {}
 
 
-def no_member(name: str, owner: Node) -> str:
-    """What is said of a name that a node doesn't declare."""
-    known = [*_submodules(owner), *getattr(owner, "parameters", ())]
-    hint = did_you_mean(name, known) or f"; there are: {', '.join(known) or 'none'}."
+def undeclared_message(name: str, owner: Node) -> str:
+    """Return the message for a name that a node does not declare."""
+    names = [*_submodules(owner), *getattr(owner, "parameters", ())]
+    hint = did_you_mean(name, names) or f"; declared names: {', '.join(names) or 'none'}."
     return f"`{name}` is not declared{hint}"
 
 
-def begins_at_self(node: ast.expr) -> bool:
-    """Whether a chain of attributes and subscripts begins at `self`."""
+def starts_at_self(node: ast.expr) -> bool:
+    """Return whether a chain of attributes and subscripts starts at `self`."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return isinstance(node, ast.Name) and node.id == "self"
 
 
-def global_name(node: ast.expr) -> str | None:
-    """The name in our tables that a chain which begins at `torch`, `F`, `math` or `nn` means."""
+def table_name(node: ast.expr) -> str | None:
+    """Return the name that a chain such as `torch.nn.functional.relu` has in the tables of functions.
+
+    Returns:
+        `F.relu`; None if the chain does not start at `torch`, `F`, `math` or `nn`.
+    """
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)
         node = node.value
     if not isinstance(node, ast.Name) or node.id not in RESERVED_NAMES - {"self"}:
         return None
-    *home, name = [node.id, *reversed(parts)]
-    return f"{MODULES.get('.'.join(home), '.'.join(home))}.{name}".lstrip(".")
+    *modules, name = [node.id, *reversed(parts)]
+    module = ".".join(modules)
+    return f"{MODULES.get(module, module)}.{name}".lstrip(".")
 
 
 def free_names(statements: Sequence[ast.stmt]) -> dict[str, ast.Name]:
-    """The names that are read before they are assigned, each where it is read first."""
+    """Return the names that are read before they are assigned, with their first occurrence.
+
+    Names of called functions do not count. One pass finds all names, as statements run in order and without
+    branches.
+    """
     free: dict[str, ast.Name] = {}
     assigned: set[str] = set()
     for statement in statements:
         names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
         called = {id(node.func) for node in ast.walk(statement) if isinstance(node, ast.Call)}
         for node in sorted(names, key=lambda node: (node.lineno, node.col_offset)):
-            augmented = isinstance(statement, ast.AugAssign) and node is statement.target
-            known = node.id in assigned or node.id in RESERVED_NAMES or id(node) in called
-            if not known and (augmented or not is_store(node)):
+            # The target of `x += 1` has the context Store, but is read.
+            is_augmented = isinstance(statement, ast.AugAssign) and node is statement.target
+            is_known = node.id in assigned or node.id in RESERVED_NAMES or id(node) in called
+            if not is_known and (is_augmented or not is_store(node)):
                 free.setdefault(node.id, node)
+        # After the loop: in `x = f(x)` the right side is read first.
         assigned |= {node.id for node in names if is_store(node)}
     return free
 
 
-def can_be_named(name: str) -> bool:
-    """Whether an input or a variable may have this name."""
+def is_valid_name(name: str) -> bool:
+    """Return whether an input or a variable may have this name."""
     return name not in RESERVED_NAMES and not name.startswith("__") and not keyword.iskeyword(name)
 
 
 def is_store(node: ast.AST) -> bool:
-    """Whether a node assigns to a name."""
+    """Return whether a syntax node is a name that is assigned to."""
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)

@@ -1,59 +1,75 @@
-"""From a forward text to Python's syntax tree, within bounds: the method or its body, as one pastes it."""
+"""Parsing of a forward text into Python's syntax tree, within bounds.
+
+A client may send the body of `forward` or the whole method, with any indentation.
+"""
 
 import ast
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from service.architectures.text.errors import Refused, Spot
+from service.architectures.text.errors import GrammarError, SourceLocation
 
-MOST_BRACKETS = 20  # open at one place: the parser's time may double with each
-MOST_NODES = 5_000
-MOST_LEVELS = 60
-_BODY = "Give the body of `forward`, or the whole method from `def forward(self, …):` on."
+# Python's parser backtracks at open brackets: its time may double with each level.
+MAX_BRACKETS = 20
+MAX_NODES = 5_000
+# The grammar, the graph and its printing recurse by level; Python's default stack allows about 1,000 frames.
+MAX_LEVELS = 60
+_EXPECTED = "Send the body of `forward`, or the whole method starting with `def forward(self, …):`."
 
 
 @dataclass(frozen=True)
 class Text:
-    """A forward text, and where its lines stood before their common indentation was taken off."""
+    """A forward text without its common indentation.
+
+    Attributes:
+        lines: The lines as they are parsed.
+        indents: Number of columns that were removed from each line.
+    """
 
     lines: tuple[str, ...]
     indents: tuple[int, ...]
 
     @classmethod
-    def aligned(cls, source: str) -> "Text":
-        """Take off the indentation of the first line of code, and what the others have in common."""
-        lines = re.split(r"\r\n?|\n", source.expandtabs())  # where Python ends a line
+    def dedented(cls, source: str) -> "Text":
+        """Remove the indentation of the first line of code, and the common indentation of the others."""
+        lines = re.split(r"\r\n?|\n", source.expandtabs())  # the line ends of Python
         code = [
             number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")
         ]
         depth = [len(line) - len(line.lstrip()) for line in lines]
         first = code[0] if code else 0
-        # A body pasted from its first word on: the first line alone has lost its indentation.
         rest = min((depth[number] for number in code[1:]), default=0)
-        header = bool(code) and lines[first].lstrip().startswith(("def ", "async ", "@", "class "))
-        common = min([depth[first] if code else 0, rest]) if header or len(code) < 2 else rest
+        # A body copied from its first word on has lost the indentation of its first line, so that the other
+        # lines have a common indentation of their own. Below a header the others must stay indented.
+        has_header = bool(code) and lines[first].lstrip().startswith(("def ", "async ", "@", "class "))
+        common = min([depth[first] if code else 0, rest]) if has_header or len(code) < 2 else rest
         indents = [min(depth[n], depth[first] if n <= first else common) for n in range(len(lines))]
         return cls(tuple(line[cut:] for line, cut in zip(lines, indents, strict=True)), tuple(indents))
 
-    def spot(self, node: ast.AST) -> Spot:
-        """Where a node stands in the text as it was sent."""
+    def location_of(self, node: ast.AST) -> SourceLocation:
+        """Return the location of a syntax node in the text as it was sent."""
         start, end = getattr(node, "lineno", 1), getattr(node, "end_lineno", None) or 1
         first, last = getattr(node, "col_offset", 0), getattr(node, "end_col_offset", None) or 0
-        # ast counts bytes, people count characters.
+        # Offsets of `ast` count UTF-8 bytes; a column counts characters.
         rows = [line.encode() for line in self.lines[start - 1 : end]]
         if not rows:
-            return Spot(start, first + 1, "")
+            return SourceLocation(start, first + 1, "")
         column = len(rows[0][:first].decode(errors="replace"))
         rows[-1] = rows[-1][:last]
         rows[0] = rows[0][first:]
-        return Spot(start, column + self._indent(start) + 1, b"\n".join(rows).decode(errors="replace"))
+        text = b"\n".join(rows).decode(errors="replace")
+        return SourceLocation(start, column + self._indent(start) + 1, text)
 
-    def at(self, line: int, column: int) -> Spot:
-        """A place from which the rest of the line is shown; both count from 1."""
-        shown = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
-        return Spot(line, max(column, 1) + self._indent(line), shown[max(column - 1, 0) :] or shown)
+    def location_at(self, line: int, column: int) -> SourceLocation:
+        """Return the location of a position, with the rest of its line.
+
+        Args:
+            line: Line number, from 1.
+            column: Column in the dedented line, from 1.
+        """
+        text = self.lines[line - 1] if 0 < line <= len(self.lines) else ""
+        return SourceLocation(line, max(column, 1) + self._indent(line), text[max(column - 1, 0) :] or text)
 
     def _indent(self, line: int) -> int:
         return self.indents[line - 1] if 0 < line <= len(self.indents) else 0
@@ -61,7 +77,13 @@ class Text:
 
 @dataclass(frozen=True)
 class Method:
-    """What was sent: the statements, and the names of the arguments if there was a `def` line."""
+    """A parsed forward text.
+
+    Attributes:
+        text: The text.
+        statements: Statements of the body.
+        arguments: Names of the arguments of the `def` line, without `self`; None without a `def` line.
+    """
 
     text: Text
     statements: list[ast.stmt]
@@ -69,77 +91,92 @@ class Method:
 
 
 def parse(source: str) -> Method:
-    """Read a forward text.
+    """Parse a forward text.
+
+    Args:
+        source: The text as it was sent.
 
     Raises:
-        Refused: when it is not Python, is too large, or is more than one method.
+        GrammarError: If the text is not Python, is too large, or is more than one method.
     """
-    text = Text.aligned(source)
+    text = Text.dedented(source)
     _check_brackets(text)
-    body = _parsed(text)
-    _check_size(body, text)
-    statements = body.body
+    tree = _parse_tree(text)
+    _check_size(tree, text)
+    statements = tree.body
     if not statements:
-        raise Refused(text.at(1, 1), f"There is no statement. {_BODY}")
+        raise GrammarError(text.location_at(1, 1), f"The text has no statement. {_EXPECTED}")
     if isinstance(statements[0], ast.FunctionDef) and len(statements) == 1:
         return Method(text, statements[0].body, _arguments(statements[0], text))
     for statement in statements:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            raise Refused(text.spot(statement), _BODY)
+            raise GrammarError(text.location_of(statement), _EXPECTED)
     return Method(text, statements, None)
 
 
 def _check_brackets(text: Text) -> None:
+    """Bound the nesting of brackets before the parser runs.
+
+    Brackets in strings and comments count too, which at most refuses an unusual text.
+    """
     depth = 0
     for number, line in enumerate(text.lines, 1):
-        for found in re.finditer(r"[(\[{)\]}]", line):
-            depth = depth + 1 if found.group() in "([{" else max(depth - 1, 0)
-            if depth > MOST_BRACKETS:
-                detail = f"Brackets are nested more than {MOST_BRACKETS} deep: give parts names of their own."
-                raise Refused(text.at(number, found.start() + 1), detail)
+        for bracket in re.finditer(r"[(\[{)\]}]", line):
+            depth = depth + 1 if bracket.group() in "([{" else max(depth - 1, 0)
+            if depth > MAX_BRACKETS:
+                raise GrammarError(
+                    text.location_at(number, bracket.start() + 1),
+                    f"Brackets are nested more than {MAX_BRACKETS} deep; assign parts to names.",
+                )
 
 
-def _parsed(text: Text) -> ast.Module:
+def _parse_tree(text: Text) -> ast.Module:
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd literals, which are refused later
+        # The parser warns of odd literals such as `1is`, which the grammar refuses.
+        with warnings.catch_warnings(action="ignore"):
             return ast.parse("\n".join(text.lines))
     except SyntaxError as error:
-        spot = text.at(error.lineno or 1, error.offset or 1)
-        raise Refused(spot, f"This is not Python: {error.msg}.") from None
+        location = text.location_at(error.lineno or 1, error.offset or 1)
+        raise GrammarError(location, f"This is not valid Python: {error.msg}.") from None
     except (ValueError, MemoryError, RecursionError):
-        raise Refused(
-            text.at(1, 1), "This can't be read: it is nested too deep, or holds null bytes."
+        raise GrammarError(
+            text.location_at(1, 1), "The text cannot be parsed: it is nested too deep, or has null bytes."
         ) from None
 
 
 def _check_size(tree: ast.AST, text: Text) -> None:
-    """Bound the tree before anything walks it recursively."""
+    """Bound the tree level by level, without recursion: everything after this recurses over it."""
     level, nodes = [tree], 0
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_LEVELS):
         nodes += len(level)
-        if nodes > MOST_NODES:
-            raise Refused(text.at(1, 1), f"The text is too long: more than {MOST_NODES} terms.")
+        if nodes > MAX_NODES:
+            raise GrammarError(text.location_at(1, 1), f"The text is too long: more than {MAX_NODES} terms.")
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         if not level:
             return
-    deepest = next(_placed(level), tree)
-    raise Refused(text.spot(deepest), "This is nested too deep: give parts of it names of their own.")
-
-
-def _placed(nodes: list[ast.AST]) -> Iterator[ast.AST]:
-    return (node for node in nodes if hasattr(node, "lineno"))
+    # Nodes such as operators and contexts have no location of their own.
+    deepest = next((node for node in level if hasattr(node, "lineno")), tree)
+    raise GrammarError(
+        text.location_of(deepest),
+        f"This is nested more than {MAX_LEVELS} levels deep; assign parts to names.",
+    )
 
 
 def _arguments(function: ast.FunctionDef, text: Text) -> tuple[str, ...]:
-    """The names between the brackets of the `def` line; annotations are passed over."""
-    given = function.args
+    """Return the names of the arguments without `self`; annotations are ignored, not evaluated."""
+    arguments = function.args
     if function.decorator_list:
-        raise Refused(text.spot(function.decorator_list[0]), "Leave decorators out.")
-    if given.vararg or given.kwarg or given.kwonlyargs or given.posonlyargs or given.defaults:
-        raise Refused(
-            text.at(function.lineno, 1), "`forward` takes plain names: `def forward(self, input):`."
+        raise GrammarError(text.location_of(function.decorator_list[0]), "Remove the decorators.")
+    has_others = arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.posonlyargs
+    if has_others or arguments.defaults:
+        raise GrammarError(
+            text.location_at(function.lineno, 1),
+            "`forward` accepts only plain arguments without defaults, as in `def forward(self, input):`.",
         )
-    names = [argument.arg for argument in given.args]
+    names = [argument.arg for argument in arguments.args]
     if names[:1] != ["self"] or len(names) == 1:
-        raise Refused(text.at(function.lineno, 1), "`forward` takes `self` and at least one input.")
+        raise GrammarError(
+            text.location_at(function.lineno, 1),
+            "`forward` needs the argument `self` and at least one input.",
+        )
     return tuple(names[1:])

@@ -480,16 +480,16 @@ def islands(num_embeddings: int, unknown: str = "error", **more: Any) -> Request
 @pytest.mark.parametrize(
     ("short", "long", "words"),
     [
-        (islands(3), islands(4), "it takes 4, since `island` has 4 categories."),
+        (islands(3), islands(4), "set num_embeddings to 4, since `island` has 4 categories."),
         (
             islands(4, "extra"),
             islands(5, "extra"),
-            "it takes 5, since `island` has 4 categories and one index for unknown ones.",
+            "set num_embeddings to 5, since `island` has 4 categories and one index for unknown ones.",
         ),
         (
             islands(4, categories=["d", "c", "b", "a", "e"]),
             islands(5, categories=["d", "c", "b", "a", "e"]),
-            "it takes 5, since `island` has 5 categories.",
+            "set num_embeddings to 5, since `island` has 5 categories.",
         ),
     ],
     ids=["categories", "unknown", "declared"],
@@ -528,11 +528,12 @@ def test_indices_of_tensors_have_rows_too(plan: Plan) -> None:
         "split": {"validation_rows": [1]},
     }
     pointer = "#/architecture/layers/0/layers/0"
-    assert "gets indices to 9: it takes 10." in errors_of(plan, document)[f"{pointer}/num_embeddings"]
+    detail = errors_of(plan, document)[f"{pointer}/num_embeddings"]
+    assert "receives indices up to 9: set num_embeddings to 10." in detail
     document["architecture"]["layers"][0]["layers"][0]["num_embeddings"] = 10
     plan(document)
     document["data"]["inputs"][2] = [-1, 2]
-    assert "takes indices from 0 and gets -1" in errors_of(plan, document)[pointer]
+    assert "receives the index -1; indices start at 0" in errors_of(plan, document)[pointer]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The check: what is completed, what is reported, and every message a client can meet."""
+"""The check of an architecture: completed specs, reports, errors and warnings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from service.architectures.build import build
-from service.architectures.check.check import Checked, check
+from service.architectures.check.check import CheckedArchitecture, check
 from service.architectures.layers import LAYERS
 from service.errors import InvalidRequest
 from service.specs.architecture import MAX_DEPTH, read_architecture
@@ -23,13 +23,13 @@ def linear(outputs: int, inputs: int | None = None, **more: Any) -> dict[str, An
 
 def checked(
     layers: list[dict[str, Any]], *shape: int, dtype: torch.dtype = torch.float32, max_parameters: int = 10**6
-) -> Checked:
+) -> CheckedArchitecture:
     spec = read_architecture({"type": "sequential", "layers": layers})
     return check(spec, [torch.empty(shape, dtype=dtype, device="meta")], max_parameters)
 
 
 def refused(layers: list[dict[str, Any]], *shape: int, **more: Any) -> list[tuple[str, str]]:
-    """The errors, each with its pointer below the list of layers."""
+    """Return the errors; pointers are relative to the list of layers."""
     with pytest.raises(InvalidRequest) as caught:
         checked(layers, *shape, **more)
     return [
@@ -38,7 +38,7 @@ def refused(layers: list[dict[str, Any]], *shape: int, **more: Any) -> list[tupl
 
 
 def test_sizes_and_defaults_are_filled_in() -> None:
-    """The spec comes back with every argument, ready to be sent again."""
+    """The completed spec has every argument, and is accepted unchanged when sent again."""
     activation: dict[str, Any] = {"type": "LeakyReLU", "name": "act"}
     result = checked([linear(13), activation, linear(1)], 9, 4)
     assert result.spec == {
@@ -53,7 +53,7 @@ def test_sizes_and_defaults_are_filled_in() -> None:
 
 
 def test_the_report_shows_each_layer_with_its_shapes_and_parameters() -> None:
-    """Shapes have the batch as B; counts and bytes are those of the module."""
+    """The report has the shapes with the batch as B, and the counts and bytes of the module."""
     result = checked([linear(13), TANH, linear(1)], 9, 1)
     assert result.layers == [
         {"path": "0", "type": "Linear", "input_shape": ["B", 1], "output_shape": ["B", 13], "parameters": 26},
@@ -67,12 +67,12 @@ def test_the_report_shows_each_layer_with_its_shapes_and_parameters() -> None:
 
 
 def test_activation_bytes_are_what_autograd_saves() -> None:
-    """Linear keeps its input [9, 1], Tanh its output [9, 13], which the next Linear shares."""
+    """Linear saves its input [9, 1], and Tanh its output [9, 13], which the next Linear shares."""
     assert checked([linear(13), TANH, linear(1)], 9, 1).activation_bytes == 4 * (9 * 1 + 9 * 13)
 
 
 def test_activation_bytes_grow_with_the_steps_of_a_recurrent_layer() -> None:
-    """A sequence of 2000 steps is checked as one step, and counted as 2000."""
+    """A sequence of 2000 steps is run as a single step, and its memory is counted 2000 times."""
     lstm: dict[str, Any] = {"type": "LSTM", "hidden_size": 8, "batch_first": True}
     layers = [lstm, {"type": "Flatten"}, linear(1)]
     one, many = checked(layers, 4, 1, 3), checked(layers, 4, 2000, 3)
@@ -81,8 +81,8 @@ def test_activation_bytes_grow_with_the_steps_of_a_recurrent_layer() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if len(SAMPLES[name].shapes) == 1])
-def test_each_layer_passes_with_the_shape_it_really_has(name: str) -> None:
-    """What the check accepts runs, and returns the shape the check said, also with its sizes left out."""
+def test_each_layer_returns_the_shape_of_the_check(name: str) -> None:
+    """A checked layer runs and returns the reported shape, also if its sizes were inferred."""
     sample = SAMPLES[name]
     layer = {"type": name, **without_sizes(name, sample.arguments)}
     # A Linear before it, because an architecture without parameters is refused.
@@ -95,7 +95,7 @@ def test_each_layer_passes_with_the_shape_it_really_has(name: str) -> None:
 
 
 def without_sizes(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments but those that are inferred; in parts, too."""
+    """Remove the arguments that are inferred, also those of layers in arguments."""
     return {
         key: without_sizes(value["type"], value) if isinstance(value, dict) else value
         for key, value in arguments.items()
@@ -103,8 +103,8 @@ def without_sizes(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
-    """One request shows them all, each at its place, in the order of the request."""
+def test_all_errors_in_names_types_and_arguments_are_reported_at_once() -> None:
+    """One answer has each error with its pointer, in the order of the request."""
     layers: list[dict[str, Any]] = [
         {"type": "Tahn"},
         {"type": "LazyLinear", "out_features": 3},
@@ -122,7 +122,7 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
         ("0/type", "`Tahn`: did you mean `Tanh`?"),
         (
             "1/type",
-            "`LazyLinear` is not offered: every layer is lazy here: leave the input size of `Linear` out.",
+            "`LazyLinear` is not offered: use `Linear`; its input size is inferred when omitted.",
         ),
         ("2", "`out_features` is required."),
         ("2/bias", "Should be a valid boolean."),
@@ -132,9 +132,9 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
         ("4", "Layer `4` (Dropout): dropout probability has to be between 0 and 1, but got 3.0."),
         ("5/kernel_size", "Should be a valid integer, or be a valid list."),
         ("6/layers/1/type", "`Quux` is not a layer. `GET /v1/catalog` lists them."),
-        ("7/name", "Two layers are called `inner`."),
-        ("8/name", "A layer can't be called `forward`: nn.Sequential has an attribute of this name."),
-        ("10", "Two layers are called `10`."),
+        ("7/name", "Two layers are called `inner`; rename one of them."),
+        ("8/name", "`forward` is an attribute of nn.Sequential; choose another name for the layer."),
+        ("10", "Two layers are called `10`; rename one of them."),
     ]
 
 
@@ -146,7 +146,7 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
             (9, 1),
             (
                 "2/in_features",
-                "Layer `2` (Linear) takes [B, 8] and got [B, 13] from layer `1`: set in_features to 13.",
+                "Layer `2` (Linear) expects [B, 8] and got [B, 13] from layer `1`: set in_features to 13.",
             ),
         ),
         (
@@ -154,7 +154,7 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
             (9,),
             (
                 "0",
-                "Layer `0` (Linear) takes [B, *, in_features] and got [B] from the input: "
+                "Layer `0` (Linear) expects [B, *, in_features] and got [B] from the input: "
                 "each sample must be a list of numbers, e.g. [[35.7], [55.9]].",
             ),
         ),
@@ -163,7 +163,7 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
             (9, 64),
             (
                 "0",
-                "Layer `0` (Conv2d) takes [B, in_channels, H, W] and got [B, 64] from the input: "
+                "Layer `0` (Conv2d) expects [B, in_channels, H, W] and got [B, 64] from the input: "
                 "a `Flatten` or an `Unflatten` before it changes the number of dimensions.",
             ),
         ),
@@ -193,7 +193,7 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
             SEQUENCE,
             (
                 "0/encoder_layer/d_model",
-                "Layer `0` (TransformerEncoder) takes [B, 5, 6] and got [B, 5, 8] from the input: "
+                "Layer `0` (TransformerEncoder) expects [B, 5, 6] and got [B, 5, 8] from the input: "
                 "set encoder_layer.d_model to 8.",
             ),
         ),
@@ -219,15 +219,15 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
         (
             [{"type": "Bilinear", "out_features": 3}],
             (9, 64),
-            ("0", "Layer `0` (Bilinear) takes input1 and input2, and got 1 input."),
+            ("0", "Layer `0` (Bilinear) expects input1 and input2, and got 1 input."),
         ),
         (
             [{"type": "Embedding", "num_embeddings": 3, "embedding_dim": 2}],
             (9, 64),
             (
                 "0",
-                "Layer `0` (Embedding) takes integers and got float32 [B, 64] from the input: "
-                "`data.dtypes` says what an input holds.",
+                "Layer `0` (Embedding) expects integers and got float32 [B, 64] from the input: "
+                "set the dtype of the input in `data.dtypes`.",
             ),
         ),
         (
@@ -235,19 +235,22 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
             (9, 4),
             (
                 "0/layers/1/in_features",
-                "Layer `body.1` (Linear) takes [B, 5] and got [B, 2] from layer `body.0`: "
+                "Layer `body.1` (Linear) expects [B, 5] and got [B, 2] from layer `body.0`: "
                 "set in_features to 2.",
             ),
         ),
         (
             [TANH],
             (9, 1),
-            ("#/architecture", "The architecture has no parameters: there is nothing to train."),
+            ("#/architecture", "The architecture has no parameters to train; add a layer with weights."),
         ),
         (
             [linear(3), {"type": "Flatten", "start_dim": 0}],
             (9, 1),
-            ("#/architecture", "The architecture returns [27], and must keep the batch first: [B, …]."),
+            (
+                "#/architecture",
+                "The architecture returns [27]; the first dimension must be the batch: [B, …].",
+            ),
         ),
         (
             [linear(10**6), linear(10**6)],
@@ -259,23 +262,23 @@ def test_all_errors_in_names_types_and_arguments_come_at_once() -> None:
 def test_a_shape_error_names_the_layer_the_shapes_and_the_remedy(
     layers: list[dict[str, Any]], shape: tuple[int, ...], expected: tuple[str, str]
 ) -> None:
-    """Each message is pinned: pointer and words."""
+    """The error has the pointer, the expected and the actual shape, and the remedy."""
     assert refused(layers, *shape) == [expected]
 
 
 def test_an_integer_input_is_refused_by_a_layer_with_weights() -> None:
-    """Linear on int64 says what it takes."""
+    """Linear refuses int64 with the dtype that it expects."""
     assert refused([linear(1)], 9, 4, dtype=torch.int64) == [
         (
             "0",
-            "Layer `0` (Linear) takes floating-point numbers and got int64 [B, 4] from the input: "
-            "`data.dtypes` says what an input holds.",
+            "Layer `0` (Linear) expects floating-point numbers and got int64 [B, 4] from the input: "
+            "set the dtype of the input in `data.dtypes`.",
         )
     ]
 
 
-def test_wrong_sizes_behind_a_wrong_size_are_told_too() -> None:
-    """All three sizes are told, and following the advice gives a valid architecture."""
+def test_a_wrong_size_does_not_hide_later_ones() -> None:
+    """All three wrong sizes are reported, and the advised sizes give a valid architecture."""
     layers = [linear(8, inputs=2), {"type": "BatchNorm1d", "num_features": 9}, linear(1, inputs=7)]
     pointers = [pointer for pointer, _ in refused(layers, 9, 1)]
     assert pointers == ["0/in_features", "1/num_features", "2/in_features"]
@@ -285,7 +288,7 @@ def test_wrong_sizes_behind_a_wrong_size_are_told_too() -> None:
 
 
 def test_a_huge_layer_is_counted_without_being_allocated() -> None:
-    """10^10 weights are built on the meta device; only the limit refuses them."""
+    """A layer with 10**10 weights is checked on the meta device; only `max_parameters` refuses it."""
     result = checked([linear(10**5, inputs=10**5)], 2, 10**5, max_parameters=10**11)
     assert result.parameter_count == 10**10 + 10**5
 
@@ -300,13 +303,13 @@ def test_a_huge_layer_is_counted_without_being_allocated() -> None:
     ids=("LSTM", "GRU", "TransformerEncoderLayer"),
 )
 def test_a_layer_that_mixes_samples_is_warned_of(layer: dict[str, Any], shape: tuple[int, ...]) -> None:
-    """Without batch_first the batch is read as time: allowed, but said."""
+    """A layer without batch_first reads the batch as time, which gives a warning."""
     [warning] = checked([layer], *shape).warnings
     assert "reads the samples of a batch as the steps of one sequence" in warning.detail
 
 
-def test_what_pytorch_warns_of_is_kept() -> None:
-    """A dropout between the layers of a one-layer LSTM does nothing, and PyTorch's words come along."""
+def test_warnings_of_pytorch_are_reported() -> None:
+    """PyTorch's warning about a dropout in an LSTM of one layer appears with the pointer of the layer."""
     lstm: dict[str, Any] = {"type": "LSTM", "hidden_size": 3, "batch_first": True, "dropout": 0.5}
     [warning] = checked([lstm], 4, 5, 2).warnings
     assert warning.pointer == "#/architecture/layers/0"
@@ -317,21 +320,21 @@ IN_PLACE: dict[str, Any] = {"type": "LeakyReLU", "inplace": True}
 
 
 @pytest.mark.parametrize(
-    ("layers", "place"),
+    ("layers", "location"),
     [
         ([IN_PLACE, linear(1)], "0"),
         ([{"type": "Dropout", "inplace": True}, linear(1)], "0"),
         ([{"type": "Identity"}, IN_PLACE, linear(1)], "1"),
         ([{"type": "Flatten"}, IN_PLACE, linear(1)], "1"),
-        ([{"type": "Dropout"}, IN_PLACE, linear(1)], "1"),  # in eval mode, it gives its input itself
+        ([{"type": "Dropout"}, IN_PLACE, linear(1)], "1"),  # returns its input itself in eval mode
         ([{"type": "sequential", "layers": [{"type": "ELU", "inplace": True}]}, linear(1)], "0/layers/0"),
     ],
 )
-def test_the_data_are_not_overwritten(layers: list[dict[str, Any]], place: str) -> None:
-    """A layer that works in place on an input, or on what is one without a copy, is told where it says so."""
+def test_an_in_place_layer_on_the_input_is_refused(layers: list[dict[str, Any]], location: str) -> None:
+    """A layer that would overwrite an input, or a view of one, is refused at its argument `inplace`."""
     [(pointer, detail)] = refused(layers, 9, 4)
-    assert pointer == f"{place}/inplace"
-    assert detail.endswith("would overwrite the data that it is given: set inplace to false.")
+    assert pointer == f"{location}/inplace"
+    assert detail.endswith("would overwrite the input data: set inplace to false.")
 
 
 @pytest.mark.parametrize(
@@ -343,8 +346,8 @@ def test_the_data_are_not_overwritten(layers: list[dict[str, Any]], place: str) 
         "return self.out(self.act(F.dropout(input, training=self.training)))",
     ],
 )
-def test_a_forward_text_does_not_overwrite_the_data(forward: str) -> None:
-    """Views of an input are its memory in a text, too."""
+def test_an_in_place_layer_on_a_view_of_the_input_is_refused(forward: str) -> None:
+    """A forward text that passes a view of an input to an in-place layer is refused."""
     submodules = {"act": IN_PLACE, "out": linear(1, inputs=4)}
     spec = read_architecture({"type": "module", "submodules": submodules, "forward": forward})
     with pytest.raises(InvalidRequest) as caught:
@@ -352,15 +355,15 @@ def test_a_forward_text_does_not_overwrite_the_data(forward: str) -> None:
     assert [error.pointer for error in caught.value.errors] == ["#/architecture/submodules/act/inplace"]
 
 
-def test_what_layers_make_may_be_overwritten() -> None:
-    """Behind a layer that makes something new, working in place saves memory and harms nothing."""
+def test_an_in_place_layer_on_an_output_is_accepted() -> None:
+    """An in-place layer behind a layer that returns a new tensor is accepted without a warning."""
     dropout: dict[str, Any] = {"type": "Dropout", "inplace": True}
     layers = [linear(4), IN_PLACE, dropout, linear(4), {"type": "Flatten"}, IN_PLACE, linear(1)]
     assert checked(layers, 9, 4).warnings == []
 
 
 def test_containers_can_be_nested_as_deep_as_allowed() -> None:
-    """The deepest allowed architecture is checked, built, printed and run."""
+    """The deepest allowed architecture is checked, built and run."""
     layer = linear(1)
     for _ in range(MAX_DEPTH - 1):
         layer = {"type": "sequential", "layers": [layer]}

@@ -1,4 +1,4 @@
-"""Forward texts: what is taken as it was pasted, and every refusal with its place and remedy."""
+"""Forward texts: accepted forms, and each error with its location and remedy."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from service.architectures.build import build, input_names
-from service.architectures.check.check import Checked, check
+from service.architectures.check.check import CheckedArchitecture, check
 from service.architectures.text.errors import ForwardError
 from service.architectures.text.grammar import read_forward
 from service.errors import InvalidRequest
@@ -16,7 +16,9 @@ from tests.support.parity import PAIRS, layer, linear, module, sequential
 OUT = {"out": linear(1)}
 
 
-def checked(forward: str, *shapes: tuple[int, ...], submodules: Any = None, **more: Any) -> Checked:
+def checked(
+    forward: str, *shapes: tuple[int, ...], submodules: Any = None, **more: Any
+) -> CheckedArchitecture:
     spec = module("Net", forward, OUT if submodules is None else submodules, **more)
     inputs = [torch.empty(shape, device="meta") for shape in shapes or ((9, 4),)]
     return check(read_architecture(spec), inputs, 10**6)
@@ -28,7 +30,8 @@ def refused(forward: str, *shapes: tuple[int, ...], **more: Any) -> list[tuple[s
     return [(error.pointer.removeprefix("#/architecture/"), error.detail) for error in caught.value.errors]
 
 
-def graph(forward: str) -> str:
+def printed(forward: str) -> str:
+    """The graph of an accepted text, printed."""
     spec = read_architecture(module("Net", forward, {"a": linear(1), "body": sequential(linear(1))}))
     assert isinstance(spec, ModuleSpec)
     found, errors = read_forward(spec)
@@ -51,8 +54,8 @@ def graph(forward: str) -> str:
         '"""Doc."""\nh = torch.tanh(\n    input,\n)\nreturn self.out(h)',
     ],
 )
-def test_a_body_or_a_method_is_taken_as_it_was_pasted(forward: str) -> None:
-    """With the `def` line or without, indented anyhow, with comments and docstrings."""
+def test_a_body_or_a_method_is_accepted_with_any_indentation(forward: str) -> None:
+    """A text may have a `def` line, any indentation, comments and docstrings."""
     assert checked(forward).output.shape == (9, 1)
 
 
@@ -70,7 +73,7 @@ def test_a_body_or_a_method_is_taken_as_it_was_pasted(forward: str) -> None:
 def test_the_inputs_are_declared_or_the_free_name(
     forward: str, inputs: list[str] | None, names: tuple[str, ...]
 ) -> None:
-    """From `inputs`, the `def` line, or the one name that is read before it is assigned."""
+    """Inputs come from `inputs`, the `def` line, or the only name that is read before it is assigned."""
     spec = read_architecture(module("Net", forward, OUT, inputs=inputs))
     assert input_names(spec) == names
 
@@ -93,8 +96,8 @@ def test_the_inputs_are_declared_or_the_free_name(
     ],
 )
 def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
-    """The printed graph means the same: it reads back to itself."""
-    assert graph(text) == text
+    """A graph prints as the text that it was read from."""
+    assert printed(text) == text
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
     [
         (
             "return self.hiden(input)",
-            "Line 1, column 8: `self.hiden`: `hiden` is not declared; there are: out.",
+            "Line 1, column 8: `self.hiden`: `hiden` is not declared; declared names: out.",
         ),
         (
             "return self.ouut(input)",
@@ -114,72 +117,96 @@ def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
         ),
         (
             "h = input.tanh_()\nreturn self.out(h)",
-            "Line 1, column 5: `input.tanh_()`: Nothing is changed in place: write `x = x.tanh(…)`.",
+            "Line 1, column 5: `input.tanh_()`: Values cannot be changed in place; write `x = x.tanh(…)`.",
         ),
         (
             "h = F.relu(input, inplace=True)\nreturn self.out(h)",
             "Line 1, column 5: `F.relu(input, inplace=True)`: "
-            "`inplace` is no argument here. It is `F.relu(input)`.",
+            "`inplace` is not an argument. The signature is `F.relu(input)`.",
         ),
         (
             "h = torch.clamp(input, 1, 2, 3)\nreturn self.out(h)",
-            "Line 1, column 5: `torch.clamp(input, 1, 2, 3)`: There are too many arguments. "
-            "It is `torch.clamp(input, min=None, max=None)`.",
+            "Line 1, column 5: `torch.clamp(input, 1, 2, 3)`: The call has too many arguments. "
+            "The signature is `torch.clamp(input, min=None, max=None)`.",
         ),
         (
             "if input.shape[0] > 1:\n    input = input + 1\nreturn self.out(input)",
             "Line 1, column 1: `if input.shape[0] > 1:…`: "
-            "There are no conditions: `torch.where(condition, a, b)` chooses.",
+            "Conditions are not supported; choose values with `torch.where(condition, a, b)`.",
         ),
         (
             "for i in range(3):\n    input = input + 1\nreturn self.out(input)",
-            "Line 1, column 1: `for i in range(3):…`: There are no loops: write the lines one after another, "
-            "or let a tensor's dimension do it.",
+            "Line 1, column 1: `for i in range(3):…`: Loops are not supported; write the lines one after "
+            "another, or compute along a tensor's dimension.",
         ),
         (
             "return nn.Linear(3, 4)(input)",
             "Line 1, column 8: `nn.Linear(3, 4)(input)`: "
-            "Layers are declared under `submodules` and called as `self.<name>(…)`.",
+            "Declare layers under `submodules` and call them as `self.<name>(…)`.",
         ),
         (
             "x = input\n",
-            "Line 1, column 1: `x = input`: The last line must be `return` with what the module computes.",
+            "Line 1, column 1: `x = input`: The last line must be `return` with the output of the module.",
         ),
         (
             "return input\nreturn self.out(input)",
-            "Line 1, column 1: `return input`: The one `return` stands at the end.",
+            "Line 1, column 1: `return input`: `return` is supported only as the last line.",
         ),
-        ("return self.out(input", "Line 1, column 16: `(input`: This is not Python: '(' was never closed."),
+        (
+            "return self.out(input",
+            "Line 1, column 16: `(input`: This is not valid Python: '(' was never closed.",
+        ),
         (
             "return self.out",
             "Line 1, column 8: `self.out`: "
-            "Call it, `self.out(…)`, or read a parameter, as in `self.out.weight`.",
+            "Call the submodule, `self.out(…)`, or read a parameter, as in `self.out.weight`.",
         ),
-        ("return input.view", "Line 1, column 8: `input.view`: `view` is a method: call it, `.view(…)`."),
+        ("return input.view", "Line 1, column 8: `input.view`: `view` is a method; call it: `.view(…)`."),
         (
             "return 0 < input < 1",
-            "Line 1, column 8: `0 < input < 1`: Comparisons don't chain: write `(a < x) & (x < b)`.",
+            "Line 1, column 8: `0 < input < 1`: "
+            "Chained comparisons are not supported; write `(a < x) & (x < b)`.",
         ),
         (
             "class Net(nn.Module):\n    pass",
             "Line 1, column 1: `class Net(nn.Module):…`: "
-            "Give the body of `forward`, or the whole method from `def forward(self, …):` on.",
+            "Send the body of `forward`, or the whole method starting with `def forward(self, …):`.",
         ),
-        ("@f\ndef forward(self, x):\n    return x", "Line 1, column 2: `f`: Leave decorators out."),
+        ("@f\ndef forward(self, x):\n    return x", "Line 1, column 2: `f`: Remove the decorators."),
         (
             "def forward(self, x, k=3):\n    return x",
             "Line 1, column 1: `def forward(self, x, k=3):`: "
-            "`forward` takes plain names: `def forward(self, input):`.",
+            "`forward` accepts only plain arguments without defaults, as in `def forward(self, input):`.",
         ),
     ],
 )
-def test_a_refusal_says_where_and_what_to_write(forward: str, expected: str) -> None:
-    """Each message is pinned: line, column, the text, the remedy."""
+def test_an_error_has_its_location_and_remedy(forward: str, expected: str) -> None:
+    """The message has the line, the column, the piece of the text, and what to write instead."""
     assert refused(forward)[0] == ("forward", expected)
 
 
-def test_each_statement_with_a_error_is_told() -> None:
-    """One error doesn't hide the next, and a name that a bad line would assign is not missing."""
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (
+            'self.heads["1"]',
+            "Only a layer of a sequential has an index: its position, from 0, as in `self.body[0]`; "
+            "use `self.body.name` for a name.",
+        ),
+        ("self.heads[2]", "The sequential has 2 layers; positions start at 0."),
+    ],
+)
+def test_a_layer_of_a_sequential_is_indexed_by_its_position(call: str, remedy: str) -> None:
+    """An index is a position, not the name of a layer, even if the name is a number."""
+    heads = sequential(linear(3, in_features=4, name="1"), linear(5, name="0"))
+    assert checked("return self.heads[1](input)", submodules={"heads": heads}).output.shape == (9, 5)
+    assert refused(f"return {call}(input)", submodules={"heads": heads}) == [
+        ("forward", f"Line 1, column 8: `{call}`: {remedy}")
+    ]
+
+
+def test_each_statement_with_an_error_is_reported() -> None:
+    """An error does not hide those of later lines, and a name that its line assigns is not missing there."""
     text = "a = torch.foo(input)\nb = a.bar()\nreturn self.baz(b)"
     assert [detail.split(":")[0] for _, detail in refused(text)] == [
         "Line 1, column 5",
@@ -189,20 +216,20 @@ def test_each_statement_with_a_error_is_told() -> None:
 
 
 def test_two_free_names_may_be_inputs() -> None:
-    """The remedy is the declaration itself."""
+    """The remedy for several unassigned names is the declaration of `inputs` to add."""
     [(pointer, detail), *_] = refused("return self.out(user * item)")
     assert pointer == "forward"
-    assert detail.endswith('if they are inputs, say "inputs": ["user", "item"] beside `forward`.')
+    assert detail.endswith('if they are inputs, add "inputs": ["user", "item"] beside `forward`.')
 
 
 def test_the_column_counts_characters_of_the_text_as_sent() -> None:
-    """Indentation that was taken off and letters of several bytes count as the client sees them."""
+    """The column includes removed indentation, and counts a character of several bytes once."""
     [(_, detail)] = refused('        ä = "ééé"; b = torch.foo(input)\n        return self.out(b)')
     assert detail.startswith("Line 1, column 24: `torch.foo(input)`")
 
 
-def test_shapes_that_do_not_fit_name_the_line_and_where_they_come_from() -> None:
-    """As in a sequential, the shape and its source are told; B is the batch."""
+def test_an_error_of_shapes_names_the_line_and_the_origins_of_the_tensors() -> None:
+    """The message has each operand's shape, with the batch as B, and the line or layer that made it."""
     forward = "a = self.one(input)\nb = torch.tanh(input)\nreturn self.out(torch.cat([a, b], dim=2) @ a)"
     [(pointer, detail)] = refused(forward, (9, 4, 2), submodules={"one": linear(3), **OUT})
     assert pointer == "forward"
@@ -213,55 +240,59 @@ def test_shapes_that_do_not_fit_name_the_line_and_where_they_come_from() -> None
 
 
 def test_a_wrong_size_of_a_submodule_points_to_its_argument() -> None:
-    """The pointer leads to the number that is to be changed."""
+    """The pointer of a wrong size leads to the argument to change."""
     assert refused("return self.out(input)", submodules={"out": linear(1, in_features=7)}) == [
         (
             "submodules/out/in_features",
-            "Layer `out` (Linear) takes [B, 7] and got [B, 4] from the input: set in_features to 4.",
+            "Layer `out` (Linear) expects [B, 7] and got [B, 4] from the input: set in_features to 4.",
         )
     ]
 
 
 def test_a_shared_submodule_has_one_size() -> None:
-    """The second call with another size is told at the layer, whose size was never written."""
+    """A second call with another size is an error of the layer, as its size is not declared."""
     [(pointer, detail)] = refused(
         "return self.out(self.one(self.one(input)))", submodules={"one": linear(3), **OUT}
     )
     assert pointer == "submodules/one"
     assert (
         detail
-        == "Layer `one` (Linear) took [B, 4] when it was called before, and now got [B, 3] from layer `one`."
+        == "Layer `one` (Linear) received [B, 4] in an earlier call, and now got [B, 3] from layer `one`."
     )
 
 
-def test_a_submodule_that_is_never_called_is_said() -> None:
-    """Without its size it is an error, with it a warning as PyTorch allows it."""
+def test_a_submodule_that_is_never_called_is_reported() -> None:
+    """A submodule that is never called is an error without its sizes, and a warning with them."""
     assert refused("return self.out(input)", submodules={**OUT, "idle": linear(3)}) == [
         (
             "submodules/idle",
-            "Layer `idle` (Linear) is never called: its sizes can't be told. Call it, or leave it out.",
+            "Layer `idle` (Linear) is never called, so its sizes cannot be inferred; call it, or remove it.",
         )
     ]
     [warning] = checked(
         "return self.out(input)", submodules={**OUT, "idle": linear(3, in_features=2)}
     ).warnings
-    assert warning.detail == "Layer `idle` (Linear) is never called: it won't train."
+    assert warning.detail == "Layer `idle` (Linear) is never called, so it will not be trained."
 
 
 @pytest.mark.parametrize(
     ("changes", "pointer", "words"),
     [
-        ({"submodules": {"training": linear(1)}}, "submodules/training", "nn.Module has an attribute"),
-        ({"submodules": {"lambda": linear(1)}}, "submodules/lambda", "a word of Python's"),
+        (
+            {"submodules": {"training": linear(1)}},
+            "submodules/training",
+            "`training` is an attribute of nn.Module",
+        ),
+        ({"submodules": {"lambda": linear(1)}}, "submodules/lambda", "`lambda` is a keyword of Python"),
         (
             {"submodules": {"out": linear(1, name="x")}},
             "submodules/out/name",
-            "It is called `out` by its key",
+            "The key `out` is the submodule's name; remove `name`.",
         ),
         (
             {"parameters": {"out": {"shape": [1], "init": "ones_"}}},
             "submodules/out",
-            "`out` is a parameter already",
+            "A parameter is called `out` too",
         ),
         ({"parameters": {"s": {"shape": [1], "init": "one"}}}, "parameters/s/init", "did you mean `ones_`?"),
         (
@@ -270,12 +301,12 @@ def test_a_submodule_that_is_never_called_is_said() -> None:
             "too large",
         ),
         ({"parameters": {"s": {"shape": [3], "init": "eye_"}}}, "parameters/s/init", "`eye_` of shape [3]"),
-        ({"inputs": ["self"]}, "inputs/0", "`self` can't be the name of an input"),
-        ({"inputs": ["x", "x"]}, "inputs/1", "`x` can't be the name of an input, or is there twice."),
+        ({"inputs": ["self"]}, "inputs/0", "`self` is reserved; choose another name for the input."),
+        ({"inputs": ["x", "x"]}, "inputs/1", "The input `x` appears twice; give it once."),
     ],
 )
 def test_names_and_parameters_are_checked(changes: dict[str, Any], pointer: str, words: str) -> None:
-    """Each at its own place."""
+    """The error has the pointer of the name or the parameter."""
     spec = {**module("Net", "return self.out(input)", OUT), **changes}
     with pytest.raises(InvalidRequest) as caught:
         check(read_architecture(spec), [torch.empty(9, 4)], 10**6)
@@ -283,8 +314,8 @@ def test_names_and_parameters_are_checked(changes: dict[str, Any], pointer: str,
     assert words in found[pointer]
 
 
-def test_free_parameters_start_as_their_init_says() -> None:
-    """With the same seed as a script that makes them before the submodules."""
+def test_free_parameters_are_initialized_by_their_init() -> None:
+    """The initial values equal those of a script that creates the parameters before the submodules."""
     spec = module(
         "Net",
         "return self.out(input * self.scale + self.shift)",
@@ -304,7 +335,7 @@ def test_free_parameters_start_as_their_init_says() -> None:
 
 
 def test_an_error_at_run_time_names_the_line_and_the_shapes() -> None:
-    """A real run meets a shape that the check could not know."""
+    """A forward pass with a shape other than the checked one raises an error with its location."""
     net = build(
         read_architecture(check(read_architecture(PAIRS["gated"].spec), [torch.empty(3, 4)], 10**6).spec)
     )
@@ -313,20 +344,20 @@ def test_an_error_at_run_time_names_the_line_and_the_shapes() -> None:
 
 
 def test_the_architecture_must_return_one_tensor() -> None:
-    """A pair can go on inside, not out."""
+    """A tuple is accepted between layers, and refused as the output."""
     assert refused("return self.out(input), input") == [
-        ("forward", "The architecture returns a tuple, and must return one tensor.")
+        ("forward", "The architecture returns a tuple; it must return one tensor.")
     ]
 
 
 def test_an_architecture_of_two_inputs_needs_two() -> None:
-    """The number of inputs is told."""
+    """The error has the names of the inputs and the number in the data."""
     [(_, detail)] = refused("return self.out(a + b)", inputs=["a", "b"])
-    assert detail == "The architecture takes a, b, and the data has 1 inputs."
+    assert detail == "The architecture has 2 inputs (a, b), and the data has 1."
 
 
 def test_modules_can_be_nested_as_deep_as_allowed() -> None:
-    """The deepest allowed architecture is checked, built and run; one more is refused."""
+    """The deepest allowed architecture is checked, built and run; one more level is refused."""
     spec = linear(1)
     for level in range(MAX_DEPTH - 1):
         spec = module("Net", "return self.a(x)", {"a": spec}) if level % 2 else sequential(spec)
@@ -337,8 +368,8 @@ def test_modules_can_be_nested_as_deep_as_allowed() -> None:
         read_architecture(too_deep)
 
 
-def test_modules_that_call_modules_end() -> None:
-    """Each level calls the next twice: 2^40 calls are refused, soon."""
+def test_the_operations_of_nested_modules_are_limited() -> None:
+    """Forty levels that each call the next twice, 2**40 calls, are refused."""
     spec = layer("Tanh")
     for _ in range(40):
         spec = module("Net", "return self.a(self.a(x))", {"a": spec})
@@ -348,8 +379,8 @@ def test_modules_that_call_modules_end() -> None:
     assert "more than 20,000 operations" in caught.value.errors[0].detail
 
 
-def test_nothing_is_written_into_the_inputs() -> None:
-    """`x += 1` gives the name a new value."""
+def test_an_augmented_assignment_does_not_write_into_the_input() -> None:
+    """`x += 1` assigns a new tensor to the name, and the input keeps its values."""
     spec = check(
         read_architecture(module("Net", "x += 1\nreturn self.out(x)", OUT)), [torch.empty(2, 3)], 99
     ).spec

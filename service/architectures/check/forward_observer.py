@@ -1,0 +1,57 @@
+"""Observation of forward texts on the meta device: limits, origins of tensors, and errors with pointers."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from service.architectures.build import NodeLocation
+from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
+from service.architectures.check.trace import Trace
+from service.architectures.text.errors import SourceLocation, forward_error
+from service.errors import FieldError, pointer_to
+
+# Nested modules can call each other exponentially often.
+MAX_OPERATIONS = 20_000
+MAX_ELEMENTS = 2**31  # of one tensor; 8 GB of float32
+
+
+class ForwardObserver:
+    """Observes the forward text of one module.
+
+    Args:
+        trace: Receives errors and the origins of tensors.
+        location: The module.
+    """
+
+    def __init__(self, trace: Trace, location: NodeLocation) -> None:
+        self._trace = trace
+        self._location = location
+
+    def computed(self, location: SourceLocation, value: Any) -> None:
+        """Record the origin of a value.
+
+        Raises:
+            TraceAborted: If a tensor is too large, or the forward pass has too many operations.
+        """
+        self._trace.operations += 1
+        if self._trace.operations > MAX_OPERATIONS:
+            raise self._abort(f"{location}: the forward pass has more than {MAX_OPERATIONS:,} operations.")
+        for tensor in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(tensor, Tensor) and tensor.numel() > MAX_ELEMENTS:
+                shape = self._trace.describe(tensor)
+                raise self._abort(f"{location} makes {shape}; a tensor has at most 2**31 elements.")
+        self._trace.record_origin(value, f"line {location.line}")
+
+    def failed(self, location: SourceLocation, error: Exception, operands: Any) -> Exception:
+        """Record an error of an operation, unless a layer or a nested module has recorded it."""
+        if isinstance(error, TraceAborted):
+            return error
+        return self._abort(str(forward_error(location, error, operands, self._trace.describe)))
+
+    def layer(self, module: nn.Module) -> nn.Module:
+        """Return the layer behind a stand-in, which has the parameters; other modules as they are."""
+        return module.complete_layer() if isinstance(module, LayerStandIn) else module
+
+    def _abort(self, detail: str) -> TraceAborted:
+        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, "forward"), detail))
+        return TraceAborted(detail)
