@@ -51,8 +51,9 @@ class ForwardModule(nn.Module):
             raise TypeError(
                 f"{self.class_name} expects the inputs {expected}; the call has {len(inputs) + len(named)}."
             )
-        device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
-        return self.graph.run(self, {**given, **named}, device, self._observer)
+        given |= named
+        device = next((x.device for x in given.values() if isinstance(x, Tensor)), torch.device("cpu"))
+        return self.graph.run(self, given, device, self._observer)
 
     @property
     def forward_inputs(self) -> tuple[str, ...]:

@@ -274,9 +274,9 @@ class Arguments:
     named: Mapping[str, Expression] = field(default_factory=dict)
 
     def evaluate(self, frame: Frame) -> tuple[list[Any], dict[str, Any]]:
-        """Compute the values."""
-        named = {name: value.evaluate(frame) for name, value in self.named.items()}
-        return _evaluate_all(self.positional, frame), named
+        """Compute the values, in Python's order: operations may draw from the random generator."""
+        positional = _evaluate_all(self.positional, frame)
+        return positional, {name: value.evaluate(frame) for name, value in self.named.items()}
 
     def __str__(self) -> str:
         named = [f"{name}={value}" for name, value in self.named.items()]
@@ -417,8 +417,8 @@ class Subscript(Expression):
 
     def __str__(self) -> str:
         index = self.index
-        # Without parentheses, as a slice is no element of a tuple outside of brackets.
-        is_tuple = isinstance(index, Display) and index.sequence_type is tuple and len(index.items) > 1
+        # Without parentheses: only directly between brackets may an element of a tuple be a slice.
+        is_tuple = isinstance(index, Display) and index.sequence_type is tuple and bool(index.items)
         text = index.inner_text if isinstance(index, Display) and is_tuple else str(index)
         return f"{self.value.as_operand(ATOM)}[{text}]"
 

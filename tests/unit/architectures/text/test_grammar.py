@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from service.architectures.build import build, input_names
 from service.architectures.check.check import CheckedArchitecture, check
@@ -90,6 +91,7 @@ def test_the_inputs_are_declared_or_the_free_name(
         "a, (b, c) = (x, (x, x))\nreturn a[:, None, 1:, ::2, ...]",
         "(a,) = self.a(x)\nreturn a".replace("(a,)", "a,"),
         "return x.view(*x.shape[:2], -1)[0]",
+        "return x[1:,] + x[0,] + x[()]",
         "return self.body[0](self.a.weight.t(), key=[x, (x,)])",
         "return x.masked_fill(x > 0, -math.inf).to(torch.float32)",
         "return F.dropout(x, p=0.5, training=self.training)",
@@ -341,6 +343,23 @@ def test_an_error_at_run_time_names_the_line_and_the_shapes() -> None:
     )
     with pytest.raises(ForwardError, match=r"Line 2, column 27: `self\.fc\(x\)` got \[3, 5\]: mat1 and mat2"):
         net(torch.empty(3, 5))
+
+
+def test_arguments_are_computed_in_the_order_of_python() -> None:
+    """Two dropouts in one call draw from the generator as in the hand-written `forward`."""
+    forward = "return self.out(torch.sub(F.dropout(x), other=F.dropout(x)))"
+    net = build(read_architecture(module("Net", forward, {"out": linear(1, in_features=4)})))
+    inputs = torch.ones(3, 4)
+    torch.manual_seed(0)
+    expected = net.get_submodule("out")(torch.sub(F.dropout(inputs), other=F.dropout(inputs)))
+    torch.manual_seed(0)
+    torch.testing.assert_close(net(inputs), expected, rtol=0, atol=0)
+
+
+def test_a_module_called_by_name_creates_tensors_on_the_device_of_its_inputs() -> None:
+    """`torch.zeros` in a nested module follows an input that is passed by name."""
+    inner = module("Inner", "return self.a(x + torch.zeros(1))", {"a": linear(3)}, inputs=["x"])
+    assert checked("return self.out(self.inner(x=input))", submodules={"inner": inner, **OUT}).warnings == []
 
 
 def test_the_architecture_must_return_one_tensor() -> None:
