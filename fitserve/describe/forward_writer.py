@@ -179,7 +179,7 @@ class _Writer:
     def _without_defaults(
         self, target: Any, given: Mapping[str, Any], accepted: tuple[str, ...]
     ) -> dict[str, Any]:
-        """The arguments without those that the table does not have and that equal their defaults."""
+        """Remove the arguments that the table does not have and that equal their defaults."""
         try:
             parameters = inspect.signature(target).parameters
         except (ValueError, TypeError):

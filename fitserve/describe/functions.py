@@ -249,7 +249,7 @@ SIGNATURES: Mapping[str, str] = {
     """,
 }
 
-# Functions that create a tensor. The service places it on the device of the inputs.
+# Functions that create a tensor, which the service does on the device of the inputs.
 CREATING = frozenset({"arange", "eye", "full", "linspace", "ones", "rand", "randn", "tensor", "zeros"})
 
 
@@ -287,7 +287,7 @@ class Function:
 
     @property
     def creates(self) -> bool:
-        """Whether the function creates a tensor."""
+        """Return whether the function creates a tensor, as `torch.zeros` does."""
         return self.name.removeprefix("torch.") in CREATING and self.name.startswith("torch.")
 
 

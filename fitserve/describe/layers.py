@@ -26,8 +26,8 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         *("FractionalMaxPool2d", "FractionalMaxPool3d"),
     ),
     "padding": tuple(
-        f"{kind}Pad{dims}d"
-        for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
+        f"{mode}Pad{dims}d"
+        for mode in ("Zero", "Constant", "Reflection", "Replication", "Circular")
         for dims in (1, 2, 3)
     ),
     "normalization": (
@@ -71,7 +71,9 @@ LAYER_NAMES = frozenset(name for names in FAMILIES.values() for name in names)
 
 
 def layer_arguments(name: str) -> dict[str, Any]:
-    """The arguments of a layer, in order, with their defaults; `inspect.Parameter.empty` if required.
+    """Return the arguments of a layer, in order, with their defaults.
+
+    The default of a required argument is `inspect.Parameter.empty`.
 
     Args:
         name: Name of a class of `LAYER_NAMES`.

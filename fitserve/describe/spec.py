@@ -169,7 +169,7 @@ def _trace(module: nn.Module, path: str) -> tuple[list[str], str]:
 
 
 def _arguments(module: nn.Module, path: str) -> dict[str, Any]:
-    """The arguments of a torch.nn layer that differ from their defaults."""
+    """Return the arguments of a torch.nn layer that differ from their defaults."""
     layer = type(module).__name__
     arguments = {}
     for name, default in layer_arguments(layer).items():
@@ -207,7 +207,7 @@ def _json(value: Any, location: str) -> Any:
 
 
 def _parameter(parameter: Tensor) -> dict[str, Any]:
-    """The declaration of a free parameter; equal values become a constant, others a normal distribution."""
+    """Declare a free parameter: equal values become a constant, others a normal distribution."""
     values = parameter.detach().flatten()
     init: Any = {"type": "normal_"}
     if values.numel() and bool(torch.all(values == values[0])):

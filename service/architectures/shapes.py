@@ -26,7 +26,7 @@ class ShapePattern:
         """Return one name for each of `rank` dimensions; None if the pattern does not match this number."""
         if "*" not in self.names:
             return self.names if rank == len(self.names) else None
-        star, count = self.names.index("*"), rank - len(self.names) + 1  # `*` stands for `count` dimensions
+        star, count = self.names.index("*"), rank - len(self.names) + 1  # `*` becomes `count` dimensions
         return None if count < 0 else (*self.names[:star], *("*" * count), *self.names[star + 1 :])
 
     def arguments(self) -> list[str]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from service.architectures.check.activation_memory import SavedTensorMeter
 from service.errors import FieldError
 
-BATCH = "B"  # shown in the place of the batch size
+BATCH = "B"  # shown instead of the batch size
 
 
 class LayerRow(TypedDict):

@@ -1,4 +1,4 @@
-"""What a helper has done before it is asked about an architecture."""
+"""Set-up of a helper process before its first request."""
 
 import pytest
 

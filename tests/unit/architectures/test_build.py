@@ -1,4 +1,4 @@
-"""Building: equal to the script one would write by hand, in names, print, values and outputs."""
+"""Built modules equal those of a hand-written script in names, print, values and outputs."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def built(*layers: dict[str, Any]) -> nn.Module:
 
 
 class FirstOfTuple(nn.Module):
-    """What a script does about an LSTM's state, by hand."""
+    """A hand-written module that passes on the output of an LSTM without its state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ PAIRS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module], tuple[int, ...]]
 
 @pytest.mark.parametrize("case", PAIRS)
 def test_a_module_equals_the_hand_written_one(case: str) -> None:
-    """Class, print, parameter names, state, initial values and outputs are those of plain PyTorch."""
+    """A built module has the class, print, names, state, initial values and outputs of the script's."""
     spec, script, shape = PAIRS[case]
     torch.manual_seed(0)
     expected = script()
@@ -137,15 +137,15 @@ def test_a_module_equals_the_hand_written_one(case: str) -> None:
     torch.testing.assert_close(module(inputs), wanted, rtol=0, atol=0)
 
 
-def test_the_chapters_parameters_have_the_chapters_names_and_shapes() -> None:
-    """The sequential model reports 0.weight, 0.bias, 2.weight and 2.bias."""
+def test_parameters_of_a_sequential_are_named_by_position() -> None:
+    """A linear, a tanh and a linear layer have the parameters 0.weight, 0.bias, 2.weight and 2.bias."""
     module = built(linear(1, 13), {"type": "Tanh"}, linear(13, 1))
     shapes = {name: list(parameter.shape) for name, parameter in module.named_parameters()}
     assert shapes == {"0.weight": [13, 1], "0.bias": [13], "2.weight": [1, 13], "2.bias": [1]}
 
 
-def test_of_a_tuple_the_first_element_goes_on() -> None:
-    """A model with an LSTM computes what a hand-written forward does, and prints as nn.Sequential."""
+def test_a_sequential_passes_on_the_first_element_of_a_tuple() -> None:
+    """A model with an LSTM computes the outputs of the hand-written one, and prints as nn.Sequential."""
     layers = (
         {"type": "LSTM", "name": "lstm", "input_size": 3, "hidden_size": 5, "batch_first": True},
         linear(5, 1, name="output"),
@@ -169,6 +169,6 @@ def test_of_a_tuple_the_first_element_goes_on() -> None:
     ],
     ids=lambda layer: str(layer["type"]),
 )
-def test_every_layer_that_returns_a_tuple_can_stand_in_a_sequential(layer: dict[str, Any]) -> None:
-    """Cells and pools with indices pass on their outputs, also at the end."""
+def test_a_sequential_may_end_with_a_layer_that_returns_a_tuple(layer: dict[str, Any]) -> None:
+    """A cell or a pool with indices at the end of a sequential returns one tensor."""
     assert isinstance(built({"type": "Tanh"}, layer)(torch.randn(4, 6)), Tensor)

@@ -1,4 +1,4 @@
-"""The catalog: what it says is what is accepted."""
+"""The catalog of layers, functions and initializations."""
 
 import json
 
@@ -11,7 +11,7 @@ CATALOG = layer_catalog()
 
 
 def test_every_layer_and_every_reason_is_listed() -> None:
-    """The catalog is the two tables, as JSON."""
+    """The catalog has all layers and all other classes of torch.nn, as valid JSON."""
     assert set(CATALOG["layers"]) == set(LAYERS)
     assert CATALOG["not_offered"] == NOT_OFFERED
     assert json.loads(json.dumps(CATALOG, allow_nan=False)) == CATALOG
@@ -19,14 +19,14 @@ def test_every_layer_and_every_reason_is_listed() -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_has_a_plain_line_of_help(name: str) -> None:
-    """One sentence without markup."""
+    """The help of a layer is one sentence without markup."""
     help_line = CATALOG["layers"][name]["help"]
     assert help_line.endswith(".")
     assert not [markup for markup in ("\n", "\\", ":math:", ":class:", "``") if markup in help_line]
 
 
 def test_a_layer_is_described_with_its_arguments() -> None:
-    """Linear's entry, whole: a size that is inferred is not required and has no default."""
+    """The entry of Linear is complete; its inferred size is not required and has no default."""
     assert CATALOG["layers"]["Linear"] == {
         "family": "linear",
         "help": "Applies an affine linear transformation to the incoming data: y = xA^T + b.",
@@ -58,7 +58,7 @@ def test_a_layer_is_described_with_its_arguments() -> None:
 
 
 def test_functions_and_inits_are_listed() -> None:
-    """What a forward text may call with which arguments, and how a free parameter may start."""
+    """The catalog has the parameters of functions and methods, and the arguments of initializations."""
     assert function_catalog()["F.relu"] == "(input)"
     assert function_catalog()["Tensor.clamp"] == "(input, min=None, max=None)"
     assert init_catalog()["constant_"]["arguments"]["required"] == ["val"]

@@ -1,6 +1,5 @@
-"""Generated architectures: what is accepted trains a step, what is refused is told at places that exist."""
+"""Generated architectures: accepted ones train, and refused ones have errors with valid pointers."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from fitserve.describe import describe
 from service.architectures.build import build
 from service.architectures.check.check import check
-from service.errors import FieldError, InvalidRequest, pointer_to
+from service.errors import FieldError, InvalidRequest
 from service.specs.architecture import read_architecture
 from tests.support.parity import layer, linear, module, sequential
 from tests.unit.architectures.check.test_hostile import pointers
@@ -18,7 +17,7 @@ from tests.unit.architectures.check.test_hostile import pointers
 ROWS, WIDTH = 5, 4
 SIZES = st.integers(1, 6)
 LAYERS = st.one_of(
-    *[st.builds(linear, SIZES)] * 6,  # most of them valid, so that many architectures are
+    *[st.builds(linear, SIZES)] * 6,  # weighted, so that many architectures are valid
     st.builds(lambda size, given: linear(size, in_features=given), SIZES, SIZES),
     st.sampled_from(["ReLU", "Tanh", "GELU", "PReLU", "Softplus", "Dropout", "BatchNorm1d", "LayerNorm"]).map(
         layer
@@ -68,45 +67,41 @@ ARCHITECTURES = _containers(st.recursive(LAYERS, _containers, max_leaves=6))
 
 
 def accepted(document: dict[str, Any]) -> dict[str, Any] | None:
-    """The checked spec; None when there are errors, each at a place in the document."""
+    """Return the checked spec; None after asserting that each error points into the document."""
     found: list[FieldError] = []
     try:
         return check(read_architecture(document), [torch.empty(ROWS, WIDTH)], 10**6).spec
     except InvalidRequest as error:
         found = error.errors
-    places = set(_absolute(document))
+    valid = set(pointers(document, "#/architecture"))
     assert found
-    assert [each for each in found if each.pointer not in places or not each.detail] == []
+    assert [each for each in found if each.pointer not in valid or not each.detail] == []
     return None
-
-
-def _absolute(document: dict[str, Any]) -> Iterator[str]:
-    return pointers(document, pointer_to("#", "architecture"))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARCHITECTURES)
-def test_what_is_accepted_trains_a_step(document: dict[str, Any]) -> None:
-    """Forward, backward and a step of the optimizer, without an exception, with the shape that was said."""
+def test_an_accepted_architecture_trains_a_step(document: dict[str, Any]) -> None:
+    """Forward, backward and optimizer step raise nothing, and the output has the checked shape."""
     spec = accepted(document)
     if spec is None:
         return
     torch.manual_seed(0)
     net = build(read_architecture(spec))
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
-    said = check(read_architecture(spec), [torch.empty(ROWS, WIDTH)], 10**6).output
+    expected = check(read_architecture(spec), [torch.empty(ROWS, WIDTH)], 10**6).output
     outputs = net(torch.randn(ROWS, WIDTH))
-    assert outputs.shape == said.shape
+    assert outputs.shape == expected.shape
     if outputs.requires_grad:
         outputs.square().mean().backward()
         optimizer.step()
-    assert net.eval()(torch.randn(ROWS, WIDTH)).shape == said.shape
+    assert net.eval()(torch.randn(ROWS, WIDTH)).shape == expected.shape
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ARCHITECTURES)
-def test_what_is_accepted_is_described_again(document: dict[str, Any]) -> None:
-    """The module's spec builds a module that prints and computes the same."""
+def test_an_accepted_architecture_can_be_described(document: dict[str, Any]) -> None:
+    """The spec that `describe` returns for the module builds one that prints and computes the same."""
     spec = accepted(document)
     if spec is None:
         return

@@ -1,4 +1,4 @@
-"""The layer table: complete, and each layer is PyTorch's own."""
+"""The table of layers is complete, and each layer is the class of torch.nn."""
 
 import inspect
 from typing import Any
@@ -15,7 +15,7 @@ CLASSES = {name for name, value in vars(nn).items() if inspect.isclass(value)}
 
 
 def by_hand(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """The layer as a script constructs it: tuples for lists, modules for parts."""
+    """Construct a layer as a script does: tuples for lists, modules for nested layers."""
     written = {}
     for key, value in arguments.items():
         if isinstance(value, dict):
@@ -28,25 +28,25 @@ def by_hand(name: str, arguments: dict[str, Any]) -> nn.Module:
 
 
 def test_every_class_of_torch_nn_is_offered_or_has_a_reason_not_to_be() -> None:
-    """A class that a new PyTorch brings must be put into one of the two tables, and into only one."""
+    """Each class of torch.nn, also of a new version of PyTorch, is in exactly one of the two tables."""
     assert CLASSES - set(LAYERS) - set(NOT_OFFERED) == set()
     assert set(LAYERS) & set(NOT_OFFERED) == set()
 
 
 def test_every_layer_belongs_to_one_family() -> None:
-    """The families have no layer twice."""
+    """No layer appears in two families."""
     names = [name for family in FAMILIES.values() for name in family]
     assert len(names) == len(set(names)) == len(LAYERS)
 
 
 def test_every_layer_has_a_sample() -> None:
-    """The samples cover the table, so that the tests below do."""
+    """The samples of the following tests cover the table."""
     assert set(SAMPLES) == set(LAYERS)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_is_the_one_a_script_constructs(name: str) -> None:
-    """The same seed gives the same print, the same state and the same outputs."""
+    """With the same seed, a layer has the print, the state and the outputs of the script's."""
     sample = SAMPLES[name]
     torch.manual_seed(7)
     expected = by_hand(name, dict(sample.arguments))
@@ -66,7 +66,7 @@ def test_a_layer_is_the_one_a_script_constructs(name: str) -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_defaults_filled_in_change_nothing(name: str) -> None:
-    """The arguments as a job shows them are valid, stay as they are, and construct the same layer."""
+    """Arguments with defaults filled in are valid, complete, and construct the same layer."""
     arguments = SAMPLES[name].arguments
     resolved = LAYERS[name].resolve(arguments)
     assert LAYERS[name].check(resolved, "#") == []
@@ -74,7 +74,7 @@ def test_defaults_filled_in_change_nothing(name: str) -> None:
     assert repr(LAYERS[name](arguments=resolved)) == repr(LAYERS[name](arguments=arguments))
 
 
-def test_leaky_relu_has_the_slope_of_the_chapter() -> None:
-    """LeakyReLU's slope for negative values is 0.01 when not said."""
+def test_the_default_slope_of_leaky_relu_is_that_of_pytorch() -> None:
+    """LeakyReLU without arguments multiplies negative values by 0.01."""
     assert LAYERS["LeakyReLU"].resolve({}) == {"negative_slope": 0.01, "inplace": False}
     assert LAYERS["LeakyReLU"](arguments={})(torch.tensor([-1.0])).item() == pytest.approx(-0.01)

@@ -1,4 +1,4 @@
-"""The parity table: what a spec builds is what a script would have written."""
+"""Specs build the modules of hand-written scripts, for a table of pairs."""
 
 import pytest
 import torch
@@ -11,20 +11,20 @@ from tests.support.parity import PAIRS, Pair
 
 
 def built(pair: Pair) -> nn.Module:
-    """The module of a pair's spec, its sizes inferred."""
+    """Build the module of a pair's spec, with inferred sizes."""
     spec = check(read_architecture(pair.spec), pair.inputs(), 10**6).spec
     torch.manual_seed(0)
     return build(read_architecture(spec))
 
 
 def test_the_table_has_forty_architectures() -> None:
-    """It covers all families."""
+    """The table has at least 40 pairs."""
     assert len(PAIRS) >= 40
 
 
 @pytest.mark.parametrize("case", PAIRS)
 def test_a_module_equals_the_hand_written_class(case: str) -> None:
-    """Print, names, state, initial values, outputs and gradients are those of plain PyTorch."""
+    """A module has the print, names, state, initial values, outputs and gradients of the script's."""
     pair = PAIRS[case]
     torch.manual_seed(0)
     expected = pair.script()
@@ -47,8 +47,8 @@ def test_a_module_equals_the_hand_written_class(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", PAIRS)
-def test_the_check_says_the_shape_that_comes_out(case: str) -> None:
-    """What was computed on the meta device is what the module returns, and a checked spec stays as it is."""
+def test_the_check_reports_the_shape_of_the_output(case: str) -> None:
+    """The module returns the shape of the check, and checking a completed spec does not change it."""
     pair = PAIRS[case]
     result = check(read_architecture(pair.spec), pair.inputs(), 10**6)
     assert built(pair)(*pair.inputs()).shape == result.output.shape

@@ -1,4 +1,4 @@
-"""Round trips: a module to its spec and back, a spec to Python source and back."""
+"""Round trips from a module to its spec and back, and from a spec to Python source and back."""
 
 import importlib.util
 from pathlib import Path
@@ -26,7 +26,7 @@ def complete(case: str) -> ArchitectureSpec:
 
 
 def assert_same(built: nn.Module, expected: nn.Module, inputs: list[Tensor]) -> None:
-    """After loading the same state strictly, both compute the same."""
+    """Load the state of one module strictly into the other, and compare their outputs."""
     built.load_state_dict(expected.state_dict(), strict=True)
     torch.manual_seed(1)
     wanted = expected(*inputs)
@@ -36,10 +36,10 @@ def assert_same(built: nn.Module, expected: nn.Module, inputs: list[Tensor]) -> 
 
 @pytest.mark.parametrize("case", PAIRS)
 def test_a_hand_written_class_is_described(case: str) -> None:
-    """The spec of a script's module builds one that prints the same and computes the same."""
+    """The spec of a hand-written module builds one that prints and computes the same."""
     pair = PAIRS[case]
     if case == "attention by hand":
-        pytest.skip("b, t, d = x.shape iterates, which torch.fx can't trace")
+        pytest.skip("torch.fx cannot trace the unpacking of b, t, d = x.shape")
     expected = pair.script()
     spec = read_architecture(describe(expected))
     assert check(spec, pair.inputs(), 10**6).spec["type"] == spec.type
@@ -50,7 +50,7 @@ def test_a_hand_written_class_is_described(case: str) -> None:
 
 @pytest.mark.parametrize("case", PAIRS)
 def test_a_built_module_is_described_again(case: str) -> None:
-    """From the spec to the module to the spec: the same module."""
+    """The spec of a built module builds a module that prints and computes the same."""
     first = build(complete(case))
     again = build(read_architecture(describe(first)))
     assert repr(again) == repr(first)
@@ -59,7 +59,7 @@ def test_a_built_module_is_described_again(case: str) -> None:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_each_layer_is_described_with_its_arguments(name: str) -> None:
-    """Read from its attributes; defaults are left out."""
+    """The arguments of a layer are read from its attributes, and build an equal layer."""
     arguments = SAMPLES[name].arguments
     first = LAYERS[name](arguments=arguments)
     [described] = describe(first)["layers"]
@@ -72,7 +72,7 @@ def test_each_layer_is_described_with_its_arguments(name: str) -> None:
 
 
 def imported(source: str, folder: Path) -> nn.Module:
-    """What a client does with the source."""
+    """Import the source as a client does."""
     path = folder / "model_source.py"
     path.write_text(source)
     spec = importlib.util.spec_from_file_location("model_source", path)
@@ -85,8 +85,8 @@ def imported(source: str, folder: Path) -> nn.Module:
 
 
 @pytest.mark.parametrize("case", PAIRS)
-def test_the_source_is_the_class_one_would_write(case: str, tmp_path: Path) -> None:
-    """Imported, it starts with the same values, loads the safetensors strictly and computes the same."""
+def test_the_source_builds_the_same_model(case: str, tmp_path: Path) -> None:
+    """The imported source has the same initial values, loads the safetensors and computes the same."""
     spec = complete(case)
     torch.manual_seed(3)
     expected = build(spec)
@@ -100,13 +100,13 @@ def test_the_source_is_the_class_one_would_write(case: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ['"); import os #', "'''", "a\nb", "\\", "{0}", "ü 😀"])
 def test_names_in_the_source_are_quoted(name: str, tmp_path: Path) -> None:
-    """A layer may be called anything; in the source it is a string."""
+    """The name of a layer is a valid string literal in the source, whatever its characters."""
     spec = read_architecture(sequential(linear(2, in_features=3, name=name)))
     assert list(imported(to_source(spec), tmp_path).state_dict()) == [f"{name}.weight", f"{name}.bias"]
 
 
-def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    """Equal ones are written once, others get a number; the source's own names are taken."""
+def test_different_classes_of_one_name_get_numbers(tmp_path: Path) -> None:
+    """Equal classes are written once, others get a number, and names of the source are reserved."""
     first, second = (
         module("nn", f"return self.a(x) {sign} x", {"a": linear(3, in_features=3)}) for sign in "+-"
     )
@@ -117,7 +117,7 @@ def test_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 class Listed(nn.Module):
-    """Blocks in a list."""
+    """A module with a ModuleList and a ModuleDict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,14 +125,14 @@ class Listed(nn.Module):
         self.heads = nn.ModuleDict({"one": nn.Linear(3, 1)})
 
     def forward(self, x: Tensor) -> Any:
-        """A loop that tracing unrolls."""
+        """Call the blocks in a loop, which tracing unrolls."""
         for block in self.blocks:
             x = F.max_pool1d(F.softmax(F.relu(block(x), inplace=True), dim=-1), 1)
         return self.heads["one"](x)[..., :1].clamp(min=float("-inf"))
 
 
 def test_lists_of_modules_become_sequentials() -> None:
-    """The names of the parameters stay, and loops are unrolled."""
+    """The built module has the same parameter names and computes the unrolled loop."""
     expected = Listed()
     built = build(read_architecture(describe(expected)))
     assert list(built.state_dict()) == list(expected.state_dict())
@@ -164,7 +164,7 @@ def test_a_key_of_a_module_dict_becomes_its_position(key: str) -> None:
 
 
 class Tied(nn.Module):
-    """Two layers, one weight."""
+    """Two layers that share a weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,23 +172,23 @@ class Tied(nn.Module):
         self.b.weight = self.a.weight
 
     def forward(self, x: Tensor) -> Any:
-        """One after the other."""
+        """Call both layers."""
         return self.b(self.a(x))
 
 
 class Branching(nn.Module):
-    """A condition on values."""
+    """A module with a condition on values."""
 
     def forward(self, x: Tensor) -> Any:
-        """Or not."""
+        """Return the input or its negative."""
         return x if x.sum() > 0 else -x
 
 
 class Foreign(nn.Module):
-    """A function beyond the table."""
+    """A module with a function that is not in the table."""
 
     def forward(self, x: Tensor) -> Any:
-        """An inverse."""
+        """Return the inverse of the input."""
         return torch.linalg.inv(x)
 
 
@@ -202,12 +202,12 @@ class Foreign(nn.Module):
         (nn.Sequential(nn.Hardtanh(0.0, float("inf"))), "max_val is inf"),
     ],
 )
-def test_what_a_spec_cannot_say_is_told(model: nn.Module, words: str) -> None:
-    """With the place in the module."""
+def test_what_a_spec_cannot_express_is_refused(model: nn.Module, words: str) -> None:
+    """The error names what a spec cannot express and its location in the module."""
     with pytest.raises(NotDescribable, match=words.replace("(", r"\(")):
         describe(model)
 
 
 def test_a_single_layer_is_a_sequential_of_one() -> None:
-    """An architecture is a container."""
+    """A single layer is described as a sequential with this layer."""
     assert describe(nn.Linear(1, 2)) == sequential(layer("Linear", in_features=1, out_features=2))

@@ -1,4 +1,4 @@
-"""Specs of modules, without the service: what is expressed, and what is refused."""
+"""Specs of modules, described without the service."""
 
 import inspect
 import subprocess
@@ -42,7 +42,7 @@ def test_describing_needs_neither_pydantic_nor_the_service() -> None:
 
 @pytest.mark.parametrize("name", sorted(LAYER_NAMES))
 def test_the_arguments_are_those_that_the_service_accepts(name: str) -> None:
-    """Both sides agree on a layer's arguments, their order, their defaults and those always written."""
+    """`describe` and the service agree on a layer's arguments, their order, defaults and required ones."""
     fields = LAYERS[name].model.model_fields
     arguments = layer_arguments(name)
     assert list(arguments) == list(fields)

@@ -1,4 +1,4 @@
-"""Whatever JSON stands in the place of a layer: it is accepted or told what is wrong, and soon."""
+"""Arbitrary JSON in place of a layer is accepted or has errors, in bounded time."""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from service.specs.architecture import read_architecture
 from service.specs.base import field_errors
 from tests.support.architecture_samples import SAMPLES
 
-LONGEST_SECONDS = 10.0  # of the processor; a deep transformer takes 4 s
+MAX_SECONDS = 10.0  # of CPU time; the largest transformer takes 4 s
 
 INTEGERS = st.integers(-2, 9) | st.sampled_from([2**31 - 1, 2**31, 2**63 - 1, 2**63, -(2**63), 10**30])
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, -1.0, 1e308, 5e-324])
@@ -33,7 +33,7 @@ SHAPES = st.lists(st.integers(0, 9), min_size=1, max_size=5)
 
 @st.composite
 def layers(draw: st.DrawFn) -> dict[str, Any]:
-    """A layer that works, with some of its arguments replaced by anything."""
+    """Generate a valid layer with some arguments replaced by arbitrary values."""
     name = draw(st.sampled_from(list(LAYERS)))
     known = {
         argument: SCALARS | st.lists(INTEGERS, max_size=4) for argument in LAYERS[name].model.model_fields
@@ -43,7 +43,7 @@ def layers(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def pointers(document: Any, base: str = "#") -> Iterator[str]:
-    """Every JSON pointer into a document."""
+    """Iterate over all JSON pointers into a document."""
     yield base
     if isinstance(document, dict | list):
         for key, value in document.items() if isinstance(document, dict) else enumerate(document):
@@ -51,7 +51,7 @@ def pointers(document: Any, base: str = "#") -> Iterator[str]:
 
 
 def errors_of(document: Any, shape: list[int], dtype: torch.dtype) -> list[FieldError]:
-    """What is wrong with an architecture; anything but field errors is raised."""
+    """Return the errors of an architecture; other exceptions propagate."""
     try:
         spec = read_architecture(document)
         check(spec, [torch.empty(shape, dtype=dtype, device="meta")], 10**9, pointer="#")
@@ -65,22 +65,22 @@ def errors_of(document: Any, shape: list[int], dtype: torch.dtype) -> list[Field
 def assert_answered(document: Any, shape: list[int], dtype: torch.dtype = torch.float32) -> None:
     started = time.process_time()
     found = errors_of(document, shape, dtype)
-    assert time.process_time() - started < LONGEST_SECONDS
-    places = set(pointers(document))
-    assert [error for error in found if error.pointer not in places or not error.detail] == []
+    assert time.process_time() - started < MAX_SECONDS
+    valid = set(pointers(document))
+    assert [error for error in found if error.pointer not in valid or not error.detail] == []
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(layers(), SHAPES, st.sampled_from([torch.float32, torch.int64]))
 def test_any_argument_is_answered(layer: dict[str, Any], shape: list[int], dtype: torch.dtype) -> None:
-    """Any value of any argument of any layer, with any input."""
+    """Any argument of any layer, with any input shape, is accepted or has errors with valid pointers."""
     assert_answered({"type": "sequential", "layers": [layer]}, shape, dtype)
 
 
 @settings(max_examples=150, deadline=None)
 @given(layers())
-def test_any_argument_is_answered_where_the_shape_fits(layer: dict[str, Any]) -> None:
-    """Likewise with the input that the layer takes, so that it is run."""
+def test_any_argument_is_answered_with_an_input_that_fits(layer: dict[str, Any]) -> None:
+    """Any argument is accepted or has errors also if the input fits the layer, so that it runs."""
     sample = SAMPLES[layer["type"]]
     dtype = torch.int64 if sample.integers else torch.float32
     assert_answered({"type": "sequential", "layers": [layer]}, list(sample.shapes[0]), dtype)
@@ -91,7 +91,7 @@ def test_any_argument_is_answered_where_the_shape_fits(layer: dict[str, Any]) ->
     st.dictionaries(st.sampled_from(["type", "name", "layers", "in_features", "x/y~"]), JSON | NAMES) | JSON
 )
 def test_any_json_is_answered(layer: Any) -> None:
-    """Any JSON in the place of a layer, also beside a valid one."""
+    """Any JSON in place of a layer, beside a valid one, is accepted or has errors with valid pointers."""
     assert_answered({"type": "sequential", "layers": [{"type": "Linear", "out_features": 3}, layer]}, [4, 2])
 
 
@@ -112,7 +112,7 @@ def test_any_json_is_answered(layer: Any) -> None:
     ids=lambda layer: str(layer["type"]),
 )
 def test_absurd_sizes_neither_hang_nor_allocate(layer: dict[str, Any]) -> None:
-    """Loops, overflows and memory bombs are errors of the client, told within a second."""
+    """Sizes that would loop, overflow or exhaust the memory are errors, found within a second."""
     started = time.process_time()
     found = errors_of({"type": "sequential", "layers": [layer]}, [4, 5, 6], torch.float32)
     assert found

@@ -1,4 +1,4 @@
-"""Whatever text stands in the place of `forward`: nothing of it runs, and the answer comes soon."""
+"""Arbitrary texts as `forward` never run as Python, and are answered in bounded time."""
 
 import time
 from pathlib import Path
@@ -15,13 +15,13 @@ from service.errors import FieldError, InvalidRequest
 from service.specs.architecture import LONGEST_FORWARD, read_architecture
 from tests.support.parity import linear, module, sequential
 
-LONGEST_SECONDS = 1.0  # of the processor; 0.1 s mostly
+MAX_SECONDS = 1.0  # of CPU time; typically 0.1 s
 SUBMODULES = {"out": linear(1), "body": sequential(linear(4)), "emb": linear(4, in_features=4)}
 PARAMETERS = {"scale": {"shape": [4], "init": "ones_"}}
 
 
 def answer(forward: str) -> list[FieldError]:
-    """The errors in a text, told in time; anything but field errors is raised."""
+    """Return the errors in a text, found in time; other exceptions propagate."""
     spec = module("Net", forward, SUBMODULES, parameters=PARAMETERS)
     started = time.process_time()
     try:
@@ -29,7 +29,7 @@ def answer(forward: str) -> list[FieldError]:
         found = []
     except InvalidRequest as refusal:
         found = refusal.errors
-    assert time.process_time() - started < LONGEST_SECONDS, forward
+    assert time.process_time() - started < MAX_SECONDS, forward
     for error in found:
         first, *rest = error.pointer.removeprefix("#/architecture").split("/")[1:] or ["type"]
         assert first in spec, error
@@ -38,7 +38,7 @@ def answer(forward: str) -> list[FieldError]:
     return found
 
 
-REACHING_OUT = (
+ESCAPES = (
     "import os\nreturn os.system('touch {canary}')",
     "return __import__('os').system('touch {canary}')",
     "return open('{canary}', 'w')",
@@ -88,13 +88,13 @@ REACHING_OUT = (
 )
 
 
-@pytest.mark.parametrize("text", REACHING_OUT)
+@pytest.mark.parametrize("text", ESCAPES)
 def test_code_is_refused_and_never_runs(text: str, tmp_path: Path) -> None:
-    """Each is an error, and the file that it would have touched is not there."""
+    """Each text is an error, and the file that it would have created does not exist."""
     canary = tmp_path / "canary"
     forward = text.format(canary=canary) if "{canary}" in text else text
     if forward.startswith(("def forward(self, x: ", "h: ")):
-        answer(forward)  # annotations are passed over
+        answer(forward)  # accepted: annotations are ignored
     else:
         assert answer(forward)
     assert not canary.exists()
@@ -156,8 +156,8 @@ GROWING = (
 
 
 @pytest.mark.parametrize("line", GROWING)
-def test_nothing_grows_and_nothing_crashes(line: str) -> None:
-    """Numbers, sequences and tensors beyond bounds are errors; all shapes are met on the meta device."""
+def test_values_beyond_the_bounds_are_refused(line: str) -> None:
+    """Numbers, sequences and tensors beyond the bounds are errors with a location, without allocating."""
     [error] = answer(f"{line}\nreturn self.out(self.body(input) * self.scale) + self.emb(input)")
     assert error.pointer == "#/architecture/forward"
     assert error.detail.startswith("Line 1, column ")
@@ -192,8 +192,8 @@ DEEP = {
 
 
 @pytest.mark.parametrize("case", DEEP)
-def test_long_and_deep_texts_are_refused_soon(case: str) -> None:
-    """Neither the parser nor our own walks overflow."""
+def test_long_and_deep_texts_are_refused_in_time(case: str) -> None:
+    """Long and deep texts overflow neither the parser nor the translation."""
     assert len(DEEP[case]) <= LONGEST_FORWARD
     assert answer(DEEP[case])
 
@@ -201,7 +201,7 @@ def test_long_and_deep_texts_are_refused_soon(case: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=200) | st.text("()[]{}.,:=*-+@'\"\\ \n\tselfinputorch10", max_size=80))
 def test_any_text_is_answered(forward: str) -> None:
-    """Letters of any kind, and those that make Python."""
+    """Any text, also of characters typical of Python, is accepted or has errors."""
     answer(forward or " ")
 
 
@@ -239,15 +239,15 @@ LINES = st.builds("{} = {}".format, TARGETS, EXPRESSIONS)
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(LINES, max_size=3), EXPRESSIONS)
-def test_any_program_of_the_grammars_words_is_answered(lines: list[str], result: str) -> None:
-    """Every function with any arguments: an error or a shape, and no process dies of it."""
+def test_any_program_of_the_grammar_is_answered(lines: list[str], result: str) -> None:
+    """Any expression of functions, methods and operators is accepted or has errors, without a crash."""
     answer("\n".join([*lines, f"return {result}"]))
 
 
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(list(FUNCTIONS)), st.lists(ATOMS | st.just("self.emb(input)"), max_size=5))
 def test_any_function_with_any_arguments_is_answered(name: str, arguments: list[str]) -> None:
-    """Likewise one call at a time, so that all of the table is met."""
+    """Any function with any arguments is accepted or has errors, one call at a time to cover the table."""
     if name.startswith("Tensor."):
         call = f"self.emb(input){name.removeprefix('Tensor')}({', '.join(arguments)})"
     else:
