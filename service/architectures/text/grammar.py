@@ -384,6 +384,8 @@ class _Translator:
             if keyword.arg is None:
                 # The names must be known here, where they are compared with the table.
                 raise self._error(node, "`**` is not supported; pass each argument by name.")
+            if keyword.arg in named:  # Python refuses it when it compiles, not when it parses
+                raise self._error(node, f"The argument `{keyword.arg}` appears twice; give it once.")
             named[keyword.arg] = self._expression(keyword.value)
         return Arguments((*first, *map(self._item, node.args)), named)
 

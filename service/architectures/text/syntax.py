@@ -179,4 +179,9 @@ def _arguments(function: ast.FunctionDef, text: Text) -> tuple[str, ...]:
             text.location_at(function.lineno, 1),
             "`forward` needs the argument `self` and at least one input.",
         )
+    for position, name in enumerate(names):
+        if name in names[:position]:  # Python refuses it when it compiles, not when it parses
+            raise GrammarError(
+                text.location_at(function.lineno, 1), f"The argument `{name}` appears twice; give it once."
+            )
     return tuple(names[1:])

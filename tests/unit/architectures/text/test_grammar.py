@@ -174,6 +174,15 @@ def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
             "Line 1, column 1: `class Net(nn.Module):…`: "
             "Send the body of `forward`, or the whole method starting with `def forward(self, …):`.",
         ),
+        (
+            "return F.softmax(input, dim=0, dim=1)",
+            "Line 1, column 8: `F.softmax(input, dim=0, dim=1)`: "
+            "The argument `dim` appears twice; give it once.",
+        ),
+        (
+            "def forward(self, x, x):\n    return x",
+            "Line 1, column 1: `def forward(self, x, x):`: The argument `x` appears twice; give it once.",
+        ),
         ("@f\ndef forward(self, x):\n    return x", "Line 1, column 2: `f`: Remove the decorators."),
         (
             "def forward(self, x, k=3):\n    return x",
