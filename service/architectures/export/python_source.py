@@ -40,7 +40,7 @@ SEQUENTIAL_CLASS = '''class Sequential(nn.Sequential):
         return input
 '''
 # Names that the source uses itself, which a class cannot have.
-RESERVED_NAMES = frozenset({"math", "torch", "nn", "F", "OrderedDict", "Sequential"})
+NAMES_IN_SOURCE = frozenset({"math", "torch", "nn", "F", "OrderedDict", "Sequential", "super"})
 DEFAULT_CLASS_NAME = "Model"
 
 
@@ -87,7 +87,7 @@ class _Writer:
             The name of the class.
         """
         if body not in self._classes:
-            taken, name, number = {*RESERVED_NAMES, *self._classes.values()}, preferred, 2
+            taken, name, number = {*NAMES_IN_SOURCE, *self._classes.values()}, preferred, 2
             while name in taken:
                 name, number = f"{preferred}{number}", number + 1
             self._classes[body] = name

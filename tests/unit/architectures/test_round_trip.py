@@ -105,14 +105,15 @@ def test_names_in_the_source_are_quoted(name: str, tmp_path: Path) -> None:
     assert list(imported(to_source(spec), tmp_path).state_dict()) == [f"{name}.weight", f"{name}.bias"]
 
 
-def test_different_classes_of_one_name_get_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["nn", "super"])
+def test_different_classes_of_one_name_get_numbers(name: str, tmp_path: Path) -> None:
     """Equal classes are written once, others get a number, and names of the source are reserved."""
     first, second = (
-        module("nn", f"return self.a(x) {sign} x", {"a": linear(3, in_features=3)}) for sign in "+-"
+        module(name, f"return self.a(x) {sign} x", {"a": linear(3, in_features=3)}) for sign in "+-"
     )
     spec = read_architecture(sequential(first, second, first))
     source = to_source(spec)
-    assert source.count("class nn2(") == source.count("class nn3(") == 1
+    assert source.count(f"class {name}2(") == source.count(f"class {name}3(") == 1
     assert_same(imported(source, tmp_path), build(spec), [torch.randn(2, 3)])
 
 
