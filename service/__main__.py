@@ -1,4 +1,4 @@
-"""Run the service's commands with `python -m service`, also from a source tree that is not installed."""
+"""The service's commands as `python -m service`, which also works in a source tree without installation."""
 
 from service.cli import main
 

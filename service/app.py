@@ -1,4 +1,4 @@
-"""The app: all wiring, nothing else."""
+"""The ASGI application: creates all parts of the service and connects them."""
 
 import asyncio
 import math
@@ -41,137 +41,135 @@ log = structlog.get_logger()
 
 DESCRIPTION = "Train PyTorch models over HTTP: post a dataset and an architecture, get a trained model."
 
-
-# A start waits so long for the database before the service answers without it.
-PATIENCE_SECONDS = 5.0
-# Beyond the grace time, for workers that don't end by themselves.
-END_SECONDS = 3.0
-# A frozen worker may hold the lock of SQLite until whoever looks after it has ended it.
-SUPERVISION_SECONDS = 5.0
+# Time for which the start waits for the database; after it, requests are answered with 503 until it is there.
+DATABASE_WAIT_SECONDS = 5.0
+# Time after the grace period in which workers that have not stopped are killed and their jobs released.
+KILL_SECONDS = 3.0
+# Lock timeout of the executor's SQLite connections: a frozen worker may hold the lock until the executor,
+# which must not wait long for the same lock, kills it.
+LOCK_TIMEOUT_SECONDS = 5.0
+# Modules that child processes run; the fork server imports them once for all children.
+CHILD_MODULES = (worker.MODULE, helper.MODULE)
 
 
 class State(TypedDict):
-    """What the lifespan hands to requests."""
+    """State of the lifespan, which requests can access."""
 
     startup: Startup
 
 
-class Stop:
-    """The end of a service: told at the first signal, while requests that are open may still be answered.
+class Shutdown:
+    """Coordinates the shutdown of a service; it is requested while open requests are still being answered.
 
     Attributes:
-        told: set then.
-        watch: closed then.
+        requested: Set once the service is stopping.
+        watch: Ends long-polling requests and event streams when it is closed.
     """
 
     def __init__(self, watch: Watch) -> None:
-        self.told = threading.Event()
+        self.requested = threading.Event()
         self.watch = watch
-        self._since = math.inf
+        self._requested_at = math.inf
 
-    def tell(self) -> None:
-        """Long answers end, and workers give their jobs back."""
-        if not self.told.is_set():
-            self._since = time.monotonic()
+    def request(self) -> None:
+        """End long responses, and let workers release their jobs; further calls have no effect."""
+        if not self.requested.is_set():
+            self._requested_at = time.monotonic()
             self.watch.close()
-            self.told.set()
+            self.requested.set()
 
     def seconds_left(self, grace_seconds: float) -> float:
-        """What is left of the grace time."""
-        return max(0.0, self._since + grace_seconds - time.monotonic())
-
-
-# What children run; a fork server imports it.
-CHILDREN = (worker.MODULE, helper.MODULE)
+        """Return the rest of a grace period that started with the request."""
+        return max(0.0, self._requested_at + grace_seconds - time.monotonic())
 
 
 def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
-    """Create the service as an ASGI app; its workers and helpers live as long as its lifespan.
+    """Create the service as an ASGI app, which runs workers and helpers during its lifespan.
 
-    Call `app.state.stop.tell()` before the service is ended.
+    A server that stops should call `app.state.shutdown.request()` before it waits for open requests.
 
     Args:
         settings: The settings.
-        starter: Starts child processes; by default one that is made, and closed, in the lifespan.
+        starter: Starts child processes, and is closed at the end of the lifespan; by default a new one.
     """
-    stop = Stop(Watch())
+    shutdown = Shutdown(Watch())
     app: FastAPI = FastAPIOffline(
         title="Fitserve",
         version=__version__,
         description=DESCRIPTION,
-        lifespan=lambda app: _lifespan(settings, stop, starter),
+        lifespan=lambda app: _lifespan(settings, shutdown, starter),
         dependencies=[Depends(refuse_parameters)],
         redoc_url=None,
     )
     for noun in (jobs, results, events, logs, datasets, system, problems):
         app.include_router(noun.router)
-    app.state.stop = stop
+    app.state.shutdown = shutdown
     add_exception_handlers(app)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
     return app
 
 
 @asynccontextmanager
-async def _lifespan(settings: Settings, stop: Stop, starter: Starter | None) -> AsyncIterator[State]:
-    starter = starter or make_starter(settings, CHILDREN)
+async def _lifespan(settings: Settings, shutdown: Shutdown, starter: Starter | None) -> AsyncIterator[State]:
+    starter = starter or make_starter(settings, CHILD_MODULES)
     with closing(starter), Storage.open(settings) as storage, Spool(settings.spool()) as spool:
         startup, helpers = Startup(), HelperPool(settings, starter)
-        # A thread of its own, that keeps nobody from ending: the database may fall silent.
-        work = partial(_work, settings, storage, spool, starter, helpers, startup, stop)
-        working = threading.Thread(target=work, name="work", daemon=True)
-        working.start()
-        await run_in_threadpool(startup.complete.wait, PATIENCE_SECONDS)
+        # A daemon thread: if the database stops responding, it must not keep the process from exiting.
+        target = partial(_run_services, settings, storage, spool, starter, helpers, startup, shutdown)
+        thread = threading.Thread(target=target, name="services", daemon=True)
+        thread.start()
+        await run_in_threadpool(startup.complete.wait, DATABASE_WAIT_SECONDS)
         try:
             yield State(startup=startup)
         finally:
-            stop.tell()
+            shutdown.request()
             await helpers.close()
-            seconds = stop.seconds_left(settings.shutdown_grace_seconds + END_SECONDS)
-            await run_in_threadpool(working.join, seconds)
+            seconds = shutdown.seconds_left(settings.shutdown_grace_seconds + KILL_SECONDS)
+            await run_in_threadpool(thread.join, seconds)
 
 
-def _work(
+def _run_services(
     settings: Settings,
     storage: Storage,
     spool: Spool,
     starter: Starter,
     helpers: HelperPool,
     startup: Startup,
-    stop: Stop,
+    shutdown: Shutdown,
 ) -> None:
-    """Run workers from when the tables are there until the service stops."""
+    """Migrate the database once it is available, then run the services until the shutdown is requested."""
     try:
-        if not migrate_when_available(storage.database, stop.told):
+        if not migrate_when_available(storage.database, shutdown.requested):
             return
-        executor = local_executor(settings, starter, stop.watch)
+        executor = local_executor(settings, starter, shutdown.watch)
         housekeeper = Housekeeper(storage, settings.retention)
         startup.finish(
             Services(
                 settings=settings,
                 storage=storage,
                 bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes),
-                # What helpers have checked is committed while they check what follows.
+                # Twice as many as helpers: one request is committed while its helper checks the next.
                 commits=CommitThreads(2 * settings.helpers, settings.helper_timeout_seconds),
                 spool=spool,
-                # A file may be read for minutes: of several helpers, one is left for the rest.
+                # Reading a file may take minutes; one of several helpers stays free for other requests.
                 upload_slots=asyncio.Semaphore(max(1, settings.helpers - 1)),
                 executor=executor,
                 helpers=helpers,
-                watch=stop.watch,
+                watch=shutdown.watch,
             )
         )
-        stop.told.wait()
+        shutdown.requested.wait()
         executor.close()
         housekeeper.close()
-    except Exception:  # a service that can't work is not to look alive
-        log.exception("the service can't work")
+    except Exception:  # stop the process, which would look alive but run no jobs
+        log.exception("service failed")
         signal.raise_signal(signal.SIGTERM)
 
 
 def local_executor(settings: Settings, starter: Starter, watch: Watch) -> LocalExecutor:
-    """Workers on this machine, named after it and this start of it."""
+    """Create the executor of this machine; the names of its workers are unique to this process."""
     instance = f"{socket.gethostname()}-{ULID()}"
-    database = Database(settings.database(), busy_seconds=SUPERVISION_SECONDS)
+    database = Database(settings.database(), busy_seconds=LOCK_TIMEOUT_SECONDS)
     changes = ChangeStore(database)
     return LocalExecutor(
         settings,
@@ -179,5 +177,5 @@ def local_executor(settings: Settings, starter: Starter, watch: Watch) -> LocalE
         database,
         starter,
         on_change=watch.changed,
-        on_sweep=lambda: watch.scan(changes.since),
+        on_scan=lambda: watch.scan(changes.since),
     )

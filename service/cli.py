@@ -1,4 +1,4 @@
-"""Commands of the service: they parse arguments and call. `fitserve` finds them as entry points."""
+"""Commands of the service, which `fitserve` finds as entry points."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ ArtifactsUrl = Annotated[
 def _settings(
     data_dir: Path | None, database_url: str | None, artifacts_url: str | None, **others: Any
 ) -> Settings:
-    """Settings of the environment, overridden by the options that were passed."""
+    """Return the settings of the environment, overridden by the options that were passed."""
     given = {"data_dir": data_dir, "database_url": database_url, "artifacts_url": artifacts_url, **others}
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
@@ -67,7 +67,7 @@ def worker(
     database_url: DatabaseUrl = None,
     artifacts_url: ArtifactsUrl = None,
 ) -> None:
-    """Start workers only, for the queue of a service with the same database and artifacts."""
+    """Start workers without an API, for the queue of a service with the same database and artifacts."""
     server.work(_settings(data_dir, database_url, artifacts_url, workers=workers))
 
 
@@ -83,7 +83,7 @@ def prune(
     database_url: DatabaseUrl = None,
     artifacts_url: ArtifactsUrl = None,
 ) -> None:
-    """Delete old jobs and data that nothing refers to. The service may be running."""
+    """Delete old jobs and unused data. The service may be running."""
     with Storage.open(_settings(data_dir, database_url, artifacts_url)) as storage:
         migrate(storage.database)
         pruned = maintenance.prune(storage, timedelta(days=older_than_days))
@@ -92,7 +92,7 @@ def prune(
 
 @app.command()
 def demo() -> None:
-    """Start a service, fit a thermometer's calibration in three ways over HTTP, and stop it."""
+    """Start a temporary service, calibrate a thermometer with three models over HTTP, and stop it."""
     run_demo()
 
 

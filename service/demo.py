@@ -1,4 +1,4 @@
-"""The chapter's three fits by HTTP, against a service started for the purpose."""
+"""The demo: calibrate a thermometer with three models over HTTP, using a temporary service."""
 
 import os
 import subprocess
@@ -15,6 +15,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+# Temperatures in degrees Celsius, and readings of a thermometer with unknown units.
 T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
 T_U = [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4]
 DATA = {
@@ -53,7 +54,7 @@ T = TypeVar("T")
 
 
 def run_demo() -> None:
-    """Start a service, fit, print, stop."""
+    """Start a service, fit the three models, print the results, and stop the service."""
     console = Console()
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-demo-") as folder,
@@ -62,16 +63,19 @@ def run_demo() -> None:
         for title, architecture, learning_rate, epochs in FITS:
             console.rule(f"[bold]{title}")
             _fit(console, client, architecture, learning_rate, epochs)
-    console.print("The service has stopped; its data is removed.")
+    console.print("The service has stopped; its data was deleted.")
 
 
 @contextmanager
 def running_service(data_dir: Path, **settings: object) -> Iterator[httpx.Client]:
-    """A client of a service that runs on a free port for as long as this lasts.
+    """Run a service on a free port, and yield a client for it.
 
     Args:
-        data_dir: where it keeps what it keeps.
-        settings: others of `Settings`, by name.
+        data_dir: Its data folder; also gets its log.
+        **settings: Further fields of `Settings`.
+
+    Raises:
+        RuntimeError: The service exited early, or was not ready in time.
     """
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(data_dir)]
     with (data_dir / "service.log").open("w+") as log:
@@ -89,25 +93,25 @@ def running_service(data_dir: Path, **settings: object) -> Iterator[httpx.Client
 
 
 def _url(log: Path) -> str | None:
-    """Where the service says it listens, once it does."""
+    """Return the URL that the service has logged; None before it listens."""
     events = [orjson.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     return next((event["url"] for event in events if "url" in event), None)
 
 
-def _wait_for(look: Callable[[], T | None], process: subprocess.Popen[bytes]) -> T:
-    """What `look` gives, once it gives anything."""
+def _wait_for(read: Callable[[], T | None], process: subprocess.Popen[bytes]) -> T:
+    """Poll `read` until its result is true, and return that."""
     deadline = time.monotonic() + START_SECONDS
-    while not (found := look()):
+    while not (result := read()):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("The service did not start; `fitserve serve` shows why.")
+            raise RuntimeError("The service did not start. Run `fitserve serve` to see why.")
         time.sleep(POLL_SECONDS)
-    return found
+    return result
 
 
 def _fit(
     console: Console, client: httpx.Client, architecture: dict[str, Any], learning_rate: float, epochs: int
 ) -> None:
-    """One fit: submit and wait, then print parameters, losses and predictions."""
+    """Submit a job, wait for its end, and print its parameters, losses and predictions."""
     training = {
         "loss": "MSELoss",
         "optimizer": {"type": "SGD", "lr": learning_rate},
@@ -116,20 +120,22 @@ def _fit(
     }
     body = {"data": DATA, "architecture": architecture, "training": training}
     job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).raise_for_status().json()
-    here = f"/v1/jobs/{job['id']}"
+    job_path = f"/v1/jobs/{job['id']}"
     console.print(
         f"{job['id']}: {job['status']} after {job['timings']['training_seconds']:.2f} s of training"
     )
-    parameters = client.get(f"{here}/named_parameters").raise_for_status().json()
+    parameters = client.get(f"{job_path}/named_parameters").raise_for_status().json()
     console.print(parameters["module"], markup=False, highlight=False)
     for parameter in parameters["parameters"]:
         console.print(f"{parameter['name']} {parameter['shape']}", markup=False)
-    history = client.get(f"{here}/history", params={"every": 1000}).raise_for_status().json()
+    history = client.get(f"{job_path}/history", params={"every": 1000}).raise_for_status().json()
     for epoch, train, validation in zip(
         history["epochs"], history["train_loss"], history["validation_loss"], strict=True
     ):
         console.print(f"Epoch {epoch}, training loss {train:.4f}, validation loss {validation:.4f}")
-    predictions = client.post(f"{here}/predictions", json={"columns": {"t_u": T_U}}).raise_for_status().json()
+    predictions = (
+        client.post(f"{job_path}/predictions", json={"columns": {"t_u": T_U}}).raise_for_status().json()
+    )
     table = Table("t_u", "t_c", "predicted")
     for t_u, t_c, (predicted,) in zip(T_U, T_C, predictions["outputs"], strict=True):
         table.add_row(f"{t_u:.1f}", f"{t_c:.1f}", f"{predicted:.1f}")

@@ -15,7 +15,7 @@ from service.storage.storage import Storage
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 3600.0
-# Longer than the time from writing to publishing an artifact, except for checkpoints of running jobs.
+# Longer than the time between writing an artifact and committing the row that names it.
 UNUSED = timedelta(hours=1)
 
 

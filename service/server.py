@@ -1,4 +1,4 @@
-"""The processes a person starts: the service, or workers alone."""
+"""The commands that run until they are stopped: the service, and workers without an API."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from service.app import CHILDREN, Stop, create_app, local_executor
+from service.app import CHILD_MODULES, Shutdown, create_app, local_executor
 from service.events.watch import Watch
 from service.logs import configure_logging
 from service.processes.starter import make_starter
-from service.runtime.garbage_collector import settle
+from service.runtime.garbage_collector import freeze_loaded_objects
 from service.runtime.machine import raise_file_limit
 from service.settings import Settings
 from service.storage.migrate import migrate_when_available
@@ -22,9 +22,8 @@ from service.storage.storage import Storage
 
 log = structlog.get_logger()
 
+# Maximum number of connections that wait to be accepted.
 BACKLOG = 2048
-
-
 # Former names of settings, which are read for one more release.
 RENAMED = {"FITSERVE_SWEEP_SECONDS": "FITSERVE_SCAN_SECONDS"}
 
@@ -40,11 +39,11 @@ def prepare_process(settings: Settings) -> None:
 def serve(settings: Settings) -> None:
     """Serve HTTP until SIGTERM or Ctrl-C; a second signal ends the process at once."""
     prepare_process(settings)
-    starter = make_starter(settings, CHILDREN)  # first of all: it imports for seconds
+    starter = make_starter(settings, CHILD_MODULES)  # first: its imports take seconds
     listening = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
     host, port = listening.getsockname()[:2]
     app = create_app(settings, starter)
-    settle()
+    freeze_loaded_objects()
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -55,28 +54,29 @@ def serve(settings: Settings) -> None:
     log.info(
         "listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers
     )
-    Server(config, app.state.stop).run(sockets=[listening])
+    Server(config, app.state.shutdown).run(sockets=[listening])
 
 
 class Server(uvicorn.Server):
-    """Stops workers and long answers at the first signal, and ends itself at the second, at once."""
+    """A server that requests the shutdown of the service at the first signal and exits at the second."""
 
-    def __init__(self, config: uvicorn.Config, stop: Stop) -> None:
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown) -> None:
         super().__init__(config)
-        self._stop = stop
+        self._shutdown = shutdown
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            _end_at_once(sig)
+            _exit_immediately(sig)
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stop.tell()  # not after the requests that are open: both have the same grace time
+        # Before waiting for open requests: workers and requests share the same grace period.
+        self._shutdown.request()
         await super().shutdown(sockets)
 
 
-def _end_at_once(number: int) -> None:
-    """End without a word to anyone: workers and helpers follow, leases give their jobs to others."""
+def _exit_immediately(number: int) -> None:
+    """Exit without cleaning up: child processes exit with their parent, and their leases expire."""
     os._exit(128 + number)
 
 
@@ -87,12 +87,12 @@ def work(settings: Settings) -> None:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            _end_at_once(number)
+            _exit_immediately(number)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    with closing(make_starter(settings, CHILDREN)) as starter, Storage.open(settings) as storage:
+    with closing(make_starter(settings, CHILD_MODULES)) as starter, Storage.open(settings) as storage:
         if not migrate_when_available(storage.database, stop):
             return
         executor = local_executor(settings, starter, Watch())

@@ -1,16 +1,20 @@
-"""What the rest of the service asks of whoever runs workers."""
+"""The protocol between the service and an executor."""
 
 from typing import Protocol
 
 
 class Executor(Protocol):
-    """Runs queued jobs in worker processes."""
+    """Runs queued jobs in worker processes.
+
+    `wake` and `cancel` are hints, which may be lost: a periodic scan of the database finds what they
+    announce. They may be called from any thread.
+    """
 
     def wake(self, device: str) -> None:
-        """A job for this device was queued. A hint: a sweep finds what a lost hint left."""
+        """Wake a worker, because a job was queued for `device`."""
 
     def cancel(self, job_id: str) -> None:
-        """This job is to be cancelled. A hint as well: what runs elsewhere is found by a sweep there."""
+        """Stop a job, if one of this executor's workers trains it, because its cancel was requested."""
 
     def close(self) -> None:
-        """Give running jobs back to the queue and end the workers."""
+        """Release running jobs, so that they are queued again, and stop the workers."""

@@ -19,7 +19,7 @@ from service.helper.tasks import NESTED_TOO_DEEP, Tasks
 from service.logs import configure_logging
 from service.preflight.cache import PreflightCache
 from service.processes.channel import Channel
-from service.runtime.garbage_collector import settle
+from service.runtime.garbage_collector import freeze_loaded_objects
 from service.settings import Settings
 from service.storage.storage import Storage
 from service.training.engines import optional
@@ -72,14 +72,14 @@ def main(channel: Channel) -> None:
     with Storage.open(settings) as storage:
         cache = PreflightCache(settings)
         tasks = Tasks(storage, settings, cache)
-        settle()
+        freeze_loaded_objects()
         channel.send({"event": "ready"})
         warming = cache.engines.warm_up()
         while True:
             try:
                 # Warm up step by step while no request waits.
                 while not channel.ready(0.0) and next(warming, _WARM) is not _WARM:
-                    settle()
+                    freeze_loaded_objects()
                 header, body = channel.receive()
             except EOFError:
                 return

@@ -16,7 +16,7 @@ from service import retry_after
 from service.errors import LimitExceeded, Unavailable
 from service.helper.messages import REQUESTS
 from service.helper.request import Problem, Request
-from service.processes.channel import AsyncChannel, packed
+from service.processes.channel import AsyncChannel, pack_header
 from service.processes.messages import Messages
 from service.processes.starter import Starter
 from service.settings import MIB, Settings
@@ -159,14 +159,14 @@ class HelperPool:
         """
         task = type(request).__name__
         limit_seconds = timeout_seconds or self._settings.helper_timeout_seconds
-        message = packed(self._requests.dump(request), body)
+        header = pack_header(self._requests.dump(request), body)
         deaths = 0
         # All idle helpers may have died at once without any call being the cause, hence the many attempts.
         for _ in range(self._settings.helpers + MAX_DEATHS):
             try:
                 async with self._helper(task) as helper, asyncio.timeout(limit_seconds):
-                    await helper.channel.send(message, body)
-                    header, content = await helper.channel.receive()
+                    await helper.channel.send(header, body)
+                    answered, content = await helper.channel.receive()
             except EOFError:
                 deaths += 1  # a second helper shows whether this call is the cause
                 if deaths == MAX_DEATHS:
@@ -181,7 +181,7 @@ class HelperPool:
             except OSError:
                 continue  # Linux resets the socket of a process that died before it had read the call
             else:
-                answer = request.answers.load(header)
+                answer = request.answers.load(answered)
                 if isinstance(answer, Problem):
                     raise answer.error()
                 return answer, content

@@ -1,4 +1,4 @@
-"""Signs of life of a process that starts: importing PyTorch may take long, and no channel is served yet."""
+"""Signs of life of a starting process, which imports PyTorch for seconds before it serves its channel."""
 
 import socket
 import threading
@@ -11,12 +11,12 @@ BEAT = b"beat"
 
 
 @contextmanager
-def beating(connection: socket.socket) -> Iterator[None]:
-    """Send a sign of life every second from a thread, which has ended when the block is left."""
+def sending_beats(connection: socket.socket) -> Iterator[None]:
+    """Send a sign of life every second from a thread, which is joined at the end of the block."""
     stopped = threading.Event()
 
     def beat() -> None:
-        with suppress(OSError):  # nobody listens any more
+        with suppress(OSError):  # the receiver is gone
             while not stopped.wait(BEAT_SECONDS):
                 connection.send(BEAT)
 
@@ -29,12 +29,12 @@ def beating(connection: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-class Beats:
-    """The receiving side.
+class BeatReceiver:
+    """Receives the signs of life of a process, and other short messages between them.
 
     Attributes:
         last: When the last sign of life was received (`time.monotonic`).
-        has_ended: Whether the other side is gone.
+        has_ended: Whether the process has closed its end.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -43,7 +43,7 @@ class Beats:
         self.has_ended = False
 
     def receive(self) -> Iterator[bytes]:
-        """Yield the messages that have arrived and are no signs of life; never block."""
+        """Yield the messages that have arrived, except signs of life; never block."""
         while not self.has_ended:
             try:
                 message = self._connection.recv(64, socket.MSG_DONTWAIT)

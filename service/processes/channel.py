@@ -1,9 +1,16 @@
-"""How a service process and its children talk: JSON headers with a body of bytes, over a pair of sockets.
+"""Channel between a service process and its child: JSON headers with a body of bytes, over a socket pair.
 
-A message begins with the lengths of its header and its body. One without a body is a single write: whoever
-sends it can't be stopped in its middle, with the other side waiting for the rest.
+Format of a message, in network byte order:
 
-Never pickle: a child reads what clients sent, and its parent must not have to trust it.
+    uint32   length of the header
+    uint64   length of the body
+    bytes    header, a JSON object
+    bytes    body, often empty
+
+A message without a body is sent by a single write, so that a sender that is killed does not leave the
+receiver waiting for the rest.
+
+Messages are not pickled: a child processes input of clients, so its parent must not trust what it sends.
 """
 
 import asyncio
@@ -21,21 +28,24 @@ _LENGTHS = Struct("!IQ")
 _PIECE_BYTES = 2**20
 
 
-def packed(header: Mapping[str, Any], body: bytes) -> bytes:
-    """All of a message but its body.
+def pack_header(header: Mapping[str, Any], body: bytes) -> bytes:
+    """Return a message up to its body, of which only the length is used.
 
     Raises:
-        TypeError: what is in the header can't be told as JSON.
+        TypeError: The header can't be written as JSON.
     """
     text = orjson.dumps(header)
     return _LENGTHS.pack(len(text), len(body)) + text
 
 
 class Channel:
-    """One end of a pair. A message is a JSON object and, with it, a body (often empty).
+    """One end of a channel.
 
-    Receiving raises EOFError once the other side is gone, whatever ended it, and OSError when it was gone
-    before it had read what was sent to it. Sending to one that is gone raises OSError.
+    Once the other process is gone, sending raises OSError. Receiving raises EOFError, or OSError if the
+    process was gone before it had read all that was sent to it.
+
+    Attributes:
+        connection: The socket of this end.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -43,20 +53,19 @@ class Channel:
 
     @classmethod
     def to_child(cls, connection: socket.socket, settings: Settings) -> Self:
-        """Return the parent's end of a channel, after the settings were sent as its first message.
+        """Create the parent's end of a channel, and send the settings as the first message.
 
-        Settings travel over the socket since a database URL may hold a password, which a command line or
-        an environment would show to others.
+        The command line or the environment would show other users a password in the database URL.
         """
         channel = cls(connection)
         channel.send({"settings": settings.model_dump(mode="json")})
         return channel
 
     def receive_settings(self) -> Settings:
-        """Receive the first message that a child gets.
+        """Receive the settings, which are a child's first message.
 
         Raises:
-            SystemExit: The parent no longer wants the child.
+            SystemExit: The parent has closed the channel: it no longer needs the child.
         """
         try:
             header, _ = self.receive()
@@ -66,7 +75,7 @@ class Channel:
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Send one message."""
-        self.connection.sendall(packed(header, body))
+        self.connection.sendall(pack_header(header, body))
         if body:
             self.connection.sendall(body)
 
@@ -86,8 +95,8 @@ class Channel:
         return b"".join(parts)
 
     def ready(self, timeout_seconds: float) -> bool:
-        """Whether a message, or the end, comes within the time."""
-        ready = poll()  # unlike `select`, it takes descriptors of any number
+        """Wait for a message or the end of the channel; return False after the timeout."""
+        ready = poll()  # unlike `select`, supports descriptors above 1023
         ready.register(self.connection, POLLIN)
         return bool(ready.poll(1000 * timeout_seconds))
 
@@ -97,16 +106,16 @@ class Channel:
 
 
 class AsyncChannel:
-    """The same end of a pair, in an event loop: from now on it alone sends and receives there."""
+    """One end of a channel in an event loop; the `Channel` that it replaces must not be used any longer."""
 
     def __init__(self, channel: Channel) -> None:
         self._connection = channel.connection
         self._connection.setblocking(False)
         self._loop = asyncio.get_running_loop()
 
-    async def send(self, message: bytes, body: bytes = b"") -> None:
-        """Send one message, of which all but the body is `packed`."""
-        await self._loop.sock_sendall(self._connection, message)
+    async def send(self, packed_header: bytes, body: bytes = b"") -> None:
+        """Send one message, whose first part was made by `pack_header`."""
+        await self._loop.sock_sendall(self._connection, packed_header)
         if body:
             await self._loop.sock_sendall(self._connection, body)
 
@@ -116,7 +125,7 @@ class AsyncChannel:
         return orjson.loads(await self._read(header_bytes)), await self._read(body_bytes)
 
     async def _read(self, size: int) -> memoryview:
-        # Piece by piece, and never copied: the loop has other things to do meanwhile.
+        # In pieces, so that other coroutines run in between; without a copy at the end.
         content = bytearray()
         while len(content) < size:
             piece = await self._loop.sock_recv(self._connection, min(size - len(content), _PIECE_BYTES))

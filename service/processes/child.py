@@ -1,4 +1,4 @@
-"""A child process and this side of the channel to it."""
+"""A child process and the parent's end of its channel."""
 
 import os
 import signal
@@ -8,19 +8,19 @@ from typing import Protocol
 
 from service.processes.channel import Channel
 
-# How long to wait for the exit status after the socket has reported the end of the process.
+# Time to wait for the exit status after the socket has reported the end of the process.
 STATUS_SECONDS = 1.0
-# How long to wait for a process to end after SIGKILL.
+# Time to wait for a process to end after SIGKILL.
 KILL_SECONDS = 2.0
 POLL_SECONDS = 0.002
 _LIKELY_CAUSES = {
-    "SIGKILL": ", as the system does when memory runs out",
-    "SIGABRT": ", as libraries may do that get no more memory",
+    "SIGKILL": ", which the system sends when memory runs out",
+    "SIGABRT": ", which some libraries raise when they can't allocate memory",
 }
 
 
 class Process(Protocol):
-    """An operating-system process that this process may wait for and kill."""
+    """An operating-system process that this process can wait for and kill."""
 
     @property
     def pid(self) -> int | None:
@@ -28,7 +28,7 @@ class Process(Protocol):
 
     @property
     def last_sign(self) -> float:
-        """When the process last showed, while it started, that it lives (`time.monotonic`)."""
+        """Time of the last sign of life during the start (`time.monotonic`)."""
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal; None while the process runs."""
@@ -40,10 +40,10 @@ class Process(Protocol):
 class Child:
     """A child process with a channel.
 
-    A child whose process does not exist yet can be killed too: it finds its channel closed and exits.
+    A child can also be killed before its process exists: the process finds its channel closed and exits.
 
     Attributes:
-        channel: This side of the socket pair. It reports EOF when the process ends.
+        channel: The parent's end of the channel. It reports EOF when the process ends.
     """
 
     def __init__(self, process: Process, channel: Channel) -> None:
@@ -57,7 +57,7 @@ class Child:
 
     @property
     def last_sign(self) -> float:
-        """When the process last showed, while it started, that it lives (`time.monotonic`)."""
+        """Time of the last sign of life during the start (`time.monotonic`)."""
         return self._process.last_sign
 
     @property
@@ -82,8 +82,8 @@ class Child:
     def kill(self) -> None:
         """Kill the process, wait for its end and close the channel.
 
-        A process that the kernel does not release at once (during disk I/O, say) is left behind after
-        `KILL_SECONDS`; a later call of `has_ended` reaps it.
+        A process that does not end within `KILL_SECONDS`, for instance during disk I/O, is left behind; a
+        later read of `has_ended` reaps it.
         """
         self.end()
         self._wait(KILL_SECONDS)
@@ -104,7 +104,7 @@ class Child:
 
 
 class OrphanedProcess:
-    """A process that this process did not start, but inherits as the nearest subreaper.
+    """A process that this process did not start but adopts, because it is the nearest subreaper.
 
     Attributes:
         pid: The process id.
@@ -124,6 +124,6 @@ class OrphanedProcess:
 
     def kill(self) -> None:
         """Send SIGKILL; no effect on a process that has ended."""
-        if self.poll() is None:  # not reaped, so that the id cannot belong to another process
+        if self.poll() is None:  # not reaped yet, so the id can't belong to another process
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The first acts of a forked child."""
+"""Prepare a new child process: its title, and the state that a fork copies."""
 
 import os
 import random
@@ -13,19 +13,19 @@ from setproctitle import setproctitle
 STANDARD_STREAMS = 3
 
 
-def set_title(module: str) -> None:
-    """Name the process after the room of its module: `fitserve worker`, as `ps` shows it."""
+def set_process_title(module: str) -> None:
+    """Set the title that `ps` shows: `fitserve` and the package of the module, such as `fitserve worker`."""
     setproctitle(f"fitserve {module.removesuffix('.main').rpartition('.')[2].replace('_', ' ')}")
 
 
-def enter(module: str, channel_descriptor: int) -> socket.socket:
-    """Undo what a fork has copied from the parent.
+def reset_after_fork(module: str, channel_descriptor: int) -> socket.socket:
+    """Reset the state that a forked child has copied from its parent.
 
     - Close every descriptor but the standard streams and the channel's: an inherited socket would keep a
       sibling's channel open after its death.
     - Restore the default action of all signals, and unblock them.
-    - Seed Python's generator afresh; equal in all children otherwise. A module's `main` does so for the
-      libraries that it uses.
+    - Reseed Python's generator, which would be equal in all children. A module's `main` reseeds the libraries
+      that it uses.
 
     Returns:
         The child's end of its channel.
@@ -34,7 +34,7 @@ def enter(module: str, channel_descriptor: int) -> socket.socket:
         if descriptor >= STANDARD_STREAMS and descriptor != channel_descriptor:
             try:
                 os.close(descriptor)
-            except OSError:  # that of the listing itself
+            except OSError:  # the descriptor of the listing itself
                 continue
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         handler = signal.getsignal(number)
@@ -42,11 +42,11 @@ def enter(module: str, channel_descriptor: int) -> socket.socket:
             signal.signal(number, _INITIAL_HANDLERS.get(number, signal.SIG_DFL))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     random.seed()
-    set_title(module)
+    set_process_title(module)
     return socket.socket(fileno=channel_descriptor)
 
 
-# Python itself installs these at start.
+# Python installs these at start.
 _INITIAL_HANDLERS: Mapping[int, signal.Handlers | Callable[[int, FrameType | None], Any]] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGPIPE: signal.SIG_IGN,

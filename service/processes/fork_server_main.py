@@ -2,11 +2,20 @@
 
     python -m service.processes.fork_server_main <descriptor> <module>...
 
-It is started by exec, since the service has threads. It must stay safe to fork: before a fork it may import,
-set PyTorch to one thread, take an optimizer step on made-up gradients and trace a forward pass. It must not
-run a backward pass (on a GPU machine autograd starts threads, and refuses to run in every child), a parallel
-region, a JAX computation or I/O of obstore, Arrow or a database, and must not count GPUs: children hung
-after a two-threaded matrix product, a JAX compilation or a write by obstore in their parent.
+The service has threads, so it starts the fork server by exec. The fork server itself must stay safe to fork.
+Before a fork it may
+
+- import modules,
+- set PyTorch to one thread,
+- take an optimizer step on made-up gradients,
+- trace a forward pass.
+
+It must not
+
+- run a backward pass: on a machine with a GPU, autograd starts threads and then refuses to run in a child;
+- run a parallel region, a JAX computation or I/O of obstore, Arrow or a database: in trials, children hung
+  after a two-threaded matrix product, a JAX compilation or a write by obstore in their parent;
+- count GPUs with CUDA, which makes CUDA unusable in children.
 """
 
 import os
@@ -18,11 +27,11 @@ from importlib import import_module
 
 import structlog
 
-from service.processes.beats import beating
+from service.processes.beats import sending_beats
 from service.processes.channel import Channel
-from service.processes.entry import enter, set_title
+from service.processes.entry import reset_after_fork, set_process_title
 from service.processes.fork_server import READY, REQUEST_BYTES, Request
-from service.runtime.garbage_collector import rest, settle
+from service.runtime.garbage_collector import freeze_loaded_objects, pause_collection
 
 log = structlog.get_logger()
 
@@ -31,15 +40,15 @@ ORPHAN_POLL_SECONDS = 0.0005
 
 def main(argv: list[str]) -> None:
     """Import the modules, then fork on request until the service is gone."""
-    set_title("fork_server")
+    set_process_title("fork_server")
     control = socket.socket(fileno=int(argv[1]))
-    rest()
-    with beating(control):
+    pause_collection()
+    with sending_beats(control):
         for name in argv[2:]:
             import_module(name).preload()
-    settle()
+    freeze_loaded_objects()
     child = serve(control)
-    # Children return here as well, so that they leave no frames of `serve` and end as any interpreter does.
+    # A child returns here too: it keeps no frames of `serve`, and exits as any interpreter does.
     if child is not None:
         module, connection = child
         import_module(module).main(Channel(connection))
@@ -49,7 +58,7 @@ def serve(control: socket.socket) -> tuple[str, socket.socket] | None:
     """Fork a child for each request.
 
     Returns:
-        In a child its module and its end of the channel; in the fork server None, once the service is gone.
+        In a child, its module and its end of the channel. In the fork server, None once the service is gone.
     """
     _send(control, READY)
     while True:
@@ -67,41 +76,42 @@ def serve(control: socket.socket) -> tuple[str, socket.socket] | None:
             log.exception("fork failed", module=request.module)
             is_child = False
         if is_child:
-            # Only now: the service, which has become the parent, can wait for this process.
+            # Sent only now, when the service has become the parent and can wait for this process.
             _send(control, request.answer(os.getpid()))
-            control.detach()  # `enter` closes the descriptor
-            return request.module, enter(request.module, descriptor)
+            control.detach()  # `reset_after_fork` closes the descriptor
+            return request.module, reset_after_fork(request.module, descriptor)
         os.close(descriptor)
 
 
 def _send(control: socket.socket, message: bytes) -> None:
     try:
         control.send(message)
-    except OSError:  # the service is gone: the channel will say so
-        log.debug("no service listens")
+    except OSError:  # the service is gone, which the next `recv_fds` reports
+        log.debug("service is gone")
 
 
 def _fork_orphan() -> bool:
-    """Fork a process whose parent ends at once, so that the subreaper, the service, becomes its parent.
+    """Fork twice and let the intermediate process exit, so that the service becomes the parent of the child.
 
-    The service can then wait for each child itself, and the end of the fork server ends no child.
+    Linux gives orphans to the nearest ancestor that is a subreaper, which is the service. So the service can
+    wait for each child itself, and the end of the fork server ends no child.
 
     Returns:
-        Whether this is the new process.
+        True in the new process, False in the fork server.
     """
     if threading.active_count() > 1:
-        raise RuntimeError("Threads are running in the fork server: a forked child could hang.")
-    between = os.fork()
-    if between:
-        os.waitpid(between, 0)
+        raise RuntimeError("Threads are running in the fork server; a forked child could hang.")
+    intermediate_pid = os.fork()
+    if intermediate_pid:
+        os.waitpid(intermediate_pid, 0)
         return False
-    parent = os.getpid()
+    intermediate_pid = os.getpid()
     try:
         if os.fork():
             os._exit(0)
     except OSError:
         os._exit(1)
-    while os.getppid() == parent:
+    while os.getppid() == intermediate_pid:  # until the orphan is adopted
         time.sleep(ORPHAN_POLL_SECONDS)
     return True
 

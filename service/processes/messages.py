@@ -13,10 +13,10 @@ class UnknownMessage(ValueError):
 
 
 class Messages(Generic[M]):
-    """Write and read the messages of one conversation.
+    """Writes and reads the messages of one protocol.
 
-    A message is written as a JSON object: the name of its class as `type`, beside its fields. Fields may hold
-    what pydantic can write as JSON and read again, except NaN and infinite numbers, which JSON doesn't have.
+    A message is written as a JSON object: the name of its class as `type`, beside its fields. Fields may have
+    any type that pydantic can write as JSON and read again; NaN and infinite numbers are not supported.
 
     Args:
         types: Dataclasses with distinct names and without a field `type`; usually `M` is their union or their
@@ -34,7 +34,7 @@ class Messages(Generic[M]):
         """Write a message as a JSON object.
 
         Raises:
-            UnknownMessage: The message is of a type that the other side could not read.
+            UnknownMessage: The type of the message is not one of `types`.
         """
         name = type(message).__name__
         return {"type": name, **self._adapter(name).dump_python(message, mode="json", exclude_unset=True)}
@@ -53,5 +53,5 @@ class Messages(Generic[M]):
 
     def _adapter(self, name: Any) -> TypeAdapter[M]:
         if not isinstance(name, str) or name not in self._adapters:
-            raise UnknownMessage(f"Unknown message `{name}`; known are {', '.join(self._adapters)}.")
+            raise UnknownMessage(f"Unknown message `{name}`; known messages: {', '.join(self._adapters)}.")
         return self._adapters[name]

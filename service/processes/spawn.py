@@ -1,17 +1,17 @@
-"""Start children by exec: each imports all that it needs. For systems without a safe fork."""
+"""Start each child by exec as a new interpreter, on systems without a safe fork."""
 
 import socket
 import subprocess
 import sys
 
-from service.processes.beats import Beats
+from service.processes.beats import BeatReceiver
 from service.processes.channel import Channel
 from service.processes.child import Child
 from service.settings import Settings
 
 
 class SpawnedProcess:
-    """A process that was started by exec.
+    """A process started by exec.
 
     Attributes:
         pid: The process id.
@@ -25,16 +25,16 @@ class SpawnedProcess:
                 [sys.executable, "-m", "service.processes.spawn_main", module, *map(str, descriptors)],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
-                # Ctrl-C in a terminal reaches the whole group; children wait for orders instead.
+                # Ctrl-C in a terminal signals the whole process group; children wait for orders instead.
                 start_new_session=True,
             )
         self.pid = self._process.pid
         self._connection = ours
-        self._beats = Beats(ours)
+        self._beats = BeatReceiver(ours)
 
     @property
     def last_sign(self) -> float:
-        """When the process last showed, while it started, that it lives."""
+        """Time of the last sign of life during the start (`time.monotonic`)."""
         for _ in self._beats.receive():
             pass
         return self._beats.last
@@ -62,7 +62,7 @@ class Spawner:
         return Child(process, Channel.to_child(ours, settings))
 
     def maintain(self) -> None:
-        """Do nothing: there is no process to keep."""
+        """Do nothing: the spawner has no process of its own."""
 
     def close(self) -> None:
-        """Do nothing: there is no process to end."""
+        """Do nothing: the spawner has no process of its own."""

@@ -1,4 +1,4 @@
-"""A child that was started by exec.
+"""Entry point of a child that is started by exec.
 
 python -m service.processes.spawn_main <module> <descriptor of the channel> <descriptor for signs of life>
 """
@@ -7,17 +7,17 @@ import socket
 import sys
 from importlib import import_module
 
-from service.processes.beats import beating
+from service.processes.beats import sending_beats
 from service.processes.channel import Channel
-from service.processes.entry import set_title
-from service.runtime.garbage_collector import rest
+from service.processes.entry import set_process_title
+from service.runtime.garbage_collector import pause_collection
 
 
 def main(argv: list[str]) -> None:
     """Import the module, then run its `main`."""
-    set_title(argv[1])
-    rest()
-    with socket.socket(fileno=int(argv[3])) as connection, beating(connection):
+    set_process_title(argv[1])
+    pause_collection()
+    with socket.socket(fileno=int(argv[3])) as connection, sending_beats(connection):
         module = import_module(argv[1])
         module.preload()
     module.main(Channel(socket.socket(fileno=int(argv[2]))))

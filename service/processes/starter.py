@@ -1,4 +1,4 @@
-"""How children are started: forked from one warm process, or each by exec."""
+"""Starters of child processes: by fork from one warm process, or each by exec."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,18 +16,18 @@ class Starter(Protocol):
         """Start a process that runs the `main` of a module, without waiting for it."""
 
     def maintain(self) -> None:
-        """Replace what has died of the starter itself; called from time to time."""
+        """Restart the starter's own process if it has died; must be called periodically."""
 
     def close(self) -> None:
-        """End the starter; children go on."""
+        """End the starter's own process; children continue."""
 
 
 def make_starter(settings: Settings, modules: Sequence[str]) -> Starter:
-    """Return the starter that the settings ask for.
+    """Create the starter that `start_method` selects.
 
     Args:
-        settings: `start_method` decides.
-        modules: The modules that children run.
+        settings: The settings of the service.
+        modules: The modules that children run; a fork server imports them.
     """
     if settings.forks:
         return ForkServer(modules, settings.start_seconds)

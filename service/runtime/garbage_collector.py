@@ -1,21 +1,22 @@
-"""The garbage collector, kept from what stays."""
+"""Keep long-lived objects out of garbage collection (`gc.freeze`)."""
 
 import gc
 
 
-def rest() -> None:
-    """Collect nothing until `settle`: while a process loads its modules, next to nothing is garbage.
+def pause_collection() -> None:
+    """Disable the garbage collector until `freeze_loaded_objects` is called.
 
-    The collector would look again and again through all that is loaded: a fifth of the time that takes.
+    Call it before importing large libraries. Almost nothing becomes garbage during an import, but repeated
+    collections of all that is loaded already would take a fifth of its time.
     """
     gc.disable()
 
 
-def settle() -> None:
-    """Keep all that is loaded now for good, out of the collector's sight.
+def freeze_loaded_objects() -> None:
+    """Exempt all current objects from garbage collection, and enable it for later ones.
 
-    A full collection looks through every object. With PyTorch and JAX loaded that is half a million of them,
-    and half a second in the middle of some job.
+    A full collection traverses every object: with PyTorch and JAX loaded, half a million objects and half a
+    second, in the middle of some job.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What the machine, or the container, lets a process have."""
+"""Memory and file limits of the machine or container."""
 
 import os
 import resource
@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 
 def memory_bytes(root: Path = Path("/")) -> int:
-    """The memory that processes like this one share: the machine's, or less where a control group limits it.
+    """Return the memory of the machine, or the smallest limit of this process's control groups if less.
 
     Args:
-        root: where `proc` and `sys` are.
+        root: Folder that contains `proc` and `sys`.
     """
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limits = (file.read_text().strip() for file in _limit_files(root) if file.is_file())
@@ -18,9 +18,10 @@ def memory_bytes(root: Path = Path("/")) -> int:
 
 
 def _limit_files(root: Path) -> Iterator[Path]:
-    """Where the limits of this process's control group, and of those around it, may stand.
+    """Yield the files that may hold the memory limits of this process's control group and its parents.
 
-    Within a container the group may have another path than from outside: then its root alone is found.
+    Supports versions 1 and 2 of control groups. Inside a container, the path of the group may be one of the
+    host, of which only the root exists: the container's own group.
     """
     memberships = root / "proc/self/cgroup"
     groups = root / "sys/fs/cgroup"
@@ -38,6 +39,6 @@ def _limit_files(root: Path) -> Iterator[Path]:
 
 
 def raise_file_limit() -> None:
-    """Let this process and its children open as many files as the system allows: each client is a socket."""
+    """Raise the limit of open files to the maximum; each connection of a client needs a descriptor."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -20,7 +20,7 @@ import torch
 from service.errors import Unavailable
 from service.logs import configure_logging
 from service.processes.channel import Channel
-from service.runtime.garbage_collector import settle
+from service.runtime.garbage_collector import freeze_loaded_objects
 from service.settings import Settings
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
@@ -50,7 +50,7 @@ def main(channel: Channel) -> None:
     parent = Parent(channel)
     # A spare compiles nothing: it may never join, and compiling would slow down the workers that train.
     warm_up(torch.device("cpu"))
-    settle()
+    freeze_loaded_objects()
     _limit_memory(settings)
     parent.ready()
     threading.Thread(target=_send_signs_of_life, args=(parent, settings), name="pulse", daemon=True).start()
@@ -102,7 +102,7 @@ def _work(parent: Parent, settings: Settings, membership: Join) -> None:
                 # One part at a time: a job that is queued during the warm-up waits for one part only.
                 parent.warming_up()
                 is_warm = next(warming, _WARM) is _WARM
-                settle()
+                freeze_loaded_objects()
                 _limit_memory(settings)  # again: the limit must not include libraries loaded by now
 
 

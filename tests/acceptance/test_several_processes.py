@@ -166,7 +166,7 @@ def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
     assert service.began_at(job_id) > 0
     before = service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")
     site.first.thaw()
-    until(lambda: any(told in site.first.log.read_text() for told in ('"claim lost"', '"worker ended"')))
+    until(lambda: any(event in site.first.log.read_text() for event in ('"claim lost"', '"worker killed"')))
     assert (service.job(job_id), service.read(f"/v1/jobs/{job_id}/checkpoints")) == before
     assert service.history(job_id) == service.history(twin["id"])
     assert service.parameters(job_id) == service.parameters(twin["id"])

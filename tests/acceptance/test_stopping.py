@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.app import END_SECONDS
+from service.app import KILL_SECONDS
 from service.settings import Settings
 from service.storage.storage import Storage
 from tests.acceptance.test_processes import disturbable
@@ -92,7 +92,7 @@ def test_a_silent_database_holds_up_neither_requests_nor_the_end(
         assert not any(poll.done() for poll in polls)
         begin = time.monotonic()
         service.stop()
-        assert time.monotonic() - begin < GRACE_SECONDS + END_SECONDS + SOON_SECONDS
+        assert time.monotonic() - begin < GRACE_SECONDS + KILL_SECONDS + SOON_SECONDS
     service.start()
     assert service.cancelled(job_id)[0]["status"] == "cancelled"
     service.stop()

@@ -1,4 +1,4 @@
-"""Worker processes on this machine: kept warm, woken when there is work, replaced when they die or hang."""
+"""Supervision of worker processes on this machine: start, wake, kill and replace them."""
 
 import itertools
 import threading
@@ -24,33 +24,39 @@ from service.storage.workers import WorkerStore
 
 log = structlog.get_logger()
 
-# A process that dies before it was ever ready is replaced after this time, or a broken one would spin.
+# Delay before a process that died while starting is replaced, so that a broken installation doesn't spin.
 RESTART_SECONDS = 5.0
-# After a turn of the supervision that failed, the next one comes after this time.
+# Delay before supervision continues after an unexpected error.
 FAILURE_SECONDS = 1.0
-# Whoever is alive renews its claims within so many heartbeats once the database is there.
+# Number of heartbeats within which a live worker renews its leases once the database is available.
 HEARTBEATS_TO_RENEW = 2
 
 LocalWorker = Worker[LocalWorkerProcess]
 
 
 class LocalExecutor:
-    """Starts `settings.workers` CPU workers and one for each GPU, and keeps them running.
+    """Supervise `settings.workers` CPU workers, and one worker for each GPU.
 
-    A worker that dies is replaced at once, and so is one that falls silent, as a frozen one does, shortly
-    before its claim expires: by a spare process that is warm already, since importing PyTorch takes seconds.
-    One thread listens to all workers and, each `scan_seconds`, looks for what hints have missed: expired
-    claims, jobs to be cancelled, and queued jobs while a worker is idle.
+    A worker that dies, hangs or stops responding is replaced at once: by a spare process, which has already
+    imported PyTorch, or by a new one if no spares are kept. One thread receives the signals of all workers.
+    Every `scan_seconds` it also scans the database for what hints have missed: expired leases, cancel
+    requests that other processes received, and queued jobs while a worker is idle.
 
-    After a sweep that came late, nobody is held to what was due before: who was frozen together with this
-    process has a lease's time to say that it is alive, and its grace to stop. Nor do claims expire then, or
-    after a sweep that failed: who could not reach the database has that time to renew them. They don't at the
-    start either, for some heartbeats: it may be the database's too.
+    A lease expires only if its holder had the chance to renew it. So none is reclaimed
+
+    - for `HEARTBEATS_TO_RENEW` heartbeats after the start, because the database may have just started too;
+    - for `lease_seconds` after a scan failed, because workers could not reach the database either;
+    - for `lease_seconds` after a scan was late, because this process was suspended, and its workers probably
+      with it. For the same reason all deadlines of workers restart then.
 
     Args:
-        database: one that waits shortly for a lock, which a frozen worker may hold until it is ended by this.
-        on_change: called with a job's id when one of these workers has changed it.
-        on_sweep: called at each sweep.
+        settings: Number of workers, intervals and time limits.
+        instance: Prefix of the names of workers, unique to this process.
+        database: A database with a short lock timeout: a frozen worker may hold the SQLite lock until this
+            executor kills it. Closed with the executor.
+        starter: Starts the processes. Not closed with the executor.
+        on_change: Called with the id of a job after a worker of this executor has changed it.
+        on_scan: Called after each successful scan.
     """
 
     def __init__(
@@ -60,232 +66,248 @@ class LocalExecutor:
         database: Database,
         starter: Starter,
         on_change: Callable[[str], None] = lambda job_id: None,
-        on_sweep: Callable[[], None] = lambda: None,
+        on_scan: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._instance = instance
         self._database = database
         self._starter = starter
-        self._queue, self._recovery, self._records = (
-            QueueStore(database),
-            RecoveryStore(database),
-            WorkerStore(database),
-        )
-        self._on_change, self._on_sweep = on_change, on_sweep
+        self._queue = QueueStore(database)
+        self._recovery = RecoveryStore(database)
+        self._records = WorkerStore(database)
+        self._on_change = on_change
+        self._on_scan = on_scan
+        # `wake`, `cancel` and `close` run in other threads than supervision. The lock guards `_workers`, the
+        # idle state of each worker, and `_pending_wakes`. Only the supervision thread changes the list
+        # `_workers`, so it reads the list without the lock; it alone uses spares and vacant devices.
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._hint, self._hinting = Pipe(duplex=False)
-        self._serial = itertools.count()
-        self._unheard: set[str] = set()
+        # A message in this pipe interrupts the supervision thread while it waits for signals.
+        self._interrupts, self._interrupt = Pipe(duplex=False)
+        self._serial_numbers = itertools.count()
+        self._pending_wakes: set[str] = set()  # devices of `wake` calls that found no idle worker
         gpus = usable_gpus(version("torch")) if settings.gpu_workers else 0
         devices = ["cpu"] * settings.workers + [f"cuda:{index}" for index in range(gpus)]
-        self._workers = [self._placed(self._start_spare(), device) for device in devices]
+        self._workers = [self._join(self._start_process(), device) for device in devices]
         self._spares: list[LocalWorker] = []
-        self._vacant: list[str] = []  # the devices of workers that are gone
-        self._not_before = 0.0  # when the next process may be started
-        self._next_sweep = time.monotonic()
-        self._lenient_until = time.monotonic() + HEARTBEATS_TO_RENEW * settings.heartbeat_seconds
-        self._thread = threading.Thread(target=self._listen, name="executor", daemon=True)
+        self._vacant_devices: list[str] = []  # devices whose worker is gone and not replaced yet
+        self._no_start_before = 0.0
+        self._next_scan = time.monotonic()
+        self._no_expiry_before = time.monotonic() + HEARTBEATS_TO_RENEW * settings.heartbeat_seconds
+        self._thread = threading.Thread(target=self._supervise, name="executor", daemon=True)
         self._thread.start()
 
-    def _start_spare(self) -> LocalWorker:
+    def _start_process(self) -> LocalWorker:
         return Worker(LocalWorkerProcess.start(self._settings, self._starter))
 
-    def _placed(self, worker: LocalWorker, device: str) -> LocalWorker:
-        """A spare process that has been given a name and a device."""
-        name = f"{self._instance}-{device.replace(':', '')}-{next(self._serial)}"
-        worker.join(name, device)
-        return worker
+    def _join(self, spare: LocalWorker, device: str) -> LocalWorker:
+        """Give a spare process a name and a device, which makes it a worker."""
+        name = f"{self._instance}-{device.replace(':', '')}-{next(self._serial_numbers)}"
+        spare.join(name, device)
+        return spare
 
     def wake(self, device: str) -> None:
-        """Wake one idle worker that may take a job for `device`.
+        """Wake one idle worker that serves `device`.
 
-        When none is idle, the next one that says so is sent to look again: it may have looked for work
-        just before the job was queued.
+        If none is idle, the next worker that becomes idle is woken: it may have searched the queue just
+        before the job was added.
         """
         with self._lock:
             for worker in self._workers:
                 if worker.idle and worker.serves(device):
                     worker.wake()
                     return
-            self._unheard.add(device)
+            self._pending_wakes.add(device)
 
     def cancel(self, job_id: str) -> None:
-        """A job is to be cancelled: the worker that trains it must have stopped in a moment."""
+        """Order the worker that trains a job to read its cancel request, and start its grace period."""
         with self._lock:
             for worker in self._workers:
                 if worker.job_id == job_id:
                     worker.check_signals()
-                    self._hinting.send_bytes(b"cancel")
+                    self._interrupt.send_bytes(b"cancel")  # the grace period is a new, earlier deadline
 
-    def _listen(self) -> None:
+    def _supervise(self) -> None:
         while not self._closing.is_set():
             try:
-                self._turn()
-            except Exception:  # too many open files, say: the next turn may find it better
+                self._supervise_once()
+            except Exception:  # such as too many open files, which may pass
                 log.exception("supervision failed")
                 self._closing.wait(FAILURE_SECONDS)
 
-    def _turn(self) -> None:
-        """Hear what workers say, until something is due; do that."""
-        processes = self._workers + self._spares
-        by_connection = {worker.process.connection: worker for worker in processes}
-        dues = (due for worker in processes for due, _ in self._deadlines(worker))
-        until = min([self._next_sweep, *dues])
-        for connection in wait([*by_connection, self._hint], max(0.0, until - time.monotonic())):
-            if connection is self._hint:
-                self._hint.recv_bytes()
+    def _supervise_once(self) -> None:
+        """Receive signals until a deadline or the next scan is due, then handle whatever is due."""
+        workers = self._workers + self._spares
+        by_connection = {worker.process.connection: worker for worker in workers}
+        due_times = (due for worker in workers for due, _ in self._deadlines(worker))
+        next_due = min([self._next_scan, *due_times])
+        for connection in wait([*by_connection, self._interrupts], max(0.0, next_due - time.monotonic())):
+            if connection is self._interrupts:
+                self._interrupts.recv_bytes()
             else:
-                self._hear(by_connection[connection])  # type: ignore[index]
-        if time.monotonic() > self._next_sweep + self._settings.heartbeat_seconds:
-            self._be_lenient()
-            for worker in processes:
+                self._receive(by_connection[connection])  # type: ignore[index]
+        # The scan is late only if this process was suspended or a call above blocked. Checked before
+        # `_kill_overdue`, which would otherwise hold that time against the workers.
+        if time.monotonic() > self._next_scan + self._settings.heartbeat_seconds:
+            self._postpone_expiry()
+            for worker in workers:
                 worker.restart_deadlines()
-        self._end_overdue()
-        self._fill_vacant()
-        if time.monotonic() >= self._next_sweep:
-            self._sweep()
-            self._next_sweep = time.monotonic() + self._settings.scan_seconds
+        self._kill_overdue()
+        self._start_missing()
+        if time.monotonic() >= self._next_scan:
+            self._scan()
+            self._next_scan = time.monotonic() + self._settings.scan_seconds
 
     def _deadlines(self, worker: LocalWorker) -> Sequence[tuple[float, KillReason]]:
         settings = self._settings
         return worker.deadlines(
             settings.hang_seconds,
+            # A silent worker is killed shortly before its leases expire, so that it can't write afterwards.
             silent_seconds=settings.lease_seconds - settings.heartbeat_seconds,
             start_seconds=settings.start_seconds,
         )
 
-    def _hear(self, worker: LocalWorker) -> None:
+    def _receive(self, worker: LocalWorker) -> None:
+        """Receive one signal of a worker, or notice its death."""
         try:
             signal = worker.process.receive()
         except (EOFError, OSError):
-            self._bury(worker)
+            self._handle_death(worker)
             return
         except ValueError:
             log.exception("signal not understood", worker=worker.name)
-            self._end(worker, KillReason.UNKNOWN_MESSAGE)
+            self._kill(worker, KillReason.UNKNOWN_MESSAGE)
             return
         with self._lock:
             job_id = worker.observe(signal)
-            unheard = {device for device in self._unheard if worker.serves(device)}
-            if worker.idle and unheard:
-                self._unheard -= unheard
+            pending = {device for device in self._pending_wakes if worker.serves(device)}
+            if worker.idle and pending:
+                self._pending_wakes -= pending
                 worker.wake()
         if job_id is not None:
             self._on_change(job_id)
 
-    def _bury(self, dead: LocalWorker) -> None:
-        """Take in that a process has died: its place is vacant, and what it held goes back."""
-        fate = dead.process.fate()
-        log.warning("worker died", worker=dead.name, device=dead.device, fate=fate)
-        self._vacate(dead)
-        if dead.name:
-            self._settle([dead.name], partial(self._recovery.release_workers, [dead.name], fate))
+    def _handle_death(self, worker: LocalWorker) -> None:
+        """Remove a worker whose process has ended by itself, and reclaim its jobs."""
+        fate = worker.process.fate()
+        log.warning("worker died", worker=worker.name, device=worker.device, fate=fate)
+        self._remove(worker)
+        if worker.name:
+            self._unregister([worker.name], partial(self._recovery.release_workers, [worker.name], fate))
 
-    def _end_overdue(self) -> None:
-        """End workers that are overdue. One with more to be heard has perhaps begun something else since."""
+    def _kill_overdue(self) -> None:
+        """Kill the workers that have missed a deadline."""
         now = time.monotonic()
         for worker in self._workers + self._spares:
             reasons = [reason for due, reason in self._deadlines(worker) if due <= now]
+            # A signal that has arrived but was not received yet may postpone or cancel the deadline.
             if reasons and not worker.process.has_message:
-                self._end(worker, reasons[0])
+                self._kill(worker, reasons[0])
 
-    def _end(self, worker: LocalWorker, reason: KillReason) -> None:
-        """End a worker that does not come out of what it is at; its job as the reason says."""
-        log.warning("worker ended", worker=worker.name, job_id=worker.job_id, reason=reason.name.lower())
-        self._vacate(worker)
+    def _kill(self, worker: LocalWorker, reason: KillReason) -> None:
+        """Kill a worker and reclaim its jobs; `reason` decides whether they are queued again or end."""
+        log.warning("worker killed", worker=worker.name, job_id=worker.job_id, reason=reason.name.lower())
+        self._remove(worker)
         if reason is KillReason.SILENCE or not worker.name:
-            # A spare holds no jobs. The claim of a silent worker expires soon; another silent one may hold
-            # the database's lock.
+            # A spare holds no jobs. The leases of a silent worker expire by themselves; reclaiming its jobs
+            # here could block, as another silent worker may hold the database's lock.
             return
         hung = f"It made no progress for {self._settings.hang_seconds:g} s and was killed."
         release = partial(self._recovery.release_workers, [worker.name])
-        settle: dict[KillReason, Callable[[], Sequence[str]]] = {
+        reclaim: dict[KillReason, Callable[[], Sequence[str]]] = {
             KillReason.CANCEL: release,
-            # The others of a group are not to blame, and run by themselves next.
             KillReason.RUNTIME: lambda: [
                 *self._recovery.overrun(worker.name, worker.limited_job_id),
+                # The other jobs of the group did not exceed their time; they run alone next.
                 *release(),
             ],
             KillReason.HANG: partial(release, hung),
             KillReason.UNKNOWN_MESSAGE: partial(release, "It sent an unknown message and was killed."),
         }
-        self._settle([worker.name], settle[reason])
+        self._unregister([worker.name], reclaim[reason])
 
-    def _vacate(self, worker: LocalWorker) -> None:
+    def _remove(self, worker: LocalWorker) -> None:
+        """Kill the process of a worker or spare, and leave the worker's device vacant."""
         worker.process.kill()
         if not worker.ready:
-            self._not_before = time.monotonic() + RESTART_SECONDS
+            self._no_start_before = time.monotonic() + RESTART_SECONDS
         if worker in self._spares:
             self._spares.remove(worker)
             return
         with self._lock:
             self._workers.remove(worker)
-        self._vacant.append(worker.device)
+        self._vacant_devices.append(worker.device)
 
-    def _settle(self, names: Sequence[str], settle: Callable[[], Sequence[str]]) -> None:
-        """See to the jobs of workers that are gone, and forget these."""
+    def _unregister(self, names: Sequence[str], reclaim: Callable[[], Sequence[str]]) -> None:
+        """Reclaim the jobs of workers that have ended, then delete the workers' records.
+
+        Args:
+            names: Names of the workers.
+            reclaim: Reclaims their jobs and returns the jobs' ids.
+        """
         try:
-            for job_id in settle():
+            for job_id in reclaim():
                 self._on_change(job_id)
             self._records.unregister(names)
         except Unavailable:
-            log.exception("workers not settled", workers=names)  # their leases and heartbeats run out
+            log.exception("workers not unregistered", workers=names)  # their leases and heartbeats expire
 
-    def _fill_vacant(self) -> None:
-        """Put spare processes in the place of workers that are gone, and start new spares."""
-        while self._vacant and (self._spares or self._may_start()):
-            spare = self._spares.pop(0) if self._spares else self._start_spare()
-            worker = self._placed(spare, self._vacant.pop(0))
+    def _start_missing(self) -> None:
+        """Replace workers that are gone, by spares where possible, and start missing spares."""
+        while self._vacant_devices and (self._spares or self._may_start()):
+            process = self._spares.pop(0) if self._spares else self._start_process()
+            worker = self._join(process, self._vacant_devices.pop(0))
             with self._lock:
                 self._workers.append(worker)
-        all_warm = all(worker.ready for worker in self._workers)  # at the start, they go first
-        while self._workers and all_warm and len(self._spares) < self._settings.spare_workers:
+        # When the service starts, spares must not compete with workers that are still importing PyTorch.
+        all_ready = all(worker.ready for worker in self._workers)
+        while self._workers and all_ready and len(self._spares) < self._settings.spare_workers:
             if not self._may_start():
                 return
-            self._spares.append(self._start_spare())
+            self._spares.append(self._start_process())
 
     def _may_start(self) -> bool:
-        return time.monotonic() >= self._not_before
+        return time.monotonic() >= self._no_start_before
 
-    def _sweep(self) -> None:
+    def _scan(self) -> None:
+        """Find in the database what hints have missed."""
         self._starter.maintain()
         try:
-            if time.monotonic() >= self._lenient_until:
+            if time.monotonic() >= self._no_expiry_before:
                 for job_id in self._recovery.expire():
-                    log.warning("claim expired", job_id=job_id)
+                    log.warning("lease expired", job_id=job_id)
                     self._on_change(job_id)
-            self._note_cancelled()
+            self._find_cancelled()
             for device in self._queue.lengths():
                 self.wake(device)
-            self._on_sweep()
-        except Unavailable as error:  # the database is away: the next sweep tries again
-            log.warning("sweep failed", reason=error.detail)
-            self._be_lenient()
+            self._on_scan()
+        except Unavailable as error:  # the next scan tries again
+            log.warning("scan failed", reason=error.detail)
+            self._postpone_expiry()
 
-    def _be_lenient(self) -> None:
-        self._lenient_until = time.monotonic() + self._settings.lease_seconds
+    def _postpone_expiry(self) -> None:
+        self._no_expiry_before = time.monotonic() + self._settings.lease_seconds
 
-    def _note_cancelled(self) -> None:
-        """Find the workers whose job is to be cancelled, by whichever process that was asked for."""
+    def _find_cancelled(self) -> None:
+        """Find the workers whose job has a cancel request, which any service process may have received."""
         busy = {worker.name: worker for worker in self._workers if worker.job_id is not None}
         for name in self._recovery.to_cancel(busy) if busy else ():
             busy[name].check_signals()
 
     def close(self) -> None:
-        """Ask the workers to give their jobs back, wait for the grace time, end what is left."""
+        """Order the workers to release their jobs, wait for the grace period, and kill those that remain."""
         deadline = time.monotonic() + self._settings.shutdown_grace_seconds
         self._closing.set()
-        self._hinting.send_bytes(b"close")
-        self._stop_workers()  # at once: the thread may be waiting for the database
+        self._interrupt.send_bytes(b"close")
+        self._stop_workers()  # before the join: the thread may be waiting for the database
         self._thread.join()
-        self._stop_workers()  # those, too, that it has put in the place of others
+        self._stop_workers()  # again: the thread may have replaced workers since
         for spare in self._spares:
             spare.process.kill()
         for worker in self._workers:
             worker.process.join(max(0.0, deadline - time.monotonic()))
         if names := [worker.name for worker in self._workers]:
-            self._settle(names, partial(self._recovery.release_workers, names))
+            self._unregister(names, partial(self._recovery.release_workers, names))
         self._database.close()
 
     def _stop_workers(self) -> None:

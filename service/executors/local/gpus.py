@@ -1,4 +1,4 @@
-"""How many GPUs this machine has, asked of the driver: CUDA is never initialised in a service process."""
+"""The number of GPUs, read from the driver, so that no service process has to initialise CUDA."""
 
 import os
 from itertools import takewhile
@@ -10,24 +10,29 @@ log = structlog.get_logger()
 
 
 def usable_gpus(torch_version: str) -> int:
-    """How many GPUs there are for workers: to PyTorch they are `cuda:0` and so on."""
+    """Return the number of GPUs that workers can use; PyTorch numbers them from `cuda:0`.
+
+    Args:
+        torch_version: Version of PyTorch; a build for the CPU (`+cpu`) can use none.
+    """
     count = visible_gpus()
     if count and torch_version.endswith("+cpu"):
-        log.warning("GPUs are not used: this PyTorch is built for the CPU alone", gpus=count)
+        log.warning("GPUs not used: this build of PyTorch supports the CPU only", gpus=count)
         return 0
     return count
 
 
 def visible_gpus() -> int:
-    """How many GPUs a process of ours sees."""
+    """Return the number of GPUs that `CUDA_VISIBLE_DEVICES` makes visible to this process."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         entries = (entry.strip() for entry in chosen.split(","))
-        return sum(1 for _ in takewhile(lambda entry: entry not in {"", "-1"}, entries))  # as CUDA reads it
+        # Like CUDA, ignore everything from the first invalid entry on.
+        return sum(1 for _ in takewhile(lambda entry: entry not in {"", "-1"}, entries))
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return 0  # no driver, no GPU
+        return 0  # no driver
     try:
         return int(pynvml.nvmlDeviceGetCount())
     finally:

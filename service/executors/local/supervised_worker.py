@@ -30,7 +30,7 @@ from service.worker.messages import (
 
 log = structlog.get_logger()
 
-# Time that a worker may take to finish its step or its checkpoint after it was asked to stop.
+# Grace periods for finishing a step or a checkpoint, after a cancel request and after `max_runtime_seconds`.
 CANCEL_GRACE_SECONDS = 0.8
 OVERRUN_GRACE_SECONDS = 1.0
 
@@ -54,7 +54,7 @@ class WorkerProcess(Protocol):
 
     @property
     def last_sign(self) -> float:
-        """When the process last showed, while it started, that it lives (`time.monotonic`)."""
+        """Time of the last sign of life during the start (`time.monotonic`)."""
 
     def send(self, order: Order) -> None:
         """Send an order. Raises OSError if the process is gone."""
@@ -69,7 +69,7 @@ class WorkerProcess(Protocol):
         """
 
     def kill(self) -> None:
-        """End the process."""
+        """Kill the process."""
 
     def fate(self) -> str:
         """Describe in a sentence how the process ended."""

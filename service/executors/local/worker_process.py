@@ -32,7 +32,7 @@ class LocalWorkerProcess:
 
     @property
     def last_sign(self) -> float:
-        """When the process last showed, while it started, that it lives (`time.monotonic`)."""
+        """Time of the last sign of life during the start (`time.monotonic`)."""
         return self._child.last_sign
 
     @property
@@ -55,7 +55,7 @@ class LocalWorkerProcess:
         return SIGNALS.load(header)
 
     def kill(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self._child.kill()
 
     def join(self, grace_seconds: float) -> None:

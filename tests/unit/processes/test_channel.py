@@ -1,4 +1,4 @@
-"""Messages between processes: JSON with a body of bytes, and the end of it."""
+"""The channel between processes: messages of JSON and bytes, and the end of a process."""
 
 import asyncio
 import os
@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.processes.channel import AsyncChannel, Channel, packed
+from service.processes.channel import AsyncChannel, Channel, pack_header
 from service.settings import Settings
 
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Channel, Channel]]:
-    """Both ends."""
+    """Both ends of a channel."""
     one, other = (Channel(connection) for connection in socket.socketpair())
     yield one, other
     one.close()
@@ -34,7 +34,7 @@ headers = st.dictionaries(
 @settings(deadline=None, max_examples=50)
 @given(messages=st.lists(st.tuples(headers, st.binary(max_size=300)), min_size=1, max_size=5))
 def test_messages_arrive_as_sent(messages: list[tuple[dict[str, Any], bytes]]) -> None:
-    """Headers and bodies arrive unchanged and in order, empty bodies too."""
+    """Headers and bodies, including empty ones, arrive unchanged and in order."""
     one, other = (Channel(connection) for connection in socket.socketpair())
     for header, body in messages:
         one.send(header, body)
@@ -44,17 +44,17 @@ def test_messages_arrive_as_sent(messages: list[tuple[dict[str, Any], bytes]]) -
 
 
 def test_a_message_without_a_body_is_one_write() -> None:
-    """Whoever sends it can't be frozen in its middle, with the other side waiting for the rest."""
+    """A sender that is frozen can't leave the receiver waiting for the rest of a message."""
     one, other = (Channel(each) for each in socket.socketpair(type=socket.SOCK_SEQPACKET))
     one.send({"event": "idle"})
-    other.connection.recv(1000)  # of such a socket: what was written at once
+    other.connection.recv(1000)  # SOCK_SEQPACKET: returns exactly one write
     assert not other.ready(0)
     one.close()
     other.close()
 
 
-def test_large_bodies_pass(pair: tuple[Channel, Channel]) -> None:
-    """A body larger than the socket's buffer passes while the other side reads."""
+def test_large_bodies_arrive(pair: tuple[Channel, Channel]) -> None:
+    """A body larger than the socket's buffer arrives while the other process reads."""
     one, other = pair
     body = os.urandom(5_000_000)
     sender = threading.Thread(target=one.send, args=({"task": "x"}, body))
@@ -64,12 +64,12 @@ def test_large_bodies_pass(pair: tuple[Channel, Channel]) -> None:
 
 
 def test_an_event_loop_sees_the_end(pair: tuple[Channel, Channel]) -> None:
-    """EOFError when the other side has read what it was sent, OSError when it has not."""
+    """Receiving raises EOFError if the other process had read all messages, else OSError."""
     one, other = pair
 
     async def talk(read: Callable[[], object]) -> None:
         channel = AsyncChannel(one)
-        await channel.send(packed({"task": "x"}, b""))
+        await channel.send(pack_header({"task": "x"}, b""))
         read()
         other.close()
         await channel.receive()
@@ -83,7 +83,7 @@ def test_an_event_loop_sees_the_end(pair: tuple[Channel, Channel]) -> None:
 
 
 def test_ready(pair: tuple[Channel, Channel]) -> None:
-    """A message, or the end, is seen to be there before it is read."""
+    """`ready` reports a message, or the end, before it is read."""
     one, other = pair
     assert not other.ready(0)
     one.send({})
@@ -95,7 +95,7 @@ def test_ready(pair: tuple[Channel, Channel]) -> None:
 
 
 def test_a_closed_peer_ends_with_eof(pair: tuple[Channel, Channel]) -> None:
-    """What was sent before the end is still read; after it comes EOFError."""
+    """Messages sent before the end are received; then receiving raises EOFError."""
     one, other = pair
     one.send({"last": True}, b"words")
     one.close()
@@ -105,7 +105,7 @@ def test_a_closed_peer_ends_with_eof(pair: tuple[Channel, Channel]) -> None:
 
 
 def test_sending_to_a_closed_peer_fails(pair: tuple[Channel, Channel]) -> None:
-    """Nobody is there to read: an OSError."""
+    """Sending to a process that is gone raises OSError."""
     one, other = pair
     other.close()
     with pytest.raises(OSError, match="Broken pipe"):
@@ -115,7 +115,7 @@ def test_sending_to_a_closed_peer_fails(pair: tuple[Channel, Channel]) -> None:
 CHILD = """
 import sys
 from socket import socket
-from service.processes.channel import Channel, packed
+from service.processes.channel import Channel, pack_header
 channel = Channel(socket(fileno=int(sys.argv[1])))
 settings = channel.receive_settings()
 channel.send({"database": settings.database()})
@@ -127,13 +127,14 @@ channel.send({"database": settings.database()})
     "end",
     [
         "import os; os.kill(os.getpid(), 9)",
-        "channel.connection.sendall(packed({}, b'x')); import os; os._exit(1)",  # a header without its body
+        # A header without its body.
+        "channel.connection.sendall(pack_header({}, b'x')); import os; os._exit(1)",
         "raise SystemExit(0)",
     ],
     ids=["killed", "between header and body", "exits"],
 )
 def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
-    """However a child dies, its parent reads EOFError; until then they talk, settings first."""
+    """Receiving from a child raises EOFError after its death, whatever the cause."""
     ours, theirs = socket.socketpair()
     script = tmp_path / "child.py"
     script.write_text(CHILD.replace("{end}", end))

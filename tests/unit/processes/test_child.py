@@ -1,4 +1,4 @@
-"""How child processes end."""
+"""The end of child processes and its description."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from service.settings import Settings
 from tests.support.server import until
 from tests.support.small_helper import MODULE, REQUESTS, Abort
 
-# Whose end a tracer hasn't taken in yet, the parent can't collect.
+# Time for which a tracer holds a process: its parent can't reap the process before the tracer has.
 HELD_SECONDS = 20 * KILL_SECONDS
 TRACE = (
     "import ctypes, sys, time; print(ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0), flush=True); "
@@ -21,36 +21,39 @@ TRACE = (
 )
 
 
-def test_a_crash_is_told_with_what_it_most_likely_means(tmp_path: Path) -> None:
-    """The signal by name; an abort and a kill hint at memory."""
+def test_the_description_of_a_crash_names_its_likely_cause(tmp_path: Path) -> None:
+    """The description of an abort names the signal and suggests a lack of memory."""
     child = Spawner().start(MODULE, Settings(data_dir=tmp_path))
     child.channel.receive()
     child.channel.send(REQUESTS.dump(Abort()))
     until(lambda: child.has_ended)
-    assert child.fate() == "Its process was killed by SIGABRT, as libraries may do that get no more memory."
+    assert (
+        child.fate()
+        == "Its process was killed by SIGABRT, which some libraries raise when they can't allocate memory."
+    )
     child.kill()
 
 
-def test_a_kill_hints_at_the_system(tmp_path: Path) -> None:
-    """What was killed from outside may have been by the system."""
+def test_the_description_of_a_kill_names_its_likely_cause(tmp_path: Path) -> None:
+    """The description of SIGKILL suggests that the system ran out of memory."""
     child = Spawner().start(MODULE, Settings(data_dir=tmp_path))
     child.channel.receive()
     child.end()
     until(lambda: child.has_ended)
-    assert child.fate() == "Its process was killed by SIGKILL, as the system does when memory runs out."
+    assert child.fate() == "Its process was killed by SIGKILL, which the system sends when memory runs out."
     child.kill()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="traces a process as Linux does")
-def test_a_process_that_is_held_keeps_nobody_waiting(tmp_path: Path) -> None:
-    """A process that the system doesn't let go of is left to itself, and collected later."""
+def test_killing_does_not_wait_for_a_process_that_can_not_end(tmp_path: Path) -> None:
+    """A process that the kernel does not release is left behind, and reaped later."""
     child = Spawner().start(MODULE, Settings(data_dir=tmp_path))
     child.channel.receive()
     with subprocess.Popen([sys.executable, "-c", TRACE, str(child.pid)], stdout=subprocess.PIPE) as tracer:
         try:
             assert tracer.stdout is not None
             if tracer.stdout.readline() != b"0\n":
-                pytest.skip("nobody may trace here")
+                pytest.skip("this system does not allow tracing")
             begin = time.monotonic()
             child.kill()
             assert time.monotonic() - begin < HELD_SECONDS / 2

@@ -1,4 +1,4 @@
-"""Typed messages: what is written can be read again, and nothing else can be."""
+"""Typed messages: each is read as it was written, and unknown ones are refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,8 +89,8 @@ def test_untyped_objects_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ({}, "Unknown message `None`; known are Found, Lost."),
-        ({"type": "Stolen"}, "Unknown message `Stolen`; known are Found, Lost."),
+        ({}, "Unknown message `None`; known messages: Found, Lost."),
+        ({"type": "Stolen"}, "Unknown message `Stolen`; known messages: Found, Lost."),
         ({"type": ["Found"]}, "Unknown message `['Found']`"),
         ({"type": "Found", "location": None, "color": "red"}, "`Found` is malformed: .*request"),
         (
@@ -105,7 +105,7 @@ def test_unknown_and_malformed_messages_are_errors(header: dict[str, Any], words
         MESSAGES.load(header)
 
 
-def test_a_message_of_another_conversation_is_not_written() -> None:
-    """A message that the other side could not read is refused by the side that writes it."""
+def test_a_message_of_another_protocol_is_not_written() -> None:
+    """A message that the receiver could not read is refused by the sender."""
     with pytest.raises(UnknownMessage, match="Unknown message `Location`"):
         MESSAGES.dump(Location(1, ()))  # type: ignore[arg-type]

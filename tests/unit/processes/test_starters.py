@@ -1,4 +1,4 @@
-"""Starting children: what holds for each way to start them, and what the fork server promises beside."""
+"""Starters of child processes: the behaviour of both, and the guarantees of the fork server."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ STARTERS: dict[str, Callable[[], Starter]] = {
 
 @pytest.fixture(params=STARTERS)
 def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
-    """One starter of each kind."""
+    """A starter, by fork and by exec."""
     with closing(STARTERS[request.param]()) as starter:
         yield starter
 
@@ -43,14 +43,14 @@ def fork_server() -> Iterator[ForkServer]:
 
 
 def ready(starter: Starter, folder: Path) -> Child:
-    """A child that has sent its first message."""
+    """Start a child and receive its first message."""
     child = starter.start(MODULE, Settings(data_dir=folder))
     child.channel.receive()
     return child
 
 
 def ask(child: Child, request: Request[A]) -> A:
-    """The answer of a child."""
+    """Send a request to a child and return its answer."""
     child.channel.send(REQUESTS.dump(request))
     header, _ = child.channel.receive()
     answer: A = request.answers.load(header)
@@ -68,7 +68,7 @@ def test_a_child_answers_and_its_exit_status_is_known(starter: Starter, tmp_path
 
 
 def test_a_child_holds_only_its_own_descriptors(starter: Starter, tmp_path: Path) -> None:
-    """Beside the standard streams a child has one socket: an inherited one would hide a sibling's death."""
+    """A child has one socket: an inherited one would keep a sibling's channel open after its death."""
     children = [ready(starter, tmp_path) for _ in range(3)]
     for child in children:
         opened = [each.split(":", 1) for each in ask(child, GetState()).descriptors]
@@ -77,15 +77,15 @@ def test_a_child_holds_only_its_own_descriptors(starter: Starter, tmp_path: Path
         child.kill()
 
 
-def test_a_child_whose_channel_is_closed_before_it_starts_ends(starter: Starter, tmp_path: Path) -> None:
-    """A child that nobody wants any more ends by itself."""
+def test_a_child_exits_if_its_channel_is_closed_before_it_starts(starter: Starter, tmp_path: Path) -> None:
+    """A child that is no longer needed exits by itself."""
     child = starter.start(MODULE, Settings(data_dir=tmp_path))
     child.channel.close()
     until(lambda: child.pid is not None and child.has_ended)
 
 
-def test_children_start_with_random_numbers_of_their_own(fork_server: ForkServer, tmp_path: Path) -> None:
-    """A fork copies the state of the generator: each child seeds it afresh, and resets signals."""
+def test_each_child_has_its_own_random_numbers(fork_server: ForkServer, tmp_path: Path) -> None:
+    """Each child reseeds the generator that the fork has copied, and resets signal handlers."""
     children = [ready(fork_server, tmp_path) for _ in range(2)]
     states = [ask(child, GetState()) for child in children]
     assert states[0].random != states[1].random
@@ -95,7 +95,7 @@ def test_children_start_with_random_numbers_of_their_own(fork_server: ForkServer
 
 
 def test_children_are_processes_of_the_service(fork_server: ForkServer, tmp_path: Path) -> None:
-    """The process that asked for a child is its parent, and waits for it: nothing stays as a zombie."""
+    """The process that requested a child is its parent and reaps it: no zombie remains."""
     child = ready(fork_server, tmp_path)
     process = psutil.Process(child.pid)
     assert process.ppid() == os.getpid()
@@ -112,15 +112,15 @@ def test_children_outlive_the_fork_server(fork_server: ForkServer, tmp_path: Pat
     assert ask(child, Echo()).pid == child.pid
     child.end()
     until(lambda: child.has_ended)
-    assert child.fate() == "Its process was killed by SIGKILL, as the system does when memory runs out."
+    assert child.fate() == "Its process was killed by SIGKILL, which the system sends when memory runs out."
     child.kill()
     another = ready(fork_server, tmp_path)
     assert fork_server.pid != first
     another.kill()
 
 
-def test_a_child_that_was_asked_for_in_vain_is_reported(fork_server: ForkServer, tmp_path: Path) -> None:
-    """The channel of a child that the fork server never forked reports EOF, and it counts as ended."""
+def test_a_child_that_is_never_forked_counts_as_ended(fork_server: ForkServer, tmp_path: Path) -> None:
+    """The channel reports EOF if the fork server dies before it has forked the child."""
     ready(fork_server, tmp_path).kill()
     os.kill(fork_server.pid, signal.SIGSTOP)
     child = fork_server.start(MODULE, Settings(data_dir=tmp_path))
@@ -133,8 +133,8 @@ def test_a_child_that_was_asked_for_in_vain_is_reported(fork_server: ForkServer,
     child.kill()
 
 
-def test_a_child_that_is_killed_before_it_exists_never_works(fork_server: ForkServer, tmp_path: Path) -> None:
-    """Killed while the fork server is frozen, a child is killed as soon as it is forked, and waited for."""
+def test_a_child_can_be_killed_before_it_exists(fork_server: ForkServer, tmp_path: Path) -> None:
+    """A child that is killed while the fork server is frozen is killed and reaped once it is forked."""
     ready(fork_server, tmp_path).kill()
     os.kill(fork_server.pid, signal.SIGSTOP)
     child = fork_server.start(MODULE, Settings(data_dir=tmp_path))
@@ -147,7 +147,7 @@ def test_a_child_that_is_killed_before_it_exists_never_works(fork_server: ForkSe
 
 
 def test_a_fork_server_that_is_stuck_is_replaced(tmp_path: Path) -> None:
-    """One that shows no sign of life while a child is asked for is killed, and another one started."""
+    """A fork server without a sign of life during an open request is killed and replaced."""
     with closing(ForkServer([MODULE], start_seconds=0.5)) as server:
         ready(server, tmp_path).kill()
         stuck = server.pid

@@ -1,4 +1,4 @@
-"""What the machine, or the container, lets a process have."""
+"""Memory and file limits of machines and containers."""
 
 import resource
 import subprocess
@@ -14,8 +14,8 @@ from service.settings import MIB, Settings
 LIMITED = 512 * MIB
 
 
-def written(root: Path, **files: str) -> Path:
-    """A root folder with some files; `__` stands for `/`."""
+def write_files(root: Path, **files: str) -> Path:
+    """Write files below a root folder, and return it; `__` in a name means `/`."""
     for name, content in files.items():
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,34 +24,34 @@ def written(root: Path, **files: str) -> Path:
 
 
 def test_without_control_groups_it_is_the_machines_memory(tmp_path: Path) -> None:
-    """A system that has none is no error."""
+    """A system without control groups is supported."""
     assert memory_bytes(tmp_path) == psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize("membership", ["0::/", "0::/a/b", "0::/seen/from/outside"])
 def test_a_limit_of_version_2_counts(tmp_path: Path, membership: str) -> None:
-    """The least of the group's and its parents' limits, `max` being none; within a container, the root's."""
-    root = written(tmp_path, proc__self__cgroup=membership)
-    written(root / "sys/fs/cgroup/a/b", **{"memory.max": "max"})
-    written(root / "sys/fs/cgroup", **{"memory.max": str(LIMITED)})
+    """The smallest limit of the group and its parents counts; `max` means no limit."""
+    root = write_files(tmp_path, proc__self__cgroup=membership)
+    write_files(root / "sys/fs/cgroup/a/b", **{"memory.max": "max"})
+    write_files(root / "sys/fs/cgroup", **{"memory.max": str(LIMITED)})
     assert memory_bytes(root) == LIMITED
 
 
 def test_a_limit_of_version_1_counts(tmp_path: Path) -> None:
-    """Of several hierarchies, the one of the memory."""
-    root = written(tmp_path, proc__self__cgroup="5:cpu,cpuacct:/a\n4:memory:/a\n0::/")
-    written(root / "sys/fs/cgroup/memory/a", **{"memory.limit_in_bytes": str(LIMITED)})
+    """The limit is read from the hierarchy of the memory controller."""
+    root = write_files(tmp_path, proc__self__cgroup="5:cpu,cpuacct:/a\n4:memory:/a\n0::/")
+    write_files(root / "sys/fs/cgroup/memory/a", **{"memory.limit_in_bytes": str(LIMITED)})
     assert memory_bytes(root) == LIMITED
 
 
 def test_workers_share_the_memory() -> None:
-    """By default all workers together may take what there is."""
+    """By default, the memory limits of all workers add up to the memory of the machine."""
     shares = [Settings(workers=workers).worker_memory_bytes for workers in (1, 4)]
     assert shares == [memory_bytes(), memory_bytes() // 4]
 
 
-def test_as_many_files_may_be_open_as_the_system_allows() -> None:
-    """The soft limit becomes the hard one."""
+def test_the_file_limit_is_raised_to_the_maximum() -> None:
+    """The soft limit of open files becomes the hard limit."""
     script = (
         "import resource, service.runtime.machine as m; m.raise_file_limit(); print(*resource.getrlimit(7))"
     )

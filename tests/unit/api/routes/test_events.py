@@ -68,7 +68,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     with Storage.open(settings) as storage:
         until(lambda: httpx.get(f"http://127.0.0.1:{address[1]}/v1/jobs").is_success)
         yield Served(address, storage, app.state.stop.watch)
-    app.state.stop.tell()
+    app.state.shutdown.request()
     server.should_exit = True
     thread.join()
 

@@ -1,4 +1,4 @@
-"""Supervision, without a service around it."""
+"""The local executor with real workers, without the rest of the service."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ from tests.support.server import until
 
 
 def settings_in(folder: Path, workers: int) -> Settings:
-    """Of a service that looks often whether something is to be done."""
+    """Return settings with frequent scans and short leases."""
     return Settings(
         data_dir=folder,
         workers=workers,
@@ -37,7 +37,7 @@ def settings_in(folder: Path, workers: int) -> Settings:
 
 @pytest.fixture(scope="module")
 def starter() -> Iterator[Starter]:
-    """Starts worker processes."""
+    """A starter of worker processes."""
     settings = Settings()
     with closing(make_starter(settings, ["service.worker.main"])) as starter:
         yield starter
@@ -45,68 +45,68 @@ def starter() -> Iterator[Starter]:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
-    """A database and a folder of artifacts."""
+    """A migrated database and a folder of artifacts."""
     with Storage.open(settings_in(tmp_path, workers=0)) as storage:
         migrate(storage.database)
         yield storage
 
 
-class Stuck(Database):
-    """Answers no more, once it is stuck."""
+class BlockableDatabase(Database):
+    """A database whose reads block while `responsive` is cleared; `blocked` is set once one does."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.lets_go, self.waits = threading.Event(), threading.Event()
-        self.lets_go.set()
+        self.responsive, self.blocked = threading.Event(), threading.Event()
+        self.responsive.set()
 
     def read(self) -> AbstractContextManager[Connection]:
         """See `Database`."""
-        if not self.lets_go.is_set():
-            self.waits.set()
-            self.lets_go.wait()
+        if not self.responsive.is_set():
+            self.blocked.set()
+            self.responsive.wait()
         return super().read()
 
 
-def test_workers_are_told_to_stop_while_supervision_waits(
+def test_workers_receive_the_stop_order_while_supervision_waits(
     storage: Storage, starter: Starter, tmp_path: Path
 ) -> None:
-    """The grace time is theirs: they hear of the end though a sweep waits for the database."""
-    database = Stuck(storage.database.url)
+    """Workers get the whole grace period even if a scan is waiting for the database."""
+    database = BlockableDatabase(storage.database.url)
     executor = LocalExecutor(settings_in(tmp_path, workers=1), "test", database, starter)
     closing = threading.Thread(target=executor.close)
     try:
         (worker,) = until(lambda: storage.workers.alive(60))
-        database.lets_go.clear()
-        assert database.waits.wait(10)
+        database.responsive.clear()
+        assert database.blocked.wait(10)
         closing.start()
         until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_ZOMBIE)
         assert closing.is_alive()
     finally:
-        database.lets_go.set()
+        database.responsive.set()
         if closing.ident is None:
             executor.close()
         else:
             closing.join()
 
 
-def test_claims_that_ran_out_before_the_start_may_be_renewed(
+def test_leases_that_expired_before_the_start_may_be_renewed(
     storage: Storage, starter: Starter, tmp_path: Path
 ) -> None:
-    """The database may just have come back: who is alive keeps its claim, who isn't loses it."""
+    """A live worker can renew its lease after the database was away; other leases are reclaimed."""
     for _ in range(2):
         storage.jobs.submit(OWNER, new_job(), new_dataset())
     kept, lost = (Claim.of(claimed(storage.claims, lease_seconds=0.01)) for _ in range(2))
     time.sleep(0.05)
-    sweeps: list[None] = []
+    scans: list[None] = []
     executor = LocalExecutor(
         settings_in(tmp_path, workers=0),
         "test",
         Database(storage.database.url),
         starter,
-        on_sweep=lambda: sweeps.append(None),
+        on_scan=lambda: scans.append(None),
     )
     try:
-        until(lambda: len(sweeps) > 2)
+        until(lambda: len(scans) > 2)
         assert set(storage.claims.renew([kept], 30)) == {kept}
         until(lambda: storage.jobs.get(OWNER, lost.job_id).status is JobStatus.QUEUED)
         assert storage.jobs.get(OWNER, kept.job_id).status is JobStatus.RUNNING

@@ -1,4 +1,4 @@
-"""State and deadlines of a worker by the signals that it sends."""
+"""The state and the deadlines of a worker, which follow from its signals."""
 
 import math
 import time
