@@ -111,6 +111,11 @@ class FitserveError(Exception):
         return re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
 
+def unexpected_error() -> FitserveError:
+    """Return the error to answer for an exception that is logged, but whose text clients must not see."""
+    return FitserveError("An unexpected error occurred; see the service's log.")
+
+
 class BadRequest(FitserveError):
     status = 400
     title = "The request can't be read."

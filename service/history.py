@@ -1,6 +1,6 @@
-"""Loss history: packed by the trainer a chunk at a time, unpacked and selected for reading.
+"""Loss histories: packed chunk by chunk during training, unpacked and selected for reading.
 
-Needs numpy only, so that the API process can read histories without torch.
+Depends on numpy only, so that the API process can read histories without torch.
 """
 
 import math
@@ -17,7 +17,7 @@ LOSS_COLUMNS = ("train_loss", "validation_loss", LEARNING_RATE)
 
 
 def history_columns(metrics: Iterable[str]) -> tuple[str, ...]:
-    """Return the names of an epoch's values in their order.
+    """Return the names of the values of an epoch, in order.
 
     Args:
         metrics: Names of the training's metrics.
@@ -30,9 +30,9 @@ class HistoryChunk:
     """Consecutive epochs of one job.
 
     Attributes:
-        first_epoch: the epoch of the first value, counted from 1.
-        columns: The names of the values, see `history_columns`.
-        values: float64 [columns, epochs]; NaN where there is no finite value.
+        first_epoch: Epoch of the first value, counted from 1.
+        columns: Names of the values; see `history_columns`.
+        values: float64 [columns, epochs]; NaN in place of missing and infinite values.
     """
 
     first_epoch: int
@@ -41,23 +41,23 @@ class HistoryChunk:
 
     @property
     def last_epoch(self) -> int:
-        """The epoch of the last value."""
+        """Epoch of the last value."""
         return int(self.first_epoch + self.values.shape[1] - 1)
 
     def pack(self) -> bytes:
-        """One JSON line with the column names, then the float64 values, little-endian."""
+        """Encode as a JSON line with the column names, followed by the little-endian float64 values."""
         return orjson.dumps(self.columns) + b"\n" + self.values.astype("<f8").tobytes()
 
     @classmethod
     def unpack(cls, first_epoch: int, payload: bytes) -> Self:
-        """The inverse of `pack`."""
+        """Decode the result of `pack`."""
         header, _, body = payload.partition(b"\n")
         columns = tuple(orjson.loads(header))
         return cls(first_epoch, columns, np.frombuffer(body, "<f8").reshape(len(columns), -1))
 
     @classmethod
     def join(cls, chunks: Sequence[Self]) -> Self:
-        """Chunks that follow each other, as one."""
+        """Concatenate consecutive chunks."""
         first = chunks[0]
         values = np.concatenate([chunk.values for chunk in chunks], axis=1)
         return cls(first.first_epoch, first.columns, values)
@@ -65,12 +65,13 @@ class HistoryChunk:
 
 @dataclass(frozen=True)
 class HistoryQuery:
-    """Which epochs a reader wants.
+    """Selection of epochs; None does not restrict it.
 
     Attributes:
-        every: epoch 1 and each multiple of this.
-        from_epoch, to_epoch: bounds, both included.
-        max_points: at most so many, evenly spaced, first and last included.
+        every: Select epoch 1 and each multiple of this number.
+        from_epoch: First epoch.
+        to_epoch: Last epoch, inclusive.
+        max_points: Maximum number of epochs; the selection is thinned out evenly, keeping first and last.
     """
 
     every: int | None = None
@@ -79,16 +80,16 @@ class HistoryQuery:
     max_points: int | None = None
 
     def select(self, history: HistoryChunk) -> NDArray[np.int64]:
-        """The positions in `history` that are wanted."""
+        """Return the positions of the selected epochs in `history`, int64 [n]."""
         epochs = np.arange(history.first_epoch, history.last_epoch + 1)
-        wanted = np.ones(len(epochs), dtype=bool)
+        is_selected = np.ones(len(epochs), dtype=bool)
         if self.from_epoch is not None:
-            wanted &= epochs >= self.from_epoch
+            is_selected &= epochs >= self.from_epoch
         if self.to_epoch is not None:
-            wanted &= epochs <= self.to_epoch
+            is_selected &= epochs <= self.to_epoch
         if self.every is not None:
-            wanted &= (epochs == 1) | (epochs % self.every == 0)
-        positions = np.flatnonzero(wanted)
+            is_selected &= (epochs == 1) | (epochs % self.every == 0)
+        positions = np.flatnonzero(is_selected)
         if self.max_points is not None and len(positions) > self.max_points:
             spaced = np.linspace(0, len(positions) - 1, self.max_points)
             positions = positions[np.unique(spaced.round().astype(np.int64))]
@@ -96,7 +97,7 @@ class HistoryQuery:
 
 
 def flat_columns(history: HistoryChunk | None, query: HistoryQuery) -> dict[str, list[Any]]:
-    """The wanted epochs as columns by name: `epoch`, losses, learning rate, metrics; NaN becomes None."""
+    """Return the selected epochs as columns by name: `epoch`, losses, learning rate, metrics; NaN as None."""
     if history is None:
         return {name: [] for name in ("epoch", *LOSS_COLUMNS)}
     positions = query.select(history)
@@ -107,7 +108,7 @@ def flat_columns(history: HistoryChunk | None, query: HistoryQuery) -> dict[str,
 
 
 def history_document(history: HistoryChunk | None, query: HistoryQuery) -> dict[str, Any]:
-    """The history as `GET …/history` answers it: aligned columns, metrics by name and side."""
+    """Return the response of `GET …/history`: aligned columns, with metrics by name and split."""
     flat = flat_columns(history, query)
     train = [name for name in flat if name.startswith("train_") and name != "train_loss"]
     metrics = [name.removeprefix("train_") for name in train]
@@ -115,14 +116,15 @@ def history_document(history: HistoryChunk | None, query: HistoryQuery) -> dict[
         "epochs": flat["epoch"],
         **{name: flat[name] for name in LOSS_COLUMNS},
         "metrics": {
-            metric: {side: flat[f"{side}_{metric}"] for side in ("train", "validation")} for metric in metrics
+            metric: {split: flat[f"{split}_{metric}"] for split in ("train", "validation")}
+            for metric in metrics
         },
         "next_epoch": flat["epoch"][-1] + 1 if flat["epoch"] else (query.from_epoch or 1),
     }
 
 
 def epoch_document(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:
-    """One epoch's values as a job's `latest` and `best` tell them."""
+    """Return the values of one epoch as in a job's `latest` and `best`."""
     one = HistoryChunk(epoch, tuple(values), np.array([list(values.values())]).T)
     document = history_document(one, HistoryQuery())
     metrics = document["metrics"].items()
@@ -130,5 +132,5 @@ def epoch_document(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:
         "epoch": epoch,
         "train_loss": document["train_loss"][0],
         "validation_loss": document["validation_loss"][0],
-        "metrics": {name: {side: each[0] for side, each in sides.items()} for name, sides in metrics},
+        "metrics": {name: {split: each[0] for split, each in splits.items()} for name, splits in metrics},
     }

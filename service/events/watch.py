@@ -12,8 +12,8 @@ from service.storage.changes import Changes
 
 T = TypeVar("T")
 
-# Maximum time from the date of a change, when its row is written, to its commit, when it becomes visible.
-LATE = timedelta(seconds=5)
+# Maximum time from writing a row, which dates the change, to the commit, which makes it visible.
+MAX_COMMIT_DELAY = timedelta(seconds=5)
 
 
 class Watch:
@@ -74,7 +74,7 @@ class Watch:
             self._scanned = None
             return
         before = self._scanned
-        self._scanned = changes_since(None if before is None else before.until - LATE)
+        self._scanned = changes_since(None if before is None else before.until - MAX_COMMIT_DELAY)
         if before is None:
             self._wake_all()
             return

@@ -11,7 +11,7 @@ from service.preflight.result import PreflightResult
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
 from service.storage.idempotency import IdempotencyKey
-from service.storage.job_record import NewJob, Start
+from service.storage.job_record import NewJob, StartingPoint
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 
@@ -89,13 +89,13 @@ class ArtifactWriter:
         stored = StoredDataset(kind, dataset.rows, len(content), digest, describe(dataset))
         return self.add_dataset(owner, stored, content, None, inline=True)
 
-    def _first_checkpoint(self, job_id: str, result: PreflightResult) -> Start | None:
+    def _first_checkpoint(self, job_id: str, result: PreflightResult) -> StartingPoint | None:
         if result.parent is None:
             return None
         resume = result.request["training"]["resume"]
         content, epoch, step = result.parent.first_checkpoint(self._storage, resume, result.encoding)
         artifact = self._storage.artifacts.put(f"checkpoints/{job_id}", content)
-        return Start(result.parent.job.id, NewCheckpoint(epoch, artifact, len(content), step))
+        return StartingPoint(result.parent.job.id, NewCheckpoint(epoch, artifact, len(content), step))
 
 
 def _json(document: object) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from service import retry_after
 from service.datasets.sources.read_errors import DISK_FULL_ERRNOS
-from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable
+from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable, unexpected_error
 from service.helper.messages import REQUESTS
 from service.helper.request import PROBLEMS, Problem
 from service.helper.tasks import NESTED_TOO_DEEP, Tasks
@@ -51,7 +51,7 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
             problem = Unavailable("The disk is full.", retry_after_seconds=retry_after.DISK_FULL_SECONDS)
         else:
             log.exception("task failed", task=header.get("type"))
-            problem = FitserveError("An unexpected error occurred; see the service's log.")
+            problem = unexpected_error()
     return PROBLEMS.dump(Problem.of(problem)), b""
 
 

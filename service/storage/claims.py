@@ -211,23 +211,23 @@ class ClaimStore:
             add_lines(connection, [Claim.of(job).line(f"Claimed by worker {worker_id}{continuing}.")])
         return job
 
-    def count_alike(self, job: Job, most: int) -> int:
-        """Return the number of further jobs that `claim_alike` would claim, at most `most`."""
+    def count_alike(self, job: Job, limit: int) -> int:
+        """Return the number of further jobs that `claim_alike` would claim, up to `limit`."""
         with self._database.read() as connection:
-            return len(connection.scalars(_alike(job, most)).all())
+            return len(connection.scalars(_alike(job, limit)).all())
 
-    def claim_alike(self, job: Job, most: int, lease_seconds: float) -> Sequence[Job]:
+    def claim_alike(self, job: Job, limit: int, lease_seconds: float) -> Sequence[Job]:
         """Claim further jobs that can train in one group with a claimed job, oldest first.
 
         Only jobs without an earlier attempt are claimed: a job that was released or reclaimed runs alone.
 
         Args:
             job: The claimed job.
-            most: Maximum number of further jobs.
+            limit: Maximum number of further jobs.
             lease_seconds: As for `claim`.
         """
         with self._database.write() as connection:
-            statement = _claim_selected(_alike(job, most), str(job.worker_id), lease_seconds)
+            statement = _claim_selected(_alike(job, limit), str(job.worker_id), lease_seconds)
             rows = connection.execute(statement).all()
             claimed = sorted(map(Job.of_row, rows), key=lambda each: each.sequence)
             if claimed:
@@ -345,7 +345,7 @@ class ClaimStore:
             raise LeaseLost(claim)
 
 
-def _alike(job: Job, most: int) -> Select[tuple[int]]:
+def _alike(job: Job, limit: int) -> Select[tuple[int]]:
     """Select the sequence numbers of queued jobs that can train in one group with `job`."""
     return (
         select(jobs.c.sequence)
@@ -359,7 +359,7 @@ def _alike(job: Job, most: int) -> Select[tuple[int]]:
             jobs.c.sequence > job.sequence,  # a group writes its jobs in the order of `lock_jobs`
         )
         .order_by(jobs.c.sequence)
-        .limit(most)
+        .limit(limit)
     )
 
 

@@ -98,8 +98,8 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Start:
-    """Start of a job that continues another one.
+class StartingPoint:
+    """Starting point of a job that continues another job or starts with its parameters.
 
     Attributes:
         job_id: Id of the other job.

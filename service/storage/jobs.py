@@ -1,4 +1,4 @@
-"""Jobs from the point of view of their owners; `claims` is the workers' side."""
+"""Jobs from the point of view of their owners; see `claims` for that of the workers."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -24,7 +24,7 @@ from service.specs.job import JobStatus, StopReason
 from service.storage.database import Database
 from service.storage.datasets import NewDataset, add_dataset, hold_dataset, keep_dataset
 from service.storage.idempotency import IdempotencyKey, bind_key, job_of_key
-from service.storage.job_record import Job, NewJob, Start, job_update, to_status, to_stop_reason
+from service.storage.job_record import Job, NewJob, StartingPoint, job_update, to_status, to_stop_reason
 from service.storage.logs import NewLine, add_lines
 from service.storage.pages import Cursor, newest_first
 from service.storage.queue import check_length
@@ -58,7 +58,7 @@ class JobStore:
         job: NewJob,
         dataset: NewDataset | str,
         idempotency: IdempotencyKey | None = None,
-        start: Start | None = None,
+        start: StartingPoint | None = None,
         other_dataset_ids: Sequence[str] = (),
     ) -> tuple[Job, bool]:
         """Queue a job durably, in one transaction.
@@ -98,7 +98,7 @@ class JobStore:
             if start is None:
                 inserted, continuing = _insert(connection, values), ""
             else:
-                inserted = _insert_started(connection, values, start)
+                inserted = _insert_continued(connection, values, start)
                 continuing = f", continuing {start.job_id} from epoch {start.checkpoint.epoch}"
             engine = orjson.loads(job.used)["engine"]
             message = f"Queued for {job.device} with the {engine} engine{continuing}."
@@ -255,7 +255,7 @@ def _insert(connection: Connection, values: dict[str, Any]) -> Job:
     return Job.of_row(connection.execute(ADD, values).one())
 
 
-def _insert_started(connection: Connection, values: dict[str, Any], start: Start) -> Job:
+def _insert_continued(connection: Connection, values: dict[str, Any], start: StartingPoint) -> Job:
     """Insert a job that continues another, with a checkpoint and the history up to it."""
     epoch, owner = start.checkpoint.epoch, values["owner"]
     mine = select(jobs).where(jobs.c.owner == owner, jobs.c.id == start.job_id)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from service.storage.datasets import NewDataset
 from service.storage.idempotency import IdempotencyKey
-from service.storage.job_record import NewJob, Start
+from service.storage.job_record import NewJob, StartingPoint
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PlannedJob:
 
     job: NewJob
     dataset: NewDataset | str
-    start: Start | None = None
+    start: StartingPoint | None = None
     other_dataset_ids: Sequence[str] = ()
     idempotency: IdempotencyKey | None = None
 

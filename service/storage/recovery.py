@@ -25,8 +25,8 @@ from service.storage.logs import NewLine, add_lines
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
 
-# A job fails when it has lost this many workers since its newest checkpoint.
-MOST_WORKERS_LOST = 2
+# Number of workers lost since a job's newest checkpoint at which the job fails.
+MAX_WORKERS_LOST = 2
 SILENT = "It stopped responding and its lease expired."
 OVERRUN = "Worker killed: `max_runtime_seconds` expired within a step."
 
@@ -115,10 +115,10 @@ def reclaim(
         Ids of the jobs.
     """
     workers_lost = jobs.c.workers_lost + int(lost)
-    too_many = workers_lost >= MOST_WORKERS_LOST
+    too_many = workers_lost >= MAX_WORKERS_LOST
     ends = or_(jobs.c.cancel_requested, too_many)
     failure = errors.WorkerLost(
-        f"The job's worker was lost {MOST_WORKERS_LOST} times in a row, without a new checkpoint in between. "
+        f"The job's worker was lost {MAX_WORKERS_LOST} times in a row, without a new checkpoint in between. "
         f"Last loss: {reason}"
     )
     statement = job_update(

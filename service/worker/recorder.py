@@ -108,7 +108,10 @@ class Recorder:
     def save_and_release(self, attempt: Attempt) -> None:
         """Release the job to the queue, or to rest if it was paused, to resume from a new checkpoint."""
         self.save(attempt)
-        reasons = [*attempt.warnings, *(["The service stops."] if self._supervisor.stopping.is_set() else [])]
+        reasons = [
+            *attempt.warnings,
+            *(["The service is stopping."] if self._supervisor.stopping.is_set() else []),
+        ]
         self.release(attempt.claim, " ".join(reasons))
 
     def release(self, claim: Claim, reason: str) -> None:
@@ -194,7 +197,7 @@ class Recorder:
 
     def _continue_or_raise(self) -> None:
         if self._supervisor.stopping.is_set():
-            raise Unavailable("The service stops.")
+            raise Unavailable("The service is stopping.")
         self._supervisor.making_progress()
 
     def fail(self, claim: Claim, error: FitserveError, attempt: Attempt | None) -> None:

@@ -262,8 +262,8 @@ def test_jobs_of_a_kind_are_claimed_together(claims: ClaimStore, submit: Submit)
     leader = claimed(claims)
     assert leader.id == first
     claims.release(Claim.of(claimed(claims)))  # the second is tried by now, too
-    assert claims.count_alike(leader, most=9) == 2
-    taken = claims.claim_alike(leader, most=2, lease_seconds=30)
+    assert claims.count_alike(leader, limit=9) == 2
+    taken = claims.claim_alike(leader, limit=2, lease_seconds=30)
     assert [job.id for job in taken] == alike[1:]
     assert {(job.worker_id, job.status) for job in taken} == {("w", JobStatus.RUNNING)}
     assert [claimed(claims).id, claimed(claims).id] == [alike[0], other]

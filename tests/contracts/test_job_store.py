@@ -16,7 +16,7 @@ from service.storage.database import Database
 from service.storage.datasets import Dataset, DatasetStore
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.idempotency import IdempotencyKey
-from service.storage.job_record import Job, Start
+from service.storage.job_record import Job, StartingPoint
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
 from service.storage.queue import QueueStore
@@ -244,9 +244,9 @@ def test_a_job_that_goes_on_has_what_came_before(
     rows = [HistoryRow(1, 5, b"x"), HistoryRow(6, 8, b"y")]
     claims.record(Report(claim, Progress(8, latest='{"epoch": 8}', best='{"epoch": 2}'), rows))
     claims.finish(Ending(claim, DONE))
-    start = Start(claim.job_id, NewCheckpoint(8, "checkpoints/copy", 5))
+    start = StartingPoint(claim.job_id, NewCheckpoint(8, "checkpoints/copy", 5))
     job, created = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
-    earlier = Start(claim.job_id, NewCheckpoint(5, "e", 1))
+    earlier = StartingPoint(claim.job_id, NewCheckpoint(5, "e", 1))
     early, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=earlier)
     jobs.delete(OWNER, claim.job_id)
     assert (created, job.status) == (True, JobStatus.QUEUED)
@@ -261,5 +261,7 @@ def test_a_job_that_goes_on_has_what_came_before(
 def test_nobody_goes_on_from_a_job_that_is_not_there(jobs: JobStore, queue: QueueStore) -> None:
     """A job to begin from that is gone, or another owner's, is refused and leaves nothing."""
     with pytest.raises(errors.JobNotFound):
-        jobs.submit(OWNER, new_job(), new_dataset(), start=Start("job_gone", NewCheckpoint(1, "a", 1)))
+        jobs.submit(
+            OWNER, new_job(), new_dataset(), start=StartingPoint("job_gone", NewCheckpoint(1, "a", 1))
+        )
     assert queue.lengths() == {}

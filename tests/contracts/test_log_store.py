@@ -9,7 +9,7 @@ from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Report
 from service.storage.database import Database
-from service.storage.job_record import Job, Start
+from service.storage.job_record import Job, StartingPoint
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
 from service.storage.recovery import RecoveryStore
@@ -94,7 +94,7 @@ def test_jobs_side_by_side_and_continued_are_told(
     assert told(logs, second)[1:] == [
         (1, "info", f"Claimed by worker wrk_1, to train in a group with {first.id}.")
     ]
-    start = Start(first.id, NewCheckpoint(5, "checkpoints/b", 9))
+    start = StartingPoint(first.id, NewCheckpoint(5, "checkpoints/b", 9))
     continued, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
     beginning = f"Queued for cpu with the eager engine, continuing {first.id} from epoch 5."
     assert told(logs, continued) == [(0, "info", beginning)]

@@ -1,4 +1,4 @@
-"""What a worker writes to."""
+"""Fixtures of the unit tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from service.storage.storage import Storage
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
-    """A database and a folder of artifacts."""
+    """A migrated database and a folder of artifacts."""
     with Storage.open(Settings(data_dir=tmp_path)) as storage:
         migrate(storage.database)
         yield storage

@@ -1,4 +1,4 @@
-"""Histories: packed, joined, selected."""
+"""Packing, joining and selecting histories."""
 
 import math
 
@@ -21,13 +21,13 @@ positive = st.none() | st.integers(1, 60)
 
 
 def history(epochs: int, first_epoch: int = 1) -> HistoryChunk:
-    """A history whose train loss is the epoch's number."""
+    """Return a history whose training loss equals the number of the epoch."""
     values = np.arange(first_epoch, first_epoch + epochs, dtype=np.float64)
     return HistoryChunk(first_epoch, COLUMNS, np.stack([values * factor for factor in range(1, 6)]))
 
 
 def selected(chunk: HistoryChunk, **query: int | None) -> list[int]:
-    """The epochs that a query takes."""
+    """Return the epochs that a query selects."""
     epochs: list[int] = (HistoryQuery(**query).select(chunk) + chunk.first_epoch).tolist()
     return epochs
 
@@ -38,7 +38,7 @@ def selected(chunk: HistoryChunk, **query: int | None) -> list[int]:
     first_epoch=st.integers(1, 10**7),
 )
 def test_pack_and_unpack(values: list[float], first_epoch: int) -> None:
-    """What is packed comes back the same bits, NaN included."""
+    """Unpacking a packed chunk yields the same bits, including NaN."""
     chunk = HistoryChunk(first_epoch, ("train_loss", "ü"), np.array([values, values[::-1]], dtype=np.float64))
     read = HistoryChunk.unpack(first_epoch, chunk.pack())
     assert (read.first_epoch, read.columns, read.last_epoch) == (first_epoch, chunk.columns, chunk.last_epoch)
@@ -49,7 +49,7 @@ def test_pack_and_unpack(values: list[float], first_epoch: int) -> None:
 @settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 7), min_size=1, max_size=6))
 def test_join(lengths: list[int]) -> None:
-    """Chunks that follow each other make one history."""
+    """Joined consecutive chunks equal the whole history."""
     chunks, first = [], 1
     for length in lengths:
         chunks.append(history(length, first))
@@ -70,7 +70,7 @@ def test_join(lengths: list[int]) -> None:
 def test_select(
     epochs: int, every: int | None, from_epoch: int | None, to_epoch: int | None, max_points: int | None
 ) -> None:
-    """`every` means epoch 1 and each multiple, within the bounds; `max_points` thins it out evenly."""
+    """`every` selects epoch 1 and its multiples within the bounds; `max_points` thins them out evenly."""
     wanted = [
         epoch
         for epoch in range(from_epoch or 1, min(epochs, to_epoch or epochs) + 1)
@@ -85,24 +85,24 @@ def test_select(
     assert thinned == sorted(thinned)
     if len(thinned) > 1:
         assert (thinned[0], thinned[-1]) == (wanted[0], wanted[-1])
-        gaps = np.diff([wanted.index(epoch) for epoch in thinned])
-        assert gaps.max() - gaps.min() <= 1
+        distances = np.diff([wanted.index(epoch) for epoch in thinned])
+        assert distances.max() - distances.min() <= 1
 
 
-def test_the_chapters_epochs() -> None:
-    """`every=1000` of 3000 epochs is what the chapter prints."""
+def test_every_includes_the_first_epoch() -> None:
+    """`every=1000` of 3000 epochs selects epoch 1 and each 1000th."""
     assert selected(history(3000), every=1000) == [1, 1000, 2000, 3000]
 
 
 def test_a_later_part_of_a_history_is_selected_by_epoch() -> None:
-    """Positions are those of the chunk at hand, epochs those of the training."""
+    """Bounds and multiples refer to the epochs of the training, positions to the chunk."""
     part = history(10, first_epoch=91)
     assert selected(part, every=5) == [95, 100]
     assert selected(part, from_epoch=1, to_epoch=92) == [91, 92]
 
 
 def test_document_has_aligned_columns() -> None:
-    """Losses, learning rate and metrics by side are lists of one length; NaN is null."""
+    """Losses, learning rate and metrics by split are lists of equal length; NaN becomes null."""
     chunk = history(3)
     chunk.values[1, 2] = math.nan
     document = history_document(chunk, HistoryQuery(from_epoch=2))
@@ -117,8 +117,8 @@ def test_document_has_aligned_columns() -> None:
 
 
 @pytest.mark.parametrize(("from_epoch", "next_epoch"), [(None, 1), (7, 7)])
-def test_an_empty_history_says_where_to_go_on(from_epoch: int | None, next_epoch: int) -> None:
-    """Before the first epoch there are empty columns; a reader asks again from the same epoch."""
+def test_an_empty_history_has_the_next_epoch(from_epoch: int | None, next_epoch: int) -> None:
+    """Before the first epoch, columns are empty and `next_epoch` is the requested first epoch."""
     document = history_document(None, HistoryQuery(from_epoch=from_epoch))
     assert document["epochs"] == document["train_loss"] == document["learning_rate"] == []
     assert document["metrics"] == {}
@@ -126,7 +126,7 @@ def test_an_empty_history_says_where_to_go_on(from_epoch: int | None, next_epoch
 
 
 def test_polling_reads_each_epoch_once() -> None:
-    """Asking from `next_epoch` again and again gives the whole history without gap or repetition."""
+    """Repeated requests from `next_epoch` yield each epoch exactly once."""
     read: list[int] = []
     following = 1
     for grown in (0, 3, 3, 10, 11):
@@ -137,14 +137,14 @@ def test_polling_reads_each_epoch_once() -> None:
     assert read == list(range(1, 12))
 
 
-def test_flat_columns_are_named_as_in_the_file() -> None:
-    """CSV has a column for the epoch and for each column of the history."""
+def test_flat_columns_have_the_names_of_the_csv_file() -> None:
+    """The CSV file has a column for the epoch and for each column of the history."""
     assert list(flat_columns(history(2), HistoryQuery())) == ["epoch", *COLUMNS]
     assert flat_columns(None, HistoryQuery()) == {name: [] for name in ("epoch", *LOSS_COLUMNS)}
 
 
 def test_epoch_document() -> None:
-    """One epoch's values as `latest` and `best` tell them."""
+    """The values of one epoch have the form of `latest` and `best`."""
     values = dict(zip(COLUMNS, [1.0, math.nan, 0.1, 0.5, math.nan], strict=True))
     assert epoch_document(7, values) == {
         "epoch": 7,

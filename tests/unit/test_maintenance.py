@@ -1,4 +1,4 @@
-"""Old jobs and forgotten artifacts go; what is in use stays."""
+"""Pruning deletes old jobs and unreferenced artifacts, and keeps all that is in use."""
 
 import subprocess
 import sys
@@ -21,26 +21,26 @@ NOTHING = Pruned(jobs=0, datasets=0, artifacts=0)
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
 
 
-def test_a_forgotten_artifact_goes(storage: Storage) -> None:
-    """What was written and never published goes once it is old; what a row names, and other folders, stay."""
+def test_an_unreferenced_artifact_is_deleted(storage: Storage) -> None:
+    """An old artifact that no row names is deleted; named ones and those with other prefixes stay."""
     storage.jobs.submit(OWNER, new_job(), new_dataset())
     claim = Claim.of(claimed(storage.claims))
     kept = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"published")
     storage.claims.save_checkpoint(claim, NewCheckpoint(1, kept, 9))
-    forgotten = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"forgotten")
-    foreign = storage.artifacts.put("elsewhere", b"not ours to judge")
-    assert prune(storage, age=None) == NOTHING  # it may be published in a moment
-    assert prune(storage, age=None, unused=NOW) == NOTHING  # and as long as its job runs
+    unreferenced = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"unreferenced")
+    foreign = storage.artifacts.put("elsewhere", b"of another program")
+    assert prune(storage, age=None) == NOTHING  # not old enough: it may be published soon
+    assert prune(storage, age=None, unused=NOW) == NOTHING  # its job is running
     storage.claims.release(claim)
     assert prune(storage, age=None, unused=NOW) == Pruned(jobs=0, datasets=0, artifacts=1)
     assert storage.artifacts.get(kept) == b"published"
-    assert storage.artifacts.get(foreign) == b"not ours to judge"
+    assert storage.artifacts.get(foreign) == b"of another program"
     with pytest.raises(errors.ArtifactNotFound):
-        storage.artifacts.get(forgotten)
+        storage.artifacts.get(unreferenced)
 
 
-def test_an_old_job_goes_with_its_checkpoints(storage: Storage) -> None:
-    """A job that ended before the time is deleted, its artifacts too; without a time, none is."""
+def test_an_old_job_is_deleted_with_its_checkpoints(storage: Storage) -> None:
+    """A job that ended long enough ago is deleted with its artifacts; by default none is."""
     storage.jobs.submit(OWNER, new_job(), new_dataset())
     claim = Claim.of(claimed(storage.claims))
     artifact = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"x")
@@ -51,8 +51,8 @@ def test_an_old_job_goes_with_its_checkpoints(storage: Storage) -> None:
         storage.artifacts.get(artifact)
 
 
-def test_an_inline_dataset_goes_after_the_last_job_that_has_it(storage: Storage) -> None:
-    """Data that came with jobs are deleted after them, once they are old; with their artifact."""
+def test_an_inline_dataset_is_deleted_after_its_last_job(storage: Storage) -> None:
+    """An old inline dataset that no job uses is deleted with its artifact."""
     artifact = storage.artifacts.put("datasets", b"x")
     inline = replace(new_dataset(), artifact=artifact, inline=True)
     job, _ = storage.jobs.submit(OWNER, new_job(), inline)
@@ -66,7 +66,7 @@ def test_an_inline_dataset_goes_after_the_last_job_that_has_it(storage: Storage)
 
 
 def test_the_command_prunes_once(storage: Storage, tmp_path: Path) -> None:
-    """`fitserve prune` deletes what is old enough, and says how much that was."""
+    """`fitserve prune` deletes jobs that are old enough, and prints the numbers."""
     job, _ = storage.jobs.submit(OWNER, new_job(), new_dataset())
     claim = Claim.of(claimed(storage.claims))
     artifact = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"x")

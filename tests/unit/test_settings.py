@@ -1,4 +1,4 @@
-"""Settings that would break a promise are refused when the service starts."""
+"""Validation of settings."""
 
 import pytest
 from pydantic import ValidationError
@@ -8,13 +8,13 @@ from service.settings import Settings
 
 
 def test_a_heartbeat_comes_within_the_lease() -> None:
-    """A lease that runs out between two heartbeats would lose every job: it is refused."""
+    """A lease that would expire between two heartbeats is refused."""
     with pytest.raises(ValidationError, match="heartbeat_seconds must be a third of lease_seconds at most"):
         Settings(lease_seconds=2, heartbeat_seconds=1)
 
 
 def test_a_former_name_is_still_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FITSERVE_SWEEP_SECONDS sets `scan_seconds`; the present name wins."""
+    """FITSERVE_SWEEP_SECONDS sets `scan_seconds`; the current name has priority."""
     monkeypatch.setenv("FITSERVE_SWEEP_SECONDS", "3")
     assert Settings().scan_seconds == 3
     monkeypatch.setenv("FITSERVE_SCAN_SECONDS", "2")

@@ -9,7 +9,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.errors import BadRequest, FieldError, FitserveError, InvalidRequest, MethodNotAllowed, NotFound
+from service.errors import (
+    BadRequest,
+    FieldError,
+    FitserveError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    unexpected_error,
+)
 from service.specs.base import readable
 
 log = structlog.get_logger()
@@ -44,7 +52,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     def _unexpected_error(request: Request, error: Exception) -> Response:
         log.error("unexpected error", path=request.url.path, exc_info=error)
-        return _response(FitserveError("An unexpected error occurred; see the service's log."), request)
+        return _response(unexpected_error(), request)
 
 
 def _response(error: FitserveError, request: Request, headers: Mapping[str, str] | None = None) -> Response:

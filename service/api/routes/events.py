@@ -24,7 +24,7 @@ from service.api.http.route import DocumentedRoute
 from service.api.schemas.job_document import job_document, progress_document
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import JobNotFound, Unavailable
-from service.events.watch import LATE, Watch
+from service.events.watch import MAX_COMMIT_DELAY, Watch
 from service.history import HistoryChunk, HistoryQuery, history_document
 from service.storage.changes import ChangeCursor
 from service.storage.job_record import Job
@@ -36,8 +36,8 @@ router = APIRouter(prefix="/v1", tags=["events"], route_class=DocumentedRoute)
 MAX_EPOCHS = 500
 # Maximum number of changed jobs in a read, which bounds the memory of a slow listener.
 MAX_JOBS = 100
-# Interval at which a listener gets a comment, which keeps the connection alive, and reads again.
-QUIET_SECONDS = 15.0
+# Interval at which a listener sends a comment, which keeps the connection alive, and reads again.
+KEEPALIVE_SECONDS = 15.0
 # Keeps proxies from buffering events.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -62,15 +62,20 @@ LastEventId = Annotated[
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Position of a listener of one job: version of the record and last epoch of the history."""
+class JobPosition:
+    """Position in the events of a job.
+
+    Attributes:
+        version: Version of the job's record.
+        epoch: Last epoch of the history.
+    """
 
     version: int
     epoch: int
 
     @classmethod
     def of_id(cls, text: str | None) -> Self | None:
-        """Parse the id of an event; None if it is malformed."""
+        """Parse the id of an event; return None if it is malformed."""
         match = re.fullmatch(r"(\d{1,18})\.(\d{1,18})", text or "")
         return cls(int(match[1]), int(match[2])) if match else None
 
@@ -79,19 +84,19 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class News:
-    """Events of a job that follow a listener's position.
+class JobEvents:
+    """Events of a job that follow a position.
 
     Attributes:
         status: `status` event, sent unless it equals the last one sent.
         events: Further events.
-        seen: Position after these events.
+        position: Position after these events.
         ended: Whether no events will follow.
     """
 
     status: bytes | None
     events: list[bytes]
-    seen: Seen
+    position: JobPosition
     ended: bool
 
 
@@ -117,10 +122,10 @@ async def follow_job(
     job = await run_in_threadpool(
         services.storage.jobs.get, owner, job_id
     )  # answers 404 before the stream starts
-    seen = Seen.of_id(last_event_id)
-    if job.status.ended and seen is not None and seen.version == job.version:
+    position = JobPosition.of_id(last_event_id)
+    if job.status.ended and position is not None and position.version == job.version:
         return Response(status_code=204)
-    listener = _JobListener(services, owner, job_id, seen)
+    listener = _JobListener(services, owner, job_id, position)
     return EventStream(_stream(services.watch, job_id, listener), headers=HEADERS)
 
 
@@ -133,7 +138,7 @@ class _Listener(Protocol):
 
     ended: bool
 
-    def look(self) -> AsyncIterator[bytes]:
+    def read(self) -> AsyncIterator[bytes]:
         """Yield the events since the last call.
 
         Raises:
@@ -142,23 +147,23 @@ class _Listener(Protocol):
 
 
 async def _stream(watch: Watch, job_id: str | None, listener: _Listener) -> AsyncIterator[bytes]:
-    """Yield a listener's events: at the start, at each change and at each beat, with a comment per beat."""
-    looked, beat = False, _next_beat(job_id)
+    """Yield a listener's events at the start, at each change and at each beat, and a comment at each beat."""
+    is_current, beat = False, _next_beat(job_id)
     with watch.watching(job_id) as changes:
         while not watch.closed:
-            if changes.is_set() or not looked:
-                changes.clear()
+            if changes.is_set() or not is_current:
+                changes.clear()  # before the read: a change during it is not lost
                 try:
-                    async for event in listener.look():
+                    async for event in listener.read():
                         yield event
-                    looked = True
+                    is_current = True
                 except Unavailable:  # retried at the next change or beat
-                    looked = False
+                    is_current = False
             if listener.ended:
                 return
             await watch.wait(changes, beat - time.monotonic())
             if time.monotonic() >= beat:
-                looked, beat = False, _next_beat(job_id)
+                is_current, beat = False, _next_beat(job_id)
                 yield KEEPALIVE_COMMENT
 
 
@@ -167,8 +172,8 @@ def _next_beat(job_id: str | None) -> float:
 
     Listeners of the same job have the same times and so share a read; different jobs have different times.
     """
-    now, phase = time.monotonic(), hash(job_id) % 1000 / 1000 * QUIET_SECONDS
-    return now + QUIET_SECONDS - (now - phase) % QUIET_SECONDS
+    now, phase = time.monotonic(), hash(job_id) % 1000 / 1000 * KEEPALIVE_SECONDS
+    return now + KEEPALIVE_SECONDS - (now - phase) % KEEPALIVE_SECONDS
 
 
 @dataclass
@@ -176,52 +181,52 @@ class _JobListener:
     """Listener of one job.
 
     Attributes:
-        seen: Position; None at the start.
+        position: Position after the last event; None at the start.
         status: Last `status` event sent.
     """
 
     services: Services
     owner: str
     job_id: str
-    seen: Seen | None
+    position: JobPosition | None
     status: bytes | None = None
     ended: bool = False
 
-    async def look(self) -> AsyncIterator[bytes]:
-        read = partial(_news, self.services, self.owner, self.job_id, self.seen)
+    async def read(self) -> AsyncIterator[bytes]:
+        read = partial(_read_events, self.services, self.owner, self.job_id, self.position)
         try:
-            news = await self.services.reads.get((self.owner, self.job_id, self.seen), read)
+            new = await self.services.reads.get((self.owner, self.job_id, self.position), read)
         except JobNotFound:  # the job was deleted
             self.ended = True
             return
-        if news.status is not None and news.status != self.status:
-            self.status = news.status
-            yield news.status
-        for event in news.events:
+        if new.status is not None and new.status != self.status:
+            self.status = new.status
+            yield new.status
+        for event in new.events:
             yield event
-        self.seen, self.ended = news.seen, news.ended
+        self.position, self.ended = new.position, new.ended
 
 
-def _news(services: Services, owner: str, job_id: str, seen: Seen | None) -> News:
-    """Read the events after a position; without one, start with the current epoch."""
+def _read_events(services: Services, owner: str, job_id: str, position: JobPosition | None) -> JobEvents:
+    """Read the events after a position; None starts with the current epoch."""
     job = services.storage.jobs.get(owner, job_id)
-    seen = seen or Seen(0, max(0, job.epoch - 1))
-    if job.version == seen.version and not job.status.ended:
-        return News(None, [], seen, ended=False)
+    position = position or JobPosition(0, max(0, job.epoch - 1))
+    if job.version == position.version and not job.status.ended:
+        return JobEvents(None, [], position, ended=False)
     events = []
-    rows = services.storage.history.rows(job_id, from_epoch=seen.epoch + 1)
+    rows = services.storage.history.rows(job_id, from_epoch=position.epoch + 1)
     if rows:
         history = HistoryChunk.join([HistoryChunk.unpack(row.first_epoch, row.payload) for row in rows])
-        query = HistoryQuery(from_epoch=seen.epoch + 1, max_points=MAX_EPOCHS)
-        seen = Seen(seen.version, history.last_epoch)
-        events.append(_event("metrics", history_document(history, query), str(seen)))
+        query = HistoryQuery(from_epoch=position.epoch + 1, max_points=MAX_EPOCHS)
+        position = JobPosition(position.version, history.last_epoch)
+        events.append(_event("metrics", history_document(history, query), str(position)))
     # Only the `end` event carries the last version.
-    before_the_end = Seen(job.version - job.status.ended, seen.epoch)
+    before_the_end = JobPosition(job.version - job.status.ended, position.epoch)
     events.append(_event("progress", _progress(job), str(before_the_end)))
-    seen = Seen(job.version, seen.epoch)
+    position = JobPosition(job.version, position.epoch)
     if job.status.ended:
-        events.append(_event("end", job_document(services, job), str(seen)))
-    return News(_event("status", _status(job)), events, seen, job.status.ended)
+        events.append(_event("end", job_document(services, job), str(position)))
+    return JobEvents(_event("status", _status(job)), events, position, job.status.ended)
 
 
 @router.get("/events", response_class=EventStream, responses=STREAM)
@@ -242,7 +247,7 @@ async def follow_all_jobs(
 
 
 @dataclass(frozen=True)
-class _Changed:
+class _ChangedJobs:
     """Page of changed jobs, each with its events, `status` first.
 
     Attributes:
@@ -253,11 +258,11 @@ class _Changed:
     jobs: Sequence[tuple[Job, list[bytes]]]
 
 
-async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterator[_Changed]:
+async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterator[_ChangedJobs]:
     """Yield the pages of jobs that have changed since a time."""
     cursor = ChangeCursor(since, 0)
     while True:
-        read = partial(_changed, services, owner, cursor)
+        read = partial(_read_page, services, owner, cursor)
         page = await services.reads.get((owner, cursor), read)
         yield page
         if len(page.jobs) < MAX_JOBS:
@@ -272,7 +277,7 @@ class _AllListener:
 
     Attributes:
         since: Time from which on changes are read.
-        seen: Time and version of the last change sent, by job, for changes after `since`.
+        sent: Time and version of the last change sent, by job, for changes after `since`.
         statuses: Last `status` event sent, by job, for jobs that have not ended.
         first: Time at which the first of the current pages was read.
         last: Time of the last change in the current pages.
@@ -281,24 +286,24 @@ class _AllListener:
     services: Services
     owner: str
     since: datetime
-    seen: dict[str, tuple[datetime, int]] = field(default_factory=dict)
+    sent: dict[str, tuple[datetime, int]] = field(default_factory=dict)
     statuses: dict[str, bytes] = field(default_factory=dict)
     first: datetime | None = None
     last: datetime | None = None
     ended: bool = False
 
-    async def look(self) -> AsyncIterator[bytes]:
+    async def read(self) -> AsyncIterator[bytes]:
         async for page in _pages(self.services, self.owner, self.since):
-            for event in self.unseen(page):
+            for event in self._new_events(page):
                 yield event
-        self.look_on()
+        self._advance()
 
-    def unseen(self, page: _Changed) -> Iterator[bytes]:
+    def _new_events(self, page: _ChangedJobs) -> Iterator[bytes]:
         """Yield the events of a page that were not sent before."""
         self.first = self.first or page.read_at
         for job, (status, *others) in page.jobs:
             self.last = job.changed_at
-            if self.seen.get(job.id) == (job.changed_at, job.version):
+            if self.sent.get(job.id) == (job.changed_at, job.version):
                 continue
             if self.statuses.get(job.id) != status:
                 yield status
@@ -306,21 +311,24 @@ class _AllListener:
             self.statuses[job.id] = status
             if job.status.ended:
                 del self.statuses[job.id]
-            if job.changed_at >= self.first - LATE:  # earlier changes are not read again
-                self.seen[job.id] = job.changed_at, job.version
+            if job.changed_at >= self.first - MAX_COMMIT_DELAY:  # earlier changes are not read again
+                self.sent[job.id] = job.changed_at, job.version
 
-    def look_on(self) -> None:
-        """Advance `since`; a change committed after the first read may be dated up to `LATE` before it."""
+    def _advance(self) -> None:
+        """Move `since` forward, past the changes that can't be missed any more.
+
+        A change that is committed after the first read may be dated up to `MAX_COMMIT_DELAY` before it.
+        """
         if self.first is not None and self.last is not None:
-            # Not simply `first - LATE`: listeners that have sent the same events share their next read.
-            self.since = max(self.since, min(self.first, self.last) - LATE)
-            self.seen = {id: seen for id, seen in self.seen.items() if seen[0] >= self.since}
+            # Not simply `first`: listeners that have sent the same events must share their next read.
+            self.since = max(self.since, min(self.first, self.last) - MAX_COMMIT_DELAY)
+            self.sent = {id: sent for id, sent in self.sent.items() if sent[0] >= self.since}
         self.first = self.last = None
 
 
-def _changed(services: Services, owner: str, cursor: ChangeCursor) -> _Changed:
+def _read_page(services: Services, owner: str, cursor: ChangeCursor) -> _ChangedJobs:
     page = services.storage.changes.page(owner, cursor, MAX_JOBS)
-    return _Changed(page.read_at, [(job, _events_of(services, job)) for job in page.jobs])
+    return _ChangedJobs(page.read_at, [(job, _events_of(services, job)) for job in page.jobs])
 
 
 def _events_of(services: Services, job: Job) -> list[bytes]:
@@ -332,16 +340,16 @@ def _events_of(services: Services, job: Job) -> list[bytes]:
 
 
 def _time_of_id(text: str | None) -> datetime | None:
-    """Return the time from which to read after an event with this id; None if it is malformed."""
+    """Return the time from which to read after the event with this id; None if the id is malformed."""
     if not text or not re.fullmatch(r"\d{1,17}", text):
         return None
-    # Changes committed late are dated before those already sent.
-    return max(EPOCH, EPOCH + int(text) * MICROSECOND - LATE)
+    # A change that was committed late is dated before changes that were sent already.
+    return max(EPOCH, EPOCH + int(text) * MICROSECOND - MAX_COMMIT_DELAY)
 
 
-def _event(kind: str, data: Any, id: str | None = None) -> bytes:
+def _event(name: str, data: Any, id: str | None = None) -> bytes:
     body = data if isinstance(data, bytes) else orjson.dumps(data)
-    return format_sse_event(event=kind, data_str=body.decode(), id=id)
+    return format_sse_event(event=name, data_str=body.decode(), id=id)
 
 
 def _status(job: Job) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who waits for a job is told when something about it has changed."""
+"""Changes of jobs wake the coroutines that wait for them."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from service.events.watch import LATE, SharedReads, Watch
+from service.events.watch import MAX_COMMIT_DELAY, SharedReads, Watch
 from service.storage.changes import Changes
 
 LONG_SECONDS = 10.0
@@ -15,7 +15,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 async def waits(watch: Watch, job_id: str, change: Callable[[], None], seconds: float = LONG_SECONDS) -> bool:
-    """Whether a waiter for a job is woken by a change made in another thread."""
+    """Return whether a change in another thread wakes a coroutine that waits for a job."""
     with watch.watching(job_id) as event:
         thread = threading.Thread(target=change)
         thread.start()
@@ -25,32 +25,32 @@ async def waits(watch: Watch, job_id: str, change: Callable[[], None], seconds: 
 
 
 def test_a_change_wakes_its_waiter() -> None:
-    """A change told from a worker's thread wakes the coroutine that waits for this job."""
+    """A change reported by another thread wakes the coroutine that waits for this job."""
     watch = Watch()
     assert asyncio.run(waits(watch, "job_1", lambda: watch.changed("job_1")))
 
 
-def test_a_change_of_another_job_wakes_nobody_else() -> None:
-    """Waiters are told of their own job only."""
+def test_a_change_of_another_job_wakes_no_waiter() -> None:
+    """A waiter is only woken by changes of its own job."""
     watch = Watch()
     assert not asyncio.run(waits(watch, "job_1", lambda: watch.changed("job_2"), seconds=0.1))
 
 
 class Database:
-    """A database that is asked what has changed."""
+    """A database that records its queries for changes."""
 
     def __init__(self) -> None:
         self.versions: dict[str, int] = {}
-        self.asked: list[datetime | None] = []
+        self.queried: list[datetime | None] = []
 
     def changes_since(self, time: datetime | None) -> Changes:
-        """What has changed: all that there is."""
-        self.asked.append(time)
+        """Return all versions as changed."""
+        self.queried.append(time)
         return Changes(NOW, dict(self.versions))
 
 
-def test_the_first_scan_wakes_everyone() -> None:
-    """What has changed before anyone asked is unknown: each waiter looks for itself."""
+def test_the_first_scan_wakes_all_waiters() -> None:
+    """Changes before the first scan are unknown, so that scan wakes every waiter."""
     watch, database = Watch(), Database()
 
     async def both() -> list[bool]:
@@ -63,7 +63,7 @@ def test_the_first_scan_wakes_everyone() -> None:
 
 
 def test_a_scan_wakes_those_whose_job_has_changed() -> None:
-    """One question to the database a scan, from a little before the last one; unchanged jobs wake nobody."""
+    """A scan runs one query, from somewhat before the last scan; unchanged jobs wake no waiter."""
     watch, database = Watch(), Database()
 
     async def woken() -> list[bool]:
@@ -78,32 +78,32 @@ def test_a_scan_wakes_those_whose_job_has_changed() -> None:
             await asyncio.sleep(0)
             for event in (first, other, all_):
                 event.clear()
-            watch.scan(database.changes_since)  # the same again
+            watch.scan(database.changes_since)  # unchanged versions
             database.versions["job_2"] = 4
             watch.scan(database.changes_since)
             await asyncio.sleep(0)
             return [event.is_set() for event in (first, other, all_)]
 
     assert asyncio.run(woken()) == [False, True, True]
-    assert database.asked == [None, NOW - LATE, NOW - LATE, NOW - LATE]
+    assert database.queried == [None, NOW - MAX_COMMIT_DELAY, NOW - MAX_COMMIT_DELAY, NOW - MAX_COMMIT_DELAY]
 
 
-def test_nobody_waits_and_nothing_is_asked() -> None:
-    """While nobody waits, a scan leaves the database alone."""
+def test_a_scan_without_waiters_runs_no_query() -> None:
+    """While no coroutine waits, a scan does not query the database."""
     watch, database = Watch(), Database()
     watch.scan(database.changes_since)
-    assert database.asked == []
+    assert database.queried == []
 
 
-def test_closing_wakes_everyone() -> None:
-    """A watch that is closed lets nobody wait."""
+def test_closing_wakes_all_waiters() -> None:
+    """Closing a watch ends all waits."""
     watch = Watch()
     assert asyncio.run(waits(watch, "job_1", watch.close))
     assert watch.closed
 
 
 def test_reads_are_shared() -> None:
-    """Those who ask for the same at the same time get one read's answer, or its error."""
+    """Concurrent requests for one key get the result of a single read, or its error."""
     reads, made = SharedReads(), list[str]()
 
     def read() -> int:
@@ -124,22 +124,22 @@ def test_reads_are_shared() -> None:
     assert isinstance(other, KeyError)
 
 
-def test_a_read_that_has_begun_is_not_joined() -> None:
-    """Who asks while a read is made gets one that begins later, and shares it with those who ask then."""
+def test_a_read_that_has_started_is_not_shared_with_later_requests() -> None:
+    """Requests during a read share another read, which starts after it."""
     reads = SharedReads()
-    begun, go_on = threading.Event(), threading.Event()
+    started, go_on = threading.Event(), threading.Event()
     world, made = {"version": 1}, list[int]()
 
     def read() -> int:
         version = world["version"]
         made.append(version)
-        begun.set()
+        started.set()
         go_on.wait(LONG_SECONDS)
         return version
 
     async def ask() -> list[int]:
         first = asyncio.create_task(reads.get("a", read))
-        await asyncio.to_thread(begun.wait, LONG_SECONDS)
+        await asyncio.to_thread(started.wait, LONG_SECONDS)
         world["version"] = 2
         later = [asyncio.create_task(reads.get("a", read)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -151,7 +151,7 @@ def test_a_read_that_has_begun_is_not_joined() -> None:
 
 
 def test_a_change_before_the_wait_is_not_lost() -> None:
-    """What happens between looking and waiting is seen: the event stays set until it is cleared."""
+    """A change between reading a job and waiting ends the wait: the event stays set until it is cleared."""
     watch = Watch()
 
     async def late() -> bool:
@@ -166,12 +166,12 @@ def test_a_change_before_the_wait_is_not_lost() -> None:
 
 
 def test_waiting_ends_when_the_time_is_over() -> None:
-    """Without a change the wait ends quietly."""
+    """Without a change, the wait ends after its time without an error."""
     assert not asyncio.run(waits(Watch(), "job_1", lambda: None, seconds=0.05))
 
 
 def test_several_wait_for_one_job() -> None:
-    """All waiters of a job are told, and one that leaves leaves the others."""
+    """A change wakes all waiters of a job; one that has left does not affect the others."""
     watch = Watch()
 
     async def three() -> list[bool]:
@@ -185,8 +185,8 @@ def test_several_wait_for_one_job() -> None:
     assert asyncio.run(three()) == [True, False]
 
 
-def test_nobody_is_remembered_after_waiting() -> None:
-    """A waiter that is gone, also by an error, leaves nothing behind, and changes reach no closed loop."""
+def test_a_waiter_that_has_left_is_forgotten() -> None:
+    """A waiter that has left, even by an error, leaves no state behind; later changes use no closed loop."""
     watch = Watch()
 
     async def fails() -> None:

@@ -24,7 +24,7 @@ from service.processes.messages import UnknownMessage
 from service.specs.upload import ReadOptions, Upload
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.idempotency import IdempotencyKey
-from service.storage.job_record import Start
+from service.storage.job_record import StartingPoint
 from service.storage.planned_job import PlannedJob
 from tests.support.records import new_dataset, new_job
 
@@ -32,7 +32,7 @@ UPLOAD = Upload(folder="/tmp/x", format="csv", options=ReadOptions(delimiter=";"
 PLANNED = PlannedJob(
     new_job(name="fit"),
     new_dataset(inline=True),
-    Start("job_1", NewCheckpoint(3, "checkpoints/a", 100, step=2)),
+    StartingPoint("job_1", NewCheckpoint(3, "checkpoints/a", 100, step=2)),
     ["ds_1", "ds_2"],
     IdempotencyKey("key", "fingerprint"),
 )

@@ -1,4 +1,4 @@
-"""Reading checkpoints while they are replaced."""
+"""Reads of checkpoints that a worker replaces."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,13 +14,13 @@ from tests.support.records import OWNER, claimed, new_dataset, new_job
 
 @pytest.fixture
 def claim(storage: Storage) -> Claim:
-    """A job that runs."""
+    """The claim of a running job."""
     storage.jobs.submit(OWNER, new_job(), new_dataset())
     return Claim.of(claimed(storage.claims))
 
 
 def save(storage: Storage, claim: Claim, epoch: int) -> str:
-    """Save a checkpoint as a worker does; returns the name of the artifact."""
+    """Save a checkpoint as a worker does, and return the name of its artifact."""
     content = str(epoch).encode()
     name = storage.artifacts.put(f"checkpoints/{claim.job_id}", content)
     for replaced in storage.claims.save_checkpoint(claim, NewCheckpoint(epoch, name, len(content)), keep=[]):
@@ -31,7 +31,7 @@ def save(storage: Storage, claim: Claim, epoch: int) -> str:
 def newest(
     storage: Storage, job_id: str, interrupt: Callable[[], object] = lambda: None
 ) -> tuple[int, bytes]:
-    """The epoch and content of the newest checkpoint; `interrupt` runs between the reads of row and file."""
+    """Return epoch and content of the newest checkpoint; call `interrupt` between reading row and file."""
 
     def choose(rows: Sequence[Checkpoint]) -> Checkpoint:
         interrupt()

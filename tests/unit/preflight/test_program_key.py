@@ -140,7 +140,7 @@ def test_jobs_of_other_dtypes_form_other_groups(storage: Storage, tmp_path: Path
     groups = []
     for _ in range(2):
         first = claimed(storage.claims)
-        groups.append([first, *storage.claims.claim_alike(first, most=63, lease_seconds=30)])
+        groups.append([first, *storage.claims.claim_alike(first, limit=63, lease_seconds=30)])
     assert [len(group) for group in groups] == [10, 10]
     assert [len({job.group_key for job in group}) for group in groups] == [1, 1]
 

@@ -33,7 +33,7 @@ from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
 from service.storage.queue import QueueStore
-from service.storage.recovery import MOST_WORKERS_LOST, RecoveryStore
+from service.storage.recovery import MAX_WORKERS_LOST, RecoveryStore
 from tests.support.records import OWNER, new_dataset, new_job
 
 LEASE = timedelta(seconds=30)
@@ -292,7 +292,7 @@ class JobLife(RuleBasedStateMachine):
         after = self.get(before.id)
         if before.cancel_requested:
             expected = JobStatus.CANCELLED
-        elif losses >= MOST_WORKERS_LOST:
+        elif losses >= MAX_WORKERS_LOST:
             expected = JobStatus.FAILED
         else:
             expected = JobStatus.PAUSED if before.pause_requested else JobStatus.QUEUED
