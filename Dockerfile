@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
-# Fitserve as an image. TORCH_INDEX is a wheel index with PyTorch's CPU builds, for a small image
-# without CUDA; left empty, PyTorch comes from the default index, on Linux built for CUDA.
+# Image of Fitserve. TORCH_INDEX is a wheel index with CPU builds of PyTorch, for a small image without
+# CUDA. By default PyTorch comes from the default index, which has builds for CUDA on Linux.
 
 FROM python:3.11-slim AS build
 ARG TORCH_INDEX=""

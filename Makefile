@@ -1,4 +1,4 @@
-# What one does with Fitserve. `make` lists it.
+# Development commands; `make` lists them.
 
 PYTHON ?= python3
 # A wheel index with PyTorch's CPU builds, where the default index has only builds for CUDA.
@@ -7,7 +7,7 @@ PIP_ARGS ?=
 PORT ?= 8000
 DATA ?= ./fitserve-data
 MEGABYTES ?= 1000
-# More arguments for the command that a target runs: make test ARGS="-k history"
+# Further arguments of the command that a target runs: make test ARGS="-k history"
 ARGS ?=
 
 BIN := .venv/bin
@@ -16,7 +16,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PIP_ARGS)
 
 .PHONY: help
-help: ## list what there is (the default)
+help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
@@ -30,7 +30,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 .PHONY: demo
-demo: $(INSTALLED) ## three fits by HTTP, on a service of their own
+demo: $(INSTALLED) ## run three fits over HTTP, on a temporary service
 	@$(BIN)/fitserve demo $(ARGS)
 
 .PHONY: serve
@@ -42,32 +42,32 @@ test: $(INSTALLED) ## run the tests (ARGS="-k history")
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: test-all
-test-all: $(INSTALLED) ## run the tests, and all combinations that `test` leaves out
+test-all: $(INSTALLED) ## run the tests, including the exhaustive ones that `test` skips
 	@$(BIN)/pytest -m "exhaustive or not exhaustive" $(ARGS)
 
 .PHONY: coverage
-coverage: $(INSTALLED) ## run the tests and show which lines and branches they miss
+coverage: $(INSTALLED) ## run the tests, and list the lines and branches that they miss
 	@$(BIN)/pytest --cov $(ARGS)
 
 .PHONY: check
-check: $(INSTALLED) ## format, lint, types, who imports whom
+check: $(INSTALLED) ## check format, lint rules, types and import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: format
-format: $(INSTALLED) ## format the code and mend what the linter can
+format: $(INSTALLED) ## format the code, and apply the linter's fixes
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure, side by side with plain PyTorch
+bench: $(INSTALLED) ## compare the speed with plain PyTorch; measure start and memory
 	@$(BIN)/python -m benchmarks $(ARGS)
 	@$(BIN)/python -m benchmarks.start
 
 .PHONY: bench-all
-bench-all: $(INSTALLED) ## the same and H2O-3 (Java), recording, memory, many jobs, a CSV of 1 GB (MEGABYTES=1000), more data than memory
+bench-all: $(INSTALLED) ## run all benchmarks: also H2O-3 (needs Java), recording, memory, many jobs, large data (MEGABYTES=1000)
 	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[peers]'
 	@$(BIN)/python -m benchmarks --h2o
 	@$(BIN)/python -m benchmarks.recording
@@ -77,22 +77,22 @@ bench-all: $(INSTALLED) ## the same and H2O-3 (Java), recording, memory, many jo
 	@$(BIN)/python -m benchmarks.beyond_memory
 
 .PHONY: bench-gpu
-bench-gpu: $(INSTALLED) ## measure on a GPU
+bench-gpu: $(INSTALLED) ## run the benchmarks of a GPU
 	@$(BIN)/python -m benchmarks.gpu
 
 .PHONY: chaos
-chaos: $(INSTALLED) ## jobs while everything is killed, on SQLite and Postgres (ARGS="--jobs 200 --seed 1")
+chaos: $(INSTALLED) ## run jobs while processes are killed, on SQLite and Postgres (ARGS="--jobs 200 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 .PHONY: docs
-docs: $(INSTALLED) ## write the references: openapi.md, openapi.json, docs/forward.md, docs/reference/settings.md
+docs: $(INSTALLED) ## generate the references: openapi.md, openapi.json, docs/forward.md, docs/reference/settings.md
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md
 	@$(BIN)/fitserve openapi > openapi.json.new && mv openapi.json.new openapi.json
 	@$(BIN)/python -m service.architectures.text.reference > docs/forward.md.new && mv docs/forward.md.new docs/forward.md
 	@$(BIN)/python docs/settings.py > docs/reference/settings.md.new && mv docs/reference/settings.md.new docs/reference/settings.md
 
 .PHONY: lock
-lock: ## write constraints.txt anew, from the newest versions that pyproject.toml allows
+lock: ## regenerate constraints.txt from the newest versions that pyproject.toml allows
 	@rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python $(PIP_INSTALL) --editable '.[service,compiled,dev]'
 	@grep '^#' constraints.txt > constraints.txt.new
@@ -100,7 +100,7 @@ lock: ## write constraints.txt anew, from the newest versions that pyproject.tom
 	@mv constraints.txt.new constraints.txt && rm -rf .venv-lock
 
 .PHONY: clean
-clean: ## remove .venv, caches and builds; data stays
+clean: ## remove .venv, caches and builds; keep data
 	rm -rf .venv .venv-lock build dist .coverage .coverage.* *.new
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,1 +1,1 @@
-"""Benchmarks: the service beside plain PyTorch and bare FastAPI, interleaved in one run."""
+"""Benchmarks of the service against plain PyTorch and a minimal FastAPI app, interleaved in one run."""

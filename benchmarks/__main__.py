@@ -1,4 +1,4 @@
-"""Fits and requests through HTTP, beside plain PyTorch, its peers and a bare route.
+"""Fits and requests over HTTP, compared with plain PyTorch, other systems and a minimal FastAPI app.
 
 python -m benchmarks [--h2o]
 """
@@ -40,8 +40,8 @@ START_SECONDS = 30.0
 
 
 def main(with_h2o: bool) -> None:
-    """Measure, print, write, draw."""
-    torch.set_num_threads(1)  # as the service's workers
+    """Run the benchmarks, print their results, write them to results.md and draw results.svg."""
+    torch.set_num_threads(1)  # as in the service's workers
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
         running_service(Path(folder)) as client,
@@ -55,14 +55,14 @@ def main(with_h2o: bool) -> None:
 
 
 def h2o_cluster() -> AbstractContextManager["Cluster"]:
-    """The only peer that isn't installed with the others: it brings a server, which needs Java."""
+    """Start an H2O server; imported here because H2O, which needs Java, is not installed with the others."""
     from benchmarks.h2o_cluster import h2o_cluster  # noqa: PLC0415
 
     return h2o_cluster()
 
 
 def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
-    """Fits through HTTP, from submit to the answer that the job has ended, beside a plain PyTorch loop."""
+    """Compare fits, from the submission to the response that the job has ended, with a plain PyTorch loop."""
     digits_id = store_digits(client)
     yield Row(
         "thermometer, Linear(1, 1), 3000 epochs",
@@ -82,15 +82,15 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
             **({"H2O-3": lambda: timed(lambda: cluster.thermometer(3000))} if cluster else {}),
         },
     )
-    widths = itertools.count(14)  # each round's architecture is met for the first time
+    widths = itertools.count(14)  # a new architecture in each round
     yield Row(
-        "the same, the first time ever",
+        "the same with a new architecture",
         lambda: fit(client, thermometer_job(tanh_units(next(widths)), 3000)),
         lambda: timed(lambda: plain.thermometer(3000)),
         goal=1.5,
     )
     yield Row(
-        f"{MANY} thermometer fits at once, each",
+        f"{MANY} concurrent thermometer fits, each",
         lambda: many_fits(client, MANY) / MANY,
         lambda: timed(lambda: plain.thermometer(3000)),
         goal=1 / 100,
@@ -109,7 +109,7 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
         },
     )
     yield Row(
-        "digits, 64-2048-2048-10, bound by arithmetic, 2 epochs",
+        "digits, 64-2048-2048-10, compute-bound, 2 epochs",
         lambda: fit(client, digits_job(digits_id, [2048, 2048], 2)),
         lambda: timed(lambda: plain.digits(2, hidden=2048, layers=2)),
         goal=1.02,
@@ -118,18 +118,18 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
 
 
 def many_fits(client: httpx.Client, count: int) -> float:
-    """Seconds from the first submit to the end of the last of many fits with rates and seeds of their own."""
+    """Return the seconds from the first submission to the end of the last of `count` different fits."""
 
-    def request(place: int) -> bytes:
+    def request(index: int) -> bytes:
         body = thermometer_job(SEQUENTIAL, 3000)
-        optimizer = {"type": "SGD", "lr": 1e-3 * (0.5 + place / count)}
-        body["training"] = {**body["training"], "optimizer": optimizer, "seed": place}
+        optimizer = {"type": "SGD", "lr": 1e-3 * (0.5 + index / count)}
+        body["training"] = {**body["training"], "optimizer": optimizer, "seed": index}
         return post("/v1/jobs", orjson.dumps(body))
 
     def submit(first: int) -> None:
         wire = Wire(client.base_url.port or 0)
-        for place in range(first, count, SUBMITTERS):
-            wire.send(request(place))
+        for index in range(first, count, SUBMITTERS):
+            wire.send(request(index))
 
     started = time.perf_counter()
     with ThreadPoolExecutor(SUBMITTERS) as pool:
@@ -143,7 +143,7 @@ def many_fits(client: httpx.Client, count: int) -> float:
 
 
 def overhead(client: httpx.Client) -> Row:
-    """What the service adds to a job: submit to ended, less the training of its one epoch."""
+    """Measure the time that a job takes beside its training, from the submission to its end."""
 
     def once() -> float:
         seconds, job = timed_fit(client, thermometer_job(SEQUENTIAL, 1))
@@ -153,7 +153,7 @@ def overhead(client: httpx.Client) -> Row:
 
 
 def long_history(client: httpx.Client) -> Row:
-    """The history of many epochs, in few points."""
+    """Measure a request for a thinned-out history of many epochs."""
     _, job = timed_fit(client, thermometer_job(LINEAR, MANY_EPOCHS))
     wire = Wire(client.base_url.port or 0)
     request = get(f"/v1/jobs/{job['id']}/history?max_points={POINTS}")
@@ -165,7 +165,7 @@ def long_history(client: httpx.Client) -> Row:
 
 
 def requests(client: httpx.Client, bare_port: int) -> Iterator[Row]:
-    """Single requests beside a bare FastAPI route, one client."""
+    """Compare single requests of one client with routes of a minimal FastAPI app."""
     _, job = timed_fit(client, thermometer_job(SEQUENTIAL, 1))
     wire, bare = Wire(client.base_url.port or 0), Wire(bare_port)
     row = orjson.dumps({"inputs": [[35.7]]})
@@ -186,7 +186,7 @@ def requests(client: httpx.Client, bare_port: int) -> Iterator[Row]:
 
 @contextmanager
 def bare_service(data_dir: Path) -> Iterator[int]:
-    """The port of a bare FastAPI service on the same database."""
+    """Run a minimal FastAPI app on the same database, and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = Settings(data_dir=data_dir).database()
@@ -208,22 +208,22 @@ def bare_service(data_dir: Path) -> Iterator[int]:
 
 
 def report(results: list[Result]) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     lines = [HEADER, *(result.cells() for result in results)]
-    return f"""Medians of {ROUNDS} rounds, fewer where one takes long; Fitserve and what stands
-beside it in turn in one run, one thread each. Fits are beside a plain PyTorch loop and go through
-HTTP, from submit to the answer that the job has ended, with warm workers; requests are beside a
-bare FastAPI route (one that selects one row of the same database, one that calls the same module).
-Compare within one run: absolute times vary with the machine's load.
+    return f"""Medians of {ROUNDS} rounds, or fewer for long benchmarks. Fitserve and the baseline
+run alternately with one thread each. The baseline of a fit is a plain PyTorch loop; Fitserve's time
+is that from the submission over HTTP to the response that the job has ended, with warm workers. The
+baseline of a request is a minimal FastAPI app: a route that selects one row of the same database, or
+one that calls the same module. Absolute times vary with the load of the machine; compare the ratios.
 
 {table(lines)}
 
-The same fits elsewhere, in milliseconds: [scikit-learn](https://scikit-learn.org)'s multilayer
-perceptron, [skorch](https://github.com/skorch-dev/skorch), the whole loop written by hand in JAX
-and compiled before, which is the limit, and with `make bench-all`
-[H2O-3](https://github.com/h2oai/h2o-3) over its REST API, whose network takes a step for each row.
+The same fits in other systems, in milliseconds: the multilayer perceptron of
+[scikit-learn](https://scikit-learn.org), [skorch](https://github.com/skorch-dev/skorch), a loop
+written by hand in JAX and compiled in advance, which is a lower bound, and with `make bench-all`
+[H2O-3](https://github.com/h2oai/h2o-3) over its REST API, whose network takes one step per row.
 
-![The same fits in several systems](results.svg)
+![Duration of the same fits in several systems](results.svg)
 
 {table(_peers_table(results))}
 """
@@ -231,7 +231,7 @@ and compiled before, which is the limit, and with `make bench-all`
 
 def _peers_table(results: list[Result]) -> list[list[str]]:
     compared = [result for result in results if result.peers]
-    lines = [["what", *compared[0].systems()]]
+    lines = [["benchmark", *compared[0].systems()]]
     for result in compared:
         lines.append([result.row.name, *(f"{1e3 * seconds:.1f}" for seconds in result.systems().values())])
     return lines

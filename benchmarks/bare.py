@@ -1,4 +1,4 @@
-"""The least a web service can do: a FastAPI app with one route that selects a row, one that runs a module.
+"""A minimal FastAPI app as a baseline: one route selects a row, another runs a module.
 
 python -m benchmarks.bare <database url> <port>
 """
@@ -15,13 +15,13 @@ from torch import nn
 
 
 class Rows(BaseModel):
-    """Rows to predict for."""
+    """Inputs to predict for."""
 
     inputs: list[list[float]]
 
 
 def create_app(database_url: str) -> FastAPI:
-    """The two routes."""
+    """Create the app with its two routes."""
     app = FastAPI()
     engine = create_engine(database_url)
     model = nn.Sequential(nn.Linear(1, 13), nn.Tanh(), nn.Linear(13, 1)).eval()

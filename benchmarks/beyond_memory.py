@@ -1,4 +1,4 @@
-"""A fit on a Parquet file of several times the memory that its worker may take.
+"""A fit to a Parquet file that is several times larger than the memory limit of its worker.
 
 python -m benchmarks.beyond_memory
 """
@@ -24,7 +24,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 
 def generate(path: Path) -> None:
-    """Random float32 features and a target that is linear in them, of `TIMES_MEMORY` times the memory."""
+    """Write random float32 features and a linear target, `TIMES_MEMORY` times the memory limit in size."""
     generator = np.random.default_rng(0)
     weights = generator.normal(size=FEATURES)
     schema = pa.schema([(name, pa.float32()) for name in [*_feature_names(), "y"]])
@@ -40,7 +40,7 @@ def _feature_names() -> list[str]:
 
 
 def fit(path: Path) -> tuple[float, dict[str, Any]]:
-    """Seconds of the upload, and the job once it has ended."""
+    """Return the duration of the upload in seconds, and the job after its end."""
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
         running_service(Path(folder), worker_memory_bytes=WORKER_MIB * 2**20) as client,
@@ -73,32 +73,32 @@ def fit(path: Path) -> tuple[float, dict[str, Any]]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the benchmark, print its results, and write them to results.md."""
     with tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder:
         path = Path(folder) / "data.parquet"
         generate(path)
         size_mib = path.stat().st_size / 2**20
         text = report(size_mib, *fit(path))
-    publish("More data than memory", text, "bench-all")
+    publish("Data larger than memory", text, "bench-all")
 
 
 def report(size_mib: float, upload_seconds: float, job: dict[str, Any]) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     reached = job["status"] == "succeeded"
-    outcome = "reached: the job succeeded" if reached else f"missed: {job['error']['detail']}"
+    outcome = "reached" if reached else f"missed: {job['error']['detail']}"
     timings, latest = job["timings"] or {}, job["latest"] or {}
     times = f"{size_mib / WORKER_MIB:.1f}×"
     rows = [
-        ["what", "measured"],
-        [f"goal: a dataset of {times} the job's memory trains to its end", outcome],
-        ["upload, to the answer", f"{upload_seconds:.1f} s"],
-        ["set-up: split, transforms, encoding", f"{timings.get('setup_seconds', math.nan):.1f} s"],
+        ["benchmark", "measured"],
+        [f"goal: a job succeeds with a dataset of {times} its memory limit", outcome],
+        ["upload, until the response", f"{upload_seconds:.1f} s"],
+        ["setup: split, transforms, encoding", f"{timings.get('setup_seconds', math.nan):.1f} s"],
         [f"{EPOCHS} epochs", f"{timings.get('training_seconds', math.nan):.1f} s"],
-        ["validation loss at the end", f"{latest.get('validation_loss', math.nan):.3g}"],
+        ["final validation loss", f"{latest.get('validation_loss', math.nan):.3g}"],
     ]
-    return f"""A Parquet file of {size_mib:.0f} MiB, {FEATURES} columns of float32, is uploaded
-to a service whose jobs may take {WORKER_MIB} MiB, standardized, and fitted by one `Linear` layer in
-shuffled batches of {BATCH}, validated each epoch.
+    return f"""A Parquet file of {size_mib:.0f} MiB with {FEATURES} float32 columns is uploaded to a
+service with a memory limit of {WORKER_MIB} MiB per job. The job standardizes the features and fits
+one `Linear` layer in shuffled batches of {BATCH}, with a validation after each epoch.
 
 {table(rows)}
 """

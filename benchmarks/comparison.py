@@ -1,4 +1,4 @@
-"""Something of ours measured beside something else, in turn in one run."""
+"""Comparison of Fitserve with a baseline, measured alternately in one run."""
 
 import statistics
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks.results import verdict
 
 ROUNDS = 7
-HEADER = ["what", "Fitserve, ms", "beside it, ms", "ratio", "goal", ""]
+HEADER = ["benchmark", "Fitserve, ms", "baseline, ms", "ratio", "goal", ""]
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,18 @@ class Row:
     """One comparison.
 
     Attributes:
-        ours, theirs: measure once, in seconds (less is better).
-        goal: the largest ratio ours / theirs that is wished for; None where `limit_seconds` is the goal.
-        peers: other systems by name, measured in turn with them.
-        rounds: how often each is measured.
+        name: Name of the benchmark.
+        fitserve: Runs the benchmark once and returns its duration in seconds.
+        baseline: Runs the baseline once and returns its duration in seconds; None without a baseline.
+        goal: Largest acceptable ratio of the two; None if `limit_seconds` is the goal.
+        limit_seconds: Largest acceptable duration, if there is no baseline.
+        peers: Further systems by name, measured in the same way.
+        rounds: Number of measurements.
     """
 
     name: str
-    ours: Callable[[], float]
-    theirs: Callable[[], float] | None = None
+    fitserve: Callable[[], float]
+    baseline: Callable[[], float] | None = None
     goal: float | None = None
     limit_seconds: float | None = None
     peers: Mapping[str, Callable[[], float]] = field(default_factory=dict)
@@ -33,47 +36,51 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """The medians of a row."""
+    """Median durations of a comparison, in seconds."""
 
     row: Row
-    ours: float
-    theirs: float | None
+    fitserve: float
+    baseline: float | None
     peers: Mapping[str, float]
 
     @property
     def reached(self) -> bool:
-        """Whether the goal is met."""
+        """Whether the goal is reached."""
         if self.row.limit_seconds is not None:
-            return self.ours <= self.row.limit_seconds
-        return (
-            self.theirs is not None and self.row.goal is not None and self.ours / self.theirs <= self.row.goal
-        )
+            return self.fitserve <= self.row.limit_seconds
+        if self.baseline is None or self.row.goal is None:
+            return False
+        return self.fitserve / self.baseline <= self.row.goal
 
     def systems(self) -> dict[str, float]:
-        """Seconds by system."""
-        return {"Fitserve": self.ours, "plain PyTorch": self.theirs or 0.0, **self.peers}
+        """Return the durations by system, in seconds."""
+        return {"Fitserve": self.fitserve, "plain PyTorch": self.baseline or 0.0, **self.peers}
 
     def cells(self) -> list[str]:
-        """The row as text."""
-        ratio = "" if self.theirs is None else f"{self.ours / self.theirs:.3f}"
+        """Return the cells of the results table."""
+        ratio = "" if self.baseline is None else f"{self.fitserve / self.baseline:.3f}"
         goal = f"≤ {self.row.goal:g}×" if self.row.goal else f"≤ {1e3 * (self.row.limit_seconds or 0):g} ms"
-        theirs = "" if self.theirs is None else f"{1e3 * self.theirs:.2f}"
-        return [self.row.name, f"{1e3 * self.ours:.2f}", theirs, ratio, goal, verdict(self.reached)]
+        baseline = "" if self.baseline is None else f"{1e3 * self.baseline:.2f}"
+        return [self.row.name, f"{1e3 * self.fitserve:.2f}", baseline, ratio, goal, verdict(self.reached)]
 
 
 def measure(row: Row) -> Result:
-    """Ours, theirs and all others in turn, the first round not counted."""
-    calls = {"ours": row.ours, **({"theirs": row.theirs} if row.theirs else {}), **row.peers}
+    """Measure all systems alternately; the first round warms up and is not counted."""
+    calls = {
+        "fitserve": row.fitserve,
+        **({"baseline": row.baseline} if row.baseline else {}),
+        **row.peers,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(row.rounds + 1):
         for name, call in calls.items():
             seconds[name].append(call())
     medians = {name: statistics.median(measured[1:]) for name, measured in seconds.items()}
-    return Result(row, medians.pop("ours"), medians.pop("theirs", None), medians)
+    return Result(row, medians.pop("fitserve"), medians.pop("baseline", None), medians)
 
 
 def timed(call: Callable[[], object]) -> float:
-    """The seconds a call takes."""
+    """Return the duration of a call in seconds."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

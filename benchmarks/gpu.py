@@ -1,4 +1,4 @@
-"""Fits on a GPU through HTTP, beside the same loops in plain PyTorch on the same GPU.
+"""Fits on a GPU over HTTP, compared with the same loops in plain PyTorch on the same GPU.
 
 python -m benchmarks.gpu
 """
@@ -21,22 +21,22 @@ from service.demo import SEQUENTIAL, running_service
 CUDA = "cuda"
 ROUNDS = 3
 MANY = 64
-WIDE, WIDE_EPOCHS, WIDE_BATCH = 4096, 100, 719  # half of the training rows
+WIDE, WIDE_EPOCHS, WIDE_BATCH = 4096, 100, 719  # a batch is half of the training rows
 
 
 def main() -> None:
-    """Measure in turn, print, write."""
+    """Run the benchmark, print its results, and write them to results.md."""
     if not torch.cuda.is_available():
-        raise SystemExit("There is no GPU here.")
+        raise SystemExit("No GPU found.")
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
         running_service(Path(folder), workers=1) as client,
     ):
         results = [measure(row) for row in rows(client)]
-    text = f"""One {torch.cuda.get_device_name()}. Medians of {ROUNDS} rounds; Fitserve and the plain loop
-on the same GPU in turn in one run. Through HTTP, from submit to the answer that the job has ended;
-those bound by arithmetic from the first step to the last, since to save models of this size takes
-longer than to train them.
+    text = f"""One {torch.cuda.get_device_name()}. Medians of {ROUNDS} rounds. Fitserve and a plain PyTorch
+loop run alternately on the same GPU. Fitserve's time is that from the submission over HTTP to the
+response that the job has ended; for the two wide networks it is the training time, because saving
+models of this size takes longer than training them.
 
 {table([HEADER, *(result.cells() for result in results)])}
 """
@@ -44,7 +44,7 @@ longer than to train them.
 
 
 def rows(client: httpx.Client) -> Iterator[Row]:
-    """What is bound by the start of kernels, by each engine, and what is bound by arithmetic."""
+    """Yield fits limited by kernel launches, with each engine, and compute-bound fits."""
     digits_id = store_digits(client)
     thermometer, digits = thermometer_job(SEQUENTIAL, 3000), digits_job(digits_id, [128], 20)
     for engine in ("eager", "compiled"):
@@ -61,7 +61,7 @@ def rows(client: httpx.Client) -> Iterator[Row]:
             lambda: plain.digits(20, device=CUDA),
         )
     yield Row(
-        f"{MANY} thermometer fits at once, each",
+        f"{MANY} concurrent thermometer fits, each",
         lambda: many_fits(client, on_gpu(thermometer, engine="compiled")) / MANY,
         lambda: timed(lambda: plain.thermometer(3000, device=CUDA)),
         goal=1 / 20,
@@ -72,12 +72,12 @@ def rows(client: httpx.Client) -> Iterator[Row]:
 
 
 def small(client: httpx.Client, name: str, job: dict[str, Any], loop: Callable[[], object]) -> Row:
-    """A small fit."""
+    """Compare a fit that is limited by kernel launches."""
     return Row(name, lambda: fit(client, job), lambda: timed(loop), goal=1, rounds=ROUNDS)
 
 
 def wide(client: httpx.Client, digits_id: str, precision: str) -> Row:
-    """A fit bound by arithmetic."""
+    """Compare a compute-bound fit."""
     job = on_gpu(digits_job(digits_id, [WIDE] * 3, WIDE_EPOCHS, WIDE_BATCH), precision=precision)
 
     def loop(epochs: int) -> float:
@@ -85,7 +85,7 @@ def wide(client: httpx.Client, digits_id: str, precision: str) -> Row:
 
     return Row(
         f"digits, 64-{WIDE}-{WIDE}-{WIDE}-10, {precision}, {WIDE_EPOCHS} epochs",
-        lambda: trained(client, job),
+        lambda: training_seconds(client, job),
         lambda: timed(lambda: loop(WIDE_EPOCHS)) - timed(lambda: loop(0)),
         goal=1.02,
         rounds=ROUNDS,
@@ -93,17 +93,17 @@ def wide(client: httpx.Client, digits_id: str, precision: str) -> Row:
 
 
 def on_gpu(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A job for a GPU."""
+    """Return a request with the device `cuda` and other changes."""
     return {**body, "device": CUDA, **changes}
 
 
-def trained(client: httpx.Client, body: dict[str, Any]) -> float:
-    """Seconds of a job's training alone."""
+def training_seconds(client: httpx.Client, body: dict[str, Any]) -> float:
+    """Run a job and return its training time in seconds."""
     return float(timed_fit(client, body)[1]["timings"]["training_seconds"])
 
 
 def many_fits(client: httpx.Client, body: dict[str, Any]) -> float:
-    """Seconds from the first submit to the end of the last of many fits with seeds of their own."""
+    """Return the seconds from the first submission to the end of the last of `MANY` fits."""
 
     def one(seed: int) -> float:
         return fit(client, {**body, "training": {**body["training"], "seed": seed}})

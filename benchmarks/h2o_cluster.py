@@ -1,4 +1,4 @@
-"""The same fits in H2O-3, over its REST API. It needs Java, and the extra `peers`."""
+"""The same fits in H2O-3 over its REST API; needs Java and the extra `peers`."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,21 +17,25 @@ MEMORY = "4G"
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running H2O with the data in it: frames to train on and to validate with.
+    """A running H2O server that holds the data.
 
-    Its network takes one row a step, which a peer with batches doesn't: only the epochs are the same.
+    H2O takes one step per row, so that only the number of epochs is comparable with systems that use batches.
+
+    Attributes:
+        thermometer_frames: Training and validation frame of the thermometer data.
+        digits_frames: Training and validation frame of the digits data.
     """
 
     thermometer_frames: tuple[Any, Any]
     digits_frames: tuple[Any, Any]
 
     def thermometer(self, epochs: int) -> None:
-        """13 tanh units, plain gradient descent."""
+        """Fit 13 tanh units by gradient descent."""
         arguments = {"hidden": [13], "activation": "Tanh", "adaptive_rate": False, "rate": 1e-3}
         _fit(self.thermometer_frames, epochs, arguments)
 
     def digits(self, epochs: int) -> None:
-        """64-128-10, with H2O's adaptive rate."""
+        """Fit a 64-128-10 network with H2O's adaptive learning rate."""
         _fit(self.digits_frames, epochs, {"hidden": [128], "activation": "Rectifier"})
 
 
@@ -43,7 +47,7 @@ def _fit(frames: tuple[Any, Any], epochs: int, arguments: Mapping[str, Any]) -> 
 
 @contextmanager
 def h2o_cluster() -> Iterator[Cluster]:
-    """An H2O server on this machine, one thread, for as long as this lasts."""
+    """Run an H2O server with one thread on this machine."""
     h2o.init(nthreads=1, max_mem_size=MEMORY, bind_to_localhost=True, verbose=False)
     h2o.no_progress()
     try:
@@ -58,6 +62,6 @@ def h2o_cluster() -> Iterator[Cluster]:
 
 
 def _split(frame: Any) -> tuple[Any, Any]:
-    """The last rows validate."""
+    """Return the first rows for training and the last rows for validation."""
     rows = frame.nrows - int(VALIDATION * frame.nrows)
     return frame[:rows, :], frame[rows:, :]

@@ -1,4 +1,4 @@
-"""What the benchmarks ask a service for: the chapter's fit, the digits, and their ends."""
+"""Requests of the benchmarks: fits of the thermometer and digits data."""
 
 import itertools
 import time
@@ -12,18 +12,18 @@ from service.demo import DATA
 
 
 def thermometer_job(architecture: dict[str, Any], epochs: int) -> dict[str, Any]:
-    """The chapter's fit."""
+    """Return the request of a fit to the thermometer data."""
     training = {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": epochs, "seed": 0}
     return {"data": DATA, "architecture": architecture, "training": training}
 
 
 def tanh_units(*widths: int) -> dict[str, Any]:
-    """From one number to one, with hidden layers of tanh units."""
+    """Return an architecture with one input, hidden layers of tanh units and one output."""
     return _mlp([1, *widths, 1], "Tanh")
 
 
 def store_digits(client: httpx.Client) -> str:
-    """The id of the digits, uploaded."""
+    """Upload the digits data, and return the id of the dataset."""
     inputs, targets = digits_data()
     response = client.post("/v1/datasets", json={"inputs": inputs, "targets": targets}).raise_for_status()
     dataset_id: str = response.json()["id"]
@@ -31,7 +31,7 @@ def store_digits(client: httpx.Client) -> str:
 
 
 def digits_job(dataset_id: str, hidden: Sequence[int], epochs: int, batch_size: int = 32) -> dict[str, Any]:
-    """As `plain.digits`, with hidden layers of so many units."""
+    """Return the request of the fit of `plain.digits`, with hidden layers of the given widths."""
     training = {
         "loss": "CrossEntropyLoss",
         "optimizer": "Adam",
@@ -54,7 +54,7 @@ def _mlp(widths: Sequence[int], activation: str) -> dict[str, Any]:
 
 
 def timed_fit(client: httpx.Client, body: dict[str, Any]) -> tuple[float, dict[str, Any]]:
-    """Seconds from submit to the answer that the job has ended, and the job."""
+    """Run a job; return the seconds from the submission to the response that it has ended, and the job."""
     started = time.perf_counter()
     job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).json()
     seconds = time.perf_counter() - started
@@ -64,5 +64,5 @@ def timed_fit(client: httpx.Client, body: dict[str, Any]) -> tuple[float, dict[s
 
 
 def fit(client: httpx.Client, body: dict[str, Any]) -> float:
-    """Seconds from submit to the answer that the job has ended."""
+    """Run a job; return the seconds from the submission to the response that it has ended."""
     return timed_fit(client, body)[0]

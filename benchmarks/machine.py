@@ -1,4 +1,4 @@
-"""What was measured on which machine."""
+"""Versions and machine of a benchmark run."""
 
 import platform
 from datetime import UTC, datetime
@@ -10,14 +10,14 @@ from service import __version__
 
 
 def footer(target: str) -> str:
-    """The versions and the machine, and how the results are made anew."""
+    """Return the versions, the machine and the command of a benchmark run."""
     return f"""Fitserve {__version__}, Python {platform.python_version()}, PyTorch {torch.__version__},
 {platform.system()} {platform.machine()}, {cpu()}, {datetime.now(UTC):%Y-%m-%d}.
 Made by `make {target}`."""
 
 
 def cpu() -> str:
-    """The processor's name and how many cores there are."""
+    """Return the number of cores and the name of the processor."""
     names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
     return f"{len(names)} × {names[0]}" if names else platform.processor()
 

@@ -1,4 +1,4 @@
-"""List, get and claim with a hundred thousand jobs in the database, beside the same with a hundred.
+"""Listing, reading and claiming with 100,000 jobs in the database, compared with 100 jobs.
 
 python -m benchmarks.many_jobs
 """
@@ -26,14 +26,14 @@ from service.storage.tables import history, jobs
 
 FEW, MANY = 100, 100_000
 QUEUED_SHARE = 10
-QUEUE = "cuda"  # which no worker of this machine's processors takes from
+QUEUE = "cuda"  # CPU workers do not claim from this queue
 ROUNDS, CALLS = 7, 20
 GOAL_RATIO = 2.0
 LEASE_SECONDS = 30.0
 
 
 def fill(database: Database, count: int) -> None:
-    """As many jobs as the one that is there, each with its history; a tenth of them are queued."""
+    """Copy the only job and its history until there are `count` jobs, a tenth of them queued."""
     with database.write() as connection:
         job = dict(connection.execute(select(jobs)).one()._mapping)
         row = dict(connection.execute(select(history)).one()._mapping)
@@ -41,20 +41,23 @@ def fill(database: Database, count: int) -> None:
         ended = {"status": job["status"], "device": job["device"]}
         queued = {"status": JobStatus.QUEUED, "device": QUEUE}
         added = [
-            {**job, **(ended if place % QUEUED_SHARE else queued), "id": new_id("job")}
-            for place in range(1, count)
+            {**job, **(ended if index % QUEUED_SHARE else queued), "id": new_id("job")}
+            for index in range(1, count)
         ]
         connection.execute(insert(jobs), added)
         connection.execute(insert(history), [{**row, "job_id": each["id"]} for each in added])
 
 
-class Filled:
-    """A service with so many jobs in its database.
+class FilledService:
+    """A service with many jobs in its database.
 
     Args:
-        port: where it listens.
-        database: its.
-        job_id: of a job that has ended.
+        port: Port of the service.
+        database: Database of the service.
+        job_id: Id of a job that has ended.
+
+    Attributes:
+        calls: Measured calls by name; each returns its median duration in seconds.
     """
 
     def __init__(self, port: int, database: Database, job_id: str) -> None:
@@ -68,7 +71,7 @@ class Filled:
         }
         self.calls: Mapping[str, Callable[[], float]] = {
             **{name: partial(self._request, path) for name, path in paths.items()},
-            "a worker's claim": lambda: statistics.median(self._claim() for _ in range(CALLS)),
+            "claim by a worker": lambda: statistics.median(self._claim() for _ in range(CALLS)),
         }
 
     def _request(self, path: str) -> float:
@@ -84,8 +87,8 @@ class Filled:
         return seconds
 
 
-def measure(few: Filled, many: Filled) -> dict[str, tuple[float, float]]:
-    """Medians with few jobs and with many, in turn; the first round is not counted."""
+def measure(few: FilledService, many: FilledService) -> dict[str, tuple[float, float]]:
+    """Measure both services alternately, and return the medians; the first round is not counted."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in few.calls}
     for _ in range(ROUNDS + 1):
         for name, measured in seconds.items():
@@ -96,38 +99,38 @@ def measure(few: Filled, many: Filled) -> dict[str, tuple[float, float]]:
     }
 
 
-def filled(client: httpx.Client, folder: Path, count: int) -> Filled:
-    """A running service's database, filled."""
+def fill_service(client: httpx.Client, folder: Path, count: int) -> FilledService:
+    """Fill the database of a running service."""
     _, job = timed_fit(client, thermometer_job(LINEAR, 1))
     database = Database(Settings(data_dir=folder).database())
     fill(database, count)
-    return Filled(client.base_url.port or 0, database, job["id"])
+    return FilledService(client.base_url.port or 0, database, job["id"])
 
 
 def main() -> None:
-    """Measure in turn, print, write."""
+    """Run the benchmark, print its results, and write them to results.md."""
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as first,
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as second,
         running_service(Path(first)) as few,
         running_service(Path(second)) as many,
     ):
-        text = report(measure(filled(few, Path(first), FEW), filled(many, Path(second), MANY)))
+        text = report(measure(fill_service(few, Path(first), FEW), fill_service(many, Path(second), MANY)))
     publish("Many jobs", text, "bench-all")
 
 
 def report(measured: Mapping[str, tuple[float, float]]) -> str:
-    """The results as Markdown."""
-    rows = [["what", f"{FEW} jobs, ms", f"{MANY:,} jobs, ms", "ratio", "goal", ""]]
+    """Return the results as Markdown."""
+    rows = [["benchmark", f"{FEW} jobs, ms", f"{MANY:,} jobs, ms", "ratio", "goal", ""]]
     for name, (few, many) in measured.items():
         ratio = many / few
         reached = verdict(ratio <= GOAL_RATIO)
         rows.append(
             [name, f"{1e3 * few:.2f}", f"{1e3 * many:.2f}", f"{ratio:.2f}", f"≤ {GOAL_RATIO:g}×", reached]
         )
-    return f"""Two services on databases in SQLite, one with {FEW} jobs, one with {MANY:,}, each
-with its history; a tenth of the jobs are queued. Medians of {ROUNDS} rounds of {CALLS} calls, in
-turn, over one connection.
+    return f"""Two services with SQLite databases of {FEW} and {MANY:,} jobs with their histories; a
+tenth of the jobs are queued. Medians of {ROUNDS} alternating rounds of {CALLS} calls over one
+connection.
 
 {table(rows)}
 """

@@ -1,4 +1,4 @@
-"""What memory a training takes beside a plain loop, and what a thousand architectures leave behind.
+"""Memory of a training, compared with a plain loop, and of a worker after 1000 architectures.
 
 python -m benchmarks.memory
 """
@@ -29,13 +29,13 @@ WIDTHS = range(1, 33)
 T = TypeVar("T")
 
 
-def watched(process: psutil.Process, call: Callable[[], T]) -> tuple[T, int]:
-    """What a call gives, and by how many bytes a process grew above what it had before, at most."""
-    before, most, done = process.memory_info().rss, [0], threading.Event()
+def watch_growth(process: psutil.Process, call: Callable[[], T]) -> tuple[T, int]:
+    """Return the result of a call, and the maximum growth of a process during it, in bytes."""
+    before, highest, done = process.memory_info().rss, [0], threading.Event()
 
     def watch() -> None:
         while not done.wait(0.005):
-            most[0] = max(most[0], process.memory_info().rss)
+            highest[0] = max(highest[0], process.memory_info().rss)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -44,11 +44,11 @@ def watched(process: psutil.Process, call: Callable[[], T]) -> tuple[T, int]:
     finally:
         done.set()
         watcher.join()
-    return result, max(0, most[0] - before)
+    return result, max(0, highest[0] - before)
 
 
 def workers() -> list[psutil.Process]:
-    """The service's worker processes; a spare is one of them."""
+    """Return the worker processes of the service, including spares."""
     return [
         each
         for each in psutil.Process().children(recursive=True)
@@ -57,28 +57,28 @@ def workers() -> list[psutil.Process]:
 
 
 def plain_bytes() -> int:
-    """What the plain loop takes, in a process of its own that has trained a step before."""
+    """Measure the plain loop in a new process; return its growth in bytes."""
     command = [sys.executable, "-m", "benchmarks.memory", "plain"]
     return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
 
 def measure_plain() -> None:
-    """Print what the plain loop takes."""
+    """Print the growth of this process during the plain loop, in bytes; a first step is not counted."""
     torch.set_num_threads(1)
     plain.digits(1, hidden=1)
-    print(watched(psutil.Process(), lambda: plain.digits(EPOCHS, hidden=HIDDEN, layers=LAYERS))[1])
+    print(watch_growth(psutil.Process(), lambda: plain.digits(EPOCHS, hidden=HIDDEN, layers=LAYERS))[1])
 
 
 def fit_bytes(client: httpx.Client) -> int:
-    """What the same training takes of a worker that has trained before."""
+    """Return the growth of a worker during the same training, in bytes; a first job is not counted."""
     digits_id = store_digits(client)
     fit(client, digits_job(digits_id, [1], 1))
     process, *_ = workers()
-    return watched(process, lambda: fit(client, digits_job(digits_id, [HIDDEN] * LAYERS, EPOCHS)))[1]
+    return watch_growth(process, lambda: fit(client, digits_job(digits_id, [HIDDEN] * LAYERS, EPOCHS)))[1]
 
 
 def after_architectures(client: httpx.Client) -> tuple[float, float]:
-    """MiB of the worker after some architectures and after all, each of them compiled."""
+    """Train many architectures; return the worker's memory after `SETTLED` and after all, in MiB."""
     process, settled = workers()[0], 0.0
     for number, widths in enumerate(itertools.islice(itertools.product(WIDTHS, WIDTHS), ARCHITECTURES), 1):
         fit(client, {**thermometer_job(tanh_units(*widths), 10), "engine": "compiled"})
@@ -88,7 +88,7 @@ def after_architectures(client: httpx.Client) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Run the benchmark, print its results, and write them to results.md."""
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
         running_service(Path(folder), workers=1, spare_workers=0) as client,
@@ -99,11 +99,11 @@ def main() -> None:
 
 
 def report(ours: int, theirs: int, settled: float, after: float) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     rows = [
-        ["what", "Fitserve, MiB", "beside it, MiB", "ratio", "goal", ""],
+        ["benchmark", "Fitserve, MiB", "baseline, MiB", "ratio", "goal", ""],
         [
-            f"digits, 64-{HIDDEN}-{HIDDEN}-10, batches of 32, above idle, at most",
+            f"digits, 64-{HIDDEN}-{HIDDEN}-10, batches of 32, maximum growth",
             f"{ours / 2**20:.0f}",
             f"{theirs / 2**20:.0f}",
             f"{ours / theirs:.2f}",
@@ -119,10 +119,10 @@ def report(ours: int, theirs: int, settled: float, after: float) -> str:
             verdict(after <= GOAL_RATIO * settled),
         ],
     ]
-    return f"""A training bound by arithmetic, in a worker that has trained before, beside the
-plain PyTorch loop in a process that has: how much resident memory grew while it lasted, checkpoint
-included. And a worker's resident memory after it has compiled and trained {ARCHITECTURES} different
-architectures, beside what it was after the first {SETTLED}.
+    return f"""First row: maximum growth of resident memory during a compute-bound training, including
+its checkpoint, compared with a plain PyTorch loop; both processes have trained before. Second row:
+resident memory of a worker after it has compiled and trained {ARCHITECTURES} architectures, compared
+with that after {SETTLED}.
 
 {table(rows)}
 """

@@ -1,4 +1,4 @@
-"""The same fits in other systems: scikit-learn, skorch, and JAX by hand, which is the limit."""
+"""The same fits in scikit-learn, skorch and hand-written JAX, which is a lower bound."""
 
 import warnings
 from collections.abc import Callable
@@ -23,13 +23,13 @@ VALIDATION = 0.2
 
 
 def thermometer_data() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """The readings [11, 1], scaled, and the temperatures [11, 1]."""
+    """Return the scaled readings and the temperatures, float32 [11, 1] each."""
     t_u, t_c = np.array(T_U, np.float32)[:, None] * 0.1, np.array(T_C, np.float32)[:, None]
     return t_u, t_c
 
 
 def sklearn_thermometer(epochs: int) -> None:
-    """13 tanh units, full batch, plain gradient descent."""
+    """Fit 13 tanh units by gradient descent on the full batch."""
     inputs, targets = thermometer_data()
     model = MLPRegressor(
         hidden_layer_sizes=(13,),
@@ -48,7 +48,7 @@ def sklearn_thermometer(epochs: int) -> None:
 
 
 def sklearn_digits(epochs: int) -> None:
-    """64-128-10, Adam, batches of 32."""
+    """Fit a 64-128-10 network by Adam in batches of 32."""
     inputs, targets = (np.array(each) for each in digits_data())
     model = MLPClassifier(
         hidden_layer_sizes=(128,), alpha=0.0, batch_size=32, max_iter=epochs, n_iter_no_change=epochs
@@ -58,7 +58,7 @@ def sklearn_digits(epochs: int) -> None:
 
 
 def skorch_thermometer(epochs: int) -> None:
-    """13 tanh units, full batch, plain gradient descent, with validation."""
+    """Fit 13 tanh units by gradient descent on the full batch, with validation."""
     inputs, targets = thermometer_data()
     model = nn.Sequential(nn.Linear(1, 13), nn.Tanh(), nn.Linear(13, 1))
     split = ValidSplit(VALIDATION)
@@ -74,7 +74,7 @@ def skorch_thermometer(epochs: int) -> None:
 
 
 def skorch_digits(epochs: int) -> None:
-    """64-128-10, Adam, batches of 32, with validation."""
+    """Fit a 64-128-10 network by Adam in batches of 32, with validation."""
     inputs, targets = digits_data()
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     NeuralNetClassifier(
@@ -91,7 +91,7 @@ def skorch_digits(epochs: int) -> None:
 
 
 def jax_thermometer(epochs: int) -> None:
-    """13 tanh units: the whole loop written in JAX, compiled once."""
+    """Fit 13 tanh units in a single JAX program, which is compiled once."""
     inputs, targets = thermometer_data()
     keys = jax.random.split(jax.random.key(0))
     parameters = (
@@ -122,7 +122,7 @@ def _thermometer_loop(epochs: int) -> Callable[..., Any]:
 
 
 def jax_digits(epochs: int) -> None:
-    """64-128-10, Adam, batches of 32: the whole loop written in JAX, compiled once; full batches only."""
+    """Fit a 64-128-10 network by Adam in a single JAX program; the incomplete last batch is dropped."""
     inputs, targets = digits_data()
     x, y = jnp.array(inputs, jnp.float32), jnp.array(targets)
     keys = jax.random.split(jax.random.key(0))

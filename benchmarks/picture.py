@@ -1,4 +1,4 @@
-"""results.svg: how long the same fits take in several systems."""
+"""Draw results.svg: the duration of the same fits in several systems."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,12 +10,12 @@ PICTURE = Path(__file__).with_name("results.svg")
 
 
 def draw(seconds: Mapping[str, Mapping[str, float]]) -> None:
-    """A panel of bars for each fit, the shortest time on top.
+    """Draw a bar chart for each fit, shortest duration first.
 
     Args:
-        seconds: by fit, then by system.
+        seconds: Durations by fit and system.
     """
-    # Equal data give an equal file.
+    # Makes the file reproducible.
     mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "fitserve", "font.family": "sans-serif"}
     size = (9, 0.6 + 0.35 * max(map(len, seconds.values())))
     figure, panels = plt.subplots(1, len(seconds), figsize=size, layout="constrained", squeeze=False)

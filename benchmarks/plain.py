@@ -1,4 +1,4 @@
-"""The same fits as plain PyTorch scripts: what a user would write without the service."""
+"""The same fits as plain PyTorch scripts, as a user would write them without the service."""
 
 from contextlib import nullcontext
 
@@ -10,10 +10,12 @@ from service.demo import T_C, T_U
 
 
 def thermometer(epochs: int, hidden: int | None = 13, device: str = "cpu") -> float:
-    """The chapter's loop on the thermometer data; the last training loss.
+    """Fit the thermometer data by gradient descent on the full batch; return the last training loss.
 
     Args:
-        hidden: units of the hidden layer; None is the linear model.
+        epochs: Number of epochs.
+        hidden: Number of hidden tanh units; None fits a linear model.
+        device: Device to train on.
     """
     t_u = torch.tensor(T_U, device=device).unsqueeze(1) * 0.1
     t_c = torch.tensor(T_C, device=device).unsqueeze(1)
@@ -39,7 +41,7 @@ def thermometer(epochs: int, hidden: int | None = 13, device: str = "cpu") -> fl
 
 
 def digits_data() -> tuple[list[list[float]], list[int]]:
-    """The digits as nested lists, scaled to [0, 1]."""
+    """Return the inputs [1797, 64] of the digits data, scaled to [0, 1], and the targets [1797]."""
     digits = load_digits()
     return (digits.data / 16).tolist(), digits.target.tolist()
 
@@ -52,11 +54,15 @@ def digits(
     device: str = "cpu",
     half: bool = False,
 ) -> float:
-    """A mini-batch Adam classifier of the digits; the last epoch's training loss.
+    """Fit a classifier of the digits data by Adam; return the training loss of the last epoch.
 
     Args:
-        layers: hidden ones, each of `hidden` units.
-        half: bfloat16 where that will do.
+        epochs: Number of epochs.
+        hidden: Number of units of each hidden layer.
+        batch_size: Number of samples of a step.
+        layers: Number of hidden layers.
+        device: Device to train on.
+        half: Use bfloat16 autocast.
     """
     inputs, targets = digits_data()
     x, y = torch.tensor(inputs, device=device), torch.tensor(targets, device=device)

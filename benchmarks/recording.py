@@ -1,4 +1,4 @@
-"""What heartbeats, checkpoints and history cost a training that is bound by arithmetic.
+"""Cost of heartbeats, checkpoints and history in a compute-bound training.
 
 python -m benchmarks.recording
 """
@@ -36,12 +36,12 @@ OWNER = "bench"
 ROUNDS = 5
 EPOCHS = 500
 GOAL_RATIO = 1.02
-# Ten times as often as by default.
+# A tenth of the defaults.
 CHECKPOINT_SECONDS, HEARTBEAT_SECONDS = 1.0, 0.5
 
 
 def body() -> dict[str, Any]:
-    """The digits in full batches: some milliseconds of arithmetic a step."""
+    """Return the request of a fit to the digits data on the full batch, with steps of some milliseconds."""
     inputs, targets = plain.digits_data()
     return {
         "data": {"inputs": inputs, "targets": targets},
@@ -59,30 +59,30 @@ def body() -> dict[str, Any]:
 
 
 def submit(tasks: Tasks, storage: Storage) -> Job:
-    """Queue the job, as the API does."""
+    """Queue a job as the API does."""
     planned, _ = tasks.run(PlanJob(OWNER), orjson.dumps(body()))
     return storage.jobs.submit(OWNER, planned.job, planned.dataset)[0]
 
 
 def recorded_seconds(job: Job, runner: Runner, storage: Storage) -> float:
-    """Seconds of a training by a runner: with its history, its checkpoints and a heartbeat beside it."""
-    over = threading.Event()
+    """Train a job in a runner, with history, checkpoints and heartbeats; return its duration in seconds."""
+    done = threading.Event()
 
     def beat() -> None:
-        while not over.wait(HEARTBEAT_SECONDS):
+        while not done.wait(HEARTBEAT_SECONDS):
             runner.renew()
 
     heartbeat = threading.Thread(target=beat)
     heartbeat.start()
     runner.run_next()
-    over.set()
+    done.set()
     heartbeat.join()
     timings = orjson.loads(storage.jobs.get(OWNER, job.id).timings or "{}")
     return float(timings["training_seconds"] + timings["saving_seconds"])
 
 
 def bare_seconds(job: Job, settings: Settings, storage: Storage) -> float:
-    """Seconds of the same training in the same loop, of which nothing is written."""
+    """Train the same job in the same loop without writing anything; return its duration in seconds."""
     request = orjson.loads(job.request)
     data = JobData.of(job, storage).prepare(SpillingWorkspace(settings.scratch(), settings.in_memory_bytes))
     training = TrainingSpec.model_validate(request["training"])
@@ -98,18 +98,18 @@ def bare_seconds(job: Job, settings: Settings, storage: Storage) -> float:
 
 
 def main() -> None:
-    """Measure in turn, print, write."""
+    """Run the benchmark, print its results, and write them to results.md."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder:
         settings = Settings(data_dir=Path(folder), checkpoint_seconds=CHECKPOINT_SECONDS)
         with Storage.open(settings) as storage:
             migrate(storage.database)
             text = report(*measure(settings, storage))
-    publish("What it costs to be able to go on", text, "bench-all")
+    publish("Cost of recording", text, "bench-all")
 
 
 def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[float]]:
-    """Seconds with and without, round by round; the first is not counted."""
+    """Return the durations with and without recording by round; the first round is not counted."""
     tasks = Tasks(storage, settings, PreflightCache(settings))
     runner = Runner("bench", torch.device("cpu"), settings, storage, RecordingSupervisor())
     recorded, bare = [], []
@@ -121,7 +121,7 @@ def measure(settings: Settings, storage: Storage) -> tuple[list[float], list[flo
 
 
 def report(recorded: list[float], bare: list[float]) -> str:
-    """The results as Markdown."""
+    """Return the results as Markdown."""
     ratio = statistics.median(with_ / without for with_, without in zip(recorded, bare, strict=True))
     step_milliseconds = 1000 * statistics.median(bare) / EPOCHS
     rows = [
@@ -134,10 +134,10 @@ def report(recorded: list[float], bare: list[float]) -> str:
             verdict(ratio <= GOAL_RATIO),
         ],
     ]
-    return f"""A training bound by arithmetic ({step_milliseconds:.1f} ms a step, {EPOCHS}
-steps), with history, a checkpoint each {CHECKPOINT_SECONDS:g} s at most and a heartbeat each
-{HEARTBEAT_SECONDS:g} s, ten times as often as by default; beside it the same loop, of which nothing
-is written. Medians of {ROUNDS} rounds, in turn, one thread.
+    return f"""A compute-bound training ({EPOCHS} steps of {step_milliseconds:.1f} ms) with its
+history, a checkpoint every {CHECKPOINT_SECONDS:g} s and a heartbeat every {HEARTBEAT_SECONDS:g} s, ten
+times as often as by default, compared with the same loop without recording. Medians of {ROUNDS}
+alternating rounds, one thread.
 
 {table(rows)}
 """

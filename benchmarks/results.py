@@ -1,4 +1,4 @@
-"""results.md: each benchmark writes its own section, and leaves those of the others."""
+"""Write results.md, in which each benchmark has a section."""
 
 import re
 from pathlib import Path
@@ -10,12 +10,12 @@ TITLE = "# Benchmarks\n"
 
 
 def publish(title: str, text: str, target: str) -> None:
-    """Print a section, and put it into results.md: in its old place, or at the end.
+    """Print a section, and write it to results.md: replace the section of the same title, or append it.
 
     Args:
-        title: the section's heading.
-        text: what stands below it, Markdown.
-        target: which target of the Makefile makes it.
+        title: Heading of the section.
+        text: Body of the section, as Markdown.
+        target: Makefile target that runs the benchmark.
     """
     section = f"## {title}\n\n{text.strip()}\n\n{footer(target)}\n"
     print(section)
@@ -25,17 +25,17 @@ def publish(title: str, text: str, target: str) -> None:
 
 
 def _sections(text: str) -> dict[str, str]:
-    """The sections by heading."""
+    """Return the sections by heading."""
     _, *sections = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     return {section.splitlines()[0].removeprefix("## "): section.rstrip("\n") + "\n" for section in sections}
 
 
 def table(lines: list[list[str]]) -> str:
-    """A Markdown table of rows, the head first."""
+    """Return a Markdown table; the first row is its header."""
     head, *rows = lines
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *rows])
 
 
 def verdict(reached: bool) -> str:
-    """How a goal is told to be met or not."""
+    """Return the word for whether a goal is reached."""
     return "reached" if reached else "missed"

@@ -1,4 +1,4 @@
-"""How soon a service of two workers can train, how much memory it takes idle, how soon a worker is replaced.
+"""Start time and idle memory of a service with two workers, and time to replace a worker.
 
 python -m benchmarks.start
 """
@@ -21,21 +21,21 @@ from service.demo import running_service
 ROUNDS = 3
 WORKERS = 2
 START_GOAL_SECONDS = 8.0
-MEMORY_GOAL_MIB, MEMORY_WISH_MIB = 1000, 900
+MEMORY_GOAL_MIB, MEMORY_DESIRED_MIB = 1000, 900
 REPLACED_GOAL_SECONDS = 0.5
 POLL_SECONDS = 0.005
-# Workers and helpers warm up further while nobody asks for anything.
-IDLE_SHARE, IDLE_LOOK_SECONDS = 0.02, 1.0
+# Workers and helpers continue to warm up while they are idle.
+MAX_IDLE_LOAD, IDLE_SAMPLE_SECONDS = 0.02, 1.0
 
 T = TypeVar("T")
 
 
 def main() -> None:
-    """Measure, print, write."""
-    rounds = [measured() for _ in range(ROUNDS)]
+    """Run the benchmark, print its results, and write them to results.md."""
+    rounds = [measure() for _ in range(ROUNDS)]
     start, replaced, memory = (statistics.median(values) for values in zip(*rounds, strict=True))
     lines = [
-        ["what", "measured", "goal", ""],
+        ["benchmark", "measured", "goal", ""],
         [
             "`fitserve serve` to a warm worker",
             f"{start:.1f} s",
@@ -43,13 +43,13 @@ def main() -> None:
             verdict(start <= START_GOAL_SECONDS),
         ],
         [
-            "idle, API included (PSS)",
+            "idle memory of all processes (PSS)",
             f"{memory:.0f} MiB",
-            f"{MEMORY_GOAL_MIB} MiB ({MEMORY_WISH_MIB} is the wish)",
+            f"{MEMORY_GOAL_MIB} MiB (desired: {MEMORY_DESIRED_MIB})",
             verdict(memory <= MEMORY_GOAL_MIB),
         ],
         [
-            "a killed worker is replaced",
+            "killed worker to its replacement",
             f"{replaced:.2f} s",
             f"{REPLACED_GOAL_SECONDS:g} s",
             verdict(replaced <= REPLACED_GOAL_SECONDS),
@@ -57,9 +57,9 @@ def main() -> None:
     ]
     publish(
         "Start and memory",
-        f"""A service of {WORKERS} workers and 2 helpers, medians of {ROUNDS} starts. A worker is warm
-when it has registered, ready to claim; it is replaced when another one has. Idle is when all processes
-have warmed up, the API and the fork server included.
+        f"""A service with {WORKERS} workers and 2 helpers; medians of {ROUNDS} starts. A worker is
+warm, and a killed worker is replaced, when a worker has registered and can claim jobs. Memory is that
+of all processes, including the API and the fork server, after their warm-up.
 
 {table(lines)}
 """,
@@ -67,8 +67,8 @@ have warmed up, the API and the fork server included.
     )
 
 
-def measured() -> tuple[float, float, float]:
-    """Seconds to a warm worker, seconds to replace one, MiB of a service that idles."""
+def measure() -> tuple[float, float, float]:
+    """Return the seconds to a warm worker and to its replacement, and the idle memory in MiB."""
     started = time.time()
     with (
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
@@ -87,28 +87,28 @@ def measured() -> tuple[float, float, float]:
 
 
 def registered(client: httpx.Client) -> dict[int, float]:
-    """When each worker process registered, in seconds of the clock."""
+    """Return the time at which each worker process registered (Unix time), by process id."""
     found = client.get("/v1/system").json()["workers"]
     return {each["pid"]: datetime.fromisoformat(each["started_at"]).timestamp() for each in found}
 
 
 def service_processes() -> list[psutil.Process]:
-    """The processes of the service that runs."""
+    """Return all processes of the running service."""
     return psutil.Process().children(recursive=True)
 
 
 def is_idle() -> bool:
-    """Whether no process of the service computes."""
+    """Return whether the processes of the service use almost no CPU time."""
     processes = service_processes()
     before = sum(sum(process.cpu_times()[:2]) for process in processes)
-    time.sleep(IDLE_LOOK_SECONDS)
+    time.sleep(IDLE_SAMPLE_SECONDS)
     spent = sum(sum(process.cpu_times()[:2]) for process in processes) - before
-    return spent < IDLE_SHARE * len(processes) * IDLE_LOOK_SECONDS
+    return spent < MAX_IDLE_LOAD * len(processes) * IDLE_SAMPLE_SECONDS
 
 
-def until(look: Callable[[], T]) -> T:
-    """The result of `look` as soon as it is truthy."""
-    while not (found := look()):
+def until(read: Callable[[], T]) -> T:
+    """Poll `read` until its result is true, and return that."""
+    while not (found := read()):
         time.sleep(POLL_SECONDS)
     return found
 

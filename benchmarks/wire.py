@@ -1,18 +1,18 @@
-"""A client so thin that what is measured is the server: one kept-alive socket, requests as ready bytes."""
+"""A minimal HTTP client on one connection, whose own cost does not affect measurements."""
 
 import socket
 import time
 
 
 class Wire:
-    """One connection to a server on this machine."""
+    """A connection to a server on this machine."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def seconds_each(self, request: bytes, times: int) -> list[float]:
-        """Send a request so many times, one after the other; the seconds each answer took."""
+        """Send a request `times` times in sequence; return the duration of each in seconds."""
         seconds = []
         for _ in range(times):
             started = time.perf_counter()
@@ -21,7 +21,7 @@ class Wire:
         return seconds
 
     def send(self, request: bytes) -> None:
-        """Send a request and wait for its answer."""
+        """Send a request and wait for the response."""
         self._socket.sendall(request)
         self._receive()
 
@@ -43,11 +43,11 @@ class Wire:
 
 
 def get(path: str) -> bytes:
-    """A GET request."""
+    """Return a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
 
 
 def post(path: str, body: bytes) -> bytes:
-    """A POST request with a JSON body."""
+    """Return a POST request with a JSON body."""
     headers = f"Host: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return f"POST {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode() + body

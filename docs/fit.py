@@ -1,4 +1,4 @@
-"""Draws docs/fit.svg: a fit made by a running service, its loss curves and what it predicts.
+"""Draw docs/fit.svg: the losses and predictions of a fit by a running service.
 
 fitserve serve &
 python docs/fit.py http://localhost:8000
@@ -20,20 +20,24 @@ SHOWN_EPOCHS = 400
 
 
 def main(url: str) -> None:
-    """Fit the thermometer, and draw it."""
+    """Fit the thermometer data, and draw the result."""
     with httpx.Client(base_url=url, timeout=90.0) as client:
         body = {"data": {**DATA, "split": SPLIT}, "architecture": SEQUENTIAL, "training": TRAINING}
         job = client.post("/v1/jobs", json=body, headers={"Prefer": "wait=60"}).raise_for_status().json()
-        here = f"/v1/jobs/{job['id']}"
-        history = client.get(f"{here}/history", params={"max_points": SHOWN_EPOCHS}).raise_for_status().json()
+        job_path = f"/v1/jobs/{job['id']}"
+        history = (
+            client.get(f"{job_path}/history", params={"max_points": SHOWN_EPOCHS}).raise_for_status().json()
+        )
         readings = [20.0 + step / 4 for step in range(260)]
-        answer = client.post(f"{here}/predictions", json={"columns": {"t_u": readings}}).raise_for_status()
+        answer = client.post(
+            f"{job_path}/predictions", json={"columns": {"t_u": readings}}
+        ).raise_for_status()
     draw(history, readings, [value for (value,) in answer.json()["outputs"]])
 
 
 def draw(history: dict[str, list[float]], readings: list[float], predicted: list[float]) -> None:
-    """Two panels: the losses by epoch, and the curve among the data."""
-    # Equal data give an equal file.
+    """Draw the losses by epoch, and the predictions with the data."""
+    # Makes the file reproducible.
     mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "fitserve", "font.family": "sans-serif"}
     figure, (losses, fit) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     losses.plot(history["epochs"], history["train_loss"], label="training")
