@@ -8,13 +8,13 @@ from typer.core import TyperGroup
 
 from fitserve import __version__
 
-# Installed distributions add commands as entry points of this group: the name is the command's, the value
-# a function with the annotations that Typer reads.
+# Installed distributions add commands as entry points of this group. The name of an entry point is that of
+# the command; its value is a function with the annotations that Typer reads.
 ENTRY_POINT_GROUP = "fitserve.commands"
 
 
 class CommandGroup(TyperGroup):
-    """The package's own commands and those of the entry-point group, each imported when it is needed."""
+    """A group of commands that includes those of the entry-point group, imported on demand."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), *sorted(_entry_points())]

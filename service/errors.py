@@ -63,7 +63,7 @@ def pointer_to(base: str, *parts: str | int) -> str:
 
 
 class FitserveError(Exception):
-    """Base class of all errors that are answered as a problem (RFC 9457).
+    """Base class of all errors that clients receive as a problem document (RFC 9457).
 
     Args:
         detail: What happened in this case; the title by default.

@@ -1,4 +1,4 @@
-"""Settings of the service, read from the command line and the environment."""
+"""Settings of the service, from the command line and the environment."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ def _forks(start_method: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """Settings; each field is also an environment variable, `FITSERVE_` and its name in capitals."""
+    """Settings; each field is also an environment variable: `FITSERVE_` and its name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="FITSERVE_", frozen=True, extra="forbid")
 
@@ -29,13 +29,13 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("fitserve-data"), description="Folder of the SQLite file and the artifacts.")
     database_url: str | None = Field(
         None,
-        description="SQLAlchemy URL (`postgresql+psycopg://…`); default: a SQLite file in the data folder.",
+        description="SQLAlchemy URL (`postgresql+psycopg://…`). Default: a SQLite file in the data folder.",
     )
     artifacts_url: str | None = Field(
         None,
         pattern=r"^[a-z0-9]+://",
         description="URL of an object store for datasets and checkpoints (`s3://bucket/folder`, `gs://…`, "
-        "`az://…`), which several machines can share; default: a folder in the data folder.",
+        "`az://…`), which several machines can share. Default: a folder in the data folder.",
     )
     workers: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
@@ -52,25 +52,25 @@ class Settings(BaseSettings):
         4 * GIB, ge=256 * MIB, description="Memory limit of a helper process (its data segment)."
     )
     worker_memory_bytes: int = Field(
-        default_factory=lambda known: max(64 * MIB, memory_bytes() // max(1, known.get("workers", 1))),
+        default_factory=lambda fields: max(64 * MIB, memory_bytes() // max(1, fields.get("workers", 1))),
         ge=64 * MIB,
         description="Memory limit of a job, on top of an idle worker. Default: the memory of the machine, or "
         "of its container, divided by `workers`.",
     )
     start_method: Literal["auto", "fork", "spawn"] = Field(
         "auto",
-        description="How worker and helper processes start: `fork` from one process that has imported "
-        "PyTorch, or `spawn` a new interpreter for each. `auto` forks on Linux and spawns elsewhere.",
+        description="Start method of worker and helper processes: `fork` from one process that has imported "
+        "PyTorch, or `spawn` of a new interpreter for each. `auto` forks on Linux and spawns elsewhere.",
     )
     start_seconds: float = Field(
         120.0,
         gt=0,
-        description="Kill a process that starts and shows no sign of life for this long.",
+        description="Kill a starting process that shows no sign of life for this long.",
     )
     spare_workers: int = Field(
-        default_factory=lambda known: 0 if _forks(known.get("start_method", "auto")) else 1,
+        default_factory=lambda fields: 0 if _forks(fields.get("start_method", "auto")) else 1,
         ge=0,
-        description="Number of warm processes that replace workers which die. Default: 0 where workers are "
+        description="Number of warm spare processes that replace lost workers. Default: 0 where workers are "
         "forked, which takes a fraction of a second, otherwise 1.",
     )
     hang_seconds: float = Field(
@@ -84,8 +84,8 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = Field(
         5.0,
         gt=0,
-        description="Interval at which a worker renews its claims and reports that it is alive; a third of "
-        "`lease_seconds` at most.",
+        description="Interval at which a worker renews its claims and reports that it is alive; at most a "
+        "third of `lease_seconds`.",
     )
     scan_seconds: float = Field(
         0.5,
@@ -103,7 +103,9 @@ class Settings(BaseSettings):
         description="Interval between checkpoints of a running job; longer if writing one takes long.",
     )
     checkpoints_kept: int = Field(
-        10, ge=1, description="Number of checkpoints saved by `checkpoint_every` that are kept, the newest."
+        10,
+        ge=1,
+        description="Number of checkpoints of `checkpoint_every` that are kept; the oldest is deleted.",
     )
     storage_patience_seconds: float = Field(
         30.0,
@@ -126,14 +128,14 @@ class Settings(BaseSettings):
         600.0, gt=0, description="Time limit of reading a file, and of waiting for earlier files."
     )
     retention_days: float | None = Field(
-        None, gt=0, description="Days after which an ended job is deleted; default: never."
+        None, gt=0, description="Days after which an ended job is deleted. Default: never."
     )
     max_queue_length: int = Field(
         10_000, ge=1, description="Maximum number of queued jobs; further submissions get 503."
     )
     max_parameters: int = Field(100_000_000, ge=1, description="Maximum number of parameters of a model.")
     in_memory_bytes: int = Field(
-        default_factory=lambda known: min(GIB, known.get("worker_memory_bytes", GIB) // 4),
+        default_factory=lambda fields: min(GIB, fields.get("worker_memory_bytes", GIB) // 4),
         ge=0,
         description="Size from which on training data is memory-mapped from a file and gathered batch by "
         "batch. Default: 1 GiB, or a quarter of `worker_memory_bytes` if that is less.",
@@ -144,11 +146,11 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
 
     @model_validator(mode="after")
-    def _beats_within_the_lease(self) -> Self:
+    def _check_heartbeat(self) -> Self:
         if 3 * self.heartbeat_seconds > self.lease_seconds:
             raise ValueError(
-                "heartbeat_seconds must be a third of lease_seconds at most, so that a late heartbeat "
-                "loses no claim."
+                "heartbeat_seconds must be at most a third of lease_seconds, so that a late heartbeat does "
+                "not lose a claim."
             )
         return self
 

@@ -1,4 +1,4 @@
-"""The data of an accepted job: the data section of its request, and the datasets that it names."""
+"""The data of an accepted job: the data section of its request and its datasets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -22,12 +22,12 @@ from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.schedulers import is_of_the_whole_training
 
 FROM_JOB = "#/training/from_job"
-# Fields in which a continuation may differ from the job that it continues.
-FREE = {
+# Pointers to the fields in which a continuation may differ from the job that it continues.
+MAY_DIFFER = {
     f"#/training/{name}"
     for name in ("epochs", "from_job", "resume", "checkpoint_every", "max_runtime_seconds")
 }
-SHOWN_DIFFERENCES = 5
+MAX_SHOWN_DIFFERENCES = 5
 _MISSING = object()
 
 
@@ -47,10 +47,10 @@ class Parent:
 
     @classmethod
     def of(cls, training: TrainingSpec, owner: str, storage: Storage) -> Self | None:
-        """Find the job that `from_job` names; None if it names none.
+        """Find the job that `from_job` names; return None if it names none.
 
         Raises:
-            InvalidRequest: It doesn't exist, or a job can't start from it.
+            InvalidRequest: The job does not exist, or a job can't start from it.
         """
         if training.from_job is None:
             if training.resume:
@@ -102,16 +102,16 @@ class Parent:
         """Check that a model on the meta device has the shapes of the parent's parameters and buffers."""
         with torch.device("meta"):
             own = _shapes(build(read_architecture(self.request["architecture"])))
-        wanted = _shapes(model)
+        required = _shapes(model)
         differences = [
-            f"`{name}` is {wanted.get(name, 'missing')} here and {own.get(name, 'missing')} in that job"
-            for name in {**wanted, **own}
-            if wanted.get(name) != own.get(name)
+            f"`{name}` is {required.get(name, 'missing')} here and {own.get(name, 'missing')} in that job"
+            for name in {**required, **own}
+            if required.get(name) != own.get(name)
         ]
         if not differences:
             return []
-        more = ", …" if len(differences) > SHOWN_DIFFERENCES else "."
-        return [FieldError(FROM_JOB, "; ".join(differences[:SHOWN_DIFFERENCES]) + more)]
+        more = ", …" if len(differences) > MAX_SHOWN_DIFFERENCES else "."
+        return [FieldError(FROM_JOB, "; ".join(differences[:MAX_SHOWN_DIFFERENCES]) + more)]
 
     def check_request(self, request: Mapping[str, Any], document: Any, same_data: bool) -> list[FieldError]:
         """Check that a continuation repeats the parent's request.
@@ -162,17 +162,16 @@ def _shapes(model: nn.Module) -> dict[str, list[int]]:
 
 
 def _differences(now: Any, then: Any, pointer: str, document: Any, shown: str = "") -> Iterator[FieldError]:
-    """Find where two requests differ; a pointer goes as deep as the document has a value.
+    """Yield the differences between two requests; each pointer leads to a value of the document as sent.
 
     Args:
         now: The continuation's request, completed, or a part of it.
         then: The parent's request, or the same part of it.
-        pointer: The pointer to this part of the completed request.
-        document: The same part of the request as it was sent.
-        shown: The pointer to the smallest part of the document that contains it, where the document doesn't
-            have this part.
+        pointer: Pointer to this part of the completed request.
+        document: The same part of the request as sent.
+        shown: If the document lacks this part, pointer to the smallest part that it has around it.
     """
-    if pointer in FREE:
+    if pointer in MAY_DIFFER:
         return
     parts: Collection[Any] = ()
     if isinstance(now, dict) and isinstance(then, dict):

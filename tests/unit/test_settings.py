@@ -7,9 +7,9 @@ from service.server import RENAMED
 from service.settings import Settings
 
 
-def test_a_heartbeat_comes_within_the_lease() -> None:
+def test_the_heartbeat_interval_is_limited_by_the_lease() -> None:
     """A lease that would expire between two heartbeats is refused."""
-    with pytest.raises(ValidationError, match="heartbeat_seconds must be a third of lease_seconds at most"):
+    with pytest.raises(ValidationError, match="heartbeat_seconds must be at most a third of lease_seconds"):
         Settings(lease_seconds=2, heartbeat_seconds=1)
 
 
