@@ -45,7 +45,7 @@ class Result:
 
     @property
     def reached(self) -> bool:
-        """Whether the goal is reached."""
+        """True if the goal is reached."""
         if self.row.limit_seconds is not None:
             return self.fitserve <= self.row.limit_seconds
         if self.baseline is None or self.row.goal is None:

@@ -15,7 +15,8 @@ from service.storage.storage import Storage
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 3600.0
-# Longer than the time between writing an artifact and committing the row that names it.
+# Longer than the time between writing an artifact and committing the row that names it. Checkpoints of running
+# jobs may take longer, and are never pruned.
 UNUSED = timedelta(hours=1)
 
 

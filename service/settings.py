@@ -156,7 +156,7 @@ class Settings(BaseSettings):
 
     @property
     def forks(self) -> bool:
-        """Whether child processes are forked from one warm process."""
+        """True if child processes are forked from one warm process."""
         return _forks(self.start_method)
 
     @property

@@ -51,7 +51,7 @@ class JobData:
             declared,
             JobDatasets(
                 _dataset(job, job.dataset_id, storage),
-                {side: _dataset(job, dataset_id, storage) for side, dataset_id in others.items()},
+                {split: _dataset(job, dataset_id, storage) for split, dataset_id in others.items()},
             ),
             LOSSES[request["training"]["loss"]["type"]].targets,
             input_names(read_architecture(request["architecture"])),
@@ -65,7 +65,7 @@ class JobData:
         """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""
         rows = rows_by_split(self.datasets, self.declared, self.target_type, self.input_names)
         others = self.declared.split.dataset_ids()
-        return {side: (others.get(side, self.declared.dataset_id), rows[side]) for side in SIDES}
+        return {split: (others.get(split, self.declared.dataset_id), rows[split]) for split in SIDES}
 
 
 def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:
@@ -79,10 +79,10 @@ def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:
 def split_document(data: JobData, offset: int, limit: int) -> dict[str, Any]:
     """List up to `limit` rows of each split, starting at `offset`."""
     return {
-        side: {
+        split: {
             "dataset_id": dataset_id,
             "total": len(rows),
             "rows": rows[offset : offset + limit].tolist(),
         }
-        for side, (dataset_id, rows) in data.rows().items()
+        for split, (dataset_id, rows) in data.rows().items()
     }

@@ -62,7 +62,7 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process has ended."""
+        """True if the process has ended."""
         return self._process.poll() is not None
 
     def fate(self) -> str:

@@ -71,21 +71,21 @@ def test_select(
     epochs: int, every: int | None, from_epoch: int | None, to_epoch: int | None, max_points: int | None
 ) -> None:
     """`every` selects epoch 1 and its multiples within the bounds; `max_points` thins them out evenly."""
-    wanted = [
+    expected = [
         epoch
         for epoch in range(from_epoch or 1, min(epochs, to_epoch or epochs) + 1)
         if every is None or epoch == 1 or epoch % every == 0
     ]
     chunk = history(epochs)
     everything = selected(chunk, every=every, from_epoch=from_epoch, to_epoch=to_epoch)
-    assert everything == wanted
+    assert everything == expected
     thinned = selected(chunk, every=every, from_epoch=from_epoch, to_epoch=to_epoch, max_points=max_points)
-    assert len(thinned) == min(len(wanted), max_points or len(wanted))
-    assert set(thinned) <= set(wanted)
+    assert len(thinned) == min(len(expected), max_points or len(expected))
+    assert set(thinned) <= set(expected)
     assert thinned == sorted(thinned)
     if len(thinned) > 1:
-        assert (thinned[0], thinned[-1]) == (wanted[0], wanted[-1])
-        distances = np.diff([wanted.index(epoch) for epoch in thinned])
+        assert (thinned[0], thinned[-1]) == (expected[0], expected[-1])
+        distances = np.diff([expected.index(epoch) for epoch in thinned])
         assert distances.max() - distances.min() <= 1
 
 

@@ -42,7 +42,7 @@ class LocalWorkerProcess:
 
     @property
     def has_message(self) -> bool:
-        """Whether `receive` returns or raises without waiting."""
+        """True if `receive` would return or raise without waiting."""
         return self._child.channel.ready(0.0)
 
     def send(self, order: Order) -> None:
