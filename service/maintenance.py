@@ -9,14 +9,14 @@ from datetime import timedelta
 
 import structlog
 
-from service.storage.retention import NAMED_BY
+from service.storage.retention import REFERENCES
 from service.storage.storage import Storage
 
 log = structlog.get_logger()
 
 PERIOD_SECONDS = 3600.0
-# Longer than the time between writing an artifact and committing the row that names it. Checkpoints of running
-# jobs may take longer, and are never pruned.
+# Longer than the time between writing an artifact and committing the row that names it. Checkpoints of
+# running jobs may take longer, and are never pruned.
 UNUSED = timedelta(hours=1)
 
 
@@ -44,9 +44,9 @@ def prune(storage: Storage, age: timedelta | None, unused: timedelta = UNUSED) -
     while names := storage.retention.delete_inline(unused):
         datasets += len(names)
         artifacts += storage.artifacts.discard(names)
-    for prefix in NAMED_BY:
+    for prefix in REFERENCES:
         for names in storage.artifacts.old(prefix, unused):
-            artifacts += storage.artifacts.discard(storage.retention.unnamed(names))
+            artifacts += storage.artifacts.discard(storage.retention.unreferenced(names))
         storage.artifacts.tidy(prefix, unused)
     return Pruned(jobs, datasets, artifacts)
 

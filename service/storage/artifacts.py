@@ -66,7 +66,7 @@ class Artifacts:
             Unavailable: If any of them can't be written.
         """
         named = {f"{prefix}/{ULID()}": content for prefix, content in contents}
-        with _errors_of("The artifact can't be written"):
+        with _translate_errors("The artifact can't be written"):
             self._backend.put_all(named)
         return [*named]
 
@@ -77,7 +77,7 @@ class Artifacts:
             ArtifactNotFound: If no such artifact exists.
             Unavailable: If it can't be read.
         """
-        with _errors_of("The artifact can't be read"), _missing():
+        with _translate_errors("The artifact can't be read"), _translate_missing():
             return self._backend.get(name)
 
     def path(self, name: str) -> Path:
@@ -87,7 +87,7 @@ class Artifacts:
             ArtifactNotFound: If no such artifact exists.
             Unavailable: If it can't be read.
         """
-        with _errors_of("The artifact can't be read"), _missing():
+        with _translate_errors("The artifact can't be read"), _translate_missing():
             return self._backend.path(name)
 
     def delete(self, name: str) -> None:
@@ -96,7 +96,7 @@ class Artifacts:
         Raises:
             Unavailable: If it can't be deleted.
         """
-        with _errors_of("The artifact can't be removed"), suppress(FileNotFoundError):
+        with _translate_errors("The artifact can't be deleted"), suppress(FileNotFoundError):
             self._backend.delete(name)
 
     def discard(self, names: Iterable[str]) -> int:
@@ -118,7 +118,7 @@ class Artifacts:
         Raises:
             Unavailable: If artifacts can't be listed.
         """
-        with _errors_of("Artifacts can't be listed"):
+        with _translate_errors("Artifacts can't be listed"):
             yield from self._backend.old(prefix, age)
 
     def tidy(self, prefix: str, age: timedelta) -> None:
@@ -127,7 +127,7 @@ class Artifacts:
         Raises:
             Unavailable: If artifacts can't be listed.
         """
-        with _errors_of("Artifacts can't be listed"):
+        with _translate_errors("Artifacts can't be listed"):
             self._backend.tidy(prefix, age)
 
     def ping(self) -> None:
@@ -136,7 +136,7 @@ class Artifacts:
         Raises:
             Unavailable: If they can't.
         """
-        with _errors_of("Artifacts can't be written"):
+        with _translate_errors("Artifacts can't be written"):
             name = f"ping-{ULID()}"
             self._backend.put_all({name: b""})
             self._backend.delete(name)
@@ -307,7 +307,8 @@ class _ObjectStore:
 
 
 @contextmanager
-def _missing() -> Iterator[None]:
+def _translate_missing() -> Iterator[None]:
+    """Raise ArtifactNotFound for FileNotFoundError."""
     try:
         yield
     except FileNotFoundError as error:
@@ -315,11 +316,12 @@ def _missing() -> Iterator[None]:
 
 
 @contextmanager
-def _errors_of(what: str) -> Iterator[None]:
+def _translate_errors(summary: str) -> Iterator[None]:
+    """Raise Unavailable, with `summary` and the reason, for errors of the file system or the object store."""
     try:
         yield
     except (BaseError, OSError) as error:
         reason = str(error).partition("\n")[0]  # errors of object stores continue with their causes
         raise errors.Unavailable(
-            f"{what}: {reason}", retry_after_seconds=retry_after.ARTIFACTS_SECONDS
+            f"{summary}: {reason}", retry_after_seconds=retry_after.ARTIFACTS_SECONDS
         ) from error

@@ -23,14 +23,14 @@ from service.storage.database import Database
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job, job_update, lock_jobs
 from service.storage.logs import NewLine, add_lines
-from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, forget_beyond, reclaim
+from service.storage.recovery import AT_CHECKPOINT, NEWEST_CHECKPOINT, reclaim, truncate_history
 from service.storage.statements import (
     ADD_CHECKPOINTS,
     ADD_HISTORY,
+    DELETE_DROPPED,
+    DELETE_REPLACED,
     END,
-    FORGET_DROPPED,
-    FORGET_REPLACED,
-    HAVE_CHECKPOINTS,
+    JOBS_WITH_CHECKPOINTS,
     RECORD,
     SIGNALS,
     held,
@@ -205,7 +205,7 @@ class ClaimStore:
             row = connection.execute(_claim_selected(first, worker_id, lease_seconds)).one_or_none()
             if row is None:
                 return None
-            forget_beyond(connection, [row])
+            truncate_history(connection, [row])
             job = Job.of_row(row)
             continuing = f", continuing from epoch {job.epoch}" if job.epoch else ""
             add_lines(connection, [Claim.of(job).line(f"Claimed by worker {worker_id}{continuing}.")])
@@ -299,13 +299,13 @@ class ClaimStore:
             counted = job_update(workers_lost=case((as_new, jobs.c.workers_lost), else_=0))
             if connection.execute(counted.where(claim.holds())).rowcount == 0:
                 raise LeaseLost(claim)
-            forgotten = _forget_checkpoints(connection, claim.job_id, [checkpoint], keep)
+            unreferenced = _delete_checkpoints(connection, claim.job_id, [checkpoint], keep)
             _add_checkpoints(connection, [(claim.job_id, checkpoint)])
             add_lines(
                 connection,
                 [claim.line(f"Checkpoint saved: {checkpoint.position}, {checkpoint.bytes} bytes.")],
             )
-        return forgotten
+        return unreferenced
 
     def finish(self, *endings: Ending) -> Sequence[str]:
         """Finish jobs in one transaction, with the end of their history and their last checkpoints.
@@ -316,20 +316,22 @@ class ClaimStore:
         Raises:
             LeaseLost: If any of the jobs was reclaimed; nothing is written for the others either.
         """
-        forgotten: list[str] = []
+        unreferenced: list[str] = []
         with self._database.write() as connection:
             for ending in endings:
                 values = ending.claim.values() | ending.progress.values() | ending.outcome.values()
                 if connection.execute(END, values).rowcount == 0:
                     raise LeaseLost(ending.claim)
-            have = set(connection.scalars(HAVE_CHECKPOINTS, {"job_ids": [e.claim.job_id for e in endings]}))
+            # Small jobs have no earlier checkpoints: one query replaces a delete for each of a group.
+            job_ids = [ending.claim.job_id for ending in endings]
+            with_checkpoints = set(connection.scalars(JOBS_WITH_CHECKPOINTS, {"job_ids": job_ids}))
             for ending in endings:
-                if (job_id := ending.claim.job_id) in have:
-                    forgotten += _forget_checkpoints(connection, job_id, ending.checkpoints, ending.keep)
+                if (job_id := ending.claim.job_id) in with_checkpoints:
+                    unreferenced += _delete_checkpoints(connection, job_id, ending.checkpoints, ending.keep)
             _add_history(connection, [(e.claim.job_id, row) for e in endings for row in e.rows])
             _add_checkpoints(connection, [(e.claim.job_id, new) for e in endings for new in e.checkpoints])
             add_lines(connection, [line for ending in endings for line in ending.lines()])
-        return forgotten
+        return unreferenced
 
     def release(self, claim: Claim, reason: str = "") -> None:
         """Release a job: it is queued again, or paused if its owner has requested that.
@@ -390,11 +392,11 @@ def _add_checkpoints(connection: Connection, added: Sequence[tuple[str, NewCheck
         connection.execute(ADD_CHECKPOINTS, values)
 
 
-def _forget_checkpoints(
+def _delete_checkpoints(
     connection: Connection, job_id: str, new: Sequence[NewCheckpoint], keep: Collection[int] | None
 ) -> Sequence[str]:
     """Delete a job's checkpoints that new ones replace; return the names of their artifacts."""
     values = {"its_job_id": job_id, "positions": [(checkpoint.epoch, checkpoint.step) for checkpoint in new]}
     if keep is None:
-        return connection.scalars(FORGET_REPLACED, values).all()
-    return connection.scalars(FORGET_DROPPED, values | {"keep": list(keep)}).all()
+        return connection.scalars(DELETE_REPLACED, values).all()
+    return connection.scalars(DELETE_DROPPED, values | {"keep": list(keep)}).all()

@@ -13,7 +13,7 @@ from service.storage.tables import jobs
 QUEUED = jobs.c.status == JobStatus.QUEUED
 # Built once: every submission runs both.
 LENGTH = select(func.count()).where(QUEUED)
-SOONER = LENGTH.where(
+AHEAD = LENGTH.where(
     # Workers of `cuda:0` also claim jobs for `cuda`: both queues compete for them.
     or_(
         jobs.c.device.in_([bindparam("device"), bindparam("device_type")]),
@@ -44,7 +44,7 @@ class QueueStore:
             "sequence": job.sequence,
         }
         with self._database.read() as connection:
-            return connection.scalars(SOONER, values).one() + 1
+            return connection.scalars(AHEAD, values).one() + 1
 
     def lengths(self) -> Mapping[str, int]:
         """Return the number of queued jobs by device, without devices that have none."""

@@ -33,7 +33,7 @@ OVERRUN = "Worker killed: `max_runtime_seconds` expired within a step."
 NEWEST_CHECKPOINT = (
     select(func.max(checkpoints.c.epoch)).where(checkpoints.c.job_id == jobs.c.id).scalar_subquery()
 )
-# Values that reset a job to its newest checkpoint; `forget_beyond` does the rest.
+# Values that reset a job to its newest checkpoint; `truncate_history` does the rest.
 AT_CHECKPOINT = {
     "epoch": func.coalesce(NEWEST_CHECKPOINT, 0),
     "latest": case((NEWEST_CHECKPOINT.is_not(None), jobs.c.latest)),
@@ -88,7 +88,7 @@ class RecoveryStore:
         statement = job_update(
             status=case((saved, to_status(JobStatus.SUCCEEDED)), else_=to_status(JobStatus.FAILED)),
             stop_reason=StopReason.MAX_RUNTIME,
-            error=case((~saved, _about(errors.RuntimeTooShort()))),
+            error=case((~saved, _problem_json(errors.RuntimeTooShort()))),
             finished_at=now(),
             lease_expires_at=None,
             pause_requested=false(),
@@ -132,7 +132,7 @@ def reclaim(
             (jobs.c.cancel_requested, to_stop_reason(StopReason.CANCELLED)),
             (too_many, to_stop_reason(StopReason.ERROR)),
         ),
-        error=case((and_(too_many, ~jobs.c.cancel_requested), _about(failure))),
+        error=case((and_(too_many, ~jobs.c.cancel_requested), _problem_json(failure))),
         finished_at=case((ends, now())),
         workers_lost=workers_lost,
         worker_id=None,
@@ -154,7 +154,7 @@ def _change(connection: Connection, statement: Update, condition: ColumnElement[
     if not locked:
         return []
     reclaimed = connection.execute(statement.where(jobs.c.sequence.in_(locked)).returning(jobs)).all()
-    forget_beyond(connection, reclaimed)
+    truncate_history(connection, reclaimed)
     return reclaimed
 
 
@@ -166,7 +166,7 @@ def _line(row: Row[Any], reason: str, level: LogLevel) -> NewLine:
     )
 
 
-def forget_beyond(connection: Connection, reset: Iterable[Row[Any]]) -> None:
+def truncate_history(connection: Connection, reset: Iterable[Row[Any]]) -> None:
     """Delete history, latest and best values of jobs beyond their epoch.
 
     Args:
@@ -205,7 +205,7 @@ def _held_by(worker_ids: Collection[str]) -> ColumnElement[bool]:
     return and_(jobs.c.status == JobStatus.RUNNING, jobs.c.worker_id.in_(worker_ids))
 
 
-def _about(error: errors.FitserveError) -> ColumnElement[str]:
-    """Return the error as JSON, with each job's path as its `instance`."""
+def _problem_json(error: errors.FitserveError) -> ColumnElement[str]:
+    """Return the problem document of an error as JSON, with each job's path as its `instance`."""
     placeholder = "{job_id}"
     return func.replace(json_text(error.document(f"/v1/jobs/{placeholder}")), placeholder, jobs.c.id)

@@ -15,7 +15,7 @@ from service.storage.timestamp import from_now
 # Maximum number of rows that a transaction deletes, so that others don't wait long for its locks.
 ROWS_PER_TRANSACTION = 100
 # Columns that name artifacts, by the prefix of the artifacts; other prefixes are never pruned.
-NAMED_BY: Mapping[str, Column[str]] = {
+REFERENCES: Mapping[str, Column[str]] = {
     "checkpoints": checkpoints.c.artifact,
     "datasets": datasets.c.artifact,
 }
@@ -68,16 +68,15 @@ class RetentionStore:
             delete = datasets.delete().where(datasets.c.id.in_(ids), unused)
             return connection.scalars(delete.returning(datasets.c.artifact)).all()
 
-    def unnamed(self, artifacts: Collection[str]) -> set[str]:
+    def unreferenced(self, artifacts: Collection[str]) -> set[str]:
         """Return the artifacts that no row names, except checkpoints of running jobs.
 
         The last checkpoint of a job is written before the test split is evaluated, and named afterwards.
         """
         running = select(jobs.c.id).where(jobs.c.status == JobStatus.RUNNING)
-        named = union(*(select(column).where(column.in_(artifacts)) for column in NAMED_BY.values()))
+        named = union(*(select(column).where(column.in_(artifacts)) for column in REFERENCES.values()))
         with self._database.read() as connection:
-            may_be_named = set(
-                connection.scalars(running)
-            )  # read first: a job that ends later has named its artifacts
-            unnamed = set(artifacts) - set(connection.scalars(named))
-        return {name for name in unnamed if PurePosixPath(name).parent.name not in may_be_named}
+            # Read first: a job that ends before the second read has published its checkpoints by then.
+            running_ids = set(connection.scalars(running))
+            unreferenced = set(artifacts) - set(connection.scalars(named))
+        return {name for name in unreferenced if PurePosixPath(name).parent.name not in running_ids}

@@ -59,7 +59,7 @@ ADD_HISTORY = {
     for dialect, insert in INSERTS.items()
 }
 
-HAVE_CHECKPOINTS = (
+JOBS_WITH_CHECKPOINTS = (
     select(checkpoints.c.job_id)
     .where(checkpoints.c.job_id.in_(bindparam("job_ids", expanding=True)))
     .distinct()
@@ -71,5 +71,5 @@ _DROPPED = or_(
     _REPLACED, checkpoints.c.step > 0, checkpoints.c.epoch.not_in(bindparam("keep", expanding=True))
 )
 _OF_JOB = delete(checkpoints).where(checkpoints.c.job_id == bindparam("its_job_id"))
-FORGET_REPLACED = _OF_JOB.where(_REPLACED).returning(checkpoints.c.artifact)
-FORGET_DROPPED = _OF_JOB.where(_DROPPED).returning(checkpoints.c.artifact)
+DELETE_REPLACED = _OF_JOB.where(_REPLACED).returning(checkpoints.c.artifact)
+DELETE_DROPPED = _OF_JOB.where(_DROPPED).returning(checkpoints.c.artifact)

@@ -41,11 +41,11 @@ def test_artifacts_that_no_row_names_are_known(
     submit()
     claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(1, "checkpoints/a", 1))
     retention = RetentionStore(database)
-    assert retention.unnamed(["checkpoints/a", "checkpoints/b", "datasets/d1", "datasets/d2"]) == {
+    assert retention.unreferenced(["checkpoints/a", "checkpoints/b", "datasets/d1", "datasets/d2"]) == {
         "checkpoints/b",
         "datasets/d2",
     }
-    assert retention.unnamed([]) == set()
+    assert retention.unreferenced([]) == set()
 
 
 def test_a_running_job_may_still_name_what_it_wrote(
@@ -57,9 +57,12 @@ def test_a_running_job_may_still_name_what_it_wrote(
     assert claim.job_id == running
     last, left = f"checkpoints/{running}/a", f"checkpoints/{waiting}/a"
     retention = RetentionStore(database)
-    assert retention.unnamed([last, left]) == {left}
+    assert retention.unreferenced([last, left]) == {left}
     claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, last, 1)]))
-    assert retention.unnamed([last, left, f"checkpoints/{running}/b"]) == {left, f"checkpoints/{running}/b"}
+    assert retention.unreferenced([last, left, f"checkpoints/{running}/b"]) == {
+        left,
+        f"checkpoints/{running}/b",
+    }
 
 
 def test_inline_datasets_are_deleted_that_no_job_has(
