@@ -65,7 +65,7 @@ class Child:
         """True if the process has ended."""
         return self._process.poll() is not None
 
-    def fate(self) -> str:
+    def describe_exit(self) -> str:
         """Describe in a sentence how the process ended, after its channel reported EOF."""
         status = self._wait(STATUS_SECONDS)
         if status is None:

@@ -185,7 +185,7 @@ class ForkServer:
                 if message == READY:
                     self._is_ready = True
                     continue
-                number, pid = map(int, message.split())
+                number, pid = map(int, message.split())  # see `Request.answer`
                 self._open_requests.pop(number).mark_forked(pid)
             if self._beats.has_ended:
                 for process in self._open_requests.values():
@@ -201,6 +201,7 @@ class ForkServer:
         with self._lock:
             self.receive()
             self._unreaped = [orphan for orphan in self._unreaped if orphan.poll() is None]
+            # Signs of life come only while the fork server starts, so silence of an idle one means nothing.
             is_stuck = bool(self._open_requests or not self._is_ready) and (
                 time.monotonic() > max(self._oldest_request(), self.last_sign) + self._start_seconds
             )

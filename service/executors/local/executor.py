@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import Unavailable
 from service.executors.local.gpus import usable_gpus
-from service.executors.local.supervised_worker import KillReason, Worker
+from service.executors.local.supervised_worker import KillReason, SupervisedWorker
 from service.executors.local.worker_process import LocalWorkerProcess
 from service.processes.starter import Starter
 from service.settings import Settings
@@ -31,7 +31,7 @@ FAILURE_SECONDS = 1.0
 # Number of heartbeats within which a live worker renews its leases once the database is available.
 HEARTBEATS_TO_RENEW = 2
 
-LocalWorker = Worker[LocalWorkerProcess]
+LocalWorker = SupervisedWorker[LocalWorkerProcess]
 
 
 class LocalExecutor:
@@ -98,7 +98,7 @@ class LocalExecutor:
         self._thread.start()
 
     def _start_process(self) -> LocalWorker:
-        return Worker(LocalWorkerProcess.start(self._settings, self._starter))
+        return SupervisedWorker(LocalWorkerProcess.start(self._settings, self._starter))
 
     def _join(self, spare: LocalWorker, device: str) -> LocalWorker:
         """Give a spare process a name and a device, which makes it a worker."""
@@ -189,11 +189,11 @@ class LocalExecutor:
 
     def _handle_death(self, worker: LocalWorker) -> None:
         """Remove a worker whose process has ended by itself, and reclaim its jobs."""
-        fate = worker.process.fate()
-        log.warning("worker died", worker=worker.name, device=worker.device, fate=fate)
+        reason = worker.process.describe_exit()
+        log.warning("worker died", worker=worker.name, device=worker.device, reason=reason)
         self._remove(worker)
         if worker.name:
-            self._unregister([worker.name], partial(self._recovery.release_workers, [worker.name], fate))
+            self._unregister([worker.name], partial(self._recovery.release_workers, [worker.name], reason))
 
     def _kill_overdue(self) -> None:
         """Kill the workers that have missed a deadline."""

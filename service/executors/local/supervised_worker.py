@@ -46,7 +46,7 @@ class KillReason(Enum):
 
 
 class WorkerProcess(Protocol):
-    """The process of a worker, however it was started."""
+    """The process of a worker, on this machine or elsewhere."""
 
     @property
     def pid(self) -> int | None:
@@ -71,7 +71,7 @@ class WorkerProcess(Protocol):
     def kill(self) -> None:
         """Kill the process."""
 
-    def fate(self) -> str:
+    def describe_exit(self) -> str:
         """Describe in a sentence how the process ended."""
 
 
@@ -79,23 +79,23 @@ P = TypeVar("P", bound=WorkerProcess)
 
 
 @dataclass(eq=False)
-class Worker(Generic[P]):
-    """One worker; a spare until it has joined.
+class SupervisedWorker(Generic[P]):
+    """The state of a worker as its signals report it; a spare until it has joined.
 
     All times are those of `time.monotonic`.
 
     Attributes:
-        process: Its process.
-        name: Its id in the database; a replacement gets a new one.
+        process: The process.
+        name: Id in the database; a replacement gets a new one.
         device: `cpu` or `cuda:N`.
-        ready: Whether it has loaded its libraries.
-        idle: Whether it waits for an order.
-        job_id: The job that it trains; of a group, the first.
-        last_progress: When it last sent a signal other than `Alive`.
-        last_signal: When it last sent any signal; before the first, when it was started.
-        runtime_deadline: When `max_runtime_seconds` of a job have passed; infinity while it does not train.
-        limited_job_id: The job that `runtime_deadline` belongs to.
-        stop_requested: When it was first asked to check for signals of a job's owner.
+        ready: Whether the process has loaded its libraries.
+        idle: Whether the worker waits for an order.
+        job_id: Id of the current job, or of the first job of a group; None between jobs.
+        last_progress: Time of the last signal other than `Alive`.
+        last_signal: Time of the last signal; before the first, time of the start.
+        runtime_deadline: Time at which `max_runtime_seconds` of a job expire; infinity while no step runs.
+        limited_job_id: Id of the job that `runtime_deadline` belongs to.
+        stop_requested: Time of the first cancel order for the current job; infinity without one.
     """
 
     process: P
@@ -111,36 +111,36 @@ class Worker(Generic[P]):
     stop_requested: float = math.inf
 
     def join(self, name: str, device: str) -> None:
-        """Order it to work under a name and for a device."""
+        """Order the process to work under a name and for a device."""
         self.name, self.device = name, device
         self._send(Join(name, device))
 
     def serves(self, device: str) -> bool:
-        """Return whether it trains jobs for `device`: its own, or `cuda` for any GPU."""
+        """Return whether the worker claims jobs for `device`: its own, or `cuda` for any GPU."""
         return self.device == device or self.device.startswith(f"{device}:")
 
     def wake(self) -> None:
-        """Order it to look for a job."""
+        """Order the worker to look for a job."""
         self.idle = False
         self._send(Work())
 
     def stop(self) -> None:
-        """Order it to release its jobs and exit."""
+        """Order the worker to release its jobs and exit."""
         self._send(Stop())
 
     def check_signals(self) -> None:
-        """Order it to stop the job that was cancelled, and start its grace period."""
+        """Order the worker to stop jobs with a cancel request, and start the grace period."""
         self.stop_requested = min(self.stop_requested, time.monotonic())
         self._send(CheckSignals())
 
     def _send(self, order: Order) -> None:
         try:
             self.process.send(order)
-        except OSError:  # receiving from it reports the end
+        except OSError:  # the next `receive` reports the end of the process
             log.debug("worker is gone", worker=self.name)
 
     def observe(self, signal: Signal) -> str | None:
-        """Update the state by a signal; return the id of a job with something new for readers."""
+        """Update the state from a signal; return the id of the job that it reports as changed, if any."""
         self.last_signal = time.monotonic()
         if isinstance(signal, Alive):
             return None
@@ -149,23 +149,23 @@ class Worker(Generic[P]):
             case Ready():
                 self.ready = True
             case JobStarted(job_id):
-                self._is_at(job_id)
+                self._set_job(job_id)
                 return job_id
             case JobChanged(job_id):
                 return job_id
             case TrainingStarted(job_id, seconds_left):
                 self.limited_job_id = job_id
-                # The time may have run out during a write, when no step could end: the grace starts now.
+                # If the time expired during a write, the next step still gets the full grace period.
                 left = math.inf if seconds_left is None else max(0.0, seconds_left)
                 self.runtime_deadline = self.last_progress + left
             case TrainingSuspended():
                 self.runtime_deadline = math.inf
             case SignalsHandled():
-                self._is_at(self.job_id)
+                self._set_job(self.job_id)
             case WarmingUp():
-                self._is_at(None)
+                self._set_job(None)
             case Idle():
-                self._is_at(None)
+                self._set_job(None)
                 self.idle = True
             case MakingProgress():
                 pass
@@ -173,8 +173,8 @@ class Worker(Generic[P]):
                 assert_never(signal)
         return None
 
-    def _is_at(self, job_id: str | None) -> None:
-        """Drop what was asked of the jobs before."""
+    def _set_job(self, job_id: str | None) -> None:
+        """Set the current job, and clear the deadlines of the previous one."""
         self.idle, self.job_id = False, job_id
         self.runtime_deadline = self.stop_requested = math.inf
 
@@ -190,12 +190,12 @@ class Worker(Generic[P]):
     def deadlines(
         self, hang_seconds: float, silent_seconds: float, start_seconds: float
     ) -> Sequence[tuple[float, KillReason]]:
-        """Return when it must be killed and why, the most specific reason first.
+        """Return the times at which the worker must be killed, with their reasons, the most specific first.
 
         Args:
-            hang_seconds: Time without progress, while it has a job.
-            silent_seconds: Time without any signal, once it is ready.
-            start_seconds: Time without any sign of life until it is ready.
+            hang_seconds: Maximum time without progress during a job.
+            silent_seconds: Maximum time without a signal once the process is ready.
+            start_seconds: Maximum time without a sign of life until then.
         """
         if self.ready:
             silence = (self.last_signal + silent_seconds, KillReason.SILENCE)

@@ -62,6 +62,6 @@ class LocalWorkerProcess:
         """Wait for a process that was ordered to stop; kill it after the grace period."""
         self._child.join(grace_seconds)
 
-    def fate(self) -> str:
+    def describe_exit(self) -> str:
         """Describe in a sentence how the process ended."""
-        return self._child.fate()
+        return self._child.describe_exit()

@@ -28,7 +28,7 @@ def test_the_description_of_a_crash_names_its_likely_cause(tmp_path: Path) -> No
     child.channel.send(REQUESTS.dump(Abort()))
     until(lambda: child.has_ended)
     assert (
-        child.fate()
+        child.describe_exit()
         == "Its process was killed by SIGABRT, which some libraries raise when they can't allocate memory."
     )
     child.kill()
@@ -40,7 +40,10 @@ def test_the_description_of_a_kill_names_its_likely_cause(tmp_path: Path) -> Non
     child.channel.receive()
     child.end()
     until(lambda: child.has_ended)
-    assert child.fate() == "Its process was killed by SIGKILL, which the system sends when memory runs out."
+    assert (
+        child.describe_exit()
+        == "Its process was killed by SIGKILL, which the system sends when memory runs out."
+    )
     child.kill()
 
 

@@ -63,7 +63,7 @@ def test_a_child_answers_and_its_exit_status_is_known(starter: Starter, tmp_path
     assert ask(child, Echo()).pid == child.pid
     child.channel.send(REQUESTS.dump(Exit()))
     until(lambda: child.has_ended)
-    assert child.fate() == "Its process exited with status 0."
+    assert child.describe_exit() == "Its process exited with status 0."
     child.kill()
 
 
@@ -112,7 +112,10 @@ def test_children_outlive_the_fork_server(fork_server: ForkServer, tmp_path: Pat
     assert ask(child, Echo()).pid == child.pid
     child.end()
     until(lambda: child.has_ended)
-    assert child.fate() == "Its process was killed by SIGKILL, which the system sends when memory runs out."
+    assert (
+        child.describe_exit()
+        == "Its process was killed by SIGKILL, which the system sends when memory runs out."
+    )
     child.kill()
     another = ready(fork_server, tmp_path)
     assert fork_server.pid != first

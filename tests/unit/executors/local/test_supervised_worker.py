@@ -10,7 +10,7 @@ from service.executors.local.supervised_worker import (
     CANCEL_GRACE_SECONDS,
     OVERRUN_GRACE_SECONDS,
     KillReason,
-    Worker,
+    SupervisedWorker,
 )
 from service.worker.messages import (
     Alive,
@@ -52,24 +52,24 @@ class Process:
     def kill(self) -> None:
         """Do nothing."""
 
-    def fate(self) -> str:
+    def describe_exit(self) -> str:
         """Return no description."""
         return ""
 
 
 @pytest.fixture
-def worker() -> Worker[Process]:
+def worker() -> SupervisedWorker[Process]:
     """A worker that has sent no signal."""
-    return Worker(Process())
+    return SupervisedWorker(Process())
 
 
-def due(worker: Worker[Process], reason: KillReason) -> float:
+def due(worker: SupervisedWorker[Process], reason: KillReason) -> float:
     """Return when the worker must be killed for a reason."""
     deadlines = worker.deadlines(HANG_SECONDS, SILENT_SECONDS, START_SECONDS)
     return {why: when for when, why in deadlines}[reason]
 
 
-def test_a_process_that_never_becomes_ready_is_killed(worker: Worker[Process]) -> None:
+def test_a_process_that_never_becomes_ready_is_killed(worker: SupervisedWorker[Process]) -> None:
     """The start has its own limit; a worker that is ready must send signals in time."""
     begin = worker.last_signal
     assert due(worker, KillReason.SILENCE) == begin + START_SECONDS
@@ -88,7 +88,9 @@ def test_a_process_that_never_becomes_ready_is_killed(worker: Worker[Process]) -
         SignalsHandled(),
     ],
 )
-def test_every_signal_but_alive_resets_the_hang_deadline(worker: Worker[Process], signal: Signal) -> None:
+def test_every_signal_but_alive_resets_the_hang_deadline(
+    worker: SupervisedWorker[Process], signal: Signal
+) -> None:
     """`Alive` resets the deadline of silence only."""
     worker.observe(JobStarted("job_1"))
     hang, silence = due(worker, KillReason.HANG), worker.last_signal
@@ -101,7 +103,7 @@ def test_every_signal_but_alive_resets_the_hang_deadline(worker: Worker[Process]
 
 @pytest.mark.parametrize(("seconds_left", "seconds"), [(5.0, 5.0), (0.0, 0.0), (-3.0, 0.0), (None, math.inf)])
 def test_a_step_may_overrun_by_the_grace_period(
-    worker: Worker[Process], seconds_left: float | None, seconds: float
+    worker: SupervisedWorker[Process], seconds_left: float | None, seconds: float
 ) -> None:
     """If the time ran out before the step, during a write, the grace period starts at the signal."""
     worker.observe(JobStarted("job_1"))
@@ -112,7 +114,7 @@ def test_a_step_may_overrun_by_the_grace_period(
     assert due(worker, KillReason.RUNTIME) == math.inf
 
 
-def test_a_change_of_a_companion_does_not_delay_a_cancel(worker: Worker[Process]) -> None:
+def test_a_change_of_a_companion_does_not_delay_a_cancel(worker: SupervisedWorker[Process]) -> None:
     """Signals about members of a group leave the deadline of a cancel as it was."""
     worker.observe(JobStarted("job_1"))
     worker.check_signals()
@@ -134,7 +136,7 @@ def test_a_change_of_a_companion_does_not_delay_a_cancel(worker: Worker[Process]
     ],
 )
 def test_a_cancel_ends_with_the_work_that_it_was_for(
-    worker: Worker[Process], signal: Signal, job_id: str | None, changed: str | None
+    worker: SupervisedWorker[Process], signal: Signal, job_id: str | None, changed: str | None
 ) -> None:
     """A group that has handled its signals, a new job and an idle worker have no cancel to obey."""
     worker.observe(JobStarted("job_1"))
@@ -143,7 +145,7 @@ def test_a_cancel_ends_with_the_work_that_it_was_for(
     assert (worker.job_id, worker.stop_requested, worker.idle) == (job_id, math.inf, signal == Idle())
 
 
-def test_deadlines_restart_after_the_supervisor_was_suspended(worker: Worker[Process]) -> None:
+def test_deadlines_restart_after_the_supervisor_was_suspended(worker: SupervisedWorker[Process]) -> None:
     """Deadlines that have passed get their grace period again; later ones stay."""
     worker.observe(JobStarted("job_1"))
     worker.observe(TrainingStarted("job_1", 0.0))
