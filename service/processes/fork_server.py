@@ -172,9 +172,8 @@ class ForkServer:
             try:
                 socket.send_fds(self._control, [request.to_bytes()], [theirs.fileno()], socket.MSG_DONTWAIT)
                 self._open_requests[request.number] = process
-            except (
-                OSError
-            ) as error:  # dead, or stuck with a full socket: `theirs` is closed, so the child reports EOF
+            except OSError as error:
+                # Dead, or stuck with a full socket. The child's channel reports EOF, as `theirs` is closed.
                 log.warning("fork server not reached", reason=str(error))
         return Child(process, Channel.to_child(ours, settings))
 

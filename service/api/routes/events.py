@@ -119,9 +119,8 @@ async def follow_job(
     continues after that event; after `end` it answers 204, so that an `EventSource` does not reconnect. A
     comment is sent every 15 seconds.
     """
-    job = await run_in_threadpool(
-        services.storage.jobs.get, owner, job_id
-    )  # answers 404 before the stream starts
+    # Before the stream starts, so that an unknown job is answered with 404.
+    job = await run_in_threadpool(services.storage.jobs.get, owner, job_id)
     position = JobPosition.of_id(last_event_id)
     if job.status.ended and position is not None and position.version == job.version:
         return Response(status_code=204)
