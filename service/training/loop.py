@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from service.training.engines.base import Steps
+from service.training.engines.base import Stepper
 
 T = TypeVar("T")
 
@@ -16,7 +16,7 @@ GROWTH = 32
 
 
 def train(
-    engine: Steps[T],
+    engine: Stepper[T],
     checkpoint_every: int | None = None,
     chunk_seconds: float = CHUNK_SECONDS,
     clock: Callable[[], float] = time.monotonic,
@@ -47,18 +47,18 @@ def train(
         wanted = max(1, min(int(chunk_seconds / seconds_per_step), wanted * GROWTH))
 
 
-def _steps_before(engine: Steps[Any]) -> int:
+def _steps_before(engine: Stepper[Any]) -> int:
     """The steps taken so far, in this training and what it goes on from."""
     return (engine.epoch + 1) * engine.steps_per_epoch - engine.steps_left
 
 
-def _to_an_epochs_end(engine: Steps[Any], wanted: int) -> int:
+def _to_an_epochs_end(engine: Stepper[Any], wanted: int) -> int:
     """The steps to the last end of an epoch within reach; as many as wanted where none is."""
     beyond = wanted - engine.steps_left
     return wanted if beyond < 0 else wanted - beyond % engine.steps_per_epoch
 
 
-def _to_a_multiple(engine: Steps[Any], epochs: int) -> int:
+def _to_a_multiple(engine: Stepper[Any], epochs: int) -> int:
     """The steps to the next end of an epoch whose number is a multiple."""
     whole_epochs = epochs - engine.epoch % epochs - 1
     return whole_epochs * engine.steps_per_epoch + engine.steps_left

@@ -33,7 +33,7 @@ from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint
 from service.training.engines.base import GROUP_SIZES, Engine
-from service.training.engines.factory import Engines
+from service.training.engines.factory import EngineFactory
 from service.training.loop import train
 from service.training.out_of_memory import describe, is_out_of_memory
 from service.worker.attempt import Attempt, LoadedJob
@@ -78,7 +78,7 @@ class Runner:
         self._storage = storage
         self._supervisor = supervisor
         self._recorder = Recorder(settings, storage, supervisor)
-        self._engines = Engines(device, settings.threads_per_worker, settings.compiled())
+        self._engines = EngineFactory(device, settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
         self._claim_is_uncertain = False  # a claim was sent to the database and not answered
         self._batcher = Batcher(supervisor.stopping.wait)

@@ -54,8 +54,8 @@ def test_what_can_not_be_compiled_is_told(service: Service) -> None:
     assert "Layer `3` (Dropout) draws random numbers" in error["detail"]
     job = service.fit({**body, "engine": "auto"})
     assert job["used"]["engine"] == "eager"
-    reason = job["used"]["engine_reason"].removesuffix(".")  # of what was not asked for, there is no remedy
-    assert error["detail"] == f"{reason}: ask for `eager` or `auto`."
+    reason = job["used"]["engine_reason"]  # without the remedy, since the engine was not requested
+    assert error["detail"] == f"{reason} Use the engine `eager` or `auto`."
 
 
 def test_a_compiled_job_goes_on_as_if_undisturbed(start_service: Callable[..., Service]) -> None:

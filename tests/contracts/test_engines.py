@@ -1,4 +1,4 @@
-"""What every engine promises: the eager engine's training, from equal state step by step, to rounding."""
+"""The contract of engines: from equal states, each step equals the eager engine's up to rounding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,8 +12,8 @@ from service.history import HistoryChunk
 from service.training.checkpoints import Checkpoint
 from service.training.components import Components
 from service.training.engines.compiled.engine import CompiledEngine
-from service.training.engines.compiled.optimizers import RULES
-from service.training.engines.compiled.program_cache import Programs
+from service.training.engines.compiled.optimizers import UPDATE_RULES
+from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
 from tests.support.toys import NET, SCHEDULES, VALUES, Layers, ToyData, engine, fitting, training
@@ -35,12 +35,12 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 
 def linear(inputs: int, outputs: int) -> dict[str, Any]:
-    """A `Linear`."""
+    """Make the spec of a `Linear`."""
     return {"type": "Linear", "in_features": inputs, "out_features": outputs}
 
 
 def shaped(*shape: int) -> dict[str, Any]:
-    """From [B, 3] by a linear layer to [B, *shape]."""
+    """Make the spec of an `Unflatten` from [B, n] to [B, *shape]."""
     return {"type": "Unflatten", "dim": 1, "unflattened_size": list(shape)}
 
 
@@ -79,25 +79,25 @@ ARCHITECTURES: dict[str, Layers] = {
 
 
 @pytest.fixture(scope="module")
-def programs(jax_is_set_up: None) -> Programs:
-    """Programs for the tests of a module, kept as a worker keeps them."""
-    return Programs()
+def programs(jax_is_set_up: None) -> ProgramCache:
+    """Make a cache of programs, as a worker has one."""
+    return ProgramCache()
 
 
 def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], relative: float) -> None:
-    """Tensors of the same names agree, relative to the largest number in each."""
+    """Assert that tensors of the same names agree, relative to the largest number in each."""
     assert one.keys() == other.keys()
     for name, tensor in one.items():
         assert tensor.dtype == other[name].dtype
         assert tensor.shape == other[name].shape
         largest = float(tensor.abs().max()) if tensor.numel() else 0.0
         difference = float((tensor.double() - other[name].double()).abs().max()) if tensor.numel() else 0.0
-        # What cancels to 0 keeps the rounding of its summands, which are of order 1.
+        # A sum that cancels to 0 has the rounding error of its summands, which are of order 1.
         assert difference <= relative * largest + 1e-7, f"{name}: {difference} of {largest}"
 
 
 def assert_agree(one: Checkpoint, other: Checkpoint, relative: float = 1e-5) -> None:
-    """Checkpoints hold the same, up to rounding, and exactly where there is nothing to round."""
+    """Assert that checkpoints agree: tensors up to rounding, everything else exactly."""
     assert one.last.epoch == other.last.epoch
     assert_close(one.last.state, other.last.state, relative)
     assert_close(one.last.gradients, other.last.gradients, 10 * relative)
@@ -114,21 +114,21 @@ def assert_agree(one: Checkpoint, other: Checkpoint, relative: float = 1e-5) -> 
 
 
 def epochs(trainer: EagerEngine | CompiledEngine, count: int) -> HistoryChunk:
-    """Train so many epochs."""
+    """Train `count` epochs."""
     chunk = trainer.advance(count * trainer.steps_per_epoch)
     assert chunk is not None
     return chunk
 
 
-def assert_contract(make: Callable[[], Components], programs: Programs, longest: float = 1e-3) -> None:
-    """The compiled engine trains as the eager one: one epoch, then 50, and in turns with it."""
+def assert_contract(make: Callable[[], Components], programs: ProgramCache, longest: float = 1e-3) -> None:
+    """Assert that the engines agree after 1 epoch, over 50, and one epoch after each other's checkpoints."""
     engines: list[Callable[[], EagerEngine | CompiledEngine]] = [
         lambda: EagerEngine(make()),
         lambda: CompiledEngine(make(), programs),
     ]
     starts, histories = [], []
-    for begin in engines:
-        trainer = begin()
+    for make_engine in engines:
+        trainer = make_engine()
         chunks = [epochs(trainer, 1)]
         starts.append([saved(trainer)])
         chunks.append(epochs(trainer, MIDDLE - 1))
@@ -140,8 +140,8 @@ def assert_contract(make: Callable[[], Components], programs: Programs, longest:
     assert_agree(starts[0][0], starts[1][0])
     for one_engines in starts:
         after = []
-        for begin in engines:
-            trainer = begin()
+        for make_engine in engines:
+            trainer = make_engine()
             trainer.restore(one_engines[1])
             chunk = epochs(trainer, 1)
             after.append((chunk, saved(trainer)))
@@ -151,49 +151,49 @@ def assert_contract(make: Callable[[], Components], programs: Programs, longest:
 
 
 def saved(trainer: EagerEngine | CompiledEngine) -> Checkpoint:
-    """The checkpoint as a file holds it."""
+    """Write the checkpoint to a file's bytes and read them."""
     return Checkpoint.from_bytes(trainer.checkpoint().to_bytes())
 
 
 def components(
     layers: Layers = NET, data: ToyData = VALUES, validates: bool = True, **section: Any
 ) -> Callable[[], Components]:
-    """Makes the components of a training, each time anew."""
+    """Return a function that makes new components of a training."""
     spec = training(epochs=1000, **section)
     return lambda: engine(spec, layers, data, validates).components
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer(optimizer: str, batch_size: int | None, programs: Programs) -> None:
-    """Each optimizer and variant of it steps by PyTorch's formula, in batches too."""
+def test_every_optimizer(optimizer: str, batch_size: int | None, programs: ProgramCache) -> None:
+    """Each optimizer and its variants update by PyTorch's formula, with a full batch and with batches."""
     assert_contract(components(optimizer=OPTIMIZERS[optimizer], batch_size=batch_size), programs)
 
 
 @KL_ADVICE
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss(loss: str, programs: Programs) -> None:
+def test_every_loss(loss: str, programs: ProgramCache) -> None:
     """Each loss has PyTorch's value and gradient."""
     layers, data = fitting(loss)
     assert_contract(components(layers, data, loss=loss, optimizer=SGD), programs)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_architectures(architecture: str, programs: Programs) -> None:
-    """Convolutions, norms, attention: forward and backward are PyTorch's."""
+def test_architectures(architecture: str, programs: ProgramCache) -> None:
+    """Forward and backward pass of convolutions, norms and attention are PyTorch's."""
     assert_contract(components(ARCHITECTURES[architecture], optimizer=SGD, batch_size=4), programs)
 
 
 @pytest.mark.parametrize("scheduler", [name for name in SCHEDULES if name != "ReduceLROnPlateau"])
-def test_every_scheduler(scheduler: str, programs: Programs) -> None:
-    """Each scheduler's numbers, momentum included, reach the steps they are for."""
+def test_every_scheduler(scheduler: str, programs: ProgramCache) -> None:
+    """Each step uses the numbers of its scheduler, momentum included."""
     section = {"type": scheduler, **SCHEDULES[scheduler]}
     assert_contract(components(optimizer=SGD, scheduler=section, batch_size=4), programs)
 
 
 @pytest.mark.parametrize("batch_size", [None, 1, 11, 100])
-def test_clipped_without_validation(batch_size: int | None, programs: Programs) -> None:
-    """Clipped gradients, whole batches and no validation rows: what is left is the same."""
+def test_clipped_without_validation(batch_size: int | None, programs: ProgramCache) -> None:
+    """Clipped gradients, batches of any size and no validation rows give the eager engine's training."""
     make = components(
         validates=False, optimizer=SGD, gradient_clip_norm=0.5, batch_size=batch_size, shuffle=False
     )
@@ -206,17 +206,17 @@ def test_clipped_without_validation(batch_size: int | None, programs: Programs) 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_with_every_loss(
-    optimizer: str, loss: str, architecture: str, programs: Programs
+    optimizer: str, loss: str, architecture: str, programs: ProgramCache
 ) -> None:
-    """The whole product of optimizers, losses and architectures."""
+    """Every combination of optimizer, loss and architecture fulfils the contract."""
     final, data = fitting(loss)
     layers = ARCHITECTURES[architecture] + final[len(NET) :]
-    # What an adaptive optimizer makes of a gradient that is 0 but for rounding is noise of full size.
+    # An adaptive optimizer scales a gradient that is 0 but for rounding to noise of full size.
     assert_contract(
         components(layers, data, loss=loss, optimizer=OPTIMIZERS[optimizer]), programs, longest=1e-2
     )
 
 
 def test_tables_are_complete() -> None:
-    """Each optimizer that can be compiled is in these tests."""
-    assert {each["type"] for each in OPTIMIZERS.values()} == set(RULES)
+    """The tests cover each optimizer that can be compiled."""
+    assert {each["type"] for each in OPTIMIZERS.values()} == set(UPDATE_RULES)

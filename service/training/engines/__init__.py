@@ -1,1 +1,1 @@
-"""Engines: how a chunk of optimizer steps is executed."""
+"""Engines, which execute the steps of a training."""

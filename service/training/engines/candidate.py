@@ -1,4 +1,4 @@
-"""A training before the choice of its engine, and the work of one of its steps."""
+"""Types that the choice of an engine is made from: the candidate training and the work of its steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Candidate:
         targets: The batch's targets on the meta device, [B, …].
         task: The task that its metrics measure.
         on_gpu: Whether it runs on a GPU.
-        calls: Calls of layers in a forward pass, each step of a recurrence counted.
-        data_bytes: Bytes of all inputs.
+        calls: Calls of layers in a forward pass; a recurrent layer counts once per time step.
+        data_bytes: Bytes of all inputs of the samples.
     """
 
     key: ProgramKey
@@ -49,7 +49,7 @@ class Work:
     """The work of one step of a training, counted on its trace.
 
     Attributes:
-        missing: Operators that can't be compiled.
+        missing: Names of operators that cannot be compiled.
         operators: Number of operators that PyTorch dispatches in a forward and backward pass.
         nodes: Number of operators in the compiled graph.
         operations: Multiplications and additions of its matrix products and convolutions.

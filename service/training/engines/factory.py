@@ -1,4 +1,4 @@
-"""The engines by name, as a worker process makes them."""
+"""Factory of the engines of a worker process."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -7,19 +7,19 @@ from pathlib import Path
 import torch
 
 from service.training.components import Components
-from service.training.engines.base import CompiledEngines, Engine, Group
+from service.training.engines.base import CompiledEngineFactory, Engine, Group
 from service.training.engines.eager.cuda_graphs import CudaGraphs
 from service.training.engines.eager.engine import EagerEngine
 from service.training.engines.optional import compiled_support, runs_jax
 
 
-class Engines:
-    """Makes engines by name; compiled ones share their programs.
+class EngineFactory:
+    """Makes engines by name; compiled engines share a cache of programs.
 
     Args:
         device: The device of the worker process.
         threads: Number of threads of the worker process.
-        cache_dir: The folder that keeps compiled programs for other processes.
+        cache_dir: Folder that keeps compiled programs for other processes.
     """
 
     def __init__(self, device: torch.device, threads: int, cache_dir: Path) -> None:
@@ -45,15 +45,19 @@ class Engines:
         return self._compiled.make_group(components)
 
     def warm_up(self) -> Iterator[None]:
-        """Prepare for compiled trainings, piece by piece: the first of a process takes seconds more."""
+        """Prepare for compiled trainings: the first one of a process would take seconds longer.
+
+        Yields:
+            Nothing; between two parts of the work.
+        """
         if runs_jax(self._device.type):
             compiled = self._compiled
             yield
             yield from compiled.warm_up()
 
     @cached_property
-    def _compiled(self) -> CompiledEngines:
-        # Only a job that needs it, or a warm-up, makes a worker process import the library.
+    def _compiled(self) -> CompiledEngineFactory:
+        # Imported late: a worker process that runs eager jobs only does not need JAX in memory.
         support = compiled_support()
         if support is None:
             raise ModuleNotFoundError("The compiled engine is not installed (`fitserve[compiled]`).")

@@ -1,4 +1,4 @@
-"""The rule for which trainings share a compiled program."""
+"""The key that decides which trainings share a compiled program."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ class ProgramKey:
         architecture: JSON of the complete spec. The order of its entries counts: it is the order in which
             parameters are created.
         loss: JSON of the loss with all its arguments.
-        class_weights: Whether classes are weighted.
+        class_weights: Whether the loss weights classes.
         optimizer: JSON of its type, its structure and the names of its numbers.
         numbers_per_step: Whether the schedule changes the optimizer's numbers with each step.
         clips: Whether the norm of the gradients is limited.
@@ -39,7 +39,7 @@ class ProgramKey:
         monitored: The value that decides on the best epoch; None without one.
         batches: How an epoch is divided.
         train: Inputs and targets of the training samples, each with its shape [n, …].
-        validation: The same of the validation samples; None without them.
+        validation: The same for the validation samples; None without them.
         precision: `float32` or `bfloat16`.
     """
 
@@ -73,7 +73,7 @@ class ProgramKey:
             spec: The training section, with or without its defaults filled in.
             task: The task that the metrics measure.
             train: Training samples on any device, targets cast for the loss (see `placed`).
-            validation: Validation samples, likewise.
+            validation: Validation samples, prepared likewise; None without them.
             precision: `float32` or `bfloat16`.
         """
         loss = LOSSES[spec.loss.type].constructor.resolve(spec.loss.arguments())
@@ -113,14 +113,14 @@ class ProgramKey:
 
 
 def _json(value: object) -> bytes:
-    """JSON that doesn't depend on the order in which arguments are given."""
+    """Serialize to JSON that does not depend on the order of arguments."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _shapes(samples: Samples) -> tuple[Shape, ...]:
-    """Shape and dtype of the inputs and the targets.
+    """Return shape and dtype of the inputs and the targets.
 
-    The first size is the number of samples, also where the tensors hold the rows of other splits.
+    The first size is the number of samples, even if the tensors also hold rows of other splits.
     """
     return tuple(_shape(samples.rows, tensor) for tensor in (*samples.inputs, samples.targets))
 

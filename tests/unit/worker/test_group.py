@@ -10,7 +10,7 @@ from service.specs.job import JobStatus
 from service.storage.claims import Claim
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
-from service.training.engines.factory import Engines
+from service.training.engines.factory import EngineFactory
 from service.worker import recorder as recording
 from service.worker.attempt import Attempt
 from service.worker.group import train_group
@@ -39,7 +39,7 @@ def test_a_reclaimed_job_leaves_the_others(tmp_path: Path, monkeypatch: pytest.M
                 storage.claims.release(Claim.of(held[0]))
 
         components = [engine(training(epochs=EPOCHS, seed=seed)).components for seed in range(3)]
-        group = Engines(torch.device("cpu"), 1, tmp_path / "compiled").make_group(components)
+        group = EngineFactory(torch.device("cpu"), 1, tmp_path / "compiled").make_group(components)
         attempts = [
             Attempt(job, Claim.of(job), member, VALUES.prepared(), 0.0)
             for job, member in zip(held, group.members, strict=True)

@@ -1,1 +1,1 @@
-"""The compiled engine: a training's step traced from PyTorch, translated to JAX, run as one XLA loop."""
+"""The compiled engine: a step is traced in PyTorch and translated to JAX; the loop is one XLA program."""

@@ -1,4 +1,19 @@
-"""Between checkpoints, which all engines share, and the state that a program works on."""
+"""Conversion between checkpoints, which all engines share, and the state of a program.
+
+A checkpoint holds tensors by name, as PyTorch's `state_dict()`s do; a program's state holds flat vectors. The
+conversion is exact in both directions: a training can be continued by either engine from a checkpoint of the
+other. The correspondences that are not a mere renaming:
+
+- A tied parameter is in the model's `state_dict()` under each of its names, and in the flat vectors once,
+  under its first name.
+- PyTorch creates an optimizer's state in the first step. A program always has it, filled with its initial
+  values, and a checkpoint of a training that took no step leaves it out again.
+- PyTorch has no gradients before the first step; a program has zeros.
+- SGD counts no steps in its state, but its first step with momentum is a special case. The existence of a
+  momentum buffer decides whether a step was taken.
+
+Shapes in comments use the letters of `program`.
+"""
 
 import math
 from collections.abc import Mapping
@@ -12,61 +27,79 @@ from torch import Tensor
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.checkpoints import Tensors as TorchTensors
 from service.training.components import Components
-from service.training.engines.compiled.epoch_inputs import Sources
+from service.training.engines.compiled.epoch_inputs import DrawState
 from service.training.engines.compiled.optimizers import STEP
-from service.training.engines.compiled.program import GOING, Marks, Plan, State, by_name
+from service.training.engines.compiled.program import RUNNING, Plan, Scalars, State, unflatten
 from service.training.engines.compiled.tracing import named_tensors
 from service.training.monitor import Monitor
 
 
-class Exchange:
-    """Translates between the checkpoints of one training and a program's state.
+class CheckpointConverter:
+    """Converts between the checkpoints of one training and its program's state.
 
     Args:
-        plan: of the training's program.
-        components: the training's; tensors of its model that aren't trained keep their values.
+        plan: The plan of the training's program.
+        components: The training's. Tensors of its model that are not trained keep their values.
+
+    Attributes:
+        untrained: Tensors of model and loss that are not trained, by name, as the program takes them.
     """
 
     def __init__(self, plan: Plan, components: Components) -> None:
         self._plan = plan
-        self._group = components.optimizer.param_groups[0]
+        self._param_group = components.optimizer.param_groups[0]
         model = components.model
         parameters = dict(model.named_parameters())
+        # An optimizer's state is keyed by the position of a parameter among all parameters.
         self._positions = {name: position for position, name in enumerate(parameters)}
-        # A tied parameter is in the model's state under each of its names, and trained under its first.
+        # `named_parameters` yields a tied parameter under its first name only: map every name to the first.
         first = {id(parameter): name for name, parameter in parameters.items()}
         names = {name: first[id(p)] for name, p in model.named_parameters(remove_duplicate=False)}
-        self._state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-        self._first_names = {name: names.get(name, name) for name in self._state}
+        self._model_state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+        self._first_names = {name: names.get(name, name) for name in self._model_state}
         tensors = named_tensors(model, components.loss_fn)
-        self.others = {name: _array(x) for name, x in tensors.items() if name not in plan.trained}
+        self.untrained = {name: _array(x) for name, x in tensors.items() if name not in plan.trained}
 
-    def state_of(self, checkpoint: Checkpoint, monitor: Monitor | None) -> State:
-        """Where a program goes on from, as NumPy arrays."""
-        plan, last, best = self._plan, checkpoint.last, checkpoint.best
-        followed = monitor.best.get(monitor.value) if monitor is not None else None
+    def to_state(self, checkpoint: Checkpoint, monitor: Monitor | None) -> State:
+        """Return the state from which a program continues a checkpoint, as NumPy arrays of one job.
+
+        Args:
+            checkpoint: The checkpoint between two epochs.
+            monitor: The training's monitor, restored from the checkpoint.
+
+        Raises:
+            ValueError: The checkpoint holds no optimizer state.
+        """
+        plan, last = self._plan, checkpoint.last
+        best = checkpoint.best or last  # without a best epoch, any tensors of the right shapes
+        monitored = monitor.best.get(monitor.value) if monitor is not None else None
         sign = -1 if plan.monitored is not None and plan.monitored.higher_is_better else 1
-        marks = Marks(
+        scalars = Scalars(
             steps=self._steps(_optimizer_state(checkpoint)),
             epoch=last.epoch,
             loss_sum=0,
-            best=np.inf if followed is None else sign * followed,
-            best_epoch=0 if best is None else best.epoch,
-            waited=0 if monitor is None else monitor.epochs_without_improvement,
-            ended=GOING,
+            best=np.inf if monitored is None else sign * monitored,
+            best_epoch=0 if checkpoint.best is None else checkpoint.best.epoch,
+            epochs_without_improvement=0 if monitor is None else monitor.epochs_without_improvement,
+            status=RUNNING,
         )
         return State(
-            parameters=self._vector(last.state),
-            gradients=self._vector(last.gradients),
-            slots=self._slots(_optimizer_state(checkpoint)),
-            best_parameters=self._vector((best or last).state),
-            best_gradients=self._vector((best or last).gradients),
-            marks=np.array(marks, np.float64),
+            parameters=self._flatten(last.state),  # [P], as all vectors below
+            gradients=self._flatten(last.gradients),
+            optimizer_state=self._flat_optimizer_state(_optimizer_state(checkpoint)),
+            best_parameters=self._flatten(best.state),
+            best_gradients=self._flatten(best.gradients),
+            scalars=np.array(scalars, np.float64),  # [7]
             sums={name: np.zeros(x.shape, x.dtype) for name, x in plan.sums.items()},
         )
 
-    def _vector(self, tensors: Mapping[str, Any], missing: float = 0.0) -> NDArray[np.float32]:
-        """The trained parameters' tensors as one vector; one that is missing has this value throughout."""
+    def _flatten(self, tensors: Mapping[str, Any], missing: float = 0.0) -> NDArray[np.float32]:
+        """Return the tensors of the trained parameters as one vector [P].
+
+        Args:
+            tensors: Tensors by parameter name.
+            missing: The value that fills the elements of a tensor that is missing.
+        """
         pieces = [
             _array(tensors[name]).ravel()
             if tensors.get(name) is not None
@@ -75,75 +108,85 @@ class Exchange:
         ]
         return np.concatenate(pieces)
 
-    def _slots(self, optimizer: Mapping[int, Any]) -> dict[str, Any]:
-        """What the optimizer keeps of each parameter, or would keep from the first step on."""
-        kept = {name: optimizer.get(self._positions[name], {}) for name in self._plan.trained}
+    def _flat_optimizer_state(self, optimizer: Mapping[int, Any]) -> dict[str, Any]:
+        """Return each tensor of the optimizer's state as a vector [P], by name."""
+        by_parameter = {name: optimizer.get(self._positions[name], {}) for name in self._plan.trained}
         return {
-            slot: self._vector({name: each.get(slot) for name, each in kept.items()}, missing=first)
-            for slot, first in self._plan.rule.slots(self._group).items()
+            key: self._flatten(
+                {name: state.get(key) for name, state in by_parameter.items()}, missing=initial
+            )
+            for key, initial in self._plan.rule.initial_state(self._param_group).items()
         }
 
     def _steps(self, optimizer: Mapping[int, Any]) -> int:
-        """Steps so far; where the optimizer doesn't count them, whether there were any."""
-        kept = [optimizer.get(self._positions[name], {}) for name in self._plan.trained]
-        if self._plan.rule.counts:
-            return max(int(each.get(STEP, 0)) for each in kept)
-        return int(any(each.get("momentum_buffer") is not None for each in kept))
+        """Return the number of steps taken; 0 or 1 for an optimizer that does not count them (SGD)."""
+        states = [optimizer.get(self._positions[name], {}) for name in self._plan.trained]
+        if self._plan.rule.counts_steps:
+            return max(int(state.get(STEP, 0)) for state in states)
+        return int(any(state.get("momentum_buffer") is not None for state in states))
 
-    def checkpoint_of(
-        self, state: State, sources: Sources, before: Checkpoint, monitor: Monitor | None
+    def to_checkpoint(
+        self, state: State, draw_state: DrawState, origin: Checkpoint, monitor: Monitor | None
     ) -> Checkpoint:
-        """The checkpoint of a state, as the eager engine would have written it.
+        """Return the checkpoint that the eager engine would have written in this state.
 
         Args:
-            state: NumPy arrays.
-            sources: what its next epoch is drawn from.
-            before: the checkpoint that the program went on from.
-            monitor: as it is now.
+            state: NumPy arrays of one job, at the end of an epoch.
+            draw_state: The states from which the next epoch is drawn.
+            origin: The checkpoint from which the program started.
+            monitor: The training's monitor now.
         """
-        marks = Marks(*state.marks.tolist())
-        epoch = int(marks.epoch)
-        stepped = epoch > before.last.epoch or bool(before.last.gradients)
+        scalars = Scalars(*state.scalars.tolist())
+        epoch = int(scalars.epoch)
+        has_stepped = epoch > origin.last.epoch or bool(origin.last.gradients)
         return Checkpoint(
-            last=self._snapshot(epoch, state.parameters, state.gradients if stepped else None),
-            best=self.best_of(state),
-            optimizer={"state": self._optimizer(state, before), "param_groups": sources.groups},
-            scheduler=sources.scheduler,
-            rng={**before.rng, "cpu": sources.rng},
+            last=self._snapshot(epoch, state.parameters, state.gradients if has_stepped else None),
+            best=self.best_snapshot(state),
+            optimizer={
+                "state": self._optimizer_state_dict(state, origin),
+                "param_groups": draw_state.param_groups,
+            },
+            scheduler=draw_state.scheduler,
+            rng={**origin.rng, "cpu": draw_state.rng},
             monitor=monitor.state() if monitor is not None else {},
         )
 
-    def best_of(self, state: State) -> Snapshot | None:
-        """The model at the best epoch, when one is followed."""
-        epoch = int(Marks(*state.marks).best_epoch)
+    def best_snapshot(self, state: State) -> Snapshot | None:
+        """Return the model at the best epoch; None before the first one."""
+        epoch = int(Scalars(*state.scalars).best_epoch)
         if epoch == 0:
             return None
-        # With a full batch the first epoch's losses are those before any step.
-        stepped = epoch > 1 or not self._plan.batches.is_full_batch
-        return self._snapshot(epoch, state.best_parameters, state.best_gradients if stepped else None)
+        # With a full batch, the losses of the first epoch precede any step, and so any gradients.
+        has_stepped = epoch > 1 or not self._plan.batches.is_full_batch
+        return self._snapshot(epoch, state.best_parameters, state.best_gradients if has_stepped else None)
 
     def _snapshot(
         self, epoch: int, parameters: NDArray[np.float32], gradients: NDArray[np.float32] | None
     ) -> Snapshot:
-        trained = self._tensors(parameters)
-        state = {name: trained.get(first, self._state[name]) for name, first in self._first_names.items()}
-        return Snapshot(epoch, state, {} if gradients is None else self._tensors(gradients))
+        """Return a snapshot of the model with parameters [P] and gradients [P]."""
+        trained = self._unflatten(parameters)
+        model_state = {
+            name: trained.get(first, self._model_state[name]) for name, first in self._first_names.items()
+        }
+        return Snapshot(epoch, model_state, {} if gradients is None else self._unflatten(gradients))
 
-    def _tensors(self, vector: NDArray[np.float32]) -> TorchTensors:
-        return {name: torch.from_numpy(np.array(x)) for name, x in by_name(self._plan, vector).items()}
+    def _unflatten(self, vector: NDArray[np.float32]) -> TorchTensors:
+        # Copies: arrays of `jax.device_get` are read-only, and PyTorch has no read-only tensors.
+        return {name: torch.from_numpy(np.array(x)) for name, x in unflatten(self._plan, vector).items()}
 
-    def _optimizer(self, state: State, before: Checkpoint) -> dict[int, Any]:
-        kept = _optimizer_state(before)
-        steps = Marks(*state.marks.tolist()).steps
+    def _optimizer_state_dict(self, state: State, origin: Checkpoint) -> dict[int, Any]:
+        """Return the `state` of the optimizer's `state_dict()`; of parameters not trained, the origin's."""
+        result = _optimizer_state(origin)
+        steps = Scalars(*state.scalars.tolist()).steps
         if steps == 0:
-            return kept
-        slots = {slot: self._tensors(vector) for slot, vector in state.slots.items()}
+            return result
+        tensors_by_key = {key: self._unflatten(vector) for key, vector in state.optimizer_state.items()}
         for name in self._plan.trained:
-            entry = {STEP: torch.tensor(steps)} if self._plan.rule.counts else {}
-            entry |= {slot: tensors[name] for slot, tensors in slots.items()}
+            entry = {STEP: torch.tensor(steps)} if self._plan.rule.counts_steps else {}
+            entry |= {key: tensors[name] for key, tensors in tensors_by_key.items()}
             if entry:
-                kept[self._positions[name]] = entry
-        return kept
+                result[self._positions[name]] = entry
+        return result
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
@@ -152,7 +195,7 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 
 def _optimizer_state(checkpoint: Checkpoint) -> dict[int, Any]:
-    """The optimizer's state by the parameters' numbers; an engine's own checkpoints always have it."""
+    """Return a copy of the optimizer's state by parameter position."""
     if checkpoint.optimizer is None:
-        raise ValueError("This checkpoint holds only parameters to begin with.")
+        raise ValueError("The checkpoint holds parameters only, without the state of an optimizer.")
     return dict(checkpoint.optimizer["state"])

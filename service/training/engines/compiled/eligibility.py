@@ -1,4 +1,4 @@
-"""What keeps a training from being compiled, and how much work its steps are."""
+"""Eligibility of a training for the compiled engine, and the work of one of its steps."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,23 +11,23 @@ from torch.utils.flop_counter import flop_registry
 from service.errors import FieldError, pointer_to
 from service.specs.training import TrainingSpec
 from service.training.engines.candidate import Candidate, Work
-from service.training.engines.compiled.losses import differentiable
+from service.training.engines.compiled.losses import traceable_loss
 from service.training.engines.compiled.metrics import summed_metric
-from service.training.engines.compiled.optimizers import RULES
+from service.training.engines.compiled.optimizers import UPDATE_RULES
 from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.metrics import METRICS, Task
 
-# A recurrent layer is traced step by step: beyond so many, tracing and compiling take many seconds.
-MOST_CALLS = 100
+# A recurrent layer is traced step by step: with more calls, tracing and compiling take many seconds.
+MAX_CALLS = 100
 
 
 def work_of(candidate: Candidate) -> Work:
-    """Trace a step on one batch."""
-    loss_fn = differentiable(candidate.loss_fn)
+    """Trace a step on one batch and count its work."""
+    loss_fn = traceable_loss(candidate.loss_fn)
     try:
         found = trace(candidate.model.train(), loss_fn, candidate.inputs, candidate.targets, gradients=True)
-    except NotImplementedError as error:  # PyTorch has no shapes for it: it names the operator
+    except NotImplementedError as error:  # an operator without a meta kernel, which the message names
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
@@ -35,6 +35,7 @@ def work_of(candidate: Candidate) -> Work:
 
 
 def _operations(node: fx.Node) -> int:
+    """Return the multiplications and additions of a node, as `torch.utils.flop_counter` counts them."""
     packet = getattr(node.target, "overloadpacket", None)
     if packet not in flop_registry:
         return 0
@@ -43,36 +44,47 @@ def _operations(node: fx.Node) -> int:
 
 
 def objections(candidate: Candidate) -> list[FieldError]:
-    """The features of a training that the compiled engine doesn't have, without tracing anything."""
+    """Return the features of a training that the compiled engine does not support, without tracing it."""
     found = [*_of_training(candidate.spec, candidate.task), *_of_layers(candidate.model)]
     if candidate.key.precision != "float32":
-        found.append(FieldError("#/precision", f"The compiled engine has no {candidate.key.precision}."))
-    if candidate.calls > MOST_CALLS:
-        detail = f"{candidate.calls} calls of layers (or steps of them) take too long to compile."
+        detail = f"The compiled engine does not support {candidate.key.precision}."
+        found.append(FieldError("#/precision", detail))
+    if candidate.calls > MAX_CALLS:
+        detail = (
+            f"A forward pass calls {candidate.calls} layers (a recurrent layer once per time step); "
+            f"the compiled engine supports up to {MAX_CALLS} calls."
+        )
         found.append(FieldError("#/architecture", detail))
     return found
 
 
 def _of_training(spec: TrainingSpec, task: Task) -> Iterator[FieldError]:
-    if spec.optimizer.type not in RULES:
-        detail = f"`{spec.optimizer.type}` is not compiled, as {', '.join(RULES)} are."
+    if spec.optimizer.type not in UPDATE_RULES:
+        supported = ", ".join(UPDATE_RULES)
+        detail = f"The compiled engine does not support `{spec.optimizer.type}`, only {supported}."
         yield FieldError("#/training/optimizer", detail)
     if spec.scheduler is not None and spec.scheduler.type == "ReduceLROnPlateau":
-        detail = "`ReduceLROnPlateau` decides on each epoch's loss, outside a compiled loop."
+        detail = (
+            "The compiled engine does not support `ReduceLROnPlateau`, which reads the loss of each epoch."
+        )
         yield FieldError("#/training/scheduler", detail)
     for index, metric in enumerate(spec.metrics):
         constructor = METRICS[metric.type].classes[task]
         default = constructor.resolve(metric.arguments()) == constructor.resolve({})
         if not default or summed_metric(metric.type, task, spec.loss.type) is None:
-            detail = f"`{metric.type}` of a {task} task, or these arguments, are not compiled."
+            detail = (
+                f"The compiled engine does not support `{metric.type}` with these arguments "
+                f"for a {task} task."
+            )
             yield FieldError(pointer_to("#/training", "metrics", index), detail)
 
 
 def _of_layers(model: nn.Module) -> Iterator[FieldError]:
     for path, layer in model.named_modules():
-        for kind, reason in _LAYERS.items():
-            if isinstance(layer, kind) and (why := reason(layer)):
-                detail = f"Layer `{path}` ({type(layer).__name__}) {why}, which is not compiled."
+        for layer_type, reason in _LAYERS.items():
+            if isinstance(layer, layer_type) and (why := reason(layer)):
+                name = type(layer).__name__
+                detail = f"Layer `{path}` ({name}) {why}, which the compiled engine does not support."
                 yield FieldError("#/architecture", detail)
 
 
@@ -80,6 +92,8 @@ def _draws(layer: Any) -> str | None:
     return "draws random numbers" if layer.p > 0 else None
 
 
+# Layers that draw random numbers or change buffers: a program's loop carries neither. Each function returns
+# what an instance does, or None if it does neither.
 _LAYERS: Mapping[type[nn.Module], Callable[[Any], str | None]] = {
     _DropoutNd: _draws,
     _NormBase: lambda layer: "keeps running statistics" if layer.track_running_stats else None,

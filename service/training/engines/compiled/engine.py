@@ -1,4 +1,15 @@
-"""The compiled engine: the eager loop as one XLA program, for one training or several side by side."""
+"""The compiled engine: the training loop as one XLA program, for one training or for several side by side.
+
+A `Group` owns a program and the arrays it works on; a `Member` is one training of the group. The group calls
+the program for up to `Plan.capacity` epochs at a time and hands each member its state and its rows of
+history. A `CompiledEngine` is a member that is alone in its group.
+
+The dimension K of a program has one slot per member. Slots beyond the members hold a copy of the first member
+with the status `STOPPED`, so that a few sizes (`base.GROUP_SIZES`) serve groups of any size without compiling
+again.
+
+Shapes in comments use the letters of `program`.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,280 +25,323 @@ from service.history import LEARNING_RATE, HistoryChunk
 from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.components import Components
-from service.training.engines.compiled.checkpoint_conversion import Exchange
-from service.training.engines.compiled.epoch_inputs import Schedule
+from service.training.engines.compiled.checkpoint_conversion import CheckpointConverter
+from service.training.engines.compiled.epoch_inputs import EpochQueue
 from service.training.engines.compiled.program import (
     DIVERGED,
-    ENDED,
     OUT_OF_PATIENCE,
-    Ahead,
-    Job,
-    Marks,
-    Rows,
+    STOPPED,
+    Constants,
+    EpochInputs,
+    SampleArrays,
+    Scalars,
     State,
 )
-from service.training.engines.compiled.program_cache import Programs
+from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from service.training.evaluation import Evaluation
 
-_REASONS = {DIVERGED: StopReason.DIVERGED, OUT_OF_PATIENCE: StopReason.EARLY_STOPPING}
-# Programs for several trainings round alike, however many those are; one for a lone training may not.
-SEVERAL = 2
+_STOP_REASONS = {DIVERGED: StopReason.DIVERGED, OUT_OF_PATIENCE: StopReason.EARLY_STOPPING}
+# Programs for two or more jobs round alike, however many jobs; the program for one job, which has no batch
+# dimension, may round differently.
+SMALLEST_GROUP = 2
 
 
 class Member:
-    """One of the trainings of a group: all of an engine but the advance, which the group makes for all.
+    """One training of a group. Implements the `Training` protocol; the group advances it.
+
+    Args:
+        components: The training's.
+        programs: The cache of plans and programs.
 
     Attributes:
-        components: the training's. The model in it is written to by `load_best` and `evaluate` only.
-        epoch: epochs completed.
-        stop_reason: set when there is nothing left to do.
-        compile_seconds: what it waited for tracing and compiling.
-        side_by_side: whether its program has several places.
+        components: The training's. A program does not change the model; `evaluate` loads parameters into it.
+        epoch: Epochs completed.
+        stop_reason: The reason why training has ended; None while it continues.
+        compile_seconds: Seconds spent waiting for tracing and compiling.
+        plan: The plan of its program.
+        side_by_side: Whether its program has several slots.
     """
 
     side_by_side = False
 
-    def __init__(self, components: Components, programs: Programs) -> None:
+    def __init__(self, components: Components, programs: ProgramCache) -> None:
         before = programs.compile_seconds
         self.components = components
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         self.plan = programs.plan(components)
         self.compile_seconds = programs.compile_seconds - before
-        self._exchange = Exchange(self.plan, components)
+        self._converter = CheckpointConverter(self.plan, components)
+        # Evaluates, reads checkpoints and finishes partial epochs.
         self._eager = EagerEngine(components)
         self._columns = self._eager.columns
-        self._before = self._beginning()
-        self._schedule = Schedule(components, self._before.rng["cpu"])
-        self._state: State | None = None
-        self._shown: Snapshot | None = None
+        # The checkpoint from which the program starts; it has the values that the program does not change.
+        self._origin = self._initial_checkpoint()
+        self._queue = EpochQueue(components, self._origin.rng["cpu"])
+        self._state: State | None = None  # of this training, after the last call of the program
+        self._best_to_evaluate: Snapshot | None = None  # set by `load_best`
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as if there had been no break; before the first advance only."""
+        """Continue from a checkpoint, or start with its parameters. Call it before the first advance only."""
         self._eager.restore(checkpoint)
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
-        # One that holds only parameters to begin with is made whole by the eager engine.
-        self._before = self._beginning() if checkpoint.optimizer is None else checkpoint
-        self._schedule = Schedule(self.components, self._before.rng["cpu"])
+        # The eager engine completes a checkpoint that holds parameters only.
+        self._origin = self._initial_checkpoint() if checkpoint.optimizer is None else checkpoint
+        self._queue = EpochQueue(self.components, self._origin.rng["cpu"])
 
-    def _beginning(self) -> Checkpoint:
-        """The state before the first epoch; other trainings may have been assembled since."""
+    def _initial_checkpoint(self) -> Checkpoint:
+        """Return the state before the first epoch.
+
+        Other trainings may have been assembled since this one, and their initial parameters have advanced the
+        global generator: the state that follows this training's own assembly is in the components.
+        """
         checkpoint = self._eager.checkpoint()
         return replace(checkpoint, rng={**checkpoint.rng, "cpu": self.components.rng})
 
     @property
-    def is_within_epoch(self) -> bool:
-        """Whether it was restored from a checkpoint in the middle of an epoch, and has not gone on yet."""
+    def has_partial_epoch(self) -> bool:
+        """True from a restore in the middle of an epoch until that epoch is finished."""
         return self._eager.steps_left < self._eager.steps_per_epoch
 
-    def _end_of_epoch(self) -> HistoryChunk | None:
-        """Train on to the end of an epoch that another engine has begun, as that one would."""
+    def _finish_partial_epoch(self) -> HistoryChunk | None:
+        """Train to the end of an epoch that the eager engine started, with that engine.
+
+        A program runs whole epochs only.
+        """
         chunk = self._eager.advance(self._eager.steps_left)
         self.epoch, self.stop_reason = self._eager.epoch, self._eager.stop_reason
-        self._before = self._eager.checkpoint()
-        self._schedule = Schedule(self.components, self._before.rng["cpu"])
+        self._origin = self._eager.checkpoint()
+        self._queue = EpochQueue(self.components, self._origin.rng["cpu"])
         return chunk
 
-    def start(self) -> tuple[State, Job]:
-        """What the program takes of this training, as NumPy arrays."""
+    def program_arguments(self) -> tuple[State, Constants]:
+        """Return the state and the constants of this training, as NumPy arrays without the dimension K."""
         components, stopping = self.components, self.components.spec.early_stopping
         limits = [
             components.spec.gradient_clip_norm or np.inf,
             stopping.patience if stopping is not None else np.inf,
             stopping.min_delta if stopping is not None else 0.0,
         ]
-        job = Job(
-            self._exchange.others,
-            _rows(components.train),
-            None if components.validation is None else _rows(components.validation),
+        constants = Constants(
+            self._converter.untrained,
+            _sample_arrays(components.train),
+            None if components.validation is None else _sample_arrays(components.validation),
             *map(np.float64, limits),
         )
-        return self._exchange.state_of(self._before, components.monitor), job
+        return self._converter.to_state(self._origin, components.monitor), constants
 
-    def ahead(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """What the next epochs take from outside: orders and numbers, see `Schedule.ahead`."""
-        return self._schedule.ahead(epochs)
+    def epoch_inputs(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return orders and numbers of the next epochs, see `EpochQueue.peek`."""
+        return self._queue.peek(epochs)
 
-    def take(self, state: State, rows: NDArray[np.float64]) -> HistoryChunk | None:
-        """Note where the program has come to.
+    def record(self, state: State, history: NDArray[np.float64]) -> HistoryChunk | None:
+        """Take over the results of a call of the program.
 
         Args:
-            state: NumPy arrays.
-            rows: float64 [epochs, columns] of the epochs that ended, and beyond.
+            state: NumPy arrays of this training.
+            history: float64 [E, C]. The first rows are those of the epochs that ended; the program left the
+                others as they were.
+
+        Returns:
+            The epochs that ended in the call; None if none did.
         """
-        marks = Marks(*state.marks.tolist())
-        first, self.epoch, self._state, self._shown = self.epoch + 1, int(marks.epoch), state, None
-        ended = self.epoch + 1 - first
-        self.stop_reason = _REASONS.get(int(marks.ended))
+        scalars = Scalars(*state.scalars.tolist())
+        first_epoch, self.epoch = self.epoch + 1, int(scalars.epoch)
+        self._state, self._best_to_evaluate = state, None
+        ended = self.epoch + 1 - first_epoch
+        self.stop_reason = _STOP_REASONS.get(int(scalars.status))
         if self.stop_reason is None and self.epoch >= self.components.spec.epochs:
             self.stop_reason = StopReason.COMPLETED
         if ended == 0:
             return None
-        _, numbers = self._schedule.ahead(ended)
-        rates = numbers[:, -1, 0]  # of each epoch's last step
-        self._schedule.over(ended)
-        values = rows[:ended].T.copy()  # [columns, epochs]
-        values[self._columns.index(LEARNING_RATE)] = rates
-        chunk = HistoryChunk(first, self._columns, np.where(np.isfinite(values), values, np.nan))
-        self._note_best(marks, chunk)
+        _, numbers = self._queue.peek(ended)  # [ended, 1 or S, H]
+        learning_rates = numbers[:, -1, 0]  # [ended], those of each epoch's last step
+        self._queue.pop(ended)
+        values = history[:ended].T.copy()  # [C, ended]
+        values[self._columns.index(LEARNING_RATE)] = learning_rates
+        chunk = HistoryChunk(first_epoch, self._columns, np.where(np.isfinite(values), values, np.nan))
+        self._update_monitor(scalars, chunk)
         return chunk
 
-    def _note_best(self, marks: Marks, chunk: HistoryChunk) -> None:
-        monitor, epoch = self.components.monitor, int(marks.best_epoch)
+    def _update_monitor(self, scalars: Scalars, chunk: HistoryChunk) -> None:
+        """Copy the program's decisions about the best epoch into the training's monitor."""
+        monitor, best_epoch = self.components.monitor, int(scalars.best_epoch)
         if monitor is None:
             return
-        monitor.epochs_without_improvement = int(marks.waited)
-        if epoch >= chunk.first_epoch:
-            values = chunk.values[:, epoch - chunk.first_epoch].tolist()
-            monitor.best_epoch = epoch
+        monitor.epochs_without_improvement = int(scalars.epochs_without_improvement)
+        if best_epoch >= chunk.first_epoch:
+            values = chunk.values[:, best_epoch - chunk.first_epoch].tolist()
+            monitor.best_epoch = best_epoch
             monitor.best = dict(zip(chunk.columns, values, strict=True))
 
     def checkpoint(self) -> Checkpoint:
-        """The state after the last epoch that ended."""
-        checkpoint = self._before
+        """Return the state after the last completed epoch."""
+        checkpoint = self._origin
         if self._state is not None:
-            sources = self._schedule.sources()
-            checkpoint = self._exchange.checkpoint_of(
-                self._state, sources, self._before, self.components.monitor
+            checkpoint = self._converter.to_checkpoint(
+                self._state, self._queue.draw_state(), self._origin, self.components.monitor
             )
         return replace(checkpoint, side_by_side=self.side_by_side)
 
     @property
     def best(self) -> Snapshot | None:
-        """The model at the best epoch, when one is followed."""
-        return self._before.best if self._state is None else self._exchange.best_of(self._state)
+        """The model at the best epoch; None before the first one or when no epoch is monitored."""
+        return self._origin.best if self._state is None else self._converter.best_snapshot(self._state)
 
     def load_best(self) -> None:
-        """Evaluate the best epoch's parameters from now on."""
-        self._shown = self.best
+        """Evaluate the parameters of the best epoch from now on."""
+        self._best_to_evaluate = self.best
 
     def evaluate(self, samples: Samples, on_slice: Callable[[], None] = lambda: None) -> Evaluation:
-        """The loss and metrics of the parameters, in eval mode, without gradients."""
-        shown = self._shown or self.checkpoint().last
-        self.components.model.load_state_dict(shown.state)
+        """Compute loss and metrics of the last or loaded parameters, in eval mode, without gradients."""
+        snapshot = self._best_to_evaluate or self.checkpoint().last
+        self.components.model.load_state_dict(snapshot.state)
         return self._eager.evaluate(samples, on_slice)
 
 
 class Group:
-    """Trainings of the same kind, side by side in one program; all begin at the same epoch.
+    """Trains members side by side in one program. Implements the `Group` protocol; a step is one epoch.
 
-    A step of it is an epoch of each member.
+    Invariant: members that still train are at the same epoch, since they start at the same one and each call
+    trains all of them for the same number of epochs.
 
     Args:
-        members: of one signature, not advanced yet.
-        programs: where the program comes from; it is compiled now, if it wasn't before.
-        size: places in the program; those beyond the members stay empty.
+        members: Trainings of equal program keys that have not been advanced yet.
+        programs: The cache that the program comes from; it is compiled now unless cached.
+        size: Number of slots of the program, K; by default as many as members.
+
+    Raises:
+        ValueError: The program keys differ.
     """
 
     steps_per_epoch = 1
     steps_left = 1
 
-    def __init__(self, members: Sequence[Member], programs: Programs, size: int | None = None) -> None:
+    def __init__(self, members: Sequence[Member], programs: ProgramCache, size: int | None = None) -> None:
         self.members = members
         self._size = size or len(members)
         self._plan = members[0].plan
-        self._states: Any = None
-        self._jobs: Any = None
+        self._states: Any = None  # `State`, each array [K, …] on the device
+        self._constants: Any = None  # `Constants`, likewise
         if len({member.components.program_key for member in members}) > 1:
-            raise ValueError("These trainings are not of one kind.")
+            raise ValueError("The trainings of a group must have equal program keys.")
         before = programs.compile_seconds
-        self._run = programs.run(members[0].components, self._sample, self._size)
+        self._program = programs.program(members[0].components, self._example_arguments, self._size)
         for member in members:
             member.compile_seconds += programs.compile_seconds - before
             member.side_by_side = self._size > 1
 
-    def _sample(self) -> tuple[Any, ...]:
-        """What the program is called with, as to shapes and dtypes."""
-        return (*_stacked([self.members[0].start()] * self._size), self._ahead(1), np.int64(1))
+    def _example_arguments(self) -> tuple[Any, ...]:
+        """Return arguments of the shapes and dtypes of all calls, from which the program is compiled."""
+        arguments = _stack([self.members[0].program_arguments()] * self._size)
+        return (*arguments, self._epoch_inputs(1), np.int64(1))
 
-    def _start(self) -> Any:
-        """The members' states and jobs; an empty place has the first one's, ended."""
-        starts = [member.start() for member in self.members]
-        state, job = starts[0]
-        empty = Marks(*state.marks)._replace(ended=ENDED)
-        starts += [(state._replace(marks=np.array(empty)), job)] * (self._size - len(starts))
-        return jax.device_put(_stacked(starts))
+    def _initial_arguments(self) -> Any:
+        """Return the states and constants of all slots on the device."""
+        arguments = [member.program_arguments() for member in self.members]
+        state, constants = arguments[0]
+        stopped = state._replace(scalars=np.array(Scalars(*state.scalars)._replace(status=STOPPED)))
+        arguments += [(stopped, constants)] * (self._size - len(arguments))  # the empty slots
+        return jax.device_put(_stack(arguments))
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """Set when no member goes on."""
-        return self.members[0].stop_reason if self._going() is None else None
+        """The first member's stop reason when no member trains any more; None before."""
+        return self.members[0].stop_reason if self._running_member() is None else None
 
     @property
     def epoch(self) -> int:
-        """Epochs completed by those that go on."""
-        return (self._going() or self.members[0]).epoch
+        """Epochs completed by the members that still train."""
+        return (self._running_member() or self.members[0]).epoch
 
-    def _going(self) -> Member | None:
+    def _running_member(self) -> Member | None:
         return next((member for member in self.members if member.stop_reason is None), None)
 
-    def stop(self, place: int, reason: StopReason) -> None:
-        """Let the member at a place train no further."""
-        self.members[place].stop_reason = reason
+    def stop(self, index: int, reason: StopReason) -> None:
+        """Stop training a member; its state stays that of its last epoch.
+
+        Args:
+            index: The member's index in `members`.
+            reason: Its stop reason.
+        """
+        self.members[index].stop_reason = reason
         if self._states is not None:
-            marks = np.array(self._states.marks)
-            marks[place, Marks._fields.index("ended")] = ENDED
-            self._states = self._states._replace(marks=jax.device_put(marks))
+            scalars = np.array(self._states.scalars)  # [K, 7]
+            scalars[index, Scalars._fields.index("status")] = STOPPED
+            self._states = self._states._replace(scalars=jax.device_put(scalars))
 
     def advance(self, epochs: int) -> list[HistoryChunk | None]:
-        """Train each member that goes on for up to so many epochs.
+        """Train each member that has not stopped for up to `epochs` epochs.
 
         Returns:
-            By member, the epochs that ended in them; None for one that had ended before.
+            The epochs that ended, by member; None for a member that had stopped before.
         """
         if self._states is None:
-            self._states, self._jobs = self._start()
-        going = self._going()
-        assert going is not None
-        epochs = min(epochs, going.components.spec.epochs - going.epoch, self._plan.capacity)
-        self._states, rows = self._run(self._states, self._jobs, self._ahead(epochs), np.int64(epochs))
-        states, values = jax.device_get((self._states, rows))
-        apart = [State(*jax.tree.map(itemgetter(place), states)) for place in range(len(self.members))]
+            self._states, self._constants = self._initial_arguments()
+        running = self._running_member()
+        assert running is not None
+        # The last epoch of the training is not checked in the program: no call goes beyond it.
+        epochs = min(epochs, running.components.spec.epochs - running.epoch, self._plan.capacity)
+        # The old states are donated: their memory holds the new ones.
+        self._states, history = self._program(
+            self._states, self._constants, self._epoch_inputs(epochs), np.int64(epochs)
+        )
+        states, values = jax.device_get((self._states, history))  # values: [E, K, C]
+        by_member = [State(*jax.tree.map(itemgetter(slot), states)) for slot in range(len(self.members))]
         return [
-            member.take(state, values[:, place]) if member.stop_reason is None else None
-            for place, (member, state) in enumerate(zip(self.members, apart, strict=True))
+            member.record(state, values[:, slot]) if member.stop_reason is None else None
+            for slot, (member, state) in enumerate(zip(self.members, by_member, strict=True))
         ]
 
-    def _ahead(self, epochs: int) -> Ahead:
-        """What the program takes for so many epochs, at its full capacity."""
+    def _epoch_inputs(self, epochs: int) -> EpochInputs:
+        """Return the inputs of the next `epochs` epochs in arrays of the full capacity E, padded with zeros.
+
+        A program needs the same shapes in each call. Zeros are also the inputs of stopped members and empty
+        slots, whose results the program discards.
+        """
         plan = self._plan
         per_epoch = plan.batches.steps_per_epoch if plan.numbers_per_step else 1
-        orders = np.zeros((self._size, plan.capacity, plan.order_size), np.int32)
-        numbers = np.zeros((self._size, plan.capacity * per_epoch, len(plan.numbers)))
-        for place, member in enumerate(self.members):
+        orders = np.zeros((self._size, plan.capacity, plan.order_size), np.int32)  # [K, E, n or 0]
+        numbers = np.zeros((self._size, plan.capacity * per_epoch, len(plan.numbers)))  # [K, E or E · S, H]
+        for slot, member in enumerate(self.members):
             if member.stop_reason is None:
-                orders[place, :epochs], drawn = member.ahead(epochs)
-                numbers[place, : epochs * per_epoch] = drawn.reshape(epochs * per_epoch, -1)
-        return Ahead(orders, numbers)
+                orders[slot, :epochs], drawn = member.epoch_inputs(epochs)  # drawn: [epochs, 1 or S, H]
+                numbers[slot, : epochs * per_epoch] = drawn.reshape(epochs * per_epoch, -1)
+        return EpochInputs(orders, numbers)
 
 
 class CompiledEngine(Member):
-    """An engine that runs one training: a group of one, which takes no less than a whole epoch at a time."""
+    """An engine for one training: a member alone in its group. A step is one epoch.
+
+    Args:
+        components: The training's.
+        programs: The cache of plans and programs.
+    """
 
     steps_per_epoch = 1
     steps_left = 1
 
-    def __init__(self, components: Components, programs: Programs) -> None:
+    def __init__(self, components: Components, programs: ProgramCache) -> None:
         super().__init__(components, programs)
         self._programs = programs
         self._group = Group([self], programs)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint; as a member of a group with the bits that it would have had there."""
+        """Continue from a checkpoint, with the bits that the training would have had in its group."""
         super().restore(checkpoint)
         if checkpoint.side_by_side:
-            self._group = Group([self], self._programs, SEVERAL)
+            self._group = Group([self], self._programs, SMALLEST_GROUP)
 
     def advance(self, steps: int) -> HistoryChunk | None:
-        """Train for up to so many epochs."""
-        return self._end_of_epoch() if self.is_within_epoch else self._group.advance(steps)[0]
+        """Train for up to `steps` epochs, or to the end of a partial epoch."""
+        return self._finish_partial_epoch() if self.has_partial_epoch else self._group.advance(steps)[0]
 
 
-def _rows(samples: Samples) -> Rows:
-    return Rows(tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy())
+def _sample_arrays(samples: Samples) -> SampleArrays:
+    return SampleArrays(tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy())
 
 
-def _stacked(trees: Sequence[Any]) -> Any:
-    """Trees of arrays as one tree whose arrays begin with a dimension for the trees."""
+def _stack(trees: Sequence[Any]) -> Any:
+    """Stack the leaves of K trees of equal structure along a new first dimension."""
     return jax.tree.map(lambda *arrays: np.stack(arrays), *trees)

@@ -1,8 +1,11 @@
-"""What the coming epochs of a training take from outside its program: orders of samples, and numbers.
+"""Inputs of the coming epochs of a training, drawn outside its program: sample orders and hyperparameters.
 
-Both are made by PyTorch itself, `torch.randperm` and the schedulers, one epoch after the other. Epochs may be
-drawn ahead of being trained, so each remembers what it was drawn from: a checkpoint at its beginning is that
-of a training that has drawn nothing ahead.
+PyTorch itself draws them (`torch.randperm` and the schedulers), one epoch after the other, so that their bits
+are those of the eager engine. Epochs are drawn before they are trained, and a program may train fewer than
+were drawn (early stopping, divergence). Each drawn epoch therefore keeps the states it was drawn from: a
+checkpoint at its start holds these states, as if nothing had been drawn ahead.
+
+Shapes in comments use the letters of `program`.
 """
 
 from collections import deque
@@ -22,96 +25,104 @@ from service.training.schedulers import is_per_batch
 
 
 @dataclass(frozen=True)
-class Sources:
-    """What an epoch is drawn from.
+class DrawState:
+    """The states that an epoch's inputs are drawn from.
 
     Attributes:
-        rng: the state of the generator of orders.
-        scheduler: its `state_dict()`.
-        groups: the optimizer's parameter groups, which a scheduler writes to.
+        rng: State of the generator of orders.
+        scheduler: `state_dict()` of the scheduler; None without one.
+        param_groups: The optimizer's parameter groups, which a scheduler changes.
     """
 
     rng: Tensor
     scheduler: dict[str, Any] | None
-    groups: list[dict[str, Any]]
+    param_groups: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """One epoch that was drawn.
+class DrawnEpoch:
+    """The inputs of one epoch.
 
     Attributes:
-        order: int32 [n], of samples; [0] with a full batch.
-        numbers: float64 [1 or steps, numbers]: the optimizer's, for the epoch or for each of its steps.
-        sources: what it was drawn from.
+        order: int32 [n], indices of the training rows; [0] with a full batch.
+        numbers: float64 [1, H], or [S, H] where they change with each step: the numeric hyperparameters.
+        drawn_from: The states before the draw.
     """
 
     order: NDArray[np.int32]
     numbers: NDArray[np.float64]
-    sources: Sources
+    drawn_from: DrawState
 
 
-class Schedule:
-    """Draws the epochs of one training.
+class EpochQueue:
+    """Draws the inputs of a training's epochs and keeps those that were not trained yet.
+
+    Invariant: the queue holds the inputs of consecutive epochs, the current one first. The generator and the
+    scheduler are in their state after the last one.
 
     Args:
-        components: the training's. Its scheduler is stepped here, its optimizer never.
-        rng: the state of the generator that orders are drawn from.
+        components: The training's. Its scheduler is stepped here, its optimizer never: the program steps.
+        rng: State of the generator that orders are drawn from.
     """
 
     def __init__(self, components: Components, rng: Tensor) -> None:
         self._components = components
+        # A generator per training: several trainings of a group draw from their own streams.
         self._generator = torch.Generator()
         self._generator.set_state(rng)
-        self._drawn: deque[Epoch] = deque()
+        self._queue: deque[DrawnEpoch] = deque()
         spec, self._batches = components.spec, components.batches
         self._per_step = is_per_batch(spec.scheduler)
         self._in_order = np.arange(0 if self._batches.is_full_batch else self._batches.rows, dtype=np.int32)
         self._shuffles = not self._batches.is_full_batch and spec.shuffle
-        self._every: Epoch | None = None
-        # A scheduler warns unless the optimizer was stepped first: here, the program steps.
+        self._constant: DrawnEpoch | None = None
+        # A scheduler warns unless the optimizer was stepped first.
         components.optimizer._opt_called = True  # type: ignore[attr-defined]
 
-    def ahead(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """The epoch at hand and those after it.
+    def peek(self, epochs: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return the inputs of the current epoch and those after it; draw the missing ones.
 
         Returns:
-            Orders [epochs, n or 0] and numbers [epochs, 1 or steps, numbers].
+            Orders int32 [epochs, n], or [epochs, 0] with a full batch; numbers float64 [epochs, 1 or S, H].
         """
-        if not self._shuffles and self._components.scheduler is None:  # all are the same
-            one = self._every = self._every or self._draw()
+        if not self._shuffles and self._components.scheduler is None:
+            # Every epoch has the same inputs, and nothing is drawn: one serves all of them.
+            one = self._constant = self._constant or self._draw()
             order = np.broadcast_to(one.order, (epochs, *one.order.shape))
             return order, np.broadcast_to(one.numbers, (epochs, *one.numbers.shape))
-        while len(self._drawn) < epochs:
-            self._drawn.append(self._draw())
-        drawn = list(islice(self._drawn, epochs))
+        while len(self._queue) < epochs:
+            self._queue.append(self._draw())
+        drawn = list(islice(self._queue, epochs))
         return np.stack([epoch.order for epoch in drawn]), np.stack([epoch.numbers for epoch in drawn])
 
-    def over(self, epochs: int) -> None:
-        """So many epochs have ended."""
-        for _ in range(min(epochs, len(self._drawn))):
-            self._drawn.popleft()
+    def pop(self, epochs: int) -> None:
+        """Remove the first `epochs` epochs, which have been trained."""
+        for _ in range(min(epochs, len(self._queue))):
+            self._queue.popleft()
 
-    def sources(self) -> Sources:
-        """What the epoch at hand is, or will be, drawn from."""
-        return self._drawn[0].sources if self._drawn else self._sources()
+    def draw_state(self) -> DrawState:
+        """Return the states that the current epoch was or will be drawn from."""
+        return self._queue[0].drawn_from if self._queue else self._current_state()
 
-    def _sources(self) -> Sources:
+    def _current_state(self) -> DrawState:
         scheduler = self._components.scheduler
-        groups = self._components.optimizer.state_dict()["param_groups"]
+        param_groups = self._components.optimizer.state_dict()["param_groups"]
         if scheduler is None:
-            return Sources(self._generator.get_state(), None, groups)
-        return Sources(self._generator.get_state(), deepcopy(scheduler.state_dict()), deepcopy(groups))
+            return DrawState(self._generator.get_state(), None, param_groups)
+        # A scheduler changes its state and the parameter groups in place.
+        return DrawState(
+            self._generator.get_state(), deepcopy(scheduler.state_dict()), deepcopy(param_groups)
+        )
 
-    def _draw(self) -> Epoch:
-        sources, order = self._sources(), self._in_order
+    def _draw(self) -> DrawnEpoch:
+        drawn_from, order = self._current_state(), self._in_order
         if self._shuffles:
             order = torch.randperm(self._batches.rows, generator=self._generator).numpy().astype(np.int32)
-        rows = [self._numbers() for _ in range(self._batches.steps_per_epoch if self._per_step else 1)]
-        return Epoch(order, np.array(rows), sources)
+        rows = [self._next_numbers() for _ in range(self._batches.steps_per_epoch if self._per_step else 1)]
+        return DrawnEpoch(order, np.array(rows), drawn_from)
 
-    def _numbers(self) -> list[float]:
-        """The optimizer's numbers now, the learning rate first; the scheduler goes on from them."""
+    def _next_numbers(self) -> list[float]:
+        """Return the optimizer's numbers [H], the learning rate first, then step the scheduler."""
         numbers = list(current_numbers(self._components.optimizer).values())
         if self._components.scheduler is not None:
             self._components.scheduler.step()

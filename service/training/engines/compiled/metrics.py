@@ -1,4 +1,8 @@
-"""Metrics as sums over batches: what a batch adds, and the value of the sums."""
+"""Metrics as sums over batches.
+
+A loop can carry a fixed number of sums, but no list of predictions: a metric is compiled if its value is a
+function of sums over samples. The sums are float64.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,11 +18,12 @@ Sums = Array  # float64 [k] or [k, outputs]
 
 @dataclass(frozen=True)
 class SummedMetric:
-    """A metric of torchmetrics, with its default arguments, on sums.
+    """A metric of torchmetrics with its default arguments.
 
     Attributes:
-        add: a batch's outputs and targets to sums, about a target of them all (the origin).
-        value: the added-up sums to the metric, float64 [].
+        add: (outputs, targets, origin) -> the sums of a batch. The origin is one target of the samples, the
+            same for all batches, about which targets may be summed.
+        value: (sums over all batches) -> the metric, float64 [].
     """
 
     add: Callable[[Array, Array, Array], Sums]
@@ -30,27 +35,28 @@ def _double(x: Array) -> Array:
 
 
 def _mean_of(measure: Callable[[Array, Array], Array]) -> SummedMetric:
-    """The mean of something measured on each element."""
+    """Return the metric that is the mean of an elementwise measure."""
 
     def add(outputs: Array, targets: Array, origin: Array) -> Sums:
         measured = _double(measure(outputs, targets))
-        return jnp.stack([jnp.sum(measured), jnp.asarray(float(measured.size))])
+        return jnp.stack([jnp.sum(measured), jnp.asarray(float(measured.size))])  # [2]
 
     return SummedMetric(add, lambda sums: sums[0] / sums[1])
 
 
 def _moments(outputs: Array, targets: Array, origin: Array) -> Sums:
-    """The count of rows and, for each output, the sums of targets, of their squares and of squared errors.
+    """Return count, Σ target, Σ target² and Σ error² for each output, float64 [4, outputs].
 
-    Targets are those about the origin: no digits are lost where their mean is large beside their spread.
+    The origin is subtracted from the targets first: otherwise Σ target² − (Σ target)² / count would lose
+    digits where the mean of the targets is large relative to their spread.
     """
     errors, targets = _double(targets) - _double(outputs), _double(targets) - _double(origin)
     return jnp.stack([jnp.sum(x, axis=0) for x in (jnp.ones_like(targets), targets, targets**2, errors**2)])
 
 
 def _r2(sums: Sums) -> Array:
-    """As `explained.R2Score` has it."""
-    count, total, squares, unexplained = sums
+    """Compute R² as `r2_metrics.R2Score` does: the mean over outputs, NaN for fewer than 2 rows."""
+    count, total, squares, unexplained = sums  # each [outputs]
     spread = squares - total * total / count
     explained = jnp.where(spread > 0, 1 - unexplained / spread, (unexplained == 0).astype(jnp.float64))
     return jnp.mean(jnp.where(count < 2, jnp.nan, explained))
@@ -61,10 +67,10 @@ def _right_class(outputs: Array, targets: Array) -> Array:
 
 
 def _right_sign(probabilities: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
-    def right(outputs: Array, targets: Array) -> Array:
+    def is_right(outputs: Array, targets: Array) -> Array:
         return (probabilities(outputs) > 0.5) == (targets > 0.5)
 
-    return right
+    return is_right
 
 
 def _absolute_error(outputs: Array, targets: Array) -> Array:
@@ -83,7 +89,13 @@ _PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
 
 
 def summed_metric(name: str, task: Task, loss: str) -> SummedMetric | None:
-    """The metric of a task; None where there is no such sum, or none here."""
+    """Return the metric of a task as sums; None if it is not a sum, or is not compiled.
+
+    Args:
+        name: The metric's name.
+        task: The task that it measures.
+        loss: The name of the loss, which decides how outputs become probabilities.
+    """
     if name == "accuracy" and task == "multiclass":
         return _mean_of(_right_class)
     if name == "accuracy" and task == "binary":

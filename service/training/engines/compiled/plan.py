@@ -1,104 +1,122 @@
-"""From a training that is ready to run to the plan of its program."""
+"""The plan of a program: the traces and constants that are fixed when a training is compiled.
+
+From a training to its plan, from top to bottom:
+
+1. `make_plan` traces one batch forward and backward (`_trace_gradients`). An epoch with a short last batch
+   needs a second trace, since a graph has fixed shapes.
+2. The validation samples are traced forward in eval mode (`_evaluation_pass`), all rows at once.
+3. `_batch_pass` translates each trace to JAX and gives it its tensors by name: those that are trained come
+   from the flat parameter vector, the others from the job's constants.
+4. The remaining fields are read from the spec and the optimizer: the update rule, the names of its numeric
+   hyperparameters, metrics, monitored column, and the capacity of one call.
+
+A plan depends on the training's program key alone, so that trainings of equal keys share it. Shapes, flags
+and the order of tensors are part of the plan; values of tensors and numbers never are.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 from jax import Array
-from torch import Tensor
 
 from service.datasets.samples import Samples
 from service.history import history_columns
 from service.training.components import Components
-from service.training.engines.compiled.losses import differentiable
+from service.training.engines.compiled.losses import traceable_loss
 from service.training.engines.compiled.metrics import SummedMetric, summed_metric
-from service.training.engines.compiled.optimizers import RULES
-from service.training.engines.compiled.program import Monitored, Pass, Plan, Tensors
+from service.training.engines.compiled.optimizers import UPDATE_RULES
+from service.training.engines.compiled.program import BatchPass, MonitoredColumn, Plan, Tensors
 from service.training.engines.compiled.tracing import Trace, named_tensors, trace
 from service.training.engines.compiled.translation import array_dtype, translated
 from service.training.optimizers import current_numbers, structure_of
 from service.training.schedulers import is_per_batch
 
-# So many indices of samples go into one call, and at most so many epochs come out of it.
-ORDER_SIZE = 65_536
-MOST_EPOCHS = 2048
+# The arrays of a call have room for its full capacity, however few epochs it runs: these limit their size.
+MAX_ORDER_INDICES = 65_536
+MAX_EPOCHS = 2048
 
 
-def plan_of(components: Components) -> Plan:
-    """Trace what a training consists of, and put it together.
+def make_plan(components: Components) -> Plan:
+    """Trace the passes of a training and collect what its program is compiled from.
 
-    The training is one that `support.objections` finds nothing against.
+    Args:
+        components: A training for which `eligibility.objections` finds nothing.
     """
     spec, batches = components.spec, components.batches
-    gradient = _gradient(components, batches.size)
-    group = components.optimizer.param_groups[0]
+    gradients = _trace_gradients(components, batches.size)
+    short_gradients = _trace_gradients(components, batches.remainder) if batches.remainder else None
     monitor = components.monitor
     found = {name: summed_metric(name, components.task, spec.loss.type) for name in components.metrics}
     metrics = {name: metric for name, metric in found.items() if metric is not None}
     return Plan(
-        gradient=_pass(components, gradient),
-        short_gradient=_pass(components, _gradient(components, batches.remainder))
-        if batches.remainder
-        else None,
-        evaluation=_evaluation(components, components.validation),
-        trained={name: tuple(components.model.get_parameter(name).shape) for name in gradient.trained},
-        rule=RULES[spec.optimizer.type],
-        group=structure_of(group),
+        gradient_pass=_batch_pass(components, gradients),
+        short_gradient_pass=None if short_gradients is None else _batch_pass(components, short_gradients),
+        evaluation_pass=_evaluation_pass(components, components.validation),
+        trained={name: tuple(components.model.get_parameter(name).shape) for name in gradients.trained},
+        rule=UPDATE_RULES[spec.optimizer.type],
+        structure=structure_of(components.optimizer.param_groups[0]),
         numbers=tuple(current_numbers(components.optimizer)),
         numbers_per_step=is_per_batch(spec.scheduler),
         clips=spec.gradient_clip_norm is not None,
         metrics=metrics,
-        sums=_sums(metrics, gradient, components.train),
-        monitored=None if monitor is None else Monitored(monitor.value, monitor.higher_is_better),
+        sums=_sum_shapes(metrics, gradients, components.train),
+        monitored=None if monitor is None else MonitoredColumn(monitor.value, monitor.higher_is_better),
         columns=history_columns(metrics),
         batches=batches,
-        capacity=MOST_EPOCHS
+        capacity=MAX_EPOCHS
         if batches.is_full_batch
-        else max(1, min(ORDER_SIZE // batches.rows, MOST_EPOCHS)),
+        else max(1, min(MAX_ORDER_INDICES // batches.rows, MAX_EPOCHS)),
     )
 
 
-def _gradient(components: Components, size: int) -> Trace:
-    return trace(
-        components.model, differentiable(components.loss_fn), *_head(components.train, size), gradients=True
-    )
+def _trace_gradients(components: Components, size: int) -> Trace:
+    """Trace the forward and backward pass of a batch of `size` rows."""
+    samples = components.train
+    inputs = [x[:size] for x in samples.inputs]  # [B, …]
+    loss_fn = traceable_loss(components.loss_fn)
+    return trace(components.model, loss_fn, inputs, samples.targets[:size], gradients=True)
 
 
-def _evaluation(components: Components, samples: Samples | None) -> Pass | None:
+def _evaluation_pass(components: Components, samples: Samples | None) -> BatchPass | None:
+    """Trace the forward pass of all validation rows, in eval mode."""
     if samples is None:
         return None
     components.model.eval()
     found = trace(
-        components.model, differentiable(components.loss_fn), samples.inputs, samples.targets, gradients=False
+        components.model,
+        traceable_loss(components.loss_fn),
+        samples.inputs,
+        samples.targets,
+        gradients=False,
     )
     components.model.train()
-    return _pass(components, found)
+    return _batch_pass(components, found)
 
 
-def _sums(metrics: Mapping[str, SummedMetric], gradient: Trace, samples: Samples) -> Any:
-    """Shapes and dtypes of what the metrics add up of a batch."""
+def _sum_shapes(metrics: Mapping[str, SummedMetric], gradients: Trace, samples: Samples) -> Any:
+    """Return shape and dtype of the sums of each metric, without computing any."""
 
-    def added(outputs: Array, targets: Array) -> dict[str, Any]:
+    def add(outputs: Array, targets: Array) -> dict[str, Any]:
         return {name: metric.add(outputs, targets, targets[0]) for name, metric in metrics.items()}
 
     shapes = (
         jax.ShapeDtypeStruct(x.shape, array_dtype(x))  # type: ignore[no-untyped-call]
-        for x in (gradient.output, samples.targets[: len(gradient.output)])
+        for x in (gradients.output, samples.targets[: len(gradients.output)])  # both [B, …]
     )
-    return jax.eval_shape(added, *shapes)
+    return jax.eval_shape(add, *shapes)
 
 
-def _head(samples: Samples, size: int) -> tuple[Sequence[Tensor], Tensor]:
-    return [x[:size] for x in samples.inputs], samples.targets[:size]
-
-
-def _pass(components: Components, found: Trace) -> Pass:
-    """A trace as a function of the model's tensors by name."""
+def _batch_pass(components: Components, found: Trace) -> BatchPass:
+    """Translate a trace to a function of the model's tensors by name and a batch."""
     function = translated(found.graph)
-    names = list(named_tensors(components.model, components.loss_fn))
+    # The graph takes its tensors by position, in the order of `named_tensors`.
+    names: Sequence[str] = list(named_tensors(components.model, components.loss_fn))
 
-    def run(trained: Tensors, others: Tensors, inputs: tuple[Array, ...], targets: Array) -> tuple[Any, ...]:
-        tensors = trained | others
+    def run(
+        trained: Tensors, untrained: Tensors, inputs: tuple[Array, ...], targets: Array
+    ) -> tuple[Any, ...]:
+        tensors = trained | untrained
         return tuple(function(*(tensors[name] for name in names), *inputs, targets))
 
     return run

@@ -1,12 +1,34 @@
 """The training loop as one XLA program.
 
-A program takes the state of some jobs that train side by side, and how many steps to take; it gives back the
-state after them and a row of values for each epoch that ended. What differs between jobs of the same shape
-(data, initial parameters, hyperparameters, the order of samples, patience) goes in as arrays, so that one
-program serves all of them, and `vmap` serves many at once.
+A program trains K jobs of equal program keys for up to a given number of epochs. Everything that differs
+between such jobs (data, initial parameters, numeric hyperparameters, order of samples, patience) is an array
+argument, so that one compiled program serves all of them.
 
-A small model's step takes as long as the kernels it starts, not as their arithmetic. So all trained
-parameters are one vector here, as are all gradients, and what is one number each travels in one array.
+The loop, from top to bottom:
+
+1. `training_loop` returns the function that is compiled. It is a `while_loop` over epochs that ends after
+   `epochs` epochs, or earlier when no job is `RUNNING` any more. Each iteration writes one row of history
+   values per job. The number of epochs is an argument and the arrays have their full capacity, so that a
+   shorter call runs the same program: nothing is traced or compiled again.
+2. `_full_batch_epoch` or `_batched_epoch` runs one epoch. With `batch_size: null`, it is one step, and the
+   losses of the epoch are those before the step. Otherwise it is a `fori_loop` over the whole batches, one
+   more step on the short last batch (whose shape needs a graph of its own), then `_end_epoch`.
+3. `_batch_step` gathers one batch in the drawn order, `_forward_backward` computes its gradients and adds up
+   its loss and metrics, and `_optimizer_step` updates the parameters.
+4. `_end_epoch` validates, keeps the best epoch and decides whether the job diverged or ran out of patience.
+
+The functions of steps 3 and 4 are written for one job. `_over_jobs` maps them over the K jobs with `vmap`. It
+is applied inside the loops, not around them: the loop counters stay scalars shared by all jobs, and a `vmap`
+of a whole `while_loop` would mask its complete carry, history included, in each iteration. Under `vmap` each
+job computes each step, so a mask (`_select`) keeps the state of jobs that have ended.
+
+A step of a small model takes as long as launching its kernels, not as its arithmetic. Therefore all trained
+parameters are one vector, as are all gradients and each tensor of the optimizer's state, and the scalars of a
+job are one array: an update is a few operators, however many layers the model has.
+
+Shapes in comments: K jobs, E epochs (the capacity of one call), S steps per epoch, n training rows, B rows of
+a batch, P elements of all trained parameters, H numeric hyperparameters, C columns of the history. A function
+for one job sees the same arrays without K.
 """
 
 import math
@@ -21,27 +43,31 @@ from jax import Array, lax
 from service.history import LEARNING_RATE
 from service.training.batches import Batches
 from service.training.engines.compiled.metrics import SummedMetric
-from service.training.engines.compiled.optimizers import Group, Rule
+from service.training.engines.compiled.optimizers import Structure, UpdateRule
 
 Tensors = dict[str, Array]
-# A pass over a batch: trained and other tensors by name, the batch's inputs and targets.
-Pass = Callable[[Tensors, Tensors, tuple[Array, ...], Array], tuple[Any, ...]]
+# (trained tensors, other tensors, inputs, targets) -> (loss, outputs, *gradients) of one batch.
+BatchPass = Callable[[Tensors, Tensors, tuple[Array, ...], Array], tuple[Any, ...]]
+# The carry of the loop over epochs: index of the epoch in this call, states, history rows.
 Carry = tuple[Array, "State", Array]
 
-GOING, DIVERGED, OUT_OF_PATIENCE, ENDED = range(4)
+# Values of `Scalars.status`. A job that was stopped from outside, and an empty slot of a group, is STOPPED.
+RUNNING, DIVERGED, OUT_OF_PATIENCE, STOPPED = range(4)
 
 
-class Marks(NamedTuple):
-    """Numbers of one job that training changes; float64 [], which holds any count exactly.
+class Scalars(NamedTuple):
+    """Scalars of one job that training changes, packed into one float64 array.
+
+    float64 holds every integer up to 2**53 exactly, so that counters can share the array.
 
     Attributes:
-        steps: steps taken by the optimizer.
-        epoch: epochs completed.
-        loss_sum: Σ n_b · loss_b over the epoch at hand.
-        best: the value that the monitor follows at its best epoch; smaller is better.
-        best_epoch: 0 before there is one.
-        waited: epochs since then.
-        ended: `GOING`, or why no step changes anything any more.
+        steps: Optimizer steps taken.
+        epoch: Epochs completed.
+        loss_sum: Σ n_b · loss_b over the batches of the current epoch.
+        best: Monitored value of the best epoch, negated where higher is better: smaller is always better.
+        best_epoch: Number of the best epoch; 0 before the first one.
+        epochs_without_improvement: Epochs since the best one.
+        status: `RUNNING`, or the reason why no step changes the state any more.
     """
 
     steps: Any
@@ -49,232 +75,283 @@ class Marks(NamedTuple):
     loss_sum: Any
     best: Any
     best_epoch: Any
-    waited: Any
-    ended: Any
+    epochs_without_improvement: Any
+    status: Any
 
 
 class State(NamedTuple):
-    """What training changes of one job.
+    """Arrays of a job that training changes.
 
     Attributes:
-        parameters: all that the loss depends on, in one vector.
-        gradients: of the last step, likewise.
-        slots: what the optimizer keeps, likewise.
-        best_parameters, best_gradients: of the best epoch.
-        marks: float64 [7], see `Marks`.
-        sums: what each metric has added up over the epoch at hand.
+        parameters: float32 [K, P], every tensor that the loss depends on, flattened; see `unflatten`.
+        gradients: float32 [K, P], of the last step.
+        optimizer_state: float32 [K, P] by name, for instance `exp_avg`.
+        best_parameters: float32 [K, P], of the best epoch.
+        best_gradients: float32 [K, P], of the last step before the best parameters.
+        scalars: float64 [K, 7], see `Scalars`.
+        sums: float64 [K, …] by metric, its sums over the current epoch.
     """
 
     parameters: Any
     gradients: Any
-    slots: dict[str, Any]
+    optimizer_state: dict[str, Any]
     best_parameters: Any
     best_gradients: Any
-    marks: Any
+    scalars: Any
     sums: dict[str, Any]
 
 
-class Rows(NamedTuple):
-    """Samples: inputs and targets, each [n, …]."""
+class SampleArrays(NamedTuple):
+    """Samples as arrays.
+
+    Attributes:
+        inputs: [K, n, …], one for each input of the model.
+        targets: [K, n, …].
+    """
 
     inputs: tuple[Any, ...]
     targets: Any
 
 
-class Job(NamedTuple):
-    """What training leaves as it is of one job.
+class Constants(NamedTuple):
+    """Arrays of a job that training does not change.
 
     Attributes:
-        others: tensors of the model that aren't trained, by name.
-        train, validation: the samples; validation is None where there are none.
-        clip: the largest norm of the gradients; infinite where there is no limit.
-        patience, min_delta: of early stopping; an infinite patience never stops.
+        untrained: Tensors of model and loss that get no gradients, by name, each [K, …].
+        train: Training samples.
+        validation: Validation samples; None without them.
+        max_norm: float64 [K], the largest norm of all gradients together; infinite without a limit.
+        patience: float64 [K], epochs without improvement that stop a job; infinite without early stopping.
+        min_delta: float64 [K], the least improvement.
     """
 
-    others: dict[str, Any]
-    train: Rows
-    validation: Rows | None
-    clip: Any
+    untrained: dict[str, Any]
+    train: SampleArrays
+    validation: SampleArrays | None
+    max_norm: Any
     patience: Any
     min_delta: Any
 
 
-class Ahead(NamedTuple):
-    """What one job's coming epochs take from outside.
+class EpochInputs(NamedTuple):
+    """Inputs of the epochs of one call that PyTorch draws: orders of samples and hyperparameters.
 
     Attributes:
-        orders: int32 [epochs, n], of samples; [epochs, 0] with a full batch.
-        numbers: float64 [epochs or steps, numbers], the optimizer's, in the order of the plan's names.
+        orders: int32 [K, E, n], indices of training rows; [K, E, 0] with a full batch.
+        numbers: float64 [K, E, H], or [K, E · S, H] where they change with each step: the optimizer's
+            numeric hyperparameters, in the order of `Plan.numbers`.
     """
 
     orders: Any
     numbers: Any
 
 
-class Monitored(NamedTuple):
-    """The value of an epoch that decides on the best one, and its direction."""
+class MonitoredColumn(NamedTuple):
+    """The history column that decides on the best epoch.
 
-    value: str
+    Attributes:
+        name: Its name.
+        higher_is_better: Direction of improvement.
+    """
+
+    name: str
     higher_is_better: bool
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a program is made of.
+    """Everything that is fixed when a program is compiled.
 
     Attributes:
-        gradient: of a batch: loss, outputs, then the gradients in the order of `trained`.
-        short_gradient: the same for the epoch's short last batch; None where no batch is short.
-        evaluation: of the validation rows: loss, outputs.
-        trained: shapes of the parameters that get gradients, by name.
-        rule, group: the optimizer's.
-        numbers: names of the optimizer's numbers.
-        numbers_per_step: whether they change with each step rather than each epoch.
-        clips: whether the gradients' norm is limited.
-        metrics: in the order of the row's values.
-        sums: shapes and dtypes of what they add up.
-        monitored: None when nothing is followed.
-        columns: names of an epoch's values, in the order of a row.
-        batches: how an epoch is divided; with a full batch, the losses of an epoch are those before its step.
-        capacity: epochs that one call can finish.
+        gradient_pass: Loss, outputs and gradients of a whole batch; the gradients in the order of `trained`.
+        short_gradient_pass: The same of the short last batch; None when every batch is whole.
+        evaluation_pass: Loss and outputs of the validation samples; None without them.
+        trained: Shapes of the parameters that get gradients, by name. The order defines the flat vectors.
+        rule: The optimizer's update.
+        structure: Flags of the optimizer's parameter group.
+        numbers: Names of the optimizer's numeric hyperparameters.
+        numbers_per_step: Whether they change with each step rather than with each epoch.
+        clips: Whether the norm of the gradients is limited.
+        metrics: Metrics by name, in the order of the history columns.
+        sums: Shape and dtype of the sums of each metric.
+        monitored: The column that decides on the best epoch; None without one.
+        columns: Names of the history columns.
+        batches: The division of an epoch into batches.
+        capacity: Maximum number of epochs of one call, E.
     """
 
-    gradient: Pass
-    short_gradient: Pass | None
-    evaluation: Pass | None
+    gradient_pass: BatchPass
+    short_gradient_pass: BatchPass | None
+    evaluation_pass: BatchPass | None
     trained: Mapping[str, tuple[int, ...]]
-    rule: Rule
-    group: Group
+    rule: UpdateRule
+    structure: Structure
     numbers: tuple[str, ...]
     numbers_per_step: bool
     clips: bool
     metrics: Mapping[str, SummedMetric]
     sums: Any
-    monitored: Monitored | None
+    monitored: MonitoredColumn | None
     columns: tuple[str, ...]
     batches: Batches
     capacity: int
 
     @property
     def order_size(self) -> int:
-        """How many indices say the order of an epoch's samples."""
+        """Indices of an epoch's order; a full batch takes its rows as they are."""
         return 0 if self.batches.is_full_batch else self.batches.rows
 
 
-def loop(plan: Plan, jobs: int) -> Callable[..., tuple[State, Array]]:
-    """The function that is compiled: (states, jobs, ahead, epochs) to (states, rows).
+def training_loop(plan: Plan, jobs: int) -> Callable[..., tuple[State, Array]]:
+    """Return the function that is compiled: (states, constants, inputs, epochs) -> (states, history).
 
-    All arrays of states, jobs and ahead begin with the dimension of the jobs. Rows are float64
-    [capacity, jobs, columns]; those of a job that had ended before mean nothing.
+    Args:
+        plan: What the program computes.
+        jobs: Number of jobs, K.
+
+    Returns:
+        A function of `State`, `Constants`, `EpochInputs` and an int64 number of epochs ≤ E. The history that
+        it returns is float64 [E, K, C]; rows after the end of a job have no meaning.
     """
     epoch = _full_batch_epoch(plan, jobs) if plan.batches.is_full_batch else _batched_epoch(plan, jobs)
 
-    def run(states: State, job: Job, ahead: Ahead, epochs: Array) -> tuple[State, Array]:
-        def unfinished(carry: Carry) -> Array:
-            return (carry[0] < epochs) & jnp.any(_ended(carry[1]) == GOING)
+    def run(states: State, constants: Constants, inputs: EpochInputs, epochs: Array) -> tuple[State, Array]:
+        # Invariant: `index` epochs of this call are done, and history[:index] holds their rows. All running
+        # jobs are at the same epoch, so one index serves them.
+        def any_running(carry: Carry) -> Array:
+            return (carry[0] < epochs) & jnp.any(_status(carry[1]) == RUNNING)
 
         def one_epoch(carry: Carry) -> Carry:
-            index, states, rows = carry
-            states, row = epoch(states, job, ahead, index)
-            return index + 1, states, rows.at[index].set(row)
+            index, states, history = carry
+            states, row = epoch(states, constants, inputs, index)  # row: [K, C]
+            return index + 1, states, history.at[index].set(row)
 
-        rows = jnp.zeros((plan.capacity, jobs, len(plan.columns)))
-        _, states, rows = lax.while_loop(unfinished, one_epoch, (jnp.zeros_like(epochs), states, rows))
-        return states, rows
+        history = jnp.zeros((plan.capacity, jobs, len(plan.columns)))  # [E, K, C]
+        _, states, history = lax.while_loop(any_running, one_epoch, (jnp.zeros_like(epochs), states, history))
+        return states, history
 
     return run
 
 
-Epoch = Callable[[State, Job, Ahead, Array], tuple[State, Array]]
+# (states, constants, inputs, index of the epoch) -> (states, [K, C] history row)
+Epoch = Callable[[State, Constants, EpochInputs, Array], tuple[State, Array]]
 
 
 def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
-    """An epoch is one step on all samples; its losses are those of the parameters before the step."""
+    """Return an epoch of one step on all samples, whose losses are those before the step."""
 
-    def advance(state: State, job: Job, ahead: Ahead, index: Array) -> tuple[State, Array]:
-        gradients, measured = _passed(plan, plan.gradient, state, job, job.train, plan.batches.rows)
-        counted, row = _epoch_ended(plan, measured, job)
-        updated = _updated(plan, counted, gradients, job, ahead.numbers[index])
-        return _where(_ended(counted) == DIVERGED, counted, updated), row
+    def advance(state: State, constants: Constants, inputs: EpochInputs, index: Array) -> tuple[State, Array]:
+        gradients, state = _forward_backward(
+            plan, plan.gradient_pass, state, constants, constants.train, plan.batches.rows
+        )
+        state, row = _end_epoch(plan, state, constants)
+        updated = _optimizer_step(plan, state, gradients, constants, inputs.numbers[index])
+        # As in the eager engine, a loss that is not finite takes no step; patience that ends does.
+        return _select(_status(state) == DIVERGED, state, updated), row
 
-    return _side_by_side(advance, jobs, shared=1)
+    return _over_jobs(advance, jobs, shared=1)
 
 
 def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
-    """An epoch is a step for each batch, the short last one apart, then the validation of where they led."""
-    size = plan.batches.size
-    step = _side_by_side(_step(plan, plan.gradient, size), jobs, shared=2)
-    end = _side_by_side(lambda state, job: _epoch_ended(plan, state, job), jobs, shared=0)
+    """Return an epoch of one step per batch, followed by the validation of the resulting parameters."""
+    batches = plan.batches
+    step = _over_jobs(_batch_step(plan, plan.gradient_pass, batches.size), jobs, shared=2)
+    end = _over_jobs(lambda state, constants: _end_epoch(plan, state, constants), jobs, shared=0)
 
-    def epoch(states: State, job: Job, ahead: Ahead, index: Array) -> tuple[State, Array]:
-        whole = plan.batches.whole
+    def epoch(states: State, constants: Constants, inputs: EpochInputs, index: Array) -> tuple[State, Array]:
+        # Invariant: `batch` steps of the epoch are taken. A job's status changes only in `end`, so a job
+        # that runs when an epoch starts takes all its steps.
         states = lax.fori_loop(
-            0, whole, lambda place, states: step(states, job, ahead, index, place)[0], states
+            0,
+            batches.whole,
+            lambda batch, states: step(states, constants, inputs, index, batch)[0],
+            states,
         )
-        if plan.short_gradient is not None:
-            short = _side_by_side(_step(plan, plan.short_gradient, plan.batches.remainder), jobs, shared=2)
-            states, _ = short(states, job, ahead, index, jnp.asarray(whole))
-        ended: tuple[State, Array] = end(states, job)
+        if plan.short_gradient_pass is not None:
+            short_step = _over_jobs(
+                _batch_step(plan, plan.short_gradient_pass, batches.remainder), jobs, shared=2
+            )
+            states, _ = short_step(states, constants, inputs, index, jnp.asarray(batches.whole))
+        ended: tuple[State, Array] = end(states, constants)
         return ended
 
     return epoch
 
 
-def _side_by_side(function: Callable[..., tuple[State, Any]], jobs: int, shared: int) -> Callable[..., Any]:
-    """A function of one job's state as one of several jobs', which share its last arguments.
+def _over_jobs(function: Callable[..., tuple[State, Any]], jobs: int, shared: int) -> Callable[..., Any]:
+    """Map a function of one job's arrays over the first dimension, K.
 
-    A lone job needs no batched operators: XLA has faster ones without. Of several, those that have ended
-    stay as they are.
+    Args:
+        function: (state, …) -> (state, value) for one job.
+        jobs: Number of jobs, K.
+        shared: Number of last arguments that all jobs share (loop counters), which have no dimension K.
     """
 
-    def going_on(state: State, *more: Any) -> tuple[State, Any]:
+    def masked(state: State, *more: Any) -> tuple[State, Any]:
+        # `vmap` computes every job in every step: the mask keeps the state of those that have ended.
         changed, value = function(state, *more)
-        return _where(_ended(state) == GOING, changed, state), value
+        return _select(_status(state) == RUNNING, changed, state), value
 
-    def alone(*given: Any) -> Any:
-        own, common = given[: len(given) - shared], given[len(given) - shared :]
+    def vmapped(*arguments: Any) -> Any:
+        axes = [0] * (len(arguments) - shared) + [None] * shared
+        return jax.vmap(masked, axes)(*arguments)
+
+    def unbatched(*arguments: Any) -> Any:
+        # One job: XLA has faster operators without a batch dimension. No mask is needed, since the loop over
+        # epochs ends with the job.
+        own, common = arguments[: len(arguments) - shared], arguments[len(arguments) - shared :]
         result = function(*jax.tree.map(lambda x: x[0], own), *common)
         return jax.tree.map(lambda x: x[None], result)
 
-    def together(*given: Any) -> Any:
-        axes = [0] * (len(given) - shared) + [None] * shared
-        return jax.vmap(going_on, axes)(*given)
-
-    return alone if jobs == 1 else together
+    return unbatched if jobs == 1 else vmapped
 
 
-def _step(plan: Plan, gradient: Pass, size: int) -> Callable[..., tuple[State, None]]:
-    """One step on a batch of `size` samples."""
+def _batch_step(plan: Plan, gradient_pass: BatchPass, size: int) -> Callable[..., tuple[State, None]]:
+    """Return one step on a batch of `size` samples.
 
-    def step(state: State, job: Job, ahead: Ahead, index: Array, place: Array) -> tuple[State, None]:
-        taken = lax.dynamic_slice(ahead.orders, (index, place * plan.batches.size), (1, size))[0]
-        batch = jax.tree.map(lambda x: x.at[taken].get(mode="promise_in_bounds"), job.train)
-        gradients, measured = _passed(plan, gradient, state, job, batch, size)
-        numbers = ahead.numbers[
-            index * plan.batches.steps_per_epoch + place if plan.numbers_per_step else index
-        ]
-        return _updated(plan, measured, gradients, job, numbers), None
+    Args:
+        plan: What the program computes.
+        gradient_pass: The pass that was traced for this size.
+        size: Rows of the batch, B; those of the short last batch are fewer than `plan.batches.size`.
+    """
+
+    def step(
+        state: State, constants: Constants, inputs: EpochInputs, index: Array, batch_index: Array
+    ) -> tuple[State, None]:
+        start = batch_index * plan.batches.size
+        rows = lax.dynamic_slice(inputs.orders, (index, start), (1, size))[0]  # [B]
+        # An order is a permutation of the rows: XLA need not clamp its indices.
+        batch = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), constants.train)  # [B, …]
+        gradients, state = _forward_backward(plan, gradient_pass, state, constants, batch, size)
+        row = index * plan.batches.steps_per_epoch + batch_index if plan.numbers_per_step else index
+        return _optimizer_step(plan, state, gradients, constants, inputs.numbers[row]), None
 
     return step
 
 
-def _passed(
-    plan: Plan, gradient: Pass, state: State, job: Job, batch: Rows, size: int
+def _forward_backward(
+    plan: Plan, gradient_pass: BatchPass, state: State, constants: Constants, batch: SampleArrays, size: int
 ) -> tuple[Array, State]:
-    """The gradients of a batch, and the state with its loss and metrics added up."""
-    loss, outputs, *gradients = gradient(by_name(plan, state.parameters), job.others, *batch)
+    """Return the gradients [P] of a batch, and the state with its loss and metrics added up."""
+    loss, outputs, *gradients = gradient_pass(unflatten(plan, state.parameters), constants.untrained, *batch)
+    # R² sums targets relative to the first training target, the same in every batch; see `metrics._moments`.
     sums = {
-        name: state.sums[name] + metric.add(outputs, batch.targets, job.train.targets[0])
+        name: state.sums[name] + metric.add(outputs, batch.targets, constants.train.targets[0])
         for name, metric in plan.metrics.items()
     }
-    marks = Marks(*state.marks)
-    marks = marks._replace(loss_sum=marks.loss_sum + size * loss.astype(jnp.float64))
-    flat = jnp.concatenate([each.ravel() for each in gradients])
-    return flat, state._replace(marks=jnp.stack(marks), sums=sums)
+    scalars = Scalars(*state.scalars)
+    scalars = scalars._replace(loss_sum=scalars.loss_sum + size * loss.astype(jnp.float64))
+    flat = jnp.concatenate([each.ravel() for each in gradients])  # [P]
+    return flat, state._replace(scalars=jnp.stack(scalars), sums=sums)
 
 
-def by_name(plan: Plan, vector: Any) -> dict[str, Any]:
-    """The tensors that a vector of all trained parameters holds."""
+def unflatten(plan: Plan, vector: Any) -> dict[str, Any]:
+    """Split a vector [P] of all trained parameters into their tensors by name.
+
+    Args:
+        plan: The plan whose `trained` gives names, order and shapes.
+        vector: A JAX or NumPy array [P].
+    """
     tensors, start = {}, 0
     for name, shape in plan.trained.items():
         end = start + math.prod(shape)
@@ -283,71 +360,97 @@ def by_name(plan: Plan, vector: Any) -> dict[str, Any]:
     return tensors
 
 
-def _updated(plan: Plan, state: State, gradients: Array, job: Job, numbers: Array) -> State:
-    """The state after one step of the optimizer."""
+def _optimizer_step(
+    plan: Plan, state: State, gradients: Array, constants: Constants, numbers: Array
+) -> State:
+    """Return the state after one step of the optimizer.
+
+    Args:
+        plan: What the program computes.
+        state: The state before the step.
+        gradients: float32 [P].
+        constants: The job's constants.
+        numbers: float64 [H], the hyperparameters of this step.
+    """
     if plan.clips:
-        # `torch.nn.utils.clip_grad_norm_`
+        # As `torch.nn.utils.clip_grad_norm_`: the norm of all gradients is that of the flat vector.
         norm = jnp.sqrt(jnp.sum(gradients * gradients))
-        gradients = gradients * jnp.minimum(job.clip.astype(norm.dtype) / (norm + 1e-6), 1)
-    marks = Marks(*state.marks)
-    marks = marks._replace(steps=marks.steps + 1)
-    parameters, slots = plan.rule.update(
+        gradients = gradients * jnp.minimum(constants.max_norm.astype(norm.dtype) / (norm + 1e-6), 1)
+    scalars = Scalars(*state.scalars)
+    scalars = scalars._replace(steps=scalars.steps + 1)
+    # The updates are elementwise, so that the flat vectors are one parameter to them.
+    parameters, optimizer_state = plan.rule.update(
         state.parameters,
-        -gradients if plan.group.get("maximize") else gradients,
-        state.slots,
+        -gradients if plan.structure.get("maximize") else gradients,
+        state.optimizer_state,
         {name: numbers[position] for position, name in enumerate(plan.numbers)},
-        plan.group,
-        marks.steps,
+        plan.structure,
+        scalars.steps,
     )
-    return state._replace(parameters=parameters, gradients=gradients, slots=slots, marks=jnp.stack(marks))
+    return state._replace(
+        parameters=parameters,
+        gradients=gradients,
+        optimizer_state=optimizer_state,
+        scalars=jnp.stack(scalars),
+    )
 
 
-def _epoch_ended(plan: Plan, state: State, job: Job) -> tuple[State, Array]:
-    """Validate, follow the best, see divergence and the end of patience; the state and the epoch's row."""
-    marks = Marks(*state.marks)
-    train_loss = marks.loss_sum / plan.batches.rows
-    validation_loss, validation_sums = _validated(plan, state, job)
+def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, Array]:
+    """End an epoch: validate, keep the best epoch, detect divergence and the end of patience.
+
+    Returns:
+        The state and the epoch's history row, float64 [C].
+    """
+    scalars = Scalars(*state.scalars)
+    train_loss = scalars.loss_sum / plan.batches.rows
+    validation_loss, validation_sums = _validate(plan, state, constants)
+    # The learning rate is known outside: `Member.record` fills its column.
     values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: jnp.nan}
     for name, metric in plan.metrics.items():
         values[f"train_{name}"] = metric.value(state.sums[name])
         values[f"validation_{name}"] = metric.value(validation_sums[name]) if validation_sums else jnp.nan
-    finite = jnp.isfinite(train_loss) & (jnp.isfinite(validation_loss) | (job.validation is None))
-    marks = marks._replace(epoch=marks.epoch + 1, loss_sum=0.0)
+    finite = jnp.isfinite(train_loss) & (jnp.isfinite(validation_loss) | (constants.validation is None))
+    scalars = scalars._replace(epoch=scalars.epoch + 1, loss_sum=0.0)
     improves = jnp.asarray(False)
     if plan.monitored is not None:
-        value = values[plan.monitored.value] * (-1 if plan.monitored.higher_is_better else 1)
-        improves = finite & (value < marks.best - job.min_delta)
-        marks = marks._replace(
-            best=jnp.where(improves, value, marks.best),
-            best_epoch=jnp.where(improves, marks.epoch, marks.best_epoch),
-            waited=jnp.where(improves, 0.0, marks.waited + finite),
+        # The rules of `Monitor.improves`, without branches. A NaN compares as no improvement; an epoch that
+        # is not finite is neither the best one nor counted.
+        value = values[plan.monitored.name] * (-1 if plan.monitored.higher_is_better else 1)
+        improves = finite & (value < scalars.best - constants.min_delta)
+        scalars = scalars._replace(
+            best=jnp.where(improves, value, scalars.best),
+            best_epoch=jnp.where(improves, scalars.epoch, scalars.best_epoch),
+            epochs_without_improvement=jnp.where(improves, 0.0, scalars.epochs_without_improvement + finite),
         )
-    out_of_patience = jnp.where(marks.waited >= job.patience, OUT_OF_PATIENCE, GOING)
-    marks = marks._replace(ended=jnp.where(finite, out_of_patience, DIVERGED))
+    out_of_patience = jnp.where(
+        scalars.epochs_without_improvement >= constants.patience, OUT_OF_PATIENCE, RUNNING
+    )
+    scalars = scalars._replace(status=jnp.where(finite, out_of_patience, DIVERGED))
     changed = state._replace(
-        marks=jnp.stack([jnp.asarray(mark, jnp.float64) for mark in marks]),
+        scalars=jnp.stack([jnp.asarray(scalar, jnp.float64) for scalar in scalars]),  # [7]
         sums=jax.tree.map(jnp.zeros_like, state.sums),
         best_parameters=jnp.where(improves, state.parameters, state.best_parameters),
         best_gradients=jnp.where(improves, state.gradients, state.best_gradients),
     )
-    return changed, jnp.stack([jnp.asarray(values[name], jnp.float64) for name in plan.columns])
+    return changed, jnp.stack([jnp.asarray(values[name], jnp.float64) for name in plan.columns])  # [C]
 
 
-def _validated(plan: Plan, state: State, job: Job) -> tuple[Any, dict[str, Any] | None]:
-    if plan.evaluation is None or job.validation is None:
+def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict[str, Any] | None]:
+    """Return loss and metric sums of the validation samples; NaN and None without them."""
+    if plan.evaluation_pass is None or constants.validation is None:
         return jnp.nan, None
-    parameters = by_name(plan, state.parameters)
-    loss, outputs = plan.evaluation(parameters, job.others, *job.validation)
-    targets = job.validation.targets
+    parameters = unflatten(plan, state.parameters)
+    loss, outputs = plan.evaluation_pass(parameters, constants.untrained, *constants.validation)
+    targets = constants.validation.targets
     sums = {name: metric.add(outputs, targets, targets[0]) for name, metric in plan.metrics.items()}
     return loss.astype(jnp.float64), sums
 
 
-def _ended(states: State) -> Any:
-    """Of one job or of several."""
-    return states.marks[..., Marks._fields.index("ended")]
+def _status(states: State) -> Any:
+    """Return the status of one job [] or of all jobs [K]."""
+    return states.scalars[..., Scalars._fields.index("status")]
 
 
-def _where(condition: Array, yes: Any, no: Any) -> Any:
-    """One of two trees of arrays."""
+def _select(condition: Array, yes: Any, no: Any) -> Any:
+    """Apply `jnp.where` to each leaf of two trees of arrays."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

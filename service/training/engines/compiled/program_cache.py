@@ -1,4 +1,4 @@
-"""Compiled programs, kept for later jobs."""
+"""Plans and compiled programs, kept for later jobs."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,17 +9,18 @@ import jax
 from cachetools import LRUCache
 
 from service.training.components import Components
-from service.training.engines.compiled.plan import plan_of
-from service.training.engines.compiled.program import Plan, loop
+from service.training.engines.compiled.plan import make_plan
+from service.training.engines.compiled.program import Plan, training_loop
 from service.training.engines.program_key import ProgramKey
 
 # A small model's program is a few MB of machine code.
 CAPACITY = 64
 
-Run = Callable[..., tuple[Any, Any]]
+# A compiled `training_loop`.
+Program = Callable[..., tuple[Any, Any]]
 
 
-class Programs:
+class ProgramCache:
     """Traces and compiles trainings, and keeps the most recently used plans and programs.
 
     Args:
@@ -33,40 +34,41 @@ class Programs:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._plans = LRUCache[ProgramKey, Plan](capacity)
-        self._runs = LRUCache[tuple[ProgramKey, int], Run](capacity)
+        self._programs = LRUCache[tuple[ProgramKey, int], Program](capacity)
         self.compiled = 0
         self.compile_seconds = 0.0
 
     def plan(self, components: Components) -> Plan:
-        """Return the plan of a training; trace it unless one of its key is kept."""
+        """Return the plan of a training; trace it unless the plan of its program key is cached."""
         key = components.program_key
         if (plan := self._plans.get(key)) is None:
             with self._timed():
-                plan = self._plans[key] = plan_of(components)
+                plan = self._plans[key] = make_plan(components)
         return plan
 
-    def run(self, components: Components, arguments: Callable[[], tuple[Any, ...]], jobs: int) -> Run:
-        """Return the compiled loop of trainings that have the program key of `components`.
+    def program(self, components: Components, arguments: Callable[[], tuple[Any, ...]], jobs: int) -> Program:
+        """Return the program of trainings with the program key of `components`; compile it unless cached.
 
         Args:
             components: One of the trainings.
-            arguments: Makes arguments of the shapes and dtypes that the loop is going to be called with.
-            jobs: Number of trainings side by side.
+            arguments: Makes arguments of the shapes and dtypes that the program will be called with.
+            jobs: Number of trainings side by side, K.
         """
         key = (components.program_key, jobs)
-        if (run := self._runs.get(key)) is None:
+        if (program := self._programs.get(key)) is None:
             plan = self.plan(components)
             with self._timed():
-                run = self._runs[key] = self._compile(plan, arguments(), jobs)
-        return run
+                program = self._programs[key] = self._compile(plan, arguments(), jobs)
+        return program
 
-    def _compile(self, plan: Plan, arguments: tuple[Any, ...], jobs: int) -> Run:
+    def _compile(self, plan: Plan, arguments: tuple[Any, ...], jobs: int) -> Program:
         self.compiled += 1
         if self.compiled % self._capacity == 0:
             # JAX keeps every trace it has made; the programs themselves are kept here.
             jax.clear_caches()  # type: ignore[no-untyped-call]
-        # The states are donated: XLA writes the new ones into their memory.
-        return jax.jit(loop(plan, jobs), donate_argnums=0).lower(*arguments).compile()
+        # Compiled ahead of time: a call with other shapes is an error rather than a silent compilation. The
+        # states are donated: XLA writes the new ones into their memory, and a caller must not use them again.
+        return jax.jit(training_loop(plan, jobs), donate_argnums=0).lower(*arguments).compile()
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

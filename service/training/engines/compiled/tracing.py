@@ -1,8 +1,9 @@
-"""One training step of a model as a graph of ATen operators.
+"""Traces of one training step as graphs of ATen operators.
 
-The step is traced on the meta device, so that nothing is allocated or computed, twice: first as PyTorch
-records it, backward pass included; then without mutations and in core ATen, the small set of operators
-that the others are made of.
+A step is traced on the meta device, so that nothing is allocated or computed, and in two passes. The first
+records the operators that PyTorch dispatches, backward pass included; their number is what a step costs the
+eager engine. The second pass runs the recorded graph again without mutations (`functionalize`) and decomposed
+into core ATen, the small set of operators that the others are made of.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,21 +18,21 @@ from torch._decomp import core_aten_decompositions
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
-LOSS = "loss:"  # no parameter's name has a colon
+LOSS = "loss:"  # prefix of the loss's buffers; names of parameters have no colon
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What one pass over a batch computes, as a graph.
+    """The graph of one pass over a batch.
 
-    Its inputs are the tensors of model and loss as `named_tensors` has them, then the batch's inputs and its
-    targets; its outputs the loss, the model's output and, where they are asked for, the gradients.
+    Its inputs are the tensors of `named_tensors`, then the inputs of the batch, then its targets. Its outputs
+    are the loss [], the model's output and, if requested, the gradients.
 
     Attributes:
-        graph: of ATen operators.
-        trained: the names of the parameters that the loss depends on, in the order of their gradients.
-        output: the model's, on the meta device.
-        eager_operators: operators that PyTorch dispatches in such a pass.
+        graph: The graph of core ATen operators.
+        trained: Names of the parameters that the loss depends on, in the order of their gradients.
+        output: The model's output on the meta device.
+        eager_operators: Number of operators that PyTorch dispatches in the pass.
     """
 
     graph: fx.Graph
@@ -47,27 +48,33 @@ def trace(
     targets: Tensor,
     gradients: bool,
 ) -> Trace:
-    """The graph of one pass over a batch.
+    """Trace one pass over a batch.
 
     Args:
-        model: on any device, in the mode that is meant (train or eval).
-        inputs, targets: a batch, of which only shapes and dtypes matter.
-        gradients: whether to go backward too.
+        model: The model on any device, in the mode to trace (train or eval).
+        loss_fn: The module that computes the loss.
+        inputs: Inputs of a batch, each [B, …]; only shapes and dtypes matter.
+        targets: Its targets [B, …], likewise.
+        gradients: Whether to trace the backward pass too.
+
+    Raises:
+        NotImplementedError: An operator has no meta kernel.
     """
     tensors, parameters = named_tensors(model, loss_fn), dict(model.named_parameters())
-    own = len(tensors) - len(dict(loss_fn.named_buffers()))
+    of_model = len(tensors) - len(dict(loss_fn.named_buffers()))  # the first ones; those of the loss follow
+    # Filled while `run` is traced.
     trained: list[str] = []
     outputs: list[Tensor] = []
 
     def run(state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
         named = dict(zip(tensors, state, strict=True))
-        output = functional_call(model, dict(islice(named.items(), own)), tuple(inputs))
+        output = functional_call(model, dict(islice(named.items(), of_model)), tuple(inputs))
         outputs[:] = [output]
-        of_loss = {name.removeprefix(LOSS): x for name, x in islice(named.items(), own, None)}
+        of_loss = {name.removeprefix(LOSS): x for name, x in islice(named.items(), of_model, None)}
         loss: Tensor = functional_call(loss_fn, of_loss, (output, targets))
         if not gradients:
             return [loss, output]
-        wanted = state[: len(parameters)]
+        wanted = state[: len(parameters)]  # `named_tensors` lists parameters first
         found = torch.autograd.grad(loss, wanted, allow_unused=True)
         trained[:] = [name for name, each in zip(parameters, found, strict=True) if each is not None]
         return [loss, output, *(each for each in found if each is not None)]
@@ -87,7 +94,7 @@ def trace(
 
 
 def named_tensors(model: nn.Module, loss_fn: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers of a model, then the loss's buffers, which begin with `loss:`."""
+    """Return parameters and buffers of a model, then the buffers of the loss with the prefix `loss:`."""
     of_loss = {f"{LOSS}{name}": buffer for name, buffer in loss_fn.named_buffers()}
     return {**dict(model.named_parameters()), **dict(model.named_buffers()), **of_loss}
 

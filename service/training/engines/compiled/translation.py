@@ -1,4 +1,4 @@
-"""A traced graph of ATen operators as a function of JAX arrays."""
+"""Translation of traced graphs of ATen operators to functions of JAX arrays."""
 
 from collections.abc import Callable, Iterable, Mapping
 from operator import getitem
@@ -11,7 +11,7 @@ from torch import fx
 
 from service.training.engines.compiled.operators import OPERATORS
 
-# How a tensor lies in memory is not a matter of the graph's.
+# Arguments about memory, which XLA decides itself.
 _LAYOUT = frozenset({"device", "layout", "memory_format", "non_blocking", "pin_memory", "implicit"})
 _DTYPES: Mapping[torch.dtype, Any] = {
     torch.bool: jnp.bool_,
@@ -26,18 +26,18 @@ _DTYPES: Mapping[torch.dtype, Any] = {
 
 
 def array_dtype(tensor: torch.Tensor) -> Any:
-    """The dtype of a tensor as an array."""
+    """Return the dtype of a tensor as a JAX dtype."""
     return _DTYPES[tensor.dtype]
 
 
 def operator_name(node: fx.Node) -> str:
-    """How the table calls the operator of a call: `add.Tensor`, `mm`."""
+    """Return the name of a node's operator in `OPERATORS`, such as `add.Tensor` or `mm`."""
     overload: Any = node.target
     return str(overload).removeprefix("aten.").removesuffix(".default")
 
 
 def untranslatable(graph: fx.Graph) -> list[str]:
-    """The operators of a graph that the table lacks, each once."""
+    """Return the names of a graph's operators that are not in `OPERATORS`, each once."""
     return list(dict.fromkeys(_missing(graph.nodes)))
 
 
@@ -52,14 +52,18 @@ def _missing(nodes: Iterable[fx.Node]) -> Iterable[str]:
 
 
 def translated(graph: fx.Graph) -> Callable[..., list[Any]]:
-    """The function of a graph whose operators are all in the table: arrays in, arrays (or None) out."""
+    """Return the function of a graph whose operators are all in `OPERATORS`.
+
+    It takes the graph's inputs as arrays and returns its outputs as arrays or None. It interprets the graph
+    node by node, which happens once, when JAX traces it.
+    """
 
     def function(*inputs: Array) -> list[Any]:
         values: dict[fx.Node, Any] = {}
-        given = iter(inputs)
+        placeholders = iter(inputs)
         for node in graph.nodes:
             if node.op == "placeholder":
-                values[node] = next(given)
+                values[node] = next(placeholders)
             elif node.op == "call_function":
                 values[node] = _call(node, values)
         (output,) = (node for node in graph.nodes if node.op == "output")
@@ -72,12 +76,12 @@ def _call(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     arguments = [_resolved(argument, values) for argument in node.args]
     if node.target is getitem:
         return getitem(*arguments)
-    named = {name: _resolved(value, values) for name, value in node.kwargs.items() if name not in _LAYOUT}
-    return _as_traced(OPERATORS[operator_name(node)](*arguments, **named), node.meta["val"])
+    keywords = {name: _resolved(value, values) for name, value in node.kwargs.items() if name not in _LAYOUT}
+    return _cast_as_traced(OPERATORS[operator_name(node)](*arguments, **keywords), node.meta["val"])
 
 
 def _resolved(argument: Any, values: Mapping[fx.Node, Any]) -> Any:
-    """An argument of a call with arrays in the place of nodes."""
+    """Replace the nodes in an argument of a call with their arrays."""
     if isinstance(argument, fx.Node):
         return values[argument]
     if isinstance(argument, list | tuple):
@@ -85,12 +89,16 @@ def _resolved(argument: Any, values: Mapping[fx.Node, Any]) -> Any:
     return _DTYPES[argument] if isinstance(argument, torch.dtype) else argument
 
 
-def _as_traced(value: Any, seen: Any) -> Any:
-    """A result with the dtype that PyTorch gave it; the promotion of JAX differs here and there."""
-    if isinstance(seen, list | tuple):
-        return [_as_traced(each, one) for each, one in zip(value, seen, strict=True)]
-    if value is None or seen is None:
+def _cast_as_traced(value: Any, traced: Any) -> Any:
+    """Cast a result to the dtype that PyTorch traced; type promotion in JAX differs in some cases.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    if isinstance(traced, list | tuple):
+        return [_cast_as_traced(each, one) for each, one in zip(value, traced, strict=True)]
+    if value is None or traced is None:
         return None
-    if value.shape != seen.shape:
-        raise ValueError(f"JAX gives {value.shape} where PyTorch gives {tuple(seen.shape)}")
-    return value.astype(array_dtype(seen))
+    if value.shape != traced.shape:
+        raise ValueError(f"JAX computed the shape {value.shape}, PyTorch {tuple(traced.shape)}.")
+    return value.astype(array_dtype(traced))

@@ -1,4 +1,4 @@
-"""The first trace and the first program of a process, which cost seconds, done before any job."""
+"""Warm-up: the first trace and the first program of a process take seconds, which no job should wait for."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from service.training.engines.compiled.translation import translated
 
 
 def trace_forward() -> Trace:
-    """Trace the forward pass of a tiny model: PyTorch imports its tracer.
+    """Trace the forward pass of a tiny model, which makes PyTorch import its tracer.
 
     It runs no backward pass and no JAX computation, so that a process may fork afterwards.
     """
-    # Its first use, by torch.fx, would start a thread.
+    # torch.fx uses tqdm, whose monitor is a thread: a process with threads must not fork.
     torch.hub.tqdm.monitor_interval = 0  # type: ignore[attr-defined]
     batch = torch.zeros(2, 1)
     return trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=False)
@@ -28,7 +28,7 @@ def trace_step() -> None:
 
 
 def warm_up_compiling() -> None:
-    """Compile the forward pass of a tiny model: JAX starts its backend."""
+    """Compile the forward pass of a tiny model, which makes JAX start its backend."""
     shapes = ((1, 1), (1,), (2, 1), (2, 1))  # weight, bias, inputs, targets
     arguments = [jnp.zeros(shape, jnp.float32) for shape in shapes]
     jax.jit(translated(trace_forward().graph)).lower(*arguments).compile()

@@ -1,4 +1,4 @@
-"""Which engine a training gets, and why."""
+"""The choice of an engine, and the reason for it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 
 from service.errors import InvalidRequest
 from service.training.engines.candidate import Candidate, Work
-from service.training.engines.choice import FEWEST_STEPS, GPU, Choice, EngineChooser
+from service.training.engines.choice import GPU, MIN_STEPS, Choice, EngineChooser
 from service.training.engines.optional import runs_jax
 from tests.support.toys import NET, Layers, ToyData, engine, samples, training
 
@@ -25,7 +25,7 @@ def candidate(
     on_gpu: bool = False,
     **section: Any,
 ) -> Candidate:
-    """A training as the check of a request sees it."""
+    """Make a candidate as preflight does."""
     spec = training(**{"epochs": LONG, **section})
     components = engine(spec, layers, data or samples()).components
     size = spec.batch_size or components.train.rows
@@ -44,23 +44,25 @@ def candidate(
 
 
 def test_a_small_fit_is_compiled() -> None:
-    """A small model and many steps: compiling is worth it."""
+    """A small model with many steps is compiled."""
     assert EngineChooser().choose("auto", candidate()) == Choice("compiled")
 
 
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: candidate(epochs=FEWEST_STEPS - 1), "Its 99 steps end before a compiler would."),
-        (lambda: candidate(epochs=FEWEST_STEPS), "Compiling takes about"),
+        (lambda: candidate(epochs=MIN_STEPS - 1), "Its 99 steps take less time than compiling them."),
+        (lambda: candidate(epochs=MIN_STEPS), "Compiling takes about"),
         (
             lambda: candidate(WIDE, samples(n_train=2000)),
-            "Its steps are bound by arithmetic, which compiling doesn't shorten.",
+            "Its steps are bound by arithmetic, which compiling does not make faster.",
         ),
     ],
 )
-def test_what_compiling_does_not_shorten_is_eager(make: Callable[[], Candidate], reason: str) -> None:
-    """Few steps, or steps of much arithmetic, stay eager, with the reason; asked for, they are compiled."""
+def test_trainings_that_compiling_does_not_speed_up_are_eager(
+    make: Callable[[], Candidate], reason: str
+) -> None:
+    """Few steps, or steps of much arithmetic, are eager with a reason; on request, they are compiled."""
     choice = EngineChooser().choose("auto", make())
     assert choice.engine == "eager"
     assert choice.reason is not None
@@ -69,14 +71,14 @@ def test_what_compiling_does_not_shorten_is_eager(make: Callable[[], Candidate],
     assert EngineChooser().choose("eager", make()) == Choice("eager")
 
 
-@pytest.mark.skipif(runs_jax("cuda"), reason="JAX has its plugin for GPUs here")
+@pytest.mark.skipif(runs_jax("cuda"), reason="JAX has GPU support here")
 def test_a_gpu_needs_a_plugin() -> None:
-    """Where JAX has no GPU, what would be compiled on one is eager, and says what to install."""
-    detail = "JAX has no GPU here (`jax[cuda13]`), and the device is one."
+    """Without GPU support in JAX, trainings on a GPU are eager, and the reason names the package."""
+    detail = "The device is a GPU, and the server has JAX without GPU support (`jax[cuda13]`) installed."
     assert EngineChooser().choose("auto", candidate(on_gpu=True)) == Choice("eager", detail)
 
 
-# As measured by the trace: a step of the thermometer's net, and of one with 64 inputs and 128 hidden units.
+# Counted on traces: a step of a model with 13 hidden units, and of one with 64 inputs and 128 hidden units.
 SMALL = Work((), operators=25, nodes=31, operations=3432)
 LARGER = Work((), operators=31, nodes=58, operations=1_800_000)
 HUGE = Work((), operators=60, nodes=100, operations=40_000_000_000)
@@ -85,10 +87,10 @@ HUGE = Work((), operators=60, nodes=100, operations=40_000_000_000)
 @pytest.mark.parametrize(
     ("work", "steps_per_epoch", "gains"),
     [(SMALL, 1, 10), (LARGER, 45, 2), (HUGE, 10, 0.5)],
-    ids=["a step an epoch", "batches", "arithmetic"],
+    ids=["full batch", "batches", "arithmetic"],
 )
 def test_a_gpu_gains_where_kernels_are_short(work: Work, steps_per_epoch: int, gains: float) -> None:
-    """A program needs no start of a graph for each step; with much arithmetic it gains nothing."""
+    """A program is faster where kernels are short; with much arithmetic it is not."""
     ratio = GPU.eager(work, 4, steps_per_epoch) / GPU.compiled(work)
     assert gains <= ratio < 2 * gains
 
@@ -97,47 +99,51 @@ OBJECTIONS: dict[str, tuple[Callable[[], Candidate], str, str]] = {
     "dropout": (
         lambda: candidate([*NET, {"type": "Dropout"}]),
         "#/architecture",
-        "Layer `3` (Dropout) draws random numbers, which is not compiled.",
+        "Layer `3` (Dropout) draws random numbers, which the compiled engine does not support.",
     ),
     "batch norm": (
         lambda: candidate([*NET, {"type": "BatchNorm1d", "num_features": 2}]),
         "#/architecture",
-        "Layer `3` (BatchNorm1d) keeps running statistics, which is not compiled.",
+        "Layer `3` (BatchNorm1d) keeps running statistics, which the compiled engine does not support.",
     ),
     "optimizer": (
         lambda: candidate(optimizer="NAdam"),
         "#/training/optimizer",
-        "`NAdam` is not compiled, as Adagrad, Adam, AdamW, RMSprop, SGD are.",
+        "The compiled engine does not support `NAdam`, only Adagrad, Adam, AdamW, RMSprop, SGD.",
     ),
     "scheduler": (
         lambda: candidate(scheduler="ReduceLROnPlateau"),
         "#/training/scheduler",
-        "`ReduceLROnPlateau` decides on each epoch's loss, outside a compiled loop.",
+        "The compiled engine does not support `ReduceLROnPlateau`, which reads the loss of each epoch.",
     ),
     "metric": (
         lambda: candidate(metrics=["mean_squared_error", "explained_variance"]),
         "#/training/metrics/1",
-        "`explained_variance` of a regression task, or these arguments, are not compiled.",
+        "The compiled engine does not support `explained_variance` with these arguments "
+        "for a regression task.",
     ),
     "metric's arguments": (
         lambda: candidate(metrics=[{"type": "mean_squared_error", "squared": False}]),
         "#/training/metrics/0",
-        "`mean_squared_error` of a regression task, or these arguments, are not compiled.",
+        "The compiled engine does not support `mean_squared_error` with these arguments "
+        "for a regression task.",
     ),
     "precision": (
         lambda: candidate(precision="bfloat16"),
         "#/precision",
-        "The compiled engine has no bfloat16.",
+        "The compiled engine does not support bfloat16.",
     ),
     "recurrence": (
         lambda: candidate(calls=101),
         "#/architecture",
-        "101 calls of layers (or steps of them) take too long to compile.",
+        "A forward pass calls 101 layers (a recurrent layer once per time step); "
+        "the compiled engine supports up to 100 calls.",
     ),
     "operator": (
         lambda: candidate([*NET, {"type": "Unflatten", "dim": 1, "unflattened_size": [1, 2]}, *CIRCULAR]),
         "#/architecture",
-        "PyTorch's operator `new_empty_strided`, `as_strided`, `as_strided_scatter` is not compiled.",
+        "The model uses operators that the compiled engine does not support: "
+        "`new_empty_strided`, `as_strided`, `as_strided_scatter`.",
     ),
 }
 CIRCULAR: Layers = [{"type": "CircularPad1d", "padding": [1, 0]}, {"type": "Flatten"}]
@@ -145,18 +151,18 @@ CIRCULAR += [{"type": "Linear", "in_features": 3, "out_features": 2}]
 
 
 @pytest.mark.parametrize("feature", OBJECTIONS)
-def test_what_the_compiled_engine_does_not_have(feature: str) -> None:
-    """It is refused by name when compiled was asked for; under `auto` it is the reason why it stays eager."""
+def test_unsupported_features(feature: str) -> None:
+    """`compiled` refuses an unsupported feature by name; under `auto` it is the reason for eager."""
     make, pointer, detail = OBJECTIONS[feature]
     with pytest.raises(InvalidRequest) as raised:
         EngineChooser().choose("compiled", make())
-    remedied = f"{detail.removesuffix('.')}: ask for `eager` or `auto`."
+    remedied = f"{detail} Use the engine `eager` or `auto`."
     assert [(error.pointer, error.detail) for error in raised.value.errors] == [(pointer, remedied)]
     assert EngineChooser().choose("auto", make()) == Choice("eager", detail)
 
 
-def test_every_objection_at_once() -> None:
-    """A request with several features that aren't compiled hears of all of them."""
+def test_all_objections_are_reported_at_once() -> None:
+    """A request with several unsupported features gets an error for each."""
     layers = [*NET, {"type": "Dropout"}]
     with pytest.raises(InvalidRequest) as raised:
         EngineChooser().choose("compiled", candidate(layers, precision="bfloat16", optimizer="ASGD"))
@@ -165,11 +171,11 @@ def test_every_objection_at_once() -> None:
     }
 
 
-def test_data_that_are_gathered_batch_by_batch_stay_eager() -> None:
-    """Data larger than what a worker keeps in memory are not a program's."""
+def test_data_that_are_gathered_batch_by_batch_are_eager() -> None:
+    """Data that a worker does not hold in memory are not compiled."""
     chooser = EngineChooser(in_memory_bytes=2**20)
     large = replace(candidate(), data_bytes=3 * 2**20)
     with pytest.raises(InvalidRequest, match="The request has 1 error"):
         chooser.choose("compiled", large)
-    reason = "A program takes 1 MiB of data, and these are 3 MiB."
+    reason = "The inputs take 3 MiB; the compiled engine accepts up to 1 MiB."
     assert chooser.choose("auto", large) == Choice("eager", reason)

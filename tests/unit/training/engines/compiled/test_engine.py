@@ -1,4 +1,4 @@
-"""The compiled engine: stopping, divergence, groups, and the programs that are kept."""
+"""The compiled engine: stopping, divergence, groups and the cache of programs."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from service.training.checkpoints import Checkpoint
 from service.training.components import Components
 from service.training.engines.base import GROUP_SIZES
 from service.training.engines.compiled.engine import CompiledEngine, Group, Member
-from service.training.engines.compiled.program_cache import Programs
+from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from tests.contracts.test_engines import ARCHITECTURES
 from tests.support.toys import (
@@ -34,18 +34,18 @@ STOPPING = {"lr": 0.2, "type": "SGD", "momentum": 0.9}
 
 
 @pytest.fixture(scope="module")
-def programs(jax_is_set_up: None) -> Programs:
-    """Programs as a worker keeps them."""
-    return Programs()
+def programs(jax_is_set_up: None) -> ProgramCache:
+    """Make a cache of programs, as a worker has one."""
+    return ProgramCache()
 
 
 def components(layers: Layers = NET, data: ToyData = VALUES, **section: Any) -> Components:
-    """A training that is ready to run."""
+    """Make the components of a training."""
     return engine(training(**{"epochs": 40, **section}), layers, data).components
 
 
 def run(trainer: EagerEngine | CompiledEngine, chunk: int = 10**6) -> HistoryChunk:
-    """Train to the end; the whole history."""
+    """Train to the end and return the whole history."""
     chunks = []
     while trainer.stop_reason is None:
         made = trainer.advance(chunk)
@@ -55,9 +55,9 @@ def run(trainer: EagerEngine | CompiledEngine, chunk: int = 10**6) -> HistoryChu
 
 
 def assert_like_eager(
-    make: Callable[[], Components], programs: Programs, relative: float = 1e-4
+    make: Callable[[], Components], programs: ProgramCache, relative: float = 1e-4
 ) -> CompiledEngine:
-    """The whole training has the eager engine's history, end, best epoch and random numbers."""
+    """Assert that history, stop reason, best epoch and generator state are the eager engine's."""
     eager = EagerEngine(make())
     expected, end = run(eager), eager.checkpoint()
     compiled = CompiledEngine(make(), programs)
@@ -78,8 +78,8 @@ def assert_like_eager(
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])
-def test_early_stopping(batch_size: int | None, programs: Programs) -> None:
-    """It stops after the same epoch, with the best one's parameters, and has drawn nothing ahead."""
+def test_early_stopping(batch_size: int | None, programs: ProgramCache) -> None:
+    """It stops after the same epoch; its checkpoint has the same best parameters and generator state."""
     section = {"optimizer": STOPPING, "batch_size": batch_size, "epochs": 300}
     stopped = assert_like_eager(lambda: components(early_stopping={"patience": 3}, **section), programs)
     assert stopped.stop_reason is StopReason.EARLY_STOPPING
@@ -87,8 +87,8 @@ def test_early_stopping(batch_size: int | None, programs: Programs) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])
-def test_a_training_that_diverges(batch_size: int | None, programs: Programs) -> None:
-    """The epoch whose loss is not finite is the last, with NaN; the best one's parameters stay."""
+def test_divergence(batch_size: int | None, programs: ProgramCache) -> None:
+    """The first epoch with a loss that is not finite is the last, with NaN; the best parameters are kept."""
     diverged = assert_like_eager(
         lambda: components(optimizer={"type": "SGD", "lr": 50.0}, batch_size=batch_size, epochs=300),
         programs,
@@ -107,8 +107,8 @@ METRICS: dict[str, list[str]] = {
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("loss", ["MSELoss", "CrossEntropyLoss"])
-def test_metrics_are_sums(loss: str, batch_size: int | None, programs: Programs) -> None:
-    """Metrics of both sides are those of torchmetrics, and may decide when to stop."""
+def test_metrics_are_sums(loss: str, batch_size: int | None, programs: ProgramCache) -> None:
+    """Train and validation metrics equal those of torchmetrics, and early stopping can monitor them."""
     layers, data = fitting(loss)
     first = METRICS[loss][0]
     stopping = {"monitor": f"validation_{first}", "patience": 20}
@@ -118,8 +118,8 @@ def test_metrics_are_sums(loss: str, batch_size: int | None, programs: Programs)
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("spread", [10.0, 0.0])
-def test_r2_of_targets_far_from_0(spread: float, batch_size: int | None, programs: Programs) -> None:
-    """R² of targets of a large mean, and of equal ones, is the eager engine's."""
+def test_r2_of_targets_far_from_0(spread: float, batch_size: int | None, programs: ProgramCache) -> None:
+    """R² of targets with a large mean, and of equal targets, is the eager engine's."""
     far = ToyData(VALUES.x_train, 1e5 + spread * VALUES.y_train, VALUES.x_val, 1e5 + spread * VALUES.y_val)
     section = {
         "metrics": ["r2_score"],
@@ -133,8 +133,8 @@ def test_r2_of_targets_far_from_0(spread: float, batch_size: int | None, program
     assert (found.values[3:] == 0).all() == (spread == 0)
 
 
-def test_binary_accuracy(programs: Programs) -> None:
-    """A single output is right when it is on the targets' side of 1/2."""
+def test_binary_accuracy(programs: ProgramCache) -> None:
+    """A single output is correct if output and target are both above or both not above 1/2."""
     layers, data = fitting("BCEWithLogitsLoss")
     one = ToyData(data.x_train, data.y_train[:, :1], data.x_val, data.y_val[:, :1])
     narrow = [*layers[:-1], {"type": "Linear", "in_features": 5, "out_features": 1}]
@@ -143,8 +143,8 @@ def test_binary_accuracy(programs: Programs) -> None:
     )
 
 
-def test_class_weights(programs: Programs) -> None:
-    """A weighted loss is weighted, and its weights are no part of the program."""
+def test_class_weights(programs: ProgramCache) -> None:
+    """A loss is weighted, and trainings with different weights share a program."""
     layers, data = fitting("CrossEntropyLoss")
 
     def make(weight: float) -> Callable[[], Components]:
@@ -161,8 +161,8 @@ def test_class_weights(programs: Programs) -> None:
     np.testing.assert_allclose(run(again).values, expected.values, rtol=1e-4)
 
 
-def test_a_parameter_without_gradient_stays(programs: Programs) -> None:
-    """A parameter that the loss doesn't depend on is neither decayed nor given a gradient."""
+def test_a_parameter_without_gradient_does_not_change(programs: ProgramCache) -> None:
+    """A parameter that the loss does not depend on is not decayed and has no gradient."""
 
     def make() -> Components:
         built = components(optimizer={"type": "Adagrad", "lr": 0.1, "weight_decay": 0.1})
@@ -177,16 +177,16 @@ def test_a_parameter_without_gradient_stays(programs: Programs) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
-def test_repeatable_in_any_chunks(batch_size: int | None, programs: Programs) -> None:
-    """The same training gives the same bits, however its epochs are cut into calls."""
+def test_repeatable_in_any_chunks(batch_size: int | None, programs: ProgramCache) -> None:
+    """Repeated trainings have the same bits, whatever the number of epochs per call."""
     section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": batch_size}
     whole, cut = (CompiledEngine(components(**section), programs) for _ in range(2))
     assert_same_history(run(whole), run(cut, chunk=7))
     assert_same_checkpoint(whole.checkpoint(), cut.checkpoint())
 
 
-def test_resumes_bit_for_bit(programs: Programs) -> None:
-    """A training that goes on from a checkpoint's file ends with the bits of one that never stopped."""
+def test_resumes_bit_for_bit(programs: ProgramCache) -> None:
+    """A training continued from a checkpoint file ends with the bits of an uninterrupted one."""
     restarts = {"type": "CosineAnnealingWarmRestarts", "T_0": 6}
     section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": 4, "scheduler": restarts}
     whole, first = (CompiledEngine(components(**section), programs) for _ in range(2))
@@ -199,14 +199,14 @@ def test_resumes_bit_for_bit(programs: Programs) -> None:
     assert_same_checkpoint(second.checkpoint(), whole.checkpoint())
 
 
-def test_goes_on_in_the_middle_of_an_epoch(programs: Programs) -> None:
-    """An epoch that the eager engine has begun is ended as it would be there; then the program takes over."""
+def test_continues_in_the_middle_of_an_epoch(programs: ProgramCache) -> None:
+    """A partial epoch of the eager engine is finished with its bits; then the program continues."""
     section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": 4, "metrics": ["r2_score"]}
     expected = run(EagerEngine(components(**section))).values
-    begun = EagerEngine(components(**section))
-    first = begun.advance(4)  # an epoch of three steps, and one step more
+    eager = EagerEngine(components(**section))
+    first = eager.advance(4)  # one epoch of three steps, and one step of the next
     assert first is not None
-    body = begun.checkpoint().to_bytes()
+    body = eager.checkpoint().to_bytes()
     compiled = CompiledEngine(components(**section), programs)
     compiled.restore(Checkpoint.from_bytes(body))
     history = HistoryChunk.join([first, run(compiled)])
@@ -214,8 +214,8 @@ def test_goes_on_in_the_middle_of_an_epoch(programs: Programs) -> None:
     np.testing.assert_array_equal(history.values[:, :2], expected[:, :2])
 
 
-def test_best_and_last_are_evaluated(programs: Programs) -> None:
-    """`evaluate` takes the last epoch's parameters, and the best one's after `load_best`."""
+def test_best_and_last_are_evaluated(programs: ProgramCache) -> None:
+    """`evaluate` uses the parameters of the last epoch, and those of the best one after `load_best`."""
     compiled = CompiledEngine(components(optimizer=STOPPING, early_stopping={"patience": 3}), programs)
     history = run(compiled)
     validation = compiled.components.validation
@@ -230,8 +230,8 @@ def test_best_and_last_are_evaluated(programs: Programs) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
-def test_side_by_side(batch_size: int | None, programs: Programs) -> None:
-    """Trainings in one program end as each would alone: own seeds, rates, patience; one diverges."""
+def test_side_by_side(batch_size: int | None, programs: ProgramCache) -> None:
+    """Each training of a group ends as it would alone, with its own seed, rate and patience; one diverges."""
     stopping = {"patience": 4}
     sections = [
         {"seed": seed, "optimizer": {**STOPPING, "lr": lr}, "early_stopping": stopping}
@@ -242,22 +242,24 @@ def test_side_by_side(batch_size: int | None, programs: Programs) -> None:
     together = Group(group, programs)
     chunks: list[list[HistoryChunk]] = [[] for _ in group]
     while any(member.stop_reason is None for member in group):
-        for place, chunk in enumerate(together.advance(9)):
+        for index, chunk in enumerate(together.advance(9)):
             if chunk is not None:
-                chunks[place].append(chunk)
-    for place, section in enumerate(sections):
+                chunks[index].append(chunk)
+    for index, section in enumerate(sections):
         alone = CompiledEngine(components(batch_size=batch_size, **section), programs)
         history = run(alone)
-        joined = HistoryChunk.join(chunks[place])
-        assert group[place].stop_reason is alone.stop_reason
+        joined = HistoryChunk.join(chunks[index])
+        assert group[index].stop_reason is alone.stop_reason
         np.testing.assert_allclose(joined.values, history.values, rtol=1e-3)
-        assert group[place].checkpoint().monitor["best_epoch"] == alone.checkpoint().monitor["best_epoch"]
+        assert group[index].checkpoint().monitor["best_epoch"] == alone.checkpoint().monitor["best_epoch"]
     assert group[2].stop_reason is StopReason.DIVERGED
     assert math.isnan(chunks[2][-1].values[0, -1])
 
 
-def together(members: list[Member], programs: Programs, epochs: int = 40) -> list[list[HistoryChunk | None]]:
-    """What each of some trainings makes of so many epochs in a program as a worker runs groups in."""
+def together(
+    members: list[Member], programs: ProgramCache, epochs: int = 40
+) -> list[list[HistoryChunk | None]]:
+    """Train members side by side in a program of a worker's size; return the chunks of each."""
     group = Group(members, programs, GROUP_SIZES[0])
     chunks = []
     while group.stop_reason is None and group.epoch < epochs:
@@ -267,20 +269,20 @@ def together(members: list[Member], programs: Programs, epochs: int = 40) -> lis
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("architecture", ["deep", "signal"])
-def test_a_member_goes_on_alone_with_the_bits_it_had_in_its_group(
-    architecture: str, batch_size: int | None, programs: Programs
+def test_a_member_continues_alone_with_the_bits_of_its_group(
+    architecture: str, batch_size: int | None, programs: ProgramCache
 ) -> None:
-    """Broken off, written and taken up by itself, once and again, it ends as if it had stayed."""
+    """A member that is interrupted and restored alone, twice, ends with the bits of its group."""
     layers = ARCHITECTURES[architecture]
     section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": batch_size}
 
     def members() -> list[Member]:
         return [Member(components(layers, seed=seed, **section), programs) for seed in range(3)]
 
-    whole, broken = members(), members()
+    whole, interrupted = members(), members()
     expected = together(whole, programs)
-    begun = together(broken, programs, 13)
-    for end, member, history, chunks in zip(whole, broken, expected, begun, strict=True):
+    started = together(interrupted, programs, 13)
+    for end, member, history, chunks in zip(whole, interrupted, expected, started, strict=True):
         trainer: Member = member
         for _ in range(2):
             following = CompiledEngine(
@@ -295,9 +297,9 @@ def test_a_member_goes_on_alone_with_the_bits_it_had_in_its_group(
         assert_same_checkpoint(following.checkpoint(), end.checkpoint())
 
 
-def test_a_second_training_of_the_kind_compiles_nothing(jax_is_set_up: None) -> None:
-    """Other numbers, another seed, other data: it is the same program; another flag is another one."""
-    programs = Programs()
+def test_equal_program_keys_share_a_program(jax_is_set_up: None) -> None:
+    """Trainings with other hyperparameters and seeds share a program; another flag needs another one."""
+    programs = ProgramCache()
     first = components(optimizer={"type": "SGD", "lr": 0.1, "momentum": 0.9}, seed=1)
     other = components(optimizer={"type": "SGD", "lr": 0.2, "momentum": 0.5, "weight_decay": 0.1}, seed=2)
     flagged = components(optimizer={"type": "SGD", "lr": 0.2, "momentum": 0.5, "nesterov": True})
@@ -310,8 +312,8 @@ def test_a_second_training_of_the_kind_compiles_nothing(jax_is_set_up: None) -> 
     assert programs.compiled == 2
 
 
-def test_schedules_share_a_program(jax_is_set_up: None) -> None:
-    """Their numbers come from outside: what matters is whether they change with each epoch or each step."""
+def test_schedulers_share_a_program(jax_is_set_up: None) -> None:
+    """The key distinguishes schedulers by whether they step per epoch or per step."""
     step, exponential, cyclic = (
         components(scheduler={"type": name, **SCHEDULES[name]}, batch_size=4)
         for name in ("StepLR", "ExponentialLR", "OneCycleLR")
@@ -319,18 +321,18 @@ def test_schedules_share_a_program(jax_is_set_up: None) -> None:
     assert step.program_key == exponential.program_key != cyclic.program_key
 
 
-def test_few_programs_are_kept(jax_is_set_up: None) -> None:
-    """Beyond the bound, the program that was not used for longest is forgotten."""
-    programs = Programs(capacity=2)
-    kinds = [
+def test_the_cache_is_bounded(jax_is_set_up: None) -> None:
+    """A full cache evicts the least recently used program."""
+    programs = ProgramCache(capacity=2)
+    trainings = [
         components(epochs=1, gradient_clip_norm=clip, batch_size=batch)
         for clip in (None, 1.0)
         for batch in (None, 4)
     ]
-    for kind in (0, 1, 0, 2):
-        CompiledEngine(kinds[kind], programs)
+    for index in (0, 1, 0, 2):
+        CompiledEngine(trainings[index], programs)
     assert programs.compiled == 3
-    CompiledEngine(kinds[0], programs)
+    CompiledEngine(trainings[0], programs)
     assert programs.compiled == 3
-    CompiledEngine(kinds[1], programs)
+    CompiledEngine(trainings[1], programs)
     assert programs.compiled == 4

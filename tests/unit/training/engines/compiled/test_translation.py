@@ -1,4 +1,4 @@
-"""A traced step computes in JAX what PyTorch computes, layer by layer."""
+"""The translation of traced steps to JAX, layer by layer."""
 
 import copy
 import warnings
@@ -24,11 +24,11 @@ NO_OPERATOR = {
     *("ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d"),
     *("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"),
 }
-NOT_TRACED = {"FractionalMaxPool3d"}  # PyTorch has no shapes for its backward pass
+NOT_TRACED = {"FractionalMaxPool3d"}  # its backward pass has no meta kernel
 
 
 class Scaled(nn.Module):
-    """A layer behind trainable factors, so that its input's gradient is seen; of a tuple, the first."""
+    """A layer behind trainable factors, whose gradients include the gradient of the layer's input."""
 
     def __init__(self, layer: nn.Module, inputs: list[Tensor]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Scaled(nn.Module):
         self.factors = nn.ParameterList(nn.Parameter(torch.randn(x.shape)) for x in inputs)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """The layer's output."""
+        """Return the layer's output, the first of a tuple."""
         scaled = [x * f if x.is_floating_point() else x for x, f in zip(inputs, self.factors, strict=True)]
         output: Any = self.layer(*scaled)
         while isinstance(output, tuple):
@@ -45,7 +45,7 @@ class Scaled(nn.Module):
 
 
 def example(name: str) -> tuple[Scaled, list[Tensor]]:
-    """A layer of the table, without dropout where it isn't the layer itself, and its inputs."""
+    """Make a layer of the catalog with inputs; dropout inside other layers is disabled."""
     torch.manual_seed(0)
     inputs = SAMPLES[name].inputs()
     if "Unpool" in name:
@@ -60,7 +60,7 @@ def example(name: str) -> tuple[Scaled, list[Tensor]]:
 @pytest.mark.usefixtures("jax_is_set_up")
 @pytest.mark.parametrize("name", sorted(SAMPLES.keys() - RANDOM - STATISTICS - NO_OPERATOR - NOT_TRACED))
 def test_layers(name: str) -> None:
-    """Loss and all gradients of a layer are PyTorch's, to rounding."""
+    """Loss and gradients of a layer equal PyTorch's up to rounding."""
     model, inputs = example(name)
     loss_fn = nn.MSELoss()
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
@@ -84,8 +84,8 @@ def test_layers(name: str) -> None:
 
 @pytest.mark.usefixtures("jax_is_set_up")
 @pytest.mark.parametrize("name", sorted(RANDOM | STATISTICS | NO_OPERATOR))
-def test_what_is_not_in_the_table_is_named(name: str) -> None:
-    """A layer that can't be translated says by which operators."""
+def test_missing_operators_are_named(name: str) -> None:
+    """The missing operators of a layer that cannot be translated are named."""
     model, inputs = example(name)
     with torch.no_grad():
         targets = torch.randn_like(copy.deepcopy(model)(*inputs))
