@@ -1,8 +1,8 @@
-"""ATen's operators in JAX: what a traced step may consist of.
+"""Table of the ATen operators that a traced step may contain, implemented in JAX.
 
-A row's name is the operator's, with its overload where that isn't `default`. Its function takes what the
-operator takes, by PyTorch's schema, arrays in the place of tensors. The dtype and the shape of a result are
-not a row's to get right to the last rule of promotion: the translation casts to what the trace has seen.
+A key is the name of the operator, with its overload unless that is `default`. A function has the parameters
+of the operator's schema in PyTorch, with arrays for tensors. It need not follow PyTorch's type promotion: the
+translation casts each result to the dtype that was traced.
 """
 
 from collections.abc import Callable, Mapping

@@ -21,11 +21,11 @@ def _convolution(
     output_padding: Sizes,
     groups: int,
 ) -> Array:
-    """x [B, C, …], weight [out, C / groups, …]; transposed: weight [C, out / groups, …]."""
+    """Convolve x [B, C, …] with weight [out, C / groups, …], or [C, out / groups, …] if transposed."""
     if transposed:
         result = _transposed(x, weight, stride, padding, dilation, output_padding, groups)
     else:
-        widths = [(pad, pad) for pad in padding]
+        widths = [(width, width) for width in padding]
         result = lax.conv_general_dilated(
             x, weight, stride, widths, rhs_dilation=dilation, feature_group_count=groups
         )
@@ -35,10 +35,16 @@ def _convolution(
 def _transposed(
     x: Array, weight: Array, stride: Sizes, padding: Sizes, dilation: Sizes, extra: Sizes, groups: int
 ) -> Array:
-    """A convolution of the dilated input with the kernel turned over, its channels swapped group by group."""
-    spatial = weight.shape[2:]
+    """Compute a transposed convolution as a convolution.
+
+    The input is dilated by the stride; the kernel is flipped, and its channels are swapped within each group.
+    """
+    spatial = weight.shape[2:]  # of the kernel
     grouped = jnp.reshape(weight, (groups, -1, *weight.shape[1:]))  # [groups, C / groups, out / groups, …]
-    swapped = jnp.reshape(jnp.swapaxes(grouped, 1, 2), (-1, weight.shape[0] // groups, *spatial))
+    swapped = jnp.reshape(  # [out, C / groups, …]
+        jnp.swapaxes(grouped, 1, 2), (-1, weight.shape[0] // groups, *spatial)
+    )
+    # Distance of the first and last kernel element: a full convolution pads by it, `padding` crops it.
     reach = [step * (size - 1) for step, size in zip(dilation, spatial, strict=True)]
     return lax.conv_general_dilated(
         x,
@@ -64,7 +70,7 @@ def _convolution_backward(
     groups: int,
     wanted: Sequence[bool],
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """The gradients of input, weight and bias, those that are wanted."""
+    """Return the gradients of input, weight and bias; None for those that `wanted` excludes."""
 
     def forward(x: Array, weight: Array) -> Array:
         return _convolution(x, weight, None, stride, padding, dilation, transposed, output_padding, groups)

@@ -1,4 +1,4 @@
-"""Operators that make a tensor of nothing, or of another's shape."""
+"""Operators that create tensors."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def _zeros_like(x: Array, dtype: Any = None) -> Array:
     return jnp.zeros_like(x, dtype)
 
 
-# What `empty` leaves is written over: zeros will do.
+# `empty` tensors are overwritten before they are read; zeros are as good as any values.
 CREATION: Mapping[str, Callable[..., Any]] = {
     "arange.start_step": _arange,
     "full": _full,

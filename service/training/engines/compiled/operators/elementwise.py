@@ -1,4 +1,4 @@
-"""Operators that work element by element."""
+"""Elementwise operators."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ Operand = Any  # an array, or a Python number
 
 
 def _scaled(function: Callable[[Operand, Operand], Array]) -> Callable[..., Array]:
-    """`add` and `sub`, which take a factor for their second operand."""
+    """Add the parameter `alpha`, a factor of the second operand, to `add` and `sub`."""
 
     def apply(x: Operand, y: Operand, alpha: float = 1) -> Array:
         return function(x, y if alpha == 1 else alpha * y)
@@ -34,7 +34,7 @@ def _clamp(x: Array, low: Operand = None, high: Operand = None) -> Array:
 
 def _power(x: Operand, exponent: Operand) -> Array:
     if isinstance(exponent, float) and exponent.is_integer():
-        exponent = int(exponent)  # JAX multiplies for whole exponents, and PyTorch does for 2.0 as for 2
+        exponent = int(exponent)  # for an int, JAX multiplies, as PyTorch does for 2.0 too
     return jnp.power(x, exponent)
 
 
@@ -82,7 +82,7 @@ _UNARY: Mapping[str, Callable[[Array], Array]] = {
     "rsqrt": lax.rsqrt,
     "sigmoid": lax.logistic,
 }
-# Each with a second tensor, and with a number in its place.
+# Each has an overload for a second tensor and one for a scalar.
 _BINARY: Mapping[str, Callable[..., Array]] = {
     "add": _scaled(jnp.add),
     "bitwise_and": jnp.bitwise_and,

@@ -1,4 +1,4 @@
-"""Operators that read and write at indices."""
+"""Operators that read or write at indices."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,26 +7,29 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def _places(dim: int, index: Array) -> tuple[Array, ...]:
-    """The full index of `gather` and `scatter`: `index` along one dimension, its own place along others."""
-    places = list(jnp.indices(index.shape, sparse=True))
-    places[dim] = index
-    return tuple(places)
+def _full_index(dim: int, index: Array) -> tuple[Array, ...]:
+    """Return the index of `gather` and `scatter` for all dimensions.
+
+    Along `dim` it is `index`; along each other dimension, it is the element's own position in `index`.
+    """
+    full = list(jnp.indices(index.shape, sparse=True))  # each broadcasts to index.shape
+    full[dim] = index
+    return tuple(full)
 
 
 def _gather(x: Array, dim: int, index: Array, sparse_grad: bool = False) -> Array:
-    return x[_places(dim, index)]
+    return x[_full_index(dim, index)]
 
 
 def _scatter(x: Array, dim: int, index: Array, source: Any) -> Array:
-    places = _places(dim, index)
     if isinstance(source, Array):
+        # The source may be larger than the index; the rest of it is ignored.
         source = source[tuple(slice(size) for size in index.shape)]
-    return x.at[places].set(source)
+    return x.at[_full_index(dim, index)].set(source)
 
 
 def _scatter_add(x: Array, dim: int, index: Array, source: Array) -> Array:
-    return x.at[_places(dim, index)].add(source[tuple(slice(size) for size in index.shape)])
+    return x.at[_full_index(dim, index)].add(source[tuple(slice(size) for size in index.shape)])
 
 
 def _index(x: Array, indices: Sequence[Array | None]) -> Array:

@@ -1,4 +1,4 @@
-"""Products of matrices."""
+"""Matrix products."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def _plus_product(x: Array, a: Array, b: Array, beta: float = 1, alpha: float = 1) -> Array:
+def _addmm(x: Array, a: Array, b: Array, beta: float = 1, alpha: float = 1) -> Array:
+    """Compute beta · x + alpha · a @ b; factors of 1 are left out."""
     product = jnp.matmul(a, b)
     product = product if alpha == 1 else alpha * product
     return product + (x if beta == 1 else beta * x)
@@ -29,6 +30,6 @@ def _trilinear(
 
 LINEAR_ALGEBRA: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(("bmm", "dot", "mm", "mv"), jnp.matmul),
-    **dict.fromkeys(("addmm", "addmv", "baddbmm"), _plus_product),
+    **dict.fromkeys(("addmm", "addmv", "baddbmm"), _addmm),
     "_trilinear": _trilinear,
 }

@@ -1,4 +1,7 @@
-"""Pooling: the largest or the mean value of each window, in two or three dimensions (one comes as two)."""
+"""Pooling: the maximum or the mean of each window, in two or three dimensions.
+
+PyTorch traces pooling in one dimension as pooling in two.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,13 +17,16 @@ Sizes = Sequence[int]
 
 
 class Windows(NamedTuple):
-    """Where windows lie over the last dimensions of an input.
+    """The windows over the last (spatial) dimensions of an input.
 
     Attributes:
-        size, stride, padding, dilation: one number for each spatial dimension.
-        sizes: of the input.
-        counts: windows along each dimension.
-        leading: dimensions before the spatial ones: batch and channels.
+        size: Size of a window along each spatial dimension.
+        stride: Distance of two windows.
+        padding: Padding on either end of a dimension.
+        dilation: Distance of two elements of a window.
+        sizes: Sizes of the input.
+        counts: Number of windows along each dimension.
+        leading: Number of dimensions before the spatial ones: batch and channels.
     """
 
     size: tuple[int, ...]
@@ -32,11 +38,12 @@ class Windows(NamedTuple):
     leading: int
 
     def offsets(self) -> Iterator[tuple[int, ...]]:
-        """The places in a window, in the order PyTorch looks at them."""
+        """Iterate over the offsets of a window's elements, in PyTorch's order of equal maxima."""
         return product(*map(range, self.size))
 
     def widths(self) -> list[tuple[int, int]]:
-        """The padding of each dimension, such that the last window (`ceil_mode`) is whole."""
+        """Return each dimension's padding (before, after) that makes the last window of `ceil_mode` whole."""
+        # Extent from the first element of the first window to the last element of the last one.
         spans = [
             (count - 1) * stride + dilation * (size - 1) + 1
             for count, stride, dilation, size in zip(
@@ -49,7 +56,7 @@ class Windows(NamedTuple):
         ]
 
     def at(self, offset: tuple[int, ...]) -> tuple[slice, ...]:
-        """The values at one place of all windows, in the padded input."""
+        """Return the slices of the padded input that hold the element at one offset of all windows."""
         spatial = [
             slice(d * o, d * o + (count - 1) * s + 1, s)
             for d, o, count, s in zip(self.dilation, offset, self.counts, self.stride, strict=True)
@@ -63,8 +70,8 @@ def _windows(
     dims = len(size)
 
     def each(values: int | Sizes) -> tuple[int, ...]:
-        given = (values,) if isinstance(values, int) else tuple(values)
-        return given if len(given) == dims else given * dims
+        arguments = (values,) if isinstance(values, int) else tuple(values)
+        return arguments if len(arguments) == dims else arguments * dims
 
     size, padding, dilation = each(size), each(padding), each(dilation)
     stride = each(stride) if stride else size
@@ -73,13 +80,13 @@ def _windows(
     for n, k, s, p, d in zip(sizes, size, stride, padding, dilation, strict=True):
         span = n + 2 * p - d * (k - 1) - 1
         count = (math.ceil(span / s) if ceil_mode else span // s) + 1
-        # The last window must begin inside the input or its left padding.
+        # The last window must start inside the input or its left padding.
         counts.append(count - 1 if ceil_mode and (count - 1) * s >= n + p else count)
     return Windows(size, stride, padding, dilation, sizes, tuple(counts), x.ndim - dims)
 
 
 def _patches(x: Array, windows: Windows, fill: float) -> Array:
-    """[places, B, C, windows …]: of each window, the value at each place."""
+    """Return the elements of each window, [offsets, B, C, windows …]."""
     padded = jnp.pad(x, windows.widths(), constant_values=fill)
     return jnp.stack([padded[windows.at(offset)] for offset in windows.offsets()])
 
@@ -87,12 +94,17 @@ def _patches(x: Array, windows: Windows, fill: float) -> Array:
 def _max_pool(
     x: Array, size: Sizes, stride: Sizes = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> tuple[Array, Array]:
-    """The largest of each window, and its place in the input's flattened spatial dimensions."""
+    """Return the maximum of each window and its index into the input's flattened spatial dimensions.
+
+    Both are [B, C, windows …].
+    """
     windows = _windows(x, size, stride, padding, dilation, ceil_mode)
-    patches = _patches(x, windows, -math.inf)
-    places = jnp.broadcast_to(jnp.arange(math.prod(windows.sizes)).reshape(windows.sizes), x.shape)
-    chosen = jnp.argmax(patches, axis=0)
-    indices = jnp.take_along_axis(_patches(places, windows, -1), chosen[None], axis=0)[0]
+    patches = _patches(x, windows, -math.inf)  # [offsets, B, C, windows …]
+    positions = jnp.arange(math.prod(windows.sizes)).reshape(windows.sizes)  # [spatial …]
+    chosen = jnp.argmax(patches, axis=0)  # [B, C, windows …], offsets; the first of equal maxima
+    # The same windows over the positions hold the index of each element.
+    all_indices = _patches(jnp.broadcast_to(positions, x.shape), windows, -1)  # as `patches`
+    indices = jnp.take_along_axis(all_indices, chosen[None], axis=0)[0]
     return jnp.max(patches, axis=0), indices
 
 
@@ -106,13 +118,17 @@ def _max_pool_backward(
     ceil_mode: bool,
     indices: Array,
 ) -> Array:
-    """Each window's gradient goes to its (first) largest value, found again: XLA finds it only once."""
+    """Add each window's gradient to its first maximum.
+
+    The maximum is searched again rather than read from `indices`; XLA runs the search of both passes once.
+    """
     windows = _windows(x, size, stride, padding, dilation, ceil_mode)
     chosen = jnp.argmax(_patches(x, windows, -math.inf), axis=0)
     widths = windows.widths()
     padded = jnp.zeros([n + a + b for n, (a, b) in zip(x.shape, widths, strict=True)], x.dtype)
-    for place, offset in enumerate(windows.offsets()):
-        padded = padded.at[windows.at(offset)].add(jnp.where(chosen == place, gradient, 0))
+    # Windows may overlap, but the elements at one offset of all windows are distinct: one update per offset.
+    for index, offset in enumerate(windows.offsets()):
+        padded = padded.at[windows.at(offset)].add(jnp.where(chosen == index, gradient, 0))
     return padded[tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, widths, strict=True))]
 
 
@@ -126,12 +142,15 @@ def _avg_pool(
     divisor_override: int | None = None,
 ) -> Array:
     windows = _windows(x, size, stride, padding, (1,) * len(size), ceil_mode)
-    total = _window_sums(jnp.pad(x, windows.widths()), windows)
+    total = _window_sums(jnp.pad(x, windows.widths()), windows)  # [B, C, windows …]
     return total / (divisor_override or _window_sums(_counted(windows, count_include_pad), windows))
 
 
 def _counted(windows: Windows, count_include_pad: bool) -> Array:
-    """[1, …, spatial]: what counts in a window's mean; what `ceil_mode` adds at the end never does."""
+    """Return the weight of each padded element in a window's mean, float32 [1, …, spatial].
+
+    Padding counts if `count_include_pad` is set; what `ceil_mode` adds at the end never does.
+    """
     counted = np.ones((1,) * windows.leading + windows.sizes, np.float32)
     widths = windows.widths()
     own = [(0, 0)] * windows.leading + [(pad, pad) for pad in windows.padding]
@@ -149,10 +168,10 @@ def _window_sums(padded: Array, windows: Windows) -> Array:
 
 
 def _mean_matrix(inputs: int, outputs: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """[outputs, inputs]: how adaptive pooling averages along one dimension."""
+    """Return the matrix [outputs, inputs] by which adaptive pooling averages along one dimension."""
     matrix = np.zeros((outputs, inputs), np.float32)
     for row in range(outputs):
-        start, end = row * inputs // outputs, -(-(row + 1) * inputs // outputs)
+        start, end = row * inputs // outputs, -(-(row + 1) * inputs // outputs)  # floor, ceil
         matrix[row, start:end] = 1 / (end - start)
     return matrix
 
@@ -164,21 +183,21 @@ def _adaptive_avg_pool(x: Array, sizes: Sizes) -> Array:
     return x
 
 
-def _pulled_back(forward: Callable[[Array], Array], gradient: Array, x: Array) -> Array:
-    """The input's gradient of a linear function."""
-    (pulled,) = jax.vjp(forward, x)[1](gradient)
-    return jnp.asarray(pulled)
+def _backward(forward: Callable[[Array], Array], gradient: Array, x: Array) -> Array:
+    """Return the gradient of the input of `forward`."""
+    (input_gradient,) = jax.vjp(forward, x)[1](gradient)
+    return jnp.asarray(input_gradient)
 
 
 def _adaptive_avg_pool_backward(dims: int) -> Callable[[Array, Array], Array]:
     def backward(gradient: Array, x: Array) -> Array:
-        return _pulled_back(lambda x: _adaptive_avg_pool(x, gradient.shape[-dims:]), gradient, x)
+        return _backward(lambda x: _adaptive_avg_pool(x, gradient.shape[-dims:]), gradient, x)
 
     return backward
 
 
-def _avg_pool_backward(gradient: Array, x: Array, *how: Any) -> Array:
-    return _pulled_back(lambda x: _avg_pool(x, *how), gradient, x)
+def _avg_pool_backward(gradient: Array, x: Array, *arguments: Any) -> Array:
+    return _backward(lambda x: _avg_pool(x, *arguments), gradient, x)
 
 
 POOLING: Mapping[str, Callable[..., Any]] = {

@@ -1,4 +1,4 @@
-"""Operators that reduce dimensions, and the norms and softmaxes that begin with a reduction."""
+"""Operators that reduce dimensions, and the norms and softmaxes that contain a reduction."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +12,13 @@ Axes = int | Sequence[int] | None
 
 
 def _axes(dims: Axes) -> int | tuple[int, ...] | None:
-    """PyTorch's `dim`: none and an empty list are all dimensions."""
+    """Convert PyTorch's `dim`, where None and an empty list mean all dimensions."""
     if isinstance(dims, Sequence):
         return tuple(dims) or None
     return dims
 
 
-def _over(function: Callable[..., Array]) -> Callable[..., Array]:
+def _reduction(function: Callable[..., Array]) -> Callable[..., Array]:
     def reduce(x: Array, dims: Axes = None, keepdim: bool = False, dtype: Any = None) -> Array:
         return function(x if dtype is None else x.astype(dtype), axis=_axes(dims), keepdims=keepdim)
 
@@ -48,15 +48,15 @@ def _vector_norm(
 
 
 def _extreme(
-    value: Callable[..., Array], place: Callable[..., Array]
+    value: Callable[..., Array], index: Callable[..., Array]
 ) -> Callable[[Array, int, bool], tuple[Array, Array]]:
     def reduce(x: Array, dim: int, keepdim: bool = False) -> tuple[Array, Array]:
-        return value(x, axis=dim, keepdims=keepdim), place(x, axis=dim, keepdims=keepdim)
+        return value(x, axis=dim, keepdims=keepdim), index(x, axis=dim, keepdims=keepdim)
 
     return reduce
 
 
-def _place(function: Callable[..., Array]) -> Callable[..., Array]:
+def _arg_extreme(function: Callable[..., Array]) -> Callable[..., Array]:
     def reduce(x: Array, dim: int | None = None, keepdim: bool = False) -> Array:
         return function(x, axis=dim, keepdims=keepdim)
 
@@ -101,7 +101,7 @@ def _batch_norm(
     momentum: float,
     epsilon: float,
 ) -> tuple[Array, Array, Array]:
-    """Without running statistics: as InstanceNorm calls it."""
+    """Normalize without running statistics, as InstanceNorm does."""
     axes = (0, *range(2, x.ndim))
     mean = jnp.mean(x, axis=axes, keepdims=True)
     rstd = jax.lax.rsqrt(jnp.var(x, axis=axes, keepdims=True) + epsilon)
@@ -109,7 +109,7 @@ def _batch_norm(
 
 
 def _per_channel(x: Array, weight: Array | None, bias: Array | None) -> Array:
-    """x [B, C, …] times weight [C] plus bias [C], those there are."""
+    """Compute x [B, C, …] · weight [C] + bias [C]; None leaves out a factor or summand."""
     shape = (1, -1, *(1,) * (x.ndim - 2))
     x = x if weight is None else x * jnp.reshape(weight, shape)
     return x if bias is None else x + jnp.reshape(bias, shape)
@@ -117,7 +117,7 @@ def _per_channel(x: Array, weight: Array | None, bias: Array | None) -> Array:
 
 REDUCTION: Mapping[str, Callable[..., Any]] = {
     **{
-        f"{name}{overload}": _over(getattr(jnp, name))
+        f"{name}{overload}": _reduction(getattr(jnp, name))
         for name, overloads in {
             "all": ("", ".dim", ".dims"),
             "any": ("", ".dim", ".dims"),
@@ -129,10 +129,10 @@ REDUCTION: Mapping[str, Callable[..., Any]] = {
     },
     "_log_softmax": lambda x, dim, to_float: jax.nn.log_softmax(x, dim),
     "_softmax": lambda x, dim, to_float: jax.nn.softmax(x, dim),
-    "amax": _over(jnp.max),
-    "amin": _over(jnp.min),
-    "argmax": _place(jnp.argmax),
-    "argmin": _place(jnp.argmin),
+    "amax": _reduction(jnp.max),
+    "amin": _reduction(jnp.min),
+    "argmax": _arg_extreme(jnp.argmax),
+    "argmin": _arg_extreme(jnp.argmin),
     "cumsum": lambda x, dim, dtype=None: jnp.cumsum(x, dim, dtype),
     "linalg_vector_norm": _vector_norm,
     "max": jnp.max,

@@ -1,4 +1,4 @@
-"""Operators that rearrange: views, permutations, pieces, joins."""
+"""Operators that rearrange elements: views, permutations, slices and concatenations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-END = 2**63 - 1  # how ATen writes `to the end`
+END = 2**63 - 1  # the end of a slice without an end in ATen
 
 
 def _expand(x: Array, sizes: Sequence[int], implicit: bool = False) -> Array:
@@ -14,15 +14,15 @@ def _expand(x: Array, sizes: Sequence[int], implicit: bool = False) -> Array:
     return jnp.broadcast_to(x, [old if new == -1 else new for new, old in zip(sizes, own, strict=True)])
 
 
-def _piece(x: Array, dim: int, start: int | None, end: int | None, step: int = 1) -> tuple[slice, ...]:
-    """Which elements a slice along one dimension takes."""
-    pieces = [slice(None)] * x.ndim
-    pieces[dim] = slice(start, None if end is None or end >= END else end, step)
-    return tuple(pieces)
+def _slice_index(x: Array, dim: int, start: int | None, end: int | None, step: int = 1) -> tuple[slice, ...]:
+    """Return the index of a slice along one dimension."""
+    index = [slice(None)] * x.ndim
+    index[dim] = slice(start, None if end is None or end >= END else end, step)
+    return tuple(index)
 
 
 def _slice(x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
-    return x[_piece(x, dim, start, end, step)]
+    return x[_slice_index(x, dim, start, end, step)]
 
 
 def _slice_scatter(
@@ -33,7 +33,7 @@ def _slice_scatter(
     end: int | None = None,
     step: int = 1,
 ) -> Array:
-    return x.at[_piece(x, dim, start, end, step)].set(source)
+    return x.at[_slice_index(x, dim, start, end, step)].set(source)
 
 
 def _select(x: Array, dim: int, index: int) -> Array:
@@ -64,7 +64,7 @@ def _unbind(x: Array, dim: int = 0) -> list[Array]:
 
 
 def _pad(x: Array, padding: Sequence[int], value: float = 0) -> Array:
-    """Pads from the last dimension on; a negative number crops."""
+    """Pad as `constant_pad_nd`: pairs of widths from the last dimension on; negative widths crop."""
     pairs = list(zip(padding[::2], padding[1::2], strict=True))
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
     grown = jnp.pad(x, [(max(a, 0), max(b, 0)) for a, b in widths], constant_values=value)
