@@ -1,8 +1,18 @@
-"""A step as CUDA graphs: a small model's step takes as long as its kernels take to be started.
+"""CUDA graphs of training steps.
 
-The pass forward, the pass backward and the update of a full batch are captured once each and replayed for
-each step, every kernel of one by one call. A batch of another size is trained without, and so is what can't
-be captured.
+A step of a small model takes as long as launching its kernels. The forward pass, the backward pass and the
+optimizer's update of a whole batch are captured once each and replayed for each step, with one launch for all
+kernels of a graph. The short last batch runs without graphs, and so does a model that cannot be captured.
+
+A graph replays the same kernels on the same memory, which determines the rules of this module:
+
+- A batch is copied into the tensors that were captured (`CapturedStep.batch`); loss and outputs are copied
+  out before the next replay overwrites them.
+- Numbers that Python passes to a kernel are constants of the graph. The update is captured again whenever the
+  learning rate or another number of the optimizer changes, and only after it stayed for some steps.
+- Whatever PyTorch creates in a first step (the optimizer's state, cuBLAS workspaces) must exist before.
+- A capture fails for good if the captured code waits for the GPU, for instance in `.item()`. A probe that
+  detects this without capturing therefore runs first.
 """
 
 from collections.abc import Callable
@@ -18,115 +28,127 @@ from service.training.engines.eager.forward_backward import Passes
 
 log = structlog.get_logger()
 
-Work = Callable[[], None]
-# Capturing takes as long as some tens of steps, that of the update as long as some.
-LEAST_STEPS, LEAST_UPDATES = 100, 10
+Function = Callable[[], None]  # launches kernels
+# Capturing both passes takes as long as some tens of steps, capturing the update as long as a few.
+MIN_STEPS = 100
+MIN_UPDATES = 10  # with equal numbers
 
 
 class Capture(Protocol):
-    """Makes graphs."""
+    """Captures functions as graphs."""
 
-    def __call__(self, work: Work, apart: bool = False) -> Work:
-        """A graph of what a function does on the GPU, without doing it; what is returned does it.
+    def __call__(self, function: Function, own_pool: bool = False) -> Function:
+        """Capture the kernels of a function without running them.
 
-        Tensors made in the function lie in the same memory each time.
+        Tensors that the function creates have the same memory in each replay.
 
         Args:
-            apart: no other graph uses memory that this one has freed.
+            function: The function.
+            own_pool: Whether the graph gets a memory pool of its own, so that no other graph reuses memory
+                that it frees.
+
+        Returns:
+            A function that replays the graph.
         """
 
-    def probe(self, work: Work) -> None:
-        """Do once what is going to be captured.
+    def probe(self, function: Function) -> None:
+        """Run a function that is going to be captured.
 
         Raises:
-            RuntimeError: something in it waits for the GPU.
+            RuntimeError: The function waits for the GPU.
         """
 
 
 class CudaGraphs:
-    """Captures with `torch.cuda.CUDAGraph`; graphs that share memory must be replayed in their order."""
+    """Captures with `torch.cuda.CUDAGraph`.
+
+    Graphs that share a pool must be replayed in the order of their capture.
+    """
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def __call__(self, work: Work, apart: bool = False) -> Work:
+    def __call__(self, function: Function, own_pool: bool = False) -> Function:
         graph = torch.cuda.CUDAGraph()
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            # Other threads may go on: one pins the next batch.
-            graph.capture_begin(None if apart else self._pool, capture_error_mode="thread_local")
+            # Calls of other threads do not disturb the capture: one thread pins the next batch.
+            graph.capture_begin(None if own_pool else self._pool, capture_error_mode="thread_local")
             try:
-                work()
+                function()
             finally:
                 graph.capture_end()
         return graph.replay
 
-    def probe(self, work: Work) -> None:
+    def probe(self, function: Function) -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
-            work()
+            function()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-            torch.cuda.empty_cache()  # graphs have memory of their own: none of what was freed until now
+            # Graphs allocate from pools of their own, which cannot use the freed memory of the default pool.
+            torch.cuda.empty_cache()
 
 
 class CapturedStep:
-    """The steps of batches of one size, replayed.
+    """Replays the steps of batches of one size.
 
     Args:
-        passes: what is captured. They, and a step of the optimizer, were run once before: what is made at the
-            first time can't be captured.
-        optimizer: its steps are captured while its numbers stay: a learning rate is part of the graph.
-        batch: one like those to come, which are copied into its tensors unless they are the same.
+        passes: The passes to capture. They and a step of the optimizer must have run once before.
+        optimizer: The optimizer whose steps are captured while its numbers stay the same.
+        batch: A batch of the size. Later batches are copied into its tensors unless they are the same ones.
+        capture: Captures the functions.
 
     Attributes:
-        batch: what the next step is taken on.
-        outputs: of the last pass forward; the next one writes over them.
+        batch: The tensors that the graphs read.
+        outputs: The model's outputs of the last forward pass [B, …]; the next one overwrites them.
 
     Raises:
-        RuntimeError: the passes can't be captured, or there is no memory for it.
-        SystemExit: the capture itself has failed. PyTorch's generators and allocator stay behind as if it
-            went on: the process is of no more use.
+        RuntimeError: The passes cannot be captured, or memory is insufficient.
+        SystemExit: The capture itself failed. PyTorch's generators and allocator remain in the state of an
+            ongoing capture, so that the process cannot be used any more.
     """
 
     def __init__(self, passes: Passes, optimizer: Optimizer, batch: Samples, capture: Capture) -> None:
         self.batch = batch
         self._passes = passes
         self._optimizer = optimizer
-        self._capture: Capture | None = capture if _counts_on_gpu(optimizer) else None
+        self._capture: Capture | None = capture if _steps_on_gpu(optimizer) else None
         self._parameters = list(passes.model.parameters())
         self._gradients: list[Tensor | None]
         self._loss: Tensor
         self.outputs: Tensor
-        before = [parameter.grad for parameter in self._parameters]
+        gradients = [parameter.grad for parameter in self._parameters]
         try:
             self._probe(capture)
-            # Gradients are read after the next pass forward, too: their memory is none of its.
-            self._forward = _graph(capture, self._run_forward, apart=True)
+            # The gradients of a step are read after the next forward pass (checkpoints, best epoch), which
+            # must not reuse their memory: the graphs have separate pools.
+            self._forward = _graph(capture, self._run_forward, own_pool=True)
             self._backward = _graph(capture, self._run_backward)
         finally:
-            self._put(before)
-        self._numbers: list[dict[str, Any]] = []
+            self._set_gradients(gradients)
+        self._numbers: list[dict[str, Any]] = []  # the optimizer's parameter groups without parameters
         self._updates = 0  # with these numbers
-        self._update: Work | None = None
+        self._update: Function | None = None
 
     def forward(self, batch: Samples) -> Tensor:
-        """The loss of a batch []."""
-        for mine, theirs in zip(self.batch.tensors, batch.tensors, strict=True):
-            if mine is not theirs:
-                mine.copy_(theirs)
+        """Replay the forward pass on a batch and return its loss []."""
+        for captured, new in zip(self.batch.tensors, batch.tensors, strict=True):
+            if captured is not new:
+                captured.copy_(new)
         self._forward()
         return self._loss.clone()
 
     def step(self) -> None:
-        """Pass backward from the last loss, and update the parameters."""
+        """Replay the backward pass of the last loss and update the parameters."""
         self._backward()
-        self._put(self._gradients)  # a batch of another size has left others
+        # The parameters have the gradients of the last step, which may have been one without graphs.
+        self._set_gradients(self._gradients)
         numbers = [{**group, "params": None} for group in self._optimizer.param_groups]
         if numbers != self._numbers:
             self._numbers, self._updates, self._update = numbers, 0, None
-        if self._updates == LEAST_UPDATES and self._capture is not None:
+        if self._updates == MIN_UPDATES and self._capture is not None:
             self._update = self._captured_update(self._capture)
         self._updates += 1
         if self._update is None:
@@ -134,15 +156,15 @@ class CapturedStep:
         else:
             self._update()
 
-    def _captured_update(self, capture: Capture) -> Work | None:
+    def _captured_update(self, capture: Capture) -> Function | None:
         try:
             return _graph(capture, self._run_update)
         except torch.OutOfMemoryError:
-            self._capture = None  # once is enough
+            self._capture = None  # do not try again
             return None
 
     def _probe(self, capture: Capture) -> None:
-        """Pass forward and backward; what that changes of buffers and of random numbers to come is undone."""
+        """Run both passes once, and restore the buffers and generator states that they change."""
         device = self.batch.targets.device
         buffers = [(buffer, buffer.clone()) for buffer in self._passes.model.buffers()]
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -152,7 +174,7 @@ class CapturedStep:
                 for buffer, before in buffers:
                     buffer.copy_(before)
 
-    def _put(self, gradients: list[Tensor | None]) -> None:
+    def _set_gradients(self, gradients: list[Tensor | None]) -> None:
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
 
@@ -162,22 +184,26 @@ class CapturedStep:
     def _run_backward(self) -> None:
         self._passes.backward(self._loss)
         self._gradients = [parameter.grad for parameter in self._parameters]
-        # The passes end here: nothing of them is to be met by those of another batch.
+        # Release the autograd graph: passes without graphs (the short last batch) must not share its nodes.
         self._loss, self.outputs = self._loss.detach(), self.outputs.detach()
 
     def _run_update(self) -> None:
         self._optimizer.step()
 
 
-def _counts_on_gpu(optimizer: Optimizer) -> bool:
-    """Whether all that changes in its steps lies on the GPU: those that count steps say `capturable`."""
+def _steps_on_gpu(optimizer: Optimizer) -> bool:
+    """Return whether a step changes tensors on the GPU only.
+
+    Optimizers that count steps do so on the GPU with `capturable`.
+    """
     return isinstance(optimizer, SGD) or "capturable" in optimizer.defaults
 
 
-def _graph(capture: Capture, work: Work, apart: bool = False) -> Work:
+def _graph(capture: Capture, function: Function, own_pool: bool = False) -> Function:
+    """Capture a function; raise `SystemExit` if the capture fails, see `CapturedStep`."""
     try:
-        return capture(work, apart)
-    except torch.OutOfMemoryError:  # told before anything was asked of CUDA
+        return capture(function, own_pool)
+    except torch.OutOfMemoryError:  # raised before CUDA is called: the process remains usable
         raise
     except RuntimeError as error:
         raise SystemExit(f"A step could not be captured as a graph: {error}") from error
@@ -186,7 +212,7 @@ def _graph(capture: Capture, work: Work, apart: bool = False) -> Work:
 def capture_step(
     passes: Passes, optimizer: Optimizer, batch: Samples, capture: Capture
 ) -> CapturedStep | None:
-    """See `CapturedStep`; None where that can't be."""
+    """Return a `CapturedStep`; None if the step cannot be captured."""
     try:
         return CapturedStep(passes, optimizer, batch, capture)
     except RuntimeError as error:

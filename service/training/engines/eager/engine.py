@@ -1,7 +1,23 @@
-"""The eager engine: the chapter's loop, step by step, as a plain PyTorch script would run it."""
+"""The eager engine: a training loop with the operations of a plain PyTorch script.
+
+An epoch is a sequence of steps, which `EagerEngine.advance` takes one by one (`_advance_one`):
+
+1. The optimizer steps. With batches, each is forward pass, backward pass and update. With a full batch, the
+   single step is a forward pass only: its update follows the validation, since both losses of the epoch are
+   those of the parameters before the update.
+2. The validation. If one slice suffices, it belongs to the last optimizer step. Otherwise each slice is a
+   step of its own (`_validate_slice`), so that a long validation can be interrupted too.
+3. `_end_epoch`, part of the last step, computes the epoch's values, keeps the best epoch, steps the scheduler
+   and decides whether to stop.
+
+A checkpoint can be taken after each step. It holds what the rest of the epoch depends on: the order of
+samples, the sum of losses and the states of metrics. The order is drawn from the global generator at the
+first step of an epoch, as in a script: dropout consumes the same generator, and the sequence of draws decides
+the numbers that each one gets.
+"""
 
 import math
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
@@ -25,25 +41,28 @@ from service.training.checkpoints import (
 )
 from service.training.components import Components
 from service.training.device_placement import placed
-from service.training.engines.eager.cuda_graphs import LEAST_STEPS, Capture, CapturedStep, capture_step
+from service.training.engines.eager.cuda_graphs import MIN_STEPS, Capture, CapturedStep, capture_step
 from service.training.engines.eager.forward_backward import Passes
 from service.training.evaluation import EVALUATION_BYTES, Evaluation, Losses, rows_at_once
 from service.training.metrics import computed, metric_inputs, metric_states, restore_metrics
 from service.training.schedulers import is_per_batch
 
-_NOTHING = Evaluation(math.nan, {})
+_NO_EVALUATION = Evaluation(math.nan, {})
 
 
 @dataclass
 class _Validation:
-    """A validation that is under way. A checkpoint lets it begin anew: it holds the state before.
+    """An unfinished validation in several slices.
+
+    A checkpoint does not contain it: a restored training starts the validation again. Therefore a checkpoint
+    takes buffers and generator states from before the validation.
 
     Attributes:
-        slices: those to come.
-        rng: the generators' states before.
-        buffers: the model's before.
-        losses: of the slices that are done.
-        loss: of the step that it is in the middle of; None where it comes after the step.
+        slices: The slices that are not evaluated yet.
+        rng: Generator states before the validation.
+        buffers: Buffers of the model before the validation.
+        losses: Losses of the evaluated slices.
+        loss: With a full batch, the training loss whose update follows the validation; None otherwise.
     """
 
     slices: Iterator[Samples]
@@ -54,21 +73,23 @@ class _Validation:
 
 
 class EagerEngine:
-    """Runs a training a number of steps at a time.
+    """Executes one training with PyTorch.
 
     With `batch_size: null`, an epoch is one step on all samples, and both its losses are those of the
     parameters before the step. With batches, each epoch's order is one `torch.randperm` from the global
     generator, and the validation loss is that of the parameters after the epoch's last step.
 
-    A validation in several slices takes a step for each: a long one can be broken off, too.
-
     Args:
-        evaluation_bytes: rows of so many are evaluated at once.
-        capture: makes CUDA graphs of the steps on full batches, see `captured`; None: they are not.
+        components: The training's.
+        evaluation_bytes: Bytes of inputs that are evaluated at once; at least one batch is.
+        capture: Captures CUDA graphs of the steps on whole batches, see `cuda_graphs`; None to run without.
 
     Attributes:
-        epoch: epochs completed.
-        stop_reason: set when there is nothing left to do.
+        components: The training's.
+        epoch: Epochs completed.
+        stop_reason: The reason why training has ended; None while it continues.
+        steps_per_epoch: Optimizer steps of an epoch, plus the slices of a validation that needs several.
+        columns: Names of the history columns.
     """
 
     compile_seconds = 0.0
@@ -82,13 +103,13 @@ class EagerEngine:
             components.model, components.loss_fn, components.precision, components.spec.gradient_clip_norm
         )
         self._captured: CapturedStep | None = None
-        self._replayed: CapturedStep | None = None  # the same, where it takes the step at hand
-        self._has_stepped = False
+        self._replayed: CapturedStep | None = None  # `_captured` if it executes the current step
+        self._has_stepped = False  # a capture needs the optimizer's state, which the first step creates
         self.epoch = 0
         self.stop_reason: StopReason | None = None
         self._batches = components.batches
-        worth_it = components.spec.epochs * self._batches.steps_per_epoch >= LEAST_STEPS
-        self._capture = capture if worth_it else None
+        pays = components.spec.epochs * self._batches.steps_per_epoch >= MIN_STEPS
+        self._capture = capture if pays else None
         self._gatherer = (
             None if components.train.order is None else Gatherer(components.train, components.device)
         )
@@ -97,12 +118,12 @@ class EagerEngine:
         self.steps_per_epoch = self._batches.steps_per_epoch + (slices if slices > 1 else 0)
         self._validation: _Validation | None = None
         self._validation_metrics = deepcopy(components.metrics)
-        self._step = 0
-        self._order: Tensor | None = None
+        self._step = 0  # steps taken of the current epoch, slices of the validation included
+        self._order: Tensor | None = None  # int64 [n]; None for samples in their own order
         self._losses = Losses()
         self._learning_rate = 0.0
         self._parameters = dict(components.model.named_parameters())
-        # Training changes these tensors in place: they are the model's for as long as it lives.
+        # Training changes these tensors in place, so that the dictionary never needs to be made again.
         self._state: Tensors = dict(components.model.state_dict())
         self._attributes = [vars(module) for module in components.model.modules()]
         self._best: Snapshot | None = None
@@ -111,10 +132,10 @@ class EagerEngine:
         components.model.train()
 
     def advance(self, steps: int) -> HistoryChunk | None:
-        """Take up to `steps` optimizer steps, or one slice of a validation in several.
+        """Take up to `steps` optimizer steps, or one slice of a validation that needs several.
 
         Returns:
-            The epochs that ended in them; None when none did.
+            The epochs that ended; None if none did.
         """
         first_epoch = self.epoch + 1
         rows = []
@@ -123,29 +144,31 @@ class EagerEngine:
             row = self._advance_one()
             if row is not None:
                 rows.append(row)
-            # A slice takes longer than a step, for all that is known: none comes behind another step.
+            # A slice may take much longer than an optimizer step: the loop measures it separately.
             if self.stop_reason or validates or self._step >= self._batches.steps_per_epoch:
                 break
         if not rows:
             return None
-        values = np.array(rows, dtype=np.float64).T
+        values = np.array(rows, dtype=np.float64).T  # [columns, epochs]
         return HistoryChunk(first_epoch, self.columns, np.where(np.isfinite(values), values, np.nan))
 
     def _advance_one(self) -> list[float] | None:
-        """One step; the epoch's values when it was the epoch's last."""
+        """Take one step; return the values of the epoch if it was the last one."""
         if self._step >= self._batches.steps_per_epoch:
-            return self._validate_a_slice()
+            return self._validate_slice()
         components = self.components
         if self._batches.is_full_batch and self.steps_per_epoch > 1:
-            self._validation = self._begun_validation()
-        is_full = self._step < self._batches.whole
-        self._replayed = self._captured if is_full else None
+            # A restored training repeats the forward pass too: its state must be from before.
+            self._validation = self._start_validation()
+        is_whole = self._step < self._batches.whole
+        self._replayed = self._captured if is_whole else None
         batch = self._next_batch()
-        if self._capture is not None and self._has_stepped and is_full:
-            like = batch if self._batches.is_full_batch else batch.clone()
-            self._captured = capture_step(self._passes, components.optimizer, like, self._capture)
+        if self._capture is not None and self._has_stepped and is_whole:
+            # Later batches overwrite the captured tensors: they must not be the samples themselves.
+            captured_batch = batch if self._batches.is_full_batch else batch.clone()
+            self._captured = capture_step(self._passes, components.optimizer, captured_batch, self._capture)
             self._replayed = self._captured
-            self._capture = None  # once is enough, also where it was in vain
+            self._capture = None  # do not try again, whether or not it succeeded
         loss = self._forward(batch)
         self._losses.add(loss.detach(), batch.rows)
         self._learning_rate = components.optimizer.param_groups[0]["lr"]
@@ -153,14 +176,15 @@ class EagerEngine:
         if not self._batches.is_full_batch:
             self._update(loss)
         if self._step == self.steps_per_epoch:
-            return self._end_epoch(_NOTHING if self._slices is None else self._evaluate(self._slices), loss)
+            validation = _NO_EVALUATION if self._slices is None else self._evaluate(self._slices)
+            return self._end_epoch(validation, loss)
         if self._validation is not None:
             self._validation.loss = loss
         return None
 
-    def _validate_a_slice(self) -> list[float] | None:
-        """A step of a validation in several slices; the epoch's values after the last one."""
-        validation = self._validation = self._validation or self._begun_validation()
+    def _validate_slice(self) -> list[float] | None:
+        """Evaluate one slice of the validation; return the epoch's values after the last one."""
+        validation = self._validation = self._validation or self._start_validation()
         self._add_slice(next(validation.slices), validation.losses)
         self._step += 1
         if self._step < self.steps_per_epoch:
@@ -168,52 +192,54 @@ class EagerEngine:
         self._validation = None
         return self._end_epoch(self._evaluation(validation.losses, self._validation_metrics), validation.loss)
 
-    def _begun_validation(self) -> _Validation:
+    def _start_validation(self) -> _Validation:
         assert self._slices is not None
         buffers = {name: buffer.clone() for name, buffer in self.components.model.named_buffers()}
         return _Validation(iter(self._slices), self._rng(), buffers)
 
     def _next_batch(self) -> Samples:
+        """Return the batch of the current step; draw the order of the epoch before its first one."""
         if self._step == 0 and self.components.spec.shuffle and not self._batches.is_full_batch:
-            self._order = self._at_hand(torch.randperm(self.components.train.rows))
+            self._order = self._placed_order(torch.randperm(self.components.train.rows))
         if self._gatherer is not None:
+            # The next epoch's order is not drawn yet: nothing is read ahead across epochs.
             is_last = self._step + 1 == self._batches.steps_per_epoch
             following = None if is_last else self._rows_of(self._step + 1)
             return self._gatherer.take(self._rows_of(self._step), following)
         if self._batches.is_full_batch:
             return self.components.train
-        into = None if self._replayed is None else self._replayed.batch
+        into = None if self._replayed is None else self._replayed.batch  # gather into the captured tensors
         return self.components.train.take(self._rows_of(self._step), into)
 
-    def _at_hand(self, order: Tensor) -> Tensor:
-        """An order of samples where they are taken from: rows to gather are not on the device."""
+    def _placed_order(self, order: Tensor) -> Tensor:
+        """Move an order of samples to the device that holds them; samples to be gathered are on the CPU."""
         return order if self._gatherer is not None else order.to(self.components.device)
 
     def _rows_of(self, step: int) -> slice | Tensor:
-        """Which rows are the batch of a step of this epoch."""
+        """Return the rows of the batch of a step of the current epoch."""
         start = step * self._batches.size
         end = min(start + self._batches.size, self.components.train.rows)
         return slice(start, end) if self._order is None else self._order[start:end]
 
     def _forward(self, batch: Samples) -> Tensor:
-        """The loss of a training batch; the metrics take it in."""
+        """Return the loss [] of a training batch, and update the metrics."""
         metrics = self.components.metrics
         if self._replayed is None:
             loss, outputs = self._passes.forward(batch)
             self._measure(outputs, batch.targets, metrics)
             return loss
         loss = self._replayed.forward(batch)
-        if metrics:  # some keep what they are given
+        if metrics:  # some metrics keep their arguments, which the next replay would overwrite
             self._measure(self._replayed.outputs.clone(), batch.targets.clone(), metrics)
         return loss
 
     def _measure(self, outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> None:
-        """Let metrics take in a batch."""
+        """Update metrics with a batch."""
         for metric in metrics.values():
             metric.update(*metric_inputs(self.components.loss, self.components.task, outputs, targets))
 
     def _update(self, loss: Tensor) -> None:
-        """Backward and one optimizer step."""
+        """Run the backward pass, the optimizer step and a scheduler that steps per batch."""
         components = self.components
         if self._replayed is not None:
             self._replayed.step()
@@ -225,7 +251,10 @@ class EagerEngine:
             components.scheduler.step()
 
     def _epoch_values(self, validation: Evaluation) -> list[float]:
-        """The values of the epoch that ends, in the order of `columns`; follows the best, sees divergence."""
+        """Return the values of the epoch that ends, in the order of `columns`.
+
+        Sets the stop reason if the epoch diverged, and keeps the model if it is the best one.
+        """
         components = self.components
         train = self._evaluation(self._losses, components.metrics)
         self._losses = Losses()
@@ -246,10 +275,14 @@ class EagerEngine:
         return [values[name] for name in self.columns]
 
     def _end_epoch(self, validation: Evaluation, loss: Tensor | None) -> list[float]:
-        """The epoch's values, once it is counted and it is decided whether it was the last.
+        """End an epoch: compute its values, step the scheduler, count it and decide whether to stop.
 
         Args:
-            loss: with `batch_size: null`, the step's, which is to be taken now.
+            validation: Loss and metrics of the validation samples.
+            loss: The training loss [] of the last step. With a full batch, its update follows here.
+
+        Returns:
+            The epoch's values in the order of `columns`.
         """
         components = self.components
         row = self._epoch_values(validation)
@@ -275,14 +308,14 @@ class EagerEngine:
         return StopReason.COMPLETED if self.epoch >= self.components.spec.epochs else None
 
     def evaluate(self, samples: Samples, on_slice: Callable[[], None] = lambda: None) -> Evaluation:
-        """The loss and metrics of the parameters as they are, in eval mode, without gradients.
+        """Compute loss and metrics of the current parameters, in eval mode, without gradients.
 
         Args:
-            samples: on any device.
-            on_slice: called after each slice of them; what it raises ends the evaluation.
+            samples: Samples on any device.
+            on_slice: Called after each slice; an exception that it raises ends the evaluation.
         """
         for metric in self._validation_metrics.values():
-            metric.reset()  # a validation may have been broken off
+            metric.reset()  # an interrupted validation leaves sums behind
         return self._evaluate(
             self._sliced(placed(samples, self.components.loss, self.components.device)), on_slice
         )
@@ -302,25 +335,28 @@ class EagerEngine:
 
     def _add_slice(self, batch: Samples, losses: Losses) -> None:
         self._set_training(False)
-        with torch.no_grad():  # a small step's inference_mode takes longer
+        with torch.no_grad():  # for small models faster than `torch.inference_mode`
             loss, outputs = self._passes.forward(batch)
             self._measure(outputs, batch.targets, self._validation_metrics)
             losses.add(loss, batch.rows)
         self._set_training(True)
 
     def _evaluation(self, losses: Losses, metrics: Mapping[str, Metric]) -> Evaluation:
-        """The losses' mean, and what the metrics have taken in; they start anew."""
+        """Return the mean of the losses and the values of the metrics, and reset the metrics."""
         return Evaluation(losses.mean(), {name: computed(metric) for name, metric in metrics.items()})
 
     def _set_training(self, training: bool) -> None:
-        """`model.train(training)` without its walk through the modules, which takes as long as a layer."""
+        """Do what `model.train(training)` does, without its walk through the modules.
+
+        The walk takes as long as a layer of a small model.
+        """
         for attributes in self._attributes:
             attributes["training"] = training
 
     def _keep_best(self) -> None:
         """Copy the model into the best snapshot, in place after the first time.
 
-        Gradients need no copy, unless they are captured: the next step makes new ones.
+        Gradients are copied only if they are captured: otherwise, the next step creates new ones.
         """
         if self._best is None:
             kept = {name: tensor.detach().clone() for name, tensor in self._state.items()}
@@ -333,11 +369,13 @@ class EagerEngine:
         self._best = Snapshot(self.epoch + 1, kept, gradients)
 
     def checkpoint(self) -> Checkpoint:
-        """The state now, also in the middle of an epoch."""
+        """Return the current state, in the middle of an epoch too."""
         components, validation = self.components, self._validation
         last = snapshot(components.model, self.epoch)
         if validation is not None:
-            last = replace(last, state={**last.state, **_known(validation.buffers, last.state)})
+            # `state_dict()` leaves out buffers that are not persistent.
+            buffers = {name: x for name, x in validation.buffers.items() if name in last.state}
+            last = replace(last, state={**last.state, **buffers})
         return Checkpoint(
             last=last,
             partial=self._partial() if self._step and not self._batches.is_full_batch else None,
@@ -349,7 +387,7 @@ class EagerEngine:
         )
 
     def _rng(self) -> Tensors:
-        """The states of the generators."""
+        """Return the states of the global generators by device."""
         states = {"cpu": torch.get_rng_state()}
         if self.components.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.components.device)
@@ -357,11 +395,14 @@ class EagerEngine:
 
     def _partial(self) -> PartialEpoch:
         metrics = metric_states(self.components.metrics)
-        step = min(self._step, self._batches.steps_per_epoch)  # a validation begins anew
+        step = min(self._step, self._batches.steps_per_epoch)  # a restored training validates from the start
         return PartialEpoch(step, self._losses.summed(), self._order, metrics, self._learning_rate)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint as if there had been no break; or begin with its parameters."""
+        """Continue from a checkpoint as if training had not been interrupted.
+
+        A checkpoint without optimizer state gives initial parameters only.
+        """
         components = self.components
         components.model.load_state_dict(checkpoint.last.state)
         if checkpoint.optimizer is None:
@@ -374,11 +415,12 @@ class EagerEngine:
             parameter.grad = None if gradient is None else gradient.to(components.device)
         restore_optimizer(components.optimizer, checkpoint.optimizer)
         if components.scheduler is not None and checkpoint.scheduler is not None:
-            components.scheduler.load_state_dict(dict(checkpoint.scheduler))  # CyclicLR takes entries out
+            # A copy: CyclicLR removes entries from the dictionary.
+            components.scheduler.load_state_dict(dict(checkpoint.scheduler))
         if components.monitor is not None:
             components.monitor.restore(checkpoint.monitor)
         self.stop_reason = self._reason_to_stop()
-        self._best = None if checkpoint.best is None else self._own(checkpoint.best)
+        self._best = None if checkpoint.best is None else self._owned(checkpoint.best)
         torch.set_rng_state(checkpoint.rng["cpu"])
         if "cuda" in checkpoint.rng:
             torch.cuda.set_rng_state(checkpoint.rng["cuda"], components.device)
@@ -387,12 +429,12 @@ class EagerEngine:
         self._step = partial.step
         rows = min(partial.step * self._batches.size, self.components.train.rows)
         self._losses = Losses(partial.loss_sum, rows)
-        self._order = None if partial.order is None else self._at_hand(partial.order)
+        self._order = None if partial.order is None else self._placed_order(partial.order)
         self._learning_rate = partial.learning_rate
         restore_metrics(self.components.metrics, partial.metrics)
 
-    def _own(self, best: Snapshot) -> Snapshot:
-        """A snapshot from a file as the engine keeps one: copied, in the model's order, on its device."""
+    def _owned(self, best: Snapshot) -> Snapshot:
+        """Copy a snapshot of a checkpoint into tensors in the model's order, on its device."""
         return Snapshot(
             best.epoch,
             {name: torch.empty_like(own).copy_(best.state[name]) for name, own in self._state.items()},
@@ -401,19 +443,15 @@ class EagerEngine:
 
     @property
     def steps_left(self) -> int:
-        """Steps to the end of the epoch at hand; a whole epoch's between epochs."""
+        """Steps to the end of the current epoch; `steps_per_epoch` between two epochs."""
         return self.steps_per_epoch - self._step
 
     @property
     def best(self) -> Snapshot | None:
-        """The model at the best epoch, when one is followed."""
+        """The model at the best epoch; None before the first one or when no epoch is monitored."""
         return self._best
 
     def load_best(self) -> None:
-        """Put the best epoch's parameters into the model."""
+        """Load the parameters of the best epoch into the model."""
         if self._best is not None:
             self.components.model.load_state_dict(self._best.state)
-
-
-def _known(some: Tensors, names: Container[str]) -> Tensors:
-    return {name: tensor for name, tensor in some.items() if name in names}

@@ -1,4 +1,4 @@
-"""Both passes of a training step, as a script takes them."""
+"""Forward and backward pass of a training step."""
 
 import torch
 from torch import Tensor, nn
@@ -7,23 +7,28 @@ from service.datasets.samples import Samples
 
 
 class Passes:
-    """Forward, to a loss, and backward, to gradients.
+    """The passes of a training step, in the operations of a plain PyTorch loop.
 
     Args:
-        precision: `float32`, or `bfloat16`: forward and loss under autocast.
-        clip_norm: the largest norm that all gradients may have together; None: any.
+        model: The model.
+        loss_fn: The module that computes the loss.
+        precision: `float32`, or `bfloat16` for forward pass and loss under autocast.
+        clip_norm: The largest norm of all gradients together; None for no limit.
+
+    Attributes:
+        model: The model.
     """
 
     def __init__(self, model: nn.Module, loss_fn: nn.Module, precision: str, clip_norm: float | None) -> None:
         self.model = model
         self._loss_fn = loss_fn
-        self._half = precision == "bfloat16"
+        self._autocasts = precision == "bfloat16"
         self._clip_norm = clip_norm
         self._parameters = list(model.parameters())
 
     def forward(self, batch: Samples) -> tuple[Tensor, Tensor]:
-        """The loss of a batch [] and the model's outputs."""
-        if not self._half:
+        """Return the loss [] of a batch and the outputs of the model [B, …]."""
+        if not self._autocasts:
             outputs = self.model(*batch.inputs)
             return self._loss_fn(outputs, batch.targets), outputs
         with torch.autocast(batch.targets.device.type, torch.bfloat16):
@@ -31,7 +36,7 @@ class Passes:
             return self._loss_fn(outputs, batch.targets), outputs
 
     def backward(self, loss: Tensor) -> None:
-        """The gradients of a loss, instead of those that the parameters have."""
+        """Replace the gradients of the parameters by those of a loss, clipped to the largest norm."""
         for parameter in self._parameters:
             parameter.grad = None  # as `zero_grad` does, without its hooks for profilers
         loss.backward()  # type: ignore[no-untyped-call]

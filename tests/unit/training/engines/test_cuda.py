@@ -1,4 +1,4 @@
-"""The eager engine on a GPU: its steps don't wait for it, and come to what a CPU comes to."""
+"""The eager engine on a GPU: its steps do not wait for the GPU, and its results are those of a CPU."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.support.toys import NET, VALUES, Layers, assert_same_history, run, tr
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
 NORMED: Layers = [NET[0], {"type": "LayerNorm", "normalized_shape": [5]}, {"type": "GELU"}, NET[2]]
@@ -28,7 +28,7 @@ def engine(
     precision: str = "float32",
     **section: Any,
 ) -> EagerEngine:
-    """A training on a device."""
+    """Make the engine of a training on a device."""
     spec = training(**{"epochs": 60, "batch_size": 4, **section})
     architecture = read_architecture({"type": "sequential", "layers": layers})
     components = assemble(architecture, spec, VALUES.prepared(), 2, torch.device(device), precision)
@@ -48,9 +48,9 @@ def engine(
     ids=["sgd", "schedule", "clipping", "metrics"],
 )
 def test_a_step_does_not_wait_for_the_gpu(section: dict[str, Any], precision: str, captures: bool) -> None:
-    """Losses, clipping, rates and a regression's metrics wait for nothing; counting classes does."""
+    """Losses, clipping, schedulers and regression metrics do not synchronize with the GPU."""
     trainer = engine("cuda", captures=captures, precision=precision, **section)
-    trainer.advance(trainer.steps_per_epoch + 1)  # the optimizer's state is made, the passes are captured
+    trainer.advance(trainer.steps_per_epoch + 1)  # creates the optimizer's state, captures the passes
     ended = []
     CudaGraphs().probe(lambda: ended.append(trainer.advance(1)))
     assert ended == [None]
@@ -58,27 +58,27 @@ def test_a_step_does_not_wait_for_the_gpu(section: dict[str, Any], precision: st
 
 @pytest.mark.parametrize("layers", [NET, NORMED], ids=["linear", "normed"])
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"])
-def test_a_gpu_comes_to_what_a_cpu_comes_to(layers: Layers, optimizer: str) -> None:
-    """The same seed gives the same initial values and batches: only rounding differs."""
+def test_a_gpu_gives_the_results_of_a_cpu(layers: Layers, optimizer: str) -> None:
+    """Equal seeds give equal initial parameters and batches; only rounding differs."""
     section = {"optimizer": {"type": optimizer, "lr": 0.01}, "metrics": ["r2_score"]}
-    ours = run(engine("cuda", layers, captures=True, **section))
-    theirs = run(engine("cpu", layers, **section))
-    np.testing.assert_allclose(ours.values, theirs.values, rtol=1e-3)
+    on_gpu = run(engine("cuda", layers, captures=True, **section))
+    on_cpu = run(engine("cpu", layers, **section))
+    np.testing.assert_allclose(on_gpu.values, on_cpu.values, rtol=1e-3)
 
 
-def test_a_checkpoint_of_a_gpu_goes_on_there_and_elsewhere() -> None:
-    """On the GPU with the same bits, on a CPU as near as rounding allows."""
-    there = engine("cuda", optimizer="Adam")
-    there.advance(there.steps_per_epoch * 10 + 1)
-    begun = there.checkpoint().to_bytes()
-    expected = run(there)
+def test_a_checkpoint_of_a_gpu_continues_on_any_device() -> None:
+    """A checkpoint continues with the same bits on the GPU, and up to rounding on a CPU."""
+    trainer = engine("cuda", optimizer="Adam")
+    trainer.advance(trainer.steps_per_epoch * 10 + 1)
+    checkpoint = trainer.checkpoint().to_bytes()
+    expected = run(trainer)
     for device, tolerance in (("cuda", 0.0), ("cpu", 1e-3)):
         resumed = engine(device, optimizer="Adam")
-        resumed.restore(Checkpoint.from_bytes(begun))
+        resumed.restore(Checkpoint.from_bytes(checkpoint))
         np.testing.assert_allclose(run(resumed).values, expected.values, rtol=tolerance)
 
 
-def test_two_runs_on_a_gpu_are_one() -> None:
-    """The same training twice has the same bits, graphs or none."""
+def test_repeatable_on_a_gpu() -> None:
+    """Two runs of a training with graphs have equal bits."""
     runs = [run(engine("cuda", captures=True, optimizer="Adam")) for _ in range(2)]
     assert_same_history(*runs)

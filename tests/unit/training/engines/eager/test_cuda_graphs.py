@@ -1,6 +1,6 @@
-"""Steps captured as graphs train as they do without, bit for bit.
+"""Steps captured as CUDA graphs give the bits of steps without graphs.
 
-Without a GPU nothing is captured: what a graph holds is done anew by each replay.
+Without a GPU, a stand-in for the capture runs the captured function again at each replay.
 """
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from service.specs.architecture import read_architecture
 from service.training.assemble import assemble
-from service.training.engines.eager.cuda_graphs import Capture, CudaGraphs, Work
+from service.training.engines.eager.cuda_graphs import Capture, CudaGraphs, Function
 from service.training.engines.eager.engine import EagerEngine
 from tests.support.toys import (
     DROPPING,
@@ -28,48 +28,48 @@ from tests.support.toys import (
 )
 
 CLASSES = samples(lambda y: y.argmax(dim=1))
-COUNTING = ("ASGD", "Adadelta", "AdamW", "Adamax", "RAdam", "RMSprop", "Rprop")
-EPOCHS = 120  # as many steps as make it worth capturing
+WITH_STEP_COUNT = ("ASGD", "Adadelta", "AdamW", "Adamax", "RAdam", "RMSprop", "Rprop")
+EPOCHS = 120  # enough steps for a capture
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]
 
 
-class Watched:
-    """A capture that tells how often it was asked for."""
+class CountingCapture:
+    """A capture that counts its calls."""
 
     def __init__(self, device: str) -> None:
         self.calls = 0
         self._graphs = CudaGraphs() if device == "cuda" else None
 
-    def __call__(self, work: Work, apart: bool = False) -> Work:
+    def __call__(self, function: Function, own_pool: bool = False) -> Function:
         self.calls += 1
-        return work if self._graphs is None else self._graphs(work, apart)
+        return function if self._graphs is None else self._graphs(function, own_pool)
 
-    def probe(self, work: Work) -> None:
-        work() if self._graphs is None else self._graphs.probe(work)
+    def probe(self, function: Function) -> None:
+        function() if self._graphs is None else self._graphs.probe(function)
 
 
-class Failing(Watched):
-    """A capture that fails, at once or when it is tried."""
+class FailingCapture(CountingCapture):
+    """A capture that fails in the probe or in the capture."""
 
     def __init__(self, in_probe: Exception | None = None, in_capture: Exception | None = None) -> None:
         super().__init__("cpu")
         self._in_probe, self._in_capture = in_probe, in_capture
 
-    def __call__(self, work: Work, apart: bool = False) -> Work:
+    def __call__(self, function: Function, own_pool: bool = False) -> Function:
         if self._in_capture is not None:
             raise self._in_capture
-        return super().__call__(work, apart)
+        return super().__call__(function, own_pool)
 
-    def probe(self, work: Work) -> None:
-        work()
+    def probe(self, function: Function) -> None:
+        function()
         if self._in_probe is not None:
             raise self._in_probe
 
 
-class Waiting(nn.Module):
-    """A model that waits for the GPU: that can't be captured."""
+class WaitingModel(nn.Module):
+    """A model that waits for the GPU and therefore cannot be captured."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def engine(
     precision: str = "float32",
     **section: Any,
 ) -> EagerEngine:
-    """An engine that captures, or doesn't."""
+    """Make an engine with or without a capture."""
     spec = training(epochs=EPOCHS, **section)
     architecture = read_architecture({"type": "sequential", "layers": layers})
     components = assemble(architecture, spec, data.prepared(), 2, torch.device(device), precision)
@@ -117,7 +117,7 @@ def engine(
         (NET, VALUES, {"optimizer": "Adagrad", "batch_size": 4}, 2),
         (NET, VALUES, {"optimizer": {"type": "SGD", "lr": 0.01, "momentum": 0.9}, "batch_size": 4}, 3),
         (NET, VALUES, {"optimizer": {"type": "NAdam", "lr": 0.01}}, 3),
-        *((NET, VALUES, {"optimizer": each, "batch_size": 4}, 3) for each in COUNTING),
+        *((NET, VALUES, {"optimizer": each, "batch_size": 4}, 3) for each in WITH_STEP_COUNT),
     ],
     ids=[
         "full batch",
@@ -127,22 +127,22 @@ def engine(
         "dropout and metrics",
         "bfloat16",
         "best epoch",
-        "a rate for many steps",
-        "a rate an epoch",
-        "a rate a step",
-        "counting on the CPU",
+        "learning rate constant for many steps",
+        "learning rate per epoch",
+        "learning rate per step",
+        "step count on the CPU",
         "momentum",
-        "products of rates",
-        *COUNTING,
+        "NAdam",
+        *WITH_STEP_COUNT,
     ],
 )
 def test_captured_steps_give_the_same_bits(
     device: str, layers: Layers, data: Any, section: dict[str, Any], captures: int
 ) -> None:
-    """All is as with plain steps; passes are captured once, the update for each learning rate that stays."""
+    """Results have equal bits; the passes are captured once, the update once per lasting learning rate."""
     section = dict(section)
     precision = section.pop("precision", "float32")
-    capture = Watched(device)
+    capture = CountingCapture(device)
     plain = engine(layers, data, device, None, precision, **section)
     expected, expected_end = run(plain), plain.checkpoint()
     captured = engine(layers, data, device, capture, precision, **section)
@@ -152,8 +152,8 @@ def test_captured_steps_give_the_same_bits(
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_captured_steps_go_on_from_the_middle_of_an_epoch(device: str) -> None:
-    """Broken off and restored, a training that captures ends as one that doesn't and was not."""
+def test_captured_steps_continue_in_the_middle_of_an_epoch(device: str) -> None:
+    """An interrupted and restored training with graphs ends as an uninterrupted one without."""
 
     def make(capture: Capture | None) -> EagerEngine:
         return engine(DROPPING, VALUES, device, capture, batch_size=4, optimizer="Adam")
@@ -161,23 +161,23 @@ def test_captured_steps_go_on_from_the_middle_of_an_epoch(device: str) -> None:
     plain = make(None)
     run(plain)
     expected = plain.checkpoint()
-    begun = make(Watched(device))
-    begun.advance(7)
-    resumed = restored(begun.checkpoint(), lambda: make(Watched(device)))
+    interrupted = make(CountingCapture(device))
+    interrupted.advance(7)
+    resumed = restored(interrupted.checkpoint(), lambda: make(CountingCapture(device)))
     run(resumed)
     assert_same_checkpoint(resumed.checkpoint(), expected)
 
 
-def assert_trains_without(device: str, capture: Watched) -> None:
-    """A model that waits for the GPU ends as without the capture, and nothing of it is captured."""
+def assert_trains_without(device: str, capture: CountingCapture) -> None:
+    """Assert that a model that waits for the GPU trains as without a capture, uncaptured."""
 
-    def made(capture: Capture | None) -> EagerEngine:
+    def make(capture: Capture | None) -> EagerEngine:
         components = engine(DROPPING, VALUES, device, None, batch_size=4).components
-        return EagerEngine(replace(components, model=Waiting(components.model)), capture=capture)
+        return EagerEngine(replace(components, model=WaitingModel(components.model)), capture=capture)
 
-    plain = made(None)
+    plain = make(None)
     expected, expected_end = run(plain), plain.checkpoint()
-    tried = made(capture)
+    tried = make(capture)
     assert_same_history(run(tried), expected)
     assert_same_checkpoint(tried.checkpoint(), expected_end)
     assert capture.calls == 0
@@ -186,33 +186,33 @@ def assert_trains_without(device: str, capture: Watched) -> None:
 @pytest.mark.parametrize(
     "capture",
     [
-        Failing(in_probe=RuntimeError("called a synchronizing CUDA operation")),
-        Failing(in_capture=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
+        FailingCapture(in_probe=RuntimeError("called a synchronizing CUDA operation")),
+        FailingCapture(in_capture=torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")),
     ],
     ids=["waits", "no memory"],
 )
-def test_what_can_not_be_captured_trains_without(capture: Watched) -> None:
-    """That is found before anything is captured; buffers and random numbers stay."""
+def test_models_that_cannot_be_captured_train_without(capture: CountingCapture) -> None:
+    """The probe detects it before anything is captured, and restores buffers and generator states."""
     assert_trains_without("cpu", capture)
 
 
 @pytest.mark.gpu
 @needs_gpu
-def test_what_waits_for_a_gpu_trains_without() -> None:
-    """PyTorch tells what waits, before the capture fails from it."""
-    assert_trains_without("cuda", Watched("cuda"))
+def test_a_model_that_waits_for_the_gpu_trains_without() -> None:
+    """PyTorch reports in the probe that the model waits, before a capture could fail."""
+    assert_trains_without("cuda", CountingCapture("cuda"))
 
 
 def test_a_failed_capture_ends_the_process() -> None:
-    """PyTorch doesn't come back from one: the job goes on in another process, which captures nothing."""
-    capture = Failing(in_capture=RuntimeError("CUDA error: operation failed due to a previous error"))
+    """A failed capture raises `SystemExit`: the job continues in another process, without graphs."""
+    capture = FailingCapture(in_capture=RuntimeError("CUDA error: operation failed due to a previous error"))
     with pytest.raises(SystemExit, match="could not be captured"):
         run(engine(NET, VALUES, "cpu", capture))
 
 
 def test_few_steps_are_not_captured() -> None:
-    """Capturing takes as long as some tens of steps: fewer aren't worth it."""
-    capture = Watched("cpu")
+    """A training of few steps is not captured, since a capture takes longer."""
+    capture = CountingCapture("cpu")
     components = engine(NET, VALUES, "cpu", None).components
     run(EagerEngine(replace(components, spec=training(epochs=3)), capture=capture))
     assert capture.calls == 0

@@ -1,4 +1,4 @@
-"""The eager engine is the plain PyTorch loop, bit for bit."""
+"""The eager engine equals a plain PyTorch loop bit for bit."""
 
 import itertools
 import math
@@ -47,7 +47,7 @@ SGD = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
     ("batch_size", "shuffle"), [(None, True), (4, True), (4, False), (11, True), (100, True), (1, True)]
 )
 def test_equals_the_script(batch_size: int | None, shuffle: bool, clip: float | None) -> None:
-    """Full batch and batches, shuffled or not, with a short last one, clipped or not: the script's bits."""
+    """Full batch and batches, shuffled or not, with a short last batch, clipped or not, equal the script."""
     trainer = engine(training(optimizer=SGD, batch_size=batch_size, shuffle=shuffle, gradient_clip_norm=clip))
     script = partial(
         plain,
@@ -62,14 +62,14 @@ def test_equals_the_script(batch_size: int | None, shuffle: bool, clip: float | 
 
 @pytest.mark.parametrize("batch_size", [None, 3, 4])
 def test_dropout_and_batch_norm_equal_the_script(batch_size: int | None) -> None:
-    """Dropout's masks and BatchNorm's running statistics are those of the script, validation in eval mode."""
+    """Dropout masks and BatchNorm statistics are the script's; validation runs in eval mode."""
     trainer = engine(training(optimizer=SGD, batch_size=batch_size), DROPPING)
     script = partial(plain, dropping, partial(optim.SGD, lr=0.05, momentum=0.9), batch_size=batch_size)
     assert_equals_script(trainer, script)
 
 
-def test_without_validation_nothing_else_changes() -> None:
-    """Leaving validation rows out changes neither losses nor parameters; its column is NaN."""
+def test_without_validation_training_is_the_same() -> None:
+    """Without validation rows, the training loss is the same and the validation column is NaN."""
     spec = training(optimizer=SGD, batch_size=4)
     with_rows = run(engine(spec, DROPPING))
     alone = engine(spec, DROPPING, validates=False)
@@ -82,7 +82,7 @@ def test_without_validation_nothing_else_changes() -> None:
 
 @pytest.mark.parametrize("bytes_at_once", [1, 50, 10**9])
 def test_evaluation_in_slices_is_the_mean_over_samples(bytes_at_once: int) -> None:
-    """A set of more rows than go at once has the loss and metrics of the whole, up to rounding."""
+    """Samples evaluated in slices have the loss and metrics of all samples, up to rounding."""
     data = samples(n_train=8, n_val=45)
     components = engine(training(epochs=1, metrics=["r2_score"]), data=data).components
     sliced = EagerEngine(components, evaluation_bytes=bytes_at_once).evaluate(
@@ -98,27 +98,27 @@ class Mapped(ToyData):
     """Samples that are gathered batch by batch."""
 
     def prepared(self, validates: bool = True) -> Prepared:
-        """Their rows in the order of the split, beside which the tensors stay as they are."""
+        """Return samples with the order of the split's rows, which leaves the tensors as they are."""
         train, order = Samples((self.x_train,), self.y_train), torch.arange(len(self.x_train))
         validation = Samples((self.x_val,), self.y_val, torch.arange(len(self.x_val)))
         return Prepared(Samples(train.inputs, train.targets, order), validation, None, self.encoding())
 
 
 class Largest(TorchDispatchMode):
-    """Sees what operators make: the size of the largest tensor."""
+    """Records the size of the largest tensor that an operator creates."""
 
     elements = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operator."""
+        """Run an operator and record the size of its results."""
         made = func(*args, **(kwargs or {}))
         for each in made if isinstance(made, tuple | list) else (made,):
             self.elements = max(self.elements, each.numel() if isinstance(each, torch.Tensor) else 0)
         return made
 
 
-def test_data_that_are_gathered_are_not_copied() -> None:
-    """Nothing of the data's size is made in any epoch, and the history is that of data in memory."""
+def test_gathered_data_are_not_copied() -> None:
+    """No epoch creates a tensor as large as the data, and the history is that of data in memory."""
     data = samples(n_train=300, n_val=4)
     section = training(epochs=3, batch_size=4)
     mapped = engine(section, data=Mapped(data.x_train, data.y_train, data.x_val, data.y_val))
@@ -130,15 +130,15 @@ def test_data_that_are_gathered_are_not_copied() -> None:
 
 
 def test_targets_are_cast_for_the_loss() -> None:
-    """Samples as they were prepared, a test set's, are evaluated as the validation rows are."""
+    """`evaluate` casts the targets of prepared samples, so that they are evaluated like validation rows."""
     layers, data = fitting("MultiLabelMarginLoss")
     trainer = engine(training(loss="MultiLabelMarginLoss", epochs=1), layers, data)
     before = trainer.evaluate(Samples((data.x_val,), data.y_val)).loss
     assert column(run(trainer), "validation_loss") == [before]
 
 
-def test_evaluation_leaves_the_model_as_it_was() -> None:
-    """An evaluation changes no parameter, buffer, gradient or random number, and training mode is back."""
+def test_evaluation_does_not_change_the_training() -> None:
+    """An evaluation changes no parameter, buffer, gradient, generator state or mode."""
     trainer = engine(training(batch_size=4), DROPPING)
     trainer.advance(3)
     before = trainer.checkpoint().to_bytes()
@@ -152,8 +152,8 @@ CHUNKED = training(optimizer=SGD, batch_size=4, epochs=5, early_stopping={"patie
 
 
 @cache
-def unbroken() -> tuple[HistoryChunk, Checkpoint, StopReason | None]:
-    """The training of `CHUNKED` in one go."""
+def uninterrupted() -> tuple[HistoryChunk, Checkpoint, StopReason | None]:
+    """Run the training of `CHUNKED` in one call."""
     whole = engine(CHUNKED, DROPPING)
     return run(whole), whole.checkpoint(), whole.stop_reason
 
@@ -161,20 +161,20 @@ def unbroken() -> tuple[HistoryChunk, Checkpoint, StopReason | None]:
 @settings(deadline=None, max_examples=10)
 @given(chunks=st.lists(st.integers(1, 40), min_size=1, max_size=20))
 def test_chunks_never_change_a_result(chunks: list[int]) -> None:
-    """However the steps are cut into chunks, history, parameters and best epoch are the same bits."""
-    history, end, reason = unbroken()
+    """History, parameters and best epoch have the same bits, whatever the sizes of chunks."""
+    history, end, reason = uninterrupted()
     cut = engine(CHUNKED, DROPPING)
-    made, sizes = list[HistoryChunk](), itertools.cycle(chunks)
+    pieces, sizes = list[HistoryChunk](), itertools.cycle(chunks)
     while cut.stop_reason is None:
         piece = cut.advance(next(sizes))
-        made += [] if piece is None else [piece]
+        pieces += [] if piece is None else [piece]
     assert cut.stop_reason is reason
-    assert_same_history(HistoryChunk.join(made), history)
+    assert_same_history(HistoryChunk.join(pieces), history)
     assert_same_checkpoint(cut.checkpoint(), end)
 
 
-def test_a_chunk_tells_where_it_stands() -> None:
-    """Inside an epoch a chunk is None and a checkpoint has a part of it; at its end it is a whole one."""
+def test_chunks_and_checkpoints_within_an_epoch() -> None:
+    """Within an epoch, `advance` returns None and a checkpoint has a partial epoch; at its end, neither."""
     trainer = engine(training(batch_size=4, epochs=2))
     assert (trainer.steps_per_epoch, trainer.steps_left) == (3, 3)
     assert trainer.advance(2) is None
@@ -188,7 +188,7 @@ def test_a_chunk_tells_where_it_stands() -> None:
 
 
 def nan_in_row(row: int) -> ToyData:
-    """The samples with a NaN in one training input."""
+    """Make samples with a NaN in one training input."""
     data = samples()
     data.x_train[row] = math.nan
     return data
@@ -196,7 +196,7 @@ def nan_in_row(row: int) -> ToyData:
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_divergence_ends_with_its_epoch(batch_size: int | None) -> None:
-    """The first epoch whose loss isn't finite is the last, with NaN in the history."""
+    """The first epoch with a loss that is not finite is the last, with NaN in the history."""
     section = training(optimizer={"type": "SGD", "lr": 1e6}, batch_size=batch_size, epochs=100)
     trainer = engine(section)
     history = run(trainer)
@@ -208,7 +208,7 @@ def test_divergence_ends_with_its_epoch(batch_size: int | None) -> None:
 
 
 def test_no_step_follows_a_diverged_full_batch() -> None:
-    """A loss that is NaN takes no step: parameters and optimizer stay finite."""
+    """A NaN loss takes no step: parameters and optimizer do not change."""
     trainer = engine(training(optimizer=SGD), data=nan_in_row(0))
     before = [parameter.detach().clone() for parameter in trainer.components.model.parameters()]
     history = run(trainer)
@@ -219,7 +219,7 @@ def test_no_step_follows_a_diverged_full_batch() -> None:
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_the_best_epoch_before_divergence_is_kept(batch_size: int | None) -> None:
-    """What was best stays finite when later epochs diverge, and the monitor remembers it."""
+    """The best epoch's parameters are kept, and finite, when later epochs diverge."""
     trainer = engine(
         training(
             optimizer={"type": "SGD", "lr": 0.05},
@@ -237,7 +237,7 @@ def test_the_best_epoch_before_divergence_is_kept(batch_size: int | None) -> Non
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_the_best_parameters_give_the_best_loss(batch_size: int | None) -> None:
-    """The kept parameters evaluate to exactly the loss of the best epoch; full batch: before its step."""
+    """The best parameters evaluate to exactly the loss of the best epoch."""
     section = training(optimizer={"type": "SGD", "lr": 0.4}, batch_size=batch_size, epochs=12)
     trainer = engine(section)
     history = run(trainer)
@@ -250,8 +250,8 @@ def test_the_best_parameters_give_the_best_loss(batch_size: int | None) -> None:
     assert trainer.evaluate(Samples((VALUES.x_val,), VALUES.y_val)).loss == min(losses)
 
 
-def test_full_batch_keeps_the_gradients_of_the_step_before() -> None:
-    """The best epoch's gradients are those of the last step before its parameters."""
+def test_best_gradients_of_a_full_batch_are_of_the_previous_step() -> None:
+    """The best epoch's gradients are those of the step that led to its parameters."""
     trainer = engine(training(epochs=3))
     run(trainer)
     assert trainer.best is not None
@@ -264,7 +264,7 @@ def test_full_batch_keeps_the_gradients_of_the_step_before() -> None:
 
 
 def test_early_stopping_ends_the_history() -> None:
-    """Training stops after `patience` epochs without improvement; the history ends there."""
+    """Training and history end after `patience` epochs without improvement."""
     data = samples()
     stuck = engine(
         training(optimizer={"type": "SGD", "lr": 0.0}, epochs=50, early_stopping={"patience": 3}), data=data
@@ -277,7 +277,7 @@ def test_early_stopping_ends_the_history() -> None:
 
 
 def test_tied_parameters_train_as_one() -> None:
-    """A parameter that two layers share is one parameter to the engine, as to PyTorch."""
+    """A parameter that two layers share is one parameter, as in PyTorch."""
 
     def tied() -> nn.Module:
         first, second = nn.Linear(3, 3), nn.Linear(3, 3)
@@ -301,8 +301,8 @@ def test_tied_parameters_train_as_one() -> None:
     assert "2.weight" not in trainer.checkpoint().last.gradients
 
 
-def test_net_is_seeded_before_it_is_built() -> None:
-    """Another seed gives other initial values, and the same seed the same."""
+def test_the_seed_determines_initial_parameters() -> None:
+    """Equal seeds give equal initial parameters, another seed gives others."""
     one, same, other = (
         engine(training(seed=seed), NET).components.model[0].weight.detach()  # type: ignore[index]
         for seed in (3, 3, 4)
