@@ -1,4 +1,4 @@
-"""`engine: "eager"` equals a plain PyTorch script bit for bit; `Linear(1, 1)` is row 6 of the chapter."""
+"""Jobs with `"engine": "eager"` equal a plain PyTorch script bit for bit."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from tests.support.server import Service
 
 
 def sequential() -> nn.Module:
-    """The chapter's 13-unit net."""
+    """Build the network with 13 hidden units."""
     return nn.Sequential(nn.Linear(1, 13), nn.Tanh(), nn.Linear(13, 1))
 
 
 def ordered() -> nn.Module:
-    """The chapter's named 8-unit net."""
+    """Build the network with 8 hidden units and named layers."""
     return nn.Sequential(
         OrderedDict(
             [
@@ -40,10 +40,10 @@ def ordered() -> nn.Module:
     ],
     ids=["sequential", "ordered"],
 )
-def test_chapter_fits_equal_the_script(
+def test_thermometer_fits_equal_the_script(
     service: Service, layers: list[dict[str, object]], build: Callable[[], nn.Module]
 ) -> None:
-    """History, parameters and gradients of the chapter's nets are those of its script."""
+    """History, parameters and gradients of a thermometer fit are the script's."""
     job = service.succeeded(thermometer(layers, epochs=3000, optimizer={"type": "SGD", "lr": 1e-3}))
     assert job["used"]["engine"] == "eager"
     with threads(job["used"]["threads"]):
@@ -51,8 +51,8 @@ def test_chapter_fits_equal_the_script(
     assert_equal(service, job, script)
 
 
-def test_seed_gives_other_parameters_as_in_the_script(service: Service) -> None:
-    """Another seed gives the other initial parameters that it gives in a script."""
+def test_another_seed_equals_the_script(service: Service) -> None:
+    """Another seed gives the same initial parameters as in the script."""
     job = service.succeeded(thermometer(ORDERED, epochs=7, seed=123))
     with threads(job["used"]["threads"]):
         script = fit_thermometer(ordered, 7, 1e-2, seed=123)
@@ -60,7 +60,7 @@ def test_seed_gives_other_parameters_as_in_the_script(service: Service) -> None:
 
 
 def test_clipped_and_scheduled_fit_equals_the_script(service: Service) -> None:
-    """`gradient_clip_norm` and a scheduler change gradients and learning rate as in a script."""
+    """`gradient_clip_norm` and a scheduler change gradients and learning rate as in the script."""
     body = thermometer(
         SEQUENTIAL,
         epochs=200,
@@ -76,7 +76,7 @@ def test_clipped_and_scheduled_fit_equals_the_script(service: Service) -> None:
 
 
 def test_digits_classifier_equals_the_script(service: Service) -> None:
-    """A mini-batch Adam classifier of handwritten digits equals its script, order of batches included."""
+    """A classifier of digits trained with Adam in batches equals the script, order of batches included."""
     digits = load_digits()
     inputs, targets = torch.tensor(digits.data / 16).float(), torch.tensor(digits.target).long()
     layers = [
@@ -110,7 +110,7 @@ def test_digits_classifier_equals_the_script(service: Service) -> None:
 
 
 def test_large_validation_equals_the_script(service: Service) -> None:
-    """The validation loss of many rows is the script's as well: that of all rows at once."""
+    """The validation loss of many rows equals the script's, which evaluates all rows at once."""
     inputs = torch.linspace(-1, 1, 10_000).unsqueeze(1).repeat(1, 2)
     targets = (inputs[:, 0] > 0.1).long()
     body = tensors(

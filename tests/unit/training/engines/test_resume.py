@@ -1,4 +1,4 @@
-"""A training taken up from a checkpoint goes on as if there had been no break."""
+"""A training restored from a checkpoint continues as if it had not been interrupted."""
 
 import json
 import math
@@ -41,7 +41,7 @@ MOMENTUM = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
 
 
 def assert_resumes(spec: TrainingSpec, layers: Layers = DROPPING, validates: bool = True) -> None:
-    """Broken off after any step, written, and taken up, the training ends with the same bits."""
+    """Assert that the training ends with the same bits when it is interrupted after any step and restored."""
 
     def make() -> EagerEngine:
         return engine(spec, layers, validates=validates)
@@ -49,10 +49,10 @@ def assert_resumes(spec: TrainingSpec, layers: Layers = DROPPING, validates: boo
     whole = make()
     history, end, reason = run(whole), whole.checkpoint(), whole.stop_reason
     for step in range(1, history.last_epoch * whole.steps_per_epoch):
-        broken = make()
-        first = broken.advance(step)
-        fresh = restored(broken.checkpoint(), make)
-        assert (fresh.epoch, fresh.steps_left) == (broken.epoch, broken.steps_left)
+        interrupted = make()
+        first = interrupted.advance(step)
+        fresh = restored(interrupted.checkpoint(), make)
+        assert (fresh.epoch, fresh.steps_left) == (interrupted.epoch, interrupted.steps_left)
         chunks = [chunk for chunk in (first, run(fresh)) if chunk is not None]
         assert_same_history(HistoryChunk.join(chunks), history)
         assert_same_checkpoint(fresh.checkpoint(), end)
@@ -60,8 +60,8 @@ def assert_resumes(spec: TrainingSpec, layers: Layers = DROPPING, validates: boo
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
-def test_a_validation_can_be_broken_off(batch_size: int | None) -> None:
-    """Broken off between two slices of a validation, written, taken up: the same bits as in one go."""
+def test_resumes_within_a_validation(batch_size: int | None) -> None:
+    """A training interrupted between two slices of a validation ends with the same bits."""
     spec = training(batch_size=batch_size, epochs=3, metrics=["r2_score"], optimizer=MOMENTUM)
     data = samples(n_train=11, n_val=45)
 
@@ -73,14 +73,14 @@ def test_a_validation_can_be_broken_off(batch_size: int | None) -> None:
     assert column(history, "validation_loss")[-1] == whole.evaluate(
         Samples((data.x_val,), data.y_val)
     ).loss or (
-        batch_size is None  # then it is that of the parameters before the step
+        batch_size is None  # the losses are those before the step
     )
     slices = whole.steps_per_epoch - (3 if batch_size else 1)
     assert slices > 1
     for step in range(1, 3 * whole.steps_per_epoch):
-        broken, chunks = make(), list[HistoryChunk | None]()
-        chunks += [broken.advance(1) for _ in range(step)]
-        fresh = restored(broken.checkpoint(), make)
+        interrupted, chunks = make(), list[HistoryChunk | None]()
+        chunks += [interrupted.advance(1) for _ in range(step)]
+        fresh = restored(interrupted.checkpoint(), make)
         chunks.append(run(fresh))
         assert_same_history(HistoryChunk.join([chunk for chunk in chunks if chunk is not None]), history)
         assert_same_checkpoint(fresh.checkpoint(), end)
@@ -89,7 +89,7 @@ def test_a_validation_can_be_broken_off(batch_size: int | None) -> None:
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_resumes(name: str, batch_size: int | None) -> None:
-    """Each optimizer's state survives the file, with dropout, BatchNorm and shuffled batches."""
+    """The state of each optimizer is restored, with dropout, BatchNorm and shuffled batches."""
     layers = MATRIX if name == "Muon" else DROPPING
     assert_resumes(training(optimizer=name, batch_size=batch_size, epochs=4), layers)
 
@@ -110,7 +110,7 @@ def test_every_optimizer_resumes(name: str, batch_size: int | None) -> None:
     ids=lambda arguments: arguments["type"],
 )
 def test_optimizers_with_arguments_resume(arguments: dict[str, Any]) -> None:
-    """Arguments that bring more state, or pairs that JSON makes lists, survive the file."""
+    """Arguments that add state, and tuples, which JSON turns into lists, are restored."""
     assert_resumes(training(optimizer=arguments, batch_size=4, epochs=4))
 
 
@@ -118,7 +118,7 @@ def test_optimizers_with_arguments_resume(arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize("optimizer", [MOMENTUM, "Adam"], ids=["SGD", "Adam"])
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_resumes(name: str, optimizer: Any, batch_size: int | None) -> None:
-    """Each scheduler goes on where it stood, also those that change momentum or betas."""
+    """The state of each scheduler is restored, including those that change momentum or betas."""
     scheduler = {"type": name, **SCHEDULES[name]}
     assert_resumes(training(optimizer=optimizer, scheduler=scheduler, batch_size=batch_size, epochs=5))
 
@@ -126,7 +126,7 @@ def test_every_scheduler_resumes(name: str, optimizer: Any, batch_size: int | No
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("patience", [1, 3])
 def test_early_stopping_resumes(batch_size: int | None, patience: int) -> None:
-    """Epochs without improvement are counted on across the break."""
+    """The count of epochs without improvement is restored."""
     section = training(
         optimizer={"type": "SGD", "lr": 0.5},
         batch_size=batch_size,
@@ -137,13 +137,13 @@ def test_early_stopping_resumes(batch_size: int | None, patience: int) -> None:
 
 
 def test_stopping_on_train_loss_without_validation_resumes() -> None:
-    """A column that is NaN all along (no validation rows) survives in the best epoch's values."""
+    """A column of NaN (no validation rows) is restored in the best epoch's values."""
     section = training(batch_size=4, early_stopping={"monitor": "train_loss", "patience": 2})
     assert_resumes(section, validates=False)
 
 
 def test_metrics_and_clipping_resume() -> None:
-    """What metrics have taken in of an epoch goes on with it."""
+    """The states of metrics within an epoch are restored."""
     section = training(
         metrics=["r2_score", "mean_absolute_error"],
         gradient_clip_norm=0.3,
@@ -154,31 +154,31 @@ def test_metrics_and_clipping_resume() -> None:
 
 
 def test_metrics_that_keep_all_predictions_resume() -> None:
-    """A metric whose state is a list, one entry for each batch, goes on too."""
+    """A metric whose state is a list with one entry per batch is restored."""
     layers, data = fitting("BCEWithLogitsLoss")
     section = training(loss="BCEWithLogitsLoss", metrics=["auroc", "accuracy"], batch_size=4, epochs=2)
     history = run(engine(section, layers, data))
     for step in range(1, 6):
-        broken = engine(section, layers, data)
-        first = broken.advance(step)
-        fresh = restored(broken.checkpoint(), lambda: engine(section, layers, data))
+        interrupted = engine(section, layers, data)
+        first = interrupted.advance(step)
+        fresh = restored(interrupted.checkpoint(), lambda: engine(section, layers, data))
         chunks = [chunk for chunk in (first, run(fresh)) if chunk is not None]
         assert_same_history(HistoryChunk.join(chunks), history)
 
 
 def test_samples_in_their_own_order_resume() -> None:
-    """Without shuffling there is no order to remember."""
+    """Without shuffling, a partial epoch has no order."""
     section = training(optimizer=MOMENTUM, batch_size=4, shuffle=False)
-    broken = engine(section)
-    broken.advance(2)
-    partial = broken.checkpoint().partial
+    interrupted = engine(section)
+    interrupted.advance(2)
+    partial = interrupted.checkpoint().partial
     assert partial is not None
     assert (partial.step, partial.order) == (2, None)
     assert_resumes(section)
 
 
 def test_best_gradients_that_appear_later_resume() -> None:
-    """The first epoch's best has no gradients yet; the file says so, and later ones have them."""
+    """A best first epoch has no gradients, also when restored; later best epochs have them."""
     trainer = engine(training())
     trainer.advance(1)
     assert trainer.best is not None
@@ -191,7 +191,7 @@ def test_best_gradients_that_appear_later_resume() -> None:
 
 
 def test_equal_shapes_are_not_mixed_up() -> None:
-    """The best epoch's tensors keep their names, although a file orders them otherwise than the model."""
+    """The best epoch's tensors keep their names, although a file orders them differently than the model."""
     layers: Layers = [
         {"type": "Linear", "in_features": 3, "out_features": 3},
         {"type": "LayerNorm", "normalized_shape": [3]},
@@ -201,8 +201,8 @@ def test_equal_shapes_are_not_mixed_up() -> None:
 
 
 @pytest.mark.parametrize("stopping", [None, {"patience": 2}])
-def test_a_finished_training_has_nothing_left(stopping: dict[str, Any] | None) -> None:
-    """Restored after its last epoch, a training is over and takes no further step."""
+def test_a_finished_training_stays_finished(stopping: dict[str, Any] | None) -> None:
+    """A training restored after its last epoch has its stop reason."""
     optimizer = {"type": "SGD", "lr": 0.0 if stopping else 0.05}
     section = training(optimizer=optimizer, early_stopping=stopping)
     ended = engine(section)
@@ -212,14 +212,14 @@ def test_a_finished_training_has_nothing_left(stopping: dict[str, Any] | None) -
     assert fresh.stop_reason is (StopReason.EARLY_STOPPING if stopping else StopReason.COMPLETED)
 
 
-def test_a_checkpoint_serves_twice() -> None:
-    """Taking up a training leaves the checkpoint as it was."""
+def test_a_checkpoint_can_be_restored_twice() -> None:
+    """Restoring does not change the checkpoint."""
     section = training(
         optimizer=MOMENTUM, scheduler={"type": "CyclicLR", **SCHEDULES["CyclicLR"]}, batch_size=4
     )
-    broken = engine(section, DROPPING)
-    broken.advance(6)
-    checkpoint = Checkpoint.from_bytes(broken.checkpoint().to_bytes())
+    interrupted = engine(section, DROPPING)
+    interrupted.advance(6)
+    checkpoint = Checkpoint.from_bytes(interrupted.checkpoint().to_bytes())
     before = checkpoint.to_bytes()
     histories = []
     for _ in range(2):
@@ -230,8 +230,8 @@ def test_a_checkpoint_serves_twice() -> None:
     assert checkpoint.to_bytes() == before
 
 
-def test_more_epochs_go_on_from_the_end() -> None:
-    """A training of 3 epochs taken up with 7 asked for equals one of 7."""
+def test_more_epochs_continue_from_the_end() -> None:
+    """A training of 3 epochs restored with 7 epochs equals one of 7."""
     long = engine(training(optimizer="Adam", batch_size=4, epochs=7), DROPPING)
     history, end = run(long), long.checkpoint()
     short = engine(training(optimizer="Adam", batch_size=4, epochs=3), DROPPING)
@@ -253,7 +253,7 @@ trees = st.dictionaries(
     monitor=trees, encoding=trees, epoch=st.integers(0, 10**7), shape=st.lists(st.integers(0, 3), max_size=3)
 )
 def test_round_trip(monitor: dict[str, Any], encoding: dict[str, Any], epoch: int, shape: list[int]) -> None:
-    """Whatever a checkpoint holds comes back equal: numbers exact, infinities too, tensors of any shape."""
+    """A checkpoint is read as written: exact numbers, infinities, tensors of any shape."""
     tensors = {
         "a.weight": torch.randn(shape, generator=torch.Generator().manual_seed(0)),
         "a.count": torch.tensor(7),
@@ -279,7 +279,7 @@ def test_round_trip(monitor: dict[str, Any], encoding: dict[str, Any], epoch: in
 
 
 def test_a_file_holds_nothing_but_tensors_and_json() -> None:
-    """A checkpoint is a safetensors file whose metadata is JSON; tensors are called by what they are."""
+    """A checkpoint is a safetensors file with JSON metadata; prefixes of names group its tensors."""
     trainer = engine(training(optimizer="Adam", scheduler={"type": "StepLR", "step_size": 2}))
     trainer.advance(3)
     body = trainer.checkpoint().to_bytes()
@@ -297,7 +297,7 @@ def test_a_file_holds_nothing_but_tensors_and_json() -> None:
 
 
 def test_an_encoding_may_be_longer_than_a_header() -> None:
-    """Categories of more than the 100 MB that a safetensors file's header may have come back."""
+    """An encoding larger than 100 MB, the limit of a safetensors header, is read as written."""
     last = Snapshot(1, {"weight": torch.zeros(1)}, {})
     categories = ["ä" * 10**7, "x" * 10**8]
     body = Checkpoint(last, encoding={"categories": categories}).to_bytes()
@@ -305,26 +305,26 @@ def test_an_encoding_may_be_longer_than_a_header() -> None:
 
 
 def test_an_encoding_in_a_header_is_read() -> None:
-    """A file that was written before encodings had a tensor of their own is read as it was meant."""
+    """The encoding of an older file is read from its header."""
     metadata = {"epoch": 1, "partial": None, "best_epoch": None, "optimizer": None, "scheduler": None}
     metadata |= {"monitor": {}, "encoding": {"input_names": ["ä"]}}
     body = safetensors.torch.save({"model/weight": torch.ones(1)}, {"fitserve": json.dumps(metadata)})
     assert Checkpoint.from_bytes(body).encoding == {"input_names": ["ä"]}
 
 
-def test_tied_and_sliced_tensors_are_written_out() -> None:
-    """Tensors that share memory are written each on its own, with the right values."""
+def test_unshared_copies_tied_and_sliced_tensors() -> None:
+    """Tensors that share memory are copied, with their values."""
     base = torch.arange(6.0).reshape(2, 3)
     tensors = {"whole": base, "again": base, "row": base[1], "turned": base.T, "empty": base[:0]}
-    apart = unshared(tensors)
-    assert all(torch.equal(apart[name], tensor) for name, tensor in tensors.items())
-    assert all(tensor.is_contiguous() for tensor in apart.values())
-    filled = [tensor.data_ptr() for name, tensor in apart.items() if name != "empty"]
+    copies = unshared(tensors)
+    assert all(torch.equal(copies[name], tensor) for name, tensor in tensors.items())
+    assert all(tensor.is_contiguous() for tensor in copies.values())
+    filled = [tensor.data_ptr() for name, tensor in copies.items() if name != "empty"]
     assert len(set(filled)) == len(filled)
 
 
 def test_tied_parameters_resume() -> None:
-    """A model whose layers share a parameter is written, read and trained on as one with the tie."""
+    """A model with a tied parameter is restored with the tie and continues with the same bits."""
     section = training(optimizer="Adam", batch_size=4)
     layers: Layers = [
         {"type": "Linear", "in_features": 3, "out_features": 3},
@@ -341,10 +341,10 @@ def test_tied_parameters_resume() -> None:
 
     whole = make()
     history, end = run(whole), whole.checkpoint()
-    broken = make()
-    first = broken.advance(6)
+    interrupted = make()
+    first = interrupted.advance(6)
     assert first is not None
-    fresh = restored(broken.checkpoint(), make)
+    fresh = restored(interrupted.checkpoint(), make)
     assert fresh.components.model.get_parameter("1.weight") is fresh.components.model.get_parameter(
         "0.weight"
     )
