@@ -64,8 +64,28 @@ class Costs:
 
 
 # Measured on one core, and on an H100 where CUDA graphs replay the steps of the eager engine.
-CPU = Costs(10e-6, 15e-6, 1 / 25e9, 0.0, 0.0, 0.05e-6, 1 / 15e9, 0.5, 0.012)
-GPU = Costs(2e-6, 1e-6, 1 / 40e12, 70e-6, 270e-6, 0.9e-6, 1 / 30e12, 0.7, 0.05)
+CPU = Costs(
+    operator=10e-6,
+    parameter=15e-6,
+    operation=1 / 25e9,
+    step=0.0,
+    epoch=0.0,
+    node=0.05e-6,
+    compiled_operation=1 / 15e9,
+    compiling=0.5,
+    compiling_node=0.012,
+)
+GPU = Costs(
+    operator=2e-6,
+    parameter=1e-6,
+    operation=1 / 40e12,
+    step=70e-6,
+    epoch=270e-6,
+    node=0.9e-6,
+    compiled_operation=1 / 30e12,
+    compiling=0.7,
+    compiling_node=0.05,
+)
 # The least ratio of seconds saved by one job to seconds of compiling. It is below 1, since later jobs of the
 # same program key reuse the program.
 MIN_SAVED_RATIO = 0.12
@@ -141,11 +161,11 @@ class EngineChooser:
         """Return the work of a step, or every reason why it cannot be compiled."""
         support = self._support
         if support is None:
-            detail = "The server does not have the compiled engine (`fitserve[compiled]`) installed."
+            detail = "The compiled engine is not installed on this server (it needs `fitserve[compiled]`)."
             return [FieldError("#/engine", detail)]
         if candidate.on_gpu and not runs_jax("cuda"):
             detail = (
-                "The device is a GPU, and the server has JAX without GPU support (`jax[cuda13]`) installed."
+                "The device is a GPU, and JAX on this server has no GPU support (it needs `jax[cuda13]`)."
             )
             return [FieldError("#/engine", detail)]
         errors = support.objections(candidate)

@@ -118,16 +118,13 @@ class Member:
     def program_arguments(self) -> tuple[State, Constants]:
         """Return the state and the constants of this training, as NumPy arrays without the dimension K."""
         components, stopping = self.components, self.components.spec.early_stopping
-        limits = [
-            components.spec.gradient_clip_norm or np.inf,
-            stopping.patience if stopping is not None else np.inf,
-            stopping.min_delta if stopping is not None else 0.0,
-        ]
         constants = Constants(
-            self._converter.untrained,
-            _sample_arrays(components.train),
-            None if components.validation is None else _sample_arrays(components.validation),
-            *map(np.float64, limits),
+            untrained=self._converter.untrained,
+            train=_sample_arrays(components.train),
+            validation=None if components.validation is None else _sample_arrays(components.validation),
+            max_norm=np.float64(components.spec.gradient_clip_norm or np.inf),
+            patience=np.float64(np.inf if stopping is None else stopping.patience),
+            min_delta=np.float64(0.0 if stopping is None else stopping.min_delta),
         )
         return self._converter.to_state(self._origin, components.monitor), constants
 
@@ -140,8 +137,8 @@ class Member:
 
         Args:
             state: NumPy arrays of this training.
-            history: float64 [E, C]. The first rows are those of the epochs that ended; the program left the
-                others as they were.
+            history: float64 [E, C]. The first rows are those of the epochs that ended; the others have no
+                meaning.
 
         Returns:
             The epochs that ended in the call; None if none did.

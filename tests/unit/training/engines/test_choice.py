@@ -74,7 +74,7 @@ def test_trainings_that_compiling_does_not_speed_up_are_eager(
 @pytest.mark.skipif(runs_jax("cuda"), reason="JAX has GPU support here")
 def test_a_gpu_needs_a_plugin() -> None:
     """Without GPU support in JAX, trainings on a GPU are eager, and the reason names the package."""
-    detail = "The device is a GPU, and the server has JAX without GPU support (`jax[cuda13]`) installed."
+    detail = "The device is a GPU, and JAX on this server has no GPU support (it needs `jax[cuda13]`)."
     assert EngineChooser().choose("auto", candidate(on_gpu=True)) == Choice("eager", detail)
 
 
