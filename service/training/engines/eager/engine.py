@@ -287,8 +287,9 @@ class EagerEngine:
         components = self.components
         row = self._epoch_values(validation)
         if self.stop_reason is StopReason.DIVERGED:
-            return row
+            return row  # without an update from a loss that is not finite
         if self._batches.is_full_batch and loss is not None:
+            # After the validation and `_keep_best`, which belong to the parameters before the update.
             self._update(loss)
         if components.scheduler is not None and not self._per_batch_scheduler:
             if isinstance(components.scheduler, ReduceLROnPlateau):
@@ -321,6 +322,7 @@ class EagerEngine:
         )
 
     def _sliced(self, samples: Samples) -> Slices:
+        """Divide samples into the slices in which they are evaluated, one if they are small enough."""
         row_bytes = sum(x[:1].nbytes for x in samples.inputs)
         size = rows_at_once(row_bytes, self._batches.size, self._evaluation_bytes)
         return Slices(samples, size, self.components.device)
@@ -334,6 +336,7 @@ class EagerEngine:
         return self._evaluation(losses, self._validation_metrics)
 
     def _add_slice(self, batch: Samples, losses: Losses) -> None:
+        """Evaluate a slice: add its loss to `losses`, and update the validation metrics."""
         self._set_training(False)
         with torch.no_grad():  # for small models faster than `torch.inference_mode`
             loss, outputs = self._passes.forward(batch)
@@ -373,11 +376,13 @@ class EagerEngine:
         components, validation = self.components, self._validation
         last = snapshot(components.model, self.epoch)
         if validation is not None:
-            # `state_dict()` leaves out buffers that are not persistent.
+            # The state before the validation, which a restored training starts again. `state_dict()` leaves
+            # out buffers that are not persistent.
             buffers = {name: x for name, x in validation.buffers.items() if name in last.state}
             last = replace(last, state={**last.state, **buffers})
         return Checkpoint(
             last=last,
+            # With a full batch, a restored training repeats the forward pass of the epoch.
             partial=self._partial() if self._step and not self._batches.is_full_batch else None,
             best=self._best,
             optimizer=components.optimizer.state_dict(),
@@ -426,6 +431,7 @@ class EagerEngine:
             torch.cuda.set_rng_state(checkpoint.rng["cuda"], components.device)
 
     def _restore_partial(self, partial: PartialEpoch) -> None:
+        """Restore the position in the epoch and what its batches so far have added up."""
         self._step = partial.step
         rows = min(partial.step * self._batches.size, self.components.train.rows)
         self._losses = Losses(partial.loss_sum, rows)
