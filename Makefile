@@ -11,6 +11,8 @@ MEGABYTES ?= 1000
 ARGS ?=
 
 BIN := .venv/bin
+# A few processes share the tests, file by file in their order: each has services of its own.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/.installed
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PIP_ARGS)
@@ -39,11 +41,11 @@ serve: $(INSTALLED) ## start the service (PORT=8000 DATA=./fitserve-data)
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests (ARGS="-k history")
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 .PHONY: test-all
 test-all: $(INSTALLED) ## run the tests, including the exhaustive ones that `test` skips
-	@$(BIN)/pytest -m "exhaustive or not exhaustive" $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) -m "exhaustive or not exhaustive" $(ARGS)
 
 .PHONY: coverage
 coverage: $(INSTALLED) ## run the tests, and list the lines and branches that they miss

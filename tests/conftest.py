@@ -79,8 +79,15 @@ def service(start_session_service: Start) -> Service:
 
 @pytest.fixture(scope="session")
 def narrow_service(start_session_service: Start) -> Service:
-    """A service with one worker, a short queue and little room for bodies."""
-    return start_session_service(workers=1, helpers=1, max_queue_length=3, max_body_bytes=100_000)
+    """A service with low limits: one worker, three queued jobs, small bodies, no data in memory."""
+    return start_session_service(
+        workers=1,
+        helpers=1,
+        max_queue_length=3,
+        max_body_bytes=100_000,
+        in_memory_bytes=0,
+        checkpoints_kept=3,
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,6 @@
 """What a data section may say, from the request to the prediction: types, gaps, transforms, splits."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -262,17 +261,11 @@ def test_a_column_without_values(
     assert words in found[pointer]
 
 
-@pytest.fixture(scope="module")
-def mapping(start_module_service: Callable[..., Service]) -> Service:
-    """A service that keeps no training data in memory."""
-    return start_module_service(workers=1, helpers=1, in_memory_bytes=0)
-
-
-def test_mapped_data_give_the_same_bits(service: Service, mapping: Service) -> None:
-    """A job whose data are gathered batch by batch from a file has the history and the weights of another."""
+def test_mapped_data_give_the_same_bits(service: Service, narrow_service: Service) -> None:
+    """A job that reads its batches from a file has the history and the weights of one with data in memory."""
     impute = {"columns": ["size"], "type": "impute", "strategy": "mean"}
     training = {"batch_size": 3, "metrics": ["r2_score"], "optimizer": "Adam"}
     body = fit(impute, features=("size", "zip"), split={"validation": 3, "seed": 4}, training=training)
-    kept, mapped = (each.succeeded(body) for each in (service, mapping))
-    assert mapping.history(mapped["id"]) == service.history(kept["id"])
-    assert mapping.parameters(mapped["id"]) == service.parameters(kept["id"])
+    in_memory, mapped = (each.succeeded(body) for each in (service, narrow_service))
+    assert narrow_service.history(mapped["id"]) == service.history(in_memory["id"])
+    assert narrow_service.parameters(mapped["id"]) == service.parameters(in_memory["id"])

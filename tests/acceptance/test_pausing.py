@@ -1,6 +1,5 @@
 """Jobs that rest, and the checkpoints that they rest on."""
 
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -115,9 +114,9 @@ def test_a_pause_can_be_taken_back(service: Service) -> None:
     service.cancelled(job_id)
 
 
-def test_checkpoints_by_epochs_stay(start_service: Callable[..., Service]) -> None:
-    """`checkpoint_every` leaves one at each multiple, the last few of them; each answers with its epoch."""
-    service = start_service(workers=1, helpers=1, checkpoints_kept=3)
+def test_checkpoints_by_epochs_stay(narrow_service: Service) -> None:
+    """`checkpoint_every` keeps the last few of the checkpoints at its multiples; each can be read."""
+    service = narrow_service
     job_id = service.succeeded(thermometer(epochs=105, checkpoint_every=20))["id"]
     listed = checkpoints(service, job_id)
     assert [(each["epoch"], each["step"]) for each in listed] == [(105, 0), (100, 0), (80, 0), (60, 0)]

@@ -178,7 +178,7 @@ def test_the_service_deletes_jobs_past_their_retention(start_service: Callable[.
     checkpoints = before.data_dir / "artifacts" / "checkpoints" / job_id
     assert [*checkpoints.iterdir()]
     before.stop()
-    after = Service(before.data_dir, workers=1, helpers=1, retention_days=1e-9).start()
+    after = Service(before.data_dir, workers=0, helpers=1, retention_days=1e-9).launch()
     try:
         until(lambda: after.client.get(f"/v1/jobs/{job_id}").status_code == httpx.codes.NOT_FOUND)
         until(lambda: not [*checkpoints.iterdir()])

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ FULL_BYTES = 4 * 2**20
 
 @pytest.fixture(scope="module")
 def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
-    """A service with short leases and many checkpoints."""
+    """A service with short leases, many checkpoints, little patience and no data in memory."""
     service = start_module_service(
         workers=WORKERS,
         helpers=1,
@@ -36,6 +37,8 @@ def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Serv
         heartbeat_seconds=0.3,
         checkpoint_seconds=0.1,
         storage_patience_seconds=1,
+        in_memory_bytes=0,
+        shutdown_grace_seconds=60,
     )
     yield service
     service.stop()
@@ -50,6 +53,16 @@ def large(units: int = 600, **training: Any) -> dict[str, Any]:
         {"type": "Linear", "out_features": 1},
     ]
     return tensors(INPUTS, TARGETS, layers, optimizer="Adam", **training)
+
+
+@contextmanager
+def limited_files(processes: list[psutil.Process], largest_bytes: int) -> Iterator[None]:
+    """Let processes write no file larger than this, as on a full disk."""
+    for process in processes:
+        process.rlimit(psutil.RLIMIT_FSIZE, (largest_bytes, resource.RLIM_INFINITY))
+    yield
+    for process in processes:
+        process.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def assert_equal(service: Service, job_id: str, other_id: str) -> None:
@@ -146,11 +159,9 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     job_id = service.saved(large(epochs=epochs, checkpoint_every=epochs - 1))  # one try at least from now on
     service.client.post(f"/v1/jobs/{job_id}/pause")
     until(lambda: service.job(job_id)["status"] == "paused")
-    limited = all_workers(service, WORKERS)
-    for worker in limited:
-        worker.rlimit(psutil.RLIMIT_FSIZE, (FULL_BYTES, resource.RLIM_INFINITY))
-    service.client.post(f"/v1/jobs/{job_id}/resume")
-    job = service.ended(job_id)
+    with limited_files(all_workers(service, WORKERS), FULL_BYTES):
+        service.client.post(f"/v1/jobs/{job_id}/resume")
+        job = service.ended(job_id)
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 2)
     assert job["error"]["type"] == "/problems/checkpoint-not-written"
     assert service.history(job_id)["epochs"][-1] == epochs
@@ -161,36 +172,33 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     (saved,) = service.read(f"/v1/jobs/{job_id}/checkpoints")["items"]
     assert 0 < saved["epoch"] < epochs - 1
     assert service.read(f"/v1/jobs/{job_id}/named_parameters")["epoch"] == saved["epoch"]
-    for worker in limited:
-        worker.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     again = service.succeeded(large(epochs=epochs, from_job=job_id, resume=True))
     assert_equal(service, again["id"], twin["id"])
 
 
-def test_a_disk_without_room_for_its_data_ends_a_job(start_service: Callable[..., Service]) -> None:
+def test_a_disk_without_room_for_its_data_ends_a_job(hasty_service: Service) -> None:
     """The job waits a while, fails once and says why; the next one, which has room, runs."""
-    service = start_service(workers=1, helpers=1, in_memory_bytes=0, storage_patience_seconds=1)
-    for worker in workers(service):
-        worker.rlimit(psutil.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
-    count = 400_000  # of 4 bytes each
-    job_id = service.queued(tensors([[0.5]] * count, [[1.0]] * count, LINEAR, epochs=1))
-    other_id = service.queued(thermometer(epochs=1))
-    job = service.ended(job_id)
+    service, count = hasty_service, 400_000  # of 4 bytes each
+    with limited_files(all_workers(service, WORKERS), MIB):
+        job_id = service.queued(tensors([[0.5]] * count, [[1.0]] * count, LINEAR, epochs=1))
+        other_id = service.queued(thermometer(epochs=1))
+        job = service.ended(job_id)
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
     assert job["error"]["type"] == "/problems/data-not-prepared"
     assert f"no room for {4 * count} bytes" in job["error"]["detail"]
     assert service.ended(other_id)["status"] == "succeeded"
 
 
-def test_too_many_open_files_end_no_supervision(start_service: Callable[..., Service]) -> None:
+def test_too_many_open_files_end_no_supervision(hasty_service: Service) -> None:
     """While no process can be started, that is tried again and again; then dead ones are replaced."""
-    service = start_service(workers=1, helpers=1)
-    process, before = service.process, {worker.pid for worker in workers(service)}
+    service = hasty_service
+    process, before = service.process, {worker.pid for worker in all_workers(service, WORKERS)}
+    failures = service.log.read_text().count('"supervision failed"')
     limit = process.rlimit(psutil.RLIMIT_NOFILE)
     process.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # those that are open stay so
     for child in process.children():
         child.kill()
-    until(lambda: service.log.read_text().count('"supervision failed"') > 1)
+    until(lambda: service.log.read_text().count('"supervision failed"') > failures + 1)
     process.rlimit(psutil.RLIMIT_NOFILE, limit)
     until(lambda: {worker["pid"] for worker in service.read("/v1/system")["workers"]} - before)
     until(lambda: service.submit(thermometer(), validate_only=True).status_code == httpx.codes.OK)
@@ -203,7 +211,6 @@ def follow(service: Service, job_id: str, lines: list[str]) -> None:
         lines.extend(response.iter_lines())
 
 
-@pytest.mark.slow
 def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callable[..., Service]) -> None:
     """20 s without Postgres, and leases of 3: 503 meanwhile; a job that ran has run on, and who follows it
     is told so; one that waited runs."""
@@ -239,10 +246,9 @@ def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callabl
         postgres.close()
 
 
-def test_a_second_signal_does_not_wait(start_service: Callable[..., Service]) -> None:
+def test_a_second_signal_does_not_wait(hasty_service: Service) -> None:
     """SIGTERM waits for a worker inside a long step; another one ends the service and all its processes."""
-    settings = {"shutdown_grace_seconds": 60, "lease_seconds": 2, "heartbeat_seconds": 0.3}
-    service = start_service(workers=1, helpers=1, **settings)
+    service = hasty_service
     job_id = inside_a_step(service)
     service.stop_at_once()
     service.start()

@@ -72,7 +72,6 @@ def test_a_request_that_is_open_keeps_no_job_from_being_given_back(
     service.stop()
 
 
-@pytest.mark.slow
 def test_a_silent_database_holds_up_neither_requests_nor_the_end(
     start_service: Callable[..., Service], postgres: Postgres
 ) -> None:

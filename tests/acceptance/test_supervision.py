@@ -91,9 +91,9 @@ def test_max_runtime_is_a_success_between_steps(strict_service: Service) -> None
     assert strict_service.parameters(job["id"])
 
 
-def test_time_that_is_over_is_held_against_its_job_alone(start_service: Callable[..., Service]) -> None:
+def test_time_that_is_over_is_held_against_its_job_alone(strict_service: Service) -> None:
     """Supervision that heard nothing for a while hears all before it judges: the next job is not ended."""
-    service = start_service(workers=1, helpers=1)
+    service = strict_service
     first_id = service.queued(thermometer(epochs=LONG, max_runtime_seconds=2))
     second_id = service.queued(thermometer(epochs=LONG))
     until(lambda: service.job(first_id)["progress"]["epoch"])

@@ -1,7 +1,5 @@
 """A short storm on each database; `make chaos` has a long one."""
 
-import pytest
-
 from tests.chaos.__main__ import on_postgres, on_sqlite
 from tests.chaos.storm import Report
 
@@ -12,13 +10,11 @@ def assert_clean(report: Report) -> None:
     assert report.kills.total() > 0
 
 
-@pytest.mark.slow
 def test_a_storm_on_sqlite() -> None:
     """Workers and the service are killed while a few jobs run: each ends once, as its undisturbed twin."""
     assert_clean(on_sqlite(jobs=16, seed=5))
 
 
-@pytest.mark.slow
 def test_a_storm_on_postgres() -> None:
     """The same, with a Postgres that is killed too."""
     assert_clean(on_postgres(jobs=16, seed=3))

@@ -22,6 +22,8 @@ START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 END_SECONDS = 60.0
 POLL_SECONDS = 0.02
+# As it was before a test set up JAX in this process: services set it up for themselves.
+ENVIRONMENT = dict(os.environ)
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -90,7 +92,7 @@ class Service:
             self._process = subprocess.Popen(
                 [*command, "--workers", str(self._workers)],
                 cwd=ROOT,
-                env={**os.environ, "FITSERVE_LOG_FORMAT": "json", **self._environment},
+                env={**ENVIRONMENT, "FITSERVE_LOG_FORMAT": "json", **self._environment},
                 stdout=log,
                 stderr=log,
             )
@@ -268,7 +270,7 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service", "worker", "--data-dir", str(data_dir), "--workers", "1"],
                 cwd=ROOT,
-                env={**os.environ, "FITSERVE_LOG_FORMAT": "json", **environment},
+                env={**ENVIRONMENT, "FITSERVE_LOG_FORMAT": "json", **environment},
                 stdout=log,
                 stderr=log,
             )
