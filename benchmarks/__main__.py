@@ -10,11 +10,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import orjson
@@ -28,8 +27,7 @@ from benchmarks.wire import Wire, get, post
 from service.demo import LINEAR, SEQUENTIAL, running_service
 from service.settings import Settings
 
-if TYPE_CHECKING:
-    from benchmarks.h2o_cluster import Cluster
+H2OFits = Mapping[str, Callable[[int], None]]
 
 REQUESTS = 300
 MANY = 1000
@@ -46,23 +44,28 @@ def main(with_h2o: bool) -> None:
         tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder,
         running_service(Path(folder)) as client,
         bare_service(Path(folder)) as bare,
-        h2o_cluster() if with_h2o else nullcontext() as cluster,
+        h2o_cluster() if with_h2o else nullcontext({}) as h2o_fits,
     ):
-        rows = [*fits(client, cluster), overhead(client), long_history(client), *requests(client, bare)]
+        rows = [*fits(client, h2o_fits), overhead(client), long_history(client), *requests(client, bare)]
         results = [measure(row) for row in rows]
     picture.draw({result.row.name: result.systems() for result in results if result.peers})
     publish("Fits and requests", report(results), "bench-all" if with_h2o else "bench")
 
 
-def h2o_cluster() -> AbstractContextManager["Cluster"]:
+def h2o_cluster() -> AbstractContextManager[H2OFits]:
     """Start an H2O server; imported here because H2O, which needs Java, is not installed with the others."""
     from benchmarks.h2o_cluster import h2o_cluster  # noqa: PLC0415
 
     return h2o_cluster()
 
 
-def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
-    """Compare fits, from the submission to the response that the job has ended, with a plain PyTorch loop."""
+def fits(client: httpx.Client, h2o_fits: H2OFits) -> Iterator[Row]:
+    """Compare fits, from the submission to the response that the job has ended, with a plain PyTorch loop.
+
+    Args:
+        client: Client of the service.
+        h2o_fits: By data set, a fit of a number of epochs by H2O; empty without H2O.
+    """
     digits_id = store_digits(client)
     yield Row(
         "thermometer, Linear(1, 1), 3000 epochs",
@@ -79,7 +82,7 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
             "scikit-learn": lambda: timed(lambda: peers.sklearn_thermometer(3000)),
             "skorch": lambda: timed(lambda: peers.skorch_thermometer(3000)),
             "JAX by hand": lambda: timed(lambda: peers.jax_thermometer(3000)),
-            **({"H2O-3": lambda: timed(lambda: cluster.thermometer(3000))} if cluster else {}),
+            **({"H2O-3": lambda: timed(lambda: h2o_fits["thermometer"](3000))} if h2o_fits else {}),
         },
     )
     widths = itertools.count(14)  # a new architecture in each round
@@ -105,7 +108,7 @@ def fits(client: httpx.Client, cluster: "Cluster | None") -> Iterator[Row]:
             "scikit-learn": lambda: timed(lambda: peers.sklearn_digits(20)),
             "skorch": lambda: timed(lambda: peers.skorch_digits(20)),
             "JAX by hand": lambda: timed(lambda: peers.jax_digits(20)),
-            **({"H2O-3": lambda: timed(lambda: cluster.digits(20))} if cluster else {}),
+            **({"H2O-3": lambda: timed(lambda: h2o_fits["digits"](20))} if h2o_fits else {}),
         },
     )
     yield Row(
