@@ -66,7 +66,7 @@ def _constructor(name: str, parts: Mapping[str, Any] | None = None) -> Construct
         annotations={**TYPES, **ANNOTATIONS.get(name, {}), **(parts or {})},
         defaults=DEFAULTS,
         inferred=sized_arguments(name),
-        numbers=_number_types,
+        number_types=_number_types,
     )
 
 
@@ -81,7 +81,9 @@ LAYERS: dict[str, Constructor] = {
 }
 # Stacks come second, as the types of their arguments are those of other layers.
 LAYERS |= {
-    name: _constructor(name, {part: LAYERS[layer].part, "norm": LAYERS["LayerNorm"].part | None})
+    name: _constructor(
+        name, {part: LAYERS[layer].nested_model, "norm": LAYERS["LayerNorm"].nested_model | None}
+    )
     for name, (part, layer) in STACKS.items()
 }
 

@@ -106,7 +106,7 @@ class Preflight:
         names = None if sections.architecture is None else input_names(sections.architecture)
         understood = None
         if sections.data is None or datasets is None:
-            self._errors += partial.told(self._data_section.name_errors(declared, datasets))
+            self._errors += partial.filter_errors(self._data_section.name_errors(declared, datasets))
         else:
             understood = self._data_section.prepare(datasets, sections.data, names)
         prepared, workspace = understood or (None, MetaWorkspace())
@@ -129,7 +129,7 @@ class Preflight:
         architecture, partial = sections.architecture, sections.partial["architecture"]
         if architecture is None:
             if partial.spec:
-                self._errors += partial.told(architecture_errors(partial.spec, _ARCHITECTURE))
+                self._errors += partial.filter_errors(architecture_errors(partial.spec, _ARCHITECTURE))
             return None
         if prepared is None:
             self._errors += architecture_errors(architecture, _ARCHITECTURE)
@@ -150,7 +150,7 @@ class Preflight:
         """Check loss, optimizer, scheduler and metrics by themselves."""
         partial = sections.partial["training"]
         if readable := training or partial.spec:
-            self._errors += partial.told(check_components(readable))
+            self._errors += partial.filter_errors(check_components(readable))
 
     def _complete(self, sections: ValidSections) -> PreflightResult:
         """Fill in everything that the request leaves open, and choose device and engine."""

@@ -13,7 +13,7 @@ from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
 from service.specs.data import DataDeclaration, DataSpec
 from service.specs.job import JobRequest, Placement
-from service.specs.partial import Partly, read_partly
+from service.specs.partial import PartialSection, read_partial
 from service.specs.training import TrainingSpec
 
 _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
@@ -21,7 +21,7 @@ _ADAPTERS: Mapping[str, TypeAdapter[Any]] = {
     "architecture": TypeAdapter(ArchitectureSpec),
     "training": TypeAdapter(TrainingSpec),
 }
-_NOTHING = Partly(None, frozenset())
+_NOTHING = PartialSection(None, frozenset())
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sections:
     data: DataDeclaration | None
     architecture: ArchitectureSpec | None
     training: TrainingSpec | None
-    partial: Mapping[str, Partly]
+    partial: Mapping[str, PartialSection]
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def read_sections(document: Any, devices: Sequence[str], errors: list[FieldError
         try:
             sections[name] = adapter.validate_python(section)
         except ValidationError:  # reported above
-            partial[name] = read_partly(section, adapter, f"#/{name}") or _NOTHING
+            partial[name] = read_partial(section, adapter, f"#/{name}") or _NOTHING
     return Sections(**sections, partial=partial)
 
 

@@ -1,4 +1,4 @@
-"""What a client declares about its network: layers by their torch.nn names, in containers."""
+"""The architecture section: layers by their class names in `torch.nn`, in containers."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,45 +7,47 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_v
 from service.specs.base import Spec
 from service.specs.component import Component
 
-# A name becomes an attribute of the module and part of a parameter's name, where "." separates.
+# A layer's name is a segment of its parameters' names, which are joined with ".".
 LayerName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+$")]
-# What a forward text can name, as `self.hidden`.
+# A name that `forward` can use, as in `self.hidden`.
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 ClassName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^_?[A-Za-z][A-Za-z0-9_]*$")]
-MAX_LAYERS = 10_000  # in one container
-MAX_DEPTH = 64  # of containers in containers: each costs PyTorch several frames of Python's stack
-MAX_DIMENSIONS = 8  # of a free parameter
-MAX_FREE_PARAMETERS = 1_000
+MAX_LAYERS = 10_000  # of one container
+MAX_DEPTH = 64  # of nested containers; PyTorch needs several Python stack frames for each
+MAX_DIMENSIONS = 8  # of a parameter
+MAX_MODULE_PARAMETERS = 1_000  # of one module, without those of its submodules
 MAX_INPUTS = 64
-LONGEST_FORWARD = 20_000  # characters
+MAX_FORWARD_CHARACTERS = 20_000
 
 
 class LayerSpec(Spec):
-    """One torch.nn layer: its class name and the class's own arguments beside it."""
+    """A layer of `torch.nn`: the name of its class, with the arguments of the class as further fields."""
 
     model_config = ConfigDict(extra="allow")
 
     name: LayerName | None = None
-    """Unnamed layers are called by their position: `0`, `1`, …"""
+    """Name of the layer in its container; the position (`0`, `1`, …) by default."""
     type: str
-    """A class of torch.nn, e.g. `Linear`; `GET /v1/catalog` lists them with their arguments."""
+    """Class name in `torch.nn`, e.g. `Linear`; `GET /v1/catalog` lists the classes and their arguments."""
 
     def arguments(self) -> dict[str, Any]:
-        """The fields beside `name` and `type`."""
+        """Return the fields other than `name` and `type`."""
         return dict(self.model_extra or {})
 
 
 class Container(Spec):
-    """What holds further nodes."""
+    """Base class of the specs that contain other layers."""
 
     name: LayerName | None = None
+    """Name of the layer in its container; the position (`0`, `1`, …) by default."""
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_deep_nesting(cls, value: Any) -> Any:
+        # Level by level instead of by recursion, which a hostile document could exhaust.
         level, depth = [value], 0
         while level and depth <= MAX_DEPTH:
-            level = [inner for node in level for inner in _inner(node)]
+            level = [child for node in level for child in _children(node)]
             depth += 1
         if level:
             raise ValueError(f"Containers are nested more than {MAX_DEPTH} deep.")
@@ -53,39 +55,42 @@ class Container(Spec):
 
 
 class SequentialSpec(Container):
-    """Layers one after another: `nn.Sequential`, named as by an OrderedDict."""
+    """Layers that are applied one after another: `nn.Sequential`."""
 
     type: Literal["sequential"]
     layers: Annotated[list["Node"], Field(min_length=1, max_length=MAX_LAYERS)]
+    """Layers or nested containers, in order."""
 
 
 class ParameterSpec(Spec):
-    """A parameter of the module itself: `self.scale = nn.Parameter(…)`."""
+    """A parameter of a module itself: `self.scale = nn.Parameter(…)`."""
 
     shape: Annotated[list[Annotated[int, Field(ge=1, le=2**31 - 1)]], Field(max_length=MAX_DIMENSIONS)]
-    """Its sizes; `[]` is a single number."""
+    """Size of each dimension; `[]` for a scalar."""
     init: Component
-    """How it starts: a function of torch.nn.init, e.g. `ones_` or `{"type": "normal_", "std": 0.02}`."""
+    """Initialization: a function of `torch.nn.init`, e.g. `ones_` or `{"type": "normal_", "std": 0.02}`."""
 
 
 class ModuleSpec(Container):
-    """A subclass of `nn.Module`: submodules, and how `forward` computes with them."""
+    """A subclass of `nn.Module`: its submodules, and a `forward` method that calls them."""
 
     type: Literal["module"]
     class_name: ClassName = "Module"
-    """The class's name, as the module prints it."""
+    """Name of the class, used when the module is printed and in exported source."""
     submodules: Annotated[dict[Identifier, "Node"], Field(max_length=MAX_LAYERS)] = {}
-    """Layers or architectures by name, in the order in which `__init__` would make them."""
-    parameters: Annotated[dict[Identifier, ParameterSpec], Field(max_length=MAX_FREE_PARAMETERS)] = {}
-    """Free parameters by name; made before the submodules."""
+    """Layers or containers by attribute name, in the order in which `__init__` creates them."""
+    parameters: Annotated[dict[Identifier, ParameterSpec], Field(max_length=MAX_MODULE_PARAMETERS)] = {}
+    """Parameters of the module itself by attribute name, created before the submodules."""
     inputs: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
-    """What `forward` takes besides `self`; may be left out when it is one tensor."""
-    forward: Annotated[str, Field(min_length=1, max_length=LONGEST_FORWARD)]
-    """The method, or its body alone, in Python's syntax. It is read, never executed as Python."""
+    """Names of the arguments of `forward`, without `self`. Default: those of its `def` line, otherwise the
+    single name that the body reads without assigning it."""
+    forward: Annotated[str, Field(min_length=1, max_length=MAX_FORWARD_CHARACTERS)]
+    """The `forward` method, or only its body, in Python syntax. It is parsed by a closed grammar and never
+    executed as Python."""
 
 
-def _inner(node: Any) -> list[Any]:
-    """What an unchecked node holds."""
+def _children(node: Any) -> list[Any]:
+    """Return the nodes inside a node that has not been validated yet."""
     if not isinstance(node, dict):
         return []
     layers, submodules = node.get("layers"), node.get("submodules")
@@ -98,16 +103,16 @@ def _inner(node: Any) -> list[Any]:
 CONTAINERS: dict[str, type[Container]] = {"sequential": SequentialSpec, "module": ModuleSpec}
 
 
-def _kind(value: Any) -> str:
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return CONTAINERS.get(str(kind), LayerSpec).__name__
+def _node_tag(value: Any) -> str:
+    type_ = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return CONTAINERS.get(str(type_), LayerSpec).__name__
 
 
 Node = Annotated[
     Annotated[SequentialSpec, Tag("SequentialSpec")]
     | Annotated[ModuleSpec, Tag("ModuleSpec")]
     | Annotated[LayerSpec, Tag("LayerSpec")],
-    Discriminator(_kind),
+    Discriminator(_node_tag),
 ]
 
 ArchitectureSpec = Annotated[SequentialSpec | ModuleSpec, Field(discriminator="type")]
@@ -116,9 +121,12 @@ _ARCHITECTURE: TypeAdapter[SequentialSpec | ModuleSpec] = TypeAdapter(Architectu
 
 
 def read_architecture(document: Any) -> SequentialSpec | ModuleSpec:
-    """The spec of a parsed JSON document.
+    """Validate an architecture.
+
+    Args:
+        document: The architecture as parsed JSON.
 
     Raises:
-        ValidationError: when it is none.
+        ValidationError: The document is not a valid architecture.
     """
     return _ARCHITECTURE.validate_python(document)

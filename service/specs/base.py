@@ -1,8 +1,4 @@
-"""The base of all specs, and how a failed validation becomes field errors.
-
-A spec is strict (no "3" for 3), closed (unknown fields are errors, with a suggestion when a known
-name is near) and finite (no NaN or Infinity).
-"""
+"""Base class of all specs, and the conversion of pydantic errors to field errors."""
 
 import difflib
 import re
@@ -25,24 +21,32 @@ from service.runtime.docstrings import docstring
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`": did you mean `Tanh`?"` when a known name is near, else an empty string."""
+    """Suggest the known name that is most similar to a misspelt one.
+
+    Returns:
+        The end of a sentence, e.g. ": did you mean `Tanh`?"; empty if no known name is similar.
+    """
     by_folded = {candidate.lower(): candidate for candidate in known}
-    near = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
-    return f": did you mean `{by_folded[near[0]]}`?" if near else ""
+    matches = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
+    return f": did you mean `{by_folded[matches[0]]}`?" if matches else ""
 
 
 def _without_nul(name: str) -> str:
     if "\0" in name:
-        raise ValueError("Has the character NUL in it: leave it out.")
+        raise ValueError("Contains the character NUL; remove it.")
     return name
 
 
-# What a client calls something of its own.
+# A name that a client chooses for a resource. Postgres cannot store NUL.
 Name = Annotated[str, Field(max_length=256), AfterValidator(_without_nul)]
 
 
 class Spec(BaseModel):
-    """A strict, closed, finite pydantic model."""
+    """Base class of all specs.
+
+    A spec is strict ("3" is not accepted for 3), closed (an unknown field is an error, with a suggestion if
+    a known name is similar) and finite (NaN and Infinity are errors).
+    """
 
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -50,7 +54,7 @@ class Spec(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
-        # JSON schemas show the docstring, which `python -OO` strips.
+        # The docstring is the description in JSON schemas, but `python -OO` strips it.
         cls.__doc__ = docstring(cls) or None
 
     @model_validator(mode="wrap")
@@ -80,39 +84,42 @@ def _with_suggestion(detail: ErrorDetails, known: Iterable[str]) -> InitErrorDet
             "unknown_field", "{text}", {"text": f"`{name}` is not a field here{hint}"}
         )
         return InitErrorDetails(type=message, loc=loc, input=value)
-    message = PydanticCustomError(detail["type"], "{text}", {"text": readable(detail)})
+    message = PydanticCustomError(detail["type"], "{text}", {"text": readable_message(detail)})
     return InitErrorDetails(type=message, loc=loc, input=value)
 
 
 def field_errors(error: ValidationError, document: Any, base: str = "#") -> list[FieldError]:
-    """The errors of a failed validation, each with a pointer that exists in `document`.
+    """Convert the errors of a failed validation.
 
     Args:
-        error: what pydantic raised.
-        document: the parsed JSON that was validated.
-        base: the pointer of `document` within the whole request.
+        error: Error raised by pydantic.
+        document: Parsed JSON that was validated.
+        base: JSON pointer to `document` in the request.
+
+    Returns:
+        The errors, each with a pointer to an existing value of the request.
     """
     return [_field_error(detail, document, base) for detail in error.errors(include_url=False)]
 
 
 def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
-    pointer, here = base, document
+    pointer, value = base, document
     missing = None
     for part in detail["loc"]:
-        if isinstance(here, dict) and part in here:
-            here = here[str(part)]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
+        if isinstance(value, dict) and part in value:
+            value = value[str(part)]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
         else:
-            missing = part  # a missing field, or the tag of a union, which is no place in the document
+            missing = part  # a missing field, or the tag of a union, which is not part of the document
             continue
         pointer = pointer_to(pointer, part)
     if detail["type"] == "missing":
         return FieldError(pointer, f"`{missing}` is required.")
-    return FieldError(pointer, readable(detail))
+    return FieldError(pointer, readable_message(detail))
 
 
-# What pydantic says about Python's types, said about JSON's.
+# Pydantic's messages name Python types; these replacements name JSON types: pattern -> replacement.
 JSON_WORDS = {
     r"^(Tuple|List) should have (.*) after validation, not": r"Should have \2, not",
     r"valid tuple": "valid list",
@@ -120,8 +127,12 @@ JSON_WORDS = {
 }
 
 
-def readable(detail: Any) -> str:
-    """The message of one pydantic error as a sentence."""
+def readable_message(detail: Any) -> str:
+    """Return the message of one pydantic error as a sentence in terms of JSON.
+
+    Args:
+        detail: An element of `ValidationError.errors()`.
+    """
     context = detail.get("ctx", {})
     if detail["type"] == "union_tag_invalid" and "tag" in context:
         known = [tag.strip("' ") for tag in context["expected_tags"].split(",")]
@@ -129,15 +140,15 @@ def readable(detail: Any) -> str:
         return f"`{context['tag']}`{hint}"
     if detail["type"] == "union_tag_not_found" and "discriminator" in context:
         name = context["discriminator"].strip("'")
-        return f"`{name}` is required: it says which kind this is."
+        return f"`{name}` is required; it determines the other fields."
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message[:1].upper() + message[1:]
-    message = replaced(message, JSON_WORDS)
+    message = substitute(message, JSON_WORDS)
     return message if message.endswith((".", "?")) else f"{message}."
 
 
-def replaced(text: str, patterns: Mapping[str, str]) -> str:
-    """A text in which each pattern is replaced by what it maps to, in their order."""
+def substitute(text: str, patterns: Mapping[str, str]) -> str:
+    """Replace each regular expression in `patterns` by its value, in order."""
     for pattern, replacement in patterns.items():
         text = re.sub(pattern, replacement, text)
     return text

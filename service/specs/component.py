@@ -1,4 +1,4 @@
-"""A class or function of PyTorch by name, with its own arguments."""
+"""References to PyTorch's classes and functions, with their arguments."""
 
 from typing import Annotated, Any
 
@@ -8,14 +8,18 @@ from service.specs.base import Spec
 
 
 class ComponentSpec(Spec):
-    """A class of PyTorch by name, with its own arguments beside it; a bare name means the defaults."""
+    """A class or function of PyTorch: its name, with its arguments as further fields.
+
+    A string is the name alone, with all arguments at their defaults: `"Adam"` means `{"type": "Adam"}`.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     type: str
+    """Name of the class or function, e.g. `Adam`; `GET /v1/catalog` lists the names and their arguments."""
 
     def arguments(self) -> dict[str, Any]:
-        """The fields beside `type`."""
+        """Return the fields other than `type`."""
         return dict(self.model_extra or {})
 
 

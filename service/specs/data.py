@@ -1,4 +1,4 @@
-"""What a client declares about its data: where it is, which columns, transforms, the split."""
+"""The data section: the data or a dataset's id, features and targets, transforms, split."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,31 +12,35 @@ ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
 CONTENT = ("columns", "rows", "inputs")
-"""The fields that hold data, by which forms of it are told apart."""
+"""Names of the fields that contain inline data; the first one present determines the form."""
 ColumnTypes = dict[ColumnName, ColumnType]
 
 
 class DataDeclaration(Spec):
-    """What is the same for every form of data."""
+    """Base class of the forms of the data section."""
 
     transforms: list[Transform] = []
-    """Applied in order, fitted on the training rows only; undone in the outputs for targets."""
+    """Transforms of columns, applied in order. Constants are fitted on the training rows only. Transforms of
+    targets are inverted in the model's outputs."""
     split: Split = Split()
+    """Division of the rows into train, validation and test; all rows are training rows by default."""
     dtypes: dict[str, Literal["float32", "int64"]] = {}
-    """By an input's name what it holds, where that is not float32: `int64` for an `Embedding`."""
+    """Data types of the model's inputs by input name; `float32` by default, `int64` for an `Embedding`. A
+    single input without a name of its own is called `input`."""
     types: ColumnTypes = {}
-    """By a column's name its type, where that is not the one which was found."""
+    """Types of columns by column name, overriding the inferred or stored types."""
 
 
 class TabularDeclaration(DataDeclaration):
-    """Columns by name."""
+    """Base class of the forms in which a table is sent with the request."""
 
     features: ColumnNames | None = None
-    """The input columns, in order: a float32 tensor [B, k]."""
+    """Names of the columns that form the model's input, a tensor [B, k] with the columns in this order."""
     feature_groups: FeatureGroups | None = None
-    """Instead of `features`, for an architecture with several inputs: the columns of each by its name."""
+    """Names of the columns of each input, by input name, for a model with several inputs. Excludes
+    `features`."""
     targets: ColumnNames
-    """The target columns, in order."""
+    """Names of the columns that the model learns to predict, in order."""
 
     @model_validator(mode="after")
     def _features_or_groups(self) -> "TabularDeclaration":
@@ -46,38 +50,42 @@ class TabularDeclaration(DataDeclaration):
 
 
 class InlineColumns(TabularDeclaration):
-    """Data in the request, column by column."""
+    """A table in the request, column by column."""
 
     columns: dict[str, Any]
-    """Column name → list of values."""
+    """Lists of values by column name, all of the same length."""
 
 
 class InlineRows(TabularDeclaration):
-    """Data in the request, row by row."""
+    """A table in the request, row by row."""
 
     rows: Any
-    """List of objects, column name → value."""
+    """List of objects, each with the values of one row by column name."""
 
 
 class InlineTensors(DataDeclaration):
     """Tensors in the request, as nested lists."""
 
     inputs: Any
-    """Nested list, first dimension the samples; or an object of them, by the names of several inputs."""
+    """Nested list whose first dimension is the samples; for a model with several inputs, an object of such
+    lists by input name."""
     targets: Any
-    """Nested list, first dimension the samples."""
+    """Nested list whose first dimension is the samples: class indices [B], or values [B, …]."""
 
 
 class DatasetReference(DataDeclaration):
-    """A dataset uploaded before."""
+    """A stored dataset, either a table or tensors."""
 
     dataset_id: str
+    """Id of the dataset."""
     features: ColumnNames | None = None
-    """The input columns of a tabular dataset; a tensor dataset has none to name."""
+    """Names of the columns that form the model's input, a tensor [B, k] with the columns in this order. Only
+    for tables."""
     feature_groups: FeatureGroups | None = None
-    """Instead of `features`, for an architecture with several inputs: the columns of each by its name."""
+    """Names of the columns of each input, by input name, for a model with several inputs. Excludes
+    `features`. Only for tables."""
     targets: ColumnNames | None = None
-    """The target columns of a tabular dataset; a tensor dataset has none to name."""
+    """Names of the columns that the model learns to predict, in order. Required for tables."""
 
 
 FORMS: dict[str, type[DataDeclaration]] = {
@@ -88,8 +96,8 @@ FORMS: dict[str, type[DataDeclaration]] = {
 }
 
 
-def _form(value: Any) -> str | None:
-    """The tag of the form a `data` section takes: told by the first of its keys that it has."""
+def _form_tag(value: Any) -> str | None:
+    """Return the class name of a data section's form; None if it has none of the fields in `FORMS`."""
     present = value if isinstance(value, dict) else getattr(value, "model_fields_set", ())
     return next((form.__name__ for key, form in FORMS.items() if key in present), None)
 
@@ -100,7 +108,7 @@ DataSpec = Annotated[
     | Annotated[InlineTensors, Tag("InlineTensors")]
     | Annotated[DatasetReference, Tag("DatasetReference")],
     Discriminator(
-        _form,
+        _form_tag,
         custom_error_type="data_form",
         custom_error_message="Give the data as `columns`, `rows`, `inputs` and `targets`, or a `dataset_id`",
     ),
@@ -108,12 +116,19 @@ DataSpec = Annotated[
 
 
 class DatasetContent(Spec):
-    """The JSON body of a dataset: exactly one of `columns`, `rows`, or `inputs` with `targets`."""
+    """A dataset as JSON, in exactly one form: `columns`, `rows`, or `inputs` with `targets`."""
 
     name: Name | None = None
+    """Name for people; need not be unique."""
     columns: dict[str, Any] | None = None
+    """Lists of values by column name, all of the same length."""
     rows: Any = None
+    """List of objects, each with the values of one row by column name."""
     inputs: Any = None
+    """Nested list whose first dimension is the samples; for a model with several inputs, an object of such
+    lists by input name."""
     targets: Any = None
+    """Nested list whose first dimension is the samples: class indices [B], or values [B, …]. Optional for a
+    dataset that is only used for predictions."""
     types: ColumnTypes = {}
-    """Column name → its type, where it isn't to be what the values are."""
+    """Types of columns by column name, overriding the types inferred from the values."""

@@ -1,4 +1,4 @@
-"""What a client sends to evaluate on: rows in one of the forms of data, with their targets."""
+"""The body of an evaluation request."""
 
 from typing import Any, Self
 
@@ -8,13 +8,13 @@ from service.specs.prediction import PredictionRequest
 
 
 class EvaluationRequest(PredictionRequest):
-    """Labelled rows: `inputs` with `targets`, or one of `columns`, `rows` and `dataset_id` that hold both."""
+    """Rows with targets, in exactly one form: `inputs` with `targets`, `columns`, `rows` or `dataset_id`."""
 
     targets: Any = None
-    """Nested list [B, …], beside `inputs`; columns hold the targets under their names."""
+    """Nested list [B, …] of the targets of `inputs`. The other forms contain the targets as columns."""
 
     @model_validator(mode="after")
     def _targets_beside_inputs(self) -> Self:
         if "targets" in self.model_fields_set and "inputs" not in self.model_fields_set:
-            raise ValueError("`targets` go with `inputs`: columns and rows hold theirs under their names.")
+            raise ValueError("`targets` requires `inputs`; the other forms contain the targets as columns.")
         return self

@@ -1,4 +1,4 @@
-"""What a client submits: data, architecture and training, and where and how to run them."""
+"""The body of a job request, and the states of a job."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -14,12 +14,12 @@ from service.specs.training import TrainingSpec
 
 class _DocumentedEnum(StrEnum):
     def __init_subclass__(cls) -> None:
-        # JSON schemas show the docstring, which `python -OO` strips.
+        # The docstring is the description in JSON schemas, but `python -OO` strips it.
         cls.__doc__ = docstring(cls) or None
 
 
 class JobStatus(_DocumentedEnum):
-    """Where a job is in its life."""
+    """State of a job; `succeeded`, `failed` and `cancelled` are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -30,12 +30,17 @@ class JobStatus(_DocumentedEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the job will never run again."""
+        """Whether the status is final."""
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
 class StopReason(_DocumentedEnum):
-    """Why a job ended."""
+    """Reason why a job ended.
+
+    `completed`: all epochs were trained. `early_stopping`: the monitored value stopped improving.
+    `max_runtime`: the time limit was reached. `diverged`: the loss became NaN or infinite. `cancelled`: a
+    client cancelled the job. `error`: any other failure, described in the job's `error`.
+    """
 
     COMPLETED = "completed"
     EARLY_STOPPING = "early_stopping"
@@ -46,7 +51,7 @@ class StopReason(_DocumentedEnum):
 
 
 class LogLevel(_DocumentedEnum):
-    """Whether a line of a job's log is something to look at."""
+    """Severity of a line in a job's log."""
 
     INFO = "info"
     WARNING = "warning"
@@ -54,24 +59,30 @@ class LogLevel(_DocumentedEnum):
 
 
 class Placement(Spec):
-    """Where a job runs and how."""
+    """Device, engine and precision of a job."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    """`cpu`, `cuda` (any GPU), `cuda:N` (this GPU), or `auto`, which chooses CPU or GPU by the work of a
+    step."""
     engine: Literal["auto", "eager", "compiled"] = "auto"
-    """How steps are executed: `eager` equals a plain PyTorch script bit for bit; `compiled` runs the whole
-    loop as one program, equal up to rounding, and is refused for what it can't compile; `auto` takes it where
-    that is worth it."""
+    """Execution of the training steps. `eager` gives the same bits as a plain PyTorch script. `compiled` runs
+    the whole training loop as one XLA program, with the same results up to rounding; jobs that it cannot
+    compile are refused. `auto` chooses `compiled` if it can compile the job and is expected to be faster."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """`bfloat16` runs forward and loss under `torch.autocast`."""
+    """Precision of the forward pass. `bfloat16` runs forward pass and loss under `torch.autocast`; parameters
+    and optimizer state are float32 in both cases."""
 
 
 class JobRequest(Placement):
-    """One training job."""
+    """A training job: data, architecture and training."""
 
     name: Name | None = None
+    """Name for people; need not be unique."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    """Of the jobs that wait for a device, the highest goes first; then the oldest."""
+    """Priority in the queue. Jobs with a higher priority start first; among equal ones, the oldest."""
     data: DataSpec
+    """Data to train on."""
     architecture: ArchitectureSpec
+    """Model to train."""
     training: TrainingSpec
+    """Loss, optimizer and schedule of the training."""

@@ -1,4 +1,8 @@
-"""What can be read of a section that can't be read as a whole: the rest of it is checked all the same."""
+"""Best-effort reading of invalid sections, so that one response reports the errors of all sections.
+
+Invalid values are replaced by placeholders or removed until the section validates. What is left is checked as
+usual; errors that the placeholders cause are dropped.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -10,8 +14,8 @@ from service.errors import FieldError, pointer_to
 
 Path = tuple[str | int, ...]
 
-# In the place of what is required and can't be read stands something readable, of which nothing is told.
-_FIELDS = {
+# Valid values for required fields, and for items of containers, that are missing or invalid.
+_FIELD_PLACEHOLDERS = {
     "loss": "",
     "optimizer": "",
     "epochs": 1,
@@ -20,98 +24,115 @@ _FIELDS = {
     "layers": [{"type": "Identity"}],
     "forward": "return 0",
 }
-_ITEMS = {
+_ITEM_PLACEHOLDERS = {
     "layers": {"type": "Identity"},
     "submodules": {"type": "Identity"},
     "transforms": {"type": "drop_rows", "columns": []},
 }
-# What can't be told where something else can't be read: a metric may be followed, a column transformed.
-_FOLLOWING = {
+# A field that cannot be checked while another one is invalid: early stopping may monitor an invalid metric, a
+# transform may name a column of an invalid list.
+_DEPENDENTS = {
     "#/training/metrics": "#/training/early_stopping",
     **dict.fromkeys(("#/data/features", "#/data/feature_groups", "#/data/targets"), "#/data/transforms"),
 }
-_MOST_ROUNDS = 10  # what stands in for one thing may show that another can't be read
+_MAX_ROUNDS = 10  # a placeholder may reveal another invalid value
 
 
-class Partly(NamedTuple):
-    """A section as far as it can be read.
+class PartialSection(NamedTuple):
+    """An invalid section, as far as it can be read.
 
     Attributes:
-        spec: with stand-ins, or defaults, for what can't be read.
-        replaced: the pointers of those.
+        spec: The section with placeholders, or defaults, for invalid values; None if nothing can be read.
+        replaced: JSON pointers to the invalid values.
     """
 
     spec: Any
     replaced: frozenset[str]
 
-    def told(self, errors: Iterable[FieldError]) -> Iterator[FieldError]:
-        """The errors that are the client's: not those of stand-ins, nor what may follow from them."""
-        silent = {*self.replaced, *(_FOLLOWING[each] for each in self.replaced if each in _FOLLOWING)}
+    def filter_errors(self, errors: Iterable[FieldError]) -> Iterator[FieldError]:
+        """Drop the errors in replaced values and in fields that depend on them.
+
+        Args:
+            errors: Errors of a check of `spec`.
+        """
+        ignored = {*self.replaced, *(_DEPENDENTS[each] for each in self.replaced if each in _DEPENDENTS)}
         for error in errors:
             parts = error.pointer.split("/")
-            if silent.isdisjoint("/".join(parts[:end]) for end in range(1, len(parts) + 1)):
+            prefixes = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
+            if ignored.isdisjoint(prefixes):
                 yield error
 
 
-def read_partly(document: Any, adapter: TypeAdapter[Any], pointer: str) -> Partly | None:
-    """Read a section; None where nothing of it can be read.
+def read_partial(document: Any, adapter: TypeAdapter[Any], pointer: str) -> PartialSection | None:
+    """Read what is valid in a section.
 
     Args:
-        document: the section as parsed JSON.
-        adapter: what reads it as a whole.
-        pointer: its place in the request.
+        document: The section as parsed JSON.
+        adapter: The type of the section.
+        pointer: JSON pointer to the section in the request.
+
+    Returns:
+        The section with placeholders; None if nothing can be read.
     """
     replaced: set[str] = set()
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         try:
-            return Partly(adapter.validate_python(document), frozenset(replaced))
+            return PartialSection(adapter.validate_python(document), frozenset(replaced))
         except ValidationError as error:
-            paths = {_place_of(detail, document) for detail in error.errors(include_url=False)}
-        if () in paths:
+            paths = {_replaceable_path(detail, document) for detail in error.errors(include_url=False)}
+        if () in paths:  # the section itself is invalid, e.g. not an object
             return None
         replaced |= {pointer_to(pointer, *path) for path in paths}
-        document = _without(document, paths)
+        document = _replace(document, paths)
     return None
 
 
-def _place_of(detail: ErrorDetails, document: Any) -> Path:
-    """The path of the smallest thing that can be replaced, or left out, for what pydantic complains about."""
+def _replaceable_path(detail: ErrorDetails, document: Any) -> Path:
+    """Return the path of the smallest value around an error that can be replaced or removed."""
     path: list[str | int] = []
-    here = document
-    for part in detail["loc"]:  # of which some are tags of unions, and no place in the document
-        if isinstance(here, dict) and part in here:
-            here = here[str(part)]
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
-            here = here[part]
+    value = document
+    for part in detail["loc"]:  # some parts are tags of unions, which are not part of the document
+        if isinstance(value, dict) and part in value:
+            value = value[str(part)]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
         else:
             continue
         path.append(part)
-    if detail["type"] == "missing" and detail["loc"][-1] in _FIELDS:
+    if detail["type"] == "missing" and detail["loc"][-1] in _FIELD_PLACEHOLDERS:
         return (*path, detail["loc"][-1])
-    while path and isinstance(path[-1], int) and path[-2] not in _ITEMS:
+    # Removing an item would shift the pointers of the items after it; without a placeholder for the item,
+    # the whole list is replaced.
+    while path and isinstance(path[-1], int) and path[-2] not in _ITEM_PLACEHOLDERS:
         path.pop()
     return tuple(path)
 
 
-def _without(document: Any, paths: set[Path]) -> Any:
-    """The document with what is at these paths replaced or left out; it shares the rest."""
+def _replace(document: Any, paths: set[Path]) -> Any:
+    """Return a copy in which the values at `paths` are replaced by placeholders or removed.
+
+    Only the containers along the paths are copied; everything else is shared with `document`.
+    """
     copies: dict[Path, Any] = {(): _copy(document)}
 
-    def owned(path: Path) -> Any:
+    def copied(path: Path) -> Any:
         if path not in copies:
-            parent = owned(path[:-1])
+            parent = copied(path[:-1])
             copies[path] = parent[path[-1]] = _copy(parent[path[-1]])
         return copies[path]
 
-    for path in sorted(paths, key=len, reverse=True):  # what holds others goes after them
-        *above, last = path
-        holder = owned(tuple(above))
-        stand_in = _ITEMS.get(str(above[-1])) if above else None
-        stand_in = _FIELDS.get(str(last)) if stand_in is None else stand_in
-        if stand_in is not None and not (isinstance(holder, dict) and holder.get(last) == stand_in):
-            holder[last] = stand_in
-        else:
-            holder.pop(last, None)
+    # Longest paths first: a container is replaced after the values in it, never written to afterwards.
+    for path in sorted(paths, key=len, reverse=True):
+        *parents, last = path
+        container = copied(tuple(parents))
+        placeholder = _ITEM_PLACEHOLDERS.get(str(parents[-1])) if parents else None
+        placeholder = _FIELD_PLACEHOLDERS.get(str(last)) if placeholder is None else placeholder
+        if placeholder is not None and not (
+            isinstance(container, dict) and container.get(last) == placeholder
+        ):
+            container[last] = placeholder
+        else:  # an optional field, or one whose placeholder is itself invalid here
+            container.pop(last, None)
     return copies[()]
 
 

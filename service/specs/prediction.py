@@ -1,4 +1,4 @@
-"""What a client sends to predict for: rows in one of the forms of data."""
+"""The body of a prediction request."""
 
 from typing import Any
 
@@ -6,13 +6,15 @@ from service.specs.base import Spec
 
 
 class PredictionRequest(Spec):
-    """Rows to predict for: exactly one of `inputs`, `columns`, `rows` and `dataset_id`."""
+    """Rows to predict, in exactly one form: `inputs`, `columns`, `rows` or `dataset_id`."""
 
     inputs: Any = None
-    """Nested list [B, …]: for tabular models, the features in their order."""
+    """Nested list [B, …] of the model's input; for a model trained on a table, the features in order. For a
+    model with several inputs, an object of such lists by input name."""
     columns: dict[str, Any] | None = None
-    """Column name → list of values; columns that are no features are ignored."""
+    """Lists of values by column name; columns that are not features are ignored."""
     rows: Any = None
-    """List of objects, column name → value."""
+    """List of objects, each with the values of one row by column name; columns that are not features are
+    ignored."""
     dataset_id: str | None = None
-    """A dataset uploaded before."""
+    """Id of a stored dataset."""

@@ -1,4 +1,4 @@
-"""How a client says which rows train, which validate and which test."""
+"""The split: the division of rows into train, validation and test."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,14 +11,17 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=0)]
 
 
-def _amount_form(value: Any) -> str:
+def _amount_tag(value: Any) -> str:
     return "fraction" if isinstance(value, float) else "count"
 
 
 Amount = Annotated[
-    Annotated[Fraction, Tag("fraction")] | Annotated[Count, Tag("count")], Discriminator(_amount_form)
+    Annotated[Fraction, Tag("fraction")] | Annotated[Count, Tag("count")], Discriminator(_amount_tag)
 ]
-"""A fraction of the rows or a count: told apart by the JSON type, so that one error is told once."""
+"""A fraction (float) or a number (int) of rows.
+
+The JSON type selects the alternative, so that a value out of range is reported once, not for both.
+"""
 Side = Literal["train", "validation", "test"]
 
 SIDES: tuple[Side, ...] = ("train", "validation", "test")
@@ -27,65 +30,73 @@ _RULES = ("stratify", "group", "time", "column")
 
 
 class Split(Spec):
-    """Which rows train, validate and test.
+    """Division of the rows into train, validation and test.
 
-    `perm = torch.randperm(n, generator=torch.Generator().manual_seed(seed))`; the last
-    `int(fraction · n)` rows of it validate, those before them test, the others train.
+    By default the n rows are permuted by
+    `torch.randperm(n, generator=torch.Generator().manual_seed(seed))`. The last `int(fraction · n)` rows are
+    the validation rows, those before them the test rows, the others the training rows.
     """
 
     validation: Amount | None = None
-    """Validation rows, as a fraction of all or a count."""
+    """Validation rows: a fraction of all rows if given as a number with decimals (`0.2`), otherwise a number
+    of rows. Null: no validation."""
     test: Amount | None = None
-    """Test rows, as a fraction of all or a count."""
+    """Test rows, evaluated once after the training: a fraction or a number of rows, as in `validation`. Null:
+    no test."""
     validation_rows: list[int] | None = None
-    """Validation rows by number, from 0, instead of `validation`."""
+    """Row numbers of the validation rows, from 0. Excludes `validation`."""
     test_rows: list[int] | None = None
-    """Test rows by number, from 0, instead of `test`."""
+    """Row numbers of the test rows, from 0. Excludes `test`."""
     validation_dataset_id: str | None = None
-    """Instead of `validation`: all rows of another dataset validate."""
+    """Id of a dataset whose rows are the validation rows. Excludes `validation`."""
     test_dataset_id: str | None = None
-    """Instead of `test`: all rows of another dataset test."""
+    """Id of a dataset whose rows are the test rows. Excludes `test`."""
     stratify: ColumnName | None = None
-    """A column whose values have the same shares on all sides: each value's rows are divided by
-    themselves, in the permuted order."""
+    """Name of a column whose values get the same proportions in train, validation and test: the rows of each
+    value are divided separately, in permuted order."""
     group: ColumnName | None = None
-    """A column whose equal values stay on one side: whole groups are taken, in permuted order, while they
-    fit into the side's size."""
+    """Name of a column whose equal values stay in the same split: groups are assigned as a whole, in permuted
+    order, each if it still fits into the size of `validation` or `test`."""
     time: ColumnName | None = None
-    """A column to sort by instead of the permutation: the latest rows test, those before them validate."""
+    """Name of a column by which the rows are sorted instead of permuted: the latest rows are the test rows,
+    those before them the validation rows."""
     column: ColumnName | None = None
-    """A column that says it for each row: `train`, `validation` or `test`."""
+    """Name of a column with the split of each row: `train`, `validation` or `test`."""
     shuffle: bool = True
-    """`false` keeps the rows' order: the last ones validate."""
+    """Whether to permute the rows. `false` keeps their order: the last rows are the validation rows."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of the permutation."""
+    """Seed of the permutation, independent of the seed of the training."""
 
     @model_validator(mode="after")
     def _one_rule(self) -> "Split":
-        for side in _HELD_OUT:
-            ways = [name for name in (side, f"{side}_rows", f"{side}_dataset_id") if self._gives(name)]
-            if len(ways) > 1:
-                raise ValueError(f"Give `{ways[0]}` or `{ways[1]}`, not both.")
-            if self.column is not None and ways:
-                raise ValueError(f"`column` says which rows are which: leave `{ways[0]}` out.")
-        rules = [name for name in _RULES if self._gives(name)]
+        for split in _HELD_OUT:
+            sources = [name for name in (split, f"{split}_rows", f"{split}_dataset_id") if self._is_set(name)]
+            if len(sources) > 1:
+                raise ValueError(f"Give `{sources[0]}` or `{sources[1]}`, not both.")
+            if self.column is not None and sources:
+                raise ValueError(f"`column` already assigns every row; remove `{sources[0]}`.")
+        rules = [name for name in _RULES if self._is_set(name)]
         if len(rules) > 1:
             raise ValueError(f"Give `{rules[0]}` or `{rules[1]}`, not both.")
-        by_name = next((name for name in ("validation_rows", "test_rows") if self._gives(name)), None)
-        if rules and by_name:
-            raise ValueError(f"Give `{rules[0]}` or `{by_name}`, not both.")
-        if rules and self.column is None and not any(map(self._gives, _HELD_OUT)):
-            raise ValueError(f"`{rules[0]}` divides the rows by a size: give `validation`, `test` or both.")
+        row_numbers = next((name for name in ("validation_rows", "test_rows") if self._is_set(name)), None)
+        if rules and row_numbers:
+            raise ValueError(f"Give `{rules[0]}` or `{row_numbers}`, not both.")
+        if rules and self.column is None and not any(map(self._is_set, _HELD_OUT)):
+            raise ValueError(f"`{rules[0]}` needs the sizes to divide by; give `validation`, `test` or both.")
         return self
 
-    def _gives(self, name: str) -> bool:
+    def _is_set(self, name: str) -> bool:
         return getattr(self, name) is not None
 
     def rule(self) -> tuple[str, str] | None:
-        """`stratify`, `group`, `time` or `column`, and the column it names; None without any."""
-        return next(((rule, getattr(self, rule)) for rule in _RULES if self._gives(rule)), None)
+        """Return the rule of the split: `stratify`, `group`, `time` or `column`, and the name of its column.
+
+        Returns:
+            The rule and the column; None for the default permutation.
+        """
+        return next(((rule, getattr(self, rule)) for rule in _RULES if self._is_set(rule)), None)
 
     def dataset_ids(self) -> dict[Side, str]:
-        """The other datasets by the side that they are."""
+        """Return the ids of the datasets whose rows are the validation or test rows, by split."""
         given = {"validation": self.validation_dataset_id, "test": self.test_dataset_id}
         return {side: given[side] for side in SIDES if given.get(side) is not None}  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What a client declares about the training: loss, optimizer, schedule, epochs, stopping."""
+"""The training section: loss, optimizer, scheduler, metrics, epochs, batches and stopping rules."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,67 +9,86 @@ from service.specs.component import Component
 
 MAX_EPOCHS = 10_000_000
 
-
 Weights = dict[str, Annotated[float, Field(gt=0)]]
 
 
-def _weights_form(value: Any) -> str:
+def _weights_tag(value: Any) -> str:
     return "auto" if isinstance(value, str) else "weights"
 
 
 ClassWeights = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[Weights, Tag("weights")], Discriminator(_weights_form)
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[Weights, Tag("weights")], Discriminator(_weights_tag)
 ]
-"""`auto`, or a weight by label; told apart by the JSON type, so that one error is told once."""
+"""`auto`, or weights by label.
+
+The JSON type selects the alternative, so that an invalid weight is reported once, not for both.
+"""
 
 
 class EarlyStopping(Spec):
-    """Stop after `patience` epochs without improvement (a value < best − min_delta)."""
+    """Stop the training when a monitored value no longer improves."""
 
     monitor: str = "validation_loss"
-    """`validation_loss`, `train_loss`, or a metric: `validation_accuracy`, `train_accuracy`, …"""
+    """The monitored value: `validation_loss`, `train_loss`, or a metric of `metrics` with the prefix
+    `validation_` or `train_`, e.g. `validation_accuracy`."""
     patience: Annotated[int, Field(ge=1)] = 10
+    """Number of consecutive epochs without improvement after which the training stops."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Minimum change that counts as an improvement: the value must be less than best − `min_delta`, or, for
+    metrics of which higher values are better, greater than best + `min_delta`."""
     restore_best: bool = True
-    """Whether predictions and downloads take the best epoch's parameters by default."""
+    """Whether predictions and downloads use the parameters of the best epoch by default, instead of the
+    last."""
 
 
 class TrainingSpec(Spec):
-    """One training loop, the chapter's."""
+    """How to train: loss, optimizer, scheduler, metrics, epochs, batches and stopping rules."""
 
     loss: Component
-    """A loss of torch.nn, e.g. `MSELoss`."""
+    """Loss of `torch.nn`, e.g. `MSELoss`. `reduction` is always `mean`."""
     optimizer: Component
-    """An optimizer of torch.optim, e.g. `{"type": "SGD", "lr": 0.01}`."""
+    """Optimizer of `torch.optim`, e.g. `{"type": "SGD", "lr": 0.01}`."""
     class_weights: ClassWeights | None = None
-    """How much a class counts in the loss: label → weight, or `auto`, n / (classes · n_class) of the training
-    rows. With `BCEWithLogitsLoss` target → `pos_weight`, `auto` being negatives / positives; where the target
-    has two class names, these are weighed, and `pos_weight` is the second's weight / the first's."""
+    """Weights of the classes in the loss: an object of positive numbers by label, or `auto`. `auto` is
+    n / (classes · n_class), counted over the training rows, as scikit-learn's `balanced`. For
+    `BCEWithLogitsLoss` with numeric targets the object has a `pos_weight` for each target column, and `auto`
+    is negatives / positives; for a target with two labels, `pos_weight` is the second label's weight divided
+    by the first's. Null: all classes have the weight 1."""
     scheduler: Component | None = None
-    """A scheduler of torch.optim.lr_scheduler; steps per epoch (OneCycleLR and CyclicLR per batch)."""
+    """Learning rate scheduler of `torch.optim.lr_scheduler`, stepped after each epoch (`OneCycleLR` and
+    `CyclicLR`: after each batch). Null: the learning rate is constant."""
     metrics: list[Component] = []
-    """Metrics of torchmetrics, by short name (`accuracy`, `r2_score`) for training and validation; as the
-    loss, they are of targets after their transforms."""
+    """Metrics of torchmetrics by short name, e.g. `accuracy` or `r2_score`, computed on the training and
+    validation rows in each epoch. Like the loss, they compare outputs with transformed targets."""
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+    """Number of epochs."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Samples a step; `null`: all of them (full batch)."""
+    """Samples per optimizer step. Null: all training rows in one step (full batch)."""
     shuffle: bool = True
-    """With batches: a new order each epoch, one `torch.randperm(n_train)`."""
+    """Whether each epoch takes the samples in a new order, one `torch.randperm(n_train)`. Without effect if
+    `batch_size` is null."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    """Given to `torch.manual_seed` before the modules are built; drawn, and shown, when left out."""
+    """Seed passed to `torch.manual_seed` before the model is built; it determines initial parameters and the
+    order of samples. Null: a random seed, which the job shows."""
     early_stopping: EarlyStopping | None = None
+    """Rule that stops the training early. Null: all epochs are trained."""
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
-    """Largest 2-norm of all gradients together (`torch.nn.utils.clip_grad_norm_`)."""
+    """Maximum 2-norm of the gradients of all parameters together (`torch.nn.utils.clip_grad_norm_`). Null: no
+    clipping."""
     max_runtime_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Training stops, successfully, after this time."""
+    """Time limit of the training, in seconds. A job that reaches it succeeds with the epochs trained so far.
+    Null: no limit."""
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
-    """A checkpoint that stays at each multiple of so many epochs: `?checkpoint=<epoch>` reads it."""
+    """Number of epochs between checkpoints that are kept; `?checkpoint=<epoch>` reads one. Null: only the
+    newest checkpoint is kept."""
     from_job: str | None = None
-    """Begin with the parameters that this job has come to (those that its predictions take)."""
+    """Id of a job whose parameters this one starts from: those that its predictions use. Null: the parameters
+    are initialized randomly."""
     resume: bool = False
-    """With `from_job`: continue that job exactly, to more epochs, as if `epochs` had been so at first."""
+    """Whether to continue the job of `from_job` exactly, up to a higher number of `epochs`; the result equals
+    that of one job with all epochs. Requires `from_job`."""
 
     @property
     def predicts_best(self) -> bool:
-        """Whether predictions use the best epoch's parameters by default instead of the last epoch's."""
+        """Whether predictions use the best epoch's parameters by default, instead of the last epoch's."""
         return self.early_stopping is not None and self.early_stopping.restore_best

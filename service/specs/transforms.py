@@ -1,4 +1,4 @@
-"""The transforms that a client may declare for columns, in the order in which they are to be applied."""
+"""The transforms section: preprocessing of columns."""
 
 from typing import Annotated, Literal
 
@@ -9,53 +9,60 @@ from service.specs.base import Spec
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 ColumnGroup = Literal["numeric", "categorical", "all"]
 Label = bool | int | float | str
-"""A value as a client writes it: of a class, or of a category."""
+"""A class or a category as a JSON value."""
 
 
 class TransformBase(Spec):
-    """One step of preprocessing, for named columns or a group of the features."""
+    """Base class of the transforms."""
 
     columns: list[ColumnName] | ColumnGroup
-    """Column names, or `numeric` / `categorical` / `all`: the features of that kind. Targets are named."""
+    """Names of columns, or `numeric`, `categorical` or `all` for the features of that type. Targets are
+    transformed only if they are named."""
 
 
 class Scale(TransformBase):
-    """Multiply by a constant: x · factor, in float32, as `0.1 * t_u` does in PyTorch."""
+    """Multiply by a constant: x · factor, in float32, with the bits of `0.1 * tensor` in PyTorch."""
 
     type: Literal["scale"]
     factor: float
-    """The constant; not 0."""
+    """The constant; must not be 0."""
 
 
 class Standardize(TransformBase):
-    """(x − mean) / standard deviation (ddof = 0) of the training rows; zero spread maps to 0."""
+    """Standardize: (x − mean) / std, with mean and standard deviation (ddof = 0) of the training rows.
+
+    The result is 0 if std is 0. Like `sklearn.preprocessing.StandardScaler`.
+    """
 
     type: Literal["standardize"]
 
 
 class MinMax(TransformBase):
-    """The training rows' [min, max] to [0, 1]; zero spread maps to 0."""
+    """Map the range of the training rows to [0, 1]: (x − min) / (max − min).
+
+    The result is 0 if max equals min. Like `sklearn.preprocessing.MinMaxScaler`.
+    """
 
     type: Literal["minmax"]
 
 
 class Log1p(TransformBase):
-    """ln(1 + x), for values greater than −1."""
+    """Natural logarithm of 1 + x, for x > −1; other values are errors. Like `torch.log1p`."""
 
     type: Literal["log1p"]
 
 
 class Clip(TransformBase):
-    """Values below `min` become `min`, values above `max` become `max`; not undone in outputs."""
+    """Limit values to [`min`, `max`]; not inverted in outputs. Like `torch.clamp`."""
 
     type: Literal["clip"]
     min: float | None = None
-    """The smallest value; null: no limit."""
+    """Lower limit; null for none."""
     max: float | None = None
-    """The largest value; null: no limit."""
+    """Upper limit; null for none."""
 
     @model_validator(mode="after")
-    def _limited(self) -> "Clip":
+    def _check_limits(self) -> "Clip":
         if self.min is None and self.max is None:
             raise ValueError("Give `min`, `max` or both.")
         if self.min is not None and self.max is not None and self.min > self.max:
@@ -64,57 +71,65 @@ class Clip(TransformBase):
 
 
 class Categories(TransformBase):
-    """What the transforms of categories have in common."""
+    """Base class of the transforms of categories."""
 
     categories: Annotated[list[Label], Field(min_length=1)] | None = None
-    """In their order; left out: those of the training rows, ascending."""
+    """The categories, in the order of their indices. Null: those of the training rows, in ascending order."""
 
     @model_validator(mode="after")
-    def _distinct(self) -> "Categories":
+    def _check_distinct(self) -> "Categories":
         if self.categories is not None and len(set(self.categories)) < len(self.categories):
-            raise ValueError("A category is there twice.")
+            raise ValueError("`categories` contains a category twice; give each once.")
         return self
 
 
 class OneHot(Categories):
-    """A column of 0 and 1 for each category; the last transform of its column."""
+    """Replace a column by one column of 0 and 1 for each category. Must be the column's last transform."""
 
     type: Literal["one_hot"]
     unknown: Literal["error", "zeros"] = "error"
-    """What a category that isn't known becomes: an error, or 0 in all columns."""
+    """Result for an unknown category: `error`, or `zeros` for 0 in all columns."""
 
 
 class Ordinal(Categories):
-    """The index of the category, from 0: as a float, or as an int64 input for an `Embedding`."""
+    """Replace a category by its index, from 0.
+
+    The index is a float32 feature, or, with `dtypes`, an int64 input for an `Embedding`.
+    """
 
     type: Literal["ordinal"]
     unknown: Literal["error", "extra"] = "error"
-    """What a category that isn't known becomes: an error, or one more index after those of the known."""
+    """Result for an unknown category: `error`, or `extra` for one additional index, the number of known
+    categories."""
 
 
 class Impute(TransformBase):
-    """A value for missing ones, computed of the training rows that have one."""
+    """Replace missing values by a statistic of the training rows or by a constant."""
 
     type: Literal["impute"]
     strategy: Literal["mean", "median", "mode", "constant"]
-    """`mode`: the most frequent value, of several the smallest; the others but `constant` are for numbers."""
+    """The statistic: `mean` or `median` of a numeric column, `mode` for the most frequent value (of equally
+    frequent ones the smallest), or `constant` for `value`."""
     value: Label | None = None
-    """With `constant`: the value."""
+    """The constant; required with the strategy `constant`, not allowed with others."""
     indicator: bool = False
-    """Whether a column `<name>_missing`, 1 where the value was missing and else 0, is added after it."""
+    """Whether to add a column `<name>_missing` after this one: 1 where the value was missing, otherwise 0."""
 
     @model_validator(mode="after")
-    def _value_with_constant(self) -> "Impute":
+    def _check_value(self) -> "Impute":
         if self.strategy == "constant" and self.value is None:
             raise ValueError("`value` is required with the strategy `constant`.")
         if self.strategy != "constant" and self.value is not None:
-            raise ValueError("`value` goes with the strategy `constant`, and with no other.")
+            raise ValueError("`value` is only allowed with the strategy `constant`.")
         return self
 
 
 class DropRows(TransformBase):
-    """Leave out the rows in which a column has no value, before the split, and of datasets that are a side.
-    Predictions are made for all rows, so there a missing value is an error."""
+    """Drop the rows in which one of the columns has a missing value.
+
+    Rows are dropped before the split, also from the datasets of `validation_dataset_id` and
+    `test_dataset_id`. Predictions need all rows, so a missing value in their input is an error.
+    """
 
     type: Literal["drop_rows"]
 

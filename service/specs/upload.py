@@ -1,4 +1,4 @@
-"""What a client may say about a file it sends: its format, and how to read it."""
+"""Uploaded files: format, compression and options for reading."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,40 +21,41 @@ MEDIA_TYPES: Mapping[str, Format] = {
     "application/zip": "npz",
     "application/x-safetensors": "safetensors",
 }
-"""What a Content-Type says about the format."""
+"""Formats by Content-Type."""
 
 GENERIC_MEDIA_TYPES = {
     "",
     "application/octet-stream",
-    "application/vnd.ms-excel",  # what browsers call a .csv on a machine with Excel
-    "application/x-www-form-urlencoded",  # what curl says when it isn't told
+    "application/vnd.ms-excel",  # sent by browsers for .csv files on machines with Excel
+    "application/x-www-form-urlencoded",  # curl's default
     "text/plain",
 }
-"""Say nothing: the format is told by the content."""
+"""Content types that do not determine the format; it is detected from the content."""
 
 
 class ReadOptions(Spec):
-    """How to read a file, where its content doesn't say it by itself."""
+    """Options for reading a file; all but `types` are for CSV."""
 
     delimiter: str | None = None
-    """Of a CSV; None: the one that divides the first line most."""
+    """Delimiter; None: the most frequent of comma, semicolon, tab and bar in the first line."""
     header: bool = True
-    """Of a CSV: whether its first line names the columns."""
+    """Whether the first line contains the column names."""
     encoding: str | None = None
-    """Of a CSV; None: UTF-8, or UTF-16 by its byte order mark."""
+    """Text encoding; None: UTF-8, or UTF-16 if a byte order mark says so."""
     missing: list[str] = []
-    """Of a CSV: cells that mean a missing value, beside the usual ones."""
+    """Further cells that mean a missing value, in addition to an empty cell and `NA`."""
     types: ColumnTypes = {}
-    """Column name → its type, where it isn't to be inferred."""
+    """Types of columns by column name, overriding the inferred types."""
 
 
 class Upload(Spec):
-    """A body that was written to a folder of its own.
+    """A request body that has been written to a folder of its own.
 
     Attributes:
-        folder: absolute path; whoever made it removes it with all that is in it.
-        format: as the client says; None: told by the content.
-        packing: as the client says (Content-Encoding); None: told by the content.
+        folder: Absolute path of the folder; the process that created it also removes it.
+        format: Format declared by the client; None: detected from the content.
+        packing: Compression declared by the client (Content-Encoding); None: detected from the content.
+        options: Options for reading the file.
     """
 
     folder: str
@@ -64,5 +65,5 @@ class Upload(Spec):
 
     @property
     def body(self) -> Path:
-        """The file as it was sent."""
+        """Path of the file as it was sent."""
         return Path(self.folder) / "body"

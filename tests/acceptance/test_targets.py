@@ -223,7 +223,7 @@ def test_what_would_suit_is_suggested(service: Service) -> None:
         ({"columns": {"petal": [1.0], "sepal": [1.0]}}, "#/columns", "species"),
         ({"rows": [{"petal": 1.0, "species": "setosa"}]}, "#/rows", "sepal"),
         ({"inputs": [[1.0, 1.0]]}, "#", "targets"),
-        ({"columns": {"petal": [1.0]}, "targets": [0]}, "#", "`targets` go with `inputs`"),
+        ({"columns": {"petal": [1.0]}, "targets": [0]}, "#", "`targets` requires `inputs`"),
         ({"columns": {"petal": [1.0]}, "rows": []}, None, "exactly one"),
         ({"column": {}}, "#/column", "did you mean `columns`?"),
         ([], "#", ""),

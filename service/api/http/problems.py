@@ -18,7 +18,7 @@ from service.errors import (
     NotFound,
     unexpected_error,
 )
-from service.specs.base import readable
+from service.specs.base import readable_message
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     def _invalid_parameters(request: Request, error: RequestValidationError) -> Response:
         # Our own code validates bodies; FastAPI validates query, path and header parameters only.
         errors = [
-            FieldError("?" + ".".join(str(part) for part in detail["loc"][1:]), readable(detail))
+            FieldError("?" + ".".join(str(part) for part in detail["loc"][1:]), readable_message(detail))
             for detail in error.errors()
         ]
         return _response(InvalidRequest(errors=errors), request)

@@ -12,7 +12,7 @@ from service.architectures.text.grammar import MAX_STRING_LENGTH, REMEDIES
 from service.architectures.text.guards import MAX_PIECES
 from service.architectures.text.operators import BINARY, MAX_EXPONENT, MAX_SEQUENCE_LENGTH, UNARY
 from service.architectures.text.syntax import MAX_BRACKETS, MAX_LEVELS, MAX_NODES
-from service.specs.architecture import LONGEST_FORWARD
+from service.specs.architecture import MAX_FORWARD_CHARACTERS
 
 HEAD = """# Forward texts
 
@@ -102,7 +102,7 @@ def _refused() -> Iterator[str]:
 
 def _bounds() -> Iterator[str]:
     yield from ["## Limits", "", *_table_head("limit", "maximum")]
-    yield f"| characters of a text | {LONGEST_FORWARD:,} |"
+    yield f"| characters of a text | {MAX_FORWARD_CHARACTERS:,} |"
     yield f"| syntax nodes; nested levels; open brackets | {MAX_NODES:,}; {MAX_LEVELS}; {MAX_BRACKETS} |"
     yield f"| absolute value of an integer; exponent of a number | 2**53; {MAX_EXPONENT} |"
     yield f"| characters of a string | {MAX_STRING_LENGTH} |"

@@ -1,4 +1,4 @@
-"""Constructors: the arguments of PyTorch's classes as a client may write them."""
+"""Tests of constructors: JSON arguments of PyTorch's classes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,9 @@ class Stack:
         self.layer, self.copies, self.size = layer, copies, size
 
 
-STACK = Constructor(Stack, annotations={"layer": Constructor(nn.Linear, omit={"device", "dtype"}).part})
+STACK = Constructor(
+    Stack, annotations={"layer": Constructor(nn.Linear, omit={"device", "dtype"}).nested_model}
+)
 LINEAR = {"type": "Linear", "in_features": 2, "out_features": 3}
 
 
@@ -26,7 +28,7 @@ def details(constructor: Constructor, **arguments: Any) -> list[tuple[str, str]]
 
 
 def test_arguments_and_defaults_are_those_of_the_signature() -> None:
-    """Adam's defaults are filled in as PyTorch declares them; omitted ones are not there."""
+    """Adam's defaults are those that PyTorch declares; omitted arguments are absent."""
     adam = Constructor(optim.Adam, omit={"params", "capturable"})
     resolved = adam.resolve({"lr": 1})
     assert (resolved["lr"], resolved["betas"], resolved["weight_decay"]) == (1, [0.9, 0.999], 0.0)
@@ -34,7 +36,7 @@ def test_arguments_and_defaults_are_those_of_the_signature() -> None:
 
 
 def test_a_signature_that_only_an_overload_declares_is_found() -> None:
-    """RNN takes `*args`, and says in an overload what they are."""
+    """The arguments of RNN, which takes `*args`, are read from its overload."""
     rnn = Constructor(nn.RNN, omit={"device", "dtype"})
     assert list(rnn.model.model_fields)[:4] == ["input_size", "hidden_size", "num_layers", "nonlinearity"]
     assert (
@@ -43,7 +45,7 @@ def test_a_signature_that_only_an_overload_declares_is_found() -> None:
 
 
 def test_an_inferred_argument_may_be_absent_but_not_null() -> None:
-    """Left out it is no error, and it has no default to show."""
+    """An inferred argument is optional, refuses null and has no default in the schema."""
     linear = Constructor(nn.Linear, inferred=("in_features",))
     assert linear.inferred == ("in_features",)
     assert details(linear, out_features=3) == []
@@ -54,13 +56,13 @@ def test_an_inferred_argument_may_be_absent_but_not_null() -> None:
 
 
 def test_a_default_of_none_is_valid_when_sent_again() -> None:
-    """AvgPool1d says `stride: int = None`: the resolved null must be accepted."""
+    """The resolved null of AvgPool1d's `stride: int = None` is accepted."""
     pool = Constructor(nn.AvgPool1d)
     assert pool.check(pool.resolve({"kernel_size": 2}), "#") == []
 
 
-def test_a_part_is_built_from_its_own_arguments() -> None:
-    """An argument that is a layer is written with its type, and arrives as a module."""
+def test_a_nested_component_is_built_from_its_own_arguments() -> None:
+    """An argument that is a layer is given with its type and passed as a module."""
     stack = STACK(arguments={"layer": LINEAR, "size": [1, 2]})
     assert repr(stack.layer) == repr(nn.Linear(2, 3))
     assert (stack.copies, stack.size) == (1, (1, 2))
@@ -82,23 +84,23 @@ def test_a_part_is_built_from_its_own_arguments() -> None:
         ({"layer": LINEAR, "copy": 1}, [("#/a/copy", "`copy` is not a field here: did you mean `copies`?")]),
     ],
 )
-def test_one_place_has_one_error(arguments: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """The alternatives of a union are joined, and lists are called lists."""
+def test_one_value_has_one_error(arguments: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    """The errors of a union's alternatives are merged, and tuples are called lists."""
     assert details(STACK, **arguments) == expected
 
 
-def test_a_required_argument_that_json_cannot_say_is_refused() -> None:
-    """A class that needs a tensor or a function can't be named in a spec."""
+def test_a_required_argument_without_json_type_is_refused() -> None:
+    """A class that requires a tensor or a function has no constructor."""
 
     def needs_a_tensor(weight: Tensor) -> None: ...
 
     def needs_a_function(function: Callable[[int], int]) -> None: ...
 
     for target in (needs_a_tensor, needs_a_function):
-        with pytest.raises(NotExpressible, match="which JSON can't say"):
+        with pytest.raises(NotExpressible, match="which has no JSON type"):
             Constructor(target)
 
 
 def test_errors_are_field_errors() -> None:
-    """They go into the answer as they are."""
+    """`check` returns field errors with pointers below the given one."""
     assert STACK.check({}, "#") == [FieldError("#", "`layer` is required.")]

@@ -13,7 +13,7 @@ from tests.support.server import Service
 JSON = {"Content-Type": "application/json"}
 MISSING = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 LAYER = "#/architecture/layers/0"
-KIND_REQUIRED = "`type` is required: it says which kind this is."
+TYPE_REQUIRED = "`type` is required; it determines the other fields."
 COLUMN = "#/data/columns/t_u"
 
 
@@ -256,7 +256,7 @@ def test_a_wrong_query_parameter_is_named(service: Service, path: str, name: str
 def test_a_name_has_no_nul(service: Service) -> None:
     """Postgres could not hold it: on every database it is told."""
     told = errors_of(service, {**thermometer(), "name": "a\0b"})
-    assert told == {"#/name": "Has the character NUL in it: leave it out."}
+    assert told == {"#/name": "Contains the character NUL; remove it."}
     (error,) = problem(service.client.post("/v1/datasets?name=a%00", json={}), 422, "invalid-request")
     assert error["pointer"] == "?name"
 
@@ -295,8 +295,8 @@ def test_a_misspelt_name_has_a_suggestion(
 @pytest.mark.parametrize(
     ("pointer", "value", "place", "said"),
     [
-        ("#/architecture", {"layers": []}, "#/architecture", KIND_REQUIRED),
-        ("#/data/transforms", [{"columns": ["t_u"]}], "#/data/transforms/0", KIND_REQUIRED),
+        ("#/architecture", {"layers": []}, "#/architecture", TYPE_REQUIRED),
+        ("#/data/transforms", [{"columns": ["t_u"]}], "#/data/transforms/0", TYPE_REQUIRED),
         ("#/architecture", 3, "#/architecture", "Should be an object."),
         ("#/architecture/layers", [3], "#/architecture/layers/0", "Should be an object."),
         ("#/training/class_weights", 3, "#/training/class_weights", "Should be an object."),

@@ -12,7 +12,7 @@ from fitserve.describe.functions import CONSTANTS
 from service.architectures.check.check import check
 from service.architectures.text.functions import FUNCTIONS
 from service.errors import FieldError, InvalidRequest
-from service.specs.architecture import LONGEST_FORWARD, read_architecture
+from service.specs.architecture import MAX_FORWARD_CHARACTERS, read_architecture
 from tests.support.parity import linear, module, sequential
 
 MAX_SECONDS = 1.0  # of CPU time; typically 0.1 s
@@ -194,7 +194,7 @@ DEEP = {
 @pytest.mark.parametrize("case", DEEP)
 def test_long_and_deep_texts_are_refused_in_time(case: str) -> None:
     """Long and deep texts overflow neither the parser nor the translation."""
-    assert len(DEEP[case]) <= LONGEST_FORWARD
+    assert len(DEEP[case]) <= MAX_FORWARD_CHARACTERS
     assert answer(DEEP[case])
 
 

@@ -171,7 +171,7 @@ def test_dropped_rows_are_in_no_split() -> None:
         ({"test_rows": [1], "test_dataset_id": "ds_1"}, "`test_rows` or `test_dataset_id`"),
         ({"validation": 1, "stratify": "a", "group": "b"}, "`stratify` or `group`"),
         ({"validation_rows": [1], "group": "b"}, "`group` or `validation_rows`"),
-        ({"column": "set", "test": 0.2}, "leave `test` out"),
+        ({"column": "set", "test": 0.2}, "remove `test`"),
         ({"time": "when"}, "give `validation`, `test` or both"),
     ],
 )

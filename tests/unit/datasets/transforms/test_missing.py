@@ -77,7 +77,7 @@ def test_values_that_cannot_be_computed_are_refused(values: Values, strategy: Im
     ("arguments", "words"),
     [
         ({"strategy": "constant"}, "`value` is required with the strategy `constant`"),
-        ({"strategy": "mean", "value": 1}, "`value` goes with the strategy `constant`"),
+        ({"strategy": "mean", "value": 1}, "`value` is only allowed with the strategy `constant`."),
     ],
 )
 def test_a_value_needs_the_strategy_constant(arguments: dict[str, Any], words: str) -> None:
