@@ -20,7 +20,7 @@ from service.training.class_weights import build_loss
 from service.training.device_placement import placed
 from service.training.evaluation import Losses, rows_at_once
 from service.training.labels import target_names
-from service.training.metrics import LIKELY, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
+from service.training.metrics import THRESHOLD, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
 
 # A confusion matrix of k classes has k² counts.
 MAX_CLASSES = 1000
@@ -152,7 +152,7 @@ def _confusion(model: TrainedModel, outputs: Tensor, targets: Tensor) -> Tensor 
         count = len(model.encoding.classes)
         cells = targets.reshape(-1).long() * count + decided  # [B], row-major indices into the matrix
         return None if count > MAX_CLASSES else cells.bincount(minlength=count**2).reshape(count, count)
-    cells = 2 * (targets >= LIKELY) + decided  # [B, k], row-major indices into each 2 × 2 matrix
+    cells = 2 * (targets >= THRESHOLD) + decided  # [B, k], row-major indices into each 2 × 2 matrix
     return torch.stack([(cells == cell).sum(dim=0) for cell in range(4)], dim=1).reshape(-1, 2, 2)
 
 

@@ -15,7 +15,7 @@ from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
 from service.training.labels import key_of, target_names
-from service.training.metrics import LIKELY
+from service.training.metrics import THRESHOLD
 
 # Rows to run through the model at once, so that activations stay small.
 SLICE_ROWS = 4096
@@ -105,7 +105,7 @@ def decide_labels(model: TrainedModel, outputs: Tensor) -> Tensor | None:
         return outputs[:, : len(encoding.classes)].argmax(dim=1)
     if probabilities is None:
         return None
-    likely = (probabilities(outputs) >= LIKELY).long()
+    likely = (probabilities(outputs) >= THRESHOLD).long()
     return likely[:, 0] if encoding.is_binary else likely
 
 

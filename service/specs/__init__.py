@@ -1,1 +1,1 @@
-"""What a client may declare, as pydantic models; no torch, no SQL."""
+"""Specs: pydantic models of the sections of a request. They import neither torch nor SQLAlchemy."""

@@ -30,7 +30,7 @@ class JobStatus(_DocumentedEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the status is final."""
+        """True if the status is final."""
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 

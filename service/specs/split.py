@@ -63,7 +63,8 @@ class Split(Spec):
     column: ColumnName | None = None
     """Name of a column with the split of each row: `train`, `validation` or `test`."""
     shuffle: bool = True
-    """Whether to permute the rows. `false` keeps their order: the last rows are the validation rows."""
+    """If true, the rows are permuted; otherwise they keep their order, and the last ones are the validation
+    rows."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the permutation, independent of the seed of the training."""
 

@@ -37,12 +37,12 @@ class EarlyStopping(Spec):
     """Minimum change that counts as an improvement: the value must be less than best − `min_delta`, or, for
     metrics of which higher values are better, greater than best + `min_delta`."""
     restore_best: bool = True
-    """Whether predictions and downloads use the parameters of the best epoch by default, instead of the
-    last."""
+    """If true, predictions and downloads use the parameters of the best epoch by default, otherwise those of
+    the last epoch."""
 
 
 class TrainingSpec(Spec):
-    """How to train: loss, optimizer, scheduler, metrics, epochs, batches and stopping rules."""
+    """Loss, optimizer, scheduler, metrics, epochs, batches and stopping rules of a training."""
 
     loss: Component
     """Loss of `torch.nn`, e.g. `MSELoss`. `reduction` is always `mean`."""
@@ -65,8 +65,8 @@ class TrainingSpec(Spec):
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Samples per optimizer step. Null: all training rows in one step (full batch)."""
     shuffle: bool = True
-    """Whether each epoch takes the samples in a new order, one `torch.randperm(n_train)`. Without effect if
-    `batch_size` is null."""
+    """If true, each epoch takes the samples in a new order, one `torch.randperm(n_train)`, otherwise in the
+    order of the training rows. Without effect if `batch_size` is null."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     """Seed passed to `torch.manual_seed` before the model is built; it determines initial parameters and the
     order of samples. Null: a random seed, which the job shows."""
@@ -85,10 +85,10 @@ class TrainingSpec(Spec):
     """Id of a job whose parameters this one starts from: those that its predictions use. Null: the parameters
     are initialized randomly."""
     resume: bool = False
-    """Whether to continue the job of `from_job` exactly, up to a higher number of `epochs`; the result equals
+    """If true, continue the job of `from_job` exactly, up to a higher number of `epochs`; the result equals
     that of one job with all epochs. Requires `from_job`."""
 
     @property
     def predicts_best(self) -> bool:
-        """Whether predictions use the best epoch's parameters by default, instead of the last epoch's."""
+        """True if predictions use the best epoch's parameters by default, instead of the last epoch's."""
         return self.early_stopping is not None and self.early_stopping.restore_best

@@ -113,7 +113,7 @@ class Impute(TransformBase):
     value: Label | None = None
     """The constant; required with the strategy `constant`, not allowed with others."""
     indicator: bool = False
-    """Whether to add a column `<name>_missing` after this one: 1 where the value was missing, otherwise 0."""
+    """If true, add a column `<name>_missing` after this one: 1 where the value was missing, otherwise 0."""
 
     @model_validator(mode="after")
     def _check_value(self) -> "Impute":

@@ -39,7 +39,7 @@ class ReadOptions(Spec):
     delimiter: str | None = None
     """Delimiter; None: the most frequent of comma, semicolon, tab and bar in the first line."""
     header: bool = True
-    """Whether the first line contains the column names."""
+    """True if the first line contains the column names."""
     encoding: str | None = None
     """Text encoding; None: UTF-8, or UTF-16 if a byte order mark says so."""
     missing: list[str] = []

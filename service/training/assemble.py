@@ -1,4 +1,4 @@
-"""From specs and data to a training that is ready to run."""
+"""Construction of a training's components from specs and data."""
 
 from collections.abc import Mapping
 
@@ -21,8 +21,10 @@ from service.training.schedulers import build_scheduler
 
 
 def seed_all(seed: int, device: torch.device) -> None:
-    """Seed the global generators that a training on a device draws from, as `torch.manual_seed` does."""
-    if device.type == "cpu":  # the other devices' are most of what it costs, and a group does so for each job
+    """Seed the global generators of a training's devices, with the effect of `torch.manual_seed`."""
+    if device.type == "cpu":
+        # `torch.manual_seed` also seeds the other devices, which takes most of its time, and a group seeds
+        # for each of its jobs.
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
@@ -36,13 +38,18 @@ def assemble(
     device: torch.device,
     precision: str,
 ) -> Components:
-    """Seed, build the modules in declared order, move them to the device, build what trains them.
+    """Seed the generators, build the model on its device, then loss, optimizer, scheduler and metrics.
 
-    The global generator is seeded right before the modules are built and is not touched between that and
-    the first step, so that initial values and batches are those of a plain script.
+    The global generator is seeded directly before the modules are built, in declared order, and is not used
+    again until the first step. Initial parameters and the order of samples are those of a plain script.
 
     Args:
-        output_width: size of the model's output in dimension 1 (1 for outputs [B]).
+        architecture: The architecture section.
+        training: The training section, with resolved class weights.
+        data: Training and validation samples, and their encoding.
+        output_width: Size of the model's output in dimension 1 (1 for outputs [B]).
+        device: The device of the training.
+        precision: `float32` or `bfloat16`.
     """
     loss = LOSSES[training.loss.type]
     train = placed(data.train, loss, device)
@@ -53,7 +60,9 @@ def assemble(
     chosen = training.optimizer
     optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())
     for group in optimizer.param_groups:
-        if "capturable" in group:  # its steps are counted on the GPU, where a graph can hold them
+        if (
+            "capturable" in group
+        ):  # on a GPU, count steps in a tensor, so that a CUDA graph can contain a step
             group["capturable"] = device.type == "cuda"
     scheduler = None
     if training.scheduler is not None:
@@ -81,7 +90,7 @@ def assemble(
 
 
 def _monitor(training: TrainingSpec, validates: bool, metrics: Mapping[str, Metric]) -> Monitor | None:
-    """Make the monitor of the best epoch; None when no value decides on it."""
+    """Make the monitor of the best epoch; None if no value determines it."""
     value = monitored_value(training, validates)
     if value is None:
         return None

@@ -9,7 +9,7 @@ from service.specs.training import TrainingSpec
 
 @dataclass(frozen=True)
 class Batches:
-    """How an epoch of `rows` training rows is divided into batches.
+    """Division of an epoch of `rows` training rows into batches.
 
     Attributes:
         rows: Training rows of an epoch.
@@ -23,20 +23,20 @@ class Batches:
 
     @classmethod
     def of(cls, spec: TrainingSpec, rows: int) -> Self:
-        """Divide `rows` training rows as a training section asks."""
+        """Divide `rows` training rows by the `batch_size` of a training section."""
         return cls(rows, min(spec.batch_size or rows, rows), spec.batch_size is None)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
+        """Number of optimizer steps in one epoch."""
         return math.ceil(self.rows / self.size)
 
     @property
     def whole(self) -> int:
-        """Batches of an epoch that have `size` rows."""
+        """Number of batches with exactly `size` rows."""
         return self.rows // self.size
 
     @property
     def remainder(self) -> int:
-        """Rows of the short last batch; 0 when every batch is whole."""
+        """Number of rows in a shorter last batch; 0 if all batches have `size` rows."""
         return self.rows % self.size

@@ -1,8 +1,8 @@
-"""What can be wrong with a training section, and the section with everything filled in.
+"""Checks of the training section, and its completion with defaults.
 
-The first part (`check_components`) needs the section alone; the second (`check_fit`) meets the model, on
-the meta device, and the data: loss and metrics are tried on real targets with outputs of 0, the optimizer
-on a model of one weight. The client's model is neither allocated nor trained.
+`check_components` needs the section alone. `check_fit` also needs the model, on the meta device, and the
+data: it computes loss and metrics of real targets with outputs of 0, and takes an optimizer step with a model
+of one weight. The client's model is neither allocated nor trained.
 """
 
 import secrets
@@ -31,17 +31,15 @@ from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_sc
 
 SECTION = "#/training"
 _LOSSES = {name: loss.constructor for name, loss in LOSSES.items()}
-# 2**53 − 1: drawn seeds survive every JSON parser.
-_DRAWN_SEED_BITS = 53
-# Of a trial: what divides by zero does so in its first steps.
-_SCHEDULER_STEPS = 3
+_RANDOM_SEED_BITS = 53  # every JSON parser reads integers below 2**53 exactly
+_SCHEDULER_STEPS = 3  # enough to reveal a division by zero
 
 
 def check_components(spec: TrainingSpec) -> list[FieldError]:
-    """Unknown names and wrong arguments of loss, optimizer, scheduler and metrics."""
+    """Check the names and arguments of loss, optimizer, scheduler and metrics."""
     errors = [
         *_check(spec.loss, _LOSSES, REFUSED_LOSSES, f"{SECTION}/loss"),
-        *_check_takes_weights(spec),
+        *_check_class_weights(spec),
         *_check(spec.optimizer, OPTIMIZERS, REFUSED_OPTIMIZERS, f"{SECTION}/optimizer"),
     ]
     if spec.scheduler:
@@ -51,38 +49,41 @@ def check_components(spec: TrainingSpec) -> list[FieldError]:
     names = [metric.type for metric in spec.metrics]
     for index, name in enumerate(names):
         if name in names[:index]:
-            errors.append(FieldError(pointer_to(SECTION, "metrics", index), f"`{name}` is there twice."))
+            errors.append(
+                FieldError(pointer_to(SECTION, "metrics", index), f"`{name}` appears twice; give it once.")
+            )
     return errors + _check_monitor(spec, names)
 
 
 def _check(
-    component: ComponentSpec, offered: Mapping[str, Constructor], refused: Mapping[str, str], pointer: str
+    component: ComponentSpec, supported: Mapping[str, Constructor], refused: Mapping[str, str], pointer: str
 ) -> list[FieldError]:
     if component.type in refused:
-        return [FieldError(pointer, f"`{component.type}` is not offered: {refused[component.type]}.")]
-    if component.type not in offered:
-        return [_unknown(component.type, offered, pointer)]
-    return offered[component.type].check(component.arguments(), pointer)
+        return [FieldError(pointer, f"`{component.type}` is not supported: {refused[component.type]}.")]
+    if component.type not in supported:
+        return [_unknown(component.type, supported, pointer)]
+    return supported[component.type].check(component.arguments(), pointer)
 
 
-def _unknown(name: str, known: Mapping[str, Any], pointer: str) -> FieldError:
-    hint = did_you_mean(name, known) or f" is not known. There are: {', '.join(known)}."
+def _unknown(name: str, supported: Mapping[str, Any], pointer: str) -> FieldError:
+    hint = did_you_mean(name, supported) or f" is not supported; use one of {', '.join(supported)}."
     return FieldError(pointer, f"`{name}`{hint}")
 
 
-def _check_takes_weights(spec: TrainingSpec) -> list[FieldError]:
+def _check_class_weights(spec: TrainingSpec) -> list[FieldError]:
     loss = LOSSES.get(spec.loss.type)
     if spec.class_weights is None or loss is None or loss.weight_argument is not None:
         return []
-    takers = ", ".join(name for name, other in LOSSES.items() if other.weight_argument is not None)
-    detail = f"`{spec.loss.type}` of torch.nn has no weights of classes: leave them out, or take {takers}."
+    supporting = ", ".join(name for name, other in LOSSES.items() if other.weight_argument is not None)
+    detail = f"`{spec.loss.type}` does not support class weights; remove them, or use one of {supporting}."
     return [FieldError(CLASS_WEIGHTS, detail)]
 
 
 def _check_metric(metric: ComponentSpec, loss: str, pointer: str) -> list[FieldError]:
     if metric.type not in METRICS:
         return [_unknown(metric.type, METRICS, pointer)]
-    # The arguments differ a little from task to task: they are right when one of the loss's tasks takes them.
+    # The arguments differ slightly between tasks, and the task is not known yet: they are valid if they are
+    # valid for one task of the loss. Otherwise the task with the fewest errors is reported.
     classes = METRICS[metric.type].classes
     tasks = [task for task in tasks_of(LOSSES.get(loss)) if task in classes] or list(classes)
     return min((classes[task].check(metric.arguments(), pointer) for task in tasks), key=len)
@@ -91,20 +92,24 @@ def _check_metric(metric: ComponentSpec, loss: str, pointer: str) -> list[FieldE
 def _check_monitor(spec: TrainingSpec, metrics: list[str]) -> list[FieldError]:
     if spec.early_stopping is None:
         return []
-    known = ["validation_loss", "train_loss"]
-    known += [f"{side}_{name}" for name in metrics for side in ("validation", "train")]
+    values = ["validation_loss", "train_loss"]
+    values += [f"{split}_{name}" for name in metrics for split in ("validation", "train")]
     monitor = spec.early_stopping.monitor
-    if monitor in known:
+    if monitor in values:
         return []
-    hint = did_you_mean(monitor, known) or f" is not followed. There are: {', '.join(known)}."
+    hint = did_you_mean(monitor, values) or f" is not computed; monitor one of {', '.join(values)}."
     return [FieldError(f"{SECTION}/early_stopping", f"`{monitor}`{hint}")]
 
 
 def resolve(spec: TrainingSpec, outputs: int) -> dict[str, Any]:
-    """The section as JSON with every default filled in and a seed drawn when there was none.
+    """Fill in every default, and a random seed if the section has none.
 
     Args:
-        outputs: size of the model's output in dimension 1: it tells a binary task from a multi-label one.
+        spec: The section.
+        outputs: Size of the model's output in dimension 1, which distinguishes binary from multilabel tasks.
+
+    Returns:
+        The section as JSON.
     """
     task = task_of(LOSSES[spec.loss.type], outputs)
 
@@ -118,7 +123,7 @@ def resolve(spec: TrainingSpec, outputs: int) -> dict[str, Any]:
         section["scheduler"] = filled(spec.scheduler, SCHEDULERS[spec.scheduler.type])
     section["metrics"] = [filled(metric, METRICS[metric.type].classes[task]) for metric in spec.metrics]
     if spec.seed is None:
-        section["seed"] = secrets.randbits(_DRAWN_SEED_BITS)
+        section["seed"] = secrets.randbits(_RANDOM_SEED_BITS)
     return section
 
 
@@ -131,16 +136,17 @@ def check_fit(
     steps: int,
     validates: bool,
 ) -> list[FieldError]:
-    """Whether loss, metrics, optimizer and scheduler fit the model and the data.
+    """Check that loss, metrics, optimizer and scheduler fit the model and the data.
 
     Args:
-        spec: with resolved class weights.
-        model: on the meta device.
-        outputs: what the model gives for a batch, on the meta device.
-        targets: of rows to try the loss and the metrics on: not every number is a target to each.
-        encoding: of the data, with the classes of a classification.
-        steps: optimizer steps of the whole training.
-        validates: whether there are validation rows.
+        spec: The section, with resolved class weights.
+        model: The model, on the meta device.
+        outputs: Outputs of the model for a batch, [B, …] on the meta device.
+        targets: Targets to compute loss and metrics with, [n, …]. They must be real: some losses and metrics
+            accept only a range of values.
+        encoding: Encoding of the data, with the classes of a classification.
+        steps: Number of optimizer steps of the whole training.
+        validates: Whether there are validation rows.
     """
     loss = LOSSES[spec.loss.type]
     if loss.target_dtype is not None:
@@ -157,31 +163,32 @@ def check_fit(
     return errors + _check_optimizer(spec, model, steps)
 
 
-# By loss and the last operation of the model, as autograd names it.
-_DOUBLED: Mapping[tuple[str, str], str] = {
+# Warnings by the loss and the name of the model's last operation in autograd.
+_REPEATED_ACTIVATIONS: Mapping[tuple[str, str], str] = {
     ("CrossEntropyLoss", "SoftmaxBackward0"): (
-        "`CrossEntropyLoss` applies log-softmax itself and the model ends with a softmax: leave that out. "
-        "Predictions come with probabilities all the same."
+        "`CrossEntropyLoss` applies log-softmax itself, and the model ends with a softmax; remove it. "
+        "Predictions include probabilities without it."
     ),
     ("BCEWithLogitsLoss", "SigmoidBackward0"): (
-        "`BCEWithLogitsLoss` applies the sigmoid itself and the model ends with one: leave that out. "
-        "Predictions come with probabilities all the same."
+        "`BCEWithLogitsLoss` applies the sigmoid itself, and the model ends with one; remove it. "
+        "Predictions include probabilities without it."
     ),
     ("NLLLoss", "SoftmaxBackward0"): (
-        "`NLLLoss` takes logarithms of probabilities and the model ends with a softmax: take `LogSoftmax`."
+        "`NLLLoss` expects log-probabilities, and the model ends with a softmax; use `LogSoftmax` instead."
     ),
 }
 
 
 def warn_of_fit(spec: TrainingSpec, outputs: Tensor, classes: Sequence[Label]) -> list[FieldError]:
-    """What is allowed of a loss with a model and targets, and likely not meant.
+    """Warn of a loss that is valid for the model and the targets, but probably not intended.
 
     Args:
-        outputs: what the model gives for a batch, on the meta device.
-        classes: of a classification.
+        spec: The section.
+        outputs: Outputs of the model for a batch, on the meta device.
+        classes: Labels of a classification; otherwise empty.
     """
     last = outputs.grad_fn.name() if outputs.grad_fn is not None else ""
-    found = [_DOUBLED.get((spec.loss.type, last)), _fractions(classes)]
+    found = [_REPEATED_ACTIVATIONS.get((spec.loss.type, last)), _quantity_warning(classes)]
     return [FieldError(f"{SECTION}/loss", f"{detail.rstrip('.')}.") for detail in found if detail]
 
 
@@ -189,52 +196,49 @@ def _check_loss(
     spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
 ) -> list[FieldError]:
     pointer, name = f"{SECTION}/loss", spec.loss.type
-    if misfit := _misfit(name, loss, outputs, targets, encoding.classes or ()):
-        return [FieldError(pointer, misfit)]
+    if detail := _shape_error(name, loss, outputs, targets, encoding.classes or ()):
+        return [FieldError(pointer, detail)]
     try:
         value = build_loss(spec, encoding, output_width(outputs))(_zeros(outputs, targets), targets)
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        got, wanted = _shape(outputs), _shape(targets)
-        detail = f"`{name}` refuses outputs {got} with these targets {wanted}: {reason}."
+        detail = f"`{name}` fails for outputs {_shape(outputs)} with targets {_shape(targets)}: {reason}."
         return [FieldError(pointer, detail)]
     if value.dim() != 0 or not outputs.requires_grad:
-        detail = "The loss has no gradient: the model has no parameter that it depends on."
+        detail = "The loss has no gradient: it depends on no parameter of the model."
         return [FieldError(pointer, detail)]
     return []
 
 
-def _misfit(name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Sequence[Label]) -> str | None:
-    """Why the loss can't be that of outputs and targets of these shapes."""
+def _shape_error(
+    name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Sequence[Label]
+) -> str | None:
+    """Return why a loss does not accept outputs and targets of these shapes; None if it does."""
     got = _shape(outputs)
     if loss.targets != "classes":
-        # PyTorch would broadcast [B] against [B, 1] to [B, B], silently: never meant.
-        alike = outputs.shape[1:] == targets.shape[1:]
-        wanted = _shape(targets)
-        return None if alike else f"The model gives {got} and the targets are {wanted}: they must be alike."
+        # PyTorch would silently broadcast [B] against [B, 1] to [B, B], which is never intended.
+        detail = f"The model outputs {got} and the targets are {_shape(targets)}; the shapes must be equal."
+        return None if outputs.shape[1:] == targets.shape[1:] else detail
     if outputs.dim() != 2:
-        return f"`{name}` takes outputs [B, classes]; the model gives {got}."
+        return f"`{name}` expects outputs [B, classes]; the model outputs {got}."
     if len(classes) == 1:
-        return f"All targets are of one class, {quote_value(classes[0])}: there is nothing to tell apart."
+        return f"All targets have the same class, {quote_value(classes[0])}; at least two classes are needed."
     if outputs.shape[1] < len(classes):
         count = len(classes)
-        if fractions := _fractions(classes):
-            return f"{fractions}; as classes they take a last layer of {count} outputs, not {got}."
-        return (
-            f"The targets have {count} classes and the model gives {got}: "
-            f"let its last layer have {count} outputs."
-        )
+        if warning := _quantity_warning(classes):
+            return f"{warning}; as classes they need {count} outputs, and the model outputs {got}."
+        return f"The targets have {count} classes and the model outputs {got}; it needs {count} outputs."
     return None
 
 
-def _fractions(classes: Sequence[Label]) -> str | None:
-    """What is said of classes that look like measurements: numbers that are not all whole."""
+def _quantity_warning(classes: Sequence[Label]) -> str | None:
+    """Warn of classes that are not all integers, and so are probably values of a quantity."""
     if all(not isinstance(label, float) or label.is_integer() for label in classes):
         return None
     examples = ", ".join(map(quote_value, classes[:3]))
     return (
-        f"The targets are {len(classes)} different numbers ({examples}, …), each a class of its own here: "
-        "for a quantity take a regression loss, as `MSELoss`"
+        f"The targets are {len(classes)} distinct numbers ({examples}, …), each of them a class; "
+        "for a quantity, use a regression loss such as `MSELoss`"
     )
 
 
@@ -242,47 +246,48 @@ def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets:
     width = output_width(outputs)
     task = task_of(loss, width)
     errors = []
-    shares = task in ("binary", "multilabel") and not ((targets == 0) | (targets == 1)).all()
+    has_fractions = task in ("binary", "multilabel") and not ((targets == 0) | (targets == 1)).all()
     for index, metric in enumerate(spec.metrics):
         pointer = pointer_to(SECTION, "metrics", index)
         if task not in METRICS[metric.type].classes:
             fitting = [name for name, family in METRICS.items() if task in family.classes]
             detail = (
-                f"`{metric.type}` doesn't fit a {task} task ({spec.loss.type}): take {', '.join(fitting)}."
+                f"`{metric.type}` is not defined for a {task} task (`{spec.loss.type}`); "
+                f"use one of {', '.join(fitting)}."
             )
             errors.append(FieldError(pointer, detail))
             continue
+        if has_fractions:
+            detail = f"`{metric.type}` needs targets that are 0 or 1, and some are not; remove the metric."
+            errors.append(FieldError(pointer, detail))
+            continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)
-        if shares:
-            detail = f"`{metric.type}` counts targets of 0 and 1, and there are others: leave it out."
-            found = [FieldError(pointer, detail)]
-        errors += found
-        if not found:
-            attempt = partial(_try_metric, metric, loss, task, outputs, targets)
-            errors += _complaint(pointer, attempt)
+        errors += found or _catch(pointer, partial(_try_metric, metric, loss, task, outputs, targets))
     return errors
 
 
 def _try_metric(component: ComponentSpec, loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> None:
-    """Compute the metric once, of the real targets: some errors show only then."""
+    """Compute the metric of the real targets, which raises errors that its constructor does not."""
     metric = build_metric(component.type, component.arguments(), task, output_width(outputs))
     metric.update(*metric_inputs(loss, task, _zeros(outputs, targets), targets))
     if metric.compute().numel() != 1:
-        raise ValueError("The metric gives a value for each output, and the history takes one")
+        raise ValueError(
+            "The metric has a value for each output, but the history has one; average over outputs"
+        )
 
 
 def _check_optimizer(spec: TrainingSpec, model: nn.Module, steps: int) -> list[FieldError]:
     parameters = list(model.parameters())
     if not parameters:
-        return [FieldError("#/architecture", "The model has no parameters: there is nothing to train.")]
-    errors = _complaint(f"{SECTION}/optimizer", lambda: _try_optimizer(spec.optimizer, parameters))
+        return [FieldError("#/architecture", "The model has no parameters to train.")]
+    errors = _catch(f"{SECTION}/optimizer", lambda: _try_optimizer(spec.optimizer, parameters))
     if spec.scheduler and not errors:
-        errors = _complaint(f"{SECTION}/scheduler", lambda: _try_scheduler(spec, parameters, steps))
+        errors = _catch(f"{SECTION}/scheduler", lambda: _try_scheduler(spec, parameters, steps))
     return errors
 
 
 def _try_optimizer(component: ComponentSpec, parameters: list[nn.Parameter]) -> None:
-    """Construct it for the model, then take one step of a model of one weight."""
+    """Construct the optimizer for the model, then take a step with a model of one weight."""
     OPTIMIZERS[component.type](parameters, arguments=component.arguments())
     weight = nn.Parameter(torch.zeros(1, 1))
     weight.grad = torch.ones(1, 1)
@@ -290,14 +295,14 @@ def _try_optimizer(component: ComponentSpec, parameters: list[nn.Parameter]) -> 
 
 
 def _try_scheduler(spec: TrainingSpec, parameters: list[nn.Parameter], steps: int) -> None:
-    """Construct it for the whole training, then take its first steps."""
+    """Construct the scheduler for the whole training, then take its first steps."""
     assert spec.scheduler is not None
     optimizer = OPTIMIZERS[spec.optimizer.type](parameters, arguments=spec.optimizer.arguments())
     scheduler = build_scheduler(spec.scheduler, optimizer, steps)
     if isinstance(scheduler, OneCycleLR) and scheduler.total_steps < steps:
         raise ValueError(
-            f"The cycle is {scheduler.total_steps} steps long and the training {steps}: "
-            "leave the length out, and it is the training's"
+            f"The cycle has {scheduler.total_steps} steps and the training {steps}; "
+            "without a length, the cycle has that of the training"
         )
     for _ in range(_SCHEDULER_STEPS):
         if isinstance(scheduler, ReduceLROnPlateau):
@@ -306,8 +311,8 @@ def _try_scheduler(spec: TrainingSpec, parameters: list[nn.Parameter], steps: in
             scheduler.step()
 
 
-def _complaint(pointer: str, attempt: Callable[[], object]) -> list[FieldError]:
-    """PyTorch's own complaint about arguments, as a field error."""
+def _catch(pointer: str, attempt: Callable[[], object]) -> list[FieldError]:
+    """Return the error that PyTorch raises for arguments, as a field error."""
     try:
         with warnings.catch_warnings(action="ignore"):
             attempt()
@@ -317,12 +322,12 @@ def _complaint(pointer: str, attempt: Callable[[], object]) -> list[FieldError]:
 
 
 def output_width(outputs: Tensor) -> int:
-    """Size of the output's dimension 1; 1 for outputs [B]."""
+    """Return the size of the outputs [B, k, …] in dimension 1; 1 for outputs [B]."""
     return int(outputs.shape[1]) if outputs.dim() > 1 else 1
 
 
 def _zeros(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Outputs of a model that says 0 for each of the targets: what a loss or a metric can be tried on."""
+    """Return outputs of 0 for each target: [n, …] with the sizes of `outputs` [B, …] after dimension 0."""
     return torch.zeros(len(targets), *outputs.shape[1:], dtype=outputs.dtype)
 
 

@@ -1,8 +1,8 @@
-"""A checkpoint: everything a training needs to go on, as one safetensors file.
+"""Checkpoints: the complete state of a training, as one safetensors file.
 
-Tensors carry a prefix for what they are (`model/`, `gradient/`, `best/model/`, `optimizer/0/`, …); all
-else is JSON, in the file's metadata but for the encoding's, which is a tensor of bytes. Nothing is pickled.
-No engine's private state is in it, so that one engine can take up what another left.
+The names of tensors start with their part of the state: `model/`, `gradient/`, `best/model/`, `optimizer/0/`.
+Everything else is JSON: the encoding in a tensor of bytes, the rest in the metadata of the file. Nothing is
+pickled. A checkpoint contains no state that is private to an engine, so any engine can continue from it.
 """
 
 import json
@@ -21,19 +21,19 @@ from torch.optim import Optimizer
 
 Tensors = dict[str, Tensor]
 
-# The text of an encoding, in bytes: it has every category of the data, and a header takes 100 MB at most.
-# Older files have it there.
+# The encoding contains every category of the data and may be too large for the header, which safetensors
+# limits to 100 MB. Older files have the encoding in the header.
 _ENCODING = "encoding"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The parameters and buffers of a model, and the gradients of the last step before them.
+    """Parameters and buffers of a model, and the gradients of the step that led to them.
 
     Attributes:
-        epoch: the epoch they belong to.
-        state: `state_dict()`.
-        gradients: by parameter name; a parameter without gradient is left out.
+        epoch: Number of completed epochs.
+        state: The model's `state_dict()`.
+        gradients: Gradients by parameter name; parameters without a gradient are absent.
     """
 
     epoch: int
@@ -43,14 +43,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class PartialEpoch:
-    """What is known of an epoch that was broken off between two of its steps.
+    """State of an epoch that was interrupted between two steps.
 
     Attributes:
-        step: how many of its steps were taken.
-        loss_sum: Σ n_b · loss_b over their batches.
-        order: the order of its samples, int64 [N]; None where they are taken as they lie.
-        metrics: what the metrics have taken in, by `<metric>/<state>`.
-        learning_rate: of its last step.
+        step: Number of steps taken.
+        loss_sum: Σ n_b · loss_b over the batches of these steps.
+        order: Order of the epoch's samples, int64 [N]; None without shuffling.
+        metrics: States of the metrics by `<metric>/<state>`.
+        learning_rate: Learning rate of the last step.
     """
 
     step: int
@@ -62,19 +62,19 @@ class PartialEpoch:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after `last.epoch` epochs, and a part of the next one.
+    """State of a training after `last.epoch` epochs and possibly some steps of the next one.
 
     Attributes:
-        last: the model now.
-        partial: the part of the next epoch; None between epochs.
-        best: the model at the best epoch, when one is followed.
-        optimizer: `state_dict()` of the optimizer; None: there are only parameters to begin with.
-        scheduler: `state_dict()` of the scheduler.
-        rng: random number generator states by device (`cpu`, `cuda:0`).
-        monitor: best-so-far and early stopping, see `Monitor.state`.
-        encoding: how data becomes tensors, as JSON: predictions need it.
-        side_by_side: whether it was trained in a program for several trainings, which rounds otherwise
-            than one for a training alone.
+        last: The current model.
+        partial: State of the unfinished epoch; None between epochs.
+        best: The model at the best epoch; None without a monitor.
+        optimizer: `state_dict()` of the optimizer; None for a checkpoint of initial parameters only.
+        scheduler: `state_dict()` of the scheduler; None without one.
+        rng: States of the random number generators by device type (`cpu`, `cuda`).
+        monitor: State of the monitor, see `Monitor.state`.
+        encoding: The data's `Encoding` as JSON, for predictions.
+        side_by_side: Whether the training ran in a program for a group, whose rounding differs from that of a
+            program for a single training.
     """
 
     last: Snapshot
@@ -88,17 +88,17 @@ class Checkpoint:
     side_by_side: bool = False
 
     def to_bytes(self) -> bytes:
-        """The safetensors file."""
+        """Serialize to a safetensors file in memory."""
         return safetensors.torch.save(*self._content())
 
     def save(self, path: Path) -> int:
-        """Write the safetensors file straight from the tensors, without a copy of them in memory.
+        """Write a safetensors file directly from the tensors, without copying them in memory.
 
         Returns:
-            Its bytes.
+            Size of the file in bytes.
 
         Raises:
-            OSError: when it can't be written.
+            OSError: The file can't be written.
         """
         tensors, metadata = self._content()
         try:
@@ -108,22 +108,22 @@ class Checkpoint:
         return path.stat().st_size
 
     def _content(self) -> tuple[Tensors, dict[str, str]]:
-        """The file's tensors and its metadata."""
-        tensors = _prefixed("model/", self.last.state) | _prefixed("gradient/", self.last.gradients)
+        """Return the tensors and the metadata of the file."""
+        tensors = _add_prefix("model/", self.last.state) | _add_prefix("gradient/", self.last.gradients)
         if self.best:
-            tensors |= _prefixed("best/model/", self.best.state)
-            tensors |= _prefixed("best/gradient/", self.best.gradients)
+            tensors |= _add_prefix("best/model/", self.best.state)
+            tensors |= _add_prefix("best/gradient/", self.best.gradients)
         if self.partial:
-            tensors |= _prefixed("partial/metric/", self.partial.metrics)
+            tensors |= _add_prefix("partial/metric/", self.partial.metrics)
             if self.partial.order is not None:
                 tensors["partial/order"] = self.partial.order
         optimizer_values = None
         if self.optimizer is not None:
             optimizer_tensors, optimizer_values = _split_optimizer(self.optimizer)
             tensors |= optimizer_tensors
-        tensors |= _prefixed("rng/", self.rng)
+        tensors |= _add_prefix("rng/", self.rng)
         tensors[_ENCODING] = _to_tensor(self.encoding)
-        # Not orjson: what is infinite (a plateau's `mode_worse`) or NaN must come back as it was.
+        # Not orjson, which writes NaN and infinity (`mode_worse` of ReduceLROnPlateau) as null.
         metadata = {
             "epoch": self.last.epoch,
             "partial": self.partial
@@ -138,16 +138,16 @@ class Checkpoint:
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
-        """The inverse of `to_bytes`."""
+        """Read a safetensors file written by `to_bytes` or `save`."""
         tensors, metadata = safetensors.torch.load(body), _metadata(body)
         best_epoch = metadata["best_epoch"]
         return cls(
             last=_snapshot(tensors, "", metadata["epoch"]),
             partial=_partial(tensors, metadata["partial"]),
             best=None if best_epoch is None else _snapshot(tensors, "best/", best_epoch),
-            optimizer=_join_optimizer(_below(tensors, "optimizer/"), metadata["optimizer"]),
+            optimizer=_join_optimizer(_take_prefix(tensors, "optimizer/"), metadata["optimizer"]),
             scheduler=_counters_from_json(metadata["scheduler"]),
-            rng=_below(tensors, "rng/"),
+            rng=_take_prefix(tensors, "rng/"),
             monitor=metadata["monitor"],
             encoding=_from_tensor(tensors[_ENCODING]) if _ENCODING in tensors else metadata["encoding"],
             side_by_side=metadata.get("side_by_side", False),
@@ -155,11 +155,12 @@ class Checkpoint:
 
 
 def unshared(tensors: Mapping[str, Tensor]) -> Tensors:
-    """Contiguous tensors of which no two share memory: what safetensors takes (tied ones are cloned)."""
+    """Make tensors contiguous and clone those that share memory (tied weights), as safetensors requires."""
     seen: set[int] = set()
     result = {}
     for name, tensor in tensors.items():
         storage = tensor.untyped_storage()
+        # A tensor that covers only a part of its storage is a view, possibly of another tensor's memory.
         own = storage.nbytes() == tensor.nbytes and storage.data_ptr() not in seen
         seen.add(storage.data_ptr())
         result[name] = tensor.contiguous() if own else tensor.contiguous().clone()
@@ -167,23 +168,23 @@ def unshared(tensors: Mapping[str, Tensor]) -> Tensors:
 
 
 def snapshot(model: torch.nn.Module, epoch: int) -> Snapshot:
-    """The model as it is now; the tensors are the model's own, not copies."""
+    """Take a snapshot of the model; its tensors are the model's own, not copies."""
     return Snapshot(epoch, dict(model.state_dict()), gradients_of(model))
 
 
 def gradients_of(model: torch.nn.Module) -> Tensors:
-    """The gradients by parameter name."""
+    """Return the gradients by parameter name; parameters without a gradient are absent."""
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def _metadata(body: bytes) -> Any:
-    # The format: eight bytes of header length, little-endian, then the header as JSON.
+    # The format of safetensors: header length as 8 little-endian bytes, the header as JSON, the tensors.
     length = int.from_bytes(body[:8], "little")
     return json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["fitserve"])
 
 
 def _to_tensor(document: Mapping[str, Any]) -> Tensor:
-    """A document's JSON, uint8 [n]."""
+    """Encode a document as the bytes of its JSON, uint8 [n]."""
     return torch.frombuffer(bytearray(json.dumps(document, ensure_ascii=False).encode()), dtype=torch.uint8)
 
 
@@ -191,28 +192,31 @@ def _from_tensor(text: Tensor) -> Any:
     return json.loads(text.numpy().tobytes())
 
 
-def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+def _add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
     return {prefix + name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+def _take_prefix(tensors: Mapping[str, Tensor], prefix: str) -> Tensors:
+    """Return the tensors whose names start with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _snapshot(tensors: Mapping[str, Tensor], prefix: str, epoch: int) -> Snapshot:
-    return Snapshot(epoch, _below(tensors, f"{prefix}model/"), _below(tensors, f"{prefix}gradient/"))
+    return Snapshot(
+        epoch, _take_prefix(tensors, f"{prefix}model/"), _take_prefix(tensors, f"{prefix}gradient/")
+    )
 
 
 def _partial(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any] | None) -> PartialEpoch | None:
     if numbers is None:
         return None
-    metrics = _below(tensors, "partial/metric/")
+    metrics = _take_prefix(tensors, "partial/metric/")
     order, learning_rate = tensors.get("partial/order"), numbers.get("learning_rate", 0.0)
     return PartialEpoch(numbers["step"], numbers["loss_sum"], order, metrics, learning_rate)
 
 
 def _split_optimizer(state: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:
-    """An optimizer's state_dict as tensors by `optimizer/<parameter>/<name>` and JSON for the rest."""
+    """Split an optimizer's `state_dict` into tensors by `optimizer/<parameter>/<name>` and JSON."""
     tensors: Tensors = {}
     values: dict[str, dict[str, Any]] = {}
     for index, entries in state["state"].items():
@@ -237,24 +241,29 @@ def _join_optimizer(tensors: Mapping[str, Tensor], values: Mapping[str, Any] | N
     return {"state": state, "param_groups": values["param_groups"]}
 
 
-# Of an optimizer's numbers, what depends on where it runs.
-_OF_THE_DEVICE = {"capturable"}
+# Options of an optimizer that depend on the device and so are not restored.
+_DEVICE_OPTIONS = {"capturable"}
 
 
 def restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load a state_dict that went through JSON: lists that were tuples (betas) are made tuples again."""
+    """Load a `state_dict` that was stored as JSON; lists that were tuples (`betas`) become tuples again.
+
+    Args:
+        optimizer: A newly constructed optimizer.
+        state: The `state_dict`; it is not changed.
+    """
     fresh = optimizer.state_dict()["param_groups"]
     groups = [
         {name: tuple(value) if isinstance(new.get(name), tuple) else value for name, value in old.items()}
-        | {name: new[name] for name in _OF_THE_DEVICE & new.keys()}
+        | {name: new[name] for name in _DEVICE_OPTIONS & new.keys()}
         for new, old in zip(fresh, state["param_groups"], strict=True)
     ]
-    # A copy: the optimizer keeps the tensors it is given, and changes them.
+    # The optimizer keeps the tensors of the state and updates them in place, so it needs a copy.
     optimizer.load_state_dict({"state": deepcopy(state["state"]), "param_groups": groups})
 
 
 def _counters_to_json(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """MultiStepLR keeps its milestones in a Counter, whose int keys JSON would make strings."""
+    """Convert Counters (the milestones of MultiStepLR) to lists: JSON would make their keys strings."""
     if state is None:
         return None
     return {k: {"counter": sorted(v.elements())} if isinstance(v, Counter) else v for k, v in state.items()}

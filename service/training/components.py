@@ -1,4 +1,4 @@
-"""Training components: everything that a training is made of, built and on its device."""
+"""Training components: model, loss, optimizer and data of one training, built and on its device."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,15 +21,25 @@ from service.training.monitor import Monitor
 
 @dataclass
 class Components:
-    """What a training is made of, built and on its device.
+    """The parts of one training, built and on its device.
 
     Attributes:
-        loss_fn: the module that computes the loss.
-        train, validation: samples on the model's device, or still to be gathered.
-        metrics: by name.
-        monitor: follows the best epoch; None when nothing is to be followed.
-        precision: `float32` or `bfloat16` (forward and loss under autocast).
-        rng: the state of the CPU's global generator once all was built: the first order is drawn from it.
+        spec: The training section.
+        architecture: The architecture section.
+        model: The model, with initial parameters.
+        loss: Entry of the loss in the table of losses.
+        loss_fn: Module that computes the loss, with class weights.
+        optimizer: The optimizer of all parameters of the model.
+        scheduler: The learning rate scheduler; None for a constant learning rate.
+        train: Training samples, on the device or with an `order` by which batches are gathered.
+        validation: Validation samples, likewise; None without validation.
+        metrics: Metrics by short name.
+        task: The task that the metrics are computed for.
+        monitor: Finds the best epoch; None if no value determines it.
+        precision: `float32` or `bfloat16` (forward pass and loss under autocast).
+        device: The device of the model.
+        rng: State of the CPU's global generator after everything was built; the order of the first epoch is
+            drawn from it.
     """
 
     spec: TrainingSpec
@@ -50,12 +60,12 @@ class Components:
 
     @property
     def batches(self) -> Batches:
-        """The division of the training samples into batches."""
+        """Division of the training samples into batches."""
         return Batches.of(self.spec, self.train.rows)
 
     @cached_property
     def program_key(self) -> ProgramKey:
-        """The key of the compiled program that executes this training."""
+        """Key of the compiled program that can execute this training."""
         return ProgramKey.of(
             self.architecture, self.spec, self.task, self.train, self.validation, self.precision
         )

@@ -1,4 +1,4 @@
-"""Samples where a training wants them: on its device, or beside it, to be gathered batch by batch."""
+"""Placement of samples: on the training's device, or in host memory, from where batches are gathered."""
 
 import math
 from collections.abc import Callable
@@ -11,21 +11,31 @@ from service.training.losses import Loss
 
 
 def room_bytes(device: torch.device) -> float:
-    """What data may take of a device: of a GPU half of what is free, since a model is to come; else any."""
+    """Return the memory of a device that samples may use, in bytes.
+
+    On a GPU this is half of the free memory; the other half is for the model. Otherwise it is unlimited.
+    """
     if device.type != "cuda":
         return math.inf
     free, _ = torch.cuda.mem_get_info(device)
-    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for later
-    return (free + kept) / 2
+    # PyTorch's caching allocator holds freed memory, which CUDA does not count as free.
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (free + cached) / 2
 
 
 def placed(
     samples: Samples, loss: Loss, device: torch.device, room: Callable[[torch.device], float] = room_bytes
 ) -> Samples:
-    """The samples on a device, with targets of the type that the loss takes.
+    """Move samples to a device and cast their targets to the data type of the loss.
 
-    Samples that are gathered batch by batch stay where they are: each batch is moved by itself. So are those
-    that there is no room for on the device.
+    Samples that are gathered batch by batch are not moved, and neither are samples too large for the device:
+    they get an `order`, by which each batch is gathered and moved.
+
+    Args:
+        samples: The samples, in host memory.
+        loss: The loss, which determines the data type of the targets.
+        device: The device of the model.
+        room: Function that returns the memory of a device for samples, in bytes.
     """
     targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
     typed = Samples(samples.inputs, targets, samples.order)

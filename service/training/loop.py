@@ -1,6 +1,6 @@
-"""The one loop: asks an engine for a chunk of steps at a time and hands on the history.
+"""The training loop: a generator that advances an engine chunk by chunk and yields the history.
 
-It knows neither SQL nor HTTP. Whoever iterates may stop iterating: that is cancel and pause.
+It knows neither SQL nor HTTP. To cancel or pause a training, stop iterating.
 """
 
 import time
@@ -9,56 +9,60 @@ from typing import Any, TypeVar
 
 from service.training.engines.base import Stepper
 
-T = TypeVar("T")
+ChunkT = TypeVar("ChunkT")
 
-CHUNK_SECONDS = 0.25
-GROWTH = 32
+CHUNK_SECONDS = 0.25  # intended duration of a chunk
+GROWTH = 32  # maximum factor between the steps of consecutive chunks
 
 
 def train(
-    engine: Stepper[T],
+    engine: Stepper[ChunkT],
     checkpoint_every: int | None = None,
     chunk_seconds: float = CHUNK_SECONDS,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[T]:
-    """Train to the end, in chunks of about `chunk_seconds`.
+) -> Iterator[ChunkT]:
+    """Train until the engine stops, in chunks of about `chunk_seconds`.
 
-    The first chunk is one step, so that the first sign of life comes at once; chunks then grow with the
-    measured time of a step. A chunk lies inside one epoch or ends where an epoch ends: a pause leaves no part
-    of an epoch where epochs are short. How steps are cut into chunks never changes a result.
+    The first chunk is a single step, so that progress is reported at once. The next chunks grow, by at most
+    `GROWTH`, to the number of steps that fit into `chunk_seconds` by the measured time of a step. A chunk is
+    part of one epoch or ends with an epoch, so that a pause between chunks interrupts no epoch if epochs are
+    short. The division of steps into chunks never changes a result.
 
     Args:
-        engine: what trains: one training or several together.
-        checkpoint_every: a chunk ends at each multiple of so many epochs.
+        engine: Engine of one training or of a group.
+        checkpoint_every: Number of epochs; a chunk ends at each multiple of it.
+        chunk_seconds: Intended duration of a chunk.
+        clock: Monotonic clock, in seconds.
 
     Yields:
-        What the engine hands back: the epochs that ended in a chunk.
+        The result of `engine.advance`: the history of the epochs that ended in a chunk.
     """
-    wanted = 1
+    target = 1  # steps of the next chunk, before it is cut at the end of an epoch
     while engine.stop_reason is None:
-        steps = _to_an_epochs_end(engine, wanted)
+        steps = _steps_to_epoch_end(engine, target)
         if checkpoint_every is not None:
-            steps = min(steps, _to_a_multiple(engine, checkpoint_every))
-        before, started = _steps_before(engine), clock()
+            steps = min(steps, _steps_to_multiple(engine, checkpoint_every))
+        before, started = _steps_taken(engine), clock()
         chunk = engine.advance(steps)
         seconds = max(clock() - started, 1e-9)
-        seconds_per_step = seconds / max(1, _steps_before(engine) - before)
+        # The engine may take fewer steps than requested, for instance because it stops.
+        seconds_per_step = seconds / max(1, _steps_taken(engine) - before)
         yield chunk
-        wanted = max(1, min(int(chunk_seconds / seconds_per_step), wanted * GROWTH))
+        target = max(1, min(int(chunk_seconds / seconds_per_step), target * GROWTH))
 
 
-def _steps_before(engine: Stepper[Any]) -> int:
-    """The steps taken so far, in this training and what it goes on from."""
+def _steps_taken(engine: Stepper[Any]) -> int:
+    """Return the number of steps taken so far, including those before a restored checkpoint."""
     return (engine.epoch + 1) * engine.steps_per_epoch - engine.steps_left
 
 
-def _to_an_epochs_end(engine: Stepper[Any], wanted: int) -> int:
-    """The steps to the last end of an epoch within reach; as many as wanted where none is."""
-    beyond = wanted - engine.steps_left
-    return wanted if beyond < 0 else wanted - beyond % engine.steps_per_epoch
+def _steps_to_epoch_end(engine: Stepper[Any], limit: int) -> int:
+    """Return the steps to the last end of an epoch within `limit` steps; `limit` if no epoch ends in them."""
+    beyond = limit - engine.steps_left  # steps after the end of the current epoch
+    return limit if beyond < 0 else limit - beyond % engine.steps_per_epoch
 
 
-def _to_a_multiple(engine: Stepper[Any], epochs: int) -> int:
-    """The steps to the next end of an epoch whose number is a multiple."""
-    whole_epochs = epochs - engine.epoch % epochs - 1
+def _steps_to_multiple(engine: Stepper[Any], epochs: int) -> int:
+    """Return the steps to the end of the next epoch whose number is a multiple of `epochs`."""
+    whole_epochs = epochs - engine.epoch % epochs - 1  # after the current epoch
     return whole_epochs * engine.steps_per_epoch + engine.steps_left

@@ -1,4 +1,4 @@
-"""The losses of torch.nn that a spec may name, and what each one takes and means."""
+"""The table of supported losses of `torch.nn`, with their targets and probabilities."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from service.specs.arguments import Constructor
 
-# `size_average` and `reduce` are deprecated by PyTorch; weights are `training.class_weights`, by label.
+# `size_average` and `reduce` are deprecated by PyTorch; weights come from `training.class_weights`, by label.
 _OMITTED = ("size_average", "reduce", "weight", "pos_weight")
-# The epoch's loss is Σ n_b · loss_b / Σ n_b over its batches, which is only right for means.
+# The epoch's loss is Σ n_b · loss_b / Σ n_b over its batches, which is only correct for means.
 _ANNOTATIONS = {"reduction": Literal["mean"]}
 
 Targets = Literal["classes", "values", "binary"]
@@ -19,15 +19,15 @@ Targets = Literal["classes", "values", "binary"]
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss a spec may name.
+    """A supported loss.
 
     Attributes:
-        constructor: the torch.nn class and its JSON arguments.
-        targets: `classes` (int64 [B]), `values` (float32 [B, k]) or `binary` (values from 0 to 1, which two
-            classes may stand for).
-        probabilities: from the model's outputs to probabilities, where the loss implies them.
-        target_dtype: what values are cast to before the loss sees them.
-        weight_argument: what the class calls the weights of classes; None where it has none.
+        constructor: The class in `torch.nn` and its JSON arguments.
+        targets: Targets of the loss: `classes` (int64 [B]), `values` (float32 [B, k]) or `binary` (float32
+            [B, k] from 0 to 1, or two classes).
+        probabilities: Function from outputs [B, k] to probabilities [B, k]; None if the loss implies none.
+        target_dtype: Data type to which targets are cast for the loss; None for no cast.
+        weight_argument: Name of the argument for class weights; None if the loss has none.
     """
 
     constructor: Constructor
@@ -72,12 +72,12 @@ LOSSES: Mapping[str, Loss] = {
 
 REFUSED_LOSSES: Mapping[str, str] = {
     "AdaptiveLogSoftmaxWithLoss": "it is a layer with parameters of its own that returns a pair",
-    "CTCLoss": "it needs the lengths of inputs and targets beside them",
+    "CTCLoss": "it also needs the lengths of inputs and targets",
     "CosineEmbeddingLoss": "it compares two inputs of the model",
-    "GaussianNLLLoss": "it needs a variance beside the output",
+    "GaussianNLLLoss": "it also needs a variance",
     "LinearCrossEntropyLoss": "it is a layer with parameters of its own",
     "MarginRankingLoss": "it compares two inputs of the model",
-    "NLLLoss2d": "PyTorch has replaced it by NLLLoss",
+    "NLLLoss2d": "PyTorch replaced it with NLLLoss",
     "TripletMarginLoss": "it compares three inputs of the model",
     "TripletMarginWithDistanceLoss": "it compares three inputs of the model",
 }

@@ -1,4 +1,7 @@
-"""The metrics of torchmetrics that a spec may name, by short name, for each kind of task."""
+"""The table of supported metrics: classes of torchmetrics by short name and task.
+
+The formulas are those of https://lightning.ai/docs/torchmetrics; see `r2_metrics` for the two that differ.
+"""
 
 import math
 import warnings
@@ -16,17 +19,22 @@ from service.training.r2_metrics import ExplainedVariance, R2Score
 
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
 
-LIKELY = 0.5
-"""From this probability on, a target of 0 and 1 is more likely 1."""
+THRESHOLD = 0.5
+"""Minimum probability for which a binary prediction is 1, the default `threshold` of torchmetrics."""
 
-# Known from the model's output, or meaningless over HTTP.
+# Arguments that follow from the model's outputs or have no meaning over HTTP.
 _OMITTED = ("num_classes", "num_labels", "num_outputs", "validate_args", "multidim_average", "thresholds")
 _AVERAGE = {"average": Literal["micro", "macro", "weighted"]}
 
 
 @dataclass(frozen=True)
 class MetricFamily:
-    """One metric by its short name, and the torchmetrics class that computes it for each task."""
+    """A metric and the torchmetrics classes that compute it.
+
+    Attributes:
+        summary: One sentence for the catalog.
+        classes: Constructor of the torchmetrics class for each task that the metric is defined for.
+    """
 
     summary: str
     classes: Mapping[Task, Constructor]
@@ -54,21 +62,21 @@ def _regression(summary: str, cls: type[Metric]) -> MetricFamily:
 
 METRICS: Mapping[str, MetricFamily] = {
     "accuracy": _family(
-        "Share of right predictions.",
+        "Fraction of correct predictions.",
         classification.BinaryAccuracy,
         classification.MulticlassAccuracy,
         classification.MultilabelAccuracy,
         average="micro",
     ),
     "precision": _family(
-        "Share of the positive predictions that are right.",
+        "Fraction of correct predictions among the positive ones.",
         classification.BinaryPrecision,
         classification.MulticlassPrecision,
         classification.MultilabelPrecision,
         average="macro",
     ),
     "recall": _family(
-        "Share of the positives that are found.",
+        "Fraction of the positive targets that are predicted as positive.",
         classification.BinaryRecall,
         classification.MulticlassRecall,
         classification.MultilabelRecall,
@@ -82,7 +90,7 @@ METRICS: Mapping[str, MetricFamily] = {
         average="macro",
     ),
     "auroc": _family(
-        "Area under the receiver operating characteristic.",
+        "Area under the receiver operating characteristic curve.",
         classification.BinaryAUROC,
         classification.MulticlassAUROC,
         classification.MultilabelAUROC,
@@ -106,7 +114,7 @@ USUAL_METRICS: Mapping[Task, tuple[str, ...]] = {
 
 
 def tasks_of(loss: Loss | None) -> tuple[Task, ...]:
-    """The kinds of task a loss is for; all of them while the loss is unknown."""
+    """Return the tasks that a loss can be for; all tasks if the loss is None."""
     if loss is None:
         return get_args(Task)
     if loss.targets == "classes":
@@ -115,17 +123,25 @@ def tasks_of(loss: Loss | None) -> tuple[Task, ...]:
 
 
 def task_of(loss: Loss, outputs: int) -> Task:
-    """The kind of task a loss and the width of the model's output make.
+    """Return the task of a training.
 
     Args:
-        outputs: size of the output's dimension 1 (1 for outputs [B]).
+        loss: The loss.
+        outputs: Size of the model's output in dimension 1 (1 for outputs [B]).
     """
     tasks = tasks_of(loss)
     return tasks[0] if outputs == 1 else tasks[-1]
 
 
 def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: int) -> Metric:
-    """A metric that takes `(predictions, targets)` as `metric_inputs` gives them."""
+    """Construct a metric, to be updated with the result of `metric_inputs`.
+
+    Args:
+        name: Short name.
+        arguments: Valid arguments as parsed JSON.
+        task: The task of the training; the metric must be defined for it.
+        outputs: Size of the model's output in dimension 1.
+    """
     sizes: dict[Task, dict[str, int]] = {
         "multiclass": {"num_classes": outputs},
         "multilabel": {"num_labels": outputs},
@@ -137,31 +153,42 @@ def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: i
 
 
 def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Model outputs and targets as torchmetrics takes them: probabilities and int labels, or values."""
-    outputs = outputs.detach().float().contiguous()  # some metrics take a view of them
+    """Convert outputs and targets to the arguments of a metric's `update`.
+
+    Args:
+        loss: The loss.
+        task: The task of the training.
+        outputs: Outputs of the model, [B, …].
+        targets: Targets of the loss, [B, …].
+
+    Returns:
+        Predictions and targets: probabilities [B] with int32 [B] (binary), probabilities [B, k] with int32
+        [B, k] (multilabel), scores [B, k] with int64 [B] (multiclass), or values [B, …] (regression).
+    """
+    outputs = outputs.detach().float().contiguous()  # some metrics call `view`
     predictions = loss.probabilities(outputs) if loss.probabilities else outputs
     if task == "binary":
-        return predictions.reshape(-1), (targets.reshape(-1) >= LIKELY).int()
+        return predictions.reshape(-1), (targets.reshape(-1) >= THRESHOLD).int()  # [B, 1] or [B] -> [B]
     if task == "multilabel":
-        return predictions, (targets >= LIKELY).int()
+        return predictions, (targets >= THRESHOLD).int()
     if task == "regression" and targets.dim() > 2:
-        return predictions.flatten(1), targets.flatten(1)
+        return predictions.flatten(1), targets.flatten(1)  # [B, …] -> [B, k]
     return predictions, targets
 
 
 def computed(metric: Metric) -> float:
-    """The metric's value, NaN where it has none (R² of one sample, AUROC of one class); it starts anew."""
+    """Return a metric's value and reset it; NaN if it is undefined (R² of one sample, AUROC of one class)."""
     try:
         with warnings.catch_warnings(action="error", category=UserWarning):
             value = float(metric.compute())
-    except (ValueError, UserWarning):  # torchmetrics warns, and puts 0 for what it can't know
+    except (ValueError, UserWarning):  # torchmetrics warns of some undefined values and returns 0
         value = math.nan
     metric.reset()
     return value
 
 
 def metric_states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
-    """What metrics have taken in since they were reset, by `<metric>/<state>`."""
+    """Return the states of the metrics that were updated since their reset, by `<metric>/<state>`."""
     return {
         f"{name}/{state}": dim_zero_cat(value)
         for name, metric in metrics.items()
@@ -171,10 +198,10 @@ def metric_states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
 
 
 def restore_metrics(metrics: Mapping[str, Metric], states: Mapping[str, Tensor]) -> None:
-    """Let metrics go on from what `metric_states` told."""
+    """Restore the states returned by `metric_states`."""
     for path, value in states.items():
         name, _, state = path.partition("/")
         metric = metrics[name]
-        own = value.to(metric.device, copy=True)  # which the metric changes in place
+        own = value.to(metric.device, copy=True)  # the metric updates it in place
         setattr(metric, state, [own] if isinstance(getattr(metric, state), list) else own)
-        metric._update_count = 1  # without an update, `compute` warns
+        metric._update_count = 1  # `compute` warns of a metric that was never updated

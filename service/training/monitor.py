@@ -1,4 +1,4 @@
-"""What is decided at the end of each epoch: is it the best so far, is it time to stop?"""
+"""The monitor: best epoch and early stopping, decided at the end of each epoch."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,7 +8,9 @@ from service.specs.training import EarlyStopping, TrainingSpec
 
 
 def monitored_value(spec: TrainingSpec, validates: bool) -> str | None:
-    """Return the value that decides on the best epoch; None without early stopping and validation.
+    """Return the name of the value that determines the best epoch.
+
+    This is the value of early stopping, otherwise the validation loss; None without both.
 
     Args:
         spec: The training section.
@@ -21,15 +23,19 @@ def monitored_value(spec: TrainingSpec, validates: bool) -> str | None:
 
 @dataclass
 class Monitor:
-    """Follows one value over the epochs.
+    """Finds the best epoch by one value, and stops the training when the value no longer improves.
 
-    An epoch improves when its value is < best − min_delta (for a metric where higher is better:
-    > best + min_delta). `patience` epochs running without improvement stop the training.
+    An epoch is an improvement if its value is < best − min_delta (if higher values are better:
+    > best + min_delta). The training stops after `patience` consecutive epochs without improvement. NaN is
+    never an improvement.
 
     Attributes:
-        value: `validation_loss`, `train_loss` or a metric's column name.
-        higher_is_better: the direction of improvement.
-        stopping: the early stopping asked for; None follows the best without ever stopping.
+        value: Name of the value: `validation_loss`, `train_loss`, or a metric as `validation_accuracy`.
+        higher_is_better: Whether higher values are better.
+        stopping: The early stopping section; None to never stop.
+        best_epoch: Number of the best epoch, from 1; None before the first improvement.
+        best: Values of the best epoch by name.
+        epochs_without_improvement: Number of epochs since the best.
     """
 
     value: str
@@ -40,7 +46,8 @@ class Monitor:
     epochs_without_improvement: int = 0
 
     def improves(self, epoch: int, values: dict[str, float]) -> bool:
-        """Note the epoch's values; True when they are the best so far."""
+        """Add the values of an epoch and return whether it is an improvement."""
+        # With the sign, lower is better for every value; without a best epoch, `old` is +inf.
         sign = -1.0 if self.higher_is_better else 1.0
         new, old = sign * values[self.value], sign * self.best.get(self.value, sign * math.inf)
         min_delta = self.stopping.min_delta if self.stopping else 0.0
@@ -52,11 +59,11 @@ class Monitor:
 
     @property
     def stops(self) -> bool:
-        """Whether patience has run out."""
+        """True after `patience` epochs without improvement."""
         return self.stopping is not None and self.epochs_without_improvement >= self.stopping.patience
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must remember, as JSON."""
+        """Return the state for a checkpoint, as JSON."""
         return {
             "best_epoch": self.best_epoch,
             "best": self.best,
@@ -64,7 +71,7 @@ class Monitor:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a remembered state."""
+        """Restore a state returned by `state`."""
         self.best_epoch = state["best_epoch"]
         self.best = state["best"]
         self.epochs_without_improvement = state["epochs_without_improvement"]

@@ -1,4 +1,4 @@
-"""The optimizers of torch.optim that a spec may name."""
+"""The table of supported optimizers of `torch.optim`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from torch.optim import Optimizer
 
 from service.specs.arguments import Constructor
 
-# How a step is executed is the engine's choice, not the client's: `foreach` keeps the bits of the
-# plain loop, `fused` changes them. `capturable` does, too: it is set on a GPU, so that a graph
-# can hold a step. `differentiable` has no meaning over HTTP.
+# The engine, not the client, decides how a step is executed: `foreach` gives the same bits as the plain loop,
+# `fused` and `capturable` change them. `capturable` is set on a GPU, so that a CUDA graph can contain a step.
+# `differentiable` has no meaning over HTTP.
 _OMITTED = ("params", "foreach", "fused", "capturable", "differentiable")
 
 OPTIMIZERS: Mapping[str, Constructor] = {
@@ -32,7 +32,7 @@ OPTIMIZERS: Mapping[str, Constructor] = {
     )
 }
 
-# Arguments that are lists of numbers, and names for their elements.
+# Arguments that are lists of numbers, with names for the elements.
 _LISTS: Mapping[str, tuple[str, ...]] = {"betas": ("beta1", "beta2")}
 
 REFUSED_OPTIMIZERS: Mapping[str, str] = {
@@ -43,10 +43,10 @@ REFUSED_OPTIMIZERS: Mapping[str, str] = {
 
 
 def numbers_of(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers among an optimizer's arguments by name, lists split into their elements.
+    """Return the numeric arguments of an optimizer by name; lists are split into their elements.
 
     Args:
-        arguments: Constructor arguments or a parameter group, complete.
+        arguments: All constructor arguments, or a parameter group.
     """
     numbers: dict[str, float] = {}
     for name, value in arguments.items():
@@ -58,22 +58,22 @@ def numbers_of(arguments: Mapping[str, Any]) -> dict[str, float]:
 
 
 def current_numbers(optimizer: Optimizer) -> dict[str, float]:
-    """Return the numbers of an optimizer's arguments now, the learning rate first.
+    """Return the current numeric arguments of an optimizer by name, the learning rate first.
 
-    Schedulers change them, and add numbers of their own (`initial_lr`) to the
-    parameter group, which are left out.
+    Schedulers change them, and add numbers of their own (`initial_lr`) to the parameter group, which are
+    omitted.
     """
     group = optimizer.param_groups[0]
     return numbers_of({name: group[name] for name in optimizer.defaults})
 
 
 def structure_of(arguments: Mapping[str, Any]) -> dict[str, bool | str]:
-    """Return what of an optimizer's arguments decides which operations a step consists of.
+    """Return the arguments of an optimizer that determine the operations of a step.
 
-    These are flags, words, and whether there is momentum: without, PyTorch keeps no buffer.
+    These are booleans, strings, and whether the momentum is not 0: without momentum, PyTorch has no buffer.
 
     Args:
-        arguments: Constructor arguments or a parameter group, complete.
+        arguments: All constructor arguments, or a parameter group.
     """
-    words = {name: value for name, value in arguments.items() if isinstance(value, bool | str)}
-    return words | {"momentum": arguments.get("momentum", 0) != 0}
+    options = {name: value for name, value in arguments.items() if isinstance(value, bool | str)}
+    return options | {"momentum": arguments.get("momentum", 0) != 0}

@@ -1,4 +1,4 @@
-"""Running out of memory, in words: what asked for how much."""
+"""Descriptions of out-of-memory errors: the layer that allocated, and the size."""
 
 import re
 from collections.abc import Iterator
@@ -9,39 +9,38 @@ from torch import nn
 from torch.optim import Optimizer
 
 GIB = 2**30
-# As PyTorch's allocators say it, on the CPU and on a GPU, and as XLA does.
+# Messages of PyTorch's allocators, on a CPU and on a GPU, and of XLA.
 _CPU = re.compile(r"can't allocate memory: you tried to allocate (\d+) bytes")
 _CUDA = re.compile(r"CUDA out of memory. Tried to allocate ([\d.]+ \wiB)")
 _XLA = re.compile(r"RESOURCE_EXHAUSTED: Out of memory \D*(\d+) bytes")
-_SIGNS = ("can't allocate memory", "bad_alloc", "RESOURCE_EXHAUSTED: Out of memory")
+_MESSAGES = ("can't allocate memory", "bad_alloc", "RESOURCE_EXHAUSTED: Out of memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out."""
-    known = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, known) or any(sign in str(error) for sign in _SIGNS)
+    """Return whether an error was raised because memory ran out."""
+    types = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, types) or any(message in str(error) for message in _MESSAGES)
 
 
 def describe(error: BaseException, model: nn.Module | None) -> str:
-    """What ran out of memory, as the beginning of a sentence: "Layer `0` (Linear) asked for 37.3 GiB".
+    """Describe an out-of-memory error, e.g. "Layer `0` (Linear) tried to allocate 37.3 GiB".
 
     Args:
-        error: one that `is_out_of_memory`.
-        model: the one in training; None before there is one.
+        error: An error for which `is_out_of_memory` is true.
+        model: The model in training; None before it is built.
     """
-    asked = _asked(str(error))
-    return f"{_place(error, model)} asked for {asked or 'memory'}"
+    return f"{_origin(error, model)} tried to allocate {_requested_size(str(error)) or 'memory'}"
 
 
-def _asked(message: str) -> str | None:
+def _requested_size(message: str) -> str | None:
     if match := _CPU.search(message) or _XLA.search(message):
         return f"{int(match[1]) / GIB:.1f} GiB"
     match = _CUDA.search(message)
     return match[1] if match else None
 
 
-def _place(error: BaseException, model: nn.Module | None) -> str:
-    """The innermost layer at work when the error came, or else what else a step consists of."""
+def _origin(error: BaseException, model: nn.Module | None) -> str:
+    """Find the innermost layer in the traceback, otherwise the optimizer or the backward pass."""
     if model is None:
         return "Reading the data and building the model"
     names = {module: name for name, module in model.named_modules() if name}
@@ -57,7 +56,7 @@ def _place(error: BaseException, model: nn.Module | None) -> str:
 
 
 def _frames(error: BaseException) -> Iterator[FrameType]:
-    """The frames of the traceback, the innermost first."""
+    """Return the frames of the traceback, innermost first."""
     frames = []
     traceback = error.__traceback__
     while traceback is not None:

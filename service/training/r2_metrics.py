@@ -1,7 +1,12 @@
-"""The metrics of how much of the targets' spread is explained, for targets of any mean and scale.
+"""R² and explained variance for targets of any mean and scale.
 
-torchmetrics takes Σ t² − (Σ t)² / n in float32, of which nothing is left where the mean is large beside the
-spread, and takes spreads below 1e-4 for none. Here sums are float64, of differences from the first target.
+torchmetrics computes the total sum of squares as Σ t² − (Σ t)² / n in float32, which cancels catastrophically
+if the mean is large compared with the standard deviation, and treats a total below 1e-4 as 0. The classes
+here sum in float64 and subtract the first target from all targets, which does not change the metrics (shifted
+data; Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance: Analysis and Recommendations",
+The American Statistician 37, 1983).
+
+See https://lightning.ai/docs/torchmetrics/stable/regression/r2_score.html and explained_variance.html.
 """
 
 import math
@@ -15,44 +20,59 @@ MultiOutput = Literal["raw_values", "uniform_average", "variance_weighted"]
 
 
 class R2Score(regression.R2Score):
-    """1 − Σ error² / Σ (target − mean)²; of equal targets 0, or 1 where there is no error."""
+    """Coefficient of determination, 1 − Σ error² / Σ (target − mean)².
 
-    origin: Tensor
+    If all targets are equal it is 1 without error and 0 otherwise, as in scikit-learn.
+
+    Args:
+        adjusted: Number of regressors p of the adjusted R², 1 − (1 − R²) (n − 1) / (n − p − 1).
+        multioutput: Aggregation over k outputs: `uniform_average`, `variance_weighted` or `raw_values`.
+    """
+
+    origin: Tensor  # [] or [k], the first target
 
     def __init__(self, adjusted: int = 0, multioutput: str = "uniform_average") -> None:
         super().__init__(adjusted, multioutput)
         _sum_in_float64(self)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Take in predictions and targets, [B] or [B, k]."""
+        """Add predictions and targets, each [B] or [B, k]."""
         preds, target = preds.double(), target.double()
         if self.update_count == 1:
             self.origin = target[0]
         super().update(preds - self.origin, target - self.origin)
 
     def compute(self) -> Tensor:
-        """R² of all outputs together.
+        """Compute R².
+
+        Returns:
+            [], or [k] for `raw_values`.
 
         Raises:
-            ValueError: there are too few rows.
+            ValueError: There are fewer than two samples, or not more than `adjusted` + 1.
         """
         degrees = self.total - self.adjusted - 1
         if self.total < 2 or degrees <= 0:
-            raise ValueError("R² needs two samples at least, and more than there are regressors.")
-        spread = self.sum_squared_error - self.sum_error**2 / self.total
-        r2 = torch.where(spread > 0, 1 - self.residual / spread, (self.residual == 0).double())
+            raise ValueError("R² needs at least two samples, and more than `adjusted` + 1.")
+        # In torchmetrics' names, `sum_error` is Σ t and `sum_squared_error` is Σ t² of the shifted targets t.
+        total_squares = self.sum_squared_error - self.sum_error**2 / self.total  # [] or [k]
+        r2 = torch.where(total_squares > 0, 1 - self.residual / total_squares, (self.residual == 0).double())
         if self.multioutput == "uniform_average":
             r2 = r2.mean()
         elif self.multioutput == "variance_weighted":
-            r2 = (spread * r2).sum() / spread.sum()
+            r2 = (total_squares * r2).sum() / total_squares.sum()
         return 1 - (1 - r2) * (self.total - 1) / degrees
 
 
 class ExplainedVariance(regression.ExplainedVariance):
-    """1 − Var(error) / Var(target)."""
+    """Explained variance, 1 − Var(error) / Var(target).
 
-    origin: Tensor
-    origin_of_predictions: Tensor
+    Args:
+        multioutput: Aggregation over k outputs.
+    """
+
+    origin: Tensor  # [] or [k], the first target
+    origin_of_predictions: Tensor  # [] or [k], the first prediction
 
     def __init__(self, multioutput: MultiOutput = "uniform_average") -> None:
         super().__init__(multioutput)
@@ -60,10 +80,11 @@ class ExplainedVariance(regression.ExplainedVariance):
         self.add_state("origin_of_predictions", self.origin)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Take in predictions and targets, [B] or [B, k]."""
+        """Add predictions and targets, each [B] or [B, k]."""
         preds, target = preds.double(), target.double()
         if self.update_count == 1:
             self.origin, self.origin_of_predictions = target[0], preds[0]
+        # Predictions have an origin of their own: a constant error does not change Var(error).
         super().update(preds - self.origin_of_predictions, target - self.origin)
 
 

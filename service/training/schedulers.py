@@ -1,4 +1,4 @@
-"""The schedulers of torch.optim.lr_scheduler that a spec may name."""
+"""The table of supported schedulers of `torch.optim.lr_scheduler`."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from service.specs.arguments import Constructor
 from service.specs.component import ComponentSpec
 
-# Where a schedule stands is the loop's to say (`last_epoch`); a function is not JSON (`scale_fn`).
+# The position in the schedule comes from the checkpoint (`last_epoch`); `scale_fn` is a function.
 _OMITTED = ("optimizer", "last_epoch", "scale_fn")
 
 SCHEDULERS: Mapping[str, Constructor] = {
@@ -41,21 +41,23 @@ _LENGTHS = ("total_steps", "epochs", "steps_per_epoch")
 
 
 def is_per_batch(scheduler: ComponentSpec | None) -> bool:
-    """Whether a schedule goes on with each step rather than each epoch."""
+    """Return whether a scheduler is stepped after each batch instead of each epoch."""
     return scheduler is not None and scheduler.type in PER_BATCH
 
 
 def is_of_the_whole_training(scheduler: ComponentSpec) -> bool:
-    """Whether a schedule takes its length from the training's."""
+    """Return whether a schedule has the length of the training: a OneCycleLR without a length of its own."""
     arguments = scheduler.arguments()
     return scheduler.type == "OneCycleLR" and all(arguments.get(name) is None for name in _LENGTHS)
 
 
 def build_scheduler(spec: ComponentSpec, optimizer: Optimizer, total_steps: int) -> LRScheduler:
-    """The scheduler on `optimizer`; a OneCycleLR that names no length gets the whole training's.
+    """Construct a scheduler; a OneCycleLR without a length gets that of the whole training.
 
     Args:
-        total_steps: optimizer steps of the whole training.
+        spec: Name and valid arguments of the scheduler.
+        optimizer: The optimizer whose learning rate is scheduled.
+        total_steps: Number of optimizer steps of the whole training.
     """
     arguments, more = spec.arguments(), {}
     if is_of_the_whole_training(spec):

@@ -1,4 +1,4 @@
-"""What would suit the targets of a dataset: told to a client who asks, never chosen for one."""
+"""Suggestions of loss and metrics for a dataset's targets; never applied without the client's request."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,19 @@ _LOSSES: Mapping[Task, str] = {
     "multiclass": "CrossEntropyLoss",
     "multilabel": "BCEWithLogitsLoss",
 }
-# Whole numbers 0, 1, …, all of them there, are taken for classes up to so many: counts are rarely like that.
-_MOST_NUMBERED_CLASSES = 100
+# Integers 0, 1, …, of which every one occurs, are classes up to this number; counts are rarely like that.
+_MAX_INTEGER_CLASSES = 100
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What usually is taken for targets of a kind.
+    """Loss and metrics that are usual for a task.
 
     Attributes:
-        outputs: the size of the model's output in dimension 1.
+        task: The task.
+        loss: Class name of the loss in `torch.nn`.
+        metrics: Short names of metrics.
+        outputs: Size of the model's output in dimension 1.
     """
 
     task: Task
@@ -38,20 +41,24 @@ class Suggestion:
     outputs: int
 
     def advice(self) -> str:
-        """The suggestion as a sentence, with the fields to add as JSON."""
+        """Return the suggestion as a sentence, with the fields to add as JSON."""
         fields = f'"loss": {json.dumps(self.loss)}, "metrics": {json.dumps(self.metrics)}'
         outputs = "1 output" if self.outputs == 1 else f"{self.outputs} outputs"
         return (
             f"The targets look like those of a {self.task} task: add `{fields}`, "
-            f"and let the model give {outputs}."
+            f"and give the model {outputs}."
         )
 
 
 def suggest(dataset: Dataset, targets: Sequence[str]) -> Suggestion | None:
-    """A suggestion for the targets of a dataset; None where nothing can be told from them.
+    """Suggest loss and metrics for the targets of a dataset.
 
     Args:
-        targets: the target columns of a table; without meaning for tensors.
+        dataset: The dataset.
+        targets: Names of the target columns of a table; ignored for tensors.
+
+    Returns:
+        The suggestion; None if the targets don't determine a task.
     """
     if not isinstance(dataset, TabularDataset):
         return None if dataset.targets is None else _for_tensor(dataset.targets)
@@ -65,10 +72,10 @@ def suggest(dataset: Dataset, targets: Sequence[str]) -> Suggestion | None:
 
 
 def _for_tensor(targets: Column) -> Suggestion | None:
-    if targets.ndim == 1:  # only class indices are [B]
+    if targets.ndim == 1:  # targets [B] are class indices, values are [B, k]
         return _for_classes(len(np.unique(targets)))
     if targets.ndim == 2:
-        return _for_columns(list(targets.T))
+        return _for_columns(list(targets.T))  # k columns [B]
     return _suggestion("regression", targets.shape[1])
 
 
@@ -79,14 +86,14 @@ def _for_classes(classes: int) -> Suggestion | None:
 def _for_columns(columns: list[Column]) -> Suggestion:
     if all(((column == 0) | (column == 1)).all() for column in columns):
         return _suggestion("binary" if len(columns) == 1 else "multilabel", len(columns))
-    if len(columns) == 1 and (classes := _numbered_classes(columns[0])):
+    if len(columns) == 1 and (classes := _integer_classes(columns[0])):
         return _suggestion("multiclass", classes)
     return _suggestion("regression", len(columns))
 
 
-def _numbered_classes(column: Column) -> int:
-    """How many classes the numbers 0, 1, … of a column count; 0 where they are something else."""
-    if column.min() != 0 or column.max() >= _MOST_NUMBERED_CLASSES or (column % 1).any():
+def _integer_classes(column: Column) -> int:
+    """Return the number of classes if the column contains all of 0, 1, …, n − 1; otherwise 0."""
+    if column.min() != 0 or column.max() >= _MAX_INTEGER_CLASSES or (column % 1).any():
         return 0
     distinct = len(np.unique(column))
     return distinct if distinct == column.max() + 1 else 0

@@ -1,4 +1,4 @@
-"""The first step of a process: it imports and starts much, so that no job's first step does."""
+"""Warm-up of a process: imports and thread starts of a first training step, before the first job."""
 
 import numpy as np
 import torch
@@ -6,28 +6,28 @@ from torch import nn
 
 
 def warm_up_before_fork() -> None:
-    """Do what children inherit: PyTorch on one thread, its optimizers and its meta device imported.
+    """Import in a parent what its children inherit: optimizers and the meta device; set one thread.
 
-    Nothing here runs a backward pass or a parallel region: either would break the children.
+    No backward pass and no parallel region may run here: they start threads, which a fork does not copy.
     """
     torch.set_num_threads(1)
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()  # the first imports a large part of PyTorch
-    # The first operator that PyTorch implements in Python imports them all.
+    optimizer.step()  # the first step imports a large part of PyTorch
+    # The first operator that PyTorch implements in Python on the meta device imports all of them.
     torch.eye(1, device="meta").repeat(1, 1)
 
 
 def reseed() -> None:
-    """Seed the global generators from the operating system: a fork has copied their state."""
+    """Seed the global generators from the operating system: a fork gives all children the same state."""
     torch.seed()
     np.random.seed()
 
 
 def warm_up(device: torch.device) -> None:
-    """Take a training step, backward pass included."""
+    """Take a complete training step on a device, with a backward pass."""
     model = nn.Linear(1, 1, device=device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     row = torch.zeros(1, 1, device=device)

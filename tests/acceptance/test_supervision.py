@@ -222,7 +222,7 @@ def test_a_job_that_needs_too_much_memory_says_what_for(strict_service: Service,
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
     assert job["error"]["type"] == "/problems/out-of-memory"
     asked = {"eager": "3.4", "compiled": "13.4"}[engine]  # for one matrix, for all that is alive at once
-    assert f"asked for {asked} GiB for a batch of 9" in job["error"]["detail"]
+    assert f"tried to allocate {asked} GiB for a batch of 9" in job["error"]["detail"]
     assert "A job may take 1.0 GiB." in job["error"]["detail"]
     assert job["error"]["errors"][0]["pointer"] == "#/training/batch_size"
     assert strict_service.succeeded(thermometer(epochs=1))
@@ -263,7 +263,7 @@ def test_the_layer_that_needs_too_much_memory_is_named(strict_service: Service) 
         "data": {"inputs": [[[0.0]], [[1.0]]], "targets": [[0.0], [1.0]]},
     }
     detail = strict_service.fit(body)["error"]["detail"]
-    assert detail.startswith("Layer `wide` (Upsample) asked for")
+    assert detail.startswith("Layer `wide` (Upsample) tried to allocate")
 
 
 def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:

@@ -222,7 +222,7 @@ def test_a_single_class_is_an_error(plan: Plan, labels: tuple[Any, ...]) -> None
     """Targets that are all of one class are an error."""
     found = errors_of(plan, classification(*labels))
     assert list(found) == ["#/training/loss"]
-    assert "All targets are of one class" in found["#/training/loss"]
+    assert "All targets have the same class" in found["#/training/loss"]
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_errors_of_components_data_and_layers_are_reported_together(plan: Plan) 
     ("path", "to", "pointer", "detail"),
     [
         (("architecture", "layers", 2, "in_features"), 12, "#/architecture/layers/2/in_features", "13"),
-        (("architecture", "layers", 2, "out_features"), 2, "#/training/loss", "The model gives [B, 2]"),
+        (("architecture", "layers", 2, "out_features"), 2, "#/training/loss", "The model outputs [B, 2]"),
         (("architecture", "layers", 0, "out_features"), 100_000, "#/architecture", "at most 10,000"),
         (("training", "scheduler"), {"type": "StepLR", "step_size": 0}, "#/training/scheduler", "zero"),
         (("training", "optimizer", "lr"), -1.0, "#/training/optimizer", "Invalid learning rate"),

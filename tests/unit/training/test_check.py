@@ -1,4 +1,4 @@
-"""What a training section can get wrong, each told where it is."""
+"""Errors of the training section and their pointers."""
 
 from typing import Any
 
@@ -24,16 +24,16 @@ from tests.support.toys import SCHEDULES, training
 TRAINING = TypeAdapter(TrainingSpec)
 
 
-def said(errors: list[FieldError]) -> dict[str, str]:
-    """Detail by pointer below the training section."""
+def details(errors: list[FieldError]) -> dict[str, str]:
+    """Return the details by pointer below the training section."""
     found = {error.pointer.removeprefix("#/training"): error.detail for error in errors}
     assert len(found) == len(errors)
     return found
 
 
 def components(**section: Any) -> dict[str, str]:
-    """What is wrong with a section by itself."""
-    return said(check_components(training(**section)))
+    """Check a section by itself."""
+    return details(check_components(training(**section)))
 
 
 def fit(
@@ -45,7 +45,7 @@ def fit(
     model: nn.Module | None = None,
     **section: Any,
 ) -> dict[str, str]:
-    """What is wrong with a section for a model and data of these sizes, [B, …] without B."""
+    """Check a section with outputs and targets of these shapes, given without the batch dimension."""
     spec = training(**section)
     assert not check_components(spec)
     dtype = torch.int64 if LOSSES[spec.loss.type].targets == "classes" else torch.float32
@@ -53,17 +53,17 @@ def fit(
     wanted = torch.zeros(4, *targets, dtype=dtype)
     with torch.device("meta"):
         module = model or nn.Linear(3, 2)
-    return said(check_fit(spec, module, made, wanted, encoded(targets, classes), steps, validates))
+    return details(check_fit(spec, module, made, wanted, encoded(targets, classes), steps, validates))
 
 
 def encoded(targets: tuple[int, ...] = (2,), classes: int | None = None) -> Encoding:
-    """The encoding of three features and of targets of this shape, or of so many classes."""
+    """Make the encoding of three features and of targets of this shape, or of this number of classes."""
     labels = None if classes is None else tuple(range(classes))
     return Encoding(("input",), ((3,),), targets, classes=labels)
 
 
 def test_nothing_is_wrong_with_a_good_section() -> None:
-    """A section with everything in it has no errors."""
+    """A valid section with all fields has no errors."""
     good: dict[str, Any] = {
         "optimizer": {"type": "Adam", "lr": 0.01, "betas": [0.8, 0.99]},
         "scheduler": {"type": "OneCycleLR", "max_lr": 0.1},
@@ -83,10 +83,10 @@ def test_nothing_is_wrong_with_a_good_section() -> None:
         ({"optimizer": "Adan"}, "/optimizer", "`Adan`: did you mean `Adam`?"),
         ({"scheduler": {"type": "StepLr", "step_size": 1}}, "/scheduler", "`StepLr`: did you mean `StepLR`?"),
         ({"metrics": ["r2_score", "acuracy"]}, "/metrics/1", "`acuracy`: did you mean `accuracy`?"),
-        ({"metrics": ["r2_score", "r2_score"]}, "/metrics/1", "`r2_score` is there twice."),
-        ({"loss": "CTCLoss"}, "/loss", "`CTCLoss` is not offered: it needs the lengths of inputs"),
-        ({"optimizer": "LBFGS"}, "/optimizer", "`LBFGS` is not offered: its step calls a closure"),
-        ({"scheduler": "LambdaLR"}, "/scheduler", "`LambdaLR` is not offered: it takes a function."),
+        ({"metrics": ["r2_score", "r2_score"]}, "/metrics/1", "`r2_score` appears twice; give it once."),
+        ({"loss": "CTCLoss"}, "/loss", "`CTCLoss` is not supported: it also needs the lengths of inputs"),
+        ({"optimizer": "LBFGS"}, "/optimizer", "`LBFGS` is not supported: its step calls a closure"),
+        ({"scheduler": "LambdaLR"}, "/scheduler", "`LambdaLR` is not supported: it takes a function."),
         (
             {"optimizer": {"type": "SGD", "learning_rate": 1}},
             "/optimizer/learning_rate",
@@ -115,14 +115,14 @@ def test_nothing_is_wrong_with_a_good_section() -> None:
     ],
 )
 def test_component_errors(section: dict[str, Any], pointer: str, detail: str) -> None:
-    """Unknown names, refused ones and wrong arguments are told with a way out."""
+    """Unknown names, unsupported names and invalid arguments are errors with a remedy."""
     found = components(**section)
     assert list(found) == [pointer]
     assert detail in found[pointer]
 
 
 def test_components_are_checked_together() -> None:
-    """A error in one component hides none in another."""
+    """An error in one component hides no error in another."""
     found = components(
         loss="MSELos",
         optimizer="SGDD",
@@ -136,28 +136,32 @@ def test_components_are_checked_together() -> None:
 @pytest.mark.parametrize(
     ("case", "pointer", "detail"),
     [
-        ({"outputs": (1,), "targets": (2,)}, "/loss", "The model gives [B, 1] and the targets are [B, 2]"),
-        ({"outputs": (), "targets": (1,)}, "/loss", "The model gives [B] and the targets are [B, 1]"),
+        ({"outputs": (1,), "targets": (2,)}, "/loss", "The model outputs [B, 1] and the targets are [B, 2]"),
+        ({"outputs": (), "targets": (1,)}, "/loss", "The model outputs [B] and the targets are [B, 1]"),
         (
             {"loss": "CrossEntropyLoss", "outputs": (2,), "targets": (), "classes": 3},
             "/loss",
-            "The targets have 3 classes and the model gives [B, 2]: let its last layer have 3 outputs.",
+            "The targets have 3 classes and the model outputs [B, 2]; it needs 3 outputs.",
         ),
         (
             {"loss": "NLLLoss", "outputs": (2, 5), "targets": (), "classes": 2},
             "/loss",
-            "`NLLLoss` takes outputs [B, classes]; the model gives [B, 2, 5].",
+            "`NLLLoss` expects outputs [B, classes]; the model outputs [B, 2, 5].",
         ),
         (
             {"loss": {"type": "CrossEntropyLoss", "label_smoothing": 2.0}, "targets": (), "classes": 2},
             "/loss",
             "label_smoothing",
         ),
-        ({"metrics": ["accuracy"]}, "/metrics/0", "`accuracy` doesn't fit a regression task (MSELoss)"),
+        (
+            {"metrics": ["accuracy"]},
+            "/metrics/0",
+            "`accuracy` is not defined for a regression task (`MSELoss`)",
+        ),
         (
             {"loss": "CrossEntropyLoss", "targets": (), "classes": 2, "metrics": ["r2_score"]},
             "/metrics/0",
-            "`r2_score` doesn't fit a multiclass task (CrossEntropyLoss): take accuracy",
+            "`r2_score` is not defined for a multiclass task (`CrossEntropyLoss`); use one of accuracy",
         ),
         (
             {
@@ -172,7 +176,7 @@ def test_components_are_checked_together() -> None:
         (
             {"metrics": [{"type": "r2_score", "multioutput": "raw_values"}]},
             "/metrics/0",
-            "The metric gives a value for each output, and the history takes one.",
+            "The metric has a value for each output, but the history has one; average over outputs.",
         ),
         ({"metrics": [{"type": "r2_score", "adjusted": -1}]}, "/metrics/0", "adjusted"),
         (
@@ -207,7 +211,7 @@ def test_components_are_checked_together() -> None:
         (
             {"scheduler": {"type": "OneCycleLR", "max_lr": 0.1, "total_steps": 5}},
             "/scheduler",
-            "The cycle is 5 steps long and the training 6: leave the length out",
+            "The cycle has 5 steps and the training 6; without a length, the cycle has that of the training",
         ),
         ({"scheduler": {"type": "OneCycleLR", "max_lr": 0.1, "total_steps": 6}}, None, ""),
         ({"scheduler": {"type": "OneCycleLR", "max_lr": 0.1}, "steps": 1}, None, ""),
@@ -216,7 +220,7 @@ def test_components_are_checked_together() -> None:
     ],
 )
 def test_fit_errors(case: dict[str, Any], pointer: str | None, detail: str) -> None:
-    """What doesn't fit the model, the data or PyTorch's ranges is told before anything is trained."""
+    """Components that don't fit the model, the data or PyTorch's ranges are errors of the check."""
     if case.get("model") == "matrix":
         case = {**case, "model": nn.Linear(3, 2, bias=False)}
     found = fit(**{"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}, **case})
@@ -224,8 +228,8 @@ def test_fit_errors(case: dict[str, Any], pointer: str | None, detail: str) -> N
     assert detail in found.get(pointer or "", "")
 
 
-def test_a_model_without_parameters_has_nothing_to_train() -> None:
-    """A loss that depends on no parameter, and an optimizer without any, are told."""
+def test_a_model_without_parameters_is_an_error() -> None:
+    """A loss without gradient and a model without parameters are separate errors."""
     made = torch.zeros(4, 2, device="meta")
     errors = check_fit(training(), nn.Tanh(), made, torch.zeros(4, 2), encoded(), 6, True)
     assert [error.pointer for error in errors] == ["#/training/loss", "#/architecture"]
@@ -233,7 +237,7 @@ def test_a_model_without_parameters_has_nothing_to_train() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_that_trains_passes(name: str) -> None:
-    """A scheduler with sound arguments has no errors, in a training of one step too."""
+    """A scheduler with valid arguments has no errors, also for a training of one step."""
     optimizer = {"type": "SGD", "lr": 0.1, "momentum": 0.9}
     for steps in (1, 2, 6):
         section = {"type": name, **SCHEDULES[name]}
@@ -248,7 +252,7 @@ def test_every_optimizer_passes(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_passes(name: str) -> None:
-    """A metric fits each of its tasks."""
+    """A metric has no errors for each of its tasks."""
     losses: dict[str, dict[str, Any]] = {
         "regression": {},
         "binary": {"loss": "BCEWithLogitsLoss", "outputs": (1,), "targets": (1,)},
@@ -260,7 +264,7 @@ def test_every_metric_passes(name: str) -> None:
 
 
 def test_checking_leaves_the_model_alone() -> None:
-    """A check draws no random number and gives no parameter a gradient."""
+    """A check draws no random numbers and sets no gradients."""
     before = torch.get_rng_state()
     model = nn.Linear(3, 2, device="meta")
     assert fit(model=model, optimizer="Adam", metrics=["r2_score"]) == {}
@@ -268,8 +272,8 @@ def test_checking_leaves_the_model_alone() -> None:
     assert model.weight.grad is None
 
 
-def test_resolved_sections_are_complete_and_stay_as_they_are() -> None:
-    """Every default is filled in, a seed is drawn, and resolving again changes nothing."""
+def test_resolved_sections_are_complete_and_do_not_change() -> None:
+    """Every default and a random seed are filled in, and resolving again changes nothing."""
     sent = TrainingSpec.model_validate(
         {
             "loss": "HuberLoss",
@@ -303,7 +307,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 
 def component(names: Any) -> st.SearchStrategy[Any]:
-    """A component of one of these names, with arguments of its own or strange ones, or anything."""
+    """Generate a component of one of these names with known or unknown arguments, or any JSON value."""
 
     def with_arguments(name: str) -> st.SearchStrategy[Any]:
         known: set[str] = set()
@@ -345,7 +349,7 @@ sections = st.fixed_dictionaries(
 
 
 def fit_errors(spec: TrainingSpec, classes: bool) -> list[FieldError]:
-    """What is wrong with a section for two classes or two values; one that is right can be resolved."""
+    """Check a section for two classes or two values; a section without errors can be resolved."""
     wanted = torch.tensor([0, 1, 1, 1]) if classes else torch.tensor([[0.0, 1.0], [1.0, 0.0]] * 2)
     encoding = encoded((), 2) if classes else encoded((2,))
     try:
@@ -362,7 +366,7 @@ def fit_errors(spec: TrainingSpec, classes: bool) -> list[FieldError]:
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(section=sections | json_values, classes=st.booleans())
 def test_anything_gives_field_errors(section: Any, classes: bool) -> None:
-    """Whatever JSON stands as a training section, its errors are told at places that exist in it."""
+    """Any JSON value as training section gives errors whose pointers exist in the request."""
     document = {"training": section}
     try:
         spec = TRAINING.validate_python(section)
@@ -378,7 +382,7 @@ def test_anything_gives_field_errors(section: Any, classes: bool) -> None:
 
 
 def assert_exists(document: Any, pointer: str) -> None:
-    """The JSON pointer leads somewhere."""
+    """Assert that a JSON pointer leads to a value of the document."""
     here = document
     for part in pointer.removeprefix("#").split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")

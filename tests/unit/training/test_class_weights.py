@@ -1,4 +1,4 @@
-"""Class weights: counted or given, told where they are wrong, and those of a plain script bit for bit."""
+"""Class weights: `auto` and explicit weights, their errors, and equality with a plain script."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,22 +27,22 @@ SPECIES = ("setosa", "versicolor", "virginica")
 def encoding(
     classes: tuple[Any, ...] | None = None, targets: tuple[str, ...] = ("y",), shape: tuple[int, ...] = ()
 ) -> Encoding:
-    """The encoding of a table with these classes, or these target columns."""
+    """Make the encoding of a table with these classes, or these target columns."""
     return Encoding(("input",), ((3,),), shape, targets=targets, classes=classes)
 
 
 def classes(*counts: int) -> Tensor:
-    """Class indices, so many of each."""
+    """Make class indices with these numbers of rows."""
     return torch.repeat_interleave(torch.tensor(counts))
 
 
 def resolved(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> TrainingSpec:
-    """A training section whose class weights are numbers."""
+    """Make a training section with resolved class weights."""
     return resolve_class_weights(training(loss=loss, class_weights=weights), encoded, targets)
 
 
 def errors(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> dict[str, str]:
-    """Detail by pointer below the class weights."""
+    """Return the details by pointer below the class weights."""
     with pytest.raises(InvalidRequest) as raised:
         resolved(loss, weights, encoded, targets)
     return {
@@ -52,7 +52,7 @@ def errors(loss: str, weights: Any, encoded: Encoding, targets: Tensor) -> dict[
 
 @given(counts=st.lists(st.integers(1, 50), min_size=2, max_size=6))
 def test_auto_is_scikit_learns_balanced(counts: list[int]) -> None:
-    """The weights of classes are those of `compute_class_weight("balanced")`, in the classes' order."""
+    """`auto` equals scikit-learn's `compute_class_weight("balanced")`, in the order of the classes."""
     targets = classes(*counts)
     labels = tuple(f"class {index}" for index in range(len(counts)))
     spec = resolved("CrossEntropyLoss", "auto", encoding(labels), targets)
@@ -60,8 +60,8 @@ def test_auto_is_scikit_learns_balanced(counts: list[int]) -> None:
     assert spec.class_weights == dict(zip(labels, expected.tolist(), strict=True))
 
 
-def test_auto_is_negatives_per_positive_for_yes_or_no_targets() -> None:
-    """Each target column of 0 and 1 has a `pos_weight` of its own."""
+def test_auto_is_negatives_per_positive_for_binary_targets() -> None:
+    """`auto` gives each target column of 0 and 1 a `pos_weight` of its own."""
     targets = torch.tensor([[0.0, 1], [0, 1], [0, 0], [1, 1]])
     encoded = encoding(targets=("rain", "wind"), shape=(2,))
     spec = resolved("BCEWithLogitsLoss", "auto", encoded, targets)
@@ -71,7 +71,7 @@ def test_auto_is_negatives_per_positive_for_yes_or_no_targets() -> None:
 
 
 def test_two_class_names_have_a_weight_each() -> None:
-    """`pos_weight` is the second's weight divided by the first's: negatives per positive with `auto`."""
+    """`pos_weight` is the second weight divided by the first; with `auto`, negatives / positives."""
     targets = classes(6, 2).float().unsqueeze(1)
     encoded = encoding(("no", "yes"), shape=(1,))
     automatic = resolved("BCEWithLogitsLoss", "auto", encoded, targets)
@@ -92,22 +92,22 @@ def test_two_class_names_have_a_weight_each() -> None:
     ],
 )
 def test_labels_are_keys_as_json_writes_them(labels: tuple[Any, ...], keys: list[str]) -> None:
-    """Numbers and booleans are named as they look in JSON."""
+    """The keys of numbers and booleans are their JSON texts."""
     counts = [1] * len(labels)
     spec = resolved("CrossEntropyLoss", "auto", encoding(labels), classes(*counts))
     assert list(spec.class_weights or ()) == keys
     assert resolved("CrossEntropyLoss", dict.fromkeys(keys, 1), encoding(labels), classes(*counts)) == spec
 
 
-def test_tensors_have_numbered_targets() -> None:
-    """Targets without names are called as the columns of their predictions are."""
+def test_targets_of_tensors_are_numbered() -> None:
+    """Targets without names have the keys `output_0`, `output_1`, …."""
     encoded = encoding(targets=(), shape=(2,))
     spec = resolved("BCEWithLogitsLoss", {"output_1": 2, "output_0": 3}, encoded, torch.zeros(4, 2))
     assert build_loss(spec, encoded, 2).pos_weight.tolist() == [3, 2]
 
 
-def test_outputs_to_spare_weigh_one() -> None:
-    """A model may have more outputs than there are classes."""
+def test_additional_outputs_have_weight_one() -> None:
+    """Outputs beyond the number of classes have the weight 1."""
     encoded = encoding(SPECIES)
     spec = resolved(
         "CrossEntropyLoss", {"setosa": 1, "versicolor": 2, "virginica": 3}, encoded, classes(1, 1, 1)
@@ -115,15 +115,15 @@ def test_outputs_to_spare_weigh_one() -> None:
     assert build_loss(spec, encoded, 5).weight.tolist() == [1, 2, 3, 1, 1]
 
 
-def test_nothing_asked_for_is_nothing_weighed() -> None:
-    """Without class weights the section stays as it is and the loss has none."""
+def test_no_weights_by_default() -> None:
+    """Without class weights the section is unchanged and the loss has no weight."""
     spec = training(loss="CrossEntropyLoss")
     assert resolve_class_weights(spec, encoding(SPECIES), classes(1, 2)) is spec
     assert build_loss(spec, encoding(SPECIES), 3).weight is None
 
 
 def test_resolving_again_changes_nothing() -> None:
-    """The numbers that a job shows are taken as they are."""
+    """Resolved weights are not changed by other counts."""
     spec = resolved("CrossEntropyLoss", "auto", encoding(SPECIES), classes(3, 2, 1))
     assert resolve_class_weights(spec, encoding(SPECIES), classes(1, 1, 1)) == spec
 
@@ -132,16 +132,20 @@ def test_resolving_again_changes_nothing() -> None:
     ("case", "pointer", "detail"),
     [
         (({"setosa": 1, "versicolor": 1, "virginca": 1}, SPECIES), "/virginca", "did you mean `virginica`?"),
-        (({"setosa": 1, "versicolor": 1}, SPECIES), "", "No weight is given for `virginica`"),
+        (
+            ({"setosa": 1, "versicolor": 1}, SPECIES),
+            "",
+            "The weights of `virginica` are missing; every class needs a weight.",
+        ),
         (({}, tuple(range(12))), "", "`8`, `9` and 2 more"),
-        (({"a/b": 1, "0": 1, "1": 1}, (0, 1)), "/a~1b", "there are `0`, `1`."),
+        (({"a/b": 1, "0": 1, "1": 1}, (0, 1)), "/a~1b", "; use `0`, `1`."),
         (({"0": 1e-60, "1": 1}, (0, 1)), "", "nearer to 1"),
         (({"0": 1e60, "1": 1}, (0, 1)), "", "nearer to 1"),
-        (("auto", (*SPECIES, "wild")), "", "No training row is of `wild`"),
+        (("auto", (*SPECIES, "wild")), "", "No training row has the class `wild`"),
     ],
 )
 def test_wrong_weights_of_classes(case: tuple[Any, tuple[Any, ...]], pointer: str, detail: str) -> None:
-    """Labels that are unknown or have no weight are told, as is what can't be counted."""
+    """Unknown labels, missing weights and classes without rows are errors with a pointer."""
     weights, labels = case
     found = errors("CrossEntropyLoss", weights, encoding(labels), classes(2, 2, 2))
     assert detail in found[pointer]
@@ -155,8 +159,8 @@ def test_wrong_weights_of_classes(case: tuple[Any, tuple[Any, ...]], pointer: st
         ([0.0, 1, 0.5], "`rain` is not 0 or 1 in every training row"),
     ],
 )
-def test_yes_or_no_that_cannot_be_counted(column: list[float], detail: str) -> None:
-    """`auto` needs rows of both kinds for each target."""
+def test_binary_targets_that_cannot_be_counted(column: list[float], detail: str) -> None:
+    """`auto` needs rows of 0 and rows of 1 for each target, and no others."""
     targets = torch.tensor([column, [0.0, 1, 0]]).T
     found = errors("BCEWithLogitsLoss", "auto", encoding(targets=("rain", "wind"), shape=(2,)), targets)
     assert detail in found[""]
@@ -164,7 +168,7 @@ def test_yes_or_no_that_cannot_be_counted(column: list[float], detail: str) -> N
 
 @pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.weight_argument is None])
 def test_losses_without_weights_refuse_them(loss: str) -> None:
-    """A loss that torch.nn gives no weights of classes says which ones have them."""
+    """The error of a loss without class weights names the losses that support them."""
     (error,) = check_components(training(loss=loss, class_weights="auto"))
     assert error.pointer == "#/training/class_weights"
     assert "BCEWithLogitsLoss, CrossEntropyLoss, MultiMarginLoss, NLLLoss" in error.detail
@@ -181,8 +185,8 @@ def test_losses_without_weights_refuse_them(loss: str) -> None:
         ({"a": None}, ["/a"]),
     ],
 )
-def test_what_is_no_weight_is_told_once(weights: Any, pointers: list[str]) -> None:
-    """A value that isn't `auto` or a map of positive numbers is one error at its place."""
+def test_an_invalid_weight_is_reported_once(weights: Any, pointers: list[str]) -> None:
+    """A value that is neither `auto` nor an object of positive numbers is one error with its pointer."""
     section = {"loss": "CrossEntropyLoss", "optimizer": "Adam", "epochs": 1, "class_weights": weights}
     with pytest.raises(ValidationError) as raised:
         TrainingSpec.model_validate(section)
@@ -202,21 +206,21 @@ WEIGHTED: dict[str, Callable[[], nn.Module]] = {
 
 
 def fitting(loss: str) -> tuple[ToyData, dict[str, float]]:
-    """Samples that a loss takes, and the weights by label."""
+    """Return samples that fit a loss, and weights by label."""
     if LOSSES[loss].targets == "classes":
         return samples(lambda y: y.argmax(dim=1)), {"0": 0.3, "1": 2.7}
     return samples(lambda y: (y > 0).float()), {"output_0": 0.3, "output_1": 2.7}
 
 
 def test_every_loss_with_weights_is_compared() -> None:
-    """The tests know the plain script's loss for each that takes weights."""
+    """The tests have the plain script's loss for each loss with weights."""
     assert WEIGHTED.keys() == {name for name, loss in LOSSES.items() if loss.weight_argument is not None}
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("loss", WEIGHTED)
 def test_weighted_losses_equal_the_plain_script(loss: str, batch_size: int | None) -> None:
-    """History and parameters are those of a script with `weight=` or `pos_weight=`, bit for bit."""
+    """History and parameters have the bits of a script with `weight=` or `pos_weight=`."""
     data, weights = fitting(loss)
     given = training(loss=loss, class_weights=weights, batch_size=batch_size)
     spec = resolve_class_weights(given, data.encoding(), data.y_train)
@@ -234,7 +238,7 @@ def test_weighted_losses_equal_the_plain_script(loss: str, batch_size: int | Non
 
 @pytest.mark.parametrize("loss", WEIGHTED)
 def test_weighted_losses_train_in_bfloat16(loss: str) -> None:
-    """Weights go with autocast too."""
+    """Weighted losses train in bfloat16 with finite losses."""
     data, weights = fitting(loss)
     spec = resolve_class_weights(training(loss=loss, class_weights=weights), data.encoding(), data.y_train)
     history = engine(spec, NET, data, precision="bfloat16").advance(6)

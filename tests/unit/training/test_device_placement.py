@@ -1,4 +1,4 @@
-"""ToyData lie on the device, or are gathered for it batch by batch: with the same bits."""
+"""Samples on the device and samples gathered batch by batch give the same bits."""
 
 import dataclasses
 
@@ -19,14 +19,14 @@ DEVICES = [
         "cuda",
         marks=[
             pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
         ],
     ),
 ]
 
 
 def engine(device: torch.device, has_room: bool) -> EagerEngine:
-    """The engine of a training in shuffled batches, with room for its samples on the device or without."""
+    """Make an engine for shuffled batches, whose samples fit on the device or don't."""
     architecture = read_architecture({"type": "sequential", "layers": NET})
     data = VALUES.prepared()
     components = assemble(architecture, training(batch_size=4), data, 2, device, "float32")
@@ -39,7 +39,7 @@ def engine(device: torch.device, has_room: bool) -> EagerEngine:
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_samples_without_room_train_the_same(name: str) -> None:
-    """What a device has no room for stays where it is and is gathered."""
+    """Samples too large for the device are gathered, with the same results."""
     there = engine(torch.device(name), has_room=True)
     assert there.components.train.order is None
     expected, expected_end = run(there), there.checkpoint()
@@ -50,7 +50,7 @@ def test_samples_without_room_train_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", DEVICES)
 def test_a_training_that_gathers_resumes_within_an_epoch(name: str) -> None:
-    """The rest of an epoch's order is gathered as its beginning was."""
+    """A training that gathers batches continues within an epoch in the same order."""
     broken = engine(torch.device(name), has_room=False)
     broken.advance(broken.steps_per_epoch + 1)
     body = broken.checkpoint().to_bytes()
@@ -62,8 +62,8 @@ def test_a_training_that_gathers_resumes_within_an_epoch(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter:UserWarning")
-def test_an_order_of_rows_to_gather_stays_beside_them() -> None:
-    """It is not moved to the model's device, for which the meta device stands, when it is restored either."""
+def test_an_order_of_rows_to_gather_stays_in_host_memory() -> None:
+    """A restored order is not moved to the model's device; here the meta device takes its place."""
     broken = engine(torch.device("cpu"), has_room=False)
     broken.advance(1)
     resumed = engine(torch.device("meta"), has_room=False)
@@ -71,6 +71,6 @@ def test_an_order_of_rows_to_gather_stays_beside_them() -> None:
     assert resumed.advance(1) is None
 
 
-def test_memory_of_the_host_takes_any_samples() -> None:
-    """Whether they fit there was decided before."""
+def test_host_memory_is_not_limited_here() -> None:
+    """On a CPU the memory for samples is unlimited."""
     assert room_bytes(torch.device("cpu")) == float("inf")

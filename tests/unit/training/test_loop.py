@@ -1,4 +1,4 @@
-"""The loop: chunks of about the time that was asked for, each cut where a checkpoint can be taken."""
+"""The training loop: chunks of about the requested duration, cut at the ends of epochs."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from tests.support.toys import assert_same_history, engine, run, samples, traini
 
 @dataclass
 class Clockwork:
-    """An engine whose steps take a known time and do nothing else."""
+    """An engine whose steps take a known time and compute nothing."""
 
     total_epochs: int
     steps_per_epoch: int
@@ -31,11 +31,11 @@ class Clockwork:
 
     @property
     def steps_left(self) -> int:
-        """Steps to the end of the epoch at hand."""
+        """Number of steps to the end of the current epoch."""
         return self.steps_per_epoch - self._step
 
     def advance(self, steps: int) -> HistoryChunk | None:
-        """Let time pass."""
+        """Advance the clock by the time of the steps."""
         self.asked.append(steps)
         first = self.epoch + 1
         for _ in range(steps):
@@ -50,16 +50,16 @@ class Clockwork:
         return HistoryChunk(first, LOSS_COLUMNS, np.zeros((3, made))) if made else None
 
     def checkpoint(self) -> Checkpoint:
-        """Where it stands."""
+        """Return a checkpoint of the epoch alone."""
         return Checkpoint(Snapshot(self.epoch, {}, {}))
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from there."""
+        """Continue from the epoch of a checkpoint."""
         self.epoch = checkpoint.last.epoch
 
 
-def test_chunks_grow_to_the_time_asked_for() -> None:
-    """The first chunk is one step, each next one some times longer, until chunks take the time asked for."""
+def test_chunks_grow_to_the_requested_duration() -> None:
+    """The first chunk is one step; the next ones grow until they take the requested duration."""
     clockwork = Clockwork(total_epochs=10_000, steps_per_epoch=1, seconds_per_step=0.001)
     for _ in train(clockwork, chunk_seconds=0.25, clock=lambda: clockwork.now):
         pass
@@ -69,8 +69,8 @@ def test_chunks_grow_to_the_time_asked_for() -> None:
     assert clockwork.epoch == 10_000
 
 
-def test_slow_steps_come_one_at_a_time() -> None:
-    """A step that takes longer than a chunk is a chunk; inside an epoch it yields None."""
+def test_slow_steps_are_chunks_of_one() -> None:
+    """A step that takes longer than a chunk is a chunk of its own, and yields None inside an epoch."""
     clockwork = Clockwork(total_epochs=2, steps_per_epoch=3, seconds_per_step=1.0)
     chunks = list(train(clockwork, chunk_seconds=0.25, clock=lambda: clockwork.now))
     assert clockwork.asked == [1] * 6
@@ -78,7 +78,7 @@ def test_slow_steps_come_one_at_a_time() -> None:
 
 
 def test_chunks_shrink_when_steps_become_slow() -> None:
-    """A training that slows down still gives signs of life in time."""
+    """Chunks of a training that slows down keep the requested duration."""
     clockwork = Clockwork(total_epochs=100_000, steps_per_epoch=1, seconds_per_step=0.0001)
     chunks = train(clockwork, chunk_seconds=0.25, clock=lambda: clockwork.now)
     for _ in itertools.islice(chunks, 6):
@@ -98,16 +98,16 @@ def test_chunks_shrink_when_steps_become_slow() -> None:
 def test_a_chunk_with_epochs_ends_with_one(
     epochs: int, steps_per_epoch: int, seconds_per_step: float
 ) -> None:
-    """A chunk lies inside one epoch or ends where an epoch ends; together they are the whole history."""
+    """A chunk is part of one epoch or ends with an epoch, and all chunks are the whole history."""
     clockwork = Clockwork(epochs, steps_per_epoch, seconds_per_step)
-    told: list[int] = []
+    epochs_seen: list[int] = []
     for chunk in train(clockwork, chunk_seconds=0.25, clock=lambda: clockwork.now):
         if chunk is None:
             assert clockwork.steps_left < steps_per_epoch
         else:
             assert clockwork.steps_left == steps_per_epoch
-            told += range(chunk.first_epoch, chunk.last_epoch + 1)
-    assert told == list(range(1, epochs + 1))
+            epochs_seen += range(chunk.first_epoch, chunk.last_epoch + 1)
+    assert epochs_seen == list(range(1, epochs + 1))
 
 
 @settings(deadline=None)
@@ -130,14 +130,14 @@ def test_a_chunk_ends_where_a_checkpoint_is_due(
     assert set(range(every, epochs + 1, every)) <= set(ends)
 
 
-def test_a_clock_that_stands_still_does_no_harm() -> None:
-    """Steps too short for the clock make chunks grow, never without end."""
+def test_a_clock_without_progress() -> None:
+    """Chunks grow by a limited factor if the clock cannot measure a step."""
     clockwork = Clockwork(total_epochs=5000, steps_per_epoch=1, seconds_per_step=0.0)
     assert sum(1 for _ in train(clockwork, clock=lambda: 0.0)) < 10
 
 
 def test_the_loop_trains_an_engine_to_its_end() -> None:
-    """The loop's chunks of a real engine are its history, and iterating may stop at any of them."""
+    """The chunks of a real engine are its history, and the iteration can stop after any of them."""
     spec = training(batch_size=4, epochs=30)
     history = run(engine(spec))
     looped = engine(spec)
@@ -149,8 +149,8 @@ def test_the_loop_trains_an_engine_to_its_end() -> None:
     assert abandoned.stop_reason is None
 
 
-def test_a_long_validation_is_broken_off_between_slices() -> None:
-    """Each slice is a chunk of its own: whoever iterates hears of every one."""
+def test_a_long_validation_can_be_interrupted_between_slices() -> None:
+    """Each slice of a validation is a chunk of its own."""
     data, spec = samples(n_train=8, n_val=40), training(batch_size=4, epochs=3)
     sliced = EagerEngine(engine(spec, data=data).components, evaluation_bytes=1)
     chunks = list(train(sliced, chunk_seconds=1000.0))
@@ -160,7 +160,7 @@ def test_a_long_validation_is_broken_off_between_slices() -> None:
 
 
 def test_an_ended_training_yields_nothing() -> None:
-    """There is no chunk after the end."""
+    """A training that has ended has no further chunks."""
     ended = engine(training(epochs=1))
     run(ended)
     assert list(train(ended)) == []

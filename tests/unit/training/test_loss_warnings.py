@@ -1,4 +1,4 @@
-"""Losses that repeat what the model has done already: allowed, and said."""
+"""Warnings about losses that are valid but probably not intended."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.support.parity import layer, linear, module, sequential
     [
         ("CrossEntropyLoss", layer("Softmax", dim=1), "applies log-softmax itself"),
         ("BCEWithLogitsLoss", layer("Sigmoid"), "applies the sigmoid itself"),
-        ("NLLLoss", layer("Softmax", dim=1), "take `LogSoftmax`"),
+        ("NLLLoss", layer("Softmax", dim=1), "use `LogSoftmax` instead"),
         ("CrossEntropyLoss", layer("Identity"), None),
         ("NLLLoss", layer("LogSoftmax", dim=1), None),
         ("BCELoss", layer("Sigmoid"), None),
@@ -26,7 +26,7 @@ from tests.support.parity import layer, linear, module, sequential
 def test_an_activation_that_the_loss_repeats_is_warned_of(
     loss: str, last: dict[str, Any], words: str | None
 ) -> None:
-    """As a layer, and as a function in a forward text."""
+    """The activation is found as a layer and as a function in `forward`."""
     spec = TrainingSpec.model_validate({"loss": loss, "optimizer": {"type": "SGD", "lr": 0.1}, "epochs": 1})
     function = {
         "Softmax": "softmax(h, dim=1)",
@@ -43,10 +43,10 @@ def test_an_activation_that_the_loss_repeats_is_warned_of(
 
 
 def test_measurements_as_classes_are_warned_of() -> None:
-    """Classes that are numbers with decimals are allowed, and likely a quantity."""
+    """Classes that are not all integers are accepted with a warning."""
     training = {"loss": "CrossEntropyLoss", "optimizer": {"type": "SGD", "lr": 0.1}, "epochs": 1}
     spec = TrainingSpec.model_validate(training)
     (warning,) = warn_of_fit(spec, torch.empty(9, 3), (0.5, 1.0, 2.5))
-    assert "3 different numbers (0.5, 1.0, 2.5, …)" in warning.detail
-    assert "take a regression loss, as `MSELoss`." in warning.detail
+    assert "3 distinct numbers (0.5, 1.0, 2.5, …)" in warning.detail
+    assert "use a regression loss such as `MSELoss`." in warning.detail
     assert warn_of_fit(spec, torch.empty(9, 3), (0, 1, 2)) == []

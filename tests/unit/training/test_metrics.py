@@ -1,4 +1,4 @@
-"""Metrics equal scikit-learn's on the same predictions."""
+"""Metrics equal scikit-learn's for the same predictions."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ VALUES = OUTPUTS + 0.3 * torch.randn(50, 4, generator=generator)
 
 
 def measured(name: str, loss: str, outputs: torch.Tensor, targets: torch.Tensor, **arguments: Any) -> float:
-    """The metric over batches of 16."""
+    """Compute a metric over batches of 16."""
     width = outputs.shape[1]
     task = task_of(LOSSES[loss], width)
     metric = build_metric(name, arguments, task, width)
@@ -36,12 +36,12 @@ Score = Callable[[Array, Array], float]
 
 
 def classes_score(score: Callable[..., float], **more: Any) -> Score:
-    """A score of labels that wants predicted labels."""
+    """Adapt a score of predicted labels to outputs [B, k]."""
     return lambda true, outputs: score(true, outputs.argmax(axis=1), **more)
 
 
 def likely_score(score: Callable[..., float], **more: Any) -> Score:
-    """A score of 0 and 1 that wants predictions of 0 and 1."""
+    """Adapt a score of predicted 0 and 1 to logits."""
     return lambda true, outputs: score(true, outputs > 0, **more)
 
 
@@ -78,17 +78,17 @@ REGRESSION: dict[str, Score] = {
 
 
 def test_every_metric_is_compared() -> None:
-    """The tests know a score of scikit-learn for each metric and task on offer."""
+    """The tests have a scikit-learn score for each supported metric and task."""
     known = {"multiclass": MULTICLASS, "binary": BINARY_SCORES, "multilabel": MULTILABEL}
-    offered = {(name, task) for name, family in METRICS.items() for task in family.classes}
+    supported = {(name, task) for name, family in METRICS.items() for task in family.classes}
     compared = {(name, task) for task, scores in known.items() for name in scores}
-    assert offered == compared | {(name, "regression") for name in REGRESSION}
+    assert supported == compared | {(name, "regression") for name in REGRESSION}
 
 
 @pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss", "NLLLoss"])
 @pytest.mark.parametrize("name", MULTICLASS)
 def test_multiclass(name: str, loss: str) -> None:
-    """Of class scores the highest counts; AUROC takes each class against the rest."""
+    """The highest score is the prediction; AUROC is one class against the rest."""
     outputs = OUTPUTS.log_softmax(1) if loss == "NLLLoss" else OUTPUTS
     expected = MULTICLASS[name](CLASSES.numpy(), OUTPUTS.numpy())
     assert measured(name, loss, outputs, CLASSES) == pytest.approx(expected, rel=1e-5)
@@ -97,7 +97,7 @@ def test_multiclass(name: str, loss: str) -> None:
 @pytest.mark.parametrize("loss", ["BCELoss", "BCEWithLogitsLoss"])
 @pytest.mark.parametrize("name", BINARY_SCORES)
 def test_binary(name: str, loss: str) -> None:
-    """Of one output a probability of at least one half is a yes."""
+    """A probability of at least 0.5 is the prediction 1."""
     outputs, targets = OUTPUTS[:, :1], BINARY[:, :1]
     expected = BINARY_SCORES[name](targets.numpy(), outputs.numpy())
     sent = outputs.sigmoid() if loss == "BCELoss" else outputs
@@ -107,7 +107,7 @@ def test_binary(name: str, loss: str) -> None:
 @pytest.mark.parametrize("loss", ["BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss"])
 @pytest.mark.parametrize("name", MULTILABEL)
 def test_multilabel(name: str, loss: str) -> None:
-    """Of several outputs each is a yes or no of its own."""
+    """Each of several outputs is a binary prediction of its own."""
     sent = OUTPUTS.sigmoid() if loss == "BCELoss" else OUTPUTS
     expected = MULTILABEL[name](BINARY.numpy(), OUTPUTS.numpy())
     assert measured(name, loss, sent, BINARY) == pytest.approx(expected, rel=1e-5)
@@ -117,15 +117,15 @@ def test_multilabel(name: str, loss: str) -> None:
 @pytest.mark.parametrize("loss", ["MSELoss", "L1Loss"])
 @pytest.mark.parametrize("name", REGRESSION)
 def test_regression(name: str, loss: str, columns: int) -> None:
-    """One target column or several, over batches as over the whole."""
+    """Metrics of one or several target columns over batches equal those over all rows."""
     outputs, targets = OUTPUTS[:, :columns], VALUES[:, :columns].contiguous()
     expected = REGRESSION[name](targets.numpy(), outputs.numpy())
     assert measured(name, loss, outputs, targets) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
-def test_a_training_reports_metrics_of_both_sides(batch_size: int | None) -> None:
-    """The history's validation metric is that of the epoch's parameters; one object serves both sides."""
+def test_a_training_reports_metrics_of_both_splits(batch_size: int | None) -> None:
+    """The history has the training metric and the validation metric of the epoch's parameters."""
     data = samples(lambda y: y.argmax(dim=1))
     section = training(loss="CrossEntropyLoss", metrics=["accuracy"], batch_size=batch_size, epochs=1)
     trainer = engine(section, NET, data)
@@ -139,8 +139,8 @@ def test_a_training_reports_metrics_of_both_sides(batch_size: int | None) -> Non
     assert round(train * 11, 4) in range(12)
 
 
-def test_metrics_change_nothing_else() -> None:
-    """Losses with metrics are those without."""
+def test_metrics_do_not_change_losses() -> None:
+    """The losses of a training are the same with and without metrics."""
     bare = run(engine(training(batch_size=4)))
     measuring = run(engine(training(batch_size=4, metrics=["r2_score", "explained_variance"])))
     assert column(measuring, "train_loss") == column(bare, "train_loss")
@@ -148,7 +148,7 @@ def test_metrics_change_nothing_else() -> None:
 
 
 def test_a_metric_without_value_is_nan() -> None:
-    """R² of a single validation row has no value: NaN, and the training goes on."""
+    """R² of a single validation row is NaN and doesn't stop the training."""
     history = run(engine(training(metrics=["r2_score"], epochs=2), data=samples(n_val=1)))
     assert all(map(math.isnan, column(history, "validation_r2_score")))
     assert all(map(math.isfinite, column(history, "train_r2_score")))
@@ -156,7 +156,7 @@ def test_a_metric_without_value_is_nan() -> None:
 
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_auroc_of_one_class_is_nan(batch_size: int | None) -> None:
-    """Where the validation rows are all of one class AUROC has no value: NaN, not the 0 of torchmetrics."""
+    """AUROC of validation rows of one class is NaN, not torchmetrics' 0."""
     data = samples(lambda y: y.argmax(dim=1))
     one = ToyData(data.x_train, data.y_train, data.x_val, torch.ones_like(data.y_val))
     section = training(

@@ -1,4 +1,4 @@
-"""Which epoch is best, and when it is time to stop."""
+"""Best epoch and early stopping."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from tests.support.toys import engine, run, training
 
 
 def follow(monitor: Monitor, values: list[float]) -> list[bool]:
-    """Whether each epoch improved, until the monitor stops."""
+    """Return whether each epoch is an improvement, until the monitor stops."""
     improved = []
     for epoch, value in enumerate(values, start=1):
         improved.append(monitor.improves(epoch, {monitor.value: value}))
@@ -23,7 +23,7 @@ def follow(monitor: Monitor, values: list[float]) -> list[bool]:
 
 
 def test_equal_is_no_improvement() -> None:
-    """An epoch improves when its value is less than the best so far; the first always does."""
+    """An epoch is an improvement if its value is less than the best so far; the first one always is."""
     monitor = Monitor("validation_loss")
     assert follow(monitor, [3.0, 3.0, 2.0, 2.5, 1.0]) == [True, False, True, False, True]
     assert monitor.best_epoch == 5
@@ -31,28 +31,28 @@ def test_equal_is_no_improvement() -> None:
 
 
 def test_min_delta_is_measured_from_the_best() -> None:
-    """A value must be less than best − min_delta: small gains neither count nor move the mark."""
+    """A value must be less than best − min_delta; smaller improvements don't change the best value."""
     monitor = Monitor("validation_loss", stopping=EarlyStopping(min_delta=0.5))
     assert follow(monitor, [3.0, 2.75, 2.5, 2.25]) == [True, False, False, True]
 
 
 @pytest.mark.parametrize("patience", [1, 2, 5])
 def test_patience_counts_epochs_without_improvement(patience: int) -> None:
-    """It stops after `patience` epochs running without improvement, not before."""
+    """The training stops after exactly `patience` consecutive epochs without improvement."""
     monitor = Monitor("validation_loss", stopping=EarlyStopping(patience=patience))
     improved = follow(monitor, [3.0, 2.0, *[2.0] * 10])
     assert len(improved) == 2 + patience
     assert monitor.best_epoch == 2
 
 
-def test_an_improvement_starts_the_count_anew() -> None:
-    """Patience is for epochs in a row."""
+def test_an_improvement_resets_the_count() -> None:
+    """Only consecutive epochs without improvement count."""
     monitor = Monitor("validation_loss", stopping=EarlyStopping(patience=2))
     assert len(follow(monitor, [3.0, 4.0, 2.0, 4.0, 1.0, 4.0, 4.0, 0.0])) == 7
 
 
 def test_higher_is_better_for_a_score() -> None:
-    """For a score an epoch improves when its value is more than best + min_delta."""
+    """For a score, an epoch is an improvement if its value is greater than best + min_delta."""
     stopping = EarlyStopping(monitor="validation_accuracy", min_delta=0.1, patience=3)
     monitor = Monitor("validation_accuracy", higher_is_better=True, stopping=stopping)
     assert follow(monitor, [-0.5, 0.5, 0.55, 0.7]) == [True, True, False, True]
@@ -60,13 +60,13 @@ def test_higher_is_better_for_a_score() -> None:
 
 
 def test_without_early_stopping_it_never_stops() -> None:
-    """Following the best alone is no reason to stop."""
+    """A monitor without early stopping never stops."""
     monitor = Monitor("validation_loss")
     assert len(follow(monitor, [1.0] * 1000)) == 1000
 
 
 def test_nan_never_improves() -> None:
-    """A metric that has no value is not the best."""
+    """A metric without a value is never an improvement."""
     monitor = Monitor("validation_auroc", higher_is_better=True)
     assert follow(monitor, [math.nan, 0.5, math.nan, 0.6]) == [False, True, False, True]
 
@@ -79,8 +79,8 @@ def test_nan_never_improves() -> None:
     patience=st.integers(1, 5),
     min_delta=st.floats(0, 10),
 )
-def test_state_goes_on(values: list[float], cut: int, higher: bool, patience: int, min_delta: float) -> None:
-    """A monitor taken up from its state, by way of JSON, decides as one that was never broken off."""
+def test_restored_state(values: list[float], cut: int, higher: bool, patience: int, min_delta: float) -> None:
+    """A monitor restored from its state, stored as JSON, decides like an uninterrupted one."""
     stopping = EarlyStopping(patience=patience, min_delta=min_delta)
     whole, first, second = (Monitor("validation_loss", higher, stopping) for _ in range(3))
     decisions = []
@@ -106,8 +106,8 @@ def test_state_goes_on(values: list[float], cut: int, higher: bool, patience: in
         ({"early_stopping": {"monitor": "train_mean_squared_error"}}, "train_mean_squared_error", False),
     ],
 )
-def test_what_a_training_follows(section: dict[str, object], value: str, higher: bool) -> None:
-    """What early stopping monitors decides which epoch is best, in its metric's direction."""
+def test_the_monitored_value_of_a_training(section: dict[str, object], value: str, higher: bool) -> None:
+    """The value that early stopping monitors determines the best epoch, in the metric's direction."""
     trainer = engine(training(metrics=["r2_score", "mean_squared_error"], **section))
     monitor = trainer.components.monitor
     assert monitor is not None
@@ -119,6 +119,6 @@ def test_what_a_training_follows(section: dict[str, object], value: str, higher:
     assert monitor.best == dict(zip(history.columns, history.values[:, best].tolist(), strict=True))
 
 
-def test_nothing_is_followed_without_validation() -> None:
-    """Without validation rows and early stopping no epoch is the best."""
+def test_no_monitor_without_validation() -> None:
+    """A training without validation rows and early stopping has no monitor."""
     assert engine(training(), validates=False).components.monitor is None

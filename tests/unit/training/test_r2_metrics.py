@@ -1,4 +1,4 @@
-"""R² and explained variance are scikit-learn's for targets of any mean and scale, in batches too."""
+"""R² and explained variance equal scikit-learn's for targets of any mean and scale, also in batches."""
 
 import math
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ COMPARED = {
 
 
 def targets(mean: float, std: float, rows: int = 500, columns: int = 1) -> Tensor:
-    """float32 [rows, columns] of a normal distribution."""
+    """Draw float32 [rows, columns] from a normal distribution."""
     return mean + std * torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
 
 
 def batches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Some rows at a time."""
+    """Divide tensors into batches of 70 rows."""
     return zip(*(tensor.split(70) for tensor in tensors), strict=True)
 
 
@@ -37,7 +37,7 @@ def batches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 def test_targets_of_any_mean_and_scale(
     name: type[R2Score], columns: int, mean: float, std: float, error: float
 ) -> None:
-    """Neither a large mean nor a small spread costs a digit; equal targets have 0, or 1 without error."""
+    """A large mean or a small deviation costs no precision; for equal targets R² is 0, or 1 without error."""
     true = targets(mean, std, columns=columns)
     predicted = true + error * (std or 1.0) * targets(0.0, 1.0, columns=columns).flip(0)
     metric = name()
@@ -48,8 +48,8 @@ def test_targets_of_any_mean_and_scale(
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_going_on_from_states(name: type[R2Score]) -> None:
-    """A metric that goes on from another's states ends as one that saw all."""
+def test_restored_states(name: type[R2Score]) -> None:
+    """A metric with restored states ends with the value of an uninterrupted one."""
     true = targets(1e5, 10.0)
     whole, first, second = name(), name(), name()
     for position, part in enumerate(batches(true + 3, true)):
@@ -64,7 +64,7 @@ def test_going_on_from_states(name: type[R2Score]) -> None:
 
 
 def test_arguments_mean_what_they_do_in_torchmetrics() -> None:
-    """`variance_weighted` weighs outputs by their spread; `adjusted` counts regressors."""
+    """`variance_weighted` weights outputs by their variance; `adjusted` is the number of regressors."""
     true, predicted = targets(0.0, 1.0, columns=2) * torch.tensor([1.0, 5.0]), targets(0.0, 0.5, columns=2)
     weighted, adjusted, too_many = R2Score(0, "variance_weighted"), R2Score(4), R2Score(499)
     for metric in (weighted, adjusted, too_many):
@@ -73,12 +73,12 @@ def test_arguments_mean_what_they_do_in_torchmetrics() -> None:
     assert weighted.compute().item() == pytest.approx(expected)
     plain = sklearn_metrics.r2_score(true, predicted)
     assert adjusted.compute().item() == pytest.approx(1 - (1 - plain) * 499 / 495)
-    with pytest.raises(ValueError, match="more than there are regressors"):
+    with pytest.raises(ValueError, match=r"at least two samples, and more than `adjusted` \+ 1"):
         too_many.compute()
 
 
 def test_a_history_has_the_r2_of_its_parameters() -> None:
-    """What a training tells of targets far from 0 is scikit-learn's R², on both sides."""
+    """The history's R² of targets far from 0 is scikit-learn's, for training and validation."""
     data = ToyData(targets(0.0, 1.0), targets(1e5, 10.0), targets(1.0, 1.0, 90), targets(1e5, 10.0, 90))
     trainer = engine(training(epochs=1, metrics=["r2_score"]), [LAYER], data)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_a_history_has_the_r2_of_its_parameters() -> None:
             for x, y in ((data.x_train, data.y_train), (data.x_val, data.y_val))
         ]
     history = run(trainer)
-    found = [column(history, f"{side}_r2_score")[0] for side in ("train", "validation")]
+    found = [column(history, f"{split}_r2_score")[0] for split in ("train", "validation")]
     assert found == pytest.approx(expected, rel=1e-5)
     assert not any(map(math.isnan, found))
 

@@ -1,4 +1,4 @@
-"""What is suggested for targets of each kind."""
+"""Suggestions for targets of each task."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ NUMBERS = [0.5, 14.0, 15.0, 28.0]
 
 
 def suggested(**columns: list[Any]) -> Suggestion | None:
-    """The suggestion for all columns of a table as targets."""
+    """Suggest for a table with all columns as targets."""
     return suggest(read_json({"columns": columns}), list(columns))
 
 
@@ -33,8 +33,8 @@ def suggested(**columns: list[Any]) -> Suggestion | None:
         ({"count": [1, 2, 3, 1]}, "regression", "MSELoss", 1),
     ],
 )
-def test_kinds_of_columns(columns: dict[str, list[Any]], task: str, loss: str, outputs: int) -> None:
-    """Numbers, yes or no, and classes are told apart by what the columns hold."""
+def test_tasks_of_columns(columns: dict[str, list[Any]], task: str, loss: str, outputs: int) -> None:
+    """The values of the columns determine the task: regression, binary, multilabel or multiclass."""
     found = suggested(**columns)
     assert found is not None
     assert (found.task, found.loss, found.outputs) == (task, loss, outputs)
@@ -52,8 +52,8 @@ def test_kinds_of_columns(columns: dict[str, list[Any]], task: str, loss: str, o
         ([[[0.5, 1]], [[1, 1]], [[0, 0]]], "regression", 1),
     ],
 )
-def test_kinds_of_tensors(targets: list[Any], task: str, outputs: int) -> None:
-    """Tensors [B] are class indices, [B, k] values or yes and no."""
+def test_tasks_of_tensors(targets: list[Any], task: str, outputs: int) -> None:
+    """Tensors [B] are class indices; tensors [B, k] are values, or labels of 0 and 1."""
     found = suggest(read_json({"inputs": [[1], [2], [3]], "targets": targets}), ())
     assert found is not None
     assert (found.task, found.outputs) == (task, outputs)
@@ -64,8 +64,8 @@ def test_kinds_of_tensors(targets: list[Any], task: str, outputs: int) -> None:
     [{"y": ["a", "a"]}, {"y": [None, None]}, {"y": ["a", "b"], "z": [1, 2]}, {}],
     ids=["one class", "all missing", "text among others", "no targets"],
 )
-def test_nothing_is_made_up(columns: dict[str, list[Any]]) -> None:
-    """Where the targets tell nothing, nothing is suggested."""
+def test_no_suggestion_without_a_task(columns: dict[str, list[Any]]) -> None:
+    """Targets that don't determine a task have no suggestion."""
     assert suggest(read_json({"columns": {"x": [1, 2], **columns}}), list(columns)) is None
     assert suggest(read_json({"inputs": [[1], [2]]}), ()) is None
     assert suggest(read_json({"inputs": [[1], [2]], "targets": [4, 4]}), ()) is None
@@ -75,20 +75,20 @@ def test_nothing_is_made_up(columns: dict[str, list[Any]]) -> None:
 @pytest.mark.parametrize(
     "columns", [{"y": NUMBERS}, {"y": [0, 1]}, {"y": ["a", "b", "c"]}, {"y": [0], "z": [1]}]
 )
-def test_what_is_suggested_is_offered(columns: dict[str, list[Any]]) -> None:
-    """The loss and the metrics are some that a spec may name, for the task they are suggested for."""
+def test_suggestions_are_supported(columns: dict[str, list[Any]]) -> None:
+    """The suggested loss is supported, and the suggested metrics are defined for the task."""
     found = suggested(**columns)
     assert found is not None
     assert found.loss in LOSSES
     assert all(found.task in METRICS[name].classes for name in found.metrics)
 
 
-def test_advice_is_a_line_to_add() -> None:
-    """The sentence holds the fields as JSON, and how wide the output is to be."""
+def test_advice_contains_the_fields_to_add() -> None:
+    """The sentence contains the fields as JSON and the number of outputs."""
     found = suggested(species=["a", "b", "c"])
     assert found is not None
     assert found.advice() == (
         "The targets look like those of a multiclass task: "
         'add `"loss": "CrossEntropyLoss", "metrics": ["accuracy", "f1_score"]`, '
-        "and let the model give 3 outputs."
+        "and give the model 3 outputs."
     )

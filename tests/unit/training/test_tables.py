@@ -1,4 +1,4 @@
-"""What the service offers of PyTorch, and that each of it trains as in a plain script."""
+"""The tables of losses, optimizers and schedulers: complete, and each entry trains as in a plain script."""
 
 import inspect
 from collections.abc import Callable
@@ -30,12 +30,12 @@ from tests.support.toys import (
     training,
 )
 
-# PyTorch advises another reduction, which isn't a mean over samples' values.
+# PyTorch recommends `batchmean`, which is not the mean over all values of the samples.
 KL_ADVICE = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
 
 
 def public_classes(module: Any, base: type) -> set[str]:
-    """The subclasses of `base` that a module offers."""
+    """Return the names of the public subclasses of `base` in a module."""
     return {
         name
         for name, member in vars(module).items()
@@ -43,26 +43,26 @@ def public_classes(module: Any, base: type) -> set[str]:
     }
 
 
-def test_every_loss_is_offered_or_refused_with_a_reason() -> None:
-    """No loss of torch.nn is forgotten, and none is both offered and refused."""
+def test_every_loss_is_supported_or_refused_with_a_reason() -> None:
+    """Every loss of torch.nn is either supported or refused with a reason."""
     losses = {name for name in public_classes(nn, nn.Module) if name.endswith(("Loss", "Loss2d"))}
     declared = {name for name in torch_losses.__all__ if hasattr(nn, name)}
     assert losses | declared == LOSSES.keys() | REFUSED_LOSSES.keys() - _ABSENT
     assert not LOSSES.keys() & REFUSED_LOSSES.keys()
 
 
-# Known from other versions of PyTorch, and refused before they are known not to be there.
+# Refused losses that this version of PyTorch doesn't have.
 _ABSENT = {name for name in REFUSED_LOSSES if not hasattr(nn, name)}
 
 
-def test_every_optimizer_is_offered_or_refused_with_a_reason() -> None:
-    """No optimizer of torch.optim is forgotten, and none is both offered and refused."""
+def test_every_optimizer_is_supported_or_refused_with_a_reason() -> None:
+    """Every optimizer of torch.optim is either supported or refused with a reason."""
     assert public_classes(optim, optim.Optimizer) == OPTIMIZERS.keys() | REFUSED_OPTIMIZERS.keys()
     assert not OPTIMIZERS.keys() & REFUSED_OPTIMIZERS.keys()
 
 
-def test_every_scheduler_is_offered_or_refused_with_a_reason() -> None:
-    """No scheduler of torch.optim.lr_scheduler is forgotten, and none is both offered and refused."""
+def test_every_scheduler_is_supported_or_refused_with_a_reason() -> None:
+    """Every scheduler of torch.optim.lr_scheduler is either supported or refused with a reason."""
     classes = public_classes(lr_scheduler, lr_scheduler.LRScheduler)
     assert classes == SCHEDULERS.keys() | REFUSED_SCHEDULERS.keys()
     assert not SCHEDULERS.keys() & REFUSED_SCHEDULERS.keys()
@@ -73,7 +73,7 @@ def test_every_scheduler_is_offered_or_refused_with_a_reason() -> None:
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_loss_trains(name: str, precision: str) -> None:
-    """A net that fits the loss trains two epochs with finite losses, in both precisions."""
+    """A model that fits the loss trains two epochs with finite losses, in both precisions."""
     layers, data = fitting(name)
     trainer = engine(training(loss=name, epochs=2, batch_size=4), layers, data, precision=precision)
     before = [parameter.detach().clone() for parameter in trainer.components.model.parameters()]
@@ -88,7 +88,7 @@ def test_every_loss_trains(name: str, precision: str) -> None:
 @KL_ADVICE
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_equals_the_script(name: str) -> None:
-    """Each loss gives the history and the parameters of a plain script, bit for bit."""
+    """Each loss gives the history and the parameters of a plain script, with the same bits."""
     layers, data = fitting(name)
     made: dict[str, Callable[[], nn.Module]] = {
         "LogSoftmax": partial(nn.LogSoftmax, dim=1),
@@ -110,7 +110,7 @@ def test_every_loss_equals_the_script(name: str) -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("batch_size", [None, 4])
 def test_every_optimizer_equals_the_script(name: str, batch_size: int | None) -> None:
-    """Each optimizer with PyTorch's defaults does what it does in a plain script, bit for bit."""
+    """Each optimizer with PyTorch's defaults gives the same bits as in a plain script."""
     layers, build = (MATRIX, matrix) if name == "Muon" else (NET, net)
     trainer = engine(training(optimizer=name, batch_size=batch_size), layers)
     script = partial(plain, build, getattr(optim, name), batch_size=batch_size)
@@ -119,15 +119,15 @@ def test_every_optimizer_equals_the_script(name: str, batch_size: int | None) ->
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_resolved_defaults_are_the_optimizers_own(name: str) -> None:
-    """An optimizer with all its defaults spelt out, as a job shows them, does the same."""
+    """An optimizer with all its defaults written out, as a job shows them, gives the same history."""
     layers = MATRIX if name == "Muon" else NET
     resolved = {"type": name, **OPTIMIZERS[name].resolve({})}
     short = run(engine(training(optimizer=name), layers))
     assert_same_history(run(engine(training(optimizer=resolved), layers)), short)
 
 
-def test_every_scheduler_is_tried() -> None:
-    """The tests have arguments for each scheduler on offer."""
+def test_every_scheduler_has_arguments() -> None:
+    """The tests have arguments for each supported scheduler."""
     assert SCHEDULES.keys() == SCHEDULERS.keys()
 
 
@@ -135,7 +135,7 @@ def test_every_scheduler_is_tried() -> None:
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_every_scheduler_equals_the_script(name: str, batch_size: int | None, resolve: bool) -> None:
-    """Each scheduler, as sent and as a job shows it, gives the learning rates of a plain script."""
+    """Each scheduler, as sent and with resolved arguments, gives the learning rates of a plain script."""
     arguments = SCHEDULES[name]
     sent = SCHEDULERS[name].resolve(arguments) if resolve else arguments
     optimizer = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
