@@ -212,7 +212,7 @@ def test_auto_needs_every_class_in_the_training_rows(plan: Plan) -> None:
     """`auto` fails for a class without training rows, which may be given a weight explicitly."""
     labels = ("a", "b", "a", "b", "c")
     found = errors_of(plan, classification(*labels, class_weights="auto"))
-    assert "No training row is of `c`" in found["#/training/class_weights"]
+    assert "No training row has the class `c`" in found["#/training/class_weights"]
     plan(classification(*labels, class_weights={"a": 1, "b": 1, "c": 5}))
     plan(classification(*labels))
 
