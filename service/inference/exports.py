@@ -6,12 +6,12 @@ import safetensors.torch
 
 from service.architectures.export.python_source import to_source
 from service.inference.model import TrainedModel
-from service.training.checkpoints import unshared
+from service.training.checkpoints import without_shared_memory
 
 
 def to_safetensors(model: TrainedModel) -> bytes:
     """Write parameters and buffers for `load_state_dict(strict=True)`; tied tensors are written twice."""
-    return safetensors.torch.save(unshared(model.module.state_dict()), {"format": "pt"})
+    return safetensors.torch.save(without_shared_memory(model.module.state_dict()), {"format": "pt"})
 
 
 def to_python(model: TrainedModel) -> bytes:

@@ -14,7 +14,7 @@ from service.datasets.prepare.encode import encode, prediction_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
-from service.training.labels import key_of, target_names
+from service.training.labels import label_key, target_names
 from service.training.metrics import THRESHOLD
 
 # Rows to run through the model at once, so that activations stay small.
@@ -128,10 +128,10 @@ def as_csv(answer: Mapping[str, Any], encoding: Encoding, header: bool = True) -
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
     """Make the columns `label` and, for each class, `probability_<class>`."""
-    columns = {"label": [key_of(label) for label in answer["labels"]]}
+    columns = {"label": [label_key(label) for label in answer["labels"]]}
     if "probabilities" in answer:
         each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=False)
-        columns |= {f"probability_{key_of(label)}": list(values) for label, values in each_class}
+        columns |= {f"probability_{label_key(label)}": list(values) for label, values in each_class}
     return columns
 
 

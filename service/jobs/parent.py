@@ -19,7 +19,7 @@ from service.storage.checkpoints import Checkpoint as CheckpointRow
 from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint, Snapshot
-from service.training.schedulers import is_of_the_whole_training
+from service.training.schedulers import spans_whole_training
 
 FROM_JOB = "#/training/from_job"
 # Pointers to the fields in which a continuation may differ from the job that it continues.
@@ -81,11 +81,7 @@ class Parent:
             detail = f"The job has completed epoch {self.newest.epoch}; the total must be larger."
             yield FieldError("#/training/epochs", detail)
         requested = self.request["training"]["epochs"]
-        if (
-            training.scheduler
-            and is_of_the_whole_training(training.scheduler)
-            and training.epochs != requested
-        ):
+        if training.scheduler and spans_whole_training(training.scheduler) and training.epochs != requested:
             detail = (
                 f"`{training.scheduler.type}` was set up for {requested} epochs in total; a continuation "
                 "can't change this number."

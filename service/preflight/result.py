@@ -14,7 +14,7 @@ from service.datasets.prepare.prepare import Prepared
 from service.jobs.parent import Parent
 from service.specs.data import CONTENT, DataDeclaration
 from service.specs.training import TrainingSpec
-from service.training.check import output_width, warn_of_fit
+from service.training.check import fit_warnings, output_width
 from service.training.engines.program_key import ProgramKey
 
 
@@ -68,7 +68,7 @@ def report_document(
     """Write what is shown of a job beside its request."""
     warnings = (
         *checked.warnings,
-        *warn_of_fit(training, checked.output, prepared.encoding.classes or ()),
+        *fit_warnings(training, checked.output, prepared.encoding.classes or ()),
     )
     return {
         "layers": checked.layers,

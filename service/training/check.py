@@ -179,7 +179,7 @@ _REPEATED_ACTIVATIONS: Mapping[tuple[str, str], str] = {
 }
 
 
-def warn_of_fit(spec: TrainingSpec, outputs: Tensor, classes: Sequence[Label]) -> list[FieldError]:
+def fit_warnings(spec: TrainingSpec, outputs: Tensor, classes: Sequence[Label]) -> list[FieldError]:
     """Warn of a loss that is valid for the model and the targets, but probably not intended.
 
     Args:

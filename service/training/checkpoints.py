@@ -134,7 +134,7 @@ class Checkpoint:
             "monitor": self.monitor,
             "side_by_side": self.side_by_side,
         }
-        return unshared(tensors), {"fitserve": json.dumps(metadata)}
+        return without_shared_memory(tensors), {"fitserve": json.dumps(metadata)}
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Self:
@@ -154,7 +154,7 @@ class Checkpoint:
         )
 
 
-def unshared(tensors: Mapping[str, Tensor]) -> Tensors:
+def without_shared_memory(tensors: Mapping[str, Tensor]) -> Tensors:
     """Make tensors contiguous and clone those that share memory (tied weights), as safetensors requires."""
     seen: set[int] = set()
     result = {}

@@ -10,7 +10,7 @@ from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.training import TrainingSpec
-from service.training.labels import key_of, target_names
+from service.training.labels import label_key, target_names
 from service.training.losses import LOSSES
 
 CLASS_WEIGHTS = "#/training/class_weights"
@@ -74,7 +74,7 @@ def build_loss(spec: TrainingSpec, encoding: Encoding, outputs: int) -> nn.Modul
 
 def _keys(encoding: Encoding) -> list[str]:
     """Return the keys of the weights: the labels of the classes, or the names of numeric targets."""
-    return [*map(key_of, encoding.classes)] if encoding.classes is not None else [*target_names(encoding)]
+    return [*map(label_key, encoding.classes)] if encoding.classes is not None else [*target_names(encoding)]
 
 
 def _weights(spec: TrainingSpec, encoding: Encoding, outputs: int) -> Tensor:

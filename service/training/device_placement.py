@@ -10,7 +10,7 @@ from service.datasets.samples import Samples
 from service.training.losses import Loss
 
 
-def room_bytes(device: torch.device) -> float:
+def available_bytes(device: torch.device) -> float:
     """Return the memory of a device that samples may use, in bytes.
 
     On a GPU this is half of the free memory; the other half is for the model. Otherwise it is unlimited.
@@ -24,7 +24,10 @@ def room_bytes(device: torch.device) -> float:
 
 
 def placed(
-    samples: Samples, loss: Loss, device: torch.device, room: Callable[[torch.device], float] = room_bytes
+    samples: Samples,
+    loss: Loss,
+    device: torch.device,
+    available: Callable[[torch.device], float] = available_bytes,
 ) -> Samples:
     """Move samples to a device and cast their targets to the data type of the loss.
 
@@ -35,12 +38,12 @@ def placed(
         samples: The samples, in host memory.
         loss: The loss, which determines the data type of the targets.
         device: The device of the model.
-        room: Function that returns the memory of a device for samples, in bytes.
+        available: Function that returns the memory of a device for samples, in bytes.
     """
     targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
     typed = Samples(samples.inputs, targets, samples.order)
     if typed.order is not None:
         return typed
-    if typed.nbytes > room(device):
+    if typed.nbytes > available(device):
         return replace(typed, order=torch.arange(typed.rows))
     return typed.to(device)

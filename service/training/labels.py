@@ -7,7 +7,7 @@ from service.datasets.prepare.encoding import Encoding
 from service.specs.transforms import Label
 
 
-def key_of(label: Label) -> str:
+def label_key(label: Label) -> str:
     """Return a label as a key of a JSON object: a string as it is, others as JSON (`0`, `true`)."""
     return label if isinstance(label, str) else json.dumps(label)
 

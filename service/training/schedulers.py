@@ -45,7 +45,7 @@ def is_per_batch(scheduler: ComponentSpec | None) -> bool:
     return scheduler is not None and scheduler.type in PER_BATCH
 
 
-def is_of_the_whole_training(scheduler: ComponentSpec) -> bool:
+def spans_whole_training(scheduler: ComponentSpec) -> bool:
     """Return whether a schedule has the length of the training: a OneCycleLR without a length of its own."""
     arguments = scheduler.arguments()
     return scheduler.type == "OneCycleLR" and all(arguments.get(name) is None for name in _LENGTHS)
@@ -60,7 +60,7 @@ def build_scheduler(spec: ComponentSpec, optimizer: Optimizer, total_steps: int)
         total_steps: Number of optimizer steps of the whole training.
     """
     arguments, more = spec.arguments(), {}
-    if is_of_the_whole_training(spec):
+    if spans_whole_training(spec):
         more = {"total_steps": total_steps}
         arguments = {name: value for name, value in arguments.items() if name not in _LENGTHS}
     scheduler: LRScheduler = SCHEDULERS[spec.type](optimizer, arguments=arguments, **more)

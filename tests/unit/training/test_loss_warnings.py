@@ -8,7 +8,7 @@ import torch
 from service.architectures.check.check import check
 from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
-from service.training.check import warn_of_fit
+from service.training.check import fit_warnings
 from tests.support.parity import layer, linear, module, sequential
 
 
@@ -37,7 +37,7 @@ def test_an_activation_that_the_loss_repeats_is_warned_of(
     text = module("Net", f"h = self.out(input)\nreturn {returned}", {"out": linear(3)})
     for architecture in (sequential(linear(3), last), text):
         output = check(read_architecture(architecture), [torch.empty(9, 4)], 10**6).output
-        warnings = [warning.detail for warning in warn_of_fit(spec, output, (0, 1, 2))]
+        warnings = [warning.detail for warning in fit_warnings(spec, output, (0, 1, 2))]
         assert len(warnings) == (words is not None)
         assert words is None or words in warnings[0]
 
@@ -46,7 +46,7 @@ def test_measurements_as_classes_are_warned_of() -> None:
     """Classes that are not all integers are accepted with a warning."""
     training = {"loss": "CrossEntropyLoss", "optimizer": {"type": "SGD", "lr": 0.1}, "epochs": 1}
     spec = TrainingSpec.model_validate(training)
-    (warning,) = warn_of_fit(spec, torch.empty(9, 3), (0.5, 1.0, 2.5))
+    (warning,) = fit_warnings(spec, torch.empty(9, 3), (0.5, 1.0, 2.5))
     assert "3 distinct numbers (0.5, 1.0, 2.5, …)" in warning.detail
     assert "use a regression loss such as `MSELoss`." in warning.detail
-    assert warn_of_fit(spec, torch.empty(9, 3), (0, 1, 2)) == []
+    assert fit_warnings(spec, torch.empty(9, 3), (0, 1, 2)) == []

@@ -16,7 +16,7 @@ from service.datasets.samples import Samples
 from service.history import HistoryChunk
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
-from service.training.checkpoints import Checkpoint, PartialEpoch, Snapshot, unshared
+from service.training.checkpoints import Checkpoint, PartialEpoch, Snapshot, without_shared_memory
 from service.training.engines.eager.engine import EagerEngine
 from service.training.optimizers import OPTIMIZERS
 from service.training.schedulers import SCHEDULERS
@@ -312,11 +312,11 @@ def test_an_encoding_in_a_header_is_read() -> None:
     assert Checkpoint.from_bytes(body).encoding == {"input_names": ["ä"]}
 
 
-def test_unshared_copies_tied_and_sliced_tensors() -> None:
+def test_without_shared_memory_copies_tied_and_sliced_tensors() -> None:
     """Tensors that share memory are copied, with their values."""
     base = torch.arange(6.0).reshape(2, 3)
     tensors = {"whole": base, "again": base, "row": base[1], "turned": base.T, "empty": base[:0]}
-    copies = unshared(tensors)
+    copies = without_shared_memory(tensors)
     assert all(torch.equal(copies[name], tensor) for name, tensor in tensors.items())
     assert all(tensor.is_contiguous() for tensor in copies.values())
     filled = [tensor.data_ptr() for name, tensor in copies.items() if name != "empty"]
