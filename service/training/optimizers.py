@@ -38,7 +38,7 @@ _LISTS: Mapping[str, tuple[str, ...]] = {"betas": ("beta1", "beta2")}
 REFUSED_OPTIMIZERS: Mapping[str, str] = {
     "LBFGS": "its step calls a closure that evaluates the model several times",
     "Optimizer": "it is the base class",
-    "SparseAdam": "it takes sparse gradients only",
+    "SparseAdam": "it supports sparse gradients only",
 }
 
 

@@ -26,7 +26,7 @@ class Clockwork:
     now: float = 0.0
     epoch: int = 0
     stop_reason: StopReason | None = None
-    asked: list[int] = field(default_factory=list)
+    requested: list[int] = field(default_factory=list)
     _step: int = 0
 
     @property
@@ -36,7 +36,7 @@ class Clockwork:
 
     def advance(self, steps: int) -> HistoryChunk | None:
         """Advance the clock by the time of the steps."""
-        self.asked.append(steps)
+        self.requested.append(steps)
         first = self.epoch + 1
         for _ in range(steps):
             self.now += self.seconds_per_step
@@ -63,8 +63,8 @@ def test_chunks_grow_to_the_requested_duration() -> None:
     clockwork = Clockwork(total_epochs=10_000, steps_per_epoch=1, seconds_per_step=0.001)
     for _ in train(clockwork, chunk_seconds=0.25, clock=lambda: clockwork.now):
         pass
-    assert clockwork.asked[:2] == [1, GROWTH]
-    settled = clockwork.asked[2:-1]
+    assert clockwork.requested[:2] == [1, GROWTH]
+    settled = clockwork.requested[2:-1]
     assert settled == pytest.approx([250] * len(settled), abs=1)
     assert clockwork.epoch == 10_000
 
@@ -73,7 +73,7 @@ def test_slow_steps_are_chunks_of_one() -> None:
     """A step that takes longer than a chunk is a chunk of its own, and yields None inside an epoch."""
     clockwork = Clockwork(total_epochs=2, steps_per_epoch=3, seconds_per_step=1.0)
     chunks = list(train(clockwork, chunk_seconds=0.25, clock=lambda: clockwork.now))
-    assert clockwork.asked == [1] * 6
+    assert clockwork.requested == [1] * 6
     assert [chunk is None for chunk in chunks] == [True, True, False] * 2
 
 
@@ -86,7 +86,7 @@ def test_chunks_shrink_when_steps_become_slow() -> None:
     clockwork.seconds_per_step = 0.1
     for _ in itertools.islice(chunks, 2):
         pass
-    assert clockwork.asked[-1] == 2
+    assert clockwork.requested[-1] == 2
 
 
 @settings(deadline=None)

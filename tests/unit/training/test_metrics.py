@@ -27,8 +27,8 @@ def measured(name: str, loss: str, outputs: torch.Tensor, targets: torch.Tensor,
     task = task_of(LOSSES[loss], width)
     metric = build_metric(name, arguments, task, width)
     for start in range(0, len(outputs), 16):
-        some, wanted = outputs[start : start + 16], targets[start : start + 16]
-        metric.update(*metric_inputs(LOSSES[loss], task, some, wanted))
+        batch, labels = outputs[start : start + 16], targets[start : start + 16]
+        metric.update(*metric_inputs(LOSSES[loss], task, batch, labels))
     return float(metric.compute())
 
 
