@@ -15,7 +15,7 @@ from service.datasets.prepare.workspace import Workspace
 from service.errors import DatasetNotFound
 from service.specs.architecture import read_architecture
 from service.specs.data import DatasetReference
-from service.specs.split import SIDES, Side
+from service.specs.split import SPLIT_NAMES, SplitName
 from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.losses import LOSSES
@@ -61,11 +61,11 @@ class JobData:
         """Split, transform and encode the data; see `service.datasets.prepare.prepare`."""
         return prepare(self.datasets, self.declared, self.target_type, self.input_names, workspace)
 
-    def rows(self) -> Mapping[Side, tuple[str, torch.Tensor]]:
+    def rows(self) -> Mapping[SplitName, tuple[str, torch.Tensor]]:
         """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""
         rows = rows_by_split(self.datasets, self.declared, self.target_type, self.input_names)
         others = self.declared.split.dataset_ids()
-        return {split: (others.get(split, self.declared.dataset_id), rows[split]) for split in SIDES}
+        return {split: (others.get(split, self.declared.dataset_id), rows[split]) for split in SPLIT_NAMES}
 
 
 def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:

@@ -22,9 +22,9 @@ Amount = Annotated[
 
 The JSON type selects the alternative, so that a value out of range is reported once, not for both.
 """
-Side = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test"]
 
-SIDES: tuple[Side, ...] = ("train", "validation", "test")
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 _HELD_OUT = ("validation", "test")
 _RULES = ("stratify", "group", "time", "column")
 
@@ -97,7 +97,10 @@ class Split(Spec):
         """
         return next(((rule, getattr(self, rule)) for rule in _RULES if self._is_set(rule)), None)
 
-    def dataset_ids(self) -> dict[Side, str]:
+    def dataset_ids(self) -> dict[SplitName, str]:
         """Return the ids of the datasets whose rows are the validation or test rows, by split."""
-        given = {"validation": self.validation_dataset_id, "test": self.test_dataset_id}
-        return {side: given[side] for side in SIDES if given.get(side) is not None}  # type: ignore[misc]
+        ids: dict[SplitName, str | None] = {
+            "validation": self.validation_dataset_id,
+            "test": self.test_dataset_id,
+        }
+        return {split: dataset_id for split, dataset_id in ids.items() if dataset_id is not None}

@@ -20,7 +20,7 @@ from service.datasets.transforms.resolve import Step, resolve
 from service.datasets.validation import ErrorCollector, count_of
 from service.errors import pointer_to
 from service.specs.data import DataDeclaration
-from service.specs.split import Side
+from service.specs.split import SplitName
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class JobDatasets:
     """
 
     dataset: Dataset
-    whole_splits: Mapping[Side, Dataset] = field(default_factory=dict)
+    whole_splits: Mapping[SplitName, Dataset] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class _Division:
     steps: Sequence[Step]
     kept: Rows
     splits: SplitRows
-    whole_splits: Mapping[Side, RawRows]
+    whole_splits: Mapping[SplitName, RawRows]
 
 
 def rows_by_split(
@@ -79,7 +79,7 @@ def rows_by_split(
     data: DataDeclaration,
     target_type: TargetType,
     input_names: Sequence[str] | None = None,
-) -> Mapping[Side, torch.Tensor]:
+) -> Mapping[SplitName, torch.Tensor]:
     """Return the row numbers of each split, int64 [n], without encoding the data.
 
     Args:
@@ -195,12 +195,12 @@ def _divide(
     return _Division(declared, steps, kept, splits, valid)
 
 
-def _split_pointer(name: Side) -> str:
+def _split_pointer(name: SplitName) -> str:
     return pointer_to(DATA, "split", f"{name}_dataset_id")
 
 
 def _read_whole_split(
-    declared: DeclaredData, dataset: Dataset, name: Side, steps: Sequence[Step], errors: ErrorCollector
+    declared: DeclaredData, dataset: Dataset, name: SplitName, steps: Sequence[Step], errors: ErrorCollector
 ) -> RawRows | None:
     """Check a dataset that is a whole split, and drop rows with missing values.
 

@@ -9,7 +9,7 @@ import torch
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.validation import ErrorCollector, count_of
 from service.errors import pointer_to
-from service.specs.split import SIDES, Split
+from service.specs.split import SPLIT_NAMES, Split
 
 
 class SplitRows(NamedTuple):
@@ -20,7 +20,7 @@ class SplitRows(NamedTuple):
     validation: torch.Tensor
 
 
-_TRAIN, _VALIDATION, _TEST = range(len(SIDES))
+_TRAIN, _VALIDATION, _TEST = range(len(SPLIT_NAMES))
 
 
 class _Sizes(NamedTuple):
@@ -41,7 +41,7 @@ def split_rows(split: Split, kept: Rows, key: torch.Tensor | None = None) -> Spl
         split: The declared split, without errors of `check_split`.
         kept: Numbers of the n rows to divide.
         key: With a rule, the values to divide by, [n]. For `stratify` and `group`, equal numbers for equal
-            values; for `time`, numbers to sort by; for `column`, the index of the split in `SIDES`.
+            values; for `time`, numbers to sort by; for `column`, the index of the split in `SPLIT_NAMES`.
     """
     rows = as_tensor(kept)  # [n]
     order = torch.arange(len(rows))  # [n], positions in `rows`
@@ -138,7 +138,7 @@ def _collect(order: torch.Tensor, assigned: torch.Tensor) -> SplitRows:
 
     Args:
         order: Positions of the rows, [m].
-        assigned: Index in `SIDES` of the split of each row, by its position, [n].
+        assigned: Index in `SPLIT_NAMES` of the split of each row, by its position, [n].
     """
     train, validation, test = (order[assigned[order] == index] for index in (_TRAIN, _VALIDATION, _TEST))
     return SplitRows(train, test, validation)

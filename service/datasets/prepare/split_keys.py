@@ -14,7 +14,7 @@ from service.datasets.sources.columns import DATETIME, NUMBER, TEXT
 from service.datasets.validation import Cells, ErrorCollector, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
-from service.specs.split import SIDES, Split
+from service.specs.split import SPLIT_NAMES, Split
 
 
 def rule_key(
@@ -72,11 +72,11 @@ def _times(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
 
 
 def _split_indices(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
-    """Convert names of splits to their indices in `SIDES`; report other values."""
+    """Convert names of splits to their indices in `SPLIT_NAMES`; report other values."""
     text = column.cast(TEXT)
-    indices = _index_in(text, pa.array(SIDES, TEXT))
+    indices = _index_in(text, pa.array(SPLIT_NAMES, TEXT))
     unknown = (indices < 0) & torch.from_numpy(column.is_valid().to_numpy().copy())
-    allowed = ", ".join(SIDES)
+    allowed = ", ".join(SPLIT_NAMES)
     cells.add_errors(
         unknown,
         lambda position: f"is {quote_value(text[position].as_py())}; the allowed values are {allowed}",
