@@ -37,8 +37,8 @@ class TabularDeclaration(DataDeclaration):
     features: ColumnNames | None = None
     """Names of the columns that form the model's input, a tensor [B, k] with the columns in this order."""
     feature_groups: FeatureGroups | None = None
-    """Names of the columns of each input, by input name, for a model with several inputs. Excludes
-    `features`."""
+    """Names of the columns of each input, by input name, instead of `features`, for a model with several
+    inputs."""
     targets: ColumnNames
     """Names of the columns that the model learns to predict, in order."""
 
@@ -82,8 +82,8 @@ class DatasetReference(DataDeclaration):
     """Names of the columns that form the model's input, a tensor [B, k] with the columns in this order. Only
     for tables."""
     feature_groups: FeatureGroups | None = None
-    """Names of the columns of each input, by input name, for a model with several inputs. Excludes
-    `features`. Only for tables."""
+    """Names of the columns of each input, by input name, instead of `features`, for a model with several
+    inputs. Only for tables."""
     targets: ColumnNames | None = None
     """Names of the columns that the model learns to predict, in order. Required for tables."""
 

@@ -19,7 +19,11 @@ class _DocumentedEnum(StrEnum):
 
 
 class JobStatus(_DocumentedEnum):
-    """State of a job; `succeeded`, `failed` and `cancelled` are final."""
+    """State of a job.
+
+    `queued`: waits for a worker. `running`: a worker trains it. `paused`: waits for its client to resume it.
+    `succeeded`, `failed` and `cancelled` are final; `stop_reason` has the reason.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"

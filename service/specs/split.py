@@ -34,7 +34,8 @@ class Split(Spec):
 
     By default the n rows are permuted by
     `torch.randperm(n, generator=torch.Generator().manual_seed(seed))`. The last `int(fraction · n)` rows are
-    the validation rows, those before them the test rows, the others the training rows.
+    the validation rows, those before them the test rows, the others the training rows. At most one of
+    `stratify`, `group`, `time` and `column` can be set; the first three need `validation`, `test` or both.
     """
 
     validation: Amount | None = None
@@ -44,13 +45,13 @@ class Split(Spec):
     """Test rows, evaluated once after the training: a fraction or a number of rows, as in `validation`. Null:
     no test."""
     validation_rows: list[int] | None = None
-    """Row numbers of the validation rows, from 0. Excludes `validation`."""
+    """Row numbers of the validation rows, from 0, instead of `validation`."""
     test_rows: list[int] | None = None
-    """Row numbers of the test rows, from 0. Excludes `test`."""
+    """Row numbers of the test rows, from 0, instead of `test`."""
     validation_dataset_id: str | None = None
-    """Id of a dataset whose rows are the validation rows. Excludes `validation`."""
+    """Id of a dataset whose rows are the validation rows, instead of `validation`."""
     test_dataset_id: str | None = None
-    """Id of a dataset whose rows are the test rows. Excludes `test`."""
+    """Id of a dataset whose rows are the test rows, instead of `test`."""
     stratify: ColumnName | None = None
     """Name of a column whose values get the same proportions in train, validation and test: the rows of each
     value are divided separately, in permuted order."""

@@ -53,10 +53,11 @@ class TrainingSpec(Spec):
     n / (classes · n_class), counted over the training rows, as scikit-learn's `balanced`. For
     `BCEWithLogitsLoss` with numeric targets the object has a `pos_weight` for each target column, and `auto`
     is negatives / positives; for a target with two labels, `pos_weight` is the second label's weight divided
-    by the first's. Null: all classes have the weight 1."""
+    by the first's. Only for losses with `weight` or `pos_weight`. Null: all classes have the weight 1."""
     scheduler: Component | None = None
     """Learning rate scheduler of `torch.optim.lr_scheduler`, stepped after each epoch (`OneCycleLR` and
-    `CyclicLR`: after each batch). Null: the learning rate is constant."""
+    `CyclicLR`: after each batch). `ReduceLROnPlateau` watches the validation loss, or without validation
+    rows the training loss. Null: the learning rate is constant."""
     metrics: list[Component] = []
     """Metrics of torchmetrics by short name, e.g. `accuracy` or `r2_score`, computed on the training and
     validation rows in each epoch. Like the loss, they compare outputs with transformed targets."""
@@ -79,8 +80,8 @@ class TrainingSpec(Spec):
     """Time limit of the training, in seconds. A job that reaches it succeeds with the epochs trained so far.
     Null: no limit."""
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
-    """Number of epochs between checkpoints that are kept; `?checkpoint=<epoch>` reads one. Null: only the
-    newest checkpoint is kept."""
+    """Number of epochs between checkpoints that are kept, the newest `FITSERVE_CHECKPOINTS_KEPT` of them;
+    `?checkpoint=<epoch>` reads one. Null: only the newest checkpoint is kept."""
     from_job: str | None = None
     """Id of a job whose parameters this one starts from: those that its predictions use. Null: the parameters
     are initialized randomly."""
