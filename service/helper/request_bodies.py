@@ -111,7 +111,7 @@ def open_upload(
         ContentTooLarge: Decompressed, the content exceeds the limit.
         InvalidRequest: The content can't be read.
     """
-    path = decompress(upload.body, upload.packing, settings.max_dataset_bytes)
+    path = decompress(upload.body, upload.compression, settings.max_dataset_bytes)
     name = detect_format(path, upload.format)
     if name != "json":
         return open_file(path, name, upload.options, settings.max_dataset_bytes, columns)

@@ -8,7 +8,7 @@ from service.specs.base import Spec
 from service.specs.data import ColumnTypes
 
 Format = Literal["csv", "parquet", "arrow", "npz", "safetensors", "json"]
-Packing = Literal["gzip", "zstd"]
+Compression = Literal["gzip", "zstd"]
 
 MEDIA_TYPES: Mapping[str, Format] = {
     "application/json": "json",
@@ -43,7 +43,7 @@ class ReadOptions(Spec):
     encoding: str | None = None
     """Text encoding; None: UTF-8, or UTF-16 if a byte order mark says so."""
     missing: list[str] = []
-    """Further cells that mean a missing value, in addition to an empty cell and `NA`."""
+    """Further cells that mean a missing value, besides empty cells and words such as `NA` or `null`."""
     types: ColumnTypes = {}
     """Types of columns by column name, overriding the inferred types."""
 
@@ -54,13 +54,13 @@ class Upload(Spec):
     Attributes:
         folder: Absolute path of the folder; the process that created it also removes it.
         format: Format declared by the client; None: detected from the content.
-        packing: Compression declared by the client (Content-Encoding); None: detected from the content.
+        compression: Compression declared by the client (Content-Encoding); None: detected from the content.
         options: Options for reading the file.
     """
 
     folder: str
     format: Format | None = None
-    packing: Packing | None = None
+    compression: Compression | None = None
     options: ReadOptions = ReadOptions()
 
     @property

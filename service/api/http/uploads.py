@@ -28,7 +28,7 @@ from service.errors import (
 from service.helper.request import Request as HelperRequest
 from service.specs.base import field_errors
 from service.specs.data import ColumnTypes
-from service.specs.upload import GENERIC_MEDIA_TYPES, MEDIA_TYPES, Format, Packing, ReadOptions, Upload
+from service.specs.upload import GENERIC_MEDIA_TYPES, MEDIA_TYPES, Compression, Format, ReadOptions, Upload
 
 FILE_PART = "file"
 MULTIPART = "multipart/form-data"
@@ -139,12 +139,12 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
         InvalidRequest: If the parts of a multipart body are invalid.
         BadRequest: If it is malformed as multipart, or ends early.
     """
-    packing = _packing(request)
+    compression = _declared_compression(request)
     multipart = media_type(request) == MULTIPART
     form = None if multipart else _format(media_type(request))
     folder = await run_in_threadpool(services.spool.make)
     try:
-        upload = Upload(folder=str(folder), format=form, packing=packing, options=query.options())
+        upload = Upload(folder=str(folder), format=form, compression=compression, options=query.options())
         if multipart:
             received = await _receive_parts(request, services, upload, query)
         else:
@@ -182,16 +182,16 @@ async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memory
         services.upload_slots.release()
 
 
-def _packing(request: Request) -> Packing | None:
+def _declared_compression(request: Request) -> Compression | None:
     given = request.headers.get("content-encoding", "identity").strip().lower()
     given = {"x-gzip": "gzip", "identity": ""}.get(given, given)
     if given and media_type(request) == MULTIPART:
         raise UnsupportedMediaType(
             "A multipart body can't have a Content-Encoding; compress the file in it instead."
         )
-    for packing in get_args(Packing):
-        if given == packing:
-            return packing  # type: ignore[no-any-return]
+    for compression in get_args(Compression):
+        if given == compression:
+            return compression  # type: ignore[no-any-return]
     if given:
         raise UnsupportedMediaType(f"Content-Encoding `{given}` is not supported; send gzip, zstd, or none.")
     return None

@@ -8,13 +8,13 @@ import pyarrow as pa
 
 from service.datasets.sources.read_errors import refuse_unreadable
 from service.errors import ContentTooLarge, FieldError, InvalidRequest
-from service.specs.upload import Packing
+from service.specs.upload import Compression
 
-MAGIC: Final[Mapping[Packing, bytes]] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+MAGIC: Final[Mapping[Compression, bytes]] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _CHUNK_BYTES = 2**20
 
 
-def decompress(path: Path, declared: Packing | None, max_bytes: int) -> Path:
+def decompress(path: Path, declared: Compression | None, max_bytes: int) -> Path:
     """Decompress a file into a new file beside it.
 
     Args:
