@@ -1,8 +1,7 @@
 """Descriptions of out-of-memory errors: the layer that allocated, and the size."""
 
 import re
-from collections.abc import Iterator
-from types import FrameType
+import traceback
 
 import torch
 from torch import nn
@@ -44,7 +43,8 @@ def _origin(error: BaseException, model: nn.Module | None) -> str:
     if model is None:
         return "Reading the data and building the model"
     names = {module: name for name, module in model.named_modules() if name}
-    for frame in _frames(error):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
         owner = frame.f_locals.get("self")
         if isinstance(owner, nn.Module) and owner in names:
             return f"Layer `{names[owner]}` ({type(owner).__name__})"
@@ -53,13 +53,3 @@ def _origin(error: BaseException, model: nn.Module | None) -> str:
         if frame.f_code.co_name == "backward":
             return "The backward pass"
     return "The training"
-
-
-def _frames(error: BaseException) -> Iterator[FrameType]:
-    """Return the frames of the traceback, innermost first."""
-    frames = []
-    traceback = error.__traceback__
-    while traceback is not None:
-        frames.append(traceback.tb_frame)
-        traceback = traceback.tb_next
-    return reversed(frames)
