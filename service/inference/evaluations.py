@@ -17,10 +17,17 @@ from service.inference.model import TrainedModel
 from service.inference.predictions import decide_labels, describe_outputs, run_model
 from service.training.check import output_width
 from service.training.class_weights import build_loss
-from service.training.device_placement import placed
-from service.training.evaluation import Losses, rows_at_once
+from service.training.device_placement import place_samples
+from service.training.evaluation import MeanLoss, rows_per_slice
 from service.training.labels import target_names
-from service.training.metrics import THRESHOLD, USUAL_METRICS, build_metric, computed, metric_inputs, task_of
+from service.training.metrics import (
+    THRESHOLD,
+    USUAL_METRICS,
+    build_metric,
+    compute_and_reset,
+    metric_inputs,
+    task_of,
+)
 
 # A confusion matrix of k classes has k² counts.
 MAX_CLASSES = 1000
@@ -45,12 +52,12 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
     evaluation = None
     try:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
-            for part in raw.slices(rows_at_once(encoding.sample_bytes, model.training.batch_size or 1)):
+            for part in raw.slices(rows_per_slice(encoding.sample_bytes, model.training.batch_size or 1)):
                 inputs, targets, _ = encode(encoding, part, targets=True)
                 if raw.errors.count:
                     continue  # only look for further errors
                 assert targets is not None
-                samples = placed(Samples(inputs, targets), model.loss, cpu)
+                samples = place_samples(Samples(inputs, targets), model.loss, cpu)
                 outputs = run_model(model, samples.inputs)
                 evaluation = evaluation or _Evaluation(model, output_width(outputs), worst)
                 evaluation.add(outputs, samples.targets)
@@ -92,7 +99,7 @@ class _Evaluation:
             name: build_metric(name, arguments, self._task, width) for name, arguments in chosen.items()
         }
         self._rows = 0
-        self._losses = Losses()
+        self._losses = MeanLoss()
         self._confusion: Tensor | None = None
         self._max_worst = max_worst
         self._worst: _Worst | None = None
@@ -121,7 +128,7 @@ class _Evaluation:
         """Compute the results over all rows added so far."""
         return {
             "loss": self._losses.mean(),
-            "metrics": {name: computed(metric) for name, metric in self._metrics.items()},
+            "metrics": {name: compute_and_reset(metric) for name, metric in self._metrics.items()},
             "confusion_matrix": self._matrix(),
             "worst": [] if self._worst is None else _describe_worst(self._model, self._worst),
         }

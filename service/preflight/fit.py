@@ -20,7 +20,7 @@ from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.check import check_fit, output_width
 from service.training.class_weights import build_loss
-from service.training.device_placement import placed
+from service.training.device_placement import place_samples
 from service.training.engines.candidate import Candidate
 from service.training.engines.program_key import ProgramKey
 from service.training.losses import LOSSES
@@ -82,8 +82,8 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
     training, prepared, checked = sections.training, sections.prepared, sections.checked
     loss, meta, width = LOSSES[training.loss.type], torch.device("meta"), output_width(checked.output)
     size, task = sections.batches.size, task_of(loss, width)
-    train = placed(prepared.train, loss, meta)
-    validation = placed(prepared.validation, loss, meta) if prepared.validation else None
+    train = place_samples(prepared.train, loss, meta)
+    validation = place_samples(prepared.validation, loss, meta) if prepared.validation else None
     architecture = read_architecture(checked.spec)
     return Candidate(
         key=ProgramKey.of(architecture, training, task, train, validation, placement.precision),

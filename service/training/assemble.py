@@ -12,7 +12,7 @@ from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.class_weights import build_loss
 from service.training.components import Components
-from service.training.device_placement import placed
+from service.training.device_placement import place_samples
 from service.training.losses import LOSSES
 from service.training.metrics import build_metric, task_of
 from service.training.monitor import Monitor, monitored_value
@@ -52,8 +52,8 @@ def assemble(
         precision: `float32` or `bfloat16`.
     """
     loss = LOSSES[training.loss.type]
-    train = placed(data.train, loss, device)
-    validation = None if data.validation is None else placed(data.validation, loss, device)
+    train = place_samples(data.train, loss, device)
+    validation = None if data.validation is None else place_samples(data.validation, loss, device)
     seed_all(training.seed or 0, device)
     model = build(architecture).to(device)
     steps = training.epochs * Batches.of(training, train.rows).steps_per_epoch

@@ -32,7 +32,7 @@ class Batches:
         return math.ceil(self.rows / self.size)
 
     @property
-    def whole(self) -> int:
+    def full_batches(self) -> int:
         """Number of batches with exactly `size` rows."""
         return self.rows // self.size
 

@@ -23,7 +23,7 @@ def available_bytes(device: torch.device) -> float:
     return (free + cached) / 2
 
 
-def placed(
+def place_samples(
     samples: Samples,
     loss: Loss,
     device: torch.device,

@@ -17,7 +17,7 @@ class Evaluation(NamedTuple):
     metrics: dict[str, float]
 
 
-def rows_at_once(row_bytes: int, batch_size: int, limit_bytes: int = EVALUATION_BYTES) -> int:
+def rows_per_slice(row_bytes: int, batch_size: int, limit_bytes: int = EVALUATION_BYTES) -> int:
     """Return the number of rows to evaluate at once.
 
     Args:
@@ -29,7 +29,7 @@ def rows_at_once(row_bytes: int, batch_size: int, limit_bytes: int = EVALUATION_
 
 
 @dataclass
-class Losses:
+class MeanLoss:
     """Running mean of batch losses, Σ n_b · loss_b / Σ n_b, in double precision.
 
     Losses are kept on the device until a result is needed, so that many are copied in one synchronization.
@@ -51,7 +51,7 @@ class Losses:
         self.waiting.append(loss)
         self.counts.append(rows)
 
-    def summed(self) -> float:
+    def total(self) -> float:
         """Return Σ n_b · loss_b of all batches."""
         if self.waiting:
             # Not `sum`, which compensates rounding errors from Python 3.12 on: the result has the bits of
@@ -67,4 +67,4 @@ class Losses:
         # The common case of a full batch: the mean is the loss itself.
         if self.rows == 0 and len(self.waiting) == 1:
             return self.waiting[0].item()
-        return self.summed() / self.rows
+        return self.total() / self.rows

@@ -176,7 +176,7 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
     return predictions, targets
 
 
-def computed(metric: Metric) -> float:
+def compute_and_reset(metric: Metric) -> float:
     """Return a metric's value and reset it; NaN if it is undefined (R² of one sample, AUROC of one class)."""
     try:
         with warnings.catch_warnings(action="error", category=UserWarning):

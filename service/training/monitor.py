@@ -45,7 +45,7 @@ class Monitor:
     best: dict[str, float] = field(default_factory=dict)
     epochs_without_improvement: int = 0
 
-    def improves(self, epoch: int, values: dict[str, float]) -> bool:
+    def update(self, epoch: int, values: dict[str, float]) -> bool:
         """Add the values of an epoch and return whether it is an improvement."""
         # With the sign, lower is better for every value; without a best epoch, `old` is +inf.
         sign = -1.0 if self.higher_is_better else 1.0
@@ -58,7 +58,7 @@ class Monitor:
         return False
 
     @property
-    def stops(self) -> bool:
+    def should_stop(self) -> bool:
         """True after `patience` epochs without improvement."""
         return self.stopping is not None and self.epochs_without_improvement >= self.stopping.patience
 

@@ -72,7 +72,7 @@ class ProgramKey:
             architecture: The spec with every size filled in.
             spec: The training section, with or without its defaults filled in.
             task: The task that the metrics measure.
-            train: Training samples on any device, targets cast for the loss (see `placed`).
+            train: Training samples on any device, targets cast for the loss (see `place_samples`).
             validation: Validation samples, prepared likewise; None without them.
             precision: `float32` or `bfloat16`.
         """

@@ -8,7 +8,7 @@ import torch
 from service.specs.architecture import read_architecture
 from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint
-from service.training.device_placement import available_bytes, placed
+from service.training.device_placement import available_bytes, place_samples
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
 from tests.support.toys import NET, VALUES, assert_same_checkpoint, assert_same_history, run, training
@@ -31,7 +31,9 @@ def engine(device: torch.device, fits: bool) -> EagerEngine:
     data = VALUES.prepared()
     components = assemble(architecture, training(batch_size=4), data, 2, device, "float32")
     if not fits:
-        train = placed(data.train, LOSSES["MSELoss"], device, available=lambda device: data.train.nbytes - 1)
+        train = place_samples(
+            data.train, LOSSES["MSELoss"], device, available=lambda device: data.train.nbytes - 1
+        )
         assert train.order is not None
         components = dataclasses.replace(components, train=train)
     return EagerEngine(components)

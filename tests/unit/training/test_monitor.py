@@ -16,8 +16,8 @@ def follow(monitor: Monitor, values: list[float]) -> list[bool]:
     """Return whether each epoch is an improvement, until the monitor stops."""
     improved = []
     for epoch, value in enumerate(values, start=1):
-        improved.append(monitor.improves(epoch, {monitor.value: value}))
-        if monitor.stops:
+        improved.append(monitor.update(epoch, {monitor.value: value}))
+        if monitor.should_stop:
             break
     return improved
 
@@ -89,8 +89,8 @@ def test_restored_state(values: list[float], cut: int, higher: bool, patience: i
         if epoch == cut:
             second.restore(json.loads(json.dumps(first.state())))
             current = second
-        expected = (whole.improves(epoch, {"validation_loss": value}), whole.stops)
-        decisions.append((current.improves(epoch, {"validation_loss": value}), current.stops) == expected)
+        expected = (whole.update(epoch, {"validation_loss": value}), whole.should_stop)
+        decisions.append((current.update(epoch, {"validation_loss": value}), current.should_stop) == expected)
     assert all(decisions)
     assert current.state() == whole.state()
 

@@ -263,7 +263,7 @@ def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
         # that runs when an epoch starts takes all its steps.
         states = lax.fori_loop(
             0,
-            batches.whole,
+            batches.full_batches,
             lambda batch, states: step(states, constants, inputs, index, batch)[0],
             states,
         )
@@ -271,7 +271,7 @@ def _batched_epoch(plan: Plan, jobs: int) -> Epoch:
             short_step = _over_jobs(
                 _batch_step(plan, plan.short_gradient_pass, batches.remainder), jobs, shared=2
             )
-            states, _ = short_step(states, constants, inputs, index, jnp.asarray(batches.whole))
+            states, _ = short_step(states, constants, inputs, index, jnp.asarray(batches.full_batches))
         ended: tuple[State, Array] = end(states, constants)
         return ended
 
@@ -413,7 +413,7 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
     scalars = scalars._replace(epoch=scalars.epoch + 1, loss_sum=0.0)
     improves = jnp.asarray(False)
     if plan.monitored is not None:
-        # The rules of `Monitor.improves`, without branches. A NaN compares as no improvement; an epoch that
+        # The rules of `Monitor.update`, without branches. A NaN compares as no improvement; an epoch that
         # is not finite is neither the best one nor counted.
         value = values[plan.monitored.name] * (-1 if plan.monitored.higher_is_better else 1)
         improves = finite & (value < scalars.best - constants.min_delta)

@@ -40,11 +40,11 @@ from service.training.checkpoints import (
     snapshot,
 )
 from service.training.components import Components
-from service.training.device_placement import placed
+from service.training.device_placement import place_samples
 from service.training.engines.eager.cuda_graphs import MIN_STEPS, Capture, CapturedStep, capture_step
 from service.training.engines.eager.forward_backward import Passes
-from service.training.evaluation import EVALUATION_BYTES, Evaluation, Losses, rows_at_once
-from service.training.metrics import computed, metric_inputs, metric_states, restore_metrics
+from service.training.evaluation import EVALUATION_BYTES, Evaluation, MeanLoss, rows_per_slice
+from service.training.metrics import compute_and_reset, metric_inputs, metric_states, restore_metrics
 from service.training.schedulers import is_per_batch
 
 _NO_EVALUATION = Evaluation(math.nan, {})
@@ -68,7 +68,7 @@ class _Validation:
     slices: Iterator[Samples]
     rng: Tensors
     buffers: Tensors
-    losses: Losses = field(default_factory=Losses)
+    losses: MeanLoss = field(default_factory=MeanLoss)
     loss: Tensor | None = None
 
 
@@ -120,7 +120,7 @@ class EagerEngine:
         self._validation_metrics = deepcopy(components.metrics)
         self._step = 0  # steps taken of the current epoch, slices of the validation included
         self._order: Tensor | None = None  # int64 [n]; None for samples in their own order
-        self._losses = Losses()
+        self._losses = MeanLoss()
         self._learning_rate = 0.0
         self._parameters = dict(components.model.named_parameters())
         # Training changes these tensors in place, so that the dictionary never needs to be made again.
@@ -160,7 +160,7 @@ class EagerEngine:
         if self._batches.is_full_batch and self.steps_per_epoch > 1:
             # A restored training repeats the forward pass too: its state must be from before.
             self._validation = self._start_validation()
-        is_whole = self._step < self._batches.whole
+        is_whole = self._step < self._batches.full_batches
         self._replayed = self._captured if is_whole else None
         batch = self._next_batch()
         if self._capture is not None and self._has_stepped and is_whole:
@@ -257,7 +257,7 @@ class EagerEngine:
         """
         components = self.components
         train = self._evaluation(self._losses, components.metrics)
-        self._losses = Losses()
+        self._losses = MeanLoss()
         values = {
             "train_loss": train.loss,
             "validation_loss": validation.loss,
@@ -270,7 +270,7 @@ class EagerEngine:
         if not all(map(math.isfinite, losses)):
             self.stop_reason = StopReason.DIVERGED
             self.epoch += 1
-        elif components.monitor is not None and components.monitor.improves(self.epoch + 1, values):
+        elif components.monitor is not None and components.monitor.update(self.epoch + 1, values):
             self._keep_best()
         return [values[name] for name in self.columns]
 
@@ -304,7 +304,7 @@ class EagerEngine:
 
     def _reason_to_stop(self) -> StopReason | None:
         monitor = self.components.monitor
-        if monitor is not None and monitor.stops:
+        if monitor is not None and monitor.should_stop:
             return StopReason.EARLY_STOPPING
         return StopReason.COMPLETED if self.epoch >= self.components.spec.epochs else None
 
@@ -318,24 +318,24 @@ class EagerEngine:
         for metric in self._validation_metrics.values():
             metric.reset()  # an interrupted validation leaves sums behind
         return self._evaluate(
-            self._sliced(placed(samples, self.components.loss, self.components.device)), on_slice
+            self._sliced(place_samples(samples, self.components.loss, self.components.device)), on_slice
         )
 
     def _sliced(self, samples: Samples) -> Slices:
         """Divide samples into the slices in which they are evaluated, one if they are small enough."""
         row_bytes = sum(x[:1].nbytes for x in samples.inputs)
-        size = rows_at_once(row_bytes, self._batches.size, self._evaluation_bytes)
+        size = rows_per_slice(row_bytes, self._batches.size, self._evaluation_bytes)
         return Slices(samples, size, self.components.device)
 
     def _evaluate(self, slices: Slices, on_slice: Callable[[], None] | None = None) -> Evaluation:
-        losses = Losses()
+        losses = MeanLoss()
         for batch in slices:
             self._add_slice(batch, losses)
             if on_slice is not None:
                 on_slice()
         return self._evaluation(losses, self._validation_metrics)
 
-    def _add_slice(self, batch: Samples, losses: Losses) -> None:
+    def _add_slice(self, batch: Samples, losses: MeanLoss) -> None:
         """Evaluate a slice: add its loss to `losses`, and update the validation metrics."""
         self._set_training(False)
         with torch.no_grad():  # for small models faster than `torch.inference_mode`
@@ -344,9 +344,11 @@ class EagerEngine:
             losses.add(loss, batch.rows)
         self._set_training(True)
 
-    def _evaluation(self, losses: Losses, metrics: Mapping[str, Metric]) -> Evaluation:
+    def _evaluation(self, losses: MeanLoss, metrics: Mapping[str, Metric]) -> Evaluation:
         """Return the mean of the losses and the values of the metrics, and reset the metrics."""
-        return Evaluation(losses.mean(), {name: computed(metric) for name, metric in metrics.items()})
+        return Evaluation(
+            losses.mean(), {name: compute_and_reset(metric) for name, metric in metrics.items()}
+        )
 
     def _set_training(self, training: bool) -> None:
         """Do what `model.train(training)` does, without its walk through the modules.
@@ -401,7 +403,7 @@ class EagerEngine:
     def _partial(self) -> PartialEpoch:
         metrics = metric_states(self.components.metrics)
         step = min(self._step, self._batches.steps_per_epoch)  # a restored training validates from the start
-        return PartialEpoch(step, self._losses.summed(), self._order, metrics, self._learning_rate)
+        return PartialEpoch(step, self._losses.total(), self._order, metrics, self._learning_rate)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint as if training had not been interrupted.
@@ -434,7 +436,7 @@ class EagerEngine:
         """Restore the position in the epoch and what its batches so far have added up."""
         self._step = partial.step
         rows = min(partial.step * self._batches.size, self.components.train.rows)
-        self._losses = Losses(partial.loss_sum, rows)
+        self._losses = MeanLoss(partial.loss_sum, rows)
         self._order = None if partial.order is None else self._placed_order(partial.order)
         self._learning_rate = partial.learning_rate
         restore_metrics(self.components.metrics, partial.metrics)
