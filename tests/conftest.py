@@ -20,7 +20,7 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
 # Its assertions are helpers' and tell what differs, as those of tests do.
-pytest.register_assert_rewrite("tests.support.plain")
+pytest.register_assert_rewrite("tests.support.script")
 
 
 @pytest.fixture(scope="session")

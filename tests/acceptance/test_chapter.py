@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tests.support.fits import LINEAR, ORDERED, SEQUENTIAL, T_C, T_U, tensors, thermometer
-from tests.support.plain import Script, assert_equal, fit_thermometer, threads
+from tests.support.script import Script, assert_equal, fit_thermometer, threads
 from tests.support.server import Service
 
 # Each activation as a client writes it, and as PyTorch does.

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import StepLR
 
 from tests.support.fits import ORDERED, SEQUENTIAL, tensors, thermometer
-from tests.support.plain import assert_equal, fit_classifier, fit_thermometer, threads
+from tests.support.script import assert_equal, fit_classifier, fit_thermometer, threads
 from tests.support.server import Service
 
 

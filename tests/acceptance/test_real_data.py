@@ -10,7 +10,7 @@ import pytest
 from sklearn import datasets
 
 from tests.support import penguins
-from tests.support.plain import threads
+from tests.support.script import threads
 from tests.support.server import Service
 
 OK = (httpx.codes.OK, httpx.codes.CREATED)
@@ -83,7 +83,7 @@ def penguin_job(service: Service, penguin_dataset: dict[str, Any]) -> dict[str, 
 
 
 @pytest.fixture(scope="module")
-def script() -> penguins.Script:
+def by_hand() -> penguins.PenguinFit:
     """The same by hand."""
     with threads(1):
         return penguins.fit_penguins()
@@ -118,32 +118,32 @@ def test_gaps_without_a_declaration_are_refused(service: Service, penguin_datase
 
 
 def test_penguins_equal_a_script_with_pandas_and_scikit_learn(
-    service: Service, penguin_job: dict[str, Any], script: penguins.Script
+    service: Service, penguin_job: dict[str, Any], by_hand: penguins.PenguinFit
 ) -> None:
     """The same rows on each side, the same constants, the same losses."""
     split = service.read(f"/v1/jobs/{penguin_job['id']}/split")
-    assert split["train"]["rows"] == script.train
-    assert split["validation"]["rows"] == script.validation
+    assert split["train"]["rows"] == by_hand.train
+    assert split["validation"]["rows"] == by_hand.validation
     encoding = service.read(f"/v1/jobs/{penguin_job['id']}/encoding")
     fitted = {(each["column"], each["type"]): each for each in encoding["transforms"]}
-    imputer, scaler = script.preprocessing.named_transformers_["numbers"]
+    imputer, scaler = by_hand.preprocessing.named_transformers_["numbers"]
     for number, name in enumerate(penguins.NUMBERS):
         assert fitted[name, "impute"]["value"] == pytest.approx(imputer.statistics_[number], rel=1e-12)
         assert fitted[name, "standardize"]["mean"] == pytest.approx(scaler.mean_[number], rel=1e-12)
         assert fitted[name, "standardize"]["std"] == pytest.approx(scaler.scale_[number], rel=1e-12)
-    mode, one_hot = script.preprocessing.named_transformers_["categories"]
+    mode, one_hot = by_hand.preprocessing.named_transformers_["categories"]
     for number, name in enumerate(penguins.CATEGORIES):
         assert fitted[name, "impute"]["value"] == mode.statistics_[number]
         assert fitted[name, "one_hot"]["categories"] == one_hot.categories_[number].tolist()
     history = service.history(penguin_job["id"])
-    assert history["train_loss"] == pytest.approx(script.train_loss, abs=1e-6)
-    assert history["validation_loss"] == pytest.approx(script.validation_loss, abs=1e-6)
+    assert history["train_loss"] == pytest.approx(by_hand.script.train_loss, abs=1e-6)
+    assert history["validation_loss"] == pytest.approx(by_hand.script.validation_loss, abs=1e-6)
 
 
-def test_species_are_told_apart(penguin_job: dict[str, Any], script: penguins.Script) -> None:
+def test_species_are_told_apart(penguin_job: dict[str, Any], by_hand: penguins.PenguinFit) -> None:
     """At least 95 % of the validation rows, as by the script."""
     accuracy = penguin_job["latest"]["metrics"]["accuracy"]["validation"]
-    assert accuracy == pytest.approx(script.accuracy)
+    assert accuracy == pytest.approx(by_hand.accuracy)
     assert accuracy >= 0.95
 
 

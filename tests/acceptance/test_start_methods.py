@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.acceptance.test_processes import all_workers, disturbable, holder
 from tests.support.fits import LONG, SEQUENTIAL, thermometer
-from tests.support.plain import assert_equal, fit_thermometer, threads
+from tests.support.script import assert_equal, fit_thermometer, threads
 from tests.support.server import Service, until
 
 

@@ -18,7 +18,7 @@ import torch
 
 from tests.acceptance.test_processes import all_workers, disturbable, workers
 from tests.support.fits import LONG, thermometer
-from tests.support.plain import threads
+from tests.support.script import threads
 from tests.support.server import Service, until
 
 CANCEL_SECONDS = 2.0

@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from tests.support.fits import FLOWERS, flowers, thermometer
-from tests.support.plain import assert_equal, fit_classifier, threads
+from tests.support.script import assert_equal, fit_classifier, threads
 from tests.support.server import Service
 
 CSV = {"Content-Type": "text/csv"}

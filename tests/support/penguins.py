@@ -1,6 +1,7 @@
-"""The Palmer penguins with pandas, scikit-learn and PyTorch, as one writes it by hand."""
+"""The Palmer penguins prepared with pandas and scikit-learn and trained with the plain PyTorch script."""
 
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 
 import numpy as np
@@ -10,7 +11,9 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, OneHotEncoder, StandardScaler
-from torch import nn
+from torch import nn, optim
+
+from tests.support.script import Script, split_data, split_rows
 
 CSV = files("palmerpenguins") / "data" / "penguins.csv"
 NUMBERS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]
@@ -18,32 +21,30 @@ CATEGORIES = ["island", "sex"]
 HIDDEN, EPOCHS, BATCH_SIZE, LEARNING_RATE, SEED = 16, 40, 32, 0.01, 0
 
 
-@dataclass
-class Script:
-    """What the script ends with.
+@dataclass(frozen=True)
+class PenguinFit:
+    """A fit of the penguins' species by hand.
 
     Attributes:
-        train, validation: row numbers.
-        numbers: the fitted imputers and scalers of `NUMBERS`.
-        inputs: of all rows, in the file's order.
+        train: Row numbers of the training rows.
+        validation: Row numbers of the validation rows.
+        preprocessing: Imputers, scalers and encoders, fitted on the training rows.
+        script: The script that trained the model.
+        accuracy: Accuracy of the trained model on the validation rows.
     """
 
     train: list[int]
     validation: list[int]
     preprocessing: ColumnTransformer
-    inputs: torch.Tensor
-    train_loss: list[float]
-    validation_loss: list[float]
+    script: Script
     accuracy: float
 
 
-def fit_penguins() -> Script:
-    """Impute, standardize and encode by constants of the training rows; then the loop."""
+def fit_penguins() -> PenguinFit:
+    """Impute, standardize and encode with constants of the training rows, then train a classifier."""
     with CSV.open() as file:
         frame = pd.read_csv(file)
-    order = torch.randperm(len(frame), generator=torch.Generator().manual_seed(0)).numpy()
-    n_val = int(0.2 * len(frame))
-    train, validation = order[:-n_val], order[-n_val:]
+    train, validation = split_rows(len(frame))
 
     preprocessing = ColumnTransformer(
         [
@@ -56,28 +57,20 @@ def fit_penguins() -> Script:
         ],
         sparse_threshold=0,
     )
-    preprocessing.fit(frame.iloc[train])
+    preprocessing.fit(frame.iloc[train.numpy()])
     inputs = torch.tensor(preprocessing.transform(frame).astype(np.float32))
     targets = torch.tensor(LabelEncoder().fit_transform(frame["species"]))
-    x_train, y_train = inputs[train], targets[train]
-    x_val, y_val = inputs[validation], targets[validation]
 
-    torch.manual_seed(SEED)
-    model = nn.Sequential(nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 3))
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    loss_fn = nn.CrossEntropyLoss()
-    script = Script(train.tolist(), validation.tolist(), preprocessing, inputs, [], [], 0.0)
-    for _ in range(EPOCHS):
-        total = 0.0
-        for batch in torch.randperm(len(x_train)).split(BATCH_SIZE):
-            loss = loss_fn(model(x_train[batch]), y_train[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += len(batch) * loss.item()
-        script.train_loss.append(total / len(x_train))
-        with torch.no_grad():
-            outputs = model(x_val)
-            script.validation_loss.append(loss_fn(outputs, y_val).item())
-            script.accuracy = (outputs.argmax(1) == y_val).float().mean().item()
-    return script
+    script = Script(
+        split_data(inputs, targets),
+        lambda: nn.Sequential(nn.Linear(inputs.shape[1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 3)),
+        partial(optim.Adam, lr=LEARNING_RATE),
+        loss_fn=nn.CrossEntropyLoss(),
+        batch_size=BATCH_SIZE,
+        epochs=EPOCHS,
+        seed=SEED,
+    ).run()
+    with torch.no_grad():
+        predicted = script.model(script.data.x_val).argmax(1)
+    accuracy = (predicted == script.data.y_val).float().mean().item()
+    return PenguinFit(train.tolist(), validation.tolist(), preprocessing, script, accuracy)

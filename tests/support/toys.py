@@ -1,15 +1,13 @@
 """Small trainings for tests, and the plain PyTorch script that each of them stands for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
@@ -21,6 +19,7 @@ from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
+from tests.support.script import Script, SplitData
 
 Layers = list[dict[str, Any]]
 EVERYTHING = 10**9
@@ -39,14 +38,8 @@ DROPPING: Layers = [
 ]
 
 
-@dataclass(frozen=True)
-class ToyData:
+class ToyData(SplitData):
     """Training and validation rows: inputs [N, 3] and targets."""
-
-    x_train: Tensor
-    y_train: Tensor
-    x_val: Tensor
-    y_val: Tensor
 
     def prepared(self, validates: bool = True) -> Prepared:
         """The rows as the service prepares them."""
@@ -160,86 +153,22 @@ def restored(checkpoint: Checkpoint, make: Callable[[], EagerEngine]) -> EagerEn
     return fresh
 
 
-@dataclass
-class Script:
-    """What a plain script ends with."""
-
-    model: nn.Module
-    train_loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-
-
-def plain(
+def script(
     build: Callable[[], nn.Module],
-    make_optimizer: Callable[[Any], Optimizer],
+    make_optimizer: Callable[[Iterator[nn.Parameter]], Optimizer],
     make_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
-    steps_per_batch: bool = False,
     data: ToyData = VALUES,
-    loss_fn: nn.Module | None = None,
     epochs: int = 6,
-    batch_size: int | None = None,
-    shuffle: bool = True,
-    clip: float | None = None,
-    seed: int = 3,
+    **arguments: Any,
 ) -> Script:
-    """The training as a reader of the chapter would write it."""
-    loss_fn = loss_fn or nn.MSELoss()
-    torch.manual_seed(seed)
-    model = build()
-    optimizer = make_optimizer(model.parameters())
-    scheduler = make_scheduler(optimizer) if make_scheduler else None
-    script = Script(model)
-
-    def validate() -> float:
-        model.eval()
-        with torch.no_grad():
-            value: float = loss_fn(model(data.x_val), data.y_val).item()
-        model.train()
-        return value
-
-    def update(loss: Tensor) -> None:
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        if clip is not None:
-            clip_grad_norm_(model.parameters(), clip)
-        optimizer.step()
-        if scheduler is not None and steps_per_batch:
-            scheduler.step()
-
-    for _ in range(epochs):
-        if batch_size is None:
-            loss = loss_fn(model(data.x_train), data.y_train)
-            script.train_loss.append(loss.item())
-            script.validation_loss.append(validate())
-            script.learning_rate.append(optimizer.param_groups[0]["lr"])
-            update(loss)
-        else:
-            rows = len(data.x_train)
-            order = torch.randperm(rows) if shuffle else torch.arange(rows)
-            total = 0.0
-            for start in range(0, rows, batch_size):
-                batch = order[start : start + batch_size]
-                loss = loss_fn(model(data.x_train[batch]), data.y_train[batch])
-                total += len(batch) * loss.item()
-                learning_rate = optimizer.param_groups[0]["lr"]
-                update(loss)
-            script.train_loss.append(total / rows)
-            script.validation_loss.append(validate())
-            script.learning_rate.append(learning_rate)
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(script.validation_loss[-1])
-        elif scheduler is not None and not steps_per_batch:
-            scheduler.step()
-    return script
+    """The script of `training()`, not yet run; further arguments as those of `Script`."""
+    return Script(data, build, make_optimizer, make_scheduler, epochs=epochs, seed=3, **arguments)
 
 
-def assert_equals_script(trainer: EagerEngine, run_script: Callable[[], Script]) -> None:
-    """A training just set up ends with the script's history, parameters, buffers and gradients, bit for bit.
-
-    One after the other: both draw from the global generator.
-    """
-    history, script = run(trainer), run_script()
+def assert_equals_script(trainer: EagerEngine, script: Script) -> None:
+    """A new engine and a script train to the same history, parameters, buffers and gradients, bit for bit."""
+    history = run(trainer)
+    script.run()  # after the engine, not beside it: both draw from the global generator
     assert column(history, "train_loss") == script.train_loss
     assert column(history, "validation_loss") == script.validation_loss
     assert column(history, "learning_rate") == script.learning_rate

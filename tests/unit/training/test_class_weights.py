@@ -19,7 +19,7 @@ from service.specs.training import TrainingSpec
 from service.training.check import check_components
 from service.training.class_weights import build_loss, resolve_class_weights
 from service.training.losses import LOSSES
-from tests.support.toys import NET, ToyData, assert_equals_script, engine, net, plain, samples, training
+from tests.support.toys import NET, ToyData, assert_equals_script, engine, net, samples, script, training
 
 SPECIES = ("setosa", "versicolor", "virginica")
 
@@ -226,7 +226,7 @@ def test_weighted_losses_equal_the_plain_script(loss: str, batch_size: int | Non
     spec = resolve_class_weights(given, data.encoding(), data.y_train)
     assert_equals_script(
         engine(spec, NET, data),
-        lambda: plain(
+        script(
             net,
             lambda parameters: optim.SGD(parameters, lr=0.05),
             data=data,

@@ -25,8 +25,8 @@ from tests.support.toys import (
     fitting,
     matrix,
     net,
-    plain,
     run,
+    script,
     training,
 )
 
@@ -103,8 +103,8 @@ def test_every_loss_equals_the_script(name: str) -> None:
         more = [made[layer["type"]]() for layer in layers[len(NET) :]]
         return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2), *more)
 
-    script = partial(plain, build, partial(optim.SGD, lr=0.05), data=data, loss_fn=getattr(nn, name)())
-    assert_equals_script(trainer, script)
+    sgd = partial(optim.SGD, lr=0.05)
+    assert_equals_script(trainer, script(build, sgd, data=data, loss_fn=getattr(nn, name)()))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -113,8 +113,7 @@ def test_every_optimizer_equals_the_script(name: str, batch_size: int | None) ->
     """Each optimizer with PyTorch's defaults gives the same bits as in a plain script."""
     layers, build = (MATRIX, matrix) if name == "Muon" else (NET, net)
     trainer = engine(training(optimizer=name, batch_size=batch_size), layers)
-    script = partial(plain, build, getattr(optim, name), batch_size=batch_size)
-    assert_equals_script(trainer, script)
+    assert_equals_script(trainer, script(build, getattr(optim, name), batch_size=batch_size))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -142,8 +141,7 @@ def test_every_scheduler_equals_the_script(name: str, batch_size: int | None, re
     section = training(optimizer=optimizer, scheduler={"type": name, **sent}, batch_size=batch_size, epochs=8)
     trainer = engine(section)
     more = {"total_steps": 8 if batch_size is None else 24} if name == "OneCycleLR" else {}
-    script = partial(
-        plain,
+    reference = script(
         net,
         partial(optim.SGD, lr=0.05, momentum=0.9),
         partial(getattr(lr_scheduler, name), **arguments, **more),
@@ -151,5 +149,5 @@ def test_every_scheduler_equals_the_script(name: str, batch_size: int | None, re
         batch_size=batch_size,
         epochs=8,
     )
-    assert_equals_script(trainer, script)
-    assert len(set(script().learning_rate)) > 1
+    assert_equals_script(trainer, reference)
+    assert len(set(reference.learning_rate)) > 1

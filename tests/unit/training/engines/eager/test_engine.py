@@ -33,9 +33,9 @@ from tests.support.toys import (
     engine,
     fitting,
     net,
-    plain,
     run,
     samples,
+    script,
     training,
 )
 
@@ -49,23 +49,16 @@ SGD = {"type": "SGD", "lr": 0.05, "momentum": 0.9}
 def test_equals_the_script(batch_size: int | None, shuffle: bool, clip: float | None) -> None:
     """Full batch and batches, shuffled or not, with a short last batch, clipped or not, equal the script."""
     trainer = engine(training(optimizer=SGD, batch_size=batch_size, shuffle=shuffle, gradient_clip_norm=clip))
-    script = partial(
-        plain,
-        net,
-        partial(optim.SGD, lr=0.05, momentum=0.9),
-        batch_size=batch_size,
-        shuffle=shuffle,
-        clip=clip,
-    )
-    assert_equals_script(trainer, script)
+    sgd = partial(optim.SGD, lr=0.05, momentum=0.9)
+    assert_equals_script(trainer, script(net, sgd, batch_size=batch_size, shuffle=shuffle, clip=clip))
 
 
 @pytest.mark.parametrize("batch_size", [None, 3, 4])
 def test_dropout_and_batch_norm_equal_the_script(batch_size: int | None) -> None:
     """Dropout masks and BatchNorm statistics are the script's; validation runs in eval mode."""
     trainer = engine(training(optimizer=SGD, batch_size=batch_size), DROPPING)
-    script = partial(plain, dropping, partial(optim.SGD, lr=0.05, momentum=0.9), batch_size=batch_size)
-    assert_equals_script(trainer, script)
+    sgd = partial(optim.SGD, lr=0.05, momentum=0.9)
+    assert_equals_script(trainer, script(dropping, sgd, batch_size=batch_size))
 
 
 def test_without_validation_training_is_the_same() -> None:
@@ -256,8 +249,8 @@ def test_best_gradients_of_a_full_batch_are_of_the_previous_step() -> None:
     run(trainer)
     assert trainer.best is not None
     assert trainer.best.epoch == 3
-    script = plain(net, partial(optim.SGD, lr=0.05), epochs=2)
-    for name, parameter in script.model.named_parameters():
+    trained = script(net, partial(optim.SGD, lr=0.05), epochs=2).run()
+    for name, parameter in trained.model.named_parameters():
         assert parameter.grad is not None
         assert torch.equal(trainer.best.gradients[name], parameter.grad)
         assert torch.equal(trainer.best.state[name], parameter)
@@ -295,8 +288,7 @@ def test_tied_parameters_train_as_one() -> None:
     components.model = tied()
     components.optimizer = optim.SGD(components.model.parameters(), lr=0.05, momentum=0.9)
     trainer = EagerEngine(components)
-    script = partial(plain, tied, partial(optim.SGD, lr=0.05, momentum=0.9))
-    assert_equals_script(trainer, script)
+    assert_equals_script(trainer, script(tied, partial(optim.SGD, lr=0.05, momentum=0.9)))
     assert "2.weight" in trainer.checkpoint().last.state
     assert "2.weight" not in trainer.checkpoint().last.gradients
 
