@@ -23,8 +23,8 @@ Artifacts(sys.argv[1], pathlib.Path("cache")).put("checkpoints/job_1", write)
 """
 
 
-def test_an_artifact_comes_back(tmp_path: Path) -> None:
-    """Bytes and files come back as they were put, under the prefix they were put under."""
+def test_an_artifact_is_read_as_it_was_put(tmp_path: Path) -> None:
+    """Bytes and files are read as they were put, and named with their prefix."""
     artifacts = Artifacts(tmp_path / "new" / "folder", tmp_path / "cache")
     file = tmp_path / "file"
     file.write_bytes(b"of a file")
@@ -33,14 +33,14 @@ def test_an_artifact_comes_back(tmp_path: Path) -> None:
     assert names[0].startswith("checkpoints/job_1/")
 
 
-def test_every_name_is_fresh(tmp_path: Path) -> None:
-    """Two artifacts of equal content have names of their own."""
+def test_names_are_unique(tmp_path: Path) -> None:
+    """Two artifacts of equal content have different names."""
     artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
     assert artifacts.put("datasets", b"x") != artifacts.put("datasets", b"x")
 
 
-def test_a_deleted_artifact_is_gone(tmp_path: Path) -> None:
-    """A deleted artifact is not there; deleting it again is no error."""
+def test_a_deleted_artifact_is_not_found(tmp_path: Path) -> None:
+    """A deleted artifact is not found, and deleting it again is no error."""
     artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
     name = artifacts.put("datasets", b"x")
     artifacts.delete(name)
@@ -50,8 +50,8 @@ def test_a_deleted_artifact_is_gone(tmp_path: Path) -> None:
             read(name)
 
 
-def test_what_cannot_be_discarded_is_left(tmp_path: Path) -> None:
-    """The others go."""
+def test_discard_skips_artifacts_that_cannot_be_deleted(tmp_path: Path) -> None:
+    """`discard` deletes all artifacts except those whose deletion fails."""
     artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
     first, *others = [artifacts.put("datasets", b"x") for _ in range(3)]
     artifacts.path(first).unlink()
@@ -65,8 +65,8 @@ def test_what_cannot_be_discarded_is_left(tmp_path: Path) -> None:
             artifacts.get(name)
 
 
-def test_a_folder_that_takes_nothing_is_unavailable(tmp_path: Path) -> None:
-    """A folder that can't be written to is found by a ping, and an artifact is refused."""
+def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
+    """`ping` and `put` raise `Unavailable` if the folder cannot be written."""
     artifacts = Artifacts(tmp_path / "folder", tmp_path / "cache")
     artifacts.ping()
     (tmp_path / "folder").rmdir()
@@ -77,14 +77,14 @@ def test_a_folder_that_takes_nothing_is_unavailable(tmp_path: Path) -> None:
         artifacts.put("datasets", b"x")
 
 
-@pytest.mark.parametrize("in_the_way", ["a folder", "a loop of links"])
-def test_what_cant_be_read_now_is_unavailable(tmp_path: Path, in_the_way: str) -> None:
-    """An error of the disk is no missing artifact: it may pass."""
+@pytest.mark.parametrize("obstacle", ["a folder", "a loop of links"])
+def test_a_read_error_is_unavailable(tmp_path: Path, obstacle: str) -> None:
+    """An I/O error raises `Unavailable`, since it may be temporary, and not `ArtifactNotFound`."""
     artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
     name = artifacts.put("datasets", b"x")
     path = artifacts.path(name)
     path.unlink()
-    if in_the_way == "a folder":
+    if obstacle == "a folder":
         path.mkdir()
     else:
         path.symlink_to(path)
@@ -92,8 +92,8 @@ def test_what_cant_be_read_now_is_unavailable(tmp_path: Path, in_the_way: str) -
         artifacts.get(name)
 
 
-def test_what_a_killed_process_left_half_written_is_old_some_day(tmp_path: Path) -> None:
-    """A process that was killed while it wrote leaves a file; it is found, with what else is old."""
+def test_a_partial_file_of_a_killed_process_is_found(tmp_path: Path) -> None:
+    """A file that a killed process left partially written is listed with the old artifacts."""
     location = tmp_path / "artifacts"
     artifacts = Artifacts(location, tmp_path / "cache")
     whole = artifacts.put("checkpoints/job_1", b"whole")
@@ -109,14 +109,14 @@ def test_what_a_killed_process_left_half_written_is_old_some_day(tmp_path: Path)
     for name in found:
         artifacts.delete(name)
     artifacts.tidy("checkpoints", timedelta(hours=1))
-    assert (location / "checkpoints" / "job_1").exists()  # somebody may be about to write there
+    assert (location / "checkpoints" / "job_1").exists()  # a process may be about to write into it
     artifacts.tidy("checkpoints", timedelta(seconds=-1))
     assert list(location.iterdir()) == [location / "checkpoints"]
     assert list((location / "checkpoints").iterdir()) == []
 
 
-def test_a_file_is_moved_into_a_folder(tmp_path: Path) -> None:
-    """A file becomes the artifact: it isn't copied, and is read where it lies."""
+def test_a_file_is_moved_into_the_folder(tmp_path: Path) -> None:
+    """A file is moved and not copied when it becomes an artifact."""
     artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
     file = tmp_path / "file"
     file.write_bytes(b"content")
@@ -127,7 +127,7 @@ def test_a_file_is_moved_into_a_folder(tmp_path: Path) -> None:
 
 
 def test_an_object_is_downloaded_once(tmp_path: Path) -> None:
-    """An artifact of an object store is read from a cache, and gone from it when it is deleted."""
+    """An artifact of an object store is cached until it is unused for long enough or deleted."""
     artifacts = Artifacts("memory:///", tmp_path)
     name = artifacts.put("datasets", b"content")
     path = artifacts.path(name)
@@ -136,15 +136,15 @@ def test_an_object_is_downloaded_once(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.*")) == []
     artifacts.tidy("datasets", timedelta(hours=1))
     assert path.exists()
-    artifacts.tidy("datasets", timedelta(seconds=-1))  # it was needed longer ago than that
+    artifacts.tidy("datasets", timedelta(seconds=-1))  # last used longer ago than that
     assert not path.exists()
     assert artifacts.path(name).read_bytes() == b"content"
     artifacts.delete(name)
     assert not path.exists()
 
 
-def test_what_is_written_to_a_file_first_lies_where_it_is_tidied(tmp_path: Path) -> None:
-    """A process that is killed before the upload leaves its file under the prefix, not beside it."""
+def test_a_file_awaiting_upload_has_the_prefix(tmp_path: Path) -> None:
+    """A file is written under its prefix before the upload, so that `tidy` finds it if the process dies."""
     artifacts, written = Artifacts("memory:///", tmp_path), list[Path]()
 
     def write(path: Path) -> None:
@@ -157,8 +157,8 @@ def test_what_is_written_to_a_file_first_lies_where_it_is_tidied(tmp_path: Path)
     assert artifacts.get(name) == b"content"
 
 
-def test_an_object_store_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
-    """Nobody listens where the store is said to be: that is told, without what led to it."""
+def test_an_unreachable_object_store_is_reported_in_one_line(tmp_path: Path) -> None:
+    """The error of an unreachable object store is one line without a chain of causes."""
     artifacts = Artifacts("http://127.0.0.1:9/artifacts", tmp_path)
     with pytest.raises(errors.Unavailable, match=r"^The artifact can't be read: [^\n]+$"):
         artifacts.get("datasets/x")

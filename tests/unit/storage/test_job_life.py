@@ -1,4 +1,4 @@
-"""The life of jobs as a state machine: owners and workers act in any order, and time passes as it likes."""
+"""The life cycle of jobs as a state machine: owners and workers act in any order while time passes."""
 
 import shutil
 import sqlite3
@@ -39,24 +39,27 @@ from tests.support.records import OWNER, new_dataset, new_job
 LEASE = timedelta(seconds=30)
 JULIAN_EPOCH = 2440587.5  # the Julian day of 1970
 WORKERS = st.sampled_from(["w1", "w2"])
-YOUTH = 15  # steps before the first job may end: much happens to it until then
-MOST_JOBS = 2  # more would hardly ever be claimed twice
+STEPS_BEFORE_END = 15  # before this no job ends, so that much happens to each
+MAX_JOBS = 2  # with more jobs, one is rarely claimed twice
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
 
 
 class Clock:
-    """The database's clock, which the test sets."""
+    """The clock of the database, set by the test."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
 
     def julian_day(self, _: str) -> float:
-        """What SQLite's `julianday('now')` is to give."""
+        """Replace SQLite's `julianday('now')`."""
         return JULIAN_EPOCH + self.now.timestamp() / 86400
 
 
 class JobLife(RuleBasedStateMachine):
-    """Whatever happens, in whatever order, a job ends once and its history has no gap."""
+    """Owners, workers and time as rules; `check_jobs` holds after any sequence of them.
+
+    The bundle `claims` also contains claims with attempt 0, which found no job.
+    """
 
     template: ClassVar[Path]  # a database with tables
     jobs_bundle: Bundle[str] = Bundle("job_ids")
@@ -80,29 +83,29 @@ class JobLife(RuleBasedStateMachine):
         self.steps = 0
 
     def prepare(self, connection: sqlite3.Connection, _: object) -> None:
-        """Set the clock, and don't wait for the disk: nothing is killed here."""
+        """Install the clock; don't wait for the disk, since no process is killed here."""
         connection.create_function("julianday", 1, self.clock.julian_day)
         connection.execute("PRAGMA synchronous = OFF")
 
     def teardown(self) -> None:
-        """Leave nothing."""
+        """Delete the database."""
         self.database.close()
         shutil.rmtree(self.folder)
 
     def holds(self, claim: Claim) -> bool:
-        """Whether a claim is its job's present one."""
+        """Return whether a claim is the current one of its job."""
         job = self.jobs.get(OWNER, claim.job_id)
         return job.status is JobStatus.RUNNING and Claim.of(job) == claim
 
     @initialize(target=jobs_bundle)
     def first_job(self) -> str:
-        """There is always a job."""
+        """Submit the first job, so that `job_ids` is never empty."""
         return self.submit(0)
 
-    @precondition(lambda self: len(self.ids) < MOST_JOBS)
+    @precondition(lambda self: len(self.ids) < MAX_JOBS)
     @rule(target=jobs_bundle, priority=st.integers(-1, 1))
     def submit(self, priority: int) -> str:
-        """A job comes in, and is queued."""
+        """A submitted job is queued."""
         job, created = self.jobs.submit(OWNER, new_job(priority=priority), new_dataset())
         assert created
         assert job.status is JobStatus.QUEUED
@@ -111,7 +114,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(target=claims_bundle, worker=WORKERS)
     def claim(self, worker: str) -> Claim:
-        """A worker gets the job of the highest priority that came first, from its newest checkpoint on."""
+        """A worker claims the oldest queued job of the highest priority, at the epoch of its checkpoint."""
         waiting = [job for job in map(self.get, self.ids) if job.status is JobStatus.QUEUED]
         job = self.claims.claim(worker, ["cpu"], LEASE.total_seconds())
         if job is None:
@@ -124,20 +127,20 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(target=claims_bundle, claim=claims_bundle)
     def claim_companions(self, claim: Claim) -> MultipleResults[Claim]:
-        """Who holds a job gets those that train beside it: later, as urgent, and tried by nobody yet."""
+        """A claim gets companions: queued jobs submitted later, with equal priority and no attempt."""
         if not (claim.attempt and self.holds(claim)):
             return multiple()
         first = self.get(claim.job_id)
         later = [job for job in map(self.get, self.ids) if job.sequence > first.sequence]
         waiting = [job for job in later if job.status is JobStatus.QUEUED]
         alike = [job.id for job in waiting if (job.priority, job.attempt) == (first.priority, 0)]
-        taken = self.claims.claim_alike(first, MOST_JOBS, LEASE.total_seconds())
-        assert [job.id for job in taken] == alike
-        return multiple(*map(Claim.of, taken))
+        claimed = self.claims.claim_alike(first, MAX_JOBS, LEASE.total_seconds())
+        assert [job.id for job in claimed] == alike
+        return multiple(*map(Claim.of, claimed))
 
     @rule(claim=claims_bundle, epochs=st.integers(1, 3))
     def record(self, claim: Claim, epochs: int) -> None:
-        """Who holds a job adds to its history; nobody else does."""
+        """A current claim adds to the history of its job; any other is lost."""
         if claim.attempt and self.holds(claim):
             epoch = self.get(claim.job_id).epoch
             rows = [HistoryRow(epoch + 1, epoch + epochs, b"x")]
@@ -148,26 +151,26 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(claim=claims_bundle, step=st.integers(0, 2))
     def save(self, claim: Claim, step: int) -> None:
-        """Who holds a job saves it."""
+        """A current claim saves a checkpoint, which replaces the one before; any other claim is lost."""
         self.serial += 1
         if claim.attempt and self.holds(claim):
             job = self.get(claim.job_id)
             saved = [(each.epoch, each.step) for each in self.checkpoints.of_job(OWNER, job.id)]
-            place = (job.epoch, step)
-            if place >= max(saved, default=(0, 0)):  # a training never goes back
+            position = (job.epoch, step)
+            if position >= max(saved, default=(0, 0)):  # a training never goes back
                 checkpoint = NewCheckpoint(job.epoch, f"a{self.serial}", 1, step)
                 self.claims.save_checkpoint(claim, checkpoint, keep=[])
                 assert len(self.checkpoints.of_job(OWNER, job.id)) == 1
-                if place > max(saved, default=(-1, 0)):
-                    self.losses[job.id] = 0
+                if position > max(saved, default=(-1, 0)):
+                    self.losses[job.id] = 0  # progress resets the number of lost workers
         else:
             with pytest.raises(LeaseLost):
                 self.claims.save_checkpoint(claim, NewCheckpoint(99, "stale", 1))
 
-    @precondition(lambda self: self.steps > YOUTH)
+    @precondition(lambda self: self.steps > STEPS_BEFORE_END)
     @rule(claim=claims_bundle)
     def finish(self, claim: Claim) -> None:
-        """Who holds a job ends it; nobody else does."""
+        """A current claim ends its job; any other is lost."""
         if claim.attempt and self.holds(claim):
             self.claims.finish(Ending(claim, DONE))
             assert self.get(claim.job_id).status is JobStatus.SUCCEEDED
@@ -175,10 +178,10 @@ class JobLife(RuleBasedStateMachine):
             with pytest.raises(LeaseLost):
                 self.claims.finish(Ending(claim, DONE))
 
-    @precondition(lambda self: self.steps > YOUTH)
+    @precondition(lambda self: self.steps > STEPS_BEFORE_END)
     @rule(first=claims_bundle, second=claims_bundle)
     def finish_both(self, first: Claim, second: Claim) -> None:
-        """Jobs that end together end all, or none where one of them is another's by now."""
+        """Jobs end together, or none of them if one claim is lost."""
         if first.job_id == second.job_id:
             return
         before = [self.get(job_id) for job_id in self.ids]
@@ -190,10 +193,10 @@ class JobLife(RuleBasedStateMachine):
                 self.claims.finish(Ending(first, DONE), Ending(second, DONE))
             assert [self.get(job_id) for job_id in self.ids] == before
 
-    @precondition(lambda self: self.steps > YOUTH)
+    @precondition(lambda self: self.steps > STEPS_BEFORE_END)
     @rule(worker=WORKERS, job_id=jobs_bundle)
     def overrun(self, worker: str, job_id: str) -> None:
-        """The job whose time is over ends with its checkpoint, or has failed; its worker's others stay."""
+        """A job over its runtime limit succeeds with a checkpoint and fails without; no other job changes."""
         before = {other: self.get(other) for other in self.ids}
         held = before[job_id].status is JobStatus.RUNNING and before[job_id].worker_id == worker
         assert self.recovery.overrun(worker, job_id) == [job_id] * held
@@ -206,27 +209,27 @@ class JobLife(RuleBasedStateMachine):
         assert {other: self.get(other) for other in before} == before
 
     @rule(claim=claims_bundle)
-    def give_back(self, claim: Claim) -> None:
-        """Who holds a job may give it back; it is no loss."""
+    def release(self, claim: Claim) -> None:
+        """A current claim releases its job, which is not counted as a lost worker."""
         if claim.attempt and self.holds(claim):
             before = self.get(claim.job_id)
             self.claims.release(claim)
-            self.assert_taken_back(before, lost=False)
+            self.assert_reclaimed(before, lost=False)
         else:
             with pytest.raises(LeaseLost):
                 self.claims.release(claim)
 
     @rule(worker=WORKERS)
     def worker_dies(self, worker: str) -> None:
-        """What a dead worker held is taken back."""
+        """All jobs of a dead worker are reclaimed."""
         held = [job for job in map(self.get, self.ids) if job.worker_id == worker and not job.status.ended]
         assert set(self.recovery.release_workers([worker], "It died.")) == {job.id for job in held}
         for job in held:
-            self.assert_taken_back(job, lost=True)
+            self.assert_reclaimed(job, lost=True)
 
     @rule(claim=claims_bundle)
     def heartbeat(self, claim: Claim) -> None:
-        """A heartbeat tells who still holds a job, and extends its lease."""
+        """A heartbeat renews the lease of a current claim and of no other."""
         renewed = self.claims.renew([claim], LEASE.total_seconds())
         assert (claim in renewed) == bool(claim.attempt and self.holds(claim))
         if renewed:
@@ -236,18 +239,18 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 40))
     def time_passes(self, seconds: int) -> None:
-        """Leases that have run out are taken back, and no others."""
+        """Jobs with an expired lease are reclaimed, and no others."""
         self.clock.now += timedelta(seconds=seconds)
         running = [job for job in map(self.get, self.ids) if job.status is JobStatus.RUNNING]
-        late = [job for job in running if job.lease_expires_at and job.lease_expires_at < self.clock.now]
-        assert set(self.recovery.expire()) == {job.id for job in late}
-        for job in late:
-            self.assert_taken_back(job, lost=True)
+        expired = [job for job in running if job.lease_expires_at and job.lease_expires_at < self.clock.now]
+        assert set(self.recovery.expire()) == {job.id for job in expired}
+        for job in expired:
+            self.assert_reclaimed(job, lost=True)
 
-    @precondition(lambda self: self.steps > YOUTH)
+    @precondition(lambda self: self.steps > STEPS_BEFORE_END)
     @rule(job_id=jobs_bundle)
     def cancel(self, job_id: str) -> None:
-        """A job that doesn't run ends at once; one that runs is asked to; one that has ended stays."""
+        """Cancelling ends a job that is not running, signals a running one and leaves an ended one alone."""
         before = self.get(job_id)
         after = self.jobs.cancel(OWNER, job_id)
         if before.status.ended:
@@ -259,20 +262,20 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(job_id=jobs_bundle)
     def pause(self, job_id: str) -> None:
-        """A job that waits rests at once; one that runs is asked to; no other can be paused."""
+        """Pausing pauses a queued job, signals a running one and is an error for any other."""
         before = self.get(job_id)
         if before.status in (JobStatus.QUEUED, JobStatus.RUNNING):
             after = self.jobs.pause(OWNER, job_id)
-            resting = after.status is JobStatus.PAUSED
-            assert resting == (before.status is JobStatus.QUEUED)
-            assert after.pause_requested != resting
+            paused = after.status is JobStatus.PAUSED
+            assert paused == (before.status is JobStatus.QUEUED)
+            assert after.pause_requested != paused
         else:
             with pytest.raises(errors.JobNotRunning):
                 self.jobs.pause(OWNER, job_id)
 
     @rule(job_id=jobs_bundle)
     def resume(self, job_id: str) -> None:
-        """A job that rests waits again; a pause that was asked for is taken back; no other can be resumed."""
+        """Resuming queues a paused job, withdraws a requested pause and is an error for any other job."""
         before = self.get(job_id)
         if before.status is JobStatus.PAUSED or before.pause_requested:
             after = self.jobs.resume(OWNER, job_id)
@@ -283,11 +286,11 @@ class JobLife(RuleBasedStateMachine):
                 self.jobs.resume(OWNER, job_id)
 
     def get(self, job_id: str) -> Job:
-        """A job as it is now."""
+        """Read a job."""
         return self.jobs.get(OWNER, job_id)
 
-    def assert_taken_back(self, before: Job, lost: bool) -> None:
-        """A job is where it belongs after its worker has gone."""
+    def assert_reclaimed(self, before: Job, lost: bool) -> None:
+        """Assert the status of a job after its worker was lost or has released it."""
         losses = self.losses[before.id] = self.losses.get(before.id, 0) + lost
         after = self.get(before.id)
         if before.cancel_requested:
@@ -300,8 +303,8 @@ class JobLife(RuleBasedStateMachine):
         assert (after.error is not None) == (expected is JobStatus.FAILED)
 
     @invariant()
-    def every_job_is_well(self) -> None:
-        """Versions grow, what has ended stays so, history has no gap, leases are where claims are."""
+    def check_jobs(self) -> None:
+        """Versions grow, ended jobs stay unchanged, histories are complete, and running jobs have leases."""
         self.steps += 1
         waiting = [job for job in map(self.get, self.ids) if job.status is JobStatus.QUEUED]
         assert self.queue.lengths() == ({"cpu": len(waiting)} if waiting else {})
@@ -318,13 +321,13 @@ class JobLife(RuleBasedStateMachine):
             assert (job.lease_expires_at is not None) == running
             assert not job.pause_requested or running
             rows = self.history.rows(job.id)
-            told = [epoch for row in rows for epoch in range(row.first_epoch, row.last_epoch + 1)]
-            assert told == list(range(1, len(told) + 1))
-            assert len(told) == job.epoch
+            recorded = [epoch for row in rows for epoch in range(row.first_epoch, row.last_epoch + 1)]
+            assert recorded == list(range(1, len(recorded) + 1))
+            assert len(recorded) == job.epoch
 
 
 def test_the_life_of_jobs(tmp_path: Path) -> None:
-    """Owners and workers in any order, with time passing as it likes, never break what a job promises."""
+    """No sequence of actions of owners and workers violates the invariants of jobs."""
     JobLife.template = tmp_path / "template.db"
     database = Database(f"sqlite:///{JobLife.template}")
     migrate(database)

@@ -1,4 +1,4 @@
-"""Places in a list as page tokens."""
+"""Cursors of lists as page tokens."""
 
 from datetime import UTC, datetime
 
@@ -11,15 +11,15 @@ from service.storage.pages import Cursor
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(3000, 1, 1)))
-def test_a_token_stands_for_its_place(moment: datetime) -> None:
-    """A cursor comes back from its token, to the microsecond."""
+def test_a_token_encodes_its_cursor(moment: datetime) -> None:
+    """A cursor is restored from its token, with microseconds."""
     cursor = Cursor(moment.replace(tzinfo=UTC), "job_01JD3Z")
     assert Cursor.of_token(cursor.token()) == cursor
 
 
 @given(st.text())
 def test_any_other_text_is_an_error_with_a_pointer(token: str) -> None:
-    """A token that was never given is refused, and the error says where it stood."""
+    """Any text that is no token is refused with a pointer to the query parameter."""
     with pytest.raises(errors.InvalidRequest) as refused:
         Cursor.of_token(token)
     assert [error.pointer for error in refused.value.errors] == ["?page_token"]

@@ -1,4 +1,4 @@
-"""The folders where bodies lie."""
+"""Folders of request bodies."""
 
 import subprocess
 import sys
@@ -17,12 +17,12 @@ sys.stdin.read()
 
 
 def bodies(location: Path) -> list[Path]:
-    """All bodies of all processes."""
+    """Return the bodies of all processes."""
     return list(location.rglob("body"))
 
 
-def test_a_folder_is_gone_when_it_is_removed(tmp_path: Path) -> None:
-    """Each request has a folder of its own, which goes with all that is in it."""
+def test_a_removed_folder_is_deleted(tmp_path: Path) -> None:
+    """Each request has a folder, which is deleted with its content; closing the spool deletes the rest."""
     with Spool(tmp_path) as spool:
         folders = [spool.make(), spool.make()]
         for folder in folders:
@@ -32,8 +32,8 @@ def test_a_folder_is_gone_when_it_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_dead_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    """A process that starts leaves the bodies of a live one alone, and removes those of a killed one."""
+def test_only_folders_of_dead_processes_are_deleted(tmp_path: Path) -> None:
+    """A starting process deletes the bodies of a killed process and keeps those of a live one."""
     command = [sys.executable, "-c", KEEPS_A_SPOOL, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -46,7 +46,7 @@ def test_what_a_dead_process_left_is_removed_and_nothing_else(tmp_path: Path) ->
         assert list(tmp_path.iterdir()) == []
 
 
-STARTS_AGAIN_AND_AGAIN = """
+STARTS_REPEATEDLY = """
 import sys, pathlib
 from service.storage.spool import Spool
 for _ in range(300):
@@ -55,9 +55,9 @@ for _ in range(300):
 """
 
 
-def test_processes_that_start_together_leave_each_other_alone(tmp_path: Path) -> None:
-    """However the starts of several processes fall together, none loses its folder to another."""
-    command = [sys.executable, "-c", STARTS_AGAIN_AND_AGAIN, str(tmp_path)]
+def test_simultaneous_starts_do_not_conflict(tmp_path: Path) -> None:
+    """No process loses its folder to others that start or stop at the same time."""
+    command = [sys.executable, "-c", STARTS_REPEATEDLY, str(tmp_path)]
     started = [subprocess.Popen(command) for _ in range(4)]
     assert [process.wait() for process in started] == [0] * 4
     assert bodies(tmp_path) == []

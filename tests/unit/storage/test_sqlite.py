@@ -1,4 +1,4 @@
-"""What is SQLite's own."""
+"""Connections to SQLite."""
 
 import sqlite3
 from pathlib import Path
@@ -24,13 +24,13 @@ from service.storage.migrate import migrate
         ((4, 0, 0), True),
     ],
 )
-def test_wal_is_for_versions_without_the_bug(version: tuple[int, int, int], safe: bool) -> None:
-    """The write-ahead log is used from the versions on that don't corrupt it."""
+def test_wal_is_used_with_safe_versions_only(version: tuple[int, int, int], safe: bool) -> None:
+    """The write-ahead log is used only with versions of SQLite that do not corrupt it."""
     assert wal_is_safe(version) is safe
 
 
 def test_a_connection_is_set_up(tmp_path: Path) -> None:
-    """Foreign keys hold, a lock is waited for, and the journal is one that is safe."""
+    """A connection enforces foreign keys, waits for locks and uses a safe journal mode."""
     database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
     with database.read() as connection:
         pragma = {
@@ -42,8 +42,8 @@ def test_a_connection_is_set_up(tmp_path: Path) -> None:
     assert pragma == {"foreign_keys": 1, "busy_timeout": 20_000, "journal_mode": journal, "synchronous": 2}
 
 
-def test_a_reader_doesnt_wait_for_a_writer(tmp_path: Path) -> None:
-    """A transaction that only reads goes on beside one that is about to write."""
+def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    """A read transaction proceeds while a write transaction is open."""
     database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
     migrate(database)
     with database.write(), database.read() as connection:

@@ -1,4 +1,4 @@
-"""The records that stores give are the tables' rows."""
+"""Records of stores against the columns of tables."""
 
 from dataclasses import fields
 
@@ -14,6 +14,6 @@ RECORDS = {Job: jobs, Checkpoint: checkpoints, LogLine: log_lines}
 
 
 @pytest.mark.parametrize(("record", "table"), RECORDS.items(), ids=[each.name for each in RECORDS.values()])
-def test_a_record_has_the_columns_of_its_table_in_their_order(record: type, table: Table) -> None:
-    """A row becomes a record by position, so the fields of the one are the columns of the other."""
+def test_a_record_has_the_columns_of_its_table_in_order(record: type, table: Table) -> None:
+    """The fields of a record are the columns of its table, in order, since rows are read by position."""
     assert [field.name for field in fields(record)] == [column.name for column in table.c]

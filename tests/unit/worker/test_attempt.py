@@ -25,8 +25,8 @@ def run(storage: Storage) -> Callable[[int], Attempt]:
     return make
 
 
-def test_an_epoch_takes_what_those_of_this_attempt_took(run: Callable[[int], Attempt]) -> None:
-    """The seconds of an epoch are those of this attempt, and unknown until an epoch has ended."""
+def test_epoch_seconds_are_measured_by_the_attempt(run: Callable[[int], Attempt]) -> None:
+    """The seconds per epoch are those of this attempt's epochs, and None before its first epoch has ended."""
     attempt = run(60)
     assert attempt.progress().epoch_seconds is None
     attempt.engine.advance(20)

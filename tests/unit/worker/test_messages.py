@@ -1,4 +1,4 @@
-"""Orders and signals as they cross the channel."""
+"""Serialization of orders and signals."""
 
 import pytest
 
@@ -26,8 +26,8 @@ from service.worker.messages import (
 
 
 @pytest.mark.parametrize("order", [Join("wrk_1", "cuda:0"), Work(), CheckSignals(), Stop()])
-def test_an_order_is_read_as_it_was_written(order: Order) -> None:
-    """The worker receives the order that the supervisor sent."""
+def test_an_order_survives_serialization(order: Order) -> None:
+    """An order is loaded equal to the one that was dumped."""
     assert ORDERS.load(ORDERS.dump(order)) == order
 
 
@@ -47,12 +47,12 @@ def test_an_order_is_read_as_it_was_written(order: Order) -> None:
         Idle(),
     ],
 )
-def test_a_signal_is_read_as_it_was_written(signal: Signal) -> None:
-    """The supervisor receives the signal that the worker sent."""
+def test_a_signal_survives_serialization(signal: Signal) -> None:
+    """A signal is loaded equal to the one that was dumped."""
     assert SIGNALS.load(SIGNALS.dump(signal)) == signal
 
 
 def test_a_signal_is_no_order() -> None:
-    """Each side accepts the messages of the other one only."""
+    """A signal is an unknown message to a reader of orders."""
     with pytest.raises(UnknownMessage):
         ORDERS.load(SIGNALS.dump(Idle()))

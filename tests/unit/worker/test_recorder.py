@@ -28,7 +28,7 @@ def recorder(storage: Storage, tmp_path: Path) -> Recorder:
 
 
 def running(storage: Storage, **section: Any) -> tuple[Attempt, EagerEngine]:
-    """A job that was claimed, and its engine, which has trained nothing yet."""
+    """Return an attempt at a claimed job and its engine before the first step."""
     spec = training(**section)
     request = {
         "training": spec.model_dump(mode="json"),
@@ -42,20 +42,20 @@ def running(storage: Storage, **section: Any) -> tuple[Attempt, EagerEngine]:
 
 
 def saved(storage: Storage, run: Attempt) -> list[tuple[int, int]]:
-    """The epoch and step of each of its checkpoints."""
+    """Return the epoch and step of each checkpoint of an attempt."""
     return [(row.epoch, row.step) for row in storage.checkpoints.of_job(OWNER, run.job.id)]
 
 
-def hold_on_to(storage: Storage, run: Attempt) -> None:
-    """Let no checkpoint of a run be deleted: a folder is in its file's place."""
+def prevent_deletion(storage: Storage, run: Attempt) -> None:
+    """Make the checkpoints of an attempt impossible to delete: replace their files by folders."""
     for row in storage.checkpoints.of_job(OWNER, run.job.id):
         path = storage.artifacts.path(row.artifact)
         path.unlink()
         path.mkdir()
 
 
-def test_what_an_owner_wants_is_asked_at_once(storage: Storage, tmp_path: Path) -> None:
-    """A record comes when it is time, or at a word from the parent: one record for each."""
+def test_a_record_is_due_after_a_signal(storage: Storage, tmp_path: Path) -> None:
+    """A record is due after an interval, or once after the supervisor has set `signalled`."""
     supervisor = RecordingSupervisor()
     recorder = Recorder(Settings(data_dir=tmp_path), storage, supervisor)
     just_now = math.inf
@@ -66,24 +66,26 @@ def test_what_an_owner_wants_is_asked_at_once(storage: Storage, tmp_path: Path) 
     assert not recorder.is_record_due(just_now)
 
 
-def test_a_checkpoint_is_saved_though_the_one_before_stays(storage: Storage, recorder: Recorder) -> None:
-    """What can't be deleted is housekeeping's: the new checkpoint is there, and nothing is warned of."""
+def test_a_checkpoint_is_saved_if_the_one_before_cannot_be_deleted(
+    storage: Storage, recorder: Recorder
+) -> None:
+    """A new checkpoint is saved without a warning even if the one before cannot be deleted."""
     run, trainer = running(storage)
     for _ in range(2):
         recorder.save(run)
-        hold_on_to(storage, run)
+        prevent_deletion(storage, run)
         trainer.advance(1)
     assert saved(storage, run) == [(1, 0)]
     assert (run.warnings, run.active_warnings) == ([], set())
 
 
-def test_jobs_end_though_a_checkpoint_stays(storage: Storage, recorder: Recorder) -> None:
-    """What can't be deleted of one of them keeps none from its end."""
+def test_jobs_end_if_a_checkpoint_cannot_be_deleted(storage: Storage, recorder: Recorder) -> None:
+    """Jobs of a group end even if a checkpoint of one cannot be deleted."""
     runs = []
     for _ in range(2):
         run, trainer = running(storage)
         recorder.save(run)
-        hold_on_to(storage, run)
+        prevent_deletion(storage, run)
         trainer.advance(6)
         runs.append(run)
     recorder.finish_all([(run, StopReason.COMPLETED) for run in runs])
@@ -92,10 +94,10 @@ def test_jobs_end_though_a_checkpoint_stays(storage: Storage, recorder: Recorder
 
 
 @pytest.mark.parametrize("batch_size", [None, 3])
-def test_what_a_job_keeps_that_diverges_is_a_whole_epoch(
+def test_a_diverged_job_keeps_its_best_epoch(
     batch_size: int | None, storage: Storage, recorder: Recorder
 ) -> None:
-    """The checkpoint is the best epoch's, is listed as such, and can be read by its number."""
+    """The checkpoint of a diverged job is its best epoch, and is listed and read by that number."""
     run, trainer = running(storage, optimizer={"type": "SGD", "lr": 50.0}, batch_size=batch_size, epochs=300)
     while trainer.stop_reason is None:
         trainer.advance(1)

@@ -1,6 +1,6 @@
-"""A worker's jobs from their claim to their end, in this process."""
+"""Jobs of a worker from claim to outcome, in this process."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
 from service.worker.runner import Runner
 from tests.support.records import OWNER, new_dataset, new_job
+from tests.support.script import threads
 from tests.support.supervisor import RecordingSupervisor
 from tests.support.toys import training
 
@@ -33,12 +34,12 @@ LINE = {"type": "sequential", "layers": [{"type": "Linear", "in_features": 1, "o
 
 
 class Claims(ClaimStore):
-    """The first claim is committed, and its answer lost."""
+    """A store that loses the answer of its first claim after the commit."""
 
     was_lost = False
 
     def claim(self, worker_id: str, devices: Collection[str], lease_seconds: float) -> Job | None:
-        """See `ClaimStore`."""
+        """Claim a job; raise `Unavailable` the first time."""
         job = super().claim(worker_id, devices, lease_seconds)
         if not self.was_lost:
             self.was_lost = True
@@ -51,17 +52,8 @@ def runner_on(storage: Storage, tmp_path: Path) -> Runner:
     return Runner("w", torch.device("cpu"), Settings(data_dir=tmp_path), storage, RecordingSupervisor())
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """The process has two threads to compute with."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-def ended(storage: Storage, runner: Runner, table: pa.Table, data: dict[str, Any]) -> Checkpoint:
-    """What a job of a fit has ended with."""
+def checkpoint_of_fit(storage: Storage, runner: Runner, table: pa.Table, data: dict[str, Any]) -> Checkpoint:
+    """Run a job on a table; return its checkpoint."""
     artifact = storage.artifacts.put("datasets", TabularDataset(table).to_bytes())
     request = {
         "data": data,
@@ -81,23 +73,26 @@ def ended(storage: Storage, runner: Runner, table: pa.Table, data: dict[str, Any
     return Checkpoint.from_bytes(storage.artifacts.get(saved.artifact))
 
 
-@pytest.mark.usefixtures("two_threads")
-def test_the_first_job_of_a_worker_is_like_those_after_it(storage: Storage, tmp_path: Path) -> None:
-    """Sums of many rows have other bits in other numbers of threads: what is fitted has the job's, too."""
+def test_transforms_are_fitted_with_the_threads_of_the_job(storage: Storage, tmp_path: Path) -> None:
+    """The first job of a worker fits its transforms with the same bits as the second.
+
+    Sums of many rows depend on the number of threads, which the worker must set before the first fit.
+    """
     x = np.random.default_rng(0).normal(3.0, 7.0, 100_000)
     table, runner = pa.table({"x": x, "y": 2 * x}), runner_on(storage, tmp_path)
-    first, second = (ended(storage, runner, table, STANDARDIZED).encoding for _ in range(2))
-    assert first == second
+    with threads(2):
+        first, second = (checkpoint_of_fit(storage, runner, table, STANDARDIZED) for _ in range(2))
+    assert first.encoding == second.encoding
 
 
 def test_a_job_whose_claim_was_not_answered_is_claimed_again(storage: Storage, tmp_path: Path) -> None:
-    """It goes back without blame as soon as the worker looks for work again, and is the next it takes."""
+    """A worker that lost the answer of a claim releases the job without blame and claims it again."""
     job, _ = storage.jobs.submit(OWNER, new_job(), new_dataset())
     runner = runner_on(replace(storage, claims=Claims(storage.database)), tmp_path)
     with pytest.raises(Unavailable):
         runner.run_next()
     assert storage.jobs.get(OWNER, job.id).status is JobStatus.RUNNING
     assert runner.run_next()
-    ended = storage.jobs.get(OWNER, job.id)  # its request is none
-    assert (ended.status, ended.attempt, ended.workers_lost) == (JobStatus.FAILED, 2, 0)
+    ended = storage.jobs.get(OWNER, job.id)
+    assert (ended.status, ended.attempt, ended.workers_lost) == (JobStatus.FAILED, 2, 0)  # an invalid request
     assert not runner.run_next()

@@ -1,4 +1,4 @@
-"""`python -OO`, which strips docstrings, changes no text that clients receive."""
+"""Texts for clients under `python -OO`, which removes docstrings."""
 
 import subprocess
 import sys
@@ -28,6 +28,6 @@ def _texts(*options: str) -> bytes:
     return subprocess.run([sys.executable, *options, "-c", PROGRAM], check=True, capture_output=True).stdout
 
 
-def test_texts_survive_without_docstrings() -> None:
-    """The OpenAPI document, the catalog, the problem types and all errors are equal byte for byte."""
+def test_texts_do_not_depend_on_docstrings() -> None:
+    """The OpenAPI document, the catalog, the problem types and all errors are the same bytes with `-OO`."""
     assert _texts("-OO") == _texts()

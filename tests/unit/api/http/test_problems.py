@@ -1,4 +1,4 @@
-"""The contract of errors: one shape, all errors at once, pointers that exist, nothing but 4xx."""
+"""The contract of error responses: one shape, all errors at once, valid pointers, a 4xx for any request."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ COLUMN = "#/data/columns/t_u"
 
 
 def problem(response: httpx.Response, status: int, slug: str) -> list[dict[str, str]]:
-    """The field errors of an answer that must be this problem, in the one shape."""
+    """Assert that a response is this problem in the common shape; return its field errors."""
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     document = response.json()
@@ -34,7 +34,7 @@ def problem(response: httpx.Response, status: int, slug: str) -> list[dict[str, 
 
 
 def changed(pointer: str, value: Any) -> dict[str, Any]:
-    """The thermometer's request with another value at a place."""
+    """Return the thermometer request with another value at `pointer`."""
     body = copy.deepcopy(thermometer())
     here: Any = body
     *path, last = pointer.removeprefix("#/").split("/")
@@ -45,7 +45,7 @@ def changed(pointer: str, value: Any) -> dict[str, Any]:
 
 
 def errors_of(service: Service, body: Any) -> dict[str, str]:
-    """The details of a refused job by pointer."""
+    """Submit an invalid job; return the details of its errors by pointer."""
     errors = problem(service.submit(body, validate_only=True), 422, "invalid-request")
     submitted = problem(service.submit(body), 422, "invalid-request")
     assert submitted == errors
@@ -55,7 +55,7 @@ def errors_of(service: Service, body: Any) -> dict[str, str]:
 
 
 def exists(pointer: str, document: Any) -> bool:
-    """Whether a JSON pointer (RFC 6901, as a URI fragment) leads to a place in the document."""
+    """Return whether a JSON pointer (RFC 6901, as a URI fragment) exists in the document."""
     if not pointer.startswith("#"):
         return False
     for part in pointer.split("/")[1:]:
@@ -70,32 +70,32 @@ def exists(pointer: str, document: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    "body",
     [
-        (b"", ""),
-        (b"{", ""),
-        (b"hello", ""),
-        (b"\xff\xfe", ""),
-        (b'{"a": NaN}', ""),
-        (b'{"a": Infinity}', ""),
-        (b'{"a": 1e999}', ""),
-        (b'{"a": "\\ud800"}', ""),
-        (b'{"training": {"epochs": -1e999}}', ""),
-        (b"[" * 200_000, ""),
-        (b"[" * 200_000 + b"]" * 200_000, ""),
-        (b'{"a":' * 200_000 + b"1" + b"}" * 200_000, ""),
+        b"",
+        b"{",
+        b"hello",
+        b"\xff\xfe",
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": "\\ud800"}',
+        b'{"training": {"epochs": -1e999}}',
+        b"[" * 200_000,
+        b"[" * 200_000 + b"]" * 200_000,
+        b'{"a":' * 200_000 + b"1" + b"}" * 200_000,
     ],
     ids=lambda value: str(value[:24]),
 )
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs?validate_only=true", "/v1/datasets"])
-def test_what_is_not_json_is_400(service: Service, path: str, body: bytes, said: str) -> None:
-    """Broken JSON, NaN, 1e999 and absurd nesting are 400 and say where."""
+def test_a_body_that_is_not_json_is_400(service: Service, path: str, body: bytes) -> None:
+    """Broken JSON, NaN, numbers out of range and excessive nesting are answered with 400."""
     assert problem(service.client.post(path, content=body, headers=JSON), 400, "not-json") == []
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"inputs": [[NaN]]}', b"[" * 200_000], ids=["open", "NaN", "deep"])
-def test_predictions_take_json_only_too(service: Service, body: bytes) -> None:
-    """The same holds for predictions."""
+def test_a_prediction_body_that_is_not_json_is_400(service: Service, body: bytes) -> None:
+    """Predictions refuse bodies that are not JSON with 400."""
     job = service.succeeded(thermometer(epochs=1))
     response = service.client.post(job["links"]["predictions"], content=body, headers=JSON)
     problem(response, 400, "not-json")
@@ -103,11 +103,11 @@ def test_predictions_take_json_only_too(service: Service, body: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [100, 300, 900, 1000])
 def test_deep_json_that_parses_is_an_invalid_request(service: Service, depth: int) -> None:
-    """Deep nesting in any place, with a key to be remembered or without, is 422 or 400, never 5xx."""
+    """Deep nesting anywhere, with or without an idempotency key, is answered with 422 or 400, never 5xx."""
     nested, mark = b"[" * depth + b"1" + b"]" * depth, "@nested"
     headers = {**JSON, "Idempotency-Key": f"deep {depth}"}
-    places = (COLUMN, "#/data/columns", f"{LAYER}/in_features", "#/architecture/layers", "#/training/loss")
-    for body in [mark, *(changed(place, mark) for place in places)]:
+    pointers = (COLUMN, "#/data/columns", f"{LAYER}/in_features", "#/architecture/layers", "#/training/loss")
+    for body in [mark, *(changed(pointer, mark) for pointer in pointers)]:
         content = json.dumps(body).encode().replace(b'"@nested"', nested)
         for sent in (JSON, headers):
             response = service.client.post("/v1/jobs", content=content, headers=sent)
@@ -138,7 +138,7 @@ def test_deep_json_that_parses_is_an_invalid_request(service: Service, depth: in
     ],
 )
 def test_an_unknown_job_is_404(service: Service, method: str, path: str) -> None:
-    """Each address below a job that isn't there says so."""
+    """Every URL of a job that does not exist is answered with 404."""
     content = b'{"inputs": [[1.0]]}' if path.endswith("predictions") else None
     response = service.client.request(method, path, content=content)
     assert response.status_code == 404
@@ -147,12 +147,12 @@ def test_an_unknown_job_is_404(service: Service, method: str, path: str) -> None
 
 @pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("GET", "/rows")])
 def test_an_unknown_dataset_is_404(service: Service, method: str, path: str) -> None:
-    """Each address of a dataset that isn't there says so."""
+    """Every URL of a dataset that does not exist is answered with 404."""
     problem(service.client.request(method, f"/v1/datasets/ds_missing{path}"), 404, "dataset-not-found")
 
 
 def test_an_unknown_parameter_is_404_with_a_suggestion(service: Service) -> None:
-    """A name near one that exists is answered with that one."""
+    """A misspelt parameter name is answered with the name that is similar."""
     job = service.succeeded(thermometer(epochs=1))
     response = service.client.get(f"{job['links']['named_parameters']}/0.wieght")
     problem(response, 404, "parameter-not-found")
@@ -160,8 +160,8 @@ def test_an_unknown_parameter_is_404_with_a_suggestion(service: Service) -> None
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/jobs/x/nothing", "/v2/jobs", "/problems/nothing"])
-def test_an_unknown_address_is_404(service: Service, path: str) -> None:
-    """Nothing there is a problem like all others."""
+def test_an_unknown_url_is_404(service: Service, path: str) -> None:
+    """An unknown URL is answered with a problem in the common shape."""
     response = service.client.get(path)
     assert response.json()["type"] in ("/problems/not-found", "/problems/problem-type-not-found")
     problem(response, 404, response.json()["type"].rsplit("/", 1)[1])
@@ -178,7 +178,7 @@ def test_an_unknown_address_is_404(service: Service, path: str) -> None:
     ],
 )
 def test_another_method_is_405(service: Service, method: str, path: str, allowed: set[str]) -> None:
-    """405 with the methods that the address takes in `Allow`."""
+    """A method that the URL does not support is answered with 405 and the supported ones in `Allow`."""
     response = service.client.request(method, path)
     problem(response, 405, "method-not-allowed")
     assert {each.strip() for each in response.headers["Allow"].split(",")} == allowed
@@ -186,7 +186,7 @@ def test_another_method_is_405(service: Service, method: str, path: str, allowed
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/datasets"])
 def test_a_large_body_is_413(narrow_service: Service, path: str) -> None:
-    """A body over the limit is refused, declared or streamed."""
+    """A body over the limit is refused, with a declared length or streamed."""
     body = b'{"columns": {"x": [' + b"1," * 100_000 + b"1]}}"
     problem(narrow_service.client.post(path, content=body, headers=JSON), 413, "content-too-large")
 
@@ -208,14 +208,14 @@ def test_a_large_body_is_413(narrow_service: Service, path: str) -> None:
     ],
 )
 def test_another_media_type_is_415(service: Service, path: str, media_type: str) -> None:
-    """A body of a type that isn't taken is refused with the types that are."""
+    """A body of an unsupported media type is refused with the supported ones."""
     response = service.client.post(path, content=b"{}", headers={"Content-Type": media_type})
     problem(response, 415, "unsupported-media-type")
     assert "application/json" in response.json()["detail"]
 
 
 def test_json_with_a_charset_is_json(service: Service) -> None:
-    """Parameters of the media type don't matter."""
+    """Parameters of the media type are ignored."""
     headers = {"Content-Type": "application/json; charset=utf-8"}
     response = service.client.post("/v1/datasets", content=b'{"columns": {"q": [1]}}', headers=headers)
     assert response.status_code in (200, 201)
@@ -248,27 +248,27 @@ def test_json_with_a_charset_is_json(service: Service) -> None:
     ],
 )
 def test_a_wrong_query_parameter_is_named(service: Service, path: str, name: str) -> None:
-    """Unknown parameters and values out of range are 422 and name the parameter."""
+    """Unknown query parameters and values out of range are answered with 422 and the parameter's name."""
     (error,) = problem(service.client.get(path), 422, "invalid-request")
     assert name in error["pointer"]
 
 
 def test_a_name_has_no_nul(service: Service) -> None:
-    """Postgres could not hold it: on every database it is told."""
-    told = errors_of(service, {**thermometer(), "name": "a\0b"})
-    assert told == {"#/name": "Contains the character NUL; remove it."}
+    """A NUL in a name is an error on every database, since Postgres cannot store it."""
+    errors = errors_of(service, {**thermometer(), "name": "a\0b"})
+    assert errors == {"#/name": "Contains the character NUL; remove it."}
     (error,) = problem(service.client.post("/v1/datasets?name=a%00", json={}), 422, "invalid-request")
     assert error["pointer"] == "?name"
 
 
 def test_a_misspelt_query_parameter_has_a_suggestion(service: Service) -> None:
-    """`page_sise` is answered with `page_size`."""
+    """A misspelt query parameter is answered with the name that is similar."""
     (error,) = problem(service.client.get("/v1/jobs?page_sise=3"), 422, "invalid-request")
     assert "did you mean `page_size`?" in error["detail"]
 
 
 @pytest.mark.parametrize(
-    ("pointer", "value", "place", "said"),
+    ("pointer", "value", "prefix", "words"),
     [
         ("#/training/epoch", 3, "#/training/epoch", "did you mean `epochs`?"),
         ("#/architecture/layers/0/in_feature", 1, f"{LAYER}/in_feature", "did you mean `in_features`?"),
@@ -285,15 +285,15 @@ def test_a_misspelt_query_parameter_has_a_suggestion(service: Service) -> None:
     ],
 )
 def test_a_misspelt_name_has_a_suggestion(
-    service: Service, pointer: str, value: Any, place: str, said: str
+    service: Service, pointer: str, value: Any, prefix: str, words: str
 ) -> None:
-    """Unknown fields and names are errors at their place, with the known name that is near."""
+    """Unknown fields and names are reported at their pointer, with the known name that is similar."""
     errors = errors_of(service, changed(pointer, value))
-    assert [detail for found, detail in errors.items() if found.startswith(place) and said in detail], errors
+    assert [each for found, each in errors.items() if found.startswith(prefix) and words in each], errors
 
 
 @pytest.mark.parametrize(
-    ("pointer", "value", "place", "said"),
+    ("pointer", "value", "error", "detail"),
     [
         ("#/architecture", {"layers": []}, "#/architecture", TYPE_REQUIRED),
         ("#/data/transforms", [{"columns": ["t_u"]}], "#/data/transforms/0", TYPE_REQUIRED),
@@ -302,11 +302,11 @@ def test_a_misspelt_name_has_a_suggestion(
         ("#/training/class_weights", 3, "#/training/class_weights", "Should be an object."),
     ],
 )
-def test_a_kind_is_asked_for_in_the_words_of_json(
-    service: Service, pointer: str, value: Any, place: str, said: str
+def test_a_missing_type_is_reported_in_terms_of_json(
+    service: Service, pointer: str, value: Any, error: str, detail: str
 ) -> None:
-    """What has no kind, or is no object, is told so without a word of the library that found it."""
-    assert errors_of(service, changed(pointer, value))[place] == said
+    """A missing type, or a value that is no object, is reported without terms of the validation library."""
+    assert errors_of(service, changed(pointer, value))[error] == detail
 
 
 @pytest.mark.parametrize(
@@ -362,8 +362,8 @@ def test_a_kind_is_asked_for_in_the_words_of_json(
         ("#/name", 3),
     ],
 )
-def test_a_value_out_of_range_is_told_at_its_place(service: Service, pointer: str, value: Any) -> None:
-    """Each wrong value is 422 with a pointer to it or into it."""
+def test_a_wrong_value_is_reported_at_its_pointer(service: Service, pointer: str, value: Any) -> None:
+    """A wrong value is answered with 422 and one error in its section."""
     errors = errors_of(service, changed(pointer, value))
     section = pointer.split("/")[1]
     assert all(found.startswith(f"#/{section}") for found in errors), errors
@@ -371,8 +371,8 @@ def test_a_value_out_of_range_is_told_at_its_place(service: Service, pointer: st
 
 
 @pytest.mark.parametrize("section", ["data", "architecture", "training"])
-def test_a_missing_section_is_told(service: Service, section: str) -> None:
-    """Each section is required, and named where it is missing."""
+def test_a_missing_section_is_reported(service: Service, section: str) -> None:
+    """A missing section is reported by its name."""
     body = thermometer()
     del body[section]
     errors = errors_of(service, body)
@@ -382,12 +382,12 @@ def test_a_missing_section_is_told(service: Service, section: str) -> None:
 @pytest.mark.parametrize("body", [b"[]", b'"job"', b"3", b"null", b"{}", b"[{}]", b"true"])
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs?validate_only=true", "/v1/datasets"])
 def test_json_that_is_no_request_is_422(service: Service, path: str, body: bytes) -> None:
-    """Any JSON that is no job or dataset is an invalid one."""
+    """A JSON value that is no job or dataset is answered with 422."""
     assert problem(service.client.post(path, content=body, headers=JSON), 422, "invalid-request")
 
 
-def test_all_errors_are_told_at_once(service: Service) -> None:
-    """The errors of every section come together, each with its place."""
+def test_all_errors_are_reported_at_once(service: Service) -> None:
+    """The errors of all sections are reported together, each with its pointer."""
     body = thermometer()
     body["nmae"] = "x"
     body["device"] = "cuda:7"
@@ -417,8 +417,8 @@ def test_all_errors_are_told_at_once(service: Service) -> None:
     assert expected <= {pointer.removesuffix("/type") for pointer in errors}, errors
 
 
-def test_errors_of_readable_sections_are_told_at_once(service: Service) -> None:
-    """When each section can be read, names, columns, arguments and placement are all checked together."""
+def test_errors_of_valid_sections_are_reported_at_once(service: Service) -> None:
+    """Names, columns, arguments and placement are checked together if every section has a valid form."""
     body = thermometer()
     body["device"] = "cuda:7"
     body["data"]["features"] = ["t_x"]
@@ -426,7 +426,7 @@ def test_errors_of_readable_sections_are_told_at_once(service: Service) -> None:
     body["architecture"]["layers"] = [{"type": "Linaer"}, {"type": "LeakyReLU", "slope": 0.1}]
     body["training"] |= {"optimizer": {"type": "SGD", "lr": "x"}, "metrics": ["nope"], "scheduler": "StepLR"}
     errors = errors_of(service, body)
-    places = (
+    prefixes = (
         "#/device",
         "#/data/features/0",
         "#/data/split",
@@ -436,12 +436,12 @@ def test_errors_of_readable_sections_are_told_at_once(service: Service) -> None:
         "#/training/metrics/0",
         "#/training/scheduler",
     )
-    for place in places:
-        assert any(pointer.startswith(place) for pointer in errors), (place, errors)
+    for prefix in prefixes:
+        assert any(pointer.startswith(prefix) for pointer in errors), (prefix, errors)
 
 
 @pytest.mark.parametrize(
-    ("training", "place"),
+    ("training", "prefix"),
     [
         ({"optimizer": "Adan"}, "#/training/optimizer"),
         ({"loss": "MSELos"}, "#/training/loss"),
@@ -449,17 +449,17 @@ def test_errors_of_readable_sections_are_told_at_once(service: Service) -> None:
     ],
     ids=["optimizer", "loss", "epochs"],
 )
-def test_sections_are_checked_independently(service: Service, training: dict[str, Any], place: str) -> None:
-    """A layer that can't take its input is told beside an error in the training section."""
+def test_sections_are_checked_independently(service: Service, training: dict[str, Any], prefix: str) -> None:
+    """A layer that does not accept its input is reported beside an error in the training section."""
     errors = errors_of(
         service, thermometer([{"type": "Linear", "in_features": 3, "out_features": 1}], **training)
     )
     assert any(pointer.startswith(LAYER) for pointer in errors), errors
-    assert any(pointer.startswith(place) for pointer in errors), errors
+    assert any(pointer.startswith(prefix) for pointer in errors), errors
 
 
-def test_a_last_batch_of_one_is_told_before_a_job_exists(service: Service) -> None:
-    """BatchNorm1d can't train on a batch of one row: 9 rows in batches of 4 are refused, not failed later."""
+def test_a_last_batch_of_one_row_is_an_invalid_request(service: Service) -> None:
+    """`BatchNorm1d` with a last batch of one row, here 9 rows in batches of 4, is an invalid request."""
     layers = [
         {"type": "Linear", "out_features": 4},
         {"type": "BatchNorm1d"},
@@ -485,15 +485,15 @@ def test_a_last_batch_of_one_is_told_before_a_job_exists(service: Service) -> No
         "in place",
     ],
 )
-def test_what_can_only_fail_is_told_before_a_job_exists(
+def test_a_job_whose_first_step_would_fail_is_an_invalid_request(
     service: Service, layers: list[dict[str, Any]], training: dict[str, Any]
 ) -> None:
-    """What PyTorch refuses at the first step, whatever the parameters, is an error of the request."""
+    """A request whose first step PyTorch would refuse for any parameters is invalid."""
     assert errors_of(service, thermometer([{"type": "Linear", "out_features": 1}, *layers], **training))
 
 
 def test_a_wrong_shape_names_the_layer_and_both_shapes(service: Service) -> None:
-    """A layer fed the wrong width says what arrived and what it takes."""
+    """A layer whose input has the wrong width is reported with the expected and the actual shape."""
     layers = [
         {"type": "Linear", "in_features": 1, "out_features": 13},
         {"type": "Tanh"},
@@ -508,7 +508,7 @@ def test_a_wrong_shape_names_the_layer_and_both_shapes(service: Service) -> None
 
 
 def test_too_few_classes_name_both_sizes(service: Service) -> None:
-    """A classifier with fewer outputs than classes says both."""
+    """A classifier with fewer outputs than classes is reported with both numbers."""
     body = thermometer(loss="CrossEntropyLoss")
     body["data"]["columns"]["t_c"] = [0, 1, 2] * 3 + [0, 1]
     ((pointer, detail),) = errors_of(service, body).items()
@@ -518,14 +518,14 @@ def test_too_few_classes_name_both_sizes(service: Service) -> None:
 
 
 def test_pointers_are_escaped(service: Service) -> None:
-    """A column called `a/b~c` is pointed to as RFC 6901 says."""
+    """The pointer to a column named `a/b~c` is escaped as RFC 6901 requires."""
     body = thermometer()
     body["data"]["columns"]["a/b~c"] = [1.0, {}, *[2.0] * 9]
     assert list(errors_of(service, body)) == ["#/data/columns/a~1b~0c/1"]
 
 
 def test_problem_types_have_a_page(service: Service) -> None:
-    """The `type` of each problem is a readable page, and all are listed."""
+    """The `type` of a problem is the URL of a page, and `/problems` links to all of them."""
     index = service.client.get("/problems")
     assert index.headers["Content-Type"].startswith("text/html")
     for slug in ("not-json", "job-not-found", "invalid-request", "queue-full", "training-diverged"):
@@ -535,8 +535,8 @@ def test_problem_types_have_a_page(service: Service) -> None:
         assert page.headers["Content-Type"].startswith("text/html")
 
 
-def test_idempotency_keys_have_a_length(service: Service) -> None:
-    """An empty key and one of 256 characters are refused."""
+def test_an_idempotency_key_has_a_limited_length(service: Service) -> None:
+    """An empty idempotency key and one of 256 characters are refused."""
     for key in ("", '""', "k" * 256):
         response = service.submit(thermometer(), headers={"Idempotency-Key": key})
         problem(response, 422, "invalid-request")

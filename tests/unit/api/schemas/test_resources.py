@@ -1,4 +1,4 @@
-"""Real answers are exactly what the OpenAPI document says they are."""
+"""Responses of a running service against the models of the OpenAPI document."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ TIMESTAMP = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 
 
 def as_documented(model: type[BaseModel], response: httpx.Response) -> dict[str, Any]:
-    """The answer, which has the model's fields and no other, all of them."""
+    """Assert that a response has exactly the fields of a model; return its body."""
     assert response.headers["Content-Type"] == "application/json"
     document = response.json()
     model.model_validate(document)
@@ -36,7 +36,7 @@ def job(service: Service) -> dict[str, Any]:
 
 
 def test_every_get_answers_as_documented(service: Service, job: dict[str, Any]) -> None:
-    """Every address of the OpenAPI document that can be read answers its documented model."""
+    """The response of every GET of the OpenAPI document has its documented model."""
     names = {"job_id": job["id"], "dataset_id": job["dataset_id"], "name": "output_linear.bias"}
     paths = service.read("/openapi.json")["paths"]
     models = {model.__name__: model for model in Resource.__subclasses__()}
@@ -48,7 +48,7 @@ def test_every_get_answers_as_documented(service: Service, job: dict[str, Any]) 
         schema = content.get("application/json", {}).get("schema", {})
         with service.client.stream("GET", path.format(**names)) as response:
             assert response.status_code == 200, response.read()
-            if "$ref" in schema:  # what has none may be a stream that doesn't end
+            if "$ref" in schema:  # a response without a model may be an endless stream
                 response.read()
                 as_documented(models[schema["$ref"].rsplit("/", 1)[1]], response)
         read.add(path)
@@ -61,8 +61,8 @@ def test_every_get_answers_as_documented(service: Service, job: dict[str, Any]) 
     } <= read
 
 
-def test_every_path_of_the_contract_is_documented(service: Service) -> None:
-    """The OpenAPI 3.1 document has the contract's paths, and each operation its errors."""
+def test_every_operation_of_the_contract_is_documented(service: Service) -> None:
+    """The OpenAPI 3.1 document has the operations of the contract, and all their errors are problems."""
     document = service.read("/openapi.json")
     assert document["openapi"].startswith("3.1")
     operations = {
@@ -113,7 +113,7 @@ def test_every_path_of_the_contract_is_documented(service: Service) -> None:
     ids=["regression", "classification", "diverged"],
 )
 def test_ended_jobs_answer_as_documented(service: Service, body: dict[str, Any]) -> None:
-    """Submitted, checked, ended, listed: a job has the documented fields, whatever became of it."""
+    """A job that is checked, submitted, ended and listed has the documented fields, for any outcome."""
     as_documented(jobs.Preflight, service.submit(body, validate_only=True))
     submitted = service.submit(body)
     queued = as_documented(jobs.Job, submitted)
@@ -127,7 +127,7 @@ def test_ended_jobs_answer_as_documented(service: Service, body: dict[str, Any])
 
 
 def test_running_and_cancelled_jobs_answer_as_documented(service: Service) -> None:
-    """So does a job while it runs, when it is asked to stop, and once it has."""
+    """A job has the documented fields while it runs, after a cancel request and once it is cancelled."""
     job_id = service.running(thermometer(epochs=LONG))
     path = f"/v1/jobs/{job_id}"
     running = as_documented(jobs.Job, service.client.get(path))
@@ -140,7 +140,7 @@ def test_running_and_cancelled_jobs_answer_as_documented(service: Service) -> No
 
 @pytest.mark.parametrize("build", [thermometer, flowers])
 def test_results_answer_as_documented(service: Service, build: Callable[..., dict[str, Any]]) -> None:
-    """Parameters, predictions and evaluations have the documented fields, whatever is to be included."""
+    """Parameters, predictions and evaluations have the documented fields, for any value of `include`."""
     job = service.succeeded(build(epochs=2))
     path = job["links"]["named_parameters"]
     for include in ("", "values", "gradients", "statistics", "values,gradients,statistics"):
@@ -160,7 +160,7 @@ def test_results_answer_as_documented(service: Service, build: Callable[..., dic
 
 
 def test_uploads_answer_as_documented(service: Service) -> None:
-    """A new dataset, the same again, its rows and the list have the documented fields."""
+    """A new dataset, a repeated upload and its rows have the documented fields."""
     for body in ({"columns": {"z": [1, 2], "w": ["a", None]}}, {"inputs": [[1], [2]], "targets": [0, 1]}):
         for status in (201, 200):
             response = service.client.post("/v1/datasets", json=body)
@@ -169,8 +169,8 @@ def test_uploads_answer_as_documented(service: Service) -> None:
         as_documented(datasets.Rows, service.client.get(dataset["links"]["rows"]))
 
 
-def test_times_and_ids_have_their_form(service: Service, job: dict[str, Any]) -> None:
-    """Times are RFC 3339 with microseconds and Z, in order; ids are a prefix and a ULID."""
+def test_formats_of_times_and_ids(service: Service, job: dict[str, Any]) -> None:
+    """Times are in RFC 3339 with microseconds and Z, in order; ids are a prefix and a ULID."""
     times = [job[f"{name}_at"] for name in ("created", "started", "finished")]
     assert times == sorted(times)
     for time in times:
@@ -179,14 +179,14 @@ def test_times_and_ids_have_their_form(service: Service, job: dict[str, Any]) ->
         assert re.match(rf"^{prefix}_[0-9A-HJKMNP-TV-Z]{{26}}$", value)
 
 
-def test_the_enums_are_the_contracts() -> None:
-    """Statuses and reasons to stop are those of the contract."""
+def test_values_of_enums() -> None:
+    """The statuses and the stop reasons are those of the contract."""
     assert {*JobStatus} == {"queued", "running", "paused", "succeeded", "failed", "cancelled"}
     assert {*StopReason} == {"completed", "early_stopping", "max_runtime", "diverged", "cancelled", "error"}
 
 
 def test_health_and_index(service: Service) -> None:
-    """The service tells that it lives, that it is ready, and where to go; each link answers."""
+    """Health, readiness, index and system have their documented models, and every link of the index works."""
     assert as_documented(system.Health, service.client.get("/livez"))["status"] == "ok"
     ready = as_documented(system.Health, service.client.get("/readyz"))
     assert ready["checks"] == {"database": "ok", "artifacts": "ok", "helpers": "ok", "workers": "ok"}
