@@ -1,6 +1,6 @@
-"""The databases that each test of the stores runs against: a SQLite file and a real Postgres."""
+"""Fixtures of the store tests, which run on SQLite and on a real Postgres."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,28 +8,27 @@ import pytest
 from service.storage.claims import ClaimStore
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
-from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.tables import metadata
 from tests.support.postgres import Postgres, running_postgres
-from tests.support.records import OWNER, new_dataset, new_job
+from tests.support.records import OWNER, Submit, new_dataset, new_job
 
 DATABASES = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A Postgres of our own."""
+    """A Postgres server for the test run."""
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: Postgres) -> str:
-    """The URL of a database in it that has the tables."""
+    """The URL of a Postgres database with tables."""
     url = postgres.new_database("stores")
     database = Database(url)
     migrate(database)
@@ -48,7 +47,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database with tables, and nothing in them."""
+    """A database with empty tables."""
     if request.param == "sqlite":
         database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
         migrate(database)
@@ -63,35 +62,35 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 @pytest.fixture
 def jobs(database: Database) -> JobStore:
-    """The jobs, as the API sees them."""
+    """The store of jobs."""
     return JobStore(database)
 
 
 @pytest.fixture
 def claims(database: Database) -> ClaimStore:
-    """The jobs, as workers see them that hold them."""
+    """The store of claims."""
     return ClaimStore(database)
 
 
 @pytest.fixture
 def queue(database: Database) -> QueueStore:
-    """The queue."""
+    """The store of the queue."""
     return QueueStore(database)
 
 
 @pytest.fixture
 def recovery(database: Database) -> RecoveryStore:
-    """The jobs, as those see them who look after workers."""
+    """The store that reclaims jobs."""
     return RecoveryStore(database)
 
 
 @pytest.fixture
 def datasets(database: Database) -> DatasetStore:
-    """The datasets."""
+    """The store of datasets."""
     return DatasetStore(database)
 
 
 @pytest.fixture
-def submit(jobs: JobStore) -> Callable[..., Job]:
-    """Submits a job, with some fields as the test needs them."""
+def submit(jobs: JobStore) -> Submit:
+    """A function that submits a job with some fields changed."""
     return lambda **changes: jobs.submit(OWNER, new_job(**changes), new_dataset())[0]

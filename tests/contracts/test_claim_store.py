@@ -1,37 +1,32 @@
-"""Jobs as workers see them, on each database."""
+"""The store of claims, on each database."""
 
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Report, Signals
+from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Progress, Report, Signals
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
-from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
-from tests.support.records import OWNER, claimed
-
-Submit = Callable[..., Job]
-# Another transaction gets so far in this time that it waits for a lock.
-WAITING_SECONDS = 0.5
-DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED, test='{"loss": 1}', timings="{}")
+from tests.support.records import DONE, LOCK_WAIT_SECONDS, OWNER, Submit, claimed
 
 
 def test_jobs_are_claimed_by_priority_then_age(claims: ClaimStore, submit: Submit) -> None:
-    """The highest priority goes first, then the oldest; an empty queue gives nothing."""
+    """The oldest job of the highest priority is claimed first; a claim on an empty queue returns None."""
     old, young, urgent = submit(), submit(), submit(priority=5)
     assert [claimed(claims).id for _ in range(3)] == [urgent.id, old.id, young.id]
     assert claims.claim("w", ["cpu"], 30) is None
 
 
 def test_a_worker_claims_for_its_devices_only(claims: ClaimStore, submit: Submit) -> None:
-    """A worker takes jobs of the queues it names, and of no other."""
+    """A worker claims jobs of the devices it names, and of no other."""
     on_any, on_first = submit(device="cuda"), submit(device="cuda:0")
     assert claims.claim("w", {"cpu"}, 30) is None
     assert claims.claim("w", {"cuda", "cuda:1"}, 30) is not None
@@ -41,8 +36,8 @@ def test_a_worker_claims_for_its_devices_only(claims: ClaimStore, submit: Submit
     assert job.id == on_first.id != on_any.id
 
 
-def test_a_claimed_job_runs(claims: ClaimStore, submit: Submit) -> None:
-    """A claimed job shows its worker, its attempt, when it started and until when it is held."""
+def test_a_claimed_job_is_running(claims: ClaimStore, submit: Submit) -> None:
+    """A claimed job has its worker, its attempt, the time of its start and the end of its lease."""
     before = submit()
     job = claimed(claims)
     assert (job.status, job.worker_id, job.attempt) == (JobStatus.RUNNING, "w", 1)
@@ -53,25 +48,25 @@ def test_a_claimed_job_runs(claims: ClaimStore, submit: Submit) -> None:
 
 
 def test_no_job_is_claimed_twice(claims: ClaimStore, queue: QueueStore, submit: Submit) -> None:
-    """Four workers that claim at the same time get each job once."""
+    """Of four workers that claim at the same time, exactly one gets each job."""
     submitted = sorted(submit().id for _ in range(24))
     ready = threading.Barrier(4)
 
     def work(worker_id: str) -> list[str]:
         ready.wait()
-        taken = []
+        ids = []
         while (job := claims.claim(worker_id, ["cpu"], 30)) or queue.lengths():
             if job is not None:
-                taken.append(job.id)
-        return taken
+                ids.append(job.id)
+        return ids
 
     with ThreadPoolExecutor(4) as threads:
-        taken = list(threads.map(work, ["w1", "w2", "w3", "w4"]))
-    assert sorted(job_id for ids in taken for job_id in ids) == submitted
+        ids_of_workers = list(threads.map(work, ["w1", "w2", "w3", "w4"]))
+    assert sorted(job_id for ids in ids_of_workers for job_id in ids) == submitted
 
 
-def test_a_renewed_lease_lasts(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
-    """Renewing extends the leases that are held, tells their signals and leaves out those that are lost."""
+def test_renewing_extends_leases(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
+    """`renew` extends the leases of current claims and returns their signals; lost claims are left out."""
     submit()
     job = claimed(claims)
     claim, lost = Claim.of(job), Claim("job_gone", "w", 1)
@@ -86,31 +81,29 @@ def test_a_renewed_lease_lasts(claims: ClaimStore, jobs: JobStore, submit: Submi
     assert claims.renew([], 30) == {}
 
 
-def test_a_heartbeat_waits_for_a_record_and_not_the_other_way_round(
-    claims: ClaimStore, submit: Submit
-) -> None:
-    """Whoever writes about several jobs takes them in one order: the two never wait for each other."""
+def test_a_heartbeat_and_a_record_never_deadlock(claims: ClaimStore, submit: Submit) -> None:
+    """A heartbeat waits for a record of the same jobs, since both lock rows in the same order."""
     submit()
-    submit(priority=1)  # by the index of the queue, the other way round
+    submit(priority=1)  # the index of the queue has the opposite order
     second, first = (Claim.of(claimed(claims)) for _ in range(2))
     with ThreadPoolExecutor(1) as threads:
-        beats: list[Future[dict[Claim, Signals]]] = []
+        heartbeats: list[Future[dict[Claim, Signals]]] = []
 
         def reports() -> Iterator[Report]:
             yield Report(first, Progress(1))
-            beats.append(threads.submit(claims.renew, [first, second], 30))
+            heartbeats.append(threads.submit(claims.renew, [first, second], 30))
             with pytest.raises(TimeoutError):
-                beats[0].result(WAITING_SECONDS)
+                heartbeats[0].result(LOCK_WAIT_SECONDS)
             yield Report(second, Progress(1))
 
         assert claims.record_all(reports()) == [Signals(False, False)] * 2
-        assert set(beats[0].result()) == {first, second}
+        assert set(heartbeats[0].result()) == {first, second}
 
 
 def test_progress_and_history_are_recorded(
     database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """What is recorded shows in the job and its history; what is left out stays."""
+    """A report updates the job and its history; values that it leaves out are kept."""
     submit()
     claim = Claim.of(claimed(claims))
     rows = [HistoryRow(1, 5, b"one"), HistoryRow(6, 9, b"two")]
@@ -127,7 +120,7 @@ def test_progress_and_history_are_recorded(
 
 
 def test_checkpoints_replace_each_other(database: Database, claims: ClaimStore, submit: Submit) -> None:
-    """A checkpoint takes the place of one of its epoch and of those not kept, whose artifacts are named."""
+    """A checkpoint replaces the one of its epoch and those not kept, whose artifacts are returned."""
     submit()
     claim = Claim.of(claimed(claims))
     assert claims.save_checkpoint(claim, NewCheckpoint(1, "a", 5)) == []
@@ -140,8 +133,8 @@ def test_checkpoints_replace_each_other(database: Database, claims: ClaimStore, 
     assert [(each.epoch, each.step, each.artifact) for each in stored] == [(2, 0, "c"), (3, 0, "f")]
 
 
-def test_history_sent_again_is_there_once(database: Database, claims: ClaimStore, submit: Submit) -> None:
-    """A worker that got no answer sends what it has again, and more: the rows are replaced."""
+def test_repeated_history_is_stored_once(database: Database, claims: ClaimStore, submit: Submit) -> None:
+    """A report that repeats epochs of an unanswered one replaces its rows."""
     submit()
     claim = Claim.of(claimed(claims))
     claims.record(Report(claim, Progress(5), [HistoryRow(1, 5, b"one")]))
@@ -149,19 +142,20 @@ def test_history_sent_again_is_there_once(database: Database, claims: ClaimStore
     assert HistoryStore(database).rows(claim.job_id) == [HistoryRow(1, 8, b"one and more")]
 
 
-def test_a_job_ends_with_everything_at_once(
+def test_an_ending_is_written_at_once(
     database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit
 ) -> None:
     """A finished job has its outcome, its last history and its last checkpoint."""
     submit()
     claim = Claim.of(claimed(claims))
     claims.save_checkpoint(claim, NewCheckpoint(5, "a", 5))
+    outcome = replace(DONE, test='{"loss": 1}', timings="{}")
     rows, last = [HistoryRow(1, 10, b"x")], [NewCheckpoint(10, "b", 5)]
-    forgotten = claims.finish(Ending(claim, DONE, Progress(10, latest="{}"), rows, last, keep=[]))
-    assert forgotten == ["a"]
+    replaced = claims.finish(Ending(claim, outcome, Progress(10, latest="{}"), rows, last, keep=[]))
+    assert replaced == ["a"]
     job = jobs.get(OWNER, claim.job_id)
     assert (job.status, job.stop_reason, job.epoch) == (JobStatus.SUCCEEDED, StopReason.COMPLETED, 10)
-    assert (job.test, job.timings, job.error) == (DONE.test, DONE.timings, None)
+    assert (job.test, job.timings, job.error) == (outcome.test, outcome.timings, None)
     assert job.finished_at is not None
     assert job.lease_expires_at is None
     assert len(HistoryStore(database).rows(job.id)) == 1
@@ -188,7 +182,7 @@ def test_a_stale_claim_writes_nothing(
     write: Callable[[ClaimStore, Claim], object],
     successor: str,
 ) -> None:
-    """A worker whose job was taken back can't write any more, whoever has the job now."""
+    """A worker whose job was reclaimed cannot write, whether or not another claim exists."""
     submit()
     stale = Claim.of(claimed(claims, "w"))
     recovery.release_workers(["w"])
@@ -203,10 +197,10 @@ def test_a_stale_claim_writes_nothing(
     assert CheckpointStore(database).of_job(OWNER, stale.job_id) == []
 
 
-def test_a_new_attempt_starts_afresh(
+def test_a_new_attempt_without_a_checkpoint_starts_over(
     database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """Without a checkpoint, the next attempt finds no history of the one before, but its start."""
+    """Without a checkpoint, the next attempt starts without history; the time of the start is kept."""
     submit()
     first = claimed(claims)
     claim = Claim.of(first)
@@ -218,10 +212,10 @@ def test_a_new_attempt_starts_afresh(
     assert HistoryStore(database).rows(first.id) == []
 
 
-def test_a_new_attempt_goes_on_from_the_newest_checkpoint(
+def test_a_new_attempt_continues_from_the_newest_checkpoint(
     database: Database, claims: ClaimStore, submit: Submit
 ) -> None:
-    """After a checkpoint, the next attempt finds its epoch, and the history up to it and no further."""
+    """The next attempt has the epoch of the checkpoint and the history up to it."""
     submit()
     first = claimed(claims)
     claim = Claim.of(first)
@@ -237,7 +231,7 @@ def test_a_new_attempt_goes_on_from_the_newest_checkpoint(
 
 
 def test_every_change_is_a_new_version(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
-    """Each change that a client can see gives the job another version."""
+    """Every change that a client can see increments the version of the job."""
     versions = [submit().version]
     claim = Claim.of(claimed(claims))
     for change in (
@@ -252,25 +246,27 @@ def test_every_change_is_a_new_version(claims: ClaimStore, jobs: JobStore, submi
     assert versions == sorted(set(versions))
 
 
-def test_jobs_of_a_kind_are_claimed_together(claims: ClaimStore, submit: Submit) -> None:
-    """The oldest ones of the same kind join a claimed job; others, and those tried before, stay queued."""
+def test_jobs_of_a_group_are_claimed_together(claims: ClaimStore, submit: Submit) -> None:
+    """The oldest jobs with the same group key and no attempt join a claimed job; others stay queued."""
     submit()
     claims.release(Claim.of(claimed(claims)))
     first, *alike = (submit().id for _ in range(4))
-    other = submit(group_key="another kind").id
-    claimed(claims, "w-0")  # the one that was tried before
+    other = submit(group_key="other").id
+    claimed(claims, "w-0")  # the job of an earlier attempt
     leader = claimed(claims)
     assert leader.id == first
-    claims.release(Claim.of(claimed(claims)))  # the second is tried by now, too
+    claims.release(Claim.of(claimed(claims)))  # now the second job has an attempt, too
     assert claims.count_alike(leader, limit=9) == 2
-    taken = claims.claim_alike(leader, limit=2, lease_seconds=30)
-    assert [job.id for job in taken] == alike[1:]
-    assert {(job.worker_id, job.status) for job in taken} == {("w", JobStatus.RUNNING)}
+    companions = claims.claim_alike(leader, limit=2, lease_seconds=30)
+    assert [job.id for job in companions] == alike[1:]
+    assert {(job.worker_id, job.status) for job in companions} == {("w", JobStatus.RUNNING)}
     assert [claimed(claims).id, claimed(claims).id] == [alike[0], other]
 
 
-def test_jobs_end_together_or_none_does(claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
-    """Where one of them was taken back, the end of none is written."""
+def test_endings_are_written_together_or_not_at_all(
+    claims: ClaimStore, jobs: JobStore, submit: Submit
+) -> None:
+    """If one of several jobs was reclaimed, no ending is written."""
     submit()
     submit()
     one, two = Claim.of(claimed(claims)), Claim.of(claimed(claims))

@@ -1,4 +1,4 @@
-"""Transactions, migrations and time, on each database."""
+"""Transactions, migrations and the clock, on each database."""
 
 import subprocess
 import sys
@@ -27,8 +27,8 @@ MIGRATE = (
 )
 
 
-def test_migrations_make_the_tables(database: Database) -> None:
-    """The migrations give exactly the tables that the stores use."""
+def test_migrations_create_the_tables(database: Database) -> None:
+    """The migrations create exactly the tables that the stores use."""
     with database.read() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
@@ -37,14 +37,14 @@ def test_migrations_make_the_tables(database: Database) -> None:
 
 
 def insert(connection: Connection, table: str, values: dict[str, Any]) -> None:
-    """Insert a row into a table that may be older than the stores."""
+    """Insert a row into a table of any version."""
     slots = ", ".join(f":{name}" for name in values)
     connection.execute(text(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({slots})"), values)
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
-def test_an_upgrade_keeps_what_there_is(empty_url: str, revision: str) -> None:
-    """A job of any version is there after the upgrade, with its checkpoint, and can be deleted."""
+def test_an_upgrade_keeps_jobs(empty_url: str, revision: str) -> None:
+    """A job of an older version keeps its checkpoint in an upgrade, and can be deleted afterwards."""
     database = Database(empty_url)
     migrate(database, revision)
     old = {"owner": OWNER, "dataset_id": "ds_1", "status": "succeeded", "created_at": 7}
@@ -66,8 +66,8 @@ def test_an_upgrade_keeps_what_there_is(empty_url: str, revision: str) -> None:
     database.close()
 
 
-def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
-    """Processes that start together on an empty database all find it migrated."""
+def test_several_processes_migrate_at_once(empty_url: str) -> None:
+    """Several processes that start on an empty database migrate it without an error."""
     started = [subprocess.Popen([sys.executable, "-c", MIGRATE, empty_url]) for _ in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
     database = Database(empty_url)
@@ -76,19 +76,19 @@ def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
     database.close()
 
 
-def test_what_is_accepted_survives_a_restart(empty_url: str) -> None:
-    """A job is still there when the database is opened again."""
+def test_an_accepted_job_survives_a_restart(empty_url: str) -> None:
+    """A job is unchanged when the database is opened again."""
     database = Database(empty_url)
     migrate(database)
     job, _ = JobStore(database).submit(OWNER, new_job(), new_dataset())
     database.close()
-    again = Database(empty_url)
-    assert JobStore(again).get(OWNER, job.id) == job
-    again.close()
+    reopened = Database(empty_url)
+    assert JobStore(reopened).get(OWNER, job.id) == job
+    reopened.close()
 
 
-def test_an_exception_undoes_the_transaction(database: Database) -> None:
-    """What was written before an exception is not there after it."""
+def test_an_exception_rolls_back_the_transaction(database: Database) -> None:
+    """An exception undoes all writes of its transaction."""
 
     def fail() -> None:
         with database.write() as connection:
@@ -104,15 +104,15 @@ def test_an_exception_undoes_the_transaction(database: Database) -> None:
 @pytest.mark.parametrize(
     "url", ["sqlite:////nowhere/at/all.db", "postgresql+psycopg://nobody@127.0.0.1:1/none"]
 )
-def test_a_database_that_is_away_is_unavailable(url: str) -> None:
-    """A database that can't be reached is an error with a time to wait."""
+def test_an_unreachable_database_is_unavailable(url: str) -> None:
+    """An unreachable database raises `Unavailable` with a time to retry after."""
     with pytest.raises(errors.Unavailable) as refused, Database(url).read():
         pass
     assert refused.value.retry_after_seconds
 
 
-def test_the_databases_time_is_utc(database: Database) -> None:
-    """The database's time is now, aware, and takes a duration."""
+def test_the_clock_of_the_database_is_utc(database: Database) -> None:
+    """Times of the database are aware, in UTC and exact when a duration is added."""
     with database.read() as connection:
         past, present, future = connection.execute(
             select(from_now(timedelta(hours=-1)), now(), from_now(timedelta(seconds=30)))

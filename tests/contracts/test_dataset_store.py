@@ -1,20 +1,16 @@
-"""Datasets, on each database."""
-
-from collections.abc import Callable
+"""The store of datasets, on each database."""
 
 import pytest
 
 from service import errors
 from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.datasets import DatasetStore
-from service.storage.job_record import Job
 from service.storage.jobs import JobStore
-from tests.contracts.test_claim_store import DONE
-from tests.support.records import OWNER, new_dataset, new_job
+from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
 
 def test_equal_content_is_added_once(datasets: DatasetStore) -> None:
-    """An owner's second dataset of equal content is the first."""
+    """Adding equal content again returns the owner's existing dataset."""
     new = new_dataset()
     first, created = datasets.add(OWNER, new)
     assert created
@@ -26,7 +22,7 @@ def test_equal_content_is_added_once(datasets: DatasetStore) -> None:
 
 
 def test_another_owners_dataset_is_not_found(datasets: DatasetStore) -> None:
-    """Nothing of a dataset shows to another owner."""
+    """A dataset does not exist for another owner."""
     dataset, _ = datasets.add(OWNER, new_dataset())
     for act in (datasets.get, datasets.delete):
         with pytest.raises(errors.DatasetNotFound):
@@ -35,35 +31,32 @@ def test_another_owners_dataset_is_not_found(datasets: DatasetStore) -> None:
 
 
 def test_a_list_pages_through_all_datasets_once(datasets: DatasetStore) -> None:
-    """Pages give every dataset once, newest first."""
+    """Pages contain each dataset once, newest first."""
     added = [datasets.add(OWNER, new_dataset(f"d{n}"))[0] for n in range(5)]
     first = datasets.list(OWNER, limit=3)
     rest = datasets.list(OWNER, limit=3, before=first[-1].cursor)
     assert [*first, *rest] == sorted(added, key=lambda dataset: dataset.cursor, reverse=True)
 
 
-def test_a_dataset_in_use_stays(
-    datasets: DatasetStore, jobs: JobStore, claims: ClaimStore, submit: Callable[..., Job]
+def test_a_dataset_in_use_is_not_deleted(
+    datasets: DatasetStore, jobs: JobStore, claims: ClaimStore, submit: Submit
 ) -> None:
-    """A dataset is deleted once no queued or running job needs it; ended jobs keep its id."""
+    """A dataset can be deleted once no queued or running job uses it; ended jobs keep its id."""
     job = submit()
     with pytest.raises(errors.DatasetInUse):
         datasets.delete(OWNER, job.dataset_id)
-    running = claims.claim("w", ["cpu"], 30)
-    assert running is not None
+    claim = Claim.of(claimed(claims))
     with pytest.raises(errors.DatasetInUse):
         datasets.delete(OWNER, job.dataset_id)
-    claims.finish(Ending(Claim.of(running), DONE))
+    claims.finish(Ending(claim, DONE))
     assert datasets.delete(OWNER, job.dataset_id) == "datasets/d1"
     assert jobs.get(OWNER, job.id).dataset_id == job.dataset_id
     with pytest.raises(errors.DatasetNotFound):
         datasets.delete(OWNER, job.dataset_id)
 
 
-def test_a_dataset_that_is_a_side_of_a_split_stays(
-    datasets: DatasetStore, jobs: JobStore, submit: Callable[..., Job]
-) -> None:
-    """Further datasets that a request names are there when it is accepted, and stay until the job's end."""
+def test_a_dataset_of_a_split_is_not_deleted(datasets: DatasetStore, jobs: JobStore) -> None:
+    """A validation or test dataset must exist when the job is accepted, and is kept until the job ends."""
     other, _ = datasets.add(OWNER, new_dataset("d2"))
     request = f'{{"data": {{"split": {{"validation_dataset_id": "{other.id}"}}}}}}'
     job, _ = jobs.submit(OWNER, new_job(request=request), new_dataset(), other_dataset_ids=[other.id])

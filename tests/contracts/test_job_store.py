@@ -1,9 +1,7 @@
-"""Jobs as their owners see them, on each database."""
+"""The store of jobs, on each database."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import fields
 
 import pytest
 from sqlalchemy import event
@@ -11,32 +9,22 @@ from sqlalchemy import event
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Ending, Outcome, Progress, Report
+from service.storage.claims import Claim, ClaimStore, Ending, Progress, Report
 from service.storage.database import Database
-from service.storage.datasets import Dataset, DatasetStore
+from service.storage.datasets import DatasetStore
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import Job, StartingPoint
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
 from service.storage.queue import QueueStore
-from service.storage.tables import datasets as datasets_table
-from service.storage.tables import jobs as jobs_table
-from tests.support.records import OWNER, claimed, new_dataset, new_job
+from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
-Submit = Callable[..., Job]
-DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
 KEY = IdempotencyKey("key", "fingerprint")
 
 
-def test_a_record_has_a_field_for_each_column() -> None:
-    """A job and a dataset show every column of their tables."""
-    for record, table in ((Job, jobs_table), (Dataset, datasets_table)):
-        assert [field.name for field in fields(record)] == table.columns.keys()
-
-
-def test_a_submitted_job_is_queued_as_it_was_given(jobs: JobStore, datasets: DatasetStore) -> None:
-    """A submitted job is queued, and its JSON comes back as the same text, in the same order."""
+def test_a_submitted_job_is_queued(jobs: JobStore, datasets: DatasetStore) -> None:
+    """A submitted job is queued, and its JSON is stored as the same text."""
     new = new_job(name="thermometer", request='{"b": 1, "a": 2}')
     job, created = jobs.submit(OWNER, new, new_dataset())
     assert created
@@ -47,14 +35,14 @@ def test_a_submitted_job_is_queued_as_it_was_given(jobs: JobStore, datasets: Dat
 
 
 def test_equal_content_is_one_dataset(jobs: JobStore) -> None:
-    """Two jobs with equal content share the dataset of the first."""
+    """Two jobs of an owner with equal content share one dataset."""
     first, second = (jobs.submit(OWNER, new_job(), new_dataset())[0] for _ in range(2))
     other = jobs.submit("bob", new_job(), new_dataset())[0]
     assert first.dataset_id == second.dataset_id != other.dataset_id
 
 
-def test_a_dataset_that_is_not_there_is_refused(jobs: JobStore, submit: Submit) -> None:
-    """A job for a dataset that is gone, or another owner's, is refused and leaves nothing."""
+def test_a_job_for_an_unknown_dataset_is_refused(jobs: JobStore, submit: Submit) -> None:
+    """A job for a dataset that does not exist, or of another owner, is refused and leaves no row."""
     dataset_id = submit().dataset_id
     for owner, name in ((OWNER, "ds_gone"), ("bob", dataset_id)):
         with pytest.raises(errors.DatasetNotFound):
@@ -63,8 +51,8 @@ def test_a_dataset_that_is_not_there_is_refused(jobs: JobStore, submit: Submit) 
     assert jobs.submit(OWNER, new_job(), dataset_id)[0].dataset_id == dataset_id
 
 
-def test_a_key_gives_its_job_again(jobs: JobStore) -> None:
-    """The same key and fingerprint give the earlier job; another fingerprint is refused."""
+def test_a_repeated_key_returns_its_job(jobs: JobStore) -> None:
+    """The same key and fingerprint return the earlier job; another fingerprint is refused."""
     assert jobs.replay(OWNER, KEY) is None
     job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
     assert jobs.submit(OWNER, new_job(), new_dataset(), KEY) == (job, False)
@@ -78,8 +66,8 @@ def test_a_key_gives_its_job_again(jobs: JobStore) -> None:
             attempt()
 
 
-def test_a_key_whose_job_is_just_deleted_gives_nothing_or_the_job(migrated_postgres: str) -> None:
-    """Whatever another deletes while a key is read: the answer is one of a moment."""
+def test_a_replay_reads_one_snapshot(migrated_postgres: str) -> None:
+    """A replay returns the job or None, even if the job is deleted between its statements."""
     owner = "grace"
     with closing(Database(migrated_postgres)) as database, closing(Database(migrated_postgres)) as other:
         jobs, others_jobs = JobStore(database), JobStore(other)
@@ -87,7 +75,7 @@ def test_a_key_whose_job_is_just_deleted_gives_nothing_or_the_job(migrated_postg
         cancelled = jobs.cancel(owner, job.id)
 
         def delete(*_: object) -> None:
-            with suppress(errors.JobNotFound):  # it is gone after the first statement
+            with suppress(errors.JobNotFound):  # deleted after the first statement
                 others_jobs.delete(owner, job.id)
 
         event.listen(database._engine, "after_cursor_execute", delete)
@@ -95,8 +83,8 @@ def test_a_key_whose_job_is_just_deleted_gives_nothing_or_the_job(migrated_postg
         assert jobs.replay(owner, KEY) is None
 
 
-def test_an_old_key_is_forgotten(database: Database) -> None:
-    """A key is free again once its time is over."""
+def test_an_old_key_expires(database: Database) -> None:
+    """A key can be used for another job after `idempotency_hours`."""
     jobs = JobStore(database, idempotency_hours=-1e-3)
     first, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
     assert jobs.replay(OWNER, KEY) is None
@@ -105,8 +93,8 @@ def test_an_old_key_is_forgotten(database: Database) -> None:
     assert second.id != first.id
 
 
-def test_a_race_on_one_key_makes_one_job(jobs: JobStore, queue: QueueStore) -> None:
-    """Eight threads that submit with one key at once all get the same job, and one of them made it."""
+def test_a_race_on_one_key_creates_one_job(jobs: JobStore, queue: QueueStore) -> None:
+    """Of eight threads that submit with one key at once, one creates the job and all receive it."""
     with ThreadPoolExecutor(8) as threads:
         calls = [threads.submit(jobs.submit, OWNER, new_job(), new_dataset(), KEY) for _ in range(8)]
     answers = [call.result() for call in calls]
@@ -115,8 +103,8 @@ def test_a_race_on_one_key_makes_one_job(jobs: JobStore, queue: QueueStore) -> N
     assert queue.lengths() == {"cpu": 1}
 
 
-def test_a_full_queue_takes_no_more(database: Database) -> None:
-    """Beyond the limit a submit is refused with a time to wait, but a known key still answers."""
+def test_a_full_queue_refuses_jobs(database: Database) -> None:
+    """A full queue refuses a job with a time to retry after, but a known key still returns its job."""
     jobs = JobStore(database, max_queue_length=1)
     job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
     with pytest.raises(errors.QueueFull) as refused:
@@ -126,7 +114,7 @@ def test_a_full_queue_takes_no_more(database: Database) -> None:
 
 
 def test_another_owners_job_is_not_found(jobs: JobStore, submit: Submit) -> None:
-    """Nothing of a job shows to another owner."""
+    """A job does not exist for another owner."""
     job = submit()
     for act in (jobs.get, jobs.cancel, jobs.delete):
         with pytest.raises(errors.JobNotFound):
@@ -135,7 +123,7 @@ def test_another_owners_job_is_not_found(jobs: JobStore, submit: Submit) -> None
 
 
 def test_a_list_pages_through_all_jobs_once(jobs: JobStore, submit: Submit) -> None:
-    """Pages give every job once, newest first, also when jobs come in between."""
+    """Pages contain each job once, newest first, even if jobs are submitted between the requests."""
     submitted = {submit().id for _ in range(7)}
     seen: list[Job] = []
     while page := jobs.list(OWNER, limit=3, before=seen[-1].cursor if seen else None):
@@ -147,7 +135,7 @@ def test_a_list_pages_through_all_jobs_once(jobs: JobStore, submit: Submit) -> N
 
 
 def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
-    """A list may be of one status, one name, or both."""
+    """A list can be filtered by status, by name or by both."""
     submit(name="a")
     submit(name="b")
     submit(name="a")
@@ -158,7 +146,7 @@ def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) 
 
 
 def test_a_queued_job_is_cancelled_at_once(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
-    """A cancelled job that was queued has ended and is never claimed."""
+    """Cancelling a queued job ends it, and it is never claimed."""
     job = submit()
     cancelled = jobs.cancel(OWNER, job.id)
     assert (cancelled.status, cancelled.stop_reason) == (JobStatus.CANCELLED, StopReason.CANCELLED)
@@ -167,38 +155,37 @@ def test_a_queued_job_is_cancelled_at_once(jobs: JobStore, claims: ClaimStore, s
     assert claims.claim("w", ["cpu"], 30) is None
 
 
-def test_a_running_job_is_asked_to_stop(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
-    """Cancelling a running job tells its worker; asking twice changes nothing more."""
+def test_cancelling_signals_a_running_job(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+    """Cancelling a running job sets a signal for its worker; a repeated request changes nothing."""
     submit()
-    running = claims.claim("w", ["cpu"], 30)
-    assert running is not None
-    asked = jobs.cancel(OWNER, running.id)
-    assert (asked.status, asked.cancel_requested, asked.stop_reason) == (JobStatus.RUNNING, True, None)
-    assert jobs.cancel(OWNER, running.id) == asked
+    running = claimed(claims)
+    signalled = jobs.cancel(OWNER, running.id)
+    assert (signalled.status, signalled.cancel_requested) == (JobStatus.RUNNING, True)
+    assert signalled.stop_reason is None
+    assert jobs.cancel(OWNER, running.id) == signalled
     assert claims.record(Report(Claim.of(running), Progress(1))).cancel_requested
 
 
-def test_a_pause_that_is_asked_for_twice_is_one(
+def test_a_repeated_pause_changes_nothing(
     database: Database, jobs: JobStore, claims: ClaimStore, submit: Submit
 ) -> None:
-    """A running job that is to rest stays as it is when that is asked once more, and its log too."""
+    """A second pause request changes neither a running job nor its log."""
     job = submit()
     running = claimed(claims)
-    asked = jobs.pause(OWNER, running.id)
-    assert (asked.status, asked.pause_requested) == (JobStatus.RUNNING, True)
-    told = LogStore(database).of_job(OWNER, job.id, 10)
-    assert jobs.pause(OWNER, running.id) == asked
-    assert LogStore(database).of_job(OWNER, job.id, 10) == told
+    signalled = jobs.pause(OWNER, running.id)
+    assert (signalled.status, signalled.pause_requested) == (JobStatus.RUNNING, True)
+    log = LogStore(database).of_job(OWNER, job.id, 10)
+    assert jobs.pause(OWNER, running.id) == signalled
+    assert LogStore(database).of_job(OWNER, job.id, 10) == log
     claims.release(Claim.of(running))
     with pytest.raises(errors.JobNotRunning):
         jobs.pause(OWNER, job.id)
 
 
-def test_an_ended_job_stays_as_it_is(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+def test_cancelling_an_ended_job_changes_nothing(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
     """Cancelling an ended job changes nothing."""
     submit()
-    running = claims.claim("w", ["cpu"], 30)
-    assert running is not None
+    running = claimed(claims)
     claims.finish(Ending(Claim.of(running), DONE))
     ended = jobs.get(OWNER, running.id)
     assert jobs.cancel(OWNER, running.id) == ended
@@ -207,12 +194,11 @@ def test_an_ended_job_stays_as_it_is(jobs: JobStore, claims: ClaimStore, submit:
 def test_only_ended_jobs_are_deleted(
     database: Database, jobs: JobStore, claims: ClaimStore, submit: Submit
 ) -> None:
-    """A job is deleted once it has ended, with its key and history, and its checkpoints' artifacts named."""
+    """An ended job is deleted with its key and history, and the artifacts of its checkpoints are returned."""
     job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
     with pytest.raises(errors.JobNotEnded):
         jobs.delete(OWNER, job.id)
-    running = claims.claim("w", ["cpu"], 30)
-    assert running is not None
+    running = claimed(claims)
     with pytest.raises(errors.JobNotEnded):
         jobs.delete(OWNER, job.id)
     rows, checkpoint = [HistoryRow(1, 10, b"x")], NewCheckpoint(10, "checkpoints/a", 5)
@@ -227,18 +213,18 @@ def test_only_ended_jobs_are_deleted(
     assert HistoryStore(database).rows(job.id) == []
 
 
-def test_a_deleted_jobs_place_is_not_given_again(jobs: JobStore, submit: Submit) -> None:
-    """The order of the queue goes on counting where a deleted job was the last."""
+def test_the_sequence_of_a_deleted_job_is_not_reused(jobs: JobStore, submit: Submit) -> None:
+    """The sequence of a new job is greater than that of a deleted one."""
     first = submit()
     jobs.cancel(OWNER, first.id)
     jobs.delete(OWNER, first.id)
     assert submit().sequence > first.sequence
 
 
-def test_a_job_that_goes_on_has_what_came_before(
+def test_a_continuation_has_the_history_of_its_source(
     database: Database, jobs: JobStore, claims: ClaimStore, submit: Submit
 ) -> None:
-    """A job that begins from another has its history up to the checkpoint, and keeps that for itself."""
+    """A continuation has a copy of the other job's history up to the checkpoint, which outlives that job."""
     submit()
     claim = Claim.of(claimed(claims))
     rows = [HistoryRow(1, 5, b"x"), HistoryRow(6, 8, b"y")]
@@ -258,8 +244,8 @@ def test_a_job_that_goes_on_has_what_came_before(
     assert claimed(claims).epoch == 8
 
 
-def test_nobody_goes_on_from_a_job_that_is_not_there(jobs: JobStore, queue: QueueStore) -> None:
-    """A job to begin from that is gone, or another owner's, is refused and leaves nothing."""
+def test_a_continuation_of_an_unknown_job_is_refused(jobs: JobStore, queue: QueueStore) -> None:
+    """A continuation of a job that does not exist is refused and leaves no row."""
     with pytest.raises(errors.JobNotFound):
         jobs.submit(
             OWNER, new_job(), new_dataset(), start=StartingPoint("job_gone", NewCheckpoint(1, "a", 1))

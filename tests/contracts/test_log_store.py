@@ -1,6 +1,4 @@
-"""A job's log, on each database: what happens to it is told in order."""
-
-from collections.abc import Callable
+"""The store of job logs, on each database."""
 
 import pytest
 
@@ -13,25 +11,24 @@ from service.storage.job_record import Job, StartingPoint
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
 from service.storage.recovery import RecoveryStore
-from tests.support.records import OWNER, claimed, new_dataset, new_job
-
-Submit = Callable[..., Job]
-DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
+from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
 
 @pytest.fixture
 def logs(database: Database) -> LogStore:
-    """The logs."""
+    """The store of job logs."""
     return LogStore(database)
 
 
-def told(logs: LogStore, job: Job) -> list[tuple[int, str, str]]:
-    """A job's log: attempt, level, message."""
+def lines_of(logs: LogStore, job: Job) -> list[tuple[int, str, str]]:
+    """Return the log of a job: attempt, level and message of each line."""
     return [(line.attempt, line.level, line.message) for line in logs.of_job(OWNER, job.id, 100)]
 
 
-def test_a_life_is_told(claims: ClaimStore, jobs: JobStore, logs: LogStore, submit: Submit) -> None:
-    """Queued, taken, warned of, saved, paused, resumed, ended: a line each, numbered and timed."""
+def test_every_event_of_a_job_is_logged(
+    claims: ClaimStore, jobs: JobStore, logs: LogStore, submit: Submit
+) -> None:
+    """Queueing, claims, warnings, checkpoints, pause, resume and end are logged in order."""
     job = submit()
     claim = Claim.of(claimed(claims, "wrk_1"))
     claims.record(Report(claim, Progress(1), warnings=["The disk is full: no checkpoint."]))
@@ -40,7 +37,7 @@ def test_a_life_is_told(claims: ClaimStore, jobs: JobStore, logs: LogStore, subm
     claims.release(claim)
     jobs.resume(OWNER, job.id)
     claims.finish(Ending(Claim.of(claimed(claims, "wrk_2")), DONE))
-    assert told(logs, job) == [
+    assert lines_of(logs, job) == [
         (0, "info", "Queued for cpu with the eager engine."),
         (1, "info", "Claimed by worker wrk_1."),
         (1, "warning", "The disk is full: no checkpoint."),
@@ -55,17 +52,17 @@ def test_a_life_is_told(claims: ClaimStore, jobs: JobStore, logs: LogStore, subm
     assert lines == sorted(lines, key=lambda line: (line.at, line.number))
 
 
-def test_losses_and_failures_are_told(
+def test_lost_workers_and_failures_are_logged(
     claims: ClaimStore, recovery: RecoveryStore, logs: LogStore, submit: Submit
 ) -> None:
-    """Why a worker was lost, and why a job has failed, is in the log."""
+    """The log contains the reason for the loss of a worker and for the failure of a job."""
     job = submit()
     claimed(claims, "wrk_1")
     recovery.release_workers(["wrk_1"], "It was killed by signal 9.")
     claimed(claims, "wrk_2")
     recovery.release_workers(["wrk_2"], "It was killed by signal 9.")
     lost = "Worker lost. It was killed by signal 9."
-    assert told(logs, job)[1:] == [
+    assert lines_of(logs, job)[1:] == [
         (1, "info", "Claimed by worker wrk_1."),
         (1, "warning", f"{lost} Status: queued, at epoch 0."),
         (2, "info", "Claimed by worker wrk_2."),
@@ -74,38 +71,38 @@ def test_losses_and_failures_are_told(
     diverged = submit()
     failure = Outcome(JobStatus.FAILED, StopReason.DIVERGED, error='{"detail": "The loss is not finite."}')
     claims.finish(Ending(Claim.of(claimed(claims)), failure, warnings=["Late."]))
-    assert told(logs, diverged)[2:] == [
+    assert lines_of(logs, diverged)[2:] == [
         (1, "warning", "Late."),
         (1, "error", "Ended: failed, diverged. The loss is not finite."),
     ]
 
 
-def test_jobs_side_by_side_and_continued_are_told(
+def test_groups_and_continuations_are_logged(
     claims: ClaimStore, jobs: JobStore, logs: LogStore, submit: Submit
 ) -> None:
-    """Which job another trains with, and which one it goes on from, is in the log."""
+    """The log names the job with which another trains in a group, and the job that another continues."""
     first, second = submit(), submit()
     leader = claimed(claims, "wrk_1")
     assert [each.id for each in claims.claim_alike(leader, 7, 30)] == [second.id]
-    assert told(logs, first)[1:] == [
+    assert lines_of(logs, first)[1:] == [
         (1, "info", "Claimed by worker wrk_1."),
         (1, "info", "Training in a group with 1 other job."),
     ]
-    assert told(logs, second)[1:] == [
+    assert lines_of(logs, second)[1:] == [
         (1, "info", f"Claimed by worker wrk_1, to train in a group with {first.id}.")
     ]
     start = StartingPoint(first.id, NewCheckpoint(5, "checkpoints/b", 9))
     continued, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
-    beginning = f"Queued for cpu with the eager engine, continuing {first.id} from epoch 5."
-    assert told(logs, continued) == [(0, "info", beginning)]
+    queued = f"Queued for cpu with the eager engine, continuing {first.id} from epoch 5."
+    assert lines_of(logs, continued) == [(0, "info", queued)]
 
 
-def test_what_is_refused_is_not_told(claims: ClaimStore, logs: LogStore, submit: Submit) -> None:
+def test_a_stale_claim_logs_nothing(claims: ClaimStore, logs: LogStore, submit: Submit) -> None:
     """A worker that lost its job adds nothing to the log."""
     job = submit()
     stale = Claim.of(claimed(claims))
     claims.release(stale)
-    before = told(logs, job)
+    before = lines_of(logs, job)
     for act in (
         lambda: claims.record(Report(stale, Progress(1), warnings=["Stale."])),
         lambda: claims.save_checkpoint(stale, NewCheckpoint(1, "checkpoints/a", 1)),
@@ -114,11 +111,11 @@ def test_what_is_refused_is_not_told(claims: ClaimStore, logs: LogStore, submit:
     ):
         with pytest.raises(LeaseLost):
             act()
-    assert told(logs, job) == before
+    assert lines_of(logs, job) == before
 
 
 def test_a_log_is_read_in_pages(claims: ClaimStore, jobs: JobStore, logs: LogStore, submit: Submit) -> None:
-    """So many lines, after a line; only the owner's; gone with the job."""
+    """A page has a limited number of lines after a line; the log exists for the owner until deletion."""
     job, other = submit(), submit()
     jobs.cancel(OWNER, job.id)
     (first,) = logs.of_job(OWNER, job.id, 1)

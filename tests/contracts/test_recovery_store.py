@@ -1,4 +1,4 @@
-"""Jobs taken back from workers, on each database."""
+"""The store that reclaims jobs, on each database."""
 
 import threading
 import time
@@ -17,40 +17,36 @@ from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim, ClaimStore, Progress, Report
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
-from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.json_text import json_text
 from service.storage.recovery import RecoveryStore
-from tests.support.records import OWNER, claimed
+from tests.support.records import LOCK_WAIT_SECONDS, OWNER, Submit, claimed
 
-Submit = Callable[..., Job]
-# Another transaction gets so far in this time that it waits for a lock.
-WAITING_SECONDS = 0.5
 LOST = "Its process was ended by SIGSEGV."
 
 
-def test_an_expired_lease_puts_the_job_back(
+def test_a_job_with_an_expired_lease_is_queued(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """A job whose lease ran out is queued in its old place; one whose lease runs stays."""
+    """A job whose lease has expired is queued at its former position; other jobs keep running."""
     first, second, third = submit(), submit(), submit()
     claimed(claims, lease_seconds=0.01)
     claimed(claims)
     time.sleep(0.05)
     assert recovery.expire() == [first.id]
     assert recovery.expire() == []
-    back = jobs.get(OWNER, first.id)
-    assert (back.status, back.worker_id, back.lease_expires_at) == (JobStatus.QUEUED, None, None)
+    queued = jobs.get(OWNER, first.id)
+    assert (queued.status, queued.worker_id, queued.lease_expires_at) == (JobStatus.QUEUED, None, None)
     assert jobs.get(OWNER, second.id).status is JobStatus.RUNNING
     again = claimed(claims)
     assert (again.id, again.attempt) == (first.id, 2)
     assert claimed(claims).id == third.id
 
 
-def test_a_dead_workers_jobs_go_back(
+def test_the_jobs_of_a_dead_worker_are_reclaimed(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """All running jobs of a worker are taken back, and nobody else's."""
+    """All running jobs of a dead worker are reclaimed, and no other."""
     mine, other = submit(), submit()
     claimed(claims, "w")
     claimed(claims, "w2")
@@ -59,10 +55,10 @@ def test_a_dead_workers_jobs_go_back(
     assert jobs.get(OWNER, other.id).status is JobStatus.RUNNING
 
 
-def test_a_job_that_loses_worker_after_worker_fails(
+def test_a_job_that_loses_two_workers_fails(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """The second worker lost without a newer checkpoint ends the job, with a problem that says how."""
+    """A job that loses a second worker without a newer checkpoint fails, and its problem has the reason."""
     job = submit()
     for _ in range(2):
         assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
@@ -77,10 +73,10 @@ def test_a_job_that_loses_worker_after_worker_fails(
     assert claims.claim("w", ["cpu"], 30) is None
 
 
-def test_checkpoints_and_releases_are_no_failures(
+def test_progress_and_releases_are_no_failures(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """A job that gets further each time, or is given back in good order, is queued again and again."""
+    """A job that saves a newer checkpoint before each loss, or is released, never fails."""
     job = submit()
     for epoch in range(1, 5):
         claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(epoch, f"a{epoch}", 1))
@@ -92,7 +88,7 @@ def test_checkpoints_and_releases_are_no_failures(
 def test_a_checkpoint_of_the_same_step_is_no_progress(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """A job that dies again after saving the step that it went on from fails; a step more is progress."""
+    """A second loss at the same step fails the job; one further step counts as progress."""
     job = submit()
     for attempt, step in enumerate((3, 4, 4)):
         claim = Claim.of(claimed(claims))
@@ -101,10 +97,10 @@ def test_a_checkpoint_of_the_same_step_is_no_progress(
     assert jobs.get(OWNER, job.id).status is JobStatus.FAILED
 
 
-def test_a_job_to_be_cancelled_is_not_queued_again(
+def test_a_job_with_a_cancel_request_ends_when_it_is_reclaimed(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """A job whose owner has cancelled it ends when it is taken back."""
+    """A reclaimed job with a cancel request is cancelled and not queued."""
     job = submit()
     claimed(claims)
     jobs.cancel(OWNER, job.id)
@@ -115,10 +111,10 @@ def test_a_job_to_be_cancelled_is_not_queued_again(
     assert ended.finished_at is not None
 
 
-def test_a_worker_that_gave_up_counts_for_nothing(
+def test_workers_that_end_without_a_reason_are_not_counted(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """Workers that are ended for no fault of the job, as at a shutdown, may be as many as they like."""
+    """Workers that end without a reason, for instance at a shutdown, are not counted as lost."""
     job = submit()
     for _ in range(4):
         claimed(claims)
@@ -126,10 +122,10 @@ def test_a_worker_that_gave_up_counts_for_nothing(
     assert jobs.get(OWNER, job.id).status is JobStatus.QUEUED
 
 
-def test_a_job_to_be_paused_rests_when_its_worker_is_lost(
+def test_a_job_with_a_pause_request_is_paused_when_it_is_reclaimed(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """A pause that was asked for comes true, also where the worker dies before."""
+    """A reclaimed job with a pause request is paused and not queued."""
     job = submit()
     claimed(claims)
     jobs.pause(OWNER, job.id)
@@ -138,10 +134,10 @@ def test_a_job_to_be_paused_rests_when_its_worker_is_lost(
     assert (paused.status, paused.pause_requested) == (JobStatus.PAUSED, False)
 
 
-def test_workers_whose_job_is_to_be_cancelled_are_known(
+def test_workers_of_jobs_with_a_cancel_request(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """Of the workers asked about, those are told whose job has been cancelled meanwhile."""
+    """`to_cancel` returns those of the given workers whose job has a cancel request."""
     for worker_id in ("w1", "w2", "w3"):
         submit()
         job = claimed(claims, worker_id)
@@ -153,7 +149,7 @@ def test_workers_whose_job_is_to_be_cancelled_are_known(
 @pytest.mark.parametrize(
     ("saved", "status"), [(True, JobStatus.SUCCEEDED), (False, JobStatus.FAILED)], ids=["saved", "nothing"]
 )
-def test_a_job_over_its_time_ends_with_what_was_saved(
+def test_a_job_over_its_runtime_limit_ends_with_its_checkpoint(
     claims: ClaimStore,
     recovery: RecoveryStore,
     jobs: JobStore,
@@ -161,7 +157,7 @@ def test_a_job_over_its_time_ends_with_what_was_saved(
     saved: bool,
     status: JobStatus,
 ) -> None:
-    """A job whose worker was ended over its time succeeds with its checkpoint, and fails without."""
+    """A job whose worker was killed over the runtime limit succeeds with a checkpoint and fails without."""
     job = submit()
     claim = Claim.of(claimed(claims))
     if saved:
@@ -173,10 +169,10 @@ def test_a_job_over_its_time_ends_with_what_was_saved(
     assert ended.finished_at is not None
 
 
-def test_a_job_over_its_time_ends_alone(
+def test_a_job_over_its_runtime_limit_ends_alone(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """Others of its worker stay as they are, and so does whatever another worker has."""
+    """Other jobs of the same worker, and those of other workers, are not changed."""
     over, beside, elsewhere = submit(), submit(), submit()
     for worker_id in ("w", "w", "w2"):
         claimed(claims, worker_id)
@@ -188,18 +184,18 @@ def test_a_job_over_its_time_ends_alone(
 
 
 def values_of(epoch: int) -> str:
-    """An epoch's values as a job tells them, the same number for each."""
+    """Return an epoch document whose values all equal the number of the epoch."""
     return json_text(epoch_document(epoch, dict.fromkeys(LOSS_COLUMNS, float(epoch))))
 
 
 def row_of(first: int, last: int) -> HistoryRow:
-    """The history of some epochs, with those values."""
+    """Return the history of epochs `first` to `last` with the values of `values_of`."""
     values = np.tile(np.arange(first, last + 1, dtype=np.float64), (len(LOSS_COLUMNS), 1))
     return HistoryRow(first, last, HistoryChunk(first, LOSS_COLUMNS, values).pack())
 
 
-def beyond_its_checkpoint(claims: ClaimStore) -> Claim:
-    """The claim of a job that was saved after 5 epochs, and has told of 8."""
+def claim_beyond_checkpoint(claims: ClaimStore) -> Claim:
+    """Claim a job, save a checkpoint at epoch 5 and record progress up to epoch 8."""
     claim = Claim.of(claimed(claims))
     claims.record(Report(claim, Progress(5, values_of(5), values_of(4)), [row_of(1, 5)]))
     claims.save_checkpoint(claim, NewCheckpoint(5, "a", 1))
@@ -208,15 +204,15 @@ def beyond_its_checkpoint(claims: ClaimStore) -> Claim:
 
 
 @pytest.mark.parametrize("end", ["over its time", "cancelled", "paused", "queued", "lost too many workers"])
-def test_a_job_taken_back_is_where_its_model_is(
+def test_a_reclaimed_job_is_at_its_newest_checkpoint(
     database: Database, claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit, end: str
 ) -> None:
-    """Whatever becomes of it: epoch, latest values and history are those of its newest checkpoint."""
+    """Epoch, latest values and history of a reclaimed job are those of its newest checkpoint."""
     job = submit()
     if end == "lost too many workers":
         claimed(claims)
         recovery.release_workers(["w"], LOST)
-    beyond_its_checkpoint(claims)
+    claim_beyond_checkpoint(claims)
     if end == "cancelled":
         jobs.cancel(OWNER, job.id)
     if end == "paused":
@@ -231,8 +227,8 @@ def test_a_job_taken_back_is_where_its_model_is(
     assert HistoryStore(database).rows(job.id) == [row_of(1, 5)]
 
 
-class Hesitant(Database):
-    """Commits only when it is told to."""
+class DelayedCommit(Database):
+    """A database whose transactions wait for `commit` after their writes."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -240,7 +236,7 @@ class Hesitant(Database):
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """See `Database`."""
+        """Open a transaction that commits once `commit` is set."""
         with super().write() as connection:
             yield connection
             self.written.set()
@@ -250,7 +246,7 @@ class Hesitant(Database):
 @pytest.mark.parametrize(
     "end", [RecoveryStore.overrun, lambda recovery, worker_id, _: recovery.release_workers([worker_id])]
 )
-def test_a_checkpoint_that_is_just_being_written_counts(
+def test_an_uncommitted_checkpoint_is_waited_for(
     database: Database,
     claims: ClaimStore,
     recovery: RecoveryStore,
@@ -258,16 +254,16 @@ def test_a_checkpoint_that_is_just_being_written_counts(
     submit: Submit,
     end: Callable[[RecoveryStore, str, str], Sequence[str]],
 ) -> None:
-    """Whoever takes a job back while a checkpoint is committed waits for that, and goes by it."""
+    """Reclaiming a job waits for a checkpoint that is being committed, and uses it."""
     job = submit()
-    claim = beyond_its_checkpoint(claims)
-    with closing(Hesitant(database.url)) as hesitant, ThreadPoolExecutor(2) as threads:
-        saving = threads.submit(ClaimStore(hesitant).save_checkpoint, claim, NewCheckpoint(8, "b", 1))
-        assert hesitant.written.wait(10)
+    claim = claim_beyond_checkpoint(claims)
+    with closing(DelayedCommit(database.url)) as delayed, ThreadPoolExecutor(2) as threads:
+        saving = threads.submit(ClaimStore(delayed).save_checkpoint, claim, NewCheckpoint(8, "b", 1))
+        assert delayed.written.wait(10)
         ending = threads.submit(end, recovery, "w", job.id)
         with pytest.raises(TimeoutError):
-            ending.result(WAITING_SECONDS)
-        hesitant.commit.set()
+            ending.result(LOCK_WAIT_SECONDS)
+        delayed.commit.set()
         saving.result()
         assert ending.result() == [job.id]
     after = jobs.get(OWNER, job.id)
@@ -275,45 +271,48 @@ def test_a_checkpoint_that_is_just_being_written_counts(
     assert HistoryStore(database).rows(job.id) == [row_of(1, 5), row_of(6, 8)]
 
 
-class Slow(Database):
-    """Something happens before it can be written to."""
+class SlowWrite(Database):
+    """A database that calls a function before each write transaction."""
 
-    def __init__(self, url: str, meanwhile: Callable[[], None]) -> None:
+    def __init__(self, url: str, before_write: Callable[[], None]) -> None:
         super().__init__(url)
-        self.meanwhile = meanwhile
+        self.before_write = before_write
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """See `Database`."""
-        self.meanwhile()
+        """Call the function, then open a transaction."""
+        self.before_write()
         with super().write() as connection:
             yield connection
 
 
-def test_a_lease_that_runs_out_while_the_database_is_waited_for_is_left(
+def test_a_lease_that_expires_while_the_database_blocks_is_kept(
     database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """Perhaps nobody could renew it: only those are lost whose lease had run out before."""
+    """Only leases that had expired before the wait for the database are reclaimed.
+
+    The others may have expired because their worker had to wait for the database, too.
+    """
     first, second = submit(), submit()
     claimed(claims, lease_seconds=0.01)
     claim = Claim.of(claimed(claims))
     time.sleep(0.05)
 
-    def meanwhile() -> None:
+    def expire_another() -> None:
         claims.renew([claim], 0.01)
         time.sleep(0.05)
 
-    with closing(Slow(database.url, meanwhile)) as slow:
+    with closing(SlowWrite(database.url, expire_another)) as slow:
         assert RecoveryStore(slow).expire() == [first.id]
     assert jobs.get(OWNER, second.id).status is JobStatus.RUNNING
 
 
-def test_a_best_epoch_that_was_saved_stays(
+def test_a_best_epoch_within_the_checkpoint_is_kept(
     claims: ClaimStore, recovery: RecoveryStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """What is told of the best epoch stays where the checkpoint has it."""
+    """The best epoch of a reclaimed job is kept if it is not after the checkpoint."""
     job = submit()
-    claim = beyond_its_checkpoint(claims)
+    claim = claim_beyond_checkpoint(claims)
     claims.record(Report(claim, Progress(8, values_of(8), values_of(4))))
     recovery.release_workers(["w"])
     assert jobs.get(OWNER, job.id).best == values_of(4)

@@ -1,27 +1,21 @@
-"""What may go, on each database."""
+"""The store for retention, on each database."""
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from service import errors
-from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Ending, Outcome
+from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
-from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.retention import RetentionStore
-from tests.support.records import OWNER, claimed, new_dataset, new_job
-
-Submit = Callable[..., Job]
-DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
+from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
 
 def test_old_jobs_are_deleted(database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
-    """Jobs that ended so long ago go, with the names of their artifacts; others stay, however old."""
+    """Jobs that ended before a time are deleted and their artifacts returned; queued jobs are kept."""
     retention = RetentionStore(database)
     ended, waiting = submit(), submit()
     claims.finish(Ending(Claim.of(claimed(claims)), DONE, checkpoints=[NewCheckpoint(1, "checkpoints/a", 1)]))
@@ -34,10 +28,8 @@ def test_old_jobs_are_deleted(database: Database, claims: ClaimStore, jobs: JobS
     assert retention.delete_ended(timedelta(seconds=-1)).jobs == 0
 
 
-def test_artifacts_that_no_row_names_are_known(
-    database: Database, claims: ClaimStore, submit: Submit
-) -> None:
-    """Of some artifacts, those are told that neither a checkpoint nor a dataset refers to."""
+def test_unnamed_artifacts_are_found(database: Database, claims: ClaimStore, submit: Submit) -> None:
+    """`unnamed` returns those of the given artifacts that no checkpoint and no dataset refers to."""
     submit()
     claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(1, "checkpoints/a", 1))
     retention = RetentionStore(database)
@@ -48,10 +40,8 @@ def test_artifacts_that_no_row_names_are_known(
     assert retention.unreferenced([]) == set()
 
 
-def test_a_running_job_may_still_name_what_it_wrote(
-    database: Database, claims: ClaimStore, submit: Submit
-) -> None:
-    """Its last checkpoint is named when it ends, however long after it was written; others' go."""
+def test_artifacts_of_running_jobs_are_kept(database: Database, claims: ClaimStore, submit: Submit) -> None:
+    """Artifacts of a running job are not returned, since the job may name them when it ends."""
     waiting, running = (submit(priority=priority).id for priority in (0, 1))
     claim = Claim.of(claimed(claims))
     assert claim.job_id == running
@@ -65,10 +55,10 @@ def test_a_running_job_may_still_name_what_it_wrote(
     }
 
 
-def test_inline_datasets_are_deleted_that_no_job_has(
+def test_unused_inline_datasets_are_deleted(
     database: Database, jobs: JobStore, datasets: DatasetStore
 ) -> None:
-    """Of old datasets, those go that came with a job, whose jobs are gone, and that nobody asked to keep."""
+    """Old inline datasets are deleted unless a job uses them or they were uploaded as well."""
     retention = RetentionStore(database)
 
     def ended_and_deleted(digest: str) -> str:
@@ -82,13 +72,13 @@ def test_inline_datasets_are_deleted_that_no_job_has(
     datasets.add(OWNER, new_dataset("uploaded too"))
     found_by_an_upload = ended_and_deleted("found by an upload")
     assert not datasets.keep(OWNER, found_by_an_upload).inline
-    a_side_of_another = ended_and_deleted("a side of another")
-    jobs.submit(OWNER, new_job(), new_dataset("other"), other_dataset_ids=[a_side_of_another])
+    split_of_another = ended_and_deleted("split of another")
+    jobs.submit(OWNER, new_job(), new_dataset("other"), other_dataset_ids=[split_of_another])
     in_use, _ = jobs.submit(OWNER, new_job(), new_dataset("in use", inline=True))
     assert retention.delete_inline(timedelta(hours=1)) == []
     assert retention.delete_inline(timedelta(seconds=-1)) == ["datasets/alone"]
     with pytest.raises(errors.DatasetNotFound):
         datasets.get(OWNER, alone)
-    for kept in (uploaded_too, found_by_an_upload, a_side_of_another, in_use.dataset_id):
+    for kept in (uploaded_too, found_by_an_upload, split_of_another, in_use.dataset_id):
         assert datasets.get(OWNER, kept)
     assert retention.delete_inline(timedelta(seconds=-1)) == []

@@ -1,4 +1,4 @@
-"""Workers, on each database."""
+"""The store of workers, on each database."""
 
 from datetime import timedelta
 
@@ -10,8 +10,8 @@ from service.storage.workers import NewWorker, WorkerStore
 WORKER = NewWorker("w", "cuda:0", "H200", threads=1, hostname="host", pid=1)
 
 
-def test_a_registered_worker_is_alive_for_a_while(database: Database) -> None:
-    """A worker is alive until it was silent for too long, and again after a heartbeat."""
+def test_a_worker_is_alive_after_a_heartbeat(database: Database) -> None:
+    """A worker is alive until its heartbeat is too old, and again after the next heartbeat."""
     workers = WorkerStore(database)
     workers.register(WORKER)
     (worker,) = workers.alive(heartbeat_seconds=10)
@@ -24,8 +24,8 @@ def test_a_registered_worker_is_alive_for_a_while(database: Database) -> None:
     assert again.heartbeat_at >= again.started_at == worker.started_at
 
 
-def test_an_unregistered_worker_is_gone(database: Database) -> None:
-    """A worker that leaves is not alive; leaving twice is no error."""
+def test_an_unregistered_worker_is_not_alive(database: Database) -> None:
+    """An unregistered worker is not alive; unregistering it again is no error."""
     workers = WorkerStore(database)
     workers.register(WORKER)
     workers.unregister(["w"])

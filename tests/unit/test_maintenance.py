@@ -10,15 +10,13 @@ import pytest
 
 from service import errors
 from service.maintenance import Pruned, prune
-from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
-from service.storage.claims import Claim, Ending, Outcome
+from service.storage.claims import Claim, Ending
 from service.storage.storage import Storage
-from tests.support.records import OWNER, claimed, new_dataset, new_job
+from tests.support.records import DONE, OWNER, claimed, new_dataset, new_job
 
 NOW = timedelta(seconds=-1)
 NOTHING = Pruned(jobs=0, datasets=0, artifacts=0)
-DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
 
 
 def test_an_unreferenced_artifact_is_deleted(storage: Storage) -> None:

@@ -26,7 +26,7 @@ from sqlalchemy import event
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
-from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Outcome, Progress, Report
+from service.storage.claims import Claim, ClaimStore, Ending, LeaseLost, Progress, Report
 from service.storage.database import Database
 from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
@@ -34,14 +34,13 @@ from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
 from service.storage.queue import QueueStore
 from service.storage.recovery import MAX_WORKERS_LOST, RecoveryStore
-from tests.support.records import OWNER, new_dataset, new_job
+from tests.support.records import DONE, OWNER, new_dataset, new_job
 
 LEASE = timedelta(seconds=30)
 JULIAN_EPOCH = 2440587.5  # the Julian day of 1970
 WORKERS = st.sampled_from(["w1", "w2"])
 STEPS_BEFORE_END = 15  # before this no job ends, so that much happens to each
 MAX_JOBS = 2  # with more jobs, one is rarely claimed twice
-DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
 
 
 class Clock:
