@@ -289,10 +289,7 @@ class SlowWrite(Database):
 def test_a_lease_that_expires_while_the_database_blocks_is_kept(
     database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit
 ) -> None:
-    """Only leases that had expired before the wait for the database are reclaimed.
-
-    The others may have expired because their worker had to wait for the database, too.
-    """
+    """A lease that expires while the database is waited for is kept; its worker may have had to wait, too."""
     first, second = submit(), submit()
     claimed(claims, lease_seconds=0.01)
     claim = Claim.of(claimed(claims))

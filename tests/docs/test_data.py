@@ -1,4 +1,4 @@
-"""docs/reference/data.md: it describes all transforms and splits."""
+"""Completeness of docs/reference/data.md."""
 
 from typing import get_args
 
@@ -6,14 +6,14 @@ import pytest
 
 from service.specs.split import Split
 from service.specs.transforms import TRANSFORMS
-from tests.support.server import ROOT
+from tests.support.repository import ROOT
 
 PAGE = (ROOT / "docs" / "reference" / "data.md").read_text()
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda transform: transform.__name__)
 def test_a_transform_is_in_the_table_with_its_arguments(transform: type) -> None:
-    """The type has a row, and each argument of the transform is named."""
+    """Each transform has a row in the table, and the page names all its arguments."""
     fields = transform.model_fields
     name = get_args(fields["type"].annotation)[0]
     assert f"\n| `{name}` |" in PAGE
@@ -23,5 +23,5 @@ def test_a_transform_is_in_the_table_with_its_arguments(transform: type) -> None
 
 @pytest.mark.parametrize("field", Split.model_fields)
 def test_a_field_of_splits_is_described(field: str) -> None:
-    """Each field of a split is named."""
+    """The page names each field of a split."""
     assert f"`{field}`" in PAGE or f'"{field}"' in PAGE or f"({field})" in PAGE

@@ -1,4 +1,4 @@
-"""examples/: every program runs against a service."""
+"""Programs in examples/, run against a service."""
 
 import os
 import shutil
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import ROOT, Service
+from tests.support.repository import ROOT
+from tests.support.server import Service
 
 EXAMPLES = ROOT / "examples"
 PROGRAMS = sorted(path for path in EXAMPLES.iterdir() if path.suffix in {".py", ".sh"})
@@ -17,7 +18,7 @@ TIMEOUT_SECONDS = 120.0
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
 def test_an_example_runs(program: Path, service: Service, tmp_path: Path) -> None:
-    """The program ends without an error and prints its results."""
+    """Each program exits without an error and prints its results."""
     if program.suffix == ".sh" and shutil.which("curl") is None:
         pytest.skip("needs curl")
     interpreter = sys.executable if program.suffix == ".py" else "bash"
@@ -38,5 +39,5 @@ def test_an_example_runs(program: Path, service: Service, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
 def test_an_example_is_in_the_table(program: Path) -> None:
-    """The README of the examples links to the program."""
+    """examples/README.md links to each program."""
     assert f"]({program.name})" in (EXAMPLES / "README.md").read_text()

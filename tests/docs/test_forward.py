@@ -1,7 +1,7 @@
 """The page docs/forward.md."""
 
 from service.architectures.text.reference import reference
-from tests.support.server import ROOT
+from tests.support.repository import ROOT
 
 
 def test_the_page_of_the_grammar_is_up_to_date() -> None:

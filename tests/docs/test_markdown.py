@@ -1,4 +1,4 @@
-"""The comparison of shown and real answers itself."""
+"""Comparison of shown answers with real ones."""
 
 import pytest
 
@@ -16,8 +16,8 @@ from tests.support.markdown import Command, commands, compare
         ('{"name": "ab…"}', '{"name": "abc"}'),
     ],
 )
-def test_answers_of_the_shape_shown_pass(shown: str, printed: str) -> None:
-    """Other numbers, ids and times pass, and so does what was left out."""
+def test_answers_of_the_same_shape_match(shown: str, printed: str) -> None:
+    """Answers match if only numbers, ids, times and omitted parts differ."""
     compare(Command("", shown, "json"), printed)
 
 
@@ -34,14 +34,14 @@ def test_answers_of_the_shape_shown_pass(shown: str, printed: str) -> None:
         ('{"id": "job_01M85CE605CZ94P7PS8B9J2DCQ"}', '{"id": "ds_01M85CE605CZ94P7PS8B9J2DCQ"}'),
     ],
 )
-def test_answers_of_another_shape_fail(shown: str, printed: str) -> None:
-    """Missing and further fields, other types and other words fail."""
+def test_answers_of_another_shape_do_not_match(shown: str, printed: str) -> None:
+    """Answers with missing or additional fields, other types or other words do not match."""
     with pytest.raises(AssertionError):
         compare(Command("", shown, "json"), printed)
 
 
-def test_csv_of_another_shape_fails() -> None:
-    """Another header or another number of lines fails."""
+def test_csv_of_another_shape_does_not_match() -> None:
+    """CSV with another header or another number of lines does not match."""
     compare(Command("", "a,b\n1,2\n", "csv"), "a,b\n3,4\n")
     with pytest.raises(AssertionError):
         compare(Command("", "a,b\n1,2\n", "csv"), "a,c\n1,2\n")
@@ -50,7 +50,7 @@ def test_csv_of_another_shape_fails() -> None:
 
 
 def test_commands_are_found_with_their_answers() -> None:
-    """A command is one that speaks to a service; its answer is the next block, if that is no command."""
+    """A shell block with a request is a command; the next block is its answer if it is no command."""
     text = "```sh\nmake\n```\n\n```sh\ncurl localhost:8000/a\n```\n\nWords.\n\n```json\n{}\n```\n\n"
     text += "```sh\ncurl localhost:8000/b\n```\n\n```sh\nmake\n```\n"
     assert commands(text) == [

@@ -1,4 +1,4 @@
-"""The OpenAPI document: valid, complete, and shown in a browser without internet access."""
+"""Validity and completeness of the OpenAPI document, and the page that shows it."""
 
 import re
 from typing import Any
@@ -11,7 +11,8 @@ from openapi_schema_validator import OAS31Validator
 from service.api.docs.openapi import openapi_json, operations_of
 from service.app import create_app
 from service.settings import Settings
-from tests.support.server import ROOT, Service
+from tests.support.repository import ROOT
+from tests.support.server import Service
 
 DOCUMENT = create_app(Settings()).openapi()
 OPERATIONS = dict(operations_of(DOCUMENT))
@@ -19,20 +20,20 @@ PROBLEM = "application/problem+json"
 
 
 def test_openapi_json_is_up_to_date() -> None:
-    """openapi.json is what `fitserve openapi` prints."""
+    """openapi.json is the output of `fitserve openapi`."""
     printed = openapi_json(create_app(Settings()))
     assert printed == (ROOT / "openapi.json").read_text(), "openapi.json is out of date: run `make docs`."
 
 
 def test_the_document_is_valid() -> None:
-    """The document keeps to OpenAPI 3.1."""
+    """The document is valid OpenAPI 3.1."""
     assert DOCUMENT["openapi"].startswith("3.1")
     openapi_spec_validator.validate(DOCUMENT)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_an_operation_is_described(name: str) -> None:
-    """Every operation has an id, a summary, a description and a tag that is described too."""
+    """Every operation has an id, a summary, a description and tags with descriptions."""
     operation = OPERATIONS[name]
     assert re.fullmatch(r"[a-z_]+", operation["operationId"])
     assert operation["summary"]
@@ -48,14 +49,14 @@ def test_operation_ids_are_unique() -> None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_parameters_are_described(name: str) -> None:
-    """Every parameter of a query or a header says what it is for."""
+    """Every parameter of a query or a header has a description."""
     parameters = OPERATIONS[name].get("parameters", [])
     assert [each["name"] for each in parameters if each["in"] != "path" and not each.get("description")] == []
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_errors_are_problems(name: str) -> None:
-    """Every error that an operation may answer is documented as a problem; /readyz answers its checks."""
+    """Every error response is documented as a problem, except 503 of /readyz, which is a health document."""
     errors = {status: each for status, each in OPERATIONS[name]["responses"].items() if status >= "400"}
     assert "422" in errors
     if name == "GET /readyz":
@@ -74,24 +75,24 @@ def _examples() -> list[tuple[str, dict[str, Any], Any]]:
 
 
 @pytest.mark.parametrize(("schema", "value"), [pytest.param(*rest, id=label) for label, *rest in _examples()])
-def test_an_example_keeps_to_its_schema(schema: dict[str, Any], value: Any) -> None:
-    """What is shown as an example is of the schema it is an example of."""
+def test_an_example_is_valid(schema: dict[str, Any], value: Any) -> None:
+    """Every example is valid against its schema."""
     OAS31Validator({**schema, "components": DOCUMENT["components"]}).validate(value)
 
 
 @pytest.mark.parametrize("name", [name for name, each in OPERATIONS.items() if "requestBody" in each])
 def test_a_body_has_an_example(name: str) -> None:
-    """Every operation that takes JSON shows a body to begin with."""
+    """Every operation with a JSON body has an example of it."""
     assert OPERATIONS[name]["requestBody"]["content"]["application/json"]["examples"]
 
 
-def test_the_service_answers_the_document(service: Service) -> None:
-    """A running service has the document at /openapi.json."""
+def test_the_service_serves_the_document(service: Service) -> None:
+    """A running service serves the document at /openapi.json."""
     assert service.read("/openapi.json") == DOCUMENT
 
 
 def test_the_browsable_reference_needs_no_internet_access(service: Service) -> None:
-    """/docs refers to no other host, and all that it refers to is there."""
+    """/docs refers to no other host, and every file to which it refers exists."""
     page = service.client.get("/docs")
     assert page.status_code == httpx.codes.OK
     references = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)

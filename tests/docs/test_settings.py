@@ -1,13 +1,13 @@
-"""docs/reference/settings.md: generated from the settings."""
+"""Generation of docs/reference/settings.md."""
 
 import subprocess
 import sys
 
-from tests.support.server import ROOT
+from tests.support.repository import ROOT
 
 
 def test_the_table_of_settings_is_up_to_date() -> None:
-    """The page is the output of docs/settings.py."""
+    """docs/reference/settings.md is the output of docs/settings.py."""
     command = [sys.executable, str(ROOT / "docs" / "settings.py")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     page = (ROOT / "docs" / "reference" / "settings.md").read_text()

@@ -1,4 +1,4 @@
-"""Facts about the repository that no single module can promise."""
+"""Rules for the whole repository: forbidden calls, dependencies, make targets and docstrings of tests."""
 
 import ast
 import re
@@ -13,7 +13,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import MAKE_TARGETS, ROOT
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 BASE = [Requirement(text) for text in PROJECT["dependencies"]]
 RUNTIME = BASE + [Requirement(text) for text in PROJECT["optional-dependencies"]["service"]]
@@ -21,10 +22,9 @@ EXTRAS = [Requirement(text) for text in PROJECT["optional-dependencies"]["compil
 DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 PEERS = [Requirement(text) for text in PROJECT["optional-dependencies"]["peers"]]
 PACKAGES = {"fitserve", "service", "tests", "benchmarks"}
-# Libraries that the package `fitserve` uses if they are installed.
-OPTIONAL = {"numpy", "pandas", "torch"}
-# Libraries that belong to the face of another: it says which version of them it takes.
-BROUGHT_ALONG = {
+OPTIONAL = {"numpy", "pandas", "torch"}  # used by `fitserve` if installed
+# Libraries that are part of the API of another, which determines their version.
+PART_OF = {
     "openapi-schema-validator": "openapi-spec-validator",
     "packaging": "pytest",
     "pydantic-core": "pydantic",
@@ -34,17 +34,17 @@ PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "she
 
 
 def sources(*folders: str) -> list[Path]:
-    """The Python files below some folders."""
+    """Return the Python files in folders and their subfolders."""
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def names(requirements: list[Requirement]) -> set[str]:
-    """The distributions that are required."""
+    """Return the normalized names of required distributions."""
     return {canonicalize_name(requirement.name) for requirement in requirements}
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level modules that a file imports, wherever in it."""
+    """Return the top-level modules that a file imports anywhere."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -54,8 +54,8 @@ def imported(path: Path) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
-def running_of_text(path: Path) -> Iterator[str]:
-    """Where a file runs text or unpickles, as `line: source`."""
+def unsafe_calls(path: Path) -> Iterator[str]:
+    """Yield the calls that execute text or unpickle, as `path:line: source`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
             continue
@@ -68,9 +68,9 @@ def running_of_text(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
 
 
-def test_nothing_runs_text_or_unpickles() -> None:
-    """The packages have no eval, exec, shell, pickle or torch.load."""
-    found = [place for path in sources("fitserve", "service") for place in running_of_text(path)]
+def test_no_code_executes_text_or_unpickles() -> None:
+    """The packages do not use eval, exec, a shell, pickle or torch.load."""
+    found = [call for path in sources("fitserve", "service") for call in unsafe_calls(path)]
     found += [
         f"{path.relative_to(ROOT)} imports pickle"
         for path in sources("fitserve", "service")
@@ -81,7 +81,7 @@ def test_nothing_runs_text_or_unpickles() -> None:
 
 @pytest.mark.parametrize("module", ["fitserve.cli", "service.app", "service.cli"])
 def test_a_process_that_serves_http_loads_no_torch(module: str) -> None:
-    """Neither the app nor the command line loads torch, by whatever way."""
+    """Neither the app nor the command line imports torch, directly or indirectly."""
     check = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
 
@@ -94,18 +94,18 @@ def test_a_process_that_serves_http_loads_no_torch(module: str) -> None:
         (["tests", "benchmarks"], names(RUNTIME + EXTRAS + DEVELOPMENT + PEERS)),
     ],
 )
-def test_what_is_imported_is_declared(folders: list[str], declared: set[str]) -> None:
-    """Each library that is imported is a dependency of ours, not only of another's."""
+def test_imported_libraries_are_declared(folders: list[str], declared: set[str]) -> None:
+    """Each imported library is a declared dependency, and not only one of another library."""
     distributions = packages_distributions()
     for path in sources(*folders):
         for module in imported(path) - set(sys.stdlib_module_names) - PACKAGES:
             found: set[str] = {canonicalize_name(name) for name in distributions.get(module, [module])}
-            found |= {BROUGHT_ALONG[name] for name in found & BROUGHT_ALONG.keys()}
+            found |= {PART_OF[name] for name in found & PART_OF.keys()}
             assert found & declared, f"{path.relative_to(ROOT)} imports {module}"
 
 
 def test_every_dependency_has_a_fixed_version() -> None:
-    """constraints.txt fixes a version that fits for each dependency, and for each of theirs."""
+    """constraints.txt pins a compatible version of each direct and indirect dependency."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     fixed = dict(line.split("==") for line in lines if not line.startswith("#"))
     versions = {canonicalize_name(name): version for name, version in fixed.items()}
@@ -129,7 +129,7 @@ def test_every_dependency_has_a_fixed_version() -> None:
 
 
 def test_every_dependency_has_a_reason() -> None:
-    """The tables in CONTRIBUTING.md name the dependencies, all of them and no others."""
+    """The tables in CONTRIBUTING.md list exactly the declared dependencies."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     section = text.partition("\n## Dependencies\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| ([\w-]+) \| .+ \|$", section, re.MULTILINE)
@@ -137,26 +137,18 @@ def test_every_dependency_has_a_reason() -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", ".ci/run"])
-def test_every_make_target_that_is_named_exists(name: str) -> None:
-    """The make targets that people and machines are told to run exist."""
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+def test_every_named_make_target_exists(name: str) -> None:
+    """The make targets named in the README, CONTRIBUTING.md and CI exist."""
     named = re.findall(r"(?:^|`)make ((?:[a-z-]+\b(?!=) ?)+)", (ROOT / name).read_text(), re.MULTILINE)
     assert named
-    assert {target for words in named for target in words.split()} <= targets
+    assert {target for words in named for target in words.split()} <= MAKE_TARGETS
 
 
-def test_every_link_to_a_file_leads_somewhere() -> None:
-    """Relative links in the documents at the top lead to files that exist."""
-    for document in ROOT.glob("*.md"):
-        for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name} links to {target}"
-
-
-def test_every_test_says_in_a_sentence_what_it_expects() -> None:
-    """Each test has a docstring that is one paragraph and ends as a sentence does."""
+def test_every_test_has_a_docstring() -> None:
+    """The docstring of each test is one paragraph and ends with a full stop."""
     for path in sources("tests"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                said = ast.get_docstring(node) or ""
-                is_sentence = said.endswith(".") and "\n\n" not in said
+                docstring = ast.get_docstring(node) or ""
+                is_sentence = docstring.endswith(".") and "\n\n" not in docstring
                 assert is_sentence, f"{path.relative_to(ROOT)}:{node.lineno}"

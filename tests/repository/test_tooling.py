@@ -1,4 +1,4 @@
-"""Workflows, hooks and the development container: valid, and in step with the repository."""
+"""Workflows, hooks and the development container against the Makefile and pyproject.toml."""
 
 import json
 import re
@@ -9,10 +9,9 @@ import pytest
 import yaml
 
 from service import __version__
+from tests.support.repository import MAKE_TARGETS, ROOT
 
-ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def steps(workflow: Path) -> list[dict[str, Any]]:
@@ -23,28 +22,28 @@ def steps(workflow: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_uses_pinned_actions(workflow: Path) -> None:
-    """Each step runs a command or an action at a version."""
+    """Each step runs a command or an action with a version."""
     for step in steps(workflow):
         assert ("run" in step) != ("uses" in step)
         assert "run" in step or re.fullmatch(r"[\w-]+/[\w-]+@[\w./]+", step["uses"])
 
 
 def test_ci_runs_make_targets_that_exist() -> None:
-    """CI sets up, checks and tests, with targets of the Makefile."""
+    """CI runs `make setup`, `make check` and `make test`, which exist."""
     commands = [step["run"] for step in steps(ROOT / ".github" / "workflows" / "ci.yml") if "run" in step]
     assert commands == ["make setup", "make check", "make test"]
-    assert {command.removeprefix("make ") for command in commands} <= TARGETS
+    assert {command.removeprefix("make ") for command in commands} <= MAKE_TARGETS
 
 
 def test_ci_tests_the_oldest_supported_python() -> None:
-    """The matrix starts with the version that pyproject.toml requires."""
+    """The matrix of Python versions starts with the one that pyproject.toml requires."""
     job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]
     (oldest,) = re.findall(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     assert job["strategy"]["matrix"]["python"][0] == oldest
 
 
 def test_a_release_is_built_from_a_version_tag() -> None:
-    """The release workflow starts on tags, and the version is one that such a tag can name."""
+    """The release workflow runs on version tags, and the version has the form of such a tag."""
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())
     assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML reads the key `on` as a boolean
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", __version__)

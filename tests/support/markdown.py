@@ -1,8 +1,8 @@
-"""Run the commands of a Markdown file, and compare what they print with the answers that it shows.
+"""Execution of the commands in a Markdown file and comparison of their output with the answers shown there.
 
-A block ```python, and a block ```sh that sends requests to localhost:8000, is a command. When the next block
-is ```json, ```csv or ```text, that is its answer; otherwise it must print nothing. In a shown answer `…`
-stands for what was left out, ids and times stand for any others, and a number for any number of its type.
+A block ```python, and a block ```sh that sends requests to localhost:8000, is a command. If the next block
+is ```json, ```csv or ```text, it is the shown answer; otherwise the command must print nothing. In a shown
+answer, `…` marks omitted parts, ids and times match any others, and numbers match any of the same type.
 """
 
 import json
@@ -15,7 +15,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+
 ADDRESS = "localhost:8000"
 TIMEOUT_SECONDS = 240.0
 _ANSWERS = ("json", "csv", "text")
@@ -30,20 +31,26 @@ _ELLIPSIS = "…"
 
 @dataclass(frozen=True)
 class Command:
-    """A command and the answer shown for it: its text and its kind (`json`, `csv`, `text`)."""
+    """A command and its shown answer.
+
+    Attributes:
+        text: The command, for bash.
+        shown: The shown answer; None if the command must print nothing.
+        language: Language of the shown answer: `json`, `csv` or `text`.
+    """
 
     text: str
     shown: str | None
-    kind: str | None
+    language: str | None
 
 
-def blocks(markdown: str, kind: str) -> list[str]:
-    """The text of the fenced blocks of one kind."""
-    return [text for found, text in _BLOCK.findall(markdown) if found == kind]
+def blocks(markdown: str, language: str) -> list[str]:
+    """Return the contents of the fenced blocks of a language."""
+    return [text for found, text in _BLOCK.findall(markdown) if found == language]
 
 
 def commands(markdown: str) -> list[Command]:
-    """The Python blocks and the shell commands that send requests to a service, in order."""
+    """Return the Python blocks and the shell blocks that send requests to a service, in order."""
     found = list(_BLOCK.finditer(markdown))
     result = []
     for block, following in zip_longest(found, found[1:]):
@@ -54,13 +61,25 @@ def commands(markdown: str) -> list[Command]:
         else:
             continue
         answer = following if following is not None and following[1] in _ANSWERS else None
-        shown, kind = (answer[2], answer[1]) if answer is not None else (None, None)
-        result.append(Command(text, shown, kind))
+        shown, language = (answer[2], answer[1]) if answer is not None else (None, None)
+        result.append(Command(text, shown, language))
     return result
 
 
-def run(found: list[Command], url: str, folder: Path) -> list[str]:
-    """Run commands in one shell, as when they are pasted one after another; what each printed."""
+def assert_answers(found: list[Command], url: str, folder: Path) -> None:
+    """Run commands in one shell, and assert that each prints an answer of the shown shape.
+
+    Args:
+        found: The commands, in order.
+        url: URL of the service that replaces localhost:8000.
+        folder: Working directory of the shell.
+    """
+    for command, printed in zip(found, _run(found, url, folder), strict=True):
+        compare(command, printed)
+
+
+def _run(found: list[Command], url: str, folder: Path) -> list[str]:
+    """Return the output of each command."""
     script = "".join(f"{command.text}echo '{_END_OF_ANSWER}'\n" for command in found)
     script = script.replace(ADDRESS, url.removeprefix("http://").rstrip("/"))
     done = subprocess.run(
@@ -78,11 +97,11 @@ def run(found: list[Command], url: str, folder: Path) -> list[str]:
 
 
 def compare(command: Command, printed: str) -> None:
-    """Fail unless what was printed is of the shape shown."""
+    """Assert that an answer has the shown shape."""
     context = f"{command.text}\nprinted:\n{printed}\nshown:\n{command.shown}"
-    if command.kind == "json":
+    if command.language == "json":
         difference = _difference(shown_value(command.shown or ""), json.loads(printed), "#")
-    elif command.kind == "csv":
+    elif command.language == "csv":
         difference = _csv_difference(command.shown or "", printed)
     else:
         difference = None if printed == (command.shown or "") else "the text differs"
@@ -90,7 +109,7 @@ def compare(command: Command, printed: str) -> None:
 
 
 def shown_value(text: str) -> Any:
-    """A shown answer as a value: `…` in a list or an object becomes an entry of this name."""
+    """Parse a shown answer; `…` in a list or an object becomes an entry with this name."""
 
     def quoted(match: re.Match[str]) -> str:
         if match[0] != _ELLIPSIS:
@@ -102,7 +121,7 @@ def shown_value(text: str) -> Any:
 
 
 def _innermost(before: str) -> str:
-    """The bracket that is open at the end of `before`."""
+    """Return the innermost bracket that is open at the end of `before`."""
     opened: list[str] = []
     for mark in re.findall(r"[\[\]{}]", re.sub(r'"(?:[^"\\]|\\.)*"', "", before)):
         if mark in "[{":
@@ -112,22 +131,22 @@ def _innermost(before: str) -> str:
     return opened[-1]
 
 
-def _difference(shown: Any, real: Any, place: str) -> str | None:
-    """Where and how a real answer is not as shown; None when it is."""
+def _difference(shown: Any, real: Any, pointer: str) -> str | None:
+    """Return the pointer and the description of the first difference; None if the shapes are equal."""
     if isinstance(shown, dict) and isinstance(real, dict):
         missing, unknown = shown.keys() - real.keys() - {_ELLIPSIS}, real.keys() - shown.keys()
         if missing or (unknown and _ELLIPSIS not in shown):
-            return f"{place}: missing {sorted(missing)}, not shown {sorted(unknown)}"
+            return f"{pointer}: missing {sorted(missing)}, not shown {sorted(unknown)}"
         keys = shown.keys() - {_ELLIPSIS}
-        return _first(_difference(shown[key], real[key], f"{place}/{key}") for key in keys)
+        return _first(_difference(shown[key], real[key], f"{pointer}/{key}") for key in keys)
     if isinstance(shown, list) and isinstance(real, list):
         entries = [entry for entry in shown if entry != _ELLIPSIS]
         if len(entries) > len(real) or (len(entries) < len(real) and _ELLIPSIS not in shown):
-            return f"{place}: {len(entries)} entries are shown, {len(real)} are there"
+            return f"{pointer}: {len(entries)} entries shown, {len(real)} received"
         pairs = enumerate(zip(entries, real, strict=False))
-        return _first(_difference(each, there, f"{place}/{index}") for index, (each, there) in pairs)
+        return _first(_difference(each, received, f"{pointer}/{index}") for index, (each, received) in pairs)
     same = type(shown) is type(real) and (not isinstance(shown, str) or _matches(shown, real))
-    return None if same else f"{place}: {shown!r} is shown, {real!r} is there"
+    return None if same else f"{pointer}: {shown!r} shown, {real!r} received"
 
 
 def _matches(shown: str, real: str) -> bool:
@@ -144,8 +163,9 @@ def _first(differences: Any) -> str | None:
 
 
 def _csv_difference(shown: str, printed: str) -> str | None:
-    """The header, and the number of lines and of their cells, are to be the same."""
-    ours, theirs = ([line.split(",") for line in text.splitlines()] for text in (shown, printed))
-    if ours[0] != theirs[0]:
-        return f"the header is {theirs[0]}"
-    return None if [len(line) for line in ours] == [len(line) for line in theirs] else "lines or cells differ"
+    """Compare the headers, the numbers of lines and the numbers of cells in each line."""
+    expected, received = ([line.split(",") for line in text.splitlines()] for text in (shown, printed))
+    if expected[0] != received[0]:
+        return f"the header is {received[0]}"
+    same = [len(line) for line in expected] == [len(line) for line in received]
+    return None if same else "lines or cells differ"

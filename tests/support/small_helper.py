@@ -1,4 +1,4 @@
-"""A helper without torch: requests that are answered, and others that never are."""
+"""A helper process without torch, whose requests are answered, fail or crash it."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from service.processes.messages import Messages
 
 @dataclass(frozen=True)
 class Echoed:
-    """The id of the process that answers, and the value that it received."""
+    """The id of the process that answers, and the value of the request."""
 
     pid: int
     value: Any
@@ -22,7 +22,7 @@ class Echoed:
 
 @dataclass(frozen=True)
 class Echo(Request[Echoed]):
-    """Answer the value; the body comes back, too."""
+    """Answer with the same value and body."""
 
     value: Any = None
 
@@ -34,27 +34,27 @@ class Sleep(Request[Echoed]):
 
 @dataclass(frozen=True)
 class Abort(Request[Echoed]):
-    """Crash."""
+    """Abort the process."""
 
 
 @dataclass(frozen=True)
 class DieLater(Request[Echoed]):
-    """Answer, then die while idle, with the next call unread."""
+    """Answer, then die before the next request is read."""
 
 
 @dataclass(frozen=True)
 class AnswerWrongly(Request[Echoed]):
-    """Answer a message that is no answer to this request."""
+    """Answer with a message that is no answer to this request."""
 
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What a process inherited.
+    """State that a process may have inherited.
 
     Attributes:
-        descriptors: Open descriptors and their targets.
-        random: The next number of Python's generator.
-        ignored: Whether SIGUSR1 is ignored.
+        descriptors: Open file descriptors and their targets.
+        random: The next number of Python's random generator.
+        ignored: True if SIGUSR1 is ignored.
     """
 
     descriptors: list[str]
@@ -64,12 +64,12 @@ class ProcessState:
 
 @dataclass(frozen=True)
 class GetState(Request[ProcessState]):
-    """Answer what the process inherited."""
+    """Answer with the inherited state."""
 
 
 @dataclass(frozen=True)
 class Exit(Request[Echoed]):
-    """End without an answer."""
+    """Exit without an answer."""
 
 
 REQUESTS = Messages[Request[Any]](Echo, Sleep, Abort, DieLater, AnswerWrongly, GetState, Exit)
@@ -77,13 +77,13 @@ MODULE = "tests.support.small_helper"
 
 
 def preload() -> None:
-    """Do what a fork server must undo in its children."""
+    """Change process state that a fork server must reset in its children."""
     random.seed(0)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 def main(channel: Channel) -> None:
-    """Answer until the parent is gone."""
+    """Answer requests until the parent closes the channel."""
     channel.receive_settings()
     channel.send({"event": "ready"})
     while True:
@@ -109,5 +109,5 @@ def main(channel: Channel) -> None:
 
 
 def _descriptors() -> list[int]:
-    """Open descriptors, without the one that lists them."""
+    """Return the open descriptors, except the one that lists them."""
     return [each for each in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{each}")]

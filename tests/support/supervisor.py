@@ -1,4 +1,4 @@
-"""A supervisor that records the signals of a worker's code."""
+"""A supervisor that records the signals of a worker."""
 
 import threading
 from collections.abc import Callable
@@ -10,8 +10,10 @@ class RecordingSupervisor:
     """Records signals; see `service.worker.supervisor.Supervisor`.
 
     Attributes:
-        signals: Names of the signals, each with its arguments.
-        on_job_changed: Called with the job's id.
+        stopping: Set to request a stop.
+        signalled: Set to request a check of the signals of jobs.
+        signals: Name and arguments of each signal.
+        on_job_changed: Called with the id of a job that has changed.
     """
 
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -74,10 +74,8 @@ def checkpoint_of_fit(storage: Storage, runner: Runner, table: pa.Table, data: d
 
 
 def test_transforms_are_fitted_with_the_threads_of_the_job(storage: Storage, tmp_path: Path) -> None:
-    """The first job of a worker fits its transforms with the same bits as the second.
-
-    Sums of many rows depend on the number of threads, which the worker must set before the first fit.
-    """
+    """The first job of a worker fits its transforms with the same bits as the second."""
+    # Sums of many rows depend on the number of threads, which the worker must set before it fits transforms.
     x = np.random.default_rng(0).normal(3.0, 7.0, 100_000)
     table, runner = pa.table({"x": x, "y": 2 * x}), runner_on(storage, tmp_path)
     with threads(2):
