@@ -1,4 +1,4 @@
-"""One real service for the whole run, and further ones for tests that need their own."""
+"""Fixtures that run real services, shared by all tests or started for one."""
 
 import itertools
 import os
@@ -15,27 +15,27 @@ from tests.support.server import Service
 
 SHOWN_LOG_CHARACTERS = 4000
 
-# A machine that stops for a moment has found no error.
+# A slow machine is no error.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-# Its assertions are helpers' and tell what differs, as those of tests do.
-pytest.register_assert_rewrite("tests.support.script")
+# Assertions in these helpers show both values when they fail, as those in tests do.
+pytest.register_assert_rewrite("tests.support.script", "tests.support.toys")
 
 
 @pytest.fixture(scope="session")
 def jax_is_set_up() -> None:
-    """JAX as the compiled engine uses it, its compiler in a hurry: tests run a program once."""
+    """Set up JAX for the compiled engine, with a quick compilation, since tests run each program once."""
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
     set_up(torch.device("cpu"), threads=1)
 
 
-Start = Callable[..., Service]
+StartService = Callable[..., Service]
 
 
 @contextmanager
-def _services(factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts services with settings of their own; all are stopped at the end."""
+def _services(factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """Yield a function that starts a service with given settings; stop all services at the end."""
     folder, serial, started = factory.mktemp("services"), itertools.count(), list[Service]()
 
     def start(**settings: object) -> Service:
@@ -51,34 +51,34 @@ def _services(factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 
 @pytest.fixture
-def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts services that a test has for itself."""
+def start_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """A function that starts a service for one test."""
     with _services(tmp_path_factory) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
-def start_module_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts services that the tests of a module share."""
+def start_module_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """A function that starts a service for the tests of a module."""
     with _services(tmp_path_factory) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
-def start_session_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Starts services that all tests share."""
+def start_session_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartService]:
+    """A function that starts a service for all tests."""
     with _services(tmp_path_factory) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
-def service(start_session_service: Start) -> Service:
+def service(start_session_service: StartService) -> Service:
     """A service with two workers."""
     return start_session_service(workers=2)
 
 
 @pytest.fixture(scope="session")
-def narrow_service(start_session_service: Start) -> Service:
+def narrow_service(start_session_service: StartService) -> Service:
     """A service with low limits: one worker, three queued jobs, small bodies, no data in memory."""
     return start_session_service(
         workers=1,
@@ -92,12 +92,12 @@ def narrow_service(start_session_service: Start) -> Service:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the services logged beside a test that failed, and end what it has left running there."""
+    """Add the logs of services to the report of a failed test, and cancel the jobs that it left."""
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
             if isinstance(value, Service):
                 report.sections.append((f"log of {name}", value.log.read_text()[-SHOWN_LOG_CHARACTERS:]))
-                with suppress(httpx.HTTPError, AssertionError):  # it may be away
+                with suppress(httpx.HTTPError, AssertionError):  # the service may be down
                     value.clear()
     return report

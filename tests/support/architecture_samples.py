@@ -1,4 +1,4 @@
-"""One call of every layer: arguments as a client writes them, and shapes that the layer takes."""
+"""Valid arguments and input shapes of every layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,19 +13,25 @@ BY_DIMS = {1: SIGNAL, 2: IMAGE, 3: VOLUME}
 
 @dataclass(frozen=True)
 class Sample:
-    """Arguments of a layer and the shapes of its inputs."""
+    """Arguments of a layer and the shapes of its inputs.
+
+    Attributes:
+        shapes: Shapes of the inputs, batch dimension first.
+        arguments: Arguments as JSON.
+        integers: Inputs are integers from 0 to 4 instead of floats.
+    """
 
     shapes: tuple[tuple[int, ...], ...]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     integers: bool = False
 
     def inputs(self) -> list[Tensor]:
-        """Random inputs of these shapes."""
+        """Return random inputs of these shapes."""
         return [torch.randint(0, 5, shape) if self.integers else torch.randn(shape) for shape in self.shapes]
 
 
 def sample(*shapes: tuple[int, ...], **arguments: Any) -> Sample:
-    """A sample with float inputs."""
+    """Return a sample with float inputs."""
     return Sample(shapes, arguments)
 
 
@@ -111,10 +117,10 @@ SAMPLES: dict[str, Sample] = {
         f"FractionalMaxPool{dims}d": sample(BY_DIMS[dims], kernel_size=2, output_ratio=0.5) for dims in (2, 3)
     },
     **{
-        f"{kind}Pad{dims}d": sample(
-            shape, padding=[1, 2] * dims, **({"value": 3.5} if kind == "Constant" else {})
+        f"{mode}Pad{dims}d": sample(
+            shape, padding=[1, 2] * dims, **({"value": 3.5} if mode == "Constant" else {})
         )
-        for kind in ("Zero", "Constant", "Reflection", "Replication", "Circular")
+        for mode in ("Zero", "Constant", "Reflection", "Replication", "Circular")
         for dims, shape in BY_DIMS.items()
     },
 }

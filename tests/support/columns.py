@@ -1,4 +1,4 @@
-"""Single columns on their way through transforms, as the tests look at them."""
+"""Transforms of single columns, fitted and applied."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ from service.specs.transforms import Transform
 
 
 def numbers(values: list[float | None]) -> torch.Tensor:
-    """Numbers as transforms take them: NaN where one is missing."""
+    """Return numbers as the input of a transform, float64 [N]; None is NaN."""
     return torch.tensor([float("nan") if value is None else value for value in values], dtype=torch.float64)
 
 
 def text(values: list[str | None]) -> pa.Array:
-    """Text as transforms take it."""
+    """Return text as the input of a transform."""
     return pa.array(values, TEXT)
 
 
 def fitted(values: Values, *transforms: Transform) -> list[FittedTransform]:
-    """A column's transforms, fitted on these values."""
+    """Fit the transforms of a column."""
     errors = ErrorCollector()
     result = pipeline.fit([Step(each, "a", "#/step") for each in transforms], lambda column: values, errors)
     errors.raise_if_any()
@@ -32,7 +32,11 @@ def fitted(values: Values, *transforms: Transform) -> list[FittedTransform]:
 
 
 def applied(transforms: list[FittedTransform], values: Values) -> list[Any]:
-    """What becomes of a column, as float32; raises what is wrong with its cells."""
+    """Apply fitted transforms to a column; return float32 values.
+
+    Raises:
+        InvalidRequest: Cells are invalid.
+    """
     errors = ErrorCollector()
     cells = Cells("a", "#/a", errors, torch.arange(len(values)))
     result = pipeline.apply(transforms, values, cells).float()

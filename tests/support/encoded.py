@@ -1,4 +1,4 @@
-"""The model's inputs from the data of a prediction."""
+"""Encoding of the body of a prediction."""
 
 from typing import Any
 
@@ -9,7 +9,11 @@ from service.datasets.prepare.encoding import Encoding
 
 
 def encoded_inputs(encoding: Encoding, body: Any) -> tuple[Tensor, ...]:
-    """All of them at once; what can't be encoded is refused."""
+    """Encode all rows of a body.
+
+    Raises:
+        InvalidRequest: Cells are invalid.
+    """
     raw = prediction_rows(encoding, body)
     inputs = encode(encoding, raw).inputs
     raw.errors.raise_if_any()

@@ -1,4 +1,4 @@
-"""What a refused request says, as tests compare it."""
+"""Field errors of a refused request."""
 
 from collections.abc import Callable
 
@@ -9,12 +9,12 @@ from service.errors import InvalidRequest
 
 
 def refusal(call: Callable[[], object]) -> dict[str, str]:
-    """Detail by pointer of the errors that `call` raises."""
+    """Assert that `call` raises `InvalidRequest`; return the details of its errors by pointer."""
     with pytest.raises(InvalidRequest) as raised:
         call()
     return {error.pointer: error.detail for error in raised.value.errors}
 
 
 def error_details(errors: ErrorCollector) -> dict[str, str]:
-    """Map the pointers of collected errors to their details."""
+    """Return the details of collected errors by pointer; assert that there is one."""
     return refusal(errors.raise_if_any)

@@ -1,4 +1,4 @@
-"""Files in every format, and what is read from them."""
+"""Writing and reading files of every format."""
 
 import io
 import tempfile
@@ -22,7 +22,14 @@ MAX_BYTES = 10_000_000
 def read(
     content: bytes, declared: Format | None = None, selected: Sequence[str] | None = None, **options: Any
 ) -> pa.Table | TensorDataset:
-    """What is in a file, as a table in memory or as mapped tensors."""
+    """Read the content of a file as a table in memory or as mapped tensors.
+
+    Args:
+        content: The file, compressed or not.
+        declared: Its format; None to detect it.
+        selected: Names of the columns to read; None for all.
+        options: Read options by name.
+    """
     path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
     path.write_bytes(content)
     path = decompress(path, None, MAX_BYTES)
@@ -33,7 +40,7 @@ def read(
 
 
 def as_parquet(table: pa.Table, **options: Any) -> bytes:
-    """A table as a Parquet file."""
+    """Return a table as a Parquet file."""
     sink = io.BytesIO()
     parquet.write_table(table, sink, **options)
     return sink.getvalue()
@@ -42,7 +49,7 @@ def as_parquet(table: pa.Table, **options: Any) -> bytes:
 def as_arrow(
     table: pa.Table, rows_at_once: int = 1000, stream: bool = False, compression: str | None = None
 ) -> bytes:
-    """A table as an Arrow IPC file or stream."""
+    """Return a table as an Arrow IPC file or stream with record batches of `rows_at_once` rows."""
     sink, options = pa.BufferOutputStream(), pa.ipc.IpcWriteOptions(compression=compression)
     with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, table.schema, options=options) as writer:
         writer.write_table(table, max_chunksize=rows_at_once)
@@ -50,7 +57,7 @@ def as_arrow(
 
 
 def as_npz(arrays: dict[str, NDArray[Any]], compressed: bool = False) -> bytes:
-    """Arrays as numpy saves them."""
+    """Return arrays as an NPZ file."""
     sink = io.BytesIO()
     (np.savez_compressed if compressed else np.savez)(sink, **arrays)
     return sink.getvalue()

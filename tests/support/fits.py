@@ -1,9 +1,8 @@
-"""Requests: the chapter's fits, and a classification."""
+"""Requests of jobs: a regression, a classification, and tensors."""
 
 from typing import Any
 
-T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
-T_U = [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4]
+from tests.support.thermometer import thermometer as thermometer_data
 
 LINEAR = [{"type": "Linear", "in_features": 1, "out_features": 1}]
 SEQUENTIAL = [
@@ -16,7 +15,7 @@ ORDERED = [
     {"name": "hidden_activation", "type": "Tanh"},
     {"name": "output_linear", "type": "Linear", "in_features": 8, "out_features": 1},
 ]
-LONG = 10_000_000  # epochs that outlast every test
+LONG = 10_000_000  # epochs that no test waits for
 
 FLOWERS = {
     "petal": [1.4, 1.3, 1.5, 1.7, 4.7, 4.5, 4.9, 4.0, 6.0, 5.9, 5.6, 5.8],
@@ -26,15 +25,14 @@ FLOWERS = {
 
 
 def thermometer(layers: list[dict[str, Any]] | None = None, **training: Any) -> dict[str, Any]:
-    """A fit of the chapter's thermometer; by default the linear one, 100 epochs long."""
+    """Return a fit of the thermometer of "Deep Learning with PyTorch".
+
+    Args:
+        layers: Layers of a sequential; `LINEAR` by default.
+        training: Changes of the training section, which has 100 epochs.
+    """
     return {
-        "data": {
-            "columns": {"t_u": list(T_U), "t_c": list(T_C)},
-            "features": ["t_u"],
-            "targets": ["t_c"],
-            "transforms": [{"columns": ["t_u"], "type": "scale", "factor": 0.1}],
-            "split": {"validation": 0.2, "seed": 0},
-        },
+        "data": thermometer_data(split={"validation": 0.2, "seed": 0}),
         "architecture": {"type": "sequential", "layers": [dict(layer) for layer in layers or LINEAR]},
         "training": {
             "loss": "MSELoss",
@@ -48,7 +46,7 @@ def thermometer(layers: list[dict[str, Any]] | None = None, **training: Any) -> 
 
 
 def flowers(**training: Any) -> dict[str, Any]:
-    """A classification of two columns into three species."""
+    """Return a classification of two columns into three species, with changes of the training section."""
     return {
         "data": {
             "columns": FLOWERS,
@@ -78,6 +76,6 @@ def flowers(**training: Any) -> dict[str, Any]:
 
 
 def tensors(inputs: Any, targets: Any, layers: list[dict[str, Any]], **training: Any) -> dict[str, Any]:
-    """A fit of nested lists, without validation."""
+    """Return a fit of nested lists without validation, with changes of the training section."""
     body = thermometer(layers, **training)
     return {**body, "data": {"inputs": inputs, "targets": targets}}

@@ -1,4 +1,4 @@
-"""Architectures as a client writes them, each beside the class one would write by hand."""
+"""Architectures as JSON, each with the equal module written by hand."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +14,14 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """A spec, what a script writes instead, and the shapes of the inputs (of integers below 5 where said)."""
+    """An architecture and the equal module.
+
+    Attributes:
+        spec: The architecture as JSON.
+        script: Builds the module as a script would.
+        shapes: Shapes of the inputs, batch dimension first.
+        integers: Inputs are integers from 0 to 4 instead of floats.
+    """
 
     spec: Json
     script: Callable[[], nn.Module]
@@ -22,34 +29,34 @@ class Pair:
     integers: bool = False
 
     def inputs(self) -> list[Tensor]:
-        """Inputs of these shapes."""
+        """Return random inputs of these shapes."""
         torch.manual_seed(2)
         return [torch.randint(0, 5, shape) if self.integers else torch.randn(shape) for shape in self.shapes]
 
 
-def layer(kind: str, **arguments: Any) -> Json:
-    """A layer."""
-    return {"type": kind, **arguments}
+def layer(type_name: str, **arguments: Any) -> Json:
+    """Return a layer."""
+    return {"type": type_name, **arguments}
 
 
 def linear(outputs: int, **more: Any) -> Json:
-    """A Linear whose input size is left out."""
+    """Return a `Linear` without `in_features`."""
     return layer("Linear", out_features=outputs, **more)
 
 
 def sequential(*layers: Json) -> Json:
-    """Layers one after another."""
+    """Return a sequential of layers."""
     return {"type": "sequential", "layers": list(layers)}
 
 
 def module(class_name: str, forward: str, submodules: Json, **more: Any) -> Json:
-    """A module with a forward text."""
+    """Return a module with a forward text."""
     named = {"class_name": class_name, "submodules": submodules}
     return {"type": "module", **named, "forward": forward, **more}
 
 
 class SubclassModel(nn.Module):
-    """The chapter's."""
+    """Two linear layers and an activation as submodules."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +65,7 @@ class SubclassModel(nn.Module):
         self.output_linear = nn.Linear(13, 1)
 
     def forward(self, input: Tensor) -> Any:
-        """One activation."""
+        """[B, 1] → [B, 1]."""
         hidden_t = self.hidden_linear(input)
         activated_t = self.hidden_activation(hidden_t)
         output_t = self.output_linear(activated_t)
@@ -74,7 +81,7 @@ SUBCLASS_FORWARD = """    def forward(self,input):
 
 
 class SubclassFunctionalModel(nn.Module):
-    """The chapter's."""
+    """Two linear layers and a functional activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +89,7 @@ class SubclassFunctionalModel(nn.Module):
         self.output_linear = nn.Linear(14, 1)
 
     def forward(self, input: Tensor) -> Any:
-        """A function needs no submodule."""
+        """[B, 1] → [B, 1]."""
         hidden_t = self.hidden_linear(input)
         activated_t = torch.tanh(hidden_t)
         output_t = self.output_linear(activated_t)
@@ -99,7 +106,7 @@ FUNCTIONAL_FORWARD = """hidden_t = self.hidden_linear(input)
 
 
 class Residual(nn.Module):
-    """A residual link around two convolutions."""
+    """A residual connection around two convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +117,7 @@ class Residual(nn.Module):
         self.fc = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Any:
-        """Two ways that meet."""
+        """[B, 2, H, W] → [B, 3]."""
         h = F.relu(self.norm1(self.conv1(x)))
         h = self.conv2(h)
         h += self.skip(x)
@@ -118,7 +125,7 @@ class Residual(nn.Module):
 
 
 class LstmClassifier(nn.Module):
-    """The last step of an LSTM."""
+    """A linear layer on the last hidden state of an LSTM."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,13 +133,13 @@ class LstmClassifier(nn.Module):
         self.out = nn.Linear(5, 2)
 
     def forward(self, x: Tensor) -> Any:
-        """The hidden state decides."""
+        """[B, T, 3] → [B, 2]."""
         _, (h, _) = self.lstm(x)
         return self.out(h[-1])
 
 
 class GruClassifier(nn.Module):
-    """All steps of a GRU, in both directions."""
+    """A linear layer on the mean output of a bidirectional GRU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,13 +147,13 @@ class GruClassifier(nn.Module):
         self.out = nn.Linear(8, 2)
 
     def forward(self, x: Tensor) -> Any:
-        """The mean over time."""
+        """[B, T, 3] → [B, 2]."""
         steps, _ = self.gru(x)
         return self.out(steps.mean(1))
 
 
 class TiedAutoencoder(nn.Module):
-    """Encoder and decoder with one weight."""
+    """An encoder and a decoder that share one weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,12 +161,12 @@ class TiedAutoencoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(6))
 
     def forward(self, x: Tensor) -> Any:
-        """There and back."""
+        """[B, 6] → [B, 6]."""
         return F.linear(torch.sigmoid(self.encoder(x)), self.encoder.weight.t(), self.bias)
 
 
 class TiedLanguage(nn.Module):
-    """An output layer that is the embedding."""
+    """A language model whose output layer is the embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,13 +174,13 @@ class TiedLanguage(nn.Module):
         self.body = nn.Linear(4, 4)
 
     def forward(self, tokens: Tensor) -> Any:
-        """Scores of the next token."""
+        """[B, T] int64 → [B, 5]."""
         h = self.body(self.emb(tokens)).mean(dim=1)
         return F.linear(h, self.emb.weight)
 
 
 class TwoTower(nn.Module):
-    """Two inputs that meet in a product."""
+    """Two inputs, encoded separately and combined by a product."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,12 +189,12 @@ class TwoTower(nn.Module):
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, user: Tensor, item: Tensor) -> Any:
-        """A scaled dot product."""
+        """[B, 3], [B, 2] → [B, 1]."""
         return (self.user(user) * self.item(item)).sum(dim=-1, keepdim=True) * self.scale
 
 
 class Attention(nn.Module):
-    """Attention by hand."""
+    """Causal self-attention with two heads, written by hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,18 +202,18 @@ class Attention(nn.Module):
         self.out = nn.Linear(8, 1)
 
     def forward(self, x: Tensor) -> Any:
-        """Two heads."""
+        """[B, T, 8] → [B, 1]."""
         b, t, d = x.shape
-        q, k, v = self.qkv(x).reshape(b, t, 3, 2, d // 2).permute(2, 0, 3, 1, 4)
-        scores = q @ k.transpose(-2, -1) / (d // 2) ** 0.5
+        q, k, v = self.qkv(x).reshape(b, t, 3, 2, d // 2).permute(2, 0, 3, 1, 4)  # [B, 2, T, d / 2] each
+        scores = q @ k.transpose(-2, -1) / (d // 2) ** 0.5  # [B, 2, T, T]
         mask = torch.triu(torch.ones(t, t, dtype=torch.bool), diagonal=1)
         weights = torch.softmax(scores.masked_fill(mask, float("-inf")), dim=-1)
-        mixed = (weights @ v).transpose(1, 2).reshape(*x.shape[:2], -1)
+        mixed = (weights @ v).transpose(1, 2).reshape(*x.shape[:2], -1)  # [B, T, d]
         return self.out(mixed[:, -1])
 
 
 class Siamese(nn.Module):
-    """One submodule that is called twice."""
+    """One submodule, called for both inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,12 +221,12 @@ class Siamese(nn.Module):
         self.out = nn.Linear(8, 1)
 
     def forward(self, a: Tensor, b: Tensor) -> Any:
-        """Both go through the same tower."""
+        """[B, 3], [B, 3] → [B, 1]."""
         return self.out(torch.cat([self.tower(a), self.tower(b)], dim=1))
 
 
 class Multihead(nn.Module):
-    """PyTorch's attention, with a residual link and a norm."""
+    """`MultiheadAttention` with a residual connection and a norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,20 +235,20 @@ class Multihead(nn.Module):
         self.out = nn.Linear(8, 1)
 
     def forward(self, x: Tensor) -> Any:
-        """Each step looks at all."""
+        """[B, T, 8] → [B, 1]."""
         seen, _ = self.attention(x, x, x, need_weights=False)
         return self.out(self.norm(x + seen)[:, 0])
 
 
 class Block(nn.Module):
-    """A part of the next one."""
+    """A residual block of `Nested`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fc = nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Any:
-        """A residual link."""
+        """[B, 4] → [B, 4]."""
         return x + F.gelu(self.fc(x))
 
 
@@ -254,7 +261,7 @@ class Nested(nn.Module):
         self.out = nn.Linear(4, 1)
 
     def forward(self, x: Tensor) -> Any:
-        """Block after block."""
+        """[B, 4] → [B, 1]."""
         return self.out(self.blocks(x))
 
 
@@ -262,7 +269,7 @@ BLOCK = module("Block", "return x + F.gelu(self.fc(x))", {"fc": linear(4)})
 
 
 class Dropped(nn.Module):
-    """Functional dropout, which knows whether it trains."""
+    """Functional dropout, which depends on `self.training`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -270,26 +277,26 @@ class Dropped(nn.Module):
         self.out = nn.Linear(8, 1)
 
     def forward(self, x: Tensor) -> Any:
-        """Half of the hidden units."""
+        """[B, 4] → [B, 1]."""
         return self.out(F.dropout(F.relu(self.fc(x)), p=0.5, training=self.training))
 
 
 class Gated(nn.Module):
-    """Cut into pieces, compared, chosen."""
+    """Chunks, a comparison and a reduction."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fc = nn.Linear(4, 8)
 
     def forward(self, x: Tensor) -> Any:
-        """A gate and what it lets through."""
+        """[B, 4] → [B, 1]."""
         value, gate = self.fc(x).chunk(2, dim=-1)
         passed = torch.where(gate > 0, value, -value * 0.1)
         return passed.amax(dim=1, keepdim=True) + (x**2).sum(1)[:, None]
 
 
 def activation(name: str) -> Pair:
-    """An MLP with one activation."""
+    """Return a multilayer perceptron with one activation."""
     return Pair(
         sequential(linear(6), layer(name), linear(1)),
         lambda: nn.Sequential(nn.Linear(3, 6), getattr(nn, name)(), nn.Linear(6, 1)),
@@ -297,10 +304,10 @@ def activation(name: str) -> Pair:
     )
 
 
-def norm(kind: str, shape: tuple[int, ...], script: Callable[[], nn.Module], **arguments: Any) -> Pair:
-    """A norm between two layers that keep the shape."""
+def norm(name: str, shape: tuple[int, ...], script: Callable[[], nn.Module], **arguments: Any) -> Pair:
+    """Return a norm followed by a linear layer."""
     return Pair(
-        sequential(layer(kind, **arguments), layer("Flatten"), linear(1)),
+        sequential(layer(name, **arguments), layer("Flatten"), linear(1)),
         lambda: nn.Sequential(script(), nn.Flatten(), nn.Linear(torch.Size(shape[1:]).numel(), 1)),
         (shape,),
     )

@@ -12,8 +12,8 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from tests.support.fits import T_C, T_U
 from tests.support.server import Service
+from tests.support.thermometer import T_C, T_U
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Script:
                 self.learning_rate.append(optimizer.param_groups[0]["lr"])
                 update(loss)
             else:
-                order = torch.randperm(rows) if self.shuffle else torch.arange(rows)
+                order = torch.randperm(rows) if self.shuffle else torch.arange(rows)  # [N]
                 total = 0.0
                 for batch in order.split(self.batch_size):
                     loss = loss_fn(model(data.x_train[batch]), data.y_train[batch])

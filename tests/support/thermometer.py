@@ -1,4 +1,4 @@
-"""The chapter's thermometer data: Celsius readings and those of an unknown unit."""
+"""The thermometer data: readings in Celsius and in an unknown unit."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ _DECLARATION: TypeAdapter[DataDeclaration] = TypeAdapter(DataSpec)
 
 
 def declared(**section: Any) -> DataDeclaration:
-    """A data section as the service reads it."""
+    """Parse a data section."""
     return _DECLARATION.validate_python(section)
 
 
 def thermometer(**changes: Any) -> dict[str, Any]:
-    """The running example's data section, with changes."""
+    """Return a data section that predicts Celsius from the unknown unit, with some fields changed."""
     return {
-        "columns": {"t_u": T_U, "t_c": T_C},
+        "columns": {"t_u": [*T_U], "t_c": [*T_C]},
         "features": ["t_u"],
         "targets": ["t_c"],
         "transforms": [{"columns": ["t_u"], "type": "scale", "factor": 0.1}],

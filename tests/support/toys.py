@@ -1,4 +1,4 @@
-"""Small trainings for tests, and the plain PyTorch script that each of them stands for."""
+"""Small trainings, and the comparison of their results with each other and with scripts."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,25 +42,27 @@ class ToyData(SplitData):
     """Training and validation rows: inputs [N, 3] and targets."""
 
     def prepared(self, validates: bool = True) -> Prepared:
-        """The rows as the service prepares them."""
+        """Return the prepared data."""
         validation = Samples((self.x_val,), self.y_val) if validates else None
         return Prepared(Samples((self.x_train,), self.y_train), validation, None, self.encoding())
 
     def encoding(self) -> Encoding:
-        """Three features; whole targets are classes, 0 and 1."""
+        """Return the encoding of three features; integer targets are the classes 0 and 1."""
         classes = (0, 1) if self.y_train.dtype is torch.int64 else None
         return Encoding(("input",), ((3,),), tuple(self.y_train.shape[1:]), classes=classes)
 
 
 def samples(targets: Callable[[Tensor], Tensor] = lambda y: y, n_train: int = 11, n_val: int = 5) -> ToyData:
-    """Noisy samples of a linear map from 3 to 2 numbers.
+    """Make noisy samples of a linear map from 3 to 2 numbers.
 
     Args:
-        targets: what the losses' kind of targets is made from the values float32 [N, 2].
+        targets: Converts values, float32 [N, 2], to the targets of a loss.
+        n_train: Number of training rows.
+        n_val: Number of validation rows.
     """
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(n_train + n_val, 3, generator=generator)
-    weight = torch.tensor([[1.0, -1.0], [0.5, 2.0], [-1.5, 0.3]])
+    x = torch.randn(n_train + n_val, 3, generator=generator)  # [N, 3]
+    weight = torch.tensor([[1.0, -1.0], [0.5, 2.0], [-1.5, 0.3]])  # [3, 2]
     y = targets(x @ weight + 0.1 * torch.randn(n_train + n_val, 2, generator=generator))
     return ToyData(x[:n_train], y[:n_train], x[n_train:], y[n_train:])
 
@@ -69,7 +71,7 @@ VALUES = samples()
 
 
 def training(**section: Any) -> TrainingSpec:
-    """A training section with changes."""
+    """Return a training section with some fields changed."""
     base = {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.05}, "epochs": 6, "seed": 3}
     return TrainingSpec.model_validate({**base, **section})
 
@@ -81,7 +83,7 @@ def engine(
     validates: bool = True,
     precision: str = "float32",
 ) -> EagerEngine:
-    """The eager engine of a training, nothing trained yet."""
+    """Return the eager engine of a training before its first step, on the CPU."""
     architecture = read_architecture({"type": "sequential", "layers": layers})
     width = int(layers[-1].get("out_features", 2))
     device = torch.device("cpu")
@@ -89,7 +91,7 @@ def engine(
 
 
 def run(trainer: EagerEngine, chunk: int = EVERYTHING) -> HistoryChunk:
-    """Train to the end, so many steps at a time; the whole history of it."""
+    """Train to the end in chunks of `chunk` steps; return the whole history."""
     chunks = []
     while trainer.stop_reason is None:
         made = trainer.advance(chunk)
@@ -99,20 +101,20 @@ def run(trainer: EagerEngine, chunk: int = EVERYTHING) -> HistoryChunk:
 
 
 def column(history: HistoryChunk, name: str) -> list[float]:
-    """One column of a history."""
+    """Return one column of a history."""
     values: list[float] = history.values[history.columns.index(name)].tolist()
     return values
 
 
 def assert_same_history(one: HistoryChunk, other: HistoryChunk) -> None:
-    """Two histories are the same, bit for bit; NaN equals NaN."""
+    """Assert that two histories are equal, bit for bit; NaN equals NaN."""
     assert one.first_epoch == other.first_epoch
     assert one.columns == other.columns
     np.testing.assert_array_equal(one.values, other.values, strict=True)
 
 
 def assert_same_checkpoint(one: Checkpoint, other: Checkpoint) -> None:
-    """Two checkpoints hold the same parameters, gradients, best epoch, optimizer and scheduler, all bits."""
+    """Assert that two checkpoints have the same parameters, gradients and other state, bit for bit."""
     assert (one.best is None) == (other.best is None)
     for mine, yours in ((one.last, other.last), (one.best, other.best)):
         if mine is not None and yours is not None:
@@ -120,24 +122,24 @@ def assert_same_checkpoint(one: Checkpoint, other: Checkpoint) -> None:
             assert_same_tensors(mine.state, yours.state)
             assert_same_tensors(mine.gradients, yours.gradients)
     assert_same_tensors(one.rng, other.rng)
-    assert _plain(one.monitor) == _plain(other.monitor)
-    assert _plain(one.optimizer) == _plain(other.optimizer)
-    assert _plain(one.scheduler) == _plain(other.scheduler)
+    assert _comparable(one.monitor) == _comparable(other.monitor)
+    assert _comparable(one.optimizer) == _comparable(other.optimizer)
+    assert _comparable(one.scheduler) == _comparable(other.scheduler)
 
 
-def _plain(value: Any) -> Any:
-    """What can be compared: tensors as numbers, tuples as lists, NaN as text, functions by name."""
+def _comparable(value: Any) -> Any:
+    """Convert a value for comparison: tensors and tuples to lists, floats to text, since NaN != NaN."""
     if isinstance(value, Tensor):
-        return _plain(value.tolist())
+        return _comparable(value.tolist())
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _comparable(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_comparable(each) for each in value]
     return repr(value) if isinstance(value, float) else value
 
 
 def assert_same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
-    """Tensors of the same names, in the same order, are the same, bit for bit."""
+    """Assert that two dictionaries have the same names and equal tensors, bit for bit."""
     assert set(one) == set(other)
     for name, tensor in one.items():
         assert tensor.dtype == other[name].dtype
@@ -145,12 +147,12 @@ def assert_same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> Non
 
 
 def restored(checkpoint: Checkpoint, make: Callable[[], EagerEngine]) -> EagerEngine:
-    """A fresh engine that goes on from the checkpoint as a file holds it."""
+    """Make an engine, and restore a checkpoint in it by way of its bytes."""
     body = checkpoint.to_bytes()
-    fresh = make()
-    torch.manual_seed(999)  # what else happened in the process must not matter
-    fresh.restore(Checkpoint.from_bytes(body))
-    return fresh
+    engine = make()
+    torch.manual_seed(999)  # the state of the process must not matter
+    engine.restore(Checkpoint.from_bytes(body))
+    return engine
 
 
 def script(
@@ -180,22 +182,22 @@ def assert_equals_script(trainer: EagerEngine, script: Script) -> None:
 
 
 def net() -> nn.Module:
-    """`NET` by hand."""
+    """Build `NET` by hand."""
     return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
 
 
 def matrix() -> nn.Module:
-    """`MATRIX` by hand."""
+    """Build `MATRIX` by hand."""
     return nn.Sequential(nn.Linear(3, 2, bias=False))
 
 
 def dropping() -> nn.Module:
-    """`DROPPING` by hand."""
+    """Build `DROPPING` by hand."""
     return nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 2))
 
 
 def fitting(loss: str) -> tuple[Layers, ToyData]:
-    """Layers and samples that a loss takes."""
+    """Return layers and samples that fit a loss."""
     if LOSSES[loss].targets == "classes":
         final = [{"type": "LogSoftmax", "dim": 1}] if loss == "NLLLoss" else []
         return NET + final, samples(lambda y: y.argmax(dim=1))

@@ -1,4 +1,4 @@
-"""Models trained for a few epochs and read back from their checkpoints."""
+"""Models that are trained for a few epochs and loaded from their checkpoints."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,15 +20,24 @@ from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
 
 DATA: TypeAdapter[DataDeclaration] = TypeAdapter(DataSpec)
-WIDE = {
-    "columns": {"a": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "b": [3.0, 1.0, 2.0, 6.0, 5.0, 4.0]},
-    "features": ["a", "b"],
-}
+FEATURES = {"a": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "b": [3.0, 1.0, 2.0, 6.0, 5.0, 4.0]}
+NUMBERS = {"t": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "u": [10.0, 30.0, 20.0, 60.0, 50.0, 40.0]}
+YES_NO = {"t": [0, 0, 0, 1, 1, 1], "u": [1, 0, 1, 0, 1, 0]}
+SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
+LOG_SOFTMAX = {"type": "LogSoftmax", "dim": 1}
+IN_ORDER = {"shuffle": False}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: its engine, its data, and its model as a file gives it back."""
+    """A finished training.
+
+    Attributes:
+        trainer: The engine after the last epoch.
+        prepared: The data.
+        checkpoint: The checkpoint, loaded from a file.
+        request: The request of an equal job.
+    """
 
     trainer: EagerEngine
     prepared: Prepared
@@ -36,11 +45,11 @@ class Trained:
     request: dict[str, Any]
 
     def model(self, best: bool = False) -> TrainedModel:
-        """The model that predictions take."""
+        """Return the model for predictions, of the last or the best epoch."""
         return TrainedModel.from_checkpoint(self.checkpoint, self.request, best)
 
     def outputs(self) -> torch.Tensor:
-        """What the trained module itself gives for the training rows, [B, …]."""
+        """Return the outputs of the trained module for the training rows, [B, …]."""
         module = self.trainer.components.model.eval()
         with torch.no_grad():
             outputs: torch.Tensor = module(*self.prepared.train.inputs)
@@ -50,7 +59,14 @@ class Trained:
 def train(
     data: dict[str, Any], layers: list[dict[str, Any]], precision: str = "float32", **training: Any
 ) -> Trained:
-    """Train, and take the model through a file."""
+    """Train on the CPU for 5 epochs, and load the checkpoint from a file.
+
+    Args:
+        data: The data section.
+        layers: Layers of a sequential.
+        precision: `float32` or `bfloat16`.
+        training: Changes of the training section.
+    """
     spec = TrainingSpec.model_validate(
         {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.01}, "epochs": 5, "seed": 0, **training}
     )
@@ -79,16 +95,25 @@ def train(
 
 
 def table(targets: dict[str, list[Any]], **more: Any) -> dict[str, Any]:
-    """A data section of two features and these target columns."""
-    return {**WIDE, "columns": {**WIDE["columns"], **targets}, "targets": list(targets), **more}  # type: ignore[dict-item]
+    """Return a data section with `FEATURES`, these target columns and further fields."""
+    columns = {**FEATURES, **targets}
+    return {"columns": columns, "features": list(FEATURES), "targets": list(targets), **more}
+
+
+def classifier(
+    loss: str = "CrossEntropyLoss", *more: dict[str, Any], outputs: int = 3, **training: Any
+) -> Trained:
+    """Train a classifier into three species: a linear layer, further layers and a loss."""
+    data = table({"species": SPECIES}, split=IN_ORDER)
+    return train(data, [linear(outputs), *more], loss=loss, **training)
 
 
 def linear(out_features: int, in_features: int = 2) -> dict[str, Any]:
-    """A linear layer."""
+    """Return a linear layer, by default on `FEATURES`."""
     return {"type": "Linear", "in_features": in_features, "out_features": out_features}
 
 
 def prediction(model: TrainedModel, body: Any) -> dict[str, Any]:
-    """An answer whose rows fit into one slice."""
+    """Predict for rows that fit into one slice."""
     (answer,) = predict(model, body)
     return answer

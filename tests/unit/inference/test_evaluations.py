@@ -18,24 +18,27 @@ from service.inference import evaluations
 from service.inference.evaluations import evaluate
 from service.inference.model import TrainedModel
 from service.inference.predictions import SLICE_ROWS
-from tests.support.trained import WIDE, Trained, linear, prediction, table, train
+from tests.support.trained import (
+    FEATURES,
+    IN_ORDER,
+    LOG_SOFTMAX,
+    NUMBERS,
+    SPECIES,
+    YES_NO,
+    Trained,
+    classifier,
+    linear,
+    prediction,
+    table,
+    train,
+)
 
-SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
 NAMES = sorted(set(SPECIES))
-NUMBERS = {"t": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "u": [10.0, 30.0, 20.0, 60.0, 50.0, 40.0]}
-YES_NO = {"t": [0, 0, 0, 1, 1, 1], "u": [1, 0, 1, 0, 1, 0]}
-LOG_SOFTMAX = {"type": "LogSoftmax", "dim": 1}
-IN_ORDER = {"shuffle": False}
 
 
 def labelled(targets: dict[str, list[Any]]) -> dict[str, Any]:
     """A body of the feature columns and these targets."""
-    return {"columns": {**WIDE["columns"], **targets}}  # type: ignore[dict-item]
-
-
-def classifier(loss: str = "CrossEntropyLoss", *more: dict[str, Any], **training: Any) -> Trained:
-    """A classifier into three species."""
-    return train(table({"species": SPECIES}, split=IN_ORDER), [linear(3), *more], loss=loss, **training)
+    return {"columns": {**FEATURES, **targets}}
 
 
 def same(one: float, other: float) -> bool:

@@ -14,13 +14,21 @@ from service.datasets.sources.json import read_json
 from service.errors import InvalidRequest
 from service.inference.answer_file import write_csv, write_json
 from service.inference.predictions import SLICE_ROWS, as_csv, predict
-from tests.support.trained import WIDE, Trained, linear, prediction, table, train
+from tests.support.trained import (
+    FEATURES,
+    IN_ORDER,
+    LOG_SOFTMAX,
+    NUMBERS,
+    SPECIES,
+    YES_NO,
+    classifier,
+    linear,
+    prediction,
+    table,
+    train,
+)
 
-SPECIES = ["setosa", "setosa", "virginica", "virginica", "versicolor", "versicolor"]
-PAIR = {"t": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "u": [10.0, 30.0, 20.0, 60.0, 50.0, 40.0]}
-YES_NO = {"t": [0, 0, 0, 1, 1, 1], "u": [1, 0, 1, 0, 1, 0]}
-COLUMNS = {"columns": WIDE["columns"]}
-LOG_SOFTMAX = {"type": "LogSoftmax", "dim": 1}
+COLUMNS = {"columns": FEATURES}
 
 
 def read(body: bytes) -> list[dict[str, str]]:
@@ -28,15 +36,9 @@ def read(body: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(body.decode())))
 
 
-def classifier(loss: str, *more: dict[str, Any], outputs: int = 3) -> Trained:
-    """A classifier into three species."""
-    data = table({"species": SPECIES}, split={"validation": 0})
-    return train(data, [linear(outputs), *more], loss=loss)
-
-
 def test_values_are_the_modules_outputs() -> None:
     """Without transforms of targets, outputs equal the module's, bit for bit, in the order of the rows."""
-    trained = train(table(PAIR, split={"shuffle": False}), [linear(2)])
+    trained = train(table(NUMBERS, split=IN_ORDER), [linear(2)])
     answer = prediction(trained.model(), COLUMNS)
     assert answer == {"epoch": 5, "outputs": trained.outputs().tolist()}
 
@@ -45,14 +47,14 @@ def test_values_are_the_modules_outputs() -> None:
     "body",
     [
         COLUMNS,
-        {"rows": [{"a": a, "b": b} for a, b in zip(*COLUMNS["columns"].values(), strict=True)]},  # type: ignore[attr-defined]
-        {"inputs": [list(pair) for pair in zip(*COLUMNS["columns"].values(), strict=True)]},  # type: ignore[attr-defined]
+        {"rows": [{"a": a, "b": b} for a, b in zip(*FEATURES.values(), strict=True)]},
+        {"inputs": [list(pair) for pair in zip(*FEATURES.values(), strict=True)]},
     ],
     ids=["columns", "rows", "inputs"],
 )
 def test_every_form_of_rows_gives_the_same(body: dict[str, Any]) -> None:
     """Columns, rows, raw inputs and a stored dataset of the same rows give the same predictions."""
-    data = table(PAIR, transforms=[{"columns": ["a"], "type": "standardize"}], split={"shuffle": False})
+    data = table(NUMBERS, transforms=[{"columns": ["a"], "type": "standardize"}], split=IN_ORDER)
     trained = train(data, [linear(2)])
     expected = trained.outputs().tolist()
     assert prediction(trained.model(), body)["outputs"] == expected
@@ -66,9 +68,9 @@ def test_outputs_are_in_the_targets_units() -> None:
         {"columns": ["t"], "type": "minmax"},
         {"columns": ["t"], "type": "scale", "factor": 4.0},
     ]
-    trained = train(table(PAIR, transforms=transforms, split={"shuffle": False}), [linear(2)])
+    trained = train(table(NUMBERS, transforms=transforms, split=IN_ORDER), [linear(2)])
     scaled = trained.outputs().double()
-    u = torch.tensor(PAIR["u"], dtype=torch.float64)
+    u = torch.tensor(NUMBERS["u"], dtype=torch.float64)
     expected = torch.stack([scaled[:, 0] / 4 * 5 + 1, scaled[:, 1] * u.std(correction=0) + u.mean()], dim=1)
     outputs = torch.tensor(prediction(trained.model(), COLUMNS)["outputs"], dtype=torch.float64)
     torch.testing.assert_close(outputs, expected, rtol=1e-5, atol=1e-5)
@@ -166,7 +168,7 @@ def test_a_probability_of_one_half_is_label_1() -> None:
 
 def test_many_rows_are_predicted_in_slices() -> None:
     """More rows than one slice give one output each, in order."""
-    trained = train(table(PAIR), [linear(2)])
+    trained = train(table(NUMBERS), [linear(2)])
     count = 2 * SLICE_ROWS + 3
     a = torch.arange(count, dtype=torch.float32)
     answers = [*predict(trained.model(), {"inputs": torch.stack([a, -a], dim=1).tolist()})]
@@ -195,7 +197,7 @@ def test_slices_are_written_as_one_answer(tmp_path: Path, loss: str) -> None:
 def test_errors_of_all_slices_are_reported() -> None:
     """Unknown categories in different slices are reported together."""
     data = {
-        "columns": {"a": WIDE["columns"]["a"], "kind": ["u", "v"] * 3, "t": PAIR["t"]},  # type: ignore[index]
+        "columns": {"a": FEATURES["a"], "kind": ["u", "v"] * 3, "t": NUMBERS["t"]},
         "features": ["a", "kind"],
         "targets": ["t"],
         "transforms": [{"columns": ["kind"], "type": "one_hot"}],
@@ -215,7 +217,7 @@ def test_errors_of_all_slices_are_reported() -> None:
 def test_dropout_and_batch_norm_are_in_eval_mode() -> None:
     """A prediction is deterministic and independent of other rows."""
     layers = [linear(4), {"type": "BatchNorm1d", "num_features": 4}, {"type": "Dropout"}, linear(2, 4)]
-    model = train(table(PAIR), layers).model()
+    model = train(table(NUMBERS), layers).model()
     everything = prediction(model, COLUMNS)["outputs"]
     assert prediction(model, COLUMNS)["outputs"] == everything
     one = prediction(model, {"columns": {"a": [1.0], "b": [3.0]}})["outputs"]
@@ -224,7 +226,7 @@ def test_dropout_and_batch_norm_are_in_eval_mode() -> None:
 
 def test_missing_columns_are_reported() -> None:
     """Each column that the model needs and the rows lack is an error."""
-    model = train(table(PAIR), [linear(2)]).model()
+    model = train(table(NUMBERS), [linear(2)]).model()
     with pytest.raises(InvalidRequest) as raised:
         prediction(model, {"columns": {"A": [1.0], "c": [2.0]}})
     assert [error.detail for error in raised.value.errors] == [
@@ -235,7 +237,7 @@ def test_missing_columns_are_reported() -> None:
 
 def test_csv_of_values() -> None:
     """CSV has a column for each target, with the same values as JSON."""
-    trained = train(table(PAIR), [linear(2)])
+    trained = train(table(NUMBERS), [linear(2)])
     answer = prediction(trained.model(), COLUMNS)
     rows = read(as_csv(answer, trained.model().encoding))
     assert list(rows[0]) == ["t", "u"]
@@ -277,7 +279,7 @@ def test_csv_of_tensors() -> None:
 def test_the_best_epochs_parameters_predict() -> None:
     """With `best`, the parameters of the best epoch are used, and the answer contains this epoch."""
     trained = train(
-        table(PAIR, split={"validation": 2}),
+        table(NUMBERS, split={"validation": 2}),
         [linear(2)],
         optimizer={"type": "SGD", "lr": 0.01},
         scheduler={"type": "ExponentialLR", "gamma": 8.0},

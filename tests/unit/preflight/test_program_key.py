@@ -1,7 +1,6 @@
 """Program keys at preflight and in a worker process, and the groups that the queue makes of them."""
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,14 +45,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "stopping": {"early_stopping": {"monitor": "train_loss"}},
     "loss": {"loss": "HuberLoss"},
 }
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    """An empty database and folder."""
-    with Storage.open(Settings(data_dir=tmp_path)) as opened:
-        migrate(opened.database)
-        yield opened
 
 
 def regression(inputs: int = 1, **training: Any) -> dict[str, Any]:
