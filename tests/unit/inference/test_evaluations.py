@@ -42,7 +42,7 @@ def labelled(targets: dict[str, list[Any]]) -> dict[str, Any]:
 
 
 def same(one: float, other: float) -> bool:
-    """Whether two numbers are equal or both NaN."""
+    """Return whether two numbers are equal or both NaN."""
     return one == other or (math.isnan(one) and math.isnan(other))
 
 

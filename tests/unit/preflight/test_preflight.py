@@ -400,7 +400,7 @@ def test_any_request_has_a_result_or_errors(plan: Plan, changes: list[tuple[tupl
 
 
 def test_group_key(plan: Plan) -> None:
-    """Jobs of equal architecture, loss, optimizer and shapes share a group key, whatever their numbers."""
+    """Jobs of equal architecture, loss, optimizer and shapes share a group key, for any values of numbers."""
     key = plan(request()).group_key
     same = [
         request(optimizer={"type": "SGD", "lr": 0.5, "weight_decay": 0.1}),
