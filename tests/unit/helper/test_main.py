@@ -16,8 +16,8 @@ from service.settings import Settings
 from service.storage.migrate import migrate
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
+from tests.support.records import OWNER
 
-OWNER = "ada"
 FIT = {
     "data": {"columns": {"x": [1, 2, 3], "y": [2, 4, 6]}, "features": ["x"], "targets": ["y"]},
     "architecture": {"type": "sequential", "layers": [{"type": "Linear", "out_features": 1}]},

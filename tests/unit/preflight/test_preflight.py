@@ -19,10 +19,11 @@ from service.storage.datasets import NewDataset
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
+from tests.support.documents import changed, exists, without
 from tests.support.field_errors import refusal
+from tests.support.records import OWNER
 from tests.support.thermometer import T_C, T_U, thermometer
 
-OWNER = "ada"
 Request = dict[str, Any]
 
 
@@ -77,19 +78,6 @@ def tensors() -> Request:
     made = request()
     made["data"] = {"inputs": [[[value / 10]] for value in T_U], "targets": [[[value]] for value in T_C]}
     return made
-
-
-def changed(document: Request, *path: Any, to: Any) -> Request:
-    """The request with one value changed; None removes it."""
-    result = deepcopy(document)
-    here: Any = result
-    for part in path[:-1]:
-        here = here[part]
-    if to is None:
-        del here[path[-1]]
-    else:
-        here[path[-1]] = to
-    return result
 
 
 def errors_of(plan: Plan, document: Any) -> dict[str, str]:
@@ -228,7 +216,7 @@ def test_a_single_class_is_an_error(plan: Plan, labels: tuple[Any, ...]) -> None
 )
 def test_a_missing_loss_comes_with_a_suggestion(plan: Plan, document: Request, words: str) -> None:
     """The error of a missing loss says which loss suits the targets."""
-    found = errors_of(plan, changed(document, "training", "loss", to=None))
+    found = errors_of(plan, without(document, "#/training/loss"))
     assert list(found) == ["#/training"]
     assert found["#/training"].startswith("`loss` is required. The targets look like ")
     assert words in found["#/training"]
@@ -236,14 +224,14 @@ def test_a_missing_loss_comes_with_a_suggestion(plan: Plan, document: Request, w
 
 def test_a_missing_loss_without_targets_is_just_missing(plan: Plan) -> None:
     """Without readable targets, the error of a missing loss has no suggestion."""
-    document = changed(request(), "training", "loss", to=None)
+    document = without(request(), "#/training/loss")
     document["data"]["columns"] = {"t_u": T_U}
     assert errors_of(plan, document)["#/training"] == "`loss` is required."
 
 
 def test_a_drawn_seed_is_shown(plan: Plan) -> None:
     """A request without a seed is completed with a random one."""
-    document = changed(request(), "training", "seed", to=None)
+    document = without(request(), "#/training/seed")
     seeds = {plan(document).request["training"]["seed"] for _ in range(3)}
     assert len(seeds) == 3
 
@@ -308,25 +296,49 @@ def test_errors_of_components_data_and_layers_are_reported_together(plan: Plan) 
 
 
 @pytest.mark.parametrize(
-    ("path", "to", "pointer", "detail"),
+    ("document", "pointer", "detail"),
     [
-        (("architecture", "layers", 2, "in_features"), 12, "#/architecture/layers/2/in_features", "13"),
-        (("architecture", "layers", 2, "out_features"), 2, "#/training/loss", "The model outputs [B, 2]"),
-        (("architecture", "layers", 0, "out_features"), 100_000, "#/architecture", "at most 10,000"),
-        (("training", "scheduler"), {"type": "StepLR", "step_size": 0}, "#/training/scheduler", "zero"),
-        (("training", "optimizer", "lr"), -1.0, "#/training/optimizer", "Invalid learning rate"),
-        (("training", "metrics"), ["accuracy"], "#/training/metrics/0", "regression"),
-        (("device",), "cuda", "#/device", "No GPU worker"),
-        (("data", "split"), {"validation": 11}, "#/data/split", ""),
-        (("data",), {"dataset_id": "ds_x"}, "#/data/dataset_id", ""),
-        (("data",), None, "#", "`data` is required."),
-        (("data",), {}, "#/data", "Give the data as"),
-        (("training", "early_stopping"), {"patience": 0}, "#/training/early_stopping/patience", ""),
+        (
+            changed(request(), "#/architecture/layers/2/in_features", 12),
+            "#/architecture/layers/2/in_features",
+            "13",
+        ),
+        (
+            changed(request(), "#/architecture/layers/2/out_features", 2),
+            "#/training/loss",
+            "The model outputs [B, 2]",
+        ),
+        (
+            changed(request(), "#/architecture/layers/0/out_features", 100_000),
+            "#/architecture",
+            "at most 10,000",
+        ),
+        (
+            changed(request(), "#/training/scheduler", {"type": "StepLR", "step_size": 0}),
+            "#/training/scheduler",
+            "zero",
+        ),
+        (
+            changed(request(), "#/training/optimizer/lr", -1.0),
+            "#/training/optimizer",
+            "Invalid learning rate",
+        ),
+        (changed(request(), "#/training/metrics", ["accuracy"]), "#/training/metrics/0", "regression"),
+        (changed(request(), "#/device", "cuda"), "#/device", "No GPU worker"),
+        (changed(request(), "#/data/split", {"validation": 11}), "#/data/split", ""),
+        (changed(request(), "#/data", {"dataset_id": "ds_x"}), "#/data/dataset_id", ""),
+        (without(request(), "#/data"), "#", "`data` is required."),
+        (changed(request(), "#/data", {}), "#/data", "Give the data as"),
+        (
+            changed(request(), "#/training/early_stopping", {"patience": 0}),
+            "#/training/early_stopping/patience",
+            "",
+        ),
     ],
 )
-def test_one_error(plan: Plan, path: tuple[Any, ...], to: Any, pointer: str, detail: str) -> None:
+def test_one_error(plan: Plan, document: Request, pointer: str, detail: str) -> None:
     """One wrong value gives one error at its pointer."""
-    found = errors_of(plan, changed(request(), *path, to=to))
+    found = errors_of(plan, document)
     assert list(found) == [pointer]
     assert detail in next(iter(found.values()))
 
@@ -340,7 +352,7 @@ def test_an_unknown_field_hides_no_missing_type(plan: Plan) -> None:
 
 def test_early_stopping_on_validation_needs_validation_rows(plan: Plan) -> None:
     """Early stopping with its default monitor needs validation rows."""
-    document = changed(request(early_stopping={}), "data", "split", to={})
+    document = changed(request(early_stopping={}), "#/data/split", {})
     assert list(errors_of(plan, document)) == ["#/training/early_stopping"]
 
 
@@ -350,25 +362,25 @@ def test_any_json_value_is_checked(plan: Plan, document: Any) -> None:
     assert errors_of(plan, document)
 
 
-paths = [
-    ("data", "columns"),
-    ("data", "features"),
-    ("data", "transforms"),
-    ("data", "split"),
-    ("architecture", "layers"),
-    ("architecture", "type"),
-    ("training", "loss"),
-    ("training", "optimizer"),
-    ("training", "scheduler"),
-    ("training", "metrics"),
-    ("training", "batch_size"),
-    ("training", "early_stopping"),
-    ("data",),
-    ("architecture",),
-    ("training",),
-    ("device",),
-    ("precision",),
-    ("name",),
+pointers = [
+    "#/data/columns",
+    "#/data/features",
+    "#/data/transforms",
+    "#/data/split",
+    "#/architecture/layers",
+    "#/architecture/type",
+    "#/training/loss",
+    "#/training/optimizer",
+    "#/training/scheduler",
+    "#/training/metrics",
+    "#/training/batch_size",
+    "#/training/early_stopping",
+    "#/data",
+    "#/architecture",
+    "#/training",
+    "#/device",
+    "#/precision",
+    "#/name",
 ]
 values: st.SearchStrategy[Any] = st.recursive(
     st.booleans()
@@ -384,19 +396,17 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.lists(st.tuples(st.sampled_from(paths), values), min_size=1, max_size=3))
-def test_any_request_has_a_result_or_errors(plan: Plan, changes: list[tuple[tuple[str, ...], Any]]) -> None:
+@given(changes=st.lists(st.tuples(st.sampled_from(pointers), values), min_size=1, max_size=3))
+def test_any_request_has_a_result_or_errors(plan: Plan, changes: list[tuple[str, Any]]) -> None:
     """For any values in a request, the answer is a result, or errors at pointers that exist."""
     document = request()
-    for path, value in sorted(changes, key=lambda change: -len(change[0])):
-        document = changed(document, *path, to=value)
+    for pointer, value in sorted(changes, key=lambda change: -change[0].count("/")):  # the deepest first
+        document = changed(document, pointer, value)
     with suppress(InvalidRequest):
         plan(document)
         return
     for pointer in errors_of(plan, document):
-        here: Any = document
-        for part in pointer.split("/")[1:]:
-            here = here[int(part)] if isinstance(here, list) else here[part]
+        assert exists(document, pointer)
 
 
 def test_group_key(plan: Plan) -> None:
@@ -406,8 +416,8 @@ def test_group_key(plan: Plan) -> None:
         request(optimizer={"type": "SGD", "lr": 0.5, "weight_decay": 0.1}),
         request(seed=7),
         {**request(), "name": "another"},
-        changed(request(), "data", "transforms", to=[]),
-        changed(request(), "data", "columns", to={"t_u": T_C, "t_c": T_U}),
+        changed(request(), "#/data/transforms", []),
+        changed(request(), "#/data/columns", {"t_u": T_C, "t_c": T_U}),
     ]
     weighted = [classification("a", "b", "b", "c", "c", *last, class_weights="auto") for last in ("ac", "bc")]
     other = [
@@ -417,9 +427,9 @@ def test_group_key(plan: Plan) -> None:
         request(loss="L1Loss"),
         request(epochs=7),
         request(batch_size=4),
-        changed(request(), "architecture", "layers", 0, "out_features", to=12),
-        changed(request(), "architecture", "layers", 1, "type", to="ReLU"),
-        changed(request(), "data", "split", to={"validation": 3}),
+        changed(request(), "#/architecture/layers/0/out_features", 12),
+        changed(request(), "#/architecture/layers/1/type", "ReLU"),
+        changed(request(), "#/data/split", {"validation": 3}),
     ]
     assert {plan(document).group_key for document in same} == {key}
     keys = [plan(document).group_key for document in other]
@@ -575,7 +585,7 @@ def test_an_invalid_transform_hides_nothing(plan: Plan) -> None:
 @pytest.mark.parametrize("field", ["features", "targets"])
 def test_invalid_names_hide_nothing(plan: Plan, field: str) -> None:
     """Everything is reported except what depends on the invalid field."""
-    document = changed(request(), "data", field, to=7)
+    document = changed(request(), f"#/data/{field}", 7)
     document["data"]["columns"]["t_u"] = ["35.7", 1]
     document["data"]["split"] = {"time": "when", "test": 2}
     assert errors_of(plan, document).keys() == {
@@ -589,7 +599,7 @@ def test_invalid_names_hide_nothing(plan: Plan, field: str) -> None:
 
 def test_invalid_cells_hide_no_names(plan: Plan) -> None:
     """Names are checked against the columns even if their cells are invalid."""
-    document = changed(request(), "data", "columns", "t_u", 3, to={})
+    document = changed(request(), "#/data/columns/t_u/3", {})
     document["data"]["features"] = ["t_v"]
     assert errors_of(plan, document).keys() == {
         "#/data/columns/t_u/3",
@@ -644,27 +654,27 @@ def test_errors_of_all_invalid_sections_are_reported(plan: Plan) -> None:
 
 
 VARIANTS = [
-    (),
-    (("data", "columns", "t_u", 3), 80.0),
-    (("data", "columns", "t_u", 3), "warm"),
-    (("data", "columns", "t_c", 3), 27.0),
-    (("data", "transforms", 0, "factor"), 0.2),
-    (("data", "transforms", 0, "type"), "standardise"),
-    (("data", "split", "validation"), 0.4),
-    (("data", "split", "validation"), 400),
-    (("data", "types"), {"t_u": "categorical"}),
-    (("training", "loss"), "CrossEntropyLoss"),
-    (("training", "loss"), "BCEWithLogitsLoss"),
-    (("training", "optimizer", "lr"), 0.02),
-    (("training", "epochs"), -1),
-    (("architecture", "layers", 0, "in_features"), 2),
+    request(),
+    changed(request(), "#/data/columns/t_u/3", 80.0),
+    changed(request(), "#/data/columns/t_u/3", "warm"),
+    changed(request(), "#/data/columns/t_c/3", 27.0),
+    changed(request(), "#/data/transforms/0/factor", 0.2),
+    changed(request(), "#/data/transforms/0/type", "standardise"),
+    changed(request(), "#/data/split/validation", 0.4),
+    changed(request(), "#/data/split/validation", 400),
+    changed(request(), "#/data/types", {"t_u": "categorical"}),
+    changed(request(), "#/training/loss", "CrossEntropyLoss"),
+    changed(request(), "#/training/loss", "BCEWithLogitsLoss"),
+    changed(request(), "#/training/optimizer/lr", 0.02),
+    changed(request(), "#/training/epochs", -1),
+    changed(request(), "#/architecture/layers/0/in_features", 2),
 ]
 
 
-@given(order=st.lists(st.sampled_from(range(len(VARIANTS))), min_size=2, max_size=8))
+@given(documents=st.lists(st.sampled_from(VARIANTS), min_size=2, max_size=8))
 @settings(max_examples=40, deadline=None)
 def test_the_cache_changes_no_answer(
-    plan: Plan, storage: Storage, fitserve: Settings, order: list[int]
+    plan: Plan, storage: Storage, fitserve: Settings, documents: list[Request]
 ) -> None:
     """Similar requests checked with one cache get the same answers as without it."""
 
@@ -676,11 +686,7 @@ def test_the_cache_changes_no_answer(
         return planned.request, planned.report, planned.used, planned.group_key, planned.dataset.digest
 
     cache = PreflightCache(fitserve)
-    for number in order:
-        path_and_value = VARIANTS[number]
-        document = (
-            changed(request(), *path_and_value[0], to=path_and_value[1]) if path_and_value else request()
-        )
-        by_itself = outcome(plan, deepcopy(document))
-        beside = outcome(lambda d: Preflight(d, OWNER, storage, fitserve, cache).run(), document)
-        assert beside == by_itself
+    for document in documents:
+        expected = outcome(plan, deepcopy(document))
+        cached = outcome(lambda d: Preflight(d, OWNER, storage, fitserve, cache).run(), deepcopy(document))
+        assert cached == expected

@@ -25,9 +25,8 @@ from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.engines.program_key import ProgramKey
-from tests.support.records import claimed, new_job
+from tests.support.records import OWNER, claimed, new_job
 
-OWNER = "ada"
 VALUES = [float(n) for n in range(10)]
 LABELS = ["a", "b"] * 5
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -1,12 +1,12 @@
 """The contract of error responses: one shape, all errors at once, valid pointers, a 4xx for any request."""
 
-import copy
 import json
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.support.documents import changed, exists
 from tests.support.fits import thermometer
 from tests.support.server import Service
 
@@ -33,40 +33,14 @@ def problem(response: httpx.Response, status: int, slug: str) -> list[dict[str, 
     return list(document["errors"])
 
 
-def changed(pointer: str, value: Any) -> dict[str, Any]:
-    """Return the thermometer request with another value at `pointer`."""
-    body = copy.deepcopy(thermometer())
-    here: Any = body
-    *path, last = pointer.removeprefix("#/").split("/")
-    for part in path:
-        here = here[int(part)] if isinstance(here, list) else here[part]
-    here[last] = value
-    return body
-
-
 def errors_of(service: Service, body: Any) -> dict[str, str]:
     """Submit an invalid job; return the details of its errors by pointer."""
     errors = problem(service.submit(body, validate_only=True), 422, "invalid-request")
     submitted = problem(service.submit(body), 422, "invalid-request")
     assert submitted == errors
     for error in errors:
-        assert exists(error["pointer"], body), error
+        assert exists(body, error["pointer"]), error
     return {error["pointer"]: error["detail"] for error in errors}
-
-
-def exists(pointer: str, document: Any) -> bool:
-    """Return whether a JSON pointer (RFC 6901, as a URI fragment) exists in the document."""
-    if not pointer.startswith("#"):
-        return False
-    for part in pointer.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(document, list) and name.isdigit() and int(name) < len(document):
-            document = document[int(name)]
-        elif isinstance(document, dict) and name in document:
-            document = document[name]
-        else:
-            return False
-    return True
 
 
 @pytest.mark.parametrize(
@@ -107,7 +81,7 @@ def test_deep_json_that_parses_is_an_invalid_request(service: Service, depth: in
     nested, mark = b"[" * depth + b"1" + b"]" * depth, "@nested"
     headers = {**JSON, "Idempotency-Key": f"deep {depth}"}
     pointers = (COLUMN, "#/data/columns", f"{LAYER}/in_features", "#/architecture/layers", "#/training/loss")
-    for body in [mark, *(changed(pointer, mark) for pointer in pointers)]:
+    for body in [mark, *(changed(thermometer(), pointer, mark) for pointer in pointers)]:
         content = json.dumps(body).encode().replace(b'"@nested"', nested)
         for sent in (JSON, headers):
             response = service.client.post("/v1/jobs", content=content, headers=sent)
@@ -288,7 +262,7 @@ def test_a_misspelt_name_has_a_suggestion(
     service: Service, pointer: str, value: Any, prefix: str, words: str
 ) -> None:
     """Unknown fields and names are reported at their pointer, with the known name that is similar."""
-    errors = errors_of(service, changed(pointer, value))
+    errors = errors_of(service, changed(thermometer(), pointer, value))
     assert [each for found, each in errors.items() if found.startswith(prefix) and words in each], errors
 
 
@@ -306,7 +280,7 @@ def test_a_missing_type_is_reported_in_terms_of_json(
     service: Service, pointer: str, value: Any, error: str, detail: str
 ) -> None:
     """A missing type, or a value that is no object, is reported without terms of the validation library."""
-    assert errors_of(service, changed(pointer, value))[error] == detail
+    assert errors_of(service, changed(thermometer(), pointer, value))[error] == detail
 
 
 @pytest.mark.parametrize(
@@ -364,7 +338,7 @@ def test_a_missing_type_is_reported_in_terms_of_json(
 )
 def test_a_wrong_value_is_reported_at_its_pointer(service: Service, pointer: str, value: Any) -> None:
     """A wrong value is answered with 422 and one error in its section."""
-    errors = errors_of(service, changed(pointer, value))
+    errors = errors_of(service, changed(thermometer(), pointer, value))
     section = pointer.split("/")[1]
     assert all(found.startswith(f"#/{section}") for found in errors), errors
     assert len(errors) == 1, errors
