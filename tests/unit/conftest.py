@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
+from tests.support.storage import open_storage
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[Storage]:
     """A migrated database and a folder of artifacts."""
-    with Storage.open(Settings(data_dir=tmp_path)) as storage:
-        migrate(storage.database)
+    with open_storage(Settings(data_dir=tmp_path)) as storage:
         yield storage

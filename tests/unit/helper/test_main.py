@@ -13,10 +13,10 @@ from service.helper.request import Request
 from service.helper.tasks import Tasks
 from service.preflight.cache import PreflightCache
 from service.settings import Settings
-from service.storage.migrate import migrate
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.records import OWNER
+from tests.support.storage import open_storage
 
 FIT = {
     "data": {"columns": {"x": [1, 2, 3], "y": [2, 4, 6]}, "features": ["x"], "targets": ["y"]},
@@ -34,9 +34,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def storage(settings: Settings) -> Iterator[Storage]:
     """An empty storage."""
-    with Storage.open(settings) as opened:
-        migrate(opened.database)
-        yield opened
+    with open_storage(settings) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="module")

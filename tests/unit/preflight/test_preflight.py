@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +15,12 @@ from service.preflight.preflight import Preflight
 from service.preflight.result import PreflightResult
 from service.settings import Settings
 from service.storage.datasets import NewDataset
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
 from tests.support.documents import changed, exists, without
 from tests.support.field_errors import refusal
 from tests.support.records import OWNER
+from tests.support.storage import open_storage
 from tests.support.thermometer import T_C, T_U, thermometer
 
 Request = dict[str, Any]
@@ -36,10 +35,8 @@ def fitserve(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="module")
 def storage(fitserve: Settings) -> Iterator[Storage]:
     """An empty database and folder."""
-    Path(fitserve.data_dir).mkdir(exist_ok=True)
-    with Storage.open(fitserve) as opened:
-        migrate(opened.database)
-        yield opened
+    with open_storage(fitserve) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="module")

@@ -21,11 +21,11 @@ from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
 from service.storage.datasets import NewDataset
 from service.storage.job_record import Job
-from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.engines.program_key import ProgramKey
 from tests.support.records import OWNER, claimed, new_job
+from tests.support.storage import open_storage
 
 VALUES = [float(n) for n in range(10)]
 LABELS = ["a", "b"] * 5
@@ -189,8 +189,7 @@ TRAININGS = st.fixed_dictionaries(
 @given(training=TRAININGS)
 def test_any_training_has_the_key_that_preflight_made(training: dict[str, Any]) -> None:
     """For any optimizer, loss, dtype, batch size and schedule the queue's key is that of the components."""
-    with tempfile.TemporaryDirectory() as folder, Storage.open(Settings(data_dir=folder)) as storage:
-        migrate(storage.database)
+    with tempfile.TemporaryDirectory() as folder, open_storage(Settings(data_dir=folder)) as storage:
         planned = plan(module(**training), storage, Settings(data_dir=folder))
         job = submit(planned, storage)
         assert make_group_key(planned.request, assembled_key(job, storage)) == planned.group_key
