@@ -38,8 +38,12 @@ class Script:
         build: Builds the model, after the seed is set.
         make_optimizer: Makes the optimizer from the model's parameters.
         make_scheduler: Makes the learning rate scheduler from the optimizer.
+        loss_fn: Loss, the mean over samples.
         steps_per_batch: Step the scheduler after each batch instead of each epoch.
+        batch_size: Number of rows of a batch; None for all rows.
+        shuffle: Draw a new order of the rows for each epoch.
         clip: Maximum norm of the gradients.
+        epochs: Number of epochs.
         seed: Seed of the global generator: initial parameters, dropout and order of the batches.
         model: The model, once `run` has returned.
         train_loss, validation_loss, learning_rate: The history, one value for each epoch.

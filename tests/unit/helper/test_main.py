@@ -72,7 +72,7 @@ def test_a_planned_job_names_written_artifacts(tasks: Tasks, storage: Storage) -
     assert storage.artifacts.path(artifact).exists()
 
 
-def test_a_body_that_is_no_json_is_a_problem(tasks: Tasks) -> None:
+def test_a_body_that_is_not_json_is_a_problem(tasks: Tasks) -> None:
     """An error of the client is answered with its type, and nothing is logged."""
     with capture_logs() as lines:
         problem, content = ask(tasks, CheckJob(OWNER), b"{")

@@ -1,4 +1,4 @@
-"""The messages of helper tasks: requests and rows are read as they were written."""
+"""Serialization of the requests and answers of helper tasks."""
 
 from dataclasses import replace
 from typing import Any
@@ -54,7 +54,7 @@ def sent(header: dict[str, Any]) -> dict[str, Any]:
         Evaluate("ada", "job_1", "last", 10, UPLOAD),
     ],
 )
-def test_requests_are_read_as_they_were_written(request_: Request[Any]) -> None:
+def test_a_request_survives_serialization(request_: Request[Any]) -> None:
     """A request read again equals the one that was written, including which options of a file were given."""
     assert REQUESTS.load(sent(REQUESTS.dump(request_))) == request_
 
@@ -66,13 +66,13 @@ def test_requests_are_read_as_they_were_written(request_: Request[Any]) -> None:
         replace(PLANNED, dataset="ds_3", start=None, idempotency=None, other_dataset_ids=[]),
     ],
 )
-def test_the_rows_of_a_job_are_read_as_they_were_written(planned: PlannedJob) -> None:
+def test_a_planned_job_survives_serialization(planned: PlannedJob) -> None:
     """A planned job reaches the service process with the rows and ids that the helper made."""
     assert PlanJob.answers.load(sent(PlanJob.answers.dump(planned))) == planned
 
 
 @pytest.mark.parametrize("stored", [DatasetStored(new_dataset()), DatasetStored("ds_1")])
-def test_the_row_of_a_dataset_is_read_as_it_was_written(stored: DatasetStored) -> None:
+def test_a_stored_dataset_survives_serialization(stored: DatasetStored) -> None:
     """A stored dataset is a row to commit or the id of a dataset that exists."""
     assert ReadDataset.answers.load(sent(ReadDataset.answers.dump(stored))) == stored
 

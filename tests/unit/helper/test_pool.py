@@ -56,7 +56,7 @@ def small_helpers() -> set[int]:
     """The ids of the running helper processes."""
     found = set()
     for child in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # it has ended
+        with suppress(psutil.NoSuchProcess):  # the process has ended
             if "fitserve small helper" in child.cmdline():
                 found.add(child.pid)
     return found
@@ -68,7 +68,7 @@ async def pid(pool: HelperPool) -> int:
     return answer.pid
 
 
-async def is_started(pool: HelperPool) -> None:
+async def wait_until_started(pool: HelperPool) -> None:
     """Wait until a helper answers."""
     while True:
         with suppress(Unavailable):
@@ -101,10 +101,10 @@ def test_a_large_answer_does_not_block_the_loop(with_pool: Callable[..., Any]) -
         assert len((await call)[1]) == 100_000_000
         return turns
 
-    assert with_pool(use) > 100  # a single read would leave only a few
+    assert with_pool(use) > 100  # a single read would leave few turns
 
 
-def test_a_call_over_its_time_kills_its_helper(with_pool: Callable[..., Any]) -> None:
+def test_a_call_over_its_time_limit_kills_its_helper(with_pool: Callable[..., Any]) -> None:
     """A call that exceeds its time limit fails, its process is killed, and another one answers."""
 
     async def use(pool: HelperPool) -> None:
@@ -117,7 +117,7 @@ def test_a_call_over_its_time_kills_its_helper(with_pool: Callable[..., Any]) ->
     with_pool(use)
 
 
-def test_a_call_that_kills_helpers_is_to_blame(with_pool: Callable[..., Any]) -> None:
+def test_a_call_that_kills_two_helpers_fails(with_pool: Callable[..., Any]) -> None:
     """A call that kills two helpers fails; later calls are answered."""
 
     async def use(pool: HelperPool) -> None:
@@ -128,7 +128,7 @@ def test_a_call_that_kills_helpers_is_to_blame(with_pool: Callable[..., Any]) ->
     with_pool(use, helpers=2)
 
 
-def test_helpers_that_died_idle_are_no_calls_fault(with_pool: Callable[..., Any]) -> None:
+def test_dead_idle_helpers_are_replaced(with_pool: Callable[..., Any]) -> None:
     """If all idle helpers have died, the next call is answered by a replacement."""
 
     async def use(pool: HelperPool) -> None:
@@ -138,15 +138,15 @@ def test_helpers_that_died_idle_are_no_calls_fault(with_pool: Callable[..., Any]
     with_pool(use, helpers=3)
 
 
-def test_busy_helpers_are_waited_for_in_order(with_pool: Callable[..., Any]) -> None:
+def test_waiting_calls_are_served_in_order(with_pool: Callable[..., Any]) -> None:
     """Waiting calls are served in order; a call that waited too long fails and takes no helper."""
 
     async def use(pool: HelperPool) -> None:
-        await is_started(pool)
+        await wait_until_started(pool)
         calls = pool.call(Sleep(), timeout_seconds=4), pool.call(Echo())
         ended = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(each) for each in ended] == [LimitExceeded, Unavailable]
-        await is_started(pool)  # the replacement of the one that slept
+        await wait_until_started(pool)  # the replacement of the killed helper
         order: list[int] = []
 
         async def call(number: int) -> None:
@@ -159,7 +159,7 @@ def test_busy_helpers_are_waited_for_in_order(with_pool: Callable[..., Any]) -> 
     with_pool(use, helper_timeout_seconds=3)
 
 
-def test_calls_that_are_given_up_leave_the_pool_whole(with_pool: Callable[..., Any]) -> None:
+def test_cancelled_calls_leave_the_pool_unchanged(with_pool: Callable[..., Any]) -> None:
     """Cancelling a call, waiting or running, leaves the number of helpers unchanged."""
 
     async def use(pool: HelperPool) -> None:
@@ -169,7 +169,7 @@ def test_calls_that_are_given_up_leave_the_pool_whole(with_pool: Callable[..., A
             await asyncio.sleep(0.05)
             for call in calls:
                 call.cancel()
-            assert all(isinstance(each, asyncio.CancelledError) for each in await _ends(calls))
+            assert all(isinstance(each, asyncio.CancelledError) for each in await _results(calls))
         await asyncio.gather(*(pid(pool) for _ in range(4)))
         while len(small_helpers()) != 2:  # one may just be starting
             await asyncio.sleep(0.05)
@@ -177,11 +177,11 @@ def test_calls_that_are_given_up_leave_the_pool_whole(with_pool: Callable[..., A
     with_pool(use, helpers=2)
 
 
-async def _ends(calls: list[asyncio.Task[Any]]) -> list[Any]:
+async def _results(calls: list[asyncio.Task[Any]]) -> list[Any]:
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
-def test_a_request_that_is_no_json_costs_no_helper(with_pool: Callable[..., Any]) -> None:
+def test_a_request_that_is_not_json_uses_no_helper(with_pool: Callable[..., Any]) -> None:
     """Arguments that can't be written as JSON are an error before a helper is used."""
 
     async def use(pool: HelperPool) -> None:
@@ -193,7 +193,7 @@ def test_a_request_that_is_no_json_costs_no_helper(with_pool: Callable[..., Any]
     with_pool(use)
 
 
-def test_a_malformed_answer_costs_no_helper(with_pool: Callable[..., Any]) -> None:
+def test_a_malformed_answer_kills_no_helper(with_pool: Callable[..., Any]) -> None:
     """An answer of an unexpected type fails the call and leaves the helper in the pool."""
 
     async def use(pool: HelperPool) -> None:
@@ -209,10 +209,10 @@ def test_a_pool_closed_while_it_replaces_a_helper(with_pool: Callable[..., Any])
     """Closing a pool just after it killed a helper collects this helper and closes its channel."""
 
     async def use(pool: HelperPool) -> None:
-        await is_started(pool)
+        await wait_until_started(pool)
         with pytest.raises(LimitExceeded):
             await pool.call(Sleep(), timeout_seconds=0.05)
-        for _ in range(3):  # its keeper begins to collect it
+        for _ in range(3):  # the pool starts to collect it
             await asyncio.sleep(0)
 
     with_pool(use)
@@ -220,16 +220,16 @@ def test_a_pool_closed_while_it_replaces_a_helper(with_pool: Callable[..., Any])
     assert small_helpers() == set()
 
 
-def test_a_closed_pool_refuses(with_pool: Callable[..., Any]) -> None:
+def test_a_closed_pool_refuses_calls(with_pool: Callable[..., Any]) -> None:
     """Closing a pool kills its processes; running and later calls fail because the service is stopping."""
 
     async def use(pool: HelperPool) -> None:
         await pid(pool)
-        under_way = asyncio.create_task(pool.call(Sleep()))
+        running = asyncio.create_task(pool.call(Sleep()))
         await asyncio.sleep(0.05)
         await pool.close()
         assert small_helpers() == set()
-        for call in (under_way, pool.call(Echo())):
+        for call in (running, pool.call(Echo())):
             with pytest.raises(Unavailable, match="is stopping"):
                 await call
 

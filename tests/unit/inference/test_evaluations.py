@@ -1,4 +1,4 @@
-"""Evaluations equal what the training computes, and the counts of scikit-learn."""
+"""Evaluations against the engine and scikit-learn."""
 
 import math
 from typing import Any
@@ -79,7 +79,7 @@ FITS: dict[str, tuple[dict[str, list[Any]], list[dict[str, Any]], dict[str, Any]
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("batch_size", [None, 4])
 @pytest.mark.parametrize("name", FITS)
-def test_loss_and_metrics_are_the_trainings(name: str, batch_size: int | None, precision: str) -> None:
+def test_loss_and_metrics_equal_the_engines(name: str, batch_size: int | None, precision: str) -> None:
     """Loss and metrics equal the engine's on the same rows, bit for bit."""
     targets, layers, training = FITS[name]
     trained = train(table(targets, split=IN_ORDER), layers, precision, batch_size=batch_size, **training)
@@ -387,7 +387,9 @@ small = st.floats(-100, 100, width=32)
 
 @settings(deadline=None, max_examples=40)
 @given(rows=st.lists(st.tuples(small, small, small), min_size=1, max_size=30), worst=st.integers(0, 40))
-def test_any_rows_are_a_loop(model: TrainedModel, rows: list[tuple[float, float, float]], worst: int) -> None:
+def test_any_rows_equal_a_loop(
+    model: TrainedModel, rows: list[tuple[float, float, float]], worst: int
+) -> None:
     """For any rows, loss and worst rows equal those of a loop over single rows."""
     a, b, t = (list(values) for values in zip(*rows, strict=True))
     body = {"columns": {"a": a, "b": b, "t": t}}
