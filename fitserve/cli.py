@@ -1,10 +1,13 @@
 """The command line `fitserve`."""
 
+import ast
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from fitserve import __version__
 
@@ -13,19 +16,49 @@ from fitserve import __version__
 ENTRY_POINT_GROUP = "fitserve.commands"
 
 
+# The extra `service` is installed if this package of it is.
+EXTRA_PACKAGE = "fastapi"
+
+
 class CommandGroup(TyperGroup):
-    """A group of commands that includes those of the entry-point group, imported on demand."""
+    """A group of commands that includes those of the entry-point group."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), *sorted(_entry_points())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         entry_point = _entry_points().get(cmd_name)
-        return super().get_command(ctx, cmd_name) if entry_point is None else _load(entry_point)
+        return super().get_command(ctx, cmd_name) if entry_point is None else LazyCommand(entry_point)
+
+
+class LazyCommand(TyperCommand):
+    """A command of the entry-point group, imported when it runs: importing the service takes seconds.
+
+    The list of commands shows its first line of help, which is read from the source.
+    """
+
+    def __init__(self, entry_point: EntryPoint) -> None:
+        super().__init__(entry_point.name, help=_first_line_of_help(entry_point))
+        self._entry_point = entry_point
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        return _load(self._entry_point).make_context(info_name, args, parent, **extra)
 
 
 def _entry_points() -> dict[str, EntryPoint]:
     return {entry_point.name: entry_point for entry_point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _first_line_of_help(entry_point: EntryPoint) -> str:
+    if find_spec(EXTRA_PACKAGE) is None:
+        return "Not installed: needs the extra `service`."
+    source = find_spec(entry_point.module)
+    if source is None or source.origin is None:
+        return ""
+    for node in ast.parse(Path(source.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry_point.attr:
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
 
 
 def _load(entry_point: EntryPoint) -> Any:
@@ -33,27 +66,23 @@ def _load(entry_point: EntryPoint) -> Any:
     try:
         command.command(entry_point.name)(entry_point.load())
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in ("fitserve", "service"):
-            raise  # an error in the code, not a missing dependency
-        command.command(
-            entry_point.name,
-            help="Not installed: needs the extra `service`.",
-            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-            add_help_option=False,
-        )(_not_installed(entry_point.name, error.name))
+        typer.echo(missing_extra(f"fitserve {entry_point.name}", error), err=True)
+        raise typer.Exit(2) from None
     return typer.main.get_command(command)
 
 
-def _not_installed(name: str, module: str) -> Any:
-    def command() -> None:
-        typer.echo(
-            f"`fitserve {name}` needs the service, and `{module}` is not installed: "
-            "run `pip install 'fitserve[service]'`.",
-            err=True,
-        )
-        raise typer.Exit(2)
+def missing_extra(command: str, error: ModuleNotFoundError) -> str:
+    """Return a sentence saying what to install for a command whose import has failed.
 
-    return command
+    Raises:
+        ModuleNotFoundError: A module of Fitserve itself is missing, which is not a matter of dependencies.
+    """
+    if error.name is None or error.name.partition(".")[0] in ("fitserve", "service"):
+        raise error
+    return (
+        f"`{command}` needs the service, and `{error.name}` is not installed: "
+        "run `pip install 'fitserve[service]'`."
+    )
 
 
 def _print_version(requested: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fitserve.cli import fitserve
 from service import maintenance, server
 from service.api.docs.openapi import openapi_json
 from service.api.docs.reference import reference
@@ -15,11 +16,8 @@ from service.settings import Settings
 from service.storage.migrate import migrate
 from service.storage.storage import Storage
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="Train PyTorch models over HTTP. Every setting is also an environment variable, FITSERVE_….",
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.callback()(fitserve)
 
 Host = Annotated[str | None, typer.Option(help="Address to listen on", show_default="127.0.0.1")]
 Port = Annotated[

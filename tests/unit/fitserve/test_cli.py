@@ -44,6 +44,15 @@ def test_the_help_lists_all_commands(setup: str) -> None:
     assert ("Not installed" in result.stdout) == bool(setup)
 
 
+def test_the_help_imports_no_command() -> None:
+    """`--help` shows the first line of each command's help without importing the service."""
+    setup = "import atexit, sys; atexit.register(lambda: print('imported:', 'service.cli' in sys.modules))"
+    result = run("--help", setup=setup)
+    assert result.returncode == 0
+    assert "Start the service: the API and its workers." in result.stdout
+    assert result.stdout.endswith("imported: False\n")
+
+
 @pytest.mark.parametrize("arguments", [["serve"], ["serve", "--port", "0"], ["worker", "--help"]])
 def test_without_the_extra_a_command_says_what_to_install(arguments: list[str]) -> None:
     """A command of the service prints one sentence with the pip command, and exits with status 2."""
@@ -51,6 +60,30 @@ def test_without_the_extra_a_command_says_what_to_install(arguments: list[str]) 
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
     assert "pip install 'fitserve[service]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("setup", "expected"),
+    [
+        ("", (0, f"fitserve {fitserve.__version__}\n", "")),
+        (
+            WITHOUT_EXTRA,
+            (
+                2,
+                "",
+                "`python -m service` needs the service, and `structlog` is not installed: "
+                "run `pip install 'fitserve[service]'`.\n",
+            ),
+        ),
+    ],
+)
+def test_the_service_runs_as_a_module(setup: str, expected: tuple[int, str, str]) -> None:
+    """`python -m service --version` prints the version, or one sentence without the extra."""
+    code = f"{setup}\nimport runpy\nrunpy.run_module('service', run_name='__main__', alter_sys=True)"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (result.returncode, result.stdout, result.stderr) == expected
 
 
 def test_a_command_of_the_service_has_its_own_options() -> None:
