@@ -16,6 +16,7 @@ Messages are not pickled: a child processes input of clients, so its parent must
 import asyncio
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from select import POLLIN, poll
 from struct import Struct
 from typing import Any, Self
@@ -58,7 +59,8 @@ class Channel:
         The command line or the environment would show other users a password in the database URL.
         """
         channel = cls(connection)
-        channel.send({"settings": settings.model_dump(mode="json")})
+        with suppress(OSError):  # the child is gone, or will never exist: receiving reports it
+            channel.send({"settings": settings.model_dump(mode="json")})
         return channel
 
     def receive_settings(self) -> Settings:

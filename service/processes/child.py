@@ -2,8 +2,8 @@
 
 import os
 import signal
+import threading
 import time
-from contextlib import suppress
 from typing import Protocol
 
 from service.processes.channel import Channel
@@ -72,7 +72,10 @@ class Child:
             return "It closed its channel without ending."
         if status >= 0:
             return f"Its process exited with status {status}."
-        name = signal.Signals(-status).name
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:  # a real-time signal has no name
+            name = f"signal {-status}"
         return f"Its process was killed by {name}{_LIKELY_CAUSES.get(name, '')}."
 
     def end(self) -> None:
@@ -83,7 +86,7 @@ class Child:
         """Kill the process, wait for its end and close the channel.
 
         A process that does not end within `KILL_SECONDS`, for instance during disk I/O, is left behind; a
-        later read of `has_ended` reaps it.
+        later read of `has_ended` reaps it, or else its starter does.
         """
         self.end()
         self._wait(KILL_SECONDS)
@@ -113,17 +116,20 @@ class OrphanedProcess:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._status: int | None = None
+        # A second `waitpid` would fail, and a second SIGKILL could meet a new process with this id.
+        self._lock = threading.RLock()
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal; None while the process runs."""
-        if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._status = os.waitstatus_to_exitcode(status)
-        return self._status
+        with self._lock:
+            if self._status is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self._status = os.waitstatus_to_exitcode(status)
+            return self._status
 
     def kill(self) -> None:
         """Send SIGKILL; no effect on a process that has ended."""
-        if self.poll() is None:  # not reaped yet, so the id can't belong to another process
-            with suppress(ProcessLookupError):
+        with self._lock:
+            if self.poll() is None:  # not reaped yet, so the id can't belong to another process
                 os.kill(self.pid, signal.SIGKILL)

@@ -23,6 +23,8 @@ from service.settings import Settings
 log = structlog.get_logger()
 
 REQUEST_BYTES = 1024
+# Answered in place of a process id when the fork has failed.
+NO_PROCESS = 0
 READY = b"ready"
 # Delay between two starts of the fork server, so that a broken installation doesn't spin.
 RESTART_SECONDS = 5.0
@@ -56,7 +58,7 @@ class Request:
         return cls(int(number), module)
 
     def answer(self, pid: int) -> bytes:
-        """Return the message by which the child reports its process id."""
+        """Return the message by which a child reports its process id, or the fork server `NO_PROCESS`."""
         return f"{self.number} {pid}".encode()
 
 
@@ -73,11 +75,10 @@ class ForkedProcess:
         """Set the process id; kill the process if that was requested before."""
         self._orphan = OrphanedProcess(pid)
         if self._is_cancelled:
-            self._orphan.kill()
-            self._server.reap(self._orphan)
+            self.kill()
 
     def mark_lost(self) -> None:
-        """Mark that the process will never exist, because the fork server is gone."""
+        """Mark that the process will never exist: the fork has failed, or the fork server is gone."""
         self._is_cancelled = True
 
     @property
@@ -104,6 +105,7 @@ class ForkedProcess:
         self._is_cancelled = True
         if self._orphan:
             self._orphan.kill()
+            self._server.reap(self._orphan)
 
 
 class ForkServer:
@@ -175,6 +177,7 @@ class ForkServer:
             except OSError as error:
                 # Dead, or stuck with a full socket. The child's channel reports EOF, as `theirs` is closed.
                 log.warning("fork server not reached", reason=str(error))
+                process.mark_lost()
         return Child(process, Channel.to_child(ours, settings))
 
     def receive(self) -> None:
@@ -185,15 +188,23 @@ class ForkServer:
                     self._is_ready = True
                     continue
                 number, pid = map(int, message.split())  # see `Request.answer`
-                self._open_requests.pop(number).mark_forked(pid)
-            if self._beats.has_ended:
-                for process in self._open_requests.values():
+                process = self._open_requests.pop(number)
+                if pid == NO_PROCESS:
                     process.mark_lost()
-                self._open_requests.clear()
+                else:
+                    process.mark_forked(pid)
+            if self._beats.has_ended:
+                self._fail_open_requests()
+
+    def _fail_open_requests(self) -> None:
+        for process in self._open_requests.values():
+            process.mark_lost()
+        self._open_requests.clear()
 
     def reap(self, orphan: OrphanedProcess) -> None:
-        """Reap a killed process in a later `maintain`."""
-        self._unreaped.append(orphan)
+        """Reap a killed process in a later `maintain`, whether or not another caller waits for it."""
+        with self._lock:
+            self._unreaped.append(orphan)
 
     def maintain(self) -> None:
         """Replace the fork server if it has died or is stuck, and reap killed processes."""
@@ -212,6 +223,9 @@ class ForkServer:
                 return
             log.warning("fork server restarted", status=self._process.returncode, was_ready=self._is_ready)
             self._no_start_before = time.monotonic() + RESTART_SECONDS
+            # Usually none is open, since the channel has reported EOF. But a child that was just forked may
+            # still hold the other end.
+            self._fail_open_requests()
             self._control.close()
             self._launch()
 

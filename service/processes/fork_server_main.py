@@ -30,7 +30,7 @@ import structlog
 from service.processes.beats import sending_beats
 from service.processes.channel import Channel
 from service.processes.entry import reset_after_fork, set_process_title
-from service.processes.fork_server import READY, REQUEST_BYTES, Request
+from service.processes.fork_server import NO_PROCESS, READY, REQUEST_BYTES, Request
 from service.runtime.garbage_collector import freeze_loaded_objects, pause_collection
 
 log = structlog.get_logger()
@@ -72,8 +72,9 @@ def serve(control: socket.socket) -> tuple[str, socket.socket] | None:
         (descriptor,) = descriptors
         try:
             is_child = _fork_orphan()
-        except OSError:  # no memory or no process ids left: the closed channel reports the failure
+        except OSError:  # no memory or no process ids left
             log.exception("fork failed", module=request.module)
+            _send(control, request.answer(NO_PROCESS))
             is_child = False
         if is_child:
             # Sent only now, when the service has become the parent and can wait for this process.
@@ -98,12 +99,17 @@ def _fork_orphan() -> bool:
 
     Returns:
         True in the new process, False in the fork server.
+
+    Raises:
+        OSError: A fork has failed.
     """
     if threading.active_count() > 1:
         raise RuntimeError("Threads are running in the fork server; a forked child could hang.")
     intermediate_pid = os.fork()
     if intermediate_pid:
-        os.waitpid(intermediate_pid, 0)
+        _, status = os.waitpid(intermediate_pid, 0)
+        if status:
+            raise OSError("The second fork has failed.")
         return False
     intermediate_pid = os.getpid()
     try:

@@ -164,6 +164,16 @@ def test_settings_are_the_first_message(tmp_path: Any) -> None:
     child.close()
 
 
+def test_a_child_that_is_gone_is_reported_by_receiving(tmp_path: Any) -> None:
+    """Settings for a child that is gone are dropped, and receiving from it raises EOFError."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    parent = Channel.to_child(ours, Settings(data_dir=tmp_path))
+    with pytest.raises(EOFError):
+        parent.receive()
+    parent.close()
+
+
 def test_a_parent_that_is_gone_ends_a_child_quietly(tmp_path: Any) -> None:
     """A channel that is closed before the settings were received exits with status 0."""
     ours, theirs = socket.socketpair()

@@ -1,5 +1,6 @@
 """The end of child processes and its description."""
 
+import os
 import subprocess
 import sys
 import time
@@ -44,6 +45,18 @@ def test_the_description_of_a_kill_names_its_likely_cause(tmp_path: Path) -> Non
         child.describe_exit()
         == "Its process was killed by SIGKILL, which the system sends when memory runs out."
     )
+    child.kill()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this system has no real-time signals")
+def test_a_signal_without_a_name_is_reported_by_its_number(tmp_path: Path) -> None:
+    """The description of a process that was killed by a real-time signal has the number of the signal."""
+    child = Spawner().start(MODULE, Settings(data_dir=tmp_path))
+    child.channel.receive()
+    assert child.pid is not None
+    os.kill(child.pid, 40)
+    until(lambda: child.has_ended)
+    assert child.describe_exit() == "Its process was killed by signal 40."
     child.kill()
 
 

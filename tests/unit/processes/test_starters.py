@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
@@ -147,6 +148,59 @@ def test_a_child_can_be_killed_before_it_exists(fork_server: ForkServer, tmp_pat
     until(lambda: child.pid is not None)
     pid = child.pid
     until(lambda: fork_server.maintain() or not psutil.pid_exists(pid or 0))
+
+
+def test_a_killed_child_that_nobody_waits_for_is_reaped(fork_server: ForkServer, tmp_path: Path) -> None:
+    """A child that was killed, and is not asked about again, does not stay as a zombie."""
+    child = ready(fork_server, tmp_path)
+    pid = child.pid or 0
+    child.end()
+    until(lambda: fork_server.maintain() or not psutil.pid_exists(pid))
+    assert child.describe_exit().startswith("Its process was killed by SIGKILL")
+    child.kill()
+
+
+def test_threads_may_wait_for_the_same_child(fork_server: ForkServer, tmp_path: Path) -> None:
+    """Every thread that polls a child learns its exit status."""
+    child = ready(fork_server, tmp_path)
+
+    def wait_for_end() -> str:
+        while not child.has_ended:
+            pass
+        return child.describe_exit()
+
+    with ThreadPoolExecutor(8) as threads:
+        ends = [threads.submit(wait_for_end) for _ in range(8)]
+        child.channel.send(REQUESTS.dump(Exit()))
+        assert {end.result() for end in ends} == {"Its process exited with status 0."}
+    child.kill()
+
+
+def test_a_child_for_a_dead_fork_server_has_ended(fork_server: ForkServer, tmp_path: Path) -> None:
+    """While no fork server lives and none may be started yet, a new child counts as ended at once."""
+    for _ in range(2):  # the first one is replaced at once, the second after `RESTART_SECONDS`
+        pid = fork_server.pid
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        child = fork_server.start(MODULE, Settings(data_dir=tmp_path))
+        if fork_server.pid != pid:
+            child.channel.receive()
+            child.kill()
+    with pytest.raises(EOFError):
+        child.channel.receive()
+    assert child.has_ended
+    child.kill()
+
+
+def test_a_child_that_cannot_be_forked_has_ended(tmp_path: Path) -> None:
+    """A fork that fails is reported: the child counts as ended, and the fork server is not to blame."""
+    with closing(ForkServer([MODULE, "tests.support.unforkable"], START_SECONDS)) as server:
+        child = server.start(MODULE, Settings(data_dir=tmp_path))
+        with pytest.raises((EOFError, ConnectionError)):
+            child.channel.receive()
+        until(lambda: child.has_ended)
+        child.kill()
+        assert server._open_requests == {}
 
 
 def test_a_fork_server_that_is_stuck_is_replaced(tmp_path: Path) -> None:
