@@ -1,9 +1,12 @@
 """The helper process: runs one task at a time, under a memory limit.
 
-The caller has a time limit, and kills this process when a task exceeds it.
+The caller has a time limit, and kills this process when a task exceeds it. A second thread ends the process
+when the caller is gone.
 """
 
+import os
 import resource
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +52,7 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             problem = Unavailable("The disk is full.", retry_after_seconds=retry_after.DISK_FULL_SECONDS)
-        else:
+        else:  # a defect of this task: the process can serve the others
             log.exception("task failed", task=header.get("type"))
             problem = unexpected_error()
     return PROBLEMS.dump(Problem.of(problem)), b""
@@ -65,6 +68,7 @@ def main(channel: Channel) -> None:
     """Serve tasks until the parent closes the channel."""
     settings = channel.receive_settings()
     configure_logging(settings.log_format)
+    threading.Thread(target=_exit_with_parent, args=(channel,), name="parent", daemon=True).start()
     reseed()
     torch.set_num_threads(1)
     warm_up(torch.device("cpu"))
@@ -76,14 +80,20 @@ def main(channel: Channel) -> None:
         channel.send({"event": "ready"})
         warming = cache.engines.warm_up()
         while True:
+            # Warm up step by step while no request waits.
+            while not channel.ready(0.0) and next(warming, _WARM) is not _WARM:
+                freeze_loaded_objects()
             try:
-                # Warm up step by step while no request waits.
-                while not channel.ready(0.0) and next(warming, _WARM) is not _WARM:
-                    freeze_loaded_objects()
                 header, body = channel.receive()
-            except EOFError:
+                channel.send(*answer(tasks, header, body))
+            except (EOFError, OSError):  # the parent is gone; errors of a task are answered
                 return
-            channel.send(*answer(tasks, header, body))
+
+
+def _exit_with_parent(channel: Channel) -> None:
+    """Exit once the parent is gone: nobody else ends a task that takes long, or for ever."""
+    channel.wait_until_closed()
+    os._exit(1)
 
 
 def _limit_memory(settings: Settings) -> None:

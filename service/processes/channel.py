@@ -102,6 +102,12 @@ class Channel:
         ready.register(self.connection, POLLIN)
         return bool(ready.poll(1000 * timeout_seconds))
 
+    def wait_until_closed(self) -> None:
+        """Wait until the other side is gone, without receiving what it has sent."""
+        hangup = poll()
+        hangup.register(self.connection, 0)  # the hang-up is always reported
+        hangup.poll()
+
     def close(self) -> None:
         """Close this end."""
         self.connection.close()

@@ -1,6 +1,8 @@
 """The answers of a helper process to messages of every type, known and unknown."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -8,14 +10,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.helper.main import answer
-from service.helper.messages import REQUESTS, CheckJob, GetRows, InBody, PlanJob
+from service.helper.messages import REQUESTS, CheckJob, GetRows, InBody, PlanJob, ReadDataset
 from service.helper.request import Request
 from service.helper.tasks import Tasks
 from service.preflight.cache import PreflightCache
 from service.settings import Settings
+from service.specs.upload import Upload
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
+from tests.support.orphans import has_ended, orphan
 from tests.support.records import OWNER
+from tests.support.server import until
 from tests.support.storage import open_storage
 
 FIT = {
@@ -89,3 +94,11 @@ def test_unknown_messages_are_unexpected_errors(tasks: Tasks, header: dict[str, 
     assert (found["type"], found["slug"], content) == ("Problem", "fitserve-error", b"")
     assert [line["event"] for line in lines] == ["task failed"]
     assert ask(tasks, GetRows(OWNER, "ds_none", 0, 1))[0].slug == "dataset-not-found"
+
+
+def test_a_helper_ends_with_its_parent(tmp_path: Path) -> None:
+    """After kill -9 of its parent a helper exits in the middle of a task that would never end."""
+    os.mkfifo(tmp_path / "body")  # opening it waits for a writer
+    request = ReadDataset(OWNER, None, Upload(folder=str(tmp_path)))
+    helper = orphan("service.helper.main", tmp_path, REQUESTS.dump(request))
+    until(lambda: has_ended(helper))

@@ -19,7 +19,7 @@ from service.storage.claims import ClaimStore
 from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
-from service.worker.runner import Runner
+from service.worker.runner import MIN_COMPANIONS, Runner
 from tests.support.records import OWNER, new_dataset, new_job
 from tests.support.script import threads
 from tests.support.supervisor import RecordingSupervisor
@@ -30,6 +30,7 @@ STANDARDIZED = {
     "targets": ["y"],
     "transforms": [{"type": "standardize", "columns": ["x", "y"]}],
 }
+PLAIN = {"features": ["x"], "targets": ["y"]}
 LINE = {"type": "sequential", "layers": [{"type": "Linear", "in_features": 1, "out_features": 1}]}
 
 
@@ -52,22 +53,28 @@ def runner_on(storage: Storage, tmp_path: Path) -> Runner:
     return Runner("w", torch.device("cpu"), Settings(data_dir=tmp_path), storage, RecordingSupervisor())
 
 
-def checkpoint_of_fit(storage: Storage, runner: Runner, table: pa.Table, data: dict[str, Any]) -> Checkpoint:
-    """Run a job on a table; return its checkpoint."""
+def submitted(storage: Storage, table: pa.Table, data: dict[str, Any], engine: str, **section: Any) -> Job:
+    """Queue a job of one epoch."""
     artifact = storage.artifacts.put("datasets", TabularDataset(table).to_bytes())
     request = {
         "data": data,
         "architecture": LINE,
-        "training": training(epochs=1).model_dump(mode="json"),
+        "training": training(epochs=1, **section).model_dump(mode="json"),
         "precision": "float32",
     }
     new = new_job(
         request=orjson.dumps(request).decode(),
         report='{"output_width": 1}',
-        used='{"device": "cpu", "engine": "eager", "threads": 1}',
+        used=orjson.dumps({"device": "cpu", "engine": engine, "threads": 1}).decode(),
         epochs=1,
     )
     job, _ = storage.jobs.submit(OWNER, new, replace(new_dataset(), artifact=artifact))
+    return job
+
+
+def checkpoint_of_fit(storage: Storage, runner: Runner, table: pa.Table, data: dict[str, Any]) -> Checkpoint:
+    """Run a job on a table; return its checkpoint."""
+    job = submitted(storage, table, data, "eager")
     assert runner.run_next()
     (saved,) = storage.checkpoints.of_job(OWNER, job.id)
     return Checkpoint.from_bytes(storage.artifacts.get(saved.artifact))
@@ -94,3 +101,21 @@ def test_a_job_whose_claim_was_not_answered_is_claimed_again(storage: Storage, t
     ended = storage.jobs.get(OWNER, job.id)
     assert (ended.status, ended.attempt, ended.workers_lost) == (JobStatus.FAILED, 2, 0)  # an invalid request
     assert not runner.run_next()
+
+
+@pytest.mark.usefixtures("jax_is_set_up")
+def test_a_job_of_another_program_is_released_from_its_group(storage: Storage, tmp_path: Path) -> None:
+    """A group trains without a job that turns out to need another program, which then trains alone."""
+    table = pa.table({"x": [1.0, 2.0, 3.0], "y": [2.0, 4.0, 6.0]})
+    runner = runner_on(storage, tmp_path)
+    alike = [submitted(storage, table, PLAIN, "compiled", loss="MSELoss") for _ in range(MIN_COMPANIONS + 1)]
+    other = submitted(storage, table, PLAIN, "compiled", loss="L1Loss")
+    assert runner.run_next()
+    jobs = [storage.jobs.get(OWNER, job.id) for job in alike]
+    assert {(job.status, job.attempt) for job in jobs} == {(JobStatus.SUCCEEDED, 1)}
+    released = storage.jobs.get(OWNER, other.id)
+    assert (released.status, released.attempt, released.workers_lost) == (JobStatus.QUEUED, 1, 0)
+    lines = [line.message for line in storage.logs.of_job(OWNER, other.id, 100)]
+    assert "It needs another program than the group that it was claimed for." in lines[-1]
+    assert runner.run_next()
+    assert storage.jobs.get(OWNER, other.id).status is JobStatus.SUCCEEDED

@@ -11,6 +11,8 @@ import pytest
 from sqlalchemy import Connection
 
 from service.executors.local.executor import LocalExecutor
+from service.processes.child import Child
+from service.processes.spawn import Spawner
 from service.processes.starter import Starter, make_starter
 from service.settings import Settings
 from service.specs.job import JobStatus
@@ -20,6 +22,7 @@ from service.storage.migrate import migrate
 from service.storage.storage import Storage
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.server import until
+from tests.support.small_worker import MODULE
 
 
 def settings_in(folder: Path, workers: int) -> Settings:
@@ -49,6 +52,14 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
     with Storage.open(settings_in(tmp_path, workers=0)) as storage:
         migrate(storage.database)
         yield storage
+
+
+class SmallWorkers(Spawner):
+    """Starts small workers, whatever module is asked for."""
+
+    def start(self, module: str, settings: Settings) -> Child:
+        """See `Starter`."""
+        return super().start(MODULE, settings)
 
 
 class BlockableDatabase(Database):
@@ -110,5 +121,24 @@ def test_leases_that_expired_before_the_start_may_be_renewed(
         assert set(storage.claims.renew([kept], 30)) == {kept}
         until(lambda: storage.jobs.get(OWNER, lost.job_id).status is JobStatus.QUEUED)
         assert storage.jobs.get(OWNER, kept.job_id).status is JobStatus.RUNNING
+    finally:
+        executor.close()
+
+
+def test_a_worker_that_sends_an_unknown_message_is_replaced(storage: Storage, tmp_path: Path) -> None:
+    """The worker is killed, its job is released with the reason, and the replacement claims it."""
+    job, _ = storage.jobs.submit(OWNER, new_job(), new_dataset())
+    database = Database(storage.database.url)
+    changed: list[str] = []
+    executor = LocalExecutor(
+        settings_in(tmp_path, workers=1), "test", database, SmallWorkers(), on_change=changed.append
+    )
+    try:
+        until(lambda: storage.jobs.get(OWNER, job.id).attempt == 2)
+        again = storage.jobs.get(OWNER, job.id)
+        assert (again.status, again.workers_lost, again.worker_id) == (JobStatus.RUNNING, 1, "test-cpu-1")
+        lines = [line.message for line in storage.logs.of_job(OWNER, job.id, 100)]
+        assert "It sent an unknown message and was killed." in " ".join(lines)
+        assert job.id in changed
     finally:
         executor.close()
