@@ -1,7 +1,10 @@
 """The catalog: every name that a spec may use, with its arguments as JSON Schema."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, get_args
+
+import orjson
 
 from service.architectures.catalog import function_catalog, init_catalog, layer_catalog
 from service.specs.arguments import Constructor
@@ -10,6 +13,12 @@ from service.training.losses import LOSSES, REFUSED_LOSSES
 from service.training.metrics import METRICS
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
 from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS
+
+
+@cache
+def catalog_json() -> bytes:
+    """Return the catalog as JSON; computed by the fork server, whose children share its memory."""
+    return orjson.dumps(catalog())
 
 
 def catalog() -> dict[str, Any]:

@@ -16,7 +16,7 @@ from service.datasets.sources.formats import FileContent
 from service.datasets.write_dataset import write_dataset
 from service.errors import FieldError, InvalidRequest
 from service.helper.artifact_writer import ArtifactWriter
-from service.helper.catalog import catalog
+from service.helper.catalog import catalog_json
 from service.helper.messages import (
     CheckJob,
     DatasetStored,
@@ -69,7 +69,6 @@ class Tasks:
         self._models = Models(storage)
         self._writer = ArtifactWriter(storage)
         self._cache = cache
-        self._catalog = orjson.dumps(catalog())
 
     @singledispatchmethod
     def run(self, request: Request[Any], body: bytes) -> tuple[Any, bytes]:
@@ -177,7 +176,7 @@ class Tasks:
 
     @run.register
     def _get_catalog(self, request: GetCatalog, body: bytes) -> tuple[InBody, bytes]:
-        return InBody(), self._catalog
+        return InBody(), catalog_json()
 
     def _rows(
         self, request: Predict | Evaluate, body: bytes, spec: type[PredictionRequest], columns: Sequence[str]
