@@ -17,6 +17,7 @@ from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
 from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint
+from service.training.engines.base import Engine
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
 from tests.support.script import Script, SplitData
@@ -90,7 +91,7 @@ def engine(
     return EagerEngine(assemble(architecture, spec, data.prepared(validates), width, device, precision))
 
 
-def run(trainer: EagerEngine, chunk: int = EVERYTHING) -> HistoryChunk:
+def run(trainer: Engine, chunk: int = EVERYTHING) -> HistoryChunk:
     """Train to the end in chunks of `chunk` steps; return the whole history."""
     chunks = []
     while trainer.stop_reason is None:

@@ -27,6 +27,7 @@ from tests.support.toys import (
     assert_same_history,
     engine,
     fitting,
+    run,
     training,
 )
 
@@ -42,16 +43,6 @@ def programs(jax_is_set_up: None) -> ProgramCache:
 def components(layers: Layers = NET, data: ToyData = VALUES, **section: Any) -> Components:
     """Make the components of a training."""
     return engine(training(**{"epochs": 40, **section}), layers, data).components
-
-
-def run(trainer: EagerEngine | CompiledEngine, chunk: int = 10**6) -> HistoryChunk:
-    """Train to the end and return the whole history."""
-    chunks = []
-    while trainer.stop_reason is None:
-        made = trainer.advance(chunk)
-        if made is not None:
-            chunks.append(made)
-    return HistoryChunk.join(chunks)
 
 
 def assert_like_eager(
