@@ -12,7 +12,7 @@ def docstring(obj: Any) -> str:
         return inspect.cleandoc(obj.__doc__)
     try:
         (definition, *_) = ast.parse(textwrap.dedent(inspect.getsource(obj))).body
-    except (OSError, TypeError):  # made at run time, or built in
+    except (OSError, TypeError, SyntaxError):  # made at run time, built in, or part of a statement
         return ""
     if isinstance(definition, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return ast.get_docstring(definition) or ""
