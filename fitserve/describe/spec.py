@@ -85,6 +85,9 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
     The service builds an equal module from the spec. `forward` is traced with `torch.fx`.
 
+    The service limits the size of a spec, such as the number of layers and the length of `forward`. These
+    limits are not checked here: the service reports, with a pointer, what exceeds them.
+
     Args:
         module: Module made of layers of `torch.nn`, whose `forward` does not depend on values.
 
