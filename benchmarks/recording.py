@@ -61,7 +61,7 @@ def body() -> dict[str, Any]:
 def submit(tasks: Tasks, storage: Storage) -> Job:
     """Queue a job as the API does."""
     planned, _ = tasks.run(PlanJob(OWNER), orjson.dumps(body()))
-    return storage.jobs.submit(OWNER, planned.job, planned.dataset)[0]
+    return storage.jobs.submit(OWNER, planned)[0]
 
 
 def recorded_seconds(job: Job, runner: Runner, storage: Storage) -> float:

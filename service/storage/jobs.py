@@ -22,11 +22,12 @@ from sqlalchemy import (
 from service import errors
 from service.specs.job import JobStatus, StopReason
 from service.storage.database import Database
-from service.storage.datasets import NewDataset, add_dataset, hold_dataset, keep_dataset
+from service.storage.datasets import add_dataset, hold_dataset, keep_dataset
 from service.storage.idempotency import IdempotencyKey, bind_key, job_of_key
-from service.storage.job_record import Job, NewJob, StartingPoint, job_update, to_status, to_stop_reason
+from service.storage.job_record import Job, StartingPoint, job_update, to_status, to_stop_reason
 from service.storage.logs import NewLine, add_lines
 from service.storage.pages import Cursor, newest_first
+from service.storage.planned_job import PlannedJob
 from service.storage.queue import check_length
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
@@ -52,28 +53,16 @@ class JobStore:
         self._max_queue_length = max_queue_length
         self._idempotency_period = timedelta(hours=idempotency_hours)
 
-    def submit(
-        self,
-        owner: str,
-        job: NewJob,
-        dataset: NewDataset | str,
-        idempotency: IdempotencyKey | None = None,
-        start: StartingPoint | None = None,
-        other_dataset_ids: Sequence[str] = (),
-    ) -> tuple[Job, bool]:
+    def submit(self, owner: str, planned: PlannedJob) -> tuple[Job, bool]:
         """Queue a job durably, in one transaction.
 
         Args:
             owner: Owner of the job.
-            job: Job to insert.
-            dataset: Id of an existing dataset, or a dataset to insert. If the owner has a dataset of equal
-                content, the job uses that one: compare `dataset_id`.
-            idempotency: Key and fingerprint; a repeated pair returns the earlier job.
-            start: Job and checkpoint to continue from; None starts from initial parameters.
-            other_dataset_ids: Further datasets that the request names; they are kept until they are deleted.
+            planned: Rows to insert.
 
         Returns:
-            The job, and whether it is new.
+            The job, and whether it is new: a repeated idempotency key and fingerprint return the earlier job.
+            If the owner has a dataset of equal content, the job uses that one: compare `dataset_id`.
 
         Raises:
             IdempotencyKeyReused: If the key was used with another fingerprint.
@@ -81,9 +70,10 @@ class JobStore:
             DatasetNotFound: If the owner has no such dataset.
             JobNotFound: If the owner has no such job to continue from.
         """
+        job, dataset, start = planned.job, planned.dataset, planned.start
         with self._database.write() as connection:
-            if idempotency is not None:
-                earlier = bind_key(connection, owner, idempotency, job.id, self._idempotency_period)
+            if planned.idempotency is not None:
+                earlier = bind_key(connection, owner, planned.idempotency, job.id, self._idempotency_period)
                 if earlier is not None:
                     return Job.of_row(earlier), False
             check_length(connection, self._max_queue_length)
@@ -92,7 +82,7 @@ class JobStore:
                 dataset_id = dataset
             else:
                 dataset_id = add_dataset(connection, owner, dataset).id
-            for other_id in other_dataset_ids:
+            for other_id in planned.other_dataset_ids:
                 keep_dataset(connection, owner, other_id)
             values = vars(job) | {"owner": owner, "dataset_id": dataset_id}
             if start is None:

@@ -16,7 +16,8 @@ class PlannedJob:
         job: The job's own row.
         dataset: The id of a stored dataset, or the row of one that came with the request.
         start: The parent job and the first checkpoint; None for a job that starts from scratch.
-        other_dataset_ids: Further datasets that the request names, such as a validation set.
+        other_dataset_ids: Further datasets that the request names, such as a validation set; they are kept
+            until they are deleted.
         idempotency: The client's key and the fingerprint of its request.
     """
 

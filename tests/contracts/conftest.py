@@ -10,6 +10,7 @@ from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
+from service.storage.planned_job import PlannedJob
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.tables import metadata
@@ -93,4 +94,4 @@ def datasets(database: Database) -> DatasetStore:
 @pytest.fixture
 def submit(jobs: JobStore) -> Submit:
     """A function that submits a job with some fields changed."""
-    return lambda **changes: jobs.submit(OWNER, new_job(**changes), new_dataset())[0]
+    return lambda **changes: jobs.submit(OWNER, PlannedJob(new_job(**changes), new_dataset()))[0]

@@ -16,6 +16,7 @@ from service.storage.checkpoints import CheckpointStore
 from service.storage.database import Database
 from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
+from service.storage.planned_job import PlannedJob
 from service.storage.queue import QueueStore
 from service.storage.tables import metadata
 from service.storage.timestamp import from_now, now
@@ -80,7 +81,7 @@ def test_an_accepted_job_survives_a_restart(empty_url: str) -> None:
     """A job is unchanged when the database is opened again."""
     database = Database(empty_url)
     migrate(database)
-    job, _ = JobStore(database).submit(OWNER, new_job(), new_dataset())
+    job, _ = JobStore(database).submit(OWNER, PlannedJob(new_job(), new_dataset()))
     database.close()
     reopened = Database(empty_url)
     assert JobStore(reopened).get(OWNER, job.id) == job

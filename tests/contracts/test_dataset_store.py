@@ -6,6 +6,7 @@ from service import errors
 from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.datasets import DatasetStore
 from service.storage.jobs import JobStore
+from service.storage.planned_job import PlannedJob
 from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
 
@@ -59,10 +60,12 @@ def test_a_dataset_of_a_split_is_not_deleted(datasets: DatasetStore, jobs: JobSt
     """A validation or test dataset must exist when the job is accepted, and is kept until the job ends."""
     other, _ = datasets.add(OWNER, new_dataset("d2"))
     request = f'{{"data": {{"split": {{"validation_dataset_id": "{other.id}"}}}}}}'
-    job, _ = jobs.submit(OWNER, new_job(request=request), new_dataset(), other_dataset_ids=[other.id])
+    job, _ = jobs.submit(
+        OWNER, PlannedJob(new_job(request=request), new_dataset(), other_dataset_ids=[other.id])
+    )
     with pytest.raises(errors.DatasetInUse):
         datasets.delete(OWNER, other.id)
     jobs.cancel(OWNER, job.id)
     assert datasets.delete(OWNER, other.id) == "datasets/d2"
     with pytest.raises(errors.DatasetNotFound):
-        jobs.submit(OWNER, new_job(request=request), new_dataset(), other_dataset_ids=[other.id])
+        jobs.submit(OWNER, PlannedJob(new_job(request=request), new_dataset(), other_dataset_ids=[other.id]))

@@ -17,6 +17,7 @@ from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import Job, StartingPoint
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
+from service.storage.planned_job import PlannedJob
 from service.storage.queue import QueueStore
 from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
@@ -26,7 +27,7 @@ KEY = IdempotencyKey("key", "fingerprint")
 def test_a_submitted_job_is_queued(jobs: JobStore, datasets: DatasetStore) -> None:
     """A submitted job is queued, and its JSON is stored as the same text."""
     new = new_job(name="thermometer", request='{"b": 1, "a": 2}')
-    job, created = jobs.submit(OWNER, new, new_dataset())
+    job, created = jobs.submit(OWNER, PlannedJob(new, new_dataset()))
     assert created
     assert (job.id, job.status, job.name, job.request) == (new.id, JobStatus.QUEUED, new.name, new.request)
     assert job.created_at.utcoffset() is not None
@@ -36,8 +37,8 @@ def test_a_submitted_job_is_queued(jobs: JobStore, datasets: DatasetStore) -> No
 
 def test_equal_content_is_one_dataset(jobs: JobStore) -> None:
     """Two jobs of an owner with equal content share one dataset."""
-    first, second = (jobs.submit(OWNER, new_job(), new_dataset())[0] for _ in range(2))
-    other = jobs.submit("bob", new_job(), new_dataset())[0]
+    first, second = (jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))[0] for _ in range(2))
+    other = jobs.submit("bob", PlannedJob(new_job(), new_dataset()))[0]
     assert first.dataset_id == second.dataset_id != other.dataset_id
 
 
@@ -46,20 +47,22 @@ def test_a_job_for_an_unknown_dataset_is_refused(jobs: JobStore, submit: Submit)
     dataset_id = submit().dataset_id
     for owner, name in ((OWNER, "ds_gone"), ("bob", dataset_id)):
         with pytest.raises(errors.DatasetNotFound):
-            jobs.submit(owner, new_job(), name, KEY)
+            jobs.submit(owner, PlannedJob(new_job(), name, idempotency=KEY))
         assert jobs.replay(owner, KEY) is None
-    assert jobs.submit(OWNER, new_job(), dataset_id)[0].dataset_id == dataset_id
+    assert jobs.submit(OWNER, PlannedJob(new_job(), dataset_id))[0].dataset_id == dataset_id
 
 
 def test_a_repeated_key_returns_its_job(jobs: JobStore) -> None:
     """The same key and fingerprint return the earlier job; another fingerprint is refused."""
     assert jobs.replay(OWNER, KEY) is None
-    job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
-    assert jobs.submit(OWNER, new_job(), new_dataset(), KEY) == (job, False)
+    job, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY))
+    assert jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY)) == (job, False)
     assert jobs.replay(OWNER, KEY) == job
-    assert jobs.submit("bob", new_job(), new_dataset(), KEY)[1]
+    assert jobs.submit("bob", PlannedJob(new_job(), new_dataset(), idempotency=KEY))[1]
     for attempt in (
-        lambda: jobs.submit(OWNER, new_job(), new_dataset(), IdempotencyKey("key", "other")),
+        lambda: jobs.submit(
+            OWNER, PlannedJob(new_job(), new_dataset(), idempotency=IdempotencyKey("key", "other"))
+        ),
         lambda: jobs.replay(OWNER, IdempotencyKey("key", "other")),
     ):
         with pytest.raises(errors.IdempotencyKeyReused):
@@ -71,7 +74,7 @@ def test_a_replay_reads_one_snapshot(migrated_postgres: str) -> None:
     owner = "grace"
     with closing(Database(migrated_postgres)) as database, closing(Database(migrated_postgres)) as other:
         jobs, others_jobs = JobStore(database), JobStore(other)
-        job, _ = jobs.submit(owner, new_job(), new_dataset(), KEY)
+        job, _ = jobs.submit(owner, PlannedJob(new_job(), new_dataset(), idempotency=KEY))
         cancelled = jobs.cancel(owner, job.id)
 
         def delete(*_: object) -> None:
@@ -86,9 +89,9 @@ def test_a_replay_reads_one_snapshot(migrated_postgres: str) -> None:
 def test_an_old_key_expires(database: Database) -> None:
     """A key can be used for another job after `idempotency_hours`."""
     jobs = JobStore(database, idempotency_hours=-1e-3)
-    first, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    first, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY))
     assert jobs.replay(OWNER, KEY) is None
-    second, created = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    second, created = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY))
     assert created
     assert second.id != first.id
 
@@ -96,7 +99,10 @@ def test_an_old_key_expires(database: Database) -> None:
 def test_a_race_on_one_key_creates_one_job(jobs: JobStore, queue: QueueStore) -> None:
     """Of eight threads that submit with one key at once, one creates the job and all receive it."""
     with ThreadPoolExecutor(8) as threads:
-        calls = [threads.submit(jobs.submit, OWNER, new_job(), new_dataset(), KEY) for _ in range(8)]
+        calls = [
+            threads.submit(jobs.submit, OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY))
+            for _ in range(8)
+        ]
     answers = [call.result() for call in calls]
     assert len({job.id for job, _ in answers}) == 1
     assert sum(created for _, created in answers) == 1
@@ -106,11 +112,11 @@ def test_a_race_on_one_key_creates_one_job(jobs: JobStore, queue: QueueStore) ->
 def test_a_full_queue_refuses_jobs(database: Database) -> None:
     """A full queue refuses a job with a time to retry after, but a known key still returns its job."""
     jobs = JobStore(database, max_queue_length=1)
-    job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    job, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY))
     with pytest.raises(errors.QueueFull) as refused:
-        jobs.submit(OWNER, new_job(), new_dataset())
+        jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     assert refused.value.retry_after_seconds
-    assert jobs.submit(OWNER, new_job(), new_dataset(), KEY) == (job, False)
+    assert jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY)) == (job, False)
 
 
 def test_another_owners_job_is_not_found(jobs: JobStore, submit: Submit) -> None:
@@ -195,7 +201,7 @@ def test_only_ended_jobs_are_deleted(
     database: Database, jobs: JobStore, claims: ClaimStore, submit: Submit
 ) -> None:
     """An ended job is deleted with its key and history, and the artifacts of its checkpoints are returned."""
-    job, _ = jobs.submit(OWNER, new_job(), new_dataset(), KEY)
+    job, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), idempotency=KEY))
     with pytest.raises(errors.JobNotEnded):
         jobs.delete(OWNER, job.id)
     running = claimed(claims)
@@ -231,9 +237,9 @@ def test_a_continuation_has_the_history_of_its_source(
     claims.record(Report(claim, Progress(8, latest='{"epoch": 8}', best='{"epoch": 2}'), rows))
     claims.finish(Ending(claim, DONE))
     start = StartingPoint(claim.job_id, NewCheckpoint(8, "checkpoints/copy", 5))
-    job, created = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
+    job, created = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), start=start))
     earlier = StartingPoint(claim.job_id, NewCheckpoint(5, "e", 1))
-    early, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=earlier)
+    early, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), start=earlier))
     jobs.delete(OWNER, claim.job_id)
     assert (created, job.status) == (True, JobStatus.QUEUED)
     assert (job.epoch, job.latest, job.best) == (8, '{"epoch": 8}', '{"epoch": 2}')
@@ -248,6 +254,7 @@ def test_a_continuation_of_an_unknown_job_is_refused(jobs: JobStore, queue: Queu
     """A continuation of a job that does not exist is refused and leaves no row."""
     with pytest.raises(errors.JobNotFound):
         jobs.submit(
-            OWNER, new_job(), new_dataset(), start=StartingPoint("job_gone", NewCheckpoint(1, "a", 1))
+            OWNER,
+            PlannedJob(new_job(), new_dataset(), StartingPoint("job_gone", NewCheckpoint(1, "a", 1))),
         )
     assert queue.lengths() == {}

@@ -10,6 +10,7 @@ from service.storage.database import Database
 from service.storage.job_record import Job, StartingPoint
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
+from service.storage.planned_job import PlannedJob
 from service.storage.recovery import RecoveryStore
 from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
@@ -92,7 +93,7 @@ def test_groups_and_continuations_are_logged(
         (1, "info", f"Claimed by worker wrk_1, to train in a group with {first.id}.")
     ]
     start = StartingPoint(first.id, NewCheckpoint(5, "checkpoints/b", 9))
-    continued, _ = jobs.submit(OWNER, new_job(), new_dataset(), start=start)
+    continued, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(), start=start))
     queued = f"Queued for cpu with the eager engine, continuing {first.id} from epoch 5."
     assert lines_of(logs, continued) == [(0, "info", queued)]
 

@@ -10,6 +10,7 @@ from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.jobs import JobStore
+from service.storage.planned_job import PlannedJob
 from service.storage.retention import RetentionStore
 from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
 
@@ -62,7 +63,7 @@ def test_unused_inline_datasets_are_deleted(
     retention = RetentionStore(database)
 
     def ended_and_deleted(digest: str) -> str:
-        job, _ = jobs.submit(OWNER, new_job(), new_dataset(digest, inline=True))
+        job, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset(digest, inline=True)))
         jobs.cancel(OWNER, job.id)
         jobs.delete(OWNER, job.id)
         return job.dataset_id
@@ -73,8 +74,8 @@ def test_unused_inline_datasets_are_deleted(
     found_by_an_upload = ended_and_deleted("found by an upload")
     assert not datasets.keep(OWNER, found_by_an_upload).inline
     split_of_another = ended_and_deleted("split of another")
-    jobs.submit(OWNER, new_job(), new_dataset("other"), other_dataset_ids=[split_of_another])
-    in_use, _ = jobs.submit(OWNER, new_job(), new_dataset("in use", inline=True))
+    jobs.submit(OWNER, PlannedJob(new_job(), new_dataset("other"), other_dataset_ids=[split_of_another]))
+    in_use, _ = jobs.submit(OWNER, PlannedJob(new_job(), new_dataset("in use", inline=True)))
     assert retention.delete_inline(timedelta(hours=1)) == []
     assert retention.delete_inline(timedelta(seconds=-1)) == ["datasets/alone"]
     with pytest.raises(errors.DatasetNotFound):

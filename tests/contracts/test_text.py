@@ -12,6 +12,7 @@ from service.storage.idempotency import IdempotencyKey
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
 from service.storage.pages import Cursor
+from service.storage.planned_job import PlannedJob
 from service.storage.timestamp import EPOCH
 from tests.support.records import OWNER, Submit, claimed, new_dataset, new_job
 
@@ -32,7 +33,7 @@ def test_no_row_has_a_nul_in_its_name(
     with pytest.raises(errors.DatasetNotFound):
         datasets.get(OWNER, NUL)
     with pytest.raises(errors.DatasetNotFound):
-        jobs.submit(OWNER, new_job(), NUL)
+        jobs.submit(OWNER, PlannedJob(new_job(), NUL))
     assert jobs.list(OWNER, name=NUL) == []
     assert jobs.replay(OWNER, IdempotencyKey(NUL, "fingerprint")) is None
 
@@ -40,7 +41,7 @@ def test_no_row_has_a_nul_in_its_name(
 @pytest.mark.parametrize(("at", "count"), [(LATER, 1), (EPOCH, 0)])
 def test_a_cursor_may_contain_nul(jobs: JobStore, at: datetime, count: int) -> None:
     """A list accepts a cursor whose id contains NUL."""
-    jobs.submit(OWNER, new_job(), new_dataset())
+    jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     assert len(jobs.list(OWNER, before=Cursor(at, NUL))) == count
 
 

@@ -12,6 +12,7 @@ from service import errors
 from service.maintenance import Pruned, prune
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim, Ending
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.records import DONE, OWNER, claimed, new_dataset, new_job
 
@@ -21,7 +22,7 @@ NOTHING = Pruned(jobs=0, datasets=0, artifacts=0)
 
 def test_an_unreferenced_artifact_is_deleted(storage: Storage) -> None:
     """An old artifact that no row names is deleted; named ones and those with other prefixes stay."""
-    storage.jobs.submit(OWNER, new_job(), new_dataset())
+    storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     claim = Claim.of(claimed(storage.claims))
     kept = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"published")
     storage.claims.save_checkpoint(claim, NewCheckpoint(1, kept, 9))
@@ -39,7 +40,7 @@ def test_an_unreferenced_artifact_is_deleted(storage: Storage) -> None:
 
 def test_an_old_job_is_deleted_with_its_checkpoints(storage: Storage) -> None:
     """A job that ended long enough ago is deleted with its artifacts; by default none is."""
-    storage.jobs.submit(OWNER, new_job(), new_dataset())
+    storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     claim = Claim.of(claimed(storage.claims))
     artifact = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"x")
     storage.claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, artifact, 1)]))
@@ -53,7 +54,7 @@ def test_an_inline_dataset_is_deleted_after_its_last_job(storage: Storage) -> No
     """An old inline dataset that no job uses is deleted with its artifact."""
     artifact = storage.artifacts.put("datasets", b"x")
     inline = replace(new_dataset(), artifact=artifact, inline=True)
-    job, _ = storage.jobs.submit(OWNER, new_job(), inline)
+    job, _ = storage.jobs.submit(OWNER, PlannedJob(new_job(), inline))
     storage.claims.finish(Ending(Claim.of(claimed(storage.claims)), DONE))
     assert prune(storage, age=None, unused=NOW) == NOTHING
     storage.jobs.delete(OWNER, job.id)
@@ -65,7 +66,7 @@ def test_an_inline_dataset_is_deleted_after_its_last_job(storage: Storage) -> No
 
 def test_the_command_prunes_once(storage: Storage, tmp_path: Path) -> None:
     """`fitserve prune` deletes jobs that are old enough, and prints the numbers."""
-    job, _ = storage.jobs.submit(OWNER, new_job(), new_dataset())
+    job, _ = storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     claim = Claim.of(claimed(storage.claims))
     artifact = storage.artifacts.put(f"checkpoints/{claim.job_id}", b"x")
     storage.claims.finish(Ending(claim, DONE, checkpoints=[NewCheckpoint(1, artifact, 1)]))

@@ -146,14 +146,7 @@ def _queue(services: Services, owner: str, planned: PlannedJob) -> tuple[Job, bo
     """Commit a checked job and its data, and wake a worker."""
     unused = planned.artifacts()
     try:
-        submitted, created = services.storage.jobs.submit(
-            owner,
-            planned.job,
-            planned.dataset,
-            planned.idempotency,
-            planned.start,
-            planned.other_dataset_ids,
-        )
+        submitted, created = services.storage.jobs.submit(owner, planned)
         if isinstance(planned.dataset, NewDataset) and submitted.dataset_id == planned.dataset.id:
             unused.remove(planned.dataset.artifact)  # otherwise equal content was committed concurrently
         if planned.start is not None and created:

@@ -7,6 +7,7 @@ from service.errors import CheckpointNotFound, JobNotFound, NoCheckpointYet
 from service.helper.models import Models
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.trained import Trained, linear, table, train
@@ -23,7 +24,9 @@ def trained() -> Trained:
 def saved_job(storage: Storage, trained: Trained, *epochs: int, mebibytes: int = 1) -> str:
     """A running job with checkpoints of these epochs and of a pretended size."""
     request = {**trained.request, "training": {**trained.request["training"], "early_stopping": None}}
-    job, _ = storage.jobs.submit(OWNER, new_job(request=orjson.dumps(request).decode()), new_dataset())
+    job, _ = storage.jobs.submit(
+        OWNER, PlannedJob(new_job(request=orjson.dumps(request).decode()), new_dataset())
+    )
     claim = Claim.of(claimed(storage.claims))
     for epoch in epochs:
         artifact = storage.artifacts.put("checkpoints", trained.checkpoint.to_bytes())

@@ -8,6 +8,7 @@ from service.errors import ArtifactNotFound, JobNotFound
 from service.jobs.checkpoint_reads import read_checkpoint
 from service.storage.checkpoints import Checkpoint, NewCheckpoint
 from service.storage.claims import Claim
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 
@@ -15,7 +16,7 @@ from tests.support.records import OWNER, claimed, new_dataset, new_job
 @pytest.fixture
 def claim(storage: Storage) -> Claim:
     """The claim of a running job."""
-    storage.jobs.submit(OWNER, new_job(), new_dataset())
+    storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     return Claim.of(claimed(storage.claims))
 
 

@@ -21,6 +21,7 @@ from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
 from service.storage.datasets import NewDataset
 from service.storage.job_record import Job
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.engines.program_key import ProgramKey
@@ -85,7 +86,7 @@ def submit(planned: PreflightResult, storage: Storage) -> Job:
         report=orjson.dumps(planned.report).decode(),
         group_key=planned.group_key,
     )
-    return storage.jobs.submit(OWNER, job, data)[0]
+    return storage.jobs.submit(OWNER, PlannedJob(job, data))[0]
 
 
 def assembled_key(job: Job, storage: Storage) -> ProgramKey:

@@ -32,6 +32,7 @@ from service.storage.history import HistoryRow, HistoryStore
 from service.storage.job_record import Job
 from service.storage.jobs import JobStore
 from service.storage.migrate import migrate
+from service.storage.planned_job import PlannedJob
 from service.storage.queue import QueueStore
 from service.storage.recovery import MAX_WORKERS_LOST, RecoveryStore
 from tests.support.records import DONE, OWNER, new_dataset, new_job
@@ -105,7 +106,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(target=jobs_bundle, priority=st.integers(-1, 1))
     def submit(self, priority: int) -> str:
         """A submitted job is queued."""
-        job, created = self.jobs.submit(OWNER, new_job(priority=priority), new_dataset())
+        job, created = self.jobs.submit(OWNER, PlannedJob(new_job(priority=priority), new_dataset()))
         assert created
         assert job.status is JobStatus.QUEUED
         self.ids.append(job.id)

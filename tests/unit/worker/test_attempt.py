@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from service.storage.claims import Claim
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.worker.attempt import Attempt
 from tests.support.records import OWNER, claimed, new_dataset, new_job
@@ -16,7 +17,7 @@ def run(storage: Storage) -> Callable[[int], Attempt]:
     """Make an attempt at a job with the given number of epochs trained before."""
 
     def make(epochs: int) -> Attempt:
-        storage.jobs.submit(OWNER, new_job(), new_dataset())
+        storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
         job = claimed(storage.claims)
         trained = engine(training(epochs=100))
         trained.advance(epochs)

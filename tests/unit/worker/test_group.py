@@ -8,6 +8,7 @@ import torch
 from service.settings import Settings
 from service.specs.job import JobStatus
 from service.storage.claims import Claim
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.training.engines.factory import EngineFactory
 from service.worker import recorder as recording
@@ -29,7 +30,7 @@ def test_a_reclaimed_job_leaves_the_others(
     monkeypatch.setattr(recording, "RECORD_SECONDS", 0.0)
     settings = Settings(data_dir=tmp_path, checkpoint_seconds=0.001)
     for _ in range(3):
-        storage.jobs.submit(OWNER, new_job(), new_dataset())
+        storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     held = [claimed(storage.claims) for _ in range(3)]
     lost, *others = [job.id for job in held]
 

@@ -12,6 +12,7 @@ from service.helper.models import Models
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.claims import Claim
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.training.engines.eager.engine import EagerEngine
 from service.worker.attempt import Attempt
@@ -35,7 +36,7 @@ def running(storage: Storage, **section: Any) -> tuple[Attempt, EagerEngine]:
         "architecture": {"type": "sequential", "layers": NET},
         "precision": "float32",
     }
-    storage.jobs.submit(OWNER, new_job(request=orjson.dumps(request).decode()), new_dataset())
+    storage.jobs.submit(OWNER, PlannedJob(new_job(request=orjson.dumps(request).decode()), new_dataset()))
     job = claimed(storage.claims)
     trainer = engine(spec)
     return Attempt(job, Claim.of(job), trainer, VALUES.prepared(), 0.0), trainer

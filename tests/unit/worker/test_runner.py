@@ -17,6 +17,7 @@ from service.settings import Settings
 from service.specs.job import JobStatus
 from service.storage.claims import ClaimStore
 from service.storage.job_record import Job
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
 from service.worker.runner import MIN_COMPANIONS, Runner
@@ -68,7 +69,7 @@ def submitted(storage: Storage, table: pa.Table, data: dict[str, Any], engine: s
         used=orjson.dumps({"device": "cpu", "engine": engine, "threads": 1}).decode(),
         epochs=1,
     )
-    job, _ = storage.jobs.submit(OWNER, new, replace(new_dataset(), artifact=artifact))
+    job, _ = storage.jobs.submit(OWNER, PlannedJob(new, replace(new_dataset(), artifact=artifact)))
     return job
 
 
@@ -92,7 +93,7 @@ def test_transforms_are_fitted_with_the_threads_of_the_job(storage: Storage, tmp
 
 def test_a_job_whose_claim_was_not_answered_is_claimed_again(storage: Storage, tmp_path: Path) -> None:
     """A worker that lost the answer of a claim releases the job without blame and claims it again."""
-    job, _ = storage.jobs.submit(OWNER, new_job(), new_dataset())
+    job, _ = storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     runner = runner_on(replace(storage, claims=Claims(storage.database)), tmp_path)
     with pytest.raises(Unavailable):
         runner.run_next()

@@ -19,6 +19,7 @@ from service.app import create_app
 from service.events.watch import Watch
 from service.settings import Settings
 from service.storage.job_record import job_update
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.records import new_dataset, new_job
 from tests.support.server import until
@@ -46,7 +47,7 @@ class Served:
 
     def submit(self) -> str:
         """Submit a job, which stays queued, and return its id."""
-        return self.storage.jobs.submit(OWNER, new_job(), new_dataset())[0].id
+        return self.storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))[0].id
 
     def change_all(self) -> None:
         """Change all jobs in one statement, so that all changes have the same time."""

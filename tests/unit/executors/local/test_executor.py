@@ -19,6 +19,7 @@ from service.specs.job import JobStatus
 from service.storage.claims import Claim
 from service.storage.database import Database
 from service.storage.migrate import migrate
+from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.server import until
@@ -105,7 +106,7 @@ def test_leases_that_expired_before_the_start_may_be_renewed(
 ) -> None:
     """A live worker can renew its lease after the database was away; other leases are reclaimed."""
     for _ in range(2):
-        storage.jobs.submit(OWNER, new_job(), new_dataset())
+        storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     kept, lost = (Claim.of(claimed(storage.claims, lease_seconds=0.01)) for _ in range(2))
     time.sleep(0.05)
     scans: list[None] = []
@@ -127,7 +128,7 @@ def test_leases_that_expired_before_the_start_may_be_renewed(
 
 def test_a_worker_that_sends_an_unknown_message_is_replaced(storage: Storage, tmp_path: Path) -> None:
     """The worker is killed, its job is released with the reason, and the replacement claims it."""
-    job, _ = storage.jobs.submit(OWNER, new_job(), new_dataset())
+    job, _ = storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     database = Database(storage.database.url)
     changed: list[str] = []
     executor = LocalExecutor(
