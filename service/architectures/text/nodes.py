@@ -83,6 +83,8 @@ class Frame:
             value = call()
         except ForwardError:
             raise  # raised by a nested module, with the location in its own text
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # not an error of the text: the caller names the memory limit
         except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
             if self.observer is None:
                 raise forward_error(location, error, operands) from error

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from service.architectures.build import build
+from service.specs.architecture import read_architecture
 from service.training.out_of_memory import describe, is_out_of_memory
 
 MUCH = 2**60
@@ -69,6 +71,25 @@ def test_the_message_of_xla_is_recognized() -> None:
         error = RuntimeError(f"RESOURCE_EXHAUSTED: Out of memory {words} 14402640632 bytes.")
         assert is_out_of_memory(error)
         assert describe(error, nn.Identity()) == "The training tried to allocate 13.4 GiB"
+
+
+class GreedyOnGpu(nn.Module):
+    """A layer for which a GPU has too little memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Fail as CUDA's allocator does."""
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total …")
+
+
+def test_a_layer_of_a_forward_text_is_named() -> None:
+    """An error of memory inside a `module` architecture is one, and names the submodule."""
+    fc = {"type": "Linear", "in_features": 1, "out_features": 1}
+    spec = {"type": "module", "submodules": {"fc": fc}, "forward": "return self.fc(x)", "inputs": ["x"]}
+    model = build(read_architecture(spec))
+    model.fc = GreedyOnGpu()
+    error = caught(lambda: model(torch.zeros(1, 1)))
+    assert is_out_of_memory(error)
+    assert describe(error, model) == "Layer `fc` (GreedyOnGpu) asked for 20.00 GiB"
 
 
 def test_without_a_model_or_an_amount() -> None:
