@@ -84,6 +84,7 @@ class LocalExecutor:
         self._closing = threading.Event()
         # A message in this pipe interrupts the supervision thread while it waits for signals.
         self._interrupts, self._interrupt = Pipe(duplex=False)
+        self._is_interrupted = False  # limits the pipe to one message: a full pipe would block requests
         self._serial_numbers = itertools.count()
         self._pending_wakes: set[str] = set()  # devices of `wake` calls that found no idle worker
         gpus = usable_gpus(version("torch")) if settings.gpu_workers else 0
@@ -125,7 +126,9 @@ class LocalExecutor:
             for worker in self._workers:
                 if worker.job_id == job_id:
                     worker.check_signals()
-                    self._interrupt.send_bytes(b"cancel")  # the grace period is a new, earlier deadline
+                    if not self._is_interrupted:
+                        self._is_interrupted = True
+                        self._interrupt.send_bytes(b"cancel")  # the grace period is a new, earlier deadline
 
     def _supervise(self) -> None:
         while not self._closing.is_set():
@@ -144,6 +147,7 @@ class LocalExecutor:
         for connection in wait([*by_connection, self._interrupts], max(0.0, next_due - time.monotonic())):
             if connection is self._interrupts:
                 self._interrupts.recv_bytes()
+                self._is_interrupted = False
             else:
                 self._receive(by_connection[connection])  # type: ignore[index]
         # The scan is late only if this process was suspended or a call above blocked. Checked before

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from tests.support.server import until
 from tests.support.small_worker import MODULE
 
 
-def settings_in(folder: Path, workers: int) -> Settings:
+def settings_in(folder: Path, workers: int, grace_seconds: float = 10.0) -> Settings:
     """Return settings with frequent scans and short leases."""
     return Settings(
         data_dir=folder,
@@ -36,6 +37,7 @@ def settings_in(folder: Path, workers: int) -> Settings:
         lease_seconds=6,
         heartbeat_seconds=2,
         scan_seconds=0.05,
+        shutdown_grace_seconds=grace_seconds,
     )
 
 
@@ -132,7 +134,11 @@ def test_a_worker_that_sends_an_unknown_message_is_replaced(storage: Storage, tm
     database = Database(storage.database.url)
     changed: list[str] = []
     executor = LocalExecutor(
-        settings_in(tmp_path, workers=1), "test", database, SmallWorkers(), on_change=changed.append
+        settings_in(tmp_path, workers=1, grace_seconds=0.1),
+        "test",
+        database,
+        SmallWorkers(),
+        on_change=changed.append,
     )
     try:
         until(lambda: storage.jobs.get(OWNER, job.id).attempt == 2)
@@ -142,4 +148,25 @@ def test_a_worker_that_sends_an_unknown_message_is_replaced(storage: Storage, tm
         assert "It sent an unknown message and was killed." in " ".join(lines)
         assert job.id in changed
     finally:
+        executor.close()
+
+
+def test_requests_to_cancel_do_not_wait_for_supervision(storage: Storage, tmp_path: Path) -> None:
+    """However often a job is cancelled while supervision waits for the database, no request blocks."""
+    database = BlockableDatabase(storage.database.url)
+    settings = settings_in(tmp_path, workers=1, grace_seconds=0.1)
+    executor = LocalExecutor(settings, "test", database, SmallWorkers())
+    job, _ = storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
+    try:
+        until(lambda: storage.jobs.get(OWNER, job.id).attempt == 2)  # the first worker was replaced
+        until(lambda: executor._workers[0].job_id)
+        database.responsive.clear()
+        assert database.blocked.wait(10)
+        with ThreadPoolExecutor(1) as threads:
+            try:
+                threads.submit(lambda: [executor.cancel(job.id) for _ in range(10_000)]).result(20)
+            finally:
+                database.responsive.set()
+    finally:
+        database.responsive.set()
         executor.close()
