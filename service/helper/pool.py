@@ -91,7 +91,7 @@ class HelperPool:
         while True:
             try:
                 await self._keep_one()
-            except Exception:
+            except Exception:  # whatever the reason, the pool needs a helper: try again later
                 log.exception("helper could not start")
                 await asyncio.sleep(RESTART_SECONDS)
 
@@ -195,7 +195,7 @@ class HelperPool:
         helper.idle.clear()
         try:
             yield helper
-        except BaseException:
+        except BaseException:  # a cancelled call as well: the helper would still work on it
             self._replace(helper, task)
             raise
         finally:

@@ -40,7 +40,7 @@ def train_group(
             supervisor.training_suspended()
             _finish_ended(active, recorder)
             for attempt in active.values():
-                with suppress(LeaseLost):
+                with suppress(LeaseLost):  # it was reclaimed
                     recorder.save_and_release(attempt)
             return
         for index, attempt in active.items():

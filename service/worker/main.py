@@ -141,5 +141,7 @@ def _send_heartbeats(name: str, settings: Settings, storage: Storage, runner: Ru
         try:
             runner.renew()
             storage.workers.heartbeat(name)
-        except Exception as error:  # any error: the next heartbeat tries again
-            log.warning("heartbeat failed", worker=name, reason=str(error))
+        except Unavailable as error:
+            log.warning("heartbeat failed", worker=name, reason=error.detail)
+        except Exception:  # without this thread the claims would expire: the next heartbeat tries again
+            log.exception("heartbeat failed", worker=name)

@@ -193,7 +193,7 @@ class Runner:
             ]
             train_group(attempts, group, self._recorder, self._supervisor)
             self._batcher.group_ended(first.job.group_key)
-        except Exception as error:
+        except Exception as error:  # of any member: its next attempt, alone, shows whose error it is
             log.exception("group failed, jobs attempt one by one", job_ids=[c.job_id for c in self._held])
             reason = f"The group that it trained in failed ({error}). Its next attempt runs alone."
             self._supervisor.training_suspended()
@@ -214,7 +214,7 @@ class Runner:
                 members.append(each)
                 continue
             claim = Claim.of(each.job)
-            with suppress(LeaseLost):
+            with suppress(LeaseLost):  # it was reclaimed
                 self._recorder.release(
                     claim, "It needs another program than the group that it was claimed for."
                 )
