@@ -7,8 +7,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.acceptance.test_processes import workers
 from tests.support.fits import LONG, SEQUENTIAL, thermometer
+from tests.support.histories import losses
+from tests.support.processes import workers
 from tests.support.server import Service, until
 
 EPOCHS = 1500
@@ -24,12 +25,6 @@ def fit(engine: str = "auto", **training: Any) -> dict[str, Any]:
     """A fit of 13 tanh units."""
     section = {"optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": EPOCHS, **training}
     return {**thermometer(SEQUENTIAL, **section), "engine": engine}
-
-
-def losses(service: Service, job: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Both losses of a job's epochs, [2, epochs]; NaN where there is none."""
-    history = service.history(job["id"])
-    return np.array([history["train_loss"], history["validation_loss"]], dtype=float)
 
 
 def test_a_small_fit_is_compiled_and_agrees_with_the_eager_one(service: Service) -> None:

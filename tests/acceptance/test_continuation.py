@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.test_processes import disturbable
 from tests.support.fits import LONG, ORDERED, SEQUENTIAL, thermometer
+from tests.support.long_fits import interruptible
 from tests.support.server import Service
 
 
@@ -27,10 +27,10 @@ def errors_of(service: Service, body: dict[str, Any]) -> dict[str, str]:
 )
 def test_a_continuation_equals_one_job_of_all_epochs(service: Service, section: dict[str, Any]) -> None:
     """`resume` goes on to more epochs: history, parameters and best are those of one job asked for all."""
-    whole = service.succeeded(disturbable(epochs=90, **section))
-    first = service.succeeded(disturbable(epochs=40, **section))
+    whole = service.succeeded(interruptible(epochs=90, **section))
+    first = service.succeeded(interruptible(epochs=40, **section))
     more = {**section, "from_job": first["id"], "resume": True, "epochs": 90}
-    second = service.succeeded(disturbable(**more))
+    second = service.succeeded(interruptible(**more))
     assert (second["progress"]["epoch"], second["training"]["from_job"]) == (90, first["id"])
     assert service.history(second["id"]) == service.history(whole["id"])
     assert service.parameters(second["id"]) == service.parameters(whole["id"])
@@ -40,12 +40,12 @@ def test_a_continuation_equals_one_job_of_all_epochs(service: Service, section: 
 
 def test_a_drawn_seed_is_continued(service: Service) -> None:
     """A continuation need not repeat a seed that the service drew."""
-    first = service.succeeded(disturbable(epochs=5, seed=None))
+    first = service.succeeded(interruptible(epochs=5, seed=None))
     seed = first["training"]["seed"]
     more = {"from_job": first["id"], "resume": True, "epochs": 9, "seed": None}
-    second = service.succeeded(disturbable(**more))
+    second = service.succeeded(interruptible(**more))
     assert second["training"]["seed"] == seed
-    whole = service.succeeded(disturbable(epochs=9, seed=seed))
+    whole = service.succeeded(interruptible(epochs=9, seed=seed))
     assert service.history(second["id"]) == service.history(whole["id"])
 
 
@@ -53,13 +53,13 @@ def test_a_drawn_seed_is_continued(service: Service) -> None:
 def test_a_cancelled_job_is_continued(scheduler: dict[str, Any] | None, service: Service) -> None:
     """What was broken off goes on, to a schedule's end too, in a job that stays when the first is deleted."""
     section = {"epochs": 3000, "scheduler": scheduler}
-    job_id = service.running(disturbable(**section))
+    job_id = service.running(interruptible(**section))
     cancelled = service.cancelled(job_id)[0]
     more = {**section, "from_job": job_id, "resume": True}
-    second = service.queued(disturbable(**more))
+    second = service.queued(interruptible(**more))
     assert service.client.delete(cancelled["links"]["self"]).status_code == httpx.codes.NO_CONTENT
     assert service.ended(second)["status"] == "succeeded"
-    whole = service.succeeded(disturbable(**section))
+    whole = service.succeeded(interruptible(**section))
     assert service.history(second) == service.history(whole["id"])
     assert service.parameters(second) == service.parameters(whole["id"])
 
@@ -88,8 +88,10 @@ def test_a_warm_start_takes_the_best_parameters(service: Service) -> None:
 
 def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> None:
     """Each difference to the job that is continued has its pointer; the pointers exist in the request."""
-    first = service.succeeded(disturbable(epochs=5))
-    body = disturbable(epochs=9, from_job=first["id"], resume=True, optimizer="Adam", gradient_clip_norm=1.0)
+    first = service.succeeded(interruptible(epochs=5))
+    body = interruptible(
+        epochs=9, from_job=first["id"], resume=True, optimizer="Adam", gradient_clip_norm=1.0
+    )
     body["architecture"]["layers"][2] = {"type": "Dropout", "p": 0.2}
     body["data"]["inputs"] = [[-x] for (x,) in body["data"]["inputs"]]
     found = errors_of(service, body)
@@ -105,8 +107,8 @@ def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> 
 def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> None:
     """What was left out and isn't free is named; how often and how long a job saves and runs is free."""
     section = {"checkpoint_every": 2, "max_runtime_seconds": 500, "gradient_clip_norm": 1.0}
-    first = service.succeeded(disturbable(epochs=4, **section))["id"]
-    again = disturbable(epochs=5, from_job=first, resume=True)
+    first = service.succeeded(interruptible(epochs=4, **section))["id"]
+    again = interruptible(epochs=5, from_job=first, resume=True)
     assert errors_of(service, again) == {
         "#/training": "`gradient_clip_norm` is `null`, but was `1.0` in the job to continue."
     }
@@ -116,11 +118,11 @@ def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> No
 
 def test_what_can_not_be_continued_is_refused(service: Service) -> None:
     """Too few epochs, more than a schedule has, a job that runs, stopped early or isn't there: 422."""
-    first = service.succeeded(disturbable(epochs=5, scheduler={"type": "OneCycleLR", "max_lr": 0.1}))["id"]
+    first = service.succeeded(interruptible(epochs=5, scheduler={"type": "OneCycleLR", "max_lr": 0.1}))["id"]
     cycle = {"type": "OneCycleLR", "max_lr": 0.1}
     section = {"from_job": first, "resume": True, "scheduler": cycle}
     for epochs, pointer in ((5, "#/training/epochs"), (9, "#/training/scheduler")):
-        assert errors_of(service, disturbable(epochs=epochs, **section)).keys() == {pointer}
+        assert errors_of(service, interruptible(epochs=epochs, **section)).keys() == {pointer}
     stopped = service.succeeded(
         thermometer(
             epochs=50,

@@ -1,15 +1,13 @@
 """Server-sent events: of one job and of all."""
 
-import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 import pytest
 
+from tests.support.events import Event, read_events, reported_epochs, stream_events
 from tests.support.fits import LONG, SEQUENTIAL, thermometer
 from tests.support.server import Service, until
 
@@ -17,59 +15,24 @@ from tests.support.server import Service, until
 LISTENER_BYTES = 200_000
 
 
-@dataclass(frozen=True)
-class Event:
-    """One event as it came."""
-
-    kind: str
-    data: dict[str, Any]
-    id: str | None
-
-
-def read_events(lines: Iterator[str]) -> Iterator[Event]:
-    """The events of a stream."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif "event" in fields:
-            yield Event(fields["event"], json.loads(fields["data"]), fields.get("id"))
-            fields = {}
-
-
-def follow(service: Service, path: str, last_id: str | None = None) -> Iterator[Event]:
-    """The events at a path, as they come; the stream is closed when the iteration is."""
-    headers = {} if last_id is None else {"Last-Event-ID": last_id}
-    with service.client.stream("GET", path, headers=headers) as response:
-        assert response.status_code == httpx.codes.OK
-        assert response.headers["Content-Type"].startswith("text/event-stream")
-        yield from read_events(response.iter_lines())
-
-
-def epochs(events: list[Event]) -> list[int]:
-    """The epochs that `metrics` told."""
-    return [epoch for event in events if event.kind == "metrics" for epoch in event.data["epochs"]]
-
-
 def test_a_job_is_followed_to_its_end(service: Service) -> None:
     """Status, progress and metrics come as they change, in order, and at last the job as it ended."""
     job_id = service.queued(thermometer(SEQUENTIAL, epochs=2000))
-    events = list(follow(service, f"/v1/jobs/{job_id}/events"))
+    events = list(stream_events(service, f"/v1/jobs/{job_id}/events"))
     job = service.job(job_id)
-    assert (events[-1].kind, events[-1].data) == ("end", job)
-    statuses = [event.data["status"] for event in events if event.kind == "status"]
+    assert (events[-1].type, events[-1].data) == ("end", job)
+    statuses = [event.data["status"] for event in events if event.type == "status"]
     assert statuses[-1] == "succeeded"
     assert statuses == sorted(set(statuses), key=["queued", "running", "succeeded"].index)
-    told = epochs(events)
+    told = reported_epochs(events)
     assert told == sorted(set(told))
     assert told[-1] == 2000
     history = service.history(job_id)
     for event in events:
-        if event.kind == "metrics":
+        if event.type == "metrics":
             positions = [epoch - 1 for epoch in event.data["epochs"]]
             assert event.data["train_loss"] == [history["train_loss"][position] for position in positions]
-    fractions = [event.data["fraction"] for event in events if event.kind == "progress"]
+    fractions = [event.data["fraction"] for event in events if event.type == "progress"]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
 
@@ -79,25 +42,25 @@ def test_what_was_missed_is_told_after_the_last_id(service: Service) -> None:
     job_id = service.queued(thermometer(SEQUENTIAL, epochs=LONG))
     path = f"/v1/jobs/{job_id}/events"
     seen: list[Event] = []
-    for event in follow(service, path):
+    for event in stream_events(service, path):
         seen.append(event)
-        if event.kind == "metrics":
+        if event.type == "metrics":
             break
-    until(lambda: service.job(job_id)["progress"]["epoch"] > epochs(seen)[-1])
+    until(lambda: service.job(job_id)["progress"]["epoch"] > reported_epochs(seen)[-1])
     service.cancelled(job_id)
-    missed = list(follow(service, path, seen[-1].id))
-    assert missed[-1].kind == "end"
-    assert epochs(missed)[0] == epochs(seen)[-1] + 1
-    assert epochs(missed)[-1] == missed[-1].data["progress"]["epoch"]
-    again = list(follow(service, path, missed[-2].id))  # the line broke before the end
-    assert (epochs(again), again[-1].kind, again[-1].data) == ([], "end", service.job(job_id))
-    assert [event.kind for event in follow(service, path, "nonsense")][-1] == "end"
+    missed = list(stream_events(service, path, seen[-1].id))
+    assert missed[-1].type == "end"
+    assert reported_epochs(missed)[0] == reported_epochs(seen)[-1] + 1
+    assert reported_epochs(missed)[-1] == missed[-1].data["progress"]["epoch"]
+    again = list(stream_events(service, path, missed[-2].id))  # the line broke before the end
+    assert (reported_epochs(again), again[-1].type, again[-1].data) == ([], "end", service.job(job_id))
+    assert [event.type for event in stream_events(service, path, "nonsense")][-1] == "end"
 
 
 def test_who_has_seen_the_end_is_sent_away(service: Service) -> None:
     """204 after the id of the end: an EventSource that is answered so connects no more."""
     path = f"/v1/jobs/{service.succeeded(thermometer(epochs=1))['id']}/events"
-    *_, end = follow(service, path)
+    *_, end = stream_events(service, path)
     assert end.id is not None
     answer = service.client.get(path, headers={"Last-Event-ID": end.id})
     assert (answer.status_code, answer.content) == (httpx.codes.NO_CONTENT, b"")
@@ -106,7 +69,7 @@ def test_who_has_seen_the_end_is_sent_away(service: Service) -> None:
 def test_a_long_gap_is_thinned_out(service: Service) -> None:
     """An event never has more than 500 epochs, the first and the last included."""
     job_id = service.succeeded(thermometer(epochs=1200))["id"]
-    told = epochs(list(follow(service, f"/v1/jobs/{job_id}/events", "0.0")))
+    told = reported_epochs(list(stream_events(service, f"/v1/jobs/{job_id}/events", "0.0")))
     assert (len(told), told[0], told[-1]) == (500, 1, 1200)
 
 
@@ -129,7 +92,7 @@ def test_all_jobs_are_followed(service: Service) -> None:
             ready.set()
             for event in read_events(response.iter_lines()):
                 first.append(event)
-                told.setdefault(event.data["id"], []).append(event.kind)
+                told.setdefault(event.data["id"], []).append(event.type)
                 if done.is_set() and all("end" in told.get(job_id, []) for job_id in ids):
                     return
 
@@ -150,8 +113,8 @@ def test_all_jobs_are_followed(service: Service) -> None:
         assert kinds.count("end") == 1
     begin = next(event.id for event in first if event.data["id"] == ids[0] and event.id is not None)
     missing = set(ids)
-    for event in follow(service, "/v1/events", begin):
-        if event.kind == "end":
+    for event in stream_events(service, "/v1/events", begin):
+        if event.type == "end":
             missing.discard(event.data["id"])
         if not missing:
             break
@@ -164,7 +127,7 @@ def test_streams_end_with_the_service(start_service: Callable[..., Service]) -> 
     began, ended = threading.Event(), threading.Event()
 
     def listen() -> None:
-        for _ in follow(service, f"/v1/jobs/{job_id}/events"):
+        for _ in stream_events(service, f"/v1/jobs/{job_id}/events"):
             began.set()
         ended.set()
 

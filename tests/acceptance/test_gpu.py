@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.acceptance.test_compiled import losses
-from tests.acceptance.test_processes import disturbable, workers
 from tests.support.fits import LONG, SEQUENTIAL, thermometer
+from tests.support.histories import losses
+from tests.support.long_fits import interruptible
+from tests.support.processes import workers
 from tests.support.server import Service, until
 
 pytestmark = [
@@ -70,7 +71,7 @@ def test_jobs_train_side_by_side_on_a_gpu(gpu_service: Service) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_killed_gpu_worker_costs_nothing(gpu_service: Service, precision: str) -> None:
     """Killed and resumed, a job ends with the bits of its undisturbed twin."""
-    body = {**disturbable(epochs=4000), "device": "cuda", "precision": precision}
+    body = {**interruptible(epochs=4000), "device": "cuda", "precision": precision}
     twin = gpu_service.succeeded(body)
     job_id = gpu_service.queued(body)
     until(lambda: gpu_service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])

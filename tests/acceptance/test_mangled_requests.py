@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.documents import exists
 from tests.support.fits import flowers, thermometer
 from tests.support.server import Service
-from tests.unit.api.http.test_problems import exists
 
 LAYERS = [
     {"type": "Linear", "out_features": 4},
@@ -200,7 +200,7 @@ def test_a_mangled_job_is_answered(service: Service, body: Any) -> None:
     if response.status_code == 422:
         assert response.json()["errors"]
         for error in response.json()["errors"]:
-            assert exists(error["pointer"], body), error
+            assert exists(body, error["pointer"]), error
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_mangled_rows_are_answered(service: Service, trained: dict[str, str], bo
         assert answer.status_code in (200, 201, 400, 422), answer.text
         if answer.status_code == 422:
             for error in answer.json()["errors"]:
-                assert exists(error["pointer"], body), error
+                assert exists(body, error["pointer"]), error
 
 
 def test_csv_of_any_kind_is_answered(service: Service) -> None:

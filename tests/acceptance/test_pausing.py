@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.test_processes import disturbable
 from tests.support.fits import LONG, thermometer
+from tests.support.long_fits import interruptible
 from tests.support.server import Service, until
 
 
@@ -30,13 +30,13 @@ def checkpoints(service: Service, job_id: str) -> list[dict[str, Any]]:
 def long_epochs() -> dict[str, Any]:
     """A fit whose every epoch is thousands of steps: it can only be broken off in the middle of one."""
     inputs, targets = [[i / 4000] for i in range(4000)], [[(i % 7) / 7] for i in range(4000)]
-    body = disturbable(epochs=3, batch_size=1, metrics=["r2_score"], optimizer="Adam")
+    body = interruptible(epochs=3, batch_size=1, metrics=["r2_score"], optimizer="Adam")
     return {**body, "data": {"inputs": inputs, "targets": targets, "split": {"validation": 0.1}}}
 
 
 @pytest.mark.parametrize(
     ("body", "in_the_middle"),
-    [(disturbable(epochs=3000), False), (long_epochs(), True)],
+    [(interruptible(epochs=3000), False), (long_epochs(), True)],
     ids=["short epochs", "long epochs"],
 )
 def test_a_paused_job_goes_on_where_it_was(

@@ -2,56 +2,21 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import pytest
 
-from tests.support.fits import LONG, ORDERED, SEQUENTIAL, tensors, thermometer
+from tests.support.fits import LONG, ORDERED, SEQUENTIAL, thermometer
+from tests.support.long_fits import interruptible
+from tests.support.processes import worker_of, workers
 from tests.support.server import Service, until
 
 IDLE_WINDOW_SECONDS = 2.0
 # Heartbeats are one statement each five seconds.
 IDLE_CPU_SECONDS = 0.1
 LEAST_WORK_SECONDS = 0.3
-INPUTS, TARGETS = [[i / 40] for i in range(40)], [[(i % 7) / 7] for i in range(40)]
-# A second or two of work: long enough to be disturbed.
-LAYERS = [
-    {"type": "Linear", "out_features": 16},
-    {"type": "Tanh"},
-    {"type": "Dropout", "p": 0.1},
-    {"type": "Linear", "out_features": 1},
-]
-
-
-def disturbable(**training: Any) -> dict[str, Any]:
-    """A mini-batch fit of some seconds."""
-    return tensors(INPUTS, TARGETS, LAYERS, **{"epochs": 1000, "batch_size": 16, **training})
-
-
-def workers(service: Service) -> list[psutil.Process]:
-    """The service's worker processes; one that has just ended is none of them."""
-    found = []
-    for worker in service.read("/v1/system")["workers"]:
-        with suppress(psutil.NoSuchProcess):
-            found.append(psutil.Process(worker["pid"]))
-    return found
-
-
-def all_workers(service: Service, number: int) -> list[psutil.Process]:
-    """The service's worker processes, as soon as there are so many."""
-    return until(lambda: found if len(found := workers(service)) == number else None)
-
-
-def holder(service: Service, job_id: str) -> psutil.Process:
-    """The worker process that has a job."""
-    claimed = [each for each in service.messages(job_id) if each.startswith("Claimed by worker ")]
-    name = claimed[-1].split()[3].rstrip(".,")
-    (pid,) = (each["pid"] for each in service.read("/v1/system")["workers"] if each["id"] == name)
-    return psutil.Process(pid)
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -80,7 +45,7 @@ def test_training_happens_in_a_worker(service: Service) -> None:
     until(lambda: len(workers(service)) == 2)  # another test may have ended one
     api, (first, second) = service.process, workers(service)
     before = [cpu_seconds(process) for process in (api, first, second)]
-    service.succeeded(disturbable(epochs=3000))
+    service.succeeded(interruptible(epochs=3000))
     spent = [cpu_seconds(process) - b for process, b in zip((api, first, second), before, strict=True)]
     assert max(spent[1:]) > LEAST_WORK_SECONDS
     assert spent[0] < 0.5 * max(spent[1:])
@@ -102,10 +67,10 @@ def test_idle_workers_take_no_processor_time(service: Service) -> None:
 
 def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Service) -> None:
     """kill -9 of the worker: another takes the job, which equals an undisturbed one bit for bit."""
-    undisturbed = service.succeeded(disturbable(epochs=4000))
+    undisturbed = service.succeeded(interruptible(epochs=4000))
     before = {worker.pid for worker in workers(service)}
-    job_id = service.running(disturbable(epochs=4000))
-    busy = holder(service, job_id)
+    job_id = service.running(interruptible(epochs=4000))
+    busy = worker_of(service, job_id)
     busy.kill()
     job = service.ended(job_id)
     assert (job["status"], job["attempt"], undisturbed["attempt"]) == ("succeeded", 2, 1)
@@ -142,9 +107,9 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
     addresses = [ended["links"][name] for name in ("self", "dataset", "history", "named_parameters", "model")]
     before = [service.client.get(address).content for address in addresses]
-    undisturbed = service.succeeded(disturbable(epochs=4000))
+    undisturbed = service.succeeded(interruptible(epochs=4000))
     running, queued = (
-        service.saved(disturbable(epochs=4000)),
+        service.saved(interruptible(epochs=4000)),
         [service.queued(thermometer(epochs=5)) for _ in range(3)],
     )
 
@@ -157,7 +122,7 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     assert service.parameters(running) == service.parameters(undisturbed["id"])
 
     running, queued = (
-        service.saved(disturbable(epochs=4000)),
+        service.saved(interruptible(epochs=4000)),
         [service.queued(thermometer(epochs=5)) for _ in range(3)],
     )
     service.kill()

@@ -14,10 +14,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.acceptance.test_processes import INPUTS, TARGETS, all_workers, disturbable, workers
-from tests.acceptance.test_supervision import MIB, inside_a_step, squaring
 from tests.support.fits import LINEAR, LONG, tensors, thermometer
+from tests.support.long_fits import INPUTS, TARGETS, interruptible, squaring, start_long_step
 from tests.support.postgres import Postgres
+from tests.support.processes import wait_for_workers, workers
 from tests.support.server import Service, until
 
 AWAY_SECONDS = 20.0
@@ -74,9 +74,9 @@ def assert_equal(service: Service, job_id: str, other_id: str) -> None:
 def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
     """SIGSTOP of all workers: they are ended and replaced, and the job is taken over in time."""
     service = hasty_service
-    twin = service.succeeded(disturbable(epochs=3000))
-    job_id = service.saved(disturbable(epochs=3000))
-    frozen = all_workers(service, WORKERS)
+    twin = service.succeeded(interruptible(epochs=3000))
+    job_id = service.saved(interruptible(epochs=3000))
+    frozen = wait_for_workers(service, WORKERS)
     for worker in frozen:
         worker.suspend()
     begin = time.monotonic()
@@ -92,8 +92,8 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
 def test_a_frozen_worker_is_ended_also_while_the_database_is_locked(hasty_service: Service) -> None:
     """One that was frozen inside a commit holds the lock that others need to read or to speak of it."""
     service = hasty_service
-    job_id = service.running(disturbable(epochs=3000))
-    frozen = all_workers(service, WORKERS)
+    job_id = service.running(interruptible(epochs=3000))
+    frozen = wait_for_workers(service, WORKERS)
     with sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         for worker in frozen:
@@ -118,7 +118,7 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service
     """Killed between a checkpoint's first byte and its last, a job goes on from the one before."""
     service = hasty_service
     twin = service.succeeded(large(units=1200, epochs=500))
-    processes = all_workers(service, WORKERS)
+    processes = wait_for_workers(service, WORKERS)
     job_id = service.saved(large(units=1200, epochs=500))
     folder = service.data_dir / "artifacts" / "checkpoints" / job_id
 
@@ -159,7 +159,7 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     job_id = service.saved(large(epochs=epochs, checkpoint_every=epochs - 1))  # one try at least from now on
     service.client.post(f"/v1/jobs/{job_id}/pause")
     until(lambda: service.job(job_id)["status"] == "paused")
-    with limited_files(all_workers(service, WORKERS), FULL_BYTES):
+    with limited_files(wait_for_workers(service, WORKERS), FULL_BYTES):
         service.client.post(f"/v1/jobs/{job_id}/resume")
         job = service.ended(job_id)
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 2)
@@ -179,7 +179,7 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
 def test_a_disk_without_room_for_its_data_ends_a_job(hasty_service: Service) -> None:
     """The job waits a while, fails once and says why; the next one, which has room, runs."""
     service, count = hasty_service, 400_000  # of 4 bytes each
-    with limited_files(all_workers(service, WORKERS), MIB):
+    with limited_files(wait_for_workers(service, WORKERS), 2**20):
         job_id = service.queued(tensors([[0.5]] * count, [[1.0]] * count, LINEAR, epochs=1))
         other_id = service.queued(thermometer(epochs=1))
         job = service.ended(job_id)
@@ -192,7 +192,7 @@ def test_a_disk_without_room_for_its_data_ends_a_job(hasty_service: Service) -> 
 def test_too_many_open_files_end_no_supervision(hasty_service: Service) -> None:
     """While no process can be started, that is tried again and again; then dead ones are replaced."""
     service = hasty_service
-    process, before = service.process, {worker.pid for worker in all_workers(service, WORKERS)}
+    process, before = service.process, {worker.pid for worker in wait_for_workers(service, WORKERS)}
     failures = service.log.read_text().count('"supervision failed"')
     limit = process.rlimit(psutil.RLIMIT_NOFILE)
     process.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # those that are open stay so
@@ -249,7 +249,7 @@ def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callabl
 def test_a_second_signal_does_not_wait(hasty_service: Service) -> None:
     """SIGTERM waits for a worker inside a long step; another one ends the service and all its processes."""
     service = hasty_service
-    job_id = inside_a_step(service)
+    job_id = start_long_step(service)
     service.stop_at_once()
     service.start()
     assert service.cancelled(job_id)[0]["status"] == "cancelled"

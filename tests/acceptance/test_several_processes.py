@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from tests.acceptance.test_events import epochs, follow
-from tests.acceptance.test_processes import all_workers, disturbable, workers
-from tests.acceptance.test_supervision import CANCEL_SECONDS, inside_a_step
+from tests.support.events import reported_epochs, stream_events
+from tests.support.long_fits import CANCEL_SECONDS, interruptible, start_long_step
 from tests.support.postgres import Postgres
+from tests.support.processes import wait_for_workers, workers
 from tests.support.server import START_SECONDS, Service, WorkerProcess, until
 
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
@@ -110,8 +110,8 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> None:
     """Whichever process a cancel is asked of: the one that trains ends the step, within 2 s."""
-    job_id = inside_a_step(site.service)
-    (before,) = {worker.pid for worker in all_workers(site.service, 1)}
+    job_id = start_long_step(site.service)
+    (before,) = {worker.pid for worker in wait_for_workers(site.service, 1)}
     begin = time.monotonic()
     site.service.client.post(f"/v1/jobs/{job_id}/cancel")
     job = site.service.ended(job_id)
@@ -122,20 +122,20 @@ def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> Non
 
 def test_a_job_that_trains_elsewhere_is_followed_to_its_end(site: Site) -> None:
     """Whichever process is listened to: all epochs are told, and the end."""
-    job_id = site.service.queued(disturbable(epochs=500))
-    events = list(follow(site.service, f"/v1/jobs/{job_id}/events"))
-    assert (events[-1].kind, events[-1].data) == ("end", site.service.job(job_id))
-    told = epochs(events)
+    job_id = site.service.queued(interruptible(epochs=500))
+    events = list(stream_events(site.service, f"/v1/jobs/{job_id}/events"))
+    assert (events[-1].type, events[-1].data) == ("end", site.service.job(job_id))
+    told = reported_epochs(events)
     assert (told, told[-1]) == (sorted(set(told)), 500)
 
 
 def test_a_process_that_is_told_to_stop_gives_its_job_back(site: Site) -> None:
     """SIGTERM of a process of workers: its job is saved and queued, no worker is lost, another goes on."""
     service = site.service
-    twin = service.succeeded(disturbable(epochs=3000))
+    twin = service.succeeded(interruptible(epochs=3000))
     second = site.another("leaving")
     site.freeze(site.first)  # so that the second has the job
-    job_id = service.saved(disturbable(epochs=3000))
+    job_id = service.saved(interruptible(epochs=3000))
     second.stop()
     waiting = service.job(job_id)
     assert (waiting["status"], waiting["attempt"]) == ("queued", 1)
@@ -152,10 +152,10 @@ def test_a_process_that_is_told_to_stop_gives_its_job_back(site: Site) -> None:
 def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
     """A frozen process: another takes its job in time and finishes; the thawed one's writes are refused."""
     service = site.service
-    twin = service.succeeded(disturbable(epochs=3000))
+    twin = service.succeeded(interruptible(epochs=3000))
     second = site.another("second")
     site.freeze(second)  # so that the first has the job
-    job_id = service.saved(disturbable(epochs=3000))
+    job_id = service.saved(interruptible(epochs=3000))
     second.thaw()
     site.freeze(site.first)
     begin = time.monotonic()

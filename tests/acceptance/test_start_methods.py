@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.acceptance.test_processes import all_workers, disturbable, holder
 from tests.support.fits import LONG, SEQUENTIAL, thermometer
+from tests.support.long_fits import interruptible
+from tests.support.processes import wait_for_workers, worker_of
 from tests.support.script import assert_equal, fit_thermometer, threads
 from tests.support.server import Service, until
 
@@ -38,18 +39,18 @@ def test_a_job_of_two_threads_equals_the_script(service_of: Service) -> None:
 def test_a_killed_worker_loses_nothing(service_of: Service, engine: str) -> None:
     """After kill -9 of its worker a job goes on elsewhere and ends with the bits of an undisturbed one."""
     service = service_of
-    body = disturbable(epochs=1500)
+    body = interruptible(epochs=1500)
     if engine == "compiled":  # which takes a thousandth of the time, and no dropout
         body = thermometer(SEQUENTIAL, epochs=80_000, batch_size=4, optimizer={"type": "Adam", "lr": 1e-4})
     body["engine"] = engine
     undisturbed = service.succeeded(body)
     job_id = service.saved(body)
-    holder(service, job_id).kill()
+    worker_of(service, job_id).kill()
     job = service.ended(job_id)
     assert (job["status"], undisturbed["attempt"]) == ("succeeded", 1)
     assert service.history(job_id) == service.history(undisturbed["id"])
     assert service.parameters(job_id) == service.parameters(undisturbed["id"])
-    assert len(all_workers(service, 2)) == 2
+    assert len(wait_for_workers(service, 2)) == 2
 
 
 def test_a_cancel_reaches_the_worker(service_of: Service) -> None:
@@ -62,7 +63,7 @@ def test_a_cancel_reaches_the_worker(service_of: Service) -> None:
 
 def test_a_pause_keeps_what_was_trained(service_of: Service) -> None:
     """A paused job goes on from its checkpoint when it is resumed."""
-    service, body = service_of, disturbable(epochs=1500)
+    service, body = service_of, interruptible(epochs=1500)
     twin, job_id = service.succeeded(body), service.saved(body)
     service.client.post(f"/v1/jobs/{job_id}/pause")
     until(lambda: service.job(job_id)["status"] in ("paused", "succeeded"))
@@ -74,17 +75,17 @@ def test_a_pause_keeps_what_was_trained(service_of: Service) -> None:
 def test_kill_9_of_the_fork_server_ends_no_attempt(start_service: Callable[..., Service]) -> None:
     """Running jobs go on, and workers and helpers that are killed afterwards are replaced."""
     service = start_service(workers=1, helpers=1, start_method="fork", checkpoint_seconds=0.1)
-    running = service.running(disturbable(epochs=3000))
+    running = service.running(interruptible(epochs=3000))
     (server,) = service.children("fork server")
     server.kill()
     until(lambda: [each.pid for each in service.children("fork server")] not in ([], [server.pid]))
     assert service.ended(running)["attempt"] == 1
-    again = service.saved(disturbable(epochs=3000))
-    victim = holder(service, again)
+    again = service.saved(interruptible(epochs=3000))
+    victim = worker_of(service, again)
     for child in [victim, *service.children("helper")]:
         child.kill()
     assert (service.ended(again)["status"], service.job(again)["attempt"]) == ("succeeded", 2)
-    assert all_workers(service, 1)[0].pid != victim.pid
+    assert wait_for_workers(service, 1)[0].pid != victim.pid
     assert service.succeeded(thermometer(epochs=1))
     assert str(victim.pid) not in os.listdir("/proc")
 

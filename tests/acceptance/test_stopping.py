@@ -12,8 +12,8 @@ import pytest
 from service.app import KILL_SECONDS
 from service.settings import Settings
 from service.storage.storage import Storage
-from tests.acceptance.test_processes import disturbable
 from tests.support.fits import LONG, thermometer
+from tests.support.long_fits import interruptible
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.server import Service, until
 
@@ -47,8 +47,8 @@ def test_a_request_that_is_open_keeps_no_job_from_being_given_back(
     """SIGTERM: the job is saved and queued at once, not after the requests; the next service ends it."""
     settings = {"shutdown_grace_seconds": GRACE_SECONDS, "checkpoint_seconds": 1000}
     service = start_service(workers=1, helpers=1, **settings)
-    undisturbed = service.succeeded(disturbable(epochs=3000))
-    job_id = service.running(disturbable(epochs=3000))
+    undisturbed = service.succeeded(interruptible(epochs=3000))
+    job_id = service.running(interruptible(epochs=3000))
     with half_sent(service), Storage.open(Settings(data_dir=service.data_dir)) as storage:
         service.client.get("/livez")  # the half has arrived before this
         assert storage.checkpoints.of_job(OWNER, job_id) == []

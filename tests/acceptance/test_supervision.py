@@ -16,53 +16,29 @@ import numpy as np
 import pytest
 import torch
 
-from tests.acceptance.test_processes import all_workers, disturbable, workers
 from tests.support.fits import LONG, thermometer
+from tests.support.long_fits import CANCEL_SECONDS, interruptible, squaring, start_long_step
+from tests.support.processes import wait_for_workers, workers
 from tests.support.script import threads
 from tests.support.server import Service, until
 
-CANCEL_SECONDS = 2.0
 HANG_SECONDS = 6.0
-MIB = 2**20
 
 
 @pytest.fixture(scope="module")
 def strict_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
     """A service whose workers have little memory, and are soon held to hang."""
     service = start_module_service(
-        workers=1, helpers=1, worker_memory_bytes=1024 * MIB, hang_seconds=HANG_SECONDS
+        workers=1, helpers=1, worker_memory_bytes=1024 * 2**20, hang_seconds=HANG_SECONDS
     )
     yield service
     service.stop()
 
 
-def squaring(width: int, times: int, **training: Any) -> dict[str, Any]:
-    """A fit whose step squares a matrix [width, width] again and again: long, or large, as one likes."""
-    forward = ["h = self.up(input)", "m = h.T @ h", *["m = torch.tanh(m @ m)"] * times]
-    return {
-        **thermometer(**{"epochs": LONG, **training}),
-        "architecture": {
-            "type": "module",
-            "submodules": {
-                "up": {"type": "Linear", "in_features": 1, "out_features": width},
-                "down": {"type": "Linear", "in_features": width, "out_features": 1},
-            },
-            "forward": "\n".join([*forward, "return self.down(h @ m)"]),
-        },
-    }
-
-
-def inside_a_step(service: Service, **training: Any) -> str:
-    """The id of a job that is inside a step of a minute."""
-    job_id = service.queued(squaring(3000, 40, **training))
-    until(lambda: service.job(job_id)["status"] == "running")
-    return job_id
-
-
 def test_a_job_inside_a_long_step_is_cancelled_soon(service: Service) -> None:
     """A step that doesn't end is ended with its process, within 2 s, and the worker is replaced."""
     before = {worker.pid for worker in workers(service)}
-    job_id = inside_a_step(service)
+    job_id = start_long_step(service)
     other = service.running(thermometer(epochs=LONG))
     begin = time.monotonic()
     service.client.post(f"/v1/jobs/{job_id}/cancel")
@@ -78,7 +54,7 @@ def test_a_job_inside_a_long_step_is_cancelled_soon(service: Service) -> None:
 
 def test_a_job_inside_a_long_step_ends_with_its_time(strict_service: Service) -> None:
     """`max_runtime_seconds` ends a step as well; without a checkpoint the job has failed and says so."""
-    job = strict_service.ended(inside_a_step(strict_service, max_runtime_seconds=1))
+    job = strict_service.ended(start_long_step(strict_service, max_runtime_seconds=1))
     assert (job["status"], job["stop_reason"]) == ("failed", "max_runtime")
     assert job["error"]["type"] == "/problems/runtime-too-short"
 
@@ -143,7 +119,7 @@ def test_a_job_is_tested_though_its_time_is_over(service: Service) -> None:
 
 def test_a_job_that_hangs_is_tried_once_more(strict_service: Service) -> None:
     """A worker without progress is ended; the second time the job has failed, and says why."""
-    job = strict_service.ended(inside_a_step(strict_service))
+    job = strict_service.ended(start_long_step(strict_service))
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 2)
     assert job["error"]["type"] == "/problems/worker-lost"
     assert "made no progress for 6 s" in job["error"]["detail"]
@@ -268,7 +244,7 @@ def test_the_layer_that_needs_too_much_memory_is_named(strict_service: Service) 
 
 def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
     """Two workers lost without a newer checkpoint end a job; the queue goes on."""
-    job_id = strict_service.queued(disturbable(epochs=LONG, max_runtime_seconds=60))
+    job_id = strict_service.queued(interruptible(epochs=LONG, max_runtime_seconds=60))
     for attempt in (1, 2):
 
         def runs(attempt: int = attempt) -> bool:
@@ -288,7 +264,7 @@ def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
 def test_a_dead_worker_is_replaced_at_once(service: Service, crash: signal.Signals) -> None:
     """However it died, another process has its place within a second; others train on."""
     ids = [service.running(thermometer(epochs=LONG)) for _ in range(2)]
-    victim, other = all_workers(service, 2)
+    victim, other = wait_for_workers(service, 2)
     before = {victim.pid, other.pid}
     victim.send_signal(crash)
 

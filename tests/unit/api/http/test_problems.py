@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.documents import changed, exists
 from tests.support.fits import thermometer
+from tests.support.problems import problem
 from tests.support.server import Service
 
 JSON = {"Content-Type": "application/json"}
@@ -15,22 +15,6 @@ MISSING = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 LAYER = "#/architecture/layers/0"
 TYPE_REQUIRED = "`type` is required; it determines the other fields."
 COLUMN = "#/data/columns/t_u"
-
-
-def problem(response: httpx.Response, status: int, slug: str) -> list[dict[str, str]]:
-    """Assert that a response is this problem in the common shape; return its field errors."""
-    assert response.status_code == status, response.text
-    assert response.headers["Content-Type"] == "application/problem+json"
-    document = response.json()
-    assert document.keys() == {"type", "title", "status", "detail", "instance", "errors"}
-    assert (document["type"], document["status"]) == (f"/problems/{slug}", status)
-    assert document["instance"] == response.request.url.path
-    assert document["title"]
-    assert document["detail"]
-    for error in document["errors"]:
-        assert error.keys() == {"pointer", "detail"}
-        assert error["detail"].endswith((".", "?")), error["detail"]
-    return list(document["errors"])
 
 
 def errors_of(service: Service, body: Any) -> dict[str, str]:
