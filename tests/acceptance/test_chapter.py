@@ -1,4 +1,4 @@
-"""The chapter's systems, row by row of the mission's table, through the API."""
+"""The systems of `Using a neural network to fit your data` (Deep Learning with PyTorch), through the API."""
 
 from collections import OrderedDict
 from typing import Any
@@ -12,7 +12,7 @@ from tests.support.fits import LINEAR, ORDERED, SEQUENTIAL, T_C, T_U, tensors, t
 from tests.support.script import Script, assert_equal, fit_thermometer, threads
 from tests.support.server import Service
 
-# Each activation as a client writes it, and as PyTorch does.
+# Each activation as JSON and as a PyTorch module.
 ACTIVATIONS: list[tuple[dict[str, Any], nn.Module]] = [
     ({"type": "Hardtanh"}, nn.Hardtanh()),
     ({"type": "Hardtanh", "min_val": 0.0, "max_val": 10.0}, nn.Hardtanh(0.0, 10.0)),
@@ -40,12 +40,12 @@ ACTIVATIONS: list[tuple[dict[str, Any], nn.Module]] = [
 
 
 def state_of(service: Service, job: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The trained parameters as a `state_dict`."""
+    """Return the trained parameters as a `state_dict`."""
     return {name: torch.tensor(each["values"]) for name, each in service.parameters(job["id"]).items()}
 
 
 def test_row_1_one_neuron_with_a_scalar_input(service: Service) -> None:
-    """o = tanh(w·x + b) of a scalar x is a job, and predicts what its own w and b give."""
+    """A neuron tanh(w·x + b) with a scalar input trains and predicts with its own w and b."""
     layers = [{"type": "Linear", "in_features": 1, "out_features": 1}, {"type": "Tanh"}]
     job = service.succeeded(tensors([[0.5], [-1.0], [2.0]], [[0.4], [-0.7], [0.9]], layers))
     parameters = service.parameters(job["id"])
@@ -56,7 +56,7 @@ def test_row_1_one_neuron_with_a_scalar_input(service: Service) -> None:
 
 
 def test_row_1_one_neuron_with_a_vector_input(service: Service) -> None:
-    """o = tanh(w·x + b) of a vector x has one weight for each component."""
+    """A neuron tanh(w·x + b) with a vector input has one weight for each component."""
     layers = [{"type": "Linear", "in_features": 3, "out_features": 1}, {"type": "Tanh"}]
     job = service.succeeded(tensors([[1, 2, 3], [0, -1, 1]], [[0.5], [-0.5]], layers))
     state = state_of(service, job)
@@ -67,7 +67,7 @@ def test_row_1_one_neuron_with_a_vector_input(service: Service) -> None:
 
 
 def test_row_1_columns_as_a_vector_input(service: Service) -> None:
-    """Several feature columns are one vector input, in the order of `features`."""
+    """Several feature columns form one vector input in the order of `features`."""
     body = thermometer([{"type": "Linear", "in_features": 2, "out_features": 1}], epochs=5)
     body["data"]["columns"]["squared"] = [u * u / 1000 for u in T_U]
     body["data"]["features"] = ["squared", "t_u"]
@@ -79,8 +79,8 @@ def test_row_1_columns_as_a_vector_input(service: Service) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 50])
-def test_row_2_layers_nest_to_any_depth(service: Service, depth: int) -> None:
-    """y = f(w_n · … f(w_0·x + b_0)) trains with as many layers as asked for."""
+def test_row_2_networks_have_any_depth(service: Service, depth: int) -> None:
+    """A network y = f(w_n · … f(w_0·x + b_0)) trains with any number of layers."""
     layers = [{"type": "Linear", "in_features": 1, "out_features": 4}, {"type": "Tanh"}]
     layers += [{"type": "Linear", "in_features": 4, "out_features": 4}, {"type": "Tanh"}] * (depth - 1)
     job = service.succeeded(thermometer([*layers, {"type": "Linear", "out_features": 1}], epochs=3))
@@ -88,7 +88,7 @@ def test_row_2_layers_nest_to_any_depth(service: Service, depth: int) -> None:
 
 
 def test_row_2_containers_nest_to_any_depth(service: Service) -> None:
-    """A layer may itself be an architecture; names and numbers are those of PyTorch's print."""
+    """Architectures nest in layers to any depth, with parameter names as in PyTorch."""
     inner: dict[str, Any] = {
         "type": "sequential",
         "layers": [{"type": "Linear", "out_features": 3}, {"type": "Tanh"}],
@@ -106,8 +106,10 @@ def test_row_2_containers_nest_to_any_depth(service: Service) -> None:
 
 
 @pytest.mark.parametrize(("layer", "module"), ACTIVATIONS, ids=lambda value: str(value)[:40])
-def test_row_3_activations_are_pytorchs(service: Service, layer: dict[str, Any], module: nn.Module) -> None:
-    """Each activation has PyTorch's name, defaults, arguments, print and values."""
+def test_row_3_activations_equal_those_of_pytorch(
+    service: Service, layer: dict[str, Any], module: nn.Module
+) -> None:
+    """Each activation has the name, defaults, arguments, representation and values of PyTorch."""
     body = thermometer([*LINEAR, layer], epochs=1)
     job = service.succeeded(body)
     answer = service.read(f"/v1/jobs/{job['id']}/named_parameters")
@@ -120,15 +122,15 @@ def test_row_3_activations_are_pytorchs(service: Service, layer: dict[str, Any],
     torch.testing.assert_close(torch.tensor(outputs), expected)
 
 
-def test_row_3_defaults_are_shown_filled_in(service: Service) -> None:
-    """The job shows the slope of 0.01 that a LeakyReLU without arguments has."""
+def test_row_3_jobs_show_default_arguments(service: Service) -> None:
+    """The job shows the default slope 0.01 of a LeakyReLU without arguments."""
     job = service.succeeded(thermometer([*LINEAR, {"type": "LeakyReLU"}], epochs=1))
     shown = job["architecture"]["layers"][1]
     assert (shown["type"], shown["negative_slope"]) == ("LeakyReLU", 0.01)
 
 
 def test_row_3_catalog_lists_the_layers_with_their_defaults(service: Service) -> None:
-    """`GET /v1/catalog` tells each layer's arguments and defaults as JSON Schema."""
+    """`GET /v1/catalog` describes the arguments and defaults of each layer as JSON Schema."""
     layers = service.read("/v1/catalog")["layers"]
     assert {layer["type"] for layer, _ in ACTIVATIONS} | {"Linear"} <= layers.keys()
     leaky = layers["LeakyReLU"]["arguments"]["properties"]["negative_slope"]
@@ -136,7 +138,7 @@ def test_row_3_catalog_lists_the_layers_with_their_defaults(service: Service) ->
 
 
 def test_row_4_batches_are_mapped_row_by_row(service: Service) -> None:
-    """B × Nin becomes B × Nout, in training and in predictions, for any B."""
+    """Training and predictions map a batch [B, Nin] to [B, Nout] for any B."""
     layers = [{"type": "Linear", "in_features": 3, "out_features": 2}]
     inputs = [[i, i / 2, -i] for i in range(10)]
     job = service.succeeded(tensors(inputs, [[i, -i] for i in range(10)], layers, epochs=2, batch_size=4))
@@ -160,7 +162,7 @@ def test_row_4_batches_are_mapped_row_by_row(service: Service) -> None:
 def test_row_4_a_flat_list_of_samples_is_an_error_that_shows_the_fix(
     service: Service, inputs: list[Any], targets: list[Any], pointer: str
 ) -> None:
-    """1-D samples are refused, never broadcast, and the error shows how to make a column of them."""
+    """One-dimensional samples are refused with an error that shows the two-dimensional form."""
     response = service.submit(tensors(inputs, targets, LINEAR))
     assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     (error,) = response.json()["errors"]
@@ -168,8 +170,8 @@ def test_row_4_a_flat_list_of_samples_is_an_error_that_shows_the_fix(
     assert "[[1" in error["detail"]
 
 
-def test_row_4_flat_predictions_are_an_error_too(service: Service) -> None:
-    """Predictions take [B, Nin] only."""
+def test_row_4_flat_inputs_of_predictions_are_an_error(service: Service) -> None:
+    """Predictions refuse one-dimensional inputs with an error that shows the two-dimensional form."""
     job = service.succeeded(thermometer(epochs=1))
     response = service.client.post(f"/v1/jobs/{job['id']}/predictions", json={"inputs": [35.7, 55.9]})
     assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
@@ -178,8 +180,8 @@ def test_row_4_flat_predictions_are_an_error_too(service: Service) -> None:
     assert "[[35.7]" in error["detail"]
 
 
-def test_row_4_outputs_and_targets_of_other_widths_are_an_error(service: Service) -> None:
-    """A model of two outputs with one target is refused with both shapes, never broadcast."""
+def test_row_4_outputs_and_targets_of_different_widths_are_an_error(service: Service) -> None:
+    """A model with two outputs for one target is refused with both shapes."""
     response = service.submit(thermometer([{"type": "Linear", "in_features": 1, "out_features": 2}]))
     assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     (error,) = response.json()["errors"]
@@ -189,16 +191,16 @@ def test_row_4_outputs_and_targets_of_other_widths_are_an_error(service: Service
 
 @pytest.fixture(scope="module")
 def linear_fit(service: Service) -> tuple[dict[str, Any], Script]:
-    """The chapter's `nn.Linear(1, 1)` after 3000 epochs, by HTTP and by its script."""
+    """Fit `nn.Linear(1, 1)` for 3000 epochs through HTTP and with a plain script."""
     job = service.succeeded(thermometer(epochs=3000))
     with threads(job["used"]["threads"]):
         return job, fit_thermometer(lambda: nn.Sequential(nn.Linear(1, 1)), 3000, 1e-2)
 
 
-def test_row_5_the_loop_prints_as_the_chapters(
+def test_row_5_every_selects_the_epochs_that_the_loop_prints(
     service: Service, linear_fit: tuple[dict[str, Any], Script]
 ) -> None:
-    """`?every=1000` gives epoch 1 and each 1000th: the lines that the chapter's loop prints."""
+    """`?every=1000` returns epoch 1 and every 1000th epoch, with the losses of the script."""
     job, script = linear_fit
     history = service.history(job["id"], every=1000)
     printed = [
@@ -217,14 +219,14 @@ def test_row_5_the_loop_prints_as_the_chapters(
 def test_row_6_linear_fit_equals_the_script(
     service: Service, linear_fit: tuple[dict[str, Any], Script]
 ) -> None:
-    """`nn.Linear(1, 1)`, SGD lr 1e-2, MSELoss, 3000 epochs: the script's history and parameters."""
+    """`nn.Linear(1, 1)` with SGD and MSELoss has the history and parameters of the script."""
     job, script = linear_fit
     assert_equal(service, job, script)
     assert service.parameters(job["id"])["0.weight"]["values"][0][0] == pytest.approx(5.4, abs=1.0)
 
 
 def test_row_7_sequential_reports_names_and_shapes(service: Service) -> None:
-    """`nn.Sequential(Linear(1, 13), Tanh, Linear(13, 1))` has the chapter's four parameters."""
+    """A sequential network reports the names and shapes of its four parameters."""
     job = service.succeeded(thermometer(SEQUENTIAL, epochs=1))
     parameters = service.parameters(job["id"])
     assert {name: each["shape"] for name, each in parameters.items()} == {
@@ -237,8 +239,8 @@ def test_row_7_sequential_reports_names_and_shapes(service: Service) -> None:
     assert job["parameter_count"] == 40
 
 
-def test_row_8_ordered_dict_names_print_and_one_parameter(service: Service) -> None:
-    """Named layers name the parameters, print as PyTorch prints them, and one is read by its name."""
+def test_row_8_named_layers_name_the_parameters(service: Service) -> None:
+    """Named layers name the parameters, and a parameter is readable by its name."""
     job = service.succeeded(thermometer(ORDERED, epochs=10))
     answer = service.read(f"/v1/jobs/{job['id']}/named_parameters")
     assert [(each["name"], each["shape"]) for each in answer["parameters"]] == [
@@ -262,8 +264,8 @@ def test_row_8_ordered_dict_names_print_and_one_parameter(service: Service) -> N
     assert bias["values"] == service.parameters(job["id"])["output_linear.bias"]["values"]
 
 
-def test_row_11_parameters_are_populated_with_their_grad(service: Service) -> None:
-    """The gradient of the last step is readable, equals the script's, and its norm is told."""
+def test_row_11_gradients_are_readable(service: Service) -> None:
+    """Parameters have the last gradients of the script and the norms of these."""
     job = service.succeeded(thermometer(ORDERED, epochs=20, optimizer={"type": "SGD", "lr": 1e-3}))
     with threads(job["used"]["threads"]):
         script = fit_thermometer(lambda: nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)), 20, 1e-3)
@@ -274,10 +276,10 @@ def test_row_11_parameters_are_populated_with_their_grad(service: Service) -> No
     assert [each["gradient_norm"] for each in read] == pytest.approx(norms)
 
 
-def test_row_12_the_thermometer_is_split_and_scaled_as_in_the_chapter(
+def test_row_12_the_thermometer_is_split_and_scaled_like_the_script(
     service: Service, linear_fit: tuple[dict[str, Any], Script]
 ) -> None:
-    """n_val = int(0.2·n) rows of a `randperm` validate, t_u is scaled by 0.1, and t_c is predicted."""
+    """The last int(0.2·n) rows of a `randperm` validate, and predictions scale t_u by 0.1 to predict t_c."""
     job, _ = linear_fit
     preflight = service.submit(thermometer(), validate_only=True).json()
     assert preflight["rows"] == {"train": 9, "validation": 2, "test": 0, "dropped": 0}

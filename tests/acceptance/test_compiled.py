@@ -1,4 +1,4 @@
-"""Compiled jobs through HTTP: chosen, refused, repeated, and many of them side by side."""
+"""Compiled jobs through HTTP: selection of the engine, errors, interruption and groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,18 +17,18 @@ EPOCHS = 1500
 
 @pytest.fixture(scope="module")
 def lone_worker(start_module_service: Callable[..., Service]) -> Service:
-    """A service with one worker, so that jobs queue up, and many checkpoints."""
+    """Start a service with one worker, so that jobs queue, and frequent checkpoints."""
     return start_module_service(workers=1, checkpoint_seconds=0.1)
 
 
 def fit(engine: str = "auto", **training: Any) -> dict[str, Any]:
-    """A fit of 13 tanh units."""
+    """Return a request for a fit with 13 tanh units."""
     section = {"optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": EPOCHS, **training}
     return {**thermometer(SEQUENTIAL, **section), "engine": engine}
 
 
 def test_a_small_fit_is_compiled_and_agrees_with_the_eager_one(service: Service) -> None:
-    """`auto` compiles a small fit; its history is the eager one's to rounding, and the same each time."""
+    """`auto` compiles a small fit, whose history repeats and agrees with the eager one to rounding."""
     jobs = [service.fit(fit(engine)) for engine in ("auto", "compiled", "eager")]
     assert [job["used"]["engine"] for job in jobs] == ["compiled", "compiled", "eager"]
     assert [job["used"]["engine_reason"] for job in jobs] == [None] * 3
@@ -38,8 +38,8 @@ def test_a_small_fit_is_compiled_and_agrees_with_the_eager_one(service: Service)
     assert jobs[2]["timings"]["compile_seconds"] == 0.0
 
 
-def test_what_can_not_be_compiled_is_told(service: Service) -> None:
-    """Asked for in vain, the compiled engine is 422 with the place; `auto` stays eager and says why."""
+def test_an_architecture_that_cannot_be_compiled_is_reported(service: Service) -> None:
+    """A small fit is compiled by `auto` and agrees with the eager engine to rounding."""
     layers = [*SEQUENTIAL, {"type": "Dropout", "p": 0.1}]
     body = {**thermometer(layers, epochs=200), "engine": "compiled"}
     refused = service.submit(body)
@@ -53,22 +53,22 @@ def test_what_can_not_be_compiled_is_told(service: Service) -> None:
     assert error["detail"] == f"{reason} Use the engine `eager` or `auto`."
 
 
-def test_a_compiled_job_goes_on_as_if_undisturbed(lone_worker: Service) -> None:
-    """Paused and resumed, then killed: history and parameters are those of an undisturbed twin, all bits."""
+def test_an_interrupted_compiled_job_ends_like_an_undisturbed_job(lone_worker: Service) -> None:
+    """A paused and resumed job whose worker is killed ends with the bits of an undisturbed job."""
     service = lone_worker
     body = fit("compiled", epochs=80_000, batch_size=4, optimizer={"type": "Adam", "lr": 1e-4})
     twin = service.succeeded(body)
     job_id = service.running(body)
     service.client.post(f"/v1/jobs/{job_id}/pause")
     until(lambda: service.job(job_id)["status"] == "paused")
-    rested_at = service.job(job_id)["progress"]["epoch"]
+    paused_at = service.job(job_id)["progress"]["epoch"]
     service.client.post(f"/v1/jobs/{job_id}/resume")
 
-    def has_gone_on() -> bool:
+    def has_continued() -> bool:
         saved = service.read(f"/v1/jobs/{job_id}/checkpoints")["items"][0]["epoch"]
-        return bool(service.job(job_id)["status"] == "running" and saved > rested_at)
+        return bool(service.job(job_id)["status"] == "running" and saved > paused_at)
 
-    until(has_gone_on)
+    until(has_continued)
     for worker in workers(service):
         worker.kill()
     job = service.ended(job_id)
@@ -79,14 +79,14 @@ def test_a_compiled_job_goes_on_as_if_undisturbed(lone_worker: Service) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
-def test_jobs_of_a_kind_train_side_by_side(lone_worker: Service, batch_size: int | None) -> None:
-    """Each of many queued jobs ends as it would alone, one that diverges too; a cancelled one is left out."""
+def test_similar_jobs_train_in_a_group(lone_worker: Service, batch_size: int | None) -> None:
+    """Each job of a group ends as it does alone, also when one diverges and one is cancelled."""
     service = lone_worker
     holding = service.running(thermometer(epochs=LONG))
-    rates = [1e-4 * (1 + place) for place in range(10)] + [1e20]
+    rates = [1e-4 * (1 + index) for index in range(10)] + [1e20]
     fits = [
-        fit(seed=place, batch_size=batch_size, optimizer={"type": "SGD", "lr": rate})
-        for place, rate in enumerate(rates)
+        fit(seed=index, batch_size=batch_size, optimizer={"type": "SGD", "lr": rate})
+        for index, rate in enumerate(rates)
     ]
     queued = [service.queued(body) for body in fits]
     service.cancelled(service.queued(fit(seed=99)), holding)
@@ -101,8 +101,8 @@ def test_jobs_of_a_kind_train_side_by_side(lone_worker: Service, batch_size: int
         np.testing.assert_allclose(losses(service, job)[:, :50], losses(service, alone)[:, :50], rtol=1e-3)
 
 
-def test_jobs_of_other_dtypes_form_a_group_of_their_own(lone_worker: Service) -> None:
-    """Of twenty queued jobs, every second with int64 inputs, ten each train side by side, at attempt 1."""
+def test_jobs_with_different_dtypes_form_separate_groups(lone_worker: Service) -> None:
+    """Queued jobs with two input dtypes train in one group for each dtype, in one attempt."""
     service, before = lone_worker, lone_worker.log.read_text().count("jobs train together")
     holding = service.running(thermometer(epochs=LONG))
     module = {
@@ -110,12 +110,12 @@ def test_jobs_of_other_dtypes_form_a_group_of_their_own(lone_worker: Service) ->
         "submodules": {"fc": {"type": "Linear", "out_features": 1}},
         "forward": "return self.fc(input.float())",
     }
-    bodies = [fit("compiled", seed=place, epochs=300) for place in range(20)]
-    for place, body in enumerate(bodies):
+    bodies = [fit("compiled", seed=index, epochs=300) for index in range(20)]
+    for index, body in enumerate(bodies):
         columns = {"x": [*range(11)], "y": [float(value) for value in range(11)]}
         body["architecture"] = module
         body["data"] = {"columns": columns, "features": ["x"], "targets": ["y"]}
-        if place % 2:
+        if index % 2:
             body["data"]["dtypes"] = {"input": "int64"}
     queued = [service.queued(body) for body in bodies]
     service.cancelled(holding)
@@ -127,10 +127,10 @@ def test_jobs_of_other_dtypes_form_a_group_of_their_own(lone_worker: Service) ->
 
 
 def test_a_job_of_a_group_is_cancelled_alone(lone_worker: Service) -> None:
-    """A cancel or a pause is for one of the jobs that train together; the others go on."""
+    """Cancelling or pausing one job of a group does not stop the others."""
     service = lone_worker
     holding = service.running(thermometer(epochs=LONG))
-    jobs = [service.queued(fit(seed=place, epochs=LONG)) for place in range(8)]
+    jobs = [service.queued(fit(seed=index, epochs=LONG)) for index in range(8)]
     service.cancelled(holding)
     until(lambda: all(service.job(job)["progress"]["epoch"] for job in jobs))
     service.cancelled(jobs.pop())
@@ -141,8 +141,8 @@ def test_a_job_of_a_group_is_cancelled_alone(lone_worker: Service) -> None:
     service.cancelled(paused, *jobs)
 
 
-def test_a_member_that_was_paused_ends_like_its_twin(lone_worker: Service) -> None:
-    """A job that goes on alone has all bits of an equal one that stayed in the group."""
+def test_a_paused_member_ends_like_its_twin(lone_worker: Service) -> None:
+    """A job that is paused in a group has the bits of an equal job that stayed in the group."""
     service = lone_worker
     holding = service.running(thermometer(epochs=LONG))
     body = fit(epochs=200_000, optimizer={"type": "Adam", "lr": 1e-4})
@@ -159,19 +159,19 @@ def test_a_member_that_was_paused_ends_like_its_twin(lone_worker: Service) -> No
     assert service.parameters(paused) == service.parameters(twin)
 
 
-def test_a_group_whose_worker_is_killed_ends_as_undisturbed(lone_worker: Service) -> None:
-    """kill -9: each of the jobs goes on by itself from its checkpoint, and has all bits of its twin."""
+def test_a_group_of_a_killed_worker_ends_like_an_undisturbed_group(lone_worker: Service) -> None:
+    """Each job of a group whose worker is killed continues from its checkpoint with the bits of its twin."""
     service, before = lone_worker, lone_worker.log.read_text().count("jobs train together")
     fits = [fit(seed=seed, epochs=100_000) for seed in range(8)]
 
-    def side_by_side() -> list[str]:
+    def queue_group() -> list[str]:
         holding = service.running(thermometer(epochs=LONG))
         queued = [service.queued(body) for body in fits]
         service.cancelled(holding)
         return queued
 
-    twins = [service.ended(job_id) for job_id in side_by_side()]
-    disturbed = side_by_side()
+    twins = [service.ended(job_id) for job_id in queue_group()]
+    disturbed = queue_group()
     until(lambda: all(service.read(f"/v1/jobs/{job_id}/checkpoints")["items"] for job_id in disturbed))
     for worker in workers(service):
         worker.kill()

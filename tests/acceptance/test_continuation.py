@@ -1,4 +1,4 @@
-"""Jobs that begin where another has come to."""
+"""Jobs that continue another job or start with its parameters."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tests.support.server import Service
 
 
 def errors_of(service: Service, body: dict[str, Any]) -> dict[str, str]:
-    """What is wrong with a request, by pointer."""
+    """Return the details of the errors of a request by pointer."""
     response = service.submit(body, validate_only=True)
     assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY, response.text
     return {error["pointer"]: error["detail"] for error in response.json()["errors"]}
@@ -26,7 +26,7 @@ def errors_of(service: Service, body: dict[str, Any]) -> dict[str, str]:
     ids=["momentum", "schedule"],
 )
 def test_a_continuation_equals_one_job_of_all_epochs(service: Service, section: dict[str, Any]) -> None:
-    """`resume` goes on to more epochs: history, parameters and best are those of one job asked for all."""
+    """A continuation to more epochs has the history, parameters and best epoch of one long job."""
     whole = service.succeeded(interruptible(epochs=90, **section))
     first = service.succeeded(interruptible(epochs=40, **section))
     more = {**section, "from_job": first["id"], "resume": True, "epochs": 90}
@@ -39,7 +39,7 @@ def test_a_continuation_equals_one_job_of_all_epochs(service: Service, section: 
 
 
 def test_a_drawn_seed_is_continued(service: Service) -> None:
-    """A continuation need not repeat a seed that the service drew."""
+    """A continuation uses the seed that the service drew for the first job."""
     first = service.succeeded(interruptible(epochs=5, seed=None))
     seed = first["training"]["seed"]
     more = {"from_job": first["id"], "resume": True, "epochs": 9, "seed": None}
@@ -51,7 +51,7 @@ def test_a_drawn_seed_is_continued(service: Service) -> None:
 
 @pytest.mark.parametrize("scheduler", [None, {"type": "OneCycleLR", "max_lr": 0.1}])
 def test_a_cancelled_job_is_continued(scheduler: dict[str, Any] | None, service: Service) -> None:
-    """What was broken off goes on, to a schedule's end too, in a job that stays when the first is deleted."""
+    """A cancelled job is continued to its last epoch, also when it is deleted before."""
     section = {"epochs": 3000, "scheduler": scheduler}
     job_id = service.running(interruptible(**section))
     cancelled = service.cancelled(job_id)[0]
@@ -64,8 +64,8 @@ def test_a_cancelled_job_is_continued(scheduler: dict[str, Any] | None, service:
     assert service.parameters(second) == service.parameters(whole["id"])
 
 
-def test_a_warm_start_takes_the_parameters_alone(service: Service) -> None:
-    """`from_job` begins at epoch 1 with the other job's parameters, also with another loss and optimizer."""
+def test_a_warm_start_uses_the_parameters_only(service: Service) -> None:
+    """A job with `from_job` starts at epoch 1 with the parameters of the other job."""
     first = service.succeeded(thermometer(SEQUENTIAL, epochs=200))
     body = thermometer(SEQUENTIAL, epochs=3, loss="L1Loss", optimizer="Adam", from_job=first["id"])
     second = service.succeeded(body)
@@ -76,8 +76,8 @@ def test_a_warm_start_takes_the_parameters_alone(service: Service) -> None:
         assert service.parameters(unchanged["id"])[name]["values"] == parameter["values"]
 
 
-def test_a_warm_start_takes_the_best_parameters(service: Service) -> None:
-    """With `restore_best`, what a job predicts with is what another begins with."""
+def test_a_warm_start_uses_the_best_parameters(service: Service) -> None:
+    """A warm start from a job with `restore_best` uses its best parameters."""
     stopping = {"patience": 3, "monitor": "train_loss"}
     first = service.succeeded(thermometer(SEQUENTIAL, epochs=50, early_stopping=stopping))
     body = thermometer(SEQUENTIAL, epochs=1, optimizer={"type": "SGD", "lr": 0.0}, from_job=first["id"])
@@ -86,8 +86,8 @@ def test_a_warm_start_takes_the_best_parameters(service: Service) -> None:
         assert service.parameters(second)[name]["values"] == parameter["values"]
 
 
-def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> None:
-    """Each difference to the job that is continued has its pointer; the pointers exist in the request."""
+def test_a_continuation_reports_all_differences(service: Service) -> None:
+    """A continuation reports each difference from the first job with its pointer."""
     first = service.succeeded(interruptible(epochs=5))
     body = interruptible(
         epochs=9, from_job=first["id"], resume=True, optimizer="Adam", gradient_clip_norm=1.0
@@ -104,8 +104,8 @@ def test_what_a_continuation_has_otherwise_is_told_at_once(service: Service) -> 
     assert found["#/architecture/layers/2/p"] == "This is `0.2`, but was `0.1` in the job to continue."
 
 
-def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> None:
-    """What was left out and isn't free is named; how often and how long a job saves and runs is free."""
+def test_a_continuation_may_change_checkpoints_and_runtime(service: Service) -> None:
+    """A continuation may change checkpoint and runtime settings, but no setting that affects its numbers."""
     section = {"checkpoint_every": 2, "max_runtime_seconds": 500, "gradient_clip_norm": 1.0}
     first = service.succeeded(interruptible(epochs=4, **section))["id"]
     again = interruptible(epochs=5, from_job=first, resume=True)
@@ -116,8 +116,8 @@ def test_a_continuation_repeats_what_it_must_and_no_more(service: Service) -> No
     assert service.history(service.succeeded(again)["id"])["epochs"] == [1, 2, 3, 4, 5]
 
 
-def test_what_can_not_be_continued_is_refused(service: Service) -> None:
-    """Too few epochs, more than a schedule has, a job that runs, stopped early or isn't there: 422."""
+def test_jobs_that_cannot_be_continued_are_refused(service: Service) -> None:
+    """Too few epochs, an exhausted schedule and a running, stopped or unknown job are 422."""
     first = service.succeeded(interruptible(epochs=5, scheduler={"type": "OneCycleLR", "max_lr": 0.1}))["id"]
     cycle = {"type": "OneCycleLR", "max_lr": 0.1}
     section = {"from_job": first, "resume": True, "scheduler": cycle}
@@ -138,8 +138,8 @@ def test_what_can_not_be_continued_is_refused(service: Service) -> None:
     service.cancelled(running)
 
 
-def test_another_model_takes_no_parameters(service: Service) -> None:
-    """A warm start names the parameters that don't fit, with both shapes."""
+def test_a_warm_start_requires_equal_shapes(service: Service) -> None:
+    """A warm start of a different model is refused with the names and shapes of the parameters."""
     first = service.succeeded(thermometer(ORDERED, epochs=1))["id"]
     layers = [{**layer} for layer in ORDERED]
     layers[0]["out_features"] = layers[2]["in_features"] = 5
@@ -149,8 +149,8 @@ def test_another_model_takes_no_parameters(service: Service) -> None:
     assert "`0.weight` is [1, 1] here and missing in that job" in detail
 
 
-def test_priority_goes_before_age(narrow_service: Service) -> None:
-    """Of the jobs that wait, the highest priority starts first; beyond the range is 422."""
+def test_jobs_start_in_order_of_priority(narrow_service: Service) -> None:
+    """The queued job with the highest priority starts first, and a priority out of range is 422."""
     running = narrow_service.running(thermometer(epochs=LONG))
     low = narrow_service.queued({**thermometer(epochs=1), "priority": -1})
     usual = narrow_service.queued(thermometer(epochs=1))

@@ -1,4 +1,4 @@
-"""What a data section may say, from the request to the prediction: types, gaps, transforms, splits."""
+"""Data sections from request to prediction: types, missing values, transforms and splits."""
 
 import itertools
 from typing import Any
@@ -32,7 +32,7 @@ def fit(
     training: dict[str, Any] | None = None,
     **data: Any,
 ) -> dict[str, Any]:
-    """A short fit of the table."""
+    """Return a request for a short fit of `COLUMNS`."""
     body = thermometer(layers, epochs=3, **(training or {}))
     named = {"columns": COLUMNS, "features": list(features), "targets": ["y"]}
     body["data"] = {**named, "transforms": list(transforms), **data}
@@ -40,48 +40,48 @@ def fit(
 
 
 def answer(response: httpx.Response, status: int = httpx.codes.OK) -> dict[str, Any]:
-    """The document of a response of this status."""
+    """Check the status of a response and return its document."""
     assert response.status_code == status, response.text
     return dict(response.json())
 
 
-def checked(service: Service, body: dict[str, Any]) -> dict[str, Any]:
-    """What `validate_only` tells of a request that is right."""
+def preflight(service: Service, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the `validate_only` report of a valid request."""
     return answer(service.submit(body, validate_only=True))
 
 
-def sides(service: Service, job: dict[str, Any]) -> dict[str, list[int]]:
-    """The row numbers of each side, ascending."""
+def split_rows(service: Service, job: dict[str, Any]) -> dict[str, list[int]]:
+    """Return the row numbers of each split in ascending order."""
     found = service.read(f"/v1/jobs/{job['id']}/split")
-    return {side: sorted(part["rows"]) for side, part in found.items()}
+    return {split: sorted(part["rows"]) for split, part in found.items()}
 
 
 def constants(service: Service, job: dict[str, Any]) -> list[dict[str, Any]]:
-    """The fitted transforms."""
+    """Return the fitted transforms."""
     return list(service.read(f"/v1/jobs/{job['id']}/encoding")["transforms"])
 
 
 def upload(service: Service, columns: dict[str, list[Any]]) -> str:
-    """The id of a dataset."""
+    """Upload a dataset and return its id."""
     response = service.client.post("/v1/datasets", json={"columns": columns})
     assert response.status_code in (httpx.codes.OK, httpx.codes.CREATED), response.text
     return str(response.json()["id"])
 
 
-def test_rows_with_gaps_are_dropped(service: Service) -> None:
-    """They are on no side, and predictions of such rows are refused."""
+def test_rows_with_missing_values_are_dropped(service: Service) -> None:
+    """Rows with missing values are in no split, and predictions refuse such rows."""
     job = service.succeeded(fit(DROP, split={"validation": 2}))
-    assert not any(1 in rows for rows in sides(service, job).values())
-    assert checked(service, fit(DROP))["rows"] == {"train": 7, "validation": 0, "test": 0, "dropped": 1}
+    assert not any(1 in rows for rows in split_rows(service, job).values())
+    assert preflight(service, fit(DROP))["rows"] == {"train": 7, "validation": 0, "test": 0, "dropped": 1}
     refused = service.client.post(job["links"]["predictions"], json={"columns": {"size": [1.0, None]}})
     assert "the job has no `impute` to fill it" in answer(refused, 422)["errors"][0]["detail"]
 
 
-def test_an_indicator_tells_where_a_value_was_missing(service: Service) -> None:
-    """It is a column of its own beside the filled one, in training and in predictions."""
+def test_an_indicator_marks_missing_values(service: Service) -> None:
+    """An indicator is a column beside the imputed one, in training and in predictions."""
     impute = {"columns": ["size"], "type": "impute", "strategy": "median", "indicator": True}
     body = fit(impute)
-    (shape,) = checked(service, body)["inputs"]
+    (shape,) = preflight(service, body)["inputs"]
     assert shape["columns"] == ["size", "size_missing"]
     job = service.succeeded(body)
     filled, missing = service.predict(job["id"], {"columns": {"size": [5.0, None]}})["outputs"]
@@ -90,17 +90,17 @@ def test_an_indicator_tells_where_a_value_was_missing(service: Service) -> None:
     assert missing[0] - filled[0] == pytest.approx(weight, rel=1e-4)
 
 
-def test_types_of_a_job_decide_what_a_column_is(service: Service) -> None:
-    """Numbers declared to be kinds are encoded as such, whatever the dataset says of them."""
+def test_types_of_a_job_override_the_dataset(service: Service) -> None:
+    """Numbers declared as categorical are one-hot encoded, and text declared as numeric is refused."""
     one_hot = {"columns": "categorical", "type": "one_hot"}
-    report = checked(service, fit(one_hot, features=("zip",), types={"zip": "categorical"}))
+    report = preflight(service, fit(one_hot, features=("zip",), types={"zip": "categorical"}))
     assert report["inputs"][0]["columns"] == ["zip=7", "zip=8", "zip=9"]
     refused = service.submit(fit(DROP, features=("where",), types={"where": "numeric"}))
     assert {error["pointer"] for error in answer(refused, 422)["errors"]} == {"#/data/types/where"}
 
 
-def test_clip_and_minmax(service: Service) -> None:
-    """Limits and range are applied in their order, fitted on the training rows, also to what is predicted."""
+def test_transforms_are_applied_in_order(service: Service) -> None:
+    """Clip and minmax are applied in order with constants of the training rows, also in predictions."""
     clip = {"columns": ["size"], "type": "clip", "min": 2.0, "max": 6.0}
     minmax = {"columns": ["size"], "type": "minmax"}
     job = service.succeeded(fit(DROP, clip, minmax))
@@ -111,7 +111,7 @@ def test_clip_and_minmax(service: Service) -> None:
 
 
 def test_an_unknown_category_is_all_zeros(service: Service) -> None:
-    """With `unknown: zeros` a prediction of one is the bias alone; without, it is refused."""
+    """An unknown category is encoded as zeros with `unknown: zeros` and refused otherwise."""
     one_hot = {"columns": ["where"], "type": "one_hot"}
     job = service.succeeded(fit({**one_hot, "unknown": "zeros"}, features=("where",)))
     (output,) = service.predict(job["id"], {"columns": {"where": ["mars"]}})["outputs"]
@@ -122,7 +122,7 @@ def test_an_unknown_category_is_all_zeros(service: Service) -> None:
 
 
 def test_an_unknown_category_has_a_row_of_an_embedding(service: Service) -> None:
-    """With `unknown: extra` it has the index after the last; an embedding without that row is refused."""
+    """With `unknown: extra` an unknown category has the last index, which the embedding must include."""
     ordinal = {"columns": ["where"], "type": "ordinal", "unknown": "extra"}
     layers: list[dict[str, Any]] = [
         {"type": "Embedding", "num_embeddings": 5, "embedding_dim": 2},
@@ -140,30 +140,30 @@ def test_an_unknown_category_has_a_row_of_an_embedding(service: Service) -> None
 
 
 def test_groups_stay_together(service: Service) -> None:
-    """Rows of equal values are on one side."""
+    """Rows with equal values of the group column are in one split."""
     job = service.succeeded(fit(features=("zip",), split={"group": "where", "validation": 3, "test": 2}))
-    found = sides(service, job)
+    found = split_rows(service, job)
     assert sorted(itertools.chain(*found.values())) == list(range(8))
     assert all(found.values())
-    places = [{COLUMNS["where"][row] for row in rows} for rows in found.values()]
-    assert sum(map(len, places)) == 4
+    groups = [{COLUMNS["where"][row] for row in rows} for rows in found.values()]
+    assert sum(map(len, groups)) == 4
 
 
-def test_a_column_says_the_side(service: Service) -> None:
-    """Each row is where its column says."""
+def test_a_column_determines_the_split(service: Service) -> None:
+    """A split column assigns each row to its split."""
     job = service.succeeded(fit(features=("zip",), split={"column": "set"}))
-    assert sides(service, job) == {"train": [0, 1, 2, 3, 6], "validation": [4, 7], "test": [5]}
+    assert split_rows(service, job) == {"train": [0, 1, 2, 3, 6], "validation": [4, 7], "test": [5]}
 
 
-def test_the_latest_rows_test(service: Service) -> None:
-    """A column of dates divides by time."""
+def test_a_time_split_tests_on_the_latest_rows(service: Service) -> None:
+    """A time split assigns the latest rows to test and the rows before them to validation."""
     split = {"time": "day", "validation": 1, "test": 1}
     job = service.succeeded(fit(features=("zip",), types={"day": "datetime"}, split=split))
-    assert sides(service, job) == {"train": [1, 2, 3, 4, 5, 6], "validation": [7], "test": [0]}
+    assert split_rows(service, job) == {"train": [1, 2, 3, 4, 5, 6], "validation": [7], "test": [0]}
 
 
-def test_other_datasets_are_sides(service: Service) -> None:
-    """They are transformed by the training rows' constants, and their rows with gaps are dropped as well."""
+def test_splits_can_be_other_datasets(service: Service) -> None:
+    """Validation and test datasets are transformed with the constants of the training rows."""
     train = upload(service, {"x": [0.0, 10.0], "y": [1.0, 2.0]})
     validation = upload(service, {"y": [1.0, 2.0, 3.0], "x": [None, 5.0, 20.0]})
     test = upload(service, {"x": [5.0], "y": [7.0]})
@@ -174,7 +174,7 @@ def test_other_datasets_are_sides(service: Service) -> None:
     del body["data"]["columns"]
     job = service.succeeded(body)
     found = service.read(f"/v1/jobs/{job['id']}/split")
-    assert {side: (part["dataset_id"], part["rows"]) for side, part in found.items()} == {
+    assert {split: (part["dataset_id"], part["rows"]) for split, part in found.items()} == {
         "train": (train, found["train"]["rows"]),
         "validation": (validation, [1, 2]),
         "test": (test, [0]),
@@ -184,10 +184,10 @@ def test_other_datasets_are_sides(service: Service) -> None:
     assert job["test"]["metrics"]["mean_absolute_error"] == pytest.approx(abs(output[0] - 7.0), rel=1e-5)
 
 
-def test_each_target_is_undone_by_its_own_transforms(service: Service) -> None:
-    """Outputs are in the targets' units; loss and metrics are of what the model was trained on."""
+def test_the_transforms_of_each_target_are_inverted(service: Service) -> None:
+    """Outputs have the units of the targets, and metrics those of the transformed targets."""
     standardize = {"columns": ["y"], "type": "standardize"}
-    log1p, minmax = ({"columns": ["z"], "type": kind} for kind in ("log1p", "minmax"))
+    log1p, minmax = ({"columns": ["z"], "type": name} for name in ("log1p", "minmax"))
     body = fit(
         {"columns": ["zip"], "type": "standardize"},
         *(standardize, log1p, minmax),
@@ -220,7 +220,7 @@ def test_each_target_is_undone_by_its_own_transforms(service: Service) -> None:
 
 
 def test_an_evaluation_has_the_r2_of_the_history(service: Service) -> None:
-    """R² of targets far from 0 is scikit-learn's, in the history as in an evaluation."""
+    """The R² of targets far from 0 equals that of scikit-learn in history and evaluation."""
     far = [1e5 + 10 * value for value in COLUMNS["y"]]
     columns = {"x": list(range(8)), "y": far}
     training = {"metrics": ["r2_score"], "optimizer": {"type": "SGD", "lr": 1e-4}, "batch_size": 3}
@@ -235,8 +235,8 @@ def test_an_evaluation_has_the_r2_of_the_history(service: Service) -> None:
     assert [measured["metrics"]["r2_score"], history[-1]] == pytest.approx([expected] * 2, rel=1e-5)
 
 
-def test_a_row_alone_is_fitted(service: Service) -> None:
-    """Of one row every constant is there, and nothing has a spread."""
+def test_one_row_is_fitted(service: Service) -> None:
+    """Standardization of a single row is fitted and predicts its target."""
     columns = {"x": [5.0], "y": [3.0]}
     body = fit({"columns": ["x", "y"], "type": "standardize"}, features=("x",), columns=columns)
     job = service.succeeded(body)
@@ -251,10 +251,10 @@ def test_a_row_alone_is_fitted(service: Service) -> None:
         ({"type": "standardize"}, "#/data/features/0", "3 missing values"),
     ],
 )
-def test_a_column_without_values(
+def test_a_column_without_values_is_refused(
     service: Service, transform: dict[str, Any], pointer: str, words: str
 ) -> None:
-    """Nothing can be made of it: it is told where it was to be filled, or dropped."""
+    """A column without values is an error at the transform or feature that uses it."""
     columns = {"x": [None] * 3, "y": [1, 2, 3]}
     body = fit({**transform, "columns": ["x"]}, features=("x",), columns=columns)
     found = {error["pointer"]: error["detail"] for error in answer(service.submit(body), 422)["errors"]}
@@ -262,7 +262,7 @@ def test_a_column_without_values(
 
 
 def test_mapped_data_give_the_same_bits(service: Service, narrow_service: Service) -> None:
-    """A job that reads its batches from a file has the history and the weights of one with data in memory."""
+    """A job that reads mapped data has the bits of a job with data in memory."""
     impute = {"columns": ["size"], "type": "impute", "strategy": "mean"}
     training = {"batch_size": 3, "metrics": ["r2_score"], "optimizer": "Adam"}
     body = fit(impute, features=("size", "zip"), split={"validation": 3, "seed": 4}, training=training)

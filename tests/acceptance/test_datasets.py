@@ -1,4 +1,4 @@
-"""Datasets: uploaded, described, read, used and deleted."""
+"""Datasets: upload, description, reading, use and deletion."""
 
 import statistics
 from typing import Any
@@ -13,7 +13,7 @@ CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
 
 
 def upload(service: Service, body: Any) -> dict[str, Any]:
-    """A dataset from a JSON body that must be a new one."""
+    """Upload a new dataset from JSON and return its document."""
     response = service.client.post("/v1/datasets", json=body)
     assert response.status_code == CREATED, response.text
     assert response.headers["Location"] == f"/v1/datasets/{response.json()['id']}"
@@ -21,12 +21,12 @@ def upload(service: Service, body: Any) -> dict[str, Any]:
 
 
 def column(dataset: dict[str, Any], name: str) -> dict[str, Any]:
-    """A dataset's column of this name."""
+    """Return the column of a dataset with this name."""
     return next(each for each in dataset["columns"] if each["name"] == name)
 
 
 def test_columns_are_described(service: Service) -> None:
-    """A dataset of columns tells the type and the statistics of each."""
+    """A dataset of columns has the type and statistics of each column."""
     body = {
         "name": "thermometer",
         "columns": {"t_u": T_U, "warm": [c > 10 for c in T_C], "place": ["in", "out"] * 5 + [None]},
@@ -39,13 +39,17 @@ def test_columns_are_described(service: Service) -> None:
     assert t_u["mean"] == pytest.approx(statistics.fmean(T_U))
     assert t_u["std"] == pytest.approx(statistics.pstdev(T_U))
     assert column(dataset, "warm")["type"] == "boolean"
-    place = column(dataset, "place")
-    assert (place["type"], place["missing"], place["categories"]) == ("categorical", 1, ["in", "out"])
+    category = column(dataset, "place")
+    assert (category["type"], category["missing"], category["categories"]) == (
+        "categorical",
+        1,
+        ["in", "out"],
+    )
     assert service.read(dataset["links"]["self"]) == dataset
 
 
 def test_rows_and_columns_of_equal_content_are_one_dataset(service: Service) -> None:
-    """The same table as rows, as columns or as CSV is stored once and answered with 200."""
+    """Equal content as rows, columns or CSV is stored once and returned with 200."""
     first = upload(service, {"columns": {"a": [1.5, 2.5], "b": [3, 4]}})
     again = service.client.post("/v1/datasets", json={"rows": [{"a": 1.5, "b": 3}, {"a": 2.5, "b": 4}]})
     csv = service.client.post(
@@ -58,7 +62,7 @@ def test_rows_and_columns_of_equal_content_are_one_dataset(service: Service) -> 
 
 
 def test_other_content_is_another_dataset(service: Service) -> None:
-    """The order of columns, a name and a value make a difference."""
+    """Datasets that differ in column order, a name or a value have different ids."""
     ids = {
         upload(service, {"columns": columns})["id"]
         for columns in (
@@ -72,7 +76,7 @@ def test_other_content_is_another_dataset(service: Service) -> None:
 
 
 def test_tensors_are_described(service: Service) -> None:
-    """A dataset of nested lists tells shapes, its rows are samples."""
+    """A dataset of nested lists has the shapes of its tensors, and its rows are samples."""
     dataset = upload(service, {"inputs": [[[1, 2], [3, 4]], [[5, 6], [7, 8]]], "targets": [[0.5], [1.5]]})
     assert (dataset["kind"], dataset["rows"]) == ("tensors", 2)
     assert [each["shape"] for each in dataset["columns"]] == [[2, 2, 2], [2, 1]]
@@ -81,8 +85,8 @@ def test_tensors_are_described(service: Service) -> None:
     assert rows[1] == {"inputs": {"input": [[5, 6], [7, 8]]}, "targets": [1.5]}
 
 
-def test_csv_takes_a_name_and_reads_types(service: Service) -> None:
-    """A CSV body becomes numbers, booleans and text; `?name=` names it."""
+def test_csv_has_a_name_and_column_types(service: Service) -> None:
+    """A CSV body becomes numeric, boolean and categorical columns, and `?name=` names it."""
     text = 'x,flag,label\r\n1.5,true,red\r\n,false,"blue, dark"\r\n'
     response = service.client.post(
         "/v1/datasets", params={"name": "paint"}, content=text, headers={"Content-Type": "text/csv"}
@@ -99,7 +103,7 @@ def test_csv_takes_a_name_and_reads_types(service: Service) -> None:
 
 
 def test_rows_are_read_by_offset_and_limit(service: Service) -> None:
-    """`/rows` gives a window in order; float values survive the round trip."""
+    """`/rows` returns a window of rows in order with exact floats."""
     values = [0.1 * i for i in range(250)]
     dataset = upload(service, {"columns": {"x": values}})
     window = service.read(dataset["links"]["rows"], offset=240, limit=100)
@@ -110,7 +114,7 @@ def test_rows_are_read_by_offset_and_limit(service: Service) -> None:
 
 
 def test_list_is_paged_newest_first(service: Service) -> None:
-    """Pages follow each other without gap or repetition, and end with a null token."""
+    """Pages list each dataset once, newest first, and end with a null token."""
     made = [upload(service, {"columns": {"page": [number]}})["id"] for number in range(1000, 1005)]
     seen: list[str] = []
     token: str | None = ""
@@ -125,7 +129,7 @@ def test_list_is_paged_newest_first(service: Service) -> None:
 
 
 def test_a_job_uses_a_dataset_by_id(service: Service) -> None:
-    """`dataset_id` trains on what was uploaded, as the same data inline does."""
+    """A job with `dataset_id` has the history of a job with the same data inline."""
     dataset = upload(service, {"columns": {"t_u": T_U, "t_c": T_C, "noise": list(range(11))}})
     body = thermometer(epochs=50)
     inline = service.succeeded(body)
@@ -135,8 +139,8 @@ def test_a_job_uses_a_dataset_by_id(service: Service) -> None:
     assert service.history(job["id"]) == service.history(inline["id"])
 
 
-def test_inline_data_comes_back_as_a_dataset_once(service: Service) -> None:
-    """Inline data is stored as a dataset; equal content in another job is the same one."""
+def test_inline_data_is_stored_as_a_dataset_once(service: Service) -> None:
+    """Equal inline data of two jobs is stored as one dataset."""
     first, second = (service.succeeded(thermometer(epochs=epochs)) for epochs in (1, 2))
     assert first["dataset_id"] == second["dataset_id"]
     dataset = service.read(first["links"]["dataset"])
@@ -144,8 +148,8 @@ def test_inline_data_comes_back_as_a_dataset_once(service: Service) -> None:
     assert "columns" not in first["data"]
 
 
-def test_what_is_deleted_is_gone_though_a_file_stays(service: Service) -> None:
-    """A job and a dataset whose files can't be removed, since folders are in their places, are deleted."""
+def test_deletion_succeeds_though_a_file_remains(service: Service) -> None:
+    """A job and a dataset are deleted although their files cannot be removed."""
     artifacts = service.data_dir / "artifacts"
     before = set(artifacts.glob("datasets/*"))
     dataset = upload(service, {"columns": {"u": [1.5, 2.5, 3.5], "c": [2.5, 4.5, 6.5]}})
@@ -161,7 +165,7 @@ def test_what_is_deleted_is_gone_though_a_file_stays(service: Service) -> None:
 
 
 def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
-    """409 while a job that has not ended uses it; afterwards it goes, and the job stays readable."""
+    """Deletion of a dataset is 409 until its job has ended, and the job stays readable."""
     dataset = upload(service, {"columns": {"u": [1.0, 2.0, 3.0], "c": [2.0, 4.0, 6.0]}})
     body = thermometer(LINEAR, epochs=LONG)
     body["data"] = {"dataset_id": dataset["id"], "features": ["u"], "targets": ["c"]}
@@ -181,7 +185,7 @@ def test_a_dataset_in_use_is_not_deleted(service: Service) -> None:
 
 
 def test_deleted_content_can_be_uploaded_again(service: Service) -> None:
-    """Equal content after a deletion is a new dataset with its rows."""
+    """Deleted content that is uploaded again is a new dataset."""
     content = {"columns": {"again": [1.0, 2.0]}}
     first = upload(service, content)
     assert service.client.delete(first["links"]["self"]).status_code == httpx.codes.NO_CONTENT

@@ -1,4 +1,4 @@
-"""Server-sent events: of one job and of all."""
+"""Server-sent events of one job and of all jobs."""
 
 import socket
 import threading
@@ -11,12 +11,12 @@ from tests.support.events import Event, read_events, reported_epochs, stream_eve
 from tests.support.fits import LONG, SEQUENTIAL, thermometer
 from tests.support.server import Service, until
 
-# Of the process that serves HTTP, for each listener.
+# Memory of the process that serves HTTP, for each open stream.
 LISTENER_BYTES = 200_000
 
 
-def test_a_job_is_followed_to_its_end(service: Service) -> None:
-    """Status, progress and metrics come as they change, in order, and at last the job as it ended."""
+def test_events_report_a_job_to_its_end(service: Service) -> None:
+    """Events report status, progress and metrics in order and end with the final job."""
     job_id = service.queued(thermometer(SEQUENTIAL, epochs=2000))
     events = list(stream_events(service, f"/v1/jobs/{job_id}/events"))
     job = service.job(job_id)
@@ -24,9 +24,9 @@ def test_a_job_is_followed_to_its_end(service: Service) -> None:
     statuses = [event.data["status"] for event in events if event.type == "status"]
     assert statuses[-1] == "succeeded"
     assert statuses == sorted(set(statuses), key=["queued", "running", "succeeded"].index)
-    told = reported_epochs(events)
-    assert told == sorted(set(told))
-    assert told[-1] == 2000
+    reported = reported_epochs(events)
+    assert reported == sorted(set(reported))
+    assert reported[-1] == 2000
     history = service.history(job_id)
     for event in events:
         if event.type == "metrics":
@@ -37,8 +37,8 @@ def test_a_job_is_followed_to_its_end(service: Service) -> None:
     assert fractions[-1] == 1.0
 
 
-def test_what_was_missed_is_told_after_the_last_id(service: Service) -> None:
-    """A listener that comes back with the last id it saw is told every epoch since then, and the end."""
+def test_last_event_id_continues_a_stream(service: Service) -> None:
+    """A client that reconnects with its last id receives all epochs since then and the end."""
     job_id = service.queued(thermometer(SEQUENTIAL, epochs=LONG))
     path = f"/v1/jobs/{job_id}/events"
     seen: list[Event] = []
@@ -52,13 +52,13 @@ def test_what_was_missed_is_told_after_the_last_id(service: Service) -> None:
     assert missed[-1].type == "end"
     assert reported_epochs(missed)[0] == reported_epochs(seen)[-1] + 1
     assert reported_epochs(missed)[-1] == missed[-1].data["progress"]["epoch"]
-    again = list(stream_events(service, path, missed[-2].id))  # the line broke before the end
+    again = list(stream_events(service, path, missed[-2].id))  # the connection broke before the end
     assert (reported_epochs(again), again[-1].type, again[-1].data) == ([], "end", service.job(job_id))
     assert [event.type for event in stream_events(service, path, "nonsense")][-1] == "end"
 
 
-def test_who_has_seen_the_end_is_sent_away(service: Service) -> None:
-    """204 after the id of the end: an EventSource that is answered so connects no more."""
+def test_no_stream_follows_the_end(service: Service) -> None:
+    """A request with the id of the `end` event gets 204, so that an EventSource does not reconnect."""
     path = f"/v1/jobs/{service.succeeded(thermometer(epochs=1))['id']}/events"
     *_, end = stream_events(service, path)
     assert end.id is not None
@@ -66,22 +66,22 @@ def test_who_has_seen_the_end_is_sent_away(service: Service) -> None:
     assert (answer.status_code, answer.content) == (httpx.codes.NO_CONTENT, b"")
 
 
-def test_a_long_gap_is_thinned_out(service: Service) -> None:
-    """An event never has more than 500 epochs, the first and the last included."""
+def test_missed_epochs_are_thinned_out(service: Service) -> None:
+    """An event has at most 500 epochs, which include the first and the last missed epoch."""
     job_id = service.succeeded(thermometer(epochs=1200))["id"]
-    told = reported_epochs(list(stream_events(service, f"/v1/jobs/{job_id}/events", "0.0")))
-    assert (len(told), told[0], told[-1]) == (500, 1, 1200)
+    reported = reported_epochs(list(stream_events(service, f"/v1/jobs/{job_id}/events", "0.0")))
+    assert (len(reported), reported[0], reported[-1]) == (500, 1, 1200)
 
 
 def test_an_unknown_job_has_no_events(service: Service) -> None:
-    """404 with a problem, instead of a stream."""
+    """The events of an unknown job are 404 with a problem."""
     response = service.client.get("/v1/jobs/job_gone/events")
     assert (response.status_code, response.json()["type"]) == (404, "/problems/job-not-found")
 
 
-def test_all_jobs_are_followed(service: Service) -> None:
-    """One stream tells of each job that it was queued, ran and ended; after an id, what came since."""
-    told: dict[str, list[str]] = {}
+def test_one_stream_reports_all_jobs(service: Service) -> None:
+    """One stream reports status and end of every job, and a later request with an id continues it."""
+    types: dict[str, list[str]] = {}
     ready, done = threading.Event(), threading.Event()
     ids: list[str] = []
     first: list[Event] = []
@@ -92,8 +92,8 @@ def test_all_jobs_are_followed(service: Service) -> None:
             ready.set()
             for event in read_events(response.iter_lines()):
                 first.append(event)
-                told.setdefault(event.data["id"], []).append(event.type)
-                if done.is_set() and all("end" in told.get(job_id, []) for job_id in ids):
+                types.setdefault(event.data["id"], []).append(event.type)
+                if done.is_set() and all("end" in types.get(job_id, []) for job_id in ids):
                     return
 
     listener = threading.Thread(target=listen)
@@ -103,14 +103,14 @@ def test_all_jobs_are_followed(service: Service) -> None:
     done.set()
     for job_id in ids:
         service.ended(job_id)
-    service.queued(thermometer(epochs=1))  # one more change wakes a listener that has all
+    service.queued(thermometer(epochs=1))  # one more change wakes a listener that has received everything
     listener.join(60.0)
     assert not listener.is_alive()
     for job_id in ids:
-        kinds = [kind for kind in told[job_id] if kind != "progress"]
-        assert kinds[0] == "status"
-        assert kinds[-1] == "end"
-        assert kinds.count("end") == 1
+        reported = [each for each in types[job_id] if each != "progress"]
+        assert reported[0] == "status"
+        assert reported[-1] == "end"
+        assert reported.count("end") == 1
     begin = next(event.id for event in first if event.data["id"] == ids[0] and event.id is not None)
     missing = set(ids)
     for event in stream_events(service, "/v1/events", begin):
@@ -121,7 +121,7 @@ def test_all_jobs_are_followed(service: Service) -> None:
 
 
 def test_streams_end_with_the_service(start_service: Callable[..., Service]) -> None:
-    """SIGTERM ends the streams at once, so that the service can stop in good order."""
+    """SIGTERM ends open streams at once."""
     service = start_service(workers=1, helpers=1)
     job_id = service.running(thermometer(epochs=LONG))
     began, ended = threading.Event(), threading.Event()
@@ -138,8 +138,8 @@ def test_streams_end_with_the_service(start_service: Callable[..., Service]) -> 
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.exhaustive)])
-def test_many_listeners_all_see_the_end(narrow_service: Service, count: int) -> None:
-    """Many open streams of one job: each receives its end, and each costs a bounded amount of memory."""
+def test_many_clients_receive_the_end(narrow_service: Service, count: int) -> None:
+    """Each of many open streams receives the end of its job and uses bounded memory."""
     service = narrow_service
     job_id = service.running(thermometer(epochs=LONG))
     before = service.process.memory_info().rss
@@ -163,4 +163,4 @@ def test_many_listeners_all_see_the_end(narrow_service: Service, count: int) -> 
             received[index] += chunk
         listener.close()
     assert all(body.count(b"event: end") == 1 for body in received)
-    assert grown < count * LISTENER_BYTES, f"{grown / count:.0f} bytes a listener"
+    assert grown < count * LISTENER_BYTES, f"{grown / count:.0f} bytes for each stream"

@@ -24,27 +24,27 @@ ENGINES = ["eager", "compiled"]
 
 @pytest.fixture(scope="module")
 def gpu_service(start_module_service: Callable[..., Service]) -> Service:
-    """A service with a worker for the CPU and one for the GPU."""
+    """Start a service with one worker for the CPU and one for the GPU."""
     return start_module_service(workers=1, checkpoint_seconds=0.2)
 
 
 def fit(engine: str = "auto", device: str = "cuda", **training: Any) -> dict[str, Any]:
-    """A fit of 13 tanh units."""
+    """Return a request for a fit with 13 tanh units."""
     section = {"optimizer": {"type": "SGD", "lr": 1e-3}, "epochs": 600, **training}
     return {**thermometer(SEQUENTIAL, **section), "engine": engine, "device": device}
 
 
-def test_the_workers_are_told(gpu_service: Service) -> None:
-    """`/v1/system` names the GPU; a small job left to choose goes to the CPU."""
-    there = gpu_service.read("/v1/system")["workers"]
-    assert sorted(worker["device"] for worker in there) == ["cpu", "cuda:0"]
-    assert all((worker["device_name"] is None) == (worker["device"] == "cpu") for worker in there)
+def test_system_reports_the_gpu(gpu_service: Service) -> None:
+    """`/v1/system` reports the GPU, and a small job with `device: auto` uses the CPU."""
+    found = gpu_service.read("/v1/system")["workers"]
+    assert sorted(worker["device"] for worker in found) == ["cpu", "cuda:0"]
+    assert all((worker["device_name"] is None) == (worker["device"] == "cpu") for worker in found)
     assert gpu_service.fit(fit(device="auto"))["used"]["device"] == "cpu"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_fit_on_a_gpu_agrees_with_one_on_a_cpu(gpu_service: Service, engine: str) -> None:
-    """Both engines, to rounding; it predicts as the other does."""
+    """Fits and predictions on a GPU agree with those on a CPU to rounding."""
     jobs = [gpu_service.fit(fit(engine, device)) for device in ("cuda", "cpu")]
     assert [job["used"]["engine"] for job in jobs] == [engine] * 2
     there, here = (losses(gpu_service, job) for job in jobs)
@@ -53,8 +53,8 @@ def test_a_fit_on_a_gpu_agrees_with_one_on_a_cpu(gpu_service: Service, engine: s
     np.testing.assert_allclose(ours, theirs, rtol=1e-2)
 
 
-def test_jobs_train_side_by_side_on_a_gpu(gpu_service: Service) -> None:
-    """Queued fits of one kind are one program; each is near what it is alone."""
+def test_jobs_train_in_a_group_on_a_gpu(gpu_service: Service) -> None:
+    """Queued jobs with one program train in a group and agree with a job that trains alone."""
     held = gpu_service.running(fit("eager", epochs=LONG))
     bodies = [fit("compiled", seed=seed) for seed in range(8)]
     queued = [gpu_service.queued(body) for body in bodies]
@@ -69,8 +69,8 @@ def test_jobs_train_side_by_side_on_a_gpu(gpu_service: Service) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_killed_gpu_worker_costs_nothing(gpu_service: Service, precision: str) -> None:
-    """Killed and resumed, a job ends with the bits of its undisturbed twin."""
+def test_a_job_of_a_killed_gpu_worker_ends_like_its_twin(gpu_service: Service, precision: str) -> None:
+    """A job whose GPU worker is killed ends with the bits of its undisturbed twin."""
     body = {**interruptible(epochs=4000), "device": "cuda", "precision": precision}
     twin = gpu_service.succeeded(body)
     job_id = gpu_service.queued(body)
@@ -83,15 +83,17 @@ def test_a_killed_gpu_worker_costs_nothing(gpu_service: Service, precision: str)
     assert gpu_service.parameters(job_id) == gpu_service.parameters(twin["id"])
 
 
-def test_a_gpu_without_room_is_told_in_words(gpu_service: Service) -> None:
-    """The layer, the batch and what it asked for; the worker takes the next job."""
+def test_a_job_that_exceeds_gpu_memory_fails(gpu_service: Service) -> None:
+    """A job that exceeds GPU memory fails with its batch size, and the worker runs the next job."""
     layers = [
         {"type": "Linear", "in_features": 1, "out_features": 1_000_000},
         {"type": "Tanh"},
         {"type": "Linear", "in_features": 1_000_000, "out_features": 1},
     ]
     units_bytes = 4 * 1_000_000
-    count = torch.cuda.get_device_properties(0).total_memory // units_bytes  # two such tensors are too many
+    count = (
+        torch.cuda.get_device_properties(0).total_memory // units_bytes
+    )  # two tensors of this size exceed the memory
     rows = [[float(row)] for row in range(count)]
     body = {
         "data": {"inputs": rows, "targets": rows},
@@ -106,8 +108,8 @@ def test_a_gpu_without_room_is_told_in_words(gpu_service: Service) -> None:
     assert gpu_service.fit(fit("eager"))["status"] == "succeeded"
 
 
-def test_a_gpu_that_is_not_there_is_refused(gpu_service: Service) -> None:
-    """422 with the devices that there are."""
+def test_an_unknown_gpu_is_refused(gpu_service: Service) -> None:
+    """A GPU that does not exist is 422 with the existing devices."""
     response = gpu_service.submit(fit(device="cuda:7"))
     assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     (error,) = response.json()["errors"]

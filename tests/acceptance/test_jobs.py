@@ -1,4 +1,4 @@
-"""The life of jobs: submitted, repeated, listed, stopped, deleted."""
+"""The life of jobs: submission, replay, listing, cancellation and deletion."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,31 +18,31 @@ FAST_POLL_SECONDS = 1.0
 BATCHES = [[i / 64] for i in range(64)], [[i / 32] for i in range(64)]
 
 
-def answers(service: Service, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All numbers of a job's training."""
+def training_results(service: Service, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the history and the parameters of a job."""
     return service.history(job_id), service.parameters(job_id)
 
 
-def without_name(job: dict[str, Any]) -> dict[str, Any]:
-    """What of a job must be the same when its request is repeated."""
+def comparable(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a job that repeat with its request."""
     same = ("status", "stop_reason", "progress", "latest", "best", "data", "architecture", "training", "used")
     return {key: job[key] for key in same}
 
 
-def test_the_same_request_gives_the_same_numbers(service: Service, narrow_service: Service) -> None:
-    """Twice on two workers and once on a service of one worker: equal bit for bit."""
+def test_equal_requests_give_equal_bits(service: Service, narrow_service: Service) -> None:
+    """Equal requests give equal bits on two workers and on another service."""
     body = thermometer(SEQUENTIAL, epochs=300)
     del body["engine"]
     ids = [service.queued(body) for _ in range(4)]
     jobs = [service.ended(job_id) for job_id in ids]
     other = narrow_service.succeeded(body)
-    assert all(without_name(job) == without_name(other) for job in jobs)
-    expected = answers(narrow_service, other["id"])
-    assert all(answers(service, job_id) == expected for job_id in ids)
+    assert all(comparable(job) == comparable(other) for job in jobs)
+    expected = training_results(narrow_service, other["id"])
+    assert all(training_results(service, job_id) == expected for job_id in ids)
 
 
 def test_shuffled_batches_are_repeatable(service: Service) -> None:
-    """Mini-batches, dropout and metrics repeat too."""
+    """Shuffled batches, dropout and metrics give equal bits in equal requests."""
     layers = [
         {"type": "Linear", "out_features": 4},
         {"type": "Dropout"},
@@ -50,33 +50,33 @@ def test_shuffled_batches_are_repeatable(service: Service) -> None:
     ]
     body = tensors(*BATCHES, layers, epochs=10, batch_size=10, metrics=["r2_score"])
     first, second = (service.succeeded(body)["id"] for _ in range(2))
-    assert answers(service, first) == answers(service, second)
+    assert training_results(service, first) == training_results(service, second)
 
 
-def test_a_drawn_seed_is_shown_and_repeats(service: Service) -> None:
-    """A job without seed shows the one it drew; given again, it gives the same numbers."""
+def test_a_drawn_seed_repeats_the_job(service: Service) -> None:
+    """A job without a seed shows the seed that was drawn, which repeats its numbers."""
     body = thermometer(epochs=5, seed=None)
     job = service.succeeded(body)
     seed = job["training"]["seed"]
     assert isinstance(seed, int)
     assert service.succeeded(body)["training"]["seed"] != seed
     again = service.succeeded(thermometer(epochs=5, seed=seed))
-    assert answers(service, again["id"]) == answers(service, job["id"])
+    assert training_results(service, again["id"]) == training_results(service, job["id"])
 
 
-def test_what_a_job_shows_can_be_sent_again(service: Service) -> None:
-    """The sections of a job, defaults filled in, are a valid request that gives the same numbers."""
+def test_the_sections_of_a_job_are_a_valid_request(service: Service) -> None:
+    """The sections of a job with their defaults are a valid request that gives the same numbers."""
     job = service.succeeded(flowers(early_stopping={"patience": 40}))
     sections = ("data", "architecture", "training", "device", "engine", "precision")
     body = {section: job[section] for section in sections}
     again = service.succeeded({**body, "data": {**job["data"], "dataset_id": job["dataset_id"]}})
     assert again["data"].pop("dataset_id", job["dataset_id"]) == job["dataset_id"]
     assert {section: again[section] for section in sections} == body
-    assert answers(service, again["id"]) == answers(service, job["id"])
+    assert training_results(service, again["id"]) == training_results(service, job["id"])
 
 
 def test_fifty_jobs_start_in_order_of_submission(service: Service) -> None:
-    """50 jobs at once on 2 workers all succeed, started in order, while polls are answered."""
+    """Fifty jobs on two workers start in order and succeed while polls are answered quickly."""
     body = thermometer(epochs=300)
     ids: list[str] = []
     polls: list[float] = []
@@ -84,9 +84,9 @@ def test_fifty_jobs_start_in_order_of_submission(service: Service) -> None:
         submitting = pool.submit(lambda: ids.extend(service.queued(body) for _ in range(50)))
 
         def all_ended() -> bool:
-            begin, are_submitted = time.monotonic(), submitting.done()
+            begun, are_submitted = time.monotonic(), submitting.done()
             listed = service.read("/v1/jobs", page_size=100)["items"]
-            polls.append(time.monotonic() - begin)
+            polls.append(time.monotonic() - begun)
             status = {job["id"]: job["status"] for job in listed}
             return are_submitted and all(status[job_id] == "succeeded" for job_id in ids)
 
@@ -102,7 +102,7 @@ def test_fifty_jobs_start_in_order_of_submission(service: Service) -> None:
 
 
 def test_queued_jobs_have_a_position(narrow_service: Service) -> None:
-    """`queue_position` counts from 1, the next; 503 with `Retry-After` when the queue is full."""
+    """`queue_position` counts from 1, and a full queue is 503 with `Retry-After`."""
     running = narrow_service.running(thermometer(epochs=LONG))
     queued = [narrow_service.queued(thermometer(epochs=1)) for _ in range(3)]
     try:
@@ -132,8 +132,8 @@ def test_queued_jobs_have_a_position(narrow_service: Service) -> None:
     assert parameters.status_code == httpx.codes.CONFLICT
 
 
-def test_prefer_wait_answers_the_end(service: Service) -> None:
-    """`Prefer: wait=30` answers 200 with the job as it ended."""
+def test_prefer_wait_returns_the_ended_job(service: Service) -> None:
+    """`Prefer: wait=30` returns 200 with the ended job."""
     response = service.submit(thermometer(), headers={"Prefer": "wait=30"})
     assert response.status_code == httpx.codes.OK
     assert response.headers["Preference-Applied"] == "wait=30"
@@ -143,16 +143,16 @@ def test_prefer_wait_answers_the_end(service: Service) -> None:
     assert job == service.job(job["id"])
 
 
-def test_prefer_wait_answers_a_failure(service: Service) -> None:
-    """A job that fails while waited for is 200 as well."""
+def test_prefer_wait_returns_a_failed_job(service: Service) -> None:
+    """`Prefer: wait=30` returns 200 with a job that fails."""
     body = thermometer(epochs=1000, optimizer={"type": "SGD", "lr": 1e6})
     response = service.submit(body, headers={"Prefer": 'respond-async, wait="30"'})
     assert response.status_code == httpx.codes.OK
     assert response.json()["status"] == "failed"
 
 
-def test_prefer_wait_ends(service: Service) -> None:
-    """202 with the job as it is when the time is over; a minute at most is granted."""
+def test_prefer_wait_is_limited(service: Service) -> None:
+    """A request returns 202 after the preferred time, which is limited to 60 seconds."""
     begin = time.monotonic()
     response = service.submit(thermometer(epochs=LONG), headers={"Prefer": "wait=1"})
     seconds = time.monotonic() - begin
@@ -165,8 +165,8 @@ def test_prefer_wait_ends(service: Service) -> None:
     assert (patient.status_code, patient.headers["Preference-Applied"]) == (httpx.codes.OK, "wait=60")
 
 
-def test_without_prefer_the_answer_comes_at_once(service: Service) -> None:
-    """202 with `Location` and `Retry-After`, and no `Preference-Applied`."""
+def test_without_prefer_the_response_is_immediate(service: Service) -> None:
+    """Without `Prefer` the response is an immediate 202 with `Location` and `Retry-After`."""
     response = service.submit(thermometer(epochs=LONG))
     service.cancelled(response.json()["id"])
     assert response.status_code == httpx.codes.ACCEPTED
@@ -175,8 +175,8 @@ def test_without_prefer_the_answer_comes_at_once(service: Service) -> None:
     assert "Preference-Applied" not in response.headers
 
 
-def test_validate_only_makes_no_job(service: Service) -> None:
-    """`?validate_only=true` reports sizes, shapes and defaults, and neither job nor dataset exist after."""
+def test_validate_only_creates_no_job(service: Service) -> None:
+    """`?validate_only=true` reports sizes, shapes and defaults and creates neither a job nor a dataset."""
     body = thermometer(
         [{"type": "Linear", "out_features": 13}, {"type": "Tanh"}, {"type": "Linear", "out_features": 1}]
     )
@@ -194,7 +194,7 @@ def test_validate_only_makes_no_job(service: Service) -> None:
 
 
 def test_an_idempotency_key_gives_the_same_job(service: Service) -> None:
-    """The same key and body replay the job, quotes or not; another body is 422."""
+    """An idempotency key with an equal body returns the first job and with another body 422."""
     body = thermometer(epochs=3)
     first = service.submit(body, headers={"Idempotency-Key": '"once"'})
     assert first.status_code == httpx.codes.ACCEPTED
@@ -209,15 +209,15 @@ def test_an_idempotency_key_gives_the_same_job(service: Service) -> None:
 
 
 def test_a_refused_request_does_not_use_up_its_key(service: Service) -> None:
-    """After a 422 the key is free for the corrected request."""
+    """After a 422 the idempotency key is free for the corrected request."""
     headers = {"Idempotency-Key": "corrected"}
     refused = service.submit({**thermometer(), "training": {}}, headers=headers)
     assert refused.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     assert service.submit(thermometer(epochs=1), headers=headers).status_code == httpx.codes.ACCEPTED
 
 
-def test_a_key_submitted_by_many_at_once_makes_one_job(service: Service) -> None:
-    """Eight threads with one key get one job, one of them as a new one."""
+def test_concurrent_requests_with_one_key_create_one_job(service: Service) -> None:
+    """Eight concurrent requests with one idempotency key create one job."""
     body = {**thermometer(epochs=2), "name": "raced"}
 
     def submit(_: int) -> httpx.Response:
@@ -231,8 +231,8 @@ def test_a_key_submitted_by_many_at_once_makes_one_job(service: Service) -> None
     assert len(service.read("/v1/jobs", name="raced")["items"]) == 1
 
 
-def test_the_key_of_a_deleted_job_is_answered(service: Service) -> None:
-    """A key whose job was deleted makes a new job."""
+def test_the_key_of_a_deleted_job_creates_a_new_job(service: Service) -> None:
+    """The idempotency key of a deleted job creates a new job."""
     headers = {"Idempotency-Key": "deleted"}
     body = thermometer(epochs=1)
     first = service.submit(body, headers={**headers, "Prefer": "wait=30"}).json()
@@ -243,7 +243,7 @@ def test_the_key_of_a_deleted_job_is_answered(service: Service) -> None:
 
 
 def test_jobs_are_listed_by_pages(service: Service) -> None:
-    """Newest first, by `page_size` and `page_token`; `name` and `status` filter."""
+    """Jobs are listed newest first in pages and filtered by `name` and `status`."""
     body = {**thermometer(epochs=1), "name": "paged"}
     ids = [service.succeeded(body)["id"] for _ in range(5)]
     seen: list[str] = []
@@ -259,8 +259,8 @@ def test_jobs_are_listed_by_pages(service: Service) -> None:
     assert service.read("/v1/jobs", name="paged", page_size=1)["items"] == [service.job(ids[-1])]
 
 
-def test_an_etag_is_the_version(service: Service) -> None:
-    """`If-None-Match` answers 304 until the job changes."""
+def test_an_etag_changes_with_the_job(service: Service) -> None:
+    """`If-None-Match` returns 304 until the job changes."""
     job_id = service.running(thermometer(epochs=LONG))
     path = f"/v1/jobs/{job_id}"
     before = service.client.get(path).headers["ETag"]
@@ -276,7 +276,7 @@ def test_an_etag_is_the_version(service: Service) -> None:
 
 @pytest.mark.parametrize("batch_size", [None, 7], ids=["full batch", "mini-batches"])
 def test_a_running_job_is_cancelled_soon(service: Service, batch_size: int | None) -> None:
-    """202, cancelled within 2 s; history and parameters stay; once more is 200 and changes nothing."""
+    """A running job is cancelled within two seconds and keeps its history and parameters."""
     job_id = service.running(tensors(*BATCHES, ORDERED, epochs=LONG, batch_size=batch_size))
     begin = time.monotonic()
     response = service.client.post(f"/v1/jobs/{job_id}/cancel")
@@ -299,14 +299,14 @@ def test_a_running_job_is_cancelled_soon(service: Service, batch_size: int | Non
 
 
 def test_cancelling_a_succeeded_job_changes_nothing(service: Service) -> None:
-    """200, and the job is as it was."""
+    """Cancelling a succeeded job returns 200 with the unchanged job."""
     job = service.succeeded(thermometer(epochs=1))
     response = service.client.post(job["links"]["cancel"])
     assert (response.status_code, response.json()) == (httpx.codes.OK, job)
 
 
-def test_an_ended_job_is_deleted_with_all_it_left(service: Service) -> None:
-    """409 before the end, 412 for another version, then 204, and 404 for each of its addresses."""
+def test_deletion_removes_an_ended_job_and_its_files(service: Service) -> None:
+    """Deletion is 409 before the end, 412 for another version, and then removes the job and its files."""
     job_id = service.running(thermometer(epochs=LONG))
     path = f"/v1/jobs/{job_id}"
     early = service.client.delete(path)
@@ -330,8 +330,8 @@ def test_an_ended_job_is_deleted_with_all_it_left(service: Service) -> None:
     assert service.client.get(job["links"]["dataset"]).status_code == httpx.codes.OK
 
 
-def test_early_stopping_stops_and_keeps_the_best(service: Service) -> None:
-    """It stops after `patience` epochs without a value < best − min_delta; the best predicts."""
+def test_early_stopping_restores_the_best_epoch(service: Service) -> None:
+    """Training stops `patience` epochs after the last improvement, and the best epoch predicts."""
     stopping = {"patience": 25, "min_delta": 0.01}
     body = thermometer(
         SEQUENTIAL, epochs=3000, optimizer={"type": "SGD", "lr": 1e-3}, early_stopping=stopping
@@ -353,8 +353,8 @@ def test_early_stopping_stops_and_keeps_the_best(service: Service) -> None:
     assert service.predict(job["id"], {"inputs": [[50.0]]}, checkpoint="last")["epoch"] == stops
 
 
-def test_early_stopping_follows_a_metric_upwards(service: Service) -> None:
-    """A metric where higher is better improves upwards."""
+def test_early_stopping_maximizes_a_metric(service: Service) -> None:
+    """Early stopping maximizes a metric for which higher is better."""
     stopping = {"monitor": "validation_accuracy", "patience": 5, "restore_best": False}
     job = service.succeeded(flowers(early_stopping=stopping, epochs=500))
     assert job["stop_reason"] == "early_stopping"
@@ -364,14 +364,14 @@ def test_early_stopping_follows_a_metric_upwards(service: Service) -> None:
     assert service.predict(job["id"], {"inputs": [[1.4, 5.0]]})["epoch"] == len(accuracy)
 
 
-def test_timings_count_the_last_checkpoint(service: Service) -> None:
-    """What writing the only checkpoint of a short job took is told, apart from its training."""
+def test_timings_include_the_last_checkpoint(service: Service) -> None:
+    """The timings of a short job include the time to write its only checkpoint."""
     assert service.succeeded(thermometer(epochs=1))["timings"]["saving_seconds"] > 0
 
 
 @pytest.mark.parametrize("batch_size", [None, 7], ids=["full batch", "mini-batches"])
 def test_max_runtime_ends_a_job_with_success(service: Service, batch_size: int | None) -> None:
-    """It succeeds with `max_runtime` soon after its time, with history, parameters and predictions."""
+    """A job whose runtime is over succeeds with `max_runtime` and has history, parameters and predictions."""
     body = tensors(*BATCHES, LINEAR, epochs=LONG, batch_size=batch_size, max_runtime_seconds=0.5)
     job = service.succeeded(body)
     assert job["stop_reason"] == "max_runtime"
@@ -381,8 +381,8 @@ def test_max_runtime_ends_a_job_with_success(service: Service, batch_size: int |
     assert service.predict(job["id"], {"inputs": [[0.5]]})["epoch"] == job["progress"]["epoch"]
 
 
-def test_cosine_annealing_is_pytorchs(service: Service) -> None:
-    """The learning rate of each epoch is the one that PyTorch's scheduler gives."""
+def test_cosine_annealing_equals_that_of_pytorch(service: Service) -> None:
+    """The learning rate of each epoch equals that of the scheduler of PyTorch."""
     scheduler = {"type": "CosineAnnealingLR", "T_max": 10, "eta_min": 1e-4}
     job = service.succeeded(thermometer(epochs=25, scheduler=scheduler))
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-2)
@@ -396,7 +396,7 @@ def test_cosine_annealing_is_pytorchs(service: Service) -> None:
 
 
 def test_one_cycle_steps_with_each_batch(service: Service) -> None:
-    """OneCycleLR steps per batch over the whole training; the epoch shows the rate last used."""
+    """OneCycleLR steps with each batch, and the history has the last learning rate of each epoch."""
     job = service.succeeded(
         tensors(*BATCHES, LINEAR, epochs=6, batch_size=10, scheduler={"type": "OneCycleLR", "max_lr": 0.1})
     )
@@ -411,13 +411,13 @@ def test_one_cycle_steps_with_each_batch(service: Service) -> None:
     assert service.history(job["id"])["learning_rate"] == used[6::7]
 
 
-def test_metrics_are_those_of_the_losses_parameters(service: Service) -> None:
-    """r2_score and mean_squared_error agree with the losses they are computed beside."""
+def test_metrics_agree_with_the_losses(service: Service) -> None:
+    """The metrics r2_score and mean_squared_error agree with the losses of the same epoch."""
     job = service.succeeded(thermometer(epochs=200, metrics=["r2_score", "mean_squared_error"]))
     history = service.history(job["id"])
-    for side in ("train", "validation"):
-        squared = history["metrics"]["mean_squared_error"][side]
-        assert squared == pytest.approx(history[f"{side}_loss"], rel=1e-5)
+    for split in ("train", "validation"):
+        squared = history["metrics"]["mean_squared_error"][split]
+        assert squared == pytest.approx(history[f"{split}_loss"], rel=1e-5)
     train = torch.randperm(11, generator=torch.Generator().manual_seed(0))[:-2]
     variance = torch.tensor(T_C)[train].double().var(correction=0).item()
     expected = [1 - loss / variance for loss in history["train_loss"]]
@@ -425,8 +425,8 @@ def test_metrics_are_those_of_the_losses_parameters(service: Service) -> None:
     assert job["latest"]["metrics"]["r2_score"]["train"] == history["metrics"]["r2_score"]["train"][-1]
 
 
-def test_the_test_side_is_evaluated_at_the_end(service: Service) -> None:
-    """`test` tells loss and metrics of the test rows for the parameters that predict."""
+def test_the_test_split_is_evaluated_at_the_end(service: Service) -> None:
+    """`test` has the loss and metrics of the test rows for the parameters that predict."""
     body = thermometer(epochs=100, metrics=["mean_absolute_error"])
     body["data"]["split"] = {"test_rows": [0, 5, 10]}
     job = service.succeeded(body)
@@ -438,8 +438,8 @@ def test_the_test_side_is_evaluated_at_the_end(service: Service) -> None:
     assert (job["best"], job["latest"]["validation_loss"]) == (None, None)
 
 
-def test_divergence_is_a_failure_that_keeps_what_was_finite(service: Service) -> None:
-    """lr 1e6 ends `failed`/`diverged` with the epoch; history ends with null, the best is readable."""
+def test_a_diverged_job_keeps_its_finite_results(service: Service) -> None:
+    """A diverged job fails with its epoch and keeps its history and its best parameters."""
     job = service.fit(thermometer(epochs=1000, optimizer={"type": "SGD", "lr": 1e6}))
     assert (job["status"], job["stop_reason"]) == ("failed", "diverged")
     history = service.history(job["id"])
@@ -461,7 +461,7 @@ def test_divergence_is_a_failure_that_keeps_what_was_finite(service: Service) ->
 
 
 def test_divergence_without_validation_keeps_the_history(service: Service) -> None:
-    """Without validation rows a diverged job tells its history too, and no parameter that isn't finite."""
+    """A diverged job without validation rows keeps its history and has no parameter that is not finite."""
     body = thermometer(epochs=1000, optimizer={"type": "SGD", "lr": 1e6})
     del body["data"]["split"]
     job = service.fit(body)
@@ -475,7 +475,7 @@ def test_divergence_without_validation_keeps_the_history(service: Service) -> No
 
 
 def test_history_is_readable_while_the_job_runs(service: Service) -> None:
-    """Epochs appear while the job runs; `next_epoch` goes on where the last answer ended."""
+    """The history of a running job grows, and `next_epoch` continues the previous response."""
     job_id = service.running(thermometer(epochs=LONG))
     first = service.history(job_id)
     assert first["epochs"] == list(range(1, first["next_epoch"]))
@@ -494,7 +494,7 @@ def test_history_is_readable_while_the_job_runs(service: Service) -> None:
 
 
 def test_bfloat16_trains(service: Service) -> None:
-    """`precision: bfloat16` trains to a loss of its own."""
+    """`precision: bfloat16` trains to a loss near that of float32."""
     exact = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
     rough = service.succeeded({**thermometer(SEQUENTIAL, epochs=50), "precision": "bfloat16"})
     assert rough["precision"] == "bfloat16"

@@ -1,4 +1,4 @@
-"""Requests that went wrong in any way are answered: never 5xx, never a hang, pointers that exist."""
+"""Randomly changed requests: never a 5xx, never a hang, only pointers that exist."""
 
 import copy
 import itertools
@@ -18,8 +18,8 @@ LAYERS = [
     {"type": "sequential", "layers": [{"type": "LeakyReLU"}, {"type": "Dropout", "p": 0.1}]},
     {"type": "Linear", "out_features": 1},
 ]
-# A table with everything in it, and what its columns can be asked to become.
-GAPPY = {
+# A table with every column type and most transforms.
+TABLE_WITH_MISSING_VALUES = {
     "columns": {
         "island": ["a", "b", None, "a", "b", "c", "a", "b"],
         "zip": [1, 2, 3, 1, 2, 3, 1, 2],
@@ -43,15 +43,18 @@ GAPPY = {
 }
 
 
-def gappy(**split: Any) -> dict[str, Any]:
-    """A fit of columns of every type, with gaps, divided by a rule."""
-    return {**thermometer(LAYERS, epochs=2, metrics=["r2_score"]), "data": {**GAPPY, "split": split}}
+def fit_with_missing_values(**split: Any) -> dict[str, Any]:
+    """Return a request for a fit of columns of every type, with missing values."""
+    return {
+        **thermometer(LAYERS, epochs=2, metrics=["r2_score"]),
+        "data": {**TABLE_WITH_MISSING_VALUES, "split": split},
+    }
 
 
 VALID = (
-    gappy(time="when", validation=2),
-    gappy(group="zip", test=0.3),
-    gappy(column="set"),
+    fit_with_missing_values(time="when", validation=2),
+    fit_with_missing_values(group="zip", test=0.3),
+    fit_with_missing_values(column="set"),
     thermometer(
         LAYERS,
         epochs=3,
@@ -67,7 +70,7 @@ VALID = (
         class_weights={"setosa": 1, "versicolor": 2, "virginica": 0.5},
     ),
 )
-# Values a request may have somewhere, in the place of another.
+# Values that may replace a value of a request.
 KNOWN = st.sampled_from(
     [
         *(
@@ -131,27 +134,29 @@ NESTED = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
-# Copies, since a later change may change a value that was put in by an earlier one.
+# Copies, since a later change may modify a value that an earlier one inserted.
 VALUES = (KNOWN | NESTED).map(copy.deepcopy)
 
 
-def places(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths of all nodes below the root."""
+def locations(document: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all nodes below the root."""
     if isinstance(document, dict):
         children = list(document.items())
     elif isinstance(document, list):
         children = list(enumerate(document))[:4]
     else:
         children = []
-    return [place for key, value in children for place in ((*path, key), *places(value, (*path, key)))]
+    return [
+        location for key, value in children for location in ((*path, key), *locations(value, (*path, key)))
+    ]
 
 
 @st.composite
 def mangled(draw: st.DrawFn) -> Any:
-    """A valid request with one to three nodes dropped, replaced, doubled or added."""
+    """Draw a valid request with one to three nodes dropped, replaced, duplicated or added."""
     body = copy.deepcopy(draw(st.sampled_from(VALID)))
     for _ in range(draw(st.integers(1, 3))):
-        available = places(body)
+        available = locations(body)
         if not available:
             break
         *path, key = draw(st.sampled_from(available))
@@ -171,8 +176,8 @@ def mangled(draw: st.DrawFn) -> Any:
 
 
 @pytest.mark.parametrize("body", VALID)
-def test_what_is_mangled_was_right(service: Service, body: Any) -> None:
-    """A request that was refused from the first would show nothing."""
+def test_requests_are_valid_before_the_changes(service: Service, body: Any) -> None:
+    """Each request is accepted before it is changed."""
     response = service.submit(body, validate_only=True)
     assert response.status_code == 200, response.text
 
@@ -185,14 +190,14 @@ def test_what_is_mangled_was_right(service: Service, body: Any) -> None:
 )
 @given(body=mangled())
 def test_a_mangled_job_is_answered(service: Service, body: Any) -> None:
-    """A request with random changes is checked to the end; a valid one becomes a job that ends."""
+    """A changed request is refused with existing pointers or becomes a job that ends."""
     response = service.submit(body, validate_only=True)
     assert response.status_code in (200, 400, 422), response.text
     submitted = service.submit(body)
     if response.status_code == 200:
         assert submitted.status_code == 202, submitted.text
         (job,) = service.cancelled(submitted.json()["id"])
-        # What preflight passed must train: the only failure left is one of the numbers.
+        # A job that passed preflight must train; it may only fail by divergence.
         assert job["status"] in ("succeeded", "cancelled") or job["stop_reason"] == "diverged", job["error"]
         return
     assert submitted.status_code == response.status_code
@@ -205,7 +210,7 @@ def test_a_mangled_job_is_answered(service: Service, body: Any) -> None:
 
 @pytest.fixture(scope="module")
 def trained(service: Service) -> dict[str, str]:
-    """The links of a trained classifier."""
+    """Train a classifier and return its links."""
     return dict(service.succeeded(flowers(epochs=3))["links"])
 
 
@@ -223,9 +228,9 @@ ROWS = (
 
 @st.composite
 def mangled_rows(draw: st.DrawFn) -> Any:
-    """Rows to predict for or to evaluate on, with one node replaced."""
+    """Draw rows for predictions or evaluations with one node replaced."""
     body = copy.deepcopy(draw(st.sampled_from(ROWS)))
-    *path, key = draw(st.sampled_from(places(body)))
+    *path, key = draw(st.sampled_from(locations(body)))
     here: Any = body
     for part in path:
         here = here[part]
@@ -241,7 +246,7 @@ def mangled_rows(draw: st.DrawFn) -> Any:
 )
 @given(body=mangled_rows(), accept=st.sampled_from(["application/json", "text/csv"]))
 def test_mangled_rows_are_answered(service: Service, trained: dict[str, str], body: Any, accept: str) -> None:
-    """Rows with random changes are predicted for and evaluated, or told what is wrong, as a dataset too."""
+    """Changed rows are accepted or refused with existing pointers, also as a dataset."""
     predicted = service.client.post(trained["predictions"], json=body, headers={"Accept": accept})
     evaluated = service.client.post(trained["evaluations"], json=body)
     uploaded = service.client.post("/v1/datasets", json=body)
@@ -252,8 +257,8 @@ def test_mangled_rows_are_answered(service: Service, trained: dict[str, str], bo
                 assert exists(body, error["pointer"]), error
 
 
-def test_csv_of_any_kind_is_answered(service: Service) -> None:
-    """Odd CSV is read or refused."""
+def test_any_csv_is_answered(service: Service) -> None:
+    """Unusual CSV is accepted or refused."""
     pieces = [
         "a",
         "1",

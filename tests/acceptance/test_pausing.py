@@ -1,4 +1,4 @@
-"""Jobs that rest, and the checkpoints that they rest on."""
+"""Pausing and resuming jobs, and their checkpoints."""
 
 from typing import Any
 
@@ -15,20 +15,20 @@ def post(service: Service, job_id: str, verb: str) -> httpx.Response:
     return service.client.post(f"/v1/jobs/{job_id}/{verb}")
 
 
-def paused(service: Service, job_id: str) -> dict[str, Any]:
-    """Pause a running job, and the job once it rests."""
+def pause(service: Service, job_id: str) -> dict[str, Any]:
+    """Pause a running job and return it once it is paused."""
     assert post(service, job_id, "pause").status_code == httpx.codes.ACCEPTED
     until(lambda: service.job(job_id)["status"] == "paused")
     return service.job(job_id)
 
 
 def checkpoints(service: Service, job_id: str) -> list[dict[str, Any]]:
-    """A job's checkpoints, the newest first."""
+    """Return the checkpoints of a job, newest first."""
     return list(service.read(f"/v1/jobs/{job_id}/checkpoints")["items"])
 
 
 def long_epochs() -> dict[str, Any]:
-    """A fit whose every epoch is thousands of steps: it can only be broken off in the middle of one."""
+    """Return a request for a fit with thousands of steps in each epoch."""
     inputs, targets = [[i / 4000] for i in range(4000)], [[(i % 7) / 7] for i in range(4000)]
     body = interruptible(epochs=3, batch_size=1, metrics=["r2_score"], optimizer="Adam")
     return {**body, "data": {"inputs": inputs, "targets": targets, "split": {"validation": 0.1}}}
@@ -39,16 +39,16 @@ def long_epochs() -> dict[str, Any]:
     [(interruptible(epochs=3000), False), (long_epochs(), True)],
     ids=["short epochs", "long epochs"],
 )
-def test_a_paused_job_goes_on_where_it_was(
+def test_a_resumed_job_ends_like_an_undisturbed_job(
     service: Service, body: dict[str, Any], in_the_middle: bool
 ) -> None:
-    """Paused and resumed, twice, also in the middle of an epoch: equal to an undisturbed job, bit for bit."""
+    """A job paused and resumed twice, also within an epoch, has the bits of an undisturbed job."""
     undisturbed = service.succeeded(body)
     job_id = service.queued(body)
     steps = []
     for _ in range(2):
         until(lambda: service.job(job_id)["status"] == "running")
-        job = paused(service, job_id)
+        job = pause(service, job_id)
         assert (job["pause_requested"], job["queue_position"], job["stop_reason"]) == (False, None, None)
         steps.append(checkpoints(service, job_id)[0]["step"])
         resumed = post(service, job_id, "resume")
@@ -62,9 +62,9 @@ def test_a_paused_job_goes_on_where_it_was(
 
 
 def test_a_paused_job_can_be_read_and_cancelled(service: Service) -> None:
-    """While a job rests, parameters, predictions and history are there; cancelled, it has ended."""
+    """A paused job has parameters, predictions and history, and can be cancelled."""
     job_id = service.running(thermometer(epochs=LONG))
-    job = paused(service, job_id)
+    job = pause(service, job_id)
     epoch = job["progress"]["epoch"]
     assert service.history(job_id)["epochs"][-1] == epoch
     assert service.read(f"/v1/jobs/{job_id}/named_parameters")["epoch"] == epoch
@@ -76,7 +76,7 @@ def test_a_paused_job_can_be_read_and_cancelled(service: Service) -> None:
 
 
 def test_a_queued_job_is_paused_at_once(narrow_service: Service) -> None:
-    """A job that waits rests at once; resumed, it has its old place in the queue."""
+    """A queued job is paused immediately and resumes at its old queue position."""
     running = narrow_service.running(thermometer(epochs=LONG))
     first, second = (narrow_service.queued(thermometer(epochs=1)) for _ in range(2))
     try:
@@ -90,21 +90,21 @@ def test_a_queued_job_is_paused_at_once(narrow_service: Service) -> None:
 
 
 def test_pausing_in_a_wrong_state_is_a_conflict(service: Service) -> None:
-    """A job that has ended, or rests, can't be paused; one that doesn't rest can't be resumed."""
+    """Pausing an ended or paused job and resuming an ended job are 409."""
     ended = service.succeeded(thermometer(epochs=1))["id"]
     resting = service.running(thermometer(epochs=LONG))
-    paused(service, resting)
+    pause(service, resting)
     answers = [post(service, ended, "pause"), post(service, ended, "resume"), post(service, resting, "pause")]
     service.cancelled(resting)
     assert [answer.status_code for answer in answers] == [httpx.codes.CONFLICT] * 3
-    kinds = ["/problems/job-not-running", "/problems/job-not-paused", "/problems/job-not-running"]
-    assert [answer.json()["type"] for answer in answers] == kinds
+    types = ["/problems/job-not-running", "/problems/job-not-paused", "/problems/job-not-running"]
+    assert [answer.json()["type"] for answer in answers] == types
     for verb in ("pause", "resume"):
         assert post(service, "job_gone", verb).status_code == httpx.codes.NOT_FOUND
 
 
-def test_a_pause_can_be_taken_back(service: Service) -> None:
-    """Resuming a job that was asked to pause, and still runs, lets it run on."""
+def test_a_requested_pause_can_be_withdrawn(service: Service) -> None:
+    """A job that is resumed before its requested pause continues to run."""
     job_id = service.running(thermometer(epochs=LONG))
     for _ in range(3):
         post(service, job_id, "pause")
@@ -114,8 +114,8 @@ def test_a_pause_can_be_taken_back(service: Service) -> None:
     service.cancelled(job_id)
 
 
-def test_checkpoints_by_epochs_stay(narrow_service: Service) -> None:
-    """`checkpoint_every` keeps the last few of the checkpoints at its multiples; each can be read."""
+def test_checkpoint_every_keeps_checkpoints(narrow_service: Service) -> None:
+    """`checkpoint_every` keeps the last checkpoints at its multiples, and each is readable."""
     service = narrow_service
     job_id = service.succeeded(thermometer(epochs=105, checkpoint_every=20))["id"]
     listed = checkpoints(service, job_id)
@@ -133,8 +133,8 @@ def test_checkpoints_by_epochs_stay(narrow_service: Service) -> None:
     assert len(list(folder.iterdir())) == 4
 
 
-def test_checkpoints_are_there_while_the_job_runs(service: Service) -> None:
-    """A running job lists its checkpoints, and predicts with one of them."""
+def test_a_running_job_has_checkpoints(service: Service) -> None:
+    """A running job lists its checkpoints and predicts with one of them."""
     job_id = service.queued(thermometer(epochs=LONG, checkpoint_every=2000))
     until(lambda: len(checkpoints(service, job_id)) > 2)
     epoch = checkpoints(service, job_id)[0]["epoch"]

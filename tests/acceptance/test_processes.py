@@ -1,4 +1,4 @@
-"""What the service's processes do, and what survives their end."""
+"""Processes of the service: their work, their death and their replacement."""
 
 import sys
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from tests.support.processes import worker_of, workers
 from tests.support.server import Service, until
 
 IDLE_WINDOW_SECONDS = 2.0
-# Heartbeats are one statement each five seconds.
+# A heartbeat is one SQL statement every five seconds.
 IDLE_CPU_SECONDS = 0.1
 LEAST_WORK_SECONDS = 0.3
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Processor time a process has taken so far."""
+    """Return the processor time that a process has used."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_api_process_never_imports_torch(service: Service) -> None:
-    """After fits, predictions, checks and the catalog, only workers and helpers have PyTorch loaded."""
+    """Fits, predictions, checks and the catalog load PyTorch in workers and helpers only."""
     job = service.succeeded(thermometer(ORDERED))
     service.predict(job["id"], {"inputs": [[35.7]]})
     service.read("/v1/catalog")
@@ -41,8 +41,8 @@ def test_the_api_process_never_imports_torch(service: Service) -> None:
 
 
 def test_training_happens_in_a_worker(service: Service) -> None:
-    """A fit takes its processor time in a worker, not in the API's process."""
-    until(lambda: len(workers(service)) == 2)  # another test may have ended one
+    """A fit uses the processor time of a worker, not of the API process."""
+    until(lambda: len(workers(service)) == 2)  # another test may have killed one
     api, (first, second) = service.process, workers(service)
     before = [cpu_seconds(process) for process in (api, first, second)]
     service.succeeded(interruptible(epochs=3000))
@@ -51,8 +51,8 @@ def test_training_happens_in_a_worker(service: Service) -> None:
     assert spent[0] < 0.5 * max(spent[1:])
 
 
-def test_idle_workers_take_no_processor_time(service: Service) -> None:
-    """Over two idle seconds the workers take next to no processor time."""
+def test_idle_workers_use_no_processor_time(service: Service) -> None:
+    """Workers without a job use almost no processor time over two seconds."""
     service.succeeded(thermometer(epochs=1))
 
     def are_idle() -> bool:
@@ -62,11 +62,11 @@ def test_idle_workers_take_no_processor_time(service: Service) -> None:
         spent = [cpu_seconds(worker) - b for worker, b in zip(idle, before, strict=True)]
         return sum(spent) <= IDLE_CPU_SECONDS
 
-    until(are_idle)  # once they are warm
+    until(are_idle)  # after their warm-up
 
 
-def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Service) -> None:
-    """kill -9 of the worker: another takes the job, which equals an undisturbed one bit for bit."""
+def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service: Service) -> None:
+    """Another worker continues the job of a killed worker with the bits of an undisturbed job."""
     undisturbed = service.succeeded(interruptible(epochs=4000))
     before = {worker.pid for worker in workers(service)}
     job_id = service.running(interruptible(epochs=4000))
@@ -85,7 +85,7 @@ def test_a_killed_worker_is_replaced_and_its_job_ends_as_undisturbed(service: Se
 
 
 def test_a_killed_helper_is_replaced(service: Service) -> None:
-    """kill -9 of the idle helpers blames no request: 503 at most, and then all is as before."""
+    """Killed idle helpers are replaced, and requests get 503 at most until then."""
     helpers = service.children("helper")
     assert len(helpers) == 2
     for helper in helpers:
@@ -100,7 +100,7 @@ def test_a_killed_helper_is_replaced(service: Service) -> None:
 
 
 def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
-    """Ended jobs answer as before; queued ones run and running ones go on, after SIGTERM and kill -9."""
+    """A service restarted after SIGTERM or SIGKILL keeps ended jobs and finishes all others."""
     service = start_service(
         workers=1, helpers=1, lease_seconds=3, heartbeat_seconds=0.5, checkpoint_seconds=0.1
     )
@@ -137,7 +137,7 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
 
 
 def test_the_service_deletes_jobs_past_their_retention(start_service: Callable[..., Service]) -> None:
-    """Where jobs are kept for a while only, the service deletes them, with their checkpoints, by itself."""
+    """The service deletes jobs and their checkpoints after the retention period."""
     before = start_service(workers=1, helpers=1)
     job_id = before.succeeded(thermometer(epochs=1))["id"]
     checkpoints = before.data_dir / "artifacts" / "checkpoints" / job_id
