@@ -1,4 +1,4 @@
-"""More than the service can do at once: what is light stays quick, the rest is told to come back."""
+"""Overload: light requests stay quick, and requests beyond the limits are 503."""
 
 import asyncio
 import socket
@@ -17,9 +17,9 @@ import pytest
 from tests.support.fits import LONG, thermometer
 from tests.support.server import Service, until
 
-# Of the process that serves HTTP, for each submit that is open at the same time.
+# Memory of the process that serves HTTP, for each concurrent submission.
 SUBMIT_BYTES = 200_000
-# What a light request may take while helpers are busy, on a machine that is busy too.
+# Limit for a light request while helpers are busy.
 QUICK_SECONDS = 2.0
 # More requests than the service has threads; each takes a helper a fraction of a second.
 LARGE_ROWS, LARGE_REQUESTS = 30_000, 60
@@ -27,19 +27,19 @@ LARGE_ROWS, LARGE_REQUESTS = 30_000, 60
 
 @pytest.fixture(scope="module")
 def small_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
-    """A service with one worker, one helper, a short queue and little memory for bodies."""
+    """Start a service with one worker, one helper, a short queue and little memory for bodies."""
     service = start_module_service(workers=1, helpers=1, max_queue_length=3, max_bodies_bytes=1_000_000)
     yield service
     service.stop()
 
 
 def artifacts(service: Service) -> set[Path]:
-    """All files of datasets and checkpoints."""
+    """Return all files of datasets and checkpoints."""
     return {path for path in (service.data_dir / "artifacts").rglob("*") if path.is_file()}
 
 
 def inline(rows: int, **training: Any) -> dict[str, Any]:
-    """A fit whose data come with it, and are nobody else's."""
+    """Return a request for a fit with inline data of its own."""
     body = thermometer(**training)
     first = float(time.monotonic_ns())
     body["data"]["columns"] = {"t_u": [first + row for row in range(rows)], "t_c": [0.5] * rows}
@@ -47,7 +47,7 @@ def inline(rows: int, **training: Any) -> dict[str, Any]:
 
 
 def test_light_requests_stay_quick_while_helpers_are_busy(service: Service) -> None:
-    """While more large requests wait for helpers than there are threads, a cancel is answered at once."""
+    """Cancellation is quick while more requests wait for helpers than the service has threads."""
     job_id = service.running(thermometer(epochs=LONG))
     body = httpx.Request("POST", "http://x", json=inline(LARGE_ROWS)).content
     headers = {"Content-Type": "application/json"}
@@ -62,9 +62,9 @@ def test_light_requests_stay_quick_while_helpers_are_busy(service: Service) -> N
         until(lambda: any(check.done() for check in checks))
         seconds = []
         for method, path in (("GET", f"/v1/jobs/{job_id}"), ("POST", f"/v1/jobs/{job_id}/cancel")):
-            begin = time.monotonic()
+            start = time.monotonic()
             assert service.client.request(method, path).is_success
-            seconds.append(time.monotonic() - begin)
+            seconds.append(time.monotonic() - start)
         busy = sum(not check.done() for check in checks)
         assert {check.result() for check in checks} <= {httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE}
     assert busy > LARGE_REQUESTS // 2
@@ -72,19 +72,21 @@ def test_light_requests_stay_quick_while_helpers_are_busy(service: Service) -> N
 
 
 def test_light_requests_stay_quick_while_the_database_is_locked(service: Service) -> None:
-    """More submits than there are threads wait for SQLite's lock: what reads is answered meanwhile."""
+    """Reads are quick while more submissions wait for the lock of SQLite than the service has threads."""
     with (
         closing(sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None)) as holder,
         ThreadPoolExecutor(1) as clients,
     ):
         holder.execute("BEGIN IMMEDIATE")
-        submits = clients.submit(lambda: asyncio.run(at_once(service, thermometer(epochs=1), LARGE_REQUESTS)))
+        submits = clients.submit(
+            lambda: asyncio.run(submit_concurrently(service, thermometer(epochs=1), LARGE_REQUESTS))
+        )
         seconds = []
         for _ in range(20):
-            begin = time.monotonic()
+            start = time.monotonic()
             assert service.client.get("/livez").is_success
             assert service.client.get("/v1/jobs", params={"page_size": 1}).is_success
-            seconds.append(time.monotonic() - begin)
+            seconds.append(time.monotonic() - start)
             time.sleep(0.1)
         assert not submits.done()
         holder.execute("ROLLBACK")
@@ -94,8 +96,8 @@ def test_light_requests_stay_quick_while_the_database_is_locked(service: Service
     assert {service.ended(answer.json()["id"])["status"] for answer in answers} == {"succeeded"}
 
 
-def test_a_job_that_the_queue_has_no_room_for_leaves_nothing(small_service: Service) -> None:
-    """503 for a full queue, and neither data nor the checkpoint of a warm start stay on the disk."""
+def test_a_job_refused_by_a_full_queue_leaves_no_files(small_service: Service) -> None:
+    """A job that is refused by a full queue leaves neither data nor checkpoints."""
     service = small_service
     parent = service.succeeded(thermometer(epochs=1))["id"]
     running = service.running(thermometer(epochs=LONG))
@@ -107,8 +109,8 @@ def test_a_job_that_the_queue_has_no_room_for_leaves_nothing(small_service: Serv
     service.cancelled(running, *queued)
 
 
-def test_a_job_that_is_refused_at_the_last_moment_leaves_nothing(small_service: Service) -> None:
-    """Of many with one key at once, and with room for less, what was refused or equal leaves no file."""
+def test_concurrent_refused_jobs_leave_no_files(small_service: Service) -> None:
+    """Concurrent jobs that are refused or replayed leave no files."""
     service = small_service
     parent = service.succeeded(thermometer(epochs=1))["id"]
     running = service.running(thermometer(epochs=LONG))
@@ -127,12 +129,12 @@ def test_a_job_that_is_refused_at_the_last_moment_leaves_nothing(small_service: 
 
 
 def checkpoints_of(service: Service, job_id: str) -> set[Path]:
-    """The files of a job's checkpoints."""
+    """Return the checkpoint files of a job."""
     return set((service.data_dir / "artifacts" / "checkpoints" / job_id).glob("*"))
 
 
-def test_bodies_beyond_the_memory_for_them_are_refused(small_service: Service) -> None:
-    """Beside a large body that is being received, another large one gets 503 and a small one is taken."""
+def test_bodies_beyond_the_memory_limit_are_refused(small_service: Service) -> None:
+    """While a large body is received, another large body is 503 and a small body is accepted."""
     service = small_service
     large, small = inline(30_000), thermometer()
     address = (service.client.base_url.host, service.client.base_url.port or 0)
@@ -156,8 +158,8 @@ def test_bodies_beyond_the_memory_for_them_are_refused(small_service: Service) -
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.exhaustive)])
-def test_many_submits_at_once_are_all_answered(start_service: Callable[..., Service], count: int) -> None:
-    """Submits that are all open at once are accepted or answered 503, each for a bounded amount of memory."""
+def test_many_concurrent_submissions_are_answered(start_service: Callable[..., Service], count: int) -> None:
+    """Concurrent submissions are accepted or 503, each with bounded memory."""
     room = count * 3 // 5
     service = start_service(workers=1, helpers=2, max_queue_length=room, helper_timeout_seconds=120)
     body = thermometer(epochs=1)
@@ -174,7 +176,7 @@ def test_many_submits_at_once_are_all_answered(start_service: Callable[..., Serv
     watcher = threading.Thread(target=watch_memory)
     watcher.start()
     try:
-        answers = asyncio.run(at_once(service, body, count))
+        answers = asyncio.run(submit_concurrently(service, body, count))
     finally:
         answered.set()
         watcher.join()
@@ -190,8 +192,8 @@ def test_many_submits_at_once_are_all_answered(start_service: Callable[..., Serv
     service.stop()
 
 
-async def at_once(service: Service, body: dict[str, Any], count: int) -> list[httpx.Response]:
-    """The answers to submits of which each has arrived but for a byte before any is complete."""
+async def submit_concurrently(service: Service, body: dict[str, Any], count: int) -> list[httpx.Response]:
+    """Submit jobs whose bodies all arrive before any is complete, and return the responses."""
     content = httpx.Request("POST", "http://x", json=body).content
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(content)}"
     url = service.client.base_url
@@ -204,11 +206,11 @@ async def at_once(service: Service, body: dict[str, Any], count: int) -> list[ht
     texts = await asyncio.gather(*(reader.read() for reader, _ in streams))
     for _, writer in streams:
         writer.close()
-    return [answer_of(text) for text in texts]
+    return [parse_response(text) for text in texts]
 
 
-def answer_of(text: bytes) -> httpx.Response:
-    """An answer as it came over the line."""
+def parse_response(text: bytes) -> httpx.Response:
+    """Parse a raw HTTP response."""
     head, _, content = text.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]

@@ -1,4 +1,4 @@
-"""What a trained model answers: predictions, downloads, tables."""
+"""Predictions, downloads and tables of trained models."""
 
 import csv
 import io
@@ -19,23 +19,23 @@ ACCEPT_CSV = {"Accept": "text/csv"}
 
 @pytest.fixture(scope="module")
 def fit(service: Service) -> dict[str, Any]:
-    """A trained thermometer."""
+    """Train the thermometer."""
     return service.succeeded(thermometer(ORDERED, epochs=500, optimizer={"type": "SGD", "lr": 1e-3}))
 
 
 @pytest.fixture(scope="module")
 def species(service: Service) -> dict[str, Any]:
-    """A trained classifier with string labels."""
+    """Train a classifier with string labels."""
     return service.succeeded(flowers())
 
 
 def table(text: str) -> list[dict[str, str]]:
-    """The rows of a CSV text by column name."""
+    """Parse CSV into rows by column name."""
     return list(csv.DictReader(io.StringIO(text)))
 
 
 def test_every_form_predicts_the_same(service: Service, fit: dict[str, Any]) -> None:
-    """Inputs, columns, rows, a dataset and CSV of the same rows give the same outputs in their order."""
+    """Inputs, columns, rows, a dataset and CSV of the same rows have equal predictions in order."""
     content = {"columns": {"t_u": T_U, "ignored": ["x"] * 11}}
     uploaded = service.client.post("/v1/datasets", json=content).json()
     bodies = (
@@ -55,7 +55,7 @@ def test_every_form_predicts_the_same(service: Service, fit: dict[str, Any]) -> 
 
 
 def test_many_rows_are_streamed(service: Service, fit: dict[str, Any]) -> None:
-    """An answer for more rows than are predicted at once is the same; nothing of it stays on the disk."""
+    """Predictions of many rows are streamed, equal those of few rows and leave no files."""
     values = [u + repeat / 1000 for repeat in range(1000) for u in T_U]
     path, text = fit["links"]["predictions"], "\n".join(["t_u", *map(str, values)])
     outputs = service.predict(fit["id"], {"columns": {"t_u": values}})["outputs"]
@@ -71,7 +71,7 @@ def test_many_rows_are_streamed(service: Service, fit: dict[str, Any]) -> None:
 
 
 def test_predictions_as_csv(service: Service, fit: dict[str, Any]) -> None:
-    """`Accept: text/csv` gives a column with the target's name and the outputs' values."""
+    """`Accept: text/csv` returns the outputs in a column named after the target."""
     outputs = service.predict(fit["id"], {"columns": {"t_u": T_U}})["outputs"]
     response = service.client.post(
         fit["links"]["predictions"], json={"columns": {"t_u": T_U}}, headers=ACCEPT_CSV
@@ -80,8 +80,8 @@ def test_predictions_as_csv(service: Service, fit: dict[str, Any]) -> None:
     assert [[float(row["t_c"])] for row in table(response.text)] == outputs
 
 
-def test_target_transforms_are_undone(service: Service) -> None:
-    """Outputs come in the targets' units although the targets were standardized for the training."""
+def test_target_transforms_are_inverted(service: Service) -> None:
+    """Outputs have the units of the targets although the targets were standardized."""
     body = thermometer(epochs=400, optimizer={"type": "SGD", "lr": 0.1})
     body["data"]["transforms"] = [
         {"columns": ["t_u"], "type": "standardize"},
@@ -93,7 +93,7 @@ def test_target_transforms_are_undone(service: Service) -> None:
 
 
 def test_best_and_last_parameters_predict(service: Service) -> None:
-    """`checkpoint=best` predicts with the parameters whose validation loss was the least."""
+    """`checkpoint=best` predicts with the parameters of the lowest validation loss."""
     job = service.succeeded(thermometer(ORDERED, epochs=2000, optimizer={"type": "SGD", "lr": 1e-3}))
     history = service.history(job["id"])
     best = min(history["validation_loss"])
@@ -111,8 +111,8 @@ def test_best_and_last_parameters_predict(service: Service) -> None:
     assert missing.status_code == httpx.codes.NOT_FOUND
 
 
-def test_a_classifier_answers_labels_and_probabilities(service: Service, species: dict[str, Any]) -> None:
-    """String labels come back as strings; probabilities are the softmax of the outputs."""
+def test_a_classifier_returns_labels_and_probabilities(service: Service, species: dict[str, Any]) -> None:
+    """A classifier returns string labels and the softmax of the outputs."""
     rows = {"petal": FLOWERS["petal"], "sepal": FLOWERS["sepal"]}
     answer = service.predict(species["id"], {"columns": rows})
     outputs = torch.tensor(answer["outputs"])
@@ -123,8 +123,8 @@ def test_a_classifier_answers_labels_and_probabilities(service: Service, species
     assert answer["labels"][:3] == ["setosa"] * 3
 
 
-def test_a_classifier_answers_csv(service: Service, species: dict[str, Any]) -> None:
-    """CSV of a classifier has the label and one probability for each class."""
+def test_a_classifier_returns_csv(service: Service, species: dict[str, Any]) -> None:
+    """The CSV of a classifier has the label and one probability for each class."""
     body = {"columns": {"petal": [1.4], "sepal": [5.1]}}
     answer = service.predict(species["id"], body)
     response = service.client.post(species["links"]["predictions"], json=body, headers=ACCEPT_CSV)
@@ -134,8 +134,8 @@ def test_a_classifier_answers_csv(service: Service, species: dict[str, Any]) -> 
     assert [float(value) for value in row.values()] == answer["probabilities"][0]
 
 
-def test_a_binary_loss_answers_probabilities_and_labels(service: Service) -> None:
-    """BCEWithLogitsLoss gives the sigmoid of the outputs, and labels of p ≥ 0.5."""
+def test_a_binary_loss_returns_probabilities_and_labels(service: Service) -> None:
+    """BCEWithLogitsLoss returns the sigmoid of the outputs and labels of p ≥ 0.5."""
     body = tensors(
         [[-2.0], [-1.0], [1.0], [2.0]],
         [[0], [0], [1], [1]],
@@ -154,7 +154,7 @@ def test_a_binary_loss_answers_probabilities_and_labels(service: Service) -> Non
 
 
 def test_the_model_loads_into_plain_pytorch(service: Service, fit: dict[str, Any]) -> None:
-    """The safetensors download loads with `strict=True` and predicts what the service predicts."""
+    """The safetensors download loads with `strict=True` and predicts like the service."""
     response = service.client.get(fit["links"]["model"], params={"format": "safetensors"})
     assert response.status_code == httpx.codes.OK, response.text
     model = nn.Sequential()
@@ -166,8 +166,8 @@ def test_the_model_loads_into_plain_pytorch(service: Service, fit: dict[str, Any
     assert service.predict(fit["id"], {"columns": {"t_u": T_U}})["outputs"] == expected
 
 
-def test_buffers_are_told_apart_and_downloaded(service: Service) -> None:
-    """A BatchNorm1d's running statistics are buffers, not parameters, and part of the download."""
+def test_buffers_are_separate_and_downloaded(service: Service) -> None:
+    """Running statistics of BatchNorm1d are buffers and part of the download."""
     layers = [
         {"type": "Linear", "out_features": 4},
         {"type": "BatchNorm1d"},
@@ -188,20 +188,20 @@ def test_buffers_are_told_apart_and_downloaded(service: Service) -> None:
 
 
 def test_history_as_csv(service: Service, species: dict[str, Any]) -> None:
-    """`Accept: text/csv` gives the history with one line an epoch, metrics included."""
+    """`Accept: text/csv` returns the history with one line for each epoch, with metrics."""
     response = service.client.get(species["links"]["history"], params={"every": 20}, headers=ACCEPT_CSV)
     rows = table(response.text)
     history = service.history(species["id"], every=20)
     assert [int(row["epoch"]) for row in rows] == history["epochs"] == [1, 20, 40, 60]
     for name in ("train_loss", "validation_loss", "learning_rate"):
         assert [float(row[name]) for row in rows] == history[name]
-    for side in ("train", "validation"):
-        values = [float(row[f"{side}_accuracy"]) for row in rows]
-        assert values == history["metrics"]["accuracy"][side]
+    for split in ("train", "validation"):
+        values = [float(row[f"{split}_accuracy"]) for row in rows]
+        assert values == history["metrics"]["accuracy"][split]
 
 
 def test_history_is_selected(service: Service, fit: dict[str, Any]) -> None:
-    """Bounds, `every` and `max_points` choose epochs, the first and the last included."""
+    """Bounds, `every` and `max_points` select epochs of the history."""
     whole = service.history(fit["id"])
     assert whole["epochs"] == list(range(1, 501))
     assert whole["next_epoch"] == 501
@@ -215,7 +215,7 @@ def test_history_is_selected(service: Service, fit: dict[str, Any]) -> None:
 
 
 def test_outputs_beyond_float32_are_null(service: Service, fit: dict[str, Any]) -> None:
-    """A prediction that isn't finite is null in JSON and an empty cell in CSV."""
+    """An output that is not finite is null in JSON and an empty cell in CSV."""
     job = service.succeeded(tensors([[1.0], [2.0]], [[1e3], [2e3]], [{"type": "Linear", "out_features": 1}]))
     body = {"inputs": [[3e38], [1.0]]}
     (first,), (second,) = service.predict(job["id"], body)["outputs"]
@@ -227,7 +227,7 @@ def test_outputs_beyond_float32_are_null(service: Service, fit: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"columns": {"t_v": [1.0]}}, "did you mean"),
         ({"rows": [{"t_u": "warm"}]}, "t_u"),
@@ -238,10 +238,10 @@ def test_outputs_beyond_float32_are_null(service: Service, fit: dict[str, Any]) 
         ({"dataset_id": "ds_1"}, "dataset"),
     ],
 )
-def test_rows_that_do_not_fit_are_told(
-    service: Service, fit: dict[str, Any], body: dict[str, Any], said: str
+def test_rows_that_do_not_fit_are_refused(
+    service: Service, fit: dict[str, Any], body: dict[str, Any], message: str
 ) -> None:
-    """What keeps rows from being predicted for is said."""
+    """Rows that cannot be predicted are refused with the reason."""
     response = service.client.post(fit["links"]["predictions"], json=body)
     assert response.status_code in (httpx.codes.UNPROCESSABLE_ENTITY, httpx.codes.NOT_FOUND), response.text
-    assert said in response.text
+    assert message in response.text

@@ -1,4 +1,4 @@
-"""Data as people have it, from the file to the prediction."""
+"""Real data sets from the file to the prediction."""
 
 import io
 from typing import Any
@@ -17,7 +17,7 @@ OK = (httpx.codes.OK, httpx.codes.CREATED)
 
 
 def mlp(hidden: int, outputs: int) -> dict[str, Any]:
-    """One hidden layer."""
+    """Return an architecture with one hidden layer."""
     layers = [
         {"type": "Linear", "out_features": hidden},
         {"type": "ReLU"},
@@ -27,14 +27,14 @@ def mlp(hidden: int, outputs: int) -> dict[str, Any]:
 
 
 def upload(service: Service, content: bytes | str, media_type: str = "text/csv") -> dict[str, Any]:
-    """A dataset from a file."""
+    """Upload a file as a dataset."""
     response = service.client.post("/v1/datasets", content=content, headers={"Content-Type": media_type})
     assert response.status_code in OK, response.text
     return dict(response.json())
 
 
 def csv_of(frame: pd.DataFrame) -> str:
-    """A frame as a file with a header."""
+    """Return a frame as CSV with a header."""
     return str(frame.to_csv(index=False))
 
 
@@ -48,12 +48,12 @@ PENGUIN_TRANSFORMS = [
 
 @pytest.fixture(scope="module")
 def penguin_dataset(service: Service) -> dict[str, Any]:
-    """The file as it comes."""
+    """Upload the file of the penguins."""
     return upload(service, penguins.CSV.read_bytes())
 
 
 def penguin_fit(dataset: dict[str, Any], **data: Any) -> dict[str, Any]:
-    """Species from measurements, island and sex."""
+    """Return a request that predicts the species from measurements, island and sex."""
     return {
         "data": {
             "dataset_id": dataset["id"],
@@ -78,19 +78,19 @@ def penguin_fit(dataset: dict[str, Any], **data: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def penguin_job(service: Service, penguin_dataset: dict[str, Any]) -> dict[str, Any]:
-    """The fitted job."""
+    """Train on the penguins."""
     return service.succeeded(penguin_fit(penguin_dataset))
 
 
 @pytest.fixture(scope="module")
 def by_hand() -> penguins.PenguinFit:
-    """The same by hand."""
+    """Fit the penguins with pandas, scikit-learn and PyTorch."""
     with threads(1):
         return penguins.fit_penguins()
 
 
-def test_gaps_and_kinds_of_the_penguins_are_seen(penguin_dataset: dict[str, Any]) -> None:
-    """NA is a missing value in columns of numbers and of text."""
+def test_column_types_and_missing_values_are_detected(penguin_dataset: dict[str, Any]) -> None:
+    """NA is a missing value in numeric and categorical columns."""
     columns = {each["name"]: each for each in penguin_dataset["columns"]}
     assert penguin_dataset["rows"] == 344
     assert {name: each["type"] for name, each in columns.items()} == {
@@ -106,8 +106,10 @@ def test_gaps_and_kinds_of_the_penguins_are_seen(penguin_dataset: dict[str, Any]
     }
 
 
-def test_gaps_without_a_declaration_are_refused(service: Service, penguin_dataset: dict[str, Any]) -> None:
-    """Each column with its count and the line to add."""
+def test_missing_values_without_a_transform_are_refused(
+    service: Service, penguin_dataset: dict[str, Any]
+) -> None:
+    """Missing values without a transform are errors with their count and the transform to add."""
     transforms = [each for each in PENGUIN_TRANSFORMS if each["type"] != "impute"]
     refused = service.submit(penguin_fit(penguin_dataset, transforms=transforms))
     assert refused.status_code == httpx.codes.UNPROCESSABLE_ENTITY
@@ -120,7 +122,7 @@ def test_gaps_without_a_declaration_are_refused(service: Service, penguin_datase
 def test_penguins_equal_a_script_with_pandas_and_scikit_learn(
     service: Service, penguin_job: dict[str, Any], by_hand: penguins.PenguinFit
 ) -> None:
-    """The same rows on each side, the same constants, the same losses."""
+    """Splits, fitted constants and losses equal those of a script with pandas and scikit-learn."""
     split = service.read(f"/v1/jobs/{penguin_job['id']}/split")
     assert split["train"]["rows"] == by_hand.train
     assert split["validation"]["rows"] == by_hand.validation
@@ -140,17 +142,17 @@ def test_penguins_equal_a_script_with_pandas_and_scikit_learn(
     assert history["validation_loss"] == pytest.approx(by_hand.script.validation_loss, abs=1e-6)
 
 
-def test_species_are_told_apart(penguin_job: dict[str, Any], by_hand: penguins.PenguinFit) -> None:
-    """At least 95 % of the validation rows, as by the script."""
+def test_species_are_classified(penguin_job: dict[str, Any], by_hand: penguins.PenguinFit) -> None:
+    """The accuracy on the validation rows equals that of the script and is at least 95 %."""
     accuracy = penguin_job["latest"]["metrics"]["accuracy"]["validation"]
     assert accuracy == pytest.approx(by_hand.accuracy)
     assert accuracy >= 0.95
 
 
-def test_predictions_take_the_file_in_any_order(
+def test_predictions_accept_columns_in_any_order(
     service: Service, penguin_job: dict[str, Any], penguin_dataset: dict[str, Any]
 ) -> None:
-    """Columns in another order and further ones, gaps filled by the training's constants."""
+    """Predictions accept columns in any order, ignore others and impute missing values."""
     with penguins.CSV.open() as file:
         frame = pd.read_csv(file, keep_default_na=False)
     frame = frame[sorted(frame.columns, reverse=True)].assign(remark="none")
@@ -172,10 +174,10 @@ def test_predictions_take_the_file_in_any_order(
     ],
     ids=("missing column", "unknown category", "no number"),
 )
-def test_files_that_do_not_fit_are_told(
+def test_files_that_do_not_fit_are_refused(
     service: Service, penguin_job: dict[str, Any], change: Any, words: str
 ) -> None:
-    """By column, and by row and text where a cell is wrong."""
+    """Files that do not fit are refused with the column, row and value of the error."""
     with penguins.CSV.open() as file:
         frame = change(pd.read_csv(file, keep_default_na=False).head(3))
     refused = service.client.post(
@@ -187,8 +189,8 @@ def test_files_that_do_not_fit_are_told(
     assert words in refused.json()["errors"][0]["detail"]
 
 
-def test_categories_can_go_to_an_embedding(service: Service, penguin_dataset: dict[str, Any]) -> None:
-    """An index as an int64 input of its own, beside the numbers."""
+def test_categories_can_be_embedded(service: Service, penguin_dataset: dict[str, Any]) -> None:
+    """A category can be an int64 input of an embedding beside the numeric input."""
     body = penguin_fit(
         penguin_dataset,
         features=None,
@@ -214,8 +216,8 @@ def test_categories_can_go_to_an_embedding(service: Service, penguin_dataset: di
     assert len(service.predict(job["id"], {"rows": [row]})["labels"]) == 1
 
 
-def test_iris_by_strata(service: Service) -> None:
-    """Ten flowers of each species validate and ten test; the test is in the job."""
+def test_iris_is_split_by_strata(service: Service) -> None:
+    """A stratified split has equal shares of each species in validation and test."""
     iris = datasets.load_iris(as_frame=True)
     frame = iris.data.assign(species=iris.target_names[iris.target])
     dataset = upload(service, csv_of(frame))
@@ -227,14 +229,14 @@ def test_iris_by_strata(service: Service) -> None:
     )
     job = service.succeeded(body)
     split = service.read(f"/v1/jobs/{job['id']}/split")
-    for side in ("validation", "test"):
-        assert frame["species"].iloc[split[side]["rows"]].value_counts().tolist() == [10, 10, 10]
+    for part in ("validation", "test"):
+        assert frame["species"].iloc[split[part]["rows"]].value_counts().tolist() == [10, 10, 10]
     assert job["latest"]["metrics"]["accuracy"]["validation"] >= 0.9
     assert job["test"]["metrics"]["accuracy"] >= 0.9
 
 
-def test_digits_as_images(service: Service) -> None:
-    """Pixels as they are in a file of tensors, scaled by the service, into a convolution."""
+def test_digits_are_classified_from_images(service: Service) -> None:
+    """Images of a tensor file are scaled by the service and train a convolution."""
     digits = datasets.load_digits()
     file = io.BytesIO()
     np.savez(file, inputs=digits.images[:, None].astype(np.uint8), targets=digits.target)
@@ -269,8 +271,8 @@ def test_digits_as_images(service: Service) -> None:
     assert np.mean(np.array(answer["labels"]) == digits.target[:20]) >= 0.9
 
 
-def test_diabetes_in_the_targets_units(service: Service) -> None:
-    """A standardized target comes back in its own units."""
+def test_diabetes_is_predicted_in_the_units_of_the_target(service: Service) -> None:
+    """Predictions of a transformed target have its original units."""
     diabetes = datasets.load_diabetes(as_frame=True)
     dataset = upload(service, csv_of(diabetes.frame))
     body = penguin_fit(
@@ -292,8 +294,8 @@ def test_diabetes_in_the_targets_units(service: Service) -> None:
     assert abs(outputs.mean() - diabetes.target.mean()) < 20
 
 
-def test_several_labels_at_once(service: Service) -> None:
-    """Columns of booleans are the labels of a multi-label task."""
+def test_multiple_labels_are_predicted(service: Service) -> None:
+    """Boolean target columns are the labels of a multi-label task."""
     x, y = datasets.make_multilabel_classification(
         n_samples=400, n_features=12, n_classes=3, n_labels=1, random_state=0
     )
@@ -316,8 +318,8 @@ def test_several_labels_at_once(service: Service) -> None:
     assert np.mean(np.array(answer["labels"]) == y) >= always_the_more_frequent + 0.1
 
 
-def test_the_future_is_predicted_from_the_past(service: Service) -> None:
-    """A time split trains on the earlier days, whatever the order of the rows."""
+def test_a_time_split_trains_on_the_past(service: Service) -> None:
+    """A time split trains on the earlier days in any order of the rows."""
     days = pd.date_range("2023-01-01", periods=200, freq="D")
     season = np.sin(2 * np.pi * days.day_of_year / 365)
     frame = pd.DataFrame({"day": days.strftime("%Y-%m-%d"), "season": season, "t_c": 10 + 12 * season})
@@ -333,8 +335,8 @@ def test_the_future_is_predicted_from_the_past(service: Service) -> None:
     body["training"] |= {"loss": "MSELoss", "metrics": []}
     job = service.succeeded(body)
     split = service.read(f"/v1/jobs/{job['id']}/split")
-    sides = [shuffled["day"].iloc[split[side]["rows"]] for side in ("train", "validation", "test")]
-    assert [len(side) for side in sides] == [160, 20, 20]
-    assert sides[0].max() < sides[1].min()
-    assert sides[1].max() < sides[2].min()
+    days_by_split = [shuffled["day"].iloc[split[part]["rows"]] for part in ("train", "validation", "test")]
+    assert [len(part) for part in days_by_split] == [160, 20, 20]
+    assert days_by_split[0].max() < days_by_split[1].min()
+    assert days_by_split[1].max() < days_by_split[2].min()
     assert job["test"]["loss"] is not None

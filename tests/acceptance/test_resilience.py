@@ -1,4 +1,4 @@
-"""What a job meets on its way: a frozen worker, a kill while saving, a full disk, a database that is away."""
+"""Resilience: frozen workers, kills while saving, full disks and an unavailable database."""
 
 import resource
 import sqlite3
@@ -29,7 +29,7 @@ FULL_BYTES = 4 * 2**20
 
 @pytest.fixture(scope="module")
 def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
-    """A service with short leases, many checkpoints, little patience and no data in memory."""
+    """Start a service with short leases, frequent checkpoints and no data in memory."""
     service = start_module_service(
         workers=WORKERS,
         helpers=1,
@@ -45,7 +45,7 @@ def hasty_service(start_module_service: Callable[..., Service]) -> Iterator[Serv
 
 
 def large(units: int = 600, **training: Any) -> dict[str, Any]:
-    """A fit whose checkpoints have some MB, or some tens of MB with twice the units."""
+    """Return a request for a fit with checkpoints of several MB."""
     layers = [
         {"type": "Linear", "out_features": units},
         {"type": "Tanh"},
@@ -57,7 +57,7 @@ def large(units: int = 600, **training: Any) -> dict[str, Any]:
 
 @contextmanager
 def limited_files(processes: list[psutil.Process], largest_bytes: int) -> Iterator[None]:
-    """Let processes write no file larger than this, as on a full disk."""
+    """Limit the size of the files that processes write, as on a full disk."""
     for process in processes:
         process.rlimit(psutil.RLIMIT_FSIZE, (largest_bytes, resource.RLIM_INFINITY))
     yield
@@ -66,13 +66,13 @@ def limited_files(processes: list[psutil.Process], largest_bytes: int) -> Iterat
 
 
 def assert_equal(service: Service, job_id: str, other_id: str) -> None:
-    """Two jobs have the same history and parameters, bit for bit."""
+    """Check that two jobs have equal history and parameters."""
     assert service.history(job_id) == service.history(other_id)
     assert service.parameters(job_id) == service.parameters(other_id)
 
 
 def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
-    """SIGSTOP of all workers: they are ended and replaced, and the job is taken over in time."""
+    """Frozen workers are killed and replaced, and another worker continues their job."""
     service = hasty_service
     twin = service.succeeded(interruptible(epochs=3000))
     job_id = service.saved(interruptible(epochs=3000))
@@ -89,8 +89,8 @@ def test_frozen_workers_are_replaced(hasty_service: Service) -> None:
     assert not any(worker.is_running() for worker in frozen)
 
 
-def test_a_frozen_worker_is_ended_also_while_the_database_is_locked(hasty_service: Service) -> None:
-    """One that was frozen inside a commit holds the lock that others need to read or to speak of it."""
+def test_a_frozen_worker_is_killed_while_the_database_is_locked(hasty_service: Service) -> None:
+    """Frozen workers are killed although the database is locked."""
     service = hasty_service
     job_id = service.running(interruptible(epochs=3000))
     frozen = wait_for_workers(service, WORKERS)
@@ -105,8 +105,8 @@ def test_a_frozen_worker_is_ended_also_while_the_database_is_locked(hasty_servic
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
 
 
-def test_a_step_longer_than_the_lease_loses_nothing(hasty_service: Service) -> None:
-    """The lease is renewed from outside a step: however long that takes, the job is tried once."""
+def test_a_step_may_be_longer_than_the_lease(hasty_service: Service) -> None:
+    """A job with a step longer than the lease needs one attempt."""
     times, seconds = 20, 0.0
     while seconds < 1.5 * LEASE_SECONDS:  # however fast the machine is
         job = hasty_service.ended(hasty_service.queued(squaring(1200, times, epochs=1)), seconds=300)
@@ -114,8 +114,8 @@ def test_a_step_longer_than_the_lease_loses_nothing(hasty_service: Service) -> N
         times, seconds = 2 * times, job["timings"]["training_seconds"]
 
 
-def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service) -> None:
-    """Killed between a checkpoint's first byte and its last, a job goes on from the one before."""
+def test_a_kill_while_saving_keeps_the_previous_checkpoint(hasty_service: Service) -> None:
+    """A job killed while it writes a checkpoint continues from the previous one."""
     service = hasty_service
     twin = service.succeeded(large(units=1200, epochs=500))
     processes = wait_for_workers(service, WORKERS)
@@ -145,14 +145,14 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(hasty_service: Service
     job = service.ended(job_id)
     assert (job["status"], job["attempt"]) == ("succeeded", 2)
     messages = service.messages(job_id)
-    (lost,) = (place for place, message in enumerate(messages) if message.startswith("Worker lost"))
+    (lost,) = (index for index, message in enumerate(messages) if message.startswith("Worker lost"))
     saved = [message for message in messages[:lost] if message.startswith("Checkpoint saved: ")]
     assert saved[-1].startswith(f"Checkpoint saved: epoch {service.began_at(job_id)}, ")
     assert_equal(service, job_id, twin["id"])
 
 
-def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> None:
-    """Checkpoints are done without; at the end the job fails and says why, and another goes on from it."""
+def test_a_job_on_a_full_disk_can_be_continued(hasty_service: Service) -> None:
+    """A job whose last checkpoint cannot be written fails with the reason and can be continued."""
     service = hasty_service
     epochs = 1000
     twin = service.succeeded(large(epochs=epochs))
@@ -176,8 +176,8 @@ def test_a_full_disk_costs_the_last_checkpoint_only(hasty_service: Service) -> N
     assert_equal(service, again["id"], twin["id"])
 
 
-def test_a_disk_without_room_for_its_data_ends_a_job(hasty_service: Service) -> None:
-    """The job waits a while, fails once and says why; the next one, which has room, runs."""
+def test_a_job_without_disk_space_for_its_data_fails(hasty_service: Service) -> None:
+    """A job whose data exceeds the disk fails once with the reason, and the next job runs."""
     service, count = hasty_service, 400_000  # of 4 bytes each
     with limited_files(wait_for_workers(service, WORKERS), 2**20):
         job_id = service.queued(tensors([[0.5]] * count, [[1.0]] * count, LINEAR, epochs=1))
@@ -189,8 +189,8 @@ def test_a_disk_without_room_for_its_data_ends_a_job(hasty_service: Service) -> 
     assert service.ended(other_id)["status"] == "succeeded"
 
 
-def test_too_many_open_files_end_no_supervision(hasty_service: Service) -> None:
-    """While no process can be started, that is tried again and again; then dead ones are replaced."""
+def test_supervision_survives_too_many_open_files(hasty_service: Service) -> None:
+    """Supervision retries while no process can be started and then replaces dead processes."""
     service = hasty_service
     process, before = service.process, {worker.pid for worker in wait_for_workers(service, WORKERS)}
     failures = service.log.read_text().count('"supervision failed"')
@@ -205,15 +205,14 @@ def test_too_many_open_files_end_no_supervision(hasty_service: Service) -> None:
     assert service.succeeded(thermometer(epochs=1))
 
 
-def follow(service: Service, job_id: str, lines: list[str]) -> None:
-    """Add the lines that a job's listener gets, comments too, until the stream ends."""
+def collect_lines(service: Service, job_id: str, lines: list[str]) -> None:
+    """Append all lines of the event stream of a job, with comments, to `lines`."""
     with httpx.stream("GET", f"{service.client.base_url}/v1/jobs/{job_id}/events", timeout=60.0) as response:
         lines.extend(response.iter_lines())
 
 
-def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callable[..., Service]) -> None:
-    """20 s without Postgres, and leases of 3: 503 meanwhile; a job that ran has run on, and who follows it
-    is told so; one that waited runs."""
+def test_jobs_survive_an_unavailable_database(start_service: Callable[..., Service]) -> None:
+    """While Postgres is down requests are 503 and streams stay open; afterwards all jobs finish."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as listener:
         postgres = Postgres(folder)
         leases = {"lease_seconds": 3, "heartbeat_seconds": 0.5}
@@ -222,7 +221,7 @@ def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callabl
         queued = service.queued(thermometer(epochs=3))
         epoch = service.job(running)["progress"]["epoch"]
         lines: list[str] = []
-        followed = listener.submit(follow, service, running, lines)
+        followed = listener.submit(collect_lines, service, running, lines)
         until(lambda: lines)
         postgres.stop()
         begin = time.monotonic()
@@ -246,8 +245,8 @@ def test_a_database_that_is_away_delays_and_loses_nothing(start_service: Callabl
         postgres.close()
 
 
-def test_a_second_signal_does_not_wait(hasty_service: Service) -> None:
-    """SIGTERM waits for a worker inside a long step; another one ends the service and all its processes."""
+def test_a_second_sigterm_stops_at_once(hasty_service: Service) -> None:
+    """A second SIGTERM stops the service and all its processes without waiting for a step."""
     service = hasty_service
     job_id = start_long_step(service)
     service.stop_at_once()

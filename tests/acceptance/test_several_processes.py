@@ -56,15 +56,15 @@ class Site:
         self.stack.callback(process.stop)
         return process
 
-    def another(self, name: str) -> WorkerProcess:
-        """One more process of one worker, once that is ready."""
+    def add_process(self, name: str) -> WorkerProcess:
+        """Start add_process process with one worker and wait until it is ready."""
         known = len(workers(self.service))
         process = self._process(name)
         until(lambda: len(workers(self.service)) > known, START_SECONDS)
         return process
 
     def freeze(self, process: WorkerProcess) -> None:
-        """SIGSTOP of all its processes, at a moment when none holds a lock of the database."""
+        """Suspend all processes of a worker process while none holds a lock of the database."""
 
         def frozen() -> bool:
             for each in process.processes:
@@ -93,7 +93,7 @@ class Site:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The processes, on each database."""
+    """Start the processes on each database."""
     folder = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
         settings: dict[str, Any] = dict(SETTINGS)
@@ -109,7 +109,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> None:
-    """Whichever process a cancel is asked of: the one that trains ends the step, within 2 s."""
+    """A job in a long step of add_process process is cancelled within two seconds."""
     job_id = start_long_step(site.service)
     (before,) = {worker.pid for worker in wait_for_workers(site.service, 1)}
     begin = time.monotonic()
@@ -120,20 +120,20 @@ def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> Non
     until(lambda: [worker.pid for worker in workers(site.service)] not in ([], [before]))
 
 
-def test_a_job_that_trains_elsewhere_is_followed_to_its_end(site: Site) -> None:
-    """Whichever process is listened to: all epochs are told, and the end."""
+def test_events_report_a_job_of_another_process(site: Site) -> None:
+    """Events report all epochs and the end of a job that trains in add_process process."""
     job_id = site.service.queued(interruptible(epochs=500))
     events = list(stream_events(site.service, f"/v1/jobs/{job_id}/events"))
     assert (events[-1].type, events[-1].data) == ("end", site.service.job(job_id))
-    told = reported_epochs(events)
-    assert (told, told[-1]) == (sorted(set(told)), 500)
+    reported = reported_epochs(events)
+    assert (reported, reported[-1]) == (sorted(set(reported)), 500)
 
 
-def test_a_process_that_is_told_to_stop_gives_its_job_back(site: Site) -> None:
-    """SIGTERM of a process of workers: its job is saved and queued, no worker is lost, another goes on."""
+def test_a_stopped_process_releases_its_job(site: Site) -> None:
+    """SIGTERM makes a process save and release its job, which add_process process continues."""
     service = site.service
     twin = service.succeeded(interruptible(epochs=3000))
-    second = site.another("leaving")
+    second = site.add_process("leaving")
     site.freeze(site.first)  # so that the second has the job
     job_id = service.saved(interruptible(epochs=3000))
     second.stop()
@@ -149,11 +149,11 @@ def test_a_process_that_is_told_to_stop_gives_its_job_back(site: Site) -> None:
     assert service.parameters(job_id) == service.parameters(twin["id"])
 
 
-def test_a_worker_thought_dead_writes_nothing(site: Site) -> None:
-    """A frozen process: another takes its job in time and finishes; the thawed one's writes are refused."""
+def test_a_thawed_worker_cannot_write(site: Site) -> None:
+    """The writes of a thawed worker are refused after add_process worker has reclaimed its job."""
     service = site.service
     twin = service.succeeded(interruptible(epochs=3000))
-    second = site.another("second")
+    second = site.add_process("second")
     site.freeze(second)  # so that the first has the job
     job_id = service.saved(interruptible(epochs=3000))
     second.thaw()

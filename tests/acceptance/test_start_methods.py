@@ -1,4 +1,4 @@
-"""A job's life is the same however workers are started: forked from one warm process, or spawned."""
+"""The life of jobs with forked and with spawned workers."""
 
 import os
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from tests.support.server import Service, until
 
 @pytest.fixture(scope="module", params=["fork", "spawn"])
 def service_of(request: pytest.FixtureRequest, start_module_service: Callable[..., Service]) -> Service:
-    """A service whose two workers have two threads each."""
+    """Start a service with two workers of two threads each."""
     return start_module_service(
         workers=2, helpers=1, threads_per_worker=2, start_method=request.param, checkpoint_seconds=0.1
     )
 
 
 def test_a_job_of_two_threads_equals_the_script(service_of: Service) -> None:
-    """An eager job gives the bits of a plain script with two threads; its predictions are served."""
+    """An eager job with two threads has the bits of a plain script and serves predictions."""
     service = service_of
     job = service.succeeded(thermometer(SEQUENTIAL, epochs=500, optimizer={"type": "SGD", "lr": 1e-3}))
     assert job["used"]["threads"] == 2
@@ -36,8 +36,8 @@ def test_a_job_of_two_threads_equals_the_script(service_of: Service) -> None:
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
-def test_a_killed_worker_loses_nothing(service_of: Service, engine: str) -> None:
-    """After kill -9 of its worker a job goes on elsewhere and ends with the bits of an undisturbed one."""
+def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service_of: Service, engine: str) -> None:
+    """A job whose worker is killed ends with the bits of an undisturbed job."""
     service = service_of
     body = interruptible(epochs=1500)
     if engine == "compiled":  # which takes a thousandth of the time, and no dropout
@@ -53,16 +53,16 @@ def test_a_killed_worker_loses_nothing(service_of: Service, engine: str) -> None
     assert len(wait_for_workers(service, 2)) == 2
 
 
-def test_a_cancel_reaches_the_worker(service_of: Service) -> None:
-    """A running job is cancelled, and its worker takes the next one."""
+def test_a_running_job_is_cancelled(service_of: Service) -> None:
+    """A running job is cancelled, and its worker claims the next job."""
     service = service_of
     (job,) = service.cancelled(service.running(thermometer(epochs=LONG)))
     assert job["status"] == "cancelled"
     assert service.succeeded(thermometer(epochs=1))["attempt"] == 1
 
 
-def test_a_pause_keeps_what_was_trained(service_of: Service) -> None:
-    """A paused job goes on from its checkpoint when it is resumed."""
+def test_a_paused_job_resumes_from_its_checkpoint(service_of: Service) -> None:
+    """A paused job resumes from its checkpoint and ends like its twin."""
     service, body = service_of, interruptible(epochs=1500)
     twin, job_id = service.succeeded(body), service.saved(body)
     service.client.post(f"/v1/jobs/{job_id}/pause")
@@ -72,8 +72,8 @@ def test_a_pause_keeps_what_was_trained(service_of: Service) -> None:
     assert service.parameters(job_id) == service.parameters(twin["id"])
 
 
-def test_kill_9_of_the_fork_server_ends_no_attempt(start_service: Callable[..., Service]) -> None:
-    """Running jobs go on, and workers and helpers that are killed afterwards are replaced."""
+def test_a_killed_fork_server_is_replaced(start_service: Callable[..., Service]) -> None:
+    """Jobs continue after a kill of the fork server, and killed workers and helpers are replaced."""
     service = start_service(workers=1, helpers=1, start_method="fork", checkpoint_seconds=0.1)
     running = service.running(interruptible(epochs=3000))
     (server,) = service.children("fork server")
@@ -93,7 +93,7 @@ def test_kill_9_of_the_fork_server_ends_no_attempt(start_service: Callable[..., 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
-def test_a_job_on_a_gpu(service_of: Service, engine: str) -> None:
-    """A forked child uses CUDA as a spawned one does: its parent has counted no GPU."""
+def test_a_job_trains_on_a_gpu(service_of: Service, engine: str) -> None:
+    """Forked and spawned workers train on a GPU."""
     body = {**thermometer(SEQUENTIAL, epochs=300), "engine": engine, "device": "cuda"}
     assert service_of.succeeded(body)["used"]["device"] == "cuda"

@@ -1,4 +1,4 @@
-"""How a service stops, and what it does while its database is silent or not yet there."""
+"""Shutdown of the service, and its behaviour while the database is silent or unavailable."""
 
 import socket
 import time
@@ -29,22 +29,22 @@ OWNER = "default"
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """A Postgres of our own."""
+    """Start a Postgres server for the tests of this module."""
     with running_postgres() as server:
         yield server
 
 
 def half_sent(service: Service) -> socket.socket:
-    """A connection on which a request has begun whose body doesn't come."""
+    """Open a connection with a request whose body is incomplete."""
     connection = socket.create_connection((service.client.base_url.host, service.client.base_url.port or 0))
     connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
     return connection
 
 
-def test_a_request_that_is_open_keeps_no_job_from_being_given_back(
+def test_an_open_request_does_not_delay_the_release_of_jobs(
     start_service: Callable[..., Service],
 ) -> None:
-    """SIGTERM: the job is saved and queued at once, not after the requests; the next service ends it."""
+    """SIGTERM saves and releases a job at once although a request is open."""
     settings = {"shutdown_grace_seconds": GRACE_SECONDS, "checkpoint_seconds": 1000}
     service = start_service(workers=1, helpers=1, **settings)
     undisturbed = service.succeeded(interruptible(epochs=3000))
@@ -72,10 +72,10 @@ def test_a_request_that_is_open_keeps_no_job_from_being_given_back(
     service.stop()
 
 
-def test_a_silent_database_holds_up_neither_requests_nor_the_end(
+def test_a_silent_database_blocks_neither_requests_nor_shutdown(
     start_service: Callable[..., Service], postgres: Postgres
 ) -> None:
-    """Postgres frozen: requests get 503 in bounded time, the service ends in its grace; nothing is lost."""
+    """While Postgres is frozen requests are 503 in bounded time and the service stops in its grace period."""
     settings = {"shutdown_grace_seconds": GRACE_SECONDS, "database_url": postgres.new_database("silent")}
     service = start_service(workers=1, helpers=1, **settings)
     job_id = service.running(thermometer(epochs=LONG))
@@ -98,7 +98,7 @@ def test_a_silent_database_holds_up_neither_requests_nor_the_end(
 
 
 def test_a_service_may_start_before_its_database(postgres: Postgres, tmp_path: Path) -> None:
-    """Alive but not ready, requests get 503, until Postgres is there; then jobs run."""
+    """A service that starts before Postgres answers 503 until Postgres is available."""
     url = postgres.new_database("later")
     postgres.stop()
     service = Service(tmp_path / "service", workers=1, helpers=1, database_url=url).launch()

@@ -1,4 +1,4 @@
-"""Jobs that hang, run over, run out of memory or kill their worker: they end, and no other job notices."""
+"""Jobs that hang, exceed limits or crash their worker: each ends, and other jobs continue."""
 
 import io
 import json
@@ -27,7 +27,7 @@ HANG_SECONDS = 6.0
 
 @pytest.fixture(scope="module")
 def strict_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
-    """A service whose workers have little memory, and are soon held to hang."""
+    """Start a service whose workers have little memory and a short hang limit."""
     service = start_module_service(
         workers=1, helpers=1, worker_memory_bytes=1024 * 2**20, hang_seconds=HANG_SECONDS
     )
@@ -36,7 +36,7 @@ def strict_service(start_module_service: Callable[..., Service]) -> Iterator[Ser
 
 
 def test_a_job_inside_a_long_step_is_cancelled_soon(service: Service) -> None:
-    """A step that doesn't end is ended with its process, within 2 s, and the worker is replaced."""
+    """A job in a long step is cancelled within two seconds, and its killed worker is replaced."""
     before = {worker.pid for worker in workers(service)}
     job_id = start_long_step(service)
     other = service.running(thermometer(epochs=LONG))
@@ -52,23 +52,23 @@ def test_a_job_inside_a_long_step_is_cancelled_soon(service: Service) -> None:
     assert service.cancelled(other)[0]["status"] == "cancelled"
 
 
-def test_a_job_inside_a_long_step_ends_with_its_time(strict_service: Service) -> None:
-    """`max_runtime_seconds` ends a step as well; without a checkpoint the job has failed and says so."""
+def test_max_runtime_ends_a_long_step(strict_service: Service) -> None:
+    """`max_runtime_seconds` ends a step, and a job without a checkpoint fails."""
     job = strict_service.ended(start_long_step(strict_service, max_runtime_seconds=1))
     assert (job["status"], job["stop_reason"]) == ("failed", "max_runtime")
     assert job["error"]["type"] == "/problems/runtime-too-short"
 
 
 def test_max_runtime_is_a_success_between_steps(strict_service: Service) -> None:
-    """A job whose time is over between two steps has succeeded, with what it has learned."""
+    """A job whose runtime is over between two steps succeeds."""
     job = strict_service.fit(thermometer(epochs=LONG, max_runtime_seconds=1))
     assert (job["status"], job["stop_reason"]) == ("succeeded", "max_runtime")
     assert 1.0 <= job["timings"]["training_seconds"] < 2.0
     assert strict_service.parameters(job["id"])
 
 
-def test_time_that_is_over_is_held_against_its_job_alone(strict_service: Service) -> None:
-    """Supervision that heard nothing for a while hears all before it judges: the next job is not ended."""
+def test_a_deadline_applies_to_its_own_job_only(strict_service: Service) -> None:
+    """A supervisor that was suspended handles all signals before it applies deadlines."""
     service = strict_service
     first_id = service.queued(thermometer(epochs=LONG, max_runtime_seconds=2))
     second_id = service.queued(thermometer(epochs=LONG))
@@ -83,8 +83,8 @@ def test_time_that_is_over_is_held_against_its_job_alone(strict_service: Service
     assert (first["status"], first["stop_reason"], first["attempt"]) == ("succeeded", "max_runtime", 1)
 
 
-def test_time_that_the_database_takes_ends_no_worker(strict_service: Service) -> None:
-    """A job whose time is over while it waits for a lock is in no step: it ends by itself, in full."""
+def test_waiting_for_the_database_kills_no_worker(strict_service: Service) -> None:
+    """A job whose runtime is over while the database is locked succeeds with its full history."""
     service = strict_service
     job_id = service.queued(thermometer(epochs=LONG, max_runtime_seconds=1.5))
     until(lambda: service.job(job_id)["progress"]["epoch"])
@@ -97,8 +97,8 @@ def test_time_that_the_database_takes_ends_no_worker(strict_service: Service) ->
     assert service.history(job_id)["epochs"] == list(range(1, job["progress"]["epoch"] + 1))
 
 
-def test_a_job_is_tested_though_its_time_is_over(service: Service) -> None:
-    """What comes after training takes none of its time: the last checkpoint, and a test pass of seconds."""
+def test_the_test_pass_is_not_limited_by_max_runtime(service: Service) -> None:
+    """The last checkpoint and the test pass do not count as runtime."""
     rows, tested = 2000, 1980
     body = squaring(8, 1, max_runtime_seconds=1, batch_size=20, optimizer={"type": "SGD", "lr": 1e-9})
     # A matrix of rows x rows: next to nothing for a batch, a second for the test rows.
@@ -117,8 +117,8 @@ def test_a_job_is_tested_though_its_time_is_over(service: Service) -> None:
     assert service.history(job["id"])["epochs"] == list(range(1, saved["epoch"] + 1))
 
 
-def test_a_job_that_hangs_is_tried_once_more(strict_service: Service) -> None:
-    """A worker without progress is ended; the second time the job has failed, and says why."""
+def test_a_job_that_hangs_has_two_attempts(strict_service: Service) -> None:
+    """A worker without progress is killed, and the job fails with the reason after two attempts."""
     job = strict_service.ended(start_long_step(strict_service))
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 2)
     assert job["error"]["type"] == "/problems/worker-lost"
@@ -127,7 +127,7 @@ def test_a_job_that_hangs_is_tried_once_more(strict_service: Service) -> None:
 
 
 def test_a_long_validation_is_no_hang(strict_service: Service) -> None:
-    """A validation in several slices may take longer than a worker may be without progress."""
+    """A validation in slices may take longer than the hang limit."""
     width, slices = 2048, 12  # so many rows have 16 MiB: a slice
     square, seconds = torch.zeros(width, width), math.inf
     with threads(1):
@@ -143,7 +143,7 @@ def test_a_long_validation_is_no_hang(strict_service: Service) -> None:
     job = strict_service.succeeded(
         {
             "data": {
-                "dataset_id": uploaded(strict_service, arrays),
+                "dataset_id": upload(strict_service, arrays),
                 "split": {"validation": slices * width},
             },
             "architecture": {
@@ -160,13 +160,13 @@ def test_a_long_validation_is_no_hang(strict_service: Service) -> None:
 
 
 def test_a_job_that_crashes_its_process_fails(strict_service: Service) -> None:
-    """Memory that runs out bit by bit often aborts the process: the job is tried again, and says so."""
+    """A job that exhausts memory and may crash its worker fails with the reason."""
     steps = 1_000_000
     arrays = {"inputs": np.zeros((2, steps, 1), np.float32), "targets": np.zeros((2, 1), np.float32)}
     job = strict_service.fit(
         {
             **thermometer(epochs=1),
-            "data": {"dataset_id": uploaded(strict_service, arrays)},
+            "data": {"dataset_id": upload(strict_service, arrays)},
             "architecture": {
                 "type": "module",
                 "submodules": {"cell": {"type": "GRU", "input_size": 1, "hidden_size": 1}},
@@ -181,8 +181,8 @@ def test_a_job_that_crashes_its_process_fails(strict_service: Service) -> None:
     assert strict_service.succeeded(thermometer(epochs=1))
 
 
-def uploaded(service: Service, arrays: dict[str, Any]) -> str:
-    """The id of a dataset of these arrays."""
+def upload(service: Service, arrays: dict[str, Any]) -> str:
+    """Upload arrays as a dataset and return its id."""
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     answer = service.client.post("/v1/datasets", content=file.getvalue())
@@ -191,8 +191,8 @@ def uploaded(service: Service, arrays: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
-def test_a_job_that_needs_too_much_memory_says_what_for(strict_service: Service, engine: str) -> None:
-    """The job has failed with how much was asked for and the limit; its worker goes on with the next."""
+def test_a_job_that_needs_too_much_memory_fails(strict_service: Service, engine: str) -> None:
+    """A job that exceeds memory fails with the requested size and the limit, and its worker survives."""
     before = {worker.pid for worker in workers(strict_service)}
     job = strict_service.fit({**squaring(30_000, 1), "engine": engine})
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
@@ -206,7 +206,7 @@ def test_a_job_that_needs_too_much_memory_says_what_for(strict_service: Service,
 
 
 def test_a_job_that_divides_by_zero_fails(strict_service: Service) -> None:
-    """What PyTorch refuses in the middle of a training ends the job with its words; its worker goes on."""
+    """A job fails with the error of PyTorch, and its worker runs the next job."""
     before = {worker.pid for worker in workers(strict_service)}
     job = strict_service.fit(
         {
@@ -227,7 +227,7 @@ def test_a_job_that_divides_by_zero_fails(strict_service: Service) -> None:
 
 
 def test_the_layer_that_needs_too_much_memory_is_named(strict_service: Service) -> None:
-    """Where a layer asks for it, the layer is named."""
+    """The error names the layer that exceeds memory."""
     layers = [
         {"type": "Linear", "out_features": 1},
         {"name": "wide", "type": "Upsample", "scale_factor": 3e8},
@@ -243,7 +243,7 @@ def test_the_layer_that_needs_too_much_memory_is_named(strict_service: Service) 
 
 
 def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
-    """Two workers lost without a newer checkpoint end a job; the queue goes on."""
+    """A job fails after two lost workers without a newer checkpoint."""
     job_id = strict_service.queued(interruptible(epochs=LONG, max_runtime_seconds=60))
     for attempt in (1, 2):
 
@@ -262,7 +262,7 @@ def test_a_job_that_kills_its_workers_fails(strict_service: Service) -> None:
 
 @pytest.mark.parametrize("crash", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_a_dead_worker_is_replaced_at_once(service: Service, crash: signal.Signals) -> None:
-    """However it died, another process has its place within a second; others train on."""
+    """A dead worker is replaced within a second while other workers continue."""
     ids = [service.running(thermometer(epochs=LONG)) for _ in range(2)]
     victim, other = wait_for_workers(service, 2)
     before = {victim.pid, other.pid}

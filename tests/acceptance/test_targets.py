@@ -1,4 +1,4 @@
-"""Targets of every kind: weighed, predicted and evaluated through a real service."""
+"""Targets of every task: class weights, predictions and evaluations."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ WEATHER = {
 
 
 def evaluate(service: Service, job: dict[str, Any], body: Any, **query: Any) -> dict[str, Any]:
-    """The evaluation of a job's model on labelled rows."""
+    """Return the evaluation of a model on labelled rows."""
     response = service.client.post(job["links"]["evaluations"], json=body, params=query)
     assert response.status_code == httpx.codes.OK, response.text
     return dict(response.json())
 
 
 def weather(*targets: str, **training: Any) -> dict[str, Any]:
-    """A fit of yes and no to two features."""
+    """Return a request for a fit of binary targets to two features."""
     body = flowers(loss="BCEWithLogitsLoss", **training)
     body["data"] = {"columns": WEATHER, "features": ["clouds", "pressure"], "targets": list(targets)}
     body["architecture"]["layers"] = [{"type": "Linear", "out_features": len(targets)}]
@@ -41,7 +41,7 @@ def weather(*targets: str, **training: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def iris() -> dict[str, list[Any]]:
-    """Iris with class names, two thirds of one species left out."""
+    """Return the iris data with class names, without two thirds of one species."""
     loaded = load_iris()
     columns = {f"x{index}": column.tolist() for index, column in enumerate(loaded.data.T)}
     columns["species"] = loaded.target_names[loaded.target].tolist()
@@ -50,7 +50,7 @@ def iris() -> dict[str, list[Any]]:
 
 
 def iris_fit(columns: dict[str, list[Any]], **training: Any) -> dict[str, Any]:
-    """A classification of iris by names, a fifth of the rows validating."""
+    """Return a request for a classification of iris with a validation split."""
     body = flowers(batch_size=16, epochs=40, seed=5, optimizer={"type": "Adam", "lr": 0.01}, **training)
     body["data"] = {
         "columns": columns,
@@ -62,7 +62,7 @@ def iris_fit(columns: dict[str, list[Any]], **training: Any) -> dict[str, Any]:
 
 
 def split(columns: dict[str, list[Any]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Inputs float32 [N, 4], class indices [N] and the numbers of the training rows, as a script has them."""
+    """Return inputs [N, 4], class indices [N] and the training row numbers of the split."""
     names = sorted(set(columns["species"]))
     inputs = torch.tensor([values for name, values in columns.items() if name != "species"]).T
     targets = torch.tensor([names.index(species) for species in columns["species"]])
@@ -71,7 +71,7 @@ def split(columns: dict[str, list[Any]]) -> tuple[torch.Tensor, torch.Tensor, to
 
 
 def test_weighted_iris_equals_the_script(service: Service, iris: dict[str, list[Any]]) -> None:
-    """`class_weights: "auto"` is a script's `CrossEntropyLoss(weight=balanced)`, bit for bit."""
+    """`class_weights: "auto"` has the bits of a script with balanced class weights."""
     job = service.succeeded(iris_fit(iris, class_weights="auto"))
     inputs, targets, train = split(iris)
     balanced = compute_class_weight("balanced", classes=np.arange(3), y=targets[train].numpy())
@@ -92,10 +92,10 @@ def test_weighted_iris_equals_the_script(service: Service, iris: dict[str, list[
 
 
 @pytest.mark.parametrize("weights", [None, "auto"])
-def test_an_evaluation_of_the_validation_rows_is_the_validation(
+def test_an_evaluation_of_the_validation_rows_equals_the_validation(
     service: Service, iris: dict[str, list[Any]], weights: str | None
 ) -> None:
-    """Loss and metrics of the validation rows are those that the job has for its last epoch."""
+    """An evaluation of the validation rows has the loss and metrics of the last epoch."""
     job = service.succeeded(iris_fit(iris, class_weights=weights, metrics=["accuracy", "f1_score"]))
     rows = len(iris["species"])
     validation = torch.randperm(rows, generator=torch.Generator().manual_seed(0))[-int(0.2 * rows) :].tolist()
@@ -117,7 +117,7 @@ def test_an_evaluation_of_the_validation_rows_is_the_validation(
 
 
 def test_every_form_of_rows_is_evaluated_the_same(service: Service) -> None:
-    """Columns, rows, a dataset, its id and CSV of the same rows have the same evaluation."""
+    """Columns, rows, a dataset id and CSV of the same rows have equal evaluations."""
     job = service.succeeded(flowers())
     rows = [dict(zip(FLOWERS, row, strict=True)) for row in zip(*FLOWERS.values(), strict=True)]
     bodies = ({"columns": FLOWERS}, {"rows": rows}, {"dataset_id": job["dataset_id"]})
@@ -131,8 +131,8 @@ def test_every_form_of_rows_is_evaluated_the_same(service: Service) -> None:
     assert (first["epoch"], first["worst"]) == (job["best"]["epoch"], [])
 
 
-def test_several_labels_at_a_time(service: Service) -> None:
-    """Several targets of yes or no are learned, named in the predictions, and counted one by one."""
+def test_multiple_labels_are_learned(service: Service) -> None:
+    """Several binary targets are learned and named in predictions and evaluations."""
     job = service.succeeded(weather("rain", "wind", class_weights="auto", epochs=300))
     assert job["training"]["class_weights"] == {"rain": 1.0, "wind": 1.0}
     answer = service.predict(job["id"], {"columns": WEATHER})
@@ -149,8 +149,8 @@ def test_several_labels_at_a_time(service: Service) -> None:
     assert table.text.splitlines()[0] == head
 
 
-def test_yes_or_no(service: Service) -> None:
-    """One target of 0 and 1 has one probability, a label of 0 or 1, and a matrix of 0 and 1."""
+def test_a_binary_target_has_one_probability(service: Service) -> None:
+    """A target of 0 and 1 has one probability, a label of 0 or 1 and a 2 × 2 matrix."""
     columns = {**WEATHER, "rain": [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]}
     body = weather("rain", class_weights="auto", epochs=300, metrics=["accuracy"])
     body["data"]["columns"] = columns
@@ -166,7 +166,7 @@ def test_yes_or_no(service: Service) -> None:
 
 @pytest.mark.parametrize("names", [("dry", "wet"), (False, True)])
 def test_two_class_names(service: Service, names: tuple[Any, Any]) -> None:
-    """A target of two names, or of false and true, takes one output and is answered by name."""
+    """A target with two names or booleans has one output and is predicted by name."""
     columns = {**WEATHER, "rain": [names[rain] for rain in [0, 0, 0, 0, 0, 0, 0, 0, 1, 1]]}
     body = weather("rain", class_weights="auto", epochs=300, metrics=["accuracy"])
     body["data"]["columns"] = columns
@@ -187,7 +187,7 @@ def test_two_class_names(service: Service, names: tuple[Any, Any]) -> None:
 
 
 def test_a_regression_has_its_worst_rows(service: Service) -> None:
-    """The thermometer's rows are told in degrees, the one that is most off first."""
+    """An evaluation of a regression lists the rows with the largest errors first."""
     job = service.succeeded(thermometer(epochs=500))
     columns = thermometer()["data"]["columns"]
     outputs = [value for (value,) in service.predict(job["id"], {"columns": columns})["outputs"]]
@@ -199,8 +199,8 @@ def test_a_regression_has_its_worst_rows(service: Service) -> None:
     assert answer["metrics"].keys() == {"mean_absolute_error", "r2_score"}
 
 
-def test_what_would_suit_is_suggested(service: Service) -> None:
-    """`validate_only` tells what would suit the targets; without a loss the error does."""
+def test_suitable_losses_are_suggested(service: Service) -> None:
+    """`validate_only` and the error for a missing loss suggest a loss for the targets."""
     body = flowers()
     report = service.submit(body, validate_only=True).json()
     assert report["suggestions"] == {
@@ -217,7 +217,7 @@ def test_what_would_suit_is_suggested(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "pointer", "said"),
+    ("body", "pointer", "message"),
     [
         ({"columns": {"petal": [1.0], "sepal": [1.0], "species": ["rose"]}}, "#/columns/species/0", "rose"),
         ({"columns": {"petal": [1.0], "sepal": [1.0]}}, "#/columns", "species"),
@@ -229,19 +229,19 @@ def test_what_would_suit_is_suggested(service: Service) -> None:
         ([], "#", ""),
     ],
 )
-def test_rows_that_cannot_be_evaluated_are_told(
-    service: Service, body: Any, pointer: str | None, said: str
+def test_rows_that_cannot_be_evaluated_are_refused(
+    service: Service, body: Any, pointer: str | None, message: str
 ) -> None:
-    """Rows without targets, with classes unknown to the model, or in no known form are 422 with the place."""
+    """Rows that cannot be evaluated are 422 with the pointer of the error."""
     job = service.succeeded(flowers(epochs=1))
     response = service.client.post(job["links"]["evaluations"], json=body)
     assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY, response.text
-    assert said in response.text
+    assert message in response.text
     assert pointer is None or pointer in [error["pointer"] for error in response.json()["errors"]]
 
 
 def test_parameters_of_an_evaluation_are_checked(service: Service) -> None:
-    """`worst` is 0 to 1000, a checkpoint is one there is, a parameter one that is known."""
+    """Invalid query parameters of an evaluation are refused."""
     job = service.succeeded(flowers(epochs=1))
     path = job["links"]["evaluations"]
     for query, status in (

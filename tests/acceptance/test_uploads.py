@@ -1,4 +1,4 @@
-"""Files through HTTP: every format and packing, limits, and what an upload leaves to others."""
+"""Uploaded files: formats, compression, limits and effects on other requests."""
 
 import gzip
 import threading
@@ -27,7 +27,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def strict_service(start_module_service: Callable[..., Service]) -> Service:
-    """A service with low limits and two helpers."""
+    """Start a service with low limits and two helpers."""
     return start_module_service(
         workers=1,
         helpers=2,
@@ -38,17 +38,17 @@ def strict_service(start_module_service: Callable[..., Service]) -> Service:
 
 
 def bodies(service: Service) -> list[Path]:
-    """The bodies that lie in a service's spool."""
+    """Return the request bodies in the spool of a service."""
     return list((service.data_dir / "spool").rglob("body*"))
 
 
 def artifacts(service: Service) -> set[Path]:
-    """The datasets that a service keeps."""
+    """Return the stored datasets of a service."""
     return set((service.data_dir / "artifacts" / "datasets").glob("*"))
 
 
 def penguins(**more: Any) -> pa.Table:
-    """A table of every type of column."""
+    """Return a table with every column type."""
     return pa.table(
         {
             "island": ["Biscoe", None, "Dream"],
@@ -64,7 +64,7 @@ AS_CSV = b"island,bill,female,seen\nBiscoe,39.1,true,1970-01-01\nNA,,false,1970-
 
 
 def test_equal_content_is_one_dataset_in_every_form(service: Service) -> None:
-    """The same table as JSON, CSV, Parquet and Arrow, raw or as a part, packed or not, is stored once."""
+    """Equal content in every file format, multipart or compressed, is stored once."""
     body = {
         "columns": {
             "island": ["Biscoe", None, "Dream"],
@@ -100,8 +100,8 @@ def test_equal_content_is_one_dataset_in_every_form(service: Service) -> None:
     assert bodies(service) == []
 
 
-def test_zstandard_is_unpacked(service: Service) -> None:
-    """`Content-Encoding: zstd` is taken as gzip is."""
+def test_zstandard_is_decompressed(service: Service) -> None:
+    """`Content-Encoding: zstd` is accepted."""
     packed = bytes(pa.Codec("zstd").compress(b"zstd,n\nx,1\n"))
     response = service.client.post(
         URL, content=packed, headers={"Content-Encoding": "zstd", "Content-Type": "text/csv"}
@@ -110,8 +110,8 @@ def test_zstandard_is_unpacked(service: Service) -> None:
 
 
 @pytest.mark.parametrize("as_file", [as_npz, safetensors.numpy.save], ids=["npz", "safetensors"])
-def test_tensors_are_uploaded_trained_on_and_predicted_for(service: Service, as_file: Any) -> None:
-    """Images stay of the type they were sent in, train a model, and the same file predicts."""
+def test_tensor_files_train_and_predict(service: Service, as_file: Any) -> None:
+    """Tensor files keep their dtypes, train a model and are accepted for predictions."""
     images = np.random.default_rng(0).integers(0, 255, (30, 1, 4, 4), np.uint8)
     content = as_file({"inputs": images, "targets": np.arange(30) % 3})
     dataset = service.client.post(URL, content=content).json()
@@ -127,8 +127,8 @@ def test_tensors_are_uploaded_trained_on_and_predicted_for(service: Service, as_
     assert answer.json() == service.predict(job["id"], {"inputs": images[:2].tolist()})
 
 
-def test_predictions_take_every_form(service: Service) -> None:
-    """Rows of a file give what the same rows give as JSON, columns in any order and others ignored."""
+def test_predictions_accept_every_format(service: Service) -> None:
+    """Files in every format have the predictions of the same rows as JSON."""
     job = service.succeeded(flowers(epochs=5))
     path = job["links"]["predictions"]
     table = pa.table({"extra": ["x", "y"], "sepal": [5.1, 7.0], "petal": [1.4, 4.7]})
@@ -153,7 +153,7 @@ def test_predictions_take_every_form(service: Service) -> None:
 
 
 def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
-    """A delimiter, an encoding, missing values and types are said either way."""
+    """File options are accepted in the query, as multipart parts and in `Content-Type`."""
     content = "zip:größe\n01234:-999\n00001:2\n".encode("latin-1")
     options = {
         "delimiter": ":",
@@ -206,14 +206,14 @@ def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
         ({"delimeter": ";"}, "?delimeter"),
     ],
 )
-def test_options_that_say_nothing_are_named(service: Service, query: dict[str, Any], pointer: str) -> None:
-    """A wrong option is 422 and names itself."""
+def test_invalid_options_are_named(service: Service, query: dict[str, Any], pointer: str) -> None:
+    """An invalid option is 422 with its pointer."""
     response = service.client.post(URL, params=query, content=b"a\n1\n")
     assert problem(response, 422, "invalid-request")[0]["pointer"] == pointer
 
 
-def test_tables_of_every_make_are_read(service: Service) -> None:
-    """A mark, mixed line ends, quoted empty cells, times in several forms and a single row are no matter."""
+def test_unusual_csv_is_read(service: Service) -> None:
+    """Byte order marks, mixed line ends, quoted empty cells and time zones are accepted."""
     content = b'\xef\xbb\xbf"seen","n"\r\n"2020-01-01T02:00:00+02:00","1"\n"2020-01-02","" \r'
     table = service.client.post(URL, content=content).json()
     assert [(each["name"], each["type"]) for each in table["columns"]] == [
@@ -226,8 +226,8 @@ def test_tables_of_every_make_are_read(service: Service) -> None:
     assert service.client.post(URL, content=b"single\n1").json()["rows"] == 1
 
 
-def test_all_that_is_wrong_with_a_table_is_told_at_once(service: Service) -> None:
-    """Names, ragged lines and cells, each with its place, of cells the first 100 and how many there are."""
+def test_all_errors_of_a_table_are_reported_at_once(service: Service) -> None:
+    """All errors of a table are reported with their locations, with at most 100 cells."""
     errors = problem(service.client.post(URL, content=b"a,,a\n1,2,3\ninf,2,3\n1\n"), 422, "invalid-request")
     assert [error["pointer"] for error in errors] == ["#", "#", "#", "#/columns/a/1"]
     assert [error["detail"][:7] for error in errors[:3]] == ["Line 1:", "Line 1:", "Line 4:"]
@@ -239,8 +239,8 @@ def test_all_that_is_wrong_with_a_table_is_told_at_once(service: Service) -> Non
     assert "250 errors" in many.json()["detail"]
 
 
-def test_the_content_tells_the_format_whatever_the_file_is_called(service: Service) -> None:
-    """A part's file name means nothing; a Content-Type that is made of it has to be true."""
+def test_the_content_determines_the_format(service: Service) -> None:
+    """The content determines the format, and a wrong `Content-Type` is refused."""
     named = service.client.post(URL, files={"file": ("table.parquet", AS_CSV)})
     assert named.json()["rows"] == 3
     packed = as_parquet(penguins())
@@ -249,8 +249,8 @@ def test_the_content_tells_the_format_whatever_the_file_is_called(service: Servi
     problem(typed, 415, "unsupported-media-type")
 
 
-def test_only_the_columns_of_a_model_matter_to_it(service: Service) -> None:
-    """Whatever other columns hold, rows are predicted and evaluated; a bad cell is told as of an upload."""
+def test_columns_that_a_model_does_not_use_are_ignored(service: Service) -> None:
+    """Predictions and evaluations ignore other columns and report invalid cells like uploads."""
     job = service.succeeded(thermometer(epochs=1))
     content = b",t_u,x,x,t_c\n0,35.7,inf,,0.5\n1,55.9,a,b,14\n"
     answers = [
@@ -269,8 +269,8 @@ def test_only_the_columns_of_a_model_matter_to_it(service: Service) -> None:
     assert pointers == ["#/columns/t_u/1"] * 2
 
 
-def test_options_of_files_are_not_for_json(service: Service) -> None:
-    """An option must not be ignored: JSON has no delimiter, where it is a dataset and where it is rows."""
+def test_json_refuses_file_options(service: Service) -> None:
+    """File options are refused with JSON bodies."""
     job = service.succeeded(thermometer(epochs=1))
     for path in (URL, job["links"]["predictions"]):
         response = service.client.post(path, params={"delimiter": ";"}, json={"columns": {"t_u": [1.0]}})
@@ -286,10 +286,8 @@ def test_options_of_files_are_not_for_json(service: Service) -> None:
         ([("file", b"a\n1\n"), ("file", b"a\n2\n")], {}, "#/file"),
     ],
 )
-def test_parts_that_are_not_taken_are_named(
-    service: Service, files: Any, data: dict[str, str], pointer: str
-) -> None:
-    """A part that is missing, unknown, wrong or there twice is 422 and names itself."""
+def test_invalid_parts_are_named(service: Service, files: Any, data: dict[str, str], pointer: str) -> None:
+    """A missing, unknown, invalid or duplicate part is 422 with its pointer."""
     errors = problem(service.client.post(URL, files=files, data=data), 422, "invalid-request")
     assert pointer in [error["pointer"] for error in errors]
 
@@ -298,7 +296,7 @@ def test_parts_that_are_not_taken_are_named(
     "body", [b"", b"nothing", b"--x\r\n", b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\na']
 )
 def test_broken_multipart_is_400(service: Service, body: bytes) -> None:
-    """A body that isn't the multipart it says it is can't be read."""
+    """A body that is not valid multipart is 400."""
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     problem(service.client.post(URL, content=body, headers=headers), 400, "bad-request")
     problem(
@@ -319,20 +317,20 @@ def test_broken_multipart_is_400(service: Service, body: bytes) -> None:
     ],
     ids=["unknown", "parquet as csv", "csv as parquet", "brotli", "pickle"],
 )
-def test_what_a_body_is_not_is_415(service: Service, headers: dict[str, str], content: bytes) -> None:
-    """A type or packing that isn't taken, or isn't the content's, is told with what to send."""
+def test_unsupported_content_is_415(service: Service, headers: dict[str, str], content: bytes) -> None:
+    """A type or compression that is unsupported or does not match the content is 415."""
     problem(service.client.post(URL, content=content, headers=headers), 415, "unsupported-media-type")
 
 
-def test_a_declared_packing_must_be_there(service: Service) -> None:
-    """A body that is not packed as it says is refused."""
+def test_a_declared_compression_must_match(service: Service) -> None:
+    """A body that is not compressed as declared is 422."""
     response = service.client.post(URL, content=AS_CSV, headers={"Content-Encoding": "gzip"})
     assert "gzip" in response.json()["detail"]
     problem(response, 422, "invalid-request")
 
 
 def test_limits_are_413(strict_service: Service) -> None:
-    """Too large as sent, unpacked, as stored or as JSON is 413, declared or streamed, and leaves nothing."""
+    """Bodies that exceed a limit are 413 and leave no files."""
     rows = b"n\n" + b"1\n" * (2 * MIB)
 
     def streamed() -> Iterator[bytes]:
@@ -356,8 +354,8 @@ def test_limits_are_413(strict_service: Service) -> None:
     assert artifacts(strict_service) == set()
 
 
-def test_a_small_file_that_asks_for_gigabytes_is_refused(service: Service) -> None:
-    """A length that lies, and a dictionary that grows a thousandfold, are 422; the service goes on."""
+def test_a_small_file_that_needs_gigabytes_is_refused(service: Service) -> None:
+    """Small files that would need gigabytes of memory are 422."""
     packed = as_arrow(pa.table({"a": np.zeros(10_000)}), rows_at_once=10_000, compression="lz4")
     length = (80_000).to_bytes(8, "little")
     assert length in packed
@@ -371,14 +369,14 @@ def test_a_small_file_that_asks_for_gigabytes_is_refused(service: Service) -> No
 
 
 def slow_file() -> bytes:
-    """A file that takes seconds to read: each of its 10,000 columns is a Python object or more."""
+    """Return a CSV file with 10,000 columns that takes seconds to read."""
     names = ",".join(f"c{number}" for number in range(10_000))
     row = ",".join(str(number % 97) for number in range(10_000))
     return "\n".join([names, *[row] * 50]).encode()
 
 
-def test_long_uploads_end_and_leave_nothing(start_service: Callable[..., Service]) -> None:
-    """A file that takes too long is 422, those that wait for it in vain 503 with `Retry-After`."""
+def test_slow_uploads_end_and_leave_no_files(start_service: Callable[..., Service]) -> None:
+    """Slow uploads are 422, and uploads that wait too long are 503 with `Retry-After`."""
     service = start_service(workers=1, helpers=2, upload_timeout_seconds=0.1)
     content, url = slow_file(), f"{service.client.base_url}{URL}"
     with ThreadPoolExecutor(4) as clients:
@@ -392,8 +390,8 @@ def test_long_uploads_end_and_leave_nothing(start_service: Callable[..., Service
     assert artifacts(service) == set()
 
 
-def test_nothing_is_published_for_a_client_that_is_gone(service: Service) -> None:
-    """An upload whose client leaves while it is read leaves no dataset."""
+def test_a_disconnected_client_leaves_no_dataset(service: Service) -> None:
+    """An upload whose client disconnects leaves no dataset."""
     content, before = slow_file(), artifacts(service)
     with pytest.raises(httpx.ReadTimeout):
         service.client.post(URL, content=content, timeout=httpx.Timeout(10.0, read=0.2))
@@ -401,8 +399,8 @@ def test_nothing_is_published_for_a_client_that_is_gone(service: Service) -> Non
     assert artifacts(service) == before
 
 
-def test_long_uploads_do_not_hold_up_other_requests(service: Service) -> None:
-    """While files are being read, a helper is left that checks requests."""
+def test_slow_uploads_do_not_delay_other_requests(service: Service) -> None:
+    """A helper remains available for requests while files are read."""
     content = slow_file()
     with ThreadPoolExecutor(2) as clients:
         uploads = [
@@ -417,8 +415,8 @@ def test_long_uploads_do_not_hold_up_other_requests(service: Service) -> None:
         assert {upload.result().status_code for upload in uploads} == {422}  # each has a ragged last line
 
 
-def in_a_part(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """A body as the part `file` of a multipart body."""
+def as_multipart(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield a body as the part `file` of a multipart body."""
     yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="f.csv"\r\n\r\n'
     yield from pieces
     yield b"\r\n--x--\r\n"
@@ -433,7 +431,7 @@ def packed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     ("form", "headers", "chunks"),
     [
         (iter, {"Content-Type": "text/csv"}, 200),
-        (in_a_part, {"Content-Type": "multipart/form-data; boundary=x"}, 150),
+        (as_multipart, {"Content-Type": "multipart/form-data; boundary=x"}, 150),
         (packed, {"Content-Encoding": "gzip"}, 150),
     ],
     ids=["raw", "multipart", "packed"],
@@ -441,7 +439,7 @@ def packed(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def test_the_api_holds_no_upload_in_memory(
     service: Service, form: Callable[..., Iterator[bytes]], headers: dict[str, str], chunks: int
 ) -> None:
-    """While 150 MiB and more come in, the process that serves HTTP grows by a fraction of that."""
+    """The API process uses a fraction of the memory of a large upload."""
     process, chunk, largest = service.process, b"0.125,0.25,0.5,1.0,2.0,4.0,8.0,16.0\n" * 29_000, [0]
     idle_bytes, done = process.memory_info().rss, threading.Event()
 
@@ -466,8 +464,8 @@ def test_the_api_holds_no_upload_in_memory(
     assert largest[0] - idle_bytes < 100 * MIB
 
 
-def test_a_killed_service_forgets_what_it_received(start_service: Callable[..., Service]) -> None:
-    """Bodies of a service that was killed are removed when it starts again."""
+def test_a_restart_removes_received_bodies(start_service: Callable[..., Service]) -> None:
+    """A service that was killed removes its received bodies when it starts again."""
     service = start_service(workers=1, helpers=1)
     half = threading.Event()
 
@@ -490,8 +488,8 @@ def test_a_killed_service_forgets_what_it_received(start_service: Callable[..., 
 
 
 @pytest.mark.parametrize("name", ["t_u", "t_c"])
-def test_a_model_trained_on_a_file_is_that_of_the_same_columns(service: Service, name: str) -> None:
-    """A job on an uploaded Parquet file has the history of the same job on JSON."""
+def test_a_file_trains_like_the_same_columns(service: Service, name: str) -> None:
+    """A job on a Parquet file has the history of a job on the same JSON columns."""
     table = pa.table({"t_u": T_U, "t_c": T_C, "noise": [name] * 11})
     dataset = service.client.post(URL, content=as_parquet(table)).json()
     body = thermometer(epochs=20)
