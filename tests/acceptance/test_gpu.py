@@ -91,9 +91,8 @@ def test_a_job_that_exceeds_gpu_memory_fails(gpu_service: Service) -> None:
         {"type": "Linear", "in_features": 1_000_000, "out_features": 1},
     ]
     units_bytes = 4 * 1_000_000
-    count = (
-        torch.cuda.get_device_properties(0).total_memory // units_bytes
-    )  # two tensors of this size exceed the memory
+    # Two tensors of this size exceed the memory.
+    count = torch.cuda.get_device_properties(0).total_memory // units_bytes
     rows = [[float(row)] for row in range(count)]
     body = {
         "data": {"inputs": rows, "targets": rows},

@@ -23,7 +23,7 @@ from tests.support.server import Service, until
 AWAY_SECONDS = 20.0
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
 WORKERS = 2
-# More than the database has, less than a checkpoint of `large`.
+# Larger than the database, smaller than a checkpoint of `large`.
 FULL_BYTES = 4 * 2**20
 
 
@@ -108,7 +108,7 @@ def test_a_frozen_worker_is_killed_while_the_database_is_locked(hasty_service: S
 def test_a_step_may_be_longer_than_the_lease(hasty_service: Service) -> None:
     """A job with a step longer than the lease needs one attempt."""
     times, seconds = 20, 0.0
-    while seconds < 1.5 * LEASE_SECONDS:  # however fast the machine is
+    while seconds < 1.5 * LEASE_SECONDS:  # on a machine of any speed
         job = hasty_service.ended(hasty_service.queued(squaring(1200, times, epochs=1)), seconds=300)
         assert (job["status"], job["attempt"]) == ("succeeded", 1)
         times, seconds = 2 * times, job["timings"]["training_seconds"]
@@ -123,7 +123,7 @@ def test_a_kill_while_saving_keeps_the_previous_checkpoint(hasty_service: Servic
     folder = service.data_dir / "artifacts" / "checkpoints" / job_id
 
     def written() -> list[Path]:
-        return [file for file in folder.iterdir() if "." in file.name]  # a whole one has a bare name
+        return [file for file in folder.iterdir() if "." in file.name]  # complete files have no suffix
 
     def stopped_while_writing() -> bool:
         until(written, poll_seconds=0.0)
@@ -156,7 +156,7 @@ def test_a_job_on_a_full_disk_can_be_continued(hasty_service: Service) -> None:
     service = hasty_service
     epochs = 1000
     twin = service.succeeded(large(epochs=epochs))
-    job_id = service.saved(large(epochs=epochs, checkpoint_every=epochs - 1))  # one try at least from now on
+    job_id = service.saved(large(epochs=epochs, checkpoint_every=epochs - 1))  # at least one more save
     service.client.post(f"/v1/jobs/{job_id}/pause")
     until(lambda: service.job(job_id)["status"] == "paused")
     with limited_files(wait_for_workers(service, WORKERS), FULL_BYTES):
@@ -178,7 +178,7 @@ def test_a_job_on_a_full_disk_can_be_continued(hasty_service: Service) -> None:
 
 def test_a_job_without_disk_space_for_its_data_fails(hasty_service: Service) -> None:
     """A job whose data exceeds the disk fails once with the reason, and the next job runs."""
-    service, count = hasty_service, 400_000  # of 4 bytes each
+    service, count = hasty_service, 400_000  # values of 4 bytes
     with limited_files(wait_for_workers(service, WORKERS), 2**20):
         job_id = service.queued(tensors([[0.5]] * count, [[1.0]] * count, LINEAR, epochs=1))
         other_id = service.queued(thermometer(epochs=1))
@@ -195,7 +195,7 @@ def test_supervision_survives_too_many_open_files(hasty_service: Service) -> Non
     process, before = service.process, {worker.pid for worker in wait_for_workers(service, WORKERS)}
     failures = service.log.read_text().count('"supervision failed"')
     limit = process.rlimit(psutil.RLIMIT_NOFILE)
-    process.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # those that are open stay so
+    process.rlimit(psutil.RLIMIT_NOFILE, (3, limit[1]))  # open files stay open
     for child in process.children():
         child.kill()
     until(lambda: service.log.read_text().count('"supervision failed"') > failures + 1)

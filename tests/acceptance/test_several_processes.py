@@ -1,6 +1,6 @@
-"""Several service processes on one database: each looks after its own workers, and for jobs of all.
+"""Several service processes on one database: each supervises its own workers and reclaims jobs of all.
 
-On SQLite they share a data folder; on Postgres, like machines of their own, an object store only.
+On SQLite they share a data folder; on Postgres they share only an object store, like separate machines.
 """
 
 import tempfile
@@ -45,7 +45,7 @@ class Site:
     def __post_init__(self) -> None:
         self.first = self._process("first")
         self.service = Service(self._data_dir("service"), workers=0, **self.settings)
-        self.service.start()  # it is ready as there is a worker
+        self.service.start()  # it becomes ready since a worker exists
         self.stack.callback(self.service.stop)
 
     def _data_dir(self, name: str) -> Path:
@@ -134,7 +134,7 @@ def test_a_stopped_process_releases_its_job(site: Site) -> None:
     service = site.service
     twin = service.succeeded(interruptible(epochs=3000))
     second = site.add_process("leaving")
-    site.freeze(site.first)  # so that the second has the job
+    site.freeze(site.first)  # so that the second claims the job
     job_id = service.saved(interruptible(epochs=3000))
     second.stop()
     waiting = service.job(job_id)
@@ -154,7 +154,7 @@ def test_a_thawed_worker_cannot_write(site: Site) -> None:
     service = site.service
     twin = service.succeeded(interruptible(epochs=3000))
     second = site.add_process("second")
-    site.freeze(second)  # so that the first has the job
+    site.freeze(second)  # so that the first claims the job
     job_id = service.saved(interruptible(epochs=3000))
     second.thaw()
     site.freeze(site.first)

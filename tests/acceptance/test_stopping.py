@@ -18,11 +18,11 @@ from tests.support.postgres import Postgres, running_postgres
 from tests.support.server import Service, until
 
 GRACE_SECONDS = 8.0
-# A worker ends its step and writes a checkpoint; the rest of the grace is for machines that are busy.
+# A worker ends its step and writes a checkpoint; the rest allows for busy machines.
 SOON_SECONDS = 5.0
-# Of a statement, of a new connection after it, and of a machine that is busy.
+# Timeouts of a statement and of a new connection, and a margin for busy machines.
 SILENT_SECONDS = 10.0 + 5.0 + 5.0
-# More than there are threads for them.
+# More than the threads of the service.
 POLLERS = 80
 OWNER = "default"
 
@@ -50,13 +50,13 @@ def test_an_open_request_does_not_delay_the_release_of_jobs(
     undisturbed = service.succeeded(interruptible(epochs=3000))
     job_id = service.running(interruptible(epochs=3000))
     with half_sent(service), Storage.open(Settings(data_dir=service.data_dir)) as storage:
-        service.client.get("/livez")  # the half has arrived before this
+        service.client.get("/livez")  # the incomplete request has arrived before this one
         assert storage.checkpoints.of_job(OWNER, job_id) == []
         begin = time.monotonic()
         service.terminate()
         until(lambda: storage.jobs.get(OWNER, job_id).status == "queued", GRACE_SECONDS)
         assert time.monotonic() - begin < SOON_SECONDS
-        assert service.process.is_running()  # it waits for the request
+        assert service.process.is_running()  # the service waits for the open request
         job = storage.jobs.get(OWNER, job_id)
         assert (job.attempt, job.workers_lost, job.finished_at) == (1, 0, None)
         (saved,) = storage.checkpoints.of_job(OWNER, job_id)
@@ -115,5 +115,5 @@ def test_a_service_may_start_before_its_database(postgres: Postgres, tmp_path: P
     assert service.succeeded(thermometer(epochs=3))
     service.stop()
     postgres.stop()
-    service.launch().stop()  # one that has never begun to work stops as well
+    service.launch().stop()  # a service that never became ready stops as well
     postgres.start()

@@ -74,7 +74,7 @@ def test_a_deadline_applies_to_its_own_job_only(strict_service: Service) -> None
     second_id = service.queued(thermometer(epochs=LONG))
     until(lambda: service.job(first_id)["progress"]["epoch"])
     service.process.suspend()
-    time.sleep(5.0)  # the first ends, the second begins, and the first's time has long been over
+    time.sleep(5.0)  # the first job ends, the second starts, and the deadline of the first passes
     service.process.resume()
     until(lambda: service.job(second_id)["progress"]["epoch"])
     (second,) = service.cancelled(second_id)
@@ -90,7 +90,7 @@ def test_waiting_for_the_database_kills_no_worker(strict_service: Service) -> No
     until(lambda: service.job(job_id)["progress"]["epoch"])
     with closing(sqlite3.connect(service.data_dir / "fitserve.db", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
-        time.sleep(3.5)  # its time is over by then, and so is what a step may take beyond
+        time.sleep(3.5)  # longer than the runtime and the tolerance of a step
         holder.execute("ROLLBACK")
     job = service.ended(job_id)
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("succeeded", "max_runtime", 1)
@@ -101,7 +101,7 @@ def test_the_test_pass_is_not_limited_by_max_runtime(service: Service) -> None:
     """The last checkpoint and the test pass do not count as runtime."""
     rows, tested = 2000, 1980
     body = squaring(8, 1, max_runtime_seconds=1, batch_size=20, optimizer={"type": "SGD", "lr": 1e-9})
-    # A matrix of rows x rows: next to nothing for a batch, a second for the test rows.
+    # m [rows, rows] is small for a batch and takes a second for all test rows.
     products = ["m = h @ h.T", *["m = torch.tanh(m @ m)"] * 6, "return self.down(m @ h)"]
     body["architecture"]["forward"] = "\n".join(["h = self.up(input)", *products])
     body["data"] = {
@@ -128,7 +128,7 @@ def test_a_job_that_hangs_has_two_attempts(strict_service: Service) -> None:
 
 def test_a_long_validation_is_no_hang(strict_service: Service) -> None:
     """A validation in slices may take longer than the hang limit."""
-    width, slices = 2048, 12  # so many rows have 16 MiB: a slice
+    width, slices = 2048, 12  # a slice of 2048 rows has 16 MiB
     square, seconds = torch.zeros(width, width), math.inf
     with threads(1):
         for _ in range(3):
@@ -138,7 +138,7 @@ def test_a_long_validation_is_no_hang(strict_service: Service) -> None:
     products = max(1, round(2 * HANG_SECONDS / slices / seconds))
     rows = 2 + slices * width
     arrays = {"inputs": np.zeros((rows, width), np.float32), "targets": np.zeros((rows, 1), np.float32)}
-    # A matrix of rows x rows: next to nothing for two rows to train on.
+    # m [rows, rows] is negligible for the two training rows.
     forward = ["m = input @ input.T", *["m = torch.tanh(m @ m)"] * products, "return self.down(m @ input)"]
     job = strict_service.succeeded(
         {
@@ -175,7 +175,7 @@ def test_a_job_that_crashes_its_process_fails(strict_service: Service) -> None:
         }
     )
     assert (job["status"], job["stop_reason"]) == ("failed", "error")
-    # Which it is depends on where the last bytes were asked for.
+    # The type depends on the allocation that fails.
     assert job["error"]["type"] in ("/problems/worker-lost", "/problems/out-of-memory")
     assert "memory" in job["error"]["detail"]
     assert strict_service.succeeded(thermometer(epochs=1))
@@ -197,7 +197,7 @@ def test_a_job_that_needs_too_much_memory_fails(strict_service: Service, engine:
     job = strict_service.fit({**squaring(30_000, 1), "engine": engine})
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
     assert job["error"]["type"] == "/problems/out-of-memory"
-    asked = {"eager": "3.4", "compiled": "13.4"}[engine]  # for one matrix, for all that is alive at once
+    asked = {"eager": "3.4", "compiled": "13.4"}[engine]  # for one matrix, for all live buffers
     assert f"tried to allocate {asked} GiB for a batch of 9" in job["error"]["detail"]
     assert "A job may take 1.0 GiB." in job["error"]["detail"]
     assert job["error"]["errors"][0]["pointer"] == "#/training/batch_size"
@@ -280,7 +280,7 @@ def test_a_dead_worker_is_replaced_at_once(service: Service, crash: signal.Signa
     assert other.is_running()
     assert attempts() == [1, 2]
     service.cancelled(*ids)
-    until(lambda: len(workers(service)) == 2)  # others use this service
+    until(lambda: len(workers(service)) == 2)  # other tests use this service
 
 
 def at(timestamp: str) -> datetime:
