@@ -79,14 +79,9 @@ def service(start_session_service: StartService) -> Service:
 
 @pytest.fixture(scope="session")
 def narrow_service(start_session_service: StartService) -> Service:
-    """A service with low limits: one worker, three queued jobs, small bodies, no data in memory."""
+    """A service with low limits: one worker, three queued jobs, small bodies, few checkpoints."""
     return start_session_service(
-        workers=1,
-        helpers=1,
-        max_queue_length=3,
-        max_body_bytes=100_000,
-        in_memory_bytes=0,
-        checkpoints_kept=3,
+        workers=1, helpers=1, max_queue_length=3, max_body_bytes=100_000, checkpoints_kept=3
     )
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.fits import LINEAR, ORDERED, SEQUENTIAL, T_C, T_U, tensors, thermometer
+from tests.support.fits import LINEAR, ORDERED, SEQUENTIAL, tensors, thermometer
 from tests.support.script import Script, assert_equal, fit_thermometer, threads
 from tests.support.server import Service
+from tests.support.thermometer import T_C, T_U
 
 # Each activation as JSON and as a PyTorch module.
 ACTIVATIONS: list[tuple[dict[str, Any], nn.Module]] = [

@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.fits import LINEAR, LONG, T_C, T_U, thermometer
+from tests.support.fits import LINEAR, LONG, thermometer
 from tests.support.server import Service
+from tests.support.thermometer import T_C, T_U
 
 CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
 

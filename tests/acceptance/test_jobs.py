@@ -10,8 +10,9 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
-from tests.support.fits import LINEAR, LONG, ORDERED, SEQUENTIAL, T_C, T_U, flowers, tensors, thermometer
+from tests.support.fits import LINEAR, LONG, ORDERED, SEQUENTIAL, flowers, tensors, thermometer
 from tests.support.server import Service, until
+from tests.support.thermometer import T_C, T_U
 
 CANCEL_SECONDS = 2.0
 FAST_POLL_SECONDS = 1.0

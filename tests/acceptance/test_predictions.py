@@ -10,8 +10,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tests.support.fits import FLOWERS, ORDERED, T_C, T_U, flowers, tensors, thermometer
+from tests.support.fits import FLOWERS, ORDERED, flowers, tensors, thermometer
 from tests.support.server import Service
+from tests.support.thermometer import T_C, T_U
 
 CSV = {"Content-Type": "text/csv"}
 ACCEPT_CSV = {"Accept": "text/csv"}

@@ -67,9 +67,9 @@ def test_idle_workers_use_no_processor_time(service: Service) -> None:
 
 def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service: Service) -> None:
     """Another worker continues the job of a killed worker with the bits of an undisturbed job."""
-    undisturbed = service.succeeded(interruptible(epochs=4000))
+    undisturbed = service.succeeded(interruptible(epochs=2500))
     before = {worker.pid for worker in workers(service)}
-    job_id = service.running(interruptible(epochs=4000))
+    job_id = service.running(interruptible(epochs=2500))
     busy = worker_of(service, job_id)
     busy.kill()
     job = service.ended(job_id)
@@ -107,9 +107,9 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
     addresses = [ended["links"][name] for name in ("self", "dataset", "history", "named_parameters", "model")]
     before = [service.client.get(address).content for address in addresses]
-    undisturbed = service.succeeded(interruptible(epochs=4000))
+    undisturbed = service.succeeded(interruptible(epochs=2500))
     running, queued = (
-        service.saved(interruptible(epochs=4000)),
+        service.saved(interruptible(epochs=2500)),
         [service.queued(thermometer(epochs=5)) for _ in range(3)],
     )
 
@@ -122,7 +122,7 @@ def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
     assert service.parameters(running) == service.parameters(undisturbed["id"])
 
     running, queued = (
-        service.saved(interruptible(epochs=4000)),
+        service.saved(interruptible(epochs=2500)),
         [service.queued(thermometer(epochs=5)) for _ in range(3)],
     )
     service.kill()

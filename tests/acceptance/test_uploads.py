@@ -15,9 +15,10 @@ import pytest
 import safetensors.numpy
 
 from tests.support.files import as_arrow, as_npz, as_parquet
-from tests.support.fits import T_C, T_U, flowers, thermometer
+from tests.support.fits import flowers, thermometer
 from tests.support.problems import problem
 from tests.support.server import Service, until
+from tests.support.thermometer import T_C, T_U
 
 CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
 URL = "/v1/datasets"

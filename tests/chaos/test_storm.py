@@ -12,9 +12,9 @@ def assert_clean(report: Report) -> None:
 
 def test_a_storm_on_sqlite() -> None:
     """Each job ends once and equals its undisturbed twin while workers and the service are killed."""
-    assert_clean(on_sqlite(jobs=16, seed=5))
+    assert_clean(on_sqlite(jobs=8, seed=5))
 
 
 def test_a_storm_on_postgres() -> None:
     """Each job ends once and equals its undisturbed twin while Postgres is killed, too."""
-    assert_clean(on_postgres(jobs=16, seed=3))
+    assert_clean(on_postgres(jobs=8, seed=3))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from tests.support.thermometer import T_C, T_U  # noqa: F401 (part of the requests, for acceptance tests)
 from tests.support.thermometer import thermometer as thermometer_data
 
 LINEAR = [{"type": "Linear", "in_features": 1, "out_features": 1}]

@@ -669,7 +669,7 @@ VARIANTS = [
 
 
 @given(documents=st.lists(st.sampled_from(VARIANTS), min_size=2, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_cache_changes_no_answer(
     plan: Plan, storage: Storage, fitserve: Settings, documents: list[Request]
 ) -> None:

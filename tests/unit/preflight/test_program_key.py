@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.datasets.prepare.workspace import MemoryWorkspace
@@ -188,6 +188,7 @@ TRAININGS = st.fixed_dictionaries(
 
 
 @given(training=TRAININGS)
+@settings(max_examples=40)
 def test_any_training_has_the_key_that_preflight_made(training: dict[str, Any]) -> None:
     """For any optimizer, loss, dtype, batch size and schedule the queue's key is that of the components."""
     with tempfile.TemporaryDirectory() as folder, open_storage(Settings(data_dir=folder)) as storage:

@@ -24,6 +24,8 @@ NO_OPERATOR = {
     *("ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d"),
     *("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"),
 }
+# Their layers are tested too, and compile in a fraction of the time.
+STACKS = {"Transformer", "TransformerDecoder", "TransformerEncoder"}
 NOT_TRACED = {"FractionalMaxPool3d"}  # its backward pass has no meta kernel
 
 
@@ -58,7 +60,13 @@ def example(name: str) -> tuple[Scaled, list[Tensor]]:
 
 
 @pytest.mark.usefixtures("jax_is_set_up")
-@pytest.mark.parametrize("name", sorted(SAMPLES.keys() - RANDOM - STATISTICS - NO_OPERATOR - NOT_TRACED))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive) if name in STACKS else name
+        for name in sorted(SAMPLES.keys() - RANDOM - STATISTICS - NO_OPERATOR - NOT_TRACED)
+    ],
+)
 def test_layers(name: str) -> None:
     """Loss and gradients of a layer equal PyTorch's up to rounding."""
     model, inputs = example(name)
