@@ -29,11 +29,13 @@ RENAMED = {"FITSERVE_SWEEP_SECONDS": "FITSERVE_SCAN_SECONDS"}
 
 
 def prepare_process(settings: Settings) -> None:
-    """Configure logging, warn of former names of settings, raise the limit of open files."""
+    """Configure logging, warn of former names of settings, and set limits and signals of the process."""
     configure_logging(settings.log_format)
     for former in RENAMED.keys() & os.environ.keys():
         log.warning("setting renamed", former=former, now=RENAMED[former])
     raise_file_limit()
+    # A parent may have ignored it; the exit statuses of children would be lost.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def serve(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""How the service calls helpers."""
+"""Client of the helper processes."""
 
 from typing import Protocol, TypeVar
 

@@ -1,4 +1,4 @@
-"""Whether the sections of a request, each valid by itself, fit together."""
+"""Checks that the sections of a request, each valid by itself, fit together."""
 
 import math
 from collections.abc import Sequence

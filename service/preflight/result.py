@@ -1,4 +1,4 @@
-"""What the preflight answers for a valid request."""
+"""The answer of preflight to a valid request."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -23,7 +23,7 @@ def reset_after_fork(module: str, channel_descriptor: int) -> socket.socket:
 
     - Close every descriptor but the standard streams and the channel's: an inherited socket would keep a
       sibling's channel open after its death.
-    - Restore the default action of all signals, and unblock them.
+    - Restore the initial action of all signals, and unblock them; SIGTERM stays ignored.
     - Reseed Python's generator, which would be equal in all children. A module's `main` reseeds the libraries
       that it uses.
 
@@ -46,9 +46,15 @@ def reset_after_fork(module: str, channel_descriptor: int) -> socket.socket:
     return socket.socket(fileno=channel_descriptor)
 
 
-# Python installs these at start.
+def ignore_sigterm() -> None:
+    """Ignore SIGTERM, which service managers send to all processes: children wait for orders."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+# Of a child; Python installs all but that of SIGTERM at start.
 _INITIAL_HANDLERS: Mapping[int, signal.Handlers | Callable[[int, FrameType | None], Any]] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGPIPE: signal.SIG_IGN,
+    signal.SIGTERM: signal.SIG_IGN,
     signal.SIGXFSZ: signal.SIG_IGN,
 }

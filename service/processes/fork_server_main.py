@@ -29,7 +29,7 @@ import structlog
 
 from service.processes.beats import sending_beats
 from service.processes.channel import Channel
-from service.processes.entry import reset_after_fork, set_process_title
+from service.processes.entry import ignore_sigterm, reset_after_fork, set_process_title
 from service.processes.fork_server import NO_PROCESS, READY, REQUEST_BYTES, Request
 from service.runtime.garbage_collector import freeze_loaded_objects, pause_collection
 
@@ -41,6 +41,7 @@ ORPHAN_POLL_SECONDS = 0.0005
 def main(argv: list[str]) -> None:
     """Import the modules, then fork on request until the service is gone."""
     set_process_title("fork_server")
+    ignore_sigterm()
     control = socket.socket(fileno=int(argv[1]))
     pause_collection()
     with sending_beats(control):

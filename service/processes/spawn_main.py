@@ -9,13 +9,14 @@ from importlib import import_module
 
 from service.processes.beats import sending_beats
 from service.processes.channel import Channel
-from service.processes.entry import set_process_title
+from service.processes.entry import ignore_sigterm, set_process_title
 from service.runtime.garbage_collector import pause_collection
 
 
 def main(argv: list[str]) -> None:
     """Import the module, then run its `main`."""
     set_process_title(argv[1])
+    ignore_sigterm()
     pause_collection()
     with socket.socket(fileno=int(argv[3])) as connection, sending_beats(connection):
         module = import_module(argv[1])

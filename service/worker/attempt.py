@@ -39,7 +39,7 @@ class LoadedJob:
 
     @property
     def compiled(self) -> bool:
-        """Whether the compiled engine executes it."""
+        """True if the compiled engine executes it."""
         return self.engine == "compiled"
 
     def has_data_of(self, job: Job) -> bool:

@@ -43,5 +43,5 @@ def orphan(module: str, folder: Path, *headers: Mapping[str, Any]) -> psutil.Pro
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether a process has ended; this process adopts orphans where it has made a fork server."""
+    """Return True if a process has ended; this process adopts orphans where it has made a fork server."""
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE

@@ -123,9 +123,11 @@ class Service:
             self.wait()
 
     def terminate(self) -> None:
-        """Send SIGTERM without waiting; `wait` waits."""
+        """Send SIGTERM to all processes, as service managers do, without waiting; `wait` waits."""
         self._stopping = self.process.children(recursive=True)
-        self.process.terminate()
+        for process in [*self._stopping, self.process]:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
 
     def wait(self) -> None:
         """Wait for the end after `terminate`, and assert that all processes of the service end."""

@@ -64,7 +64,7 @@ class Dataset(Resource):
     """Suspicious properties of the data."""
     created_at: str
     inline: bool
-    """Whether the data was sent with a job. Such a dataset is deleted once no job uses it, unless equal data
+    """True if the data was sent with a job. Such a dataset is deleted once no job uses it, unless equal data
     is uploaded."""
     links: dict[str, str]
 

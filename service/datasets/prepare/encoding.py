@@ -47,7 +47,7 @@ class Encoding:
 
     @property
     def is_binary(self) -> bool:
-        """Whether the two classes are encoded as 0 and 1, float32 [B, 1], instead of as indices [B]."""
+        """True if the two classes are encoded as 0 and 1, float32 [B, 1], instead of as indices [B]."""
         return self.classes is not None and self.target_shape == (1,)
 
     @property

@@ -68,6 +68,15 @@ def test_a_child_answers_and_its_exit_status_is_known(starter: Starter, tmp_path
     child.kill()
 
 
+def test_a_child_ignores_sigterm(starter: Starter, tmp_path: Path) -> None:
+    """A child waits for orders if a service manager sends SIGTERM to all processes of the service."""
+    child = ready(starter, tmp_path)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGTERM)
+    assert ask(child, Echo()).pid == child.pid
+    child.kill()
+
+
 def test_a_child_holds_only_its_own_descriptors(starter: Starter, tmp_path: Path) -> None:
     """A child has one socket: an inherited one would keep a sibling's channel open after its death."""
     children = [ready(starter, tmp_path) for _ in range(3)]

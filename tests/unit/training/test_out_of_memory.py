@@ -89,7 +89,7 @@ def test_a_layer_of_a_forward_text_is_named() -> None:
     model.fc = GreedyOnGpu()
     error = caught(lambda: model(torch.zeros(1, 1)))
     assert is_out_of_memory(error)
-    assert describe(error, model) == "Layer `fc` (GreedyOnGpu) asked for 20.00 GiB"
+    assert describe(error, model) == "Layer `fc` (GreedyOnGpu) tried to allocate 20.00 GiB"
 
 
 def test_without_a_model_or_an_amount() -> None:
