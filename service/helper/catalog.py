@@ -17,7 +17,7 @@ from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS
 
 @cache
 def catalog_json() -> bytes:
-    """Return the catalog as JSON; computed by the fork server, whose children share its memory."""
+    """Return the catalog as JSON; computed at the first request, since few helpers are ever asked."""
     return orjson.dumps(catalog())
 
 

@@ -16,7 +16,6 @@ import torch
 from service import retry_after
 from service.datasets.sources.read_errors import DISK_FULL_ERRNOS
 from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable, unexpected_error
-from service.helper.catalog import catalog_json
 from service.helper.messages import REQUESTS
 from service.helper.request import PROBLEMS, Problem
 from service.helper.tasks import NESTED_TOO_DEEP, Tasks
@@ -63,7 +62,6 @@ def preload() -> None:
     """Do what the fork server may do for its children."""
     warm_up_before_fork()
     optional.preload()
-    catalog_json()
 
 
 def main(channel: Channel) -> None:
