@@ -1,7 +1,11 @@
 """Short storms on each database; `make chaos` runs long ones."""
 
+import pytest
+
 from tests.chaos.__main__ import on_postgres, on_sqlite
 from tests.chaos.storm import Report
+
+JOBS = pytest.mark.parametrize("jobs", [6, pytest.param(16, marks=pytest.mark.exhaustive)])
 
 
 def assert_clean(report: Report) -> None:
@@ -10,11 +14,13 @@ def assert_clean(report: Report) -> None:
     assert report.kills.total() > 0
 
 
-def test_a_storm_on_sqlite() -> None:
+@JOBS
+def test_a_storm_on_sqlite(jobs: int) -> None:
     """Each job ends once and equals its undisturbed twin while workers and the service are killed."""
-    assert_clean(on_sqlite(jobs=8, seed=5))
+    assert_clean(on_sqlite(jobs=jobs, seed=5))
 
 
-def test_a_storm_on_postgres() -> None:
+@JOBS
+def test_a_storm_on_postgres(jobs: int) -> None:
     """Each job ends once and equals its undisturbed twin while Postgres is killed, too."""
-    assert_clean(on_postgres(jobs=8, seed=3))
+    assert_clean(on_postgres(jobs=jobs, seed=3))

@@ -1,4 +1,4 @@
-"""Resilience: frozen workers, kills while saving, full disks and an unavailable database."""
+"""Failures around a job: frozen workers, kills while saving, full disks and an unavailable database."""
 
 import resource
 import sqlite3
