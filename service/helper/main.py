@@ -25,7 +25,6 @@ from service.processes.channel import Channel
 from service.runtime.garbage_collector import freeze_loaded_objects
 from service.settings import Settings
 from service.storage.storage import Storage
-from service.training.engines import optional
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 
 log = structlog.get_logger()
@@ -61,7 +60,6 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
 def preload() -> None:
     """Do what the fork server may do for its children."""
     warm_up_before_fork()
-    optional.preload()
 
 
 def main(channel: Channel) -> None:
@@ -91,7 +89,7 @@ def main(channel: Channel) -> None:
 
 
 def _exit_with_parent(channel: Channel) -> None:
-    """Exit once the parent is gone: nobody else ends a task that takes long, or for ever."""
+    """Exit once the parent is gone, which would have killed a task that exceeds its time limit."""
     channel.wait_until_closed()
     os._exit(1)
 

@@ -171,7 +171,7 @@ class _Folder:
             for path, content in paths.items():
                 self._write(path, content)
             self._sync(paths)  # syncing the first file costs most; the others add little
-        except BaseException:
+        except BaseException:  # all or none: remove the files that were written, and raise
             for path in paths:
                 path.unlink(missing_ok=True)
             raise
@@ -185,7 +185,7 @@ class _Folder:
             try:
                 _write(content, partial)
                 partial.replace(path)
-            except BaseException:
+            except BaseException:  # remove the partial file, and raise
                 partial.unlink(missing_ok=True)
                 raise
 

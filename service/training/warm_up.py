@@ -4,9 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from service.training.engines import optional
+
 
 def warm_up_before_fork() -> None:
-    """Import in a parent what its children inherit: optimizers and the meta device; set one thread.
+    """Import in a parent what its children inherit: optimizers, the meta device and the compiled engine.
 
     No backward pass and no parallel region may run here: they start threads, which a fork does not copy.
     """
@@ -18,6 +20,7 @@ def warm_up_before_fork() -> None:
     optimizer.step()  # the first step imports a large part of PyTorch
     # The first operator that PyTorch implements in Python on the meta device imports all of them.
     torch.eye(1, device="meta").repeat(1, 1)
+    optional.preload()
 
 
 def reseed() -> None:

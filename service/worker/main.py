@@ -24,7 +24,6 @@ from service.runtime.garbage_collector import freeze_loaded_objects
 from service.settings import Settings
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
-from service.training.engines import optional
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 from service.worker.messages import Join
 from service.worker.parent import Parent
@@ -39,7 +38,6 @@ _WARM = object()
 def preload() -> None:
     """Load what the fork server may load for its children."""
     warm_up_before_fork()
-    optional.preload()
 
 
 def main(channel: Channel) -> None:

@@ -321,8 +321,8 @@ class _Translator:
         return ModuleTensor(location, path, node.attr)
 
     def _call(self, node: ast.Call) -> Expression:
-        # What is called is decided here, from names alone: a function of the table, a declared submodule or a
-        # method of the table. The result of an expression is never called.
+        # The callee is resolved by its name: a function of the table, a declared submodule or a method of the
+        # table. The result of an expression is never called.
         location, called = self._text.location_of(node), node.func
         if isinstance(called, ast.Name):
             infinity = _infinity(node) if called.id == "float" else None
