@@ -1,7 +1,8 @@
 """The two types of dataset, tables and named tensors, and their files, which contain no pickles."""
 
 import io
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from service.datasets import tensor_file
 from service.datasets.profile.digest import TableDigest, tensor_digest
+from service.specs.upload import ReadOptions
 
 Tensor = tensor_file.Tensor
 T = TypeVar("T")
@@ -18,6 +20,31 @@ Batches = Iterator[pa.RecordBatch]
 
 _ARROW_FILE = b"ARROW1"
 _INPUT, _TARGETS = "inputs", "targets"
+_OPTIONS, _CATEGORIES = b"reading", b"categories"
+
+
+def with_options(
+    table: pa.Table, options: ReadOptions, categories: Mapping[str, Sequence[str]] | None = None
+) -> pa.Table:
+    """Return a table whose schema says how it was read.
+
+    Args:
+        table: The table.
+        options: The options by which it was read; types of columns are omitted.
+        categories: Categories, in their order, of columns whose categories have an order.
+    """
+    metadata = {}
+    document = options.model_dump_json(exclude_unset=True, exclude={"types"})
+    if document != "{}":
+        metadata[_OPTIONS] = document
+    if categories:
+        metadata[_CATEGORIES] = json.dumps(categories)
+    return table.replace_schema_metadata(metadata or None)
+
+
+def options_of(schema: pa.Schema) -> ReadOptions:
+    """Return the options in a schema, see `with_options`."""
+    return ReadOptions.model_validate_json((schema.metadata or {}).get(_OPTIONS, b"{}"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +52,24 @@ class TabularDataset:
     """A table of columns by name.
 
     Attributes:
-        table: Columns of float64, bool, large_string or timestamp[us] (UTC), in any number of chunks, in
-            memory or mapped from a file; null where a value is missing.
+        table: Columns of int64, float64, bool, large_string or timestamp[us] (UTC), in any number of chunks,
+            in memory or mapped from a file; null where a value is missing.
     """
 
     table: pa.Table
+
+    @property
+    def options(self) -> ReadOptions:
+        """The options by which the table was read, as far as they were set."""
+        return options_of(self.table.schema)
+
+    @property
+    def categories(self) -> Mapping[str, Sequence[str]]:
+        """The categories, in their order, of columns whose categories have an order."""
+        found: Mapping[str, Sequence[str]] = json.loads(
+            (self.table.schema.metadata or {}).get(_CATEGORIES, b"{}")
+        )
+        return found
 
     @property
     def rows(self) -> int:

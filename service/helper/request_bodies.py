@@ -2,8 +2,6 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Collection
-from functools import partial
 from typing import Any, TypeVar
 
 import orjson
@@ -11,17 +9,17 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
-from service.datasets.sources.casts import retype
-from service.datasets.sources.columns import check_types, column_pointers
+from service.datasets.prepare.table_reading import TableReading
+from service.datasets.sources.columns import check_types
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import FileContent, check_options, detect_format, open_file
 from service.datasets.sources.json import read_json
-from service.datasets.validation import ErrorCollector, RowPointer
+from service.datasets.validation import ErrorCollector
 from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
 from service.settings import Settings
 from service.specs.base import Spec, field_errors
 from service.specs.data import DatasetContent
-from service.specs.upload import Upload
+from service.specs.upload import ReadOptions, Upload
 
 S = TypeVar("S", bound=Spec)
 
@@ -93,15 +91,13 @@ def validated(model: type[S], document: Any) -> S:
         raise InvalidRequest(errors=field_errors(error, document)) from None
 
 
-def open_upload(
-    upload: Upload, settings: Settings, columns: Collection[str] | None = None
-) -> FileContent | bytes:
+def open_upload(upload: Upload, settings: Settings, model: TableReading | None = None) -> FileContent | bytes:
     """Open a received file.
 
     Args:
         upload: The file.
         settings: The limits.
-        columns: Columns to read of a table; None: all.
+        model: For a table that is sent to a model: how it is read, and only the columns that it names.
 
     Returns:
         The rows or tensors, not read yet; of a JSON file, its bytes.
@@ -113,8 +109,12 @@ def open_upload(
     """
     path = decompress(upload.body, upload.compression, settings.max_dataset_bytes)
     name = detect_format(path, upload.format)
+    if name != "json" and model is not None:
+        check_options(name, upload.options)
+        options = model.for_request(upload.options)
+        return open_file(path, name, options, settings.max_dataset_bytes, model.types, model.known)
     if name != "json":
-        return open_file(path, name, upload.options, settings.max_dataset_bytes, columns)
+        return open_file(path, name, upload.options, settings.max_dataset_bytes)
     check_options(name, upload.options)
     if path.stat().st_size > settings.max_body_bytes:
         raise ContentTooLarge(
@@ -130,8 +130,12 @@ def in_memory(source: FileContent) -> Dataset:
     return TabularDataset(source.read(lambda batches: pa.Table.from_batches(list(batches))))
 
 
-def read_content(body: bytes) -> tuple[Dataset, str | None]:
+def read_content(body: bytes, sent: ReadOptions) -> tuple[Dataset, str | None]:
     """Read the dataset in a JSON body.
+
+    Args:
+        body: The body.
+        sent: Options of the request.
 
     Returns:
         The dataset, and the name that the body gives it.
@@ -148,18 +152,20 @@ def read_content(body: bytes) -> tuple[Dataset, str | None]:
         errors.extend(field_errors(error, document))
     if not isinstance(document, dict):
         errors.raise_if_any()
-    dataset = read_json(document, errors=errors)  # raises the errors collected before, too
+    options = sent if content is None else _combined(content, sent)
+    dataset = read_json(document, errors=errors, options=options)  # raises the errors collected before, too
     assert content is not None
-    if not content.types:
-        return dataset, content.name
-    if isinstance(dataset, TensorDataset):
-        errors.fail("#/types", "Tensors have no columns; remove `types`.")
-    check_types(content.types, dataset.table.column_names, "#/types", errors)
-    place = partial(column_pointers, "#/columns") if content.columns is not None else _cell_of_rows
-    table = retype(dataset.table, content.types, place, errors)
+    if isinstance(dataset, TabularDataset):
+        check_types(options.types, dataset.table.column_names, "#/types", errors)
+    elif content.types:
+        errors.add("#/types", "Tensors have no columns; remove `types`.")
     errors.raise_if_any()
-    return TabularDataset(table), content.name
+    return dataset, content.name
 
 
-def _cell_of_rows(name: str) -> RowPointer:
-    return lambda row: pointer_to("#/rows", row, name)
+def _combined(content: DatasetContent, sent: ReadOptions) -> ReadOptions:
+    """Combine the options of a request with those in its body, which take precedence."""
+    own = content.reading.model_dump(exclude_unset=True)
+    options = ReadOptions(**sent.model_dump(exclude_unset=True) | own)
+    types = {**sent.types, **content.reading.types, **content.types}
+    return options.model_copy(update={"types": types}) if types else options

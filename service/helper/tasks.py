@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.prepare.encoding import Encoding
 from service.datasets.profile.report import read_rows
 from service.datasets.sources.formats import FileContent
 from service.datasets.write_dataset import write_dataset
@@ -111,7 +112,7 @@ class Tasks:
     def _read_dataset(self, request: ReadDataset, body: bytes) -> tuple[DatasetStored, bytes]:
         content, name = open_upload(request.upload, self._settings), request.name
         if isinstance(content, bytes):
-            content, name_in_body = read_content(content)
+            content, name_in_body = read_content(content, request.upload.options)
             name = name_in_body or name
         path = Path(request.upload.folder) / "dataset"
         stored = write_dataset(content, path, self._settings.max_dataset_bytes)
@@ -140,7 +141,9 @@ class Tasks:
     @run.register
     def _predict(self, request: Predict, body: bytes) -> tuple[InBody | InFile, bytes]:
         model = self._models.get(request.owner, request.job_id, request.checkpoint)
-        slices = predict(model, self._rows(request, body, PredictionRequest, model.encoding.features))
+        slices = predict(
+            model, self._rows(request, body, PredictionRequest, model.encoding, model.encoding.features)
+        )
         first = next(slices)
         second = next(slices, None)
         if second is None:
@@ -156,7 +159,7 @@ class Tasks:
     def _evaluate(self, request: Evaluate, body: bytes) -> tuple[InBody, bytes]:
         model = self._models.get(request.owner, request.job_id, request.checkpoint)
         columns = [*model.encoding.features, *model.encoding.targets]
-        content = self._rows(request, body, EvaluationRequest, columns)
+        content = self._rows(request, body, EvaluationRequest, model.encoding, columns)
         return InBody(), orjson.dumps(evaluate(model, content, request.worst))
 
     @run.register
@@ -179,7 +182,12 @@ class Tasks:
         return InBody(), catalog_json()
 
     def _rows(
-        self, request: Predict | Evaluate, body: bytes, spec: type[PredictionRequest], columns: Sequence[str]
+        self,
+        request: Predict | Evaluate,
+        body: bytes,
+        spec: type[PredictionRequest],
+        encoding: Encoding,
+        columns: Sequence[str],
     ) -> Mapping[str, Any] | Dataset:
         """Read the rows of a JSON body or of an upload.
 
@@ -187,6 +195,7 @@ class Tasks:
             request: Has the upload, if there is one.
             body: The JSON body otherwise.
             spec: The schema of a JSON body.
+            encoding: Encoding of the job that trained the model.
             columns: Columns to read of an uploaded table.
 
         Returns:
@@ -194,7 +203,9 @@ class Tasks:
         """
         content: FileContent | bytes = body
         if request.upload is not None:
-            content = open_upload(request.upload, self._settings, columns)
+            reading = encoding.table_reading()
+            types = {name: reading.types[name] for name in columns}
+            content = open_upload(request.upload, self._settings, reading._replace(types=types))
         if not isinstance(content, bytes):
             return in_memory(content)
         document: Mapping[str, Any] = parse_json(content)

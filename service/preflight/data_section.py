@@ -13,6 +13,7 @@ from service.errors import FieldError, InvalidRequest, NotFound
 from service.preflight.cache import PreflightCache
 from service.preflight.sections import collecting, loss_name
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
+from service.specs.upload import ReadOptions
 from service.storage.storage import Storage
 from service.training.losses import LOSSES, Targets
 
@@ -49,7 +50,7 @@ class DataSection:
         if isinstance(data, DatasetReference):
             dataset = self._load(data.dataset_id, "#/data/dataset_id")
         else:
-            dataset = self._read_inline()
+            dataset = self._read_inline(data)
         others = {
             side: self._load(dataset_id, f"#/data/split/{side}_dataset_id")
             for side, dataset_id in (data.split.dataset_ids() if data else {}).items()
@@ -65,10 +66,13 @@ class DataSection:
             return None
         return load_dataset(self._storage.artifacts.path(artifact))
 
-    def _read_inline(self) -> Dataset | None:
+    def _read_inline(self, data: DataDeclaration | None) -> Dataset | None:
         if content := self._inline_content():
+            options = ReadOptions()
+            if data is not None:
+                options = data.reading.model_copy(update={"types": data.column_types()})
             with collecting(self._errors):
-                return read_json(content, "#/data")
+                return read_json(content, "#/data", options=options)
         return None
 
     def _inline_content(self) -> dict[str, Any]:

@@ -5,15 +5,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from service.specs.base import Name, Spec
+from service.specs.reading import CellOptions, ColumnTypes
 from service.specs.split import Split
 from service.specs.transforms import ColumnName, Transform
+from service.specs.upload import ReadOptions
 
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
-ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
 CONTENT = ("columns", "rows", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
-ColumnTypes = dict[ColumnName, ColumnType]
 
 
 class DataDeclaration(Spec):
@@ -29,6 +29,22 @@ class DataDeclaration(Spec):
     single input without a name of its own is called `input`."""
     types: ColumnTypes = {}
     """Types of columns by column name, overriding the inferred or stored types."""
+    reading: ReadOptions = ReadOptions()
+    """Formats of numbers, dates and missing values in the table, stored with the model: every table that is
+    sent to it is read in the same way. Of a dataset, only columns that are still text are read again; its
+    other options are those of its upload. The options of CSV files apply to those that are sent to the
+    model."""
+
+    @model_validator(mode="after")
+    def _types_once(self) -> "DataDeclaration":
+        for name, column_type in self.reading.types.items():
+            if self.types.get(name, column_type) != column_type:
+                raise ValueError(f"`types` and `reading.types` disagree on `{name}`; give its type once.")
+        return self
+
+    def column_types(self) -> ColumnTypes:
+        """Return the declared types of columns."""
+        return {**self.reading.types, **self.types}
 
 
 class TabularDeclaration(DataDeclaration):
@@ -132,3 +148,5 @@ class DatasetContent(Spec):
     dataset that is only used for predictions."""
     types: ColumnTypes = {}
     """Types of columns by column name, overriding the types inferred from the values."""
+    reading: CellOptions = CellOptions()
+    """Formats of numbers, dates and missing values in strings."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.specs.base import Spec
-from service.specs.data import ColumnTypes
+from service.specs.reading import CellOptions
 
 Format = Literal["csv", "parquet", "arrow", "npz", "safetensors", "json"]
 Compression = Literal["gzip", "zstd"]
@@ -33,19 +33,22 @@ GENERIC_MEDIA_TYPES = {
 """Content types that do not determine the format; it is detected from the content."""
 
 
-class ReadOptions(Spec):
-    """Options for reading a file; all but `types` are for CSV."""
+class ReadOptions(CellOptions):
+    """Options for reading a table: how the file is divided into cells, and how the cells are read."""
 
     delimiter: str | None = None
-    """Delimiter; None: the most frequent of comma, semicolon, tab and bar in the first line."""
+    """For CSV: delimiter; null: the most frequent of comma, semicolon, tab and bar in the first line."""
     header: bool = True
-    """True if the first line contains the column names."""
+    """For CSV: true if the first line contains the column names."""
     encoding: str | None = None
-    """Text encoding; None: UTF-8, or UTF-16 if a byte order mark says so."""
-    missing: list[str] = []
-    """Further cells that mean a missing value, besides empty cells and words such as `NA` or `null`."""
-    types: ColumnTypes = {}
-    """Types of columns by column name, overriding the inferred types."""
+    """For CSV: text encoding; null: UTF-8, or UTF-16 if a byte order mark says so."""
+
+    def cell_options(self) -> CellOptions:
+        """Return the options of cells that are set."""
+        return CellOptions(**{name: getattr(self, name) for name in self.model_fields_set & _CELL_OPTIONS})
+
+
+_CELL_OPTIONS = set(CellOptions.model_fields)
 
 
 class Upload(Spec):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.dataset import Dataset, TabularDataset
-from service.datasets.sources.columns import BOOLEAN, NUMBER, TEXT
+from service.datasets.sources.columns import BOOLEAN, INTEGER, NUMBER, TEXT
 from service.training.metrics import USUAL_METRICS, Task
 
 Column = NDArray[Any]
@@ -66,7 +66,9 @@ def suggest(dataset: Dataset, targets: Sequence[str]) -> Suggestion | None:
     if len(columns) == 1 and columns[0].type == TEXT:
         labels = len(columns[0].unique())
         return _suggestion("binary", 1) if labels == 2 else _for_classes(labels)
-    if not columns or any(column.type not in (NUMBER, BOOLEAN) or not len(column) for column in columns):
+    if not columns or any(
+        column.type not in (INTEGER, NUMBER, BOOLEAN) or not len(column) for column in columns
+    ):
         return None
     return _for_columns([column.to_numpy() for column in columns])
 

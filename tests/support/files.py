@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from service.datasets.dataset import TensorDataset
+from service.datasets.dataset import TabularDataset, TensorDataset
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import detect_format, open_file
+from service.helper.request_bodies import read_content
 from service.specs.upload import Format, ReadOptions
 
 MAX_BYTES = 10_000_000
@@ -33,7 +34,11 @@ def read(
     path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
     path.write_bytes(content)
     path = decompress(path, None, MAX_BYTES)
-    source = open_file(path, detect_format(path, declared), ReadOptions(**options), MAX_BYTES, selected)
+    name = detect_format(path, declared)
+    if name == "json":
+        dataset, _ = read_content(path.read_bytes(), ReadOptions(**options))
+        return dataset.table if isinstance(dataset, TabularDataset) else dataset
+    source = open_file(path, name, ReadOptions(**options), MAX_BYTES, selected)
     if isinstance(source, TensorDataset):
         return source
     return source.read(lambda batches: pa.Table.from_batches(list(batches)))

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any, Generic, NamedTuple, Self, TypeVar, get_args
+from typing import IO, Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 
 import orjson
 from fastapi import Request
@@ -27,7 +27,7 @@ from service.errors import (
 )
 from service.helper.request import Request as HelperRequest
 from service.specs.base import field_errors
-from service.specs.data import ColumnTypes
+from service.specs.reading import ColumnTypes, DateFormat
 from service.specs.upload import GENERIC_MEDIA_TYPES, MEDIA_TYPES, Compression, Format, ReadOptions, Upload
 
 FILE_PART = "file"
@@ -52,7 +52,17 @@ Default: `header=absent` or `header=present` in Content-Type, otherwise `true`."
     """For CSV: encoding, e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: `charset` in Content-Type, \
 otherwise UTF-8, or UTF-16 if a byte order mark says so."""
     missing: str | None = None
-    """For CSV: further cells that mean a missing value, comma-separated, e.g. `-999,?`."""
+    """Further cells that mean a missing value, comma-separated, e.g. `-999,?`. Numbers are compared by value."""
+    decimal: Literal[".", ","] | None = None
+    """Decimal sign of numbers. Default: `.`."""
+    thousands: Literal[",", ".", " ", "'", "_"] | None = None
+    """Character between groups of three digits of numbers. Default: none."""
+    percent: bool | None = None
+    """If `true`, numbers may end with a per cent sign: `3%` is 0.03."""
+    units: str | None = None
+    """Texts before or after a number to ignore, comma-separated, e.g. `$,€,kg`."""
+    dates: list[DateFormat] | None = None
+    """Format of dates and times besides ISO 8601, with the directives of C's strptime, e.g. `%d.%m.%Y`. Repeat the parameter for several formats. In a URL, `%` is written `%25`."""
     types: str | None = None
     """Column types that override the detected ones: `zip:categorical,when:datetime`, or a JSON object. The \
 types are `numeric`, `boolean`, `categorical` and `datetime`."""
@@ -67,7 +77,7 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
             raise ValueError("Use one printable ASCII character other than a quote, or `tab`.")
         return value
 
-    @field_validator("missing")
+    @field_validator("missing", "units")
     @classmethod
     def _says_words(cls, value: str) -> str:
         if not all(value.split(",")):
@@ -87,6 +97,11 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
             "header": self.header,
             "encoding": self.encoding,
             "missing": None if self.missing is None else self.missing.split(","),
+            "decimal": self.decimal,
+            "thousands": self.thousands,
+            "percent": self.percent,
+            "units": None if self.units is None else self.units.split(","),
+            "dates": self.dates,
             "types": None if self.types is None else _read_types(self.types),
         }
         return ReadOptions(**{name: value for name, value in given.items() if value is not None})

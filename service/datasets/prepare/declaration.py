@@ -1,7 +1,7 @@
 """Check of a data section against its dataset: column names, types, inputs and tensor shapes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -9,14 +9,17 @@ import pyarrow as pa
 
 from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset
 from service.datasets.prepare.encoding import TARGETS
-from service.datasets.sources.casts import cast
-from service.datasets.sources.columns import COLUMN_TYPES
+from service.datasets.sources.casts import as_type, cast
+from service.datasets.sources.cell_texts import null_gaps
+from service.datasets.sources.columns import COLUMN_TYPES, TEXT
 from service.datasets.sources.json import SINGLE_INPUT, wrapping_remedy
+from service.datasets.sources.text_columns import infer_kept_type
 from service.datasets.transforms.resolve import Columns, check_columns
 from service.datasets.validation import Cells, ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.data import DataDeclaration, DatasetReference, InlineTensors, TabularDeclaration
+from service.specs.upload import ReadOptions
 
 TargetType = Literal["classes", "values", "binary"]
 """Targets that a loss needs: class indices; numbers; or numbers from 0 to 1, which may encode two classes."""
@@ -34,6 +37,7 @@ class DeclaredData:
         targets: Target columns; empty for tensor data.
         dtypes: `float32` or `int64` for each input, in the order of `groups`.
         pointers: Pointers of columns, or of tensor inputs and `targets`.
+        options: The options by which a table was read.
     """
 
     dataset: Dataset
@@ -41,6 +45,7 @@ class DeclaredData:
     targets: tuple[str, ...]
     dtypes: tuple[str, ...]
     pointers: Mapping[str, str]
+    options: ReadOptions = field(default_factory=ReadOptions)
 
     @property
     def features(self) -> list[str]:
@@ -92,9 +97,37 @@ def _read_table(
     valid_groups = {name: tuple(column for column in groups[name] if column in pointers) for name in order}
     features = {column for columns in valid_groups.values() for column in columns}
     valid_targets = tuple(name for name in targets if name in pointers and name not in features)
-    return DeclaredData(
-        cast_columns(dataset, data.types, errors), valid_groups, valid_targets, dtypes, pointers
-    )
+    options = reading_options(dataset, data)
+    typed = cast_columns(dataset, data.column_types(), options, errors)
+    typed = _reread_texts(typed, dataset.options, options, data.column_types())
+    return DeclaredData(typed, valid_groups, valid_targets, dtypes, pointers, options)
+
+
+def reading_options(dataset: Dataset, data: DataDeclaration) -> ReadOptions:
+    """Return the options by which a dataset was read, replaced by those that a data section declares."""
+    if not isinstance(dataset, TabularDataset):
+        return ReadOptions()
+    declared = data.reading.model_dump(exclude_unset=True, exclude={"types"})
+    return ReadOptions(**dataset.options.model_dump(exclude_unset=True) | declared)
+
+
+def _reread_texts(
+    dataset: TabularDataset, read: ReadOptions, options: ReadOptions, types: Mapping[str, str]
+) -> TabularDataset:
+    """Infer the types of text columns again if the formats of cells differ from those they were read by."""
+    if options.cell_options() == read.cell_options():
+        return dataset
+    table = dataset.table
+    for index, name in enumerate(table.column_names):
+        column = table[name]
+        if column.type != TEXT or name in types:
+            continue
+        column = null_gaps(column, options)
+        found = infer_kept_type(column, options)
+        if found not in (None, TEXT):
+            column = as_type(column, COLUMN_TYPES[found], options, str, ErrorCollector())
+        table = table.set_column(index, name, column)
+    return TabularDataset(table)
 
 
 def check_names(data: DataDeclaration, columns: Sequence[str], errors: ErrorCollector) -> None:
@@ -110,7 +143,9 @@ def check_names(data: DataDeclaration, columns: Sequence[str], errors: ErrorColl
     names_by_path = _names_by_path(data, data.targets or [])
     _check_names(names_by_path, columns, errors)
     rule = data.split.rule()
-    others = {("types", name): name for name in data.types} | ({("split", rule[0]): rule[1]} if rule else {})
+    others = {("types", name): name for name in data.column_types()} | (
+        {("split", rule[0]): rule[1]} if rule else {}
+    )
     for path, name in others.items():
         if name not in columns:
             errors.add(pointer_to(DATA, *path), _unknown_column(name, columns))
@@ -118,12 +153,15 @@ def check_names(data: DataDeclaration, columns: Sequence[str], errors: ErrorColl
     check_columns(data.transforms, names, errors)
 
 
-def cast_columns(dataset: TabularDataset, types: Mapping[str, str], errors: ErrorCollector) -> TabularDataset:
+def cast_columns(
+    dataset: TabularDataset, types: Mapping[str, str], options: ReadOptions, errors: ErrorCollector
+) -> TabularDataset:
     """Cast columns to their declared types, and report cells that cannot be cast.
 
     Args:
         dataset: The table.
         types: Column types by name.
+        options: Formats of texts.
         errors: Receives the errors.
     """
     table = dataset.table
@@ -133,7 +171,8 @@ def cast_columns(dataset: TabularDataset, types: Mapping[str, str], errors: Erro
             errors.add(pointer, _unknown_column(name, table.column_names))
             continue
         before = errors.count
-        column = cast(table[name], column_type, Cells(name, pointer, errors, range(dataset.rows)))
+        cells = Cells(name, pointer, errors, range(dataset.rows))
+        column = cast(table[name], column_type, options, cells)
         if errors.count > before:
             # Cells that cannot be cast are null now; fill them, so that they are not reported as missing too.
             column = column.fill_null(pa.scalar(0).cast(column.type))
@@ -249,7 +288,7 @@ def _read_tensors(
     for field in ("features", "feature_groups", "targets"):
         if isinstance(data, DatasetReference) and getattr(data, field) is not None:
             errors.add(pointer_to(DATA, field), f"Tensor data has no columns; omit `{field}`.")
-    for name in data.types:
+    for name in data.column_types():
         detail = "Tensor data has no columns; omit `types`, or declare the dtype of an input in `dtypes`."
         errors.add(pointer_to(DATA, "types", name), detail)
     if dataset.targets is None:

@@ -15,10 +15,11 @@ import torch
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.casts import cast
-from service.datasets.sources.columns import NUMBER, TEXT
+from service.datasets.sources.columns import INTEGER, NUMBER, TEXT
 from service.datasets.sources.json import read_json
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values, as_array
@@ -60,7 +61,7 @@ class RawRows(NamedTuple):
     @classmethod
     def of(
         cls,
-        types: Mapping[str, str],
+        reading: TableReading,
         dataset: Dataset,
         names: Sequence[str],
         column_pointer: ColumnPointer,
@@ -70,7 +71,7 @@ class RawRows(NamedTuple):
         """Select all rows of a dataset, and cast the columns of a table to their types.
 
         Args:
-            types: Type of each column.
+            reading: Types of the columns, and formats of texts.
             dataset: A table or tensors.
             names: Columns to keep. A column that the table does not have, or with cells that cannot be cast,
                 is omitted.
@@ -85,7 +86,13 @@ class RawRows(NamedTuple):
         for name in names:
             if name in present:
                 before = errors.count
-                column = cast(dataset.table[name], types[name], raw.cells(name))
+                column = cast(
+                    dataset.table[name],
+                    reading.types[name],
+                    reading.options,
+                    raw.cells(name),
+                    reading.words(name),
+                )
                 if errors.count == before:
                     columns[name] = column
         return raw._replace(dataset=TabularDataset(pa.table(columns)))
@@ -195,7 +202,8 @@ def values_of(column: pa.ChunkedArray) -> Values:
     if column.type == TEXT:
         combined: pa.Array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
         return combined
-    return torch.tensor(column.cast(NUMBER).to_numpy())
+    # Integers beyond 2**53 are rounded; the report on the data warns of them.
+    return torch.tensor(column.cast(NUMBER, safe=False).to_numpy())
 
 
 def tensor_values(dataset: TensorDataset, name: str, rows: Rows) -> torch.Tensor:
@@ -247,8 +255,10 @@ def _encode_targets(encoding: Encoding, raw: RawRows) -> torch.Tensor:
     if encoding.classes is None:
         return _encode_columns(encoding, encoding.targets, raw, torch.float32)
     (name,) = encoding.targets
-    ((_, values),) = _raw_columns(encoding, [name], raw)
-    indices = _class_indices(encoding, as_array(values), raw, name)  # [b]
+    column = select_rows(raw.dataset.table[name], raw.rows)
+    # As integers: float64 would equate neighbours beyond 2**53.
+    labels = column.combine_chunks() if column.type == INTEGER else as_array(values_of(column))
+    indices = _class_indices(encoding, labels, raw, name)  # [b]
     return indices[:, None].float() if encoding.is_binary else indices
 
 
@@ -314,7 +324,7 @@ def prediction_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
     Raises:
         InvalidRequest: Columns are missing or cannot be read as their type, or a shape does not fit.
     """
-    received, errors = _read(body, pointer, encoding.features), ErrorCollector()
+    received, errors = _read(encoding, body, pointer, encoding.features), ErrorCollector()
     _check_inputs(encoding, received, errors)
     return _cast_received(encoding, received, encoding.features, errors)
 
@@ -332,7 +342,7 @@ def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
             fit.
     """
     names = [*encoding.features, *encoding.targets]
-    received, errors = _read(body, pointer, names), ErrorCollector()
+    received, errors = _read(encoding, body, pointer, names), ErrorCollector()
     _check_inputs(encoding, received, errors)
     _check_targets(encoding, received, pointer, errors)
     return _cast_received(encoding, received, names, errors)
@@ -353,7 +363,12 @@ def _cast_received(
         InvalidRequest: There are errors; lists those of all columns.
     """
     raw = RawRows.of(
-        encoding.types, received.dataset, names, received.column_pointer, errors, received.cell_pointer
+        encoding.table_reading(),
+        received.dataset,
+        names,
+        received.column_pointer,
+        errors,
+        received.cell_pointer,
     )
     if errors.count and isinstance(raw.dataset, TabularDataset):
         # The request is refused; encode the readable columns, so that their errors are reported as well.
@@ -368,13 +383,14 @@ def _cast_received(
     return raw
 
 
-def _read(body: Body, pointer: str, names: Sequence[str]) -> _RequestData:
+def _read(encoding: Encoding, body: Body, pointer: str, names: Sequence[str]) -> _RequestData:
     """Read a body; of JSON columns only `names` are read."""
     if isinstance(body, TabularDataset):
         return _column_data(body, pointer_to(pointer, "columns"))
     if isinstance(body, TensorDataset):
         return _RequestData(body, pointer, lambda name: pointer)
-    dataset = read_json(body, pointer, names)
+    reading = encoding.table_reading()
+    dataset = read_json(body, pointer, names, options=reading.typed_options(), known=reading.known)
     if isinstance(dataset, TensorDataset):
         container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
         return _RequestData(dataset, container, lambda name: targets if name == TARGETS else container)

@@ -7,12 +7,15 @@ from typing import Any, Self
 
 import torch
 
+from service.datasets.prepare.table_reading import TableReading
+from service.datasets.sources.cell_texts import GAPS
 from service.datasets.transforms import pipeline
-from service.datasets.transforms.categories import FittedOrdinal
+from service.datasets.transforms.categories import FittedCategories, FittedOrdinal
 from service.datasets.transforms.fitted import FittedTransform
 from service.datasets.transforms.registry import from_document
-from service.specs.data import ColumnType
+from service.specs.reading import ColumnType
 from service.specs.transforms import Label
+from service.specs.upload import ReadOptions
 
 TARGETS = "targets"
 """Name of the targets of tensor data, also in transforms."""
@@ -33,6 +36,7 @@ class Encoding:
         classes: Labels by class index, ascending; the two labels of a binary target; None for numeric
             targets.
         dtypes: `float32` or `int64` for each input; if empty, all inputs are float32.
+        reading: The options by which the training data were read, as far as they were set, without types.
     """
 
     input_names: tuple[str, ...]
@@ -44,6 +48,7 @@ class Encoding:
     transforms: tuple[FittedTransform, ...] = ()
     classes: tuple[Label, ...] | None = None
     dtypes: tuple[str, ...] = ()
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
     @property
     def is_binary(self) -> bool:
@@ -90,6 +95,18 @@ class Encoding:
             position += len(pipeline.titles(column, transforms))
         return found
 
+    def table_reading(self) -> TableReading:
+        """Return how a table that is sent to the model is read."""
+        return TableReading(self.types, self.reading, {name: self._known_words(name) for name in self.types})
+
+    def _known_words(self, name: str) -> set[str]:
+        """Return the categories of a column, which mean no missing value although they may look like one."""
+        fitted = [each for each in self.transforms_of(name) if isinstance(each, FittedCategories)]
+        known = {label for each in fitted for label in each.categories if isinstance(label, str)}
+        if name in self.targets:
+            known |= {label for label in self.classes or () if isinstance(label, str)}
+        return known & {*GAPS, *self.reading.missing}
+
     def inputs_document(self) -> list[dict[str, Any]]:
         """Describe the inputs in order, as JSON: name, shape, dtype and, for a table, titles of columns."""
         return [
@@ -104,7 +121,10 @@ class Encoding:
 
     def to_document(self) -> dict[str, Any]:
         """Convert to JSON."""
-        return asdict(self) | {"transforms": [transform.to_document() for transform in self.transforms]}
+        return asdict(self) | {
+            "transforms": [transform.to_document() for transform in self.transforms],
+            "reading": self.reading.model_dump(exclude_unset=True),
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:
@@ -119,6 +139,7 @@ class Encoding:
             transforms=tuple(map(from_document, document["transforms"])),
             classes=None if document["classes"] is None else tuple(document["classes"]),
             dtypes=tuple(document["dtypes"]),
+            reading=ReadOptions.model_validate(document.get("reading", {})),
         )
 
 

@@ -19,7 +19,7 @@ from service.datasets.prepare.declaration import (
 from service.datasets.prepare.encode import MAX_EXACT_INTEGER, tensor_values, values_of
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.rows import Rows, select_rows
-from service.datasets.sources.columns import DATETIME, NUMBER, TEXT
+from service.datasets.sources.columns import DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.text_columns import find_type_mismatches
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
@@ -60,13 +60,15 @@ def check_types(
                 f"the model needs numbers; add {one_hot} to `data.transforms` for a column of 0 and 1 per "
                 "category, or use `ordinal` for the index of the category."
             )
-            _check_numbers(declared.dataset, name, declared.pointers[name], remedy, errors)
+            _check_numbers(declared, name, remedy, errors)
+        elif declared.dataset.table[name].type == INTEGER:
+            _check_exact(declared, name, errors)
     if has_classes(declared, target_type):
         _check_class_columns(declared, steps, errors)
         return
     remedy = "this loss needs numbers; for classes use `CrossEntropyLoss`, with one output for each class."
     for name in declared.targets:
-        _check_numbers(declared.dataset, name, declared.pointers[name], remedy, errors)
+        _check_numbers(declared, name, remedy, errors)
 
 
 def _check_class_columns(declared: DeclaredData, steps: Sequence[Step], errors: ErrorCollector) -> None:
@@ -76,26 +78,27 @@ def _check_class_columns(declared: DeclaredData, steps: Sequence[Step], errors: 
     for name in declared.targets:
         if declared.types()[name] == "datetime":
             errors.add(declared.pointers[name], f"`{name}` is a datetime, which cannot be a class.")
-        elif not _is_exact(declared, name):
-            detail = (
-                f"`{name}` holds integers beyond 2**53, which float64 does not represent exactly; send such "
-                f'classes as text (in a file, `"types": {{"{name}": "categorical"}}` reads them as text).'
-            )
-            errors.add(declared.pointers[name], detail)
+        else:
+            _check_exact(declared, name, errors)
     for step in steps:
         if step.column in declared.targets and TRANSFORM_TYPES[step.transform.type].fitted is not None:
             detail = f"`{step.column}` holds classes, which cannot be transformed; remove the transform."
             errors.add(step.pointer, detail)
 
 
-def _is_exact(declared: DeclaredData, name: str) -> bool:
-    """Return whether float64 represents all integers of a column exactly."""
+def _check_exact(declared: DeclaredData, name: str, errors: ErrorCollector) -> None:
+    """Check that float64 represents all integers of a column exactly, so that different ones stay so."""
     assert isinstance(declared.dataset, TabularDataset)
     column = declared.dataset.table[name]
-    if column.type != NUMBER:
-        return True
+    if column.type not in (INTEGER, NUMBER):
+        return
     ends = pc.min_max(column).as_py().values()
-    return all(end is None or abs(end) < MAX_EXACT_INTEGER for end in ends)
+    if any(end is not None and abs(end) >= MAX_EXACT_INTEGER for end in ends):
+        detail = (
+            f"`{name}` holds integers beyond 2**53, which float64 does not represent exactly; read them as "
+            f'text with `"types": {{"{name}": "categorical"}}`.'
+        )
+        errors.add(declared.pointers[name], detail)
 
 
 def has_classes(declared: DeclaredData, target_type: TargetType) -> bool:
@@ -115,26 +118,25 @@ _TENSOR_TARGET_CHECKS: Mapping[TargetType, Callable[[Any, str, ErrorCollector], 
 }
 
 
-def _check_numbers(
-    dataset: TabularDataset, name: str, pointer: str, text_remedy: str, errors: ErrorCollector
-) -> None:
+def _check_numbers(declared: DeclaredData, name: str, text_remedy: str, errors: ErrorCollector) -> None:
     """Check that a column holds numbers or booleans.
 
     Args:
-        dataset: The table.
+        declared: The table and its declaration.
         name: The column.
-        pointer: Its location in the request.
         text_remedy: End of the error of a text column.
         errors: Receives the errors.
     """
-    column = dataset.table[name]
+    assert isinstance(declared.dataset, TabularDataset)
+    pointer = declared.pointers[name]
+    column = declared.dataset.table[name]
     if column.type == DATETIME:
         detail = (
             f"`{name}` is a datetime, and the model needs numbers; use it in `split` only, or send numbers "
             "derived from it (an hour, days since a date)."
         )
         errors.add(pointer, detail)
-    elif column.type == TEXT and (mismatches := find_type_mismatches(column, column)):
+    elif column.type == TEXT and (mismatches := find_type_mismatches(column, column, declared.options)):
         rows = torch.from_numpy(mismatches.rows)
         effect = f"so the column of {count_of(len(column), 'row')} is read as text, not as {mismatches.noun}s"
         cells = Cells(name, pointer, errors, rows)
@@ -184,6 +186,7 @@ def fit_encoding(
         transforms=tuple(transforms),
         classes=classes,
         dtypes=declared.dtypes,
+        reading=declared.options,
     )
 
 

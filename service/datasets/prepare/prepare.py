@@ -13,6 +13,7 @@ from service.datasets.prepare.fitting import check_binary_targets, check_types, 
 from service.datasets.prepare.missing_values import check_missing_values, check_rows_left, complete_rows
 from service.datasets.prepare.split import SplitRows, check_split, check_split_rows, split_rows
 from service.datasets.prepare.split_keys import rule_key
+from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.workspace import MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.samples import Samples
@@ -182,7 +183,7 @@ def _divide(
     if isinstance(declared.dataset, TabularDataset):
         pointers = {name: declared.pointers[name] for name in [*declared.features, *declared.targets]}
         check_missing_values(declared.dataset.table, pointers, declared.targets, steps, kept, errors)
-    key = rule_key(data.split, declared.dataset, kept, errors)
+    key = rule_key(data.split, declared.dataset, declared.options, kept, errors)
     whole_splits = {
         name: _read_whole_split(declared, dataset, name, steps, errors)
         for name, dataset in datasets.whole_splits.items()
@@ -212,7 +213,9 @@ def _read_whole_split(
     if errors.count > before:
         return None
     pointers = dict.fromkeys([*declared.features, *declared.targets], pointer)
-    raw = RawRows.of(declared.types(), dataset, [*pointers], lambda _: pointer, errors)
+    raw = RawRows.of(
+        TableReading(declared.types(), declared.options), dataset, [*pointers], lambda _: pointer, errors
+    )
     if errors.count > before:  # cells that cannot be read
         return None
     raw = raw._replace(rows=complete_rows(raw.dataset, steps))

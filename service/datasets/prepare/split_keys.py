@@ -14,17 +14,24 @@ from service.datasets.sources.columns import DATETIME, NUMBER, TEXT
 from service.datasets.validation import Cells, ErrorCollector, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
+from service.specs.reading import CellOptions
 from service.specs.split import SPLIT_NAMES, Split
 
 
 def rule_key(
-    split: Split, dataset: Dataset, kept: Rows, errors: ErrorCollector, pointer: str = "#/data/split"
+    split: Split,
+    dataset: Dataset,
+    options: CellOptions,
+    kept: Rows,
+    errors: ErrorCollector,
+    pointer: str = "#/data/split",
 ) -> torch.Tensor | None:
     """Compute the `key` of `split_rows`, [n].
 
     Args:
         split: The declared split.
         dataset: The dataset to divide.
+        options: Formats of times in text.
         kept: Numbers of the n rows to divide.
         errors: Receives an error if the rule cannot divide by its column.
         pointer: Location of `split` in the request.
@@ -50,28 +57,28 @@ def rule_key(
     missing = torch.from_numpy(column.is_null().to_numpy().copy())  # bool [n]
     cells.add_errors(missing, lambda _: f"is missing, and `{rule_name}` needs a value in every row")
     before = errors.count
-    key = _KEYS[rule_name](column, cells)
+    key = _KEYS[rule_name](column, options, cells)
     return None if missing.any() or errors.count > before else key
 
 
-def _codes(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
+def _codes(column: pa.ChunkedArray, options: CellOptions, cells: Cells) -> torch.Tensor:
     """Number the distinct values in ascending order: equal numbers for equal values."""
     values = pc.unique(column.drop_null())
     ordered = values.take(pc.sort_indices(values)) if len(values) else values
     return _index_in(column, ordered)
 
 
-def _times(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
+def _times(column: pa.ChunkedArray, options: CellOptions, cells: Cells) -> torch.Tensor:
     """Convert to sortable numbers: datetimes to microseconds since 1970; text is parsed as datetimes."""
     if column.type == TEXT:
-        column = cast(column, "datetime", cells)
+        column = cast(column, "datetime", options, cells)
     if column.type == DATETIME:
         column = column.cast(pa.int64())
     filled = column.cast(NUMBER) if column.type != pa.int64() else column
     return torch.tensor(filled.fill_null(0).to_numpy())
 
 
-def _split_indices(column: pa.ChunkedArray, cells: Cells) -> torch.Tensor:
+def _split_indices(column: pa.ChunkedArray, options: CellOptions, cells: Cells) -> torch.Tensor:
     """Convert names of splits to their indices in `SPLIT_NAMES`; report other values."""
     text = column.cast(TEXT)
     indices = _index_in(text, pa.array(SPLIT_NAMES, TEXT))
@@ -90,7 +97,7 @@ def _index_in(column: pa.ChunkedArray, values: pa.Array) -> torch.Tensor:
     return torch.from_numpy(index.to_numpy().astype(np.int64))
 
 
-_KEYS: Mapping[str, Callable[[pa.ChunkedArray, Cells], torch.Tensor]] = {
+_KEYS: Mapping[str, Callable[[pa.ChunkedArray, CellOptions, Cells], torch.Tensor]] = {
     "stratify": _codes,
     "group": _codes,
     "time": _times,

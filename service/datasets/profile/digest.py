@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
+from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.tensor_file import Tensor, slices
 
 # Hashed in place of a missing value; no column has such a value or length.
@@ -23,11 +23,13 @@ class TableDigest:
     """Digest of a table, updated batch by batch.
 
     Args:
-        schema: Columns of the four column types.
+        schema: Columns of the column types.
     """
 
     def __init__(self, schema: pa.Schema) -> None:
         self._header = [[field.name, str(field.type)] for field in schema]
+        if schema.metadata:  # equal values that were read by other options are another dataset
+            self._header += [[key.decode(), value.decode()] for key, value in sorted(schema.metadata.items())]
         self._columns = [ColumnDigest(field.type) for field in schema]
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -44,7 +46,7 @@ class ColumnDigest:
     """Digest of one column, updated chunk by chunk.
 
     Args:
-        arrow_type: One of the four column types.
+        arrow_type: One of the column types.
     """
 
     def __init__(self, arrow_type: pa.DataType) -> None:
@@ -52,6 +54,7 @@ class ColumnDigest:
         self._lengths = hashlib.sha256()  # of texts
         self._add = {
             NUMBER: self._add_numbers,
+            INTEGER: self._add_integers,
             BOOLEAN: self._add_booleans,
             DATETIME: self._add_times,
             TEXT: self._add_texts,
@@ -67,6 +70,10 @@ class ColumnDigest:
 
     def _add_numbers(self, chunk: pa.Array) -> None:
         self._values.update(_filled(chunk, _NO_NUMBER).to_numpy())
+
+    def _add_integers(self, chunk: pa.Array) -> None:
+        self._lengths.update(chunk.is_valid().cast(pa.uint8()).to_numpy())
+        self._values.update(_filled(chunk, 0).to_numpy())
 
     def _add_booleans(self, chunk: pa.Array) -> None:
         self._values.update(_filled(chunk.cast(pa.uint8()), _NO_BOOLEAN).to_numpy())

@@ -21,11 +21,13 @@ from service.datasets.profile.sampling import (
     spread_sample,
 )
 from service.datasets.profile.summary import ColumnSummary, TableSummary
-from service.datasets.sources.columns import BOOLEAN, COLUMN_TYPES, NUMBER, TEXT
-from service.datasets.sources.text_columns import are_numbers, find_type_mismatches
+from service.datasets.sources.cell_texts import are_numbers
+from service.datasets.sources.columns import BOOLEAN, COLUMN_TYPES, INTEGER, NUMBER, TEXT
+from service.datasets.sources.text_columns import find_type_mismatches
 from service.datasets.tensor_file import Tensor, slices
 from service.datasets.timestamps import rfc3339
 from service.datasets.validation import count_of, quote_value
+from service.specs.reading import CellOptions
 
 _MIN_ID_ROWS = 20  # the values of fewer rows may all differ by chance
 _MAX_CLASSES = 20
@@ -59,7 +61,7 @@ def describe(dataset: Dataset, summary: TableSummary | None = None) -> dict[str,
     for name, column in summary.columns.items():
         counts = count_values(dataset.table[name], sample[name])
         columns.append(_describe_column(name, sample[name], column, counts))
-        warnings += _warnings(name, dataset.table[name], sample[name], column, counts)
+        warnings += _warnings(name, dataset.table[name], sample[name], column, counts, dataset.options)
     return {
         "rows": dataset.rows,
         "sampled_rows": sample.num_rows,
@@ -84,7 +86,7 @@ def _describe_column(
         most_frequent = counts.most_frequent()[:MAX_CATEGORIES]
         document["categories"] = [_truncate(value) for value, _ in most_frequent]
         document["category_counts"] = [count for _, count in most_frequent]
-    if sample.type == NUMBER:
+    if sample.type in (INTEGER, NUMBER):
         document["histogram"] = histogram(numbers(sample))
     return document
 
@@ -101,7 +103,12 @@ def _name_warnings(names: list[str]) -> Iterator[str]:
 
 
 def _warnings(
-    name: str, column: pa.ChunkedArray, sample: pa.ChunkedArray, summary: ColumnSummary, counts: Counts
+    name: str,
+    column: pa.ChunkedArray,
+    sample: pa.ChunkedArray,
+    summary: ColumnSummary,
+    counts: Counts,
+    options: CellOptions,
 ) -> Iterator[str]:
     if summary.count == 0:
         yield f"`{name}` has no values."
@@ -113,7 +120,7 @@ def _warnings(
         yield f"`{name}` has a different value in {each}, like an id; a model can't learn from it."
     elif column.type in (TEXT, BOOLEAN) and counts.is_complete:
         yield from _imbalance_warnings(name, counts)
-    if column.type == TEXT and (mismatches := find_type_mismatches(column, sample)):
+    if column.type == TEXT and (mismatches := find_type_mismatches(column, sample, options)):
         row = int(mismatches.rows[0])
         found = f"{count_of(len(mismatches.rows), 'value')} of {len(column)}"
         yield (
@@ -129,10 +136,10 @@ def _count_id_rows(column: pa.ChunkedArray, sample: pa.ChunkedArray, counts: Cou
     """
     if len(column) < _MIN_ID_ROWS or counts.distinct < len(sample):
         return 0
-    if column.type not in (NUMBER, TEXT):
+    if column.type not in (INTEGER, NUMBER, TEXT):
         return 0
     leading = leading_rows(column)
-    if column.type == NUMBER:
+    if column.type != TEXT:
         values = numbers(leading)
         if values.max() - values.min() != len(leading) - 1 or (values % 1).any():
             return 0

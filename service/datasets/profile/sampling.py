@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.datasets.sources.columns import NUMBER, TEXT
+from service.datasets.sources.columns import INTEGER, NUMBER, TEXT
 
 SAMPLE_ROWS = 100_000
 _SAMPLE_SLICES = 100
@@ -127,4 +127,4 @@ def _cell_bits(column: pa.ChunkedArray) -> NDArray[np.uint64]:
         return np.asarray(codes).astype(np.uint64)
     if column.type == NUMBER:
         return np.asarray(column).view(np.uint64)
-    return np.asarray(column.cast(pa.int64())).astype(np.uint64)
+    return np.asarray(column.cast(INTEGER)).astype(np.uint64)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER
+from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER
 from service.datasets.timestamps import rfc3339
 
 
@@ -15,7 +15,7 @@ class TableSummary:
     """Statistics of each column of a table, updated batch by batch.
 
     Args:
-        schema: Columns of the four column types.
+        schema: Columns of the column types.
 
     Attributes:
         rows: Number of rows.
@@ -37,7 +37,7 @@ class ColumnSummary:
     """Statistics of one column, updated chunk by chunk.
 
     Args:
-        arrow_type: One of the four column types.
+        arrow_type: One of the column types.
 
     Attributes:
         count: Number of values.
@@ -59,15 +59,15 @@ class ColumnSummary:
         """Add the next rows."""
         count = len(chunk) - chunk.null_count
         self.missing += chunk.null_count
-        if count and self._type in (NUMBER, BOOLEAN):
+        if count and self._type in (INTEGER, NUMBER, BOOLEAN):
             self._add_moments(chunk, count)
-        if count and self._type in (NUMBER, DATETIME):
+        if count and self._type in (INTEGER, NUMBER, DATETIME):
             self._add_extremes(pc.min_max(chunk).as_py())
         self.count += count
 
     def _add_moments(self, chunk: pa.Array, count: int) -> None:
         """Update mean and sum of squares by those of a chunk (Chan, Golub and LeVeque 1983)."""
-        mean, variance = pc.mean(chunk).as_py(), pc.variance(chunk.cast(NUMBER)).as_py()
+        mean, variance = pc.mean(chunk).as_py(), pc.variance(chunk.cast(NUMBER, safe=False)).as_py()
         total, delta = self.count + count, mean - self.mean
         self.mean += delta * (count / total)
         self._squares += variance * count + delta * delta * (self.count * count / total)
@@ -79,7 +79,7 @@ class ColumnSummary:
     def document(self) -> dict[str, Any]:
         """Return the statistics that the column's type has, JSON-able; null if a sum exceeds a double."""
         counts = {"count": self.count, "missing": self.missing}
-        if self._type == NUMBER:
+        if self._type in (INTEGER, NUMBER):
             has_values = self.count > 0
             # An overflow makes `_squares` infinite or NaN; the comparison is false for NaN.
             std = math.sqrt(self._squares / self.count) if has_values and self._squares >= 0 else None

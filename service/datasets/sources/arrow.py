@@ -1,23 +1,33 @@
 """Arrow IPC files and streams as tables, read batch by batch; Parquet files are read the same way."""
 
-from collections.abc import Callable, Collection, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 
-from service.datasets.dataset import Batches
-from service.datasets.sources.casts import retype
+from service.datasets.dataset import Batches, with_options
+from service.datasets.sources.casts import as_text, as_type, retype
+from service.datasets.sources.cell_texts import null_gaps
 from service.datasets.sources.columns import (
+    COLUMN_TYPES,
     MAX_COLUMNS,
+    NUMBER,
+    TEXT,
     check_types,
     column_pointers,
+    common_type,
     from_arrow,
+    is_large_integer,
     is_supported,
+    is_text,
 )
 from service.datasets.sources.csv_header import check_names
 from service.datasets.sources.read_errors import refuse_unreadable
-from service.datasets.validation import ErrorCollector
+from service.datasets.sources.text_columns import infer_kept_type
+from service.datasets.validation import ErrorCollector, RowPointer
 from service.errors import pointer_to
 from service.specs.upload import ReadOptions
 
@@ -36,8 +46,10 @@ class ArrowTable:
         schema: Schema of the batches.
         open_batches: Returns the batches, from the first one on.
         format_name: Name of the file's format, for messages.
-        options: How to read the file; only `types` is used.
+        options: How to read the cells.
         selected: Names of the columns to read; None: all. Other columns get null values and are not checked.
+        known: For a table that is sent to a model, the words for a missing value that the model knows as
+            categories, by column name.
 
     Raises:
         InvalidRequest: The schema has errors; lists every unsupported column.
@@ -50,6 +62,7 @@ class ArrowTable:
         format_name: str,
         options: ReadOptions,
         selected: Collection[str] | None = None,
+        known: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         errors = ErrorCollector()
         if not 0 < len(schema) <= MAX_COLUMNS:
@@ -67,7 +80,13 @@ class ArrowTable:
                 errors.add(pointer_to("#/columns", name), detail)
         check_types(options.types, schema.names, "?types", errors)
         errors.raise_if_any()
-        self._open_batches, self._format_name, self._types = open_batches, format_name, options.types
+        self._open_batches, self._format_name = open_batches, format_name
+        self._options, self._known = options, known
+        self._types = {name: kind for name, kind in options.types.items() if name in self._selected}
+        self._schema = schema
+        # pandas says so in its metadata: Parquet keeps dictionaries of texts only.
+        columns = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("columns", [])
+        self._categorical = {each["name"] for each in columns if each.get("pandas_type") == "categorical"}
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """Read the rows.
@@ -84,7 +103,7 @@ class ArrowTable:
         return consume(_coalesce(self._converted()))
 
     def _converted(self) -> Iterator[pa.Table]:
-        """Yield the rows, converted to the four column types, in pieces of limited size."""
+        """Yield the rows, converted to the column types, in pieces of limited size."""
         errors, rows = ErrorCollector(), 0
         for batch in self._validated():
             piece_rows = max(1, min(_MAX_BATCH_ROWS, batch.num_rows * _BATCH_BYTES // max(1, batch.nbytes)))
@@ -102,22 +121,80 @@ class ArrowTable:
                 yield batch
 
     def _convert(self, batch: pa.RecordBatch, first_row: int, errors: ErrorCollector) -> pa.Table:
-        columns = {
-            name: from_arrow(
-                pa.chunked_array([batch.column(position)]),
-                column_pointers("#/columns", name, first_row),
-                errors,
+        inferred = self._inferred_types
+
+        def pointers(name: str) -> RowPointer:
+            return column_pointers("#/columns", name, first_row)
+
+        def convert_column(name: str) -> pa.ChunkedArray | pa.Array:
+            if name not in self._selected:
+                return pa.nulls(batch.num_rows)
+            column = from_arrow(
+                pa.chunked_array([batch.column(self._positions[name])]), pointers(name), errors
             )
-            if name in self._selected
-            else pa.nulls(batch.num_rows)
-            for name, position in self._positions.items()
-        }
-        return retype(
-            pa.table(columns),
-            {name: type_name for name, type_name in self._types.items() if name in self._selected},
-            lambda name: column_pointers("#/columns", name, first_row),
-            errors,
+            if name in self._types:
+                return column  # converted below
+            if name in self._categorical:
+                return as_text(column)
+            if column.type == TEXT:
+                column = null_gaps(column, self._options)
+            found = COLUMN_TYPES[inferred.get(name, column.type)]
+            return as_type(column, found, self._options, pointers(name), errors)
+
+        table = pa.table({name: convert_column(name) for name in self._positions})
+        table = retype(table, self._types, self._options, pointers, errors, self._known)
+        schema = pa.schema(
+            {name: inferred.get(name, table.schema.field(name).type) for name in self._positions}
         )
+        return with_options(table.cast(schema, safe=False), self._options, self._categories)
+
+    @cached_property
+    def _inferred_types(self) -> Mapping[str, pa.DataType]:
+        """The types of columns whose type the schema does not determine.
+
+        Texts that are all dates or times are `DATETIME`, integers beyond int64 `TEXT`, and texts that are
+        declared as numeric `INTEGER` or `NUMBER`. The columns in question are read once for this; the first
+        batch settles most of them.
+        """
+        undecided: dict[str, pa.DataType | None] = dict.fromkeys(filter(self._is_ambiguous, self._selected))
+        decided: dict[str, pa.DataType] = {}
+        for batch in self._validated() if undecided else ():
+            for name, before in list(undecided.items()):
+                column = from_arrow(
+                    pa.chunked_array([batch.column(self._positions[name])]), str, ErrorCollector()
+                )
+                if name in self._types:
+                    numbers = as_type(column, "numeric", self._options, str, ErrorCollector())
+                    found = None if numbers.null_count == len(numbers) else numbers.type
+                else:
+                    found = infer_kept_type(column, self._options)
+                undecided[name] = common_type(before, found)
+                if undecided[name] in (NUMBER, TEXT):
+                    decided[name] = undecided.pop(name) or TEXT
+            if not undecided:
+                break
+        return decided | {name: found for name, found in undecided.items() if found is not None}
+
+    def _is_ambiguous(self, name: str) -> bool:
+        arrow_type = self._field_type(name)
+        if name in self._types:
+            return self._types[name] == "numeric" and is_text(arrow_type)
+        if name in self._categorical:
+            return False
+        return is_text(arrow_type) or is_large_integer(arrow_type)
+
+    def _field_type(self, name: str) -> pa.DataType:
+        return self._schema.field(self._positions[name]).type
+
+    @cached_property
+    def _categories(self) -> Mapping[str, Sequence[str]]:
+        """The categories of the selected columns whose categories have an order, as in pandas."""
+        names = [name for name in self._selected if getattr(self._field_type(name), "ordered", False)]
+        first = next(self._validated(), None) if names else None
+        if first is None:
+            return {}
+        dictionaries = {name: first.column(self._positions[name]).dictionary for name in names}
+        return {name: as_text(pa.chunked_array([each])).to_pylist() for name, each in dictionaries.items()}
 
 
 def _coalesce(tables: Iterator[pa.Table]) -> Batches:
@@ -134,7 +211,12 @@ def _coalesce(tables: Iterator[pa.Table]) -> Batches:
         yield from pa.concat_tables(pending).combine_chunks().to_batches()
 
 
-def read_arrow(path: Path, options: ReadOptions, selected: Collection[str] | None = None) -> ArrowTable:
+def read_arrow(
+    path: Path,
+    options: ReadOptions,
+    selected: Collection[str] | None = None,
+    known: Mapping[str, Collection[str]] | None = None,
+) -> ArrowTable:
     """Open the table in an Arrow IPC file or stream; see `ArrowTable` for the arguments.
 
     Raises:
@@ -154,4 +236,4 @@ def read_arrow(path: Path, options: ReadOptions, selected: Collection[str] | Non
 
     with refuse_unreadable("Arrow IPC"):
         opened = (pa.ipc.open_file if is_file else pa.ipc.open_stream)(pa.memory_map(str(path)))
-        return ArrowTable(opened.schema, open_batches, "Arrow IPC", options, selected)
+        return ArrowTable(opened.schema, open_batches, "Arrow IPC", options, selected, known)

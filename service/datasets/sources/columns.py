@@ -1,9 +1,9 @@
-"""The four column types of a table, and columns made of JSON values or Arrow arrays."""
+"""The column types of a table, and columns made of JSON values or Arrow arrays."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,17 +14,26 @@ from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
 NUMBER = pa.float64()
+INTEGER = pa.int64()  # also `numeric`; a float64 would not keep integers beyond 2**53
 BOOLEAN = pa.bool_()
 TEXT = pa.large_string()
 DATETIME = pa.timestamp("us")  # in UTC
 
 COLUMN_TYPES: Mapping[pa.DataType, str] = {
     NUMBER: "numeric",
+    INTEGER: "numeric",
     BOOLEAN: "boolean",
     TEXT: "categorical",
     DATETIME: "datetime",
 }
-ARROW_TYPES: Mapping[str, pa.DataType] = {name: arrow_type for arrow_type, name in COLUMN_TYPES.items()}
+ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "numeric": NUMBER,
+    "boolean": BOOLEAN,
+    "categorical": TEXT,
+    "datetime": DATETIME,
+}
+
+Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 SentValue = Callable[[int], object]
 """Maps a row number to the value of its cell as the client sent it."""
@@ -39,6 +48,13 @@ _OUT_OF_RANGE = (
 _UNPAIRED_SURROGATE = "contains an unpaired surrogate, which is not valid Unicode."
 # The years that Python's datetime, and with it our JSON, can represent.
 _EARLIEST, _LATEST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
+
+
+def common_type(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | None:
+    """Return the column type of cells of two types; None, which stands for no cells, if both are None."""
+    if one is None or other is None or one == other:
+        return one or other
+    return NUMBER if {one, other} == {INTEGER, NUMBER} else TEXT
 
 
 def check_name(name: str, pointer: str, errors: ErrorCollector) -> None:
@@ -85,9 +101,12 @@ def from_values(values: Sequence[Any], pointer_to_row: RowPointer, errors: Error
         errors: Receives an error for each cell that can't be converted.
 
     Returns:
-        float64, bool or large_string, [rows]; null where a value is missing or can't be converted.
+        int64, float64, bool or large_string, [rows]; null where a value is missing or can't be converted.
+        Integers beyond int64 become text, which keeps their digits.
     """
     types = set(map(type, values)) - {NoneType}
+    if types == {int}:
+        return _from_integers(values)
     if types <= {int, float}:
         return _from_numbers(values, pointer_to_row, errors)
     if types == {bool}:
@@ -96,6 +115,13 @@ def from_values(values: Sequence[Any], pointer_to_row: RowPointer, errors: Error
         return _from_strings(values, pointer_to_row, errors)
     _add_type_errors(values, pointer_to_row, errors)
     return pa.nulls(len(values), NUMBER)
+
+
+def _from_integers(values: Sequence[int | None]) -> pa.Array:
+    try:
+        return pa.array(values, INTEGER)
+    except OverflowError:
+        return pa.array([None if value is None else str(value) for value in values], TEXT)
 
 
 def _from_numbers(values: Sequence[Any], pointer_to_row: RowPointer, errors: ErrorCollector) -> pa.Array:
@@ -140,6 +166,17 @@ def _add_type_errors(values: Sequence[Any], pointer_to_row: RowPointer, errors: 
             errors.add(pointer_to_row(row), f"{quote_value(value)} is not allowed in a column of {usual}.")
 
 
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Return whether an Arrow type holds texts, directly or in a dictionary."""
+    value_type = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
+    return bool(pa.types.is_string(value_type) or value_type == TEXT or pa.types.is_string_view(value_type))
+
+
+def is_large_integer(arrow_type: pa.DataType) -> bool:
+    """Return whether an Arrow type holds integers that may be beyond int64."""
+    return bool(pa.types.is_uint64(arrow_type) or (pa.types.is_decimal(arrow_type) and arrow_type.scale == 0))
+
+
 def is_supported(arrow_type: pa.DataType) -> bool:
     """Return whether `from_arrow` can convert columns of an Arrow type."""
     value_type = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
@@ -152,10 +189,11 @@ def from_arrow(
     errors: ErrorCollector,
     sent_value: SentValue | None = None,
 ) -> pa.ChunkedArray:
-    """Convert an Arrow column to one of the four column types.
+    """Convert an Arrow column to one of the column types.
 
-    Integers, decimals and floats become float64, dates and times microseconds in UTC. NaN becomes null;
-    infinite numbers and times outside the years 1 to 9999 are errors.
+    Integers become int64, or text if they are beyond its range, which keeps their digits. Decimals and floats
+    become float64, dates and times microseconds in UTC. NaN becomes null; infinite numbers and times outside
+    the years 1 to 9999 are errors.
 
     Args:
         column: A column of a type for which `is_supported` is true, [rows].
@@ -163,8 +201,12 @@ def from_arrow(
         errors: Receives an error for each bad cell, which becomes null.
         sent_value: Returns a cell as the client sent it; default: the column's own value.
     """
-    if pa.types.is_dictionary(column.type):
+    if pa.types.is_dictionary(column.type):  # categories, also if they are written as numbers
+        is_category = pa.types.is_integer(column.type.value_type)
         column = column.cast(column.type.value_type)
+        column = column.cast(TEXT) if is_category else column
+    elif is_large_integer(column.type):
+        return _convert_integers(column, pointer_to_row, errors, sent_value)
     convert = next(convert for matches, convert in _CONVERTERS if matches(column.type))
     return convert(column, pointer_to_row, errors, sent_value)
 
@@ -173,6 +215,15 @@ def _convert_numbers(
     column: pa.ChunkedArray, pointer_to_row: RowPointer, errors: ErrorCollector, sent_value: SentValue | None
 ) -> pa.ChunkedArray:
     return check_finite(column.cast(NUMBER, safe=False), pointer_to_row, errors, sent_value)
+
+
+def _convert_integers(
+    column: pa.ChunkedArray, pointer_to_row: RowPointer, errors: ErrorCollector, sent_value: SentValue | None
+) -> pa.ChunkedArray:
+    try:
+        return column.cast(INTEGER)
+    except pa.ArrowInvalid:  # uint64 beyond int64
+        return column.cast(TEXT)
 
 
 def _convert_times(
@@ -205,7 +256,7 @@ def _keep(
 _Converter = Callable[[pa.ChunkedArray, RowPointer, ErrorCollector, SentValue | None], pa.ChunkedArray]
 _CONVERTERS: Sequence[tuple[Callable[[pa.DataType], bool], _Converter]] = (
     (pa.types.is_floating, _convert_numbers),
-    (pa.types.is_integer, _convert_numbers),
+    (pa.types.is_integer, _convert_integers),
     (pa.types.is_decimal, _convert_numbers),
     (pa.types.is_null, _convert_numbers),
     (pa.types.is_boolean, _keep),
@@ -218,15 +269,15 @@ _CONVERTERS: Sequence[tuple[Callable[[pa.DataType], bool], _Converter]] = (
 
 
 def check_finite(
-    numbers: pa.Array | pa.ChunkedArray,
+    numbers: Column,
     pointer_to_row: RowPointer,
     errors: ErrorCollector,
     sent_value: SentValue | None = None,
-) -> pa.Array | pa.ChunkedArray:
+) -> Column:
     """Replace NaN by null, which is a missing value, and report infinite numbers.
 
     Args:
-        numbers: float64, [rows].
+        numbers: float64 or int64, [rows].
         pointer_to_row: Returns the pointer to a row's cell.
         errors: Receives an error for each infinite number, which becomes null.
         sent_value: Returns a cell as the client sent it; default: the number itself.
@@ -240,7 +291,7 @@ def check_finite(
 
 
 def add_cell_errors(
-    bad: pa.Array | pa.ChunkedArray,
+    bad: Column,
     sent_value: SentValue,
     problem: str,
     pointer_to_row: RowPointer,
@@ -261,14 +312,12 @@ def add_cell_errors(
     errors.add_unlisted(len(rows[MAX_LISTED:]))
 
 
-def null_unless(
-    condition: pa.Array | pa.ChunkedArray, values: pa.Array | pa.ChunkedArray
-) -> pa.Array | pa.ChunkedArray:
+def null_unless(condition: Column, values: Column) -> Column:
     """Return the values where a condition is true, null elsewhere."""
     return pc.if_else(condition, values, pa.scalar(None, values.type))
 
 
-def is_in_calendar(times: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+def is_in_calendar(times: Column) -> Column:
     """Return a mask of the times in the years 1 to 9999, bool [rows]."""
     return pc.and_(
         pc.greater_equal(times, pa.scalar(_EARLIEST, DATETIME)),

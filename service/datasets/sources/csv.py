@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cache
@@ -9,24 +11,29 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from service.datasets.dataset import Batches
+from service.datasets.dataset import Batches, with_options
 from service.datasets.sources.casts import as_type
+from service.datasets.sources.cell_texts import GAPS
 from service.datasets.sources.columns import (
     ARROW_TYPES,
     BOOLEAN,
     COLUMN_TYPES,
     DATETIME,
+    INTEGER,
     NUMBER,
     TEXT,
     check_types,
     column_pointers,
+    common_type,
     from_arrow,
+    is_text,
 )
 from service.datasets.sources.csv_header import read_header
 from service.datasets.sources.csv_records import BLOCK_BYTES, Records
-from service.datasets.sources.text_columns import MISSING_WORDS, infer_text_type
+from service.datasets.sources.text_columns import infer_text_type, null_numbers
 from service.datasets.sources.text_encoding import check_utf8, open_text
 from service.datasets.validation import MAX_LISTED, ErrorCollector, count_of
 from service.specs.upload import ReadOptions
@@ -40,13 +47,7 @@ _ARROW_BLOCK_BYTES = BLOCK_BYTES // 8
 # Parsing of a block stops after this many ragged rows; Python's csv module then counts them all.
 _MAX_SKIPPED_ROWS = 1000
 _ZONED = pa.timestamp("us", "UTC")  # Arrow's type for times with an offset
-# Arrow compares whole cells exactly: list the usual cases, and a space after the delimiter.
-_MISSING_CELLS = [
-    space + form
-    for word in MISSING_WORDS
-    for form in dict.fromkeys((word, word.lower(), word.upper(), word.title()))
-    for space in ("", " ")
-]
+_MAX_INT64 = 2.0**63
 
 
 class _ParsedBlock(NamedTuple):
@@ -81,23 +82,32 @@ class _ColumnReading(NamedTuple):
 
     @property
     def column_type(self) -> pa.DataType:
-        """The type of the resulting column: one of the four column types."""
+        """The type of the resulting column: one of the column types."""
         return self.cell_type or self.arrow_type or NUMBER
 
-    def widen(self, column: pa.ChunkedArray) -> "_ColumnReading":
+    def widen(self, column: pa.ChunkedArray, options: ReadOptions) -> "_ColumnReading":
         """Return the reading that fits a further block, too.
 
         If its `arrow_type` is text and the block was not read as text, the block must be read again.
         """
-        if _is_text(column.type):
-            found = TEXT if self.cell_type == TEXT else infer_text_type(column)
-            if self.cell_type is None:
-                return _ColumnReading(TEXT, found)
-            return _ColumnReading(TEXT, self.cell_type if found in (None, self.cell_type) else TEXT)
+        if is_text(column.type):
+            found = TEXT if self.cell_type == TEXT else infer_text_type(column, options)
+            return _ColumnReading(TEXT, common_type(self.cell_type, found))
         reading = _reading_of(column.type)
         if reading.arrow_type is None or reading.arrow_type == self.arrow_type:
             return self
-        return reading if self.arrow_type is None else _ColumnReading(TEXT, self.cell_type)
+        if self.arrow_type is None:
+            return reading
+        if common_type(self.cell_type, reading.cell_type) == NUMBER:
+            return _ColumnReading(NUMBER, NUMBER)
+        return _ColumnReading(TEXT, self.cell_type)
+
+    def widen_numbers(self, texts: pa.ChunkedArray, options: ReadOptions) -> "_ColumnReading":
+        """Return the reading of a column that is declared as numeric and fits a further block, too."""
+        found = infer_text_type(texts, options)
+        return _ColumnReading(
+            TEXT, common_type(self.cell_type, found if found in (None, INTEGER) else NUMBER)
+        )
 
 
 class CsvTable:
@@ -106,18 +116,28 @@ class CsvTable:
     An unquoted cell that is empty or a word for a missing value (`NA`, `NaN`, `null`, …) is missing. A
     column of numbers is numeric, of `true` and `false` boolean, of ISO 8601 dates or times datetime; quoted
     empty cells are missing in these. Any other column is categorical, and its quoted cells are always text.
+    Integers with leading zeros, beyond int64 or in hexadecimal are categorical: as numbers they would not be
+    what was written.
 
     Args:
         path: The file, in a folder of its own, where a copy in UTF-8 may be written.
         options: How to read the file. Columns with a declared type are read as text first, to keep leading
             zeros.
         selected: Names of the columns to read; None: all. Other columns get null values and are not checked.
+        known: For a table that is sent to a model, the words for a missing value that the model knows as
+            categories, by column name. Quotes have no meaning then: a model reads all formats alike.
 
     Raises:
         InvalidRequest: The header can't be read, or an option is invalid.
     """
 
-    def __init__(self, path: Path, options: ReadOptions, selected: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        options: ReadOptions,
+        selected: Collection[str] | None = None,
+        known: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
         self._errors = ErrorCollector()
         self._text = open_text(path, options.encoding, self._errors)
         header = read_header(self._text, options.delimiter, options.header, selected, self._errors)
@@ -127,13 +147,21 @@ class CsvTable:
         self._labels = [name or f"\0{number}" for number, name in enumerate(header.names)]
         self._delimiter = header.delimiter
         self._records = Records(self._text, header.start, header.delimiter)
+        self._options, self._known = options, known
         self._declared = options.types
-        self._missing = [*_MISSING_CELLS, *options.missing]
-        self._readings = {
-            name: _ColumnReading() for name in self._names if selected is None or name in selected
-        }
+        words = {word for each in (known or {}).values() for word in each}
+        # Arrow compares whole cells exactly: a space may follow the delimiter.
+        self._missing = [
+            space + word for word in (*GAPS, *options.missing) if word not in words for space in ("", " ")
+        ]
+        # Arrow would read `1.234` as a number although the point is between thousands.
+        initial = _ColumnReading(None if _may_infer(options) else TEXT)
+        self._readings = {name: initial for name in self._names if selected is None or name in selected}
         for name in self._readings.keys() & options.types.keys():
-            self._readings[name] = _ColumnReading(TEXT, ARROW_TYPES[options.types[name]])
+            is_numeric = options.types[name] == "numeric"
+            self._readings[name] = _ColumnReading(
+                TEXT, None if is_numeric else ARROW_TYPES[options.types[name]]
+            )
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """Read the rows.
@@ -185,7 +213,7 @@ class CsvTable:
         }
         try:
             parsed = self._parse(block, known, _ARROW_BLOCK_BYTES)
-            fits = self._widen(parsed.table)
+            fits = self._widen(parsed.table) and not self._find_lossy(block, parsed.table)
         except pa.ArrowInvalid:
             fits = False
         if not fits:
@@ -207,7 +235,7 @@ class CsvTable:
                 parsed = self._parse(block, texts, block[1] - block[0])
             except pa.ArrowInvalid as error:
                 return self._refuse(block, error, errors)
-            if self._widen(parsed.table):
+            if self._widen(parsed.table) and not self._find_lossy(block, parsed.table):
                 return parsed
 
     def _widen(self, table: pa.Table) -> bool:
@@ -217,10 +245,28 @@ class CsvTable:
             False if a column is text now but was not read as text, so that the block must be read again.
         """
         fits = True
-        for name in self._readings.keys() - self._declared.keys():
-            self._readings[name] = self._readings[name].widen(table[name])
-            fits &= self._readings[name].arrow_type != TEXT or _is_text(table[name].type)
+        for name, reading in self._readings.items():
+            if name not in self._declared:
+                self._readings[name] = reading.widen(table[name], self._options)
+                fits &= self._readings[name].arrow_type != TEXT or is_text(table[name].type)
+            elif self._declared[name] == "numeric":
+                self._readings[name] = reading.widen_numbers(table[name], self._options)
         return fits
+
+    def _find_lossy(self, block: Block, table: pa.Table) -> list[str]:
+        """Find columns that Arrow reads as numbers, although the numbers don't keep what was written.
+
+        Such a column is text from now on, so that the block must be read again.
+        """
+        suspects = [name for name in self._readings if _exceeds_int64(table[name])]
+        if self._records.may_have_padded_numbers(*block):
+            suspects += [name for name in self._readings if table[name].type == INTEGER]
+        if not suspects:
+            return []
+        texts = self._parse(block, dict.fromkeys(suspects, TEXT), block[1] - block[0]).table
+        lossy = [name for name in suspects if infer_text_type(texts[name], self._options) == TEXT]
+        self._readings.update(dict.fromkeys(lossy, _ColumnReading(TEXT, TEXT)))
+        return lossy
 
     def _refuse(self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector) -> _ParsedBlock:
         """Report why Arrow can't parse a block. A block of empty lines is no error and has no rows."""
@@ -267,11 +313,19 @@ class CsvTable:
                 return pa.nulls(table.num_rows)
             pointers, reading = column_pointers("#/columns", name, first_row), self._readings[name]
             if reading.arrow_type == TEXT:
-                return as_type(table[name], COLUMN_TYPES[reading.column_type], pointers, errors)
-            return from_arrow(table[name], pointers, errors, lambda row: cells(name)[row].as_py())
+                known = None if self._known is None else self._known.get(name, ())
+                type_name = COLUMN_TYPES[reading.column_type]
+                column = as_type(table[name], type_name, self._options, pointers, errors, known)
+            else:
+                sent = lambda row: cells(name)[row].as_py()  # noqa: E731
+                column = from_arrow(table[name], pointers, errors, sent)
+                if reading.column_type in (INTEGER, NUMBER):
+                    column = null_numbers(column, self._options.missing)
+            return column.cast(reading.column_type, safe=False)
 
         columns = {name: convert_column(name) for name in self._names}
-        yield from pa.table(columns).combine_chunks().to_batches()
+        table = with_options(pa.table(columns), self._options)
+        yield from table.combine_chunks().to_batches()
 
     def _add_ragged_errors(self, block: Block, errors: ErrorCollector) -> int:
         """Add an error with the line of each ragged row in a block.
@@ -295,16 +349,26 @@ class CsvTable:
         return ragged
 
 
-def _is_text(arrow_type: pa.DataType) -> bool:
-    return arrow_type in (pa.string(), TEXT)
+def _may_infer(options: ReadOptions) -> bool:
+    """Return whether Arrow's inference of types agrees with the options."""
+    only_digits = any(re.fullmatch("(%[A-Za-z])+", pattern) for pattern in options.dates)
+    return options.reads_plain_numbers and not only_digits
+
+
+def _exceeds_int64(column: pa.ChunkedArray) -> bool:
+    """Return whether a column that Arrow reads as floats may hold integers beyond int64."""
+    if column.type != NUMBER:
+        return False
+    ends = [end for end in pc.min_max(column).as_py().values() if end is not None]
+    return any(_MAX_INT64 <= abs(end) < math.inf for end in ends)
 
 
 def _reading_of(arrow_type: pa.DataType) -> _ColumnReading:
     """Return how to read a column, given the type other than text that Arrow inferred from a block."""
     if pa.types.is_null(arrow_type):
         return _ColumnReading()
-    if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type):
-        return _ColumnReading(NUMBER, NUMBER)
+    if arrow_type in (INTEGER, NUMBER):
+        return _ColumnReading(arrow_type, arrow_type)
     if pa.types.is_boolean(arrow_type):
         return _ColumnReading(BOOLEAN, BOOLEAN)
     if pa.types.is_date(arrow_type) or pa.types.is_timestamp(arrow_type):

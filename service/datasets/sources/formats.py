@@ -12,6 +12,7 @@ from service.datasets.sources.npz import read_npz
 from service.datasets.sources.parquet import read_parquet
 from service.datasets.sources.safetensors import read_safetensors
 from service.errors import FieldError, InvalidRequest, UnsupportedMediaType
+from service.specs.reading import CellOptions
 from service.specs.upload import Format, ReadOptions
 
 T = TypeVar("T")
@@ -44,7 +45,10 @@ NAMES: Mapping[Format, str] = {
 }
 _TEXT_FORMATS: set[Format] = {"csv", "json"}
 
-_TABLE_READERS: Mapping[Format, Callable[[Path, ReadOptions, Collection[str] | None], TableReader]] = {
+KnownWords = Mapping[str, Collection[str]] | None
+_TABLE_READERS: Mapping[
+    Format, Callable[[Path, ReadOptions, Collection[str] | None, KnownWords], TableReader]
+] = {
     "csv": CsvTable,
     "parquet": read_parquet,
     "arrow": read_arrow,
@@ -86,9 +90,10 @@ _UNSUPPORTED: Sequence[tuple[bytes, str]] = (
 )
 _HEAD_BYTES = 64
 _APPLICABLE_OPTIONS: Mapping[Format, set[str]] = {
-    "csv": {"delimiter", "header", "encoding", "missing", "types"},
-    "parquet": {"types"},
-    "arrow": {"types"},
+    "csv": set(ReadOptions.model_fields),
+    "parquet": set(CellOptions.model_fields),
+    "arrow": set(CellOptions.model_fields),
+    "json": set(CellOptions.model_fields),
 }
 
 
@@ -128,7 +133,12 @@ def _detect_binary_format(head: bytes) -> Format | None:
 
 
 def open_file(
-    path: Path, name: Format, options: ReadOptions, max_bytes: int, selected: Collection[str] | None = None
+    path: Path,
+    name: Format,
+    options: ReadOptions,
+    max_bytes: int,
+    selected: Collection[str] | None = None,
+    known: KnownWords = None,
 ) -> FileContent:
     """Open a file of a format other than JSON.
 
@@ -138,6 +148,8 @@ def open_file(
         options: How to read the file.
         max_bytes: Maximum size of the unpacked content.
         selected: Columns to read of a table; None: all. Other columns get null values and are not checked.
+        known: For a table that is sent to a model, the words for a missing value that the model knows as
+            categories, by column name.
 
     Raises:
         InvalidRequest: The file can't be read, or an option doesn't apply to the format.
@@ -145,7 +157,7 @@ def open_file(
     """
     check_options(name, options)
     if name in _TABLE_READERS:
-        return _TABLE_READERS[name](path, options, selected)
+        return _TABLE_READERS[name](path, options, selected, known)
     return _TENSOR_READERS[name](path, max_bytes)
 
 

@@ -1,18 +1,22 @@
 """Datasets in JSON bodies: `columns`, `rows`, or `inputs` with `targets`."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset
-from service.datasets.sources.columns import MAX_COLUMNS, check_name, from_values
+from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset, with_options
+from service.datasets.sources.casts import as_type, values_as_type
+from service.datasets.sources.cell_texts import null_gaps
+from service.datasets.sources.columns import COLUMN_TYPES, MAX_COLUMNS, check_name, from_values
 from service.datasets.sources.nested_lists import read_nested
+from service.datasets.sources.text_columns import infer_kept_type
 from service.datasets.validation import ErrorCollector, RowPointer, count_of, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
+from service.specs.upload import ReadOptions
 
 SINGLE_INPUT = "input"
 
@@ -22,6 +26,8 @@ def read_json(
     pointer: str = "#",
     selected: Collection[str] | None = None,
     errors: ErrorCollector | None = None,
+    options: ReadOptions | None = None,
+    known: Mapping[str, Collection[str]] | None = None,
 ) -> Dataset:
     """Read the dataset in a JSON document.
 
@@ -32,6 +38,10 @@ def read_json(
         selected: Names of the columns to read of a table; None: all. Other columns get null values and are
             not checked.
         errors: Errors found before in the same document; raised together with those found here.
+        options: How to read the cells of a table. The cells of a column with a declared type may have several
+            JSON types; of other columns, strings are read as times if all are, and otherwise are text.
+        known: For a table that is sent to a model, the words for a missing value that the model knows as
+            categories, by column name. Of data to train on, only null is a missing value.
 
     Raises:
         InvalidRequest: The document has errors; lists the first 100 and counts all.
@@ -42,11 +52,40 @@ def read_json(
         found = " and ".join(f"`{form}`" for form in forms) or "none of them"
         detail = f"Give the data as exactly one of `columns`, `rows` or `inputs`; found {found}."
         errors.fail(pointer, detail)
-    return _READERS[forms[0]](document, pointer, selected, errors)
+    cells = _CellReader(options or ReadOptions(), known, errors)
+    return _READERS[forms[0]](document, pointer, selected, cells, errors)
+
+
+class _CellReader(NamedTuple):
+    """Reading of the cells of a table; see `read_json`."""
+
+    options: ReadOptions
+    known: Mapping[str, Collection[str]] | None
+    errors: ErrorCollector
+
+    def column(self, name: str, values: Sequence[Any], pointer_to_row: RowPointer) -> pa.ChunkedArray:
+        """Convert the values of a column."""
+        if name in self.options.types:
+            type_name, known = self.options.types[name], self.known and self.known.get(name, ())
+            column = values_as_type(values, type_name, self.options, pointer_to_row, self.errors, known)
+            return pa.chunked_array([column])
+        column = pa.chunked_array([from_values(values, pointer_to_row, self.errors)])
+        found = infer_kept_type(column, self.options)
+        if found in (None, column.type) or null_gaps(column, self.options).null_count > column.null_count:
+            return column
+        return as_type(column, COLUMN_TYPES[found], self.options, pointer_to_row, self.errors)
+
+    def table(self, columns: Mapping[str, pa.ChunkedArray]) -> TabularDataset:
+        """Combine columns."""
+        return TabularDataset(with_options(pa.table(dict(columns)), self.options))
 
 
 def _read_columns(
-    document: Mapping[str, Any], pointer: str, selected: Collection[str] | None, errors: ErrorCollector
+    document: Mapping[str, Any],
+    pointer: str,
+    selected: Collection[str] | None,
+    cells: _CellReader,
+    errors: ErrorCollector,
 ) -> TabularDataset:
     columns, pointer = document["columns"], pointer_to(pointer, "columns")
     if not isinstance(columns, dict) or not columns:
@@ -64,12 +103,11 @@ def _read_columns(
             errors.add(pointer_to(pointer, name), f"A column must be a list of values; found {found}.")
     _check_lengths(lists, pointer, errors)
     arrays = {
-        name: from_values(values, partial(pointer_to, pointer, name), errors)
-        for name, values in lists.items()
+        name: cells.column(name, values, partial(pointer_to, pointer, name)) for name, values in lists.items()
     }
     errors.raise_if_any()
     rows = len(next(iter(arrays.values()), ()))
-    return TabularDataset(pa.table({name: arrays.get(name, pa.nulls(rows)) for name in columns}))
+    return cells.table({name: arrays.get(name, pa.nulls(rows)) for name in columns})
 
 
 def _check_column_count(names: Collection[str], pointer: str, errors: ErrorCollector) -> None:
@@ -91,7 +129,11 @@ def _check_lengths(columns: Mapping[str, list[Any]], pointer: str, errors: Error
 
 
 def _read_rows(
-    document: Mapping[str, Any], pointer: str, selected: Collection[str] | None, errors: ErrorCollector
+    document: Mapping[str, Any],
+    pointer: str,
+    selected: Collection[str] | None,
+    cells: _CellReader,
+    errors: ErrorCollector,
 ) -> TabularDataset:
     rows, pointer = document["rows"], pointer_to(pointer, "rows")
     if not isinstance(rows, list) or not rows:
@@ -102,13 +144,13 @@ def _read_rows(
     names_to_read = [name for name in names if selected is None or name in selected]
     for name in names_to_read:
         check_name(name, pointer_to(pointer, 0, name), errors)
-    cells = [row if isinstance(row, dict) else {} for row in rows]
+    objects = [row if isinstance(row, dict) else {} for row in rows]
     arrays = {
-        name: from_values([row.get(name) for row in cells], _row_pointer(pointer, name), errors)
+        name: cells.column(name, [row.get(name) for row in objects], _row_pointer(pointer, name))
         for name in names_to_read
     }
     errors.raise_if_any()
-    return TabularDataset(pa.table({name: arrays.get(name, pa.nulls(len(rows))) for name in names}))
+    return cells.table({name: arrays.get(name, pa.nulls(len(rows))) for name in names})
 
 
 def _row_pointer(pointer: str, name: str) -> RowPointer:
@@ -139,7 +181,11 @@ def _check_keys(
 
 
 def _read_tensors(
-    document: Mapping[str, Any], pointer: str, selected: Collection[str] | None, errors: ErrorCollector
+    document: Mapping[str, Any],
+    pointer: str,
+    selected: Collection[str] | None,
+    cells: _CellReader,
+    errors: ErrorCollector,
 ) -> TensorDataset:
     inputs = _read_inputs(document["inputs"], pointer_to(pointer, "inputs"), errors)
     targets = None
@@ -208,7 +254,9 @@ def _describe(value: Any) -> str:
     return "an empty one" if value in ([], {}) else quote_value(value)
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any], str, Collection[str] | None, ErrorCollector], Dataset]] = {
+_READERS: dict[
+    str, Callable[[Mapping[str, Any], str, Collection[str] | None, _CellReader, ErrorCollector], Dataset]
+] = {
     "columns": _read_columns,
     "rows": _read_rows,
     "inputs": _read_tensors,

@@ -1,6 +1,6 @@
 """Parquet files as tables, read in pieces of row groups."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pyarrow import parquet
@@ -13,7 +13,12 @@ from service.specs.upload import ReadOptions
 _BATCH_CELLS = 65_536
 
 
-def read_parquet(path: Path, options: ReadOptions, selected: Collection[str] | None = None) -> ArrowTable:
+def read_parquet(
+    path: Path,
+    options: ReadOptions,
+    selected: Collection[str] | None = None,
+    known: Mapping[str, Collection[str]] | None = None,
+) -> ArrowTable:
     """Open the table in a Parquet file; see `ArrowTable` for the arguments.
 
     Raises:
@@ -25,4 +30,4 @@ def read_parquet(path: Path, options: ReadOptions, selected: Collection[str] | N
         def open_batches() -> Batches:
             yield from file.iter_batches(batch_size=max(1, _BATCH_CELLS // len(file.schema_arrow)))
 
-        return ArrowTable(file.schema_arrow, open_batches, "Parquet", options, selected)
+        return ArrowTable(file.schema_arrow, open_batches, "Parquet", options, selected, known)

@@ -1,6 +1,6 @@
 """Columns of text: parsing as numbers, booleans and times, and inference of their type."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,143 +8,161 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from service.datasets.sources import cell_texts
 from service.datasets.sources.columns import (
     BOOLEAN,
     DATETIME,
+    INTEGER,
     NUMBER,
     TEXT,
+    Column,
     SentValue,
     add_cell_errors,
     check_finite,
-    is_in_calendar,
     null_unless,
 )
 from service.datasets.validation import ErrorCollector, RowPointer
-
-MISSING_WORDS = ("", "NA", "N/A", "NaN", "null")
-"""Texts that mean a missing value, in lower, upper or mixed case."""
-
-_LOWER_MISSING_WORDS = pa.array([word.lower() for word in MISSING_WORDS], TEXT)
-_TRUE, _FALSE = pa.array(["true", "yes", "1"], TEXT), pa.array(["false", "no", "0"], TEXT)
-_UNAMBIGUOUS_BOOLEANS = pa.array(["true", "false"], TEXT)
-_NUMBER_PATTERN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-_TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
-_ZONE = r"(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
-_DATETIME_PATTERN = f"^{_DATE}([T ]{_TIME}{_ZONE}?)?$"
-_DAYS_OF_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+from service.specs.reading import CellOptions
 
 
 def parse_text(
-    texts: pa.ChunkedArray, arrow_type: pa.DataType, pointer_to_row: RowPointer, errors: ErrorCollector
+    texts: pa.ChunkedArray,
+    arrow_type: pa.DataType,
+    options: CellOptions,
+    pointer_to_row: RowPointer,
+    errors: ErrorCollector,
 ) -> pa.ChunkedArray:
     """Parse a column of text.
 
     Args:
         texts: large_string, [rows].
         arrow_type: `NUMBER`, `BOOLEAN` or `DATETIME`.
+        options: Formats of the texts.
         pointer_to_row: Returns the pointer to a row's cell.
         errors: Receives an error for each cell that can't be parsed, which becomes null.
+
+    Returns:
+        The values, [rows]. Numbers are int64 if all are integers in its range, otherwise float64.
     """
-    return _PARSERS[arrow_type](texts, pointer_to_row, errors)
+    present = cell_texts.trimmed(texts, options)
+    values = _PARSERS[arrow_type](present, options)
+    bad = pc.and_(present.is_valid(), values.is_null())
+    add_cell_errors(bad, _value_of(texts), _problem(arrow_type, options), pointer_to_row, errors)
+    if arrow_type != NUMBER:
+        return values
+    return null_numbers(check_finite(values, pointer_to_row, errors, _value_of(texts)), options.missing)
 
 
-def _parse_numbers(
-    texts: pa.ChunkedArray, pointer_to_row: RowPointer, errors: ErrorCollector
-) -> pa.ChunkedArray:
-    present = _null_missing(texts)
-    valid = are_numbers(present)
-    add_cell_errors(pc.invert(valid), _value_of(texts), "can't be read as a number.", pointer_to_row, errors)
-    return check_finite(null_unless(valid, present).cast(NUMBER), pointer_to_row, errors, _value_of(texts))
+def null_numbers(numbers: Column, words: Collection[str]) -> Column:
+    """Replace numbers by null that equal one of the words for a missing value, in value."""
+    if values := cell_texts.numbers_of(words):
+        is_missing = pc.is_in(numbers.cast(NUMBER, safe=False), pa.array(values, NUMBER))
+        return null_unless(pc.invert(is_missing), numbers)
+    return numbers
 
 
-def _parse_booleans(
-    texts: pa.ChunkedArray, pointer_to_row: RowPointer, errors: ErrorCollector
-) -> pa.ChunkedArray:
-    present = pc.utf8_lower(_null_missing(texts))
-    true = pc.is_in(present, _TRUE)
-    valid = pc.or_(true, pc.is_in(present, _FALSE))
-    bad = pc.and_(present.is_valid(), pc.invert(valid))  # `is_in` is false, not null, for a missing value
-    problem = "can't be read as a boolean; send true or false."
-    add_cell_errors(bad, _value_of(texts), problem, pointer_to_row, errors)
-    return null_unless(valid, true)
+def _to_numbers(present: Column, options: CellOptions) -> Column:
+    plain = cell_texts.plain_numbers(present, options)
+    plain = null_unless(cell_texts.are_numbers(plain), plain)
+    if pc.all(cell_texts.are_integers(plain)).as_py() and cell_texts.fit_int64(plain):
+        # Arrow's parser of integers refuses a plus sign.
+        return pc.replace_substring_regex(plain, r"^\+", "").cast(INTEGER)
+    return plain.cast(NUMBER)
 
 
-def _parse_times(
-    texts: pa.ChunkedArray, pointer_to_row: RowPointer, errors: ErrorCollector
-) -> pa.ChunkedArray:
-    present = _null_missing(texts)
-    times = _to_times(present)
-    bad = pc.and_(present.is_valid(), times.is_null())
-    problem = "can't be read as a time; send 2026-11-23 or 2026-11-23T18:30:00Z."
-    add_cell_errors(bad, _value_of(texts), problem, pointer_to_row, errors)
-    return times
-
-
-_PARSERS: Mapping[pa.DataType, Callable[[pa.ChunkedArray, RowPointer, ErrorCollector], pa.ChunkedArray]] = {
-    NUMBER: _parse_numbers,
-    BOOLEAN: _parse_booleans,
-    DATETIME: _parse_times,
+_PARSERS: Mapping[pa.DataType, Callable[[Column, CellOptions], Column]] = {
+    NUMBER: _to_numbers,
+    BOOLEAN: lambda present, options: cell_texts.to_booleans(present),
+    DATETIME: cell_texts.to_times,
 }
+
+
+def _problem(arrow_type: pa.DataType, options: CellOptions) -> str:
+    """Return what is wrong with a text that can't be parsed, as a predicate."""
+    if arrow_type == BOOLEAN:
+        return "can't be read as a boolean; send true or false."
+    if arrow_type == DATETIME:
+        formats = "".join(f", or `{pattern}`" for pattern in options.dates)
+        return f"can't be read as a time; send 2026-11-23 or 2026-11-23T18:30:00Z{formats}."
+    return "can't be read as a number."
 
 
 def _value_of(column: pa.ChunkedArray) -> SentValue:
     return lambda row: column[row].as_py()
 
 
-def _null_missing(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Trim texts, and replace those that mean a missing value by null."""
-    trimmed = pc.utf8_trim_whitespace(texts)
-    return null_unless(pc.invert(pc.is_in(pc.utf8_lower(trimmed), _LOWER_MISSING_WORDS)), trimmed)
-
-
-def are_numbers(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return a mask of the trimmed texts that are decimal numbers, bool [rows]."""
-    return pc.match_substring_regex(texts, _NUMBER_PATTERN)
-
-
-def _to_times(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Parse trimmed texts as times in UTC; null for a text that is not a date or time of ISO 8601."""
-    candidates = null_unless(pc.match_substring_regex(texts, _DATETIME_PATTERN), texts)
-    candidates = null_unless(_have_valid_day(candidates), candidates)
-    # Arrow's cast requires that all texts have an offset, or that none has.
-    zoned = pc.match_substring_regex(candidates, f":[^ ]*{_ZONE}$")
-    times = pc.coalesce(
-        null_unless(zoned, candidates).cast(pa.timestamp("us", "UTC")).cast(DATETIME),
-        null_unless(pc.invert(zoned), candidates).cast(DATETIME),
-    )
-    return null_unless(is_in_calendar(times), times)
-
-
-def _have_valid_day(texts: pa.ChunkedArray) -> pa.Array:
-    """Return a mask of the texts whose date exists (not 30 February); each starts with a date or is null."""
-    dates = texts.fill_null("2000-01-01")
-    year, month, day = (
-        pc.utf8_slice_codeunits(dates, start, stop).cast(pa.int64()).to_numpy()
-        for start, stop in ((0, 4), (5, 7), (8, 10))
-    )
-    is_leap_year = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
-    return pa.array(day <= _DAYS_OF_MONTH[month] + (is_leap_year & (month == 2)))
+def _are_plain_numbers(present: Column, options: CellOptions) -> Column:
+    """Return a mask of the texts that are numbers and would lose nothing as numbers, bool [rows]."""
+    plain = cell_texts.plain_numbers(present, options)
+    return pc.and_(cell_texts.are_numbers(plain), pc.invert(cell_texts.are_padded(plain)))
 
 
 # For each type, a mask of the trimmed texts that can't mean anything else. `yes` and `1` are booleans only
-# where the client declares the column as boolean.
-_MATCHERS: Mapping[pa.DataType, Callable[[pa.ChunkedArray], pa.ChunkedArray]] = {
-    NUMBER: are_numbers,
-    BOOLEAN: lambda texts: pc.is_in(pc.utf8_lower(texts), _UNAMBIGUOUS_BOOLEANS),
-    DATETIME: lambda texts: _to_times(texts).is_valid(),
+# where the client declares the column as boolean, and `007` is a number only where it is declared so.
+_MATCHERS: Mapping[pa.DataType, Callable[[Column, CellOptions], Column]] = {
+    NUMBER: _are_plain_numbers,
+    BOOLEAN: lambda present, options: cell_texts.are_booleans(present),
+    DATETIME: lambda present, options: cell_texts.to_times(present, options).is_valid(),
 }
 
 
-def infer_text_type(texts: pa.ChunkedArray) -> pa.DataType | None:
-    """Return the type that all texts have; `TEXT` if they have none in common, None if all are missing."""
-    present = _null_missing(texts).drop_null()
+def infer_text_type(texts: pa.ChunkedArray, options: CellOptions) -> pa.DataType | None:
+    """Return the type that all texts have.
+
+    Args:
+        texts: large_string, [rows].
+        options: Formats of the texts. Declared formats of dates are tried before numbers.
+
+    Returns:
+        `INTEGER` for integers in the range of int64, `NUMBER` for other numbers, `BOOLEAN`, `DATETIME`;
+        `TEXT` for integers with leading zeros or beyond int64, and if the texts have no type in common; None
+        if all are missing.
+    """
+    present = cell_texts.trimmed(texts, options).drop_null()
     if not len(present):
         return None
-    for arrow_type, matches in _MATCHERS.items():
-        if pc.all(matches(present)).as_py():
+    matchers = [*_MATCHERS.items()]
+    for arrow_type, matches in reversed(matchers) if options.dates else matchers:
+        if pc.all(matches(present, options)).as_py():
+            return _number_type(present, options) if arrow_type == NUMBER else arrow_type
+    return TEXT
+
+
+def infer_kept_type(column: pa.ChunkedArray, options: CellOptions) -> pa.DataType | None:
+    """Return the type of a column from a format that distinguishes numbers from text.
+
+    Its texts are numbers only if the options declare a format of numbers.
+
+    Args:
+        column: Of the column types, [rows].
+        options: Formats of the texts.
+
+    Returns:
+        `DATETIME` for texts that are all dates or times; None if all cells are missing; otherwise the
+        column's own type.
+    """
+    if column.null_count == len(column):
+        return None
+    if column.type != TEXT:
+        return column.type
+    present = cell_texts.trimmed(column, options).drop_null()
+    if not len(present):
+        return None
+    for arrow_type in (DATETIME, NUMBER) if not options.reads_plain_numbers else (DATETIME,):
+        matches = _MATCHERS[arrow_type]
+        if (
+            pc.all(matches(present.slice(0, 1), options)).as_py()
+            and pc.all(matches(present, options)).as_py()
+        ):
             return arrow_type
     return TEXT
+
+
+def _number_type(present: Column, options: CellOptions) -> pa.DataType:
+    plain = cell_texts.plain_numbers(present, options)
+    if not pc.all(cell_texts.are_integers(plain)).as_py():
+        return NUMBER
+    return INTEGER if cell_texts.fit_int64(plain) else TEXT
 
 
 class TypeMismatches(NamedTuple):
@@ -164,34 +182,44 @@ class TypeMismatches(NamedTuple):
         return {NUMBER: "number", BOOLEAN: "boolean", DATETIME: "time"}[self.type]
 
 
-def find_type_mismatches(column: pa.ChunkedArray, sample: pa.ChunkedArray) -> TypeMismatches | None:
+# Of a column of numbers, cells with leading zeros are no mismatches.
+_LENIENT_MATCHERS: Mapping[pa.DataType, Callable[[Column, CellOptions], Column]] = {
+    **_MATCHERS,
+    NUMBER: lambda present, options: cell_texts.are_numbers(cell_texts.plain_numbers(present, options)),
+}
+
+
+def find_type_mismatches(
+    column: pa.ChunkedArray, sample: pa.ChunkedArray, options: CellOptions
+) -> TypeMismatches | None:
     """Find the cells that keep a column of text from having another type.
 
     Args:
         column: large_string, [rows]; read chunk by chunk.
         sample: Some rows of the column. The whole column is read only if more than half of the sample has
             one other type.
+        options: Formats of the texts.
 
     Returns:
         The cells, if they are less than half of the column's values; otherwise None.
     """
-    majority = _majority_type(sample)
+    majority = _majority_type(sample, options)
     if majority is None:
         return None
     mismatches, first_row = [], 0
     for chunk in column.chunks:
-        present = _null_missing(chunk)
-        bad = pc.and_(present.is_valid(), pc.invert(_MATCHERS[majority](present)))
+        present = cell_texts.trimmed(chunk, options)
+        bad = pc.and_(present.is_valid(), pc.invert(_LENIENT_MATCHERS[majority](present, options)))
         mismatches.append(first_row + np.flatnonzero(bad.fill_null(False).to_numpy(zero_copy_only=False)))
         first_row += len(chunk)
     rows = np.concatenate(mismatches)
     return TypeMismatches(majority, rows) if 0 < 2 * len(rows) < len(column) - column.null_count else None
 
 
-def _majority_type(texts: pa.ChunkedArray) -> pa.DataType | None:
+def _majority_type(texts: pa.ChunkedArray, options: CellOptions) -> pa.DataType | None:
     """Return the type other than text that more than half of the texts have."""
-    present = _null_missing(texts).drop_null()
-    for arrow_type, matches in _MATCHERS.items():
-        if 2 * (pc.sum(matches(present)).as_py() or 0) > len(present):
+    present = cell_texts.trimmed(texts, options).drop_null()
+    for arrow_type, matches in _LENIENT_MATCHERS.items():
+        if 2 * (pc.sum(matches(present, options)).as_py() or 0) > len(present):
             return arrow_type
     return None

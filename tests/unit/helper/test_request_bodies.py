@@ -7,6 +7,7 @@ import pytest
 
 from service.errors import InvalidRequest, NotJson
 from service.helper.request_bodies import parse_json, read_content
+from service.specs.upload import ReadOptions
 from tests.support.field_errors import refusal
 
 
@@ -38,8 +39,8 @@ def test_other_json_is_parsed_unchanged(value: Any) -> None:
 def test_all_errors_of_a_dataset_are_reported_at_once() -> None:
     """Errors in the data are reported together with misspelt fields."""
     document = {"columns": {"a": [1, "x"], "b": [1]}, "types": {"c": "foo"}, "typs": {}}
-    found = refusal(lambda: read_content(orjson.dumps(document)))
+    found = refusal(lambda: read_content(orjson.dumps(document), ReadOptions()))
     assert set(found) == {"#/types/c", "#/typs", "#/columns/b", "#/columns/a/1"}
     for document in ([], {}, 1):
         with pytest.raises(InvalidRequest):
-            read_content(orjson.dumps(document))
+            read_content(orjson.dumps(document), ReadOptions())

@@ -10,6 +10,7 @@ from service.datasets.prepare.declaration import TargetType
 from service.datasets.prepare.encode import encode, evaluation_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.datasets.prepare.prepare import JobDatasets, prepare
+from service.datasets.sources.columns import TEXT
 from service.datasets.sources.json import read_json
 from tests.support.encoded import encoded_inputs
 from tests.support.field_errors import refusal
@@ -63,7 +64,11 @@ def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> No
     [
         ({"columns": {"A": [1], "b": [2]}}, "#/columns", "`a` is missing: did you mean `A`?"),
         ({"columns": {"a": ["x"], "b": [2]}}, "#/columns/a/0", '"x"'),
-        ({"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}}, "#/columns/a/1", '`a` in row 1: "x"'),
+        (
+            {"columns": {"a": ["1", "x", "2"], "b": [2, 2, 2]}},
+            "#/columns/a/1",
+            '"x" can\'t be read as a number',
+        ),
         ({"columns": {"a": [None, 1], "b": [2, 2]}}, "#/columns/a/0", "`a` in row 0 is missing"),
         ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a/0", "too large for float32"),
         ({"rows": [{"a": None, "b": 1}]}, "#/rows/0/a", "`a` in row 0 is missing"),
@@ -98,7 +103,9 @@ def test_errors_in_several_columns_are_reported_together() -> None:
     columns = {"a": [1, 2], "b": [3, 4], "kind": ["x", "y"], "y": [0.5, 1.5]}
     transforms = [{"type": "one_hot", "columns": ["kind"]}]
     section = {"columns": columns, "features": ["a", "b", "kind"], "targets": ["y"], "transforms": transforms}
-    dataset = TabularDataset(pa.table({"b": ["1", "two"], "kind": ["z", "x"]}))
+    dataset = TabularDataset(
+        pa.table({"b": ["1", "two"], "kind": ["z", "x"]}, pa.schema({"b": TEXT, "kind": TEXT}))
+    )
     assert list(refusal(lambda: encoded_inputs(encoding_of(section), dataset))) == [
         "#/columns",
         "#/columns/b/1",

@@ -410,7 +410,7 @@ def test_integers_that_float64_cannot_represent_are_not_classes(large: float) ->
     """Integers beyond 2**53 are refused as classes, since neighbours would be one class."""
     columns = {"x": [1, 2, 3, 4], "y": [large, large + 2, 5, 5]}
     section = {"columns": columns, "features": ["x"], "targets": ["y"]}
-    assert "send such classes as text" in refused(section, "classes")["#/data/targets/0"]
+    assert "read them as text" in refused(section, "classes")["#/data/targets/0"]
     section["columns"] = {**columns, "y": [2**53 - 1, 2**53 - 2, 5, 5]}
     assert prepared(section, "classes").encoding.classes == (5, 2**53 - 2, 2**53 - 1)
 

@@ -6,6 +6,7 @@ import torch
 from service.datasets.prepare.split_keys import rule_key
 from service.datasets.sources.json import read_json
 from service.datasets.validation import ErrorCollector
+from service.specs.reading import CellOptions
 from service.specs.split import Split
 from tests.support.field_errors import error_details
 
@@ -23,7 +24,9 @@ DATASET = read_json(
 
 def key_of(rows: list[int], errors: ErrorCollector | None = None, **rule: str) -> torch.Tensor | None:
     size: dict[str, Any] = {} if "column" in rule else {"validation": 1}
-    return rule_key(Split(**size, **rule), DATASET, torch.tensor(rows), errors or ErrorCollector())
+    return rule_key(
+        Split(**size, **rule), DATASET, CellOptions(), torch.tensor(rows), errors or ErrorCollector()
+    )
 
 
 @pytest.mark.parametrize(

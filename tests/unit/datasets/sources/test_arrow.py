@@ -3,10 +3,12 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
+from service.datasets.dataset import TabularDataset
+from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER, TEXT
 from tests.support.field_errors import refusal
 from tests.support.files import as_arrow, as_parquet, read
 
@@ -23,14 +25,18 @@ form = pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("column", "arrow_type", "expected"),
     [
-        (pa.array([1, None, 3], pa.int64()), NUMBER, [1.0, None, 3.0]),
-        (pa.array([1, None, 2**64 - 1], pa.uint64()), NUMBER, [1.0, None, 2.0**64]),
+        (pa.array([1, None, 2**62 + 1], pa.int64()), INTEGER, [1, None, 2**62 + 1]),
+        (pa.array([1, None, 3], pa.uint64()), INTEGER, [1, None, 3]),
+        (pa.array([1, None, 2**64 - 1], pa.uint64()), TEXT, ["1", None, str(2**64 - 1)]),
         (pa.array([1.5, float("nan"), None], pa.float32()), NUMBER, [1.5, None, None]),
         (pa.array(np.array([1, 2, 3], np.float16)), NUMBER, [1.0, 2.0, 3.0]),
         (pa.array([Decimal("1.25"), None, Decimal("-2")]), NUMBER, [1.25, None, -2.0]),
         (pa.nulls(3), NUMBER, [None, None, None]),
         (pa.array([True, None, False]), BOOLEAN, [True, None, False]),
-        (pa.array(["NA", None, ""]), TEXT, ["NA", None, ""]),
+        (pa.array(["NA", None, "x"]), TEXT, [None, None, "x"]),
+        (pa.array(["7", None, "007"]), TEXT, ["7", None, "007"]),
+        (pa.array(["2024-01-05", None, "NA"]), DATETIME, [datetime(2024, 1, 5), None, None]),
+        (pa.array(["2024-01-05", None, "holiday"]), TEXT, ["2024-01-05", None, "holiday"]),
         (pa.array(["b", "a", None]).dictionary_encode(), TEXT, ["b", "a", None]),
         (
             pa.array([date(2020, 2, 29), None, date(1, 1, 1)]),
@@ -99,6 +105,20 @@ def test_declared_types_are_read(form: str) -> None:
     found = read(FORMS[form](table), types={"zip": "categorical", "n": "numeric", "when": "datetime"})
     assert found.to_pydict() == {"zip": ["1234", "99"], "n": [1.0, 2.5], "when": [datetime(2020, 1, 1), None]}
     assert list(refusal(lambda: read(FORMS[form](table), types={"m": "numeric"}))) == ["?types"]
+
+
+@form
+def test_categories_of_pandas_stay_categories(form: str) -> None:
+    """Categories are text, also if they are integers, and their order is kept with the table."""
+    frame = pd.DataFrame(
+        {
+            "level": pd.Categorical(["lo", "hi", "mid"], ["lo", "mid", "hi"], ordered=True),
+            "code": pd.Categorical([3, 1, 3]),
+        }
+    )
+    table = read(FORMS[form](pa.Table.from_pandas(frame, preserve_index=False)))
+    assert table.to_pydict() == {"level": ["lo", "hi", "mid"], "code": ["3", "1", "3"]}
+    assert TabularDataset(table).categories == {"level": ["lo", "mid", "hi"]}
 
 
 @form

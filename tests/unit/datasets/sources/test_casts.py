@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.datasets.sources.casts import as_type
+from service.datasets.sources.cell_texts import GAPS
 from service.datasets.sources.columns import ARROW_TYPES, DATETIME, TEXT
 from service.datasets.validation import ErrorCollector
+from service.specs.reading import CellOptions
 from tests.support.field_errors import error_details
 
 
@@ -41,7 +43,7 @@ def cells(*texts: str | None) -> pa.ChunkedArray:
 def test_text_is_converted_to_another_type(texts: list[Any], type_name: str, expected: list[Any]) -> None:
     """Text is trimmed and parsed; the words for a missing value become null."""
     errors = ErrorCollector()
-    column = as_type(cells(*texts), type_name, pointer_to_row, errors)
+    column = as_type(cells(*texts), type_name, CellOptions(), pointer_to_row, errors)
     assert errors.count == 0
     assert column.type == ARROW_TYPES[type_name]
     assert column.to_pylist() == expected
@@ -64,7 +66,10 @@ def test_text_is_converted_to_another_type(texts: list[Any], type_name: str, exp
 def test_values_are_converted_to_another_type(column: pa.Array, type_name: str, expected: list[Any]) -> None:
     """Values are converted by way of their text, in which an integer has no decimal point."""
     errors = ErrorCollector()
-    assert as_type(pa.chunked_array([column]), type_name, pointer_to_row, errors).to_pylist() == expected
+    assert (
+        as_type(pa.chunked_array([column]), type_name, CellOptions(), pointer_to_row, errors).to_pylist()
+        == expected
+    )
     assert errors.count == 0
 
 
@@ -84,7 +89,7 @@ def test_values_are_converted_to_another_type(column: pa.Array, type_name: str, 
 def test_a_cell_that_can_not_be_converted_is_reported(texts: list[str], type_name: str) -> None:
     """A cell that can't be parsed has an error with its row and text, and becomes null."""
     errors = ErrorCollector()
-    column = as_type(cells(*texts), type_name, pointer_to_row, errors)
+    column = as_type(cells(*texts), type_name, CellOptions(), pointer_to_row, errors)
     assert [value is None for value in column.to_pylist()] == [False, True, False]
     ((pointer, detail),) = error_details(errors).items()
     assert pointer == "#/columns/a/1"
@@ -94,7 +99,7 @@ def test_a_cell_that_can_not_be_converted_is_reported(texts: list[str], type_nam
 def test_all_bad_cells_are_counted() -> None:
     """The first 100 bad cells are listed, and all are counted."""
     errors = ErrorCollector()
-    as_type(cells(*["2021-02-29", "x"] * 5000), "datetime", pointer_to_row, errors)
+    as_type(cells(*["2021-02-29", "x"] * 5000), "datetime", CellOptions(), pointer_to_row, errors)
     assert errors.count == 10_000
     assert len(error_details(errors)) == 100
 
@@ -104,9 +109,7 @@ def test_any_text_is_converted_or_reported(texts: list[str | None]) -> None:
     """For every type, each text is converted, missing or an error."""
     for type_name in ARROW_TYPES:
         errors = ErrorCollector()
-        column = as_type(cells(*texts), type_name, pointer_to_row, errors)
-        blank = sum(
-            text is None or text.strip().lower() in ("", "na", "n/a", "nan", "null") for text in texts
-        )
+        column = as_type(cells(*texts), type_name, CellOptions(), pointer_to_row, errors)
+        blank = sum(text is None or text.strip() in GAPS for text in texts)
         assert len(column) == len(texts)
         assert type_name == "categorical" or column.null_count == errors.count + blank

@@ -26,19 +26,21 @@ def test_json_values_determine_the_type_of_their_column(values: list[object], ex
     assert column.to_pylist() == values
 
 
-def test_integers_that_no_double_holds_are_rounded() -> None:
-    """An integer beyond 2^53 becomes the nearest double."""
-    assert from_values([2**53 + 1, 2**70, None], pointer_to_row, ErrorCollector()).to_pylist() == [
-        2.0**53,
-        2.0**70,
+def test_integers_keep_their_digits() -> None:
+    """Integers are exact up to 64 bits; larger ones become text, since no number holds their digits."""
+    assert from_values([2**53 + 1, -(2**63), None], pointer_to_row, ErrorCollector()).to_pylist() == [
+        2**53 + 1,
+        -(2**63),
         None,
     ]
+    texts = from_values([1, 2**70, None], pointer_to_row, ErrorCollector())
+    assert texts.to_pylist() == ["1", str(2**70), None]
 
 
-def test_integers_beyond_a_double_are_refused() -> None:
-    """An integer outside the range of a double is an error at its cell."""
+def test_numbers_beyond_a_double_are_refused() -> None:
+    """A number outside the range of a double is an error at its cell."""
     errors = ErrorCollector()
-    from_values([1, -(10**400)], pointer_to_row, errors)
+    from_values([1.5, -(10**400)], pointer_to_row, errors)
     assert "outside the range of a double" in error_details(errors)["#/columns/a/1"]
 
 

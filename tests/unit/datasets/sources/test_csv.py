@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
+from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.csv_records import BLOCK_BYTES
 from service.datasets.sources.text_encoding import ENCODINGS
 from service.errors import InvalidRequest, UnsupportedMediaType
@@ -65,7 +65,7 @@ def test_words_for_a_missing_value_are_missing_in_every_column(cell: str) -> Non
     """The words for a missing value are missing in columns of all types, unless they are quoted."""
     body = f'n,b,t,d\n1,true,x,2020-01-01\n{cell},{cell},{cell},{cell}\n2,false,"NA",2020-01-02\n'.encode()
     columns = read(body)
-    assert columns.schema.types == [NUMBER, BOOLEAN, TEXT, DATETIME]
+    assert columns.schema.types == [INTEGER, BOOLEAN, TEXT, DATETIME]
     assert [column.null_count for column in columns.columns] == [1, 1, 1, 1]
     assert columns["t"].to_pylist() == ["x", None, "NA"]
 
@@ -103,7 +103,13 @@ def test_words_for_a_missing_value_can_be_added() -> None:
         (["2020-01-01", '""'], [datetime(2020, 1, 1), None]),
         (['""', '""'], ["", ""]),
         (["x", '""', '"NA"', "1"], ["x", "", "NA", "1"]),
-        (["12345678901234567890"], [12345678901234567890.0]),
+        (["9007199254740993", "-3"], [9007199254740993, -3]),
+        (["12345678901234567890", "1"], ["12345678901234567890", "1"]),
+        (["12345678901234567890", "1.5"], [12345678901234567890.0, 1.5]),
+        (["00012", "450"], ["00012", "450"]),
+        (["1", '"007"'], ["1", "007"]),
+        (["0x1F", "2"], ["0x1F", "2"]),
+        (["0.50", "00.5", "-0"], [0.5, 0.5, 0.0]),
     ],
 )
 def test_column_types_are_inferred_from_cells(cells: list[str], expected: list[Any]) -> None:
@@ -115,13 +121,15 @@ LATE = (
     ("1", "x", TEXT),
     ("1", "2.5", NUMBER),
     ("", "x", TEXT),
-    ("", "1", NUMBER),
+    ("", "1", INTEGER),
     ("", "true", BOOLEAN),
     ("", "2020-01-01", DATETIME),
     ("true", "1", TEXT),
     ("2020-01-01", "2020-01-01T00:00:00Z", DATETIME),
-    ("1", '""', NUMBER),
-    ('""', "1", NUMBER),
+    ("1", '""', INTEGER),
+    ('""', "1", INTEGER),
+    ("1", "9223372036854775808", TEXT),
+    ("1", "007", TEXT),
     ('""', "x", TEXT),
     ("01", "2020-01-01", TEXT),
 )

@@ -3,6 +3,7 @@ import pytest
 
 from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
 from service.datasets.sources.text_columns import find_type_mismatches, infer_text_type
+from service.specs.reading import CellOptions
 
 
 def cells(*texts: str | None) -> pa.ChunkedArray:
@@ -23,7 +24,7 @@ def cells(*texts: str | None) -> pa.ChunkedArray:
 )
 def test_types_of_texts_are_inferred(texts: list[str | None], expected: pa.DataType | None) -> None:
     """Texts have the one type that all of them match, otherwise text; missing ones are ignored."""
-    assert infer_text_type(cells(*texts)) == expected
+    assert infer_text_type(cells(*texts), CellOptions()) == expected
 
 
 @pytest.mark.parametrize(
@@ -36,8 +37,8 @@ def test_types_of_texts_are_inferred(texts: list[str | None], expected: pa.DataT
 )
 def test_type_mismatches_are_a_minority_of_the_values(texts: list[str], noun: str, rows: list[int]) -> None:
     """Mismatches are found only if more than half of the values have the other type."""
-    mismatches = find_type_mismatches(cells(*texts), cells(*texts))
+    mismatches = find_type_mismatches(cells(*texts), cells(*texts), CellOptions())
     assert mismatches is not None
     assert (mismatches.noun, mismatches.rows.tolist()) == (noun, rows)
     few = cells("a", "b", *texts[:1])
-    assert find_type_mismatches(few, few) is None
+    assert find_type_mismatches(few, few, CellOptions()) is None

@@ -1,0 +1,66 @@
+"""How the cells of a table are read: column types, and formats of numbers, dates and missing values."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from service.specs.base import Spec
+from service.specs.transforms import ColumnName
+
+ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
+ColumnTypes = dict[ColumnName, ColumnType]
+
+_DIRECTIVES = set("YymdHIMSpbBj%")
+_DATE_DIRECTIVES = "a year (%Y or %y), a month (%m, %b or %B) and a day (%d)"
+_YEAR, _MONTH, _DAY = {"%Y", "%y"}, {"%m", "%b", "%B"}, {"%d"}
+
+
+def _check_date_format(pattern: str) -> str:
+    found = set(re.findall("%.?", pattern))
+    if unknown := {directive for directive in found if directive[1:] not in _DIRECTIVES}:
+        raise ValueError(
+            f"`{sorted(unknown)[0]}` is not supported; use %Y %y %m %d %b %B %j %H %I %p %M %S, as in "
+            "`%d.%m.%Y %H:%M`."
+        )
+    has_date = bool(found & _YEAR) and ("%j" in found or (bool(found & _MONTH) and (bool(found & _DAY))))
+    if not has_date:
+        raise ValueError(f"A date format needs {_DATE_DIRECTIVES}, as in `%d.%m.%Y`.")
+    return pattern
+
+
+DateFormat = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_date_format)]
+NonEmpty = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class CellOptions(Spec):
+    """Formats of the cells of a table. A model keeps those of its training data."""
+
+    decimal: Literal[".", ","] = "."
+    """Decimal sign of numbers."""
+    thousands: Literal[",", ".", " ", "'", "_"] | None = None
+    """Character between groups of three digits of numbers. A space also stands for the other spaces of
+    Unicode."""
+    percent: bool = False
+    """If true, numbers may end with a per cent sign: `3%` is 0.03."""
+    units: list[NonEmpty] = []
+    """Texts before or after a number to ignore, such as `$`, `€` or `kg`."""
+    dates: list[DateFormat] = []
+    """Formats of dates and times besides ISO 8601, with the directives of C's strptime, such as `%d.%m.%Y` or
+    `%m/%d/%Y %H:%M`; the first that fits a cell is used."""
+    missing: list[str] = []
+    """Further cells that mean a missing value, besides empty cells and words such as `NA` or `null`. A number
+    is compared by its value."""
+    types: ColumnTypes = {}
+    """Types of columns by column name, overriding the inferred types."""
+
+    @model_validator(mode="after")
+    def _check_signs(self) -> "CellOptions":
+        if self.decimal == self.thousands:
+            raise ValueError(f"`decimal` and `thousands` are both `{self.decimal}`; they must differ.")
+        return self
+
+    @property
+    def reads_plain_numbers(self) -> bool:
+        """True if numbers have no other form than that of JSON, with an optional plus sign."""
+        return self.decimal == "." and self.thousands is None and not self.percent and not self.units
