@@ -116,6 +116,8 @@ def open_upload(upload: Upload, settings: Settings, model: TableReading | None =
     if name != "json":
         return open_file(path, name, upload.options, settings.max_dataset_bytes)
     check_options(name, upload.options)
+    if model is not None:
+        model.for_request(upload.options)
     if path.stat().st_size > settings.max_body_bytes:
         raise ContentTooLarge(
             f"JSON is limited to {settings.max_body_bytes} bytes; send a larger table as a file."

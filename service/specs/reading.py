@@ -64,3 +64,8 @@ class CellOptions(Spec):
     def reads_plain_numbers(self) -> bool:
         """True if numbers have no other form than that of JSON, with an optional plus sign."""
         return self.decimal == "." and self.thousands is None and not self.percent and not self.units
+
+    @property
+    def reads_texts_as_numbers(self) -> bool:
+        """True if something is declared about numbers, so that also strings of JSON are read as numbers."""
+        return not self.reads_plain_numbers or bool(self.missing)

@@ -74,7 +74,9 @@ class Categories(TransformBase):
     """Base class of the transforms of categories."""
 
     categories: Annotated[list[Label], Field(min_length=1)] | None = None
-    """The categories, in the order of their indices. Null: those of the training rows, in ascending order."""
+    """The categories, in the order of their indices. Null: those of the training rows, in ascending order
+    (texts that are all numbers in the order of the numbers), or, of ordered categories of pandas in a Parquet
+    or Arrow file, all categories in their order."""
 
     @model_validator(mode="after")
     def _check_distinct(self) -> "Categories":

@@ -52,7 +52,8 @@ Default: `header=absent` or `header=present` in Content-Type, otherwise `true`."
     """For CSV: encoding, e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: `charset` in Content-Type, \
 otherwise UTF-8, or UTF-16 if a byte order mark says so."""
     missing: str | None = None
-    """Further cells that mean a missing value, comma-separated, e.g. `-999,?`. Numbers are compared by value."""
+    """Further cells that mean a missing value, comma-separated, e.g. `-999,?`. Numbers are compared by \
+value."""
     decimal: Literal[".", ","] | None = None
     """Decimal sign of numbers. Default: `.`."""
     thousands: Literal[",", ".", " ", "'", "_"] | None = None
@@ -62,7 +63,8 @@ otherwise UTF-8, or UTF-16 if a byte order mark says so."""
     units: str | None = None
     """Texts before or after a number to ignore, comma-separated, e.g. `$,€,kg`."""
     dates: list[DateFormat] | None = None
-    """Format of dates and times besides ISO 8601, with the directives of C's strptime, e.g. `%d.%m.%Y`. Repeat the parameter for several formats. In a URL, `%` is written `%25`."""
+    """Format of dates and times besides ISO 8601, with the directives of C's strptime, e.g. `%d.%m.%Y`; \
+in a URL, `%` is written `%25`. Repeat the parameter for several formats."""
     types: str | None = None
     """Column types that override the detected ones: `zip:categorical,when:datetime`, or a JSON object. The \
 types are `numeric`, `boolean`, `categorical` and `datetime`."""
@@ -76,6 +78,11 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
         ):
             raise ValueError("Use one printable ASCII character other than a quote, or `tab`.")
         return value
+
+    @field_validator("dates", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value  # a part of a multipart body
 
     @field_validator("missing", "units")
     @classmethod

@@ -64,7 +64,13 @@ class DeclaredData:
         if isinstance(self.dataset, TensorDataset):
             names = list(self.groups)
             return Columns(dict.fromkeys([*names, TARGETS], "tensor"), names, [TARGETS])
-        return Columns(self.types(), self.features, self.targets)
+        types = self.types()
+        ordered = {
+            name: categories
+            for name, categories in self.dataset.categories.items()
+            if types.get(name) == "categorical"
+        }
+        return Columns(types, self.features, self.targets, ordered)
 
 
 def read_declaration(
@@ -285,9 +291,9 @@ def _check_names(
 def _read_tensors(
     dataset: TensorDataset, data: DataDeclaration, errors: ErrorCollector, input_names: Sequence[str] | None
 ) -> DeclaredData:
-    for field in ("features", "feature_groups", "targets"):
-        if isinstance(data, DatasetReference) and getattr(data, field) is not None:
-            errors.add(pointer_to(DATA, field), f"Tensor data has no columns; omit `{field}`.")
+    for name in ("features", "feature_groups", "targets"):
+        if isinstance(data, DatasetReference) and getattr(data, name) is not None:
+            errors.add(pointer_to(DATA, name), f"Tensor data has no columns; omit `{name}`.")
     for name in data.column_types():
         detail = "Tensor data has no columns; omit `types`, or declare the dtype of an input in `dtypes`."
         errors.add(pointer_to(DATA, "types", name), detail)

@@ -1,5 +1,6 @@
 """Fitting of an encoding on the training rows, and checks of features and targets."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,13 +22,17 @@ from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.columns import DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.text_columns import find_type_mismatches
+from service.datasets.sources.text_hints import PADDED, explain_texts, likely_gaps
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
 from service.datasets.transforms.registry import TRANSFORM_TYPES
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import Cells, ErrorCollector, count_of, quote_value
+from service.datasets.validation import ErrorCollector, count_of, quote_value
 from service.errors import pointer_to
 from service.specs.transforms import Label
+from service.specs.upload import ReadOptions
+
+_SHOWN_ROWS = 5
 
 
 def check_types(
@@ -136,19 +141,41 @@ def _check_numbers(declared: DeclaredData, name: str, text_remedy: str, errors: 
             "derived from it (an hour, days since a date)."
         )
         errors.add(pointer, detail)
-    elif column.type == TEXT and (mismatches := find_type_mismatches(column, column, declared.options)):
-        rows = torch.from_numpy(mismatches.rows)
-        effect = f"so the column of {count_of(len(column), 'row')} is read as text, not as {mismatches.noun}s"
-        cells = Cells(name, pointer, errors, rows)
-        cells.add_errors(
-            torch.ones(len(rows), dtype=torch.bool),
-            lambda i: (
-                f"is {quote_value(column[int(rows[i])].as_py())}, {effect}; correct the value or leave it out"
-            ),
-        )
     elif column.type == TEXT:
-        examples = ", ".join(map(quote_value, column.drop_null().unique().slice(0, 3).to_pylist()))
-        errors.add(pointer, f"`{name}` is text ({examples}, …), and {text_remedy}")
+        errors.add(pointer, f"`{name}` is text {explain_text(name, column, declared.options, text_remedy)}")
+
+
+def explain_text(name: str, column: pa.ChunkedArray, options: ReadOptions, text_remedy: str) -> str:
+    """Say why a column is text although the model needs numbers, and what to do; the end of a sentence.
+
+    Args:
+        name: Name of the column.
+        column: large_string, [rows].
+        options: The options by which it was read.
+        text_remedy: What to do with a column of real text.
+    """
+    if mismatches := find_type_mismatches(column, column, options):
+        found = column.take(pa.array(mismatches.rows))
+        rows = mismatches.rows[:_SHOWN_ROWS].tolist()
+        shown = ", ".join(f"{quote_value(found[i].as_py())} in row {row}" for i, row in enumerate(rows))
+        more = ", …" if len(found) > len(rows) else ""
+        remedy = "correct them or leave them out"
+        if words := likely_gaps(found):
+            missing = json.dumps([*options.missing, *words])
+            remedy += f'; if they mean missing values, add `"reading": {{"missing": {missing}}}` to `data`'
+        count = f"{count_of(len(found), 'value')} of {len(column)}"
+        return f"because {count} can't be read as a {mismatches.noun} ({shown}{more}); {remedy}."
+    examples = ", ".join(map(quote_value, column.drop_null().unique().slice(0, 3).to_pylist()))
+    hint = explain_texts(column, options)
+    if hint is None or not hint.type_name:
+        return f"({examples}, …), and {text_remedy}"
+    types = f'"types": {{"{name}": "{hint.type_name}"}}'
+    fields = types if not hint.fields else f'"reading": {{{hint.fields}}}, {types}'
+    if hint.looks == PADDED:
+        return (
+            f"({examples}, …): {hint.looks}. For codes, {text_remedy} For numbers, add `{fields}` to `data`."
+        )
+    return f"({examples}, …) and looks like {hint.looks}; add `{fields}` to `data` to read it so."
 
 
 def fit_encoding(

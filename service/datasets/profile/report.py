@@ -24,12 +24,15 @@ from service.datasets.profile.summary import ColumnSummary, TableSummary
 from service.datasets.sources.cell_texts import are_numbers
 from service.datasets.sources.columns import BOOLEAN, COLUMN_TYPES, INTEGER, NUMBER, TEXT
 from service.datasets.sources.text_columns import find_type_mismatches
+from service.datasets.sources.text_hints import explain_texts, likely_gaps
 from service.datasets.tensor_file import Tensor, slices
 from service.datasets.timestamps import rfc3339
 from service.datasets.validation import count_of, quote_value
 from service.specs.reading import CellOptions
 
 _MIN_ID_ROWS = 20  # the values of fewer rows may all differ by chance
+_HINT_ROWS = 1000
+_MAX_EXACT_INTEGER = 2**53
 _MAX_CLASSES = 20
 _MAX_CATEGORY_CHARACTERS = 200
 _IMBALANCE_RATIO = 20  # of the most frequent class to the rarest
@@ -120,13 +123,33 @@ def _warnings(
         yield f"`{name}` has a different value in {each}, like an id; a model can't learn from it."
     elif column.type in (TEXT, BOOLEAN) and counts.is_complete:
         yield from _imbalance_warnings(name, counts)
-    if column.type == TEXT and (mismatches := find_type_mismatches(column, sample, options)):
+    if column.type == TEXT:
+        yield from _text_warnings(name, column, sample, options)
+    if column.type == INTEGER and max(map(abs, (summary.min or 0, summary.max or 0))) >= _MAX_EXACT_INTEGER:
+        yield (
+            f"`{name}` has integers beyond 2**53; they are stored exactly, but as a number in a model "
+            f"neighbours are equal. For ids or codes upload with `types={name}:categorical`."
+        )
+
+
+def _text_warnings(
+    name: str, column: pa.ChunkedArray, sample: pa.ChunkedArray, options: CellOptions
+) -> Iterator[str]:
+    """Warn of text that may be meant as numbers or times, with the option that reads it so."""
+    if mismatches := find_type_mismatches(column, sample, options):
         row = int(mismatches.rows[0])
         found = f"{count_of(len(mismatches.rows), 'value')} of {len(column)}"
+        remedy = ""
+        if words := likely_gaps(column.take(pa.array(mismatches.rows))):
+            remedy = f" If they mean missing values, upload with `missing={','.join(words)}`."
         yield (
             f"`{name}` is read as text because {found} can't be read as a {mismatches.noun}, the first "
-            f"{quote_value(column[row].as_py())} in row {row}."
+            f"{quote_value(column[row].as_py())} in row {row}.{remedy}"
         )
+    elif hint := explain_texts(sample.slice(0, _HINT_ROWS), options):
+        query = hint.query or f"types={name}:{hint.type_name}"
+        remedy = f"; upload with `{query}` to read it so" if hint.type_name else ""
+        yield f"`{name}` is read as text and looks like {hint.looks}{remedy}."
 
 
 def _count_id_rows(column: pa.ChunkedArray, sample: pa.ChunkedArray, counts: Counts) -> int:

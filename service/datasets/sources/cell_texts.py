@@ -46,9 +46,13 @@ def null_gaps(texts: Column, options: CellOptions, known: Collection[str] = ()) 
         options: Has further words for a missing value.
         known: Words that are values of this column.
     """
-    words = [word for word in (*GAPS, *options.missing) if word not in known]
-    is_gap = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(words, TEXT))
-    return null_unless(pc.invert(is_gap), texts) if pc.any(is_gap).as_py() else texts
+    return null_words(texts, [word for word in (*GAPS, *options.missing) if word not in known])
+
+
+def null_words(texts: Column, words: Collection[str]) -> Column:
+    """Replace texts that are one of some words, apart from spaces around it, by null."""
+    found = pc.is_in(pc.utf8_trim_whitespace(texts), pa.array(list(words), TEXT))
+    return null_unless(pc.invert(found), texts) if pc.any(found).as_py() else texts
 
 
 def trimmed(texts: Column, options: CellOptions) -> Column:

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset, with_options
 from service.datasets.sources.casts import as_type, values_as_type
-from service.datasets.sources.cell_texts import null_gaps
-from service.datasets.sources.columns import COLUMN_TYPES, MAX_COLUMNS, check_name, from_values
+from service.datasets.sources.cell_texts import null_gaps, null_words
+from service.datasets.sources.columns import COLUMN_TYPES, MAX_COLUMNS, TEXT, check_name, from_values
 from service.datasets.sources.nested_lists import read_nested
-from service.datasets.sources.text_columns import infer_kept_type
+from service.datasets.sources.text_columns import infer_kept_type, null_numbers
 from service.datasets.validation import ErrorCollector, RowPointer, count_of, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
@@ -70,6 +70,9 @@ class _CellReader(NamedTuple):
             column = values_as_type(values, type_name, self.options, pointer_to_row, self.errors, known)
             return pa.chunked_array([column])
         column = pa.chunked_array([from_values(values, pointer_to_row, self.errors)])
+        if self.options.missing:
+            is_text = column.type == TEXT
+            column = (null_words if is_text else null_numbers)(column, self.options.missing)
         found = infer_kept_type(column, self.options)
         if found in (None, column.type) or null_gaps(column, self.options).null_count > column.null_count:
             return column

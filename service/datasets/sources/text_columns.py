@@ -55,6 +55,8 @@ def parse_text(
 
 def null_numbers(numbers: Column, words: Collection[str]) -> Column:
     """Replace numbers by null that equal one of the words for a missing value, in value."""
+    if numbers.type not in (INTEGER, NUMBER):
+        return numbers
     if values := cell_texts.numbers_of(words):
         is_missing = pc.is_in(numbers.cast(NUMBER, safe=False), pa.array(values, NUMBER))
         return null_unless(pc.invert(is_missing), numbers)
@@ -131,7 +133,7 @@ def infer_text_type(texts: pa.ChunkedArray, options: CellOptions) -> pa.DataType
 def infer_kept_type(column: pa.ChunkedArray, options: CellOptions) -> pa.DataType | None:
     """Return the type of a column from a format that distinguishes numbers from text.
 
-    Its texts are numbers only if the options declare a format of numbers.
+    Its texts are numbers only if the options declare something about numbers.
 
     Args:
         column: Of the column types, [rows].
@@ -148,7 +150,7 @@ def infer_kept_type(column: pa.ChunkedArray, options: CellOptions) -> pa.DataTyp
     present = cell_texts.trimmed(column, options).drop_null()
     if not len(present):
         return None
-    for arrow_type in (DATETIME, NUMBER) if not options.reads_plain_numbers else (DATETIME,):
+    for arrow_type in (DATETIME, NUMBER) if options.reads_texts_as_numbers else (DATETIME,):
         matches = _MATCHERS[arrow_type]
         if (
             pc.all(matches(present.slice(0, 1), options)).as_py()

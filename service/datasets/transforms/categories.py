@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from service.datasets.sources.columns import MAX_COLUMNS
+from service.datasets.sources.cell_texts import are_numbers
+from service.datasets.sources.columns import MAX_COLUMNS, TEXT
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, as_array
 from service.datasets.validation import Cells, quote_value
 from service.specs import transforms as specs
@@ -105,7 +106,11 @@ _POLICIES = {"one_hot": "zeros", "ordinal": "extra"}
 
 
 def _distinct(values: Values) -> tuple[Any, ...]:
-    return tuple(sorted(pc.unique(as_array(values).drop_null()).to_pylist()))
+    """Return the distinct values in ascending order; texts that are all numbers in the order of numbers."""
+    array = pc.unique(as_array(values).drop_null())
+    if array.type == TEXT and pc.all(are_numbers(array)).as_py():
+        return tuple(sorted(array.to_pylist(), key=lambda text: (float(text), text)))
+    return tuple(sorted(array.to_pylist()))
 
 
 def _declared(categories: Sequence[specs.Label], values: Values) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from service.datasets.transforms.registry import TRANSFORM_TYPES, ColumnState
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
-from service.specs.transforms import Impute, Scale, Transform
+from service.specs.transforms import Categories, Impute, Scale, Transform
 
 # Column types of the features that each word of `columns` selects.
 _GROUPS: Mapping[str, set[str]] = {
@@ -43,11 +43,13 @@ class Columns:
         types: `numeric`, `boolean`, `categorical` or `datetime` for each column; `tensor` for each tensor.
         features: Names of the features, from which `numeric`, `categorical` and `all` select.
         targets: Names of the targets.
+        categories: Categories, in their order, of columns whose categories have an order.
     """
 
     types: Mapping[str, str]
     features: Sequence[str]
     targets: Sequence[str]
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def resolve(
@@ -82,9 +84,17 @@ def resolve(
             if problem := _incompatibility(transform, name, columns, states[name]):
                 errors.add(column_pointer, problem)
                 continue
-            steps.append(Step(transform, name, column_pointer))
+            steps.append(Step(_with_order(transform, name, columns), name, column_pointer))
             states[name] = TRANSFORM_TYPES[transform.type].output or states[name]
     return steps
+
+
+def _with_order(transform: Transform, name: str, columns: Columns) -> Transform:
+    """Fill in the categories of a column whose categories have an order."""
+    ordered = columns.categories.get(name)
+    if ordered is None or not isinstance(transform, Categories) or transform.categories is not None:
+        return transform
+    return transform.model_copy(update={"categories": list(ordered)})
 
 
 def _columns_of(transform: Transform, columns: Columns, pointer: str) -> Iterator[tuple[str, str]]:
