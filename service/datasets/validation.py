@@ -1,8 +1,9 @@
 """Collection of the errors in a request, so that one response reports all of them."""
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import torch
@@ -11,11 +12,37 @@ from service.datasets.rows import Rows
 from service.errors import FieldError, InvalidRequest
 
 MAX_LISTED = 100
+SHOWN_ROWS = 5
 _MAX_QUOTED_CHARACTERS = 40
 _CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
 
 RowPointer = Callable[[int], str]
 """Maps a row number to the JSON pointer of a cell in that row."""
+
+
+@dataclass
+class _Entry:
+    """An error, and the further rows with the same error.
+
+    Attributes:
+        pointer: Location of the first value with the error.
+        detail: What is wrong with it.
+        rows: The first of the further rows.
+        count: Number of further rows.
+    """
+
+    pointer: str
+    detail: str
+    rows: list[int] = field(default_factory=list)
+    count: int = 0
+
+    def field_error(self) -> FieldError:
+        """Return the error with the sentence about further rows."""
+        if not self.count:
+            return FieldError(self.pointer, self.detail)
+        shown = ", ".join(map(str, self.rows)) + (", …" if self.count > len(self.rows) else "")
+        rows = "row" if self.count == 1 else f"{self.count:,} more rows:"
+        return FieldError(self.pointer, f"{self.detail} The same is wrong in {rows} {shown}.")
 
 
 class ErrorCollector:
@@ -25,19 +52,44 @@ class ErrorCollector:
         before: Errors to start with; this collector is not changed.
 
     Attributes:
-        listed: The first 100 errors.
-        count: Number of all errors.
+        count: Number of all errors; the same error in several rows of a column is one.
     """
 
     def __init__(self, before: "ErrorCollector | None" = None) -> None:
-        self.listed: list[FieldError] = [] if before is None else list(before.listed)
+        self._entries: list[_Entry] = [] if before is None else deepcopy(before._entries)
+        self._by_key: dict[Hashable, _Entry] = {}
         self.count: int = 0 if before is None else before.count
+
+    @property
+    def listed(self) -> list[FieldError]:
+        """The first 100 errors."""
+        return [entry.field_error() for entry in self._entries]
 
     def add(self, pointer: str, detail: str) -> None:
         """Add one error."""
+        self._append(_Entry(pointer, detail))
+
+    def add_rows(self, pointer: str, detail: str, rows: Sequence[int], count: int, key: Hashable) -> None:
+        """Add an error that several rows have.
+
+        Args:
+            pointer: Location of the first value with the error.
+            detail: What is wrong with it.
+            rows: The numbers of the first rows with the error.
+            count: Number of all rows with the error, at least one.
+            key: Equal for the same error in several parts of a table, which are one error.
+        """
+        if (entry := self._by_key.get(key)) is None:
+            entry = self._by_key[key] = _Entry(pointer, detail)
+            self._append(entry)
+            rows, count = rows[1:], count - 1
+        entry.rows = [*entry.rows, *rows][:SHOWN_ROWS]
+        entry.count += count
+
+    def _append(self, entry: _Entry) -> None:
         self.count += 1
-        if len(self.listed) < MAX_LISTED:
-            self.listed.append(FieldError(pointer, detail))
+        if len(self._entries) < MAX_LISTED:
+            self._entries.append(entry)
 
     def extend(self, errors: Iterable[FieldError]) -> None:
         """Add several errors."""
@@ -97,7 +149,7 @@ class Cells:
         return self.pointer if self.cell_pointer is None else self.cell_pointer(row)
 
     def add_errors(self, bad: torch.Tensor, problem: Callable[[int], str]) -> None:
-        """Add an error for each bad cell: the first 100 with a text, the others only counted.
+        """Add one error for all bad cells, at the first of them, with the number of the others.
 
         Args:
             bad: Mask of the bad cells, bool [B].
@@ -105,10 +157,13 @@ class Cells:
                 ("is missing").
         """
         positions = bad.nonzero()[:, 0]
-        for position in positions[:MAX_LISTED].tolist():
-            row = int(self.rows[position])
-            self.errors.add(self.pointer_to_row(row), f"`{self.name}` in row {row} {problem(position)}.")
-        self.errors.add_unlisted(max(0, len(positions) - MAX_LISTED))
+        if len(positions):
+            first = int(positions[0])
+            rows = [int(self.rows[each]) for each in positions[: SHOWN_ROWS + 1].tolist()]
+            detail = f"`{self.name}` in row {rows[0]} {problem(first)}."
+            # The rows come slice by slice: the place in the code tells which errors are the same.
+            key = (self.name, getattr(problem, "__code__", problem))
+            self.errors.add_rows(self.pointer_to_row(rows[0]), detail, rows, len(positions), key)
 
 
 def count_of(number: int, noun: str) -> str:

@@ -13,8 +13,10 @@ from service.datasets.prepare.encoding import Encoding
 from service.errors import FieldError, InvalidRequest, JobNotFound, pointer_to
 from service.jobs.checkpoint_reads import read_checkpoint
 from service.specs.architecture import read_architecture
+from service.specs.data import DataDeclaration
 from service.specs.job import StopReason
 from service.specs.training import TrainingSpec
+from service.specs.upload import ReadOptions
 from service.storage.checkpoints import Checkpoint as CheckpointRow
 from service.storage.job_record import Job
 from service.storage.storage import Storage
@@ -94,6 +96,19 @@ class Parent:
             return training.model_copy(update={"seed": self.request["training"]["seed"]})
         return training
 
+    def inherited_reading(self, data: DataDeclaration) -> DataDeclaration:
+        """Fill in how the parent's tables are read: types of the columns used here, and formats of cells."""
+        then = self.request["data"]
+        named = getattr(data, "features", None) or [
+            name for names in (getattr(data, "feature_groups", None) or {}).values() for name in names
+        ]
+        targets = getattr(data, "targets", None)
+        used = {*named, *(targets if isinstance(targets, list) else ())}
+        used = {name for name in used if isinstance(name, str)}
+        types = {name: kind for name, kind in then.get("types", {}).items() if name in used}
+        reading = ReadOptions(**then.get("reading", {}) | data.reading.model_dump(exclude_unset=True))
+        return data.model_copy(update={"types": {**types, **data.column_types()}, "reading": reading})
+
     def check_model(self, model: nn.Module) -> list[FieldError]:
         """Check that a model on the meta device has the shapes of the parent's parameters and buffers."""
         with torch.device("meta"):
@@ -118,7 +133,17 @@ class Parent:
             same_data: Whether it uses the parent's dataset.
         """
         errors = [] if same_data else [FieldError("#/data", f"{self.job.id} was trained on other data.")]
-        return errors + list(_differences(request, self.request, "#", document))
+        # The requests of old jobs have declared types only, not those that were found.
+        then = self.request["data"].get("types", {})
+        declared = document.get("data", {}).get("types", {})
+        types = {
+            name: kind
+            for name, kind in request["data"].get("types", {}).items()
+            if name in {**then, **declared}
+        }
+        data = {name: value for name, value in request["data"].items() if name != "types"}
+        now = {**request, "data": {**data, **({"types": types} if types else {})}}
+        return errors + list(_differences(now, self.request, "#", document))
 
     def first_checkpoint(self, storage: Storage, resume: bool, encoding: Encoding) -> tuple[bytes, int, int]:
         """Make the checkpoint that the new job starts with.

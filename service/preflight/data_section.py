@@ -13,7 +13,6 @@ from service.errors import FieldError, InvalidRequest, NotFound
 from service.preflight.cache import PreflightCache
 from service.preflight.sections import collecting, loss_name
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
-from service.specs.upload import ReadOptions
 from service.storage.storage import Storage
 from service.training.losses import LOSSES, Targets
 
@@ -68,9 +67,7 @@ class DataSection:
 
     def _read_inline(self, data: DataDeclaration | None) -> Dataset | None:
         if content := self._inline_content():
-            options = ReadOptions()
-            if data is not None:
-                options = data.reading.model_copy(update={"types": data.column_types()})
+            options = None if data is None else data.read_options()
             with collecting(self._errors):
                 return read_json(content, "#/data", options=options)
         return None

@@ -5,6 +5,7 @@ as many errors as possible. Modules are built on the meta device only.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -73,6 +74,8 @@ class Preflight:
         parent = None if training is None else self._find_parent(training)
         if parent is not None and training is not None:
             training = parent.inherited(training)
+            if sections.data is not None:
+                sections = replace(sections, data=parent.inherited_reading(sections.data))
         dataset, prepared, workspace = self._check_data(sections)
         checked = self._check_architecture(sections, prepared, training)
         self._check_components(sections, training)
@@ -159,7 +162,7 @@ class Preflight:
         placement = read_placement(self._document)
         reference = data if isinstance(data, DatasetReference) else None
         request = {
-            "data": data_document(data),
+            "data": data_document(data, prepared.encoding),
             "architecture": checked.spec,
             "training": resolve(training, output_width(checked.output)),
             **placement.model_dump(mode="json"),

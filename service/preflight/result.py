@@ -53,10 +53,18 @@ class PreflightResult:
     parent: Parent | None
 
 
-def data_document(data: DataDeclaration) -> dict[str, Any]:
-    """Write the data section without the data themselves: neither content nor, for tensors, column names."""
+def data_document(data: DataDeclaration, encoding: Encoding) -> dict[str, Any]:
+    """Write the data section without the data themselves: neither content nor, for tensors, column names.
+
+    Args:
+        data: The section.
+        encoding: The fitted encoding, which has the types of all columns and the formats of cells.
+    """
     declared = data.model_dump(mode="json", exclude=set(CONTENT))
-    unused = {name for name in ("features", "feature_groups", "dtypes", "types") if not declared.get(name)}
+    declared["types"] = {**encoding.types, **data.column_types()}
+    declared["reading"] = encoding.reading.model_dump(mode="json", exclude_unset=True)
+    optional = ("features", "feature_groups", "dtypes", "types", "reading")
+    unused = {name for name in optional if not declared.get(name)}
     if {"features", "feature_groups"} <= unused:
         unused.add("targets")  # of tensors, `targets` is content, not names
     return {name: value for name, value in declared.items() if name not in unused}

@@ -46,6 +46,10 @@ class DataDeclaration(Spec):
         """Return the declared types of columns."""
         return {**self.reading.types, **self.types}
 
+    def read_options(self) -> ReadOptions:
+        """Return the options for reading the table, with the declared types of columns."""
+        return self.reading.model_copy(update={"types": self.column_types()})
+
 
 class TabularDeclaration(DataDeclaration):
     """Base class of the forms in which a table is sent with the request."""

@@ -73,8 +73,8 @@ class RawRows(NamedTuple):
         Args:
             reading: Types of the columns, and formats of texts.
             dataset: A table or tensors.
-            names: Columns to keep. A column that the table does not have, or with cells that cannot be cast,
-                is omitted.
+            names: Columns to keep. A column that the table does not have, or with cells that cannot be read
+                (of Arrow's type null) or cast, is omitted.
             column_pointer: Pointers of columns.
             errors: Receives an error for each cell that cannot be cast.
             cell_pointer: Pointers of cells, if the request contains the cells.
@@ -82,7 +82,8 @@ class RawRows(NamedTuple):
         raw = cls(dataset, range(dataset.rows), column_pointer, errors, cell_pointer)
         if not isinstance(dataset, TabularDataset):
             return raw
-        present, columns = set(dataset.table.column_names), dict[str, pa.ChunkedArray]()
+        columns = dict[str, pa.ChunkedArray]()
+        present = {field.name for field in dataset.table.schema if not pa.types.is_null(field.type)}
         for name in names:
             if name in present:
                 before = errors.count
@@ -324,7 +325,8 @@ def prediction_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
     Raises:
         InvalidRequest: Columns are missing or cannot be read as their type, or a shape does not fit.
     """
-    received, errors = _read(encoding, body, pointer, encoding.features), ErrorCollector()
+    errors = ErrorCollector()
+    received = _read(encoding, body, pointer, encoding.features, errors)
     _check_inputs(encoding, received, errors)
     return _cast_received(encoding, received, encoding.features, errors)
 
@@ -342,7 +344,8 @@ def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
             fit.
     """
     names = [*encoding.features, *encoding.targets]
-    received, errors = _read(encoding, body, pointer, names), ErrorCollector()
+    errors = ErrorCollector()
+    received = _read(encoding, body, pointer, names, errors)
     _check_inputs(encoding, received, errors)
     _check_targets(encoding, received, pointer, errors)
     return _cast_received(encoding, received, names, errors)
@@ -383,14 +386,18 @@ def _cast_received(
     return raw
 
 
-def _read(encoding: Encoding, body: Body, pointer: str, names: Sequence[str]) -> _RequestData:
-    """Read a body; of JSON columns only `names` are read."""
+def _read(
+    encoding: Encoding, body: Body, pointer: str, names: Sequence[str], errors: ErrorCollector
+) -> _RequestData:
+    """Read a body; of JSON columns only `names` are read, and errors in their cells are collected."""
     if isinstance(body, TabularDataset):
         return _column_data(body, pointer_to(pointer, "columns"))
     if isinstance(body, TensorDataset):
         return _RequestData(body, pointer, lambda name: pointer)
     reading = encoding.table_reading()
-    dataset = read_json(body, pointer, names, options=reading.typed_options(), known=reading.known)
+    dataset = read_json(
+        body, pointer, names, options=reading.typed_options(), known=reading.known, cell_errors=errors
+    )
     if isinstance(dataset, TensorDataset):
         container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
         return _RequestData(dataset, container, lambda name: targets if name == TARGETS else container)

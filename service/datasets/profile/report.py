@@ -113,18 +113,20 @@ def _warnings(
     counts: Counts,
     options: CellOptions,
 ) -> Iterator[str]:
+    hints = list(_text_warnings(name, column, sample, options)) if column.type == TEXT else []
     if summary.count == 0:
         yield f"`{name}` has no values."
     elif counts.is_complete and counts.distinct == 1 < summary.count:
         (value,) = counts.by_value
         yield f"`{name}` is constant: each value is {quote_value(_to_json(value))}."
-    elif rows := _count_id_rows(column, sample, counts):
+    elif not hints and (rows := _count_id_rows(column, sample, counts)):
         each = "each row" if rows == len(column) else f"each of the first {rows} rows"
         yield f"`{name}` has a different value in {each}, like an id; a model can't learn from it."
     elif column.type in (TEXT, BOOLEAN) and counts.is_complete:
         yield from _imbalance_warnings(name, counts)
-    if column.type == TEXT:
-        yield from _text_warnings(name, column, sample, options)
+    yield from hints
+    if summary.missing > summary.count > 0:
+        yield f"`{name}` is missing in {summary.missing} of {len(column)} rows."
     if column.type == INTEGER and max(map(abs, (summary.min or 0, summary.max or 0))) >= _MAX_EXACT_INTEGER:
         yield (
             f"`{name}` has integers beyond 2**53; they are stored exactly, but as a number in a model "

@@ -16,8 +16,8 @@ from service.datasets.sources.columns import (
     MAX_COLUMNS,
     NUMBER,
     TEXT,
+    ColumnPointers,
     check_types,
-    column_pointers,
     common_type,
     from_arrow,
     is_large_integer,
@@ -124,7 +124,7 @@ class ArrowTable:
         inferred = self._inferred_types
 
         def pointers(name: str) -> RowPointer:
-            return column_pointers("#/columns", name, first_row)
+            return ColumnPointers("#/columns", name, first_row)
 
         def convert_column(name: str) -> pa.ChunkedArray | pa.Array:
             if name not in self._selected:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.datasets.validation import MAX_LISTED, ErrorCollector, RowPointer, quote_value
+from service.datasets.validation import SHOWN_ROWS, ErrorCollector, RowPointer, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -81,15 +82,48 @@ def check_types(types: Mapping[str, str], names: Sequence[str], pointer: str, er
             errors.add(pointer, f"There is no column `{name}`{hint}")
 
 
-def column_pointers(pointer: str, name: str, first_row: int = 0) -> RowPointer:
-    """Return the pointers to a column's cells, for data laid out by column.
+@dataclass(frozen=True)
+class ColumnPointers:
+    """Pointers to the cells of a piece of a column, for data laid out by column.
 
-    Args:
+    Attributes:
         pointer: Pointer to the object of all columns.
         name: Name of the column.
-        first_row: Row number, in the whole table, of the first row of the piece that is read.
+        first_row: Row number, in the whole table, of the first row of the piece.
     """
-    return lambda row: pointer_to(pointer, name, first_row + row)
+
+    pointer: str
+    name: str
+    first_row: int = 0
+
+    def __call__(self, row: int) -> str:
+        """Return the pointer to the cell in a row of the piece."""
+        return pointer_to(self.pointer, self.name, self.first_row + row)
+
+
+def _add_rows(
+    rows: Sequence[int],
+    count: int,
+    detail: str,
+    kind: str,
+    pointer_to_row: RowPointer,
+    errors: ErrorCollector,
+) -> None:
+    """Add one error for several rows of a piece of a column.
+
+    Args:
+        rows: The first of the rows, at least one.
+        count: Number of all rows with the error.
+        detail: What is wrong with the first one.
+        kind: What is wrong, equal for the same error in another piece.
+        pointer_to_row: Returns the pointer to a row's cell.
+        errors: Receives the error.
+    """
+    first_row, key = 0, (pointer_to_row(rows[0]), kind)
+    if isinstance(pointer_to_row, ColumnPointers):
+        first_row, key = pointer_to_row.first_row, (pointer_to_row.name, kind)
+    shown = [first_row + row for row in rows[: SHOWN_ROWS + 1]]
+    errors.add_rows(pointer_to_row(rows[0]), detail, shown, count, key)
 
 
 def from_values(values: Sequence[Any], pointer_to_row: RowPointer, errors: ErrorCollector) -> pa.Array:
@@ -158,12 +192,16 @@ def _is_unicode(text: str) -> bool:
 
 
 def _add_type_errors(values: Sequence[Any], pointer_to_row: RowPointer, errors: ErrorCollector) -> None:
-    """Add an error for each cell that is not of the column's most frequent type."""
+    """Add an error for the cells that are not of the column's most frequent type."""
     counts = Counter(_JSON_TYPES[type(value)] for value in values if type(value) in _JSON_TYPES)
     usual = counts.most_common(1)[0][0] if counts else "numbers, booleans or strings"
-    for row, value in enumerate(values):
-        if value is not None and _JSON_TYPES.get(type(value)) != usual:
-            errors.add(pointer_to_row(row), f"{quote_value(value)} is not allowed in a column of {usual}.")
+    bad = [row for row, value in enumerate(values) if _is_other(value, usual)]
+    detail = f"{quote_value(values[bad[0]])} is not allowed in a column of {usual}."
+    _add_rows(bad, len(bad), detail, "type", pointer_to_row, errors)
+
+
+def _is_other(value: Any, usual: str) -> bool:
+    return value is not None and _JSON_TYPES.get(type(value)) != usual
 
 
 def is_text(arrow_type: pa.DataType) -> bool:
@@ -297,7 +335,7 @@ def add_cell_errors(
     pointer_to_row: RowPointer,
     errors: ErrorCollector,
 ) -> None:
-    """Add an error for each bad cell: the first 100 with a text, the others only counted.
+    """Add one error for all bad cells, at the first of them, with the number of the others.
 
     Args:
         bad: Mask of the bad cells, bool [rows]; null counts as false.
@@ -307,9 +345,10 @@ def add_cell_errors(
         errors: Receives the errors.
     """
     rows = np.flatnonzero(bad.fill_null(False).to_numpy(zero_copy_only=False))
-    for row in rows[:MAX_LISTED].tolist():
-        errors.add(pointer_to_row(row), f"{quote_value(sent_value(row))} {problem}")
-    errors.add_unlisted(len(rows[MAX_LISTED:]))
+    if len(rows):
+        shown = rows[: SHOWN_ROWS + 1].tolist()
+        detail = f"{quote_value(sent_value(shown[0]))} {problem}"
+        _add_rows(shown, len(rows), detail, problem, pointer_to_row, errors)
 
 
 def null_unless(condition: Column, values: Column) -> Column:

@@ -25,8 +25,8 @@ from service.datasets.sources.columns import (
     INTEGER,
     NUMBER,
     TEXT,
+    ColumnPointers,
     check_types,
-    column_pointers,
     common_type,
     from_arrow,
     is_text,
@@ -149,7 +149,8 @@ class CsvTable:
         self._records = Records(self._text, header.start, header.delimiter)
         self._options, self._known = options, known
         self._declared = options.types
-        words = {word for each in (known or {}).values() for word in each}
+        # An empty cell without quotes is missing even if the model knows the empty text.
+        words = {word for each in (known or {}).values() for word in each if word}
         # Arrow compares whole cells exactly: a space may follow the delimiter.
         self._missing = [
             space + word for word in (*GAPS, *options.missing) if word not in words for space in ("", " ")
@@ -311,7 +312,7 @@ class CsvTable:
         def convert_column(name: str) -> pa.ChunkedArray | pa.Array:
             if name not in self._readings:
                 return pa.nulls(table.num_rows)
-            pointers, reading = column_pointers("#/columns", name, first_row), self._readings[name]
+            pointers, reading = ColumnPointers("#/columns", name, first_row), self._readings[name]
             if reading.arrow_type == TEXT:
                 known = None if self._known is None else self._known.get(name, ())
                 type_name = COLUMN_TYPES[reading.column_type]

@@ -28,6 +28,7 @@ def read_json(
     errors: ErrorCollector | None = None,
     options: ReadOptions | None = None,
     known: Mapping[str, Collection[str]] | None = None,
+    cell_errors: ErrorCollector | None = None,
 ) -> Dataset:
     """Read the dataset in a JSON document.
 
@@ -42,6 +43,8 @@ def read_json(
             JSON types; of other columns, strings are read as times if all are, and otherwise are text.
         known: For a table that is sent to a model, the words for a missing value that the model knows as
             categories, by column name. Of data to train on, only null is a missing value.
+        cell_errors: If given, receives the errors in cells, which are not raised; a column with errors is
+            replaced by one of Arrow's type null.
 
     Raises:
         InvalidRequest: The document has errors; lists the first 100 and counts all.
@@ -52,7 +55,8 @@ def read_json(
         found = " and ".join(f"`{form}`" for form in forms) or "none of them"
         detail = f"Give the data as exactly one of `columns`, `rows` or `inputs`; found {found}."
         errors.fail(pointer, detail)
-    cells = _CellReader(options or ReadOptions(), known, errors)
+    found_in_cells = errors if cell_errors is None else cell_errors
+    cells = _CellReader(options or ReadOptions(), known, found_in_cells)
     return _READERS[forms[0]](document, pointer, selected, cells, errors)
 
 
@@ -64,7 +68,12 @@ class _CellReader(NamedTuple):
     errors: ErrorCollector
 
     def column(self, name: str, values: Sequence[Any], pointer_to_row: RowPointer) -> pa.ChunkedArray:
-        """Convert the values of a column."""
+        """Convert the values of a column; of Arrow's type null if a cell has an error."""
+        before = self.errors.count
+        column = self._convert(name, values, pointer_to_row)
+        return column if self.errors.count == before else pa.chunked_array([pa.nulls(len(values))])
+
+    def _convert(self, name: str, values: Sequence[Any], pointer_to_row: RowPointer) -> pa.ChunkedArray:
         if name in self.options.types:
             type_name, known = self.options.types[name], self.known and self.known.get(name, ())
             column = values_as_type(values, type_name, self.options, pointer_to_row, self.errors, known)

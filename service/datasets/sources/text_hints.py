@@ -41,7 +41,7 @@ _NUMBER_FORMATS = (
     CellOptions(decimal=",", percent=True),
 )
 PADDED = "numbers with leading zeros, which would be lost"
-_AFFIXED = r"^[+\-−]?\s*(?P<before>[^\d\s.,+\-−%]{0,4})\s*[+-]?[\d.,' ]*\d[.]?\s*(?P<after>[^\d\s.,%]{0,4})$"
+_AFFIXED = r"^[+\-−]?\s*(?P<before>[$€£¥₹₽₩₺]?)\s*[+-]?[\d.,' ]*\d[.]?\s*(?P<after>[^\d\s.,%]{0,4})$"
 
 
 class TextHint(NamedTuple):

@@ -6,19 +6,14 @@ import pytest
 import torch
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.declaration import TargetType
 from service.datasets.prepare.encode import encode, evaluation_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.datasets.prepare.prepare import JobDatasets, prepare
 from service.datasets.sources.columns import TEXT
 from service.datasets.sources.json import read_json
-from tests.support.encoded import encoded_inputs
+from tests.support.encoded import encoded_inputs, encoding_of
 from tests.support.field_errors import refusal
 from tests.support.thermometer import T_C, T_U, declared, thermometer
-
-
-def encoding_of(section: dict[str, Any], target_type: TargetType = "values") -> Encoding:
-    return prepare(JobDatasets(read_json(section, "#/data")), declared(**section), target_type).encoding
 
 
 @pytest.fixture

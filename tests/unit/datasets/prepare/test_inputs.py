@@ -98,8 +98,8 @@ def test_a_single_input_may_have_any_name() -> None:
             grouped(dtypes={"user": "int64"}),
             ("item", "user"),
             {
-                "#/data/feature_groups/user/0": "`a` in row 2 is not an integer, "
-                "and the dtype of the input is int64."
+                "#/data/feature_groups/user/0": "`a` in row 0 is not an integer, "
+                "and the dtype of the input is int64. The same is wrong in row 2."
             },
         ),
         (

@@ -16,7 +16,9 @@ FLAT = {"inputs": [[1.0], [2.0], [3.0]]}
 
 
 def prepared(section: dict[str, Any], target_type: TargetType = "values") -> Prepared:
-    return prepare(JobDatasets(read_json(section, "#/data")), declared(**section), target_type)
+    declaration = declared(**section)
+    dataset = read_json(section, "#/data", options=declaration.read_options())
+    return prepare(JobDatasets(dataset), declaration, target_type)
 
 
 def refused(section: dict[str, Any], target_type: TargetType = "values") -> dict[str, str]:
@@ -278,7 +280,7 @@ def test_a_declared_type_replaces_the_detected_one() -> None:
     one_hot = [{"type": "one_hot", "columns": "categorical"}]
     types = {"code": "categorical", "size": "numeric"}
     found = refused(section | {"types": types, "transforms": one_hot})
-    assert '`size` in row 2: "x"' in found["#/data/types/size"]
+    assert '"x"' in found["#/data/columns/size/2"]
     columns["size"][2] = "3"
     data = prepared(section | {"types": types, "transforms": one_hot, "split": {"shuffle": False}})
     assert data.encoding.titles("input") == ["code=1", "code=2", "size"]
@@ -454,7 +456,11 @@ def test_cells_that_cannot_be_read_are_not_missing_as_well() -> None:
         "targets": ["y"],
         "types": {"x": "numeric"},
     }
-    assert refused(section) == {"#/data/types/x": '`x` in row 1: "two" can\'t be read as a number.'}
+    assert refused(section) == {"#/data/columns/x/1": '"two" can\'t be read as a number.'}
+    content, reference = {"columns": section["columns"]}, section | {"columns": None}
+    del reference["columns"]
+    found = refusal(lambda: referenced(content, **reference))
+    assert found == {"#/data/types/x": '`x` in row 1: "two" can\'t be read as a number.'}
 
 
 def with_missing(a: list[Any], *transforms: dict[str, Any], **section: Any) -> dict[str, Any]:

@@ -170,12 +170,12 @@ def test_declared_types_are_used() -> None:
 
 
 def test_cells_that_are_not_of_the_declared_type_are_reported_with_their_text() -> None:
-    """Each bad cell of every column has an error with its column, row and text."""
+    """The first bad cell of every column has an error with its column, row and text, and names the others."""
     body = b"n,when\n1,2020-02-30\nx,soon\n3,2020-01-01\n"
     assert refusal(lambda: read(body, types={"n": "numeric", "when": "datetime"})) == {
         "#/columns/n/1": '"x" can\'t be read as a number.',
-        "#/columns/when/0": '"2020-02-30" can\'t be read as a time; send 2026-11-23 or 2026-11-23T18:30:00Z.',
-        "#/columns/when/1": '"soon" can\'t be read as a time; send 2026-11-23 or 2026-11-23T18:30:00Z.',
+        "#/columns/when/0": '"2020-02-30" can\'t be read as a time; send 2026-11-23 or 2026-11-23T18:30:00Z. '
+        "The same is wrong in row 1.",
     }
 
 

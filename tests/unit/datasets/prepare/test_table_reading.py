@@ -1,0 +1,208 @@
+"""A row means the same to a model in every format, alone or with others."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.datasets.dataset import TabularDataset
+from service.datasets.prepare.encode import Body
+from service.datasets.prepare.encoding import Encoding
+from service.datasets.sources.columns import TEXT
+from service.datasets.sources.formats import detect_format, open_file
+from service.errors import InvalidRequest
+from service.specs.upload import ReadOptions
+from tests.support.encoded import encoded_inputs, encoding_of
+from tests.support.field_errors import refusal
+from tests.support.files import MAX_BYTES, as_arrow, as_parquet, read
+
+Cells = Sequence[str | None]
+
+TRICKY = (
+    *("1", "1.0", "1.10", "1.1", "01", "012", "12", "-0", "+1", "1e3", "0x1F", "9007199254740993", "1e999"),
+    *("", "NA", "na", "None", "<NA>", "nan", "NULL", "-", "none", "#N/A", "-999", "-999.0"),
+    *("true", "TRUE", "yes", "0", "A", " A", "a,b", 'say "x"', "é"),
+    *("2024-01-05", "2024-01-05T00:00:00Z", "2024-02-30", "05.01.2024", "1,5", "1.234,5", "3%"),
+)
+cells = st.none() | st.sampled_from(TRICKY) | st.text("01.,-+eE %NAtrueé\t", max_size=6)
+readings = st.sampled_from(
+    [
+        {},
+        {"missing": ["-999", "-"]},
+        {"decimal": ",", "thousands": "."},
+        {"percent": True},
+        {"dates": ["%d.%m.%Y"]},
+    ]
+)
+TRANSFORMS: Mapping[str, list[dict[str, Any]]] = {
+    "numeric": [{"type": "impute", "columns": ["c"], "strategy": "constant", "value": 77}],
+    "boolean": [{"type": "impute", "columns": ["c"], "strategy": "constant", "value": 77}],
+    "categorical": [
+        {"type": "impute", "columns": ["c"], "strategy": "constant", "value": "?"},
+        {"type": "one_hot", "columns": ["c"], "unknown": "zeros"},
+    ],
+}
+TRAINING = {
+    "numeric": [1, 2.5, None],
+    "boolean": [True, False, None],
+    "categorical": ["1.1", "1.10", "12", "012", "NA", "A", "TRUE", "true", "2024-01-05", ""],
+}
+
+
+def as_csv(column: Cells) -> bytes:
+    """Write texts in quotes, as spreadsheets do, and nothing for a missing value."""
+    lines = ["" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in column]
+    return "\n".join(["c,other", *(f"{line},1" for line in lines)]).encode() + b"\n"
+
+
+def as_bare_csv(column: Cells) -> bytes:
+    """Write texts without quotes, unless they contain a character that needs them."""
+    lines = []
+    for cell in column:
+        needs_quotes = cell == "" or any(each in (cell or "") for each in '",\n')
+        lines.append("" if cell is None else '"' + cell.replace('"', '""') + '"' if needs_quotes else cell)
+    return "\n".join(["c,other", *(f"{line},1" for line in lines)]).encode() + b"\n"
+
+
+def table_of(column: Cells) -> pa.Table:
+    return pa.table({"c": pa.array(column, pa.string()), "other": range(len(column))})
+
+
+def upload(encoding: Encoding, content: bytes) -> Body:
+    """Read a file that is sent to a model."""
+    path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
+    path.write_bytes(content)
+    reading = encoding.table_reading()._replace(types={"c": encoding.types["c"]})
+    options = reading.for_request(ReadOptions())
+    name = detect_format(path, None)
+    source = open_file(path, name, options, MAX_BYTES, reading.types, reading.known)
+    assert not isinstance(source, TabularDataset)
+    return TabularDataset(source.read(lambda batches: pa.Table.from_batches(list(batches))))  # type: ignore[union-attr]
+
+
+FORMATS: Mapping[str, Callable[[Encoding, Cells], Body]] = {
+    "columns": lambda encoding, column: {"columns": {"c": list(column)}},
+    "rows": lambda encoding, column: {"rows": [{"c": cell} for cell in column]},
+    "csv": lambda encoding, column: upload(encoding, as_csv(column)),
+    "bare csv": lambda encoding, column: upload(encoding, as_bare_csv(column)),
+    "parquet": lambda encoding, column: upload(encoding, as_parquet(table_of(column))),
+    "arrow": lambda encoding, column: upload(encoding, as_arrow(table_of(column), rows_at_once=1)),
+    "stored text": lambda encoding, column: TabularDataset(pa.table({"c": pa.array(column, TEXT)})),
+}
+
+
+def answer(encoding: Encoding, body: Callable[[], Body]) -> list[list[float]] | str:
+    """Return the encoded rows, or that the body is refused."""
+    try:
+        (inputs,) = encoded_inputs(encoding, body())
+    except InvalidRequest:
+        return "refused"
+    rows: list[list[float]] = inputs.tolist()
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([*TRANSFORMS]), readings, cells, st.lists(cells, max_size=3))
+def test_a_row_has_the_same_answer_in_every_format(
+    type_name: str, reading: dict[str, Any], cell: str | None, others: list[str | None]
+) -> None:
+    """For any cell, every format gives the same encoding or refuses it, whatever the other rows are."""
+    encoding = encoding_of(
+        {
+            "columns": {"c": TRAINING[type_name], "y": list(range(len(TRAINING[type_name])))},
+            "features": ["c"],
+            "targets": ["y"],
+            "types": {"c": type_name},
+            "transforms": TRANSFORMS[type_name],
+            "reading": reading,
+        }
+    )
+    expected = answer(encoding, lambda: {"columns": {"c": [cell]}})
+    accepted = [
+        other
+        for other in others
+        if answer(encoding, lambda: {"columns": {"c": [other]}}) != "refused"  # noqa: B023
+    ]
+    for form, send in FORMATS.items():
+        for column, position in (([cell], 0), ([cell, *accepted], 0), ([*accepted, cell], len(accepted))):
+            found = answer(encoding, lambda: send(encoding, column))  # noqa: B023
+            assert (found if found == "refused" else [found[position]]) == expected, (form, column)
+
+
+def one_hot_of(values: list[Any], **section: Any) -> Encoding:
+    transforms = [{"type": "one_hot", "columns": ["c"]}]
+    columns = {"c": values, "y": list(range(len(values)))}
+    return encoding_of(
+        {"columns": columns, "features": ["c"], "targets": ["y"], "transforms": transforms} | section
+    )
+
+
+@pytest.mark.parametrize(
+    ("categories", "file", "expected"),
+    [
+        (["1.1", "1.10", "A"], b"c\n1.10\n", [[0, 1, 0]]),
+        (["12", "012", "A"], b"c\n012\n", [[1, 0, 0]]),
+        (["2024-01-05", "holiday"], b"c\n2024-01-05\n", [[1, 0]]),
+        (["true", "TRUE", "maybe"], b"c\nTRUE\n", [[1, 0, 0]]),
+        (["NA", "DE"], b"c\nNA\n", [[0, 1]]),
+        (["NA", "DE"], b"c\nNA\nDE\n", [[0, 1], [1, 0]]),
+        (["00012", "00450"], b"c\n00450\n00012\n", [[0, 1], [1, 0]]),
+    ],
+)
+def test_categories_are_recognized_in_a_csv(
+    categories: list[str], file: bytes, expected: list[list[int]]
+) -> None:
+    """Cells of a category that look like numbers, dates, booleans or missing values stay text."""
+    encoding = one_hot_of(categories)
+    (inputs,) = encoded_inputs(encoding, upload(encoding, file))
+    assert inputs.tolist() == expected
+
+
+@pytest.mark.parametrize("file", [b"c\n1.10\n", b"c\n1.0\n", b"c\ntrue\n", b"c\n2024-01-05\n"])
+def test_a_stored_column_that_lost_its_text_is_refused(file: bytes) -> None:
+    """A dataset that was stored as numbers, booleans or times is no text for a model; the remedy is named."""
+    encoding = one_hot_of(["1.1", "1.10", "1.0", "1", "true", "2024-01-05", "holiday"])
+    details = refusal(lambda: encoded_inputs(encoding, TabularDataset(read(file))))
+    assert "upload the data again with `types=c:categorical`" in details["#/columns/c"]
+    stored = TabularDataset(read(file, types={"c": "categorical"}))
+    assert encoded_inputs(encoding, stored)[0].sum() == 1
+
+
+def test_stored_integers_are_text_for_a_model() -> None:
+    """Integers without leading zeros keep their text."""
+    encoding = one_hot_of(["12", "012", "A"])
+    assert encoded_inputs(encoding, TabularDataset(read(b"c\n12\n")))[0].tolist() == [[0, 1, 0]]
+
+
+@pytest.mark.parametrize("cell", ["-999", "-999.0"])
+def test_missing_values_of_the_training_data_are_missing_in_every_table(cell: str) -> None:
+    """A further word for a missing value is part of the model; a number counts by its value."""
+    section = {
+        "columns": {"c": [1, -999, 3], "y": [1, 2, 3]},
+        "features": ["c"],
+        "targets": ["y"],
+        "transforms": [{"type": "impute", "columns": ["c"], "strategy": "mean"}],
+        "reading": {"missing": ["-999"]},
+    }
+    encoding = encoding_of(section)
+    for body in (
+        {"columns": {"c": [cell]}},
+        {"columns": {"c": [float(cell)]}},
+        upload(encoding, f"c\n{cell}\n".encode()),
+    ):
+        assert encoded_inputs(encoding, body)[0].tolist() == [[2.0]]
+
+
+def test_another_option_for_cells_than_the_models_is_refused() -> None:
+    """Options of the container may be sent with a table, options of cells are the model's."""
+    reading = one_hot_of(["a", "b"], reading={"decimal": ","}).table_reading()
+    assert reading.for_request(ReadOptions(delimiter=";", decimal=",")).delimiter == ";"
+    details = refusal(
+        lambda: reading.for_request(ReadOptions(decimal=".", missing=["x"], types={"c": "numeric"}))
+    )
+    assert list(details) == ["?decimal", "?missing", "?types"]
