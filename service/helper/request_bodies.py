@@ -12,7 +12,7 @@ from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.sources.columns import check_types
 from service.datasets.sources.compression import decompress
-from service.datasets.sources.formats import FileContent, check_options, detect_format, open_file
+from service.datasets.sources.formats import FileContent, check_options, detect_format, is_table, open_file
 from service.datasets.sources.json import read_json
 from service.datasets.validation import ErrorCollector
 from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
@@ -109,7 +109,7 @@ def open_upload(upload: Upload, settings: Settings, model: TableReading | None =
     """
     path = decompress(upload.body, upload.compression, settings.max_dataset_bytes)
     name = detect_format(path, upload.format)
-    if name != "json" and model is not None:
+    if is_table(name) and model is not None:
         check_options(name, upload.options)
         options = model.for_request(upload.options)
         return open_file(path, name, options, settings.max_dataset_bytes, model.types, model.known)

@@ -97,7 +97,7 @@ def test_types_of_a_job_override_the_dataset(service: Service) -> None:
     report = preflight(service, fit(one_hot, features=("zip",), types={"zip": "categorical"}))
     assert report["inputs"][0]["columns"] == ["zip=7", "zip=8", "zip=9"]
     refused = service.submit(fit(DROP, features=("where",), types={"where": "numeric"}))
-    assert {error["pointer"] for error in answer(refused, 422)["errors"]} == {"#/data/types/where"}
+    assert {error["pointer"] for error in answer(refused, 422)["errors"]} == {"#/data/columns/where/0"}
 
 
 def test_transforms_are_applied_in_order(service: Service) -> None:

@@ -78,7 +78,8 @@ class ArrowTable:
                 supported = "numbers, booleans, text, dates and timestamps"
                 detail = f"`{name}` is of type {found}; supported are {supported}."
                 errors.add(pointer_to("#/columns", name), detail)
-        check_types(options.types, schema.names, "?types", errors)
+        if known is None:  # a model's missing columns are reported with its other errors
+            check_types(options.types, schema.names, "?types", errors)
         errors.raise_if_any()
         self._open_batches, self._format_name = open_batches, format_name
         self._options, self._known = options, known

@@ -142,7 +142,8 @@ class CsvTable:
         self._text = open_text(path, options.encoding, self._errors)
         header = read_header(self._text, options.delimiter, options.header, selected, self._errors)
         self._names = [name for name in header.names if name is not None]
-        check_types(options.types, self._names, "?types", self._errors)
+        if known is None:  # a model's missing columns are reported with its other errors
+            check_types(options.types, self._names, "?types", self._errors)
         # Arrow needs a different name for every column, ignored ones included.
         self._labels = [name or f"\0{number}" for number, name in enumerate(header.names)]
         self._delimiter = header.delimiter

@@ -132,6 +132,11 @@ def _detect_binary_format(head: bytes) -> Format | None:
     return next((name for offset, magic, name in _MAGIC if head[offset:].startswith(magic)), None)
 
 
+def is_table(name: Format) -> bool:
+    """Return whether files of a format other than JSON are tables; others hold tensors."""
+    return name in _TABLE_READERS
+
+
 def open_file(
     path: Path,
     name: Format,
