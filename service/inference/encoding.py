@@ -15,6 +15,12 @@ def encoding_document(model: TrainedModel) -> dict[str, Any]:
             "columns": list(encoding.targets),
             "shape": [None, *encoding.target_shape],
             "classes": None if encoding.classes is None else list(encoding.classes),
+            "values": None if encoding.class_values is None else list(encoding.class_values),
+            "outputs": None
+            if encoding.classes is None or encoding.is_binary
+            else list(encoding.outputs_by_class),
+            "ignored": encoding.ignored,
+            "column_classes": {name: list(pair) for name, pair in encoding.column_classes.items()},
         },
         "types": encoding.types,
         "transforms": [transform.to_document() for transform in encoding.transforms],

@@ -10,15 +10,15 @@ from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encode import encode, evaluation_rows
-from service.datasets.prepare.encoding import decode_outputs
+from service.datasets.prepare.encoding import IGNORED, class_positions, decode_outputs
 from service.datasets.samples import Samples
 from service.errors import FieldError, InvalidRequest
 from service.inference.model import TrainedModel
-from service.inference.predictions import decide_labels, describe_outputs, run_model
+from service.inference.predictions import column_labels, decide_labels, describe_outputs, run_model
 from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
-from service.training.evaluation import MeanLoss, rows_per_slice
+from service.training.evaluation import MeanLoss, loss_weight, rows_per_slice
 from service.training.labels import target_names
 from service.training.metrics import (
     THRESHOLD,
@@ -27,6 +27,7 @@ from service.training.metrics import (
     compute_and_reset,
     metric_inputs,
     task_of,
+    update_metrics,
 )
 
 # A confusion matrix of k classes has k² counts.
@@ -96,7 +97,8 @@ class _Evaluation:
         chosen = {metric.type: metric.arguments() for metric in model.training.metrics}
         chosen = chosen or {name: {} for name in USUAL_METRICS[self._task]}
         self._metrics: dict[str, Metric] = {
-            name: build_metric(name, arguments, self._task, width) for name, arguments in chosen.items()
+            name: build_metric(name, arguments, self._task, width, model.encoding)
+            for name, arguments in chosen.items()
         }
         self._rows = 0
         self._losses = MeanLoss()
@@ -107,15 +109,18 @@ class _Evaluation:
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the next rows: the model's outputs [B, …] and encoded targets [B, …]."""
         first, self._rows = self._rows, self._rows + len(targets)
-        self._losses.add(self._loss_fn(outputs, targets), len(targets))
+        self._losses.add(self._loss_fn(outputs, targets), loss_weight(targets, self._model.loss.ignores))
         # The loss of a row is the mean over its outputs: [B, …] -> [B].
         losses = self._row_loss_fn(outputs, targets).float().reshape(len(targets), -1).mean(dim=1)
         outputs = outputs.float()
-        for metric in self._metrics.values():
-            metric.update(*metric_inputs(self._model.loss, self._task, outputs, targets))
-        counts = _confusion(self._model, outputs, targets)
+        update_metrics(self._metrics.values(), metric_inputs(self._model.loss, self._task, outputs, targets))
+        rows = _Worst(losses, torch.arange(first, self._rows), outputs, targets)
+        if self._model.loss.ignores:
+            counted = targets != IGNORED  # [B]
+            rows = _Worst(*(tensor[counted] for tensor in rows))
+        counts = _confusion(self._model, rows.outputs, rows.targets)
         self._confusion = counts if self._confusion is None or counts is None else self._confusion + counts
-        self._keep_worst(_Worst(losses, torch.arange(first, self._rows), outputs, targets))
+        self._keep_worst(rows)
 
     def _keep_worst(self, new: _Worst) -> None:
         if self._worst is not None:
@@ -157,7 +162,8 @@ def _confusion(model: TrainedModel, outputs: Tensor, targets: Tensor) -> Tensor 
         return None
     if model.encoding.classes is not None:
         count = len(model.encoding.classes)
-        cells = targets.reshape(-1).long() * count + decided  # [B], row-major indices into the matrix
+        actual = class_positions(model.encoding, targets.reshape(-1))  # [B]
+        cells = actual * count + decided  # [B], row-major indices into the matrix
         return None if count > MAX_CLASSES else cells.bincount(minlength=count**2).reshape(count, count)
     cells = 2 * (targets >= THRESHOLD) + decided  # [B, k], row-major indices into each 2 × 2 matrix
     return torch.stack([(cells == cell).sum(dim=0) for cell in range(4)], dim=1).reshape(-1, 2, 2)
@@ -167,12 +173,13 @@ def _describe_worst(model: TrainedModel, worst: _Worst) -> list[dict[str, Any]]:
     """Describe each row by its number, loss, target and prediction."""
     classes = model.encoding.classes
     if classes is not None:
-        targets = [classes[index] for index in worst.targets.reshape(-1).long().tolist()]
+        positions = class_positions(model.encoding, worst.targets.reshape(-1))
+        targets = [classes[position] for position in positions.tolist()]
     else:
         targets = decode_outputs(model.encoding, worst.targets)
     answer = describe_outputs(model, worst.outputs)
     if classes is None and "labels" in answer and not (worst.targets % 1).any():
-        targets = worst.targets.long().tolist()  # 0 and 1 as integers, like the labels
+        targets = column_labels(model.encoding, worst.targets.long())  # labels, or 0 and 1 as integers
     columns = {
         "row": worst.rows.tolist(),
         "loss": worst.losses.tolist(),

@@ -68,9 +68,9 @@ def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
 
     Returns:
         `outputs`, nested lists [B, …], in the units of the targets. A classification adds `labels` [B],
-        `classes` [k] and, if the loss implies them, `probabilities` [B, k] in the order of `classes`. Targets
-        of 0 and 1 add `labels` and `probabilities` of the shape of `outputs`; of outputs [B, k], `classes`
-        holds the names of the targets.
+        `classes` [k] and, if the loss implies them, `probabilities` [B, k] in the order of `classes`. Several
+        targets of two labels, and targets of 0 and 1, add `labels` and `probabilities` of the shape of
+        `outputs`; of outputs [B, k], `classes` holds the names of the targets.
     """
     encoding = model.encoding
     answer: dict[str, Any] = {"outputs": decode_outputs(encoding, outputs)}
@@ -83,11 +83,13 @@ def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
     else:
         if outputs.dim() == 2:
             answer["classes"] = list(target_names(encoding))
-        answer["labels"] = decided.tolist()
+        answer["labels"] = column_labels(encoding, decided)
     if model.loss.probabilities is not None:
         probabilities = model.loss.probabilities(outputs)
         if encoding.is_binary:  # [B, 1], of the second class -> [B, 2]
             probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
+        elif encoding.classes is not None:
+            probabilities = _of_classes(encoding, probabilities)
         answer["probabilities"] = probabilities.tolist()
     return answer
 
@@ -96,17 +98,34 @@ def decide_labels(model: TrainedModel, outputs: Tensor) -> Tensor | None:
     """Decide the labels that outputs [B, …] stand for.
 
     Returns:
-        Class indices, int64 [B]; for targets of 0 and 1, int64 of the shape of `outputs`; None for a
-        regression.
+        Positions in `classes`, int64 [B]; for several targets of two labels, and for targets of 0 and 1,
+        int64 of the shape of `outputs`; None for a regression.
     """
     encoding, probabilities = model.encoding, model.loss.probabilities
     if encoding.classes is not None and not encoding.is_binary:
-        # A model may have more outputs than the data have classes; the surplus is never predicted.
-        return outputs[:, : len(encoding.classes)].argmax(dim=1)
+        return _of_classes(encoding, outputs).argmax(dim=1)
     if probabilities is None:
         return None
     likely = (probabilities(outputs) >= THRESHOLD).long()
     return likely[:, 0] if encoding.is_binary else likely
+
+
+def _of_classes(encoding: Encoding, outputs: Tensor) -> Tensor:
+    """Select the outputs of classes, [B, outputs] -> [B, k].
+
+    A model may have an output for the ignored label, and one of an earlier version more outputs than classes:
+    these are never predicted.
+    """
+    chosen = encoding.outputs_by_class
+    return outputs if len(chosen) == outputs.shape[1] else outputs[:, list(chosen)]
+
+
+def column_labels(encoding: Encoding, numbers: Tensor) -> list[Any]:
+    """Convert 0 and 1 of several targets [B, …] to the labels of their columns, nested lists."""
+    if not encoding.column_classes:
+        return list(numbers.tolist())
+    labels = [encoding.column_classes.get(name, (0, 1)) for name in encoding.targets]
+    return [[pair[value] for pair, value in zip(labels, row, strict=True)] for row in numbers.tolist()]
 
 
 def as_csv(answer: Mapping[str, Any], encoding: Encoding, header: bool = True) -> bytes:
@@ -130,20 +149,24 @@ def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
     """Make the columns `label` and, for each class, `probability_<class>`."""
     columns = {"label": [label_key(label) for label in answer["labels"]]}
     if "probabilities" in answer:
-        each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=False)
+        each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=True)
         columns |= {f"probability_{label_key(label)}": list(values) for label, values in each_class}
     return columns
 
 
 def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
-    """Make a column for each target, and `label_<name>` and `probability_<name>` for targets of 0 and 1."""
+    """Make a column for each target, and `label_<name>` and `probability_<name>` for two labels."""
     columns: dict[str, list[Any]] = {}
     for prefix, key in (("", "outputs"), ("label_", "labels"), ("probability_", "probabilities")):
         if key not in answer:
             continue
+        names = target_names(encoding)
+        if key == "labels" and encoding.column_classes:
+            for name, labels in zip(names, zip(*answer[key], strict=True), strict=True):
+                columns[f"{prefix}{name}"] = [label_key(label) for label in labels]
+            continue
         dtype = torch.int64 if key == "labels" else torch.float64
         values = torch.tensor(answer[key], dtype=dtype).reshape(len(answer[key]), -1)
-        names = target_names(encoding)
         columns |= {f"{prefix}{name}": _finite(values[:, index].tolist()) for index, name in enumerate(names)}
     return columns
 

@@ -10,15 +10,22 @@ import torch
 from service.architectures.build import input_names
 from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.prepare.declaration import TargetType
-from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
+from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, renumber, rows_by_split
 from service.datasets.prepare.workspace import Workspace
 from service.errors import DatasetNotFound
 from service.specs.architecture import read_architecture
+from service.specs.component import ComponentSpec
 from service.specs.data import DatasetReference
 from service.specs.split import SPLIT_NAMES, SplitName
+from service.specs.transforms import Label
 from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.losses import LOSSES
+
+REPORTED_CLASSES = "classes"
+"""Entry of a job's report: the labels in the order of the outputs, or `INDICES`; null without classes."""
+INDICES = "indices"
+"""The targets are indices of outputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +37,16 @@ class JobData:
         datasets: The datasets.
         target_type: Type of targets that the loss needs.
         input_names: The names of the model's inputs.
+        ignored: The label that the loss ignores; None for a loss that ignores none.
+        report: The job's report, which has the numbers of the classes.
     """
 
     declared: DatasetReference
     datasets: JobDatasets
     target_type: TargetType
     input_names: Sequence[str] | None
+    ignored: int | None
+    report: Mapping[str, Any]
 
     @classmethod
     def of(cls, job: Job, storage: Storage) -> "JobData":
@@ -44,7 +55,8 @@ class JobData:
         Raises:
             DatasetNotFound: A dataset was deleted after the job had ended.
         """
-        request = orjson.loads(job.request)
+        request, report = orjson.loads(job.request), orjson.loads(job.report)
+        loss = ComponentSpec.model_validate(request["training"]["loss"])
         declared = DatasetReference.model_validate({**request["data"], "dataset_id": job.dataset_id})
         others = declared.split.dataset_ids()
         return cls(
@@ -53,19 +65,45 @@ class JobData:
                 _dataset(job, job.dataset_id, storage),
                 {split: _dataset(job, dataset_id, storage) for split, dataset_id in others.items()},
             ),
-            LOSSES[request["training"]["loss"]["type"]].targets,
+            LOSSES[loss.type].targets,
             input_names(read_architecture(request["architecture"])),
+            LOSSES[loss.type].ignored(loss.arguments()) if ignores_labels(report) else None,
+            report,
         )
 
     def prepare(self, workspace: Workspace) -> Prepared:
         """Split, transform and encode the data; see `service.datasets.prepare.prepare`."""
-        return prepare(self.datasets, self.declared, self.target_type, self.input_names, workspace)
+        prepared = prepare(
+            self.datasets, self.declared, self.target_type, self.input_names, workspace, self.ignored
+        )
+        return number_as_reported(prepared, self.declared.classes, self.report)
 
     def rows(self) -> Mapping[SplitName, tuple[str, torch.Tensor]]:
         """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""
         rows = rows_by_split(self.datasets, self.declared, self.target_type, self.input_names)
         others = self.declared.split.dataset_ids()
         return {split: (others.get(split, self.declared.dataset_id), rows[split]) for split in SPLIT_NAMES}
+
+
+def ignores_labels(report: Mapping[str, Any]) -> bool:
+    """Return whether `ignore_index` of a job is a label; in jobs of earlier versions it is an index."""
+    return REPORTED_CLASSES in report
+
+
+def number_as_reported(
+    prepared: Prepared, declared: Sequence[Label] | None, report: Mapping[str, Any]
+) -> Prepared:
+    """Number the classes as the preflight of a job did, whose choice is in the report.
+
+    Args:
+        prepared: The data, with the classes that are declared or else in sorted order.
+        declared: The list `data.classes`, which decides alone.
+        report: The report; those of earlier versions say nothing, and the order is sorted.
+    """
+    numbers = report.get(REPORTED_CLASSES)
+    if declared is not None or numbers is None:
+        return prepared
+    return renumber(prepared, range(report["output_width"]) if numbers == INDICES else numbers)
 
 
 def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:

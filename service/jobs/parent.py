@@ -20,7 +20,7 @@ from service.specs.upload import ReadOptions
 from service.storage.checkpoints import Checkpoint as CheckpointRow
 from service.storage.job_record import Job
 from service.storage.storage import Storage
-from service.training.checkpoints import Checkpoint, Snapshot
+from service.training.checkpoints import Checkpoint, Snapshot, read_encoding
 from service.training.schedulers import spans_whole_training
 
 FROM_JOB = "#/training/from_job"
@@ -40,11 +40,13 @@ class Parent:
     Attributes:
         job: Its record.
         request: Its request, completed.
+        report: Its report.
         newest: Its newest checkpoint.
     """
 
     job: Job
     request: Mapping[str, Any]
+    report: Mapping[str, Any]
     newest: CheckpointRow
 
     @classmethod
@@ -69,7 +71,7 @@ class Parent:
             raise InvalidRequest(errors=[FieldError(FROM_JOB, detail)])
         if not checkpoints:
             raise InvalidRequest(errors=[FieldError(FROM_JOB, "This job has no checkpoint to start from.")])
-        parent = cls(job, orjson.loads(job.request), checkpoints[-1])
+        parent = cls(job, orjson.loads(job.request), orjson.loads(job.report), checkpoints[-1])
         if training.resume and (errors := list(parent._resume_errors(training))):
             raise InvalidRequest(errors=errors)
         return parent
@@ -108,6 +110,17 @@ class Parent:
         types = {name: kind for name, kind in then.get("types", {}).items() if name in used}
         reading = ReadOptions(**then.get("reading", {}) | data.reading.model_dump(exclude_unset=True))
         return data.model_copy(update={"types": {**types, **data.column_types()}, "reading": reading})
+
+    def encoding(self, storage: Storage) -> Encoding:
+        """Read the encoding of its model."""
+        document = read_checkpoint(
+            storage,
+            self.job.owner,
+            self.job.id,
+            lambda rows: rows[-1],
+            lambda row: read_encoding(storage.artifacts.path(row.artifact)),
+        )
+        return Encoding.from_document(document)
 
     def check_model(self, model: nn.Module) -> list[FieldError]:
         """Check that a model on the meta device has the shapes of the parent's parameters and buffers."""
@@ -192,8 +205,8 @@ def _differences(now: Any, then: Any, pointer: str, document: Any, shown: str = 
         document: The same part of the request as sent.
         shown: If the document lacks this part, pointer to the smallest part that it has around it.
     """
-    if pointer in MAY_DIFFER:
-        return
+    if pointer in MAY_DIFFER or (then is _MISSING and not now):
+        return  # a field that an earlier version did not have is null, false or empty by default
     parts: Collection[Any] = ()
     if isinstance(now, dict) and isinstance(then, dict):
         parts = {**now, **then}

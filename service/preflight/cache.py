@@ -51,6 +51,7 @@ class PreflightCache:
         declaration: DataDeclaration,
         targets: Targets,
         input_names: Sequence[str] | None,
+        ignored: int | None,
     ) -> tuple[Prepared, MetaWorkspace]:
         """Prepare data on the meta device; see `service.datasets.prepare.prepare`.
 
@@ -63,20 +64,24 @@ class PreflightCache:
         """
         contents = [datasets.dataset, *datasets.whole_splits.values()]
         if any(dataset.nbytes > MAX_CACHED_BYTES for dataset in contents):
-            return _prepare(datasets, declaration, targets, input_names)
+            return _prepare(datasets, declaration, targets, input_names, ignored)
         digests = [dataset.digest for dataset in contents]  # `declaration` names the splits of the others
         declared = declaration.model_dump(mode="json", exclude=set(CONTENT))
         try:
-            key = orjson.dumps([digests, declared, targets, input_names])
+            key = orjson.dumps([digests, declared, targets, input_names, ignored])
         except orjson.JSONEncodeError:  # integers that orjson can't write
-            return _prepare(datasets, declaration, targets, input_names)
+            return _prepare(datasets, declaration, targets, input_names, ignored)
         if key not in self._data:
-            self._data[key] = _prepare(datasets, declaration, targets, input_names)
+            self._data[key] = _prepare(datasets, declaration, targets, input_names, ignored)
         return self._data[key]
 
 
 def _prepare(
-    datasets: JobDatasets, declaration: DataDeclaration, targets: Targets, input_names: Sequence[str] | None
+    datasets: JobDatasets,
+    declaration: DataDeclaration,
+    targets: Targets,
+    input_names: Sequence[str] | None,
+    ignored: int | None,
 ) -> tuple[Prepared, MetaWorkspace]:
     workspace = MetaWorkspace()
-    return prepare(datasets, declaration, targets, input_names, workspace), workspace
+    return prepare(datasets, declaration, targets, input_names, workspace, ignored), workspace

@@ -11,7 +11,7 @@ from service.datasets.sources.json import read_json
 from service.datasets.validation import ErrorCollector
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.preflight.cache import PreflightCache
-from service.preflight.sections import collecting, loss_name
+from service.preflight.sections import collecting, sent_loss
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
 from service.storage.storage import Storage
 from service.training.losses import LOSSES, Targets
@@ -82,7 +82,11 @@ class DataSection:
         return section if is_one and isinstance(section.get("columns", {}), dict) else {}
 
     def prepare(
-        self, datasets: JobDatasets, data: DataDeclaration, input_names: Sequence[str] | None
+        self,
+        datasets: JobDatasets,
+        data: DataDeclaration,
+        input_names: Sequence[str] | None,
+        ignores_labels: bool,
     ) -> tuple[Prepared, MetaWorkspace] | None:
         """Check and encode the data; only shapes, dtypes and extreme values of the inputs are kept.
 
@@ -93,12 +97,15 @@ class DataSection:
             datasets: The datasets.
             data: The section.
             input_names: The names of the model's inputs, where they are known.
+            ignores_labels: Whether `ignore_index` of the loss is a label of the targets.
         """
-        loss = LOSSES.get(loss_name(self._document) or "")
+        name, arguments = sent_loss(self._document)
+        loss = LOSSES.get(name or "")
+        ignored = loss.ignored(arguments) if loss and ignores_labels else None
         attempts: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return self._cache.data(datasets, data, targets, input_names)
+                return self._cache.data(datasets, data, targets, input_names, ignored)
             except InvalidRequest as error:
                 attempts.append(error.errors)
         fewest: Sequence[FieldError] = min(attempts, key=len)

@@ -12,6 +12,7 @@ from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
 from service.errors import FieldError
 from service.jobs.parent import Parent
+from service.preflight.class_numbers import NumberedData
 from service.preflight.value_checks import check_steps, check_values
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration
@@ -37,7 +38,7 @@ class ValidSections:
     Attributes:
         data: The data section.
         training: The training section, with class weights as numbers.
-        prepared: The data as tensors on the meta device; targets hold values.
+        numbered: The data as tensors on the meta device; targets hold values.
         extremes: For each input its smallest and largest values, [2, …].
         checked: The completed architecture and its module on the meta device.
         dataset: The data.
@@ -46,11 +47,16 @@ class ValidSections:
 
     data: DataDeclaration
     training: TrainingSpec
-    prepared: Prepared
+    numbered: NumberedData
     extremes: Sequence[torch.Tensor]
     checked: CheckedArchitecture
     dataset: Dataset
     parent: Parent | None
+
+    @property
+    def prepared(self) -> Prepared:
+        """The data as tensors."""
+        return self.numbered.prepared
 
     @property
     def batches(self) -> Batches:
@@ -69,6 +75,7 @@ def fit_errors(sections: ValidSections) -> list[FieldError]:
         prepared.encoding,
         training.epochs * sections.batches.steps_per_epoch,
         prepared.validation is not None,
+        sections.numbered.errors,
     )
     errors += check_steps(checked.module, prepared, sections.batches.size)
     errors += check_values(training, prepared.encoding, checked, sections.extremes)

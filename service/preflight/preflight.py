@@ -17,8 +17,16 @@ from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import MetaWorkspace
 from service.errors import FieldError, InvalidRequest
+from service.jobs.data import ignores_labels
 from service.jobs.parent import Parent
 from service.preflight.cache import PreflightCache
+from service.preflight.class_numbers import (
+    NumberedData,
+    absent_outputs,
+    ignore_error,
+    number_as_parent,
+    number_classes,
+)
 from service.preflight.data_section import DataSection
 from service.preflight.devices import choose_device, is_served
 from service.preflight.fit import ValidSections, candidate, fit_errors
@@ -27,12 +35,13 @@ from service.preflight.sections import Sections, collecting, read_placement, rea
 from service.preflight.value_checks import extremes_of
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
-from service.specs.data import DatasetReference
+from service.specs.data import DataDeclaration, DatasetReference
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.batches import Batches
 from service.training.check import check_components, output_width, resolve
 from service.training.class_weights import resolve_class_weights
+from service.training.losses import LOSSES
 from service.training.suggestions import suggest
 
 _LOSS_MISSING = FieldError("#/training", "`loss` is required.")
@@ -76,17 +85,21 @@ class Preflight:
             training = parent.inherited(training)
             if sections.data is not None:
                 sections = replace(sections, data=parent.inherited_reading(sections.data))
-        dataset, prepared, workspace = self._check_data(sections)
+        dataset, prepared, workspace = self._check_data(sections, parent, training)
         checked = self._check_architecture(sections, prepared, training)
         self._check_components(sections, training)
         if self._errors or not (sections.data and training and dataset and prepared and checked):
             raise InvalidRequest(errors=self._errors)
-        with collecting(self._errors):
-            training = resolve_class_weights(training, prepared.encoding, prepared.train.targets)
+        numbered = self._number_classes(prepared, sections.data, training, checked, parent)
+        prepared = numbered.prepared
+        if not numbered.errors:
+            with collecting(self._errors):
+                absent = absent_outputs(prepared)
+                training = resolve_class_weights(training, prepared.encoding, prepared.train.targets, absent)
         if self._errors:  # go on without the weights, to find the other errors
             training = training.model_copy(update={"class_weights": None})
         extremes = extremes_of(prepared.encoding, workspace)
-        valid = ValidSections(sections.data, training, prepared, extremes, checked, dataset, parent)
+        valid = ValidSections(sections.data, training, numbered, extremes, checked, dataset, parent)
         self._errors += fit_errors(valid)
         if self._errors:
             raise InvalidRequest(errors=self._errors)
@@ -97,7 +110,26 @@ class Preflight:
             return Parent.of(training, self._owner, self._storage)
         return None
 
-    def _check_data(self, sections: Sections) -> tuple[Dataset | None, Prepared | None, MetaWorkspace]:
+    def _number_classes(
+        self,
+        prepared: Prepared,
+        data: DataDeclaration,
+        training: TrainingSpec,
+        checked: CheckedArchitecture,
+        parent: Parent | None,
+    ) -> NumberedData:
+        """Number the classes by the outputs of the model, or as the parent does."""
+        if parent is not None and training.resume:
+            return number_as_parent(prepared, data.classes, parent)
+        ignored = LOSSES[training.loss.type].ignored(training.loss.arguments())
+        if error := ignore_error(prepared.encoding, ignored):
+            self._errors.append(error)
+        kept = None if parent is None else parent.encoding(self._storage)
+        return number_classes(prepared, data.classes, checked.output, kept)
+
+    def _check_data(
+        self, sections: Sections, parent: Parent | None, training: TrainingSpec | None
+    ) -> tuple[Dataset | None, Prepared | None, MetaWorkspace]:
         """Check the data section as far as it can be read.
 
         Returns:
@@ -111,7 +143,9 @@ class Preflight:
         if sections.data is None or datasets is None:
             self._errors += partial.filter_errors(self._data_section.name_errors(declared, datasets))
         else:
-            understood = self._data_section.prepare(datasets, sections.data, names)
+            continued = parent if training is not None and training.resume else None
+            by_label = continued is None or ignores_labels(continued.report)
+            understood = self._data_section.prepare(datasets, sections.data, names, by_label)
         prepared, workspace = understood or (None, MetaWorkspace())
         if datasets is None:
             return None, prepared, workspace
@@ -183,7 +217,7 @@ class Preflight:
             name=self._document.get("name"),
             priority=self._document.get("priority", 0),
             request=request,
-            report=report_document(training, prepared, checked),
+            report=report_document(training, sections.numbered, checked),
             dataset=sections.dataset,
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),

@@ -10,8 +10,8 @@ import orjson
 from service.architectures.check.check import CheckedArchitecture
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.prepare import Prepared
 from service.jobs.parent import Parent
+from service.preflight.class_numbers import NumberedData
 from service.specs.data import CONTENT, DataDeclaration
 from service.specs.training import TrainingSpec
 from service.training.check import fit_warnings, output_width
@@ -63,7 +63,7 @@ def data_document(data: DataDeclaration, encoding: Encoding) -> dict[str, Any]:
     declared = data.model_dump(mode="json", exclude=set(CONTENT))
     declared["types"] = {**encoding.types, **data.column_types()}
     declared["reading"] = encoding.reading.model_dump(mode="json", exclude_unset=True)
-    optional = ("features", "feature_groups", "dtypes", "types", "reading")
+    optional = ("features", "feature_groups", "dtypes", "types", "reading", "classes")
     unused = {name for name in optional if not declared.get(name)}
     if {"features", "feature_groups"} <= unused:
         unused.add("targets")  # of tensors, `targets` is content, not names
@@ -71,17 +71,20 @@ def data_document(data: DataDeclaration, encoding: Encoding) -> dict[str, Any]:
 
 
 def report_document(
-    training: TrainingSpec, prepared: Prepared, checked: CheckedArchitecture
+    training: TrainingSpec, numbered: NumberedData, checked: CheckedArchitecture
 ) -> dict[str, Any]:
     """Write what is shown of a job beside its request."""
+    prepared = numbered.prepared
     warnings = (
         *checked.warnings,
+        *numbered.warnings,
         *fit_warnings(training, checked.output, prepared.encoding.classes or ()),
     )
     return {
         "layers": checked.layers,
         "module": repr(checked.module),
         "output_width": output_width(checked.output),
+        **numbered.report,
         "warnings": [vars(warning) for warning in warnings],
         "rows": {
             "train": prepared.train.rows,

@@ -86,9 +86,9 @@ def read_placement(document: Any) -> Placement:
     return Placement.model_validate({name: fields[name] for name in Placement.model_fields if name in fields})
 
 
-def loss_name(document: Any) -> str | None:
-    """Find the name of the loss, even where the rest of the training section is invalid."""
+def sent_loss(document: Any) -> tuple[str | None, Mapping[str, Any]]:
+    """Find name and arguments of the loss, even where the training section is invalid; they may be too."""
     training = document.get("training") if isinstance(document, dict) else None
     loss = training.get("loss") if isinstance(training, dict) else None
-    name = loss.get("type") if isinstance(loss, dict) else loss
-    return name if isinstance(name, str) else None
+    name, arguments = (loss.get("type"), loss) if isinstance(loss, dict) else (loss, {})
+    return (name if isinstance(name, str) else None), arguments

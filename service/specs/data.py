@@ -2,18 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from service.specs.base import Name, Spec
 from service.specs.reading import CellOptions, ColumnTypes
 from service.specs.split import Split
-from service.specs.transforms import ColumnName, Transform
+from service.specs.transforms import ColumnName, Label, Transform
 from service.specs.upload import ReadOptions
 
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 CONTENT = ("columns", "rows", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
+
+
+def _distinct(labels: list[Label]) -> list[Label]:
+    # `true` and 1 are equal in Python, not in JSON.
+    if len({(isinstance(label, bool), label) for label in labels}) < len(labels):
+        raise ValueError("A label appears twice; list each class once.")
+    return labels
+
+
+Classes = Annotated[list[Label], Field(min_length=2), AfterValidator(_distinct)]
 
 
 class DataDeclaration(Spec):
@@ -29,6 +39,11 @@ class DataDeclaration(Spec):
     single input without a name of its own is called `input`."""
     types: ColumnTypes = {}
     """Types of columns by column name, overriding the inferred or stored types."""
+    classes: Classes | None = None
+    """Classes of the target in the order of the model's outputs: its values, of which some may be absent and
+    others are an error; or, where the targets are integers, text that names the outputs 0, 1, …. A loss for
+    two classes (`BCEWithLogitsLoss`) takes two. Null: for C outputs, integers from 0 to C − 1 are the indices
+    of their outputs; other labels are numbered in sorted order."""
     reading: ReadOptions = ReadOptions()
     """Formats of numbers, dates and missing values in the table, stored with the model: every table that is
     sent to it is read in the same way. Of a dataset, only columns that are still text are read again; its

@@ -9,10 +9,13 @@ from service.specs.component import Component
 
 MAX_EPOCHS = 10_000_000
 
-Weights = dict[str, Annotated[float, Field(gt=0)]]
+Weight = Annotated[float, Field(gt=0)]
+Weights = dict[str, Weight]
 
 
 def _weights_tag(value: Any) -> str:
+    if isinstance(value, list):
+        return "list"
     return "auto" if isinstance(value, str) else "weights"
 
 
@@ -23,6 +26,10 @@ ClassWeights = Annotated[
 
 The JSON type selects the alternative, so that an invalid weight is reported once, not for both.
 """
+LossWeights = Annotated[
+    Annotated[list[Weight], Tag("list")] | Annotated[Weights, Tag("weights")], Discriminator(_weights_tag)
+]
+"""Weights in the order of the classes, or by label: the argument `weight` or `pos_weight` of a loss."""
 
 
 class EarlyStopping(Spec):
@@ -45,7 +52,10 @@ class TrainingSpec(Spec):
     """Loss, optimizer, scheduler, metrics, epochs, batches and stopping rules of a training."""
 
     loss: Component
-    """Loss of `torch.nn`, e.g. `MSELoss`. `reduction` is always `mean`."""
+    """Loss of `torch.nn`, e.g. `MSELoss`. `reduction` is always `mean`. `ignore_index` is a label of the
+    target that is no class; rows with it are left out of loss and metrics. `weight` and `pos_weight` are
+    lists in the order of the classes (or of the targets), or objects by label; the job shows them as
+    `class_weights`."""
     optimizer: Component
     """Optimizer of `torch.optim`, e.g. `{"type": "SGD", "lr": 0.01}`."""
     class_weights: ClassWeights | None = None

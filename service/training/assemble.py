@@ -69,7 +69,8 @@ def assemble(
         scheduler = build_scheduler(training.scheduler, optimizer, steps)
     task = task_of(loss, output_width)
     metrics = {
-        m.type: build_metric(m.type, m.arguments(), task, output_width).to(device) for m in training.metrics
+        m.type: build_metric(m.type, m.arguments(), task, output_width, data.encoding).to(device)
+        for m in training.metrics
     }
     return Components(
         spec=training,

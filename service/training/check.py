@@ -23,9 +23,17 @@ from service.specs.base import did_you_mean
 from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
-from service.training.class_weights import CLASS_WEIGHTS, build_loss
+from service.training.class_weights import CLASS_WEIGHTS, build_loss, weight_argument
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
-from service.training.metrics import METRICS, Task, build_metric, metric_inputs, task_of, tasks_of
+from service.training.metrics import (
+    METRICS,
+    Task,
+    build_metric,
+    metric_inputs,
+    task_of,
+    tasks_of,
+    update_metrics,
+)
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
 from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_scheduler
 
@@ -72,6 +80,9 @@ def _unknown(name: str, supported: Mapping[str, Any], pointer: str) -> FieldErro
 
 def _check_class_weights(spec: TrainingSpec) -> list[FieldError]:
     loss = LOSSES.get(spec.loss.type)
+    if spec.class_weights is not None and (argument := weight_argument(spec)):
+        detail = f"Give the weights as `class_weights` or as `{argument}` of the loss, not both."
+        return [FieldError(CLASS_WEIGHTS, detail)]
     if spec.class_weights is None or loss is None or loss.weight_argument is not None:
         return []
     supporting = ", ".join(name for name, other in LOSSES.items() if other.weight_argument is not None)
@@ -135,6 +146,7 @@ def check_fit(
     encoding: Encoding,
     steps: int,
     validates: bool,
+    class_errors: Sequence[FieldError] = (),
 ) -> list[FieldError]:
     """Check that loss, metrics, optimizer and scheduler fit the model and the data.
 
@@ -147,13 +159,14 @@ def check_fit(
         encoding: Encoding of the data, with the classes of a classification.
         steps: Number of optimizer steps of the whole training.
         validates: Whether there are validation rows.
+        class_errors: Why the classes don't fit the outputs; loss and metrics are not computed then.
     """
     loss = LOSSES[spec.loss.type]
     if loss.target_dtype is not None:
         targets = targets.to(loss.target_dtype)
-    errors = _check_loss(spec, loss, outputs, targets, encoding)
+    errors = list(class_errors) or _check_loss(spec, loss, outputs, targets, encoding)
     if not errors:
-        errors += _check_metrics_fit(spec, loss, outputs, targets)
+        errors += _check_metrics_fit(spec, loss, outputs, targets, encoding)
     if spec.early_stopping and spec.early_stopping.monitor.startswith("validation_") and not validates:
         detail = (
             f"`{spec.early_stopping.monitor}` needs validation rows: set `data.split.validation`, "
@@ -188,7 +201,7 @@ def fit_warnings(spec: TrainingSpec, outputs: Tensor, classes: Sequence[Label]) 
         classes: Labels of a classification; otherwise empty.
     """
     last = outputs.grad_fn.name() if outputs.grad_fn is not None else ""
-    found = [_REPEATED_ACTIVATIONS.get((spec.loss.type, last)), _quantity_warning(classes)]
+    found = [_REPEATED_ACTIVATIONS.get((spec.loss.type, last)), quantity_warning(classes)]
     return [FieldError(f"{SECTION}/loss", f"{detail.rstrip('.')}.") for detail in found if detail]
 
 
@@ -196,7 +209,7 @@ def _check_loss(
     spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
 ) -> list[FieldError]:
     pointer, name = f"{SECTION}/loss", spec.loss.type
-    if detail := _shape_error(name, loss, outputs, targets, encoding.classes or ()):
+    if detail := _shape_error(name, loss, outputs, targets):
         return [FieldError(pointer, detail)]
     try:
         value = build_loss(spec, encoding, output_width(outputs))(_zeros(outputs, targets), targets)
@@ -210,9 +223,7 @@ def _check_loss(
     return []
 
 
-def _shape_error(
-    name: str, loss: Loss, outputs: Tensor, targets: Tensor, classes: Sequence[Label]
-) -> str | None:
+def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
     """Return why a loss does not accept outputs and targets of these shapes; None if it does."""
     got = _shape(outputs)
     if loss.targets != "classes":
@@ -221,17 +232,10 @@ def _shape_error(
         return None if outputs.shape[1:] == targets.shape[1:] else detail
     if outputs.dim() != 2:
         return f"`{name}` expects outputs [B, classes]; the model outputs {got}."
-    if len(classes) == 1:
-        return f"All targets have the same class, {quote_value(classes[0])}; at least two classes are needed."
-    if outputs.shape[1] < len(classes):
-        count = len(classes)
-        if warning := _quantity_warning(classes):
-            return f"{warning}; as classes they need {count} outputs, and the model outputs {got}."
-        return f"The targets have {count} classes and the model outputs {got}; it needs {count} outputs."
     return None
 
 
-def _quantity_warning(classes: Sequence[Label]) -> str | None:
+def quantity_warning(classes: Sequence[Label]) -> str | None:
     """Warn of classes that are not all integers, and so are probably values of a quantity."""
     if all(not isinstance(label, float) or label.is_integer() for label in classes):
         return None
@@ -242,7 +246,9 @@ def _quantity_warning(classes: Sequence[Label]) -> str | None:
     )
 
 
-def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor) -> list[FieldError]:
+def _check_metrics_fit(
+    spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
+) -> list[FieldError]:
     width = output_width(outputs)
     task = task_of(loss, width)
     errors = []
@@ -262,15 +268,19 @@ def _check_metrics_fit(spec: TrainingSpec, loss: Loss, outputs: Tensor, targets:
             errors.append(FieldError(pointer, detail))
             continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)
-        errors += found or _catch(pointer, partial(_try_metric, metric, loss, task, outputs, targets))
+        errors += found or _catch(
+            pointer, partial(_try_metric, metric, loss, task, outputs, targets, encoding)
+        )
     return errors
 
 
-def _try_metric(component: ComponentSpec, loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> None:
+def _try_metric(
+    component: ComponentSpec, loss: Loss, task: Task, outputs: Tensor, targets: Tensor, encoding: Encoding
+) -> None:
     """Compute the metric of the real targets, which raises errors that its constructor does not."""
-    metric = build_metric(component.type, component.arguments(), task, output_width(outputs))
-    metric.update(*metric_inputs(loss, task, _zeros(outputs, targets), targets))
-    if metric.compute().numel() != 1:
+    metric = build_metric(component.type, component.arguments(), task, output_width(outputs), encoding)
+    update_metrics([metric], metric_inputs(loss, task, _zeros(outputs, targets), targets))
+    if metric.update_called and metric.compute().numel() != 1:
         raise ValueError(
             "The metric has a value for each output, but the history has one; average over outputs"
         )

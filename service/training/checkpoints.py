@@ -24,6 +24,7 @@ Tensors = dict[str, Tensor]
 # The encoding contains every category of the data and may be too large for the header, which safetensors
 # limits to 100 MB. Older files have the encoding in the header.
 _ENCODING = "encoding"
+_PARTIAL_NUMBERS = ("step", "loss_sum", "learning_rate", "loss_weight")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class PartialEpoch:
         order: Order of the epoch's samples, int64 [N]; None without shuffling.
         metrics: States of the metrics by `<metric>/<state>`.
         learning_rate: Learning rate of the last step.
+        loss_weight: Σ n_b over these batches; None in older files, where it is the number of rows.
     """
 
     step: int
@@ -58,6 +60,7 @@ class PartialEpoch:
     order: Tensor | None
     metrics: Tensors
     learning_rate: float = 0.0
+    loss_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,7 @@ class Checkpoint:
         # Not orjson, which writes NaN and infinity (`mode_worse` of ReduceLROnPlateau) as null.
         metadata = {
             "epoch": self.last.epoch,
-            "partial": self.partial
-            and {name: getattr(self.partial, name) for name in ("step", "loss_sum", "learning_rate")},
+            "partial": self.partial and {name: getattr(self.partial, name) for name in _PARTIAL_NUMBERS},
             "best_epoch": self.best.epoch if self.best else None,
             "optimizer": optimizer_values,
             "scheduler": _counters_to_json(self.scheduler),
@@ -152,6 +154,14 @@ class Checkpoint:
             encoding=_from_tensor(tensors[_ENCODING]) if _ENCODING in tensors else metadata["encoding"],
             side_by_side=metadata.get("side_by_side", False),
         )
+
+
+def read_encoding(path: Path) -> Any:
+    """Read the encoding alone from the file of a checkpoint, as JSON."""
+    with safetensors.safe_open(path, "pt") as file:
+        if _ENCODING in set(file.keys()):
+            return _from_tensor(file.get_tensor(_ENCODING))
+        return json.loads(file.metadata()["fitserve"])["encoding"]
 
 
 def without_shared_memory(tensors: Mapping[str, Tensor]) -> Tensors:
@@ -212,7 +222,8 @@ def _partial(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any] | None) -
         return None
     metrics = _take_prefix(tensors, "partial/metric/")
     order, learning_rate = tensors.get("partial/order"), numbers.get("learning_rate", 0.0)
-    return PartialEpoch(numbers["step"], numbers["loss_sum"], order, metrics, learning_rate)
+    loss_weight = numbers.get("loss_weight")
+    return PartialEpoch(numbers["step"], numbers["loss_sum"], order, metrics, learning_rate, loss_weight)
 
 
 def _split_optimizer(state: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from service.specs.arguments import Constructor
+from service.specs.training import LossWeights
 
-# `size_average` and `reduce` are deprecated by PyTorch; weights come from `training.class_weights`, by label.
+# `size_average` and `reduce` are deprecated by PyTorch; a loss without weights of classes accepts no others.
 _OMITTED = ("size_average", "reduce", "weight", "pos_weight")
 # The epoch's loss is Σ n_b · loss_b / Σ n_b over its batches, which is only correct for means.
 _ANNOTATIONS = {"reduction": Literal["mean"]}
 
 Targets = Literal["classes", "values", "binary"]
+WeightArgument = Literal["weight", "pos_weight"]
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,36 @@ class Loss:
             [B, k] from 0 to 1, or two classes).
         probabilities: Function from outputs [B, k] to probabilities [B, k]; None if the loss implies none.
         target_dtype: Data type to which targets are cast for the loss; None for no cast.
-        weight_argument: Name of the argument for class weights; None if the loss has none.
     """
 
     constructor: Constructor
     targets: Targets = "values"
     probabilities: Callable[[Tensor], Tensor] | None = None
     target_dtype: torch.dtype | None = None
-    weight_argument: Literal["weight", "pos_weight"] | None = None
+
+    @property
+    def weight_argument(self) -> WeightArgument | None:
+        """Name of the argument for weights of classes; None if the loss has none."""
+        fields = self.constructor.model.model_fields
+        return next((name for name in get_args(WeightArgument) if name in fields), None)
+
+    def ignored(self, arguments: Mapping[str, Any]) -> int | None:
+        """Return the label that is no class, `ignore_index` with its default; None if the loss has none.
+
+        Args:
+            arguments: Arguments as parsed JSON; an invalid `ignore_index` is replaced by its default.
+        """
+        field = self.constructor.model.model_fields.get("ignore_index")
+        if field is None:
+            return None
+        given = arguments.get("ignore_index")
+        default: int = field.default
+        return given if isinstance(given, int) and not isinstance(given, bool) else default
+
+    @property
+    def ignores(self) -> bool:
+        """True if the loss leaves out targets that are `IGNORED`."""
+        return self.ignored({}) is not None
 
 
 def _softmax(outputs: Tensor) -> Tensor:
@@ -45,16 +69,17 @@ def _identity(outputs: Tensor) -> Tensor:
     return outputs
 
 
-def _loss(cls: type[nn.Module]) -> Constructor:
-    return Constructor(cls, _OMITTED, _ANNOTATIONS)
+def _loss(cls: type[nn.Module], weight: WeightArgument | None = None) -> Constructor:
+    omitted = [name for name in _OMITTED if name != weight]
+    return Constructor(cls, omitted, _ANNOTATIONS | ({} if weight is None else {weight: LossWeights}))
 
 
 LOSSES: Mapping[str, Loss] = {
     loss.constructor.name: loss
     for loss in (
         Loss(_loss(nn.BCELoss), "binary", _identity),
-        Loss(_loss(nn.BCEWithLogitsLoss), "binary", torch.sigmoid, weight_argument="pos_weight"),
-        Loss(_loss(nn.CrossEntropyLoss), "classes", _softmax, weight_argument="weight"),
+        Loss(_loss(nn.BCEWithLogitsLoss, "pos_weight"), "binary", torch.sigmoid),
+        Loss(_loss(nn.CrossEntropyLoss, "weight"), "classes", _softmax),
         Loss(_loss(nn.HingeEmbeddingLoss)),
         Loss(_loss(nn.HuberLoss)),
         Loss(_loss(nn.KLDivLoss)),
@@ -62,8 +87,8 @@ LOSSES: Mapping[str, Loss] = {
         Loss(_loss(nn.MSELoss)),
         Loss(_loss(nn.MultiLabelMarginLoss), target_dtype=torch.int64),
         Loss(_loss(nn.MultiLabelSoftMarginLoss), probabilities=torch.sigmoid),
-        Loss(_loss(nn.MultiMarginLoss), "classes", weight_argument="weight"),
-        Loss(_loss(nn.NLLLoss), "classes", torch.exp, weight_argument="weight"),
+        Loss(_loss(nn.MultiMarginLoss, "weight"), "classes"),
+        Loss(_loss(nn.NLLLoss, "weight"), "classes", torch.exp),
         Loss(_loss(nn.PoissonNLLLoss)),
         Loss(_loss(nn.SmoothL1Loss)),
         Loss(_loss(nn.SoftMarginLoss)),

@@ -5,7 +5,7 @@ The formulas are those of https://lightning.ai/docs/torchmetrics; see `r2_metric
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric, classification, regression
 from torchmetrics.utilities import dim_zero_cat
 
+from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.specs.arguments import Constructor
 from service.training.losses import Loss
 from service.training.r2_metrics import ExplainedVariance, R2Score
@@ -133,7 +134,9 @@ def task_of(loss: Loss, outputs: int) -> Task:
     return tasks[0] if outputs == 1 else tasks[-1]
 
 
-def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: int) -> Metric:
+def build_metric(
+    name: str, arguments: Mapping[str, Any], task: Task, outputs: int, encoding: Encoding | None = None
+) -> Metric:
     """Construct a metric, to be updated with the result of `metric_inputs`.
 
     Args:
@@ -141,7 +144,9 @@ def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: i
         arguments: Valid arguments as parsed JSON.
         task: The task of the training; the metric must be defined for it.
         outputs: Size of the model's output in dimension 1.
+        encoding: Encoding of the data, of whose classes `ignore_index` is a label; None where it is an index.
     """
+    arguments = _encoded(arguments, encoding)
     sizes: dict[Task, dict[str, int]] = {
         "multiclass": {"num_classes": outputs},
         "multilabel": {"num_labels": outputs},
@@ -150,6 +155,25 @@ def build_metric(name: str, arguments: Mapping[str, Any], task: Task, outputs: i
         arguments=METRICS[name].classes[task].resolve(arguments), **sizes.get(task, {})
     )
     return metric
+
+
+def _encoded(arguments: Mapping[str, Any], encoding: Encoding | None) -> Mapping[str, Any]:
+    """Replace an integer label in `ignore_index` by the output of its class."""
+    label = arguments.get("ignore_index")
+    if label is None or encoding is None:
+        return arguments
+    values = encoding.values_by_class
+    if not values or any(isinstance(value, str | bool) for value in values):
+        return arguments
+    outputs = dict(zip(values, encoding.outputs_by_class, strict=True))
+    return {**arguments, "ignore_index": outputs.get(label)}  # no row has a label that is no class
+
+
+def update_metrics(metrics: Iterable[Metric], values: tuple[Tensor, Tensor]) -> None:
+    """Update metrics with the result of `metric_inputs`, unless it has no rows."""
+    if len(values[0]):
+        for metric in metrics:
+            metric.update(*values)
 
 
 def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +187,8 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
 
     Returns:
         Predictions and targets: probabilities [B] with int32 [B] (binary), probabilities [B, k] with int32
-        [B, k] (multilabel), scores [B, k] with int64 [B] (multiclass), or values [B, …] (regression).
+        [B, k] (multilabel), scores [B, k] with int64 [B] (multiclass, without targets that are `IGNORED`), or
+        values [B, …] (regression).
     """
     outputs = outputs.detach().float().contiguous()  # some metrics call `view`
     predictions = loss.probabilities(outputs) if loss.probabilities else outputs
@@ -173,6 +198,8 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
         return predictions, (targets >= THRESHOLD).int()
     if task == "regression" and targets.dim() > 2:
         return predictions.flatten(1), targets.flatten(1)  # [B, …] -> [B, k]
+    if loss.ignores and (ignored := targets == IGNORED).any():
+        return predictions[~ignored], targets[~ignored]
     return predictions, targets
 
 

@@ -20,8 +20,11 @@ _LOSSES: Mapping[Task, str] = {
     "multiclass": "CrossEntropyLoss",
     "multilabel": "BCEWithLogitsLoss",
 }
-# Integers 0, 1, …, of which every one occurs, are classes up to this number; counts are rarely like that.
+# Integers 0, 1, …, of which every one occurs and some repeat, are classes up to this number.
 _MAX_INTEGER_CLASSES = 100
+# Other integers may be classes if they are few and repeat often.
+_MAX_REPEATED_CLASSES = 20
+_MIN_ROWS_PER_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -33,21 +36,26 @@ class Suggestion:
         loss: Class name of the loss in `torch.nn`.
         metrics: Short names of metrics.
         outputs: Size of the model's output in dimension 1.
+        is_certain: Whether the targets can hardly be numbers of a quantity instead.
     """
 
     task: Task
     loss: str
     metrics: tuple[str, ...]
     outputs: int
+    is_certain: bool = True
 
     def advice(self) -> str:
-        """Return the suggestion as a sentence, with the fields to add as JSON."""
+        """Return the suggestion as a sentence, with the fields to add as JSON; two if it is uncertain."""
+        advice = f"The targets look like those of a {self.task} task: {self._fields()}."
+        if self.is_certain:
+            return advice
+        return f"{advice} If they are values of a quantity, {_suggestion('regression', 1)._fields()}."
+
+    def _fields(self) -> str:
         fields = f'"loss": {json.dumps(self.loss)}, "metrics": {json.dumps(self.metrics)}'
         outputs = "1 output" if self.outputs == 1 else f"{self.outputs} outputs"
-        return (
-            f"The targets look like those of a {self.task} task: add `{fields}`, "
-            f"and give the model {outputs}."
-        )
+        return f"add `{fields}`, and give the model {outputs}"
 
 
 def suggest(dataset: Dataset, targets: Sequence[str]) -> Suggestion | None:
@@ -67,9 +75,12 @@ def suggest(dataset: Dataset, targets: Sequence[str]) -> Suggestion | None:
         labels = len(columns[0].unique())
         return _suggestion("binary", 1) if labels == 2 else _for_classes(labels)
     if not columns or any(
-        column.type not in (INTEGER, NUMBER, BOOLEAN) or not len(column) for column in columns
+        column.type not in (INTEGER, NUMBER, BOOLEAN, TEXT) or not len(column) for column in columns
     ):
         return None
+    if any(column.type == TEXT for column in columns):
+        pairs = all(len(column.unique()) == 2 for column in columns)
+        return _suggestion("multilabel", len(columns)) if pairs else None
     return _for_columns([column.to_numpy() for column in columns])
 
 
@@ -89,17 +100,22 @@ def _for_columns(columns: list[Column]) -> Suggestion:
     if all(((column == 0) | (column == 1)).all() for column in columns):
         return _suggestion("binary" if len(columns) == 1 else "multilabel", len(columns))
     if len(columns) == 1 and (classes := _integer_classes(columns[0])):
-        return _suggestion("multiclass", classes)
+        return classes
     return _suggestion("regression", len(columns))
 
 
-def _integer_classes(column: Column) -> int:
-    """Return the number of classes if the column contains all of 0, 1, …, n − 1; otherwise 0."""
-    if column.min() != 0 or column.max() >= _MAX_INTEGER_CLASSES or (column % 1).any():
-        return 0
-    distinct = len(np.unique(column))
-    return distinct if distinct == column.max() + 1 else 0
+def _integer_classes(column: Column) -> Suggestion | None:
+    """Suggest classes for integers that repeat; None for other numbers."""
+    distinct = np.unique(column)
+    count = len(distinct)
+    if (distinct % 1).any() or count in (1, len(column)):
+        return None
+    if count <= _MAX_INTEGER_CLASSES and distinct[0] == 0 and distinct[-1] == count - 1:
+        return _suggestion("multiclass", count)
+    if count <= _MAX_REPEATED_CLASSES and len(column) >= _MIN_ROWS_PER_CLASS * count:
+        return _suggestion("multiclass", count, is_certain=False)
+    return None
 
 
-def _suggestion(task: Task, outputs: int) -> Suggestion:
-    return Suggestion(task, _LOSSES[task], USUAL_METRICS[task], outputs)
+def _suggestion(task: Task, outputs: int, is_certain: bool = True) -> Suggestion:
+    return Suggestion(task, _LOSSES[task], USUAL_METRICS[task], outputs, is_certain)

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from service.api.schemas.base import Resource
+from service.api.schemas.base import Label, Resource
 from service.api.schemas.problems import FieldProblem, Problem
 from service.specs.job import JobStatus, StopReason
 
@@ -161,6 +161,8 @@ class Suggestions(Resource):
     metrics: list[str]
     outputs: int
     """Size of dimension 1 of the model's output."""
+    is_certain: bool
+    """False for integers that may also be values of a quantity, for a regression."""
 
 
 class Preflight(Resource):
@@ -183,6 +185,9 @@ class Preflight(Resource):
     """Total number of elements in all parameters."""
     output_width: int
     """Size of dimension 1 of the model's output."""
+    classes: Literal["indices"] | list[Label] | None = None
+    """Classes in the order of the outputs, or `indices` where the targets are the indices of their outputs;
+    null for targets without classes."""
     warnings: list[FieldProblem]
     """Valid but suspicious values."""
     suggestions: Suggestions | None

@@ -151,8 +151,17 @@ class Targets(Resource):
     """Target columns; empty for tensors."""
     shape: list[int | None]
     """Shape; the first dimension, null, is the batch dimension."""
-    classes: list[Any] | None
-    """Class labels by index."""
+    classes: list[Label] | None
+    """Labels of the classes, in the order of their outputs; the labels that stand for 0 and 1 of one binary
+    target."""
+    values: list[Label] | None
+    """Values of the target by class, where `classes` are names for them; null where they are the labels."""
+    outputs: list[int] | None
+    """Index of the output of each class; null for targets without one output per class."""
+    ignored: int | None
+    """Label that is no class, the `ignore_index` of the loss."""
+    column_classes: dict[str, list[Label]]
+    """Labels that stand for 0 and 1, by column, of several targets of text or booleans."""
 
 
 class Encoding(Resource):

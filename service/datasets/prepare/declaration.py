@@ -19,6 +19,7 @@ from service.datasets.validation import Cells, ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.data import DataDeclaration, DatasetReference, InlineTensors, TabularDeclaration
+from service.specs.transforms import Label
 from service.specs.upload import ReadOptions
 
 TargetType = Literal["classes", "values", "binary"]
@@ -38,6 +39,7 @@ class DeclaredData:
         dtypes: `float32` or `int64` for each input, in the order of `groups`.
         pointers: Pointers of columns, or of tensor inputs and `targets`.
         options: The options by which a table was read.
+        classes: The declared classes; None to find them in the data.
     """
 
     dataset: Dataset
@@ -46,11 +48,17 @@ class DeclaredData:
     dtypes: tuple[str, ...]
     pointers: Mapping[str, str]
     options: ReadOptions = field(default_factory=ReadOptions)
+    classes: Sequence[Label] | None = None
 
     @property
     def features(self) -> list[str]:
         """All feature columns, in order."""
         return [column for columns in self.groups.values() for column in columns]
+
+    @property
+    def target_pointer(self) -> str:
+        """Pointer of the first target."""
+        return self.pointers[self.targets[0] if self.targets else TARGETS]
 
     def types(self) -> dict[str, str]:
         """Return the type of each feature and target column; empty for tensor data."""
@@ -106,7 +114,7 @@ def _read_table(
     options = reading_options(dataset, data)
     typed = cast_columns(dataset, data.column_types(), options, errors)
     typed = _reread_texts(typed, dataset.options, options, data.column_types())
-    return DeclaredData(typed, valid_groups, valid_targets, dtypes, pointers, options)
+    return DeclaredData(typed, valid_groups, valid_targets, dtypes, pointers, options, data.classes)
 
 
 def reading_options(dataset: Dataset, data: DataDeclaration) -> ReadOptions:
@@ -302,7 +310,8 @@ def _read_tensors(
     container = pointer_to(DATA, "inputs") if isinstance(data, InlineTensors) else DATA
     order = _match_inputs(dataset.inputs, input_names, container, errors)
     dtypes = _dtypes(data, order, input_names, errors)
-    return DeclaredData(dataset, dict.fromkeys(order, ()), (), dtypes, _tensor_pointers(dataset, data))
+    pointers = _tensor_pointers(dataset, data)
+    return DeclaredData(dataset, dict.fromkeys(order, ()), (), dtypes, pointers, data.classes)
 
 
 def _tensor_pointers(dataset: TensorDataset, data: DataDeclaration) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
-from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.encoding import IGNORED, TARGETS, Encoding
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, select_rows
@@ -26,6 +26,7 @@ from service.datasets.transforms.fitted import Values, as_array
 from service.datasets.validation import Cells, ErrorCollector, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
+from service.specs.transforms import Label
 
 ColumnPointer = Callable[[str], str]
 """Maps the name of a column, of an input or `targets` to its pointer in the request."""
@@ -249,22 +250,35 @@ def _encode_targets(encoding: Encoding, raw: RawRows) -> torch.Tensor:
         targets = tensor_values(raw.dataset, TARGETS, raw.rows)  # [b, …]
         if encoding.classes is not None:
             labels = pa.array(targets.flatten().numpy())
-            return _class_indices(encoding, labels, raw, TARGETS).reshape(targets.shape)
+            numbers = _class_numbers(encoding, labels, raw, TARGETS)
+            return numbers.reshape(targets.shape).to(encoding.target_dtype)
         if transforms := encoding.transforms_of(TARGETS):
             targets = pipeline.apply(transforms, targets.double(), raw.cells(TARGETS))
         return _to_dtype(targets, torch.float32, raw.cells(TARGETS))
     if encoding.classes is None:
-        return _encode_columns(encoding, encoding.targets, raw, torch.float32)
+        columns = [_encode_target(encoding, name, raw) for name in encoding.targets]
+        return torch.cat(columns, dim=1)
     (name,) = encoding.targets
+    numbers = _class_numbers(encoding, _labels(name, raw), raw, name)  # [b]
+    return numbers[:, None].float() if encoding.is_binary else numbers
+
+
+def _labels(name: str, raw: RawRows) -> pa.Array:
+    """Return a slice of a column of labels, [b]; integers exactly, since float64 equates large neighbours."""
+    assert isinstance(raw.dataset, TabularDataset)
     column = select_rows(raw.dataset.table[name], raw.rows)
-    # As integers: float64 would equate neighbours beyond 2**53.
-    labels = column.combine_chunks() if column.type == INTEGER else as_array(values_of(column))
-    indices = _class_indices(encoding, labels, raw, name)  # [b]
-    return indices[:, None].float() if encoding.is_binary else indices
+    return column.combine_chunks() if column.type == INTEGER else as_array(values_of(column))
 
 
-def _class_indices(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str) -> torch.Tensor:
-    """Look up labels; report labels that are not classes of the training data.
+def _encode_target(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
+    """Encode a slice of one of several target columns, of numbers or of two labels, float32 [b, 1]."""
+    if name not in encoding.column_classes:
+        return _encode_columns(encoding, [name], raw, torch.float32)
+    return _find_labels(_labels(name, raw), encoding.column_classes[name], raw, name)[:, None].float()
+
+
+def _class_numbers(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str) -> torch.Tensor:
+    """Encode labels as the outputs of their classes, and the label that is no class as `IGNORED`.
 
     Args:
         encoding: The encoding, which has the classes.
@@ -273,28 +287,42 @@ def _class_indices(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str
         name: Target column, or `targets`.
 
     Returns:
-        int64 [b · m]; 0 in place of an unknown label.
+        int64 [b · m]; any number in place of an unknown label.
     """
-    classes = encoding.classes or ()
-    values: Sequence[Any] = classes
+    ignored = () if encoding.ignored is None else (encoding.ignored,)
+    found = _find_labels(labels, encoding.values_by_class, raw, name, ignored)
+    return torch.tensor([*encoding.outputs_by_class, *[IGNORED] * len(ignored)])[found]
+
+
+def _find_labels(
+    labels: pa.Array, classes: Sequence[Label], raw: RawRows, name: str, others: Sequence[Label] = ()
+) -> torch.Tensor:
+    """Look up labels in `classes`, then in `others`; report labels that are in neither.
+
+    Returns:
+        Positions, int64 [b · m]; 0 in place of an unknown label.
+    """
+    known: Sequence[Any] = [*classes, *others]
     if labels.type != TEXT:
         # Compare integers as int64: float64 would equate neighbours beyond 2**53.
-        exact = pa.types.is_integer(labels.type) and all(isinstance(label, int) for label in classes)
+        exact = pa.types.is_integer(labels.type) and all(isinstance(label, int) for label in known)
         labels = labels.cast(pa.int64() if exact else NUMBER)
-        values = list(map(int if exact else float, classes))
-    found = pc.index_in(labels, value_set=pa.array(values, labels.type)).fill_null(-1)
-    indices = torch.from_numpy(found.to_numpy(zero_copy_only=False).astype(np.int64))
-    per_row = len(indices) // len(raw.rows)
+        known = list(map(int if exact else float, known))
+    found = pc.index_in(labels, value_set=pa.array(known, labels.type)).fill_null(-1)
+    positions = torch.from_numpy(found.to_numpy(zero_copy_only=False).astype(np.int64))
+    per_row = len(positions) // len(raw.rows)
     names = ", ".join(map(quote_value, classes[:10]))
 
     def problem(position: int) -> str:
         label = labels[position * per_row].as_py()
         if label is None:
             return "is missing"
-        return f"is {quote_value(label)}, which is not a class of the training data; the classes are {names}"
+        if isinstance(label, float) and label.is_integer():
+            label = int(label)
+        return f"is {quote_value(label)}, which is none of the model's classes: {names}"
 
-    raw.cells(name).add_errors(_any_in_row((indices < 0).reshape(len(raw.rows), -1)), problem)
-    return indices.clamp(min=0)
+    raw.cells(name).add_errors(_any_in_row((positions < 0).reshape(len(raw.rows), -1)), problem)
+    return positions.clamp(min=0)
 
 
 class _RequestData(NamedTuple):

@@ -1,7 +1,7 @@
 """The encoding of a job's data as tensors, stored with the model so that predictions use the same one."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from service.specs.upload import ReadOptions
 
 TARGETS = "targets"
 """Name of the targets of tensor data, also in transforms."""
+IGNORED = -100
+"""Encoded target of rows whose label is no class: PyTorch's default `ignore_index`, and no index."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,16 @@ class Encoding:
         targets: Target columns, in order; empty for tensor data.
         types: Type of each feature and target column of a table.
         transforms: Fitted transforms of features and targets; those of one column are in order.
-        classes: Labels by class index, ascending; the two labels of a binary target; None for numeric
-            targets.
+        classes: Labels of the classes in the order of their outputs; the two labels of a binary target; None
+            for numeric targets.
+        class_values: Values of the target by class where `classes` are names for them; None where the values
+            are the labels.
+        class_outputs: Output of each class, ascending; None where class i has output i. An output without a
+            class is that of `ignored`.
+        ignored: Value of the target that is no class, the `ignore_index` of the loss; it is encoded as
+            `IGNORED`. None where the loss has none, or the target is text or boolean.
+        column_classes: Labels that stand for 0 and 1, by column, of several binary targets; columns of
+            numbers have none.
         dtypes: `float32` or `int64` for each input; if empty, all inputs are float32.
         reading: The options by which the training data were read, as far as they were set, without types.
     """
@@ -47,6 +57,10 @@ class Encoding:
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     transforms: tuple[FittedTransform, ...] = ()
     classes: tuple[Label, ...] | None = None
+    class_values: tuple[Label, ...] | None = None
+    class_outputs: tuple[int, ...] | None = None
+    ignored: int | None = None
+    column_classes: Mapping[str, tuple[Label, Label]] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ()
     reading: ReadOptions = field(default_factory=ReadOptions)
 
@@ -59,6 +73,16 @@ class Encoding:
     def target_dtype(self) -> torch.dtype:
         """int64 for class indices, otherwise float32."""
         return torch.int64 if self.classes is not None and not self.is_binary else torch.float32
+
+    @property
+    def values_by_class(self) -> tuple[Label, ...]:
+        """The value of the target for each class; empty for numeric targets."""
+        return self.class_values or self.classes or ()
+
+    @property
+    def outputs_by_class(self) -> Sequence[int]:
+        """The output of each class, ascending; the encoded target of its rows."""
+        return self.class_outputs or range(len(self.classes or ()))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -137,10 +161,26 @@ class Encoding:
             targets=tuple(document["targets"]),
             types=document["types"],
             transforms=tuple(map(from_document, document["transforms"])),
-            classes=None if document["classes"] is None else tuple(document["classes"]),
+            classes=_optional_tuple(document["classes"]),
+            # Documents of earlier versions lack the next four.
+            class_values=_optional_tuple(document.get("class_values")),
+            class_outputs=_optional_tuple(document.get("class_outputs")),
+            ignored=document.get("ignored"),
+            column_classes={
+                name: (first, second) for name, (first, second) in document.get("column_classes", {}).items()
+            },
             dtypes=tuple(document["dtypes"]),
             reading=ReadOptions.model_validate(document.get("reading", {})),
         )
+
+
+def _optional_tuple(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def class_positions(encoding: Encoding, numbers: torch.Tensor) -> torch.Tensor:
+    """Return the positions in `classes` of encoded labels [B, …] that are not `IGNORED`, int64 [B, …]."""
+    return torch.searchsorted(torch.tensor(encoding.outputs_by_class), numbers.long())
 
 
 def decode_outputs(encoding: Encoding, outputs: torch.Tensor) -> list[Any]:

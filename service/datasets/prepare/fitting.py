@@ -4,23 +4,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
-from service.datasets.dataset import TabularDataset, TensorDataset
+from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
+from service.datasets.prepare.classes import check_classes, check_exact, fit_classes, label_columns
 from service.datasets.prepare.declaration import (
-    DATA,
     DeclaredData,
     TargetType,
     check_class_tensor,
     check_value_tensor,
 )
-from service.datasets.prepare.encode import MAX_EXACT_INTEGER, tensor_values, values_of
+from service.datasets.prepare.encode import tensor_values, values_of
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.rows import Rows, select_rows
-from service.datasets.sources.columns import DATETIME, INTEGER, NUMBER, TEXT
+from service.datasets.sources.columns import DATETIME, INTEGER, TEXT
 from service.datasets.sources.text_columns import find_type_mismatches
 from service.datasets.sources.text_hints import PADDED, explain_texts, likely_gaps
 from service.datasets.transforms import pipeline
@@ -28,8 +25,6 @@ from service.datasets.transforms.fitted import FittedTransform, Values
 from service.datasets.transforms.registry import TRANSFORM_TYPES
 from service.datasets.transforms.resolve import Step
 from service.datasets.validation import ErrorCollector, count_of, quote_value
-from service.errors import pointer_to
-from service.specs.transforms import Label
 from service.specs.upload import ReadOptions
 
 _SHOWN_ROWS = 5
@@ -47,6 +42,7 @@ def check_types(
         errors: Receives the errors.
     """
     if isinstance(declared.dataset, TensorDataset):
+        check_classes(declared, target_type, steps, errors)
         targets = declared.dataset.targets
         if targets is not None:
             _TENSOR_TARGET_CHECKS[target_type](targets, declared.pointers[TARGETS], errors)
@@ -67,53 +63,19 @@ def check_types(
             )
             _check_numbers(declared, name, remedy, errors)
         elif declared.dataset.table[name].type == INTEGER:
-            _check_exact(declared, name, errors)
-    if has_classes(declared, target_type):
-        _check_class_columns(declared, steps, errors)
-        return
-    remedy = "this loss needs numbers; for classes use `CrossEntropyLoss`, with one output for each class."
+            check_exact(declared, name, errors)
+    check_classes(declared, target_type, steps, errors)
+    labels = label_columns(declared, target_type)
     for name in declared.targets:
-        _check_numbers(declared, name, remedy, errors)
+        if name not in labels:
+            _check_numbers(declared, name, _label_remedy(declared), errors)
 
 
-def _check_class_columns(declared: DeclaredData, steps: Sequence[Step], errors: ErrorCollector) -> None:
-    """Check that there is one target column of classes, with exact labels and without transforms."""
+def _label_remedy(declared: DeclaredData) -> str:
+    loss = "`CrossEntropyLoss`, with one output for each class"
     if len(declared.targets) > 1:
-        errors.add(pointer_to(DATA, TARGETS), f"Classes must be one column; found {len(declared.targets)}.")
-    for name in declared.targets:
-        if declared.types()[name] == "datetime":
-            errors.add(declared.pointers[name], f"`{name}` is a datetime, which cannot be a class.")
-        else:
-            _check_exact(declared, name, errors)
-    for step in steps:
-        if step.column in declared.targets and TRANSFORM_TYPES[step.transform.type].fitted is not None:
-            detail = f"`{step.column}` holds classes, which cannot be transformed; remove the transform."
-            errors.add(step.pointer, detail)
-
-
-def _check_exact(declared: DeclaredData, name: str, errors: ErrorCollector) -> None:
-    """Check that float64 represents all integers of a column exactly, so that different ones stay so."""
-    assert isinstance(declared.dataset, TabularDataset)
-    column = declared.dataset.table[name]
-    if column.type not in (INTEGER, NUMBER):
-        return
-    ends = pc.min_max(column).as_py().values()
-    if any(end is not None and abs(end) >= MAX_EXACT_INTEGER for end in ends):
-        detail = (
-            f"`{name}` holds integers beyond 2**53, which float64 does not represent exactly; read them as "
-            f'text with `"types": {{"{name}": "categorical"}}`.'
-        )
-        errors.add(declared.pointers[name], detail)
-
-
-def has_classes(declared: DeclaredData, target_type: TargetType) -> bool:
-    """Return whether the targets are labels.
-
-    They are for `classes`; for `binary`, if they are one column of text or booleans.
-    """
-    if target_type == "binary" and len(declared.targets) == 1:
-        return declared.types()[declared.targets[0]] in ("categorical", "boolean")
-    return target_type == "classes"
+        loss = "`BCEWithLogitsLoss`, with one output for each column of two labels"
+    return f"this loss needs numbers; for classes use {loss}."
 
 
 _TENSOR_TARGET_CHECKS: Mapping[TargetType, Callable[[Any, str, ErrorCollector], None]] = {
@@ -182,8 +144,9 @@ def fit_encoding(
     declared: DeclaredData,
     target_type: TargetType,
     steps: Sequence[Step],
-    kept: Rows,
+    rows: Sequence[tuple[Dataset, Rows]],
     train: torch.Tensor,
+    ignored: int | None,
     errors: ErrorCollector,
 ) -> Encoding:
     """Fit the transforms on the training rows, and find the classes.
@@ -192,18 +155,13 @@ def fit_encoding(
         declared: A dataset and its declaration, without errors of `check_types` and the other checks.
         target_type: Type of targets that the loss needs.
         steps: Transforms of each column, from `resolve`.
-        kept: Rows of all splits; their labels are the classes.
+        rows: Rows of all splits, whose labels are the classes; see `fit_classes`.
         train: Training rows, int64 [n].
+        ignored: The label that the loss ignores; None for a loss that ignores none.
         errors: Receives an error for each transform that cannot be fitted.
     """
     transforms = pipeline.fit(steps, lambda column: _column_values(declared, column, train), errors)
-    classes = _classes(declared, kept) if has_classes(declared, target_type) else None
-    if target_type == "binary" and classes is not None and len(classes) != 2:
-        (name,) = declared.targets
-        labels = ", ".join(map(quote_value, classes[:10]))
-        detail = f"`{name}` holds {labels}; this loss needs exactly two classes, not {len(classes)}."
-        errors.add(declared.pointers[name], detail)
-    return Encoding(
+    encoding = Encoding(
         input_names=tuple(declared.groups),
         sample_shapes=_sample_shapes(declared, transforms),
         target_shape=_target_shape(declared, target_type),
@@ -211,10 +169,10 @@ def fit_encoding(
         targets=declared.targets,
         types=declared.types(),  # type: ignore[arg-type]
         transforms=tuple(transforms),
-        classes=classes,
         dtypes=declared.dtypes,
         reading=declared.options,
     )
+    return fit_classes(encoding, declared, target_type, rows, ignored, errors)
 
 
 def check_binary_targets(
@@ -239,7 +197,8 @@ def check_binary_targets(
         return
     tensors = [(TARGETS, targets)]
     if encoding.targets:
-        tensors = list(zip(encoding.targets, targets.unbind(dim=1), strict=True))  # k targets [B]
+        columns = zip(encoding.targets, targets.unbind(dim=1), strict=True)  # k targets [B]
+        tensors = [(name, values) for name, values in columns if name not in encoding.column_classes]
     for name, values in tensors:
         low, high = values.min().item(), values.max().item()
         if low < 0 or high > 1:
@@ -250,8 +209,10 @@ def check_binary_targets(
             errors.add(pointer or declared.pointers[name], detail)
     if pointer is None and not errors.count and (targets == targets[0]).all():
         value = ", ".join(f"{each:g}" for each in targets[0].flatten()[:10].tolist())
-        first = declared.pointers[tensors[0][0]]
-        errors.add(first, f"All targets are {value}; training needs at least two different targets.")
+        errors.add(
+            declared.target_pointer,
+            f"All targets are {value}; training needs at least two different targets.",
+        )
 
 
 def _column_values(declared: DeclaredData, name: str, rows: torch.Tensor) -> Values:
@@ -278,16 +239,3 @@ def _target_shape(declared: DeclaredData, target_type: TargetType) -> tuple[int,
         assert declared.dataset.targets is not None
         return tuple(declared.dataset.targets.shape[1:])
     return () if target_type == "classes" else (len(declared.targets),)
-
-
-def _classes(declared: DeclaredData, kept: Rows) -> tuple[Label, ...]:
-    """Return the distinct labels of the kept rows, ascending; integral numbers as int."""
-    if isinstance(declared.dataset, TensorDataset):
-        return tuple(np.unique(np.asarray(declared.dataset.targets)).tolist())
-    column = declared.dataset.table[declared.targets[0]]
-    if pa.types.is_boolean(column.type):
-        return (False, True)
-    values = select_rows(column, kept).unique().to_pylist()
-    if column.type == NUMBER and all(map(float.is_integer, values)):
-        values = list(map(int, values))
-    return tuple(sorted(set(values)))

@@ -1,11 +1,12 @@
 """Preparation of a job's data: splits, fitted transforms and encoded tensors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from service.datasets.dataset import Dataset, TabularDataset
+from service.datasets.prepare.classes import check_counted, renumbered, with_class_values
 from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType, read_declaration
 from service.datasets.prepare.encode import RawRows, encode
 from service.datasets.prepare.encoding import Encoding
@@ -22,6 +23,7 @@ from service.datasets.validation import ErrorCollector, count_of
 from service.errors import pointer_to
 from service.specs.data import DataDeclaration
 from service.specs.split import SplitName
+from service.specs.transforms import Label
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +43,15 @@ class Prepared:
     test: Samples | None
     encoding: Encoding
     dropped: int = 0
+
+    def splits(self) -> dict[SplitName, Samples]:
+        """Return the samples by split, without empty splits."""
+        samples: dict[SplitName, Samples | None] = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+        }
+        return {name: split for name, split in samples.items() if split is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +112,7 @@ def prepare(
     target_type: TargetType,
     input_names: Sequence[str] | None = None,
     workspace: Workspace | None = None,
+    ignored: int | None = None,
 ) -> Prepared:
     """Split a dataset, fit the transforms on the training rows, and encode all rows.
 
@@ -111,6 +123,7 @@ def prepare(
         input_names: Names of the model's inputs. If there are several, the data must use the same names. By
             default, the names in the data.
         workspace: Memory for the inputs; by default RAM.
+        ignored: The label that the loss ignores; None for a loss that ignores none.
 
     Raises:
         InvalidRequest: With every error of the data section; pointers start with `#/data`.
@@ -119,7 +132,8 @@ def prepare(
     workspace = workspace or MemoryWorkspace()
     division = _divide(datasets, data, target_type, errors, input_names)
     declared, kept, splits = division.declared, division.kept, division.splits
-    encoding = fit_encoding(declared, target_type, division.steps, kept, splits.train, errors)
+    rows = [(declared.dataset, kept), *((raw.dataset, raw.rows) for raw in division.whole_splits.values())]
+    encoding = fit_encoding(declared, target_type, division.steps, rows, splits.train, ignored, errors)
     errors.raise_if_any()
     encoded = encode(
         encoding,
@@ -147,18 +161,34 @@ def prepare(
 
     train = select(splits.train)
     assert train is not None
-    return Prepared(
+    prepared = Prepared(
         train=train,
         validation=whole.get("validation") or select(splits.validation),
         test=whole.get("test") or select(splits.test),
         encoding=encoding,
-        dropped=sum(
-            dataset.rows - len(rows)
-            for dataset, rows in [
-                (declared.dataset, kept),
-                *((raw.dataset, raw.rows) for raw in division.whole_splits.values()),
-            ]
-        ),
+        dropped=sum(dataset.rows - len(chosen) for dataset, chosen in rows),
+    )
+    check_counted(prepared.encoding, prepared.splits(), declared.target_pointer, errors)
+    errors.raise_if_any()
+    return prepared
+
+
+def renumber(prepared: Prepared, values: Sequence[Label]) -> Prepared:
+    """Number the classes by a list of target values, one for each output, instead of in sorted order.
+
+    Args:
+        prepared: Data whose classes were not declared.
+        values: The values, which include those of all rows; a range if the targets are indices of outputs.
+    """
+    encoding = prepared.encoding
+    other = with_class_values(encoding, values)
+    splits = {name: renumbered(samples, encoding, other) for name, samples in prepared.splits().items()}
+    return replace(
+        prepared,
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        encoding=other,
     )
 
 

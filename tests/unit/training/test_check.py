@@ -139,11 +139,6 @@ def test_components_are_checked_together() -> None:
         ({"outputs": (1,), "targets": (2,)}, "/loss", "The model outputs [B, 1] and the targets are [B, 2]"),
         ({"outputs": (), "targets": (1,)}, "/loss", "The model outputs [B] and the targets are [B, 1]"),
         (
-            {"loss": "CrossEntropyLoss", "outputs": (2,), "targets": (), "classes": 3},
-            "/loss",
-            "The targets have 3 classes and the model outputs [B, 2]; it needs 3 outputs.",
-        ),
-        (
             {"loss": "NLLLoss", "outputs": (2, 5), "targets": (), "classes": 2},
             "/loss",
             "`NLLLoss` expects outputs [B, classes]; the model outputs [B, 2, 5].",

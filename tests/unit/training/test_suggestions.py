@@ -31,6 +31,11 @@ def suggested(**columns: list[Any]) -> Suggestion | None:
         ({"count": [0, 1, 7, 1]}, "regression", "MSELoss", 1),
         ({"count": [0, 1, 2, 1.5]}, "regression", "MSELoss", 1),
         ({"count": [1, 2, 3, 1]}, "regression", "MSELoss", 1),
+        ({"rank": [*range(10)]}, "regression", "MSELoss", 1),
+        ({"digit": [*range(10), 4]}, "multiclass", "CrossEntropyLoss", 10),
+        ({"grade": [1, 2, 3, 2] * 10}, "multiclass", "CrossEntropyLoss", 3),
+        ({"year": [*range(2000, 2040)] * 20}, "regression", "MSELoss", 1),
+        ({"wet": ["yes", "no", "no"], "cold": [0, 1, 0]}, "multilabel", "BCEWithLogitsLoss", 2),
     ],
 )
 def test_tasks_of_columns(columns: dict[str, list[Any]], task: str, loss: str, outputs: int) -> None:
@@ -81,6 +86,15 @@ def test_suggestions_are_supported(columns: dict[str, list[Any]]) -> None:
     assert found is not None
     assert found.loss in LOSSES
     assert all(found.task in METRICS[name].classes for name in found.metrics)
+
+
+def test_uncertain_advice_names_both_tasks() -> None:
+    """Few integers that repeat may be classes or values: the advice has the fields of both."""
+    found = suggested(grade=[1, 2, 3, 2] * 10)
+    assert found is not None
+    assert not found.is_certain
+    assert "a multiclass task" in found.advice()
+    assert 'If they are values of a quantity, add `"loss": "MSELoss"' in found.advice()
 
 
 def test_advice_contains_the_fields_to_add() -> None:

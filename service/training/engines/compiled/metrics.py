@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from service.datasets.prepare.encoding import IGNORED
 from service.training.metrics import Task
 
 Sums = Array  # float64 [k] or [k, outputs]
@@ -41,7 +42,11 @@ def _mean_of(measure: Callable[[Array, Array], Array]) -> SummedMetric:
         measured = _double(measure(outputs, targets))
         return jnp.stack([jnp.sum(measured), jnp.asarray(float(measured.size))])  # [2]
 
-    return SummedMetric(add, lambda sums: sums[0] / sums[1])
+    return SummedMetric(add, _ratio)
+
+
+def _ratio(sums: Sums) -> Array:
+    return sums[0] / sums[1]
 
 
 def _moments(outputs: Array, targets: Array, origin: Array) -> Sums:
@@ -62,8 +67,10 @@ def _r2(sums: Sums) -> Array:
     return jnp.mean(jnp.where(count < 2, jnp.nan, explained))
 
 
-def _right_class(outputs: Array, targets: Array) -> Array:
-    return jnp.argmax(outputs, axis=1) == targets
+def _right_classes(outputs: Array, targets: Array, origin: Array) -> Sums:
+    """Return the numbers of rows of the right class and of rows that are not `IGNORED`, float64 [2]."""
+    right = jnp.argmax(outputs, axis=1) == targets
+    return jnp.stack([jnp.sum(_double(each)) for each in (right, targets != IGNORED)])
 
 
 def _right_sign(probabilities: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
@@ -97,7 +104,7 @@ def summed_metric(name: str, task: Task, loss: str) -> SummedMetric | None:
         loss: The name of the loss, which decides how outputs become probabilities.
     """
     if name == "accuracy" and task == "multiclass":
-        return _mean_of(_right_class)
+        return SummedMetric(_right_classes, _ratio)
     if name == "accuracy" and task == "binary":
         return _mean_of(_right_sign(_PROBABILITIES[loss]))
     return _REGRESSION.get(name) if task == "regression" else None

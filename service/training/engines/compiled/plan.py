@@ -63,6 +63,7 @@ def make_plan(components: Components) -> Plan:
         sums=_sum_shapes(metrics, gradients, components.train),
         monitored=None if monitor is None else MonitoredColumn(monitor.value, monitor.higher_is_better),
         columns=history_columns(metrics),
+        ignores=components.loss.ignores,
         batches=batches,
         capacity=MAX_EPOCHS
         if batches.is_full_batch

@@ -40,6 +40,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from service.datasets.prepare.encoding import IGNORED
 from service.history import LEARNING_RATE
 from service.training.batches import Batches
 from service.training.engines.compiled.metrics import SummedMetric
@@ -176,6 +177,7 @@ class Plan:
         sums: Shape and dtype of the sums of each metric.
         monitored: The column that decides on the best epoch; None without one.
         columns: Names of the history columns.
+        ignores: Whether the loss leaves out targets that are `IGNORED`.
         batches: The division of an epoch into batches.
         capacity: Maximum number of epochs of one call, E.
     """
@@ -193,6 +195,7 @@ class Plan:
     sums: Any
     monitored: MonitoredColumn | None
     columns: tuple[str, ...]
+    ignores: bool
     batches: Batches
     capacity: int
 
@@ -339,10 +342,20 @@ def _forward_backward(
         name: state.sums[name] + metric.add(outputs, batch.targets, constants.train.targets[0])
         for name, metric in plan.metrics.items()
     }
-    scalars = Scalars(*state.scalars)
-    scalars = scalars._replace(loss_sum=scalars.loss_sum + size * loss.astype(jnp.float64))
+    scalars, loss = Scalars(*state.scalars), loss.astype(jnp.float64)
+    if plan.ignores:  # the loss of a batch in which no row counts is NaN
+        counted = _counted(batch.targets)
+        added = jnp.where(counted > 0, counted * loss, 0.0)
+    else:
+        added = size * loss
+    scalars = scalars._replace(loss_sum=scalars.loss_sum + added)
     flat = jnp.concatenate([each.ravel() for each in gradients])  # [P]
     return flat, state._replace(scalars=jnp.stack(scalars), sums=sums)
+
+
+def _counted(targets: Array) -> Array:
+    """Return the number of targets that are not `IGNORED`, float64 []."""
+    return jnp.sum(targets != IGNORED, dtype=jnp.float64)
 
 
 def unflatten(plan: Plan, vector: Any) -> dict[str, Any]:
@@ -402,7 +415,7 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
         The state and the epoch's history row, float64 [C].
     """
     scalars = Scalars(*state.scalars)
-    train_loss = scalars.loss_sum / plan.batches.rows
+    train_loss = scalars.loss_sum / (_counted(constants.train.targets) if plan.ignores else plan.batches.rows)
     validation_loss, validation_sums = _validate(plan, state, constants)
     # The learning rate is known outside: `Member.record` fills its column.
     values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: jnp.nan}

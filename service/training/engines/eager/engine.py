@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
+from service.datasets.prepare.encoding import IGNORED
 from service.datasets.prepare.prefetch import Gatherer, Slices
 from service.datasets.samples import Samples
 from service.history import LEARNING_RATE, HistoryChunk, history_columns
@@ -43,8 +44,14 @@ from service.training.components import Components
 from service.training.device_placement import place_samples
 from service.training.engines.eager.cuda_graphs import MIN_STEPS, Capture, CapturedStep, capture_step
 from service.training.engines.eager.forward_backward import Passes
-from service.training.evaluation import EVALUATION_BYTES, Evaluation, MeanLoss, rows_per_slice
-from service.training.metrics import compute_and_reset, metric_inputs, metric_states, restore_metrics
+from service.training.evaluation import EVALUATION_BYTES, Evaluation, MeanLoss, loss_weight, rows_per_slice
+from service.training.metrics import (
+    compute_and_reset,
+    metric_inputs,
+    metric_states,
+    restore_metrics,
+    update_metrics,
+)
 from service.training.schedulers import is_per_batch
 
 _NO_EVALUATION = Evaluation(math.nan, {})
@@ -121,6 +128,8 @@ class EagerEngine:
         self._step = 0  # steps taken of the current epoch, slices of the validation included
         self._order: Tensor | None = None  # int64 [n]; None for samples in their own order
         self._losses = MeanLoss()
+        # Counting costs a kernel per step, and most trainings have no such target.
+        self._ignores = components.loss.ignores and bool((components.train.targets == IGNORED).any())
         self._learning_rate = 0.0
         self._parameters = dict(components.model.named_parameters())
         # Training changes these tensors in place, so that the dictionary never needs to be made again.
@@ -170,7 +179,7 @@ class EagerEngine:
             self._replayed = self._captured
             self._capture = None  # do not try again, whether or not it succeeded
         loss = self._forward(batch)
-        self._losses.add(loss.detach(), batch.rows)
+        self._losses.add(loss.detach(), loss_weight(batch.targets, self._ignores))
         self._learning_rate = components.optimizer.param_groups[0]["lr"]
         self._step += 1
         if not self._batches.is_full_batch:
@@ -235,8 +244,10 @@ class EagerEngine:
 
     def _measure(self, outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> None:
         """Update metrics with a batch."""
-        for metric in metrics.values():
-            metric.update(*metric_inputs(self.components.loss, self.components.task, outputs, targets))
+        if metrics:
+            update_metrics(
+                metrics.values(), metric_inputs(self.components.loss, self.components.task, outputs, targets)
+            )
 
     def _update(self, loss: Tensor) -> None:
         """Run the backward pass, the optimizer step and a scheduler that steps per batch."""
@@ -341,7 +352,7 @@ class EagerEngine:
         with torch.no_grad():  # for small models faster than `torch.inference_mode`
             loss, outputs = self._passes.forward(batch)
             self._measure(outputs, batch.targets, self._validation_metrics)
-            losses.add(loss, batch.rows)
+            losses.add(loss, loss_weight(batch.targets, self.components.loss.ignores))
         self._set_training(True)
 
     def _evaluation(self, losses: MeanLoss, metrics: Mapping[str, Metric]) -> Evaluation:
@@ -403,7 +414,8 @@ class EagerEngine:
     def _partial(self) -> PartialEpoch:
         metrics = metric_states(self.components.metrics)
         step = min(self._step, self._batches.steps_per_epoch)  # a restored training validates from the start
-        return PartialEpoch(step, self._losses.total(), self._order, metrics, self._learning_rate)
+        total, weight = self._losses.total(), self._losses.weight
+        return PartialEpoch(step, total, self._order, metrics, self._learning_rate, weight)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint as if training had not been interrupted.
@@ -436,7 +448,9 @@ class EagerEngine:
         """Restore the position in the epoch and what its batches so far have added up."""
         self._step = partial.step
         rows = min(partial.step * self._batches.size, self.components.train.rows)
-        self._losses = MeanLoss(partial.loss_sum, rows)
+        self._losses = MeanLoss(
+            partial.loss_sum, rows if partial.loss_weight is None else partial.loss_weight
+        )
         self._order = None if partial.order is None else self._placed_order(partial.order)
         self._learning_rate = partial.learning_rate
         restore_metrics(self.components.metrics, partial.metrics)

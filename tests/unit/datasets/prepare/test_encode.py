@@ -140,7 +140,7 @@ def test_labelled_data_gives_class_indices(two_features: Encoding, tensors: Enco
     assert '"no", "yes"' in unknown["#/columns/y/0"]
     assert "float32" in unknown["#/columns/a/0"]
     unknown = refusal(lambda: labelled(tensors, {"inputs": [[[1], [2]]], "targets": [4]}))
-    assert "is 4, which is not a class" in unknown["#/targets"]
+    assert "is 4, which is none of the model's classes: 3, 5" in unknown["#/targets"]
 
 
 def test_unlabelled_data_has_no_targets(two_features: Encoding, tensors: Encoding) -> None:

@@ -326,7 +326,7 @@ def test_another_dataset_may_be_a_whole_split() -> None:
     [
         ({"columns": {"x": [1]}}, "has no column `y`"),
         ({"columns": {"x": ["one"], "y": ["a"]}}, '`x` in row 0: "one"'),
-        ({"columns": {"x": [1], "y": ["c"]}}, '"c", which is not a class of the training data'),
+        ({"columns": {"x": [1], "y": ["c"]}}, '"c", which is none of the model\'s classes: "a", "b"'),
         (FLAT | {"targets": [1, 2, 3]}, "one of each"),
     ],
 )
