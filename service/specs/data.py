@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from service.specs.base import Name, Spec
 from service.specs.reading import CellOptions, ColumnTypes
@@ -16,6 +16,13 @@ CONTENT = ("columns", "rows", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
 
 
+def _json_label(label: Any) -> Any:
+    # One error instead of one for each type of a label.
+    if not isinstance(label, bool | int | float | str):
+        raise ValueError("Should be text, a number or a boolean.")
+    return label
+
+
 def _distinct(labels: list[Label]) -> list[Label]:
     # `true` and 1 are equal in Python, not in JSON.
     if len({(isinstance(label, bool), label) for label in labels}) < len(labels):
@@ -23,7 +30,9 @@ def _distinct(labels: list[Label]) -> list[Label]:
     return labels
 
 
-Classes = Annotated[list[Label], Field(min_length=2), AfterValidator(_distinct)]
+Classes = Annotated[
+    list[Annotated[Label, BeforeValidator(_json_label)]], Field(min_length=2), AfterValidator(_distinct)
+]
 
 
 class DataDeclaration(Spec):

@@ -14,9 +14,11 @@ Weights = dict[str, Weight]
 
 
 def _weights_tag(value: Any) -> str:
-    if isinstance(value, list):
-        return "list"
     return "auto" if isinstance(value, str) else "weights"
+
+
+def _loss_weights_tag(value: Any) -> str:
+    return "list" if isinstance(value, list) else "weights"
 
 
 ClassWeights = Annotated[
@@ -27,7 +29,8 @@ ClassWeights = Annotated[
 The JSON type selects the alternative, so that an invalid weight is reported once, not for both.
 """
 LossWeights = Annotated[
-    Annotated[list[Weight], Tag("list")] | Annotated[Weights, Tag("weights")], Discriminator(_weights_tag)
+    Annotated[list[Weight], Tag("list")] | Annotated[Weights, Tag("weights")],
+    Discriminator(_loss_weights_tag),
 ]
 """Weights in the order of the classes, or by label: the argument `weight` or `pos_weight` of a loss."""
 

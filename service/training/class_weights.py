@@ -94,7 +94,7 @@ def _of_argument(
             errors.fail(pointer, f"This needs a weight for each of {_named(needed)}; it has {len(given)}.")
         weights = dict(zip(needed, given, strict=True))
     _check_labels(weights, needed, pointer, errors)
-    return dict.fromkeys(keys, 1.0) | weights
+    return dict.fromkeys(keys, 1.0) | {key: float(weight) for key, weight in weights.items()}
 
 
 def build_loss(spec: TrainingSpec, encoding: Encoding, outputs: int) -> nn.Module:

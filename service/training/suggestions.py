@@ -79,7 +79,10 @@ def suggest(dataset: Dataset, targets: Sequence[str]) -> Suggestion | None:
     ):
         return None
     if any(column.type == TEXT for column in columns):
-        pairs = all(len(column.unique()) == 2 for column in columns)
+        pairs = all(
+            len(column.unique()) == 2 if column.type == TEXT else _is_binary(column.to_numpy())
+            for column in columns
+        )
         return _suggestion("multilabel", len(columns)) if pairs else None
     return _for_columns([column.to_numpy() for column in columns])
 
@@ -97,11 +100,15 @@ def _for_classes(classes: int) -> Suggestion | None:
 
 
 def _for_columns(columns: list[Column]) -> Suggestion:
-    if all(((column == 0) | (column == 1)).all() for column in columns):
+    if all(map(_is_binary, columns)):
         return _suggestion("binary" if len(columns) == 1 else "multilabel", len(columns))
     if len(columns) == 1 and (classes := _integer_classes(columns[0])):
         return classes
     return _suggestion("regression", len(columns))
+
+
+def _is_binary(column: Column) -> bool:
+    return bool(((column == 0) | (column == 1)).all())
 
 
 def _integer_classes(column: Column) -> Suggestion | None:

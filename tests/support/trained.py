@@ -10,6 +10,7 @@ from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
 from service.datasets.sources.json import read_json
 from service.inference.model import TrainedModel
 from service.inference.predictions import predict
+from service.preflight.class_numbers import number_classes
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration, DataSpec
 from service.specs.training import TrainingSpec
@@ -71,9 +72,12 @@ def train(
         {"loss": "MSELoss", "optimizer": {"type": "SGD", "lr": 0.01}, "epochs": 5, "seed": 0, **training}
     )
     architecture = {"type": "sequential", "layers": layers}
+    loss, declared = LOSSES[spec.loss.type], DATA.validate_python(data)
     prepared = prepare(
-        JobDatasets(read_json(data)), DATA.validate_python(data), LOSSES[spec.loss.type].targets
+        JobDatasets(read_json(data)), declared, loss.targets, ignored=loss.ignored(spec.loss.arguments())
     )
+    outputs = torch.empty(1, int(layers[-1].get("out_features", 1)), device="meta")  # [B, k]
+    prepared = number_classes(prepared, declared.classes, outputs, None).prepared
     spec = resolve_class_weights(spec, prepared.encoding, prepared.train.targets)
     parts = assemble(
         read_architecture(architecture),

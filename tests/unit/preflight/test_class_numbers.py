@@ -5,14 +5,17 @@ from typing import Any
 
 import orjson
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
 from service.datasets.prepare.workspace import MemoryWorkspace
 from service.datasets.sources.json import read_json
-from service.jobs.data import number_as_reported
+from service.jobs.data import ignores_labels, number_as_reported
 from service.preflight.cache import PreflightCache
+from service.preflight.class_numbers import number_classes
 from service.preflight.preflight import Preflight
 from service.preflight.result import PreflightResult
 from service.settings import Settings
@@ -20,10 +23,10 @@ from service.specs.component import ComponentSpec
 from service.storage.datasets import NewDataset
 from service.storage.storage import Storage
 from service.training.losses import LOSSES
-from tests.support.thermometer import declared
 from tests.support.field_errors import refusal
 from tests.support.records import OWNER
 from tests.support.storage import open_storage
+from tests.support.thermometer import declared
 
 Request = dict[str, Any]
 Plan = Callable[[Any], PreflightResult]
@@ -252,3 +255,42 @@ def test_the_report_says_how_classes_are_numbered(plan: Plan) -> None:
     assert plan(request(["a", "b"], 2)).report["classes"] == ["a", "b"]
     assert plan(request([0, 2, 0], 3, classes=["a", "b", "c"])).report["classes"] == ["a", "b", "c"]
     assert plan(request([0.5, 1], 1, "MSELoss")).report["classes"] is None
+
+
+def test_jobs_of_earlier_versions_keep_sorted_numbers(plan: Plan) -> None:
+    """Without `classes` in its report, a job has the labels in sorted order, however many outputs."""
+    planned = plan(request([0, 2, 0], 3))
+    sorted_ = prepare(
+        JobDatasets(planned.dataset), declared(**planned.request["data"], dataset_id="ds_1"), "classes"
+    )
+    assert number_as_reported(sorted_, None, {"output_width": 3}).encoding.classes == (0, 2)
+    assert number_as_reported(sorted_, None, planned.report).encoding.classes == (0, 1, 2)
+    assert not ignores_labels({"output_width": 3})
+
+
+@pytest.mark.parametrize(
+    ("parent", "labels", "outputs", "classes"),
+    [
+        (("c", "b", "a"), ["a", "b", "a"], 3, ("c", "b", "a")),
+        ((0, 2), [0, 2, 0], 3, (0, 2)),
+        ((0, 1, 2), [0, 2, 0], 3, (0, 1, 2)),
+        ((2, 1, 0), [0, 2, 0], 3, (2, 1, 0)),
+        (("a", "b"), ["b", "c", "b"], 2, ("b", "c")),
+        ((False, True), [0, 1, 0], 2, (0, 1)),
+        (None, ["b", "c", "b"], 2, ("b", "c")),
+    ],
+)
+def test_a_model_keeps_its_numbers(
+    plan: Plan, parent: Any, labels: list[Any], outputs: int, classes: tuple[Any, ...]
+) -> None:
+    """A job that starts from a model has its class numbers if they include all labels."""
+    document = request(labels, outputs)
+    document["data"]["columns"]["x"] = [*range(len(labels))]
+    section = declared(**document["data"])
+    prepared = prepare(JobDatasets(read_json(document["data"])), section, "classes", ignored=-100)
+    theirs = Encoding(("input",), ((1,),), (), classes=parent)
+    found = number_classes(prepared, None, torch.empty(1, outputs, device="meta"), theirs)
+    assert found.prepared.encoding.classes == classes
+    assert not found.errors
+    kept = parent is None or set(labels) <= set(parent)
+    assert bool(found.warnings) == (not kept or parent == (False, True))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sklearn.utils.class_weight import compute_class_weight  # type: ignore[import-untyped]
 from torch import Tensor, nn, optim
 
-from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.errors import InvalidRequest
 from service.specs.base import field_errors
 from service.specs.training import TrainingSpec
@@ -194,6 +194,84 @@ def test_an_invalid_weight_is_reported_once(weights: Any, pointers: list[str]) -
     assert [error.pointer for error in errors] == [
         f"#/training/class_weights{pointer}" for pointer in pointers
     ]
+
+
+@pytest.mark.parametrize("given_", [[1, 2, 0.5], {"b": 2, "c": 0.5, "a": 1}])
+@pytest.mark.parametrize("loss", ["CrossEntropyLoss", "NLLLoss", "MultiMarginLoss"])
+def test_the_argument_of_a_loss_becomes_class_weights(loss: str, given_: Any) -> None:
+    """`weight` of a loss, in the order of the classes or by label, becomes `class_weights`."""
+    spec = training(loss={"type": loss, "weight": given_})
+    resolved_ = resolve_class_weights(spec, encoding(("a", "b", "c")), classes(1, 1, 1))
+    assert resolved_.class_weights == {"a": 1, "b": 2, "c": 0.5}
+    assert "weight" not in resolved_.loss.arguments()
+    assert build_loss(resolved_, encoding(("a", "b", "c")), 3).weight.tolist() == [1, 2, 0.5]
+
+
+def test_pos_weight_is_that_of_targets_or_of_the_second_label() -> None:
+    """`pos_weight` has a number for each target column, and one for a target of two labels."""
+    several = encoding(targets=("rain", "wind"), shape=(2,))
+    for given_ in ([3, 4], {"wind": 4, "rain": 3}):
+        spec = training(loss={"type": "BCEWithLogitsLoss", "pos_weight": given_})
+        resolved_ = resolve_class_weights(spec, several, torch.zeros(4, 2))
+        assert build_loss(resolved_, several, 2).pos_weight.tolist() == [3, 4]
+    single = encoding(("no", "yes"), shape=(1,))
+    for given_ in ([3], {"yes": 3}):
+        spec = training(loss={"type": "BCEWithLogitsLoss", "pos_weight": given_})
+        resolved_ = resolve_class_weights(spec, single, torch.zeros(4, 1))
+        assert resolved_.class_weights == {"no": 1, "yes": 3}
+        assert build_loss(resolved_, single, 1).pos_weight.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("weight", "pointer", "detail"),
+    [
+        ([1, 2], "", "a weight for each of `a`, `b`, `c`; it has 2"),
+        ({"a": 1, "b": 2}, "", "The weights of `c` are missing"),
+        ({"a": 1, "b": 2, "d": 1}, "/d", "No class or target is named `d`"),
+        ([1, 2, 1e60], "", "nearer to 1"),
+    ],
+)
+def test_wrong_weights_of_a_loss(weight: Any, pointer: str, detail: str) -> None:
+    """Errors in the argument have its pointer."""
+    spec = training(loss={"type": "NLLLoss", "weight": weight})
+    with pytest.raises(InvalidRequest) as raised:
+        resolve_class_weights(spec, encoding(("a", "b", "c")), classes(1, 1, 1))
+    found = {error.pointer: error.detail for error in raised.value.errors}
+    assert detail in found[f"#/training/loss/weight{pointer}"]
+
+
+@pytest.mark.parametrize(
+    ("section", "pointer", "detail"),
+    [
+        ({"loss": {"type": "NLLLoss", "weight": [1, -1]}}, "/loss/weight/1", "greater than 0"),
+        ({"loss": {"type": "NLLLoss", "weight": {"a": 0}}}, "/loss/weight/a", "greater than 0"),
+        ({"loss": {"type": "NLLLoss", "weight": 3}}, "/loss/weight", "object"),
+        ({"loss": {"type": "MSELoss", "weight": [1]}}, "/loss/weight", "is not a field here"),
+        ({"loss": {"type": "NLLLoss", "weight": [1]}, "class_weights": "auto"}, "/class_weights", "not both"),
+    ],
+)
+def test_invalid_arguments_of_weights(section: Any, pointer: str, detail: str) -> None:
+    """An invalid weight, a loss without weights, and weights in two places are errors."""
+    (error,) = check_components(training(**section))
+    assert error.pointer == f"#/training{pointer}"
+    assert detail in error.detail
+
+
+def test_the_ignored_label_has_no_weight() -> None:
+    """Weights are those of the classes; `auto` does not count ignored rows, and the unused output has 1."""
+    encoded = Encoding(("input",), ((3,),), (), classes=(0, 2), class_outputs=(0, 2), ignored=1)
+    targets = torch.tensor([0, IGNORED, 2, 2, 2, IGNORED])
+    spec = resolved("CrossEntropyLoss", "auto", encoded, targets)
+    assert spec.class_weights == {"0": 4 / (2 * 1), "2": 4 / (2 * 3)}
+    assert build_loss(spec, encoded, 3).weight.tolist() == pytest.approx([2, 1, 2 / 3])
+
+
+def test_auto_gives_absent_classes_the_weight_one() -> None:
+    """A class that no row of any split has, as an index may be, does not count in `auto`."""
+    spec = training(loss="CrossEntropyLoss", class_weights="auto")
+    targets = torch.tensor([0, 2, 2, 2])
+    found = resolve_class_weights(spec, encoding((0, 1, 2)), targets, absent={1})
+    assert found.class_weights == {"0": 4 / (2 * 1), "1": 1.0, "2": 4 / (2 * 3)}
 
 
 WEIGHTS = torch.tensor([0.3, 2.7])
