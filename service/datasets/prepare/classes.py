@@ -153,7 +153,8 @@ def fit_classes(
         found = _distinct(rows if numeric else rows[:1], name)
         if target_type == "binary":
             _check_two(found, name, "this loss needs exactly two classes", declared, errors)
-        return with_class_values(encoding, found)
+        # The ignored label needs no output: the others are numbered without it.
+        return with_class_values(encoding, [label for label in found if label != encoding.ignored])
     if numeric and isinstance(declared.classes[0], str):
         return with_class_values(encoding, range(len(declared.classes)), declared.classes)
     values = [int(label) if _is_integral(label) else label for label in declared.classes]
@@ -174,14 +175,12 @@ def with_class_values(encoding: Encoding, values: Sequence[Label], names: Sequen
         values: For each output, its value of the target.
         names: For each output, the name of its class, unless it is the value.
     """
-    kept = [n for n, value in enumerate(values) if encoding.ignored is None or value != encoding.ignored]
-    # Where targets are no indices, the ignored label has no output: the others are numbered without it.
-    are_indices = isinstance(values, range)
+    kept = [n for n, value in enumerate(values) if value != encoding.ignored]
     return replace(
         encoding,
         classes=tuple(names[n] if names else values[n] for n in kept),
         class_values=tuple(values[n] for n in kept) if names else None,
-        class_outputs=tuple(kept) if are_indices and len(kept) < len(values) else None,
+        class_outputs=tuple(kept) if len(kept) < len(values) else None,
     )
 
 

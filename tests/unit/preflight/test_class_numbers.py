@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
+from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, renumber
 from service.datasets.prepare.workspace import MemoryWorkspace
 from service.datasets.sources.json import read_json
 from service.jobs.data import ignores_labels, number_as_reported
@@ -294,3 +294,18 @@ def test_a_model_keeps_its_numbers(
     assert not found.errors
     kept = parent is None or set(labels) <= set(parent)
     assert bool(found.warnings) == (not kept or parent == (False, True))
+
+
+def test_an_ignored_class_of_a_model_keeps_its_output() -> None:
+    """Where the classes of a model include the label that is ignored now, the others keep their outputs."""
+    data = {
+        "columns": {"x": [0, 1, 2], "y": [4, 7, 9]},
+        "features": ["x"],
+        "targets": ["y"],
+        "split": {"shuffle": False},
+    }
+    prepared = prepare(JobDatasets(read_json(data)), declared(**data), "classes", ignored=9)
+    assert prepared.encoding.classes == (4, 7)
+    kept = renumber(prepared, [9, 4, 7])
+    assert (kept.encoding.classes, kept.encoding.class_outputs) == ((4, 7), (1, 2))
+    assert kept.train.targets.tolist() == [1, 2, -100]
