@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import singledispatchmethod
 from itertools import chain
 from pathlib import Path
@@ -239,7 +238,7 @@ def _preflight_document(result: PreflightResult) -> dict[str, Any]:
         **result.request,
         "used": result.used,
         **result.report,
-        "suggestions": suggestion and asdict(suggestion),
+        "suggestions": suggestion and suggestion.document(),
         "parameter_count": result.parameter_count,
         "memory_estimate_bytes": result.memory_estimate_bytes,
     }

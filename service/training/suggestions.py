@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Suggestion:
     metrics: tuple[str, ...]
     outputs: int
     is_certain: bool = True
+
+    def document(self) -> dict[str, Any]:
+        """Return the suggestion as JSON."""
+        return {name: value for name, value in asdict(self).items() if name != "is_certain"}
 
     def advice(self) -> str:
         """Return the suggestion as a sentence, with the fields to add as JSON; two if it is uncertain."""

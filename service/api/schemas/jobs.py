@@ -161,8 +161,6 @@ class Suggestions(Resource):
     metrics: list[str]
     outputs: int
     """Size of dimension 1 of the model's output."""
-    is_certain: bool
-    """False for integers that may also be values of a quantity, for a regression."""
 
 
 class Preflight(Resource):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, confusion_matrix  # type: ignore[import-untyped]
+from sklearn.metrics import accuracy_score, confusion_matrix
 from torch import nn
 
 from service.datasets.prepare.encoding import IGNORED, Encoding
@@ -150,7 +150,7 @@ def test_two_classes_of_a_binary_loss(labels: list[Any], classes: list[Any]) -> 
 
 def test_several_columns_of_two_labels() -> None:
     """Each column of text or booleans has its own labels; columns of numbers have 0 and 1."""
-    targets = {
+    targets: dict[str, list[Any]] = {
         "p": ["yes", "no", "yes", "no", "yes", "no"],
         "q": [True, True, False, False, True, False],
         "r": [0, 1, 1, 0, 1, 0],
