@@ -311,7 +311,7 @@ def _read_tensors(
     order = _match_inputs(dataset.inputs, input_names, container, errors)
     dtypes = _dtypes(data, order, input_names, errors)
     pointers = _tensor_pointers(dataset, data)
-    return DeclaredData(dataset, dict.fromkeys(order, ()), (), dtypes, pointers, data.classes)
+    return DeclaredData(dataset, dict.fromkeys(order, ()), (), dtypes, pointers, classes=data.classes)
 
 
 def _tensor_pointers(dataset: TensorDataset, data: DataDeclaration) -> Mapping[str, str]:

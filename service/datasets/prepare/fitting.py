@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
