@@ -264,8 +264,8 @@ class TrainingFailed(JobFailure):
 class TrainingDiverged(JobFailure):
     title = "The training diverged."
     remedy = (
-        "The loss became NaN or infinite. Try a smaller learning rate, `gradient_clip_norm`, or features "
-        "of a smaller scale."
+        "The loss became NaN or infinite. Standardize features and targets of a large magnitude, try a "
+        "smaller learning rate, or set `gradient_clip_norm`."
     )
 
 

@@ -35,6 +35,7 @@ class ArtifactWriter:
             memory_estimate_bytes=result.memory_estimate_bytes,
             epochs=result.request["training"]["epochs"],
             priority=result.priority,
+            warnings=_json(result.report["warnings"]),
         )
         return PlannedJob(
             job,

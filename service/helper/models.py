@@ -40,7 +40,7 @@ class Models:
         Args:
             owner: The job's owner.
             job_id: The job.
-            which: `last`, `best` or an epoch; None: `best` with `restore_best`, else `last`.
+            which: `last`, `best` or an epoch; None: `best` with `restore_best`, if there is one, else `last`.
 
         Raises:
             JobNotFound: The owner has no such job.
@@ -62,7 +62,9 @@ class Models:
         request = orjson.loads(self._storage.jobs.get(owner, row.job_id).request)
         checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
         best = which == "best" or (
-            which is None and TrainingSpec.model_validate(request["training"]).predicts_best
+            which is None
+            and checkpoint.best is not None
+            and TrainingSpec.model_validate(request["training"]).predicts_best
         )
         model = TrainedModel.from_checkpoint(checkpoint, request, best)
         self._loaded[key] = model, row.bytes

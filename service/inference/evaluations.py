@@ -58,8 +58,11 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
                 if raw.errors.count:
                     continue  # only look for further errors
                 assert targets is not None
+                model.target_rules.check(encoding, part, targets)
+                if raw.errors.count:
+                    continue
                 samples = place_samples(Samples(inputs, targets), model.loss, cpu)
-                outputs = run_model(model, samples.inputs)
+                outputs = run_model(model, samples.inputs, part)
                 evaluation = evaluation or _Evaluation(model, output_width(outputs), worst)
                 evaluation.add(outputs, samples.targets)
     except (RuntimeError, IndexError, ValueError) as error:

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from service.architectures.build import build
 from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.target_rules import ZERO_OR_ONE, TargetRules
 from service.errors import CheckpointNotFound
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.training import TrainingSpec
 from service.training.checkpoints import Checkpoint, Snapshot
-from service.training.losses import LOSSES, Loss
+from service.training.losses import LOSSES, Conventions, Loss
+from service.training.metrics import tasks_of
+from service.training.monitor import monitored_value
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,18 @@ class TrainedModel:
         """The entry of the loss in the table of losses."""
         return LOSSES[self.training.loss.type]
 
+    @property
+    def conventions(self) -> Conventions:
+        """What the loss expects of outputs and targets."""
+        return self.loss.conventions_for(self.training.loss.arguments())
+
+    @property
+    def target_rules(self) -> TargetRules:
+        """The rules for numeric targets: those of the loss, and of the metrics of a classification."""
+        rules = self.loss.target_rules(self.training.loss.arguments())
+        is_measured = self.training.metrics and "regression" not in tasks_of(self.loss)
+        return rules._replace(rules=(*rules.rules, ZERO_OR_ONE)) if is_measured else rules
+
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, request: Mapping[str, Any], best: bool) -> Self:
         """Load the model of a checkpoint.
@@ -53,11 +68,13 @@ class TrainedModel:
             best: Whether to load the parameters of the best epoch instead of the last.
 
         Raises:
-            CheckpointNotFound: The best epoch is requested, but the training didn't monitor any metric.
+            CheckpointNotFound: The best epoch is requested, and there is none.
         """
         chosen = checkpoint.best if best else checkpoint.last
+        training = TrainingSpec.model_validate(request["training"])
         if chosen is None:
-            raise CheckpointNotFound("Without validation rows there is no best epoch; request `last`.")
+            reason = _without_best(checkpoint, training)
+            raise CheckpointNotFound(f"There is no best epoch: {reason}; request `last`.")
         architecture = read_architecture(request["architecture"])
         return cls(
             architecture=architecture,
@@ -65,9 +82,19 @@ class TrainedModel:
             epoch=chosen.epoch,
             gradients=chosen.gradients,
             encoding=Encoding.from_document(checkpoint.encoding),
-            training=TrainingSpec.model_validate(request["training"]),
+            training=training,
             precision=request["precision"],
         )
+
+
+def _without_best(checkpoint: Checkpoint, training: TrainingSpec) -> str:
+    """Return why a checkpoint has no best epoch, as a clause."""
+    if not checkpoint.monitor:
+        return "without validation rows or `early_stopping`, no value determines it"
+    if checkpoint.last.epoch == 0:
+        return "no epoch is complete yet"
+    value = monitored_value(training, validates=True)
+    return f"the monitored `{value}` has had no value in any epoch"
 
 
 def _load(architecture: ArchitectureSpec, snapshot: Snapshot) -> nn.Module:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from service.datasets.dataset import Dataset
-from service.datasets.prepare.encode import encode, prediction_rows
+from service.datasets.prepare.encode import RawRows, encode, prediction_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.errors import FieldError, InvalidRequest
+from service.inference.indices import report_indices
 from service.inference.model import TrainedModel
 from service.training.labels import label_key, target_names
 from service.training.metrics import THRESHOLD
+from service.training.output_rules import OutputRule, probabilities_or_nan
 
 # Rows to run through the model at once, so that activations stay small.
 SLICE_ROWS = 4096
@@ -42,21 +44,31 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[
             continue  # only look for further errors
         try:
             with torch.inference_mode():
-                outputs = run_model(model, inputs)
-        except (RuntimeError, IndexError) as error:  # for instance an index without a row in an embedding
+                outputs = run_model(model, inputs, part)
+        except (RuntimeError, IndexError) as error:
             detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
         yield {"epoch": model.epoch, **describe_outputs(model, outputs)}
     raw.errors.raise_if_any()
 
 
-def run_model(model: TrainedModel, inputs: Sequence[Tensor]) -> Tensor:
-    """Compute the model's outputs [B, …] of inputs [B, …], a slice of rows at a time."""
-    slices = [
-        model.module(*(x[start : start + SLICE_ROWS] for x in inputs))
-        for start in range(0, len(inputs[0]), SLICE_ROWS)
-    ]
-    return torch.cat(slices)
+def run_model(model: TrainedModel, inputs: Sequence[Tensor], raw: RawRows) -> Tensor:
+    """Compute the model's outputs [B, …] of inputs [B, …], a slice of rows at a time.
+
+    Args:
+        model: The model.
+        inputs: Encoded inputs of the rows.
+        raw: The rows, to report those that the model can't take.
+
+    Raises:
+        InvalidRequest: An embedding has no row for an index in the rows.
+    """
+    starts = range(0, len(inputs[0]), SLICE_ROWS)
+    try:
+        return torch.cat([model.module(*(x[start : start + SLICE_ROWS] for x in inputs)) for start in starts])
+    except IndexError:
+        report_indices(model.module, model.encoding, inputs, raw)
+        raise
 
 
 def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
@@ -70,7 +82,8 @@ def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
         `outputs`, nested lists [B, …], in the units of the targets. A classification adds `labels` [B],
         `classes` [k] and, if the loss implies them, `probabilities` [B, k] in the order of `classes`. Several
         targets of two labels, and targets of 0 and 1, add `labels` and `probabilities` of the shape of
-        `outputs`; of outputs [B, k], `classes` holds the names of the targets.
+        `outputs`; of outputs [B, k], `classes` holds the names of the targets. Probabilities of rows whose
+        outputs don't imply any are NaN, with an entry in `warnings`.
     """
     encoding = model.encoding
     answer: dict[str, Any] = {"outputs": decode_outputs(encoding, outputs)}
@@ -85,13 +98,24 @@ def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
             answer["classes"] = list(target_names(encoding))
         answer["labels"] = column_labels(encoding, decided)
     if model.loss.probabilities is not None:
-        probabilities = model.loss.probabilities(outputs)
+        rule = model.conventions.outputs
+        probabilities, without = probabilities_or_nan(model.loss.probabilities, rule, outputs)
+        if without:
+            answer["warnings"] = [_without_probabilities(model, rule)]
         if encoding.is_binary:  # [B, 1], of the second class -> [B, 2]
             probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
         elif encoding.classes is not None:
             probabilities = _of_classes(encoding, probabilities)
         answer["probabilities"] = probabilities.tolist()
     return answer
+
+
+def _without_probabilities(model: TrainedModel, rule: OutputRule) -> dict[str, str]:
+    detail = (
+        f"Some rows have no probabilities, because their outputs are not {rule.needs}, as "
+        f"`{model.training.loss.type}` needs."
+    )
+    return {"pointer": "#", "detail": detail}
 
 
 def decide_labels(model: TrainedModel, outputs: Tensor) -> Tensor | None:
@@ -147,10 +171,10 @@ def as_csv(answer: Mapping[str, Any], encoding: Encoding, header: bool = True) -
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
     """Make the columns `label` and, for each class, `probability_<class>`."""
-    columns = {"label": [label_key(label) for label in answer["labels"]]}
+    columns: dict[str, list[Any]] = {"label": [label_key(label) for label in answer["labels"]]}
     if "probabilities" in answer:
         each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=True)
-        columns |= {f"probability_{label_key(label)}": list(values) for label, values in each_class}
+        columns |= {f"probability_{label_key(label)}": _finite(values) for label, values in each_class}
     return columns
 
 
@@ -171,6 +195,6 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
     return columns
 
 
-def _finite(values: list[float]) -> list[float | None]:
+def _finite(values: Sequence[float]) -> list[float | None]:
     """Replace NaN and infinity by None, which is an empty cell in CSV and null in JSON."""
     return [value if math.isfinite(value) else None for value in values]

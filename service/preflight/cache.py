@@ -1,14 +1,21 @@
 """Results of checks that a helper keeps for the next similar request."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import orjson
 from cachetools import LRUCache
 from torch import Tensor
 
 from service.architectures.check.check import CheckedArchitecture, check
+from service.datasets.prepare.declaration import read_declaration
+from service.datasets.prepare.feature_warnings import feature_warnings
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
+from service.datasets.prepare.target_rules import TargetRules
 from service.datasets.prepare.workspace import MetaWorkspace
+from service.datasets.validation import ErrorCollector
+from service.errors import FieldError
+from service.preflight.value_checks import extremes_of
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.data import CONTENT, DataDeclaration
@@ -19,6 +26,20 @@ MAX_ARCHITECTURES = 64
 MAX_DATASETS = 8
 # Larger data are not cached: the key is a digest of all data, and the entry holds all targets.
 MAX_CACHED_BYTES = 2**20
+
+
+class CheckedData(NamedTuple):
+    """Data that fit their declaration.
+
+    Attributes:
+        prepared: The data as tensors; inputs are on the meta device, targets hold values.
+        extremes: For each input the smallest and largest value that each of its elements can have, [2, …].
+        warnings: Features that are valid, but probably not intended.
+    """
+
+    prepared: Prepared
+    extremes: Sequence[Tensor]
+    warnings: Sequence[FieldError]
 
 
 class PreflightCache:
@@ -32,7 +53,7 @@ class PreflightCache:
         self.engines = EngineChooser(settings.in_memory_bytes)
         self._max_parameters = settings.max_parameters
         self._architectures = LRUCache[bytes, CheckedArchitecture](MAX_ARCHITECTURES)
-        self._data = LRUCache[bytes, tuple[Prepared, MetaWorkspace]](MAX_DATASETS)
+        self._data = LRUCache[bytes, CheckedData](MAX_DATASETS)
 
     def architecture(self, spec: ArchitectureSpec, inputs: Sequence[Tensor]) -> CheckedArchitecture:
         """Complete an architecture; see `service.architectures.check.check.check`."""
@@ -52,36 +73,39 @@ class PreflightCache:
         targets: Targets,
         input_names: Sequence[str] | None,
         ignored: int | None,
-    ) -> tuple[Prepared, MetaWorkspace]:
+        target_rules: TargetRules | None,
+    ) -> CheckedData:
         """Prepare data on the meta device; see `service.datasets.prepare.prepare`.
-
-        Returns:
-            The data, of whose inputs only shapes and dtypes are kept, and the workspace that holds the
-            smallest and largest values of the inputs.
 
         Raises:
             InvalidRequest: With every error of the data section.
         """
         contents = [datasets.dataset, *datasets.whole_splits.values()]
         if any(dataset.nbytes > MAX_CACHED_BYTES for dataset in contents):
-            return _prepare(datasets, declaration, targets, input_names, ignored)
+            return _check(datasets, declaration, targets, input_names, ignored, target_rules)
         digests = [dataset.digest for dataset in contents]  # `declaration` names the splits of the others
         declared = declaration.model_dump(mode="json", exclude=set(CONTENT))
         try:
-            key = orjson.dumps([digests, declared, targets, input_names, ignored])
+            rules = None if target_rules is None else target_rules.key()
+            key = orjson.dumps([digests, declared, targets, input_names, ignored, rules])
         except orjson.JSONEncodeError:  # integers that orjson can't write
-            return _prepare(datasets, declaration, targets, input_names, ignored)
+            return _check(datasets, declaration, targets, input_names, ignored, target_rules)
         if key not in self._data:
-            self._data[key] = _prepare(datasets, declaration, targets, input_names, ignored)
+            self._data[key] = _check(datasets, declaration, targets, input_names, ignored, target_rules)
         return self._data[key]
 
 
-def _prepare(
+def _check(
     datasets: JobDatasets,
     declaration: DataDeclaration,
     targets: Targets,
     input_names: Sequence[str] | None,
     ignored: int | None,
-) -> tuple[Prepared, MetaWorkspace]:
+    target_rules: TargetRules | None,
+) -> CheckedData:
     workspace = MetaWorkspace()
-    return prepare(datasets, declaration, targets, input_names, workspace, ignored), workspace
+    prepared = prepare(datasets, declaration, targets, input_names, workspace, ignored, target_rules)
+    extremes = extremes_of(prepared.encoding, workspace)
+    declared = read_declaration(datasets.dataset, declaration, ErrorCollector(), input_names)
+    warnings = feature_warnings(declared, prepared.encoding, prepared.rows["train"], extremes)
+    return CheckedData(prepared, extremes, warnings)

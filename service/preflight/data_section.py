@@ -5,13 +5,11 @@ from typing import Any, get_args
 
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.prepare.declaration import check_names
-from service.datasets.prepare.prepare import JobDatasets, Prepared
-from service.datasets.prepare.workspace import MetaWorkspace
+from service.datasets.prepare.prepare import JobDatasets
 from service.datasets.sources.json import read_json
 from service.datasets.validation import ErrorCollector
 from service.errors import FieldError, InvalidRequest, NotFound
-from service.preflight.cache import PreflightCache
-from service.preflight.sections import collecting, sent_loss
+bfrom service.preflight.sections import collecting, sent_loss
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
 from service.storage.storage import Storage
 from service.training.losses import LOSSES, Targets
@@ -87,7 +85,7 @@ class DataSection:
         data: DataDeclaration,
         input_names: Sequence[str] | None,
         ignores_labels: bool,
-    ) -> tuple[Prepared, MetaWorkspace] | None:
+    ) -> CheckedData | None:
         """Check and encode the data; only shapes, dtypes and extreme values of the inputs are kept.
 
         The loss determines what the targets have to be. While it is unknown, every possibility is tried, and
@@ -102,10 +100,11 @@ class DataSection:
         name, arguments = sent_loss(self._document)
         loss = LOSSES.get(name or "")
         ignored = loss.ignored(arguments) if loss and ignores_labels else None
+        rules = None if loss is None else loss.target_rules(arguments)
         attempts: list[Sequence[FieldError]] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return self._cache.data(datasets, data, targets, input_names, ignored)
+                return self._cache.data(datasets, data, targets, input_names, ignored, rules)
             except InvalidRequest as error:
                 attempts.append(error.errors)
         fewest: Sequence[FieldError] = min(attempts, key=len)

@@ -1,7 +1,6 @@
 """Checks that the sections of a request, each valid by itself, fit together."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,21 +9,23 @@ from service.architectures.check.check import CheckedArchitecture
 from service.architectures.check.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
-from service.errors import FieldError
 from service.jobs.parent import Parent
+from service.preflight.cache import CheckedData
 from service.preflight.class_numbers import NumberedData
-from service.preflight.value_checks import check_steps, check_values
+from service.preflight.value_checks import check_output_values, check_steps, check_values
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration
 from service.specs.job import Placement
 from service.specs.training import TrainingSpec
 from service.training.batches import Batches
-from service.training.check import check_fit, output_width
+from service.training.check import check_fit, output_width, quantity_warnings
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
 from service.training.engines.candidate import Candidate
 from service.training.engines.program_key import ProgramKey
+from service.training.findings import Findings
 from service.training.losses import LOSSES
+from service.training.metric_values import check_metric_values
 from service.training.metrics import task_of
 
 # Number of targets to try the loss and the metrics on.
@@ -38,8 +39,8 @@ class ValidSections:
     Attributes:
         data: The data section.
         training: The training section, with class weights as numbers.
-        numbered: The data as tensors on the meta device; targets hold values.
-        extremes: For each input its smallest and largest values, [2, …].
+        checked_data: The data as tensors on the meta device, with what was found in their values.
+        numbered: The data with the numbers of the classes; targets hold values.
         checked: The completed architecture and its module on the meta device.
         dataset: The data.
         parent: The job named by `from_job`.
@@ -47,15 +48,15 @@ class ValidSections:
 
     data: DataDeclaration
     training: TrainingSpec
+    checked_data: CheckedData
     numbered: NumberedData
-    extremes: Sequence[torch.Tensor]
     checked: CheckedArchitecture
     dataset: Dataset
     parent: Parent | None
 
     @property
     def prepared(self) -> Prepared:
-        """The data as tensors."""
+        """The data as tensors on the meta device; targets hold values."""
         return self.numbered.prepared
 
     @property
@@ -64,24 +65,34 @@ class ValidSections:
         return Batches.of(self.training, self.prepared.train.rows)
 
 
-def fit_errors(sections: ValidSections) -> list[FieldError]:
+def check_sections(sections: ValidSections) -> Findings:
     """Check data, architecture, training and parent job against each other."""
     prepared, checked, training = sections.prepared, sections.checked, sections.training
-    errors = check_fit(
-        training,
-        checked.module,
-        checked.output,
-        prepared.train.targets[:MAX_TARGETS_TRIED],
-        prepared.encoding,
-        training.epochs * sections.batches.steps_per_epoch,
-        prepared.validation is not None,
-        sections.numbered.errors,
+    found = Findings(
+        warnings=[*checked.warnings, *sections.numbered.warnings, *sections.checked_data.warnings]
     )
-    errors += check_steps(checked.module, prepared, sections.batches.size)
-    errors += check_values(training, prepared.encoding, checked, sections.extremes)
+    width, extremes = output_width(checked.output), sections.checked_data.extremes
+    found.add_errors(
+        check_fit(
+            training,
+            checked.module,
+            checked.output,
+            prepared.train.targets[:MAX_TARGETS_TRIED],
+            prepared.encoding,
+            training.epochs * sections.batches.steps_per_epoch,
+            prepared.validation is not None,
+            sections.numbered.errors,
+        )
+    )
+    if not found.errors:
+        check_metric_values(training, width, prepared, found)
+    found.add_errors(check_steps(checked.module, prepared, sections.batches))
+    found.add_errors(check_values(prepared.encoding, checked, extremes))
+    check_output_values(training, checked, extremes, found)
+    found.add_warnings(quantity_warnings(prepared.encoding.classes or ()))
     if sections.parent is not None:
-        errors += sections.parent.check_model(checked.module)
-    return errors
+        found.add_errors(sections.parent.check_model(checked.module))
+    return found
 
 
 def candidate(sections: ValidSections, placement: Placement, device: str) -> Candidate:

@@ -15,11 +15,10 @@ from service.architectures.check.check import CheckedArchitecture
 from service.architectures.validation import find_errors as architecture_errors
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.prepare import Prepared
-from service.datasets.prepare.workspace import MetaWorkspace
 from service.errors import FieldError, InvalidRequest
 from service.jobs.data import ignores_labels
 from service.jobs.parent import Parent
-from service.preflight.cache import PreflightCache
+from service.preflight.cache import CheckedData, PreflightCache
 from service.preflight.class_numbers import (
     NumberedData,
     absent_outputs,
@@ -29,10 +28,9 @@ from service.preflight.class_numbers import (
 )
 from service.preflight.data_section import DataSection
 from service.preflight.devices import choose_device, is_served
-from service.preflight.fit import ValidSections, candidate, fit_errors
+from service.preflight.fit import ValidSections, candidate, check_sections
 from service.preflight.result import PreflightResult, data_document, make_group_key, report_document
 from service.preflight.sections import Sections, collecting, read_placement, read_sections
-from service.preflight.value_checks import extremes_of
 from service.settings import Settings
 from service.specs.architecture import ArchitectureSpec
 from service.specs.data import DataDeclaration, DatasetReference
@@ -85,12 +83,12 @@ class Preflight:
             training = parent.inherited(training)
             if sections.data is not None:
                 sections = replace(sections, data=parent.inherited_reading(sections.data))
-        dataset, prepared, workspace = self._check_data(sections, parent, training)
-        checked = self._check_architecture(sections, prepared, training)
+        dataset, data = self._check_data(sections, parent, training)
+        checked = self._check_architecture(sections, data and data.prepared, training)
         self._check_components(sections, training)
-        if self._errors or not (sections.data and training and dataset and prepared and checked):
+        if self._errors or not (sections.data and training and dataset and data and checked):
             raise InvalidRequest(errors=self._errors)
-        numbered = self._number_classes(prepared, sections.data, training, checked, parent)
+        numbered = self._number_classes(data.prepared, sections.data, training, checked, parent)
         prepared = numbered.prepared
         if not numbered.errors:
             with collecting(self._errors):
@@ -98,12 +96,12 @@ class Preflight:
                 training = resolve_class_weights(training, prepared.encoding, prepared.train.targets, absent)
         if self._errors:  # go on without the weights, to find the other errors
             training = training.model_copy(update={"class_weights": None})
-        extremes = extremes_of(prepared.encoding, workspace)
-        valid = ValidSections(sections.data, training, numbered, extremes, checked, dataset, parent)
-        self._errors += fit_errors(valid)
+        valid = ValidSections(sections.data, training, data, numbered, checked, dataset, parent)
+        found = check_sections(valid)
+        self._errors += found.errors
         if self._errors:
             raise InvalidRequest(errors=self._errors)
-        return self._complete(valid)
+        return self._complete(valid, found.warnings)
 
     def _find_parent(self, training: TrainingSpec) -> Parent | None:
         with collecting(self._errors):
@@ -129,29 +127,24 @@ class Preflight:
 
     def _check_data(
         self, sections: Sections, parent: Parent | None, training: TrainingSpec | None
-    ) -> tuple[Dataset | None, Prepared | None, MetaWorkspace]:
-        """Check the data section as far as it can be read.
-
-        Returns:
-            The data, the data as tensors, and the workspace that holds the extremes of the inputs.
-        """
+    ) -> tuple[Dataset | None, CheckedData | None]:
+        """Check the data section as far as it can be read; return the data as sent and as tensors."""
         partial = sections.partial["data"]
         declared = sections.data or partial.spec
         datasets = self._data_section.load_datasets(declared)
         names = None if sections.architecture is None else input_names(sections.architecture)
-        understood = None
+        checked = None
         if sections.data is None or datasets is None:
             self._errors += partial.filter_errors(self._data_section.name_errors(declared, datasets))
         else:
             continued = parent if training is not None and training.resume else None
             by_label = continued is None or ignores_labels(continued.report)
-            understood = self._data_section.prepare(datasets, sections.data, names, by_label)
-        prepared, workspace = understood or (None, MetaWorkspace())
+            checked = self._data_section.prepare(datasets, sections.data, names, by_label)
         if datasets is None:
-            return None, prepared, workspace
+            return None, checked
         if _LOSS_MISSING in self._errors:
             self._suggest_loss(datasets.dataset, getattr(declared, "targets", None) or ())
-        return datasets.dataset, prepared, workspace
+        return datasets.dataset, checked
 
     def _suggest_loss(self, dataset: Dataset, targets: Sequence[str]) -> None:
         """Add to the error which loss suits the targets; a loss is never chosen for a client."""
@@ -189,7 +182,7 @@ class Preflight:
         if readable := training or partial.spec:
             self._errors += partial.filter_errors(check_components(readable))
 
-    def _complete(self, sections: ValidSections) -> PreflightResult:
+    def _complete(self, sections: ValidSections, warnings: Sequence[FieldError]) -> PreflightResult:
         """Fill in everything that the request leaves open, and choose device and engine."""
         data, training, prepared = sections.data, sections.training, sections.prepared
         checked, parent = sections.checked, sections.parent
@@ -217,7 +210,7 @@ class Preflight:
             name=self._document.get("name"),
             priority=self._document.get("priority", 0),
             request=request,
-            report=report_document(training, sections.numbered, checked),
+            report=report_document(sections.numbered, checked, warnings),
             dataset=sections.dataset,
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),

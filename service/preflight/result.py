@@ -10,11 +10,11 @@ import orjson
 from service.architectures.check.check import CheckedArchitecture
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
+from service.errors import FieldError
 from service.jobs.parent import Parent
 from service.preflight.class_numbers import NumberedData
 from service.specs.data import CONTENT, DataDeclaration
-from service.specs.training import TrainingSpec
-from service.training.check import fit_warnings, output_width
+from service.training.check import output_width
 from service.training.engines.program_key import ProgramKey
 
 
@@ -71,15 +71,10 @@ def data_document(data: DataDeclaration, encoding: Encoding) -> dict[str, Any]:
 
 
 def report_document(
-    training: TrainingSpec, numbered: NumberedData, checked: CheckedArchitecture
+    numbered: NumberedData, checked: CheckedArchitecture, warnings: Sequence[FieldError]
 ) -> dict[str, Any]:
     """Write what is shown of a job beside its request."""
     prepared = numbered.prepared
-    warnings = (
-        *checked.warnings,
-        *numbered.warnings,
-        *fit_warnings(training, checked.output, prepared.encoding.classes or ()),
-    )
     return {
         "layers": checked.layers,
         "module": repr(checked.module),

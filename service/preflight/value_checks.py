@@ -1,19 +1,26 @@
 """Checks that shapes cannot answer (index ranges, one-row batches), run before a job is accepted."""
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import count
 
 import torch
+from torch import Tensor, nn
 
 from service.architectures.check.check import CheckedArchitecture
-from service.architectures.check.value_probes import check_embeddings, may_leave_unit_interval
+from service.architectures.check.value_probes import check_embeddings, probe_outputs
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import MetaWorkspace
 from service.errors import FieldError
 from service.specs.training import TrainingSpec
+from service.training.batches import Batches
+from service.training.findings import Findings
+from service.training.losses import LOSSES
+from service.training.output_rules import check_outputs
 
 
-def check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) -> list[FieldError]:
+def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list[FieldError]:
     """Run training steps on the meta device, and report the error that PyTorch raises.
 
     The shape trace misses two errors: a batch norm that gets a single row, and an in-place layer that
@@ -22,23 +29,46 @@ def check_steps(module: torch.nn.Module, prepared: Prepared, batch_size: int) ->
     Args:
         module: The model, on the meta device.
         prepared: The data, on the meta device.
-        batch_size: Rows of a full batch.
+        batches: The division of the training rows into batches.
     """
-    sizes = set()  # of batches to run
+    if 1 in (batches.size, batches.remainder) and (reason := _step_error(module, prepared, 1)):
+        return [_single_row_error(batches, reason)]
     if any(getattr(layer, "inplace", False) for layer in module.modules()):
-        sizes.add(batch_size)
-    if prepared.train.rows % batch_size == 1 or batch_size == 1:
-        sizes.add(1)
-    for size in sizes:
-        try:
-            module.train()(*(x[:size] for x in prepared.train.inputs)).sum().backward()
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            return [FieldError("#/training", f"The model can't be trained on a batch of {size}: {reason}.")]
+        size = batches.size
+        if reason := _step_error(module, prepared, size):
+            detail = f"The model can't be trained on a batch of {size}: {reason}."
+            return [FieldError("#/training", detail)]
     return []
 
 
-def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[torch.Tensor]:
+def _step_error(module: nn.Module, prepared: Prepared, size: int) -> str | None:
+    """Return why a step on a batch of `size` rows fails; None if it doesn't."""
+    try:
+        module.train()(*(x[:size] for x in prepared.train.inputs)).sum().backward()
+    except (RuntimeError, ValueError) as error:
+        return str(error).splitlines()[0].rstrip(".")
+    return None
+
+
+def _single_row_error(batches: Batches, reason: str) -> FieldError:
+    rows = batches.rows
+    if batches.is_full_batch or rows == 1:
+        detail = f"The model can't be trained on a single row: {reason}. Use more training rows."
+        return FieldError("#/training", detail)
+    if batches.size == 1:
+        detail = f"The model can't be trained on batches of 1 row: {reason}. Use a larger `batch_size`."
+        return FieldError("#/training/batch_size", detail)
+    sizes = (batches.size + step for distance in count(1) for step in (distance, -distance))
+    fitting = next(size for size in sizes if 1 < size <= rows and rows % size != 1)  # at the latest, `rows`
+    detail = (
+        f"The last batch of an epoch has 1 row, since {rows} training rows are divided into batches of "
+        f"{batches.size}, and the model can't be trained on it: {reason}. Use another `batch_size`, such as "
+        f"{fitting}, or leave the last batch out with `drop_last`."
+    )
+    return FieldError("#/training/batch_size", detail)
+
+
+def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[Tensor]:
     """Find the smallest and largest values that each element of an input can have.
 
     They are the extremes of the data; for ordinal columns, those of all categories, since a prediction may
@@ -58,9 +88,15 @@ def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[torch.Tens
 
 
 def check_values(
-    training: TrainingSpec, encoding: Encoding, checked: CheckedArchitecture, extremes: Sequence[torch.Tensor]
+    encoding: Encoding, checked: CheckedArchitecture, extremes: Sequence[Tensor]
 ) -> list[FieldError]:
-    """Check that values fit the model: indices into embeddings, and probabilities for `BCELoss`."""
+    """Check that embeddings have a row for every index that they can receive.
+
+    Args:
+        encoding: The fitted encoding.
+        checked: The completed architecture.
+        extremes: For each input its smallest and largest values, [2, …].
+    """
     ordinals = [each for name in encoding.input_names for each in encoding.ordinals(name).values()]
 
     def reason(needed: int) -> str:
@@ -70,11 +106,20 @@ def check_values(
         extra = " and one index for unknown ones" if ordinal.unknown == "extra" else ""
         return f", since `{ordinal.column}` has {len(ordinal.categories)} categories{extra}"
 
-    errors = check_embeddings(checked.spec, checked.module, extremes, reason)
-    if training.loss.type == "BCELoss" and may_leave_unit_interval(checked.module, extremes):
-        detail = (
-            "`BCELoss` needs probabilities, and the outputs of this model may be outside 0 to 1; end it with "
-            "a `Sigmoid`, or use `BCEWithLogitsLoss`."
-        )
-        errors.append(FieldError("#/training/loss", detail))
-    return errors
+    return check_embeddings(checked.spec, checked.module, extremes, reason)
+
+
+def check_output_values(
+    training: TrainingSpec, checked: CheckedArchitecture, extremes: Sequence[Tensor], found: Findings
+) -> None:
+    """Check that the outputs of the model are what the loss expects, as far as that can be known.
+
+    Args:
+        training: The training section.
+        checked: The completed architecture.
+        extremes: For each input its smallest and largest values, [2, …].
+        found: Receives the findings.
+    """
+    rule = LOSSES[training.loss.type].conventions_for(training.loss.arguments()).outputs
+    samples = partial(probe_outputs, checked.module, extremes)
+    check_outputs(training.loss.type, rule, checked.output, samples, found)

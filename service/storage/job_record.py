@@ -30,6 +30,7 @@ class NewJob:
         memory_estimate_bytes: Estimated memory of the training.
         epochs: Number of epochs to train for.
         priority: Priority in the queue; jobs with a higher one start first.
+        warnings: Warnings about the request, as a JSON list of pointers and details.
         id: Id chosen by the service.
     """
 
@@ -43,6 +44,7 @@ class NewJob:
     memory_estimate_bytes: int
     epochs: int
     priority: int = 0
+    warnings: str = "[]"
     id: str = field(default_factory=lambda: new_id("job"))
 
 
@@ -85,6 +87,7 @@ class Job:
     training_seconds: float
     changed_at: datetime
     epoch_seconds: float | None
+    warnings: str
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> "Job":

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from service import errors
-from service.specs.job import JobStatus, StopReason
+from service.specs.job import JobStatus, LogLevel, StopReason
 from service.storage.database import Database
 from service.storage.datasets import add_dataset, hold_dataset, keep_dataset
 from service.storage.idempotency import IdempotencyKey, bind_key, job_of_key
@@ -92,7 +92,11 @@ class JobStore:
                 continuing = f", continuing {start.job_id} from epoch {start.checkpoint.epoch}"
             engine = orjson.loads(job.used)["engine"]
             message = f"Queued for {job.device} with the {engine} engine{continuing}."
-            add_lines(connection, [NewLine(inserted.id, 0, message)])
+            warnings = [
+                NewLine(inserted.id, 0, f"{warning['pointer']}: {warning['detail']}", LogLevel.WARNING)
+                for warning in orjson.loads(job.warnings)
+            ]
+            add_lines(connection, [*warnings, NewLine(inserted.id, 0, message)])
             return inserted, True
 
     def check_room(self) -> None:

@@ -105,6 +105,7 @@ jobs = Table(
     Column("changed_at", Timestamp, nullable=False, server_default="0", index=True),
     # Duration of an epoch in the latest attempt that completed one.
     Column("epoch_seconds", Float),
+    Column("warnings", Text, nullable=False, server_default="[]"),
     # Sequence numbers of deleted jobs are never reused.
     sqlite_autoincrement=True,
 )

@@ -176,33 +176,14 @@ def check_fit(
     return errors + _check_optimizer(spec, model, steps)
 
 
-# Warnings by the loss and the name of the model's last operation in autograd.
-_REPEATED_ACTIVATIONS: Mapping[tuple[str, str], str] = {
-    ("CrossEntropyLoss", "SoftmaxBackward0"): (
-        "`CrossEntropyLoss` applies log-softmax itself, and the model ends with a softmax; remove it. "
-        "Predictions include probabilities without it."
-    ),
-    ("BCEWithLogitsLoss", "SigmoidBackward0"): (
-        "`BCEWithLogitsLoss` applies the sigmoid itself, and the model ends with one; remove it. "
-        "Predictions include probabilities without it."
-    ),
-    ("NLLLoss", "SoftmaxBackward0"): (
-        "`NLLLoss` expects log-probabilities, and the model ends with a softmax; use `LogSoftmax` instead."
-    ),
-}
-
-
-def fit_warnings(spec: TrainingSpec, outputs: Tensor, classes: Sequence[Label]) -> list[FieldError]:
-    """Warn of a loss that is valid for the model and the targets, but probably not intended.
+def quantity_warnings(classes: Sequence[Label]) -> list[FieldError]:
+    """Warn of classes that are probably values of a quantity.
 
     Args:
-        spec: The section.
-        outputs: Outputs of the model for a batch, on the meta device.
         classes: Labels of a classification; otherwise empty.
     """
-    last = outputs.grad_fn.name() if outputs.grad_fn is not None else ""
-    found = [_REPEATED_ACTIVATIONS.get((spec.loss.type, last)), quantity_warning(classes)]
-    return [FieldError(f"{SECTION}/loss", f"{detail.rstrip('.')}.") for detail in found if detail]
+    detail = quantity_warning(classes)
+    return [FieldError(f"{SECTION}/loss", f"{detail}.")] if detail else []
 
 
 def _check_loss(
@@ -252,7 +233,6 @@ def _check_metrics_fit(
     width = output_width(outputs)
     task = task_of(loss, width)
     errors = []
-    has_fractions = task in ("binary", "multilabel") and not ((targets == 0) | (targets == 1)).all()
     for index, metric in enumerate(spec.metrics):
         pointer = pointer_to(SECTION, "metrics", index)
         if task not in METRICS[metric.type].classes:
@@ -261,10 +241,6 @@ def _check_metrics_fit(
                 f"`{metric.type}` is not defined for a {task} task (`{spec.loss.type}`); "
                 f"use one of {', '.join(fitting)}."
             )
-            errors.append(FieldError(pointer, detail))
-            continue
-        if has_fractions:
-            detail = f"`{metric.type}` needs targets that are 0 or 1, and some are not; remove the metric."
             errors.append(FieldError(pointer, detail))
             continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)

@@ -1,14 +1,18 @@
-"""The table of supported losses of `torch.nn`, with their targets and probabilities."""
+"""The table of supported losses of `torch.nn`, with what each expects of outputs and targets."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from service.datasets.prepare import target_rules
+from service.datasets.prepare.target_rules import TargetRule, TargetRules
 from service.specs.arguments import Constructor
 from service.specs.training import LossWeights
+from service.training import output_rules
+from service.training.output_rules import OutputRule
 
 # `size_average` and `reduce` are deprecated by PyTorch; a loss without weights of classes accepts no others.
 _OMITTED = ("size_average", "reduce", "weight", "pos_weight")
@@ -20,6 +24,19 @@ WeightArgument = Literal["weight", "pos_weight"]
 
 
 @dataclass(frozen=True)
+class Conventions:
+    """What a loss expects of the values that it compares.
+
+    Attributes:
+        outputs: Rule for the outputs of the model.
+        targets: Rules for the values of numeric targets, after their transforms.
+    """
+
+    outputs: OutputRule = output_rules.ANY
+    targets: tuple[TargetRule, ...] = ()
+
+
+@dataclass(frozen=True)
 class Loss:
     """A supported loss.
 
@@ -27,12 +44,16 @@ class Loss:
         constructor: The class in `torch.nn` and its JSON arguments.
         targets: Targets of the loss: `classes` (int64 [B]), `values` (float32 [B, k]) or `binary` (float32
             [B, k] from 0 to 1, or two classes).
+        conventions: What it expects with its default arguments.
+        variants: What it expects with another argument, by name and value.
         probabilities: Function from outputs [B, k] to probabilities [B, k]; None if the loss implies none.
         target_dtype: Data type to which targets are cast for the loss; None for no cast.
     """
 
     constructor: Constructor
     targets: Targets = "values"
+    conventions: Conventions = Conventions()
+    variants: Mapping[tuple[str, bool], Conventions] = field(default_factory=dict)
     probabilities: Callable[[Tensor], Tensor] | None = None
     target_dtype: torch.dtype | None = None
 
@@ -60,6 +81,17 @@ class Loss:
         """True if the loss leaves out targets that are `IGNORED`."""
         return self.ignored({}) is not None
 
+    def conventions_for(self, arguments: Mapping[str, Any]) -> Conventions:
+        """Return what the loss expects with these arguments, which may be invalid."""
+        for (name, value), conventions in self.variants.items():
+            if arguments.get(name) is value:
+                return conventions
+        return self.conventions
+
+    def target_rules(self, arguments: Mapping[str, Any]) -> TargetRules:
+        """Return the rules for targets with these arguments, which may be invalid."""
+        return TargetRules(self.constructor.name, self.conventions_for(arguments).targets)
+
 
 def _softmax(outputs: Tensor) -> Tensor:
     return outputs.softmax(dim=1)
@@ -74,24 +106,67 @@ def _loss(cls: type[nn.Module], weight: WeightArgument | None = None) -> Constru
     return Constructor(cls, omitted, _ANNOTATIONS | ({} if weight is None else {weight: LossWeights}))
 
 
+_SCORES = Conventions(output_rules.CLASS_SCORES)
+_SIGNS = (target_rules.PLUS_OR_MINUS_ONE,)
+
 LOSSES: Mapping[str, Loss] = {
     loss.constructor.name: loss
     for loss in (
-        Loss(_loss(nn.BCELoss), "binary", _identity),
-        Loss(_loss(nn.BCEWithLogitsLoss, "pos_weight"), "binary", torch.sigmoid),
-        Loss(_loss(nn.CrossEntropyLoss, "weight"), "classes", _softmax),
-        Loss(_loss(nn.HingeEmbeddingLoss)),
+        Loss(
+            _loss(nn.BCELoss),
+            "binary",
+            Conventions(output_rules.PROBABILITIES, (target_rules.UNIT_INTERVAL,)),
+            probabilities=_identity,
+        ),
+        Loss(
+            _loss(nn.BCEWithLogitsLoss, "pos_weight"),
+            "binary",
+            Conventions(output_rules.LOGITS, (target_rules.UNIT_INTERVAL,)),
+            probabilities=torch.sigmoid,
+        ),
+        Loss(_loss(nn.CrossEntropyLoss, "weight"), "classes", _SCORES, probabilities=_softmax),
+        Loss(_loss(nn.HingeEmbeddingLoss), conventions=Conventions(output_rules.DISTANCES, _SIGNS)),
         Loss(_loss(nn.HuberLoss)),
-        Loss(_loss(nn.KLDivLoss)),
+        Loss(
+            _loss(nn.KLDivLoss),
+            conventions=Conventions(
+                output_rules.LOG_DISTRIBUTION, (target_rules.PROBABILITIES, target_rules.DISTRIBUTION)
+            ),
+            variants={
+                ("log_target", True): Conventions(
+                    output_rules.LOG_DISTRIBUTION,
+                    (target_rules.LOG_PROBABILITIES, target_rules.LOG_DISTRIBUTION),
+                )
+            },
+        ),
         Loss(_loss(nn.L1Loss)),
         Loss(_loss(nn.MSELoss)),
-        Loss(_loss(nn.MultiLabelMarginLoss), target_dtype=torch.int64),
-        Loss(_loss(nn.MultiLabelSoftMarginLoss), probabilities=torch.sigmoid),
+        Loss(
+            _loss(nn.MultiLabelMarginLoss),
+            conventions=Conventions(targets=(target_rules.LABEL_INDICES, target_rules.LABEL_LISTS)),
+            target_dtype=torch.int64,
+        ),
+        Loss(
+            _loss(nn.MultiLabelSoftMarginLoss),
+            conventions=Conventions(output_rules.LOGITS, (target_rules.ZERO_OR_ONE,)),
+            probabilities=torch.sigmoid,
+        ),
         Loss(_loss(nn.MultiMarginLoss, "weight"), "classes"),
-        Loss(_loss(nn.NLLLoss, "weight"), "classes", torch.exp),
-        Loss(_loss(nn.PoissonNLLLoss)),
+        Loss(
+            _loss(nn.NLLLoss, "weight"),
+            "classes",
+            Conventions(output_rules.LOG_PROBABILITIES),
+            probabilities=torch.exp,
+        ),
+        Loss(
+            _loss(nn.PoissonNLLLoss),
+            conventions=Conventions(output_rules.LOG_RATES, (target_rules.NOT_NEGATIVE,)),
+            variants={
+                ("log_input", False): Conventions(output_rules.RATES, (target_rules.NOT_NEGATIVE,)),
+            },
+        ),
         Loss(_loss(nn.SmoothL1Loss)),
-        Loss(_loss(nn.SoftMarginLoss)),
+        Loss(_loss(nn.SoftMarginLoss), conventions=Conventions(targets=_SIGNS)),
     )
 }
 

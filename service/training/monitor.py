@@ -26,8 +26,8 @@ class Monitor:
     """Finds the best epoch by one value, and stops the training when the value no longer improves.
 
     An epoch is an improvement if its value is < best − min_delta (if higher values are better:
-    > best + min_delta). The training stops after `patience` consecutive epochs without improvement. NaN is
-    never an improvement.
+    > best + min_delta). The training stops after `patience` consecutive epochs without improvement. An epoch
+    in which the value is not finite (a metric that is undefined) counts as neither.
 
     Attributes:
         value: Name of the value: `validation_loss`, `train_loss`, or a metric as `validation_accuracy`.
@@ -35,7 +35,7 @@ class Monitor:
         stopping: The early stopping section; None to never stop.
         best_epoch: Number of the best epoch, from 1; None before the first improvement.
         best: Values of the best epoch by name.
-        epochs_without_improvement: Number of epochs since the best.
+        epochs_without_improvement: Number of epochs with a value since the best.
     """
 
     value: str
@@ -50,6 +50,8 @@ class Monitor:
         # With the sign, lower is better for every value; without a best epoch, `old` is +inf.
         sign = -1.0 if self.higher_is_better else 1.0
         new, old = sign * values[self.value], sign * self.best.get(self.value, sign * math.inf)
+        if not math.isfinite(new):
+            return False
         min_delta = self.stopping.min_delta if self.stopping else 0.0
         if new < old - min_delta:
             self.best_epoch, self.best, self.epochs_without_improvement = epoch, values, 0

@@ -4,10 +4,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 
 from service.datasets.prepare.prepare import Prepared
-from service.history import HistoryChunk, epoch_document
+from service.history import LOSS_COLUMNS, HistoryChunk, epoch_document
 from service.storage.claims import Claim, Progress, Report
 from service.storage.history import HistoryRow
 from service.storage.job_record import Job
@@ -20,6 +21,7 @@ RECORD_SECONDS = 0.25
 # Conditions that the job's log reports once, until they are over.
 HISTORY_DELAYED = "History could not be written for a while"
 NO_CHECKPOINT = "No checkpoint can be written"
+NO_MONITORED_VALUE = "The monitored metric has no value"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,21 @@ class Attempt:
         self.pending.append(chunk)
         values = dict(zip(chunk.columns, chunk.values[:, -1].tolist(), strict=True))
         self.latest = epoch_document(chunk.last_epoch, values)
+        self._warn_without_monitored_value(chunk)
+
+    def _warn_without_monitored_value(self, chunk: HistoryChunk) -> None:
+        """Warn of the first epoch in which a monitored metric is undefined."""
+        monitor = self.engine.components.monitor
+        if monitor is None or monitor.value in LOSS_COLUMNS:  # a loss without a value ends the training
+            return
+        missing = np.isnan(chunk.values[chunk.columns.index(monitor.value)])  # [epochs]
+        if missing.any():
+            epoch = chunk.first_epoch + int(missing.argmax())
+            reason = (
+                f"`{monitor.value}` is undefined in epoch {epoch}. Such epochs count neither as an "
+                "improvement nor for `patience`."
+            )
+            self.warn(NO_MONITORED_VALUE, reason)
 
     def rows(self) -> list[HistoryRow]:
         """Return the pending history as one row, or none."""

@@ -16,7 +16,7 @@ from typing import TypeVar
 import structlog
 
 from service.datasets.samples import Samples
-from service.errors import CheckpointNotWritten, FieldError, FitserveError, TrainingDiverged, Unavailable
+from service.errors import CheckpointNotWritten, FitserveError, Unavailable
 from service.settings import Settings
 from service.specs.job import JobStatus, StopReason
 from service.storage.checkpoints import NewCheckpoint
@@ -25,6 +25,7 @@ from service.storage.json_text import json_text
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
 from service.worker.attempt import HISTORY_DELAYED, NO_CHECKPOINT, RECORD_SECONDS, Attempt
+from service.worker.divergence import divergence
 from service.worker.supervisor import Supervisor
 
 log = structlog.get_logger()
@@ -171,12 +172,13 @@ class Recorder:
             attempt.timings(),
             attempt.progress(),
         )  # before the test, which is not training time
+        error = divergence(attempt, self._continue_or_raise) if diverged else None
         outcome = Outcome(
             status=_STATUS.get(reason, JobStatus.SUCCEEDED),
             stop_reason=reason,
             test=None if diverged else self._test(attempt),
             timings=timings,
-            error=json_text(_divergence(attempt).document(_path(attempt.claim))) if diverged else None,
+            error=None if error is None else json_text(error.document(_path(attempt.claim))),
         )
         keep = self._kept(attempt) if checkpoints else None
         return Ending(attempt.claim, outcome, progress, attempt.rows(), checkpoints, keep, attempt.warnings)
@@ -299,14 +301,6 @@ def _checkpoint(attempt: Attempt) -> Checkpoint:
         # The latest parameters are not finite: save those of the best epoch, which is complete.
         checkpoint = replace(checkpoint, last=checkpoint.best, partial=None)
     return replace(checkpoint, encoding=attempt.data.encoding.to_document())
-
-
-def _divergence(attempt: Attempt) -> TrainingDiverged:
-    kept = f" The parameters of epoch {attempt.engine.best.epoch} are kept." if attempt.engine.best else ""
-    return TrainingDiverged(
-        f"The loss of epoch {attempt.engine.epoch} is not finite.{kept}",
-        [FieldError("#/training/optimizer", "Try a smaller `lr`, or set `training.gradient_clip_norm`.")],
-    )
 
 
 def _path(claim: Claim) -> str:

@@ -147,6 +147,7 @@ EXAMPLES = (
   "used": {"device": "…", "engine": "compiled", "engine_reason": null, "threads": 1},
   "timings": {"queue_seconds": 0.005, "compile_seconds": 0.583, "training_seconds": 0.009, …},
   "parameter_count": 40,
+  "warnings": [],
   "error": null,
   "links": {"self": "/v1/jobs/job_01M85CE605CZ94P7PS8B9J2DCQ", …},
   …

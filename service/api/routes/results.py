@@ -67,7 +67,8 @@ class CheckpointQuery(requests.Query):
     """Selection of a checkpoint."""
 
     checkpoint: Checkpoint | None = None
-    """Checkpoint: `last`, `best` or an epoch. Default: `best` with `restore_best`, otherwise `last`."""
+    """Checkpoint: `last`, `best` or an epoch. Default: `best` with `restore_best` if there is a best epoch,
+    otherwise `last`."""
 
 
 class PredictQuery(CheckpointQuery, uploads.ReadQuery):

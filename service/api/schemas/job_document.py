@@ -34,6 +34,7 @@ def job_document(services: Services, job: Job) -> bytes:
         "parameter_count": job.parameter_count,
         "memory_estimate_bytes": job.memory_estimate_bytes,
         "attempt": job.attempt,
+        "warnings": embedded(job.warnings),
         "error": embedded(job.error),
         "cancel_requested": job.cancel_requested,
         "pause_requested": job.pause_requested,

@@ -113,6 +113,8 @@ class Job(Resource):
     """Estimated memory of the model, the optimizer state and one step."""
     attempt: int
     """Number of times a worker has claimed the job."""
+    warnings: list[FieldProblem]
+    """Valid but suspicious values of the request, as in the preflight report; its log has them too."""
     error: Problem | None
     """Why the job failed; null unless its status is `failed`."""
     cancel_requested: bool

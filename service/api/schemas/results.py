@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from service.api.schemas.base import Label, Nested, Resource
 from service.api.schemas.jobs import Input
+from service.api.schemas.problems import FieldProblem
 
 
 class SideValues(Resource):
@@ -96,7 +97,10 @@ class Predictions(Resource):
     """For a classification, the predicted class of each row; for targets of 0 and 1, a list with one value
     for each target."""
     probabilities: Nested | None = None
-    """Probability of each class, in the order of `classes`; for targets of 0 and 1, the probability of 1."""
+    """Probability of each class, in the order of `classes`; for targets of 0 and 1, the probability of 1.
+    Null for a row whose outputs are not what the loss needs, see `warnings`."""
+    warnings: list[FieldProblem] | None = None
+    """Doubtful results; absent if there are none."""
 
 
 class ConfusionMatrix(Resource):

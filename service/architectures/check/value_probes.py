@@ -69,15 +69,17 @@ def check_embeddings(
     return errors
 
 
-def may_leave_unit_interval(model: nn.Module, inputs: Sequence[Tensor]) -> bool:
-    """Return whether some weights give outputs below 0 or above 1.
+def probe_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Compute outputs [2, …] of a model for several random weights, as far as its forward pass succeeds.
 
     Args:
         model: The model, on the meta device.
         inputs: Two samples of each input, [2, …].
     """
-    outputs = (_forward(model, inputs, seed) for seed in range(TRIALS))
-    return any(((each < 0) | (each > 1)).any() for each in outputs if each is not None)
+    for seed in range(TRIALS):
+        outputs = _forward(model, inputs, seed)
+        if outputs is not None:
+            yield outputs
 
 
 def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Tensor | None:

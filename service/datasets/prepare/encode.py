@@ -39,6 +39,10 @@ MAX_SLICE_BYTES = 8 * 2**20
 # float64 represents every integer of a smaller magnitude exactly.
 MAX_EXACT_INTEGER = 2**53
 
+# Ends of the error of a missing value: of a feature, and of a target.
+NOT_IMPUTED = ", and the job has no `impute` to fill it"
+LEAVE_OUT = ": leave the row out"
+
 Body = Mapping[str, Any] | Dataset
 
 
@@ -171,14 +175,18 @@ def _encode_input(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
 
 
 def _encode_columns(
-    encoding: Encoding, names: Sequence[str], raw: RawRows, dtype: torch.dtype
+    encoding: Encoding,
+    names: Sequence[str],
+    raw: RawRows,
+    dtype: torch.dtype,
+    missing_remedy: str = NOT_IMPUTED,
 ) -> torch.Tensor:
     """Transform columns and join them to [b, k]; a column may become several."""
     encoded = []
     for name, values in _raw_columns(encoding, names, raw):
         cells = raw.cells(name)
         transformed = pipeline.apply(encoding.transforms_of(name), values, cells)  # [b] or [b, j]
-        column = _to_dtype(transformed, dtype, cells)
+        column = _to_dtype(transformed, dtype, cells, missing_remedy)
         encoded.append(column if column.dim() > 1 else column[:, None])
     return torch.cat(encoded, dim=1)
 
@@ -216,7 +224,9 @@ def tensor_values(dataset: TensorDataset, name: str, rows: Rows) -> torch.Tensor
     return torch.tensor(chosen)
 
 
-def _to_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.Tensor:
+def _to_dtype(
+    values: torch.Tensor, dtype: torch.dtype, cells: Cells, missing_remedy: str = NOT_IMPUTED
+) -> torch.Tensor:
     """Convert values [b, …] to float32 or int64; report values that are missing or not representable."""
     if not values.is_floating_point():
         return values.to(dtype)
@@ -229,7 +239,7 @@ def _to_dtype(values: torch.Tensor, dtype: torch.dtype, cells: Cells) -> torch.T
         problem = "is not an integer, and the dtype of the input is int64"
     if not valid.all():
         missing = values.isnan()
-        cells.add_errors(_any_in_row(missing), lambda _: "is missing, and the job has no `impute` to fill it")
+        cells.add_errors(_any_in_row(missing), lambda _: f"is missing{missing_remedy}")
         cells.add_errors(_any_in_row(~valid & ~missing), lambda _: problem)
     return converted.to(dtype)
 
@@ -254,11 +264,9 @@ def _encode_targets(encoding: Encoding, raw: RawRows) -> torch.Tensor:
             return numbers.reshape(targets.shape).to(encoding.target_dtype)
         if transforms := encoding.transforms_of(TARGETS):
             targets = pipeline.apply(transforms, targets.double(), raw.cells(TARGETS))
-        return _to_dtype(targets, torch.float32, raw.cells(TARGETS))
+        return _to_dtype(targets, torch.float32, raw.cells(TARGETS), LEAVE_OUT)
     if encoding.classes is None:
-        columns = [_encode_target(encoding, name, raw) for name in encoding.targets]
-        return torch.cat(columns, dim=1)
-    (name,) = encoding.targets
+a    (name,) = encoding.targets
     numbers = _class_numbers(encoding, _labels(name, raw), raw, name)  # [b]
     return numbers[:, None].float() if encoding.is_binary else numbers
 
@@ -273,7 +281,7 @@ def _labels(name: str, raw: RawRows) -> pa.Array:
 def _encode_target(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
     """Encode a slice of one of several target columns, of numbers or of two labels, float32 [b, 1]."""
     if name not in encoding.column_classes:
-        return _encode_columns(encoding, [name], raw, torch.float32)
+        return _encode_columns(encoding, [name], raw, torch.float32, LEAVE_OUT)
     return _find_labels(_labels(name, raw), encoding.column_classes[name], raw, name)[:, None].float()
 
 
@@ -316,7 +324,7 @@ def _find_labels(
     def problem(position: int) -> str:
         label = labels[position * per_row].as_py()
         if label is None:
-            return "is missing"
+            return f"is missing{LEAVE_OUT}"
         if isinstance(label, float) and label.is_integer():
             label = int(label)
         return f"is {quote_value(label)}, which is none of the model's classes: {names}"

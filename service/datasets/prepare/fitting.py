@@ -64,10 +64,7 @@ def check_types(
             )
             _check_numbers(declared, name, remedy, errors)
         elif declared.dataset.table[name].type == INTEGER:
-            check_exact(declared, name, errors)
-    check_classes(declared, target_type, steps, errors)
-    labels = label_columns(declared, target_type)
-    for name in declared.targets:
+a    for name in declared.targets:
         if name not in labels:
             _check_numbers(declared, name, _label_remedy(declared), errors)
 
@@ -176,39 +173,23 @@ def fit_encoding(
     return fit_classes(encoding, declared, target_type, rows, ignored, errors)
 
 
-def check_binary_targets(
+def check_targets_differ(
     declared: DeclaredData,
     encoding: Encoding,
     target_type: TargetType,
     targets: torch.Tensor,
     errors: ErrorCollector,
-    pointer: str | None = None,
 ) -> None:
-    """Check that numeric targets of a binary loss are from 0 to 1, and not all equal.
+    """Check that numeric targets of a binary loss are not all equal.
 
     Args:
         declared: The dataset and its declaration.
         encoding: The fitted encoding.
         target_type: Type of targets that the loss needs; only `binary` is checked.
         targets: Encoded targets of all rows, float32 [B, …].
-        errors: Receives the errors.
-        pointer: Location of the dataset, if it is a whole split. Its targets may all be equal.
+        errors: Receives the error.
     """
-    if target_type != "binary" or encoding.is_binary:
-        return
-    tensors = [(TARGETS, targets)]
-    if encoding.targets:
-        columns = zip(encoding.targets, targets.unbind(dim=1), strict=True)  # k targets [B]
-        tensors = [(name, values) for name, values in columns if name not in encoding.column_classes]
-    for name, values in tensors:
-        low, high = values.min().item(), values.max().item()
-        if low < 0 or high > 1:
-            detail = (
-                f"`{name}` ranges from {low:g} to {high:g}, and this loss needs targets from 0 to 1; use "
-                "`CrossEntropyLoss` for classes, or `MSELoss` for numbers."
-            )
-            errors.add(pointer or declared.pointers[name], detail)
-    if pointer is None and not errors.count and (targets == targets[0]).all():
+    if target_type == "binary" and not encoding.is_binary and (targets == targets[0]).all():
         value = ", ".join(f"{each:g}" for each in targets[0].flatten()[:10].tolist())
         errors.add(
             declared.target_pointer,

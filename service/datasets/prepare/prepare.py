@@ -10,11 +10,12 @@ from service.datasets.prepare.classes import check_counted, renumbered, with_cla
 from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType, read_declaration
 from service.datasets.prepare.encode import RawRows, encode
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.fitting import check_binary_targets, check_types, fit_encoding
+from service.datasets.prepare.fitting import check_targets_differ, check_types, fit_encoding
 from service.datasets.prepare.missing_values import check_missing_values, check_rows_left, complete_rows
 from service.datasets.prepare.split import SplitRows, check_split, check_split_rows, split_rows
 from service.datasets.prepare.split_keys import rule_key
 from service.datasets.prepare.table_reading import TableReading
+from service.datasets.prepare.target_rules import TargetRules
 from service.datasets.prepare.workspace import MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.samples import Samples
@@ -36,6 +37,7 @@ class Prepared:
         test: Test samples; None for an empty split.
         encoding: The fitted encoding.
         dropped: Number of rows that `drop_rows` dropped because of missing values.
+        rows: Row numbers of each split in its dataset, in the order of its samples.
     """
 
     train: Samples
@@ -43,6 +45,7 @@ class Prepared:
     test: Samples | None
     encoding: Encoding
     dropped: int = 0
+    rows: Mapping[SplitName, Rows] = field(default_factory=dict)
 
     def splits(self) -> dict[SplitName, Samples]:
         """Return the samples by split, without empty splits."""
@@ -85,6 +88,11 @@ class _Division:
     splits: SplitRows
     whole_splits: Mapping[SplitName, RawRows]
 
+    def rows(self) -> dict[SplitName, Rows]:
+        """Return the row numbers of each split, in its own dataset if it is a whole one."""
+        whole = {name: raw.rows for name, raw in self.whole_splits.items()}
+        return self.splits._asdict() | whole  # type: ignore[return-value]  # its fields are names of splits
+
 
 def rows_by_split(
     datasets: JobDatasets,
@@ -101,9 +109,7 @@ def rows_by_split(
         input_names: Names of the model's inputs.
     """
     division = _divide(datasets, data, target_type, ErrorCollector(), input_names)
-    return division.splits._asdict() | {  # type: ignore[return-value]  # its fields are names of splits
-        name: as_tensor(raw.rows) for name, raw in division.whole_splits.items()
-    }
+    return {name: as_tensor(rows) for name, rows in division.rows().items()}
 
 
 def prepare(
@@ -112,8 +118,7 @@ def prepare(
     target_type: TargetType,
     input_names: Sequence[str] | None = None,
     workspace: Workspace | None = None,
-    ignored: int | None = None,
-) -> Prepared:
+ab) -> Prepared:
     """Split a dataset, fit the transforms on the training rows, and encode all rows.
 
     Args:
@@ -123,8 +128,7 @@ def prepare(
         input_names: Names of the model's inputs. If there are several, the data must use the same names. By
             default, the names in the data.
         workspace: Memory for the inputs; by default RAM.
-        ignored: The label that the loss ignores; None for a loss that ignores none.
-
+ab
     Raises:
         InvalidRequest: With every error of the data section; pointers start with `#/data`.
     """
@@ -135,17 +139,16 @@ def prepare(
     rows = [(declared.dataset, kept), *((raw.dataset, raw.rows) for raw in division.whole_splits.values())]
     encoding = fit_encoding(declared, target_type, division.steps, rows, splits.train, ignored, errors)
     errors.raise_if_any()
-    encoded = encode(
-        encoding,
-        RawRows(declared.dataset, kept, declared.pointers.__getitem__, errors),
-        targets=True,
-        workspace=workspace,
-    )
+    raw = RawRows(declared.dataset, kept, declared.pointers.__getitem__, errors)
+    encoded = encode(encoding, raw, targets=True, workspace=workspace)
     assert encoded.targets is not None
-    check_binary_targets(declared, encoding, target_type, encoded.targets, errors)
-    whole = {name: _encode_whole(encoding, raw, workspace) for name, raw in division.whole_splits.items()}
-    for name, samples in whole.items():
-        check_binary_targets(declared, encoding, target_type, samples.targets, errors, _split_pointer(name))
+    whole = {name: _encode_whole(encoding, each, workspace) for name, each in division.whole_splits.items()}
+    if target_rules is not None:
+        target_rules.check(encoding, raw, encoded.targets)
+        for name, samples in whole.items():
+            target_rules.check(encoding, division.whole_splits[name], samples.targets)
+    errors.raise_if_any()
+    check_targets_differ(declared, encoding, target_type, encoded.targets, errors)
     errors.raise_if_any()
     # Row i of `kept_samples` is row kept[i] of the dataset; `splits` has row numbers of the dataset.
     kept_samples = Samples(encoded.inputs, encoded.targets)
@@ -167,6 +170,7 @@ def prepare(
         test=whole.get("test") or select(splits.test),
         encoding=encoding,
         dropped=sum(dataset.rows - len(chosen) for dataset, chosen in rows),
+        rows=division.rows(),
     )
     check_counted(prepared.encoding, prepared.splits(), declared.target_pointer, errors)
     errors.raise_if_any()

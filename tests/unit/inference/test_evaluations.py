@@ -18,6 +18,7 @@ from service.inference import evaluations
 from service.inference.evaluations import evaluate
 from service.inference.model import TrainedModel
 from service.inference.predictions import SLICE_ROWS
+from tests.support.field_errors import refusal
 from tests.support.trained import (
     FEATURES,
     IN_ORDER,
@@ -369,11 +370,63 @@ def test_errors_of_all_slices_are_reported(wide: tuple[Trained, TensorDataset]) 
     assert f"The same is wrong in row {MANY - 1}." in detail
 
 
-def test_targets_that_the_loss_rejects_are_reported() -> None:
-    """An error of PyTorch, here for targets outside 0 to 1, is an error in the request."""
-    model = train(table(YES_NO), [linear(2), {"type": "Sigmoid"}], loss="BCELoss").model()
-    with pytest.raises(InvalidRequest, match="between 0 and 1"):
-        evaluate(model, labelled({"t": [7] * 6, "u": [1] * 6}), worst=1)
+@pytest.mark.parametrize(
+    ("loss", "good", "bad"),
+    [
+        ("BCELoss", [0, 1, 0, 1, 0, 1], 2),
+        ("BCEWithLogitsLoss", [0, 1, 0, 1, 0, 1], 5),
+        ("HingeEmbeddingLoss", [-1, 1, -1, 1, -1, 1], 0),
+        ("KLDivLoss", [1] * 6, 0.5),
+        ("MultiLabelMarginLoss", [0, -1, 0, -1, 0, -1], 1),
+        ("MultiLabelSoftMarginLoss", [0, 1, 0, 1, 0, 1], 0.5),
+        ("PoissonNLLLoss", [0, 1, 2, 1, 0, 1], -1),
+        ("SoftMarginLoss", [-1, 1, -1, 1, -1, 1], 3),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
+def test_targets_keep_the_rules_of_the_training(loss: str, good: list[float], bad: float) -> None:
+    """Targets that a job would refuse are refused, with a pointer to each cell that the request contains."""
+    last = {"KLDivLoss": [LOG_SOFTMAX], "BCELoss": [{"type": "Sigmoid"}]}.get(loss, [])
+    model = train(table({"t": good}), [linear(1), *last], loss=loss).model()
+    evaluate(model, labelled({"t": good}), worst=1)
+    wrong = {"t": [*good[:4], bad, bad]}
+    rows = [
+        dict(zip(("a", "b", "t"), row, strict=True))
+        for row in zip(*FEATURES.values(), wrong["t"], strict=True)
+    ]
+    for body, pointer in ((labelled(wrong), "#/columns/t/{}"), ({"rows": rows}, "#/rows/{}/t")):
+        for sent in (body, read_json(body)):
+            found = refusal(lambda sent=sent: evaluate(model, sent, worst=1))
+            if sent is body:
+                assert found.keys() == {pointer.format(4), pointer.format(5)}
+            assert all(f"`{loss}` needs" in detail for detail in found.values())
+
+
+def test_metrics_of_a_classification_need_0_and_1() -> None:
+    """Targets between 0 and 1 are evaluated, unless the job has metrics of a classification."""
+    body = labelled({"t": [0.5, 0, 1, 0, 1, 1]})
+    for metrics, refused in ((["accuracy"], True), ([], False)):
+        targets = {"t": YES_NO["t"]}
+        model = train(table(targets), [linear(1)], loss="BCEWithLogitsLoss", metrics=metrics).model()
+        if refused:
+            found = refusal(lambda model=model: evaluate(model, body, worst=1))
+            assert "targets that are 0 or 1" in found["#/columns/t/0"]
+        else:
+            evaluate(model, body, worst=1)
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss"),
+    [({"t": NUMBERS["t"]}, "MSELoss"), ({"species": SPECIES}, "CrossEntropyLoss")],
+)
+def test_a_missing_target_is_left_out_by_the_client(targets: dict[str, list[Any]], loss: str) -> None:
+    """The remedy for a missing target is to leave the row out, not a transform."""
+    (name,) = targets
+    model = train(table(targets), [linear(3 if name == "species" else 1)], loss=loss).model()
+    found = refusal(
+        lambda: evaluate(model, labelled({name: [targets[name][0], None, *targets[name][2:]]}), 1)
+    )
+    assert found == {f"#/columns/{name}/1": f"`{name}` in row 1 is missing: leave the row out."}
 
 
 @pytest.fixture(scope="module")

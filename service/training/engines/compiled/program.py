@@ -67,7 +67,7 @@ class Scalars(NamedTuple):
         loss_sum: Σ n_b · loss_b over the batches of the current epoch.
         best: Monitored value of the best epoch, negated where higher is better: smaller is always better.
         best_epoch: Number of the best epoch; 0 before the first one.
-        epochs_without_improvement: Epochs since the best one.
+        epochs_without_improvement: Epochs with a monitored value since the best one.
         status: `RUNNING`, or the reason why no step changes the state any more.
     """
 
@@ -426,14 +426,15 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
     scalars = scalars._replace(epoch=scalars.epoch + 1, loss_sum=0.0)
     improves = jnp.asarray(False)
     if plan.monitored is not None:
-        # The rules of `Monitor.update`, without branches. A NaN compares as no improvement; an epoch that
-        # is not finite is neither the best one nor counted.
+        # The rules of `Monitor.update`, without branches. An epoch whose losses or monitored value are not
+        # finite is neither the best one nor counted.
         value = values[plan.monitored.name] * (-1 if plan.monitored.higher_is_better else 1)
-        improves = finite & (value < scalars.best - constants.min_delta)
+        counts = finite & jnp.isfinite(value)
+        improves = counts & (value < scalars.best - constants.min_delta)
         scalars = scalars._replace(
             best=jnp.where(improves, value, scalars.best),
             best_epoch=jnp.where(improves, scalars.epoch, scalars.best_epoch),
-            epochs_without_improvement=jnp.where(improves, 0.0, scalars.epochs_without_improvement + finite),
+            epochs_without_improvement=jnp.where(improves, 0.0, scalars.epochs_without_improvement + counts),
         )
     out_of_patience = jnp.where(
         scalars.epochs_without_improvement >= constants.patience, OUT_OF_PATIENCE, RUNNING

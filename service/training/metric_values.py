@@ -1,0 +1,109 @@
+"""Metrics without a value on the rows of a split, found before the training.
+
+A metric is undefined for some targets, whatever the outputs: R² needs two rows, AUROC rows of each class.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from service.datasets.prepare.prepare import Prepared
+from service.datasets.samples import Samples
+from service.datasets.validation import count_of, quote_value
+from service.errors import pointer_to
+from service.specs.component import ComponentSpec
+from service.specs.training import TrainingSpec
+from service.training.findings import Findings
+from service.training.losses import LOSSES
+from service.training.metrics import THRESHOLD, Task, task_of
+
+_TRAINING = "#/training"
+
+
+def check_metric_values(training: TrainingSpec, outputs: int, data: Prepared, found: Findings) -> None:
+    """Check that the metrics have values on the rows of the splits.
+
+    A monitored metric without one is an error, because it finds no best epoch; another metric is a warning.
+
+    Args:
+        training: The training section; its metrics are defined for the task.
+        outputs: Size of the model's output in dimension 1.
+        data: The encoded data; only the targets are read.
+        found: Receives the findings.
+    """
+    task = task_of(LOSSES[training.loss.type], outputs)
+    splits = {"train": data.train, "validation": data.validation}
+    monitor = training.early_stopping.monitor if training.early_stopping else None
+    for index, metric in enumerate(training.metrics):
+        pointer = pointer_to(_TRAINING, "metrics", index)
+        if task in ("binary", "multilabel") and any(map(_has_fractions, [*splits.values(), data.test])):
+            detail = f"`{metric.type}` needs targets that are 0 or 1, and some are not; remove the metric."
+            found.add_error(pointer, detail)
+            continue
+        for split, samples in splits.items():
+            if samples is None:
+                continue
+            reason = _reason_without_value(metric, task, _targets(samples), outputs, data)
+            if reason is None:
+                continue
+            where = "training" if split == "train" else "validation"
+            if monitor == f"{split}_{metric.type}":
+                detail = (
+                    f"`{monitor}` has no value: {reason} among the {where} rows. Change the rows with "
+                    f"`data.split`, or monitor `{split}_loss`."
+                )
+                found.add_error(f"{_TRAINING}/early_stopping", detail)
+            else:
+                detail = f"`{metric.type}` has no value on the {where} rows: {reason}."
+                found.add_warning(pointer, detail)
+
+
+def _targets(samples: Samples) -> Tensor:
+    return samples.targets if samples.order is None else samples.targets[samples.order]
+
+
+def _has_fractions(samples: Samples | None) -> bool:
+    if samples is None:
+        return False
+    targets = _targets(samples)
+    return bool(((targets != 0) & (targets != 1)).any())
+
+
+def _reason_without_value(
+    metric: ComponentSpec, task: Task, targets: Tensor, outputs: int, data: Prepared
+) -> str | None:
+    """Return why a metric has no value for targets [n, …], as a clause; None if it has one."""
+    if metric.type in ("r2_score", "explained_variance"):
+        return _without_spread(metric.arguments(), targets)
+    if metric.type == "auroc":
+        return next(_without_classes(task, targets, outputs, data), None)
+    return None
+
+
+def _without_spread(arguments: dict[str, Any], targets: Tensor) -> str | None:
+    needed = 2 + int(arguments.get("adjusted", 0))
+    if len(targets) < needed:
+        found = "is only 1" if len(targets) == 1 else f"are only {len(targets)}"
+        return f"it needs at least {needed} rows, and there {found}"
+    if (targets == targets[0]).all():
+        return "it compares errors with the spread of the targets, and all targets are equal"
+    return None
+
+
+def _without_classes(task: Task, targets: Tensor, outputs: int, data: Prepared) -> Iterator[str]:
+    """Yield why AUROC is undefined: classes without rows, or without other rows."""
+    if task == "multiclass":
+        counts = torch.bincount(targets.reshape(-1), minlength=outputs).tolist()
+        classes = data.encoding.classes or ()
+        for label, count in zip(classes, counts, strict=False):
+            if not count:
+                yield f"it needs rows of every class, and {quote_value(label)} has none"
+        if outputs > len(classes):
+            extra = outputs - len(classes)
+            yield f"it needs rows of every class, and {count_of(extra, 'output')} of the model has no class"
+        return
+    for column in (targets.reshape(len(targets), -1) >= THRESHOLD).unbind(dim=1):
+        if (column == column[0]).all():
+            yield f"it needs rows of both classes, and every target is {int(column[0])}"
