@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
+import torch
 
 from service.architectures.build import NodeLocation, input_names
 from service.architectures.check.check import CheckedArchitecture
@@ -173,7 +174,9 @@ class Preflight:
     def _check_shapes(
         self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int
     ) -> CheckedArchitecture:
-        batch = [x[:batch_size] for x in prepared.train.inputs]  # each [B, …], on the meta device
+        # A batch norm refuses a single row, which `check_steps` reports with a remedy.
+        size = max(2, batch_size)
+        batch = [torch.empty_like(x[:1]).expand(size, *x.shape[1:]) for x in prepared.train.inputs]  # [B, …]
         return self._cache.architecture(architecture, batch)
 
     def _check_components(self, sections: Sections, training: TrainingSpec | None) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from service.history import HistoryChunk
+from service.specs.job import StopReason
 from service.training.checkpoints import Checkpoint
 from service.training.components import Components
 from service.training.engines.compiled.engine import CompiledEngine
@@ -16,7 +17,18 @@ from service.training.engines.compiled.optimizers import UPDATE_RULES
 from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
-from tests.support.toys import NET, SCHEDULES, VALUES, Layers, ToyData, engine, fitting, training
+from tests.support.toys import (
+    NET,
+    SCHEDULES,
+    VALUES,
+    Layers,
+    ToyData,
+    engine,
+    fitting,
+    run,
+    samples,
+    training,
+)
 
 KL_ADVICE = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
 EPOCHS, MIDDLE = 50, 25
@@ -225,3 +237,18 @@ def test_every_optimizer_with_every_loss(
 def test_tables_are_complete() -> None:
     """The tests cover each optimizer that can be compiled."""
     assert {each["type"] for each in OPTIMIZERS.values()} == set(UPDATE_RULES)
+
+
+def test_a_monitored_metric_without_a_value_stops_no_engine(programs: ProgramCache) -> None:
+    """With R² of a single validation row, both engines train all epochs, and find no best one."""
+    stopping = {"monitor": "validation_r2_score", "patience": 2}
+    spec = training(metrics=["r2_score"], early_stopping=stopping, epochs=9)
+    data = samples(n_val=1)
+    for trainer in (engine(spec, data=data), CompiledEngine(engine(spec, data=data).components, programs)):
+        history = run(trainer)
+        assert (trainer.epoch, trainer.stop_reason) == (9, StopReason.COMPLETED)
+        assert np.isnan(history.values[history.columns.index("validation_r2_score")]).all()
+        assert trainer.best is None
+        monitor = trainer.components.monitor
+        assert monitor is not None
+        assert (monitor.best_epoch, monitor.epochs_without_improvement) == (None, 0)

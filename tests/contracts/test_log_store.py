@@ -130,3 +130,17 @@ def test_a_log_is_read_in_pages(claims: ClaimStore, jobs: JobStore, logs: LogSto
     with pytest.raises(errors.JobNotFound):
         logs.of_job(OWNER, job.id, 5)
     assert len(logs.of_job(OWNER, other.id, 5)) == 1
+
+
+def test_warnings_of_the_check_are_stored_and_logged(jobs: JobStore, logs: LogStore) -> None:
+    """A job keeps the warnings of its check, and each is a line of its log."""
+    warnings = (
+        '[{"pointer": "#/training/loss", "detail": "Ends twice."}, {"pointer": "#/data", "detail": "Large."}]'
+    )
+    job, _ = jobs.submit(OWNER, PlannedJob(new_job(warnings=warnings), new_dataset()))
+    assert jobs.get(OWNER, job.id).warnings == warnings
+    first, second, _ = lines_of(logs, job)
+    assert (first, second) == (
+        (0, "warning", "#/training/loss: Ends twice."),
+        (0, "warning", "#/data: Large."),
+    )

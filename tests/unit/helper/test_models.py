@@ -68,3 +68,22 @@ def test_checkpoints_are_found_by_epoch(storage: Storage, trained: Trained) -> N
         models.get(OWNER, unsaved, None)
     with pytest.raises(JobNotFound):
         models.get("bob", job_id, None)
+
+
+def test_without_a_best_epoch_the_last_is_used(storage: Storage) -> None:
+    """A job whose monitored metric had no value has its last epoch as result, and `best` says why."""
+    trained = train(
+        table({"t": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]}, split={"validation": 1}),
+        [linear(1)],
+        metrics=["r2_score"],
+        early_stopping={"monitor": "validation_r2_score", "patience": 2},
+    )
+    job, _ = storage.jobs.submit(
+        OWNER, PlannedJob(new_job(request=orjson.dumps(trained.request).decode()), new_dataset())
+    )
+    artifact = storage.artifacts.put("checkpoints", trained.checkpoint.to_bytes())
+    storage.claims.save_checkpoint(Claim.of(claimed(storage.claims)), NewCheckpoint(5, artifact, 9))
+    models = Models(storage)
+    assert models.get(OWNER, job.id, None).epoch == models.get(OWNER, job.id, "last").epoch == 5
+    with pytest.raises(CheckpointNotFound, match="`validation_r2_score` has had no value in any epoch"):
+        models.get(OWNER, job.id, "best")

@@ -290,3 +290,28 @@ def test_the_best_epochs_parameters_predict() -> None:
     assert prediction(trained.model(best=True), COLUMNS)["epoch"] == best.epoch
     assert prediction(trained.model(), COLUMNS)["epoch"] == 4
     assert not math.isclose(*(prediction(trained.model(b), COLUMNS)["outputs"][0][0] for b in (True, False)))
+
+
+def test_outputs_that_are_no_log_probabilities_have_no_probabilities() -> None:
+    """A probability is null, not above 1, where outputs break the rule of the loss, in JSON and CSV."""
+    model = classifier("NLLLoss", {"type": "Identity"}).model()  # the check of a request would refuse it
+    answer = prediction(model, COLUMNS)
+    assert all(math.isnan(value) for row in answer["probabilities"] for value in row)
+    assert set(answer["labels"]) <= set(SPECIES)
+    (warning,) = answer["warnings"]
+    assert "are not log-probabilities of the classes, as `NLLLoss` needs" in warning["detail"]
+    rows = read(as_csv(answer, model.encoding))
+    assert {row["probability_setosa"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize("loss", ["CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss"])
+def test_usual_predictions_have_no_warnings(loss: str) -> None:
+    """Outputs that keep the rule of the loss have probabilities of at most 1, and no warning."""
+    if loss.startswith("BCE"):
+        more = [{"type": "Sigmoid"}] if loss == "BCELoss" else []
+        model = train(table(YES_NO), [linear(2), *more], loss=loss).model()
+    else:
+        model = classifier(loss, *([LOG_SOFTMAX] if loss == "NLLLoss" else [])).model()
+    answer = prediction(model, COLUMNS)
+    assert "warnings" not in answer
+    assert 0 <= min(map(min, answer["probabilities"])) <= max(map(max, answer["probabilities"])) <= 1

@@ -1,5 +1,6 @@
 """The preflight: all errors at once, and a completed request that completes to itself."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
@@ -555,6 +556,67 @@ def test_bce_loss_needs_probabilities(plan: Plan, last: list[Request], fits: boo
         plan(document)
     else:
         assert "end it with a `Sigmoid`" in errors_of(plan, document)["#/training/loss"]
+
+
+def norm_request(rows: int, batch_size: int | None) -> Request:
+    """A fit with a batch norm on this number of rows."""
+    document = request(batch_size=batch_size)
+    document["data"] = {
+        "columns": {"x": [*range(rows)], "y": [*range(rows)]},
+        "features": ["x"],
+        "targets": ["y"],
+    }
+    document["architecture"]["layers"].insert(1, {"type": "BatchNorm1d"})
+    return document
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(9, 4), (9, 8), (7, 3), (3, 2), (13, 12)])
+def test_a_last_batch_of_one_row_has_a_remedy_that_works(plan: Plan, rows: int, batch_size: int) -> None:
+    """A batch norm that gets one row is an error at `batch_size`, with a size that works."""
+    found = errors_of(plan, norm_request(rows, batch_size))
+    assert found.keys() == {"#/training/batch_size"}
+    detail = found["#/training/batch_size"]
+    assert detail.startswith(f"The last batch of an epoch has 1 row, since {rows} training rows")
+    assert "`drop_last`" in detail
+    (size,) = re.findall(r"such as (\d+)", detail)
+    plan(norm_request(rows, int(size)))
+
+
+def test_single_rows_have_other_remedies(plan: Plan) -> None:
+    """Batches of one row, and a single training row, are errors of their own."""
+    found = errors_of(plan, norm_request(4, 1))
+    assert "Use a larger `batch_size`" in found["#/training/batch_size"]
+    assert "Use more training rows" in errors_of(plan, norm_request(1, None))["#/training"]
+
+
+def test_warnings_of_all_sections_are_reported(plan: Plan) -> None:
+    """The report has warnings about data, metrics and loss."""
+    document = request(loss="CrossEntropyLoss", metrics=["auroc"])
+    document["data"] = {
+        "columns": {"x": [5000, 2, 3, 4], "y": ["a", "b", "a", "b"]},
+        "features": ["x"],
+        "targets": ["y"],
+        "split": {"validation_rows": [0]},
+    }
+    document["architecture"]["layers"][-1:] = [
+        {"type": "Linear", "out_features": 2},
+        {"type": "Softmax", "dim": 1},
+    ]
+    warnings = plan(document).report["warnings"]
+    assert [warning["pointer"] for warning in warnings] == [
+        "#/data/features/0",
+        "#/training/metrics/0",
+        "#/training/loss",
+    ]
+
+
+def test_targets_are_checked_beside_other_errors(plan: Plan) -> None:
+    """Targets that break the rule of the loss are reported together with errors of the architecture."""
+    document = request(loss="SoftMarginLoss")
+    document["architecture"]["layers"][1] = {"type": "Tanhh"}
+    found = errors_of(plan, document)
+    assert "`SoftMarginLoss` needs targets that are −1 or 1" in found["#/data/targets/0"]
+    assert "#/architecture/layers/1" in found or "#/architecture/layers/1/type" in found
 
 
 def test_an_invalid_transform_hides_nothing(plan: Plan) -> None:

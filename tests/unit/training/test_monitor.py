@@ -71,6 +71,16 @@ def test_nan_never_improves() -> None:
     assert follow(monitor, [math.nan, 0.5, math.nan, 0.6]) == [False, True, False, True]
 
 
+def test_an_epoch_without_a_value_does_not_count() -> None:
+    """Epochs without a value neither stop the training nor reset its patience."""
+    monitor = Monitor("validation_r2_score", True, EarlyStopping(patience=2))
+    assert follow(monitor, [math.nan] * 9) == [False] * 9
+    assert (monitor.best_epoch, monitor.should_stop) == (None, False)
+    assert follow(monitor, [0.5, math.nan, 0.4, math.inf, -math.inf, math.nan, 0.3, 0.9]) == [True] + 6 * [
+        False
+    ]
+
+
 @settings(deadline=None)
 @given(
     values=st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30),

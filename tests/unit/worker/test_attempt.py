@@ -9,7 +9,7 @@ from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.worker.attempt import Attempt
 from tests.support.records import OWNER, claimed, new_dataset, new_job
-from tests.support.toys import VALUES, engine, training
+from tests.support.toys import VALUES, engine, samples, training
 
 
 @pytest.fixture
@@ -35,3 +35,21 @@ def test_epoch_seconds_are_measured_by_the_attempt(run: Callable[[int], Attempt]
     seconds = attempt.progress().epoch_seconds
     assert seconds is not None
     assert before <= 20 * seconds <= attempt.training_seconds
+
+
+def test_a_monitored_metric_without_a_value_is_logged_once(storage: Storage) -> None:
+    """The first epoch without a value of the monitored metric is a warning, the next ones are not."""
+    storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
+    job, data = claimed(storage.claims), samples(n_val=1)
+    spec = training(metrics=["r2_score"], early_stopping={"monitor": "validation_r2_score"})
+    trainer = engine(spec, data=data)
+    attempt = Attempt(job, Claim.of(job), trainer, data.prepared(), 0.0)
+    for _ in range(3):
+        chunk = trainer.advance(2)
+        assert chunk is not None
+        attempt.add_history(chunk)
+    (warning,) = attempt.warnings
+    assert "`validation_r2_score` is undefined in epoch 1" in warning
+    attempt.mark_reported()
+    attempt.add_history(chunk)
+    assert attempt.warnings == []
