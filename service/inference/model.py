@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from service.architectures.build import build
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.target_rules import ZERO_OR_ONE, TargetRules
+from service.datasets.prepare.target_rules import MEASURABLE, TargetRules
 from service.errors import CheckpointNotFound
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.training import TrainingSpec
@@ -56,7 +56,7 @@ class TrainedModel:
         """The rules for numeric targets: those of the loss, and of the metrics of a classification."""
         rules = self.loss.target_rules(self.training.loss.arguments())
         is_measured = self.training.metrics and "regression" not in tasks_of(self.loss)
-        return rules._replace(rules=(*rules.rules, ZERO_OR_ONE)) if is_measured else rules
+        return rules._replace(rules=(*rules.rules, MEASURABLE)) if is_measured else rules
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, request: Mapping[str, Any], best: bool) -> Self:

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 
-from service.datasets.prepare.feature_warnings import LARGE, magnitudes, standardize_advice
+from service.datasets.prepare.feature_warnings import LARGE, largest_values, standardize_advice
 from service.datasets.samples import Samples
 from service.errors import FieldError, TrainingDiverged
-from service.training.engines.base import Training
 from service.worker.attempt import Attempt
 
 _DATA = "#/data"
+_TRIED_ROWS = 1000  # training rows on which the parameters are tried
 _SMALLER_STEPS = FieldError(
     "#/training/optimizer", "Try a smaller `lr`, or set `training.gradient_clip_norm`."
 )
@@ -29,7 +29,7 @@ def divergence(attempt: Attempt, on_slice: Callable[[], None]) -> TrainingDiverg
         detail = f"The training loss of epoch {epoch} is not finite.{kept}"
         return TrainingDiverged(detail, [*_large_columns(attempt), _SMALLER_STEPS])
     detail = f"The validation loss of epoch {epoch} is not finite, and the training loss is {train_loss:.6g}."
-    position = _first_not_finite(attempt.engine, validation, on_slice)
+    position = _cause(attempt, validation, on_slice)
     if position is None:
         return TrainingDiverged(f"{detail}{kept}", [*_large_columns(attempt), _SMALLER_STEPS])
     row = _describe_row(attempt, validation, position)
@@ -42,33 +42,52 @@ def _large_columns(attempt: Attempt) -> list[FieldError]:
     train, encoding = attempt.data.train, attempt.data.encoding
     if train.order is not None:  # mapped files, which may be larger than memory
         return []
-    large = {name: value for name, value in magnitudes(encoding, train.inputs).items() if value > LARGE}
+    found = largest_values(encoding, train.inputs)
+    large = {name: largest for name, largest in found.items() if largest.magnitude > LARGE}
     if not large:
         return []
-    listed = ", ".join(f"`{name}` (up to {value:.3g})" for name, value in large.items())
+    rows = attempt.data.rows.get("train", range(train.rows))
+    listed = ", ".join(
+        f"`{name}` (up to {largest.magnitude:.3g}, in row {int(rows[largest.position])})"
+        for name, largest in large.items()
+    )
     detail = f"The training rows have values of a large magnitude, {listed}: {standardize_advice([*large])}."
     return [FieldError(_DATA, detail)]
 
 
-def _first_not_finite(engine: Training, samples: Samples, on_slice: Callable[[], None]) -> int | None:
-    """Find the position of a sample whose loss is not finite, by bisection; None if there is none."""
-    start, stop = 0, samples.rows  # invariant: the loss of samples[start:stop] is not finite
+def _cause(attempt: Attempt, validation: Samples, on_slice: Callable[[], None]) -> int | None:
+    """Find the position of a validation row whose loss is not finite, by bisection.
+
+    Returns:
+        The position; None if the parameters have no finite loss on training rows either, or if only the sum
+        of all losses overflows.
+    """
+
+    def is_finite(samples: Samples, first: int, last: int) -> bool:
+        return math.isfinite(attempt.engine.evaluate(samples.take(slice(first, last)), on_slice).loss)
+
+    train = attempt.data.train
+    if not is_finite(train, 0, min(train.rows, _TRIED_ROWS)):
+        return None
+    start, stop = 0, validation.rows  # invariant: the loss of validation[start:stop] is not finite
     while stop - start > 1:
         middle = (start + stop) // 2
-        for first, last in ((start, middle), (middle, stop)):
-            if not math.isfinite(engine.evaluate(samples.take(slice(first, last)), on_slice).loss):
-                start, stop = first, last
-                break
+        if not is_finite(validation, start, middle):
+            stop = middle
+        elif not is_finite(validation, middle, stop):
+            start = middle
         else:
-            return None  # only the sum of all losses overflows
+            return None
     return start
 
 
 def _describe_row(attempt: Attempt, validation: Samples, position: int) -> str:
     """Name a validation row by its number in the dataset and its largest input."""
     inputs = validation.take(slice(position, position + 1)).inputs
-    sizes = magnitudes(attempt.data.encoding, inputs)
-    largest = max(sizes, key=sizes.__getitem__, default=None)
-    rows = attempt.data.rows.get("validation")
-    row = f"validation row {position}" if rows is None else f"row {int(rows[position])} (validation)"
-    return row if largest is None else f"{row}, where the magnitude of `{largest}` is {sizes[largest]:.3g}"
+    found = largest_values(attempt.data.encoding, inputs)
+    rows = attempt.data.rows.get("validation", range(validation.rows))
+    row = f"row {int(rows[position])} (validation)"
+    if not found:
+        return row
+    name, largest = max(found.items(), key=lambda item: item[1].magnitude)
+    return f"{row}, where the magnitude of `{name}` is {largest.magnitude:.3g}"

@@ -256,3 +256,41 @@ def test_parameters_of_an_evaluation_are_checked(service: Service) -> None:
     assert service.client.post("/v1/jobs/job_x/evaluations", json={"columns": FLOWERS}).status_code == 404
     odd = service.client.post(path, content=b"\x00", headers={"Content-Type": "image/png"})
     assert odd.status_code == httpx.codes.UNSUPPORTED_MEDIA_TYPE
+
+
+def test_a_job_keeps_its_warnings(service: Service) -> None:
+    """`validate_only`, the response to a submission, the job and its log have the same warnings."""
+    body = flowers(epochs=2)
+    body["architecture"]["layers"].append({"type": "Softmax", "dim": 1})
+    warnings = service.submit(body, validate_only=True).json()["warnings"]
+    assert "applies log-softmax itself" in warnings[0]["detail"]
+    job = service.succeeded(body)
+    assert job["warnings"] == service.job(job["id"])["warnings"] == warnings
+    assert service.messages(job["id"])[0] == f"{warnings[0]['pointer']}: {warnings[0]['detail']}"
+    assert service.succeeded(flowers(epochs=2))["warnings"] == []
+
+
+def test_an_evaluation_refuses_what_the_training_refuses(service: Service) -> None:
+    """Targets that break the rule of the loss are 422 in a job and in evaluations of every form."""
+    body = weather("rain", epochs=1)
+    body["data"]["columns"] = {**WEATHER, "rain": [*WEATHER["rain"][:9], 5]}
+    (error,) = service.submit(body).json()["errors"]
+    assert error["pointer"] == "#/data/targets/0"
+    assert "`rain` in row 9 is 5, and `BCEWithLogitsLoss` needs targets from 0 to 1" in error["detail"]
+    job = service.succeeded(weather("rain", epochs=1))
+    columns = {"clouds": [0.1, 0.2], "pressure": [1.0, 2.0], "rain": [0, 5]}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    stored = service.client.post("/v1/datasets", json={"columns": columns}).json()["id"]
+    lines = [",".join(columns), *(",".join(map(str, row.values())) for row in rows)]
+    evaluations = job["links"]["evaluations"]
+    for pointer, sent in (
+        ("#/columns/rain/1", {"json": {"columns": columns}}),
+        ("#/rows/1/rain", {"json": {"rows": rows}}),
+        ("#/columns/rain/1", {"json": {"dataset_id": stored}}),
+        ("#/columns/rain/1", {"content": "\n".join(lines), "headers": CSV}),
+    ):
+        response = service.client.post(evaluations, **sent)
+        assert response.status_code == httpx.codes.UNPROCESSABLE_ENTITY, response.text
+        (error,) = response.json()["errors"]
+        assert error["pointer"] == pointer
+        assert "`rain` in row 1 is 5" in error["detail"]

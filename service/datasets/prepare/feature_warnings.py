@@ -1,9 +1,11 @@
 """Warnings of features and targets that are valid, but from which a model probably can't learn."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
 from torch import Tensor
 
 from service.datasets.dataset import TabularDataset
@@ -18,10 +20,12 @@ from service.errors import FieldError
 
 # Above this magnitude a feature dominates features of usual scale, and common learning rates diverge.
 LARGE = 1000.0
-_SAMPLE_ROWS = 10_000
+# Limits of the sample in which values are compared.
+_SAMPLE_ROWS, _SAMPLE_BYTES = 10_000, 8 * 2**20
 # Share of the different values that may become equal in float32: random doubles do so by chance.
 _COLLAPSED_SHARE = 0.01
 _MAX_NAMED = 5  # columns in one message
+_WIDE_TYPES = (torch.float64, torch.int64, torch.int32)  # float32 represents the values of other types
 # Transforms that give different numbers for different numbers, except for rounding.
 _INJECTIVE = {"impute", "log1p", "minmax", "scale", "standardize"}
 
@@ -45,7 +49,8 @@ def feature_warnings(
         extremes: For each input its smallest and largest values, [2, …].
     """
     found = _Warnings(declared)
-    collapsed = _collapsed(declared, encoding, as_tensor(train)[:_SAMPLE_ROWS])
+    sample_rows = min(_SAMPLE_ROWS, 1 + _SAMPLE_BYTES // max(1, encoding.sample_bytes))
+    collapsed = _collapsed(declared, encoding, as_tensor(train)[:sample_rows])
     if isinstance(declared.dataset, TabularDataset):
         found.add(
             _mostly_missing(declared.dataset, [*declared.features, *declared.targets]),
@@ -66,9 +71,9 @@ def feature_warnings(
         f"has {{}} in float32, the precision of the model; {advice}",
     )
     large = {
-        name: f"{value:.3g}"
-        for name, value in magnitudes(encoding, extremes).items()
-        if value > LARGE and name not in collapsed
+        name: f"{largest.magnitude:.3g}"
+        for name, largest in largest_values(encoding, extremes).items()
+        if largest.magnitude > LARGE and name not in collapsed
     }
     advice = standardize_advice([*large])
     found.add(
@@ -166,8 +171,8 @@ def _numbers(
         if not block.is_floating_point():
             continue
         if not isinstance(declared.dataset, TabularDataset):
-            if _is_injective(encoding, input_name):
-                values = tensor_values(declared.dataset, input_name, raw.rows)
+            values = tensor_values(declared.dataset, input_name, raw.rows)
+            if values.dtype in _WIDE_TYPES and _is_injective(encoding, input_name):
                 yield input_name, values.flatten().numpy(), block.flatten().numpy()
             continue
         position = 0
@@ -183,8 +188,20 @@ def _is_injective(encoding: Encoding, name: str) -> bool:
     return {transform.type for transform in encoding.transforms_of(name)} <= _INJECTIVE
 
 
-def magnitudes(encoding: Encoding, values: Sequence[Tensor]) -> dict[str, float]:
-    """Return the largest magnitude of each feature column, or of each input of tensor data.
+class Largest(NamedTuple):
+    """The value of the largest magnitude of a column or an input.
+
+    Attributes:
+        magnitude: Its absolute value.
+        position: Position of its row.
+    """
+
+    magnitude: float
+    position: int
+
+
+def largest_values(encoding: Encoding, values: Sequence[Tensor]) -> dict[str, Largest]:
+    """Find the largest magnitude of each feature column, or of each input of tensor data.
 
     Indices of categories and inputs of int64 are left out.
 
@@ -192,17 +209,23 @@ def magnitudes(encoding: Encoding, values: Sequence[Tensor]) -> dict[str, float]
         encoding: The encoding.
         values: Values of each input, [n, …].
     """
-    found: dict[str, float] = {}
+    found: dict[str, Largest] = {}
     for name, block in zip(encoding.input_names, values, strict=True):
         if not block.is_floating_point():
             continue
         if not encoding.groups:
-            found[name] = block.abs().max().item()
+            found[name] = _largest(block)
             continue
         ordinals, position = encoding.ordinals(name), 0
         for column in encoding.groups[name]:
             end = position + len(pipeline.titles(column, encoding.transforms_of(column)))
             if position not in ordinals:
-                found[column] = block[:, position:end].abs().max().item()
+                found[column] = _largest(block[:, position:end])
             position = end
     return found
+
+
+def _largest(values: Tensor) -> Largest:
+    by_row = values.reshape(len(values), -1).abs().amax(dim=1)  # [n, …] -> [n]
+    position = int(by_row.argmax())
+    return Largest(by_row[position].item(), position)

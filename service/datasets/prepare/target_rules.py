@@ -42,6 +42,11 @@ ZERO_OR_ONE = TargetRule(
     "use `BCEWithLogitsLoss` for probabilities, or `MSELoss` for numbers",
     lambda targets: (targets != 0) & (targets != 1),
 )
+MEASURABLE = TargetRule(
+    "targets that are 0 or 1 for the metrics of the job",
+    "leave the row out",
+    ZERO_OR_ONE.breaks,
+)
 PLUS_OR_MINUS_ONE = TargetRule(
     "targets that are −1 or 1",
     "send −1 in place of 0, or use `BCEWithLogitsLoss` for targets of 0 and 1",

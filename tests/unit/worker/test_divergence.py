@@ -79,7 +79,7 @@ def test_large_features_are_to_be_standardized(storage: Storage, make_engine: An
     """The training of unscaled features is advised to standardize them, besides smaller steps."""
     detail, remedies = diverged(storage, make_engine, data([1e6 * value for value in SMALL]))
     assert "The training loss of epoch " in detail
-    assert '`x` (up to 3e+06): add {"type": "standardize", "columns": ["x"]}' in remedies["#/data"]
+    assert '`x` (up to 3e+06, in row 3): add {"type": "standardize", "columns": ["x"]}' in remedies["#/data"]
     assert "smaller `lr`" in remedies["#/training/optimizer"]
 
 
@@ -88,4 +88,14 @@ def test_a_large_learning_rate_is_the_cause_of_scaled_features(storage: Storage,
     prepared = data(SMALL, split={"validation": 2})
     detail, remedies = diverged(storage, make_engine, prepared, optimizer={"type": "SGD", "lr": 50.0})
     assert "The parameters of epoch 1 are kept." in detail
+    assert remedies.keys() == {"#/training/optimizer"}
+
+
+def test_no_row_is_named_if_the_parameters_are_the_cause(storage: Storage, make_engine: Any) -> None:
+    """Parameters that grow beyond all bounds have no finite loss on training rows: no row is the cause."""
+    prepared = data(SMALL, split={"validation": 2, "shuffle": False})
+    steps = {"type": "SGD", "lr": 1e20}
+    detail, remedies = diverged(storage, make_engine, prepared, optimizer=steps, batch_size=6)
+    assert detail.startswith("The validation loss of epoch 1 is not finite, and the training loss is ")
+    assert "Its cause" not in detail
     assert remedies.keys() == {"#/training/optimizer"}
