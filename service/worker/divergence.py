@@ -42,7 +42,7 @@ def _large_columns(attempt: Attempt) -> list[FieldError]:
     train, encoding = attempt.data.train, attempt.data.encoding
     if train.order is not None:  # mapped files, which may be larger than memory
         return []
-    found = largest_values(encoding, train.inputs)
+    found = largest_values(encoding, train.inputs, train.targets)
     large = {name: largest for name, largest in found.items() if largest.magnitude > LARGE}
     if not large:
         return []

@@ -21,7 +21,7 @@ from service.errors import FieldError
 # Above this magnitude a feature dominates features of usual scale, and common learning rates diverge.
 LARGE = 1000.0
 # Limits of the sample in which values are compared.
-_SAMPLE_ROWS, _SAMPLE_BYTES = 10_000, 8 * 2**20
+_SAMPLE_ROWS, _SAMPLE_BYTES = 2000, 2 * 2**20
 # Share of the different values that may become equal in float32: random doubles do so by chance.
 _COLLAPSED_SHARE = 0.01
 _MAX_NAMED = 5  # columns in one message
@@ -200,14 +200,17 @@ class Largest(NamedTuple):
     position: int
 
 
-def largest_values(encoding: Encoding, values: Sequence[Tensor]) -> dict[str, Largest]:
-    """Find the largest magnitude of each feature column, or of each input of tensor data.
+def largest_values(
+    encoding: Encoding, values: Sequence[Tensor], targets: Tensor | None = None
+) -> dict[str, Largest]:
+    """Find the largest magnitude of each column, or of each input and the targets of tensor data.
 
-    Indices of categories and inputs of int64 are left out.
+    Indices of categories, inputs of int64 and class labels are left out.
 
     Args:
         encoding: The encoding.
         values: Values of each input, [n, …].
+        targets: Targets, [n, …]; None to find those of the inputs only.
     """
     found: dict[str, Largest] = {}
     for name, block in zip(encoding.input_names, values, strict=True):
@@ -222,7 +225,11 @@ def largest_values(encoding: Encoding, values: Sequence[Tensor]) -> dict[str, La
             if position not in ordinals:
                 found[column] = _largest(block[:, position:end])
             position = end
-    return found
+    if targets is None or encoding.classes is not None:
+        return found
+    if not encoding.targets:
+        return found | {TARGETS: _largest(targets)}
+    return found | {name: _largest(targets[:, number]) for number, name in enumerate(encoding.targets)}
 
 
 def _largest(values: Tensor) -> Largest:

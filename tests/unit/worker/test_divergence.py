@@ -83,6 +83,14 @@ def test_large_features_are_to_be_standardized(storage: Storage, make_engine: An
     assert "smaller `lr`" in remedies["#/training/optimizer"]
 
 
+def test_large_targets_are_to_be_standardized(storage: Storage, make_engine: Any) -> None:
+    """Unscaled targets are advised to be standardized as well."""
+    scaled = {"type": "scale", "columns": ["y"], "factor": 1e6}
+    prepared = data(SMALL, transforms=[scaled])
+    _, remedies = diverged(storage, make_engine, prepared, optimizer={"type": "SGD", "lr": 1.0})
+    assert '`y` (up to 7e+06, in row 7): add {"type": "standardize", "columns": ["y"]}' in remedies["#/data"]
+
+
 def test_a_large_learning_rate_is_the_cause_of_scaled_features(storage: Storage, make_engine: Any) -> None:
     """With features of usual scale the advice is a smaller step only, and the best epoch is named."""
     prepared = data(SMALL, split={"validation": 2})
