@@ -68,7 +68,7 @@ def _has_fractions(samples: Samples | None) -> bool:
     if samples is None:
         return False
     targets = _targets(samples)
-    return bool(((targets != 0) & (targets != 1)).any())
+    return bool(((targets != 0) & (targets != 1) & ~targets.isnan()).any())  # a missing target may be masked
 
 
 def _reason_without_value(
@@ -95,7 +95,8 @@ def _without_spread(arguments: dict[str, Any], targets: Tensor) -> str | None:
 def _without_classes(task: Task, targets: Tensor, outputs: int, data: Prepared) -> Iterator[str]:
     """Yield why AUROC is undefined: classes without rows, or without other rows."""
     if task == "multiclass":
-        counts = torch.bincount(targets.reshape(-1), minlength=outputs).tolist()
+        labels = targets.reshape(-1)
+        counts = torch.bincount(labels[labels >= 0], minlength=outputs).tolist()  # a label may be ignored
         classes = data.encoding.classes or ()
         for label, count in zip(classes, counts, strict=False):
             if not count:
