@@ -13,7 +13,7 @@ from service.datasets.prepare.declaration import DeclaredData
 from service.datasets.prepare.encode import RawRows, encode, tensor_values
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.rows import Rows, as_tensor, select_rows
-from service.datasets.sources.columns import NUMBER
+from service.datasets.sources.columns import COLUMN_TYPES
 from service.datasets.transforms import pipeline
 from service.datasets.validation import ErrorCollector, count_of
 from service.errors import FieldError
@@ -178,7 +178,7 @@ def _numbers(
         position = 0
         for name in names:
             column = select_rows(declared.dataset.table[name], raw.rows)
-            if column.type == NUMBER and _is_injective(encoding, name):
+            if COLUMN_TYPES[column.type] == "numeric" and _is_injective(encoding, name):
                 present = pc.is_valid(column).to_numpy()
                 yield name, column.drop_null().to_numpy(), block[:, position].numpy()[present]
             position += len(pipeline.titles(name, encoding.transforms_of(name)))

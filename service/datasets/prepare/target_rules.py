@@ -9,7 +9,7 @@ from torch import Tensor
 
 from service.datasets.prepare.encode import RawRows
 from service.datasets.prepare.encoding import TARGETS, Encoding
-from service.datasets.validation import Cells, count_of
+from service.datasets.validation import Cells
 
 # Sums of float32 probabilities differ from 1 by rounding.
 SUM_TOLERANCE = 1e-3
@@ -129,8 +129,6 @@ class TargetRules(NamedTuple):
     def check(self, encoding: Encoding, raw: RawRows, targets: Tensor) -> None:
         """Check the targets of rows; values that break a rule are added to `raw.errors`.
 
-        If the request contains the cells, each is an error; otherwise each column is one, with its first row.
-
         Args:
             encoding: Encoding of the targets. Class labels are not checked: encoding them is the check.
             raw: The rows.
@@ -179,15 +177,8 @@ def _columns(encoding: Encoding, raw: RawRows, targets: Tensor, broken: Tensor) 
 
 
 def _report(cells: Cells, values: Tensor, broken: Tensor, is_transformed: bool, needs: str) -> None:
-    count = int(broken.sum())
-    if not count:
-        return
-    others = ""
-    if cells.cell_pointer is None:  # all errors would have one pointer: report the first, and their number
-        broken = broken & (broken.cumsum(0) == 1)
-        others = f" (and {count_of(count - 1, 'other row')} likewise)" if count > 1 else ""
     after = " after its transforms" if is_transformed else ""
-    cells.add_errors(broken, lambda row: f"is {_shown(values[row])}{after}{others}, and {needs}")
+    cells.add_errors(broken, lambda row: f"is {_shown(values[row])}{after}, and {needs}")
 
 
 def _shown(value: Tensor) -> str:

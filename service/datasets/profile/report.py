@@ -114,8 +114,6 @@ def _warnings(
     options: CellOptions,
 ) -> Iterator[str]:
     hints = list(_text_warnings(name, column, sample, options)) if column.type == TEXT else []
-    if 0 < summary.count < summary.missing:
-        yield f"`{name}` is missing in {summary.missing} of {count_of(len(column), 'row')}."
     if summary.count == 0:
         yield f"`{name}` has no values."
     elif counts.is_complete and counts.distinct == 1 < summary.count:

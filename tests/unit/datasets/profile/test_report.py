@@ -182,11 +182,3 @@ def test_rows_are_read_in_pages_of_objects() -> None:
     assert read_rows(table, 11, 5) == []
     tensors = read_json({"inputs": [[1, 2], [3, 4]], "targets": [0, 1]})
     assert read_rows(tensors, 1, 5) == [{"inputs": {"input": [3, 4]}, "targets": 1}]
-
-
-def test_mostly_missing_columns_are_warned_of() -> None:
-    """A column without a value in more than half of the rows is warned of."""
-    columns = {"rare": [1, *[None] * 7, 2], "half": [1, 2, 3, 4, 5, None, None, None, None]}
-    warnings = describe(read_json({"columns": columns}))["warnings"]
-    assert warnings[0] == "`rare` is missing in 7 of 9 rows."
-    assert not any("`half`" in warning for warning in warnings)
