@@ -137,7 +137,7 @@ def _constant(declared: DeclaredData, train: Tensor) -> dict[str, str]:
 
 
 def _shown(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else f"`{value}`"
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else f"`{value}`"
 
 
 def _collapsed(declared: DeclaredData, encoding: Encoding, rows: Tensor) -> dict[str, str]:

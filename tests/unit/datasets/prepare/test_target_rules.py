@@ -141,7 +141,8 @@ def test_values_are_those_after_the_transforms() -> None:
 def test_many_bad_rows_are_one_error() -> None:
     """The error names the first row and counts the others."""
     detail = refusal(lambda: prepared(table([[2]] * 999), "BCELoss", {}))["#/data/targets/0"]
-    assert detail.startswith("`y0` in row 0 is 2, and `BCELoss` needs") and "998 more rows" in detail
+    assert detail.startswith("`y0` in row 0 is 2, and `BCELoss` needs")
+    assert "998 more rows" in detail
 
 
 def test_labels_of_two_classes_keep_every_rule() -> None:
