@@ -9,7 +9,8 @@ from service.datasets.prepare.prepare import JobDatasets
 from service.datasets.sources.json import read_json
 from service.datasets.validation import ErrorCollector
 from service.errors import FieldError, InvalidRequest, NotFound
-bfrom service.preflight.sections import collecting, sent_loss
+from service.preflight.cache import CheckedData, PreflightCache
+from service.preflight.sections import collecting, sent_loss
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
 from service.storage.storage import Storage
 from service.training.losses import LOSSES, Targets

@@ -87,7 +87,8 @@ def read_placement(document: Any) -> Placement:
 
 
 def sent_loss(document: Any) -> tuple[str | None, Mapping[str, Any]]:
-a    training = document.get("training") if isinstance(document, dict) else None
+    """Find name and arguments of the loss, even where the training section is invalid; they may be too."""
+    training = document.get("training") if isinstance(document, dict) else None
     loss = training.get("loss") if isinstance(training, dict) else None
     name, arguments = (loss.get("type"), loss) if isinstance(loss, dict) else (loss, {})
     return (name if isinstance(name, str) else None), arguments

@@ -266,7 +266,9 @@ def _encode_targets(encoding: Encoding, raw: RawRows) -> torch.Tensor:
             targets = pipeline.apply(transforms, targets.double(), raw.cells(TARGETS))
         return _to_dtype(targets, torch.float32, raw.cells(TARGETS), LEAVE_OUT)
     if encoding.classes is None:
-a    (name,) = encoding.targets
+        columns = [_encode_target(encoding, name, raw) for name in encoding.targets]
+        return torch.cat(columns, dim=1)
+    (name,) = encoding.targets
     numbers = _class_numbers(encoding, _labels(name, raw), raw, name)  # [b]
     return numbers[:, None].float() if encoding.is_binary else numbers
 

@@ -64,7 +64,10 @@ def check_types(
             )
             _check_numbers(declared, name, remedy, errors)
         elif declared.dataset.table[name].type == INTEGER:
-a    for name in declared.targets:
+            check_exact(declared, name, errors)
+    check_classes(declared, target_type, steps, errors)
+    labels = label_columns(declared, target_type)
+    for name in declared.targets:
         if name not in labels:
             _check_numbers(declared, name, _label_remedy(declared), errors)
 

@@ -118,7 +118,9 @@ def prepare(
     target_type: TargetType,
     input_names: Sequence[str] | None = None,
     workspace: Workspace | None = None,
-ab) -> Prepared:
+    ignored: int | None = None,
+    target_rules: TargetRules | None = None,
+) -> Prepared:
     """Split a dataset, fit the transforms on the training rows, and encode all rows.
 
     Args:
@@ -128,7 +130,9 @@ ab) -> Prepared:
         input_names: Names of the model's inputs. If there are several, the data must use the same names. By
             default, the names in the data.
         workspace: Memory for the inputs; by default RAM.
-ab
+        ignored: The label that the loss ignores; None for a loss that ignores none.
+        target_rules: Rules about the values of the targets; None for data that was checked before.
+
     Raises:
         InvalidRequest: With every error of the data section; pointers start with `#/data`.
     """

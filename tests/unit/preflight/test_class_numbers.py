@@ -169,7 +169,7 @@ def test_ignore_index_is_a_label_and_no_class(
         (request([0.5, 1], 1, "MSELoss", classes=[0, 1]), "#/data/classes", "This loss has no classes"),
         (request([0, 1], 1, "BCEWithLogitsLoss", classes=["a", "b", "c"]), "#/data/classes", "exactly two"),
         (
-            request(["a", "b"], 2, {"type": "NLLLoss", "ignore_index": 1}),
+            request(["a", "b"], 2, {"type": "CrossEntropyLoss", "ignore_index": 1}),
             "#/training/loss/ignore_index",
             "text or booleans",
         ),
@@ -233,7 +233,7 @@ def test_tensors_of_indices_stay(plan: Plan, loss: str) -> None:
 
 def test_the_completed_request_resolves_to_itself(plan: Plan, storage: Storage) -> None:
     """A request with classes, an ignored label and weights, completed and sent again, stays the same."""
-    loss = {"type": "NLLLoss", "ignore_index": 9, "weight": {"2": 3.0, "1": 0.5}}
+    loss = {"type": "CrossEntropyLoss", "ignore_index": 9, "weight": {"2": 3.0, "1": 0.5}}
     first = plan(request([1, 2, 9, 1], 2, loss, classes=[2, 1]))
     content = first.dataset.to_bytes()
     artifact = storage.artifacts.put("datasets", content)
