@@ -183,23 +183,42 @@ def class_positions(encoding: Encoding, numbers: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(torch.tensor(encoding.outputs_by_class), numbers.long())
 
 
-def decode_outputs(encoding: Encoding, outputs: torch.Tensor) -> list[Any]:
-    """Convert a model's outputs to the units of the targets, by inverting the target transforms.
+def has_target_transforms(encoding: Encoding) -> bool:
+    """Return whether the model's outputs have other units than the targets."""
+    return any(encoding.transforms_of(name) for name in encoding.targets or (TARGETS,))
+
+
+def in_target_units(encoding: Encoding, outputs: torch.Tensor) -> torch.Tensor:
+    """Convert outputs or encoded targets to the units of the targets, by inverting the target transforms.
 
     Args:
         encoding: Encoding of the job that trained the model.
-        outputs: [B, k], one column for each target, if target columns have transforms; otherwise [B, …].
+        outputs: [B, k], one column for each target, if several target columns have transforms; otherwise of
+            any shape.
+
+    Returns:
+        float64 of the shape of `outputs`, on their device.
+    """
+    if not has_target_transforms(encoding):
+        return outputs.double()
+    names = encoding.targets or (TARGETS,)
+    if len(names) == 1:
+        return pipeline.invert(encoding.transforms_of(names[0]), outputs)
+    columns = [
+        pipeline.invert(encoding.transforms_of(name), outputs[:, i])  # [B]
+        for i, name in enumerate(names)
+    ]
+    return torch.stack(columns, dim=1)  # [B, k]
+
+
+def decode_outputs(encoding: Encoding, outputs: torch.Tensor) -> list[Any]:
+    """Convert a model's outputs to values in the units of the targets, as Python numbers.
+
+    Args:
+        encoding: Encoding of the job that trained the model.
+        outputs: As for `in_target_units`.
 
     Returns:
         Nested lists of the shape of `outputs`; NaN and infinities are kept.
     """
-    outputs = outputs.detach().float().cpu()
-    if encoding.transforms_of(TARGETS) and not encoding.targets:
-        outputs = pipeline.invert(encoding.transforms_of(TARGETS), outputs)
-    elif any(encoding.transforms_of(name) for name in encoding.targets):
-        columns = [
-            pipeline.invert(encoding.transforms_of(name), outputs[:, i])  # [B]
-            for i, name in enumerate(encoding.targets)
-        ]
-        outputs = torch.stack(columns, dim=1)  # [B, k]
-    return list(outputs.tolist())
+    return list(in_target_units(encoding, outputs.detach().float().cpu()).tolist())

@@ -53,7 +53,7 @@ class FittedTransform(ABC):
         """
 
     def invert(self, values: torch.Tensor) -> torch.Tensor:
-        """Invert `apply` for numbers [B, …]; return them unchanged if the transform has no inverse."""
+        """Invert `apply` for numbers float64 [B, …]; return them unchanged if there is no inverse."""
         return values
 
     def titles(self) -> list[str]:

@@ -16,7 +16,10 @@ from service.specs import transforms as specs
 
 @dataclass(frozen=True)
 class FittedScale(FittedTransform):
-    """x · factor in float32, with the bits of a Python number times a float32 tensor in PyTorch."""
+    """x · factor in float32, with the bits of a Python number times a float32 tensor in PyTorch.
+
+    The inverse is float64, as those of all transforms.
+    """
 
     type: ClassVar[str] = "scale"
     factor: float
@@ -29,7 +32,7 @@ class FittedScale(FittedTransform):
         return self.factor * numbers(values).float()
 
     def invert(self, values: torch.Tensor) -> torch.Tensor:
-        return values.float() / self.factor
+        return values.double() / self.factor
 
 
 @dataclass(frozen=True)

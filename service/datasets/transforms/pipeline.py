@@ -76,10 +76,14 @@ def apply(transforms: Sequence[FittedTransform], values: Values, cells: Cells) -
 
 
 def invert(transforms: Sequence[FittedTransform], outputs: torch.Tensor) -> torch.Tensor:
-    """Convert outputs [B, …] for a column to the units of the column, float32."""
+    """Convert outputs [B, …] for a column to the units of the column, float64.
+
+    float32 would round them: at 1.7e9, the seconds of a timestamp, its neighbouring values differ by 128.
+    """
+    outputs = outputs.double()
     for transform in reversed(transforms):
         outputs = transform.invert(outputs)
-    return outputs.float()
+    return outputs
 
 
 def titles(column: str, transforms: Sequence[FittedTransform]) -> list[str]:
