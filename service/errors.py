@@ -13,6 +13,7 @@
     ├── MethodNotAllowed 405
     ├── Conflict 409
     │   ├── DatasetInUse
+    │   ├── DatasetDeleted
     │   ├── JobNotEnded
     │   ├── JobNotRunning
     │   ├── JobNotPaused
@@ -184,6 +185,11 @@ class Conflict(FitserveError):
 class DatasetInUse(Conflict):
     title = "A job that has not ended uses this dataset."
     remedy = "Wait until the job has ended, or cancel it; then delete the dataset."
+
+
+class DatasetDeleted(Conflict):
+    title = "The job's dataset was deleted."
+    remedy = "Send the rows with their targets in the body."
 
 
 class JobNotEnded(Conflict):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from service.helper.request import Request
 from service.processes.messages import Messages
+from service.specs.split import SplitName
 from service.specs.upload import Upload
 from service.storage.datasets import NewDataset
 from service.storage.planned_job import PlannedJob
@@ -140,14 +141,17 @@ class Predict(Request[InBody | InFile]):
 
 @dataclass(frozen=True)
 class Evaluate(Request[InBody]):
-    """Compute loss and metrics on labelled rows of the body or of an upload.
+    """Compute loss and metrics on labelled rows of the body, of an upload or of a split of the job's data.
 
     Attributes:
         owner: The client.
         job_id: The job.
         checkpoint: As in `GetParameters`.
         worst: Number of rows of the highest loss to report.
-        upload: The received file; None: the rows are in the body, as JSON.
+        upload: The received file; None: the rows are in the body, as JSON, or in `split`.
+        threshold: Minimum probability for which a binary prediction is 1; None: the default.
+        curves: Whether to compute curves over all thresholds.
+        split: The split of the job's data; None: the rows are sent along.
     """
 
     owner: str
@@ -155,6 +159,9 @@ class Evaluate(Request[InBody]):
     checkpoint: str | None
     worst: int
     upload: Upload | None = None
+    threshold: float | None = None
+    curves: bool = False
+    split: SplitName | None = None
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 
 from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.prepare.encode import RawRows, evaluation_rows
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.profile.report import read_rows
 from service.datasets.sources.formats import FileContent
 from service.datasets.write_dataset import write_dataset
-from service.errors import FieldError, InvalidRequest
+from service.errors import DatasetDeleted, DatasetNotFound, FieldError, InvalidRequest
 from service.helper.artifact_writer import ArtifactWriter
 from service.helper.catalog import catalog_json
 from service.helper.messages import (
@@ -40,7 +41,7 @@ from service.helper.request import Request
 from service.helper.request_bodies import in_memory, open_upload, parse_json, read_content, validated
 from service.inference.answer_file import write_csv, write_json
 from service.inference.encoding import encoding_document
-from service.inference.evaluations import evaluate
+from service.inference.evaluations import Extent, evaluate_rows
 from service.inference.exports import EXPORTS
 from service.inference.parameters import named_parameter, named_parameters
 from service.inference.predictions import as_csv, predict
@@ -52,6 +53,7 @@ from service.processes.messages import UnknownMessage
 from service.settings import Settings
 from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
+from service.specs.split import SplitName
 from service.storage.idempotency import IdempotencyKey
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
@@ -157,9 +159,26 @@ class Tasks:
     @run.register
     def _evaluate(self, request: Evaluate, body: bytes) -> tuple[InBody, bytes]:
         model = self._models.get(request.owner, request.job_id, request.checkpoint)
-        columns = [*model.encoding.features, *model.encoding.targets]
-        content = self._rows(request, body, EvaluationRequest, model.encoding, columns)
-        return InBody(), orjson.dumps(evaluate(model, content, request.worst))
+        if request.split is not None:
+            raw = self._own_rows(request.owner, request.job_id, request.split, model.encoding)
+        else:
+            columns = [*model.encoding.features, *model.encoding.targets]
+            raw = evaluation_rows(
+                model.encoding, self._rows(request, body, EvaluationRequest, model.encoding, columns)
+            )
+        extent = Extent(request.worst, request.threshold, request.curves)
+        return InBody(), orjson.dumps(evaluate_rows(model, raw, extent))
+
+    def _own_rows(self, owner: str, job_id: str, split: SplitName, encoding: Encoding) -> RawRows:
+        """Find the rows of a split of a job's own data."""
+        try:
+            data = JobData.of(self._storage.jobs.get(owner, job_id), self._storage)
+        except DatasetNotFound as error:
+            raise DatasetDeleted(error.detail) from None
+        raw = data.raw_rows(split, encoding)
+        if not len(raw.rows):
+            raise InvalidRequest(errors=[FieldError("?split", f"The job has no {split} rows.")])
+        return raw
 
     @run.register
     def _export_model(self, request: ExportModel, body: bytes) -> tuple[InBody, bytes]:

@@ -1,7 +1,8 @@
-"""Evaluation of a trained model on labelled rows: loss, metrics, confusion matrix and worst rows."""
+"""Evaluation of a trained model on labelled rows: loss, metrics, reports and worst rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -9,16 +10,27 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
-from service.datasets.prepare.encode import encode, evaluation_rows
-from service.datasets.prepare.encoding import IGNORED, class_positions, decode_outputs
+from service.datasets.prepare.encode import RawRows, encode, evaluation_rows, target_values
+from service.datasets.prepare.encoding import IGNORED
+from service.datasets.rows import as_tensor
 from service.datasets.samples import Samples
 from service.errors import FieldError, InvalidRequest
+from service.inference.classification import (
+    MAX_CLASSES,
+    MAX_CURVE_CLASSES,
+    Counts,
+    Curves,
+    class_names,
+    has_threshold,
+    positions_of,
+)
 from service.inference.model import TrainedModel
-from service.inference.predictions import column_labels, decide_labels, describe_outputs, run_model
+from service.inference.predictions import column_labels, describe_outputs, run_model
+from service.inference.residuals import MAX_TARGETS, Residuals
 from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
-from service.training.evaluation import MeanLoss, loss_weight, rows_per_slice
+from service.training.evaluation import Evaluation, MeanLoss, loss_weight, rows_per_slice
 from service.training.labels import target_names
 from service.training.metrics import (
     THRESHOLD,
@@ -26,30 +38,59 @@ from service.training.metrics import (
     build_metric,
     compute_and_reset,
     metric_inputs,
+    set_threshold,
     task_of,
     update_metrics,
 )
+from service.training.metrics import (
+    has_threshold as compares_with_threshold,
+)
+from service.training.target_units import ERROR_LOSSES, unit_measures
 
-# A confusion matrix of k classes has k² counts.
-MAX_CLASSES = 1000
+
+@dataclass(frozen=True)
+class Extent:
+    """What an evaluation reports.
+
+    Attributes:
+        worst: Number of rows of the highest loss.
+        threshold: Minimum probability for which a binary prediction is 1, also in the metrics; None: 0.5, and
+            in metrics the threshold of the job.
+        curves: Whether to compute curves over all thresholds.
+    """
+
+    worst: int
+    threshold: float | None = None
+    curves: bool = False
 
 
-def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int) -> dict[str, Any]:
+def evaluate(
+    model: TrainedModel,
+    body: Mapping[str, Any] | Dataset,
+    worst: int,
+    threshold: float | None = None,
+    curves: bool = False,
+) -> dict[str, Any]:
+    """Evaluate on the rows of a request, a JSON document or a dataset; see `Extent` and `evaluate_rows`."""
+    raw = evaluation_rows(model.encoding, body)
+    return evaluate_rows(model, raw, Extent(worst, threshold, curves))
+
+
+def evaluate_rows(model: TrainedModel, raw: RawRows, extent: Extent) -> dict[str, Any]:
     """Compute loss and metrics on labelled rows, exactly as the training computes them.
 
     Args:
         model: The model.
-        body: The rows with their targets, as a JSON document or as a dataset.
-        worst: Number of rows of the highest loss to report.
+        raw: The rows, with targets.
+        extent: What to report.
 
     Returns:
-        `epoch`, `rows`, `loss`, `metrics`, `confusion_matrix` and `worst`; NaN for a metric without a value.
+        The response of `POST …/evaluations`; NaN for a figure without a value.
 
     Raises:
-        InvalidRequest: The rows or their targets don't fit the model.
+        InvalidRequest: The rows or their targets don't fit the model, or the extent doesn't.
     """
     encoding, cpu = model.encoding, torch.device("cpu")
-    raw = evaluation_rows(encoding, body)
     evaluation = None
     try:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
@@ -63,50 +104,72 @@ def evaluate(model: TrainedModel, body: Mapping[str, Any] | Dataset, worst: int)
                     continue
                 samples = place_samples(Samples(inputs, targets), model.loss, cpu)
                 outputs = run_model(model, samples.inputs, part)
-                evaluation = evaluation or _Evaluation(model, output_width(outputs), worst)
+                evaluation = evaluation or _Evaluation(model, outputs, extent)
                 evaluation.add(outputs, samples.targets)
     except (RuntimeError, IndexError, ValueError) as error:
         detail = f"The model can't be evaluated on these rows: {error}"
         raise InvalidRequest(detail, [FieldError("#", detail)]) from None
     raw.errors.raise_if_any()
     assert evaluation is not None  # data have at least one row
-    return {"epoch": model.epoch, "rows": len(raw.rows), **evaluation.document()}
+    return {"epoch": model.epoch, "rows": len(raw.rows), **evaluation.document(raw)}
 
 
 class _Worst(NamedTuple):
     """Rows in descending order of their loss."""
 
     losses: Tensor  # [n]
-    rows: Tensor  # int64 [n]
+    positions: Tensor  # int64 [n], among the rows of the evaluation
     outputs: Tensor  # [n, …]
-    targets: Tensor  # [n, …]
 
 
 class _Evaluation:
-    """Accumulates loss, metrics, confusion matrix and worst rows over slices of rows.
+    """Accumulates loss, metrics, reports and worst rows over slices of rows.
 
     Args:
         model: The model.
-        width: Size of the model's output in dimension 1.
-        max_worst: Number of rows of the highest loss to keep.
+        outputs: Outputs of the model for the first rows, [B, …].
+        extent: What to report.
+
+    Raises:
+        InvalidRequest: A threshold is requested, but the model decides without one.
     """
 
-    def __init__(self, model: TrainedModel, width: int, max_worst: int) -> None:
+    def __init__(self, model: TrainedModel, outputs: Tensor, extent: Extent) -> None:
+        width = output_width(outputs)
         self._model = model
-        self._task = task_of(model.loss, width)
+        self._max_worst = extent.worst
+        self._task = task = task_of(model.loss, width)
+        if extent.threshold is not None and not has_threshold(task):
+            detail = "A threshold applies to targets of 0 and 1 or of two classes; omit it for this model."
+            raise InvalidRequest(errors=[FieldError("?threshold", detail)])
         self._loss_fn = build_loss(model.training, model.encoding, width)
         self._row_loss_fn = copy(self._loss_fn)
         self._row_loss_fn.reduction = "none"  # type: ignore[assignment]  # not a module, as mypy thinks
         chosen = {metric.type: metric.arguments() for metric in model.training.metrics}
-        chosen = chosen or {name: {} for name in USUAL_METRICS[self._task]}
+        chosen = chosen or {name: {} for name in USUAL_METRICS[task]}
         self._metrics: dict[str, Metric] = {
-            name: build_metric(name, arguments, self._task, width, model.encoding)
+            name: build_metric(name, arguments, task, width, model.encoding)
             for name, arguments in chosen.items()
         }
+        for metric in self._metrics.values():
+            if extent.threshold is not None and compares_with_threshold(metric):
+                set_threshold(metric, extent.threshold)
+        self._units = unit_measures(
+            model.encoding, task, model.training.loss.type, self._loss_fn, self._metrics
+        )
+        self._threshold = THRESHOLD if extent.threshold is None else extent.threshold
+        classes = class_names(model, task, outputs) or []
+        self._counts = (
+            Counts(model, task, classes, self._threshold) if 0 < len(classes) <= MAX_CLASSES else None
+        )
+        has_curves = extent.curves and 0 < len(classes) <= MAX_CURVE_CLASSES
+        has_curves = has_curves and (task != "multiclass" or outputs.dim() == 2)
+        self._curves = Curves(model, task, classes) if has_curves else None
+        names = target_names(model.encoding)
+        has_residuals = model.training.loss.type in ERROR_LOSSES and len(names) <= MAX_TARGETS
+        self._residuals = Residuals(model.encoding, names) if has_residuals else None
         self._rows = 0
         self._losses = MeanLoss()
-        self._confusion: Tensor | None = None
-        self._max_worst = max_worst
         self._worst: _Worst | None = None
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
@@ -117,12 +180,13 @@ class _Evaluation:
         losses = self._row_loss_fn(outputs, targets).float().reshape(len(targets), -1).mean(dim=1)
         outputs = outputs.float()
         update_metrics(self._metrics.values(), metric_inputs(self._model.loss, self._task, outputs, targets))
-        rows = _Worst(losses, torch.arange(first, self._rows), outputs, targets)
+        for report in (self._units, self._counts, self._curves, self._residuals):
+            if report is not None:
+                report.add(outputs, targets)
+        rows = _Worst(losses, torch.arange(first, self._rows), outputs)
         if self._model.loss.ignores:
-            counted = targets != IGNORED  # [B]
+            counted = (targets != IGNORED).reshape(len(targets), -1).any(dim=1)  # [B]
             rows = _Worst(*(tensor[counted] for tensor in rows))
-        counts = _confusion(self._model, rows.outputs, rows.targets)
-        self._confusion = counts if self._confusion is None or counts is None else self._confusion + counts
         self._keep_worst(rows)
 
     def _keep_worst(self, new: _Worst) -> None:
@@ -132,64 +196,58 @@ class _Evaluation:
         order = new.losses.sort(descending=True, stable=True).indices[: self._max_worst]
         self._worst = _Worst(*(tensor[order] for tensor in new))
 
-    def document(self) -> dict[str, Any]:
-        """Compute the results over all rows added so far."""
+    def document(self, raw: RawRows) -> dict[str, Any]:
+        """Compute the results over all rows added so far, which are those of `raw`."""
+        counts = self._counts
+        measured = Evaluation(
+            self._losses.mean(),
+            {name: compute_and_reset(metric) for name, metric in self._metrics.items()},
+            None if self._units is None else self._units.compute_and_reset(),
+        )
         return {
-            "loss": self._losses.mean(),
-            "metrics": {name: compute_and_reset(metric) for name, metric in self._metrics.items()},
-            "confusion_matrix": self._matrix(),
-            "worst": [] if self._worst is None else _describe_worst(self._model, self._worst),
+            **measured.document(),
+            "threshold": self._threshold if has_threshold(self._task) else None,
+            "per_class": None if counts is None else counts.per_class(),
+            "confusion_matrix": None if counts is None else counts.confusion_matrix(),
+            "curves": None if self._curves is None else self._curves.document(),
+            "residuals": None if self._residuals is None else self._residuals.document(),
+            "worst": [] if self._worst is None else self._describe_worst(self._worst, raw),
         }
 
-    def _matrix(self) -> dict[str, Any] | None:
-        if self._confusion is None:
-            return None
-        encoding, matrix = self._model.encoding, self._confusion.tolist()
-        if encoding.classes is not None:
-            return {"classes": list(encoding.classes), "matrix": matrix}
-        if len(matrix) == 1:
-            return {"classes": [0, 1], "matrix": matrix[0]}
-        return {"classes": list(target_names(encoding)), "matrix": matrix}
+    def _describe_worst(self, worst: _Worst, raw: RawRows) -> list[dict[str, Any]]:
+        """Describe each row by its number, loss, target and prediction."""
+        rows = as_tensor(raw.rows)[worst.positions]
+        answer = describe_outputs(self._model, worst.outputs, self._threshold)
+        columns = {
+            "row": rows.tolist(),
+            "loss": worst.losses.tolist(),
+            "target": self._targets(raw._replace(rows=rows)),
+            "output": answer["outputs"],
+            "label": answer.get("labels"),
+            "probabilities": answer.get("probabilities"),
+        }
+        columns = {name: values for name, values in columns.items() if values is not None}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def _targets(self, raw: RawRows) -> list[Any]:
+        """Return labels or, for numbers, the values that were sent: a decoded float32 differs from them."""
+        encoding = self._model.encoding
+        if encoding.classes is not None or encoding.column_classes:
+            encoded = encode(encoding, raw, inputs=False, targets=True).targets
+            assert encoded is not None
+            if encoding.column_classes:
+                return column_labels(encoding, encoded.long())
+            numbers = encoded[:, 0] if encoding.is_binary else encoded
+            return _labels(positions_of(encoding, numbers).tolist(), encoding.classes or ())
+        values = target_values(encoding, raw)
+        if has_threshold(self._task) and not (values % 1).any():
+            values = values.long()  # 0 and 1 as integers, like the labels
+        return list(values.tolist())
 
 
-def _confusion(model: TrainedModel, outputs: Tensor, targets: Tensor) -> Tensor | None:
-    """Count rows by actual and predicted class.
-
-    Returns:
-        int64 [classes, classes], the actual class in dimension 0; int64 [k, 2, 2] for k targets of 0 and 1;
-        None for a regression, for more than `MAX_CLASSES` classes and for outputs of more than two
-        dimensions.
-    """
-    decided = decide_labels(model, outputs)
-    if decided is None or decided.dim() > 2:
-        return None
-    if model.encoding.classes is not None:
-        count = len(model.encoding.classes)
-        actual = class_positions(model.encoding, targets.reshape(-1))  # [B]
-        cells = actual * count + decided  # [B], row-major indices into the matrix
-        return None if count > MAX_CLASSES else cells.bincount(minlength=count**2).reshape(count, count)
-    cells = 2 * (targets >= THRESHOLD) + decided  # [B, k], row-major indices into each 2 × 2 matrix
-    return torch.stack([(cells == cell).sum(dim=0) for cell in range(4)], dim=1).reshape(-1, 2, 2)
-
-
-def _describe_worst(model: TrainedModel, worst: _Worst) -> list[dict[str, Any]]:
-    """Describe each row by its number, loss, target and prediction."""
-    classes = model.encoding.classes
-    if classes is not None:
-        positions = class_positions(model.encoding, worst.targets.reshape(-1))
-        targets = [classes[position] for position in positions.tolist()]
-    else:
-        targets = decode_outputs(model.encoding, worst.targets)
-    answer = describe_outputs(model, worst.outputs)
-    if classes is None and "labels" in answer and not (worst.targets % 1).any():
-        targets = column_labels(model.encoding, worst.targets.long())  # labels, or 0 and 1 as integers
-    columns = {
-        "row": worst.rows.tolist(),
-        "loss": worst.losses.tolist(),
-        "target": targets,
-        "output": answer["outputs"],
-        "label": answer.get("labels"),
-        "probabilities": answer.get("probabilities"),
-    }
-    columns = {name: values for name, values in columns.items() if values is not None}
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def _labels(indices: list[Any], classes: Sequence[Label]) -> list[Any]:
+    """Replace positions of classes, in nested lists, by their labels; null for a target that is no class."""
+    return [
+        _labels(index, classes) if isinstance(index, list) else (None if index < 0 else classes[index])
+        for index in indices
+    ]

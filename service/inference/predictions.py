@@ -71,12 +71,13 @@ def run_model(model: TrainedModel, inputs: Sequence[Tensor], raw: RawRows) -> Te
         raise
 
 
-def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
+def describe_outputs(model: TrainedModel, outputs: Tensor, threshold: float = THRESHOLD) -> dict[str, Any]:
     """Decode outputs into predictions.
 
     Args:
         model: The model.
         outputs: The model's outputs, [B, …].
+        threshold: Minimum probability for which a binary prediction is 1.
 
     Returns:
         `outputs`, nested lists [B, …], in the units of the targets. A classification adds `labels` [B],
@@ -87,7 +88,7 @@ def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
     """
     encoding = model.encoding
     answer: dict[str, Any] = {"outputs": decode_outputs(encoding, outputs)}
-    decided = decide_labels(model, outputs)
+    decided = decide_labels(model, outputs, threshold)
     if decided is None:
         return answer
     if encoding.classes is not None:
@@ -105,7 +106,7 @@ def describe_outputs(model: TrainedModel, outputs: Tensor) -> dict[str, Any]:
         if encoding.is_binary:  # [B, 1], of the second class -> [B, 2]
             probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
         elif encoding.classes is not None:
-            probabilities = _of_classes(encoding, probabilities)
+            probabilities = of_classes(encoding, probabilities)
         answer["probabilities"] = probabilities.tolist()
     return answer
 
@@ -118,8 +119,13 @@ def _without_probabilities(model: TrainedModel, rule: OutputRule) -> dict[str, s
     return {"pointer": "#", "detail": detail}
 
 
-def decide_labels(model: TrainedModel, outputs: Tensor) -> Tensor | None:
+def decide_labels(model: TrainedModel, outputs: Tensor, threshold: float = THRESHOLD) -> Tensor | None:
     """Decide the labels that outputs [B, …] stand for.
+
+    Args:
+        model: The model.
+        outputs: The model's outputs, [B, …].
+        threshold: Minimum probability for which a binary prediction is 1.
 
     Returns:
         Positions in `classes`, int64 [B]; for several targets of two labels, and for targets of 0 and 1,
@@ -127,14 +133,14 @@ def decide_labels(model: TrainedModel, outputs: Tensor) -> Tensor | None:
     """
     encoding, probabilities = model.encoding, model.loss.probabilities
     if encoding.classes is not None and not encoding.is_binary:
-        return _of_classes(encoding, outputs).argmax(dim=1)
+        return of_classes(encoding, outputs).argmax(dim=1)
     if probabilities is None:
         return None
-    likely = (probabilities(outputs) >= THRESHOLD).long()
+    likely = (probabilities(outputs) >= threshold).long()
     return likely[:, 0] if encoding.is_binary else likely
 
 
-def _of_classes(encoding: Encoding, outputs: Tensor) -> Tensor:
+def of_classes(encoding: Encoding, outputs: Tensor) -> Tensor:
     """Select the outputs of classes, [B, outputs] -> [B, k].
 
     A model may have an output for the ignored label, and one of an earlier version more outputs than classes:

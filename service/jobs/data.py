@@ -10,8 +10,11 @@ import torch
 from service.architectures.build import input_names
 from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.prepare.declaration import TargetType
+from service.datasets.prepare.encode import RawRows
+from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, renumber, rows_by_split
 from service.datasets.prepare.workspace import Workspace
+from service.datasets.validation import ErrorCollector
 from service.errors import DatasetNotFound
 from service.specs.architecture import read_architecture
 from service.specs.component import ComponentSpec
@@ -77,6 +80,18 @@ class JobData:
             self.datasets, self.declared, self.target_type, self.input_names, workspace, self.ignored
         )
         return number_as_reported(prepared, self.declared.classes, self.report)
+
+    def raw_rows(self, split: SplitName, encoding: Encoding) -> RawRows:
+        """Return the rows of a split, in the order of training, to be encoded slice by slice.
+
+        Args:
+            split: The split.
+            encoding: The encoding that was stored with the job's model.
+        """
+        dataset = self.datasets.whole_splits.get(split, self.datasets.dataset)
+        columns = [*encoding.features, *encoding.targets]
+        raw = RawRows.of(encoding.table_reading(), dataset, columns, lambda name: "?split", ErrorCollector())
+        return raw._replace(rows=self.rows()[split][1])
 
     def rows(self) -> Mapping[SplitName, tuple[str, torch.Tensor]]:
         """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""

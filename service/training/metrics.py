@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 from torch import Tensor
 from torchmetrics import Metric, classification, regression
 from torchmetrics.utilities import dim_zero_cat
@@ -154,6 +155,9 @@ def build_metric(
     metric: Metric = METRICS[name].classes[task](
         arguments=METRICS[name].classes[task].resolve(arguments), **sizes.get(task, {})
     )
+    threshold = getattr(metric, "threshold", None)
+    if threshold is not None:
+        set_threshold(metric, threshold)
     return metric
 
 
@@ -174,6 +178,17 @@ def update_metrics(metrics: Iterable[Metric], values: tuple[Tensor, Tensor]) -> 
     if len(values[0]):
         for metric in metrics:
             metric.update(*values)
+def has_threshold(metric: Metric) -> bool:
+    """Return whether a metric compares probabilities with a threshold."""
+    return hasattr(metric, "threshold")
+
+
+def set_threshold(metric: Metric, threshold: float) -> None:
+    """Set the minimum probability for which a prediction is 1.
+
+    torchmetrics predicts 1 for a probability above its own threshold: the next smaller float32.
+    """
+    metric.threshold = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
 
 
 def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,11 +211,18 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
         return predictions.reshape(-1), (targets.reshape(-1) >= THRESHOLD).int()  # [B, 1] or [B] -> [B]
     if task == "multilabel":
         return predictions, (targets >= THRESHOLD).int()
-    if task == "regression" and targets.dim() > 2:
-        return predictions.flatten(1), targets.flatten(1)  # [B, …] -> [B, k]
+    if task == "regression":
+        return flat_values(predictions, targets)
     if loss.ignores and (ignored := targets == IGNORED).any():
         return predictions[~ignored], targets[~ignored]
     return predictions, targets
+
+
+def flat_values(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Flatten the values of a regression for its metrics: [B, …] of more than two dimensions -> [B, k]."""
+    if targets.dim() > 2:
+        return outputs.flatten(1), targets.flatten(1)
+    return outputs, targets
 
 
 def compute_and_reset(metric: Metric) -> float:

@@ -101,6 +101,19 @@ def media_type(request: Request, *supported: str) -> str:
     return given
 
 
+def declares_no_body(request: Request) -> bool:
+    """Return whether the headers of a request say that it has no body (RFC 9112, section 6.3)."""
+    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+
+
+async def has_body(request: Request) -> bool:
+    """Return whether a request has a body of at least one byte; the body can't be read afterwards."""
+    async for chunk in request.stream():
+        if chunk:
+            return True
+    return False
+
+
 def accepts_csv(request: Request) -> bool:
     """Return whether the client accepts CSV."""
     return CSV in request.headers.get("accept", "")

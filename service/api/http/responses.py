@@ -58,18 +58,21 @@ def problems(*errors: type[FitserveError]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": " / ".join(each)} for status, each in titles.items()}
 
 
-def json_body(model: type[BaseModel], **others: Any) -> dict[str, Any]:
+def json_body(model: type[BaseModel], required: bool = True, **others: Any) -> dict[str, Any]:
     """Document a JSON body that our own code parses, and further media types."""
     content = {JSON: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}, **others}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
-def file_body(model: type[BaseModel]) -> dict[str, Any]:
+def file_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
     """Document a body that is JSON, a file, or a form with a file."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     file = {"type": "string", "format": "binary", "description": "The file."}
     part = {"schema": {"type": "object", "required": ["file"], "properties": {"file": file}}}
     others = [media_type for media_type in MEDIA_TYPES if media_type != JSON]
     return json_body(
-        model, **dict.fromkeys([*others, "application/octet-stream"], binary), **{"multipart/form-data": part}
+        model,
+        required,
+        **dict.fromkeys([*others, "application/octet-stream"], binary),
+        **{"multipart/form-data": part},
     )

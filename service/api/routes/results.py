@@ -18,7 +18,9 @@ from service.errors import (
     BadRequest,
     CheckpointNotFound,
     ContentTooLarge,
+    DatasetDeleted,
     DatasetNotFound,
+    FieldError,
     InvalidRequest,
     JobNotFound,
     LimitExceeded,
@@ -40,13 +42,17 @@ from service.helper.request import Request as HelperRequest
 from service.history import HistoryChunk, HistoryQuery, flat_columns, history_document
 from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
+from service.specs.split import SplitName
 from service.specs.upload import Upload
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], route_class=DocumentedRoute)
 
 A = TypeVar("A")
+Q = TypeVar("Q", bound=uploads.ReadQuery)
 
 Checkpoint = Annotated[str, Field(pattern=r"^(last|best|[1-9]\d{0,15})$")]
+_SPLIT_OR_BODY = "Rows are in the body, or in a `split` of the job: give one of them."
+_NO_ROWS = "Send rows with their targets, or name rows of the job: `?split=validation`."
 _MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidRequest, LimitExceeded)
 
 
@@ -76,10 +82,18 @@ class PredictQuery(CheckpointQuery, uploads.ReadQuery):
 
 
 class EvaluationQuery(PredictQuery):
-    """Selection of a checkpoint, options for reading a file, and the extent of the report."""
+    """Selection of a checkpoint and of rows, options for reading a file, and the extent of the report."""
 
+    split: SplitName | None = None
+    """Evaluate the `train`, `validation` or `test` rows of the job; the request then has no body."""
     worst: Annotated[int, Field(ge=0, le=1000)] = 10
     """Number of rows with the highest loss to return."""
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """For targets of 0 and 1 or of two classes: probability from which on a row is predicted as 1, or as the
+    second class, in labels, confusion matrix, figures per class and metrics. Default: 0.5, and in metrics the
+    `threshold` of the job."""
+    curves: bool = False
+    """If true, return ROC and precision-recall curves of a classification."""
 
 
 class ParametersQuery(CheckpointQuery):
@@ -221,8 +235,8 @@ async def predict(
     answer_type = requests.CSV if as_csv else requests.JSON
     path = services.spool.new_path()
 
-    def helper_request(checkpoint: str | None, upload: Upload | None) -> Predict:
-        return Predict(owner, job_id, checkpoint, as_csv, str(path), upload)
+    def helper_request(said: PredictQuery, upload: Upload | None) -> Predict:
+        return Predict(owner, job_id, said.checkpoint, as_csv, str(path), upload)
 
     try:
         answer, body = await _of_rows(request, services, query, helper_request)
@@ -236,8 +250,8 @@ async def predict(
 @router.post(
     "/evaluations",
     response_model=schemas.Evaluation,
-    openapi_extra=file_body(EvaluationRequest),
-    responses=problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
+    openapi_extra=file_body(EvaluationRequest, required=False),
+    responses=problems(BadRequest, ContentTooLarge, UnsupportedMediaType, DatasetDeleted, *_MODEL_ERRORS),
 )
 async def evaluate(
     request: Request,
@@ -246,34 +260,47 @@ async def evaluate(
     job_id: str,
     query: Annotated[EvaluationQuery, Query()],
 ) -> Response:
-    """Evaluate on labelled rows: loss, metrics, confusion matrix, and the rows with the highest loss.
+    """Evaluate on labelled rows: loss, metrics, reports of classes or residuals, and the worst rows.
 
-    The body has the formats of `POST /v1/datasets`. Columns may have any order; other columns are ignored.
+    The rows are those of the body, in the formats of `POST /v1/datasets`, or without a body those of a
+    `split` of the job. Columns may have any order; other columns are ignored.
     """
 
-    def helper_request(checkpoint: str | None, upload: Upload | None) -> Evaluate:
-        return Evaluate(owner, job_id, checkpoint, query.worst, upload)
+    def helper_request(said: EvaluationQuery, upload: Upload | None) -> Evaluate:
+        if said.split is not None and upload is not None:
+            raise InvalidRequest(errors=[FieldError("?split", _SPLIT_OR_BODY)])
+        return Evaluate(
+            owner, job_id, said.checkpoint, said.worst, upload, said.threshold, said.curves, said.split
+        )
 
-    _, body = await _of_rows(request, services, query, helper_request)
+    if query.split is None:
+        if requests.declares_no_body(request):
+            raise InvalidRequest(errors=[FieldError("#", _NO_ROWS)])
+        _, body = await _of_rows(request, services, query, helper_request)
+    elif await requests.has_body(request):
+        raise InvalidRequest(errors=[FieldError("?split", _SPLIT_OR_BODY)])
+    else:  # as many rows as a file may have
+        _, body = await uploads.call(services, helper_request(query, None))
     return json_response(body)
 
 
 async def _of_rows(
     request: Request,
     services: Services,
-    query: PredictQuery,
-    helper_request: Callable[[str | None, Upload | None], HelperRequest[A]],
+    query: Q,
+    helper_request: Callable[[Q, Upload | None], HelperRequest[A]],
 ) -> tuple[A, memoryview]:
     """Call a helper with the rows in a body: JSON is sent along, a file is received into a folder.
 
     Args:
-        helper_request: Creates the request from a checkpoint and the received file, None for JSON.
+        helper_request: Creates the request from the query, merged with the parts of a form, and the received
+            file; None for JSON.
     """
     if uploads.is_plain_json(request, query):
         async with services.bodies.read(request) as body:
-            return await services.helpers.call(helper_request(query.checkpoint, None), body)
+            return await services.helpers.call(helper_request(query, None), body)
     async with uploads.receive(request, services, query) as (upload, said):
-        return await uploads.call(services, helper_request(said.checkpoint, upload))
+        return await uploads.call(services, helper_request(said, upload))
 
 
 @router.get(

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from service.api.schemas.base import Label, Nested, Resource
 from service.api.schemas.jobs import Input
 from service.api.schemas.problems import FieldProblem
@@ -103,8 +105,100 @@ class Predictions(Resource):
     """Doubtful results; absent if there are none."""
 
 
+class InTargetUnits(Resource):
+    """Loss and metrics of outputs and targets in the units of the targets, computed in double precision."""
+
+    loss: float | None = None
+    """For `MSELoss`, `L1Loss`, `HuberLoss` and `SmoothL1Loss`: the loss of the values in these units. `delta`
+    and `beta` are then in these units, too. Absent for other losses."""
+    metrics: dict[str, float | None]
+    """Metrics by name."""
+
+
+class ClassFigures(Resource):
+    """Figures of one class against all others. A ratio of 0 / 0 is 0, as in scikit-learn."""
+
+    class_: Label = Field(alias="class")
+    """The class label; 0 or 1 for one target of 0 and 1; the name of the target for several."""
+    precision: float
+    """Share of the rows that are predicted as the class and belong to it."""
+    recall: float
+    """Share of the rows of the class that are predicted as it."""
+    f1_score: float
+    """Harmonic mean of precision and recall."""
+    support: int
+    """Number of rows of the class; for several targets of 0 and 1, of rows with the target 1."""
+
+
+class RocCurve(Resource):
+    """Points of `sklearn.metrics.roc_curve`; at most 1000, evenly chosen."""
+
+    fpr: list[float | None]
+    """False positive rate; null without negative rows."""
+    tpr: list[float | None]
+    """True positive rate; null without positive rows."""
+    thresholds: list[float | None]
+    """Scores from which on a row is predicted as positive, descending. The first one, null, is infinite."""
+
+
+class PrecisionRecallCurve(Resource):
+    """Points of `sklearn.metrics.precision_recall_curve`; at most 1000, evenly chosen."""
+
+    precision: list[float]
+    recall: list[float]
+    thresholds: list[float | None]
+    """Scores from which on a row is predicted as positive, ascending. The last point has none."""
+
+
+class BestF1(Resource):
+    """The threshold with the highest F1 score."""
+
+    threshold: float | None
+    f1_score: float
+
+
+class ClassCurves(Resource):
+    """Curves of one class against all others over all thresholds.
+
+    Scores are probabilities, or the outputs where the loss implies none.
+    """
+
+    class_: Label = Field(alias="class")
+    """The class label; the second class for two; the name of the target for several targets of 0 and 1."""
+    roc: RocCurve
+    precision_recall: PrecisionRecallCurve
+    best_f1: BestF1 | None
+    """Value for `threshold`; null for more than two classes, where labels follow from the highest score."""
+
+
+class Histogram(Resource):
+    """Number of values in bins of equal width."""
+
+    edges: list[float]
+    """Edges of the bins, one more than bins. A bin contains its lower edge; the last one also its upper."""
+    counts: list[int]
+
+
+class ResidualSummary(Resource):
+    """Residuals (target − output) of one target, in its units. Those that are not finite are left out."""
+
+    target: str
+    mean: float | None
+    std: float | None
+    """Standard deviation, with ddof = 0."""
+    min: float | None
+    q25: float | None
+    """The first quartile, interpolated linearly."""
+    median: float | None
+    q75: float | None
+    """The third quartile."""
+    max: float | None
+    histogram: Histogram | None
+    """Histogram of 20 bins from `min` to `max`; null if no residual is finite."""
+
+
 class ConfusionMatrix(Resource):
-    """Number of rows by actual and predicted class."""
+    """Number of rows by actual and predicted class; of positions for targets [B, d1, …]."""
 
     classes: list[Label]
     """The class labels; 0 and 1 for one target of 0 and 1; the names of the targets for several."""
@@ -117,7 +211,7 @@ class WorstRow(Resource):
     """A row with a high loss, and its prediction."""
 
     row: int
-    """Index among the rows sent, from 0."""
+    """Index among the rows sent, from 0; with `split`, in the dataset of the split."""
     loss: float | None
     """Loss of this row; with class weights, multiplied by its weight."""
     target: Any
@@ -142,8 +236,20 @@ class Evaluation(Resource):
     metrics: dict[str, float | None]
     """The job's metrics, or, if it has none, the usual ones for its type of targets. Like the history, they
     are computed on transformed targets: for a standardized target, in standard deviations."""
+    in_target_units: InTargetUnits | None = None
+    """For a regression of transformed targets: loss and metrics in the units of the targets."""
+    threshold: float | None
+    """The threshold of probabilities that the labels follow from; null if they do not follow from one."""
+    per_class: list[ClassFigures] | None
+    """Figures of each class, for up to 1000 classes; of each target for several targets of 0 and 1; null for
+    a regression."""
     confusion_matrix: ConfusionMatrix | None
     """Confusion matrix for up to 1000 classes or for targets of 0 and 1; null for a regression."""
+    curves: list[ClassCurves] | None
+    """With `curves=true`: the curves of each class, for up to 100 classes; null for a regression."""
+    residuals: list[ResidualSummary] | None
+    """Residuals of each of up to 100 targets, for `MSELoss`, `L1Loss`, `HuberLoss` and `SmoothL1Loss`; null
+    for other losses."""
     worst: list[WorstRow]
     """Rows with the highest loss, highest first."""
 

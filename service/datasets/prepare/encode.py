@@ -22,7 +22,7 @@ from service.datasets.sources.casts import cast
 from service.datasets.sources.columns import INTEGER, NUMBER, TEXT
 from service.datasets.sources.json import read_json
 from service.datasets.transforms import pipeline
-from service.datasets.transforms.fitted import Values, as_array
+from service.datasets.transforms.fitted import Values, as_array, numbers
 from service.datasets.validation import Cells, ErrorCollector, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
@@ -285,6 +285,14 @@ def _encode_target(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
     if name not in encoding.column_classes:
         return _encode_columns(encoding, [name], raw, torch.float32, LEAVE_OUT)
     return _find_labels(_labels(name, raw), encoding.column_classes[name], raw, name)[:, None].float()
+
+
+def target_values(encoding: Encoding, raw: RawRows) -> torch.Tensor:
+    """Return the values of numeric targets before their transforms, float64 [n, k] or [n, …]."""
+    if isinstance(raw.dataset, TensorDataset):
+        return tensor_values(raw.dataset, TARGETS, raw.rows).double()
+    columns = [numbers(values) for _, values in _raw_columns(encoding, encoding.targets, raw)]
+    return torch.stack(columns, dim=1)
 
 
 def _class_numbers(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str) -> torch.Tensor:

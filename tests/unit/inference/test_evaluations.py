@@ -14,7 +14,7 @@ from service.datasets.dataset import TensorDataset
 from service.datasets.samples import Samples
 from service.datasets.sources.json import read_json
 from service.errors import InvalidRequest
-from service.inference import evaluations
+from service.inference import classification
 from service.inference.evaluations import evaluate
 from service.inference.model import TrainedModel
 from service.inference.predictions import SLICE_ROWS
@@ -206,7 +206,7 @@ def test_two_class_names_have_one_matrix(labels: tuple[Any, Any]) -> None:
 
 def test_too_many_classes_have_no_matrix() -> None:
     """Above `MAX_CLASSES` classes no confusion matrix is computed."""
-    rows = evaluations.MAX_CLASSES + 1
+    rows = classification.MAX_CLASSES + 1
     data = {"inputs": [[0.0, 0.0]] * rows, "targets": [*range(rows)]}
     model = train(data, [linear(rows)], loss="CrossEntropyLoss", epochs=1).model()
     assert evaluate(model, data, worst=0)["confusion_matrix"] is None

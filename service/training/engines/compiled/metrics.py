@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from service.datasets.prepare.encoding import IGNORED
-from service.training.metrics import Task
+from service.training.metrics import THRESHOLD, Task
 
 Sums = Array  # float64 [k] or [k, outputs]
 
@@ -75,7 +75,7 @@ def _right_classes(outputs: Array, targets: Array, origin: Array) -> Sums:
 
 def _right_sign(probabilities: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
     def is_right(outputs: Array, targets: Array) -> Array:
-        return (probabilities(outputs) > 0.5) == (targets > 0.5)
+        return (probabilities(outputs) >= THRESHOLD) == (targets >= THRESHOLD)
 
     return is_right
 
