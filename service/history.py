@@ -12,8 +12,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+LOSS = "loss"
 LEARNING_RATE = "learning_rate"
+IN_TARGET_UNITS = "_in_target_units"
+"""Suffix of the loss and of metrics in the units of transformed targets."""
 LOSS_COLUMNS = ("train_loss", "validation_loss", LEARNING_RATE)
+_SPLITS = ("train", "validation")
 
 
 def history_columns(metrics: Iterable[str]) -> tuple[str, ...]:
@@ -22,7 +26,7 @@ def history_columns(metrics: Iterable[str]) -> tuple[str, ...]:
     Args:
         metrics: Names of the training's metrics.
     """
-    return (*LOSS_COLUMNS, *(f"{split}_{name}" for name in metrics for split in ("train", "validation")))
+    return (*LOSS_COLUMNS, *(f"{split}_{name}" for name in metrics for split in _SPLITS))
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,19 @@ class HistoryChunk:
 
     @classmethod
     def join(cls, chunks: Sequence[Self]) -> Self:
-        """Concatenate consecutive chunks."""
+        """Concatenate consecutive chunks; a value that a chunk does not have is missing in its epochs."""
         first = chunks[0]
-        values = np.concatenate([chunk.values for chunk in chunks], axis=1)
-        return cls(first.first_epoch, first.columns, values)
+        columns = tuple(dict.fromkeys(name for chunk in chunks for name in chunk.columns))
+        values = [chunk._values_of(columns) for chunk in chunks]
+        return cls(first.first_epoch, columns, np.concatenate(values, axis=1))
+
+    def _values_of(self, columns: tuple[str, ...]) -> NDArray[np.float64]:
+        """Return the values of these columns, NaN for those that the chunk does not have."""
+        if columns == self.columns:
+            return self.values
+        values = np.full((len(columns), self.values.shape[1]), np.nan)
+        values[[columns.index(name) for name in self.columns]] = self.values
+        return values
 
 
 @dataclass(frozen=True)
@@ -110,27 +123,42 @@ def flat_columns(history: HistoryChunk | None, query: HistoryQuery) -> dict[str,
 def history_document(history: HistoryChunk | None, query: HistoryQuery) -> dict[str, Any]:
     """Return the response of `GET …/history`: aligned columns, with metrics by name and split."""
     flat = flat_columns(history, query)
-    train = [name for name in flat if name.startswith("train_") and name != "train_loss"]
-    metrics = [name.removeprefix("train_") for name in train]
-    return {
+    by_split = {
+        name.removeprefix("train_"): {split: flat[name.replace("train", split, 1)] for split in _SPLITS}
+        for name in flat
+        if name.startswith("train_")
+    }
+    in_units = {
+        name.removesuffix(IN_TARGET_UNITS): values
+        for name, values in by_split.items()
+        if name.endswith(IN_TARGET_UNITS)
+    }
+    document = {
         "epochs": flat["epoch"],
         **{name: flat[name] for name in LOSS_COLUMNS},
         "metrics": {
-            metric: {split: flat[f"{split}_{metric}"] for split in ("train", "validation")}
-            for metric in metrics
+            name: values
+            for name, values in by_split.items()
+            if name != LOSS and not name.endswith(IN_TARGET_UNITS)
         },
         "next_epoch": flat["epoch"][-1] + 1 if flat["epoch"] else (query.from_epoch or 1),
     }
+    if in_units:
+        loss = {LOSS: in_units.pop(LOSS)} if LOSS in in_units else {}
+        document["in_target_units"] = {**loss, "metrics": in_units}
+    return document
 
 
 def epoch_document(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:
     """Return the values of one epoch as in a job's `latest` and `best`."""
     one = HistoryChunk(epoch, tuple(values), np.array([list(values.values())]).T)
-    document = history_document(one, HistoryQuery())
-    metrics = document["metrics"].items()
-    return {
-        "epoch": epoch,
-        "train_loss": document["train_loss"][0],
-        "validation_loss": document["validation_loss"][0],
-        "metrics": {name: {split: each[0] for split, each in splits.items()} for name, splits in metrics},
-    }
+    document: dict[str, Any] = _first_values(history_document(one, HistoryQuery()))
+    del document["epochs"], document[LEARNING_RATE], document["next_epoch"]
+    return {"epoch": epoch, **document}
+
+
+def _first_values(document: Any) -> Any:
+    """Replace each list, in nested objects, by its first entry."""
+    if isinstance(document, dict):
+        return {name: _first_values(value) for name, value in document.items()}
+    return document[0] if isinstance(document, list) else document

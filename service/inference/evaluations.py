@@ -30,7 +30,7 @@ from service.inference.residuals import MAX_TARGETS, Residuals
 from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
-from service.training.evaluation import Evaluation, MeanLoss, loss_weight, rows_per_slice
+from service.training.evaluation import MeanLoss, loss_weight, rows_per_slice
 from service.training.labels import target_names
 from service.training.metrics import (
     THRESHOLD,
@@ -45,7 +45,7 @@ from service.training.metrics import (
 from service.training.metrics import (
     has_threshold as compares_with_threshold,
 )
-from service.training.target_units import ERROR_LOSSES, unit_measures
+from service.training.target_units import ERROR_LOSSES, TargetUnits, evaluation_document
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ class _Evaluation:
         for metric in self._metrics.values():
             if extent.threshold is not None and compares_with_threshold(metric):
                 set_threshold(metric, extent.threshold)
-        self._units = unit_measures(
-            model.encoding, task, model.training.loss.type, self._loss_fn, self._metrics
-        )
+        self._units = TargetUnits.of(model.encoding, task, model.training.loss, chosen)
+        if self._units is not None:
+            self._metrics |= self._units.build_metrics(width)
         self._threshold = THRESHOLD if extent.threshold is None else extent.threshold
         classes = class_names(model, task, outputs) or []
         self._counts = (
@@ -180,7 +180,7 @@ class _Evaluation:
         losses = self._row_loss_fn(outputs, targets).float().reshape(len(targets), -1).mean(dim=1)
         outputs = outputs.float()
         update_metrics(self._metrics.values(), metric_inputs(self._model.loss, self._task, outputs, targets))
-        for report in (self._units, self._counts, self._curves, self._residuals):
+        for report in (self._counts, self._curves, self._residuals):
             if report is not None:
                 report.add(outputs, targets)
         rows = _Worst(losses, torch.arange(first, self._rows), outputs)
@@ -199,13 +199,9 @@ class _Evaluation:
     def document(self, raw: RawRows) -> dict[str, Any]:
         """Compute the results over all rows added so far, which are those of `raw`."""
         counts = self._counts
-        measured = Evaluation(
-            self._losses.mean(),
-            {name: compute_and_reset(metric) for name, metric in self._metrics.items()},
-            None if self._units is None else self._units.compute_and_reset(),
-        )
+        metrics = {name: compute_and_reset(metric) for name, metric in self._metrics.items()}
         return {
-            **measured.document(),
+            **evaluation_document(self._units, self._losses.mean(), metrics),
             "threshold": self._threshold if has_threshold(self._task) else None,
             "per_class": None if counts is None else counts.per_class(),
             "confusion_matrix": None if counts is None else counts.confusion_matrix(),

@@ -27,6 +27,7 @@ from service.training.findings import Findings
 from service.training.losses import LOSSES
 from service.training.metric_values import check_metric_values
 from service.training.metrics import task_of
+from service.training.target_units import target_units
 
 # Number of targets to try the loss and the metrics on.
 MAX_TARGETS_TRIED = 10_000
@@ -103,8 +104,9 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
     train = place_samples(prepared.train, loss, meta)
     validation = place_samples(prepared.validation, loss, meta) if prepared.validation else None
     architecture = read_architecture(checked.spec)
+    units = target_units(prepared.encoding, task, training)
     return Candidate(
-        key=ProgramKey.of(architecture, training, task, train, validation, placement.precision),
+        key=ProgramKey.of(architecture, training, task, train, validation, placement.precision, units=units),
         model=checked.module,
         loss_fn=build_loss(training, prepared.encoding, width),
         spec=training,
@@ -113,6 +115,7 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
         task=task,
         on_gpu=device.startswith("cuda"),
         calls=sum(_operator_calls(row, checked.module) for row in checked.layers),
+        units=units,
         data_bytes=sum(x.nbytes for part in (train, validation) if part for x in part.inputs),
     )
 

@@ -18,6 +18,7 @@ from service.training.metrics import build_metric, task_of
 from service.training.monitor import Monitor, monitored_value
 from service.training.optimizers import OPTIMIZERS
 from service.training.schedulers import build_scheduler
+from service.training.target_units import target_units
 
 
 def seed_all(seed: int, device: torch.device) -> None:
@@ -72,6 +73,9 @@ def assemble(
         m.type: build_metric(m.type, m.arguments(), task, output_width, data.encoding).to(device)
         for m in training.metrics
     }
+    units = target_units(data.encoding, task, training)
+    if units is not None:
+        metrics |= {name: metric.to(device) for name, metric in units.build_metrics(output_width).items()}
     return Components(
         spec=training,
         architecture=architecture,
@@ -85,6 +89,7 @@ def assemble(
         metrics=metrics,
         task=task,
         monitor=_monitor(training, validation is not None, metrics),
+        units=units,
         precision=precision,
         device=device,
     )

@@ -17,6 +17,7 @@ from service.training.engines.program_key import ProgramKey
 from service.training.losses import Loss
 from service.training.metrics import Task
 from service.training.monitor import Monitor
+from service.training.target_units import TargetUnits
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Components:
         metrics: Metrics by short name.
         task: The task that the metrics are computed for.
         monitor: Finds the best epoch; None if no value determines it.
+        units: The values of loss and metrics in the units of the targets; None if these are not transformed.
+            The computed ones are among `metrics`.
         precision: `float32` or `bfloat16` (forward pass and loss under autocast).
         device: The device of the model.
         rng: State of the CPU's global generator after everything was built; the order of the first epoch is
@@ -54,6 +57,7 @@ class Components:
     metrics: dict[str, Metric]
     task: Task
     monitor: Monitor | None
+    units: TargetUnits | None = None
     precision: str = "float32"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     rng: Tensor = field(default_factory=torch.get_rng_state)
@@ -67,5 +71,11 @@ class Components:
     def program_key(self) -> ProgramKey:
         """Key of the compiled program that can execute this training."""
         return ProgramKey.of(
-            self.architecture, self.spec, self.task, self.train, self.validation, self.precision
+            self.architecture,
+            self.spec,
+            self.task,
+            self.train,
+            self.validation,
+            self.precision,
+            units=self.units,
         )

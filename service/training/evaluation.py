@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,34 +14,11 @@ from service.datasets.prepare.encoding import IGNORED
 EVALUATION_BYTES = 16 * 2**20
 
 
-class UnitValues(NamedTuple):
-    """Loss and metrics in the units of the targets; the loss is None if it has no meaning in them."""
-
-    loss: float | None
-    metrics: dict[str, float]
-
-    def document(self) -> dict[str, Any]:
-        """Return the values as JSON, without a loss that is None."""
-        return ({} if self.loss is None else {"loss": self.loss}) | {"metrics": self.metrics}
-
-
 class Evaluation(NamedTuple):
-    """Loss and metrics of a model on some samples; NaN for a metric without a value.
-
-    Attributes:
-        loss: The training loss.
-        metrics: Metrics by name.
-        in_target_units: Both in the units of the targets; None if these are not transformed.
-    """
+    """Loss and metrics of a model on some samples; NaN for a metric without a value."""
 
     loss: float
     metrics: dict[str, float]
-    in_target_units: UnitValues | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Return the values as JSON; without `in_target_units` if these are None."""
-        units = {} if self.in_target_units is None else {"in_target_units": self.in_target_units.document()}
-        return {"loss": self.loss, "metrics": self.metrics, **units}
 
 
 def rows_per_slice(row_bytes: int, batch_size: int, limit_bytes: int = EVALUATION_BYTES) -> int:

@@ -18,6 +18,7 @@ from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.specs.arguments import Constructor
 from service.training.losses import Loss
 from service.training.r2_metrics import ExplainedVariance, R2Score
+from service.training.unit_metrics import stateful
 
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
 
@@ -242,7 +243,7 @@ def metric_states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
         f"{name}/{state}": dim_zero_cat(value)
         for name, metric in metrics.items()
         if metric.update_called
-        for state, value in metric.metric_state.items()
+        for state, value in stateful(metric).metric_state.items()
     }
 
 
@@ -250,7 +251,7 @@ def restore_metrics(metrics: Mapping[str, Metric], states: Mapping[str, Tensor])
     """Restore the states returned by `metric_states`."""
     for path, value in states.items():
         name, _, state = path.partition("/")
-        metric = metrics[name]
+        metric = stateful(metrics[name])
         own = value.to(metric.device, copy=True)  # the metric updates it in place
         setattr(metric, state, [own] if isinstance(getattr(metric, state), list) else own)
-        metric._update_count = 1  # `compute` warns of a metric that was never updated
+        metrics[name]._update_count = metric._update_count = 1  # else `compute` warns of a missing update

@@ -1,71 +1,217 @@
-"""Loss and metrics of a regression in the units of its targets, where targets are transformed."""
+"""Loss and metrics of a regression in the units of its targets, where targets are transformed.
 
-from collections.abc import Mapping
-from copy import deepcopy
+Both are functions of the values in these units. Where all targets are on one scale, a · value + b, errors are
+a times as large: the squared error is a² times that of the transformed values, R² is the same. Such a value
+is derived from the one that training computes anyway. Every other one is computed, in float64, from outputs
+and targets that are converted to the units of the targets: for `log1p`, for several scales, and for losses
+with a threshold (`HuberLoss`), whose `delta` is then in these units.
+"""
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
 from torchmetrics import Metric
 
-from service.datasets.prepare.encoding import Encoding, has_target_transforms, in_target_units
-from service.training.evaluation import MeanLoss, UnitValues
-from service.training.metrics import Task, compute_and_reset, flat_values
+from service.datasets.prepare.encoding import TARGETS, Encoding, has_target_transforms
+from service.datasets.transforms.fitted import FittedTransform
+from service.datasets.transforms.numeric import (
+    FittedLog1p,
+    FittedMinMax,
+    FittedScale,
+    FittedStandardize,
+)
+from service.history import IN_TARGET_UNITS, LOSS, HistoryChunk
+from service.specs.component import Component
+from service.specs.training import TrainingSpec
+from service.training.losses import LOSSES
+from service.training.metrics import METRICS, Task, build_metric
+from service.training.unit_metrics import InTargetUnits, MeanLoss
 
 # Losses that are functions of output − target alone, so that they have a meaning in other units too.
 ERROR_LOSSES = frozenset({"HuberLoss", "L1Loss", "MSELoss", "SmoothL1Loss"})
+_LOSS_POWERS = {"L1Loss": 1, "MSELoss": 2}
+_METRIC_POWERS = {
+    "mean_absolute_error": 1,
+    "mean_squared_error": 2,
+    "r2_score": 0,
+    "explained_variance": 0,
+}
 
 
-class UnitMeasures:
-    """Loss and metrics of outputs and targets that are converted to the units of the targets, over batches.
+class Affine(NamedTuple):
+    """factor · x + offset."""
 
-    Everything is computed in float64. The loss has its arguments: `delta` and `beta` are then in these units.
-
-    Args:
-        encoding: Inverts the transforms of the targets.
-        loss: Name of the loss; a loss that is not in `ERROR_LOSSES` is not computed.
-        loss_fn: The module of the loss.
-        metrics: The metrics of the transformed values, which are copied.
-    """
-
-    def __init__(
-        self, encoding: Encoding, loss: str, loss_fn: nn.Module, metrics: Mapping[str, Metric]
-    ) -> None:
-        self._encoding = encoding
-        self._loss_fn = loss_fn if loss in ERROR_LOSSES else None
-        self._losses = MeanLoss()
-        self._metrics = {name: deepcopy(metric) for name, metric in metrics.items()}
-        for metric in self._metrics.values():
-            metric.reset()
-            metric.set_dtype(torch.float64)
-
-    def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add outputs and encoded targets of a batch, each [B, …]."""
-        outputs = in_target_units(self._encoding, outputs.detach())
-        targets = in_target_units(self._encoding, targets)
-        if self._loss_fn is not None:
-            self._losses.add(self._loss_fn(outputs, targets), len(targets))
-        for metric in self._metrics.values():
-            metric.update(*flat_values(outputs, targets))
-
-    def compute_and_reset(self) -> UnitValues:
-        """Return loss (None without a meaning) and metrics over all batches, and forget them."""
-        loss = None if self._loss_fn is None else self._losses.mean()
-        self._losses = MeanLoss()
-        return UnitValues(loss, {name: compute_and_reset(metric) for name, metric in self._metrics.items()})
+    factor: float
+    offset: float
 
 
-def unit_measures(
-    encoding: Encoding, task: Task, loss: str, loss_fn: nn.Module, metrics: Mapping[str, Metric]
-) -> UnitMeasures | None:
-    """Return the measures of a regression whose targets are transformed; otherwise None.
+def inverse_steps(transforms: Sequence[FittedTransform]) -> list[Affine]:
+    """Return the inverse of a chain of transforms, as affine steps with an `expm1` between each two."""
+    steps = [Affine(1.0, 0.0)]
+    for transform in reversed(transforms):
+        if isinstance(transform, FittedLog1p):
+            steps.append(Affine(1.0, 0.0))
+            continue
+        factor, offset = _inverse(transform)
+        steps[-1] = Affine(factor * steps[-1].factor, factor * steps[-1].offset + offset)
+    return steps
 
-    Args:
+
+def _inverse(transform: FittedTransform) -> Affine:
+    match transform:
+        case FittedScale():
+            return Affine(1 / transform.factor, 0.0)
+        case FittedStandardize():
+            return Affine(transform.std, transform.mean)
+        case FittedMinMax():
+            return Affine(transform.max - transform.min, transform.min)
+        case _:  # `clip`, which has no inverse
+            return Affine(1.0, 0.0)
+
+
+def _inverse_chains(encoding: Encoding) -> list[list[Affine]]:
+    return [inverse_steps(encoding.transforms_of(name)) for name in encoding.targets or (TARGETS,)]
+
+
+@dataclass(frozen=True)
+class TargetUnits:
+    """The loss and the metrics of a training that have values in the units of the targets.
+
+    Attributes:
         encoding: The encoding of the job.
-        task: The task that the metrics are computed for.
-        loss: Name of the loss.
-        loss_fn: The module of the loss.
-        metrics: The metrics of the transformed values.
+        loss: The loss.
+        metrics: Arguments of the metrics by name.
+        powers: For each derived value, the power of the targets' scale by which it is multiplied.
+        computed: Names of the computed values.
     """
-    if task != "regression" or not has_target_transforms(encoding):
-        return None
-    return UnitMeasures(encoding, loss, loss_fn, metrics)
+
+    encoding: Encoding
+    loss: Component
+    metrics: Mapping[str, Mapping[str, Any]]
+    powers: Mapping[str, int]
+    computed: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, encoding: Encoding, task: Task, loss: Component, metrics: Mapping[str, Mapping[str, Any]]
+    ) -> Self | None:
+        """Return the units of a training; None if its targets are not transformed numbers.
+
+        Args:
+            encoding: The encoding of the job.
+            task: The task that its metrics are computed for.
+            loss: The loss.
+            metrics: Arguments of the metrics by name.
+        """
+        if task != "regression" or not has_target_transforms(encoding):
+            return None
+        chains = _inverse_chains(encoding)
+        scales = {abs(steps[0].factor) for steps in chains}
+        is_affine = all(len(steps) == 1 for steps in chains) and 0 not in scales
+        powers = {name: _power(name, arguments) for name, arguments in metrics.items()}
+        if loss.type in ERROR_LOSSES:
+            powers = {LOSS: _LOSS_POWERS.get(loss.type), **powers}
+        derived = {
+            name: power
+            for name, power in powers.items()
+            if power is not None and is_affine and (len(scales) == 1 or power == 0)
+        }
+        return cls(encoding, loss, metrics, derived, tuple(name for name in powers if name not in derived))
+
+    @property
+    def chains(self) -> list[list[Affine]]:
+        """The inverse of the transforms of each target, see `inverse_steps`; one for tensors."""
+        return _inverse_chains(self.encoding)
+
+    @property
+    def steps(self) -> int:
+        """The maximum number of affine steps that invert the transforms of a target."""
+        return max(map(len, self.chains))
+
+    @property
+    def _scale(self) -> float:
+        return abs(self.chains[0][0].factor)
+
+    def build_metrics(self, outputs: int) -> dict[str, Metric]:
+        """Construct the metrics of the computed values, by name with the suffix `IN_TARGET_UNITS`.
+
+        Args:
+            outputs: Size of the model's output in dimension 1.
+        """
+        return {
+            name + IN_TARGET_UNITS: InTargetUnits(self._build(name, outputs), self.encoding)
+            for name in self.computed
+        }
+
+    def _build(self, name: str, outputs: int) -> Metric:
+        if name != LOSS:
+            return build_metric(name, self.metrics[name], "regression", outputs)
+        loss_fn = LOSSES[self.loss.type].constructor(arguments=self.loss.arguments())
+        loss_fn.reduction = "none"
+        return MeanLoss(loss_fn)
+
+    def derive(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the derived values of one or more epochs.
+
+        Args:
+            values: Numbers or arrays by name, see `history_columns`.
+        """
+        return {
+            f"{split}_{name}{IN_TARGET_UNITS}": self._scale**power * values[f"{split}_{name}"]
+            for name, power in self.powers.items()
+            for split in ("train", "validation")
+        }
+
+    def extend(self, history: HistoryChunk) -> HistoryChunk:
+        """Append the derived values of each epoch to a history, which has the computed ones."""
+        derived = self.derive(dict(zip(history.columns, history.values, strict=True)))
+        if not derived:
+            return history
+        values = np.concatenate([history.values, np.stack([*derived.values()])])
+        return HistoryChunk(history.first_epoch, (*history.columns, *derived), values)
+
+    def document(self, loss: float, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """Return loss and metrics of an evaluation in the units of the targets.
+
+        Args:
+            loss: The loss of the transformed values.
+            metrics: Metrics of the transformed values, and the computed values of `build_metrics`.
+        """
+        plain = {**metrics, LOSS: loss}
+        values = {name: self._scale**power * plain[name] for name, power in self.powers.items()}
+        values |= {name: metrics[name + IN_TARGET_UNITS] for name in self.computed}
+        loss_value = {LOSS: values[LOSS]} if LOSS in values else {}
+        return {**loss_value, "metrics": {name: values[name] for name in self.metrics}}
+
+
+def target_units(encoding: Encoding, task: Task, training: TrainingSpec) -> TargetUnits | None:
+    """Return the units of a training with the metrics of its spec; see `TargetUnits.of`."""
+    metrics = {metric.type: metric.arguments() for metric in training.metrics}
+    return TargetUnits.of(encoding, task, training.loss, metrics)
+
+
+def _power(name: str, arguments: Mapping[str, Any]) -> int | None:
+    """Return the power of the scale by which a metric is multiplied; None if it is no multiple."""
+    resolved = METRICS[name].classes["regression"].resolve(arguments)
+    if resolved.get("squared") is False:  # the root of the mean squared error
+        return 1
+    if resolved.get("multioutput", "uniform_average") != "uniform_average":
+        return None  # weighted by the variance of each output
+    return _METRIC_POWERS.get(name)
+
+
+def evaluation_document(
+    units: TargetUnits | None, loss: float, metrics: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return loss and metrics of an evaluation as JSON, with `in_target_units` where targets are transformed.
+
+    Args:
+        units: The units of the training.
+        loss: The loss.
+        metrics: Metrics by name, with those of `TargetUnits.build_metrics`.
+    """
+    plain = {name: value for name, value in metrics.items() if not name.endswith(IN_TARGET_UNITS)}
+    document = {"loss": loss, "metrics": plain}
+    return document if units is None else {**document, "in_target_units": units.document(loss, metrics)}

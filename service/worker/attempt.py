@@ -104,7 +104,9 @@ class Attempt:
         return float("inf") if limit is None else limit - self.training_seconds
 
     def add_history(self, chunk: HistoryChunk) -> None:
-        """Keep a chunk of history until it is written."""
+        """Keep a chunk of history until it is written, with values in the units of the targets."""
+        units = self.engine.components.units
+        chunk = chunk if units is None else units.extend(chunk)
         self.pending.append(chunk)
         values = dict(zip(chunk.columns, chunk.values[:, -1].tolist(), strict=True))
         self.latest = epoch_document(chunk.last_epoch, values)
@@ -151,7 +153,9 @@ class Attempt:
         monitor = self.engine.components.monitor
         best = None
         if monitor is not None and monitor.best_epoch is not None:
-            best = json_text(epoch_document(monitor.best_epoch, monitor.best))
+            units = self.engine.components.units
+            derived = {} if units is None else units.derive(monitor.best)
+            best = json_text(epoch_document(monitor.best_epoch, {**monitor.best, **derived}))
         latest = None if self.latest is None else json_text(self.latest)
         trained = self.engine.epoch - self.epochs_before
         epoch_seconds = self._own_seconds / trained if trained else None

@@ -24,6 +24,7 @@ from service.storage.claims import Claim, Ending, LeaseLost, Outcome, Signals
 from service.storage.json_text import json_text
 from service.storage.storage import Storage
 from service.training.checkpoints import Checkpoint
+from service.training.target_units import evaluation_document
 from service.worker.attempt import HISTORY_DELAYED, NO_CHECKPOINT, RECORD_SECONDS, Attempt
 from service.worker.divergence import divergence
 from service.worker.supervisor import Supervisor
@@ -195,7 +196,8 @@ class Recorder:
         if attempt.engine.components.spec.predicts_best:
             attempt.engine.load_best()
         evaluation = attempt.engine.evaluate(samples, self._continue_or_raise)
-        return json_text({"loss": evaluation.loss, "metrics": evaluation.metrics})
+        units = attempt.engine.components.units
+        return json_text(evaluation_document(units, evaluation.loss, evaluation.metrics))
 
     def _continue_or_raise(self) -> None:
         if self._supervisor.stopping.is_set():

@@ -154,3 +154,36 @@ def test_a_form_has_the_options_of_the_query(service: Service) -> None:
     assert len(in_form["worst"]) == 1
     beyond = service.client.post(path, files=form, params={"threshold": 1.5})
     assert refusal(beyond, 422).keys() == {"?threshold"}
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("transform", ["standardize", "log1p"])
+def test_values_in_the_units_of_the_targets(service: Service, engine: str, transform: str) -> None:
+    """History, `latest`, `best`, `test` and evaluations have loss and metrics in the units of the targets."""
+    body = thermometer(metrics=["mean_absolute_error", "r2_score"], batch_size=3, epochs=30)
+    body["data"]["columns"]["t_c"] = targets = [value + 10.0 for value in body["data"]["columns"]["t_c"]]
+    body["data"]["transforms"] = [
+        {"columns": ["t_u"], "type": "standardize"},
+        {"columns": ["t_c"], "type": transform},
+    ]
+    body["data"]["split"] = {"validation": 2, "test": 2}
+    job = service.succeeded({**body, "engine": engine})
+    history, rows = service.history(job["id"]), service.read(f"/v1/jobs/{job['id']}/split")
+    outputs = service.predict(job["id"], {"columns": {"t_u": body["data"]["columns"]["t_u"]}})["outputs"]
+    validation = {split: values[-1] for split, values in history["in_target_units"]["loss"].items()}
+    answers = {split: evaluate(service, job, split=split) for split in ("validation", "test")}
+    for split, answer in answers.items():
+        errors = [outputs[row][0] - targets[row] for row in rows[split]["rows"]]
+        found = answer["in_target_units"]
+        assert found["loss"] == pytest.approx(sum(error**2 for error in errors) / 2, rel=1e-4)
+        mean = sum(map(abs, errors)) / 2
+        assert found["metrics"]["mean_absolute_error"] == pytest.approx(mean, rel=1e-4)
+    assert job["test"]["in_target_units"] == answers["test"]["in_target_units"]
+    loss = answers["validation"]["in_target_units"]["loss"]
+    assert validation["validation"] == pytest.approx(loss, rel=1e-4)  # XLA rounds differently
+    assert job["latest"]["in_target_units"]["loss"] == validation
+    best = job["best"]["epoch"] - 1
+    for name, values in history["in_target_units"]["metrics"].items():
+        assert job["best"]["in_target_units"]["metrics"][name]["train"] == values["train"][best]
+    text = service.client.get(job["links"]["history"], headers={"Accept": "text/csv"}).text
+    assert "validation_mean_absolute_error_in_target_units" in text.split()[0].split(",")

@@ -152,3 +152,46 @@ def test_epoch_document() -> None:
         "validation_loss": None,
         "metrics": {"accuracy": {"train": 0.5, "validation": None}},
     }
+
+
+def test_values_in_units_have_an_object_of_their_own() -> None:
+    """The loss and the metrics in the units of the targets are in `in_target_units`, without the suffix."""
+    values = {
+        "train_loss": 1.0,
+        "validation_loss": 2.0,
+        "learning_rate": 0.1,
+        "train_r2_score": 0.5,
+        "validation_r2_score": 0.4,
+        "train_loss_in_target_units": 100.0,
+        "validation_loss_in_target_units": 200.0,
+        "train_r2_score_in_target_units": 0.5,
+        "validation_r2_score_in_target_units": math.nan,
+    }
+    chunk = HistoryChunk(3, tuple(values), np.array([list(values.values())]).T)
+    document = history_document(chunk, HistoryQuery())
+    assert document["metrics"] == {"r2_score": {"train": [0.5], "validation": [0.4]}}
+    assert document["in_target_units"] == {
+        "loss": {"train": [100.0], "validation": [200.0]},
+        "metrics": {"r2_score": {"train": [0.5], "validation": [None]}},
+    }
+    assert [*flat_columns(chunk, HistoryQuery())] == ["epoch", *values]
+    assert epoch_document(3, values) == {
+        "epoch": 3,
+        "train_loss": 1.0,
+        "validation_loss": 2.0,
+        "metrics": {"r2_score": {"train": 0.5, "validation": 0.4}},
+        "in_target_units": {
+            "loss": {"train": 100.0, "validation": 200.0},
+            "metrics": {"r2_score": {"train": 0.5, "validation": None}},
+        },
+    }
+
+
+def test_chunks_of_different_columns_are_joined() -> None:
+    """A job that a newer version continues may have more values: they are missing in the earlier epochs."""
+    old = HistoryChunk(1, LOSS_COLUMNS, np.ones((3, 2)))
+    new = HistoryChunk(3, (*LOSS_COLUMNS, "train_loss_in_target_units"), np.full((4, 1), 2.0))
+    joined = HistoryChunk.join([old, new])
+    assert joined.columns == new.columns
+    np.testing.assert_array_equal(joined.values[:3], [[1, 1, 2]] * 3)
+    np.testing.assert_array_equal(joined.values[3], [np.nan, np.nan, 2])

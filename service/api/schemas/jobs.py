@@ -20,6 +20,14 @@ class Progress(Resource):
     """Estimated seconds until the end; null unless the job is running."""
 
 
+class EpochValuesInTargetUnits(Resource):
+    """Loss and metrics of one epoch in the units of the targets, each with its value by split."""
+
+    loss: dict[Literal["train", "validation"], float | None] | None = None
+    metrics: dict[str, dict[Literal["train", "validation"], float | None]]
+    """Metrics by name."""
+
+
 class EpochValues(Resource):
     """Losses and metrics of one epoch."""
 
@@ -28,6 +36,18 @@ class EpochValues(Resource):
     validation_loss: float | None
     metrics: dict[str, dict[Literal["train", "validation"], float | None]]
     """Metrics by name, each with its `train` and `validation` value."""
+    in_target_units: EpochValuesInTargetUnits | None = None
+    """For a regression of transformed targets: loss and metrics in the units of the targets."""
+
+
+class InTargetUnits(Resource):
+    """Loss and metrics of outputs and targets in the units of the targets."""
+
+    loss: float | None = None
+    """For `MSELoss`, `L1Loss`, `HuberLoss` and `SmoothL1Loss`: the loss of the values in these units. `delta`
+    and `beta` are then in these units, too. Absent for other losses."""
+    metrics: dict[str, float | None]
+    """Metrics by name."""
 
 
 class TestValues(Resource):
@@ -36,6 +56,8 @@ class TestValues(Resource):
     loss: float | None
     metrics: dict[str, float | None]
     """Metrics by name."""
+    in_target_units: InTargetUnits | None = None
+    """For a regression of transformed targets: loss and metrics in the units of the targets."""
 
 
 class Used(Resource):

@@ -5,15 +5,25 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.api.schemas.base import Label, Nested, Resource
-from service.api.schemas.jobs import Input
+from service.api.schemas.jobs import Input, InTargetUnits
 from service.api.schemas.problems import FieldProblem
 
 
 class SideValues(Resource):
-    """Values of a metric on the train and validation split, one for each epoch."""
+    """Values of a metric or a loss on the train and validation split, one for each epoch."""
 
     train: list[float | None]
     validation: list[float | None]
+
+
+class HistoryInTargetUnits(Resource):
+    """Loss and metrics in the units of the targets, one value for each epoch."""
+
+    loss: SideValues | None = None
+    """For `MSELoss`, `L1Loss`, `HuberLoss` and `SmoothL1Loss`: the loss of the values in these units. `delta`
+    and `beta` are then in these units, too. Absent for other losses."""
+    metrics: dict[str, SideValues]
+    """Metrics by name."""
 
 
 class History(Resource):
@@ -26,6 +36,9 @@ class History(Resource):
     """Learning rate during the epoch."""
     metrics: dict[str, SideValues]
     """Metrics by name."""
+    in_target_units: HistoryInTargetUnits | None = None
+    """For a regression of transformed targets: loss and metrics in the units of the targets. In CSV, the
+    columns end with `_in_target_units`."""
     next_epoch: int
     """Value of `from_epoch` that returns only later epochs."""
 
@@ -103,16 +116,6 @@ class Predictions(Resource):
     Null for a row whose outputs are not what the loss needs, see `warnings`."""
     warnings: list[FieldProblem] | None = None
     """Doubtful results; absent if there are none."""
-
-
-class InTargetUnits(Resource):
-    """Loss and metrics of outputs and targets in the units of the targets, computed in double precision."""
-
-    loss: float | None = None
-    """For `MSELoss`, `L1Loss`, `HuberLoss` and `SmoothL1Loss`: the loss of the values in these units. `delta`
-    and `beta` are then in these units, too. Absent for other losses."""
-    metrics: dict[str, float | None]
-    """Metrics by name."""
 
 
 class ClassFigures(Resource):

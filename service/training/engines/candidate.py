@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from service.specs.training import TrainingSpec
 from service.training.engines.program_key import ProgramKey
 from service.training.metrics import Task
+from service.training.target_units import TargetUnits
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Candidate:
         on_gpu: Whether it runs on a GPU.
         calls: Calls of layers in a forward pass; a recurrent layer counts once per time step.
         data_bytes: Bytes of all inputs of the samples.
+        units: The values of loss and metrics in the units of the targets; None if these are not transformed.
     """
 
     key: ProgramKey
@@ -37,6 +39,7 @@ class Candidate:
     on_gpu: bool
     calls: int
     data_bytes: int
+    units: TargetUnits | None = None
 
     @property
     def steps(self) -> int:

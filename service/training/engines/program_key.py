@@ -16,6 +16,7 @@ from service.training.metrics import METRICS, Task
 from service.training.monitor import monitored_value
 from service.training.optimizers import OPTIMIZERS, numbers_of, structure_of
 from service.training.schedulers import is_per_batch
+from service.training.target_units import TargetUnits
 
 Shape = tuple[tuple[int, ...], str]  # sizes and dtype of a tensor
 
@@ -41,6 +42,8 @@ class ProgramKey:
         train: Inputs and targets of the training samples, each with its shape [n, …].
         validation: The same for the validation samples; None without them.
         precision: `float32` or `bfloat16`.
+        target_units: JSON of the values that are computed in the units of the targets, and of the number of
+            steps that lead to these; empty without such values.
     """
 
     architecture: bytes
@@ -55,6 +58,7 @@ class ProgramKey:
     train: tuple[Shape, ...]
     validation: tuple[Shape, ...] | None
     precision: str
+    target_units: bytes = b""
 
     @classmethod
     def of(
@@ -65,6 +69,7 @@ class ProgramKey:
         train: Samples,
         validation: Samples | None,
         precision: str,
+        units: TargetUnits | None = None,
     ) -> Self:
         """Make the key of a training from its specs and the shapes of its samples.
 
@@ -75,6 +80,7 @@ class ProgramKey:
             train: Training samples on any device, targets cast for the loss (see `place_samples`).
             validation: Validation samples, prepared likewise; None without them.
             precision: `float32` or `bfloat16`.
+            units: The values in the units of the targets; None if these are not transformed.
         """
         loss = LOSSES[spec.loss.type].constructor.resolve(spec.loss.arguments())
         optimizer = OPTIMIZERS[spec.optimizer.type].resolve(spec.optimizer.arguments())
@@ -95,6 +101,7 @@ class ProgramKey:
             train=_shapes(train),
             validation=None if validation is None else _shapes(validation),
             precision=precision,
+            target_units=_json([units.computed, units.steps]) if units and units.computed else b"",
         )
 
     @property

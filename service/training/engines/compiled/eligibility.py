@@ -16,6 +16,7 @@ from service.training.engines.compiled.metrics import summed_metric
 from service.training.engines.compiled.optimizers import UPDATE_RULES
 from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import untranslatable
+from service.training.engines.compiled.unit_conversion import MAX_STEPS
 from service.training.metrics import METRICS, Task
 
 # A recurrent layer is traced step by step: with more calls, tracing and compiling take many seconds.
@@ -49,6 +50,9 @@ def objections(candidate: Candidate) -> list[FieldError]:
     if candidate.key.precision != "float32":
         detail = f"The compiled engine does not support {candidate.key.precision}."
         found.append(FieldError("#/precision", detail))
+    if candidate.units is not None and candidate.units.computed and candidate.units.steps > MAX_STEPS:
+        detail = "The compiled engine does not support several `log1p` of one target."
+        found.append(FieldError("#/data/transforms", detail))
     if candidate.calls > MAX_CALLS:
         detail = (
             f"A forward pass calls {candidate.calls} layers (a recurrent layer once per time step); "

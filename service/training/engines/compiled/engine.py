@@ -38,6 +38,7 @@ from service.training.engines.compiled.program import (
     State,
 )
 from service.training.engines.compiled.program_cache import ProgramCache
+from service.training.engines.compiled.unit_conversion import unit_constants
 from service.training.engines.eager.engine import EagerEngine
 from service.training.evaluation import Evaluation
 
@@ -118,6 +119,7 @@ class Member:
     def program_arguments(self) -> tuple[State, Constants]:
         """Return the state and the constants of this training, as NumPy arrays without the dimension K."""
         components, stopping = self.components, self.components.spec.early_stopping
+        units = components.units
         constants = Constants(
             untrained=self._converter.untrained,
             train=_sample_arrays(components.train),
@@ -125,6 +127,7 @@ class Member:
             max_norm=np.float64(components.spec.gradient_clip_norm or np.inf),
             patience=np.float64(np.inf if stopping is None else stopping.patience),
             min_delta=np.float64(0.0 if stopping is None else stopping.min_delta),
+            units=None if units is None or not units.computed else unit_constants(units),
         )
         return self._converter.to_state(self._origin, components.monitor), constants
 

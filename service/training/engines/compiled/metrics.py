@@ -5,13 +5,16 @@ function of sums over samples. The sums are float64.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from service.datasets.prepare.encoding import IGNORED
+from service.history import LOSS
+from service.specs.component import Component
+from service.training.losses import LOSSES
 from service.training.metrics import THRESHOLD, Task
 
 Sums = Array  # float64 [k] or [k, outputs]
@@ -25,10 +28,12 @@ class SummedMetric:
         add: (outputs, targets, origin) -> the sums of a batch. The origin is one target of the samples, the
             same for all batches, about which targets may be summed.
         value: (sums over all batches) -> the metric, float64 [].
+        in_target_units: Whether it is a metric of values in the units of the targets.
     """
 
     add: Callable[[Array, Array, Array], Sums]
     value: Callable[[Sums], Array]
+    in_target_units: bool = False
 
 
 def _double(x: Array) -> Array:
@@ -93,6 +98,38 @@ _PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
     "BCEWithLogitsLoss": jax.nn.sigmoid,
     "MultiLabelSoftMarginLoss": jax.nn.sigmoid,
 }
+
+
+def metric_in_target_units(name: str, loss: Component) -> SummedMetric | None:
+    """Return a metric, or the loss, of values in the units of the targets; None if it is not compiled.
+
+    Args:
+        name: The metric's name, or `loss`.
+        loss: The loss, one of `ERROR_LOSSES`.
+    """
+    metric = _summed_loss(loss) if name == LOSS else _REGRESSION.get(name)
+    return None if metric is None else replace(metric, in_target_units=True)
+
+
+def _summed_loss(loss: Component) -> SummedMetric:
+    """Return the mean of a loss of the error, with the formula of PyTorch's documentation."""
+    arguments = LOSSES[loss.type].constructor.resolve(loss.arguments())
+
+    def huber(outputs: Array, targets: Array) -> Array:
+        error, delta = jnp.abs(outputs - targets), arguments["delta"]
+        return jnp.where(error < delta, 0.5 * error**2, delta * (error - 0.5 * delta))
+
+    def smooth_l1(outputs: Array, targets: Array) -> Array:
+        error, beta = jnp.abs(outputs - targets), arguments["beta"]
+        return jnp.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta) if beta else error
+
+    measures = {
+        "L1Loss": _absolute_error,
+        "MSELoss": _squared_error,
+        "HuberLoss": huber,
+        "SmoothL1Loss": smooth_l1,
+    }
+    return _mean_of(measures[loss.type])
 
 
 def summed_metric(name: str, task: Task, loss: str) -> SummedMetric | None:

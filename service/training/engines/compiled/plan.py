@@ -21,10 +21,10 @@ import jax
 from jax import Array
 
 from service.datasets.samples import Samples
-from service.history import history_columns
+from service.history import IN_TARGET_UNITS, history_columns
 from service.training.components import Components
 from service.training.engines.compiled.losses import traceable_loss
-from service.training.engines.compiled.metrics import SummedMetric, summed_metric
+from service.training.engines.compiled.metrics import SummedMetric, metric_in_target_units, summed_metric
 from service.training.engines.compiled.optimizers import UPDATE_RULES
 from service.training.engines.compiled.program import BatchPass, MonitoredColumn, Plan, Tensors
 from service.training.engines.compiled.tracing import Trace, named_tensors, trace
@@ -47,7 +47,7 @@ def make_plan(components: Components) -> Plan:
     gradients = _trace_gradients(components, batches.size)
     short_gradients = _trace_gradients(components, batches.remainder) if batches.remainder else None
     monitor = components.monitor
-    found = {name: summed_metric(name, components.task, spec.loss.type) for name in components.metrics}
+    found = {name: _summed(name, components) for name in components.metrics}
     metrics = {name: metric for name, metric in found.items() if metric is not None}
     return Plan(
         gradient_pass=_batch_pass(components, gradients),
@@ -69,6 +69,14 @@ def make_plan(components: Components) -> Plan:
         if batches.is_full_batch
         else max(1, min(MAX_ORDER_INDICES // batches.rows, MAX_EPOCHS)),
     )
+
+
+def _summed(name: str, components: Components) -> SummedMetric | None:
+    """Return a metric as sums, by its name in the history."""
+    loss = components.spec.loss
+    if name.endswith(IN_TARGET_UNITS):
+        return metric_in_target_units(name.removesuffix(IN_TARGET_UNITS), loss)
+    return summed_metric(name, components.task, loss.type)
 
 
 def _trace_gradients(components: Components, size: int) -> Trace:

@@ -45,6 +45,7 @@ from service.history import LEARNING_RATE
 from service.training.batches import Batches
 from service.training.engines.compiled.metrics import SummedMetric
 from service.training.engines.compiled.optimizers import Structure, UpdateRule
+from service.training.engines.compiled.unit_conversion import in_target_units
 
 Tensors = dict[str, Array]
 # (trained tensors, other tensors, inputs, targets) -> (loss, outputs, *gradients) of one batch.
@@ -124,6 +125,7 @@ class Constants(NamedTuple):
         max_norm: float64 [K], the largest norm of all gradients together; infinite without a limit.
         patience: float64 [K], epochs without improvement that stop a job; infinite without early stopping.
         min_delta: float64 [K], the least improvement.
+        units: float64 [K, …], see `unit_conversion`; None if no metric is in the units of the targets.
     """
 
     untrained: dict[str, Any]
@@ -132,6 +134,7 @@ class Constants(NamedTuple):
     max_norm: Any
     patience: Any
     min_delta: Any
+    units: Any = None
 
 
 class EpochInputs(NamedTuple):
@@ -338,17 +341,15 @@ def _forward_backward(
     """Return the gradients [P] of a batch, and the state with its loss and metrics added up."""
     loss, outputs, *gradients = gradient_pass(unflatten(plan, state.parameters), constants.untrained, *batch)
     # R² sums targets relative to the first training target, the same in every batch; see `metrics._moments`.
-    sums = {
-        name: state.sums[name] + metric.add(outputs, batch.targets, constants.train.targets[0])
-        for name, metric in plan.metrics.items()
-    }
+    added = _metric_sums(plan, constants, outputs, batch.targets, constants.train.targets[0])
+    sums = {name: state.sums[name] + added[name] for name in plan.metrics}
     scalars, loss = Scalars(*state.scalars), loss.astype(jnp.float64)
     if plan.ignores:  # the loss of a batch in which no row counts is NaN
         counted = _counted(batch.targets)
-        added = jnp.where(counted > 0, counted * loss, 0.0)
+        added_loss = jnp.where(counted > 0, counted * loss, 0.0)
     else:
-        added = size * loss
-    scalars = scalars._replace(loss_sum=scalars.loss_sum + added)
+        added_loss = size * loss
+    scalars = scalars._replace(loss_sum=scalars.loss_sum + added_loss)
     flat = jnp.concatenate([each.ravel() for each in gradients])  # [P]
     return flat, state._replace(scalars=jnp.stack(scalars), sums=sums)
 
@@ -356,6 +357,18 @@ def _forward_backward(
 def _counted(targets: Array) -> Array:
     """Return the number of targets that are not `IGNORED`, float64 []."""
     return jnp.sum(targets != IGNORED, dtype=jnp.float64)
+
+
+def _metric_sums(
+    plan: Plan, constants: Constants, outputs: Array, targets: Array, origin: Array
+) -> dict[str, Any]:
+    """Return the sums of each metric over outputs and targets, each [B, …]; the origin is one target."""
+    plain = outputs, targets, origin
+    in_units = plain if constants.units is None else [in_target_units(constants.units, x) for x in plain]
+    return {
+        name: metric.add(*(in_units if metric.in_target_units else plain))
+        for name, metric in plan.metrics.items()
+    }
 
 
 def unflatten(plan: Plan, vector: Any) -> dict[str, Any]:
@@ -456,7 +469,7 @@ def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict
     parameters = unflatten(plan, state.parameters)
     loss, outputs = plan.evaluation_pass(parameters, constants.untrained, *constants.validation)
     targets = constants.validation.targets
-    sums = {name: metric.add(outputs, targets, targets[0]) for name, metric in plan.metrics.items()}
+    sums = _metric_sums(plan, constants, outputs, targets, targets[0])
     return loss.astype(jnp.float64), sums
 
 
