@@ -133,20 +133,23 @@ def history_document(history: HistoryChunk | None, query: HistoryQuery) -> dict[
         for name, values in by_split.items()
         if name.endswith(IN_TARGET_UNITS)
     }
-    document = {
+    plain = {name: values for name, values in by_split.items() if not name.endswith(IN_TARGET_UNITS)}
+    return {
         "epochs": flat["epoch"],
         **{name: flat[name] for name in LOSS_COLUMNS},
-        "metrics": {
-            name: values
-            for name, values in by_split.items()
-            if name != LOSS and not name.endswith(IN_TARGET_UNITS)
-        },
+        "metrics": _without_loss(plain),
+        **({"in_target_units": _in_target_units(in_units)} if in_units else {}),
         "next_epoch": flat["epoch"][-1] + 1 if flat["epoch"] else (query.from_epoch or 1),
     }
-    if in_units:
-        loss = {LOSS: in_units.pop(LOSS)} if LOSS in in_units else {}
-        document["in_target_units"] = {**loss, "metrics": in_units}
-    return document
+
+
+def _in_target_units(values: Mapping[str, Any]) -> dict[str, Any]:
+    loss = {LOSS: values[LOSS]} if LOSS in values else {}
+    return {**loss, "metrics": _without_loss(values)}
+
+
+def _without_loss(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in values.items() if name != LOSS}
 
 
 def epoch_document(epoch: int, values: Mapping[str, float]) -> dict[str, Any]:

@@ -196,6 +196,7 @@ class _Evaluation:
         order = new.losses.sort(descending=True, stable=True).indices[: self._max_worst]
         self._worst = _Worst(*(tensor[order] for tensor in new))
 
+    @torch.inference_mode()
     def document(self, raw: RawRows) -> dict[str, Any]:
         """Compute the results over all rows added so far, which are those of `raw`."""
         counts = self._counts

@@ -73,7 +73,8 @@ class TrainingSpec(Spec):
     rows the training loss. Null: the learning rate is constant."""
     metrics: list[Component] = []
     """Metrics of torchmetrics by short name, e.g. `accuracy` or `r2_score`, computed on the training and
-    validation rows in each epoch. Like the loss, they compare outputs with transformed targets."""
+    validation rows in each epoch. Like the loss, they compare outputs with transformed targets; the history
+    has `in_target_units` with those in the units of the targets."""
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
     """Number of epochs."""
     batch_size: Annotated[int, Field(ge=1)] | None = None

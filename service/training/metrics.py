@@ -18,7 +18,7 @@ from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.specs.arguments import Constructor
 from service.training.losses import Loss
 from service.training.r2_metrics import ExplainedVariance, R2Score
-from service.training.unit_metrics import stateful
+from service.training.unit_metrics import with_wrapped
 
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
 
@@ -241,17 +241,18 @@ def metric_states(metrics: Mapping[str, Metric]) -> dict[str, Tensor]:
     """Return the states of the metrics that were updated since their reset, by `<metric>/<state>`."""
     return {
         f"{name}/{state}": dim_zero_cat(value)
-        for name, metric in metrics.items()
+        for name, metric in with_wrapped(metrics).items()
         if metric.update_called
-        for state, value in stateful(metric).metric_state.items()
+        for state, value in metric.metric_state.items()
     }
 
 
 def restore_metrics(metrics: Mapping[str, Metric], states: Mapping[str, Tensor]) -> None:
     """Restore the states returned by `metric_states`."""
+    by_name = with_wrapped(metrics)
     for path, value in states.items():
         name, _, state = path.partition("/")
-        metric = stateful(metrics[name])
+        metric = by_name[name]
         own = value.to(metric.device, copy=True)  # the metric updates it in place
         setattr(metric, state, [own] if isinstance(getattr(metric, state), list) else own)
-        metrics[name]._update_count = metric._update_count = 1  # else `compute` warns of a missing update
+        metric._update_count = 1  # `compute` warns of a metric that was never updated

@@ -7,21 +7,16 @@ and targets that are converted to the units of the targets: for `log1p`, for sev
 with a threshold (`HuberLoss`), whose `delta` is then in these units.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from torchmetrics import Metric
 
 from service.datasets.prepare.encoding import TARGETS, Encoding, has_target_transforms
-from service.datasets.transforms.fitted import FittedTransform
-from service.datasets.transforms.numeric import (
-    FittedLog1p,
-    FittedMinMax,
-    FittedScale,
-    FittedStandardize,
-)
+from service.datasets.transforms.fitted import Affine
+from service.datasets.transforms.pipeline import inverse_steps
 from service.history import IN_TARGET_UNITS, LOSS, HistoryChunk
 from service.specs.component import Component
 from service.specs.training import TrainingSpec
@@ -38,37 +33,6 @@ _METRIC_POWERS = {
     "r2_score": 0,
     "explained_variance": 0,
 }
-
-
-class Affine(NamedTuple):
-    """factor · x + offset."""
-
-    factor: float
-    offset: float
-
-
-def inverse_steps(transforms: Sequence[FittedTransform]) -> list[Affine]:
-    """Return the inverse of a chain of transforms, as affine steps with an `expm1` between each two."""
-    steps = [Affine(1.0, 0.0)]
-    for transform in reversed(transforms):
-        if isinstance(transform, FittedLog1p):
-            steps.append(Affine(1.0, 0.0))
-            continue
-        factor, offset = _inverse(transform)
-        steps[-1] = Affine(factor * steps[-1].factor, factor * steps[-1].offset + offset)
-    return steps
-
-
-def _inverse(transform: FittedTransform) -> Affine:
-    match transform:
-        case FittedScale():
-            return Affine(1 / transform.factor, 0.0)
-        case FittedStandardize():
-            return Affine(transform.std, transform.mean)
-        case FittedMinMax():
-            return Affine(transform.max - transform.min, transform.min)
-        case _:  # `clip`, which has no inverse
-            return Affine(1.0, 0.0)
 
 
 def _inverse_chains(encoding: Encoding) -> list[list[Affine]]:
@@ -149,7 +113,7 @@ class TargetUnits:
         if name != LOSS:
             return build_metric(name, self.metrics[name], "regression", outputs)
         loss_fn = LOSSES[self.loss.type].constructor(arguments=self.loss.arguments())
-        loss_fn.reduction = "none"
+        loss_fn.reduction = "sum"
         return MeanLoss(loss_fn)
 
     def derive(self, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -420,8 +420,9 @@ event: end""",
   "rows": 2,
   "loss": 4.077244281768799,
   "metrics": {"mean_absolute_error": 1.7202534675598145, "r2_score": 0.910513162612915},
-  "confusion_matrix": null,
-  "worst": [{"row": 1, "loss": 7.715036869049072, "target": [14.0], "output": [11.222404479980469]}]
+  "residuals": [{"target": "t_c", "mean": 1.7202532291412354, "min": 0.6629115343093872, …}],
+  "worst": [{"row": 1, "loss": 7.715036869049072, "target": [14.0], "output": [11.222404479980469]}],
+  …
 }""",
         body=LABELLED_COLUMNS,
     ),

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import pyarrow as pa
 import torch
@@ -15,6 +15,13 @@ Values: TypeAlias = torch.Tensor | pa.Array
 
 class CannotFit(Exception):
     """A transform cannot be fitted on the values; the message is a predicate whose subject is the column."""
+
+
+class Affine(NamedTuple):
+    """factor · x + offset."""
+
+    factor: float
+    offset: float
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,9 @@ class FittedTransform(ABC):
             cells: Receives an error for each cell that cannot be transformed; its result is arbitrary.
         """
 
-    def invert(self, values: torch.Tensor) -> torch.Tensor:
-        """Invert `apply` for numbers float64 [B, …]; return them unchanged if there is no inverse."""
-        return values
+    def inverse(self) -> Affine | None:
+        """Return the inverse of `apply`: None for `expm1`; the identity if there is no inverse."""
+        return Affine(1.0, 0.0)
 
     def titles(self) -> list[str]:
         """Return the names of the resulting columns."""

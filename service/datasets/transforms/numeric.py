@@ -9,17 +9,14 @@ from typing import ClassVar, Self
 
 import torch
 
-from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, numbers
+from service.datasets.transforms.fitted import Affine, CannotFit, FittedTransform, Values, numbers
 from service.datasets.validation import Cells
 from service.specs import transforms as specs
 
 
 @dataclass(frozen=True)
 class FittedScale(FittedTransform):
-    """x · factor in float32, with the bits of a Python number times a float32 tensor in PyTorch.
-
-    The inverse is float64, as those of all transforms.
-    """
+    """x · factor in float32, with the bits of a Python number times a float32 tensor in PyTorch."""
 
     type: ClassVar[str] = "scale"
     factor: float
@@ -31,8 +28,8 @@ class FittedScale(FittedTransform):
     def apply(self, values: Values, cells: Cells) -> Values:
         return self.factor * numbers(values).float()
 
-    def invert(self, values: torch.Tensor) -> torch.Tensor:
-        return values.double() / self.factor
+    def inverse(self) -> Affine:
+        return Affine(1 / self.factor, 0.0)
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,8 @@ class FittedStandardize(FittedTransform):
     def apply(self, values: Values, cells: Cells) -> Values:
         return _rescale(numbers(values), self.mean, self.std)
 
-    def invert(self, values: torch.Tensor) -> torch.Tensor:
-        return values.double() * self.std + self.mean
+    def inverse(self) -> Affine:
+        return Affine(self.std, self.mean)
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,8 @@ class FittedMinMax(FittedTransform):
     def apply(self, values: Values, cells: Cells) -> Values:
         return _rescale(numbers(values), self.min, self.max - self.min)
 
-    def invert(self, values: torch.Tensor) -> torch.Tensor:
-        return values.double() * (self.max - self.min) + self.min
+    def inverse(self) -> Affine:
+        return Affine(self.max - self.min, self.min)
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,8 @@ class FittedLog1p(FittedTransform):
         cells.add_errors(invalid, lambda _: "is −1 or less; log1p needs numbers greater than −1")
         return torch.where(values <= -1, 0.0, values).log1p()
 
-    def invert(self, values: torch.Tensor) -> torch.Tensor:
-        return values.double().expm1()
+    def inverse(self) -> None:
+        return None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, numbers
+from service.datasets.transforms.fitted import Affine, CannotFit, FittedTransform, Values, numbers
 from service.datasets.transforms.missing import has_indicator, is_missing
 from service.datasets.transforms.registry import TRANSFORM_TYPES
 from service.datasets.transforms.resolve import Step
@@ -80,10 +80,24 @@ def invert(transforms: Sequence[FittedTransform], outputs: torch.Tensor) -> torc
 
     float32 would round them: at 1.7e9, the seconds of a timestamp, its neighbouring values differ by 128.
     """
-    outputs = outputs.double()
-    for transform in reversed(transforms):
-        outputs = transform.invert(outputs)
+    first, *more = inverse_steps(transforms)
+    outputs = outputs.double() * first.factor + first.offset
+    for step in more:
+        outputs = outputs.expm1() * step.factor + step.offset
     return outputs
+
+
+def inverse_steps(transforms: Sequence[FittedTransform]) -> list[Affine]:
+    """Return the inverse of a chain of transforms: affine steps, with an `expm1` between each two."""
+    steps = [Affine(1.0, 0.0)]
+    for transform in reversed(transforms):
+        inverse = transform.inverse()
+        if inverse is None:
+            steps.append(Affine(1.0, 0.0))
+        else:
+            factor, offset = inverse
+            steps[-1] = Affine(factor * steps[-1].factor, factor * steps[-1].offset + offset)
+    return steps
 
 
 def titles(column: str, transforms: Sequence[FittedTransform]) -> list[str]:
