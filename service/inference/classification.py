@@ -47,7 +47,7 @@ def has_threshold(task: Task) -> bool:
 
 
 def positions_of(encoding: Encoding, targets: Tensor) -> Tensor:
-    """Return the positions in `classes` of encoded labels [B, …], int64; −1 for the label that is no class."""
+    """Return the positions in `classes` of encoded labels [B, …], int64; −1 for one that is no class."""
     return torch.where(targets == IGNORED, -1, class_positions(encoding, targets))
 
 

@@ -27,6 +27,7 @@ from service.inference.classification import (
 from service.inference.model import TrainedModel
 from service.inference.predictions import column_labels, describe_outputs, run_model
 from service.inference.residuals import MAX_TARGETS, Residuals
+from service.specs.transforms import Label
 from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples

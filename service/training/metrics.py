@@ -179,6 +179,8 @@ def update_metrics(metrics: Iterable[Metric], values: tuple[Tensor, Tensor]) -> 
     if len(values[0]):
         for metric in metrics:
             metric.update(*values)
+
+
 def has_threshold(metric: Metric) -> bool:
     """Return whether a metric compares probabilities with a threshold."""
     return hasattr(metric, "threshold")
