@@ -30,11 +30,12 @@ def with_options(
 
     Args:
         table: The table.
-        options: The options by which it was read; types of columns are omitted.
+        options: The options by which it was read; types of columns are omitted, and so are lines before the
+            table, which belong to one file.
         categories: Categories, in their order, of columns whose categories have an order.
     """
     metadata = {}
-    document = options.model_dump_json(exclude_unset=True, exclude={"types"})
+    document = options.model_dump_json(exclude_unset=True, exclude={"types", "skip_lines"})
     if document != "{}":
         metadata[_OPTIONS] = document
     if categories:
@@ -54,9 +55,11 @@ class TabularDataset:
     Attributes:
         table: Columns of int64, float64, bool, large_string or timestamp[us] (UTC), in any number of chunks,
             in memory or mapped from a file; null where a value is missing.
+        warnings: What the client should know about its reading, as sentences.
     """
 
     table: pa.Table
+    warnings: Sequence[str] = ()
 
     @property
     def options(self) -> ReadOptions:

@@ -71,23 +71,28 @@ def _entry(code: str, shape: tuple[int, ...], start: int) -> dict[str, Any]:
     return {"dtype": code, "shape": shape, "data_offsets": [start, start + prod(shape) * dtype.itemsize]}
 
 
-def map_tensors(path: Path) -> dict[str, Tensor]:
+def map_tensors(path: Path, dtypes: Mapping[str, str] = DTYPES) -> dict[str, Tensor]:
     """Map the tensors of a well-formed file.
 
+    Args:
+        path: The file.
+        dtypes: Numpy's type by the file's code of a type; tensors of other types are left out.
+
     Returns:
-        Read-only tensors by name, without those of a type that numpy does not have.
+        Read-only tensors by name.
     """
     with path.open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     values_start = 8 + int.from_bytes(content[:8], "little")
     header = json.loads(content[8:values_start])
     return {
-        name: _tensor(content, values_start + entry["data_offsets"][0], entry)
+        name: _tensor(
+            content, values_start + entry["data_offsets"][0], entry["shape"], dtypes[entry["dtype"]]
+        )
         for name, entry in header.items()
-        if name != _METADATA and not name.startswith(_PADDING) and entry["dtype"] in DTYPES
+        if name != _METADATA and not name.startswith(_PADDING) and entry["dtype"] in dtypes
     }
 
 
-def _tensor(content: mmap.mmap, start: int, entry: Mapping[str, Any]) -> Tensor:
-    flat = np.frombuffer(content, DTYPES[entry["dtype"]], prod(entry["shape"]), start)
-    return flat.reshape(entry["shape"])
+def _tensor(content: mmap.mmap, start: int, shape: list[int], dtype: str) -> Tensor:
+    return np.frombuffer(content, dtype, prod(shape), start).reshape(shape)

@@ -54,6 +54,7 @@ def write_dataset(content: FileContent, path: Path, max_bytes: int) -> StoredDat
         return _write_tensors(content, path)
     digest, summary = content.read(lambda batches: _write_table(batches, path, max_bytes))
     report = describe(load_dataset(path), summary)
+    report["warnings"] = [*content.warnings, *report["warnings"]]
     return StoredDataset("tabular", summary.rows, path.stat().st_size, digest, report)
 
 

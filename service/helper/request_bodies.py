@@ -1,8 +1,9 @@
 """Reading the bodies that clients send: JSON, and uploaded files."""
 
+import codecs
 import json
 from collections import Counter, deque
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -13,7 +14,7 @@ from service.datasets.prepare.table_reading import TableReading
 from service.datasets.sources.columns import check_types
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import FileContent, check_options, detect_format, is_table, open_file
-from service.datasets.sources.json import read_json
+from service.datasets.sources.json import JsonLines, read_json
 from service.datasets.validation import ErrorCollector
 from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
 from service.settings import Settings
@@ -38,6 +39,60 @@ def parse_json(body: bytes) -> Any:
     if _has_lost_members(body, document):
         _check_repeated_names(body)
     return document
+
+
+class JsonTable(NamedTuple):
+    """A parsed JSON body that has a table, tensors, or the id of a dataset.
+
+    Attributes:
+        document: An object, or a list of rows.
+    """
+
+    document: Any
+
+
+def parse_table(body: bytes, is_lines: bool = False) -> JsonTable:
+    """Parse a JSON body or JSON Lines.
+
+    Args:
+        body: The body.
+        is_lines: Whether it is JSON Lines. Otherwise it is if its first line is an object and others follow.
+
+    Raises:
+        NotJson: With the position of the syntax error.
+        InvalidRequest: With every name that appears twice in one object.
+    """
+    try:
+        return JsonTable(_parse_lines(body) if is_lines else parse_json(body))
+    except NotJson:
+        if is_lines or not _has_object_in_first_line(body):
+            raise
+    return JsonTable(_parse_lines(body))
+
+
+def _has_object_in_first_line(body: bytes) -> bool:
+    first, _, others = body.strip().partition(b"\n")
+    try:
+        return bool(others) and isinstance(orjson.loads(first), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _parse_lines(body: bytes) -> JsonLines:
+    rows: dict[int, Any] = {}
+    errors = ErrorCollector()
+    for number, line in enumerate(body.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
+        if line.strip():
+            try:
+                rows[number] = parse_json(line)
+            except NotJson as error:
+                raise NotJson(f"Line {number}: {error.detail}") from None
+            except InvalidRequest as error:
+                for each in error.errors:
+                    pointer = pointer_to("#", len(rows)) + each.pointer.removeprefix("#")
+                    errors.add(pointer, f"Line {number}: {each.detail}")
+    errors.raise_if_any()
+    return JsonLines(rows)
 
 
 def _has_lost_members(body: bytes, document: Any) -> bool:
@@ -91,7 +146,9 @@ def validated(model: type[S], document: Any) -> S:
         raise InvalidRequest(errors=field_errors(error, document)) from None
 
 
-def open_upload(upload: Upload, settings: Settings, model: TableReading | None = None) -> FileContent | bytes:
+def open_upload(
+    upload: Upload, settings: Settings, model: TableReading | None = None
+) -> FileContent | JsonTable:
     """Open a received file.
 
     Args:
@@ -100,7 +157,7 @@ def open_upload(upload: Upload, settings: Settings, model: TableReading | None =
         model: For a table that is sent to a model: how it is read, and only the columns that it names.
 
     Returns:
-        The rows or tensors, not read yet; of a JSON file, its bytes.
+        The rows or tensors, not read yet; of a JSON file, the document.
 
     Raises:
         UnsupportedMediaType: The content contradicts its declared format, or its format is not supported.
@@ -113,16 +170,16 @@ def open_upload(upload: Upload, settings: Settings, model: TableReading | None =
         check_options(name, upload.options)
         options = model.for_request(upload.options)
         return open_file(path, name, options, settings.max_dataset_bytes, model.types, model.known)
-    if name != "json":
+    if name not in ("json", "jsonl"):
         return open_file(path, name, upload.options, settings.max_dataset_bytes)
     check_options(name, upload.options)
     if model is not None:
         model.for_request(upload.options)
     if path.stat().st_size > settings.max_body_bytes:
         raise ContentTooLarge(
-            f"JSON is limited to {settings.max_body_bytes} bytes; send a larger table as a file."
+            f"JSON is limited to {settings.max_body_bytes} bytes; send a larger table as CSV or Parquet."
         )
-    return path.read_bytes()
+    return parse_table(path.read_bytes(), is_lines=name == "jsonl")
 
 
 def in_memory(source: FileContent) -> Dataset:
@@ -132,7 +189,7 @@ def in_memory(source: FileContent) -> Dataset:
     return TabularDataset(source.read(lambda batches: pa.Table.from_batches(list(batches))))
 
 
-def read_content(body: bytes, sent: ReadOptions) -> tuple[Dataset, str | None]:
+def read_content(body: JsonTable, sent: ReadOptions) -> tuple[Dataset, str | None]:
     """Read the dataset in a JSON body.
 
     Args:
@@ -143,10 +200,16 @@ def read_content(body: bytes, sent: ReadOptions) -> tuple[Dataset, str | None]:
         The dataset, and the name that the body gives it.
 
     Raises:
-        NotJson: The body is not JSON.
         InvalidRequest: With every error, or with the first 100 and their number.
     """
-    document = parse_json(body)
+    document = body.document
+    if isinstance(document, list):
+        rows = read_json(document, options=sent)
+        assert isinstance(rows, TabularDataset)
+        errors = ErrorCollector()
+        check_types(sent.types, rows.table.column_names, "?types", errors)
+        errors.raise_if_any()
+        return rows, None
     content, errors = None, ErrorCollector()
     try:
         content = DatasetContent.model_validate(document)

@@ -14,6 +14,7 @@ from service.datasets.prepare.encode import RawRows, evaluation_rows
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.profile.report import read_rows
 from service.datasets.sources.formats import FileContent
+from service.datasets.sources.json import FORMS_TEXT
 from service.datasets.write_dataset import write_dataset
 from service.errors import DatasetDeleted, DatasetNotFound, FieldError, InvalidRequest
 from service.helper.artifact_writer import ArtifactWriter
@@ -38,7 +39,15 @@ from service.helper.messages import (
 )
 from service.helper.models import Models
 from service.helper.request import Request
-from service.helper.request_bodies import in_memory, open_upload, parse_json, read_content, validated
+from service.helper.request_bodies import (
+    JsonTable,
+    in_memory,
+    open_upload,
+    parse_json,
+    parse_table,
+    read_content,
+    validated,
+)
 from service.inference.answer_file import write_csv, write_json
 from service.inference.encoding import encoding_document
 from service.inference.evaluations import Extent, evaluate_rows
@@ -112,7 +121,7 @@ class Tasks:
     @run.register
     def _read_dataset(self, request: ReadDataset, body: bytes) -> tuple[DatasetStored, bytes]:
         content, name = open_upload(request.upload, self._settings), request.name
-        if isinstance(content, bytes):
+        if isinstance(content, JsonTable):
             content, name_in_body = read_content(content, request.upload.options)
             name = name_in_body or name
         path = Path(request.upload.folder) / "dataset"
@@ -206,7 +215,7 @@ class Tasks:
         spec: type[PredictionRequest],
         encoding: Encoding,
         columns: Sequence[str],
-    ) -> Mapping[str, Any] | Dataset:
+    ) -> Mapping[str, Any] | list[Any] | Dataset:
         """Read the rows of a JSON body or of an upload.
 
         Args:
@@ -219,17 +228,20 @@ class Tasks:
         Returns:
             The JSON document, if it holds rows; a dataset, if it names one or the rows were uploaded.
         """
-        content: FileContent | bytes = body
-        if request.upload is not None:
+        if request.upload is None:
+            content: FileContent | JsonTable = parse_table(body)
+        else:
             reading = encoding.table_reading()
             types = {name: reading.types[name] for name in columns}
             content = open_upload(request.upload, self._settings, reading._replace(types=types))
-        if not isinstance(content, bytes):
+        if not isinstance(content, JsonTable):
             return in_memory(content)
-        document: Mapping[str, Any] = parse_json(content)
+        document: dict[str, Any] | list[Any] = content.document
+        if isinstance(document, list):
+            return document
         rows_request = validated(spec, document)
         if len(document.keys() - {"targets"}) != 1:
-            detail = "Give exactly one of `inputs`, `columns`, `rows` and `dataset_id`."
+            detail = f"Give exactly one of {FORMS_TEXT}, or a `dataset_id`."
             raise InvalidRequest(errors=[FieldError("#", detail)])
         if rows_request.dataset_id is None:
             return document

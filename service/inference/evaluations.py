@@ -67,7 +67,7 @@ class Extent:
 
 def evaluate(
     model: TrainedModel,
-    body: Mapping[str, Any] | Dataset,
+    body: Mapping[str, Any] | list[Any] | Dataset,
     worst: int,
     threshold: float | None = None,
     curves: bool = False,

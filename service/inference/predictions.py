@@ -23,7 +23,7 @@ from service.training.output_rules import OutputRule, probabilities_or_nan
 SLICE_ROWS = 4096
 
 
-def predict(model: TrainedModel, body: Mapping[str, Any] | Dataset) -> Iterator[dict[str, Any]]:
+def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) -> Iterator[dict[str, Any]]:
     """Predict for each row, in order.
 
     Args:

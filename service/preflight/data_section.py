@@ -6,7 +6,7 @@ from typing import Any, get_args
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.prepare.declaration import check_names
 from service.datasets.prepare.prepare import JobDatasets
-from service.datasets.sources.json import read_json
+from service.datasets.sources.json import column_names, read_json
 from service.datasets.validation import ErrorCollector
 from service.errors import FieldError, InvalidRequest, NotFound
 from service.preflight.cache import CheckedData, PreflightCache
@@ -124,7 +124,4 @@ class DataSection:
         if datasets is not None:
             dataset = datasets.dataset
             return list(dataset.table.column_names) if isinstance(dataset, TabularDataset) else []
-        content = self._inline_content()
-        rows = content.get("rows")
-        first = rows[0] if isinstance(rows, list) and rows else None
-        return [*content.get("columns", first if isinstance(first, dict) else {})]
+        return column_names(self._inline_content())

@@ -12,7 +12,7 @@ from service.specs.upload import ReadOptions
 
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
-CONTENT = ("columns", "rows", "inputs")
+CONTENT = ("columns", "rows", "dataframe_split", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
 
 
@@ -107,6 +107,14 @@ class InlineRows(TabularDeclaration):
     """List of objects, each with the values of one row by column name."""
 
 
+class InlineSplit(TabularDeclaration):
+    """A table in the request, as pandas' `frame.to_dict("split")`."""
+
+    dataframe_split: Any
+    """Object with `columns`, a list of names, and `data`, a list of rows, each a list of the values in the
+    order of `columns`, as in pandas' `frame.to_dict("split")`. An `index` is ignored."""
+
+
 class InlineTensors(DataDeclaration):
     """Tensors in the request, as nested lists."""
 
@@ -136,6 +144,7 @@ FORMS: dict[str, type[DataDeclaration]] = {
     "dataset_id": DatasetReference,
     "columns": InlineColumns,
     "rows": InlineRows,
+    "dataframe_split": InlineSplit,
     "inputs": InlineTensors,
 }
 
@@ -149,18 +158,24 @@ def _form_tag(value: Any) -> str | None:
 DataSpec = Annotated[
     Annotated[InlineColumns, Tag("InlineColumns")]
     | Annotated[InlineRows, Tag("InlineRows")]
+    | Annotated[InlineSplit, Tag("InlineSplit")]
     | Annotated[InlineTensors, Tag("InlineTensors")]
     | Annotated[DatasetReference, Tag("DatasetReference")],
     Discriminator(
         _form_tag,
         custom_error_type="data_form",
-        custom_error_message="Give the data as `columns`, `rows`, `inputs` and `targets`, or a `dataset_id`",
+        custom_error_message=(
+            "Give the data as `columns`, `rows`, `dataframe_split`, `inputs` and `targets`, or a `dataset_id`"
+        ),
     ),
 ]
 
 
 class DatasetContent(Spec):
-    """A dataset as JSON, in exactly one form: `columns`, `rows`, or `inputs` with `targets`."""
+    """A dataset as JSON, in one form: `columns`, `rows`, `dataframe_split`, or `inputs` with `targets`.
+
+    A table may also be sent as a list of rows alone, `[{"x": 1}, …]`, or as JSON Lines, one row in each line.
+    """
 
     name: Name | None = None
     """Name for people; need not be unique."""
@@ -168,6 +183,9 @@ class DatasetContent(Spec):
     """Lists of values by column name, all of the same length."""
     rows: Any = None
     """List of objects, each with the values of one row by column name."""
+    dataframe_split: Any = None
+    """Object with `columns`, a list of names, and `data`, a list of rows, each a list of the values in the
+    order of `columns`, as in pandas' `frame.to_dict("split")`. An `index` is ignored."""
     inputs: Any = None
     """Nested list whose first dimension is the samples; for a model with several inputs, an object of such
     lists by input name."""

@@ -8,7 +8,11 @@ from service.specs.prediction import PredictionRequest
 
 
 class EvaluationRequest(PredictionRequest):
-    """Rows with targets, in exactly one form: `inputs` with `targets`, `columns`, `rows` or `dataset_id`."""
+    """Rows with targets, in exactly one form: `columns`, `rows`, `dataframe_split`, `inputs` with `targets`,
+    or `dataset_id`.
+
+    Rows may also be sent as a list alone, `[{"x": 1}, …]`, or as JSON Lines, one row in each line.
+    """
 
     targets: Any = None
     """Nested list [B, …] of the targets of `inputs`. The other forms contain the targets as columns."""

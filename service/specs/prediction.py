@@ -6,7 +6,10 @@ from service.specs.base import Spec
 
 
 class PredictionRequest(Spec):
-    """Rows to predict, in exactly one form: `inputs`, `columns`, `rows` or `dataset_id`."""
+    """Rows to predict, in exactly one form: `inputs`, `columns`, `rows`, `dataframe_split` or `dataset_id`.
+
+    Rows may also be sent as a list alone, `[{"x": 1}, …]`, or as JSON Lines, one row in each line.
+    """
 
     inputs: Any = None
     """Nested list [B, …] of the model's input; for a model trained on a table, the features in order. For a
@@ -16,5 +19,8 @@ class PredictionRequest(Spec):
     rows: Any = None
     """List of objects, each with the values of one row by column name; columns that are not features are
     ignored."""
+    dataframe_split: Any = None
+    """Object with `columns`, a list of names, and `data`, a list of rows, each a list of the values in the
+    order of `columns`, as in pandas' `frame.to_dict("split")`. An `index` is ignored."""
     dataset_id: str | None = None
     """Id of a stored dataset."""

@@ -2,16 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+
+from pydantic import Field
 
 from service.specs.base import Spec
 from service.specs.reading import CellOptions
 
-Format = Literal["csv", "parquet", "arrow", "npz", "safetensors", "json"]
+Format = Literal["csv", "parquet", "arrow", "npz", "safetensors", "json", "jsonl"]
+IndexColumn = Literal["auto", "keep", "drop"]
+SPACES: Final = "spaces"
+"""The delimiter that is any number of spaces and tabs; those at the ends of a line don't count."""
 Compression = Literal["gzip", "zstd"]
 
 MEDIA_TYPES: Mapping[str, Format] = {
     "application/json": "json",
+    "application/x-ndjson": "jsonl",
+    "application/jsonl": "jsonl",
+    "application/x-jsonlines": "jsonl",
     "text/csv": "csv",
     "text/tab-separated-values": "csv",
     "application/vnd.apache.parquet": "parquet",
@@ -26,7 +34,21 @@ MEDIA_TYPES: Mapping[str, Format] = {
 GENERIC_MEDIA_TYPES = {
     "",
     "application/octet-stream",
+    "application/gzip",
+    "application/x-gzip",
+    "application/zstd",
     "application/vnd.ms-excel",  # sent by browsers for .csv files on machines with Excel
+    # Refused by their content, which names what to send instead.
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "application/vnd.oasis.opendocument.spreadsheet",
+    "application/vnd.apache.orc",
+    "application/x-tar",
+    "application/x-7z-compressed",
+    "image/gif",
+    "image/jpeg",
+    "image/png",
+    "image/tiff",
+    "image/webp",
     "application/x-www-form-urlencoded",  # curl's default
     "text/plain",
 }
@@ -37,9 +59,18 @@ class ReadOptions(CellOptions):
     """Options for reading a table: how the file is divided into cells, and how the cells are read."""
 
     delimiter: str | None = None
-    """For CSV: delimiter; null: the most frequent of comma, semicolon, tab and bar in the first line."""
+    """For CSV: delimiter, one character, or `spaces` for any number of spaces and tabs; null: the most
+    frequent of comma, semicolon, tab and bar in the first line, or `spaces`."""
     header: bool = True
     """For CSV: true if the first line contains the column names."""
+    skip_lines: int = Field(default=0, ge=0)
+    """For CSV: number of lines before the header, such as titles, comments and counts. A model does not keep
+    it: it belongs to one file."""
+    index: IndexColumn = "auto"
+    """What to do with an unnamed first column, or pandas' `__index_level_0__`: `keep` reads it as `index`,
+    `drop` leaves it out, and `auto` leaves it out if it consists of row numbers."""
+    ignore: list[str] = []
+    """Names of columns not to read; an unnamed third column is `column_3`."""
     encoding: str | None = None
     """For CSV: text encoding; null: UTF-8, or UTF-16 if a byte order mark says so."""
 

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import IO, Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 
 import orjson
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
-from pydantic import TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from starlette.requests import ClientDisconnect
 
 from service import retry_after
@@ -27,8 +27,18 @@ from service.errors import (
 )
 from service.helper.request import Request as HelperRequest
 from service.specs.base import field_errors
+from service.specs.data import ColumnNames
 from service.specs.reading import ColumnTypes, DateFormat
-from service.specs.upload import GENERIC_MEDIA_TYPES, MEDIA_TYPES, Compression, Format, ReadOptions, Upload
+from service.specs.upload import (
+    GENERIC_MEDIA_TYPES,
+    MEDIA_TYPES,
+    SPACES,
+    Compression,
+    Format,
+    IndexColumn,
+    ReadOptions,
+    Upload,
+)
 
 FILE_PART = "file"
 MULTIPART = "multipart/form-data"
@@ -36,6 +46,7 @@ _WRITE_BYTES = 2**20
 _LONGEST_FIELD_BYTES = 2**16
 _MOST_PARTS = 20
 _COLUMN_TYPES: TypeAdapter[ColumnTypes] = TypeAdapter(ColumnTypes)
+_COLUMN_NAMES: TypeAdapter[list[str]] = TypeAdapter(ColumnNames)
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": " "}
 
 
@@ -43,11 +54,20 @@ class ReadQuery(requests.Query):
     """Options for reading a file; a multipart body may have them as parts."""
 
     delimiter: str | None = None
-    """For CSV: delimiter, one character or `tab`. Default: the most frequent of comma, semicolon, tab and \
-bar in the first line."""
+    """For CSV: delimiter, one character, `tab`, or `spaces` for any number of spaces. Default: the most \
+frequent of comma, semicolon, tab and bar in the first line, or `spaces` if there is none of them."""
     header: bool | None = None
     """For CSV: `false` if the first line is a row; columns are then named `column_1`, `column_2`, …. \
 Default: `header=absent` or `header=present` in Content-Type, otherwise `true`."""
+    skip_lines: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """For CSV: number of lines before the table, such as a title, comments or a line of counts."""
+    index: IndexColumn | None = None
+    """For CSV, Parquet and Arrow: what to do with an unnamed first column, or pandas' `__index_level_0__`. \
+`drop` leaves it out, `keep` reads it as the column `index`. Default: `auto`, which leaves it out if it \
+consists of row numbers, and says so in `warnings`."""
+    ignore: str | None = None
+    """For CSV, Parquet and Arrow: names of columns to leave out, comma-separated or a JSON list. A third \
+column that has no name is `column_3`."""
     encoding: str | None = None
     """For CSV: encoding, e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: `charset` in Content-Type, \
 otherwise UTF-8, or UTF-16 if a byte order mark says so."""
@@ -73,10 +93,12 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
     @classmethod
     def _one_character(cls, value: str) -> str:
         value = _DELIMITERS.get(value, value)
+        if value == SPACES:
+            return value
         if value != "\t" and (
             len(value) != 1 or not value.isascii() or not value.isprintable() or value == '"'
         ):
-            raise ValueError("Use one printable ASCII character other than a quote, or `tab`.")
+            raise ValueError("Use one printable ASCII character other than a quote, `tab` or `spaces`.")
         return value
 
     @field_validator("dates", mode="before")
@@ -91,6 +113,12 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
             raise ValueError("Use comma-separated words; an empty cell always means a missing value.")
         return value
 
+    @field_validator("ignore")
+    @classmethod
+    def _lists_names(cls, value: str) -> str:
+        _read_names(value)
+        return value
+
     @field_validator("types")
     @classmethod
     def _known_types(cls, value: str) -> str:
@@ -102,6 +130,9 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
         given: dict[str, Any] = {
             "delimiter": self.delimiter,
             "header": self.header,
+            "skip_lines": self.skip_lines,
+            "index": self.index,
+            "ignore": None if self.ignore is None else _read_names(self.ignore),
             "encoding": self.encoding,
             "missing": None if self.missing is None else self.missing.split(","),
             "decimal": self.decimal,
@@ -112,6 +143,14 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
             "types": None if self.types is None else _read_types(self.types),
         }
         return ReadOptions(**{name: value for name, value in given.items() if value is not None})
+
+
+def _read_names(text: str) -> list[str]:
+    try:
+        names = orjson.loads(text) if text.startswith("[") else [name.strip() for name in text.split(",")]
+        return _COLUMN_NAMES.validate_python(names, strict=True)
+    except (orjson.JSONDecodeError, ValidationError):
+        raise ValueError("Use comma-separated column names, or a JSON list of them.") from None
 
 
 def _read_types(text: str) -> ColumnTypes:
@@ -251,10 +290,12 @@ def _has_header(said: str) -> bool:
 
 async def _receive_file(request: Request, services: Services, upload: Upload) -> None:
     settings = services.settings
-    most_bytes = settings.max_body_bytes if upload.format == "json" else settings.max_upload_bytes
+    is_json = upload.format in ("json", "jsonl")
+    most_bytes = settings.max_body_bytes if is_json else settings.max_upload_bytes
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most_bytes:
-        raise ContentTooLarge(f"The body has {declared} bytes; the limit is {most_bytes}.")
+        remedy = "; send a larger table as CSV or Parquet" if is_json else ""
+        raise ContentTooLarge(f"The body has {declared} bytes; the limit is {most_bytes}{remedy}.")
     async with _BodyFile.open(upload.body, most_bytes) as file:
         async for chunk in request.stream():
             await file.write(chunk)

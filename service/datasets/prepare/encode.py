@@ -20,7 +20,7 @@ from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspac
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.casts import cast
 from service.datasets.sources.columns import INTEGER, NUMBER, TEXT
-from service.datasets.sources.json import read_json
+from service.datasets.sources.json import layout_of, read_json
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values, as_array, numbers
 from service.datasets.validation import Cells, ErrorCollector, quote_value
@@ -43,7 +43,7 @@ MAX_EXACT_INTEGER = 2**53
 NOT_IMPUTED = ", and the job has no `impute` to fill it"
 LEAVE_OUT = ": leave the row out"
 
-Body = Mapping[str, Any] | Dataset
+Body = Mapping[str, Any] | list[Any] | Dataset
 
 
 class RawRows(NamedTuple):
@@ -364,8 +364,8 @@ def prediction_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
 
     Args:
         encoding: Encoding of the job that trained the model.
-        body: A dataset, or JSON with `columns`, `rows` or `inputs`. Columns may be in any order, and other
-            columns are ignored. For a model trained on a table, `inputs` are raw feature rows [B, k].
+        body: A dataset, or JSON in a form of `read_json`. Columns may be in any order, and other columns are
+            ignored. For a model trained on a table, `inputs` are raw feature rows [B, k].
         pointer: Location of `body` in the request.
 
     Raises:
@@ -437,7 +437,8 @@ def _read(
 ) -> _RequestData:
     """Read a body; of JSON columns only `names` are read, and errors in their cells are collected."""
     if isinstance(body, TabularDataset):
-        return _column_data(body, pointer_to(pointer, "columns"))
+        container = pointer_to(pointer, "columns")
+        return _RequestData(body, container, partial(pointer_to, container), partial(pointer_to, container))
     if isinstance(body, TensorDataset):
         return _RequestData(body, pointer, lambda name: pointer)
     reading = encoding.table_reading()
@@ -447,16 +448,7 @@ def _read(
     if isinstance(dataset, TensorDataset):
         container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
         return _RequestData(dataset, container, lambda name: targets if name == TARGETS else container)
-    if "rows" in body:
-        container = pointer_to(pointer, "rows")
-        return _RequestData(
-            dataset, container, lambda name: container, lambda name, row: pointer_to(container, row, name)
-        )
-    return _column_data(dataset, pointer_to(pointer, "columns"))
-
-
-def _column_data(dataset: TabularDataset, container: str) -> _RequestData:
-    return _RequestData(dataset, container, partial(pointer_to, container), partial(pointer_to, container))
+    return _RequestData(dataset, *layout_of(body, pointer))
 
 
 def _check_inputs(encoding: Encoding, received: _RequestData, errors: ErrorCollector) -> None:

@@ -99,10 +99,11 @@ def _truncate(text: str) -> str:
 
 
 def _name_warnings(names: list[str]) -> Iterator[str]:
-    if bool(pc.all(are_numbers(pa.array(names, TEXT))).as_py()):
-        first = ", ".join(f"`{name}`" for name in names[:3])
-        remedy = "if they are the first row of a CSV without a header, send it with `?header=false`"
-        yield f"All column names are numbers, e.g. {first}; {remedy}."
+    is_number = are_numbers(pa.array(names, TEXT)).to_pylist()
+    if is_number[0] or 2 * sum(is_number) > len(names):
+        listed = [f"`{name}`" for name, found in zip(names, is_number, strict=True) if found]
+        remedy = "if the first line of a CSV is a row, send `?header=false`; if it is no part of the table"
+        yield f"Column names are numbers, e.g. {', '.join(listed[:3])}; {remedy}, `?skip_lines=1`."
 
 
 def _warnings(

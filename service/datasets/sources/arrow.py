@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from service.datasets.dataset import Batches, with_options
 from service.datasets.sources.casts import as_text, as_type, retype
 from service.datasets.sources.cell_texts import null_gaps
+from service.datasets.sources.column_names import check_names
 from service.datasets.sources.columns import (
     COLUMN_TYPES,
     MAX_COLUMNS,
@@ -24,7 +26,8 @@ from service.datasets.sources.columns import (
     is_supported,
     is_text,
 )
-from service.datasets.sources.csv_header import check_names
+from service.datasets.sources.csv_sample import MAX_SAMPLE_ROWS
+from service.datasets.sources.index_column import find_index
 from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.text_columns import infer_kept_type
 from service.datasets.validation import ErrorCollector, RowPointer
@@ -46,7 +49,7 @@ class ArrowTable:
         schema: Schema of the batches.
         open_batches: Returns the batches, from the first one on.
         format_name: Name of the file's format, for messages.
-        options: How to read the cells.
+        options: How to read the table.
         selected: Names of the columns to read; None: all. Other columns get null values and are not checked.
         known: For a table that is sent to a model, the words for a missing value that the model knows as
             categories, by column name.
@@ -67,8 +70,16 @@ class ArrowTable:
         errors = ErrorCollector()
         if not 0 < len(schema) <= MAX_COLUMNS:
             errors.fail("#", f"There are {len(schema)} columns; 1 to {MAX_COLUMNS} are supported.")
-        names = check_names(schema.names, "", selected, errors)
+        self._open_batches, self._format_name = open_batches, format_name
+        index = find_index(schema.names, options.index, selected, self._are_row_numbers)
+        sent: list[str | None] = schema.names
+        if index.position is not None:
+            sent[index.position] = index.name
+        names = check_names(sent, options.ignore, selected, errors)
+        self.warnings = index.warnings
         self._positions = {name: position for position, name in enumerate(names) if name is not None}
+        if index.name in self._positions:  # in a CSV file, the index is the first column
+            self._positions = {index.name: self._positions[index.name], **self._positions}
         self._selected = dict.fromkeys(
             name for name in self._positions if selected is None or name in selected
         )
@@ -76,18 +87,26 @@ class ArrowTable:
             found = schema.field(self._positions[name]).type
             if not is_supported(found):
                 supported = "numbers, booleans, text, dates and timestamps"
-                detail = f"`{name}` is of type {found}; supported are {supported}."
+                detail = f"`{name}` is of type {found}; supported are {supported}.{_remedy(name, found)}"
                 errors.add(pointer_to("#/columns", name), detail)
         if known is None:  # a model's missing columns are reported with its other errors
-            check_types(options.types, schema.names, "?types", errors)
+            check_types(options.types, [*self._positions], "?types", errors)
         errors.raise_if_any()
-        self._open_batches, self._format_name = open_batches, format_name
         self._options, self._known = options, known
         self._types = {name: kind for name, kind in options.types.items() if name in self._selected}
         self._schema = schema
         # pandas says so in its metadata: Parquet keeps dictionaries of texts only.
         columns = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("columns", [])
         self._categorical = {each["name"] for each in columns if each.get("pandas_type") == "categorical"}
+
+    def _are_row_numbers(self, position: int) -> bool:
+        """Return whether the first rows of a column have integers that are all different."""
+        for batch in self._validated():
+            column = batch.column(position).slice(0, MAX_SAMPLE_ROWS)
+            if len(column):
+                is_integer = pa.types.is_integer(column.type) and not column.null_count
+                return is_integer and len(column.unique()) == len(column) and pc.min(column).as_py() >= 0
+        return False
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """Read the rows.
@@ -196,6 +215,14 @@ class ArrowTable:
             return {}
         dictionaries = {name: first.column(self._positions[name]).dictionary for name in names}
         return {name: as_text(pa.chunked_array([each])).to_pylist() for name, each in dictionaries.items()}
+
+
+def _remedy(name: str, arrow_type: pa.DataType) -> str:
+    """Return what to do with a column of vectors."""
+    if not pa.types.is_nested(arrow_type) or not hasattr(arrow_type, "value_type"):
+        return f" `?ignore={name}` leaves it out."
+    example = f"numpy.savez(file, inputs=numpy.stack(frame[{name!r}]), targets=…)"
+    return f" Send vectors as a .npz archive, {example}, or leave them out with `?ignore={name}`."
 
 
 def _coalesce(tables: Iterator[pa.Table]) -> Batches:

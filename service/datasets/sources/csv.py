@@ -33,10 +33,12 @@ from service.datasets.sources.columns import (
 )
 from service.datasets.sources.csv_header import read_header
 from service.datasets.sources.csv_records import BLOCK_BYTES, Records
+from service.datasets.sources.ragged_rows import RaggedRows
+from service.datasets.sources.space_separated import separate_by_tabs
 from service.datasets.sources.text_columns import infer_text_type, null_numbers
 from service.datasets.sources.text_encoding import check_utf8, open_text
-from service.datasets.validation import MAX_LISTED, ErrorCollector, count_of
-from service.specs.upload import ReadOptions
+from service.datasets.validation import ErrorCollector
+from service.specs.upload import SPACES, ReadOptions
 
 T = TypeVar("T")
 Block = tuple[int, int]
@@ -140,14 +142,17 @@ class CsvTable:
     ) -> None:
         self._errors = ErrorCollector()
         self._text = open_text(path, options.encoding, self._errors)
-        header = read_header(self._text, options.delimiter, options.header, selected, self._errors)
+        header = read_header(self._text, options, selected, self._errors)
         self._names = [name for name in header.names if name is not None]
         if known is None:  # a model's missing columns are reported with its other errors
             check_types(options.types, self._names, "?types", self._errors)
         # Arrow needs a different name for every column, ignored ones included.
         self._labels = [name or f"\0{number}" for number, name in enumerate(header.names)]
         self._delimiter = header.delimiter
-        self._records = Records(self._text, header.start, header.delimiter)
+        if header.delimiter == SPACES:
+            self._text, self._delimiter = separate_by_tabs(path, self._text, header.start, self._errors), "\t"
+        self._records = Records(self._text, header.start, self._delimiter)
+        self.warnings = [*header.warnings, *self._records.escaped_quote_warnings()]
         self._options, self._known = options, known
         self._declared = options.types
         # An empty cell without quotes is missing even if the model knows the empty text.
@@ -164,6 +169,8 @@ class CsvTable:
             self._readings[name] = _ColumnReading(
                 TEXT, None if is_numeric else ARROW_TYPES[options.types[name]]
             )
+        for name in self._readings.keys() & set(header.texts):
+            self._readings[name] = _ColumnReading(TEXT, TEXT)
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """Read the rows.
@@ -186,10 +193,10 @@ class CsvTable:
                 continue
 
     def _batches(self) -> Batches:
-        errors = ErrorCollector(self._errors)
+        errors, ragged = ErrorCollector(self._errors), RaggedRows(len(self._labels))
         rows, types, changed = 0, self._column_types(), False  # rows: read so far, ragged ones included
         for block in self._records.blocks(errors):
-            parsed = self._read_block(block, errors)
+            parsed = self._read_block(block, errors, ragged)
             # A change before the first row is harmless: no batch has been yielded yet.
             changed |= rows > 0 and types != self._column_types()
             types = self._column_types()
@@ -199,6 +206,7 @@ class CsvTable:
             rows += parsed.table.num_rows + len(parsed.ragged)
         if changed:
             raise _TypesChanged
+        ragged.report(errors)
         if not rows and not errors.count:
             errors.add("#", "There are no rows below the header.")
         errors.raise_if_any()
@@ -206,7 +214,7 @@ class CsvTable:
     def _column_types(self) -> Mapping[str, pa.DataType]:
         return {name: reading.column_type for name, reading in self._readings.items()}
 
-    def _read_block(self, block: Block, errors: ErrorCollector) -> _ParsedBlock:
+    def _read_block(self, block: Block, errors: ErrorCollector, ragged: RaggedRows) -> _ParsedBlock:
         """Parse a block with the types known so far, and widen the types that don't fit."""
         known = {
             name: reading.arrow_type
@@ -219,16 +227,14 @@ class CsvTable:
         except pa.ArrowInvalid:
             fits = False
         if not fits:
-            parsed = self._infer_block(block, errors)
-        if parsed.ragged and not self._add_ragged_errors(block, errors):
+            parsed = self._infer_block(block, errors, ragged)
+        if parsed.ragged and not self._add_ragged(block, ragged):
             # Python's csv module disagrees with Arrow or failed: the line numbers are unknown.
-            line, columns = self._records.line(block[0]), len(self._labels)
             for values in parsed.ragged:
-                found = f"{count_of(values, 'value')}; the table has {columns} columns"
-                errors.add("#", f"Some line from {line} on: found {found}.")
+                ragged.add(None, values)
         return parsed
 
-    def _infer_block(self, block: Block, errors: ErrorCollector) -> _ParsedBlock:
+    def _infer_block(self, block: Block, errors: ErrorCollector, ragged: RaggedRows) -> _ParsedBlock:
         """Parse a block with inferred types, and widen the known types by them."""
         while True:  # each pass reads at least one more column as text
             texts = {name: TEXT for name, reading in self._readings.items() if reading.arrow_type == TEXT}
@@ -236,7 +242,7 @@ class CsvTable:
                 # In one piece: a record longer than `_ARROW_BLOCK_BYTES` can't be read in several.
                 parsed = self._parse(block, texts, block[1] - block[0])
             except pa.ArrowInvalid as error:
-                return self._refuse(block, error, errors)
+                return self._refuse(block, error, errors, ragged)
             if self._widen(parsed.table) and not self._find_lossy(block, parsed.table):
                 return parsed
 
@@ -270,10 +276,13 @@ class CsvTable:
         self._readings.update(dict.fromkeys(lossy, _ColumnReading(TEXT, TEXT)))
         return lossy
 
-    def _refuse(self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector) -> _ParsedBlock:
+    def _refuse(
+        self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector, ragged: RaggedRows
+    ) -> _ParsedBlock:
         """Report why Arrow can't parse a block. A block of empty lines is no error and has no rows."""
-        if not self._text[slice(*block)].strip(b"\r\n") or self._add_ragged_errors(block, errors):
+        if not self._text[slice(*block)].strip(b"\r\n") or self._add_ragged(block, ragged):
             return _ParsedBlock(pa.table({}), [])
+        ragged.report(errors)
         line = self._records.line(block[0])
         check_utf8(self._text, *block, line, errors)
         errors.fail("#", f"The lines from {line} on can't be read: {error}.")
@@ -329,26 +338,22 @@ class CsvTable:
         table = with_options(pa.table(columns), self._options)
         yield from table.combine_chunks().to_batches()
 
-    def _add_ragged_errors(self, block: Block, errors: ErrorCollector) -> int:
-        """Add an error with the line of each ragged row in a block.
+    def _add_ragged(self, block: Block, ragged: RaggedRows) -> bool:
+        """Add the ragged rows of a block with their lines; return whether there are any.
 
         Arrow doesn't report line numbers, so the block is read again with Python's csv module.
-
-        Returns:
-            The number of ragged rows.
         """
-        first_line, columns, ragged = self._records.line(block[0]), len(self._labels), 0
+        first_line, found = self._records.line(block[0]), False
         lines = io.StringIO(self._text[slice(*block)].decode(errors="replace"), newline="")
         reader = csv.reader(lines, delimiter=self._delimiter)
         with suppress(csv.Error):  # a cell longer than Python's limit of 131,072 characters
             for record in reader:
-                if record and len(record) != columns:
-                    ragged += 1
-                    if ragged <= MAX_LISTED:
-                        found = f"{count_of(len(record), 'value')}; the table has {columns} columns"
-                        errors.add("#", f"Line {first_line + reader.line_num - 1}: found {found}.")
-        errors.add_unlisted(max(0, ragged - MAX_LISTED))
-        return ragged
+                if record and len(record) != len(self._labels):
+                    found = True
+                    ragged.add(
+                        first_line + reader.line_num - 1, len(record), any("\\" in each for each in record)
+                    )
+        return found
 
 
 def _may_infer(options: ReadOptions) -> bool:

@@ -1,21 +1,33 @@
 """The header of a CSV file: delimiter, column names and the offset of the first row."""
 
 import codecs
-import csv
-import io
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from service.datasets.sources.columns import MAX_COLUMNS, check_name
+from service.datasets.sources.column_names import check_names
+from service.datasets.sources.columns import MAX_COLUMNS
 from service.datasets.sources.csv_records import Text
+from service.datasets.sources.csv_sample import (
+    Record,
+    columns_of_numbers,
+    is_number,
+    quoted_columns,
+    read_sample,
+    records,
+    usual_width,
+)
+from service.datasets.sources.index_column import Index, find_index
 from service.datasets.sources.text_encoding import check_utf8
-from service.datasets.validation import ErrorCollector
-from service.errors import pointer_to
+from service.datasets.validation import ErrorCollector, count_of
+from service.specs.upload import SPACES, ReadOptions
 
 MAX_HEADER_BYTES: Final = 4 * 2**20
 _DELIMITERS = ",;\t|"
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", SPACES: "spaces"}
 _EXCEL_DELIMITER_LINE = re.compile(rb"sep=([!-~\t])\r?\n")
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)")
+_COMMENT_STARTS = ("#", "%", "//", "--", "*")
 _CURL_REMEDY = "With curl, use `--data-binary`; `-d` removes line breaks."
 
 
@@ -24,112 +36,244 @@ class Header(NamedTuple):
 
     Attributes:
         names: Name of each column, all different; None for a column that is ignored.
-        delimiter: One ASCII character.
+        delimiter: One ASCII character, or `SPACES`.
         start: Offset of the first row.
+        texts: Columns of numbers that are text, because the file quotes them and not other values.
+        warnings: What the client should know about the reading.
     """
 
     names: list[str | None]
     delimiter: str
     start: int
+    texts: Collection[str]
+    warnings: Sequence[str]
 
 
-class _Record(NamedTuple):
-    cells: list[str]
+class _Table(NamedTuple):
+    """The first records of a file, split by a delimiter.
+
+    Attributes:
+        delimiter: The delimiter.
+        first: The first record, which is the header if the file has one.
+        rows: The records below it, 1000 at most.
+        is_declared: Whether the client has named the delimiter.
+    """
+
     delimiter: str
-    line: int
-    end: int
+    first: Record
+    rows: Sequence[Record]
+    is_declared: bool
+
+    @property
+    def usual_width(self) -> int | None:
+        """The number of cells of more than half of the rows; None if there is none."""
+        return usual_width(self.rows)
+
+    def has_row_names(self) -> bool:
+        """Return whether each row begins with a name that has no header, as R's `write.table` writes them."""
+        names, row_names = self.first.cells, [row.cells[0] for row in self.rows]
+        is_table = len(names) > 1 and columns_of_numbers(self.rows) == len(names)
+        is_sure = self.is_declared or all(self.first.quoted) or is_table
+        return (
+            self.delimiter in (SPACES, "\t")
+            and bool(self.rows)
+            and all(len(row.cells) == len(names) + 1 for row in self.rows)
+            and not any(map(is_number, names))
+            and len(set(row_names)) == len(row_names)
+            and (is_sure or row_names == [str(n) for n in range(1, len(row_names) + 1)])
+        )
+
+    def are_row_numbers(self, position: int) -> bool:
+        """Return whether the column at a position has integers that are all different."""
+        cells = [row.cells[position].strip() for row in self.rows if position < len(row.cells)]
+        return bool(cells) and all(map(_is_integer, cells)) and len(set(cells)) == len(cells)
 
 
 def read_header(
-    text: Text,
-    delimiter: str | None,
-    has_names: bool,
-    selected: Collection[str] | None,
-    errors: ErrorCollector,
+    text: Text, options: ReadOptions, selected: Collection[str] | None, errors: ErrorCollector
 ) -> Header:
-    """Read the first record that is not empty.
+    """Read the first record that is not empty, and find out how the records are written.
+
+    Without a declared delimiter it is the one of Excel's first line `sep=;`, if the file has one; otherwise
+    the one of comma, semicolon, tab and bar that splits the record into the most cells. Where none splits it,
+    a table that is separated by spaces is recognized by a column of numbers.
 
     Args:
         text: The whole file, in UTF-8.
-        delimiter: The declared delimiter. None: the one of Excel's first line `sep=;`, if the file has one;
-            otherwise the one of comma, semicolon, tab and bar that splits the record into the most cells.
-        has_names: Whether the record contains the column names; otherwise they are `column_1`, `column_2`, …
+        options: How to read it.
         selected: See `check_names`.
         errors: Receives an error for each invalid name.
 
     Raises:
-        InvalidRequest: The record can't be read, or the file has nothing else.
+        InvalidRequest: The record can't be read, it is no header, or the file has nothing else.
     """
     offset = len(codecs.BOM_UTF8) if text[:3] == codecs.BOM_UTF8 else 0
+    offset = _skip_lines(text, offset, options.skip_lines, errors)
+    delimiter, lines_before = options.delimiter, options.skip_lines
     if excel_line := _EXCEL_DELIMITER_LINE.match(text, offset):
         offset, delimiter = excel_line.end(), delimiter or excel_line[1].decode()
-    record = _first_record(text, offset, delimiter or _DELIMITERS, errors)
-    if has_names and record.end == len(text) and text[-1:] not in b"\r\n":
+        lines_before += 1
+    lines = _head(text, offset, lines_before, errors)
+    table = _split(lines, delimiter, selected, lines_before, errors)
+    end = offset + len(lines[: table.first.end].encode())
+    is_alone = end == len(text) and text[-1:] not in b"\r\n"
+    if options.header and is_alone:
         errors.fail("#", f"There are no rows below the header. {_CURL_REMEDY}")
-    if len(record.cells) > MAX_COLUMNS:
-        found = f"{len(record.cells)} columns; at most {MAX_COLUMNS} are supported"
-        errors.fail("#", f"Line {record.line} has {found}.")
-    if not has_names:
-        return Header([f"column_{n}" for n in range(1, len(record.cells) + 1)], record.delimiter, offset)
-    names = check_names([name.strip() for name in record.cells], f"Line {record.line}: ", selected, errors)
-    return Header(names, record.delimiter, record.end)
+    if len(table.first.cells) > MAX_COLUMNS:
+        found = f"{len(table.first.cells)} columns; at most {MAX_COLUMNS} are supported"
+        errors.fail("#", f"Line {lines_before + table.first.line + 1} has {found}.")
+    if selected is None or table.first.cells[0].strip() not in selected:
+        _refuse_titles(table, lines_before, options.header, errors)
+    warnings = list(_warnings(table, lines_before, delimiter, options.header))
+    if options.header:
+        names, index = _names(table, lines_before, options, selected, errors)
+        warnings = [*index.warnings, *warnings]
+    else:
+        names, end = _numbered_names(table, options, errors), offset
+    texts = [name for position in sorted(quoted_columns(table.rows)) if (name := names[position])]
+    texts = [name for name in texts if name not in options.types]
+    if selected is None:
+        warnings += [
+            f"`{name}` is text because its numbers are in quotes and other values are not; "
+            f"`?types={name}:numeric` reads them as numbers."
+            for name in texts
+        ]
+    return Header(names, table.delimiter, end, texts, warnings)
 
 
-def check_names(
-    names: Sequence[str], prefix: str, selected: Collection[str] | None, errors: ErrorCollector
-) -> list[str | None]:
-    """Check the column names of a file.
-
-    Args:
-        names: The names as sent.
-        prefix: Start of each message, for instance the line.
-        selected: Names of the columns to read; None: all. The names of other columns are not checked.
-        errors: Receives an error for each selected column whose name is empty, repeated or invalid.
-
-    Returns:
-        The names; None for an empty name and for a repetition.
-    """
-    first: dict[str, int] = {}
-    for number, name in enumerate(names, start=1):
-        is_checked = selected is None or name in selected
-        name_errors = errors if is_checked else ErrorCollector()  # discarded
-        if not name:
-            remedy = "name it or remove it (pandas omits its index with `index=False`)"
-            name_errors.add("#", f"{prefix}column {number} has no name; {remedy}.")
-        elif name in first:
-            name_errors.add("#", f"{prefix}columns {first[name]} and {number} are both called `{name}`.")
-        else:
-            check_name(name, pointer_to("#/columns", name), name_errors)
-            first[name] = number
-    if not first and not errors.count:
-        errors.add("#", f"{prefix}no column has a name.")
-    return [name if first.get(name) == number else None for number, name in enumerate(names, start=1)]
+def _skip_lines(text: Text, offset: int, count: int, errors: ErrorCollector) -> int:
+    """Return the offset after a number of lines."""
+    for skipped in range(count):
+        line = _LINE.match(text, offset)
+        if line is None:
+            lines = skipped + (offset < len(text))
+            errors.fail("?skip_lines", f"The file has only {count_of(lines, 'line')}; skip fewer.")
+        offset = line.end()
+    return offset
 
 
-def _first_record(text: Text, offset: int, delimiters: str, errors: ErrorCollector) -> _Record:
-    """Read the first non-empty record, with the delimiter that splits it into the most cells."""
+def _head(text: Text, offset: int, lines_before: int, errors: ErrorCollector) -> str:
+    """Decode the whole lines among the first 4 MiB."""
     head = text[offset : offset + MAX_HEADER_BYTES]
     if len(head) == MAX_HEADER_BYTES:
         head = head[: max(head.rfind(b"\n"), head.rfind(b"\r")) + 1]
         if not head:
             errors.fail("#", f"The first line is longer than {MAX_HEADER_BYTES // 2**20} MiB. {_CURL_REMEDY}")
-    check_utf8(head, 0, len(head), 1, errors)
-    lines = head.decode()
-    if not lines.strip("\r\n"):
+    check_utf8(head, 0, len(head), lines_before + 1, errors)
+    return head.decode()
+
+
+def _split(
+    lines: str,
+    delimiter: str | None,
+    selected: Collection[str] | None,
+    lines_before: int,
+    errors: ErrorCollector,
+) -> _Table:
+    """Split the first records by the delimiter that fits best."""
+    delimiters = list(_DELIMITERS) if delimiter is None else [delimiter]
+    firsts = {each: first for each in delimiters if (first := next(records(lines, each), None))}
+    if not firsts:
         errors.fail("#", "The file is empty; send a header line and rows below it.")
-    records = [record for delimiter in delimiters if (record := _split_record(lines, offset, delimiter))]
-    if not records:
-        errors.fail("#", "The first line can't be read: a name has more than 131072 characters.")
-    return max(records, key=lambda record: len(record.cells))
+    best = max(firsts, key=lambda each: len(firsts[each].cells))
+    first = firsts[best]
+    if first.is_open:
+        line = lines_before + first.line + 1
+        errors.fail("#", f"Line {line} has an opening quote that is not closed.")
+    is_one_column = selected is not None and first.cells[0].strip() in selected
+    if delimiter is None and len(first.cells) == 1 and not is_one_column:
+        candidates = [*firsts, SPACES] if lines.strip() else list(firsts)
+        tables = [_table(lines, each, is_declared=False) for each in candidates]
+        fitting = [table for table in tables if _has_columns(table)]
+        if fitting:
+            return max(fitting, key=lambda table: table.usual_width or 0)
+    return _table(lines, best, delimiter is not None)
 
 
-def _split_record(lines: str, offset: int, delimiter: str) -> _Record | None:
-    """Split the first non-empty record; None if a cell exceeds the limit of Python's csv module."""
-    stream = io.StringIO(lines, newline="")
-    reader = csv.reader(stream, delimiter=delimiter)
-    try:
-        cells = next(record for record in reader if record)
-    except csv.Error:
-        return None
-    end = offset + len(lines[: stream.tell()].encode())
-    return _Record(cells, delimiter, reader.line_num, end)
+def _table(lines: str, delimiter: str, is_declared: bool) -> _Table:
+    first, *rows = read_sample(lines, delimiter)
+    return _Table(delimiter, first, rows, is_declared)
+
+
+def _has_columns(table: _Table) -> bool:
+    """Return whether a delimiter splits the rows, although another one may not split the first record.
+
+    Words of a text are separated by spaces, too; a table has a column of numbers, or below a title only such
+    columns.
+    """
+    if table.usual_width in (None, 1):
+        return False
+    if table.delimiter != SPACES:
+        return len(table.rows) > 1
+    if not all(len(row.cells) == table.usual_width for row in table.rows):
+        return False
+    if len(table.first.cells) == table.usual_width or table.has_row_names():
+        return columns_of_numbers(table.rows) > 0
+    return columns_of_numbers(table.rows[1:]) == table.usual_width
+
+
+def _refuse_titles(table: _Table, lines_before: int, has_names: bool, errors: ErrorCollector) -> None:
+    """Fail if the first lines don't belong to the table: a title, a comment, or a line of counts."""
+    first, rows, width = table.first, table.rows, table.usual_width
+    line = lines_before + first.line + 1
+    is_padded = len(first.cells) > 1 and first.cells[0] and not any(first.cells[1:])
+    has_row_names = has_names and table.has_row_names()
+    if is_padded and has_names and rows and all(rows[0].cells):
+        start = rows[0]
+        found = f"Line {line} has a value in its first column only"
+    elif len(rows) > 1 and width not in (None, len(first.cells)) and not has_row_names:
+        start = next(row for row in rows if len(row.cells) == width)
+        found = f"Line {line} has {count_of(len(first.cells), 'value')}, and most lines below it have {width}"
+        found += f" (separated by {_DELIMITER_NAMES.get(table.delimiter, table.delimiter)})"
+    else:
+        return
+    skip = f"?skip_lines={lines_before + start.line}"
+    if all(map(is_number, start.cells)):
+        skip += "&header=false"
+    name = "line of counts" if all(map(is_number, first.cells[:2])) else "title"
+    name = "comment" if first.cells[0].startswith(_COMMENT_STARTS) else name
+    other = f"; otherwise give each of the {width} columns a name" if has_names else ""
+    errors.fail("#", f"{found}. It looks like a {name}: skip it with `{skip}`{other}.")
+
+
+def _warnings(table: _Table, lines_before: int, declared: str | None, has_names: bool) -> Iterator[str]:
+    line = lines_before + table.first.line + 1
+    if declared is None and table.delimiter == SPACES:
+        yield "The columns are separated by spaces; `?delimiter=comma` reads each line as one column."
+    if has_names and table.first.cells[0].startswith("#"):
+        remedy = f"`?skip_lines={line}` skips it"
+        yield f"Line {line}, which has the column names, starts with `#`; if it is a comment, {remedy}."
+
+
+def _names(
+    table: _Table,
+    lines_before: int,
+    options: ReadOptions,
+    selected: Collection[str] | None,
+    errors: ErrorCollector,
+) -> tuple[list[str | None], Index]:
+    """Check the names in the first record, and find the index."""
+    names = [*[""] * table.has_row_names(), *(name.strip() for name in table.first.cells)]
+    line, numbers = lines_before + table.first.line + 1, [name for name in names if is_number(name)]
+    hint = f"; if line {line} is a row, send `?header=false`" if numbers else ""
+    if 2 * len(numbers) > len(names) and len(set(numbers)) < len(numbers) and selected is None:
+        found = f"the column names are numbers ({', '.join(numbers[:3])}, …), some of them equal"
+        errors.fail("#", f"Line {line}: {found}{hint}.")
+    index = find_index(names, options.index, selected, table.are_row_numbers)
+    sent: list[str | None] = [*names]
+    if index.position is not None:
+        sent[index.position] = index.name
+    return check_names(sent, options.ignore, selected, errors, f"Line {line}: ", hint), index
+
+
+def _numbered_names(table: _Table, options: ReadOptions, errors: ErrorCollector) -> list[str | None]:
+    """Return `column_1`, `column_2`, … for a file without a header."""
+    if options.index != "auto":
+        remedy = "leave the first one out with `?ignore=column_1`"
+        errors.add("?index", f"Columns without a header have no index; {remedy}.")
+    names = [f"column_{n}" for n in range(1, len(table.first.cells) + 1)]
+    return check_names(names, options.ignore, None, errors)
+
+
+def _is_integer(cell: str) -> bool:
+    return cell.isascii() and cell.isdigit()

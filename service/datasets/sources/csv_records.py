@@ -46,6 +46,8 @@ class Records:
         # A quoted cell: a quote at the start or after a separator, up to the closing quote (group 1, empty if
         # there is none).
         self._cell = re.compile(rb'"(?<![^%b]")(?:[^"]|"")*+("?)' % re.escape(separators))
+        # A quote after a backslash that does not close a cell.
+        self._escaped_quote = re.compile(rb'\\"(?![%b"]|\Z)' % re.escape(separators))
 
     def blocks(self, errors: ErrorCollector, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
         """Yield the offsets of the start and end of blocks of whole records.
@@ -78,6 +80,13 @@ class Records:
             lines -= previous == ord("\r") and part[0] == ord("\n")  # a line end split between two parts
             previous = part[-1]
         return lines
+
+    def escaped_quote_warnings(self) -> Iterator[str]:
+        """Warn of quotes that a backslash is meant to escape."""
+        if found := self._escaped_quote.search(self._text, self._start):
+            remedy = 'in CSV a quote within quotes is written twice ("")'
+            line = self.line(found.start())
+            yield f'Line {line} has a backslash before a quote (\\"), which is read as text; {remedy}.'
 
     def has_quotes(self, start: int, end: int) -> bool:
         """Return whether a block contains a quote."""

@@ -1,16 +1,17 @@
 """The supported file formats: detection from the content, and the reader of each."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from service.datasets.dataset import Batches, TensorDataset
 from service.datasets.sources.arrow import read_arrow
-from service.datasets.sources.compression import MAGIC
 from service.datasets.sources.csv import CsvTable
 from service.datasets.sources.npz import read_npz
 from service.datasets.sources.parquet import read_parquet
 from service.datasets.sources.safetensors import read_safetensors
+from service.datasets.sources.unsupported import HEAD_BYTES, refuse_other_archives, refuse_unsupported
 from service.errors import FieldError, InvalidRequest, UnsupportedMediaType
 from service.specs.reading import CellOptions
 from service.specs.upload import Format, ReadOptions
@@ -20,6 +21,10 @@ T = TypeVar("T")
 
 class TableReader(Protocol):
     """A table whose rows can be read from the first one on, any number of times."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the client should know about the reading, as sentences."""
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """Read the rows.
@@ -42,8 +47,9 @@ NAMES: Mapping[Format, str] = {
     "npz": "a .npz archive",
     "safetensors": "a .safetensors file",
     "json": "JSON",
+    "jsonl": "JSON Lines",
 }
-_TEXT_FORMATS: set[Format] = {"csv", "json"}
+_TEXT_FORMATS: set[Format] = {"csv", "json", "jsonl"}
 
 KnownWords = Mapping[str, Collection[str]] | None
 _TABLE_READERS: Mapping[
@@ -55,7 +61,7 @@ _TABLE_READERS: Mapping[
 }
 _TENSOR_READERS: Mapping[Format, Callable[[Path, int], TensorDataset]] = {
     "npz": read_npz,
-    "safetensors": lambda path, max_bytes: read_safetensors(path),
+    "safetensors": read_safetensors,
 }
 
 # Offset and value of the bytes that identify a format.
@@ -68,32 +74,15 @@ _MAGIC: Sequence[tuple[int, bytes, Format]] = (
     (0, b"PK\x05\x06", "npz"),
     (4, b"\0\0\0\0{", "safetensors"),  # upper half of the header's length, always zero, and the header
 )
-_PICKLE = "a pickle, which is never read; send a .npz archive or a .safetensors file"
-_IMAGE = "an image; send its pixels as an array of a .npz archive"
-_COMPRESSED = (
-    "compressed in an unsupported way; send it uncompressed, or compressed once with gzip or Zstandard"
-)
-_WEB_PAGE = "a web page; send the file itself"
-# Start of a file of an unsupported format, and the message for it.
-_UNSUPPORTED: Sequence[tuple[bytes, str]] = (
-    (b"\x93NUMPY", "a single .npy array; put it into a .npz archive, numpy.savez(file, inputs=…, targets=…)"),
-    *((b"\x80%c" % protocol, _PICKLE) for protocol in range(2, 6)),
-    (b"\x89HDF\r\n", "an HDF5 file; send Parquet, or a .npz archive"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel file; save it as CSV"),
-    (b"%PDF", "a PDF; send the table as CSV"),
-    (b"Obj\x01", "an Avro file; send Parquet"),
-    *((magic, _IMAGE) for magic in (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a")),
-    *((b"BZh%d1AY&SY" % level, _COMPRESSED) for level in range(1, 10)),
-    *((magic, _COMPRESSED) for magic in (b"\xfd7zXZ\0", b"7z\xbc\xaf", *MAGIC.values())),
-    (b"SQLite format 3\0", "a SQLite database; send the table as CSV"),
-    *((start, _WEB_PAGE) for start in (b"<!DOCTYPE", b"<!doctype", b"<html")),
-)
-_HEAD_BYTES = 64
+# Start of a JSON document that a CSV file can't have: an object or an array of objects.
+_JSON = re.compile(rb"\s*(\{|\[\s*[\[{\]])")
+_JSON_ROWS = re.compile(rb'\s*(\[\s*)?\{\s*"[^"]*"\s*:')
 _APPLICABLE_OPTIONS: Mapping[Format, set[str]] = {
     "csv": set(ReadOptions.model_fields),
-    "parquet": set(CellOptions.model_fields),
-    "arrow": set(CellOptions.model_fields),
+    "parquet": {*CellOptions.model_fields, "index", "ignore"},
+    "arrow": {*CellOptions.model_fields, "index", "ignore"},
     "json": set(CellOptions.model_fields),
+    "jsonl": set(CellOptions.model_fields),
 }
 
 
@@ -103,19 +92,22 @@ def detect_format(path: Path, declared: Format | None) -> Format:
     Args:
         path: The file, decompressed.
         declared: The format that the client declares; None: accept any supported format. A file without
-            the mark of a binary format is JSON if it starts with `{`, and CSV otherwise.
+            the mark of a binary format is JSON if it starts with `{` or `[{`, and CSV otherwise.
 
     Raises:
         UnsupportedMediaType: The content contradicts `declared`, or its format is not supported.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+        head = file.read(HEAD_BYTES)
     found = _detect_binary_format(head)
-    for start, description in _UNSUPPORTED if found is None else ():
-        if head.startswith(start):
-            raise UnsupportedMediaType(f"The body is {description}.")
+    if found is None:
+        refuse_unsupported(path, head)
+    elif found == "npz":
+        refuse_other_archives(path)
     if declared is None:
-        return found or ("json" if head.lstrip()[:1] == b"{" else "csv")
+        return found or ("json" if _JSON.match(head) else "csv")
+    if found is None and declared == "csv" and _JSON_ROWS.match(head):
+        found = "json"
     if found == declared or (found is None and declared in _TEXT_FORMATS):
         return declared
     actual = f"the body is {NAMES[found]}" if found else "the content of the body is not"

@@ -1,6 +1,7 @@
-"""Datasets in JSON bodies: `columns`, `rows`, or `inputs` with `targets`."""
+"""Datasets in JSON bodies: `columns`, `rows` or their list alone, `dataframe_split`, `inputs`, `targets`."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,16 +14,93 @@ from service.datasets.sources.cell_texts import null_gaps, null_words
 from service.datasets.sources.columns import COLUMN_TYPES, MAX_COLUMNS, TEXT, check_name, from_values
 from service.datasets.sources.nested_lists import read_nested
 from service.datasets.sources.text_columns import infer_kept_type, null_numbers
-from service.datasets.validation import ErrorCollector, RowPointer, count_of, quote_value
-from service.errors import pointer_to
+from service.datasets.validation import SHOWN_ROWS, ErrorCollector, RowPointer, count_of, quote_value
+from service.errors import InvalidRequest, pointer_to
 from service.specs.base import did_you_mean
 from service.specs.upload import ReadOptions
 
 SINGLE_INPUT = "input"
+SPLIT = "dataframe_split"
+FORMS_TEXT = f"`columns`, `rows`, `{SPLIT}` or `inputs`"
+
+
+class JsonLines(list[Any]):
+    """The rows of JSON Lines, parsed.
+
+    Attributes:
+        numbers: The number of each row's line.
+    """
+
+    def __init__(self, rows: Mapping[int, Any]) -> None:
+        """Take the rows by the numbers of their lines."""
+        super().__init__(rows.values())
+        self.numbers = list(rows)
+
+
+class _LineErrors(ErrorCollector):
+    """Errors of JSON Lines, which name the line of the row in their pointer."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        super().__init__()
+        self._numbers = numbers
+
+    def add(self, pointer: str, detail: str) -> None:
+        """Add one error."""
+        super().add(pointer, self._with_line(pointer, detail))
+
+    def add_rows(self, pointer: str, detail: str, rows: Sequence[int], count: int, key: Hashable) -> None:
+        """Add an error that several rows have."""
+        super().add_rows(pointer, self._with_line(pointer, detail), rows, count, key)
+
+    def _with_line(self, pointer: str, detail: str) -> str:
+        _, *parts = pointer.split("/")
+        return f"Line {self._numbers[int(parts[0])]}: {detail}" if parts else detail
+
+
+class Layout(NamedTuple):
+    """Where a JSON document has the columns and cells of a table.
+
+    Attributes:
+        container: Pointer of the object or list that contains them.
+        column: Returns the pointer of a column.
+        cell: Returns the pointer of a cell, by column and row.
+    """
+
+    container: str
+    column: Callable[[str], str]
+    cell: Callable[[str, int], str]
+
+
+def layout_of(document: Any, pointer: str = "#") -> Layout:
+    """Return the layout of a document that `read_json` reads as a table."""
+    if isinstance(document, list):
+        return Layout(pointer, lambda name: pointer, lambda name, row: pointer_to(pointer, row, name))
+    if "rows" in document:
+        return layout_of(document["rows"], pointer_to(pointer, "rows"))
+    if SPLIT in document:
+        base = pointer_to(pointer, SPLIT)
+        positions = {name: position for position, name in enumerate(document[SPLIT]["columns"])}
+        return Layout(
+            base,
+            lambda name: pointer_to(base, "columns", positions[name]) if name in positions else base,
+            lambda name, row: pointer_to(base, "data", row, positions[name]),
+        )
+    base = pointer_to(pointer, "columns")
+    return Layout(base, partial(pointer_to, base), partial(pointer_to, base))
+
+
+def column_names(document: Mapping[str, Any]) -> list[str]:
+    """Return the column names of a table in a document that may have errors; empty where there are none."""
+    names, rows = document.get("columns", ()), document.get("rows")
+    if isinstance(rows, list) and rows:
+        names = rows[0]
+    if isinstance(split := document.get(SPLIT), dict):
+        names = split.get("columns")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list | dict) else []
 
 
 def read_json(
-    document: Mapping[str, Any],
+    document: Any,
     pointer: str = "#",
     selected: Collection[str] | None = None,
     errors: ErrorCollector | None = None,
@@ -33,8 +111,8 @@ def read_json(
     """Read the dataset in a JSON document.
 
     Args:
-        document: Parsed JSON with exactly one of `columns`, `rows` or `inputs`. Of the other keys, only
-            `targets` beside `inputs` is read.
+        document: Parsed JSON: a list of rows, or an object with exactly one of `columns`, `rows`,
+            `dataframe_split` or `inputs`. Of its other keys, only `targets` beside `inputs` is read.
         pointer: Pointer to `document` in the request.
         selected: Names of the columns to read of a table; None: all. Other columns get null values and are
             not checked.
@@ -50,13 +128,17 @@ def read_json(
         InvalidRequest: The document has errors; lists the first 100 and counts all.
     """
     errors = errors or ErrorCollector()
+    found_in_cells = errors if cell_errors is None else cell_errors
+    cells = _CellReader(options or ReadOptions(), known, found_in_cells)
+    if isinstance(document, list):
+        return _read_row_list(document, pointer, selected, cells, errors)
     forms = [form for form in _READERS if form in document]
     if len(forms) != 1:
         found = " and ".join(f"`{form}`" for form in forms) or "none of them"
-        detail = f"Give the data as exactly one of `columns`, `rows` or `inputs`; found {found}."
+        detail = f"Give the data as exactly one of {FORMS_TEXT}; found {found}."
+        if not forms:
+            detail += ' Rows may also be sent as a list, [{"x": 1}, …].'
         errors.fail(pointer, detail)
-    found_in_cells = errors if cell_errors is None else cell_errors
-    cells = _CellReader(options or ReadOptions(), known, found_in_cells)
     return _READERS[forms[0]](document, pointer, selected, cells, errors)
 
 
@@ -147,9 +229,37 @@ def _read_rows(
     cells: _CellReader,
     errors: ErrorCollector,
 ) -> TabularDataset:
-    rows, pointer = document["rows"], pointer_to(pointer, "rows")
+    return _read_row_list(document["rows"], pointer_to(pointer, "rows"), selected, cells, errors)
+
+
+def _read_row_list(
+    rows: Any, pointer: str, selected: Collection[str] | None, cells: _CellReader, errors: ErrorCollector
+) -> TabularDataset:
     if not isinstance(rows, list) or not rows:
         errors.fail(pointer, f"Give a list of objects, column name → value; found {_describe(rows)}.")
+    if not isinstance(rows, JsonLines):
+        return _read_checked_rows(rows, pointer, selected, cells, errors)
+    found, found_in_cells = _LineErrors(rows.numbers), _LineErrors(rows.numbers)
+    dataset = None
+    with suppress(InvalidRequest):  # raised below with the errors found before
+        dataset = _read_checked_rows(rows, pointer, selected, cells._replace(errors=found_in_cells), found)
+    errors.extend(found.listed)
+    cells.errors.extend(found_in_cells.listed)
+    errors.raise_if_any()
+    assert dataset is not None
+    return dataset
+
+
+def _read_checked_rows(
+    rows: list[Any],
+    pointer: str,
+    selected: Collection[str] | None,
+    cells: _CellReader,
+    errors: ErrorCollector,
+) -> TabularDataset:
+    if not any(isinstance(row, dict) for row in rows):
+        found, remedy = quote_value(rows[0]), 'send numbers without names as {"inputs": [[1, 2], …]}'
+        errors.fail(pointer, f"A row must be an object, column name → value; found {found}; {remedy}.")
     _check_keys(rows, pointer, selected, errors)
     names = list(rows[0]) if isinstance(rows[0], dict) else []
     _check_column_count(names, pointer_to(pointer, 0), errors)
@@ -176,20 +286,87 @@ def _check_keys(
     names = rows[0].keys() if isinstance(rows[0], dict) else None
     if names is not None and not names:
         errors.add(pointer_to(pointer, 0), "The row has no columns.")
+    others: list[int] = []
+    missing: dict[str, list[int]] = {}
+    unknown: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
-        row_pointer = pointer_to(pointer, number)
         if not isinstance(row, dict):
-            found = quote_value(row)
-            errors.add(row_pointer, f"A row must be an object, column name → value; found {found}.")
+            others.append(number)
         elif names is not None and row.keys() != names:
             for name in names:
                 if name not in row and (selected is None or name in selected):
-                    remedy = "give every row the columns of row 0, with null for a missing value"
-                    errors.add(row_pointer, f"`{name}` is missing; {remedy}.")
+                    missing.setdefault(name, []).append(number)
             for name in row:
                 if name not in names and (selected is None or name in selected):
-                    hint = did_you_mean(name, names) or "."
-                    errors.add(pointer_to(row_pointer, name), f"`{name}` is not a column of row 0{hint}")
+                    unknown.setdefault(name, []).append(number)
+    if others:
+        found = quote_value(rows[others[0]])
+        detail = f"A row must be an object, column name → value; found {found}."
+        _add_rows(pointer_to(pointer, others[0]), detail, others, errors)
+    for name, numbers in missing.items():
+        remedy = "give every row the columns of row 0, with null for a missing value"
+        _add_rows(pointer_to(pointer, numbers[0]), f"`{name}` is missing; {remedy}.", numbers, errors)
+    for name, numbers in unknown.items():
+        detail = f"`{name}` is not a column of row 0{did_you_mean(name, names or ()) or '.'}"
+        _add_rows(pointer_to(pointer, numbers[0], name), detail, numbers, errors)
+
+
+def _add_rows(pointer: str, detail: str, rows: Sequence[int], errors: ErrorCollector) -> None:
+    errors.add_rows(pointer, detail, rows[: SHOWN_ROWS + 1], len(rows), detail)
+
+
+def _read_split(
+    document: Mapping[str, Any],
+    pointer: str,
+    selected: Collection[str] | None,
+    cells: _CellReader,
+    errors: ErrorCollector,
+) -> TabularDataset:
+    split, base = document[SPLIT], pointer_to(pointer, SPLIT)
+    names_pointer, data_pointer = pointer_to(base, "columns"), pointer_to(base, "data")
+    if not isinstance(split, dict):
+        errors.fail(base, f"Give an object with `columns` and `data`; found {_describe(split)}.")
+    for key in split.keys() - {"columns", "data", "index"}:
+        hint = did_you_mean(key, ("columns", "data", "index")) or "; give `columns` and `data`."
+        errors.add(pointer_to(base, key), f"`{key}` is not a field here{hint}")
+    names, data = split.get("columns"), split.get("data")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        detail = f"Give `columns` as a list of names, which are strings; found {_describe(names)}."
+        errors.fail(names_pointer if "columns" in split else base, detail)
+    _check_column_count(names, names_pointer, errors)
+    positions: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if selected is None or name in selected:
+            check_name(name, pointer_to(names_pointer, position), errors)
+            if name in positions:
+                errors.add(pointer_to(names_pointer, position), f"`{name}` appears twice; rename one.")
+        positions.setdefault(name, position)
+    if not isinstance(data, list) or not data:
+        detail = f"Give `data` as a list of rows, each a list of values; found {_describe(data)}."
+        errors.fail(data_pointer if "data" in split else base, detail)
+    _check_widths(data, len(names), data_pointer, errors)
+    arrays = {
+        name: cells.column(name, [row[position] for row in data], _split_pointer(data_pointer, position))
+        for name, position in positions.items()
+        if selected is None or name in selected
+    }
+    errors.raise_if_any()
+    return cells.table({name: arrays.get(name, pa.nulls(len(data))) for name in positions})
+
+
+def _split_pointer(pointer: str, position: int) -> RowPointer:
+    return lambda row: pointer_to(pointer, row, position)
+
+
+def _check_widths(data: list[Any], columns: int, pointer: str, errors: ErrorCollector) -> None:
+    """Check that each row is a list with a value for each column."""
+    wrong = [n for n, row in enumerate(data) if not isinstance(row, list) or len(row) != columns]
+    if wrong:
+        row = data[wrong[0]]
+        found = count_of(len(row), "value") if isinstance(row, list) else quote_value(row)
+        detail = f"A row must be a list of {count_of(columns, 'value')}, one for each column; found {found}"
+        _add_rows(pointer_to(pointer, wrong[0]), f"{detail}.", wrong, errors)
+        errors.raise_if_any()
 
 
 def _read_tensors(
@@ -271,5 +448,6 @@ _READERS: dict[
 ] = {
     "columns": _read_columns,
     "rows": _read_rows,
+    SPLIT: _read_split,
     "inputs": _read_tensors,
 }

@@ -11,7 +11,7 @@ from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.tensors import as_dataset
 from service.datasets.tensor_file import Tensor
 from service.datasets.validation import ErrorCollector
-from service.errors import ContentTooLarge, UnsupportedMediaType, pointer_to
+from service.errors import ContentTooLarge, pointer_to
 
 _SUFFIX = ".npy"
 _MAX_ARRAYS = 1000
@@ -26,15 +26,12 @@ def read_npz(path: Path, max_bytes: int) -> TensorDataset:
 
     Raises:
         ContentTooLarge: The arrays are larger than `max_bytes`.
-        UnsupportedMediaType: The file is an Excel workbook, which is a zip archive, too.
         InvalidRequest: The file is not such an archive, contains objects, or its arrays are not a dataset.
     """
     errors = ErrorCollector()
     arrays: dict[str, Tensor] = {}
     with refuse_unreadable(".npz"), ZipFile(path) as archive:
         members = archive.infolist()
-        if any(member.filename.startswith("xl/") for member in members):
-            raise UnsupportedMediaType("The body is an Excel workbook; save the sheet as CSV.")
         unpacked_bytes = sum(member.file_size for member in members)
         if len(members) > _MAX_ARRAYS:
             errors.fail("#", f"The archive has {len(members)} members; at most {_MAX_ARRAYS} are supported.")

@@ -53,7 +53,10 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
 def _check_array(array: Tensor, name: str, pointer: str, errors: ErrorCollector) -> None:
     """Check the type and the shape of an array."""
     shape = list(array.shape)
-    if array.dtype.name not in DTYPES.values() or not array.dtype.isnative:
+    if array.dtype.kind in "US":
+        remedy = f"number the classes: names, {name} = numpy.unique({name}, return_inverse=True)"
+        errors.add(pointer, f"`{name}` is an array of text ({array.dtype.str}); {remedy}.")
+    elif array.dtype.name not in DTYPES.values() or not array.dtype.isnative:
         supported = f"{', '.join(DTYPES.values())}, in little-endian order"
         errors.add(pointer, f"`{name}` is of type {array.dtype.str}; supported are {supported}.")
     elif array.size == 0 or not shape:

@@ -136,3 +136,13 @@ def test_categories_of_pandas_stay_categories(form: str) -> None:
 def test_invalid_tables_are_refused(form: str, table: pa.Table, words: str) -> None:
     """A table must have rows, and columns with different names."""
     assert words in refusal(lambda: read(FORMS[form](table)))["#"]
+
+
+@form
+@pytest.mark.parametrize("arrow_type", [pa.list_(pa.float32()), pa.list_(pa.float32(), 2)])
+def test_vectors_are_refused_with_the_code_that_sends_them(form: str, arrow_type: pa.DataType) -> None:
+    """A column of vectors is refused; the error shows how to send them, or to leave the column out."""
+    table = pa.table({"v": pa.array([[1, 2], [3, 4]], arrow_type), "y": [0, 1]})
+    detail = refusal(lambda: read(FORMS[form](table)))["#/columns/v"]
+    assert "inputs=numpy.stack(frame['v'])" in detail
+    assert read(FORMS[form](table), ignore=["v"]).column_names == ["y"]

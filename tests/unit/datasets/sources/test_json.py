@@ -1,9 +1,10 @@
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from service.datasets.dataset import TabularDataset, TensorDataset
-from service.datasets.sources.json import read_json
+from service.datasets.sources.json import JsonLines, read_json
 from tests.support.field_errors import refusal
 from tests.support.thermometer import T_C, T_U
 
@@ -105,3 +106,72 @@ def test_the_limit_of_columns_applies_to_json() -> None:
     columns = {f"c{number}": [1] for number in range(10_001)}
     for document, pointer in (({"columns": columns}, "#/columns"), ({"rows": [columns]}, "#/rows/0")):
         assert refused(**document)[pointer] == "There are 10001 columns; at most 10000 are supported."
+
+
+def split(**changes: Any) -> dict[str, Any]:
+    return {
+        "dataframe_split": {"columns": ["a", "b"], "index": [5, 6], "data": [[1, "x"], [2, "y"]], **changes}
+    }
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}],
+        JsonLines({1: {"a": 1, "b": "x"}, 3: {"b": "y", "a": 2}}),
+        {"rows": [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]},
+        split(),
+        pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}).pipe(
+            lambda frame: {"dataframe_split": frame.to_dict("split")}
+        ),
+    ],
+)
+def test_rows_have_several_forms(document: Any) -> None:
+    """A list of rows, JSON Lines and pandas' split form are the same table."""
+    dataset = read_json(document)
+    assert isinstance(dataset, TabularDataset)
+    assert dataset.table.to_pydict() == {"a": [1.0, 2.0], "b": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"columns": {}}, "#/dataframe_split/columns"),
+        ({"columns": ["a", 2]}, "#/dataframe_split/columns"),
+        ({"columns": ["a", "a"]}, "#/dataframe_split/columns/1"),
+        ({"columns": ["a", ""]}, "#/dataframe_split/columns/1"),
+        ({"data": []}, "#/dataframe_split/data"),
+        ({"data": [[1, "x"], [2], 3]}, "#/dataframe_split/data/1"),
+        ({"data": [[1, "x"], [2, 3], [3, "y"]]}, "#/dataframe_split/data/1/1"),
+        ({"dat": []}, "#/dataframe_split/dat"),
+    ],
+)
+def test_errors_of_the_split_form_have_pointers(changes: dict[str, Any], pointer: str) -> None:
+    """Names, rows and cells are named by their place; several short rows are one error."""
+    assert list(refused(**split(**changes))) == [pointer]
+    for broken in (3, [], {"columns": ["a"]}, {"data": [[1]]}):
+        assert list(refused(dataframe_split=broken)) == ["#/dataframe_split"]
+
+
+def test_the_same_error_of_many_rows_is_one_error() -> None:
+    """A column that many rows lack is one error with their number and the first rows."""
+    rows = [{"a": 1, "b": 2}, *[{"a": 1, "c": 2}] * 178]
+    found = refusal(lambda: read_json(rows))
+    assert list(found) == ["#/1", "#/1/c"]
+    assert found["#/1"].endswith("The same is wrong in 177 more rows: 2, 3, 4, 5, 6, ….")
+
+
+def test_errors_of_json_lines_name_the_line() -> None:
+    """An error in a row of JSON Lines names its line, which may follow empty ones."""
+    lines = JsonLines({1: {"a": 1}, 4: {"a": "x"}, 5: {"b": 1}, 6: {"a": 1}, 7: {"b": 2}})
+    found = refusal(lambda: read_json(lines))
+    assert found["#/1/a"].startswith('Line 4: "x" is not allowed')
+    assert found["#/2"].startswith("Line 5: `a` is missing;")
+
+
+@pytest.mark.parametrize("document", [[], [1, 2], [[1, 2]], ["x"]])
+def test_a_list_without_rows_is_refused(document: list[Any]) -> None:
+    """A list must contain objects; for numbers the error names `inputs`."""
+    found = refusal(lambda: read_json(document))
+    assert list(found) == ["#"]
+    assert not document or "inputs" in found["#"] or "object" in found["#"]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
+import torch
 from numpy.typing import NDArray
 
 from service.datasets.dataset import TensorDataset
@@ -101,9 +103,9 @@ def test_all_errors_are_reported_together() -> None:
     assert len(refused("npz", {"inputs": np.full((500, 1), np.nan)})) == 100
 
 
-@pytest.mark.parametrize("dtype", ["U3", "M8[s]", ">f4", "f4,i4", np.complex64])
+@pytest.mark.parametrize("dtype", ["M8[s]", ">f4", "f4,i4", np.complex64])
 def test_arrays_of_other_types_are_refused(dtype: Any) -> None:
-    """Text, times, records, complex numbers and big-endian arrays are refused."""
+    """Times, records, complex numbers and big-endian arrays are refused."""
     assert "supported are bool" in refused("npz", {"inputs": np.zeros((2, 1), dtype)})["#/inputs"]
 
 
@@ -134,9 +136,9 @@ def archive(members: dict[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
-@pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy", "data.pkl", "table.csv"])
+@pytest.mark.parametrize("name", ["../evil.npy", "/etc/evil.npy"])
 def test_members_that_are_not_arrays_are_refused(name: str) -> None:
-    """Archives with other members, or with paths as names, are refused."""
+    """Archives with paths as names are refused."""
     with pytest.raises(InvalidRequest):
         read(archive({name: b"\x93NUMPY"}))
 
@@ -153,3 +155,20 @@ def test_an_array_smaller_than_its_declared_shape_is_refused() -> None:
     np.lib.format.write_array_header_1_0(sink, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 1)})
     with pytest.raises(InvalidRequest, match="can't be read as an array"):
         read(archive({"inputs.npy": sink.getvalue()}))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (5000, 7)])
+def test_bfloat16_becomes_float32(shape: tuple[int, ...]) -> None:
+    """Tensors of bfloat16, which numpy lacks, are read as the same values in float32."""
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0)).bfloat16()
+    content = safetensors.torch.save({"targets": torch.arange(shape[0]), "inputs": values})
+    dataset = read(content)
+    assert isinstance(dataset, TensorDataset)
+    assert dataset.inputs["input"].dtype == np.float32
+    assert np.array_equal(dataset.inputs["input"], values.float().numpy())
+
+
+def test_classes_as_text_are_refused_with_the_code_that_numbers_them() -> None:
+    """Text in a .npz archive is refused; the error shows how to number the classes."""
+    found = refused("npz", {"inputs": np.ones((2, 1)), "targets": np.array(["cat", "dog"])})
+    assert "names, targets = numpy.unique(targets, return_inverse=True)" in found["#/targets"]

@@ -1,0 +1,160 @@
+"""The forms of a table in a request: rows as a list or as lines, pandas' split form, reading options."""
+
+import io
+import json
+from typing import Any
+from zipfile import ZipFile
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from tests.support.files import as_parquet
+from tests.support.fits import LINEAR, thermometer
+from tests.support.problems import problem
+from tests.support.server import Service
+
+CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
+ROWS = [{"t_u": 35.7, "t_c": 0.5}, {"t_u": 55.9, "t_c": 14.0}]
+COLUMNS = {"columns": {"t_u": [35.7, 55.9], "t_c": [0.5, 14.0]}}
+LINES = "\n".join(map(json.dumps, ROWS)).encode()
+SPLIT = {"dataframe_split": {"columns": ["t_c", "t_u"], "index": [4, 7], "data": [[0.5, 35.7], [14.0, 55.9]]}}
+JSON = "application/json"
+BODIES: list[tuple[bytes, str | None]] = [
+    (json.dumps(ROWS).encode(), JSON),
+    (json.dumps(ROWS).encode(), None),
+    (json.dumps(SPLIT).encode(), JSON),
+    *((LINES, media_type) for media_type in (JSON, "application/x-ndjson", "application/jsonl", None)),
+]
+
+
+def workbook() -> bytes:
+    """Return a zip archive with the files of an Excel workbook."""
+    sink = io.BytesIO()
+    with ZipFile(sink, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return sink.getvalue()
+
+
+def send(service: Service, path: str, content: bytes, media_type: str | None) -> list[httpx.Response]:
+    """Send a body, and the same as a file of a multipart form."""
+    headers = {"Content-Type": media_type} if media_type else {}
+    file = ("rows", content, media_type) if media_type else ("rows", content)
+    return [
+        service.client.post(path, content=content, headers=headers),
+        service.client.post(path, files={"file": file}),
+    ]
+
+
+@pytest.fixture(scope="module")
+def job(service: Service) -> dict[str, Any]:
+    """Train on the thermometer."""
+    return service.succeeded(thermometer(LINEAR, epochs=5))
+
+
+@pytest.mark.parametrize(("content", "media_type"), BODIES)
+def test_every_form_is_accepted_wherever_a_table_is(
+    service: Service, job: dict[str, Any], content: bytes, media_type: str | None
+) -> None:
+    """Datasets, predictions and evaluations take rows as a list, as lines and in pandas' split form."""
+    predictions = service.predict(job["id"], COLUMNS)
+    evaluation = service.client.post(job["links"]["evaluations"], json=COLUMNS).json()
+    for response in send(service, "/v1/datasets", content, media_type):
+        assert response.status_code in (CREATED, OK), response.text
+        rows = service.read(response.json()["links"]["rows"])["rows"]
+        assert rows == ROWS
+    for response in send(service, job["links"]["predictions"], content, media_type):
+        assert response.json() == predictions
+    for response in send(service, job["links"]["evaluations"], content, media_type):
+        assert response.json() == evaluation
+
+
+def test_a_job_takes_the_split_form(service: Service, job: dict[str, Any]) -> None:
+    """The data section may hold `dataframe_split`; its errors point into it."""
+    body = thermometer(LINEAR, epochs=5)
+    columns = body["data"].pop("columns")
+    data = [list(row) for row in zip(*columns.values(), strict=True)]
+    body["data"]["dataframe_split"] = {"columns": list(columns), "data": data}
+    assert service.succeeded(body)["latest"] == job["latest"]
+    data[2][0] = "hot"
+    response = service.client.post("/v1/jobs", json=body)
+    assert problem(response, 422, "invalid-request")[0]["pointer"] == "#/data/dataframe_split/data/2/0"
+
+
+def test_errors_point_into_the_form_that_was_sent(service: Service, job: dict[str, Any]) -> None:
+    """Errors have the pointers of the body, and those of JSON Lines name the line."""
+    for body, pointer in (
+        ([{"t_u": 1}, {"t_u": None}], "#/1/t_u"),
+        (
+            {"dataframe_split": {"columns": ["x", "t_u"], "data": [[1, 1], [1, None]]}},
+            "#/dataframe_split/data/1/1",
+        ),
+        ({"dataframe_split": {"columns": ["t_x"], "data": [[1]]}}, "#/dataframe_split"),
+        ([{"t_x": 1}], "#"),
+    ):
+        response = service.client.post(job["links"]["predictions"], json=body)
+        assert problem(response, 422, "invalid-request")[0]["pointer"] == pointer
+    lines = {"content": b'{"t_u": 1}\n\n{"t_u": "hot"}\n', "headers": {"Content-Type": "application/jsonl"}}
+    (error,) = problem(service.client.post("/v1/datasets", **lines), 422, "invalid-request")
+    assert error["pointer"] == "#/1/t_u"
+    assert error["detail"].startswith("Line 3: ")
+
+
+def test_options_of_the_container_come_in_the_query_or_as_parts(service: Service) -> None:
+    """Lines, an index and columns are left out by options, in the query and in multipart parts."""
+    content = b"Report of May\n;a;b;c\n5;1;x;2\n7;3;y;4\n"
+    options = {"skip_lines": "1", "index": "keep", "ignore": "b"}
+    for response in (
+        service.client.post("/v1/datasets", params=options, content=content),
+        service.client.post("/v1/datasets", files={"file": ("may", content)}, data=options),
+        service.client.post(
+            "/v1/datasets", files={"file": ("may", content)}, data={**options, "ignore": '["b"]'}
+        ),
+    ):
+        assert [column["name"] for column in response.json()["columns"]] == ["index", "a", "c"], response.text
+    left_out = service.client.post("/v1/datasets", params={"skip_lines": 1}, content=content).json()
+    assert [column["name"] for column in left_out["columns"]] == ["a", "b", "c"]
+    assert "`?index=keep`" in left_out["warnings"][0]
+    without = service.client.post("/v1/datasets", content=b"a,b,c\n1,x,2\n3,y,4\n").json()
+    assert without["id"] == left_out["id"]
+    bad = {"skip_lines": "-1", "index": "yes", "ignore": "a,,b", "delimiter": "space s"}
+    errors = problem(service.client.post("/v1/datasets", params=bad, content=content), 422, "invalid-request")
+    assert {error["pointer"] for error in errors} == {f"?{name}" for name in bad}
+    table = as_parquet(pa.table({"a": [1]}))
+    for option in ({"skip_lines": 1}, {"delimiter": "spaces"}):
+        response = service.client.post("/v1/datasets", params=option, content=table)
+        assert problem(response, 422, "invalid-request")[0]["pointer"] == f"?{next(iter(option))}"
+
+
+def test_predictions_skip_lines_and_the_index(service: Service, job: dict[str, Any]) -> None:
+    """A table sent to a model may have lines before it, an index, and any number of spaces."""
+    expected = service.predict(job["id"], {"columns": {"t_u": [35.7, 55.9]}})
+    path = job["links"]["predictions"]
+    for content, options in (
+        (b"title\n,t_u\n8,35.7\n9,55.9\n", {"skip_lines": 1}),
+        (b"  t_u  x\n 35.7  1\n 55.9 10\n", {}),
+        (b'"t_u" "x"\n"1" 35.7 1\n"2" 55.9 10\n', {"delimiter": "spaces"}),
+    ):
+        response = service.client.post(path, params=options, content=content)
+        assert response.json() == expected, response.text
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "words"),
+    [
+        (
+            workbook(),
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            "an Excel workbook",
+        ),
+        (workbook(), "text/csv", "an Excel workbook; save the sheet as CSV"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "image/png", "an image; send its pixels"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "text/csv", "an image; send its pixels"),
+        (b'[{"a": 1}]', "text/csv", "the body is JSON"),
+    ],
+)
+def test_other_files_are_named(service: Service, content: bytes, media_type: str, words: str) -> None:
+    """A file that is not a table is named by its content, whatever its media type is."""
+    response = service.client.post("/v1/datasets", content=content, headers={"Content-Type": media_type})
+    assert response.status_code == 415
+    assert words in response.json()["detail"]
