@@ -1,6 +1,6 @@
 """Writing a dataset in the form that the service stores, with its digest and report, in one pass."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ class StoredDataset:
         bytes: Size of the file.
         digest: Digest of the content, equal for equal content.
         report: Description of the columns, JSON-able; see `describe`.
+        reading_warnings: Those of the report's warnings that are about the reading of a file.
     """
 
     kind: DatasetType
@@ -36,6 +37,7 @@ class StoredDataset:
     bytes: int
     digest: str
     report: dict[str, Any]
+    reading_warnings: Sequence[str] = ()
 
 
 def write_dataset(content: FileContent, path: Path, max_bytes: int) -> StoredDataset:
@@ -55,7 +57,7 @@ def write_dataset(content: FileContent, path: Path, max_bytes: int) -> StoredDat
     digest, summary = content.read(lambda batches: _write_table(batches, path, max_bytes))
     report = describe(load_dataset(path), summary)
     report["warnings"] = [*content.warnings, *report["warnings"]]
-    return StoredDataset("tabular", summary.rows, path.stat().st_size, digest, report)
+    return StoredDataset("tabular", summary.rows, path.stat().st_size, digest, report, content.warnings)
 
 
 def _write_table(batches: Batches, path: Path, max_bytes: int) -> tuple[str, TableSummary]:

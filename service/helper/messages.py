@@ -11,7 +11,7 @@ from typing import Any, Literal
 from service.helper.request import Request
 from service.processes.messages import Messages
 from service.specs.split import SplitName
-from service.specs.upload import Upload
+from service.specs.upload import DownloadFormat, Upload
 from service.storage.datasets import NewDataset
 from service.storage.planned_job import PlannedJob
 
@@ -41,9 +41,13 @@ class DatasetStored:
 
     Attributes:
         dataset: The row to commit, or the id of the owner's dataset of equal content.
+        upload_digest: Digest of the upload's bytes and reading options.
+        warnings: What the client should know about the reading of the upload.
     """
 
     dataset: NewDataset | str
+    upload_digest: str
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,25 @@ class ReadDataset(Request[DatasetStored]):
     owner: str
     name: str | None
     upload: Upload
+
+
+@dataclass(frozen=True)
+class DownloadDataset(Request[InFile]):
+    """Write a dataset as a file.
+
+    Attributes:
+        owner: The client.
+        dataset_id: The dataset.
+        format: Format of the file.
+        keep_formulas: Whether text in CSV that spreadsheets would run as a formula stays as it is.
+        answer_file: Path of the file.
+    """
+
+    owner: str
+    dataset_id: str
+    format: DownloadFormat
+    keep_formulas: bool
+    answer_file: str
 
 
 @dataclass(frozen=True)
@@ -127,6 +150,7 @@ class Predict(Request[InBody | InFile]):
         job_id: The job.
         checkpoint: As in `GetParameters`.
         as_csv: Whether to answer CSV instead of JSON.
+        keep_formulas: Whether text in CSV that spreadsheets would run as a formula stays as it is.
         answer_file: Path of the file to write predictions of many rows to.
         upload: The received file; None: the rows are in the body, as JSON.
     """
@@ -135,6 +159,7 @@ class Predict(Request[InBody | InFile]):
     job_id: str
     checkpoint: str | None
     as_csv: bool
+    keep_formulas: bool
     answer_file: str
     upload: Upload | None = None
 
@@ -202,6 +227,7 @@ REQUESTS = Messages[Request[Any]](
     CheckJob,
     PlanJob,
     ReadDataset,
+    DownloadDataset,
     GetRows,
     GetParameters,
     GetParameter,

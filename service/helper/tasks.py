@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.download import write_file
 from service.datasets.prepare.encode import RawRows, evaluation_rows
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.profile.report import read_rows
@@ -22,6 +23,7 @@ from service.helper.catalog import catalog_json
 from service.helper.messages import (
     CheckJob,
     DatasetStored,
+    DownloadDataset,
     EarlierJob,
     Evaluate,
     ExportModel,
@@ -63,6 +65,7 @@ from service.settings import Settings
 from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
 from service.specs.split import SplitName
+from service.specs.upload import Upload, upload_digest
 from service.storage.idempotency import IdempotencyKey
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
@@ -126,7 +129,14 @@ class Tasks:
             name = name_in_body or name
         path = Path(request.upload.folder) / "dataset"
         stored = write_dataset(content, path, self._settings.max_dataset_bytes)
-        return DatasetStored(self._writer.add_dataset(request.owner, stored, path, name)), b""
+        dataset = self._writer.add_dataset(request.owner, stored, path, name)
+        return DatasetStored(dataset, _upload_digest(request.upload), [*stored.reading_warnings]), b""
+
+    @run.register
+    def _download_dataset(self, request: DownloadDataset, body: bytes) -> tuple[InFile, bytes]:
+        dataset = self._dataset(request.owner, request.dataset_id)
+        write_file(dataset, Path(request.answer_file), request.format, request.keep_formulas)
+        return InFile(), b""
 
     @run.register
     def _get_rows(self, request: GetRows, body: bytes) -> tuple[InBody, bytes]:
@@ -157,10 +167,13 @@ class Tasks:
         first = next(slices)
         second = next(slices, None)
         if second is None:
-            return InBody(), as_csv(first, model.encoding) if request.as_csv else orjson.dumps(first)
+            answer = orjson.dumps(first)
+            if request.as_csv:
+                answer = as_csv(first, model.encoding, keep_formulas=request.keep_formulas)
+            return InBody(), answer
         slices = chain([first, second], slices)
         if request.as_csv:
-            write_csv(Path(request.answer_file), slices, model.encoding)
+            write_csv(Path(request.answer_file), slices, model.encoding, request.keep_formulas)
         else:
             write_json(Path(request.answer_file), slices)
         return InFile(), b""
@@ -250,6 +263,11 @@ class Tasks:
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact
         return load_dataset(self._storage.artifacts.path(artifact))
+
+
+def _upload_digest(upload: Upload) -> str:
+    with upload.body.open("rb") as file:
+        return upload_digest(hashlib.file_digest(file, "sha256").hexdigest(), upload.options)
 
 
 def _fingerprint(document: Any) -> str:

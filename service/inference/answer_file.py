@@ -16,11 +16,11 @@ Slices = Iterable[dict[str, Any]]
 _PER_ROW = {"outputs", "labels", "probabilities"}
 
 
-def write_csv(path: Path, slices: Slices, encoding: Encoding) -> None:
-    """Write slices of predictions as one CSV file."""
+def write_csv(path: Path, slices: Slices, encoding: Encoding, keep_formulas: bool = False) -> None:
+    """Write slices of predictions as one CSV file; see `as_csv`."""
     with path.open("wb") as file:
         for number, answer in enumerate(slices):
-            file.write(as_csv(answer, encoding, header=number == 0))
+            file.write(as_csv(answer, encoding, header=number == 0, keep_formulas=keep_formulas))
 
 
 def write_json(path: Path, slices: Slices) -> None:

@@ -4,12 +4,14 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from service.datasets.dataset import Dataset
+from service.datasets.formulas import without_formula
 from service.datasets.prepare.encode import RawRows, encode, prediction_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.errors import FieldError, InvalidRequest
@@ -158,26 +160,33 @@ def column_labels(encoding: Encoding, numbers: Tensor) -> list[Any]:
     return [[pair[value] for pair, value in zip(labels, row, strict=True)] for row in numbers.tolist()]
 
 
-def as_csv(answer: Mapping[str, Any], encoding: Encoding, header: bool = True) -> bytes:
+def as_csv(
+    answer: Mapping[str, Any], encoding: Encoding, *, header: bool = True, keep_formulas: bool = False
+) -> bytes:
     """Write predictions as CSV, with columns for targets, labels and probabilities.
 
     Args:
         answer: The predictions that `predict` yields.
         encoding: The model's encoding, which has the names.
         header: Whether to write the line of column names.
+        keep_formulas: Whether text that spreadsheets would run as a formula stays as it is.
     """
     columns = _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    if header:
-        writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    rows: Iterator[Sequence[Any]] = zip(*columns.values(), strict=True)
+    for row in chain([tuple(columns)] if header else [], rows):
+        writer.writerow(row if keep_formulas else map(without_formula, row))
     return text.getvalue().encode()
 
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
     """Make the columns `label` and, for each class, `probability_<class>`."""
-    columns: dict[str, list[Any]] = {"label": [label_key(label) for label in answer["labels"]]}
+    # A number stays one: if it is negative, it is no formula.
+    labels = answer["labels"]
+    columns: dict[str, list[Any]] = {
+        "label": [label_key(label) if isinstance(label, bool) else label for label in labels]
+    }
     if "probabilities" in answer:
         each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=True)
         columns |= {f"probability_{label_key(label)}": _finite(values) for label, values in each_class}

@@ -1,5 +1,7 @@
 """Uploaded files: format, compression and options for reading."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -13,6 +15,7 @@ Format = Literal["csv", "parquet", "arrow", "npz", "safetensors", "json", "jsonl
 IndexColumn = Literal["auto", "keep", "drop"]
 SPACES: Final = "spaces"
 """The delimiter that is any number of spaces and tabs; those at the ends of a line don't count."""
+DownloadFormat = Literal["csv", "parquet", "npz"]
 Compression = Literal["gzip", "zstd"]
 
 MEDIA_TYPES: Mapping[str, Format] = {
@@ -80,6 +83,23 @@ class ReadOptions(CellOptions):
 
 
 _CELL_OPTIONS = set(CellOptions.model_fields)
+
+
+def upload_digest(content_sha256: str, options: ReadOptions) -> str:
+    """Identify an upload by its bytes and the options for reading it.
+
+    Args:
+        content_sha256: SHA-256 of the bytes as sent, in hexadecimal.
+        options: The options; those with default values don't count.
+
+    Returns:
+        `content_sha256` for default options, otherwise another hexadecimal digest.
+    """
+    changed = options.model_dump(exclude_defaults=True)
+    if not changed:
+        return content_sha256
+    text = json.dumps([content_sha256, changed], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Upload(Spec):

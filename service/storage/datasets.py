@@ -9,10 +9,10 @@ from sqlalchemy import Connection, bindparam, or_, select
 
 from service import errors
 from service.specs.job import JobStatus
-from service.storage.database import Database, insert_or_get
+from service.storage.database import INSERTS, Database, insert_or_get
 from service.storage.ids import new_id
 from service.storage.pages import Cursor, newest_first
-from service.storage.tables import datasets, jobs
+from service.storage.tables import datasets, jobs, uploads
 
 ACTIVE = [status for status in JobStatus if not status.ended]
 # Built once: every submission runs one of these.
@@ -77,8 +77,13 @@ class DatasetStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, owner: str, dataset: NewDataset) -> tuple[Dataset, bool]:
+    def add(self, owner: str, dataset: NewDataset, upload_digest: str | None = None) -> tuple[Dataset, bool]:
         """Insert a dataset, unless the owner has one of equal content.
+
+        Args:
+            owner: The owner.
+            dataset: The dataset.
+            upload_digest: The digest of the upload that it was read from.
 
         Returns:
             The inserted or existing dataset, and whether it was inserted. If not, no row refers to the
@@ -88,16 +93,24 @@ class DatasetStore:
             stored = add_dataset(connection, owner, dataset)
             if stored.inline:
                 stored = keep_dataset(connection, owner, stored.id)
+            _add_upload(connection, owner, upload_digest, stored.id)
         return stored, stored.id == dataset.id
 
-    def keep(self, owner: str, dataset_id: str) -> Dataset:
+    def keep(self, owner: str, dataset_id: str, upload_digest: str | None = None) -> Dataset:
         """Keep a dataset until it is deleted, even if it was sent with a job; return it.
+
+        Args:
+            owner: The owner.
+            dataset_id: Id of the dataset.
+            upload_digest: The digest of an upload that has its content.
 
         Raises:
             DatasetNotFound: If the owner has no such dataset.
         """
         with self._database.write() as connection:
-            return keep_dataset(connection, owner, dataset_id)
+            kept = keep_dataset(connection, owner, dataset_id)
+            _add_upload(connection, owner, upload_digest, dataset_id)
+        return kept
 
     def get(self, owner: str, dataset_id: str) -> Dataset:
         """Return a dataset.
@@ -117,9 +130,22 @@ class DatasetStore:
             row = connection.execute(OF_CONTENT, {"owner": owner, "digest": digest}).one_or_none()
         return None if row is None else Dataset(**row._mapping)
 
-    def list(self, owner: str, limit: int, before: Cursor | None = None) -> Sequence[Dataset]:
-        """Return a page of the owner's datasets, newest first, that follows the cursor `before`."""
-        query = newest_first(select(datasets).where(datasets.c.owner == owner), datasets, limit, before)
+    def list(
+        self, owner: str, limit: int, before: Cursor | None = None, upload_digest: str | None = None
+    ) -> Sequence[Dataset]:
+        """Return a page of the owner's datasets, newest first.
+
+        Args:
+            owner: The owner.
+            limit: Maximum number of datasets.
+            before: The last dataset of the previous page.
+            upload_digest: If given, only the dataset that an upload with this digest became.
+        """
+        chosen = select(datasets).where(datasets.c.owner == owner)
+        if upload_digest is not None:
+            sent = uploads.c.owner == owner, uploads.c.digest == upload_digest
+            chosen = chosen.where(datasets.c.id.in_(select(uploads.c.dataset_id).where(*sent)))
+        query = newest_first(chosen, datasets, limit, before)
         with self._database.read() as connection:
             return [Dataset(**row._mapping) for row in connection.execute(query)]
 
@@ -152,6 +178,16 @@ def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Data
     """Insert a dataset or find the owner's one of equal content; lock it until the transaction ends."""
     row = insert_or_get(connection, datasets, ("owner", "digest"), vars(dataset) | {"owner": owner})
     return Dataset(**row._mapping)
+
+
+def _add_upload(connection: Connection, owner: str, digest: str | None, dataset_id: str) -> None:
+    """Record which dataset an upload became; a later version may read the same upload differently."""
+    if digest is not None:
+        insert = INSERTS[connection.dialect.name](uploads).values(
+            owner=owner, digest=digest, dataset_id=dataset_id
+        )
+        changed = {"dataset_id": insert.excluded.dataset_id}
+        connection.execute(insert.on_conflict_do_update(index_elements=["owner", "digest"], set_=changed))
 
 
 def keep_dataset(connection: Connection, owner: str, dataset_id: str) -> Dataset:

@@ -62,6 +62,16 @@ datasets = Table(
 )
 Index(None, datasets.c.owner, datasets.c.created_at, datasets.c.id)
 
+# The dataset that each upload became.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    # Of the bytes and the reading options; see `service.specs.upload.upload_digest`.
+    Column("digest", Text, primary_key=True),
+    Column("dataset_id", ForeignKey(datasets.c.id, ondelete="CASCADE"), nullable=False, index=True),
+)
+
 jobs = Table(
     "jobs",
     metadata,

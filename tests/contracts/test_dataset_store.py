@@ -22,6 +22,21 @@ def test_equal_content_is_added_once(datasets: DatasetStore) -> None:
     assert datasets.find(OWNER, "d2") is None
 
 
+def test_an_upload_is_found_by_its_digest(datasets: DatasetStore) -> None:
+    """Every upload finds the dataset that it became, also of equal content, until that is deleted."""
+    dataset, _ = datasets.add(OWNER, new_dataset(), "u1")
+    assert datasets.add(OWNER, new_dataset(), "u2") == (dataset, False)
+    assert datasets.keep(OWNER, dataset.id, "u3") == datasets.keep(OWNER, dataset.id, "u3") == dataset
+    for digest in ("u1", "u2", "u3"):
+        assert datasets.list(OWNER, limit=10, upload_digest=digest) == [dataset]
+        assert datasets.list("bob", limit=10, upload_digest=digest) == []
+    assert datasets.list(OWNER, limit=10, upload_digest="u4") == []
+    other, _ = datasets.add(OWNER, new_dataset("d2"), "u1")
+    assert datasets.list(OWNER, limit=10, upload_digest="u1") == [other]
+    datasets.delete(OWNER, other.id)
+    assert datasets.list(OWNER, limit=10, upload_digest="u1") == []
+
+
 def test_another_owners_dataset_is_not_found(datasets: DatasetStore) -> None:
     """A dataset does not exist for another owner."""
     dataset, _ = datasets.add(OWNER, new_dataset())

@@ -525,6 +525,16 @@ curl -s localhost:8000/v1/datasets -F file=@seasons.csv.gz -F name=seasons_gz -F
 }""",
     ),
     Example(
+        "GET /v1/datasets",
+        "Find the dataset of a file that was uploaded, by its digest.",
+        """DIGEST=$(sha256sum seasons.csv | cut -d ' ' -f 1)
+curl -s "localhost:8000/v1/datasets?digest=sha-256:$DIGEST\"""",
+        """{
+  "items": [{"id": "ds_01M85CJ81M3M9220XV2CVQ6Z5K", "name": "seasons_csv", "kind": "tabular", "rows": 4, …}],
+  "next_page_token": null
+}""",
+    ),
+    Example(
         "GET /v1/datasets/{dataset_id}",
         "Get a dataset.",
         "curl -s localhost:8000/v1/datasets/$DATASET",
@@ -545,6 +555,16 @@ curl -s localhost:8000/v1/datasets -F file=@seasons.csv.gz -F name=seasons_gz -F
 curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
         "204",
         status=204,
+    ),
+    Example(
+        "GET /v1/datasets/{dataset_id}/content",
+        "Download a dataset as CSV.",
+        "curl -s 'localhost:8000/v1/datasets/'$DATASET'/content?format=csv'",
+        """month,t_c,season
+2,-1,winter
+5,14.5,spring
+8,18,summer
+11,5,autumn""",
     ),
     Example(
         "GET /v1/datasets/{dataset_id}/rows",

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Request
 from pydantic import ConfigDict, Field
@@ -17,6 +17,7 @@ JSON = "application/json"
 CSV = "text/csv"
 MAX_WAIT_SECONDS = 60.0
 _LARGEST = 2**63 - 1  # largest integer of the database columns
+Formulas = Literal["escape", "keep"]
 Offset = Annotated[int, Field(ge=0, le=_LARGEST)]
 Epoch = Annotated[int, Field(ge=1, le=_LARGEST)]
 

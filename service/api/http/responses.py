@@ -27,10 +27,18 @@ def json_response(
     return Response(body, status, dict(headers or {}), media_type)
 
 
-def streamed(path: Path, media_type: str) -> Response:
-    """Stream a file, which may be unlinked once this returns."""
+def streamed(path: Path, media_type: str, filename: str | None = None) -> Response:
+    """Stream a file, which may be unlinked once this returns.
+
+    Args:
+        path: The file.
+        media_type: Its media type.
+        filename: Name under which the client may save it.
+    """
     file = path.open("rb")
     headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+    if filename is not None:
+        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     return StreamingResponse(_pieces(file), headers=headers, media_type=media_type)
 
 
@@ -65,14 +73,18 @@ def json_body(model: type[BaseModel], required: bool = True, **others: Any) -> d
 
 
 def file_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
-    """Document a body that is JSON, a file, or a form with a file."""
+    """Document a body that is JSON, a list of rows as JSON, a file, or a form with a file."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     file = {"type": "string", "format": "binary", "description": "The file."}
     part = {"schema": {"type": "object", "required": ["file"], "properties": {"file": file}}}
     others = [media_type for media_type in MEDIA_TYPES if media_type != JSON]
-    return json_body(
+    document = json_body(
         model,
         required,
         **dict.fromkeys([*others, "application/octet-stream"], binary),
         **{"multipart/form-data": part},
     )
+    rows = {"type": "array", "minItems": 1, "items": {"type": "object", "additionalProperties": True}}
+    content = document["requestBody"]["content"]
+    content[JSON] = {"schema": {"anyOf": [content[JSON]["schema"], rows]}}
+    return document

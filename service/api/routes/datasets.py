@@ -1,14 +1,16 @@
 """Datasets: upload, list, read, delete."""
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from service.api.http import requests, uploads
-from service.api.http.responses import file_body, json_response, problems, timestamp
+from service.api.http.responses import file_body, json_response, problems, streamed, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import datasets as schemas
 from service.api.state import Owner, Services, ServicesDependency
@@ -17,15 +19,23 @@ from service.errors import (
     ContentTooLarge,
     DatasetInUse,
     DatasetNotFound,
+    FieldError,
     InvalidRequest,
     LimitExceeded,
     UnsupportedMediaType,
 )
-from service.helper.messages import GetRows, ReadDataset
+from service.helper.messages import DatasetStored, DownloadDataset, GetRows, ReadDataset
 from service.specs.base import Name
 from service.specs.data import DatasetContent
-from service.storage.datasets import Dataset, NewDataset
+from service.specs.upload import DownloadFormat, upload_digest
+from service.storage.datasets import Dataset
 from service.storage.pages import Cursor
+
+_MEDIA_TYPES: Mapping[DownloadFormat, str] = {
+    "csv": requests.CSV,
+    "parquet": "application/vnd.apache.parquet",
+    "npz": "application/x-npz",
+}
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=DocumentedRoute)
 
@@ -37,13 +47,34 @@ class DatasetQuery(uploads.ReadQuery):
     """Name of the dataset; a `name` in a JSON body takes precedence."""
 
 
-class PageQuery(requests.Query):
-    """Page of a list."""
+class PageQuery(uploads.ReadQuery):
+    """Page of a list, or an upload to find."""
+
+    digest: str | None = None
+    """Only the dataset that was uploaded as these bytes: `sha-256:` and the SHA-256 of the file as it was \
+sent (`sha256sum file`). An upload with reading options is found by the same options."""
+
+    @field_validator("digest")
+    @classmethod
+    def _is_sha256(cls, value: str) -> str:
+        if not re.fullmatch(r"sha-256:[0-9a-f]{64}", value):
+            raise ValueError("Use `sha-256:` and the 64 hexadecimal digits that `sha256sum` prints.")
+        return value
 
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
     """Maximum number of datasets on the page."""
     page_token: str | None = None
     """The `next_page_token` of the previous page."""
+
+
+class ContentQuery(requests.Query):
+    """Format of a file."""
+
+    format: DownloadFormat | None = None
+    """`csv` or `parquet` for a table, `npz` for tensors. Default: `csv` or `npz`."""
+    formulas: requests.Formulas = "escape"
+    """For CSV: `escape` writes an apostrophe before text that a spreadsheet would run as a formula, which \
+begins with `=`, `+`, `-`, `@`, a tab or a carriage return; `keep` leaves it as it is."""
 
 
 class RowsQuery(requests.Query):
@@ -74,40 +105,52 @@ async def upload_dataset(
     The file is either the body (`curl --data-binary @file`) or the part `file` of a multipart body
     (`curl -F file=@file`), optionally compressed with gzip or Zstandard. Its format is detected from the
     content unless Content-Type names it. Arrays of a `.npz` or `.safetensors` file must be named `targets`
-    and `inputs`, or `inputs.<name>` for several inputs. JSON has `columns`, `rows`, or `inputs` with
-    `targets`. A table has at most 10,000 columns.
+    and `inputs`, or `inputs.<name>` for several inputs. JSON has `columns`, `rows`, `dataframe_split`, or
+    `inputs` with `targets`; or it is a list of rows, `[{"x": 1}, …]`, or JSON Lines. A table has at most
+    10,000 columns.
     """
     async with uploads.receive(request, services, query) as (upload, said):
         stored, _ = await uploads.call(services, ReadDataset(owner, said.name, upload))
         is_gone = await request.is_disconnected()
-        return await run_in_threadpool(_publish, services, owner, stored.dataset, is_gone)
+        return await run_in_threadpool(_publish, services, owner, stored, is_gone)
 
 
-def _publish(services: Services, owner: str, new: NewDataset | str, is_gone: bool) -> Response:
+def _publish(services: Services, owner: str, stored: DatasetStored, is_gone: bool) -> Response:
     """Publish the dataset that was written, or return the existing one of equal content.
 
     Nothing is published for a client that has disconnected: it can't know the dataset's id.
     """
+    new, digest = stored.dataset, stored.upload_digest
     if isinstance(new, str):
-        dataset, created = services.storage.datasets.keep(owner, new), False
+        dataset, created = services.storage.datasets.keep(owner, new, digest), False
     else:
         if is_gone:
             services.storage.artifacts.discard([new.artifact])
             raise BadRequest("The client disconnected before its dataset was read.")
-        dataset, created = services.storage.datasets.add(owner, new)
+        dataset, created = services.storage.datasets.add(owner, new, digest)
         if not created:
             services.storage.artifacts.discard([new.artifact])  # equal content was published concurrently
     headers = {"Location": f"/v1/datasets/{dataset.id}"}
-    return json_response(_document(dataset), 201 if created else 200, headers)
+    document = _document(dataset)
+    # A dataset of equal content may have been read from another file.
+    document["warnings"] = [*dict.fromkeys([*stored.warnings, *document["warnings"]])]
+    return json_response(document, 201 if created else 200, headers)
 
 
 @router.get("", response_model=schemas.DatasetPage, responses=problems(InvalidRequest))
 def list_datasets(
     services: ServicesDependency, owner: Owner, query: Annotated[PageQuery, Query()]
 ) -> Response:
-    """List datasets, newest first."""
+    """List datasets, newest first; with `digest`, find the one that was uploaded as certain bytes."""
+    options = query.options()
+    if query.digest is None and options.model_fields_set:
+        detail = "This option belongs to an upload; give its `digest`, too."
+        raise InvalidRequest(
+            errors=[FieldError(f"?{option}", detail) for option in sorted(options.model_fields_set)]
+        )
+    digest = query.digest and upload_digest(query.digest.removeprefix("sha-256:"), options)
     before = Cursor.of_token(query.page_token) if query.page_token else None
-    datasets = services.storage.datasets.list(owner, query.page_size + 1, before)
+    datasets = services.storage.datasets.list(owner, query.page_size + 1, before, digest)
     page, more = datasets[: query.page_size], len(datasets) > query.page_size
     return json_response(
         {
@@ -121,6 +164,37 @@ def list_datasets(
 def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
     """Get a dataset: its columns with their statistics, and warnings."""
     return json_response(_document(services.storage.datasets.get(owner, dataset_id)))
+
+
+@router.get(
+    "/{dataset_id}/content",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {media_type: {} for media_type in _MEDIA_TYPES.values()},
+            "description": "The file.",
+        },
+        **problems(DatasetNotFound, InvalidRequest, LimitExceeded),
+    },
+)
+async def download_dataset(
+    services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[ContentQuery, Query()]
+) -> Response:
+    """Download the content of a dataset as a file.
+
+    An upload of the file is the same dataset, for CSV with `formulas=keep`. In CSV, text that looks like a
+    number is in quotes, so that it is read as text; `types` is needed if no other value of the table is
+    without quotes, and for text that looks like dates or booleans.
+    """
+    dataset = await run_in_threadpool(services.storage.datasets.get, owner, dataset_id)
+    name: DownloadFormat = query.format or ("csv" if dataset.kind == "tabular" else "npz")
+    path = services.spool.new_path()
+    try:
+        request = DownloadDataset(owner, dataset_id, name, query.formulas == "keep", str(path))
+        await uploads.call(services, request)
+        return await run_in_threadpool(streamed, path, _MEDIA_TYPES[name], f"{dataset_id}.{name}")
+    finally:
+        path.unlink(missing_ok=True)  # already open for streaming, or left by a helper that was killed
 
 
 @router.get(
@@ -155,5 +229,5 @@ def _document(dataset: Dataset) -> dict[str, Any]:
         **orjson.loads(dataset.report),
         "created_at": timestamp(dataset.created_at),
         "inline": dataset.inline,
-        "links": {"self": here, "rows": f"{here}/rows"},
+        "links": {"self": here, "rows": f"{here}/rows", "content": f"{here}/content"},
     }

@@ -77,11 +77,19 @@ class CheckpointQuery(requests.Query):
     otherwise `last`."""
 
 
-class PredictQuery(CheckpointQuery, uploads.ReadQuery):
+class FileQuery(CheckpointQuery, uploads.ReadQuery):
     """Selection of a checkpoint, and options for reading a file."""
 
 
-class EvaluationQuery(PredictQuery):
+class PredictQuery(FileQuery):
+    """Selection of a checkpoint, and options for reading a file and writing CSV."""
+
+    formulas: requests.Formulas = "escape"
+    """For an answer in CSV: `escape` writes an apostrophe before text that a spreadsheet would run as a \
+formula, which begins with `=`, `+`, `-`, `@`, a tab or a carriage return; `keep` leaves it as it is."""
+
+
+class EvaluationQuery(FileQuery):
     """Selection of a checkpoint and of rows, options for reading a file, and the extent of the report."""
 
     split: SplitName | None = None
@@ -236,7 +244,8 @@ async def predict(
     path = services.spool.new_path()
 
     def helper_request(said: PredictQuery, upload: Upload | None) -> Predict:
-        return Predict(owner, job_id, said.checkpoint, as_csv, str(path), upload)
+        keep_formulas = said.formulas == "keep"
+        return Predict(owner, job_id, said.checkpoint, as_csv, keep_formulas, str(path), upload)
 
     try:
         answer, body = await _of_rows(request, services, query, helper_request)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,6 +35,9 @@ from service.errors import pointer_to
 from service.specs.upload import ReadOptions
 
 T = TypeVar("T")
+
+TEXT_COLUMNS: Final = b"fitserve.text_columns"
+"""Key of a schema's metadata: columns whose texts mean nothing else, as JSON. Downloads have it."""
 
 _FILE_MAGIC = b"ARROW1"
 _BATCH_BYTES = 16 * 2**20
@@ -98,6 +101,7 @@ class ArrowTable:
         # pandas says so in its metadata: Parquet keeps dictionaries of texts only.
         columns = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("columns", [])
         self._categorical = {each["name"] for each in columns if each.get("pandas_type") == "categorical"}
+        self._categorical |= set(json.loads((schema.metadata or {}).get(TEXT_COLUMNS, b"[]")))
 
     def _are_row_numbers(self, position: int) -> bool:
         """Return whether the first rows of a column have integers that are all different."""

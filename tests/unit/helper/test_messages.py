@@ -50,7 +50,7 @@ def sent(header: dict[str, Any]) -> dict[str, Any]:
         PlanJob("ada", None),
         ReadDataset("ada", "penguins", UPLOAD),
         GetParameters("ada", "job_1", "best", ["values", "statistics"]),
-        Predict("ada", "job_1", None, True, "/tmp/y"),
+        Predict("ada", "job_1", None, True, False, "/tmp/y"),
         Evaluate("ada", "job_1", "last", 10, UPLOAD),
     ],
 )
@@ -71,7 +71,9 @@ def test_a_planned_job_survives_serialization(planned: PlannedJob) -> None:
     assert PlanJob.answers.load(sent(PlanJob.answers.dump(planned))) == planned
 
 
-@pytest.mark.parametrize("stored", [DatasetStored(new_dataset()), DatasetStored("ds_1")])
+@pytest.mark.parametrize(
+    "stored", [DatasetStored(new_dataset(), "u1", ["w"]), DatasetStored("ds_1", "u1", [])]
+)
 def test_a_stored_dataset_survives_serialization(stored: DatasetStored) -> None:
     """A stored dataset is a row to commit or the id of a dataset that exists."""
     assert ReadDataset.answers.load(sent(ReadDataset.answers.dump(stored))) == stored
@@ -81,7 +83,7 @@ def test_a_request_has_the_answers_that_it_names() -> None:
     """Each member of a union can answer, and so can a problem; any other answer is an error."""
     for answer in (InBody(), InFile(), Problem("invalid-request", "x")):
         assert Predict.answers.load(Predict.answers.dump(answer)) == answer
-    for other in (EarlierJob("job_1"), DatasetStored("ds_1")):
+    for other in (EarlierJob("job_1"), DatasetStored("ds_1", "u1", [])):
         with pytest.raises(UnknownMessage):
             Predict.answers.dump(other)
     with pytest.raises(UnknownMessage):

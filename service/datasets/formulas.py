@@ -1,0 +1,22 @@
+"""Text in CSV that spreadsheets would run as a formula.
+
+Source: OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection.
+"""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_START_PATTERN = r"^([=+\-@\t\r])"
+
+
+def without_formula(cell: Any) -> Any:
+    """Return a cell or a name; text that spreadsheets would run gets a leading apostrophe, numbers never."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_STARTS) else cell
+
+
+def without_formulas(texts: pa.Array) -> pa.Array:
+    """Return texts, large_string [rows], those that spreadsheets would run with a leading apostrophe."""
+    return pc.replace_substring_regex(texts, _START_PATTERN, r"'\1")
