@@ -158,3 +158,24 @@ def test_other_files_are_named(service: Service, content: bytes, media_type: str
     response = service.client.post("/v1/datasets", content=content, headers={"Content-Type": media_type})
     assert response.status_code == 415
     assert words in response.json()["detail"]
+
+
+def test_a_model_keeps_the_options_of_its_training_data(service: Service) -> None:
+    """A model keeps the delimiter, which other formats need not have, but no lines to skip."""
+    content = b"title\n;t_u;t_c;junk\n5;1;2;x\n7;3;4;y\n9;5;6;z\n"
+    options = {"skip_lines": 1, "ignore": "junk", "delimiter": ";"}
+    dataset = service.client.post("/v1/datasets", params=options, content=content).json()
+    data = {"dataset_id": dataset["id"], "features": ["t_u"], "targets": ["t_c"]}
+    job = service.succeeded({**thermometer(LINEAR, epochs=5), "data": data})
+    expected = service.predict(job["id"], {"columns": {"t_u": [1, 3]}})
+    bodies: list[tuple[bytes, dict[str, Any]]] = [
+        (b"t_u;x\n1;2\n3;4\n", {}),
+        (b"t_u,x\n1,2\n3,4\n", {"delimiter": ","}),
+        (b"title\nt_u;x\n1;2\n3;4\n", {"skip_lines": 1}),
+        (as_parquet(pa.table({"t_u": [1, 3]})), {}),
+        (b'[{"t_u": 1}, {"t_u": 3}]', {}),
+        (b'{"t_u": 1}\n{"t_u": 3}\n', {}),
+    ]
+    for rows, params in bodies:
+        response = service.client.post(job["links"]["predictions"], params=params, content=rows)
+        assert response.json() == expected, response.text

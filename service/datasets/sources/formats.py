@@ -152,7 +152,8 @@ def open_file(
         InvalidRequest: The file can't be read, or an option doesn't apply to the format.
         ContentTooLarge: The unpacked content is larger than `max_bytes`.
     """
-    check_options(name, options)
+    if known is None:  # those that a model keeps from its training data need not apply to this format
+        check_options(name, options)
     if name in _TABLE_READERS:
         return _TABLE_READERS[name](path, options, selected, known)
     return _TENSOR_READERS[name](path, max_bytes)
