@@ -182,11 +182,7 @@ def as_csv(
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
     """Make the columns `label` and, for each class, `probability_<class>`."""
-    # A number stays one: if it is negative, it is no formula.
-    labels = answer["labels"]
-    columns: dict[str, list[Any]] = {
-        "label": [label_key(label) if isinstance(label, bool) else label for label in labels]
-    }
+    columns: dict[str, list[Any]] = {"label": list(map(_label_cell, answer["labels"]))}
     if "probabilities" in answer:
         each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=True)
         columns |= {f"probability_{label_key(label)}": _finite(values) for label, values in each_class}
@@ -202,12 +198,17 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
         names = target_names(encoding)
         if key == "labels" and encoding.column_classes:
             for name, labels in zip(names, zip(*answer[key], strict=True), strict=True):
-                columns[f"{prefix}{name}"] = [label_key(label) for label in labels]
+                columns[f"{prefix}{name}"] = list(map(_label_cell, labels))
             continue
         dtype = torch.int64 if key == "labels" else torch.float64
         values = torch.tensor(answer[key], dtype=dtype).reshape(len(answer[key]), -1)
         columns |= {f"{prefix}{name}": _finite(values[:, index].tolist()) for index, name in enumerate(names)}
     return columns
+
+
+def _label_cell(label: Any) -> Any:
+    """Return a label as a cell. A number stays one: a negative number is no formula."""
+    return label_key(label) if isinstance(label, bool) else label
 
 
 def _finite(values: Sequence[float]) -> list[float | None]:

@@ -182,7 +182,8 @@ async def download_dataset(
 ) -> Response:
     """Download the content of a dataset as a file.
 
-    An upload of the file is the same dataset, for CSV with `formulas=keep`. In CSV, text that looks like a
+    An upload of the file, with the reading options of the dataset if it has any, is the same dataset, for CSV
+    with `formulas=keep`. In CSV, text that looks like a
     number is in quotes, so that it is read as text; `types` is needed if no other value of the table is
     without quotes, and for text that looks like dates or booleans.
     """
