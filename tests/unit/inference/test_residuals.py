@@ -92,7 +92,7 @@ def test_values_without_transforms_have_no_other_units() -> None:
     model = train(table(NUMBERS), [linear(2)]).model()
     assert "in_target_units" not in evaluate(model, body(), worst=0)
     counts = {name: [abs(value) for value in values] for name, values in NUMBERS.items()}
-    data = table(counts, transforms=TRANSFORMS["scale"])
+    data = table(counts, transforms=[{"columns": [*counts], "type": "scale", "factor": 0.5}])
     poisson = evaluate(train(data, [linear(2)], loss="PoissonNLLLoss").model(), body(counts), worst=0)
     assert poisson["in_target_units"].keys() == {"metrics"}
     assert poisson["residuals"] is None
