@@ -1,10 +1,11 @@
 """The architecture section: layers by their class names in `torch.nn`, in containers."""
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_validator
 
-from service.specs.base import Spec
+from service.specs.base import Spec, did_you_mean
 from service.specs.component import Component
 
 # A layer's name is a segment of its parameters' names, which are joined with ".".
@@ -115,7 +116,30 @@ Node = Annotated[
     Discriminator(_node_tag),
 ]
 
-ArchitectureSpec = Annotated[SequentialSpec | ModuleSpec, Field(discriminator="type")]
+_EXAMPLE = '{"type": "sequential", "layers": [{"type": "Linear", "out_features": 1}]}'
+_MAX_QUOTED_CHARACTERS = 200
+
+
+def _explain_other_forms(value: Any) -> Any:
+    """Refuse a single layer, a list of layers and Python code, with the JSON to send instead."""
+    if isinstance(value, str):
+        raise ValueError(
+            f"Send the architecture as JSON instead of Python, such as {_EXAMPLE}; `fitserve.describe` makes "
+            "it of an `nn.Module`."
+        )
+    is_layer = isinstance(value, dict) and isinstance(value.get("type"), str)
+    is_layer = is_layer and value["type"] not in CONTAINERS and not did_you_mean(value["type"], CONTAINERS)
+    if is_layer or isinstance(value, list):
+        found = "a list of layers" if isinstance(value, list) else f"the layer `{value['type']}`"
+        layers = json.dumps([value] if is_layer else value)
+        shown = layers if len(layers) <= _MAX_QUOTED_CHARACTERS else "[…]"
+        raise ValueError(f'This is {found}; send {{"type": "sequential", "layers": {shown}}}.')
+    return value
+
+
+ArchitectureSpec = Annotated[
+    SequentialSpec | ModuleSpec, Field(discriminator="type"), BeforeValidator(_explain_other_forms)
+]
 
 _ARCHITECTURE: TypeAdapter[SequentialSpec | ModuleSpec] = TypeAdapter(ArchitectureSpec)
 

@@ -19,7 +19,7 @@ from service.datasets.prepare.encode import tensor_values, values_of
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.columns import DATETIME, INTEGER, TEXT
-from service.datasets.sources.text_columns import find_type_mismatches
+from service.datasets.sources.text_columns import TypeMismatches, find_type_mismatches
 from service.datasets.sources.text_hints import PADDED, explain_texts, likely_gaps
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
@@ -117,19 +117,10 @@ def explain_text(name: str, column: pa.ChunkedArray, options: ReadOptions, text_
         options: The options by which it was read.
         text_remedy: What to do with a column of real text.
     """
-    if mismatches := find_type_mismatches(column, column, options):
-        found = column.take(pa.array(mismatches.rows))
-        rows = mismatches.rows[:_SHOWN_ROWS].tolist()
-        shown = ", ".join(f"{quote_value(found[i].as_py())} in row {row}" for i, row in enumerate(rows))
-        more = ", …" if len(found) > len(rows) else ""
-        remedy = "correct them or leave them out"
-        if words := likely_gaps(found):
-            missing = json.dumps([*options.missing, *words])
-            remedy += f'; if they mean missing values, add `"reading": {{"missing": {missing}}}` to `data`'
-        count = f"{count_of(len(found), 'value')} of {len(column)}"
-        return f"because {count} can't be read as a {mismatches.noun} ({shown}{more}); {remedy}."
     examples = ", ".join(map(quote_value, column.drop_null().unique().slice(0, 3).to_pylist()))
     hint = explain_texts(column, options)
+    if hint is None and (mismatches := find_type_mismatches(column, column, options)):
+        return _explain_mismatches(column, mismatches, options)
     if hint is None or not hint.type_name:
         return f"({examples}, …), and {text_remedy}"
     types = f'"types": {{"{name}": "{hint.type_name}"}}'
@@ -139,6 +130,19 @@ def explain_text(name: str, column: pa.ChunkedArray, options: ReadOptions, text_
             f"({examples}, …): {hint.looks}. For codes, {text_remedy} For numbers, add `{fields}` to `data`."
         )
     return f"({examples}, …) and looks like {hint.looks}; add `{fields}` to `data` to read it so."
+
+
+def _explain_mismatches(column: pa.ChunkedArray, mismatches: TypeMismatches, options: ReadOptions) -> str:
+    found = column.take(pa.array(mismatches.rows))
+    rows = mismatches.rows[:_SHOWN_ROWS].tolist()
+    shown = ", ".join(f"{quote_value(found[i].as_py())} in row {row}" for i, row in enumerate(rows))
+    more = ", …" if len(found) > len(rows) else ""
+    remedy = "correct them or leave them out"
+    if words := likely_gaps(found):
+        missing = json.dumps([*options.missing, *words])
+        remedy += f'; if they mean missing values, add `"reading": {{"missing": {missing}}}` to `data`'
+    count = f"{count_of(len(found), 'value')} of {len(column)}"
+    return f"because {count} can't be read as a {mismatches.noun} ({shown}{more}); {remedy}."
 
 
 def fit_encoding(

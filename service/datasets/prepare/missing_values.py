@@ -13,7 +13,7 @@ from service.datasets.rows import Rows, as_tensor
 from service.datasets.sources.columns import DATETIME, TEXT
 from service.datasets.transforms.resolve import Step
 from service.datasets.validation import ErrorCollector, count_of
-from service.specs.transforms import DropRows, Impute
+from service.specs.transforms import DropRows, Impute, Transform
 
 
 def complete_rows(dataset: Dataset, steps: Sequence[Step]) -> Rows:
@@ -57,6 +57,7 @@ def check_missing_values(
     table: pa.Table,
     pointers: Mapping[str, str],
     targets: Collection[str],
+    transforms: Sequence[Transform],
     steps: Sequence[Step],
     kept: Rows,
     errors: ErrorCollector,
@@ -67,11 +68,13 @@ def check_missing_values(
         table: The table.
         pointers: Pointers of the feature and target columns. Datetimes are not checked: they are no features.
         targets: The target columns.
+        transforms: The declared transforms. An `impute` that is in the wrong place is reported elsewhere.
         steps: Transforms of each column.
         kept: Rows that are not dropped, see `complete_rows`.
         errors: Receives the errors.
     """
     filled = {step.column for step in steps if isinstance(step.transform, Impute)}
+    filled |= {name for each in transforms if isinstance(each, Impute) for name in each.columns}
     for name, pointer in pointers.items():
         column = table[name]
         if name in filled or column.type == DATETIME or not column.null_count:
@@ -93,4 +96,4 @@ def _remedy(name: str, column: pa.ChunkedArray, is_target: bool) -> str:
         return f"{drop}."
     strategy = "mode" if column.type == TEXT else "mean"
     fill = f'{{"type": "impute", "columns": ["{name}"], "strategy": "{strategy}"}}'
-    return f"{drop}, or {fill} to fill them."
+    return f"{drop}, or put {fill} before the other transforms to fill them."

@@ -214,13 +214,16 @@ def _divide(
     """
     declared = read_declaration(datasets.dataset, data, errors, input_names)
     steps = resolve(data.transforms, declared.columns(), errors)
-    check_types(declared, target_type, steps, errors)
     kept = complete_rows(declared.dataset, steps)
     check_rows_left(steps, kept, declared.dataset.rows, errors)
     check_split(data.split, declared.dataset.rows, len(kept), errors)
     if isinstance(declared.dataset, TabularDataset):
         pointers = {name: declared.pointers[name] for name in [*declared.features, *declared.targets]}
-        check_missing_values(declared.dataset.table, pointers, declared.targets, steps, kept, errors)
+        check_missing_values(
+            declared.dataset.table, pointers, declared.targets, data.transforms, steps, kept, errors
+        )
+    # After missing values: the remedies are applied in the order of the errors.
+    check_types(declared, target_type, steps, errors)
     key = rule_key(data.split, declared.dataset, declared.options, kept, errors)
     whole_splits = {
         name: _read_whole_split(declared, dataset, name, steps, errors)
@@ -260,7 +263,7 @@ def _read_whole_split(
     if not len(raw.rows):
         errors.add(pointer, f"`drop_rows` drops all of its {count_of(dataset.rows, 'row')}.")
     elif isinstance(raw.dataset, TabularDataset):
-        check_missing_values(raw.dataset.table, pointers, declared.targets, steps, raw.rows, errors)
+        check_missing_values(raw.dataset.table, pointers, declared.targets, (), steps, raw.rows, errors)
     return raw
 
 

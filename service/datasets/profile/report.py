@@ -139,7 +139,10 @@ def _text_warnings(
     name: str, column: pa.ChunkedArray, sample: pa.ChunkedArray, options: CellOptions
 ) -> Iterator[str]:
     """Warn of text that may be meant as numbers or times, with the option that reads it so."""
-    if mismatches := find_type_mismatches(column, sample, options):
+    hint = explain_texts(sample.slice(0, _HINT_ROWS), options)
+    has_options = hint is not None and hint.query
+    mismatches = None if has_options else find_type_mismatches(column, sample, options)
+    if mismatches is not None:
         row = int(mismatches.rows[0])
         found = f"{count_of(len(mismatches.rows), 'value')} of {len(column)}"
         remedy = ""
@@ -149,7 +152,7 @@ def _text_warnings(
             f"`{name}` is read as text because {found} can't be read as a {mismatches.noun}, the first "
             f"{quote_value(column[row].as_py())} in row {row}.{remedy}"
         )
-    elif hint := explain_texts(sample.slice(0, _HINT_ROWS), options):
+    elif hint is not None:
         query = hint.query or f"types={name}:{hint.type_name}"
         remedy = f"; upload with `{query}` to read it so" if hint.type_name else ""
         yield f"`{name}` is read as text and looks like {hint.looks}{remedy}."

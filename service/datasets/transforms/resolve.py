@@ -144,7 +144,10 @@ def _incompatibility(transform: Transform, name: str, columns: Columns, state: C
         )
         return f"`{name}` is a target: `{transform.type}` could not be inverted in the outputs{remedy}."
     if state == "columns":
-        return f"`{name}` is already one-hot encoded: `one_hot` must be the last transform of a column."
+        return (
+            f"`{name}` is already one-hot encoded, and `one_hot` must be the last transform of a column; move "
+            f"`{transform.type}` before it."
+        )
     if state == "text" and not transform_type.text:
         return (
             f"`{name}` is text, and `{transform.type}` needs numbers; use `one_hot` instead, or `ordinal` "

@@ -1,6 +1,6 @@
 """Class numbers: indices stay as they are, other labels are numbered in the order of the model's outputs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -14,42 +14,18 @@ from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, ren
 from service.datasets.prepare.workspace import MemoryWorkspace
 from service.datasets.sources.json import read_json
 from service.jobs.data import ignores_labels, number_as_reported
-from service.preflight.cache import PreflightCache
 from service.preflight.class_numbers import number_classes
-from service.preflight.preflight import Preflight
 from service.preflight.result import PreflightResult
-from service.settings import Settings
 from service.specs.component import ComponentSpec
 from service.storage.datasets import NewDataset
 from service.storage.storage import Storage
 from service.training.losses import LOSSES
 from tests.support.field_errors import refusal
 from tests.support.records import OWNER
-from tests.support.storage import open_storage
 from tests.support.thermometer import declared
 
 Request = dict[str, Any]
 Plan = Callable[[Any], PreflightResult]
-
-
-@pytest.fixture(scope="module")
-def fitserve(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings with a folder of their own."""
-    return Settings(data_dir=tmp_path_factory.mktemp("classes"))
-
-
-@pytest.fixture(scope="module")
-def storage(fitserve: Settings) -> Iterator[Storage]:
-    """An empty database and folder."""
-    with open_storage(fitserve) as storage:
-        yield storage
-
-
-@pytest.fixture(scope="module")
-def plan(storage: Storage, fitserve: Settings) -> Plan:
-    """Runs the preflight of a document."""
-    cache = PreflightCache(fitserve)
-    return lambda document: Preflight(document, OWNER, storage, fitserve, cache).run()
 
 
 def request(labels: Sequence[Any], outputs: int, loss: Any = "CrossEntropyLoss", **data: Any) -> Request:
