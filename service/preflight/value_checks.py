@@ -71,8 +71,8 @@ def _single_row_error(batches: Batches, reason: str) -> FieldError:
 def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[Tensor]:
     """Find the smallest and largest values that each element of an input can have.
 
-    They are the extremes of the data; for ordinal columns, those of all categories, since a prediction may
-    get any of them.
+    They are the extremes of the data; for categories, hash buckets and parts of dates, those of all possible
+    values, since a prediction may get any of them.
 
     Returns:
         A tensor [2, …] for each input.
@@ -80,9 +80,8 @@ def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[Tensor]:
     extremes = []
     for number, name in enumerate(encoding.input_names):
         low, high = workspace.extremes[number].unbind()
-        for position, ordinal in encoding.ordinals(name).items():
-            low[position] = 0
-            high[position] = ordinal.count - 1
+        for position, (_, values) in encoding.ranges(name).items():
+            low[position], high[position] = values.low, values.high
         extremes.append(torch.stack([low, high]))
     return extremes
 
@@ -97,14 +96,11 @@ def check_values(
         checked: The completed architecture.
         extremes: For each input its smallest and largest values, [2, …].
     """
-    ordinals = [each for name in encoding.input_names for each in encoding.ordinals(name).values()]
+    ranges = [each for name in encoding.input_names for each in encoding.ranges(name).values()]
 
     def reason(needed: int) -> str:
-        ordinal = next((each for each in ordinals if each.count == needed), None)
-        if ordinal is None:
-            return ""
-        extra = " and one index for unknown ones" if ordinal.unknown == "extra" else ""
-        return f", since `{ordinal.column}` has {len(ordinal.categories)} categories{extra}"
+        found = (f", since `{name}` {values.reason}" for name, values in ranges if values.high + 1 == needed)
+        return next(found, "")
 
     return check_embeddings(checked.spec, checked.module, extremes, reason)
 

@@ -1,23 +1,26 @@
 """The transforms section: preprocessing of columns."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from service.specs.base import Spec
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
-ColumnGroup = Literal["numeric", "categorical", "all"]
+ColumnGroup = Literal["numeric", "categorical", "datetime", "all"]
 Label = bool | int | float | str
 """A class or a category as a JSON value."""
+MAX_BUCKET_COLUMNS = 10_000
+"""Largest number of buckets of `hash` that become columns."""
 
 
 class TransformBase(Spec):
     """Base class of the transforms."""
 
     columns: list[ColumnName] | ColumnGroup
-    """Names of columns, or `numeric`, `categorical` or `all` for the features of that type. Targets are
-    transformed only if they are named."""
+    """Names of columns, or `numeric`, `categorical`, `datetime` or `all` for the features of that type.
+    Targets are transformed only if they are named."""
 
 
 class Scale(TransformBase):
@@ -105,15 +108,95 @@ class Ordinal(Categories):
     categories."""
 
 
+class Hash(TransformBase):
+    """Replace a value by the index of its bucket, from 0 to `buckets` − 1, without a list of categories.
+
+    The bucket is the first 8 bytes of the SHA-256 of the value's UTF-8, as a big-endian integer, modulo
+    `buckets`. A number is hashed as its text: `12` for 12 and 12.0, `0.5` for 0.5. Different values may share
+    a bucket.
+    """
+
+    type: Literal["hash"]
+    buckets: Annotated[int, Field(ge=2, le=2**31)]
+    """Number of buckets: the `num_embeddings` of an `Embedding`."""
+    output: Literal["index", "columns"] = "index"
+    """`index` for the index of the bucket, like `ordinal`, or `columns` for one column of 0 and 1 for each
+    bucket, like `one_hot`."""
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> "Hash":
+        if self.output == "columns" and self.buckets > MAX_BUCKET_COLUMNS:
+            raise ValueError(
+                f"`columns` accepts at most {MAX_BUCKET_COLUMNS} buckets; use `index` as an int64 input of "
+                "an `Embedding`."
+            )
+        return self
+
+
+def _check_time(text: str) -> str:
+    try:
+        datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("Should be a date or time such as 2020-01-01 or 2020-01-01T00:00:00Z.") from None
+    return text
+
+
+DatePart = Literal[
+    "year",
+    "quarter",
+    "month",
+    "week",
+    "day",
+    "day_of_year",
+    "weekday",
+    "hour",
+    "minute",
+    "second",
+    "is_weekend",
+    "is_month_start",
+    "is_month_end",
+]
+
+
+class DateParts(TransformBase):
+    """Replace a datetime by numbers: parts of the date and the time in UTC, and days since a date.
+
+    Parts are named as in pandas' `Series.dt`: `month` 1 to 12, `week` of ISO 8601, `day` of the month from 1,
+    `day_of_year` from 1, `weekday` from 0 for Monday; `is_weekend` is 1 on Saturday and Sunday. Numeric
+    transforms after it apply to each resulting column separately.
+    """
+
+    type: Literal["date_parts"]
+    parts: list[DatePart] = []
+    """The parts, each a column `<name>_<part>`, in this order."""
+    cyclic: bool = False
+    """If true, each part that repeats becomes two columns, `<name>_<part>_sin` and `<name>_<part>_cos`: sine
+    and cosine of 2π · part / period. The periods are 4 quarters, 12 months, 7 weekdays, 24 hours, 60 minutes,
+    60 seconds, and for `week`, `day` and `day_of_year` the length of that year or month (52 or 53, 28 to 31,
+    365 or 366). `year` and the parts that begin with `is_` do not repeat and stay as they are."""
+    since: Annotated[str, AfterValidator(_check_time)] | None = None
+    """A date or time of ISO 8601, in UTC unless it has an offset. Adds a last column `<name>_days`: the days
+    elapsed since then, with fractions, negative before it."""
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "DateParts":
+        if not self.parts and self.since is None:
+            raise ValueError("Give `parts`, `since` or both.")
+        if len(set(self.parts)) < len(self.parts):
+            raise ValueError("`parts` contains a part twice; give each once.")
+        return self
+
+
 class Impute(TransformBase):
     """Replace missing values by a statistic of the training rows or by a constant."""
 
     type: Literal["impute"]
     strategy: Literal["mean", "median", "mode", "constant"]
-    """The statistic: `mean` or `median` of a numeric column, `mode` for the most frequent value (of equally
-    frequent ones the smallest), or `constant` for `value`."""
+    """The statistic: `mean` or `median` of a numeric or datetime column, `mode` for the most frequent value
+    (of equally frequent ones the smallest), or `constant` for `value`."""
     value: Label | None = None
-    """The constant; required with the strategy `constant`, not allowed with others."""
+    """The constant; required with the strategy `constant`, not allowed with others. For a datetime, a time of
+    ISO 8601."""
     indicator: bool = False
     """If true, add a column `<name>_missing` after this one: 1 where the value was missing, otherwise 0."""
 
@@ -136,9 +219,9 @@ class DropRows(TransformBase):
     type: Literal["drop_rows"]
 
 
-TRANSFORMS = (Scale, Standardize, MinMax, Log1p, Clip, OneHot, Ordinal, Impute, DropRows)
+TRANSFORMS = (Scale, Standardize, MinMax, Log1p, Clip, OneHot, Ordinal, Hash, DateParts, Impute, DropRows)
 
 Transform = Annotated[
-    Scale | Standardize | MinMax | Log1p | Clip | OneHot | Ordinal | Impute | DropRows,
+    Scale | Standardize | MinMax | Log1p | Clip | OneHot | Ordinal | Hash | DateParts | Impute | DropRows,
     Field(discriminator="type"),
 ]

@@ -19,7 +19,7 @@ from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.casts import cast
-from service.datasets.sources.columns import INTEGER, NUMBER, TEXT
+from service.datasets.sources.columns import DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.json import layout_of, read_json
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values, as_array, numbers
@@ -207,9 +207,9 @@ def values_of(column: pa.ChunkedArray) -> Values:
     """Convert a column to the values that transforms work on.
 
     Returns:
-        A string array [n] with nulls, or float64 [n] with NaN for missing values.
+        An array of strings or times [n] with nulls, or float64 [n] with NaN for missing values.
     """
-    if column.type == TEXT:
+    if column.type in (TEXT, DATETIME):
         combined: pa.Array = pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
         return combined
     # Integers beyond 2**53 are rounded; the report on the data warns of them.
@@ -488,8 +488,8 @@ def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, erro
         errors.add(pointer, f"The inputs of the model are named {expected}; the request has {found}.")
         return
     for name in encoding.features:
-        if encoding.types[name] == "categorical":
-            errors.add(pointer, f"`{name}` is text; send `columns` or `rows` instead of `inputs`.")
+        if content := {"categorical": "text", "datetime": "a datetime"}.get(encoding.types[name]):
+            errors.add(pointer, f"`{name}` is {content}; send `columns` or `rows` instead of `inputs`.")
     for name, shape in shapes.items():
         found_shape = dataset.inputs[name].shape
         columns = f" ({', '.join(encoding.groups[name])})" if encoding.groups else ""

@@ -10,8 +10,8 @@ import torch
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.sources.cell_texts import GAPS
 from service.datasets.transforms import pipeline
-from service.datasets.transforms.categories import FittedCategories, FittedOrdinal
-from service.datasets.transforms.fitted import FittedTransform
+from service.datasets.transforms.categories import FittedCategories
+from service.datasets.transforms.fitted import FittedTransform, ValueRange
 from service.datasets.transforms.registry import from_document
 from service.specs.reading import ColumnType
 from service.specs.transforms import Label
@@ -109,14 +109,19 @@ class Encoding:
         columns = self.groups[name]
         return [title for column in columns for title in pipeline.titles(column, self.transforms_of(column))]
 
-    def ordinals(self, name: str) -> dict[int, FittedOrdinal]:
-        """Find the columns of an input [B, k] that hold category indices, by their position in 0 to k − 1."""
-        found, position = {}, 0
+    def ranges(self, name: str) -> dict[int, tuple[str, ValueRange]]:
+        """Find the columns of an input [B, k] whose values have a range that does not depend on the data.
+
+        Returns:
+            Feature column and range, by position in 0 to k − 1.
+        """
+        found, start = {}, 0
         for column in self.groups.get(name, ()):
             transforms = self.transforms_of(column)
-            if transforms and isinstance(transforms[-1], FittedOrdinal):
-                found[position] = transforms[-1]
-            position += len(pipeline.titles(column, transforms))
+            for offset, values in enumerate(pipeline.ranges(transforms)):
+                if values is not None:
+                    found[start + offset] = (column, values)
+            start += len(pipeline.titles(column, transforms))
         return found
 
     def table_reading(self) -> TableReading:

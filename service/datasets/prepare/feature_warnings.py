@@ -205,7 +205,7 @@ def largest_values(
 ) -> dict[str, Largest]:
     """Find the largest magnitude of each column, or of each input and the targets of tensor data.
 
-    Indices of categories, inputs of int64 and class labels are left out.
+    Columns of a fixed range (such as indices of categories), inputs of int64 and class labels are left out.
 
     Args:
         encoding: The encoding.
@@ -219,17 +219,17 @@ def largest_values(
         if not encoding.groups:
             found[name] = _largest(block)
             continue
-        ordinals, position = encoding.ordinals(name), 0
+        ranges, position = encoding.ranges(name), 0
         for column in encoding.groups[name]:
             end = position + len(pipeline.titles(column, encoding.transforms_of(column)))
-            if position not in ordinals:
-                found[column] = _largest(block[:, position:end])
+            if unlimited := [each for each in range(position, end) if each not in ranges]:
+                found[column] = _largest(block[..., unlimited])
             position = end
     if targets is None or encoding.classes is not None:
         return found
     if not encoding.targets:
         return found | {TARGETS: _largest(targets)}
-    return found | {name: _largest(targets[:, number]) for number, name in enumerate(encoding.targets)}
+    return found | {name: _largest(targets[..., number]) for number, name in enumerate(encoding.targets)}
 
 
 def _largest(values: Tensor) -> Largest:

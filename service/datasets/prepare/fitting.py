@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
@@ -48,13 +49,8 @@ def check_types(
         if targets is not None:
             _TENSOR_TARGET_CHECKS[target_type](targets, declared.pointers[TARGETS], errors)
         return
-    types = declared.types()
-    # Columns that `one_hot` or `ordinal` convert to numbers. They cannot convert datetimes.
-    converted = {
-        step.column
-        for step in steps
-        if TRANSFORM_TYPES[step.transform.type].output and types[step.column] != "datetime"
-    }
+    # Columns of text or datetimes that a transform converts to numbers.
+    converted = {step.column for step in steps if TRANSFORM_TYPES[step.transform.type].output}
     for name in declared.features:
         if name not in converted:
             one_hot = f'{{"type": "one_hot", "columns": ["{name}"]}}'
@@ -62,14 +58,30 @@ def check_types(
                 f"the model needs numbers; add {one_hot} to `data.transforms` for a column of 0 and 1 per "
                 "category, or use `ordinal` for the index of the category."
             )
-            _check_numbers(declared, name, remedy, errors)
+            _check_numbers(declared, name, remedy, _date_parts_remedy, errors)
         elif declared.dataset.table[name].type == INTEGER:
             check_exact(declared, name, errors)
     check_classes(declared, target_type, steps, errors)
     labels = label_columns(declared, target_type)
     for name in declared.targets:
         if name not in labels:
-            _check_numbers(declared, name, _label_remedy(declared), errors)
+            _check_numbers(declared, name, _label_remedy(declared), _target_remedy, errors)
+
+
+def _target_remedy(name: str, column: pa.ChunkedArray) -> str:
+    """Advise what to send instead of a target column of datetimes."""
+    return "the model predicts numbers; send numbers made of it, such as the days since a date."
+
+
+def _date_parts_remedy(name: str, column: pa.ChunkedArray) -> str:
+    """Advise the transform that makes numbers of a feature column of datetimes."""
+    has_hours = pc.any(pc.not_equal(pc.floor_temporal(column, unit="day"), column)).as_py()
+    parts = ["month", "day", "weekday", *(["hour"] if has_hours else [])]
+    advised = {"type": "date_parts", "columns": [name], "parts": parts, "cyclic": True}
+    return (
+        f"the model needs numbers; add {json.dumps(advised)} to `data.transforms`, with the parts that "
+        'matter, and `"since"` for the days elapsed since a date.'
+    )
 
 
 def _label_remedy(declared: DeclaredData) -> str:
@@ -86,24 +98,27 @@ _TENSOR_TARGET_CHECKS: Mapping[TargetType, Callable[[Any, str, ErrorCollector], 
 }
 
 
-def _check_numbers(declared: DeclaredData, name: str, text_remedy: str, errors: ErrorCollector) -> None:
+def _check_numbers(
+    declared: DeclaredData,
+    name: str,
+    text_remedy: str,
+    datetime_remedy: Callable[[str, pa.ChunkedArray], str],
+    errors: ErrorCollector,
+) -> None:
     """Check that a column holds numbers or booleans.
 
     Args:
         declared: The table and its declaration.
         name: The column.
         text_remedy: End of the error of a text column.
+        datetime_remedy: Returns the end of the error of a column of datetimes, from its name and values.
         errors: Receives the errors.
     """
     assert isinstance(declared.dataset, TabularDataset)
     pointer = declared.pointers[name]
     column = declared.dataset.table[name]
     if column.type == DATETIME:
-        detail = (
-            f"`{name}` is a datetime, and the model needs numbers; use it in `split` only, or send numbers "
-            "derived from it (an hour, days since a date)."
-        )
-        errors.add(pointer, detail)
+        errors.add(pointer, f"`{name}` is a datetime, and {datetime_remedy(name, column)}")
     elif column.type == TEXT:
         errors.add(pointer, f"`{name}` is text {explain_text(name, column, declared.options, text_remedy)}")
 

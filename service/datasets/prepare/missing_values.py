@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.rows import Rows, as_tensor
-from service.datasets.sources.columns import DATETIME, TEXT
+from service.datasets.sources.columns import TEXT
 from service.datasets.transforms.resolve import Step
 from service.datasets.validation import ErrorCollector, count_of
 from service.specs.transforms import DropRows, Impute, Transform
@@ -66,7 +66,7 @@ def check_missing_values(
 
     Args:
         table: The table.
-        pointers: Pointers of the feature and target columns. Datetimes are not checked: they are no features.
+        pointers: Pointers of the feature and target columns.
         targets: The target columns.
         transforms: The declared transforms. An `impute` that is in the wrong place is reported elsewhere.
         steps: Transforms of each column.
@@ -77,7 +77,7 @@ def check_missing_values(
     filled |= {name for each in transforms if isinstance(each, Impute) for name in each.columns}
     for name, pointer in pointers.items():
         column = table[name]
-        if name in filled or column.type == DATETIME or not column.null_count:
+        if name in filled or not column.null_count:
             continue
         rows = as_tensor(kept).numpy()
         missing = rows[~_present(column)[rows]]

@@ -11,7 +11,7 @@ import torch
 
 from service.datasets.sources.cell_texts import are_numbers
 from service.datasets.sources.columns import MAX_COLUMNS, TEXT
-from service.datasets.transforms.fitted import CannotFit, FittedTransform, Values, as_array
+from service.datasets.transforms.fitted import CannotFit, FittedTransform, ValueRange, Values, as_array
 from service.datasets.validation import Cells, quote_value
 from service.specs import transforms as specs
 
@@ -78,11 +78,13 @@ class FittedOneHot(FittedCategories):
         return fitted
 
     def apply(self, values: Values, cells: Cells) -> Values:
-        indices = self.indices(values, cells)[:, None]  # [B, 1]; −1 equals no index below
-        return (indices == torch.arange(len(self.categories))).double()  # [B, categories]
+        return indicator_columns(self.indices(values, cells), len(self.categories))
 
     def titles(self) -> list[str]:
         return [f"{self.column}={_text(category)}" for category in self.categories]
+
+    def ranges(self) -> list[ValueRange | None]:
+        return [None] * len(self.categories)
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,19 @@ class FittedOrdinal(FittedCategories):
 
     type: ClassVar[str] = "ordinal"
 
-    @property
-    def count(self) -> int:
-        """Number of indices, including the one for unknown categories."""
-        return len(self.categories) + (self.unknown == "extra")
-
     def apply(self, values: Values, cells: Cells) -> Values:
         indices = self.indices(values, cells)
         return torch.where(indices < 0, len(self.categories), indices).double()
+
+    def ranges(self) -> list[ValueRange | None]:
+        count, extra = len(self.categories), self.unknown == "extra"
+        reason = f"has {count} categories{' and one index for unknown ones' if extra else ''}"
+        return [ValueRange(0, count - 1 + extra, reason)]
+
+
+def indicator_columns(indices: torch.Tensor, count: int) -> torch.Tensor:
+    """Convert indices int64 [B] to columns of 0 and 1, float64 [B, count]; −1 has 0 in all columns."""
+    return (indices[:, None] == torch.arange(count)).double()
 
 
 # Value of `unknown` with which each transform accepts unknown categories.

@@ -1,7 +1,8 @@
 """Base class of fitted transforms, and the values that they work on."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import pyarrow as pa
@@ -10,7 +11,21 @@ import torch
 from service.datasets.validation import Cells
 
 Values: TypeAlias = torch.Tensor | pa.Array
-"""Values of a column: numbers, float64 [B, …] with NaN for missing values; or text, [B] with nulls."""
+"""Values of a column: numbers, float64 [B, …] with NaN if missing; or text or times, [B] with nulls."""
+
+
+class ValueRange(NamedTuple):
+    """The values that a resulting column can have, whatever the data.
+
+    Attributes:
+        low: Smallest value.
+        high: Largest value.
+        reason: What determines them, as a predicate whose subject is the column ("has 3 categories").
+    """
+
+    low: int
+    high: int
+    reason: str
 
 
 class CannotFit(Exception):
@@ -50,6 +65,16 @@ class FittedTransform(ABC):
             CannotFit: The values do not determine the constants.
         """
 
+    @classmethod
+    def join(cls, fitted: Sequence[Self]) -> Self:
+        """Join transforms that were fitted on each of k columns to one of all of them, [B, k].
+
+        A constant that differs between them becomes a tuple of k constants.
+        """
+        constants = {field.name: tuple(getattr(each, field.name) for each in fitted) for field in fields(cls)}
+        joined = {name: each[0] if len(set(each)) == 1 else each for name, each in constants.items()}
+        return cls(**joined)  # type: ignore[arg-type]  # constants of the type's own fields
+
     @abstractmethod
     def apply(self, values: Values, cells: Cells) -> Values:
         """Transform values.
@@ -63,9 +88,13 @@ class FittedTransform(ABC):
         """Return the inverse of `apply`: None for `expm1`; the identity if there is no inverse."""
         return Affine(1.0, 0.0)
 
-    def titles(self) -> list[str]:
-        """Return the names of the resulting columns."""
-        return [self.column]
+    def titles(self) -> list[str] | None:
+        """Return the names of the resulting columns; None if they are those before the transform."""
+        return None
+
+    def ranges(self) -> list[ValueRange | None]:
+        """Return the range of each resulting column, None for each that has no fixed range."""
+        return []
 
     def to_document(self) -> dict[str, Any]:
         """Convert type, column and constants to JSON."""
@@ -83,8 +112,8 @@ def numbers(values: Values) -> torch.Tensor:
     """Narrow the values of a numeric column to a tensor.
 
     Raises:
-        TypeError: The column holds text.
+        TypeError: The column holds text or times.
     """
     if not isinstance(values, torch.Tensor):
-        raise TypeError("This column holds text.")
+        raise TypeError(f"This column holds {values.type}.")
     return values

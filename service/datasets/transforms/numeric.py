@@ -5,13 +5,16 @@ Results are float64 (except those of `scale`), so that a chain of transforms is 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeAlias
 
 import torch
 
 from service.datasets.transforms.fitted import Affine, CannotFit, FittedTransform, Values, numbers
 from service.datasets.validation import Cells
 from service.specs import transforms as specs
+
+Constant: TypeAlias = float | tuple[float, ...]
+"""A constant of a column, or of each of the k columns that a column has become."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,16 @@ class FittedScale(FittedTransform):
 
 @dataclass(frozen=True)
 class FittedStandardize(FittedTransform):
-    """(x − mean) / std in float64, with the population standard deviation; 0 if std is 0."""
+    """(x − mean) / std in float64, with the population standard deviation; 0 if std is 0.
+
+    Attributes:
+        mean: One number, or one for each of k columns.
+        std: Likewise.
+    """
 
     type: ClassVar[str] = "standardize"
-    mean: float
-    std: float
+    mean: Constant
+    std: Constant
 
     @classmethod
     def fit(cls, declared: specs.Standardize, column: str, values: Values) -> Self:
@@ -49,19 +57,24 @@ class FittedStandardize(FittedTransform):
         return cls(column, *_finite(present.mean().item(), present.std(correction=0).item()))
 
     def apply(self, values: Values, cells: Cells) -> Values:
-        return _rescale(numbers(values), self.mean, self.std)
+        return _rescale(numbers(values), _constant(self.mean), _constant(self.std))
 
     def inverse(self) -> Affine:
-        return Affine(self.std, self.mean)
+        return Affine(_of_target(self.std), _of_target(self.mean))
 
 
 @dataclass(frozen=True)
 class FittedMinMax(FittedTransform):
-    """(x − min) / (max − min) in float64; 0 if min and max are equal."""
+    """(x − min) / (max − min) in float64; 0 if min and max are equal.
+
+    Attributes:
+        min: One number, or one for each of k columns.
+        max: Likewise.
+    """
 
     type: ClassVar[str] = "minmax"
-    min: float
-    max: float
+    min: Constant
+    max: Constant
 
     @classmethod
     def fit(cls, declared: specs.MinMax, column: str, values: Values) -> Self:
@@ -71,10 +84,12 @@ class FittedMinMax(FittedTransform):
         return cls(column, low, high)
 
     def apply(self, values: Values, cells: Cells) -> Values:
-        return _rescale(numbers(values), self.min, self.max - self.min)
+        low, high = _constant(self.min), _constant(self.max)
+        return _rescale(numbers(values), low, high - low)
 
     def inverse(self) -> Affine:
-        return Affine(self.max - self.min, self.min)
+        low = _of_target(self.min)
+        return Affine(_of_target(self.max) - low, low)
 
 
 @dataclass(frozen=True)
@@ -133,7 +148,20 @@ def _finite(*constants: float) -> tuple[float, ...]:
     return constants
 
 
-def _rescale(values: torch.Tensor, offset: float, spread: float) -> torch.Tensor:
-    """(values − offset) / spread in float64; 0 if `spread` is 0."""
+def _of_target(value: Constant) -> float:
+    """Return a constant of a target, which is one column: only features become several."""
+    if isinstance(value, tuple):
+        raise TypeError("The columns that a datetime has become have no inverse.")
+    return value
+
+
+def _constant(value: Constant) -> torch.Tensor:
+    """float64 [], or [k] for each of k columns."""
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _rescale(values: torch.Tensor, offset: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """(values − offset) / spread in float64; 0 where `spread` is 0."""
     values = values.double()
-    return (values - offset) / spread if spread else torch.where(values.isnan(), values, 0.0)
+    scaled = (values - offset) / spread
+    return scaled if spread.all() else torch.where(values.isnan() | (spread != 0), scaled, 0.0)

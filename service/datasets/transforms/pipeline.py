@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from service.datasets.transforms.fitted import Affine, CannotFit, FittedTransform, Values, numbers
+from service.datasets.transforms.fitted import (
+    Affine,
+    CannotFit,
+    FittedTransform,
+    ValueRange,
+    Values,
+    numbers,
+)
 from service.datasets.transforms.missing import has_indicator, is_missing
 from service.datasets.transforms.registry import TRANSFORM_TYPES
 from service.datasets.transforms.resolve import Step
@@ -35,14 +42,19 @@ def fit(
 
 
 def _fit_column(steps: Sequence[Step], values: Values, errors: ErrorCollector) -> list[FittedTransform]:
-    fitted = []
+    fitted: list[FittedTransform] = []
     # Discard errors of cells here: they are reported when all rows of the column are encoded.
     discarded = Cells("", "", ErrorCollector(), range(len(values)))
     for position, step in enumerate(steps):
         fitted_class = TRANSFORM_TYPES[step.transform.type].fitted
         assert fitted_class is not None
         try:
-            transform = fitted_class.fit(step.transform, step.column, values)
+            # Columns that a datetime has become have constants of their own; a tensor [B, …] has one of each.
+            is_split = len(_encoded_titles(step.column, fitted)) > 1
+            parts = numbers(values).unbind(dim=1) if is_split else [values]
+            transform = fitted_class.join(
+                [fitted_class.fit(step.transform, step.column, part) for part in parts]
+            )
         except CannotFit as error:
             errors.add(step.pointer, f"`{step.column}` {error}.")
             break
@@ -101,7 +113,16 @@ def inverse_steps(transforms: Sequence[FittedTransform]) -> list[Affine]:
 
 
 def titles(column: str, transforms: Sequence[FittedTransform]) -> list[str]:
-    """Name the columns that a column becomes: itself or one for each category, then its indicators."""
-    encoded = transforms[-1].titles() if transforms else [column]
+    """Name the columns that a column becomes: itself, or one per category or part; then its indicators."""
     indicators = [f"{column}_missing" for transform in transforms if has_indicator(transform)]
-    return [*encoded, *indicators]
+    return [*_encoded_titles(column, transforms), *indicators]
+
+
+def _encoded_titles(column: str, transforms: Sequence[FittedTransform]) -> list[str]:
+    renamed = (transform.titles() for transform in reversed(transforms))
+    return next((names for names in renamed if names is not None), [column])
+
+
+def ranges(transforms: Sequence[FittedTransform]) -> list[ValueRange | None]:
+    """Return the ranges of the columns that a column becomes, see `FittedTransform.ranges`."""
+    return transforms[-1].ranges() if transforms else []

@@ -1,5 +1,6 @@
 """Resolution of declared transforms into steps, each a transform of one column."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,11 @@ from service.specs.transforms import Categories, Impute, Scale, Transform
 _GROUPS: Mapping[str, set[str]] = {
     "numeric": {"numeric", "tensor"},
     "categorical": {"categorical"},
+    "datetime": {"datetime"},
     "all": {"numeric", "boolean", "categorical", "datetime", "tensor"},
 }
+# Content of a column by its type; numbers for other types.
+_STATES: Mapping[str, ColumnState] = {"categorical": "text", "datetime": "times"}
 
 
 class Step(NamedTuple):
@@ -41,7 +45,7 @@ class Columns:
 
     Attributes:
         types: `numeric`, `boolean`, `categorical` or `datetime` for each column; `tensor` for each tensor.
-        features: Names of the features, from which `numeric`, `categorical` and `all` select.
+        features: Names of the features, from which the words of `columns` select.
         targets: Names of the targets.
         categories: Categories, in their order, of columns whose categories have an order.
     """
@@ -68,10 +72,7 @@ def resolve(
     """
     steps = []
     # State of each column before the next transform.
-    states: dict[str, ColumnState] = {
-        name: "text" if column_type == "categorical" else "numbers"
-        for name, column_type in columns.types.items()
-    }
+    states = {name: _STATES.get(column_type, "numbers") for name, column_type in columns.types.items()}
     for number, transform in enumerate(transforms):
         transform_pointer = pointer_to(pointer, number)
         if isinstance(transform, Scale) and not _is_invertible(transform.factor):
@@ -85,7 +86,8 @@ def resolve(
                 errors.add(column_pointer, problem)
                 continue
             steps.append(Step(_with_order(transform, name, columns), name, column_pointer))
-            states[name] = TRANSFORM_TYPES[transform.type].output or states[name]
+            if output := TRANSFORM_TYPES[transform.type].output:
+                states[name] = output(transform)
     return steps
 
 
@@ -139,25 +141,38 @@ def _incompatibility(transform: Transform, name: str, columns: Columns, state: C
     if columns.types[name] == "tensor" and not transform_type.tensors:
         return f"`{name}` is a tensor, and `{transform.type}` accepts only columns of a table."
     if name in columns.targets and not transform_type.targets:
-        remedy = (
-            "; for classes use `CrossEntropyLoss`, which needs no transform" if transform_type.output else ""
-        )
+        is_for_categories = "text" in transform_type.accepts and transform_type.output is not None
+        remedy = "; for classes use `CrossEntropyLoss`, which needs no transform" if is_for_categories else ""
         return f"`{name}` is a target: `{transform.type}` could not be inverted in the outputs{remedy}."
-    if state == "columns":
-        return (
-            f"`{name}` is already one-hot encoded, and `one_hot` must be the last transform of a column; move "
-            f"`{transform.type}` before it."
-        )
-    if state == "text" and not transform_type.text:
-        return (
-            f"`{name}` is text, and `{transform.type}` needs numbers; use `one_hot` instead, or `ordinal` "
-            "before it."
-        )
+    if state not in transform_type.accepts:
+        return _state_problem(transform, name, state)
     if state == "text" and isinstance(transform, Impute) and transform.strategy in ("mean", "median"):
         return (
             f"`{name}` is text, which has no {transform.strategy}; use `mode`, or `constant` with a `value`."
         )
     return None
+
+
+def _state_problem(transform: Transform, name: str, state: ColumnState) -> str:
+    """Explain why a transform does not accept the content of a column."""
+    if state == "indicators":
+        return (
+            f"`{name}` has already become a column of 0 and 1 for each category, by `one_hot` or `hash`, "
+            f"which must be the last transform of a column; move `{transform.type}` before it."
+        )
+    if state == "parts":
+        remedy = (
+            f"put `{transform.type}` before it" if transform.type == "impute" else "give it one part only"
+        )
+        return f"`{name}` has already become several columns by `date_parts`; {remedy}."
+    if state == "times":
+        return f"`{name}` is a datetime, and `{transform.type}` needs numbers; put `date_parts` before it."
+    if transform.type == "date_parts":
+        found = "is text" if state == "text" else "holds numbers"
+        remedy = f'declare `"types": {{{json.dumps(name)}: "datetime"}}` in `data`, if its values are dates'
+        return f"`{name}` {found}, and `date_parts` needs a datetime; {remedy}."
+    remedy = "use `one_hot` instead, or `ordinal` before it"
+    return f"`{name}` is text, and `{transform.type}` needs numbers; {remedy}."
 
 
 def _is_invertible(factor: float) -> bool:

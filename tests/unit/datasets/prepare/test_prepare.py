@@ -1,14 +1,18 @@
+import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
+from service.datasets.dataset import TabularDataset
 from service.datasets.prepare.declaration import TargetType
 from service.datasets.prepare.encoding import decode_outputs
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
 from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace
 from service.datasets.sources.json import read_json
+from service.errors import InvalidRequest
 from tests.support.field_errors import refusal
 from tests.support.thermometer import T_C, T_U, declared, thermometer
 
@@ -543,3 +547,45 @@ def test_soft_and_scaled_targets_suit_a_binary_loss() -> None:
     assert prepared(section, "binary").train.rows == 2
     section["columns"] = {"x": [1, 2], "y": [3, 9]}
     prepared({**section, "transforms": [{"type": "minmax", "columns": ["y"]}]}, "binary")
+
+
+def advice(detail: str) -> dict[str, Any]:
+    """Return the transform that an error advises."""
+    return dict(json.JSONDecoder().raw_decode(detail[detail.index('{"type"') :])[0])
+
+
+def test_the_advice_for_a_datetime_feature_can_be_followed() -> None:
+    """A datetime feature needs `date_parts`, and `impute` before it if values are missing, as errors say."""
+    days = pa.array(["2026-11-30T07:00", None, "2026-12-01T08:00", "2026-12-02T09:00"], pa.large_string())
+    table = pa.table({"when": days.cast(pa.timestamp("us")), "y": [1.0, 2.0, 3.0, 4.0]})
+
+    def prepared_with(*transforms: dict[str, Any]) -> Prepared:
+        section = {"features": ["when"], "targets": ["y"], "transforms": list(transforms)}
+        data = declared(dataset_id="ds_1", **section)
+        return prepare(JobDatasets(TabularDataset(table)), data, "values")
+
+    with pytest.raises(InvalidRequest) as raised:
+        prepared_with()
+    parts, missing = [error.detail for error in raised.value.errors]
+    assert "before the other transforms" in missing
+    drop = advice(missing)
+    impute = advice(missing[missing.index(", or put ") :])
+    for transform in (drop, impute):
+        data = prepared_with(transform, advice(parts))
+        assert data.encoding.titles("input")[:2] == ["when_month_sin", "when_month_cos"]
+        assert data.encoding.titles("input")[-1] == "when_hour_cos"
+
+
+def test_the_advice_for_dates_as_text_can_be_followed() -> None:
+    """Text whose values are all dates is declared as a datetime first, then gets `date_parts`."""
+    section = {
+        "columns": {"d": ["2026-11-30", "2026-12-01"], "y": [1, 2]},
+        "features": ["d"],
+        "targets": ["y"],
+    }
+    detail = refused(section).get("#/data/features/0", "")
+    types = {"types": {"d": "datetime"}}
+    assert '"types": {"d": "datetime"}' in detail or '{"type": "date_parts"' in detail
+    section |= types if "types" in detail else {}
+    data = prepared({**section, "transforms": [advice(refused(section)["#/data/features/0"])]})
+    assert data.train.inputs[0].shape == (2, 6)

@@ -48,7 +48,7 @@ STANDARDIZE = {"type": "standardize", "columns": ["word"]}
     ("transforms", "words"),
     [
         ([STANDARDIZE], "is text, and `standardize` needs numbers"),
-        ([ONE_HOT, STANDARDIZE], "`one_hot` must be the last transform"),
+        ([ONE_HOT, STANDARDIZE], "must be the last transform of a column"),
         ([{"type": "impute", "columns": ["word"], "strategy": "mean"}], "is text, which has no mean"),
         ([{"type": "one_hot", "columns": ["y"]}], "is a target"),
         ([{"type": "impute", "columns": ["y"], "strategy": "mean"}], "is a target"),
@@ -83,3 +83,42 @@ def test_factors_that_cannot_be_inverted_are_refused(factor: float) -> None:
     """A factor that is 0 or infinite in float32 is an error."""
     found = errors_of({"type": "scale", "columns": ["a"], "factor": factor})
     assert list(found) == ["#/data/transforms/0/factor"]
+
+
+TIMES = Columns({**TYPES, "when": "datetime"}, ["a", "word", "when"], ["y"])
+DATE_PARTS = {"type": "date_parts", "columns": ["when"], "parts": ["month", "day"]}
+
+
+@pytest.mark.parametrize(
+    ("transforms", "words"),
+    [
+        ([{"type": "one_hot", "columns": ["when"]}], "put `date_parts` before it"),
+        ([DATE_PARTS, {"type": "one_hot", "columns": ["when"]}], "give it one part only"),
+        (
+            [DATE_PARTS, {"type": "impute", "columns": ["when"], "strategy": "mode"}],
+            "put `impute` before it",
+        ),
+        ([{**DATE_PARTS, "columns": ["word"]}], '`"types": {"word": "datetime"}`'),
+        ([{**DATE_PARTS, "columns": ["a"]}], "holds numbers"),
+        ([{**DATE_PARTS, "columns": ["y"]}], "is a target"),
+        (
+            [{"type": "hash", "columns": ["word"], "buckets": 9, "output": "columns"}, STANDARDIZE],
+            "must be the last transform",
+        ),
+    ],
+)
+def test_datetimes_accept_date_parts_only(transforms: list[dict[str, Any]], words: str) -> None:
+    """A datetime needs `date_parts`, and other columns do not accept it."""
+    found = errors_of(*transforms, columns=TIMES)
+    assert words in found[f"#/data/transforms/{len(transforms) - 1}/columns/0"]
+
+
+def test_parts_of_datetimes_are_numbers() -> None:
+    """After `date_parts`, transforms of numbers are accepted; of one part, also those of categories."""
+    standardize = {"type": "standardize", "columns": ["when"]}
+    one_part = {"type": "date_parts", "columns": "datetime", "parts": ["month"]}
+    one_hot = {"type": "one_hot", "columns": ["when"]}
+    for chain in ([DATE_PARTS, standardize], [one_part, one_hot]):
+        errors = ErrorCollector()
+        assert [step.column for step in resolve(declared(*chain), TIMES, errors)] == ["when", "when"]
+        assert not errors.count
