@@ -162,7 +162,7 @@ class Tasks:
     def _predict(self, request: Predict, body: bytes) -> tuple[InBody | InFile, bytes]:
         model = self._models.get(request.owner, request.job_id, request.checkpoint)
         slices = predict(
-            model, self._rows(request, body, PredictionRequest, model.encoding, model.encoding.features)
+            model, self._rows(request, body, PredictionRequest, model.encoding, model.encoding.read_columns)
         )
         first = next(slices)
         second = next(slices, None)
@@ -184,7 +184,7 @@ class Tasks:
         if request.split is not None:
             raw = self._own_rows(request.owner, request.job_id, request.split, model.encoding)
         else:
-            columns = [*model.encoding.features, *model.encoding.targets]
+            columns = [*model.encoding.read_columns, *model.encoding.targets]
             raw = evaluation_rows(
                 model.encoding, self._rows(request, body, EvaluationRequest, model.encoding, columns)
             )

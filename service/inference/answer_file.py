@@ -1,8 +1,10 @@
 """Writing predictions of many rows to a file, one slice of rows at a time."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -13,7 +15,10 @@ from service.datasets.prepare.encoding import Encoding
 from service.inference.predictions import as_csv
 
 Slices = Iterable[dict[str, Any]]
-_PER_ROW = {"outputs", "labels", "probabilities"}
+Keys = tuple[str, ...]
+"""Path of a list in the answer."""
+
+_PER_ROW = {"outputs", "labels", "probabilities", "windows"}
 
 
 def write_csv(path: Path, slices: Slices, encoding: Encoding, keep_formulas: bool = False) -> None:
@@ -30,23 +35,44 @@ def write_json(path: Path, slices: Slices) -> None:
     temporary file of its own, because the slices interleave the lists.
     """
     with ExitStack() as stack, path.open("wb") as whole:
-        lists: dict[str, IO[bytes]] = {}
+        lists: dict[Keys, IO[bytes]] = {}
         constants: dict[str, bytes] = {}
         for answer in slices:
-            for key, value in answer.items():
-                content = orjson.dumps(value)
-                if key not in _PER_ROW:
-                    constants[key] = content
-                elif key in lists:
-                    lists[key].write(b"," + content[1:-1])
+            constants |= {key: orjson.dumps(value) for key, value in answer.items() if key not in _PER_ROW}
+            for keys, value in _lists(answer):
+                content = orjson.dumps(value)[1:-1]
+                if keys in lists:
+                    lists[keys].write(b"," + content)
                 else:
-                    lists[key] = stack.enter_context(TemporaryFile(dir=path.parent))
-                    lists[key].write(content[1:-1])
+                    lists[keys] = stack.enter_context(TemporaryFile(dir=path.parent))
+                    lists[keys].write(content)
         for number, (key, content) in enumerate(constants.items()):
             whole.write(b"%s%s:%s" % (b"," if number else b"{", orjson.dumps(key), content))
-        for key, file in lists.items():
-            file.seek(0)
-            whole.write(b",%s:[" % orjson.dumps(key))
-            shutil.copyfileobj(file, whole)
-            whole.write(b"]")
+        for key, columns in groupby(lists, key=itemgetter(0)):
+            whole.write(b",%s:" % orjson.dumps(key))
+            _write_lists(whole, {keys[1:]: lists[keys] for keys in columns})
+        whole.write(b"}")
+
+
+def _lists(answer: Mapping[str, Any]) -> Iterator[tuple[Keys, list[Any]]]:
+    """Iterate over the lists of one entry per row, with their keys; `windows` has one by column."""
+    for key, value in answer.items():
+        if isinstance(value, dict):
+            yield from (((key, column), entries) for column, entries in value.items())
+        elif key in _PER_ROW:
+            yield (key,), value
+
+
+def _write_lists(whole: IO[bytes], files: Mapping[Keys, IO[bytes]]) -> None:
+    """Write the list of a key, or the object of its lists by column."""
+    separator = b"{"
+    for column, file in files.items():
+        if column:
+            whole.write(separator + orjson.dumps(column[0]) + b":")
+            separator = b","
+        file.seek(0)
+        whole.write(b"[")
+        shutil.copyfileobj(file, whole)
+        whole.write(b"]")
+    if separator == b",":
         whole.write(b"}")

@@ -1,5 +1,6 @@
 """The inputs and outputs of a trained model as JSON, for running a downloaded model on raw data."""
 
+from dataclasses import asdict
 from typing import Any
 
 from service.inference.model import TrainedModel
@@ -13,7 +14,7 @@ def encoding_document(model: TrainedModel) -> dict[str, Any]:
         "inputs": encoding.inputs_document(),
         "targets": {
             "columns": list(encoding.targets),
-            "shape": [None, *encoding.target_shape],
+            "shape": [None, *encoding.batch_target_shape],
             "classes": None if encoding.classes is None else list(encoding.classes),
             "values": None if encoding.class_values is None else list(encoding.class_values),
             "outputs": None
@@ -23,5 +24,6 @@ def encoding_document(model: TrainedModel) -> dict[str, Any]:
             "column_classes": {name: list(pair) for name, pair in encoding.column_classes.items()},
         },
         "types": encoding.types,
+        "window": None if encoding.window is None else asdict(encoding.window),
         "transforms": [transform.to_document() for transform in encoding.transforms],
     }

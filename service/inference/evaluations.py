@@ -32,7 +32,7 @@ from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
 from service.training.evaluation import MeanLoss, loss_weight, rows_per_slice
-from service.training.labels import target_names
+from service.training.labels import output_names
 from service.training.metrics import (
     THRESHOLD,
     USUAL_METRICS,
@@ -166,7 +166,7 @@ class _Evaluation:
         has_curves = extent.curves and 0 < len(classes) <= MAX_CURVE_CLASSES
         has_curves = has_curves and (task != "multiclass" or outputs.dim() == 2)
         self._curves = Curves(model, task, classes) if has_curves else None
-        names = target_names(model.encoding)
+        names = output_names(model.encoding)
         has_residuals = model.training.loss.type in ERROR_LOSSES and len(names) <= MAX_TARGETS
         self._residuals = Residuals(model.encoding, names) if has_residuals else None
         self._rows = 0

@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from service.datasets.dataset import Dataset
+from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.formulas import without_formula
 from service.datasets.prepare.encode import RawRows, encode, prediction_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
+from service.datasets.prepare.windows import identify
 from service.errors import FieldError, InvalidRequest
 from service.inference.indices import report_indices
 from service.inference.model import TrainedModel
-from service.training.labels import label_key, target_names
+from service.training.labels import label_key, output_names, target_names
 from service.training.metrics import THRESHOLD
 from service.training.output_rules import OutputRule, probabilities_or_nan
 
@@ -33,7 +34,8 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
         body: The rows, as a JSON document or as a dataset.
 
     Yields:
-        For each slice of rows, `epoch` and the entries of `describe_outputs`.
+        For each slice of rows, `epoch`, `windows` of a model of windows, and the entries of
+        `describe_outputs`.
 
     Raises:
         InvalidRequest: The rows don't fit the model. Errors in cells are raised after the last slice, all
@@ -50,8 +52,16 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
         except (RuntimeError, IndexError) as error:
             detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
-        yield {"epoch": model.epoch, **describe_outputs(model, outputs)}
+        yield {"epoch": model.epoch, **_describe_windows(model, part), **describe_outputs(model, outputs)}
     raw.errors.raise_if_any()
+
+
+def _describe_windows(model: TrainedModel, raw: RawRows) -> dict[str, Any]:
+    """Return `windows`: `order` and `by` of the last row of each; nothing if each row is a sample."""
+    window = model.encoding.window
+    if window is None or not isinstance(raw.dataset, TabularDataset):
+        return {}
+    return {"windows": identify(window, raw.dataset.table, raw.rows)}
 
 
 def run_model(model: TrainedModel, inputs: Sequence[Tensor], raw: RawRows) -> Tensor:
@@ -163,7 +173,7 @@ def column_labels(encoding: Encoding, numbers: Tensor) -> list[Any]:
 def as_csv(
     answer: Mapping[str, Any], encoding: Encoding, *, header: bool = True, keep_formulas: bool = False
 ) -> bytes:
-    """Write predictions as CSV, with columns for targets, labels and probabilities.
+    """Write predictions as CSV, with columns for windows, targets, labels and probabilities.
 
     Args:
         answer: The predictions that `predict` yields.
@@ -171,7 +181,8 @@ def as_csv(
         header: Whether to write the line of column names.
         keep_formulas: Whether text that spreadsheets would run as a formula stays as it is.
     """
-    columns = _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
+    columns = dict(answer.get("windows", {}))
+    columns |= _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     rows: Iterator[Sequence[Any]] = zip(*columns.values(), strict=True)
@@ -195,7 +206,7 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
     for prefix, key in (("", "outputs"), ("label_", "labels"), ("probability_", "probabilities")):
         if key not in answer:
             continue
-        names = target_names(encoding)
+        names = output_names(encoding)
         if key == "labels" and encoding.column_classes:
             for name, labels in zip(names, zip(*answer[key], strict=True), strict=True):
                 columns[f"{prefix}{name}"] = list(map(_label_cell, labels))

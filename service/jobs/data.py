@@ -12,7 +12,14 @@ from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.prepare.declaration import TargetType
 from service.datasets.prepare.encode import RawRows
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, renumber, rows_by_split
+from service.datasets.prepare.prepare import (
+    JobDatasets,
+    Prepared,
+    prepare,
+    renumber,
+    rows_by_split,
+    series_by_split,
+)
 from service.datasets.prepare.workspace import Workspace
 from service.datasets.validation import ErrorCollector
 from service.errors import DatasetNotFound
@@ -89,9 +96,10 @@ class JobData:
             encoding: The encoding that was stored with the job's model.
         """
         dataset = self.datasets.whole_splits.get(split, self.datasets.dataset)
-        columns = [*encoding.features, *encoding.targets]
+        columns = [*encoding.read_columns, *encoding.targets]
         raw = RawRows.of(encoding.table_reading(), dataset, columns, lambda name: "?split", ErrorCollector())
-        return raw._replace(rows=self.rows()[split][1])
+        series = series_by_split(self.datasets, self.declared, self.target_type, self.input_names).get(split)
+        return raw._replace(rows=self.rows()[split][1], series=series)
 
     def rows(self) -> Mapping[SplitName, tuple[str, torch.Tensor]]:
         """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""

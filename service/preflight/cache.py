@@ -34,7 +34,7 @@ class CheckedData(NamedTuple):
     Attributes:
         prepared: The data as tensors; inputs are on the meta device, targets hold values.
         extremes: For each input the smallest and largest value that each of its elements can have, [2, …].
-        warnings: Features that are valid, but probably not intended.
+        warnings: Features and splits that are valid, but probably not intended.
     """
 
     prepared: Prepared
@@ -108,4 +108,4 @@ def _check(
     extremes = extremes_of(prepared.encoding, workspace)
     declared = read_declaration(datasets.dataset, declaration, ErrorCollector(), input_names)
     warnings = feature_warnings(declared, prepared.encoding, prepared.rows["train"], extremes)
-    return CheckedData(prepared, extremes, warnings)
+    return CheckedData(prepared, extremes, [*prepared.warnings, *warnings])

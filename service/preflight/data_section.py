@@ -116,8 +116,15 @@ class DataSection:
         """Check the column names of a section that is invalid, or whose datasets can't be read."""
         found, columns = ErrorCollector(), self._column_names(datasets)
         if data is not None and columns:
-            check_names(data, columns, found)
+            check_names(data, columns, found, self._declares_window())
         return found.listed
+
+    def _declares_window(self) -> bool:
+        """Return whether the section has a `window`, valid or not."""
+        section = self._document.get("data") if isinstance(self._document, dict) else None
+        transforms = section.get("transforms") if isinstance(section, dict) else None
+        declared = transforms if isinstance(transforms, list) else []
+        return any(isinstance(each, dict) and each.get("type") == "window" for each in declared)
 
     def _column_names(self, datasets: JobDatasets | None) -> list[str]:
         """The columns of the table; empty where they are unknown."""

@@ -79,9 +79,9 @@ def extremes_of(encoding: Encoding, workspace: MetaWorkspace) -> list[Tensor]:
     """
     extremes = []
     for number, name in enumerate(encoding.input_names):
-        low, high = workspace.extremes[number].unbind()
+        low, high = (each.expand(encoding.input_shapes[name]).clone() for each in workspace.extremes[number])
         for position, (_, values) in encoding.ranges(name).items():
-            low[position], high[position] = values.low, values.high
+            low[..., position], high[..., position] = values.low, values.high
         extremes.append(torch.stack([low, high]))
     return extremes
 

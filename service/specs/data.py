@@ -1,13 +1,13 @@
 """The data section: the data or a dataset's id, features and targets, transforms, split."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from service.specs.base import Name, Spec
 from service.specs.reading import CellOptions, ColumnTypes
 from service.specs.split import Split
-from service.specs.transforms import ColumnName, Label, Transform
+from service.specs.transforms import ColumnName, Label, Transform, Window
 from service.specs.upload import ReadOptions
 
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
@@ -73,6 +73,22 @@ class DataDeclaration(Spec):
     def read_options(self) -> ReadOptions:
         """Return the options for reading the table, with the declared types of columns."""
         return self.reading.model_copy(update={"types": self.column_types()})
+
+    @model_validator(mode="after")
+    def _check_window(self) -> Self:
+        """Check that there is one window at most, and split its rows by time unless `split` says how."""
+        windows = [transform for transform in self.transforms if isinstance(transform, Window)]
+        if len(windows) > 1:
+            raise ValueError("`transforms` contains `window` twice; give it once.")
+        if windows and self.split.is_undecided():
+            # As a rule, so that the job shows it. The model is frozen once it is valid.
+            object.__setattr__(self, "split", self.split.model_copy(update={"time": windows[0].order}))
+        return self
+
+    def window(self) -> tuple[Window, int] | None:
+        """Return the window and its position in `transforms`; None without one."""
+        found = ((each, number) for number, each in enumerate(self.transforms) if isinstance(each, Window))
+        return next(found, None)
 
 
 class TabularDeclaration(DataDeclaration):

@@ -98,6 +98,16 @@ class Split(Spec):
         """
         return next(((rule, getattr(self, rule)) for rule in _RULES if self._is_set(rule)), None)
 
+    def is_undecided(self) -> bool:
+        """Return whether sizes are given, but neither a rule, nor rows, nor whether to shuffle them."""
+        sized = any(map(self._is_set, _HELD_OUT))
+        listed = any(self._is_set(f"{split}_rows") for split in _HELD_OUT)
+        return sized and not listed and self.rule() is None and "shuffle" not in self.model_fields_set
+
+    def is_random(self) -> bool:
+        """Return whether validation or test rows are drawn at random from all rows."""
+        return self.rule() is None and self.shuffle and any(getattr(self, name) for name in _HELD_OUT)
+
     def dataset_ids(self) -> dict[SplitName, str]:
         """Return the ids of the datasets whose rows are the validation or test rows, by split."""
         ids: dict[SplitName, str | None] = {

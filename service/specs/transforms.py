@@ -13,6 +13,8 @@ Label = bool | int | float | str
 """A class or a category as a JSON value."""
 MAX_BUCKET_COLUMNS = 10_000
 """Largest number of buckets of `hash` that become columns."""
+MAX_WINDOW_ROWS = 100_000
+"""Largest number of lags, and of rows of the horizon."""
 
 
 class TransformBase(Spec):
@@ -219,9 +221,50 @@ class DropRows(TransformBase):
     type: Literal["drop_rows"]
 
 
-TRANSFORMS = (Scale, Standardize, MinMax, Log1p, Clip, OneHot, Ordinal, Hash, DateParts, Impute, DropRows)
+class Window(Spec):
+    """Join consecutive rows of a time series to windows, after all other transforms.
 
-Transform = Annotated[
-    Scale | Standardize | MinMax | Log1p | Clip | OneHot | Ordinal | Hash | DateParts | Impute | DropRows,
-    Field(discriminator="type"),
-]
+    The inputs of a window are the features of `lags` rows, [B, lags, k]; its targets are those of the
+    `horizon` rows that follow, [B, horizon, m], or [B, 1] for one row and one target (class indices: [B]
+    for one row, otherwise [B, horizon]). A column may be feature and target. With it, `validation` and `test`
+    of the split are the latest rows by default: a window belongs to the split of its targets, and its inputs
+    may be earlier rows of another split. A prediction has one item for each `lags` consecutive rows sent.
+    """
+
+    type: Literal["window"]
+    order: ColumnName
+    """Column that orders the rows: a datetime or a number. Each row of a series has its own value."""
+    by: list[ColumnName] = []
+    """Columns whose values identify a series, if the table has several. A window never spans two series."""
+    lags: Annotated[int, Field(ge=1, le=MAX_WINDOW_ROWS)]
+    """Number of rows of the inputs."""
+    horizon: Annotated[int, Field(ge=1, le=MAX_WINDOW_ROWS)] = 1
+    """Number of rows of the targets."""
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> "Window":
+        if len({self.order, *self.by}) < 1 + len(self.by):
+            raise ValueError("`order` and `by` contain a column twice; give each once.")
+        return self
+
+
+TRANSFORMS = (
+    Scale,
+    Standardize,
+    MinMax,
+    Log1p,
+    Clip,
+    OneHot,
+    Ordinal,
+    Hash,
+    DateParts,
+    Impute,
+    DropRows,
+    Window,
+)
+ColumnTransform = (
+    Scale | Standardize | MinMax | Log1p | Clip | OneHot | Ordinal | Hash | DateParts | Impute | DropRows
+)
+"""A transform of columns, unlike `window`, which is one of the table."""
+
+Transform = Annotated[ColumnTransform | Window, Field(discriminator="type")]

@@ -5,6 +5,7 @@ data: it computes loss and metrics of real targets with outputs of 0, and takes 
 of one weight. The client's model is neither allocated nor trained.
 """
 
+import math
 import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -210,6 +211,9 @@ def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor) -> str
     if loss.targets != "classes":
         # PyTorch would silently broadcast [B] against [B, 1] to [B, B], which is never intended.
         detail = f"The model outputs {got} and the targets are {_shape(targets)}; the shapes must be equal."
+        if outputs.dim() == 2 and targets.dim() > 2 and outputs.shape[1] == math.prod(targets.shape[1:]):
+            sizes = list(targets.shape[1:])
+            detail += f' Add {{"type": "Unflatten", "dim": 1, "unflattened_size": {sizes}}} at the end.'
         return None if outputs.shape[1:] == targets.shape[1:] else detail
     if outputs.dim() != 2:
         return f"`{name}` expects outputs [B, classes]; the model outputs {got}."

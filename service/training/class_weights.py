@@ -164,7 +164,7 @@ def _balanced(
 
 def _negatives_per_positive(keys: Sequence[str], targets: Tensor, errors: ErrorCollector) -> dict[str, float]:
     weights = {}
-    for key, column in zip(keys, targets.reshape(len(targets), -1).unbind(dim=1), strict=True):
+    for key, column in zip(keys, targets.reshape(-1, len(keys)).unbind(dim=1), strict=True):
         positives, negatives = int((column == 1).sum()), int((column == 0).sum())
         if positives + negatives < len(column):
             errors.add(CLASS_WEIGHTS, f"`{key}` is not 0 or 1 in every training row; {_REMEDY}")

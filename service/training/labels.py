@@ -15,3 +15,11 @@ def label_key(label: Label) -> str:
 def target_names(encoding: Encoding) -> tuple[str, ...]:
     """Return the names of the target columns; `output_0`, `output_1`, … for tensors, which have no names."""
     return encoding.targets or tuple(f"output_{n}" for n in range(math.prod(encoding.target_shape)))
+
+
+def output_names(encoding: Encoding) -> tuple[str, ...]:
+    """Return the names of the values of one prediction; those of several rows are numbered from 1."""
+    names, window = target_names(encoding), encoding.window
+    if window is None or window.horizon == 1:
+        return names
+    return tuple(f"{name}_{step}" for step in range(1, window.horizon + 1) for name in names)

@@ -441,6 +441,7 @@ event: end""",
   "inputs": [{"name": "input", "shape": [null, 1], "dtype": "float32", "columns": ["t_u"]}],
   "targets": {"columns": ["t_c"], "shape": [null, 1], "classes": null},
   "types": {"t_u": "numeric", "t_c": "numeric"},
+  "window": null,
   "transforms": [{"type": "scale", "column": "t_u", "factor": 0.1}]
 }""",
     ),

@@ -105,6 +105,9 @@ class Predictions(Resource):
     """Epoch of the parameters used."""
     outputs: Nested
     """Model outputs as a nested list [B, …]."""
+    windows: dict[str, list[Any]] | None = None
+    """For a model of windows, the values of `order` and `by` in the last row of each: one output for each
+    complete window of the rows sent, in the order of the series."""
     classes: list[Label] | None = None
     """Meaning of the columns of `probabilities`, in order: the class labels, or, for targets of 0 and 1, the
     names of the targets."""
@@ -214,7 +217,8 @@ class WorstRow(Resource):
     """A row with a high loss, and its prediction."""
 
     row: int
-    """Index among the rows sent, from 0; with `split`, in the dataset of the split."""
+    """Index among the rows sent, from 0; with `split`, in the dataset of the split; of a window, that of the
+    last row of its inputs."""
     loss: float | None
     """Loss of this row; with class weights, multiplied by its weight."""
     target: Any
@@ -285,6 +289,9 @@ class Encoding(Resource):
     targets: Targets
     types: dict[str, Literal["numeric", "boolean", "categorical", "datetime"]]
     """Column type that the cells of each column are read as."""
+    window: dict[str, Any] | None
+    """How rows are joined to windows of a time series: `order`, `by`, `lags` and `horizon`; null without
+    windows."""
     transforms: list[dict[str, Any]]
     """Transforms, fitted on the training rows. Those of a column are applied in this order and inverted in
     reverse order."""

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset
 from service.datasets.prepare.encoding import TARGETS
+from service.datasets.prepare.windows import SeriesWindow
 from service.datasets.sources.casts import as_type, cast
 from service.datasets.sources.cell_texts import null_gaps
-from service.datasets.sources.columns import COLUMN_TYPES, TEXT
+from service.datasets.sources.columns import COLUMN_TYPES, DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.json import SINGLE_INPUT, wrapping_remedy
 from service.datasets.sources.text_columns import infer_kept_type
 from service.datasets.transforms.resolve import Columns, check_columns
@@ -40,6 +41,8 @@ class DeclaredData:
         pointers: Pointers of columns, or of tensor inputs and `targets`.
         options: The options by which a table was read.
         classes: The declared classes; None to find them in the data.
+        window: The windows of a time series; None without them.
+        window_pointers: Pointers of the columns of `window`.
     """
 
     dataset: Dataset
@@ -49,6 +52,8 @@ class DeclaredData:
     pointers: Mapping[str, str]
     options: ReadOptions = field(default_factory=ReadOptions)
     classes: Sequence[Label] | None = None
+    window: SeriesWindow | None = None
+    window_pointers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def features(self) -> list[str]:
@@ -66,6 +71,13 @@ class DeclaredData:
             return {}
         table = self.dataset.table
         return {name: COLUMN_TYPES[table[name].type] for name in [*self.features, *self.targets]}
+
+    def read_types(self) -> dict[str, str]:
+        """Return the type of each column that is read: features, targets, and the columns of windows."""
+        if isinstance(self.dataset, TensorDataset) or self.window is None:
+            return self.types()
+        table = self.dataset.table
+        return self.types() | {name: COLUMN_TYPES[table[name].type] for name in self.window.columns}
 
     def columns(self) -> Columns:
         """Return the columns or tensors that transforms may name."""
@@ -107,14 +119,28 @@ def _read_table(
     features_field = next(iter(names_by_path))[0]  # `features` or `feature_groups`
     order = _match_inputs(groups, input_names, pointer_to(DATA, features_field), errors)
     dtypes = _dtypes(data, order, input_names, errors)
-    pointers = _check_names(names_by_path, dataset.table.column_names, errors)
+    is_series = data.window() is not None
+    pointers = _check_names(names_by_path, dataset.table.column_names, errors, is_series)
     valid_groups = {name: tuple(column for column in groups[name] if column in pointers) for name in order}
     features = {column for columns in valid_groups.values() for column in columns}
-    valid_targets = tuple(name for name in targets if name in pointers and name not in features)
+    valid_targets = tuple(
+        name for name in targets if name in pointers and (is_series or name not in features)
+    )
     options = reading_options(dataset, data)
     typed = cast_columns(dataset, data.column_types(), options, errors)
     typed = _reread_texts(typed, dataset.options, options, data.column_types())
-    return DeclaredData(typed, valid_groups, valid_targets, dtypes, pointers, options, data.classes)
+    window, window_pointers, typed = _read_window(data, typed, options, errors)
+    return DeclaredData(
+        typed,
+        valid_groups,
+        valid_targets,
+        dtypes,
+        pointers,
+        options,
+        data.classes,
+        window,
+        window_pointers,
+    )
 
 
 def reading_options(dataset: Dataset, data: DataDeclaration) -> ReadOptions:
@@ -144,22 +170,67 @@ def _reread_texts(
     return TabularDataset(table)
 
 
-def check_names(data: DataDeclaration, columns: Sequence[str], errors: ErrorCollector) -> None:
+def _read_window(
+    data: DataDeclaration, dataset: TabularDataset, options: ReadOptions, errors: ErrorCollector
+) -> tuple[SeriesWindow | None, Mapping[str, str], TabularDataset]:
+    """Check the columns of a window.
+
+    Returns:
+        The window, None without one or after an error; the pointers of its columns; and the dataset, with a
+        column of text that orders the rows read as datetimes.
+    """
+    found = data.window()
+    if found is None:
+        return None, {}, dataset
+    declared, number = found
+    pointer, names = pointer_to(DATA, "transforms", number), dataset.table.column_names
+    pointers = {declared.order: pointer_to(pointer, "order")}
+    pointers |= {name: pointer_to(pointer, "by", position) for position, name in enumerate(declared.by)}
+    unknown = [name for name in pointers if name not in names]
+    for name in unknown:
+        errors.add(pointers[name], _unknown_column(name, names))
+    if unknown:
+        return None, {}, dataset
+    before, order = errors.count, dataset.table[declared.order]
+    if order.type == TEXT and declared.order not in data.column_types():
+        cells = Cells(declared.order, pointers[declared.order], errors, range(dataset.rows))
+        times = cast(order, "datetime", options, cells)
+        position = names.index(declared.order)
+        dataset = TabularDataset(dataset.table.set_column(position, declared.order, times))
+    elif order.type not in (DATETIME, NUMBER, INTEGER):
+        detail = (
+            f"`{declared.order}` is {COLUMN_TYPES[order.type]}, and rows are ordered by a datetime or a "
+            "number; declare its type in `types`."
+        )
+        errors.add(pointers[declared.order], detail)
+    window = SeriesWindow(declared.order, tuple(declared.by), declared.lags, declared.horizon)
+    return (window if errors.count == before else None), pointers, dataset
+
+
+def check_names(
+    data: DataDeclaration, columns: Sequence[str], errors: ErrorCollector, is_series: bool
+) -> None:
     """Check the column names of a declaration whose table cannot be read completely.
 
     Args:
         data: The data section of a job.
         columns: Column names of the table.
         errors: Receives the errors.
+        is_series: Whether the rows are a time series: a feature may then be a target too.
     """
     if not isinstance(data, TabularDeclaration | DatasetReference):
         return
     names_by_path = _names_by_path(data, data.targets or [])
-    _check_names(names_by_path, columns, errors)
+    window = data.window()
+    _check_names(names_by_path, columns, errors, is_series)
+    others: dict[tuple[str | int, ...], str] = {("types", name): name for name in data.column_types()}
+    if window is not None:
+        declared, number = window
+        others["transforms", number, "order"] = declared.order
+        others |= {("transforms", number, "by", i): name for i, name in enumerate(declared.by)}
     rule = data.split.rule()
-    others = {("types", name): name for name in data.column_types()} | (
-        {("split", rule[0]): rule[1]} if rule else {}
-    )
+    if rule is not None and (window is None or rule[1] != window[0].order):
+        others["split", rule[0]] = rule[1]
     for path, name in others.items():
         if name not in columns:
             errors.add(pointer_to(DATA, *path), _unknown_column(name, columns))
@@ -274,9 +345,18 @@ def _names_by_path(
 
 
 def _check_names(
-    names_by_path: Mapping[tuple[str, ...], Sequence[str]], columns: Sequence[str], errors: ErrorCollector
+    names_by_path: Mapping[tuple[str, ...], Sequence[str]],
+    columns: Sequence[str],
+    errors: ErrorCollector,
+    is_series: bool,
 ) -> dict[str, str]:
     """Report unknown names and names used twice.
+
+    Args:
+        names_by_path: Names by their path in the data section; those of features come first.
+        columns: All columns.
+        errors: Receives the errors.
+        is_series: Whether the rows are a time series: a feature may then be a target too.
 
     Returns:
         Pointers of the valid names.
@@ -289,6 +369,8 @@ def _check_names(
             if name not in columns:
                 unused = [column for column in columns if column not in used]
                 errors.add(pointer, _unknown_column(name, columns, unused))
+            elif is_series and path == ("targets",) and name not in names[:position]:
+                pointers.setdefault(name, pointer)
             elif name in pointers:
                 errors.add(pointer, f"`{name}` is already used at {pointers[name]}; use it once.")
             else:
@@ -302,6 +384,9 @@ def _read_tensors(
     for name in ("features", "feature_groups", "targets"):
         if isinstance(data, DatasetReference) and getattr(data, name) is not None:
             errors.add(pointer_to(DATA, name), f"Tensor data has no columns; omit `{name}`.")
+    if found := data.window():
+        detail = "Tensor data has no columns that order its rows; send windows as tensors, and omit `window`."
+        errors.add(pointer_to(DATA, "transforms", found[1]), detail)
     for name in data.column_types():
         detail = "Tensor data has no columns; omit `types`, or declare the dtype of an input in `dtypes`."
         errors.add(pointer_to(DATA, "types", name), detail)

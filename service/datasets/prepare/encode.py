@@ -16,6 +16,7 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.encoding import IGNORED, TARGETS, Encoding
 from service.datasets.prepare.table_reading import TableReading
+from service.datasets.prepare.windows import Series, SeriesWindow, sort_series
 from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.casts import cast
@@ -23,7 +24,7 @@ from service.datasets.sources.columns import DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.json import layout_of, read_json
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values, as_array, numbers
-from service.datasets.validation import Cells, ErrorCollector, quote_value
+from service.datasets.validation import MAX_LISTED, Cells, ErrorCollector, count_of, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.transforms import Label
@@ -55,6 +56,8 @@ class RawRows(NamedTuple):
         column_pointer: Pointers of columns, inputs and `targets`.
         errors: Receives an error for each cell that cannot be encoded.
         cell_pointer: Pointers of cells, if the request contains the cells.
+        series: If the samples are windows, all rows in the order of their series; `rows` are then the last
+            rows of the inputs of the windows.
     """
 
     dataset: Dataset
@@ -62,6 +65,7 @@ class RawRows(NamedTuple):
     column_pointer: ColumnPointer
     errors: ErrorCollector
     cell_pointer: CellPointer | None = None
+    series: Series | None = None
 
     @classmethod
     def of(
@@ -118,7 +122,7 @@ class Encoded(NamedTuple):
     """Encoded rows.
 
     Attributes:
-        inputs: A tensor [n, …] for each input of the model.
+        inputs: A tensor [n, …] for each input of the model; n rows, or n windows.
         targets: The targets, [n, …]; None if they were not requested.
         mapped: Whether `inputs` are mapped files, see `workspace.Allocation`.
     """
@@ -139,11 +143,13 @@ def encode(
 
     Args:
         encoding: Columns, transforms and classes.
-        raw: The n rows to encode.
+        raw: The n rows or windows to encode.
         inputs: Whether to encode the inputs, float32 or int64 [n, …].
         targets: Whether to encode the targets: int64 [n, …] of class indices, otherwise float32 [n, …].
         workspace: Memory for the inputs; by default RAM. Targets are always in RAM.
     """
+    if raw.series is not None:
+        return _encode_windows(encoding, raw, raw.series, inputs, targets)
     rows, names = len(raw.rows), encoding.input_names if inputs else ()
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
     layouts = [Layout((rows, *shapes[name]), encoding.dtype(name)) for name in names]
@@ -152,7 +158,8 @@ def encode(
         torch.empty(rows, *encoding.target_shape, dtype=encoding.target_dtype) if targets else None
     )
     start = 0
-    size = min(MAX_SLICE_ROWS, max(1, MAX_SLICE_BYTES // max(1, encoding.sample_bytes)))
+    row_bytes = sum(layout.nbytes for layout in layouts) // max(1, rows)
+    size = min(MAX_SLICE_ROWS, max(1, MAX_SLICE_BYTES // max(1, row_bytes)))
     for part in raw.slices(size):
         for index, name in enumerate(names):
             allocation.write(index, start, _encode_input(encoding, name, part))
@@ -160,6 +167,20 @@ def encode(
             encoded_targets[start : start + len(part.rows)] = _encode_targets(encoding, part)
         start += len(part.rows)
     return Encoded(tuple(allocation.tensors), encoded_targets, allocation.mapped)
+
+
+def _encode_windows(encoding: Encoding, raw: RawRows, series: Series, inputs: bool, targets: bool) -> Encoded:
+    """Encode the rows from the first to the last window, and gather the windows."""
+    window = encoding.window
+    assert window is not None
+    first = series.positions(raw.rows) - (window.lags - 1)  # [n]
+    start, stop = int(first.min()), int(first.max()) + window.lags + (window.horizon if targets else 0)
+    rows = encode(encoding, raw._replace(rows=series.rows[start:stop], series=None), inputs, targets)
+    return Encoded(
+        tuple(window.input_windows(x)[first - start] for x in rows.inputs),
+        None if rows.targets is None else window.target_windows(rows.targets)[first - start],
+        mapped=False,
+    )
 
 
 def _encode_input(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
@@ -288,9 +309,14 @@ def _encode_target(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
 
 
 def target_values(encoding: Encoding, raw: RawRows) -> torch.Tensor:
-    """Return the values of numeric targets before their transforms, float64 [n, k] or [n, …]."""
+    """Return numeric targets before their transforms, float64 [n, k], [n, horizon, k] or [n, …]."""
     if isinstance(raw.dataset, TensorDataset):
         return tensor_values(raw.dataset, TARGETS, raw.rows).double()
+    if (series := raw.series) is not None and encoding.window is not None:
+        following = series.positions(raw.rows) + 1
+        rows = [series.row_numbers(following + step) for step in range(encoding.window.horizon)]
+        steps = [target_values(encoding, raw._replace(rows=each, series=None)) for each in rows]
+        return torch.stack(steps, dim=1).reshape(len(raw.rows), *encoding.batch_target_shape)
     columns = [numbers(values) for _, values in _raw_columns(encoding, encoding.targets, raw)]
     return torch.stack(columns, dim=1)
 
@@ -372,9 +398,10 @@ def prediction_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
         InvalidRequest: Columns are missing or cannot be read as their type, or a shape does not fit.
     """
     errors = ErrorCollector()
-    received = _read(encoding, body, pointer, encoding.features, errors)
+    received = _read(encoding, body, pointer, encoding.read_columns, errors)
     _check_inputs(encoding, received, errors)
-    return _cast_received(encoding, received, encoding.features, errors)
+    raw = _cast_received(encoding, received, encoding.features, errors)
+    return raw if encoding.window is None else _windows(encoding.window, raw, received.container)
 
 
 def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRows:
@@ -389,12 +416,45 @@ def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
         InvalidRequest: Columns or targets are missing or cannot be read as their type, or a shape does not
             fit.
     """
-    names = [*encoding.features, *encoding.targets]
+    names = list(dict.fromkeys([*encoding.features, *encoding.targets]))
     errors = ErrorCollector()
-    received = _read(encoding, body, pointer, names, errors)
+    read = list(dict.fromkeys([*encoding.read_columns, *encoding.targets]))
+    received = _read(encoding, body, pointer, read, errors)
     _check_inputs(encoding, received, errors)
     _check_targets(encoding, received, pointer, errors)
-    return _cast_received(encoding, received, names, errors)
+    raw = _cast_received(encoding, received, names, errors)
+    return (
+        raw if encoding.window is None else _windows(encoding.window, raw, received.container, targets=True)
+    )
+
+
+def _windows(window: SeriesWindow, raw: RawRows, container: str, targets: bool = False) -> RawRows:
+    """Find the complete windows of the rows.
+
+    Args:
+        window: The shape of the windows.
+        raw: The rows.
+        container: Pointer of the rows.
+        targets: Whether a window needs the rows of its targets.
+
+    Raises:
+        InvalidRequest: Rows cannot be ordered, or are too few for a window; of a prediction, in any series.
+    """
+    assert isinstance(raw.dataset, TabularDataset)
+    length = window.rows if targets else window.lags
+    series = sort_series(window, raw.dataset.table, raw.rows, raw.cells)
+    if series is not None:
+        first = series.first_positions(length)
+        if not targets or not len(first):  # an evaluation leaves out series without a window
+            parts = f" ({window.lags} lags and {window.horizon} of the targets)" if targets else ""
+            of_series = f" for {' and '.join(f'`{column}`' for column in window.by)} " if window.by else ""
+            for name, count in series.short(length)[:MAX_LISTED]:
+                found = f"found {count_of(count, 'row')}{of_series}{name if window.by else ''}"
+                detail = f"A window needs {length}{parts} consecutive rows of a series; {found}."
+                raw.errors.add(container, detail)
+        raw = raw._replace(rows=series.row_numbers(first + (window.lags - 1)), series=series)
+    raw.errors.raise_if_any()
+    return raw
 
 
 def _cast_received(
@@ -411,10 +471,11 @@ def _cast_received(
     Raises:
         InvalidRequest: There are errors; lists those of all columns.
     """
+    read = dict.fromkeys([*names, *encoding.read_columns])
     raw = RawRows.of(
         encoding.table_reading(),
         received.dataset,
-        names,
+        [*read],
         received.column_pointer,
         errors,
         received.cell_pointer,
@@ -426,7 +487,7 @@ def _cast_received(
             for name in encoding.features:
                 if name in readable:
                     _encode_columns(encoding, [name], part, torch.float32)
-            if targets and readable.issuperset(targets):
+            if targets and readable.issuperset(encoding.targets):
                 _encode_targets(encoding, part)
     errors.raise_if_any()
     return raw
@@ -453,14 +514,17 @@ def _read(
 
 def _check_inputs(encoding: Encoding, received: _RequestData, errors: ErrorCollector) -> None:
     if isinstance(received.dataset, TabularDataset):
-        _check_names(encoding.features, received.dataset, received.container, errors)
+        if not encoding.features:
+            errors.add(received.container, "The model was trained on tensors; send `inputs`.")
+        _check_names(encoding.read_columns, received.dataset, received.container, errors)
     else:
         _check_shapes(encoding, received.dataset, received.container, errors)
 
 
 def _check_targets(encoding: Encoding, received: _RequestData, pointer: str, errors: ErrorCollector) -> None:
     if isinstance(received.dataset, TabularDataset):
-        _check_names(encoding.targets, received.dataset, received.container, errors)
+        names = [name for name in encoding.targets if name not in encoding.read_columns]
+        _check_names(names, received.dataset, received.container, errors)
     elif received.dataset.targets is None or encoding.features:
         errors.add(pointer, "Give `targets` beside `inputs`, or columns that include the targets.")
     elif received.dataset.targets.shape[1:] != encoding.target_shape:
@@ -471,8 +535,6 @@ def _check_targets(encoding: Encoding, received: _RequestData, pointer: str, err
 
 def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, errors: ErrorCollector) -> None:
     present = dataset.table.column_names
-    if not names:
-        errors.add(pointer, "The model was trained on tensors; send `inputs`.")
     for name in names:
         if name not in present:
             hint = did_you_mean(name, [other for other in present if other not in names])
@@ -481,6 +543,10 @@ def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, er
 
 def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, errors: ErrorCollector) -> None:
     """Check names and shapes of inputs; those of a model trained on a table are raw feature rows [B, k]."""
+    if encoding.window is not None:
+        named = ", ".join(f"`{name}`" for name in encoding.window.columns)
+        errors.add(pointer, f"The model reads windows of rows by {named}; send `columns` or `rows`.")
+        return
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
     shapes |= {name: (len(columns),) for name, columns in encoding.groups.items()}
     if dataset.inputs.keys() != shapes.keys():

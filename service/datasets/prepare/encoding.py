@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 
 from service.datasets.prepare.table_reading import TableReading
+from service.datasets.prepare.windows import SeriesWindow
 from service.datasets.sources.cell_texts import GAPS
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.categories import FittedCategories
@@ -29,11 +30,11 @@ class Encoding:
 
     Attributes:
         input_names: Names of the model's inputs, in order; the single input of a table is `input`.
-        sample_shapes: Shape of one sample of each input, without the batch dimension.
-        target_shape: Shape of one sample of the targets; empty for class indices [B].
+        sample_shapes: Shape of one sample of each input, without the batch dimension; of windows, of one row.
+        target_shape: Shape of one sample of the targets; empty for class indices [B]; of windows, of one row.
         groups: Feature columns of each input by its name; empty for tensor data.
         targets: Target columns, in order; empty for tensor data.
-        types: Type of each feature and target column of a table.
+        types: Type of each feature and target column of a table, and of the columns of `window`.
         transforms: Fitted transforms of features and targets; those of one column are in order.
         classes: Labels of the classes in the order of their outputs; the two labels of a binary target; None
             for numeric targets.
@@ -47,6 +48,7 @@ class Encoding:
             numbers have none.
         dtypes: `float32` or `int64` for each input; if empty, all inputs are float32.
         reading: The options by which the training data were read, as far as they were set, without types.
+        window: How rows are joined to windows; None if each row is a sample.
     """
 
     input_names: tuple[str, ...]
@@ -63,6 +65,7 @@ class Encoding:
     column_classes: Mapping[str, tuple[Label, Label]] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ()
     reading: ReadOptions = field(default_factory=ReadOptions)
+    window: SeriesWindow | None = None
 
     @property
     def is_binary(self) -> bool:
@@ -90,9 +93,26 @@ class Encoding:
         return tuple(column for columns in self.groups.values() for column in columns)
 
     @property
+    def read_columns(self) -> tuple[str, ...]:
+        """The columns that a prediction needs: features, and those of windows; empty for tensor data."""
+        return tuple(dict.fromkeys((*self.features, *(self.window.columns if self.window else ()))))
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each input of the model by its name, without the batch dimension."""
+        window = self.window
+        shapes = dict(zip(self.input_names, self.sample_shapes, strict=True))
+        return shapes if window is None else {name: window.input_shape(row) for name, row in shapes.items()}
+
+    @property
+    def batch_target_shape(self) -> tuple[int, ...]:
+        """Shape of the targets of the model, without the batch dimension."""
+        return self.target_shape if self.window is None else self.window.target_shape(self.target_shape)
+
+    @property
     def sample_bytes(self) -> int:
         """Size of one sample of all inputs, in bytes."""
-        shapes = zip(self.input_names, self.sample_shapes, strict=True)
+        shapes = self.input_shapes.items()
         return sum(math.prod(shape) * self.dtype(name).itemsize for name, shape in shapes)
 
     def dtype(self, name: str) -> torch.dtype:
@@ -145,7 +165,7 @@ class Encoding:
                 "dtype": str(self.dtype(name)).removeprefix("torch."),
                 "columns": self.titles(name) if self.groups else None,
             }
-            for name, shape in zip(self.input_names, self.sample_shapes, strict=True)
+            for name, shape in self.input_shapes.items()
         ]
 
     def to_document(self) -> dict[str, Any]:
@@ -176,6 +196,7 @@ class Encoding:
             },
             dtypes=tuple(document["dtypes"]),
             reading=ReadOptions.model_validate(document.get("reading", {})),
+            window=SeriesWindow.from_document(window) if (window := document.get("window")) else None,
         )
 
 
@@ -198,8 +219,8 @@ def in_target_units(encoding: Encoding, outputs: torch.Tensor) -> torch.Tensor:
 
     Args:
         encoding: Encoding of the job that trained the model.
-        outputs: [B, k], one column for each target, if several target columns have transforms; otherwise of
-            any shape.
+        outputs: [B, k], or [B, horizon, k] of windows, one column for each target, if several target columns
+            have transforms; otherwise of any shape. Windows may be flat, [B, horizon · k].
 
     Returns:
         float64 of the shape of `outputs`, on their device.
@@ -209,11 +230,12 @@ def in_target_units(encoding: Encoding, outputs: torch.Tensor) -> torch.Tensor:
     names = encoding.targets or (TARGETS,)
     if len(names) == 1:
         return pipeline.invert(encoding.transforms_of(names[0]), outputs)
+    by_target = outputs.reshape(-1, len(names)).unbind(dim=1)  # k of [B] or [B · horizon]
     columns = [
-        pipeline.invert(encoding.transforms_of(name), outputs[:, i])  # [B]
-        for i, name in enumerate(names)
+        pipeline.invert(encoding.transforms_of(name), values)
+        for name, values in zip(names, by_target, strict=True)
     ]
-    return torch.stack(columns, dim=1)  # [B, k]
+    return torch.stack(columns, dim=1).reshape(outputs.shape)
 
 
 def decode_outputs(encoding: Encoding, outputs: torch.Tensor) -> list[Any]:

@@ -63,8 +63,12 @@ def check_types(
             check_exact(declared, name, errors)
     check_classes(declared, target_type, steps, errors)
     labels = label_columns(declared, target_type)
+    window = declared.window
+    if labels and target_type == "binary" and window and (window.horizon > 1 or len(declared.targets) > 1):
+        detail = "Targets of several rows or columns of windows are numbers here: send 0 and 1, not labels."
+        errors.add(declared.pointers[labels[0]], detail)
     for name in declared.targets:
-        if name not in labels:
+        if name not in labels and name not in declared.features:
             _check_numbers(declared, name, _label_remedy(declared), _target_remedy, errors)
 
 
@@ -187,10 +191,11 @@ def fit_encoding(
         target_shape=_target_shape(declared, target_type),
         groups={name: columns for name, columns in declared.groups.items() if columns},
         targets=declared.targets,
-        types=declared.types(),  # type: ignore[arg-type]
+        types=declared.read_types(),  # type: ignore[arg-type]
         transforms=tuple(transforms),
         dtypes=declared.dtypes,
         reading=declared.options,
+        window=declared.window,
     )
     return fit_classes(encoding, declared, target_type, rows, ignored, errors)
 

@@ -8,22 +8,32 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.prepare.classes import check_counted, renumbered, with_class_values
 from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType, read_declaration
-from service.datasets.prepare.encode import RawRows, encode
+from service.datasets.prepare.encode import Encoded, RawRows, encode
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.fitting import check_targets_differ, check_types, fit_encoding
 from service.datasets.prepare.missing_values import check_missing_values, check_rows_left, complete_rows
+from service.datasets.prepare.neighbours import neighbour_warning
+from service.datasets.prepare.series import (
+    SplitWindows,
+    find_windows,
+    read_windows,
+    sort_declared,
+    window_samples,
+    window_warnings,
+)
 from service.datasets.prepare.split import SplitRows, check_split, check_split_rows, split_rows
 from service.datasets.prepare.split_keys import rule_key
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.target_rules import TargetRules
+from service.datasets.prepare.windows import Series
 from service.datasets.prepare.workspace import MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.samples import Samples
 from service.datasets.transforms.resolve import Step, resolve
 from service.datasets.validation import ErrorCollector, count_of
-from service.errors import pointer_to
+from service.errors import FieldError, pointer_to
 from service.specs.data import DataDeclaration
-from service.specs.split import SplitName
+from service.specs.split import SPLIT_NAMES, SplitName
 from service.specs.transforms import Label
 
 
@@ -38,6 +48,7 @@ class Prepared:
         encoding: The fitted encoding.
         dropped: Number of rows that `drop_rows` dropped because of missing values.
         rows: Row numbers of each split in its dataset, in the order of its samples.
+        warnings: Valid but suspicious properties of the data and the split.
     """
 
     train: Samples
@@ -46,6 +57,7 @@ class Prepared:
     encoding: Encoding
     dropped: int = 0
     rows: Mapping[SplitName, Rows] = field(default_factory=dict)
+    warnings: Sequence[FieldError] = ()
 
     def splits(self) -> dict[SplitName, Samples]:
         """Return the samples by split, without empty splits."""
@@ -80,6 +92,7 @@ class _Division:
         kept: Rows of the dataset that `drop_rows` keeps.
         splits: Rows of the dataset in each split.
         whole_splits: Rows of the datasets that are a whole split.
+        windows: Windows of the dataset; None if each row is a sample.
     """
 
     declared: DeclaredData
@@ -87,10 +100,13 @@ class _Division:
     kept: Rows
     splits: SplitRows
     whole_splits: Mapping[SplitName, RawRows]
+    windows: SplitWindows | None = None
 
     def rows(self) -> dict[SplitName, Rows]:
         """Return the row numbers of each split, in its own dataset if it is a whole one."""
         whole = {name: raw.rows for name, raw in self.whole_splits.items()}
+        if self.windows is not None:
+            return {**self.windows.last_rows(), **whole}
         return self.splits._asdict() | whole  # type: ignore[return-value]  # its fields are names of splits
 
 
@@ -102,6 +118,8 @@ def rows_by_split(
 ) -> Mapping[SplitName, torch.Tensor]:
     """Return the row numbers of each split, int64 [n], without encoding the data.
 
+    A window is represented by the last row of its inputs.
+
     Args:
         datasets: The datasets, without errors of `prepare`.
         data: The data section of a job.
@@ -110,6 +128,20 @@ def rows_by_split(
     """
     division = _divide(datasets, data, target_type, ErrorCollector(), input_names)
     return {name: as_tensor(rows) for name, rows in division.rows().items()}
+
+
+def series_by_split(
+    datasets: JobDatasets,
+    data: DataDeclaration,
+    target_type: TargetType,
+    input_names: Sequence[str] | None = None,
+) -> Mapping[SplitName, Series]:
+    """Return the series of the windows of each split; empty if each row is a sample."""
+    division = _divide(datasets, data, target_type, ErrorCollector(), input_names)
+    if division.windows is None:
+        return {}
+    whole = {name: raw.series for name, raw in division.whole_splits.items() if raw.series is not None}
+    return {**dict.fromkeys(SPLIT_NAMES, division.windows.series), **whole}
 
 
 def prepare(
@@ -140,24 +172,44 @@ def prepare(
     workspace = workspace or MemoryWorkspace()
     division = _divide(datasets, data, target_type, errors, input_names)
     declared, kept, splits = division.declared, division.kept, division.splits
-    rows = [(declared.dataset, kept), *((raw.dataset, raw.rows) for raw in division.whole_splits.values())]
+    whole_kept = [(each.dataset, _kept_rows(each)) for each in division.whole_splits.values()]
+    rows = [(declared.dataset, kept), *whole_kept]
     encoding = fit_encoding(declared, target_type, division.steps, rows, splits.train, ignored, errors)
     errors.raise_if_any()
-    raw = RawRows(declared.dataset, kept, declared.pointers.__getitem__, errors)
+    raw = RawRows(
+        declared.dataset,
+        kept if division.windows is None else division.windows.series.rows,
+        declared.pointers.__getitem__,
+        errors,
+    )
     encoded = encode(encoding, raw, targets=True, workspace=workspace)
     assert encoded.targets is not None
-    whole = {name: _encode_whole(encoding, each, workspace) for name, each in division.whole_splits.items()}
+    whole_rows = {
+        name: each._replace(rows=_kept_rows(each), series=None)
+        for name, each in division.whole_splits.items()
+    }
+    whole_encoded = {
+        name: encode(encoding, each, targets=True, workspace=workspace) for name, each in whole_rows.items()
+    }
     if target_rules is not None:
         target_rules.check(encoding, raw, encoded.targets)
-        for name, samples in whole.items():
-            target_rules.check(encoding, division.whole_splits[name], samples.targets)
+        for name, each in whole_encoded.items():
+            assert each.targets is not None
+            target_rules.check(encoding, whole_rows[name], each.targets)
+    whole = {
+        name: _whole_samples(encoding, each, whole_encoded[name], workspace)
+        for name, each in division.whole_splits.items()
+    }
     errors.raise_if_any()
     check_targets_differ(declared, encoding, target_type, encoded.targets, errors)
     errors.raise_if_any()
     # Row i of `kept_samples` is row kept[i] of the dataset; `splits` has row numbers of the dataset.
     kept_samples = Samples(encoded.inputs, encoded.targets)
 
-    def select(rows: torch.Tensor) -> Samples | None:
+    def select(name: SplitName) -> Samples | None:
+        if division.windows is not None:
+            return window_samples(encoding, encoded, division.windows.first[name], workspace)
+        rows: torch.Tensor = getattr(splits, name)
         if not len(rows):
             return None
         # A range starts at 0: row numbers are positions. Otherwise `kept` is ascending and contains `rows`.
@@ -166,15 +218,16 @@ def prepare(
             return Samples(kept_samples.inputs, kept_samples.targets, positions)
         return kept_samples.take(positions)
 
-    train = select(splits.train)
+    train = select("train")
     assert train is not None
     prepared = Prepared(
         train=train,
-        validation=whole.get("validation") or select(splits.validation),
-        test=whole.get("test") or select(splits.test),
+        validation=whole.get("validation") or select("validation"),
+        test=whole.get("test") or select("test"),
         encoding=encoding,
         dropped=sum(dataset.rows - len(chosen) for dataset, chosen in rows),
         rows=division.rows(),
+        warnings=_warnings(division, data),
     )
     check_counted(prepared.encoding, prepared.splits(), declared.target_pointer, errors)
     errors.raise_if_any()
@@ -224,17 +277,30 @@ def _divide(
         )
     # After missing values: the remedies are applied in the order of the errors.
     check_types(declared, target_type, steps, errors)
-    key = rule_key(data.split, declared.dataset, declared.options, kept, errors)
+    series = sort_declared(declared, kept, errors)
+    by_window_order = (found := data.window()) is not None and data.split.time == found[0].order
+    key = None
+    if series is not None or not by_window_order:  # errors of the column are reported already
+        key = rule_key(data.split, declared.dataset, declared.options, kept, errors)
     whole_splits = {
         name: _read_whole_split(declared, dataset, name, steps, errors)
         for name, dataset in datasets.whole_splits.items()
     }
     errors.raise_if_any()
-    splits = split_rows(data.split, kept, key)
+    splits = split_rows(data.split, kept, key, whole_times=series is not None)
     check_split_rows(data.split, splits, errors)
+    windows = None if series is None else find_windows(declared, data, series, splits, errors)
     errors.raise_if_any()
     valid = {name: raw for name, raw in whole_splits.items() if raw is not None}
-    return _Division(declared, steps, kept, splits, valid)
+    return _Division(declared, steps, kept, splits, valid, windows)
+
+
+def _warnings(division: _Division, data: DataDeclaration) -> list[FieldError]:
+    """Warn of suspicious windows; of rows that are no windows, of a random split in the order of time."""
+    if division.windows is not None:
+        return window_warnings(division.declared, data, division.windows)
+    warning = neighbour_warning(data, division.declared.dataset)
+    return [] if warning is None else [warning]
 
 
 def _split_pointer(name: SplitName) -> str:
@@ -254,9 +320,9 @@ def _read_whole_split(
     if errors.count > before:
         return None
     pointers = dict.fromkeys([*declared.features, *declared.targets], pointer)
-    raw = RawRows.of(
-        TableReading(declared.types(), declared.options), dataset, [*pointers], lambda _: pointer, errors
-    )
+    types = declared.read_types()
+    reading = TableReading(types, declared.options)
+    raw = RawRows.of(reading, dataset, [*types], lambda _: pointer, errors)
     if errors.count > before:  # cells that cannot be read
         return None
     raw = raw._replace(rows=complete_rows(raw.dataset, steps))
@@ -264,7 +330,14 @@ def _read_whole_split(
         errors.add(pointer, f"`drop_rows` drops all of its {count_of(dataset.rows, 'row')}.")
     elif isinstance(raw.dataset, TabularDataset):
         check_missing_values(raw.dataset.table, pointers, declared.targets, (), steps, raw.rows, errors)
+        if declared.window is not None:
+            return read_windows(declared.window, raw, pointer)
     return raw
+
+
+def _kept_rows(raw: RawRows) -> Rows:
+    """Return the rows that are encoded; of windows, all rows of their series."""
+    return raw.rows if raw.series is None else raw.series.rows
 
 
 def _check_same_structure(
@@ -275,7 +348,7 @@ def _check_same_structure(
         errors.add(pointer, "The datasets must both be tables or both be tensors; these are one of each.")
         return
     if isinstance(dataset, TabularDataset):
-        for name in [*declared.features, *declared.targets]:
+        for name in declared.read_types():
             if name not in dataset.table.column_names:
                 errors.add(pointer, f"The dataset has no column `{name}`.")
         return
@@ -292,9 +365,13 @@ def _check_same_structure(
         errors.add(pointer, "The dataset has no targets of the same shape as those of the training data.")
 
 
-def _encode_whole(encoding: Encoding, raw: RawRows, workspace: Workspace) -> Samples:
-    """Encode a dataset that is a whole split."""
-    encoded = encode(encoding, raw, targets=True, workspace=workspace)
+def _whole_samples(encoding: Encoding, raw: RawRows, encoded: Encoded, workspace: Workspace) -> Samples:
+    """Return the samples of a dataset that is a whole split, from its encoded rows."""
     assert encoded.targets is not None
+    if raw.series is not None and encoding.window is not None:
+        first = raw.series.first_positions(encoding.window.rows)
+        samples = window_samples(encoding, encoded, first, workspace)
+        assert samples is not None
+        return samples
     order = torch.arange(len(encoded.targets)) if encoded.mapped else None
     return Samples(encoded.inputs, encoded.targets, order)

@@ -30,7 +30,9 @@ class _Sizes(NamedTuple):
     validation: int
 
 
-def split_rows(split: Split, kept: Rows, key: torch.Tensor | None = None) -> SplitRows:
+def split_rows(
+    split: Split, kept: Rows, key: torch.Tensor | None = None, whole_times: bool = False
+) -> SplitRows:
     """Divide rows into train, validation and test.
 
     Without a rule, of `torch.randperm(n)` the last `int(fraction · n)` rows are the validation split, those
@@ -42,6 +44,8 @@ def split_rows(split: Split, kept: Rows, key: torch.Tensor | None = None) -> Spl
         kept: Numbers of the n rows to divide.
         key: With a rule, the values to divide by, [n]. For `stratify` and `group`, equal numbers for equal
             values; for `time`, numbers to sort by; for `column`, the index of the split in `SPLIT_NAMES`.
+        whole_times: Whether `time` keeps rows of equal times together, in the later split, so that all rows
+            of a split are later than those of the splits before it.
     """
     rows = as_tensor(kept)  # [n]
     order = torch.arange(len(rows))  # [n], positions in `rows`
@@ -55,7 +59,8 @@ def split_rows(split: Split, kept: Rows, key: torch.Tensor | None = None) -> Spl
     if rule is None or key is None:
         train, test, validation = _split_in_order(order, sizes)
     else:
-        train, test, validation = _RULES[rule[0]](order, key, sizes)
+        divide = _split_by_whole_times if whole_times and split.time is not None else _RULES[rule[0]]
+        train, test, validation = divide(order, key, sizes)
 
     def row_numbers(positions: torch.Tensor, listed: list[int] | None) -> torch.Tensor:
         if listed is None:
@@ -84,6 +89,21 @@ def _split_by_time(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> Spl
     rest, test = _cut_tail(torch.argsort(key, stable=True), sizes.test)
     train, validation = _cut_tail(rest, sizes.validation)
     return SplitRows(train, test, validation)
+
+
+def _split_by_whole_times(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> SplitRows:
+    """Do the same, but move each boundary back to the first row of equal time."""
+    ascending = torch.argsort(key, stable=True)
+    times, start = key[ascending], len(key)  # [n], position of the first row of the later split
+    starts = []
+    for size in (sizes.test, sizes.validation):
+        if size:
+            start = int(torch.searchsorted(times, times[max(start - size, 0)]))
+        starts.append(start)
+    first_test, first_validation = starts
+    return SplitRows(
+        ascending[:first_validation], ascending[first_test:], ascending[first_validation:first_test]
+    )
 
 
 def _split_by_stratum(order: torch.Tensor, key: torch.Tensor, sizes: _Sizes) -> SplitRows:

@@ -61,14 +61,14 @@ def rule_key(
     return None if missing.any() or errors.count > before else key
 
 
-def _codes(column: pa.ChunkedArray, options: CellOptions, cells: Cells) -> torch.Tensor:
+def codes(column: pa.ChunkedArray, options: CellOptions, cells: Cells | None = None) -> torch.Tensor:
     """Number the distinct values in ascending order: equal numbers for equal values."""
     values = pc.unique(column.drop_null())
     ordered = values.take(pc.sort_indices(values)) if len(values) else values
     return _index_in(column, ordered)
 
 
-def _times(column: pa.ChunkedArray, options: CellOptions, cells: Cells) -> torch.Tensor:
+def times(column: pa.ChunkedArray, options: CellOptions, cells: Cells) -> torch.Tensor:
     """Convert to sortable numbers: datetimes to microseconds since 1970; text is parsed as datetimes."""
     if column.type == TEXT:
         column = cast(column, "datetime", options, cells)
@@ -98,8 +98,8 @@ def _index_in(column: pa.ChunkedArray, values: pa.Array) -> torch.Tensor:
 
 
 _KEYS: Mapping[str, Callable[[pa.ChunkedArray, CellOptions, Cells], torch.Tensor]] = {
-    "stratify": _codes,
-    "group": _codes,
-    "time": _times,
+    "stratify": codes,
+    "group": codes,
+    "time": times,
     "column": _split_indices,
 }

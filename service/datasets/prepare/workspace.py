@@ -56,10 +56,16 @@ class Workspace(Protocol):
     def allocate(self, layouts: Sequence[Layout]) -> Allocation:
         """Allocate an uninitialized tensor for each layout."""
 
+    def holds(self, nbytes: int) -> bool:
+        """Return whether tensors of this size are kept in memory."""
+
 
 @dataclass(frozen=True)
 class MemoryWorkspace:
     """Allocates in memory."""
+
+    def holds(self, nbytes: int) -> bool:
+        return True
 
     def allocate(self, layouts: Sequence[Layout]) -> Allocation:
         return Allocation([torch.empty(layout.shape, dtype=layout.dtype) for layout in layouts])
@@ -77,6 +83,9 @@ class MetaWorkspace:
     """
 
     extremes: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def holds(self, nbytes: int) -> bool:
+        return True
 
     def allocate(self, layouts: Sequence[Layout]) -> Allocation:
         tensors = [torch.empty(layout.shape, dtype=layout.dtype, device="meta") for layout in layouts]
@@ -107,13 +116,16 @@ class SpillingWorkspace:
     folder: Path
     memory_bytes: int
 
+    def holds(self, nbytes: int) -> bool:
+        return nbytes <= self.memory_bytes
+
     def allocate(self, layouts: Sequence[Layout]) -> Allocation:
         """Allocate an uninitialized tensor for each layout.
 
         Raises:
             Unavailable: The disk has not enough space.
         """
-        if sum(layout.nbytes for layout in layouts) <= self.memory_bytes:
+        if self.holds(sum(layout.nbytes for layout in layouts)):
             return MemoryWorkspace().allocate(layouts)
         return Allocation([self._map_file(layout) for layout in layouts], mapped=True)
 

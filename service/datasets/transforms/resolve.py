@@ -12,7 +12,7 @@ from service.datasets.transforms.registry import TRANSFORM_TYPES, ColumnState
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
-from service.specs.transforms import Categories, Impute, Scale, Transform
+from service.specs.transforms import Categories, ColumnTransform, Impute, Scale, Transform, Window
 
 # Column types of the features that each word of `columns` selects.
 _GROUPS: Mapping[str, set[str]] = {
@@ -34,7 +34,7 @@ class Step(NamedTuple):
         pointer: Location of the column in the request.
     """
 
-    transform: Transform
+    transform: ColumnTransform
     column: str
     pointer: str
 
@@ -75,6 +75,8 @@ def resolve(
     states = {name: _STATES.get(column_type, "numbers") for name, column_type in columns.types.items()}
     for number, transform in enumerate(transforms):
         transform_pointer = pointer_to(pointer, number)
+        if isinstance(transform, Window):  # joins rows, see `prepare.windows`
+            continue
         if isinstance(transform, Scale) and not _is_invertible(transform.factor):
             detail = f"{transform.factor:g} is 0 or infinite in float32; the scaling could not be inverted."
             errors.add(pointer_to(transform_pointer, "factor"), detail)
@@ -91,7 +93,7 @@ def resolve(
     return steps
 
 
-def _with_order(transform: Transform, name: str, columns: Columns) -> Transform:
+def _with_order(transform: ColumnTransform, name: str, columns: Columns) -> ColumnTransform:
     """Fill in the categories of a column whose categories have an order."""
     ordered = columns.categories.get(name)
     if ordered is None or not isinstance(transform, Categories) or transform.categories is not None:
@@ -99,7 +101,7 @@ def _with_order(transform: Transform, name: str, columns: Columns) -> Transform:
     return transform.model_copy(update={"categories": list(ordered)})
 
 
-def _columns_of(transform: Transform, columns: Columns, pointer: str) -> Iterator[tuple[str, str]]:
+def _columns_of(transform: ColumnTransform, columns: Columns, pointer: str) -> Iterator[tuple[str, str]]:
     """Iterate over (name, pointer) of each column that a transform lists or selects."""
     if isinstance(transform.columns, list):
         for number, name in enumerate(transform.columns):
@@ -125,7 +127,8 @@ def check_columns(
         pointer: Location of the transforms in the request.
     """
     for number, transform in enumerate(transforms):
-        for position, name in enumerate(transform.columns if isinstance(transform.columns, list) else ()):
+        columns = [] if isinstance(transform, Window) else transform.columns
+        for position, name in enumerate(columns if isinstance(columns, list) else ()):
             if name not in names:
                 errors.add(pointer_to(pointer, number, "columns", position), _unknown(name, names))
 
@@ -135,7 +138,9 @@ def _unknown(name: str, names: Sequence[str]) -> str:
     return f"`{name}` is neither a feature nor a target{hint}"
 
 
-def _incompatibility(transform: Transform, name: str, columns: Columns, state: ColumnState) -> str | None:
+def _incompatibility(
+    transform: ColumnTransform, name: str, columns: Columns, state: ColumnState
+) -> str | None:
     """Explain why a column cannot be transformed as declared; None if it can."""
     transform_type = TRANSFORM_TYPES[transform.type]
     if columns.types[name] == "tensor" and not transform_type.tensors:
@@ -143,6 +148,8 @@ def _incompatibility(transform: Transform, name: str, columns: Columns, state: C
     if name in columns.targets and not transform_type.targets:
         is_for_categories = "text" in transform_type.accepts and transform_type.output is not None
         remedy = "; for classes use `CrossEntropyLoss`, which needs no transform" if is_for_categories else ""
+        if name in columns.features:
+            remedy = "; it is a feature too: send a copy of the column under another name as the feature"
         return f"`{name}` is a target: `{transform.type}` could not be inverted in the outputs{remedy}."
     if state not in transform_type.accepts:
         return _state_problem(transform, name, state)
@@ -153,7 +160,7 @@ def _incompatibility(transform: Transform, name: str, columns: Columns, state: C
     return None
 
 
-def _state_problem(transform: Transform, name: str, state: ColumnState) -> str:
+def _state_problem(transform: ColumnTransform, name: str, state: ColumnState) -> str:
     """Explain why a transform does not accept the content of a column."""
     if state == "indicators":
         return (

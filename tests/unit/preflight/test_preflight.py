@@ -641,6 +641,18 @@ def test_an_invalid_transform_hides_nothing(plan: Plan) -> None:
     }
 
 
+def test_an_invalid_window_hides_nothing(plan: Plan) -> None:
+    """Features of an invalid window may be targets too, and its other columns are checked."""
+    document = request()
+    document["data"] = {
+        "columns": {"t": [1, 2, 3], "v": [1, 2, 3]},
+        "features": ["v", "w"],
+        "targets": ["v"],
+        "transforms": [{"type": "window", "order": "u", "lags": 0}],
+    }
+    assert errors_of(plan, document).keys() == {"#/data/transforms/0/lags", "#/data/features/1"}
+
+
 @pytest.mark.parametrize("field", ["features", "targets"])
 def test_invalid_names_hide_nothing(plan: Plan, field: str) -> None:
     """Everything is reported except what depends on the invalid field."""

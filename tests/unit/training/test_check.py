@@ -137,6 +137,7 @@ def test_components_are_checked_together() -> None:
     ("case", "pointer", "detail"),
     [
         ({"outputs": (1,), "targets": (2,)}, "/loss", "The model outputs [B, 1] and the targets are [B, 2]"),
+        ({"outputs": (6,), "targets": (3, 2)}, "/loss", '"dim": 1, "unflattened_size": [3, 2]'),
         ({"outputs": (), "targets": (1,)}, "/loss", "The model outputs [B] and the targets are [B, 1]"),
         (
             {"loss": "NLLLoss", "outputs": (2, 5), "targets": (), "classes": 2},

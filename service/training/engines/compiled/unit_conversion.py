@@ -32,16 +32,20 @@ def in_target_units(constants: Array, values: Array) -> Array:
 
     Args:
         constants: The result of `unit_constants`.
-        values: [B, k], one target [k], or [B, …] for tensors, which have one chain of transforms.
+        values: [B, k], one target [k], or [B, …] for tensors, which have one chain of transforms. Windows
+            may be flat, [B, horizon · k].
 
     Returns:
         float64 of the shape of `values`.
     """
+    shape, targets = values.shape, constants.shape[-1]
+    if targets > 1:
+        values = values.reshape(-1, targets)
     factor, offset = constants[0]
     converted: Array = values.astype(jnp.float64) * factor + offset
     if len(constants) == 1:
-        return converted
+        return converted.reshape(shape)
     factor, offset = constants[1]
     spread: Array = jnp.where(constants[2, 0] > 0, jnp.expm1(converted), converted)
     converted = spread * factor + offset
-    return converted
+    return converted.reshape(shape)

@@ -566,7 +566,7 @@ def test_the_advice_for_a_datetime_feature_can_be_followed() -> None:
 
     with pytest.raises(InvalidRequest) as raised:
         prepared_with()
-    parts, missing = [error.detail for error in raised.value.errors]
+    missing, parts = [error.detail for error in raised.value.errors]
     assert "before the other transforms" in missing
     drop = advice(missing)
     impute = advice(missing[missing.index(", or put ") :])
@@ -574,6 +574,16 @@ def test_the_advice_for_a_datetime_feature_can_be_followed() -> None:
         data = prepared_with(transform, advice(parts))
         assert data.encoding.titles("input")[:2] == ["when_month_sin", "when_month_cos"]
         assert data.encoding.titles("input")[-1] == "when_hour_cos"
+
+
+def test_a_datetime_target_is_refused() -> None:
+    """A model predicts numbers: the error for a datetime target says what to send instead."""
+    section = {
+        "columns": {"x": [1, 2], "d": ["2026-11-30", "2026-12-01"]},
+        "features": ["x"],
+        "targets": ["d"],
+    }
+    assert "days since a date" in refused({**section, "types": {"d": "datetime"}})["#/data/targets/0"]
 
 
 def test_the_advice_for_dates_as_text_can_be_followed() -> None:
