@@ -219,8 +219,8 @@ def test_missing_values_without_a_transform_are_refused() -> None:
     found = refused(people(transforms=[{"type": "one_hot", "columns": ["sex"]}]))
     assert found["#/data/features/0"] == (
         '`age` has 1 missing value, the first in row 1; add {"type": "drop_rows", "columns": ["age"]} to '
-        "`data.transforms` to drop these rows, or "
-        '{"type": "impute", "columns": ["age"], "strategy": "mean"} to fill them.'
+        "`data.transforms` to drop these rows, or put "
+        '{"type": "impute", "columns": ["age"], "strategy": "mean"} before the other transforms to fill them.'
     )
     assert '"strategy": "mode"' in found["#/data/features/1"]
 
