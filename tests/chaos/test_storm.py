@@ -5,7 +5,7 @@ import pytest
 from tests.chaos.__main__ import on_postgres, on_sqlite
 from tests.chaos.storm import Report
 
-JOBS = pytest.mark.parametrize("jobs", [6, pytest.param(16, marks=pytest.mark.exhaustive)])
+LONG = pytest.param(16, marks=pytest.mark.exhaustive)
 
 
 def assert_clean(report: Report) -> None:
@@ -14,13 +14,14 @@ def assert_clean(report: Report) -> None:
     assert report.kills.total() > 0
 
 
-@JOBS
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("jobs", [6, 16])
 def test_a_storm_on_sqlite(jobs: int) -> None:
     """Each job ends once and equals its undisturbed twin while workers and the service are killed."""
     assert_clean(on_sqlite(jobs=jobs, seed=5))
 
 
-@JOBS
+@pytest.mark.parametrize("jobs", [6, LONG])
 def test_a_storm_on_postgres(jobs: int) -> None:
     """Each job ends once and equals its undisturbed twin while Postgres is killed, too."""
     assert_clean(on_postgres(jobs=jobs, seed=3))

@@ -20,7 +20,7 @@ from tests.support.postgres import Postgres
 from tests.support.processes import wait_for_workers, workers
 from tests.support.server import Service, until
 
-AWAY_SECONDS = 20.0
+AWAY_SECONDS = 8.0
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
 WORKERS = 2
 # Larger than the database, smaller than a checkpoint of `large`.

@@ -14,7 +14,7 @@ from tests.support.script import assert_equal, fit_thermometer, threads
 from tests.support.server import Service, until
 
 
-@pytest.fixture(scope="module", params=["fork", "spawn"])
+@pytest.fixture(scope="module", params=["fork", pytest.param("spawn", marks=pytest.mark.exhaustive)])
 def service_of(request: pytest.FixtureRequest, start_module_service: Callable[..., Service]) -> Service:
     """Start a service with two workers of two threads each."""
     return start_module_service(
