@@ -24,6 +24,7 @@ def encoding_document(model: TrainedModel) -> dict[str, Any]:
             "column_classes": {name: list(pair) for name, pair in encoding.column_classes.items()},
         },
         "types": encoding.types,
+        "reading": encoding.reading.model_dump(exclude_unset=True),
         "window": None if encoding.window is None else asdict(encoding.window),
         "transforms": [transform.to_document() for transform in encoding.transforms],
     }

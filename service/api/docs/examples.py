@@ -131,7 +131,8 @@ EXAMPLES = (
   "best": {"epoch": 856, "train_loss": 20.6767063140, "validation_loss": 0.7683216333, "metrics": {}},
   "test": null,
   "dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C",
-  "data": {"transforms": […], "split": {…}, "features": ["t_u"], "targets": ["t_c"]},
+  "data": {"transforms": […], "split": {…}, "types": {"t_u": "numeric", "t_c": "numeric"},
+           "features": ["t_u"], "targets": ["t_c"]},
   "architecture": {
     "type": "sequential",
     "layers": [
@@ -439,8 +440,10 @@ event: end""",
         """{
   "epoch": 3000,
   "inputs": [{"name": "input", "shape": [null, 1], "dtype": "float32", "columns": ["t_u"]}],
-  "targets": {"columns": ["t_c"], "shape": [null, 1], "classes": null},
+  "targets": {"columns": ["t_c"], "shape": [null, 1], "classes": null, "values": null, "outputs": null,
+              "ignored": null, "column_classes": {}},
   "types": {"t_u": "numeric", "t_c": "numeric"},
+  "reading": {},
   "window": null,
   "transforms": [{"type": "scale", "column": "t_u", "factor": 0.1}]
 }""",

@@ -289,6 +289,8 @@ class Encoding(Resource):
     targets: Targets
     types: dict[str, Literal["numeric", "boolean", "categorical", "datetime"]]
     """Column type that the cells of each column are read as."""
+    reading: dict[str, Any]
+    """Formats of cells and options of CSV files, as far as they were set: every table is read by them."""
     window: dict[str, Any] | None
     """How rows are joined to windows of a time series: `order`, `by`, `lags` and `horizon`; null without
     windows."""
