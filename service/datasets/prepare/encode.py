@@ -502,6 +502,7 @@ def _read(
         return _RequestData(body, container, partial(pointer_to, container), partial(pointer_to, container))
     if isinstance(body, TensorDataset):
         return _RequestData(body, pointer, lambda name: pointer)
+    _check_is_no_single_row(encoding, body, pointer)
     reading = encoding.table_reading()
     dataset = read_json(
         body, pointer, names, options=reading.typed_options(), known=reading.known, cell_errors=errors
@@ -510,6 +511,21 @@ def _read(
         container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
         return _RequestData(dataset, container, lambda name: targets if name == TARGETS else container)
     return _RequestData(dataset, *layout_of(body, pointer))
+
+
+def _check_is_no_single_row(encoding: Encoding, body: Any, pointer: str) -> None:
+    """Refuse the values of one row as `inputs`, [k], with the list of rows to send instead.
+
+    Raises:
+        InvalidRequest: They are a row of a model with one input of several values.
+    """
+    inputs = body.get("inputs") if isinstance(body, dict) else None
+    sizes = [(len(columns),) for columns in encoding.groups.values()] or [*encoding.sample_shapes]
+    if isinstance(inputs, list) and len(sizes) == 1 and sizes[0] == (len(inputs),) and len(inputs) > 1:
+        if not any(isinstance(value, list | dict) for value in inputs):
+            shown = ", ".join(map(quote_value, inputs[:4])) + (", …" if len(inputs) > 4 else "")
+            detail = f"This is one row of {len(inputs)} values; send a list of rows, [[{shown}]]."
+            ErrorCollector().fail(pointer_to(pointer, "inputs"), detail)
 
 
 def _check_inputs(encoding: Encoding, received: _RequestData, errors: ErrorCollector) -> None:

@@ -68,7 +68,8 @@ def test_encodings_survive_json(two_features: Encoding, tensors: Encoding) -> No
         ({"columns": {"a": [1e300], "b": [2]}}, "#/columns/a/0", "too large for float32"),
         ({"rows": [{"a": None, "b": 1}]}, "#/rows/0/a", "`a` in row 0 is missing"),
         ({"inputs": [[1, 2, 3]]}, "#/inputs", "has shape [1, 3]; the model expects [B, 2] (b, a)"),
-        ({"inputs": [1, 2]}, "#/inputs", "[[1], [2]]"),
+        ({"inputs": [1, 2]}, "#/inputs", "send a list of rows, [[1, 2]]"),
+        ({"inputs": [1, 2, 3]}, "#/inputs", "[[1], [2], …]"),
         ({"inputs": {"image": [[1, 2]]}}, "#/inputs", "named input; the request has image"),
     ],
 )
