@@ -520,12 +520,14 @@ def _check_is_no_single_row(encoding: Encoding, body: Any, pointer: str) -> None
         InvalidRequest: They are a row of a model with one input of several values.
     """
     inputs = body.get("inputs") if isinstance(body, dict) else None
-    sizes = [(len(columns),) for columns in encoding.groups.values()] or [*encoding.sample_shapes]
-    if isinstance(inputs, list) and len(sizes) == 1 and sizes[0] == (len(inputs),) and len(inputs) > 1:
-        if not any(isinstance(value, list | dict) for value in inputs):
-            shown = ", ".join(map(quote_value, inputs[:4])) + (", …" if len(inputs) > 4 else "")
-            detail = f"This is one row of {len(inputs)} values; send a list of rows, [[{shown}]]."
-            ErrorCollector().fail(pointer_to(pointer, "inputs"), detail)
+    if not isinstance(inputs, list) or len(inputs) < 2 or len(encoding.input_names) != 1:
+        return
+    columns = [len(names) for names in encoding.groups.values()]
+    shape = tuple(columns) if columns else encoding.sample_shapes[0]
+    if shape == (len(inputs),) and not any(isinstance(value, list | dict) for value in inputs):
+        shown = ", ".join(map(quote_value, inputs[:4])) + (", …" if len(inputs) > 4 else "")
+        detail = f"This is one row of {len(inputs)} values; send a list of rows, [[{shown}]]."
+        ErrorCollector().fail(pointer_to(pointer, "inputs"), detail)
 
 
 def _check_inputs(encoding: Encoding, received: _RequestData, errors: ErrorCollector) -> None:
