@@ -306,7 +306,8 @@ class SideRows(Resource):
     total: int
     """Number of rows in the split."""
     rows: list[int]
-    """Row indices in the dataset, from 0, in training order."""
+    """Row indices in the dataset, from 0, in training order. The index of a window is that of the last row of
+    its inputs."""
 
 
 class SplitRows(Resource):
