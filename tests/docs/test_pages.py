@@ -15,7 +15,7 @@ from tests.support.server import Service
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES[1:], ROOT / "examples" / "README.md"]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES[1:], *sorted((ROOT / "examples").rglob("*.md"))]
 README_BYTES = 8_000
 OTHER_VARIABLES = {"FITSERVE_URL"}  # read by clients, not by the service
 
