@@ -70,7 +70,7 @@ def as_type(
         return texts if known is None else null_gaps(texts, options, known)
     if COLUMN_TYPES[column.type] == type_name:
         return null_numbers(column, options.missing) if arrow_type == NUMBER else column
-    return parse_text(as_text(column), arrow_type, options, pointer_to_row, errors)
+    return parse_text(as_text(column), arrow_type, options, pointer_to_row, errors, known is None)
 
 
 def as_text(column: Column) -> Column:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.datasets.sources import cell_texts
 from service.datasets.sources.columns import (
+    ARROW_TYPES,
     BOOLEAN,
     DATETIME,
     INTEGER,
@@ -21,6 +22,7 @@ from service.datasets.sources.columns import (
     check_finite,
     null_unless,
 )
+from service.datasets.sources.text_hints import TextHint, explain_texts
 from service.datasets.validation import ErrorCollector, RowPointer
 from service.specs.reading import CellOptions
 
@@ -31,6 +33,7 @@ def parse_text(
     options: CellOptions,
     pointer_to_row: RowPointer,
     errors: ErrorCollector,
+    has_options: bool = True,
 ) -> pa.ChunkedArray:
     """Parse a column of text.
 
@@ -40,6 +43,7 @@ def parse_text(
         options: Formats of the texts.
         pointer_to_row: Returns the pointer to a row's cell.
         errors: Receives an error for each cell that can't be parsed, which becomes null.
+        has_options: Whether the sender may choose other options, which the error then names.
 
     Returns:
         The values, [rows]. Numbers are int64 if all are integers in its range, otherwise float64.
@@ -47,7 +51,10 @@ def parse_text(
     present = cell_texts.trimmed(texts, options)
     values = _PARSERS[arrow_type](present, options)
     bad = pc.and_(present.is_valid(), values.is_null())
-    add_cell_errors(bad, _value_of(texts), _problem(arrow_type, options), pointer_to_row, errors)
+    if pc.any(bad).as_py():
+        hint = explain_texts(texts, options) if has_options else None
+        problem = _problem(arrow_type, hint, options)
+        add_cell_errors(bad, _value_of(texts), problem, pointer_to_row, errors)
     if arrow_type != NUMBER:
         return values
     return null_numbers(check_finite(values, pointer_to_row, errors, _value_of(texts)), options.missing)
@@ -79,14 +86,20 @@ _PARSERS: Mapping[pa.DataType, Callable[[Column, CellOptions], Column]] = {
 }
 
 
-def _problem(arrow_type: pa.DataType, options: CellOptions) -> str:
-    """Return what is wrong with a text that can't be parsed, as a predicate."""
+def _problem(arrow_type: pa.DataType, hint: TextHint | None, options: CellOptions) -> str:
+    """Return what is wrong with a text that can't be parsed, as a predicate, and the option that reads it."""
     if arrow_type == BOOLEAN:
         return "can't be read as a boolean; send true or false."
-    if arrow_type == DATETIME:
-        formats = "".join(f", or `{pattern}`" for pattern in options.dates)
-        return f"can't be read as a time; send 2026-11-23 or 2026-11-23T18:30:00Z{formats}."
-    return "can't be read as a number."
+    remedy = ""
+    if hint is not None and hint.query and ARROW_TYPES[hint.type_name] == arrow_type:
+        remedy = (
+            f" The column looks like {hint.looks}: upload with `{hint.query}`, or add "
+            f'`"reading": {{{hint.fields}}}` to `data`.'
+        )
+    if arrow_type == NUMBER:
+        return f"can't be read as a number.{remedy}"
+    formats = "".join(f", or `{pattern}`" for pattern in options.dates)
+    return f"can't be read as a time; send 2026-11-23 or 2026-11-23T18:30:00Z{formats}.{remedy}"
 
 
 def _value_of(column: pa.ChunkedArray) -> SentValue:

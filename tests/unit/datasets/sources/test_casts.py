@@ -96,6 +96,22 @@ def test_a_cell_that_can_not_be_converted_is_reported(texts: list[str], type_nam
     assert detail.startswith(f'"{texts[1]}"')
 
 
+@pytest.mark.parametrize(
+    ("texts", "type_name", "option"),
+    [
+        (["31.01.2024", "15.02.2024"], "datetime", '"reading": {"dates":["%d.%m.%Y"]}'),
+        (["1,5", "2,25"], "numeric", '"reading": {"decimal":","}'),
+        (["$7", "$8"], "numeric", '"reading": {"units":["$"]}'),
+    ],
+)
+def test_the_option_that_reads_a_column_is_named(texts: list[str], type_name: str, option: str) -> None:
+    """If all cells have another format of their type, the error names the option for it."""
+    errors = ErrorCollector()
+    as_type(cells(*texts), type_name, CellOptions(), pointer_to_row, errors)
+    (detail,) = error_details(errors).values()
+    assert option in detail
+
+
 def test_equal_errors_of_a_column_are_one_error() -> None:
     """Cells with the same error are one error at the first of them, with the number of the others."""
     errors = ErrorCollector()
