@@ -3,10 +3,10 @@
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 Batches = Iterator[pa.RecordBatch]
 
 _ARROW_FILE = b"ARROW1"
-_INPUT, _TARGETS = "inputs", "targets"
+_INPUT, _TARGETS, _WEIGHTS = "inputs", "targets", "weights"
 _OPTIONS, _CATEGORIES = b"reading", b"categories"
 
 
@@ -56,10 +56,12 @@ class TabularDataset:
         table: Columns of int64, float64, bool, large_string or timestamp[us] (UTC), in any number of chunks,
             in memory or mapped from a file; null where a value is missing.
         warnings: What the client should know about its reading, as sentences.
+        as_sent: Columns of ids by name, with the values that the client sent; empty for a stored dataset.
     """
 
     table: pa.Table
     warnings: Sequence[str] = ()
+    as_sent: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     @property
     def options(self) -> ReadOptions:
@@ -111,11 +113,13 @@ class TensorDataset:
     Attributes:
         inputs: Inputs by name, bool, uint8, signed integers or floats [B, …], in memory or mapped from a file
             (then read-only). A single input is called `input`.
-        targets: Likewise [B, …]; None for data without labels.
+        targets: Likewise [B, …]; None for data without labels. NaN is a missing target.
+        weights: Weights of the samples [B]; None if all are 1.
     """
 
     inputs: dict[str, Tensor]
     targets: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -128,18 +132,20 @@ class TensorDataset:
         return sum(tensor.nbytes for _, tensor in self.named_tensors())
 
     def named_tensors(self) -> list[tuple[str, Tensor]]:
-        """Return all tensors with their names, `targets` last."""
-        targets = [] if self.targets is None else [(_TARGETS, self.targets)]
-        return [*self.inputs.items(), *targets]
+        """Return all tensors with their names: the inputs, `targets` and `weights`."""
+        return [*self.inputs.items(), *self._labels().items()]
+
+    def _labels(self) -> dict[str, Tensor]:
+        """Return the tensors that are not inputs, by name."""
+        labels = {_TARGETS: self.targets, _WEIGHTS: self.weights}
+        return {name: tensor for name, tensor in labels.items() if tensor is not None}
 
     def write(self, file: IO[bytes]) -> None:
         """Write a safetensors file. Inputs are numbered because the format does not keep their order."""
         numbered = {
             f"{_INPUT}.{number}.{name}": tensor for number, (name, tensor) in enumerate(self.inputs.items())
         }
-        tensor_file.write_tensors(
-            file, numbered if self.targets is None else {**numbered, _TARGETS: self.targets}
-        )
+        tensor_file.write_tensors(file, numbered | self._labels())
 
     def to_bytes(self) -> bytes:
         """Return the tensors as a safetensors file."""
@@ -163,7 +169,7 @@ def load_dataset(path: Path) -> Dataset:
     if is_table:
         return TabularDataset(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
     tensors = tensor_file.map_tensors(path)
-    targets = tensors.pop(_TARGETS, None)
+    targets, weights = tensors.pop(_TARGETS, None), tensors.pop(_WEIGHTS, None)
     # Keys are `inputs.<number>.<name>`; the name may contain further dots.
     keys = sorted((key.split(".", 2) for key in tensors), key=lambda parts: int(parts[1]))
-    return TensorDataset({parts[2]: tensors[".".join(parts)] for parts in keys}, targets)
+    return TensorDataset({parts[2]: tensors[".".join(parts)] for parts in keys}, targets, weights)

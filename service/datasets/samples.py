@@ -1,6 +1,7 @@
-"""The inputs and targets of training samples as tensors."""
+"""The inputs, targets and weights of training samples as tensors."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -11,15 +12,18 @@ class Samples:
 
     Attributes:
         inputs: float32 or int64 [B, …], one for each input of the model.
-        targets: Class indices, int64 [B] (or [B, …] of a tensor dataset); otherwise float32 [B, k].
-        order: None if the samples are all rows of `inputs` and `targets`, in their order. Otherwise the row
-            numbers of the samples, int64 [B], and `inputs` and `targets` are those of the whole dataset, from
-            which `take` gathers each batch.
+        targets: Class indices, int64 [B] (or [B, …] of a tensor dataset); otherwise float32 [B, k], NaN for a
+            missing target (`data.missing_targets`).
+        order: None if the samples are all rows of the tensors, in their order. Otherwise the row numbers of
+            the samples, int64 [B], and the tensors are those of the whole dataset, from which `take` gathers
+            each batch.
+        weights: Weights of the samples in the loss, float32 [B]; None if all are 1.
     """
 
     inputs: tuple[torch.Tensor, ...]
     targets: torch.Tensor
     order: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -28,8 +32,13 @@ class Samples:
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """The inputs, then the targets."""
-        return (*self.inputs, self.targets)
+        """The inputs, then the arguments of the loss."""
+        return (*self.inputs, *self.loss_arguments)
+
+    @property
+    def loss_arguments(self) -> tuple[torch.Tensor, ...]:
+        """The arguments of the loss after the outputs: the targets, then the weights if there are any."""
+        return (self.targets,) if self.weights is None else (self.targets, self.weights)
 
     @property
     def nbytes(self) -> int:
@@ -50,17 +59,21 @@ class Samples:
             for source, target in zip(self.tensors, out.tensors, strict=True):
                 torch.index_select(source, 0, index, out=target)
             return out
-        return Samples(tuple(x[index] for x in self.inputs), self.targets[index])
+        return replace(self._map(lambda x: x[index]), order=None)
 
     def clone(self) -> "Samples":
         """Return a copy in memory of its own."""
-        return Samples(tuple(x.clone() for x in self.inputs), self.targets.clone(), self.order)
+        return self._map(torch.Tensor.clone)
 
     def pinned(self) -> "Samples":
         """Return a copy in pinned memory, from which a GPU can copy asynchronously."""
-        return Samples(tuple(x.pin_memory() for x in self.inputs), self.targets.pin_memory(), self.order)
+        return self._map(lambda x: x.pin_memory())
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Samples":
         """Return a copy on a device; `non_blocking` copies from pinned memory asynchronously."""
-        inputs = tuple(x.to(device, non_blocking=non_blocking) for x in self.inputs)
-        return Samples(inputs, self.targets.to(device, non_blocking=non_blocking), self.order)
+        return self._map(lambda x: x.to(device, non_blocking=non_blocking))
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Samples":
+        """Apply a function to each tensor; the `order` stays."""
+        weights = None if self.weights is None else function(self.weights)
+        return Samples(tuple(map(function, self.inputs)), function(self.targets), self.order, weights)

@@ -3,6 +3,7 @@
 import codecs
 import json
 from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.table_reading import TableReading
+from service.datasets.sources.as_sent import Columns, columns_of_file
 from service.datasets.sources.columns import check_types
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import FileContent, check_options, detect_format, is_table, open_file
@@ -180,6 +182,14 @@ def open_upload(
             f"JSON is limited to {settings.max_body_bytes} bytes; send a larger table as CSV or Parquet."
         )
     return parse_table(path.read_bytes(), is_lines=name == "jsonl")
+
+
+def columns_as_sent(upload: Upload, settings: Settings, model: TableReading, names: Sequence[str]) -> Columns:
+    """Read the columns `names` that a table for a model has, as they were sent; see `columns_of_file`."""
+    path = decompress(upload.body, upload.compression, settings.max_dataset_bytes)
+    numeric = [name for name in names if model.types[name] == "numeric"]
+    options = model.for_request(upload.options)
+    return columns_of_file(path, detect_format(path, upload.format), options, names, numeric)
 
 
 def in_memory(source: FileContent) -> Dataset:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import singledispatchmethod
 from itertools import chain
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 import orjson
 
-from service.datasets.dataset import Dataset, load_dataset
+from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.download import write_file
 from service.datasets.prepare.encode import RawRows, evaluation_rows
 from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.ids import RowIds
 from service.datasets.profile.report import read_rows
 from service.datasets.sources.formats import FileContent
 from service.datasets.sources.json import FORMS_TEXT
@@ -43,6 +45,7 @@ from service.helper.models import Models
 from service.helper.request import Request
 from service.helper.request_bodies import (
     JsonTable,
+    columns_as_sent,
     in_memory,
     open_upload,
     parse_json,
@@ -182,17 +185,19 @@ class Tasks:
     def _evaluate(self, request: Evaluate, body: bytes) -> tuple[InBody, bytes]:
         model = self._models.get(request.owner, request.job_id, request.checkpoint)
         if request.split is not None:
-            raw = self._own_rows(request.owner, request.job_id, request.split, model.encoding)
+            raw, ids = self._own_rows(request.owner, request.job_id, request.split, model.encoding)
         else:
-            columns = [*model.encoding.read_columns, *model.encoding.targets]
-            raw = evaluation_rows(
-                model.encoding, self._rows(request, body, EvaluationRequest, model.encoding, columns)
-            )
+            columns = model.encoding.labelled_columns
+            rows = self._rows(request, body, EvaluationRequest, model.encoding, columns)
+            raw = evaluation_rows(model.encoding, rows)
+            ids = RowIds(model.encoding.id, rows, raw.dataset.rows)
         extent = Extent(request.worst, request.threshold, request.curves)
-        return InBody(), orjson.dumps(evaluate_rows(model, raw, extent))
+        return InBody(), orjson.dumps(evaluate_rows(model, raw, extent, ids))
 
-    def _own_rows(self, owner: str, job_id: str, split: SplitName, encoding: Encoding) -> RawRows:
-        """Find the rows of a split of a job's own data."""
+    def _own_rows(
+        self, owner: str, job_id: str, split: SplitName, encoding: Encoding
+    ) -> tuple[RawRows, RowIds]:
+        """Find the rows of a split of a job's own data, and their ids."""
         try:
             data = JobData.of(self._storage.jobs.get(owner, job_id), self._storage)
         except DatasetNotFound as error:
@@ -200,7 +205,7 @@ class Tasks:
         raw = data.raw_rows(split, encoding)
         if not len(raw.rows):
             raise InvalidRequest(errors=[FieldError("?split", f"The job has no {split} rows.")])
-        return raw
+        return raw, data.row_ids(split, encoding)
 
     @run.register
     def _export_model(self, request: ExportModel, body: bytes) -> tuple[InBody, bytes]:
@@ -248,17 +253,25 @@ class Tasks:
             types = {name: reading.types[name] for name in columns}
             content = open_upload(request.upload, self._settings, reading._replace(types=types))
         if not isinstance(content, JsonTable):
-            return in_memory(content)
+            assert request.upload is not None
+            return self._with_ids(in_memory(content), request.upload, encoding)
         document: dict[str, Any] | list[Any] = content.document
         if isinstance(document, list):
             return document
         rows_request = validated(spec, document)
-        if len(document.keys() - {"targets"}) != 1:
+        if len(document.keys() - {"targets", "weights"}) != 1:
             detail = f"Give exactly one of {FORMS_TEXT}, or a `dataset_id`."
             raise InvalidRequest(errors=[FieldError("#", detail)])
         if rows_request.dataset_id is None:
             return document
         return self._dataset(request.owner, rows_request.dataset_id)
+
+    def _with_ids(self, dataset: Dataset, upload: Upload, encoding: Encoding) -> Dataset:
+        """Add the ids of an uploaded table as they were sent."""
+        if not isinstance(dataset, TabularDataset) or not encoding.id:
+            return dataset
+        ids = columns_as_sent(upload, self._settings, encoding.table_reading(), encoding.id)
+        return replace(dataset, as_sent=ids)
 
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact

@@ -18,7 +18,7 @@ Slices = Iterable[dict[str, Any]]
 Keys = tuple[str, ...]
 """Path of a list in the answer."""
 
-_PER_ROW = {"outputs", "labels", "probabilities", "windows"}
+_PER_ROW = {"outputs", "labels", "probabilities", "windows", "ids"}
 
 
 def write_csv(path: Path, slices: Slices, encoding: Encoding, keep_formulas: bool = False) -> None:
@@ -55,7 +55,7 @@ def write_json(path: Path, slices: Slices) -> None:
 
 
 def _lists(answer: Mapping[str, Any]) -> Iterator[tuple[Keys, list[Any]]]:
-    """Iterate over the lists of one entry per row, with their keys; `windows` has one by column."""
+    """Iterate over the lists of an entry per row, with their keys; `ids` and `windows` have one by column."""
     for key, value in answer.items():
         if isinstance(value, dict):
             yield from (((key, column), entries) for column, entries in value.items())

@@ -48,14 +48,21 @@ def has_threshold(task: Task) -> bool:
 
 def positions_of(encoding: Encoding, targets: Tensor) -> Tensor:
     """Return the positions in `classes` of encoded labels [B, …], int64; −1 for one that is no class."""
+    if encoding.is_binary:
+        return _zero_or_one(targets)
     return torch.where(targets == IGNORED, -1, class_positions(encoding, targets))
+
+
+def _zero_or_one(targets: Tensor) -> Tensor:
+    """Return targets of 0 and 1 [B, …], or such probabilities, as int64; −1 for a missing one."""
+    return torch.where(targets.isnan(), -1, (targets >= THRESHOLD).long())
 
 
 class Counts:
     """Counts positions by actual and predicted class over slices of rows.
 
     A row is one position; outputs [B, k, d1, …] have d1 · … of them. Targets that are no class, such as
-    `ignore_index`, are not counted.
+    `ignore_index`, and missing ones are not counted.
 
     Args:
         model: The model.
@@ -80,9 +87,10 @@ class Counts:
         if self._task == "multiclass":
             actual = positions_of(self._model.encoding, targets)
         else:
-            actual = (targets >= THRESHOLD).long()
+            actual = _zero_or_one(targets)
         if self._task == "multilabel":
-            cells = 2 * actual + predicted  # [B, k], row-major indices into each 2 × 2 matrix
+            # [B, k], row-major indices into each 2 × 2 matrix; a missing target is in no cell
+            cells = 2 * actual + predicted
             counts = torch.stack([(cells == cell).sum(dim=0) for cell in range(4)], dim=1)  # [k, 4]
         else:
             count = len(self._classes)
@@ -135,7 +143,7 @@ class Curves:
         self._task = task
         self._classes = classes[1:] if task == "binary" else classes  # one curve, that of the second class
         self._scores: list[Tensor] = []  # each float32 [B, k]
-        self._positives: list[Tensor] = []  # each bool [B, k]
+        self._labels: list[Tensor] = []  # each int64 [B, k], −1 for a missing target
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the next rows: the model's outputs [B, k] and encoded targets [B] or [B, k]."""
@@ -143,25 +151,26 @@ class Curves:
         if self._task == "multiclass":
             positions = positions_of(self._model.encoding, targets)
             outputs = outputs[positions >= 0]
-            positives = positions[positions >= 0, None] == torch.arange(count)
+            labels = (positions[positions >= 0, None] == torch.arange(count)).long()
         else:
-            positives = (targets >= THRESHOLD).reshape(-1, count)
+            labels = _zero_or_one(targets).reshape(-1, count)
         probabilities = self._model.loss.probabilities
         scores = outputs if probabilities is None else probabilities(outputs)
         if self._task == "multiclass":
             scores = of_classes(self._model.encoding, scores)
-        self._scores.append(scores.reshape(len(positives), -1))
-        self._positives.append(positives)
+        self._scores.append(scores.reshape(len(labels), -1))
+        self._labels.append(labels)
 
     def document(self) -> list[dict[str, Any]] | None:
-        """Compute the curves of each class; None if no target is a class."""
-        scores, positives = torch.cat(self._scores).numpy(), torch.cat(self._positives).numpy()
-        if not len(scores):
-            return None
-        return [
-            {"class": label, **self._curves(_count_by_threshold(scores[:, index], positives[:, index]))}
-            for index, label in enumerate(self._classes)
-        ]
+        """Compute the curves of each class that has targets; None if none has any."""
+        scores, labels = torch.cat(self._scores).numpy(), torch.cat(self._labels).numpy()
+        curves = []
+        for index, label in enumerate(self._classes):
+            known = labels[:, index] >= 0
+            if known.any():
+                counts = _count_by_threshold(scores[known, index], labels[known, index] == 1)
+                curves.append({"class": label, **self._curves(counts)})
+        return curves or None
 
     def _curves(self, counts: "_ByThreshold") -> dict[str, Any]:
         best = _best_f1(counts) if has_threshold(self._task) else None

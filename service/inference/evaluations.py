@@ -1,8 +1,8 @@
 """Evaluation of a trained model on labelled rows: loss, metrics, reports and worst rows."""
 
+import math
 from collections.abc import Mapping, Sequence
-from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
-from service.datasets.prepare.encode import RawRows, encode, evaluation_rows, target_values
-from service.datasets.prepare.encoding import IGNORED
+from service.datasets.prepare.encode import RawRows, encode, evaluation_rows, has_weights, target_values
+from service.datasets.prepare.encoding import IGNORED, WEIGHTS
+from service.datasets.prepare.ids import RowIds
 from service.datasets.rows import as_tensor
 from service.datasets.samples import Samples
 from service.errors import FieldError, InvalidRequest
@@ -31,14 +32,13 @@ from service.specs.transforms import Label
 from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
-from service.training.evaluation import MeanLoss, loss_weight, rows_per_slice
+from service.training.evaluation import MeanLoss, rows_per_slice
 from service.training.labels import output_names
 from service.training.metrics import (
     THRESHOLD,
     USUAL_METRICS,
     build_metric,
     compute_and_reset,
-    metric_inputs,
     set_threshold,
     task_of,
     update_metrics,
@@ -47,6 +47,7 @@ from service.training.metrics import (
     has_threshold as compares_with_threshold,
 )
 from service.training.target_units import ERROR_LOSSES, TargetUnits, evaluation_document
+from service.training.weighted_loss import WeightedLoss, loss_weight
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,20 @@ def evaluate(
 ) -> dict[str, Any]:
     """Evaluate on the rows of a request, a JSON document or a dataset; see `Extent` and `evaluate_rows`."""
     raw = evaluation_rows(model.encoding, body)
-    return evaluate_rows(model, raw, Extent(worst, threshold, curves))
+    ids = RowIds(model.encoding.id, body, raw.dataset.rows)
+    return evaluate_rows(model, raw, Extent(worst, threshold, curves), ids)
 
 
-def evaluate_rows(model: TrainedModel, raw: RawRows, extent: Extent) -> dict[str, Any]:
+def evaluate_rows(
+    model: TrainedModel, raw: RawRows, extent: Extent, ids: RowIds | None = None
+) -> dict[str, Any]:
     """Compute loss and metrics on labelled rows, exactly as the training computes them.
 
     Args:
         model: The model.
-        raw: The rows, with targets.
+        raw: The rows, with targets and, if they have some, weights.
         extent: What to report.
+        ids: The ids of the rows of the dataset of `raw`; None without any.
 
     Returns:
         The response of `POST …/evaluations`; NaN for a figure without a value.
@@ -92,27 +97,32 @@ def evaluate_rows(model: TrainedModel, raw: RawRows, extent: Extent) -> dict[str
         InvalidRequest: The rows or their targets don't fit the model, or the extent doesn't.
     """
     encoding, cpu = model.encoding, torch.device("cpu")
+    weighted = has_weights(encoding, raw.dataset)
     evaluation = None
     try:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
             for part in raw.slices(rows_per_slice(encoding.sample_bytes, model.training.batch_size or 1)):
-                inputs, targets, _ = encode(encoding, part, targets=True)
+                inputs, targets, weights, _ = encode(encoding, part, targets=True, weights=weighted)
                 if raw.errors.count:
                     continue  # only look for further errors
                 assert targets is not None
                 model.target_rules.check(encoding, part, targets)
                 if raw.errors.count:
                     continue
-                samples = place_samples(Samples(inputs, targets), model.loss, cpu)
+                samples = place_samples(Samples(inputs, targets, weights=weights), model.loss, cpu)
                 outputs = run_model(model, samples.inputs, part)
-                evaluation = evaluation or _Evaluation(model, outputs, extent)
-                evaluation.add(outputs, samples.targets)
+                evaluation = evaluation or _Evaluation(model, outputs, extent, weighted)
+                evaluation.add(outputs, samples)
     except (RuntimeError, IndexError, ValueError) as error:
         detail = f"The model can't be evaluated on these rows: {error}"
         raise InvalidRequest(detail, [FieldError("#", detail)]) from None
     raw.errors.raise_if_any()
     assert evaluation is not None  # data have at least one row
-    return {"epoch": model.epoch, "rows": len(raw.rows), **evaluation.document(raw)}
+    if evaluation.has_no_weight:
+        pointer = raw.column_pointer(encoding.weights or WEIGHTS) if weighted else "#"
+        detail = "All weights are 0, or all targets are missing: the loss has no value."
+        raise InvalidRequest(errors=[FieldError(pointer, detail)])
+    return {"epoch": model.epoch, "rows": len(raw.rows), **evaluation.document(raw, ids)}
 
 
 class _Worst(NamedTuple):
@@ -130,12 +140,13 @@ class _Evaluation:
         model: The model.
         outputs: Outputs of the model for the first rows, [B, …].
         extent: What to report.
+        weighted: Whether the rows have weights, which only the loss takes into account.
 
     Raises:
         InvalidRequest: A threshold is requested, but the model decides without one.
     """
 
-    def __init__(self, model: TrainedModel, outputs: Tensor, extent: Extent) -> None:
+    def __init__(self, model: TrainedModel, outputs: Tensor, extent: Extent, weighted: bool) -> None:
         width = output_width(outputs)
         self._model = model
         self._max_worst = extent.worst
@@ -143,9 +154,10 @@ class _Evaluation:
         if extent.threshold is not None and not has_threshold(task):
             detail = "A threshold applies to targets of 0 and 1 or of two classes; omit it for this model."
             raise InvalidRequest(errors=[FieldError("?threshold", detail)])
-        self._loss_fn = build_loss(model.training, model.encoding, width)
-        self._row_loss_fn = copy(self._loss_fn)
-        self._row_loss_fn.reduction = "none"  # type: ignore[assignment]  # not a module, as mypy thinks
+        self._masks_targets = model.encoding.masks_targets
+        self._loss_fn = build_loss(model.training, model.encoding, width, weighted)
+        unweighted = build_loss(model.training, replace(model.encoding, masks_targets=False), width)
+        self._row_loss_fn = WeightedLoss(unweighted, self._masks_targets)
         chosen = {metric.type: metric.arguments() for metric in model.training.metrics}
         chosen = chosen or {name: {} for name in USUAL_METRICS[task]}
         self._metrics: dict[str, Metric] = {
@@ -155,7 +167,7 @@ class _Evaluation:
         for metric in self._metrics.values():
             if extent.threshold is not None and compares_with_threshold(metric):
                 set_threshold(metric, extent.threshold)
-        self._units = TargetUnits.of(model.encoding, task, model.training.loss, chosen)
+        self._units = TargetUnits.of(model.encoding, task, model.training.loss, chosen, weighted)
         if self._units is not None:
             self._metrics |= self._units.build_metrics(width)
         self._threshold = THRESHOLD if extent.threshold is None else extent.threshold
@@ -173,14 +185,18 @@ class _Evaluation:
         self._losses = MeanLoss()
         self._worst: _Worst | None = None
 
-    def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add the next rows: the model's outputs [B, …] and encoded targets [B, …]."""
+    def add(self, outputs: Tensor, samples: Samples) -> None:
+        """Add the next rows: the model's outputs [B, …] and the encoded samples."""
+        targets = samples.targets
         first, self._rows = self._rows, self._rows + len(targets)
-        self._losses.add(self._loss_fn(outputs, targets), loss_weight(targets, self._model.loss.ignores))
-        # The loss of a row is the mean over its outputs: [B, …] -> [B].
-        losses = self._row_loss_fn(outputs, targets).float().reshape(len(targets), -1).mean(dim=1)
+        self._losses.add(
+            self._loss_fn(outputs, *samples.loss_arguments),
+            loss_weight(self._loss_fn, samples, self._model.loss.ignores),
+        )
+        losses = self._row_loss_fn.row_losses(outputs, targets).float()
         outputs = outputs.float()
-        update_metrics(self._metrics.values(), metric_inputs(self._model.loss, self._task, outputs, targets))
+        model = self._model
+        update_metrics(self._metrics.values(), model.loss, self._task, outputs, targets, self._masks_targets)
         for report in (self._counts, self._curves, self._residuals):
             if report is not None:
                 report.add(outputs, targets)
@@ -197,8 +213,14 @@ class _Evaluation:
         order = new.losses.sort(descending=True, stable=True).indices[: self._max_worst]
         self._worst = _Worst(*(tensor[order] for tensor in new))
 
+    @property
+    def has_no_weight(self) -> bool:
+        """True if all weights are 0, or all targets are missing."""
+        self._losses.total()
+        return isinstance(self._loss_fn, WeightedLoss) and self._losses.weight == 0
+
     @torch.inference_mode()
-    def document(self, raw: RawRows) -> dict[str, Any]:
+    def document(self, raw: RawRows, ids: RowIds | None) -> dict[str, Any]:
         """Compute the results over all rows added so far, which are those of `raw`."""
         counts = self._counts
         metrics = {name: compute_and_reset(metric) for name, metric in self._metrics.items()}
@@ -209,15 +231,16 @@ class _Evaluation:
             "confusion_matrix": None if counts is None else counts.confusion_matrix(),
             "curves": None if self._curves is None else self._curves.document(),
             "residuals": None if self._residuals is None else self._residuals.document(),
-            "worst": [] if self._worst is None else self._describe_worst(self._worst, raw),
+            "worst": [] if self._worst is None else self._describe_worst(self._worst, raw, ids),
         }
 
-    def _describe_worst(self, worst: _Worst, raw: RawRows) -> list[dict[str, Any]]:
-        """Describe each row by its number, loss, target and prediction."""
+    def _describe_worst(self, worst: _Worst, raw: RawRows, ids: RowIds | None) -> list[dict[str, Any]]:
+        """Describe each row by its number, ids, loss, target and prediction."""
         rows = as_tensor(raw.rows)[worst.positions]
         answer = describe_outputs(self._model, worst.outputs, self._threshold)
         columns = {
             "row": rows.tolist(),
+            "ids": _by_row({} if ids is None else ids.of(rows)),
             "loss": worst.losses.tolist(),
             "target": self._targets(raw._replace(rows=rows)),
             "output": answer["outputs"],
@@ -234,13 +257,27 @@ class _Evaluation:
             encoded = encode(encoding, raw, inputs=False, targets=True).targets
             assert encoded is not None
             if encoding.column_classes:
-                return column_labels(encoding, encoded.long())
+                return column_labels(encoding, encoded.nan_to_num(-1).long())
             numbers = encoded[:, 0] if encoding.is_binary else encoded
             return _labels(positions_of(encoding, numbers).tolist(), encoding.classes or ())
         values = target_values(encoding, raw)
-        if has_threshold(self._task) and not (values % 1).any():
-            values = values.long()  # 0 and 1 as integers, like the labels
+        if has_threshold(self._task) and not (values % 1).nan_to_num().any():
+            return _integers(values.tolist())  # 0 and 1, like the labels
         return list(values.tolist())
+
+
+def _by_row(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]] | None:
+    """Convert columns to an object for each row; None without columns."""
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return rows or None
+
+
+def _integers(values: list[Any]) -> list[Any]:
+    """Convert whole numbers, in nested lists, to integers; null for a missing one."""
+    return [
+        _integers(value) if isinstance(value, list) else (None if math.isnan(value) else int(value))
+        for value in values
+    ]
 
 
 def _labels(indices: list[Any], classes: Sequence[Label]) -> list[Any]:

@@ -14,6 +14,7 @@ from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.formulas import without_formula
 from service.datasets.prepare.encode import RawRows, encode, prediction_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
+from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.windows import identify
 from service.errors import FieldError, InvalidRequest
 from service.inference.indices import report_indices
@@ -34,14 +35,15 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
         body: The rows, as a JSON document or as a dataset.
 
     Yields:
-        For each slice of rows, `epoch`, `windows` of a model of windows, and the entries of
-        `describe_outputs`.
+        For each slice of rows, `epoch`, `ids` if some were sent, `windows` of a model of windows, and the
+        entries of `describe_outputs`.
 
     Raises:
         InvalidRequest: The rows don't fit the model. Errors in cells are raised after the last slice, all
             at once.
     """
     raw = prediction_rows(model.encoding, body)
+    ids = RowIds(model.encoding.id, body, raw.dataset.rows)
     for part in raw.slices(SLICE_ROWS):
         inputs = encode(model.encoding, part).inputs
         if raw.errors.count:
@@ -52,7 +54,13 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
         except (RuntimeError, IndexError) as error:
             detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
-        yield {"epoch": model.epoch, **_describe_windows(model, part), **describe_outputs(model, outputs)}
+        own = ids.of(part.rows)
+        yield {
+            "epoch": model.epoch,
+            **({"ids": own} if own else {}),
+            **_describe_windows(model, part),
+            **describe_outputs(model, outputs),
+        }
     raw.errors.raise_if_any()
 
 
@@ -163,17 +171,23 @@ def of_classes(encoding: Encoding, outputs: Tensor) -> Tensor:
 
 
 def column_labels(encoding: Encoding, numbers: Tensor) -> list[Any]:
-    """Convert 0 and 1 of several targets [B, …] to the labels of their columns, nested lists."""
+    """Convert 0 and 1 of several targets [B, …] to the labels of their columns, nested lists.
+
+    −1 becomes None: a missing target.
+    """
     if not encoding.column_classes:
         return list(numbers.tolist())
     labels = [encoding.column_classes.get(name, (0, 1)) for name in encoding.targets]
-    return [[pair[value] for pair, value in zip(labels, row, strict=True)] for row in numbers.tolist()]
+    return [
+        [None if value < 0 else pair[value] for pair, value in zip(labels, row, strict=True)]
+        for row in numbers.tolist()
+    ]
 
 
 def as_csv(
     answer: Mapping[str, Any], encoding: Encoding, *, header: bool = True, keep_formulas: bool = False
 ) -> bytes:
-    """Write predictions as CSV, with columns for windows, targets, labels and probabilities.
+    """Write predictions as CSV, with columns for ids, windows, targets, labels and probabilities.
 
     Args:
         answer: The predictions that `predict` yields.
@@ -183,10 +197,12 @@ def as_csv(
     """
     columns = dict(answer.get("windows", {}))
     columns |= _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
+    ids = {name: list(map(_label_cell, values)) for name, values in answer.get("ids", {}).items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    rows: Iterator[Sequence[Any]] = zip(*columns.values(), strict=True)
-    for row in chain([tuple(columns)] if header else [], rows):
+    header_row = (*ids, *columns)  # an id may be named like another column
+    rows: Iterator[Sequence[Any]] = zip(*ids.values(), *columns.values(), strict=True)
+    for row in chain([header_row] if header else [], rows):
         writer.writerow(row if keep_formulas else map(without_formula, row))
     return text.getvalue().encode()
 
@@ -218,7 +234,7 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
 
 
 def _label_cell(label: Any) -> Any:
-    """Return a label as a cell. A number stays one: a negative number is no formula."""
+    """Return a label or an id as a cell. A number stays one: a negative number is no formula."""
     return label_key(label) if isinstance(label, bool) else label
 
 

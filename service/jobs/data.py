@@ -12,6 +12,7 @@ from service.datasets.dataset import Dataset, load_dataset
 from service.datasets.prepare.declaration import TargetType
 from service.datasets.prepare.encode import RawRows
 from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.prepare import (
     JobDatasets,
     Prepared,
@@ -96,10 +97,20 @@ class JobData:
             encoding: The encoding that was stored with the job's model.
         """
         dataset = self.datasets.whole_splits.get(split, self.datasets.dataset)
-        columns = [*encoding.read_columns, *encoding.targets]
-        raw = RawRows.of(encoding.table_reading(), dataset, columns, lambda name: "?split", ErrorCollector())
+        raw = RawRows.of(
+            encoding.table_reading(),
+            dataset,
+            encoding.labelled_columns,
+            lambda name: "?split",
+            ErrorCollector(),
+        )
         series = series_by_split(self.datasets, self.declared, self.target_type, self.input_names).get(split)
         return raw._replace(rows=self.rows()[split][1], series=series)
+
+    def row_ids(self, split: SplitName, encoding: Encoding) -> RowIds:
+        """Return the ids of the rows of the dataset that has a split."""
+        dataset = self.datasets.whole_splits.get(split, self.datasets.dataset)
+        return RowIds(encoding.id, dataset, dataset.rows)
 
     def rows(self) -> Mapping[SplitName, tuple[str, torch.Tensor]]:
         """For each split, the id of its dataset and its row numbers, int64 [n], in the order of training."""

@@ -105,8 +105,9 @@ class Parent:
             name for names in (getattr(data, "feature_groups", None) or {}).values() for name in names
         ]
         targets = getattr(data, "targets", None)
-        used = {*named, *(targets if isinstance(targets, list) else ())}
-        used = {name for name in used if isinstance(name, str)}
+        others = [getattr(data, "weights", None), *getattr(data, "id", ())]
+        listed = [*named, *(targets if isinstance(targets, list) else ()), *others]
+        used = {name for name in listed if isinstance(name, str)}  # those of tensors are no names
         types = {name: kind for name, kind in then.get("types", {}).items() if name in used}
         reading = ReadOptions(**then.get("reading", {}) | data.reading.model_dump(exclude_unset=True))
         return data.model_copy(update={"types": {**types, **data.column_types()}, "reading": reading})

@@ -91,8 +91,10 @@ def absent_outputs(prepared: Prepared) -> set[int]:
 
 
 def _present(prepared: Prepared) -> set[int]:
-    """Return the encoded labels of all rows."""
-    found = [torch.unique(samples.targets) for samples in prepared.splits().values()]
+    """Return the encoded labels of all rows; a missing one is none."""
+    found = [
+        torch.unique(samples.targets[~samples.targets.isnan()]) for samples in prepared.splits().values()
+    ]
     return set(map(int, torch.cat(found).tolist())) - {IGNORED}
 
 

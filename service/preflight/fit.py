@@ -12,7 +12,7 @@ from service.datasets.prepare.prepare import Prepared
 from service.jobs.parent import Parent
 from service.preflight.cache import CheckedData
 from service.preflight.class_numbers import NumberedData
-from service.preflight.value_checks import check_output_values, check_steps, check_values
+from service.preflight.value_checks import check_batches, check_output_values, check_steps, check_values
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration
 from service.specs.job import Placement
@@ -80,13 +80,14 @@ def check_sections(sections: ValidSections) -> Findings:
             checked.output,
             prepared.train.targets[:MAX_TARGETS_TRIED],
             prepared.encoding,
-            training.epochs * sections.batches.steps_per_epoch,
+            training.epochs * max(1, sections.batches.steps_per_epoch),  # 0 is an error of `check_batches`
             prepared.validation is not None,
             sections.numbered.errors,
         )
     )
     if not found.errors:
         check_metric_values(training, width, prepared, found)
+    found.add_errors(check_batches(sections.batches))
     found.add_errors(check_steps(checked.module, prepared, sections.batches))
     found.add_errors(check_values(prepared.encoding, checked, extremes))
     check_output_values(training, checked, extremes, found)
@@ -106,12 +107,20 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
     architecture = read_architecture(checked.spec)
     units = target_units(prepared.encoding, task, training)
     return Candidate(
-        key=ProgramKey.of(architecture, training, task, train, validation, placement.precision, units=units),
+        key=ProgramKey.of(
+            architecture,
+            training,
+            task,
+            train,
+            validation,
+            placement.precision,
+            prepared.encoding.masks_targets,
+            units,
+        ),
         model=checked.module,
-        loss_fn=build_loss(training, prepared.encoding, width),
+        loss_fn=build_loss(training, prepared.encoding, width, train.weights is not None),
         spec=training,
-        inputs=[x[:size] for x in train.inputs],
-        targets=train.targets[:size],
+        batch=train.take(slice(0, size)),
         task=task,
         on_gpu=device.startswith("cuda"),
         calls=sum(_operator_calls(row, checked.module) for row in checked.layers),

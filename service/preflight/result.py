@@ -63,10 +63,12 @@ def data_document(data: DataDeclaration, encoding: Encoding) -> dict[str, Any]:
     declared = data.model_dump(mode="json", exclude=set(CONTENT))
     declared["types"] = {**encoding.types, **data.column_types()}
     declared["reading"] = encoding.reading.model_dump(mode="json", exclude_unset=True)
-    optional = ("features", "feature_groups", "dtypes", "types", "reading", "classes")
+    optional = ("features", "feature_groups", "dtypes", "types", "reading", "classes", "weights", "id")
     unused = {name for name in optional if not declared.get(name)}
     if {"features", "feature_groups"} <= unused:
-        unused.add("targets")  # of tensors, `targets` is content, not names
+        unused |= {"targets", "weights"}  # of tensors, these are content, not names
+    if data.missing_targets == "error":
+        unused.add("missing_targets")
     return {name: value for name, value in declared.items() if name not in unused}
 
 

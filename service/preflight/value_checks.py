@@ -12,12 +12,24 @@ from service.architectures.check.value_probes import check_embeddings, probe_out
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import MetaWorkspace
+from service.datasets.validation import count_of
 from service.errors import FieldError
 from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.findings import Findings
 from service.training.losses import LOSSES
 from service.training.output_rules import check_outputs
+
+
+def check_batches(batches: Batches) -> list[FieldError]:
+    """Check that an epoch has a batch."""
+    if batches.steps_per_epoch:
+        return []
+    detail = (
+        f"It drops the only batch of an epoch: {count_of(batches.rows, 'training row')} are fewer than "
+        "`batch_size`. Use a smaller `batch_size`, or remove `drop_last`."
+    )
+    return [FieldError("#/training/drop_last", detail)]
 
 
 def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list[FieldError]:

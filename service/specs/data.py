@@ -11,6 +11,9 @@ from service.specs.transforms import ColumnName, Label, Transform, Window
 from service.specs.upload import ReadOptions
 
 ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
+IdColumns = Annotated[
+    list[ColumnName], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+]
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 CONTENT = ("columns", "rows", "dataframe_split", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
@@ -53,6 +56,10 @@ class DataDeclaration(Spec):
     others are an error; or, where the targets are integers, text that names the outputs 0, 1, …. A loss for
     two classes (`BCEWithLogitsLoss`) takes two. Null: for C outputs, integers from 0 to C − 1 are the indices
     of their outputs; other labels are numbered in sorted order."""
+    missing_targets: Literal["error", "mask"] = "error"
+    """Missing values in targets: `error` refuses them, `mask` leaves them out of loss and metrics. With
+    `mask` the loss of a batch is the mean over its present targets. Only for losses that have a value for
+    each target, such as `MSELoss` or `BCEWithLogitsLoss`. In tensors, null is a missing target."""
     reading: ReadOptions = ReadOptions()
     """Formats of numbers, dates and missing values in the table, stored with the model: every table that is
     sent to it is read in the same way. Of a dataset, only columns that are still text are read again; its
@@ -101,6 +108,12 @@ class TabularDeclaration(DataDeclaration):
     inputs."""
     targets: ColumnNames
     """Names of the columns that the model learns to predict, in order."""
+    weights: ColumnName | None = None
+    """Name of a column with the weight of each row in the loss, 0 or more: the loss is Σ wᵢ lᵢ / Σ wᵢ. Null:
+    all rows have the weight 1."""
+    id: IdColumns = []
+    """Names of columns that identify the rows. They are not features; predictions and evaluations repeat
+    their values."""
 
     @model_validator(mode="after")
     def _features_or_groups(self) -> "TabularDeclaration":
@@ -139,6 +152,9 @@ class InlineTensors(DataDeclaration):
     lists by input name."""
     targets: Any
     """Nested list whose first dimension is the samples: class indices [B], or values [B, …]."""
+    weights: Any = None
+    """List [B] of the weight of each sample in the loss, 0 or more: the loss is Σ wᵢ lᵢ / Σ wᵢ. Null: all
+    samples have the weight 1."""
 
 
 class DatasetReference(DataDeclaration):
@@ -154,6 +170,12 @@ class DatasetReference(DataDeclaration):
     inputs. Only for tables."""
     targets: ColumnNames | None = None
     """Names of the columns that the model learns to predict, in order. Required for tables."""
+    weights: ColumnName | None = None
+    """Name of a column with the weight of each row in the loss, 0 or more: the loss is Σ wᵢ lᵢ / Σ wᵢ. Null:
+    all rows have the weight 1. The weights of tensors are their array `weights`, if they have one."""
+    id: IdColumns = []
+    """Names of columns that identify the rows. They are not features; predictions and evaluations repeat
+    their values. Only for tables."""
 
 
 FORMS: dict[str, type[DataDeclaration]] = {
@@ -208,6 +230,8 @@ class DatasetContent(Spec):
     targets: Any = None
     """Nested list whose first dimension is the samples: class indices [B], or values [B, …]. Optional for a
     dataset that is only used for predictions."""
+    weights: Any = None
+    """List [B] of the weight of each sample in the loss, 0 or more. Null: all samples have the weight 1."""
     types: ColumnTypes = {}
     """Types of columns by column name, overriding the types inferred from the values."""
     reading: CellOptions = CellOptions()

@@ -17,8 +17,15 @@ class EvaluationRequest(PredictionRequest):
     targets: Any = None
     """Nested list [B, …] of the targets of `inputs`. The other forms contain the targets as columns."""
 
+    weights: Any = None
+    """List [B] of the weights of `inputs` in the loss. The other forms may contain the weights as the column
+    that the training named. Null: all rows have the weight 1."""
+
     @model_validator(mode="after")
-    def _targets_beside_inputs(self) -> Self:
-        if "targets" in self.model_fields_set and "inputs" not in self.model_fields_set:
-            raise ValueError("`targets` requires `inputs`; the other forms contain the targets as columns.")
+    def _beside_inputs(self) -> Self:
+        for name in ("targets", "weights"):
+            if name in self.model_fields_set and "inputs" not in self.model_fields_set:
+                raise ValueError(
+                    f"`{name}` requires `inputs`; the other forms contain the {name} as columns."
+                )
         return self

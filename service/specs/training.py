@@ -79,6 +79,10 @@ class TrainingSpec(Spec):
     """Number of epochs."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Samples per optimizer step. Null: all training rows in one step (full batch)."""
+    drop_last: bool = False
+    """If true, an epoch leaves out its last batch where that has fewer than `batch_size` samples, as
+    `DataLoader(drop_last=True)`; with `shuffle`, other samples are left out in each epoch. Without effect if
+    `batch_size` is null."""
     shuffle: bool = True
     """If true, each epoch takes the samples in a new order, one `torch.randperm(n_train)`, otherwise in the
     order of the training rows. Without effect if `batch_size` is null."""

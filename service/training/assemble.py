@@ -81,7 +81,7 @@ def assemble(
         architecture=architecture,
         model=model,
         loss=loss,
-        loss_fn=build_loss(training, data.encoding, output_width).to(device),
+        loss_fn=build_loss(training, data.encoding, output_width, train.weights is not None).to(device),
         optimizer=optimizer,
         scheduler=scheduler,
         train=train,

@@ -26,17 +26,10 @@ from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
 from service.training.class_weights import CLASS_WEIGHTS, build_loss, weight_argument
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
-from service.training.metrics import (
-    METRICS,
-    Task,
-    build_metric,
-    metric_inputs,
-    task_of,
-    tasks_of,
-    update_metrics,
-)
+from service.training.metrics import METRICS, Task, build_metric, task_of, tasks_of, update_metrics
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
 from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_scheduler
+from service.training.weighted_loss import WeightedLoss
 
 SECTION = "#/training"
 _LOSSES = {name: loss.constructor for name, loss in LOSSES.items()}
@@ -193,8 +186,16 @@ def _check_loss(
     pointer, name = f"{SECTION}/loss", spec.loss.type
     if detail := _shape_error(name, loss, outputs, targets):
         return [FieldError(pointer, detail)]
+    loss_fn = build_loss(spec, encoding, output_width(outputs))
+    if isinstance(loss_fn, WeightedLoss) and not _is_elementwise(loss, loss_fn, outputs, targets):
+        detail = (
+            f"`{name}` has one value for all targets of a row, so that it cannot leave out single ones; drop "
+            "rows with missing targets by `drop_rows`, or use a loss with a value for each target, such as "
+            "`MSELoss` or `BCEWithLogitsLoss`."
+        )
+        return [FieldError("#/data/missing_targets", detail)]
     try:
-        value = build_loss(spec, encoding, output_width(outputs))(_zeros(outputs, targets), targets)
+        value = loss_fn(_zeros(outputs, targets), targets)
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         detail = f"`{name}` fails for outputs {_shape(outputs)} with targets {_shape(targets)}: {reason}."
@@ -203,6 +204,13 @@ def _check_loss(
         detail = "The loss has no gradient: it depends on no parameter of the model."
         return [FieldError(pointer, detail)]
     return []
+
+
+def _is_elementwise(loss: Loss, loss_fn: WeightedLoss, outputs: Tensor, targets: Tensor) -> bool:
+    """Return whether a loss has a value for each target [B, …]."""
+    if loss.target_dtype is not None:  # class numbers, of which there is no missing one
+        return False
+    return loss_fn.losses(_zeros(outputs, targets), targets).shape == targets.shape
 
 
 def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
@@ -259,7 +267,9 @@ def _try_metric(
 ) -> None:
     """Compute the metric of the real targets, which raises errors that its constructor does not."""
     metric = build_metric(component.type, component.arguments(), task, output_width(outputs), encoding)
-    update_metrics([metric], metric_inputs(loss, task, _zeros(outputs, targets), targets))
+    # Without missing targets: the first rows, which are tried, may have too few for a value.
+    zeros, known = _zeros(outputs, targets), targets.nan_to_num()
+    update_metrics([metric], loss, task, zeros, known, encoding.masks_targets)
     if metric.update_called and metric.compute().numel() != 1:
         raise ValueError(
             "The metric has a value for each output, but the history has one; average over outputs"

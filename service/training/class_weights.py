@@ -17,6 +17,7 @@ from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.training.labels import label_key, target_names
 from service.training.losses import LOSSES
+from service.training.weighted_loss import WeightedLoss
 
 CLASS_WEIGHTS = "#/training/class_weights"
 LOSS = "#/training/loss"
@@ -97,13 +98,17 @@ def _of_argument(
     return dict.fromkeys(keys, 1.0) | {key: float(weight) for key, weight in weights.items()}
 
 
-def build_loss(spec: TrainingSpec, encoding: Encoding, outputs: int) -> nn.Module:
+def build_loss(spec: TrainingSpec, encoding: Encoding, outputs: int, weighted: bool = False) -> nn.Module:
     """Construct the loss with its class weights, on the CPU.
 
     Args:
         spec: The section, with resolved class weights.
         encoding: Encoding of the data, with the classes or the names of the targets.
         outputs: Size of the model's output in dimension 1.
+        weighted: Whether its third argument is the weights of samples.
+
+    Returns:
+        A module that takes the outputs and `Samples.loss_arguments`.
     """
     loss = LOSSES[spec.loss.type]
     own: dict[str, Any] = {}  # arguments that are not the client's as they are
@@ -113,7 +118,7 @@ def build_loss(spec: TrainingSpec, encoding: Encoding, outputs: int) -> nn.Modul
         own["ignore_index"] = IGNORED  # the client's is a label
     arguments = {name: value for name, value in spec.loss.arguments().items() if name not in own}
     built: nn.Module = loss.constructor(arguments=arguments, **own)
-    return built
+    return WeightedLoss(built, encoding.masks_targets) if weighted or encoding.masks_targets else built
 
 
 def _keys(encoding: Encoding) -> list[str]:
@@ -151,7 +156,7 @@ def _balanced(
     keys: Sequence[str], targets: Tensor, encoding: Encoding, absent: Collection[int], errors: ErrorCollector
 ) -> dict[str, float]:
     outputs = encoding.outputs_by_class
-    counted = targets[targets != IGNORED].long()  # [n] of B rows
+    counted = targets[(targets != IGNORED) & ~targets.isnan()].long()  # [n] of B rows
     by_output = torch.bincount(counted, minlength=max(outputs) + 1).tolist()
     counts = {
         key: by_output[output] for key, output in zip(keys, outputs, strict=True) if output not in absent
@@ -166,7 +171,7 @@ def _negatives_per_positive(keys: Sequence[str], targets: Tensor, errors: ErrorC
     weights = {}
     for key, column in zip(keys, targets.reshape(-1, len(keys)).unbind(dim=1), strict=True):
         positives, negatives = int((column == 1).sum()), int((column == 0).sum())
-        if positives + negatives < len(column):
+        if positives + negatives + int(column.isnan().sum()) < len(column):
             errors.add(CLASS_WEIGHTS, f"`{key}` is not 0 or 1 in every training row; {_REMEDY}")
         elif not positives or not negatives:
             errors.add(CLASS_WEIGHTS, f"`{key}` is {int(bool(positives))} in every training row; {_REMEDY}")

@@ -18,6 +18,7 @@ from service.training.losses import Loss
 from service.training.metrics import Task
 from service.training.monitor import Monitor
 from service.training.target_units import TargetUnits
+from service.training.weighted_loss import WeightedLoss
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Components:
         architecture: The architecture section.
         model: The model, with initial parameters.
         loss: Entry of the loss in the table of losses.
-        loss_fn: Module that computes the loss, with class weights.
+        loss_fn: Module that computes the loss of outputs and `Samples.loss_arguments`, with class weights.
         optimizer: The optimizer of all parameters of the model.
         scheduler: The learning rate scheduler; None for a constant learning rate.
         train: Training samples, on the device or with an `order` by which batches are gathered.
@@ -77,5 +78,11 @@ class Components:
             self.train,
             self.validation,
             self.precision,
+            self.masks_targets,
             units=self.units,
         )
+
+    @property
+    def masks_targets(self) -> bool:
+        """Whether loss and metrics leave out missing targets."""
+        return isinstance(self.loss_fn, WeightedLoss) and self.loss_fn.masks

@@ -41,7 +41,7 @@ def place_samples(
         available: Function that returns the memory of a device for samples, in bytes.
     """
     targets = samples.targets if loss.target_dtype is None else samples.targets.to(loss.target_dtype)
-    typed = Samples(samples.inputs, targets, samples.order)
+    typed = replace(samples, targets=targets)
     if typed.order is not None:
         return typed
     if typed.nbytes > available(device):

@@ -3,6 +3,7 @@
 A metric is undefined for some targets, whatever the outputs: R² needs two rows, AUROC rows of each class.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,10 +85,12 @@ def _reason_without_value(
 
 def _without_spread(arguments: dict[str, Any], targets: Tensor) -> str | None:
     needed = 2 + int(arguments.get("adjusted", 0))
-    if len(targets) < needed:
-        found = "is only 1" if len(targets) == 1 else f"are only {len(targets)}"
-        return f"it needs at least {needed} rows, and there {found}"
-    if (targets == targets[0]).all():
+    missing = targets.reshape(len(targets), -1).isnan()  # [n, k], masked
+    found = int((~missing).sum(dim=0).min())
+    if found < needed:
+        rows = "rows with each target" if missing.any() else "rows"
+        return f"it needs at least {needed} {rows}, and there {'is' if found == 1 else 'are'} only {found}"
+    if (targets.nan_to_num(math.inf).amin(dim=0) >= targets.nan_to_num(-math.inf).amax(dim=0)).all():
         return "it compares errors with the spread of the targets, and all targets are equal"
     return None
 
@@ -105,6 +108,7 @@ def _without_classes(task: Task, targets: Tensor, outputs: int, data: Prepared) 
             extra = outputs - len(classes)
             yield f"it needs rows of every class, and {count_of(extra, 'output')} of the model has no class"
         return
-    for column in (targets.reshape(len(targets), -1) >= THRESHOLD).unbind(dim=1):
-        if (column == column[0]).all():
+    for values in targets.reshape(len(targets), -1).unbind(dim=1):
+        column = values[~values.isnan()] >= THRESHOLD
+        if len(column) and (column == column[0]).all():
             yield f"it needs rows of both classes, and every target is {int(column[0])}"

@@ -17,6 +17,7 @@ from torchmetrics.utilities import dim_zero_cat
 from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.specs.arguments import Constructor
 from service.training.losses import Loss
+from service.training.masked_metrics import MASKED, present_values
 from service.training.r2_metrics import ExplainedVariance, R2Score
 from service.training.unit_metrics import with_wrapped
 
@@ -139,23 +140,29 @@ def task_of(loss: Loss, outputs: int) -> Task:
 def build_metric(
     name: str, arguments: Mapping[str, Any], task: Task, outputs: int, encoding: Encoding | None = None
 ) -> Metric:
-    """Construct a metric, to be updated with the result of `metric_inputs`.
+    """Construct a metric, to be updated by `update_metrics`.
 
     Args:
         name: Short name.
         arguments: Valid arguments as parsed JSON.
         task: The task of the training; the metric must be defined for it.
         outputs: Size of the model's output in dimension 1.
-        encoding: Encoding of the data, of whose classes `ignore_index` is a label; None where it is an index.
+        encoding: Encoding of the data: `ignore_index` is a label of its classes, and missing targets may be
+            masked. None where it is an index, and none is missing.
     """
     arguments = _encoded(arguments, encoding)
     sizes: dict[Task, dict[str, int]] = {
         "multiclass": {"num_classes": outputs},
         "multilabel": {"num_labels": outputs},
     }
-    metric: Metric = METRICS[name].classes[task](
-        arguments=METRICS[name].classes[task].resolve(arguments), **sizes.get(task, {})
-    )
+    constructor = METRICS[name].classes[task]
+    resolved = {**constructor.resolve(arguments), **sizes.get(task, {})}
+    target: Any = constructor.target
+    if encoding is not None and encoding.masks_targets:
+        target = MASKED.get(target, target)
+        if task == "multilabel" and resolved.get("ignore_index") is None:
+            resolved["ignore_index"] = _MISSING_LABEL
+    metric: Metric = target(**resolved)
     threshold = getattr(metric, "threshold", None)
     if threshold is not None:
         set_threshold(metric, threshold)
@@ -174,10 +181,33 @@ def _encoded(arguments: Mapping[str, Any], encoding: Encoding | None) -> Mapping
     return {**arguments, "ignore_index": outputs.get(label)}  # no row has a label that is no class
 
 
-def update_metrics(metrics: Iterable[Metric], values: tuple[Tensor, Tensor]) -> None:
-    """Update metrics with the result of `metric_inputs`, unless it has no rows."""
-    if len(values[0]):
-        for metric in metrics:
+_MISSING_LABEL = -1
+
+
+def update_metrics(
+    metrics: Iterable[Metric],
+    loss: Loss,
+    task: Task,
+    outputs: Tensor,
+    targets: Tensor,
+    masks_targets: bool = False,
+) -> None:
+    """Update metrics with a batch, unless none of its rows counts.
+
+    Args:
+        metrics: Metrics of `build_metric`.
+        loss: The loss.
+        task: The task of the training.
+        outputs: Outputs of the model, [B, …].
+        targets: Targets of the loss, [B, …].
+        masks_targets: Whether targets that are NaN are missing, and left out.
+    """
+    predictions, expected = metric_inputs(loss, task, outputs, targets)
+    for metric in metrics:
+        values = predictions, expected
+        if masks_targets:
+            values = _present(metric, task, *values, targets.reshape(expected.shape).isnan())
+        if len(values[0]):
             metric.update(*values)
 
 
@@ -192,6 +222,17 @@ def set_threshold(metric: Metric, threshold: float) -> None:
     torchmetrics predicts 1 for a probability above its own threshold: the next smaller float32.
     """
     metric.threshold = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+
+
+def _present(
+    metric: Metric, task: Task, predictions: Tensor, expected: Tensor, missing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the arguments of `update` without the targets that are missing, bool [B, …]."""
+    if task == "multilabel":
+        return predictions, expected.masked_fill(missing, getattr(metric, "ignore_index", _MISSING_LABEL))
+    if task == "regression":
+        return present_values(metric, predictions, expected)
+    return predictions[~missing], expected[~missing]
 
 
 def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -95,7 +95,8 @@ def _for_tensor(targets: Column) -> Suggestion | None:
     if targets.ndim == 1:  # targets [B] are class indices, values are [B, k]
         return _for_classes(len(np.unique(targets)))
     if targets.ndim == 2:
-        return _for_columns(list(targets.T))  # k columns [B]
+        columns = [column[~np.isnan(column)] for column in targets.T]  # without missing targets
+        return _for_columns(columns) if all(map(len, columns)) else None
     return _suggestion("regression", targets.shape[1])
 
 

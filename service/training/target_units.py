@@ -59,7 +59,12 @@ class TargetUnits:
 
     @classmethod
     def of(
-        cls, encoding: Encoding, task: Task, loss: Component, metrics: Mapping[str, Mapping[str, Any]]
+        cls,
+        encoding: Encoding,
+        task: Task,
+        loss: Component,
+        metrics: Mapping[str, Mapping[str, Any]],
+        weighted: bool = False,
     ) -> Self | None:
         """Return the units of a training; None if its targets are not transformed numbers.
 
@@ -68,6 +73,7 @@ class TargetUnits:
             task: The task that its metrics are computed for.
             loss: The loss.
             metrics: Arguments of the metrics by name.
+            weighted: Whether rows have weights in the loss. As metrics have none, it is not computed then.
         """
         if task != "regression" or not has_target_transforms(encoding):
             return None
@@ -82,7 +88,8 @@ class TargetUnits:
             for name, power in powers.items()
             if power is not None and is_affine and (len(scales) == 1 or power == 0)
         }
-        return cls(encoding, loss, metrics, derived, tuple(name for name in powers if name not in derived))
+        computed = [name for name in powers if name not in derived and not (weighted and name == LOSS)]
+        return cls(encoding, loss, metrics, derived, tuple(computed))
 
     @property
     def chains(self) -> list[list[Affine]]:
@@ -111,7 +118,7 @@ class TargetUnits:
 
     def _build(self, name: str, outputs: int) -> Metric:
         if name != LOSS:
-            return build_metric(name, self.metrics[name], "regression", outputs)
+            return build_metric(name, self.metrics[name], "regression", outputs, self.encoding)
         loss_fn = LOSSES[self.loss.type].constructor(arguments=self.loss.arguments())
         loss_fn.reduction = "sum"
         return MeanLoss(loss_fn)
@@ -153,7 +160,7 @@ class TargetUnits:
 def target_units(encoding: Encoding, task: Task, training: TrainingSpec) -> TargetUnits | None:
     """Return the units of a training with the metrics of its spec; see `TargetUnits.of`."""
     metrics = {metric.type: metric.arguments() for metric in training.metrics}
-    return TargetUnits.of(encoding, task, training.loss, metrics)
+    return TargetUnits.of(encoding, task, training.loss, metrics, encoding.weights is not None)
 
 
 def _power(name: str, arguments: Mapping[str, Any]) -> int | None:

@@ -9,6 +9,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from service.datasets.prepare.encoding import Encoding, in_target_units
+from service.training.masked_metrics import present_values
 
 # Values that wait for their conversion: for a small batch, it would take longer than a training step.
 MAX_WAITING = 2**20
@@ -22,7 +23,7 @@ class InTargetUnits(Metric):
 
     Args:
         metric: The metric, without values so far.
-        encoding: Inverts the transforms of the targets.
+        encoding: Inverts the transforms of the targets, and tells whether some may be missing.
     """
 
     preds: list[Tensor]
@@ -32,13 +33,14 @@ class InTargetUnits(Metric):
         super().__init__()
         self.metric = metric
         self._encoding = encoding
+        self.masks_targets = encoding.masks_targets
         self._waiting = 0
         self.add_state("preds", [])
         self.add_state("targets", [])
         metric.set_dtype(torch.float64)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add transformed predictions and targets, each [B, …]."""
+        """Add transformed predictions and targets, each [B, …]; NaN is a missing target that is masked."""
         if self.targets and not self._waiting:  # restored
             self._waiting = sum(values.numel() for values in self.targets)
         if self._waiting >= MAX_WAITING:
@@ -50,7 +52,11 @@ class InTargetUnits(Metric):
     def _convert(self) -> None:
         """Add the waiting values to the metric."""
         preds, targets = dim_zero_cat(self.preds), dim_zero_cat(self.targets)
-        self.metric.update(in_target_units(self._encoding, preds), in_target_units(self._encoding, targets))
+        values = in_target_units(self._encoding, preds), in_target_units(self._encoding, targets)
+        if self.masks_targets:
+            values = present_values(self.metric, *values)
+        if len(values[0]):
+            self.metric.update(*values)
         self.preds, self.targets, self._waiting = [], [], 0
 
     def compute(self) -> Any:

@@ -28,9 +28,15 @@ from tests.support.toys import (
     run,
     samples,
     training,
+    weighted,
+    weights_of,
+    with_gaps,
 )
 
 KL_ADVICE = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
+ELEMENTWISE = LOSSES.keys() - {
+    *("CrossEntropyLoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss")
+}
 EPOCHS, MIDDLE = 50, 25
 SGD = {"type": "SGD", "lr": 0.02, "momentum": 0.9}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -188,6 +194,34 @@ def test_every_loss(loss: str, programs: ProgramCache) -> None:
     """Each loss has PyTorch's value and gradient."""
     layers, data = fitting(loss)
     assert_contract(components(layers, data, loss=loss, optimizer=SGD), programs)
+
+
+@KL_ADVICE
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_with_weights(loss: str, programs: ProgramCache) -> None:
+    """Losses of weighted rows agree, with class weights too."""
+    layers, data = fitting(loss)
+    section: dict[str, Any] = {"loss": loss, "batch_size": 4}
+    if LOSSES[loss].weight_argument == "weight":
+        section["class_weights"] = {"0": 0.5, "1": 3.0}
+    assert_contract(components(layers, weighted(data), **section), programs)
+
+
+@KL_ADVICE
+@pytest.mark.parametrize("loss", sorted(ELEMENTWISE))
+def test_missing_targets(loss: str, programs: ProgramCache) -> None:
+    """Losses and metrics of missing targets agree, with weights too."""
+    layers, data = fitting(loss)
+    metrics = ["mean_absolute_error", "mean_squared_error"] if LOSSES[loss].probabilities is None else []
+    for weights in (None, weights_of(16)):
+        gaps = with_gaps(data, weights=weights)
+        assert_contract(components(layers, gaps, loss=loss, metrics=metrics, batch_size=4), programs)
+
+
+def test_dropped_batches(programs: ProgramCache) -> None:
+    """An epoch without its incomplete last batch agrees."""
+    section = {"batch_size": 4, "drop_last": True, "metrics": ["r2_score"]}
+    assert_contract(components(**section), programs)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

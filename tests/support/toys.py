@@ -1,6 +1,8 @@
 """Small trainings, and the comparison of their results with each other and with scripts."""
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,55 @@ def samples(targets: Callable[[Tensor], Tensor] = lambda y: y, n_train: int = 11
 
 
 VALUES = samples()
+
+
+@dataclass(frozen=True)
+class WeightedData(ToyData):
+    """Samples with weights, or with missing targets."""
+
+    weights: Tensor | None = None  # [N], of the training rows, then of the validation rows
+    masks: bool = False
+    gathers: bool = False
+
+    def prepared(self, validates: bool = True) -> Prepared:
+        """Return the prepared data; with `gathers`, as rows of one larger dataset."""
+        n = len(self.x_train)
+        own = self.weights
+        train = Samples((self.x_train,), self.y_train, weights=None if own is None else own[:n])
+        validation = Samples((self.x_val,), self.y_val, weights=None if own is None else own[n:])
+        if self.gathers:
+            whole = Samples(
+                (torch.cat([self.x_val, self.x_train]),),
+                torch.cat([self.y_val, self.y_train]),
+                weights=None if own is None else torch.cat([own[n:], own[:n]]),
+            )
+            rows = torch.arange(whole.rows)
+            train = replace(whole, order=rows[len(self.x_val) :])
+            validation = replace(whole, order=rows[: len(self.x_val)])
+        encoding = replace(self.encoding(), masks_targets=self.masks, weights=None if own is None else "w")
+        return Prepared(train, validation if validates else None, None, encoding)
+
+
+def weights_of(rows: int, low: float = 0.0) -> Tensor:
+    """Draw weights from `low` to 2; the first is 0."""
+    weights = low + (2 - low) * torch.rand(rows, generator=torch.Generator().manual_seed(5))
+    weights[0] = 0.0
+    return weights
+
+
+def weighted(data: ToyData = VALUES, **changes: Any) -> WeightedData:
+    """Give samples random weights."""
+    rows = len(data.x_train) + len(data.x_val)
+    return WeightedData(data.x_train, data.y_train, data.x_val, data.y_val, weights_of(rows), **changes)
+
+
+def with_gaps(data: ToyData = VALUES, **changes: Any) -> WeightedData:
+    """Remove a third of the targets; the second training row has none."""
+    present = torch.rand(16, 2, generator=torch.Generator().manual_seed(6)) > 0.3
+    present[1] = False
+    y = torch.cat([data.y_train, data.y_val]).masked_fill(~present, math.nan)
+    n = len(data.y_train)
+    return WeightedData(data.x_train, y[:n], data.x_val, y[n:], masks=True, **changes)
 
 
 def training(**section: Any) -> TrainingSpec:

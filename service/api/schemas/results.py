@@ -103,6 +103,8 @@ class Predictions(Resource):
 
     epoch: int
     """Epoch of the parameters used."""
+    ids: dict[str, list[Any]] | None = None
+    """The columns of `data.id` that were sent, as they were sent."""
     outputs: Nested
     """Model outputs as a nested list [B, …]."""
     windows: dict[str, list[Any]] | None = None
@@ -219,6 +221,8 @@ class WorstRow(Resource):
     row: int
     """Index among the rows sent, from 0; with `split`, in the dataset of the split; of a window, that of the
     last row of its inputs."""
+    ids: dict[str, Any] | None = None
+    """The values of the columns of `data.id` that were sent, or that the dataset has."""
     loss: float | None
     """Loss of this row; with class weights, multiplied by its weight."""
     target: Any
@@ -239,7 +243,8 @@ class Evaluation(Resource):
     rows: int
     loss: float | None
     """The training loss, with its class weights, computed as on the job's validation rows: on transformed
-    targets."""
+    targets, by the weights of the rows if the column of `data.weights` was sent, and without missing targets
+    if `data.missing_targets` is `mask`."""
     metrics: dict[str, float | None]
     """The job's metrics, or, if it has none, the usual ones for its type of targets. Like the history, they
     are computed on transformed targets: for a standardized target, in standard deviations."""

@@ -209,7 +209,7 @@ def _distinct(rows: Sequence[tuple[Dataset, Rows]], name: str) -> tuple[Label, .
         column = dataset.table[name]
         if pa.types.is_boolean(column.type):
             return (False, True)
-        found.update(select_rows(column, chosen).unique().to_pylist())
+        found.update(select_rows(column, chosen).unique().drop_null().to_pylist())
     if all(map(_is_integral, found)):
         found = set(map(int, found))
     return tuple(sorted(found))  # labels of a column have one type

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset
-from service.datasets.prepare.encoding import TARGETS
+from service.datasets.prepare.encoding import TARGETS, WEIGHTS
 from service.datasets.prepare.windows import SeriesWindow
 from service.datasets.sources.casts import as_type, cast
 from service.datasets.sources.cell_texts import null_gaps
@@ -27,6 +27,13 @@ TargetType = Literal["classes", "values", "binary"]
 """Targets that a loss needs: class indices; numbers; or numbers from 0 to 1, which may encode two classes."""
 
 DATA = "#/data"
+MISSING_TARGETS = "#/data/missing_targets"
+_WEIGHTS = "#/data/weights"
+# Fields of columns that are neither features nor targets, and what to do about a column that is one.
+_REMEDIES = {
+    "weights": "weights are neither features nor targets, so use another column",
+    "id": "an id is neither a feature, a target nor a weight, so remove it here or there",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +45,14 @@ class DeclaredData:
         groups: Feature columns of each input of a table; an empty tuple for each input of tensor data.
         targets: Target columns; empty for tensor data.
         dtypes: `float32` or `int64` for each input, in the order of `groups`.
-        pointers: Pointers of columns, or of tensor inputs and `targets`.
+        pointers: Pointers of columns, or of tensor inputs, `targets` and `weights`.
         options: The options by which a table was read.
         classes: The declared classes; None to find them in the data.
         window: The windows of a time series; None without them.
         window_pointers: Pointers of the columns of `window`.
+        weights: Column of weights, `weights` for tensors; None without weights.
+        id: Columns that identify the rows.
+        masks_targets: Whether missing targets are left out of loss and metrics.
     """
 
     dataset: Dataset
@@ -54,6 +64,9 @@ class DeclaredData:
     classes: Sequence[Label] | None = None
     window: SeriesWindow | None = None
     window_pointers: Mapping[str, str] = field(default_factory=dict)
+    weights: str | None = None
+    id: tuple[str, ...] = ()
+    masks_targets: bool = False
 
     @property
     def features(self) -> list[str]:
@@ -65,12 +78,34 @@ class DeclaredData:
         """Pointer of the first target."""
         return self.pointers[self.targets[0] if self.targets else TARGETS]
 
+    @property
+    def names(self) -> list[str]:
+        """The columns that are encoded, in order: features, targets and weights."""
+        weights = [self.weights] if self.weights is not None else []
+        return list(dict.fromkeys([*self.features, *self.targets, *weights]))  # of series, some are both
+
+    @property
+    def complete_columns(self) -> list[str]:
+        """The features and targets that must have no missing values."""
+        return [*self.features, *self.complete_targets]
+
+    @property
+    def complete_targets(self) -> tuple[str, ...]:
+        """The targets that must have no missing values."""
+        return () if self.masks_targets else self.targets
+
     def types(self) -> dict[str, str]:
-        """Return the type of each feature and target column; empty for tensor data."""
+        """Return the type of each of the columns `names`; empty for tensor data."""
         if isinstance(self.dataset, TensorDataset):
             return {}
         table = self.dataset.table
-        return {name: COLUMN_TYPES[table[name].type] for name in [*self.features, *self.targets]}
+        return {name: COLUMN_TYPES[table[name].type] for name in self.names}
+
+    def id_types(self) -> dict[str, str]:
+        """Return the type of each column that identifies the rows."""
+        if isinstance(self.dataset, TensorDataset):
+            return {}
+        return {name: COLUMN_TYPES[self.dataset.table[name].type] for name in self.id}
 
     def read_types(self) -> dict[str, str]:
         """Return the type of each column that is read: features, targets, and the columns of windows."""
@@ -85,6 +120,8 @@ class DeclaredData:
             names = list(self.groups)
             return Columns(dict.fromkeys([*names, TARGETS], "tensor"), names, [TARGETS])
         types = self.types()
+        if self.weights is not None:
+            del types[self.weights]
         ordered = {
             name: categories
             for name, categories in self.dataset.categories.items()
@@ -130,6 +167,10 @@ def _read_table(
     typed = cast_columns(dataset, data.column_types(), options, errors)
     typed = _reread_texts(typed, dataset.options, options, data.column_types())
     window, window_pointers, typed = _read_window(data, typed, options, errors)
+    weights = data.weights if pointers.get(data.weights or "") == _WEIGHTS else None
+    if weights is not None and is_series:
+        errors.add(_WEIGHTS, "A window has several rows, and so no weight of one; omit `weights`.")
+        weights = None
     return DeclaredData(
         typed,
         valid_groups,
@@ -140,6 +181,9 @@ def _read_table(
         data.classes,
         window,
         window_pointers,
+        weights,
+        id=tuple(name for name in data.id if name in pointers),
+        masks_targets=data.missing_targets == "mask",
     )
 
 
@@ -234,7 +278,7 @@ def check_names(
     for path, name in others.items():
         if name not in columns:
             errors.add(pointer_to(DATA, *path), _unknown_column(name, columns))
-    names = [name for names in names_by_path.values() for name in names]
+    names = [name for path, names in names_by_path.items() if path[0] not in _REMEDIES for name in names]
     check_columns(data.transforms, names, errors)
 
 
@@ -338,10 +382,15 @@ def _names_by_path(
     data: TabularDeclaration | DatasetReference, targets: Sequence[str]
 ) -> dict[tuple[str, ...], Sequence[str]]:
     """Map the path of each list of columns in the data section to its columns; features come first."""
+    others: dict[tuple[str, ...], Sequence[str]] = {
+        ("targets",): targets,
+        ("weights",): [data.weights] if data.weights else [],
+        ("id",): data.id,
+    }
     if data.feature_groups is None:
-        return {("features",): data.features or [], ("targets",): targets}
+        return {("features",): data.features or [], **others}
     groups = data.feature_groups.items()
-    return {**{("feature_groups", name): columns for name, columns in groups}, ("targets",): targets}
+    return {**{("feature_groups", name): columns for name, columns in groups}, **others}
 
 
 def _check_names(
@@ -365,14 +414,17 @@ def _check_names(
     used = {name for names in names_by_path.values() for name in names}
     for path, names in names_by_path.items():
         for position, name in enumerate(names):
-            pointer = pointer_to(DATA, *path, position)
+            pointer = _WEIGHTS if path == ("weights",) else pointer_to(DATA, *path, position)
             if name not in columns:
                 unused = [column for column in columns if column not in used]
                 errors.add(pointer, _unknown_column(name, columns, unused))
             elif is_series and path == ("targets",) and name not in names[:position]:
                 pointers.setdefault(name, pointer)
             elif name in pointers:
-                errors.add(pointer, f"`{name}` is already used at {pointers[name]}; use it once.")
+                errors.add(
+                    pointer,
+                    f"`{name}` is already used at {pointers[name]}; {_REMEDIES.get(path[0], 'use it once')}.",
+                )
             else:
                 pointers[name] = pointer
     return pointers
@@ -381,12 +433,22 @@ def _check_names(
 def _read_tensors(
     dataset: TensorDataset, data: DataDeclaration, errors: ErrorCollector, input_names: Sequence[str] | None
 ) -> DeclaredData:
-    for name in ("features", "feature_groups", "targets"):
-        if isinstance(data, DatasetReference) and getattr(data, name) is not None:
+    for name in ("features", "feature_groups", "targets", "id"):
+        if isinstance(data, DatasetReference) and getattr(data, name):
             errors.add(pointer_to(DATA, name), f"Tensor data has no columns; omit `{name}`.")
     if found := data.window():
         detail = "Tensor data has no columns that order its rows; send windows as tensors, and omit `window`."
         errors.add(pointer_to(DATA, "transforms", found[1]), detail)
+    if isinstance(data, DatasetReference) and data.weights is not None:
+        if dataset.weights is None:
+            detail = (
+                f"The dataset has no array `{WEIGHTS}`; upload the weights under this name beside `inputs`."
+            )
+            errors.add(_WEIGHTS, detail)
+        elif data.weights != WEIGHTS:
+            errors.add(
+                _WEIGHTS, f"The weights of tensors are their array `{WEIGHTS}`; give this name or none."
+            )
     for name in data.column_types():
         detail = "Tensor data has no columns; omit `types`, or declare the dtype of an input in `dtypes`."
         errors.add(pointer_to(DATA, "types", name), detail)
@@ -395,18 +457,27 @@ def _read_tensors(
     container = pointer_to(DATA, "inputs") if isinstance(data, InlineTensors) else DATA
     order = _match_inputs(dataset.inputs, input_names, container, errors)
     dtypes = _dtypes(data, order, input_names, errors)
-    pointers = _tensor_pointers(dataset, data)
-    return DeclaredData(dataset, dict.fromkeys(order, ()), (), dtypes, pointers, classes=data.classes)
+    return DeclaredData(
+        dataset,
+        dict.fromkeys(order, ()),
+        (),
+        dtypes,
+        _tensor_pointers(dataset, data),
+        classes=data.classes,
+        weights=None if dataset.weights is None else WEIGHTS,
+        masks_targets=data.missing_targets == "mask",
+    )
 
 
 def _tensor_pointers(dataset: TensorDataset, data: DataDeclaration) -> Mapping[str, str]:
-    """Return the pointers of the inputs and of `targets`; for an uploaded dataset, that of the section."""
+    """Return the pointers of all tensors; for an uploaded dataset, that of the section."""
+    others = (TARGETS,) if dataset.weights is None else (TARGETS, WEIGHTS)
     if not isinstance(data, InlineTensors):
-        return dict.fromkeys([*dataset.inputs, TARGETS], DATA)
+        return dict.fromkeys([*dataset.inputs, *others], DATA)
     inputs = pointer_to(DATA, "inputs")
     named = isinstance(data.inputs, dict)
     pointers = {name: pointer_to(inputs, name) if named else inputs for name in dataset.inputs}
-    return pointers | {TARGETS: pointer_to(DATA, TARGETS)}
+    return pointers | {name: pointer_to(DATA, name) for name in others}
 
 
 def check_class_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) -> None:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
-from service.datasets.prepare.encoding import IGNORED, TARGETS, Encoding
+from service.datasets.dataset import Dataset, TabularDataset, Tensor, TensorDataset
+from service.datasets.prepare.encoding import IGNORED, TARGETS, WEIGHTS, Encoding
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.windows import Series, SeriesWindow, sort_series
 from service.datasets.prepare.workspace import Layout, MemoryWorkspace, Workspace
@@ -24,6 +24,7 @@ from service.datasets.sources.columns import DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.json import layout_of, read_json
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values, as_array, numbers
+from service.datasets.transforms.missing import is_missing
 from service.datasets.validation import MAX_LISTED, Cells, ErrorCollector, count_of, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
@@ -124,11 +125,13 @@ class Encoded(NamedTuple):
     Attributes:
         inputs: A tensor [n, …] for each input of the model; n rows, or n windows.
         targets: The targets, [n, …]; None if they were not requested.
+        weights: The weights, float32 [n]; None if they were not requested.
         mapped: Whether `inputs` are mapped files, see `workspace.Allocation`.
     """
 
     inputs: tuple[torch.Tensor, ...]
     targets: torch.Tensor | None
+    weights: torch.Tensor | None
     mapped: bool
 
 
@@ -137,6 +140,7 @@ def encode(
     raw: RawRows,
     inputs: bool = True,
     targets: bool = False,
+    weights: bool = False,
     workspace: Workspace | None = None,
 ) -> Encoded:
     """Encode rows, in their order; cells that cannot be encoded are added to `raw.errors`.
@@ -146,7 +150,8 @@ def encode(
         raw: The n rows or windows to encode.
         inputs: Whether to encode the inputs, float32 or int64 [n, …].
         targets: Whether to encode the targets: int64 [n, …] of class indices, otherwise float32 [n, …].
-        workspace: Memory for the inputs; by default RAM. Targets are always in RAM.
+        weights: Whether to encode the weights, float32 [n].
+        workspace: Memory for the inputs; by default RAM. Targets and weights are always in RAM.
     """
     if raw.series is not None:
         return _encode_windows(encoding, raw, raw.series, inputs, targets)
@@ -157,6 +162,9 @@ def encode(
     encoded_targets = (
         torch.empty(rows, *encoding.target_shape, dtype=encoding.target_dtype) if targets else None
     )
+    encoded_weights = None
+    if weights:
+        encoded_weights = encode_weights(encoding.weights or WEIGHTS, raw)
     start = 0
     row_bytes = sum(layout.nbytes for layout in layouts) // max(1, rows)
     size = min(MAX_SLICE_ROWS, max(1, MAX_SLICE_BYTES // max(1, row_bytes)))
@@ -166,7 +174,31 @@ def encode(
         if encoded_targets is not None:
             encoded_targets[start : start + len(part.rows)] = _encode_targets(encoding, part)
         start += len(part.rows)
-    return Encoded(tuple(allocation.tensors), encoded_targets, allocation.mapped)
+    return Encoded(tuple(allocation.tensors), encoded_targets, encoded_weights, allocation.mapped)
+
+
+def encode_weights(name: str, raw: RawRows) -> torch.Tensor:
+    """Encode the weights of rows; report those that are missing, negative or infinite.
+
+    Args:
+        name: Column of numbers or booleans; `weights` for tensors.
+        raw: The n rows.
+
+    Returns:
+        float32 [n].
+    """
+    if isinstance(raw.dataset, TensorDataset):
+        assert raw.dataset.weights is not None
+        values = _rows_of(raw.dataset.weights, raw.rows).double()
+    else:
+        ((_, column),) = _table_columns([name], raw)
+        values = numbers(column)
+    cells, encoded = raw.cells(name), values.float()
+    remedy = "give every row a weight, where 0 leaves the row out of the loss"
+    cells.add_errors(values.isnan(), lambda _: f"is missing; {remedy}")
+    cells.add_errors(values < 0, lambda row: f"is {values[row]:g}; a weight must be 0 or more")
+    cells.add_errors(encoded.isposinf(), lambda _: "is too large for float32 (3.4e38)")
+    return encoded
 
 
 def _encode_windows(encoding: Encoding, raw: RawRows, series: Series, inputs: bool, targets: bool) -> Encoded:
@@ -179,6 +211,7 @@ def _encode_windows(encoding: Encoding, raw: RawRows, series: Series, inputs: bo
     return Encoded(
         tuple(window.input_windows(x)[first - start] for x in rows.inputs),
         None if rows.targets is None else window.target_windows(rows.targets)[first - start],
+        weights=None,
         mapped=False,
     )
 
@@ -201,13 +234,14 @@ def _encode_columns(
     raw: RawRows,
     dtype: torch.dtype,
     missing_remedy: str = NOT_IMPUTED,
+    keeps_missing: bool = False,
 ) -> torch.Tensor:
     """Transform columns and join them to [b, k]; a column may become several."""
     encoded = []
     for name, values in _raw_columns(encoding, names, raw):
         cells = raw.cells(name)
         transformed = pipeline.apply(encoding.transforms_of(name), values, cells)  # [b] or [b, j]
-        column = _to_dtype(transformed, dtype, cells, missing_remedy)
+        column = _to_dtype(transformed, dtype, cells, missing_remedy, keeps_missing)
         encoded.append(column if column.dim() > 1 else column[:, None])
     return torch.cat(encoded, dim=1)
 
@@ -215,13 +249,19 @@ def _encode_columns(
 def _raw_columns(encoding: Encoding, names: Sequence[str], raw: RawRows) -> Iterator[tuple[str, Values]]:
     """Iterate over named columns: those of a table, or those of an input [b, k] of raw feature values."""
     if isinstance(raw.dataset, TabularDataset):
-        for name in names:
-            yield name, values_of(select_rows(raw.dataset.table[name], raw.rows))
+        yield from _table_columns(names, raw)
         return
     # A column belongs to one input only, so its columns identify the input.
     (input_name,) = (name for name, columns in encoding.groups.items() if columns == tuple(names))
     rows = tensor_values(raw.dataset, input_name, raw.rows).double()  # [b, k]
     yield from zip(names, rows.unbind(dim=1), strict=True)
+
+
+def _table_columns(names: Sequence[str], raw: RawRows) -> Iterator[tuple[str, Values]]:
+    """Iterate over named columns of a table."""
+    assert isinstance(raw.dataset, TabularDataset)
+    for name in names:
+        yield name, values_of(select_rows(raw.dataset.table[name], raw.rows))
 
 
 def values_of(column: pa.ChunkedArray) -> Values:
@@ -241,14 +281,30 @@ def tensor_values(dataset: TensorDataset, name: str, rows: Rows) -> torch.Tensor
     """Copy samples of an input or of `targets`, [n, …] of the stored dtype."""
     tensor = dataset.targets if name == TARGETS else dataset.inputs[name]
     assert tensor is not None
+    return _rows_of(tensor, rows)
+
+
+def _rows_of(tensor: Tensor, rows: Rows) -> torch.Tensor:
     chosen = tensor[rows.start : rows.stop] if isinstance(rows, range) else tensor[rows.numpy()]
     return torch.tensor(chosen)
 
 
 def _to_dtype(
-    values: torch.Tensor, dtype: torch.dtype, cells: Cells, missing_remedy: str = NOT_IMPUTED
+    values: torch.Tensor,
+    dtype: torch.dtype,
+    cells: Cells,
+    missing_remedy: str = NOT_IMPUTED,
+    keeps_missing: bool = False,
 ) -> torch.Tensor:
-    """Convert values [b, …] to float32 or int64; report values that are missing or not representable."""
+    """Convert values [b, …] to float32 or int64; report values that are missing or not representable.
+
+    Args:
+        values: The values, NaN where they are missing.
+        dtype: float32 or int64.
+        cells: Receives an error for each row with such a value.
+        missing_remedy: End of the error of a missing value.
+        keeps_missing: Whether missing values stay NaN, in float32, instead of being reported.
+    """
     if not values.is_floating_point():
         return values.to(dtype)
     if dtype is torch.float32:
@@ -260,7 +316,8 @@ def _to_dtype(
         problem = "is not an integer, and the dtype of the input is int64"
     if not valid.all():
         missing = values.isnan()
-        cells.add_errors(_any_in_row(missing), lambda _: f"is missing{missing_remedy}")
+        if not keeps_missing:
+            cells.add_errors(_any_in_row(missing), lambda _: f"is missing{missing_remedy}")
         cells.add_errors(_any_in_row(~valid & ~missing), lambda _: problem)
     return converted.to(dtype)
 
@@ -275,23 +332,29 @@ def _encode_targets(encoding: Encoding, raw: RawRows) -> torch.Tensor:
 
     Returns:
         Class indices int64 [b] (or [b, …] of tensor data), binary targets float32 [b, 1] of 0 and 1, or
-        values float32 [b, k] (or [b, …]).
+        values float32 [b, k] (or [b, …]). If the encoding masks targets, NaN for missing ones.
     """
     if isinstance(raw.dataset, TensorDataset):
         targets = tensor_values(raw.dataset, TARGETS, raw.rows)  # [b, …]
         if encoding.classes is not None:
             labels = pa.array(targets.flatten().numpy())
-            numbers = _class_numbers(encoding, labels, raw, TARGETS)
-            return numbers.reshape(targets.shape).to(encoding.target_dtype)
+            class_numbers = _class_numbers(encoding, labels, raw, TARGETS)
+            return class_numbers.reshape(targets.shape).to(encoding.target_dtype)
         if transforms := encoding.transforms_of(TARGETS):
             targets = pipeline.apply(transforms, targets.double(), raw.cells(TARGETS))
-        return _to_dtype(targets, torch.float32, raw.cells(TARGETS), LEAVE_OUT)
+        return _to_dtype(targets, torch.float32, raw.cells(TARGETS), LEAVE_OUT, encoding.masks_targets)
     if encoding.classes is None:
         columns = [_encode_target(encoding, name, raw) for name in encoding.targets]
         return torch.cat(columns, dim=1)
     (name,) = encoding.targets
-    numbers = _class_numbers(encoding, _labels(name, raw), raw, name)  # [b]
-    return numbers[:, None].float() if encoding.is_binary else numbers
+    labels = _labels(name, raw)
+    class_numbers = _class_numbers(encoding, labels, raw, name)  # [b]
+    return _binary(class_numbers, labels) if encoding.is_binary else class_numbers
+
+
+def _binary(numbers: torch.Tensor, labels: pa.Array) -> torch.Tensor:
+    """Convert 0 and 1 [b] to float32 [b, 1], NaN for missing labels, which are reported or masked."""
+    return numbers.float().masked_fill(is_missing(labels), torch.nan)[:, None]
 
 
 def _labels(name: str, raw: RawRows) -> pa.Array:
@@ -304,8 +367,10 @@ def _labels(name: str, raw: RawRows) -> pa.Array:
 def _encode_target(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
     """Encode a slice of one of several target columns, of numbers or of two labels, float32 [b, 1]."""
     if name not in encoding.column_classes:
-        return _encode_columns(encoding, [name], raw, torch.float32, LEAVE_OUT)
-    return _find_labels(_labels(name, raw), encoding.column_classes[name], raw, name)[:, None].float()
+        return _encode_columns(encoding, [name], raw, torch.float32, LEAVE_OUT, encoding.masks_targets)
+    labels = _labels(name, raw)
+    found = _find_labels(encoding, labels, encoding.column_classes[name], raw, name)
+    return _binary(found, labels)
 
 
 def target_values(encoding: Encoding, raw: RawRows) -> torch.Tensor:
@@ -331,15 +396,20 @@ def _class_numbers(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str
         name: Target column, or `targets`.
 
     Returns:
-        int64 [b · m]; any number in place of an unknown label.
+        int64 [b · m]; any number in place of an unknown label, and of a missing one if targets are masked.
     """
     ignored = () if encoding.ignored is None else (encoding.ignored,)
-    found = _find_labels(labels, encoding.values_by_class, raw, name, ignored)
+    found = _find_labels(encoding, labels, encoding.values_by_class, raw, name, ignored)
     return torch.tensor([*encoding.outputs_by_class, *[IGNORED] * len(ignored)])[found]
 
 
 def _find_labels(
-    labels: pa.Array, classes: Sequence[Label], raw: RawRows, name: str, others: Sequence[Label] = ()
+    encoding: Encoding,
+    labels: pa.Array,
+    classes: Sequence[Label],
+    raw: RawRows,
+    name: str,
+    others: Sequence[Label] = (),
 ) -> torch.Tensor:
     """Look up labels in `classes`, then in `others`; report labels that are in neither.
 
@@ -365,8 +435,18 @@ def _find_labels(
             label = int(label)
         return f"is {quote_value(label)}, which is none of the model's classes: {names}"
 
-    raw.cells(name).add_errors(_any_in_row((positions < 0).reshape(len(raw.rows), -1)), problem)
+    unknown = positions < 0
+    if encoding.masks_targets:
+        unknown &= ~is_missing(labels)
+    raw.cells(name).add_errors(_any_in_row(unknown.reshape(len(raw.rows), -1)), problem)
     return positions.clamp(min=0)
+
+
+def has_weights(encoding: Encoding, dataset: Dataset) -> bool:
+    """Return whether labelled rows have weights: their own, or the column that the training had."""
+    if isinstance(dataset, TensorDataset):
+        return dataset.weights is not None
+    return encoding.weights in dataset.table.column_names
 
 
 class _RequestData(NamedTuple):
@@ -405,7 +485,7 @@ def prediction_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
 
 
 def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRows:
-    """Read the rows of an evaluation, inputs and targets.
+    """Read the rows of an evaluation: inputs, targets and, if they were sent, weights.
 
     Args:
         encoding: Encoding of the job that trained the model.
@@ -418,10 +498,11 @@ def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
     """
     names = list(dict.fromkeys([*encoding.features, *encoding.targets]))
     errors = ErrorCollector()
-    read = list(dict.fromkeys([*encoding.read_columns, *encoding.targets]))
-    received = _read(encoding, body, pointer, read, errors)
+    received = _read(encoding, body, pointer, encoding.labelled_columns, errors)
     _check_inputs(encoding, received, errors)
     _check_targets(encoding, received, pointer, errors)
+    if has_weights(encoding, received.dataset):
+        names = [*encoding.labelled_columns]
     raw = _cast_received(encoding, received, names, errors)
     return (
         raw if encoding.window is None else _windows(encoding.window, raw, received.container, targets=True)
@@ -482,7 +563,7 @@ def _cast_received(
     )
     if errors.count and isinstance(raw.dataset, TabularDataset):
         # The request is refused; encode the readable columns, so that their errors are reported as well.
-        readable, targets = set(raw.dataset.table.column_names), names[len(encoding.features) :]
+        readable, targets = set(raw.dataset.table.column_names), set(names).intersection(encoding.targets)
         for part in raw.slices():
             for name in encoding.features:
                 if name in readable:
@@ -508,8 +589,10 @@ def _read(
         body, pointer, names, options=reading.typed_options(), known=reading.known, cell_errors=errors
     )
     if isinstance(dataset, TensorDataset):
-        container, targets = pointer_to(pointer, "inputs"), pointer_to(pointer, TARGETS)
-        return _RequestData(dataset, container, lambda name: targets if name == TARGETS else container)
+        container = pointer_to(pointer, "inputs")
+        others = (TARGETS,) if dataset.weights is None else (TARGETS, WEIGHTS)
+        pointers = {name: pointer_to(pointer, name) for name in others}
+        return _RequestData(dataset, container, lambda name: pointers.get(name, container))
     return _RequestData(dataset, *layout_of(body, pointer))
 
 

@@ -18,8 +18,8 @@ from service.specs.reading import ColumnType
 from service.specs.transforms import Label
 from service.specs.upload import ReadOptions
 
-TARGETS = "targets"
-"""Name of the targets of tensor data, also in transforms."""
+TARGETS, WEIGHTS = "targets", "weights"
+"""Names of the targets, also in transforms, and of the weights of tensor data."""
 IGNORED = -100
 """Encoded target of rows whose label is no class: PyTorch's default `ignore_index`, and no index."""
 
@@ -34,7 +34,8 @@ class Encoding:
         target_shape: Shape of one sample of the targets; empty for class indices [B]; of windows, of one row.
         groups: Feature columns of each input by its name; empty for tensor data.
         targets: Target columns, in order; empty for tensor data.
-        types: Type of each feature and target column of a table, and of the columns of `window`.
+        types: Type of each feature and target column of a table, of the columns of `window`, and of those of
+            weights and ids.
         transforms: Fitted transforms of features and targets; those of one column are in order.
         classes: Labels of the classes in the order of their outputs; the two labels of a binary target; None
             for numeric targets.
@@ -49,6 +50,9 @@ class Encoding:
         dtypes: `float32` or `int64` for each input; if empty, all inputs are float32.
         reading: The options by which the training data were read, as far as they were set, without types.
         window: How rows are joined to windows; None if each row is a sample.
+        weights: Column of the weights of rows in the loss, `weights` for tensors; None without weights.
+        id: Columns that identify the rows, and are no features.
+        masks_targets: Whether missing targets are encoded as NaN and left out of loss and metrics.
     """
 
     input_names: tuple[str, ...]
@@ -66,6 +70,9 @@ class Encoding:
     dtypes: tuple[str, ...] = ()
     reading: ReadOptions = field(default_factory=ReadOptions)
     window: SeriesWindow | None = None
+    weights: str | None = None
+    id: tuple[str, ...] = ()
+    masks_targets: bool = False
 
     @property
     def is_binary(self) -> bool:
@@ -108,6 +115,12 @@ class Encoding:
     def batch_target_shape(self) -> tuple[int, ...]:
         """Shape of the targets of the model, without the batch dimension."""
         return self.target_shape if self.window is None else self.window.target_shape(self.target_shape)
+
+    @property
+    def labelled_columns(self) -> tuple[str, ...]:
+        """The columns that an evaluation reads: those of a prediction, targets and weights."""
+        weights = () if self.weights is None or not self.groups else (self.weights,)
+        return tuple(dict.fromkeys((*self.read_columns, *self.targets, *weights)))
 
     @property
     def sample_bytes(self) -> int:
@@ -197,6 +210,10 @@ class Encoding:
             dtypes=tuple(document["dtypes"]),
             reading=ReadOptions.model_validate(document.get("reading", {})),
             window=SeriesWindow.from_document(window) if (window := document.get("window")) else None,
+            # Older documents lack these.
+            weights=document.get("weights"),
+            id=tuple(document.get("id", ())),
+            masks_targets=document.get("masks_targets", False),
         )
 
 

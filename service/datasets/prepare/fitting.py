@@ -11,6 +11,7 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.classes import check_classes, check_exact, fit_classes, label_columns
 from service.datasets.prepare.declaration import (
+    MISSING_TARGETS,
     DeclaredData,
     TargetType,
     check_class_tensor,
@@ -31,6 +32,9 @@ from service.specs.upload import ReadOptions
 
 _SHOWN_ROWS = 5
 
+NUMERIC_TYPES = ("numeric", "boolean")
+"""Types of columns that hold numbers."""
+
 
 def check_types(
     declared: DeclaredData, target_type: TargetType, steps: Sequence[Step], errors: ErrorCollector
@@ -43,6 +47,12 @@ def check_types(
         steps: Transforms of each column.
         errors: Receives the errors.
     """
+    if declared.masks_targets and target_type == "classes":
+        detail = (
+            "This loss compares a row with one class, so that a row without a class has no part in it; drop "
+            "such rows by `drop_rows`, and remove `missing_targets`."
+        )
+        errors.add(MISSING_TARGETS, detail)
     if isinstance(declared.dataset, TensorDataset):
         check_classes(declared, target_type, steps, errors)
         targets = declared.dataset.targets
@@ -61,6 +71,10 @@ def check_types(
             _check_numbers(declared, name, remedy, _date_parts_remedy, errors)
         elif declared.dataset.table[name].type == INTEGER:
             check_exact(declared, name, errors)
+    types = declared.types()
+    if declared.weights is not None and types[declared.weights] not in NUMERIC_TYPES:
+        detail = f"`{declared.weights}` is {types[declared.weights]}; weights must be numbers, 0 or more."
+        errors.add(declared.pointers[declared.weights], detail)
     check_classes(declared, target_type, steps, errors)
     labels = label_columns(declared, target_type)
     window = declared.window
@@ -191,11 +205,14 @@ def fit_encoding(
         target_shape=_target_shape(declared, target_type),
         groups={name: columns for name, columns in declared.groups.items() if columns},
         targets=declared.targets,
-        types=declared.read_types(),  # type: ignore[arg-type]
+        types=declared.read_types() | declared.id_types(),  # type: ignore[arg-type]
         transforms=tuple(transforms),
         dtypes=declared.dtypes,
         reading=declared.options,
         window=declared.window,
+        weights=declared.weights,
+        id=declared.id,
+        masks_targets=declared.masks_targets,
     )
     return fit_classes(encoding, declared, target_type, rows, ignored, errors)
 
@@ -213,7 +230,7 @@ def check_targets_differ(
         declared: The dataset and its declaration.
         encoding: The fitted encoding.
         target_type: Type of targets that the loss needs; only `binary` is checked.
-        targets: Encoded targets of all rows, float32 [B, …].
+        targets: Encoded targets of all rows, float32 [B, …]; NaN for missing ones.
         errors: Receives the error.
     """
     if target_type == "binary" and not encoding.is_binary and (targets == targets[0]).all():

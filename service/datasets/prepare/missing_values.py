@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from service.datasets.dataset import Dataset, TabularDataset
+from service.datasets.dataset import Dataset, TabularDataset, Tensor
 from service.datasets.rows import Rows, as_tensor
 from service.datasets.sources.columns import TEXT
 from service.datasets.transforms.resolve import Step
@@ -66,7 +66,7 @@ def check_missing_values(
 
     Args:
         table: The table.
-        pointers: Pointers of the feature and target columns.
+        pointers: Pointers of the columns to check.
         targets: The target columns.
         transforms: The declared transforms. An `impute` that is in the wrong place is reported elsewhere.
         steps: Transforms of each column.
@@ -86,6 +86,24 @@ def check_missing_values(
             errors.add(pointer, f"`{name}` has {found}; {_remedy(name, column, name in targets)}")
 
 
+def check_missing_targets(targets: Tensor | None, pointer: str, errors: ErrorCollector) -> None:
+    """Report missing values in the targets of tensor data.
+
+    Args:
+        targets: The targets, [B, …].
+        pointer: Location of the targets.
+        errors: Receives the error.
+    """
+    if targets is None or targets.dtype.kind != "f":
+        return
+    missing = np.isnan(targets).reshape(len(targets), -1)
+    if missing.any():
+        first = int(missing.any(axis=1).argmax())
+        found = f"{count_of(int(missing.sum()), 'missing value')}, the first in row {first}"
+        remedy = 'leave out such rows, or set `data.missing_targets` to "mask"'
+        errors.add(pointer, f"`targets` has {found}; {remedy} to leave them out of loss and metrics.")
+
+
 def _present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.asarray(pc.is_valid(column).to_numpy())
 
@@ -93,7 +111,7 @@ def _present(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 def _remedy(name: str, column: pa.ChunkedArray, is_target: bool) -> str:
     drop = f'add {{"type": "drop_rows", "columns": ["{name}"]}} to `data.transforms` to drop these rows'
     if is_target:
-        return f"{drop}."
+        return f'{drop}, or set `data.missing_targets` to "mask" to leave them out of loss and metrics.'
     strategy = "mode" if column.type == TEXT else "mean"
     fill = f'{{"type": "impute", "columns": ["{name}"], "strategy": "{strategy}"}}'
     return f"{drop}, or put {fill} before the other transforms to fill them."

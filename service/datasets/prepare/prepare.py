@@ -8,10 +8,15 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.prepare.classes import check_counted, renumbered, with_class_values
 from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType, read_declaration
-from service.datasets.prepare.encode import Encoded, RawRows, encode
-from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.fitting import check_targets_differ, check_types, fit_encoding
-from service.datasets.prepare.missing_values import check_missing_values, check_rows_left, complete_rows
+from service.datasets.prepare.encode import Encoded, RawRows, encode, encode_weights
+from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.fitting import NUMERIC_TYPES, check_targets_differ, check_types, fit_encoding
+from service.datasets.prepare.missing_values import (
+    check_missing_targets,
+    check_missing_values,
+    check_rows_left,
+    complete_rows,
+)
 from service.datasets.prepare.neighbours import neighbour_warning
 from service.datasets.prepare.series import (
     SplitWindows,
@@ -23,6 +28,7 @@ from service.datasets.prepare.series import (
 )
 from service.datasets.prepare.split import SplitRows, check_split, check_split_rows, split_rows
 from service.datasets.prepare.split_keys import rule_key
+from service.datasets.prepare.split_samples import check_split_samples
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.target_rules import TargetRules
 from service.datasets.prepare.windows import Series
@@ -182,14 +188,16 @@ def prepare(
         declared.pointers.__getitem__,
         errors,
     )
-    encoded = encode(encoding, raw, targets=True, workspace=workspace)
+    has_weights = encoding.weights is not None
+    encoded = encode(encoding, raw, targets=True, weights=has_weights, workspace=workspace)
     assert encoded.targets is not None
     whole_rows = {
         name: each._replace(rows=_kept_rows(each), series=None)
         for name, each in division.whole_splits.items()
     }
     whole_encoded = {
-        name: encode(encoding, each, targets=True, workspace=workspace) for name, each in whole_rows.items()
+        name: encode(encoding, each, targets=True, weights=has_weights, workspace=workspace)
+        for name, each in whole_rows.items()
     }
     if target_rules is not None:
         target_rules.check(encoding, raw, encoded.targets)
@@ -204,7 +212,7 @@ def prepare(
     check_targets_differ(declared, encoding, target_type, encoded.targets, errors)
     errors.raise_if_any()
     # Row i of `kept_samples` is row kept[i] of the dataset; `splits` has row numbers of the dataset.
-    kept_samples = Samples(encoded.inputs, encoded.targets)
+    kept_samples = Samples(encoded.inputs, encoded.targets, weights=encoded.weights)
 
     def select(name: SplitName) -> Samples | None:
         if division.windows is not None:
@@ -215,19 +223,24 @@ def prepare(
         # A range starts at 0: row numbers are positions. Otherwise `kept` is ascending and contains `rows`.
         positions = rows if isinstance(kept, range) else torch.searchsorted(kept, rows)
         if encoded.mapped:  # too large to be copied in training order
-            return Samples(kept_samples.inputs, kept_samples.targets, positions)
+            return replace(kept_samples, order=positions)
         return kept_samples.take(positions)
 
     train = select("train")
     assert train is not None
+    validation = whole.get("validation") or select("validation")
+    test = whole.get("test") or select("test")
+    by_split = {"train": train, "validation": validation, "test": test}
+    warnings = check_split_samples(declared, by_split, errors)
+    errors.raise_if_any()
     prepared = Prepared(
         train=train,
-        validation=whole.get("validation") or select("validation"),
-        test=whole.get("test") or select("test"),
+        validation=validation,
+        test=test,
         encoding=encoding,
         dropped=sum(dataset.rows - len(chosen) for dataset, chosen in rows),
         rows=division.rows(),
-        warnings=_warnings(division, data),
+        warnings=[*_warnings(division, data), *warnings],
     )
     check_counted(prepared.encoding, prepared.splits(), declared.target_pointer, errors)
     errors.raise_if_any()
@@ -271,10 +284,13 @@ def _divide(
     check_rows_left(steps, kept, declared.dataset.rows, errors)
     check_split(data.split, declared.dataset.rows, len(kept), errors)
     if isinstance(declared.dataset, TabularDataset):
-        pointers = {name: declared.pointers[name] for name in [*declared.features, *declared.targets]}
+        pointers = {name: declared.pointers[name] for name in declared.complete_columns}
         check_missing_values(
-            declared.dataset.table, pointers, declared.targets, data.transforms, steps, kept, errors
+            declared.dataset.table, pointers, declared.complete_targets, data.transforms, steps, kept, errors
         )
+    elif not declared.masks_targets:
+        check_missing_targets(declared.dataset.targets, declared.pointers[TARGETS], errors)
+    _check_weights(declared, RawRows(declared.dataset, kept, declared.pointers.__getitem__, errors))
     # After missing values: the remedies are applied in the order of the errors.
     check_types(declared, target_type, steps, errors)
     series = sort_declared(declared, kept, errors)
@@ -319,7 +335,6 @@ def _read_whole_split(
     _check_same_structure(declared, dataset, pointer, errors)
     if errors.count > before:
         return None
-    pointers = dict.fromkeys([*declared.features, *declared.targets], pointer)
     types = declared.read_types()
     reading = TableReading(types, declared.options)
     raw = RawRows.of(reading, dataset, [*types], lambda _: pointer, errors)
@@ -329,15 +344,27 @@ def _read_whole_split(
     if not len(raw.rows):
         errors.add(pointer, f"`drop_rows` drops all of its {count_of(dataset.rows, 'row')}.")
     elif isinstance(raw.dataset, TabularDataset):
-        check_missing_values(raw.dataset.table, pointers, declared.targets, (), steps, raw.rows, errors)
+        pointers = dict.fromkeys(declared.complete_columns, pointer)
+        check_missing_values(
+            raw.dataset.table, pointers, declared.complete_targets, (), steps, raw.rows, errors
+        )
         if declared.window is not None:
             return read_windows(declared.window, raw, pointer)
+    elif not declared.masks_targets:
+        check_missing_targets(raw.dataset.targets, pointer, errors)
+    _check_weights(declared, raw)
     return raw
 
 
 def _kept_rows(raw: RawRows) -> Rows:
     """Return the rows that are encoded; of windows, all rows of their series."""
     return raw.rows if raw.series is None else raw.series.rows
+
+
+def _check_weights(declared: DeclaredData, raw: RawRows) -> None:
+    """Report weights that are missing, negative or infinite."""
+    if declared.weights is not None and declared.types().get(declared.weights, "numeric") in NUMERIC_TYPES:
+        encode_weights(declared.weights, raw)
 
 
 def _check_same_structure(
@@ -360,6 +387,8 @@ def _check_same_structure(
         if found[1:] != expected[1:]:
             detail = f"`{name}` has shape {list(found)}; the training data has {list(expected)}."
             errors.add(pointer, f"{detail} All dimensions except the first must be equal.")
+    if declared.weights is not None and dataset.weights is None:
+        errors.add(pointer, "The dataset has no `weights`, and the training data has.")
     expected_targets = declared.dataset.targets  # type: ignore[union-attr]
     if dataset.targets is None or dataset.targets.shape[1:] != expected_targets.shape[1:]:  # type: ignore[union-attr]
         errors.add(pointer, "The dataset has no targets of the same shape as those of the training data.")
@@ -374,4 +403,4 @@ def _whole_samples(encoding: Encoding, raw: RawRows, encoded: Encoded, workspace
         assert samples is not None
         return samples
     order = torch.arange(len(encoded.targets)) if encoded.mapped else None
-    return Samples(encoded.inputs, encoded.targets, order)
+    return Samples(encoded.inputs, encoded.targets, order, encoded.weights)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.profile.sampling import (
@@ -202,7 +203,7 @@ def _describe_tensors(dataset: TensorDataset) -> dict[str, Any]:
 def _describe_tensor(name: str, tensor: Tensor) -> dict[str, Any]:
     summary = ColumnSummary(NUMBER)
     for piece in slices(tensor):
-        summary.add(pa.array(piece.reshape(-1).astype(np.float64)))
+        summary.add(pa.array(piece.reshape(-1).astype(np.float64), from_pandas=True))  # NaN is missing
     samples = max(1, SAMPLE_ROWS * len(tensor) // tensor.size)
     return {
         "name": name,
@@ -210,8 +211,12 @@ def _describe_tensor(name: str, tensor: Tensor) -> dict[str, Any]:
         **summary.document(),
         "shape": list(tensor.shape),
         "dtype": tensor.dtype.name,
-        "histogram": histogram(tensor[:samples].reshape(-1).astype(np.float64)),
+        "histogram": histogram(_present(tensor[:samples].reshape(-1).astype(np.float64))),
     }
+
+
+def _present(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[~np.isnan(values)]
 
 
 def read_rows(dataset: Dataset, offset: int, limit: int) -> list[dict[str, Any]]:
@@ -223,7 +228,7 @@ def read_rows(dataset: Dataset, offset: int, limit: int) -> list[dict[str, Any]]
         limit: Maximum number of rows.
 
     Returns:
-        For each row, an object of its columns, or of `inputs` and `targets`.
+        For each row, an object of its columns, or of `inputs`, `targets` and `weights`.
     """
     if isinstance(dataset, TabularDataset):
         page: list[dict[str, Any]] = dataset.table.slice(offset, limit).to_pylist()
@@ -242,4 +247,6 @@ def _read_sample(dataset: TensorDataset, number: int) -> dict[str, Any]:
     }
     if dataset.targets is not None:
         sample["targets"] = dataset.targets[number].tolist()
+    if dataset.weights is not None:
+        sample["weights"] = dataset.weights[number].tolist()
     return sample

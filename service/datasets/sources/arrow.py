@@ -126,6 +126,11 @@ class ArrowTable:
         """
         return consume(_coalesce(self._converted()))
 
+    def unconverted(self) -> pa.Table:
+        """Read the selected columns with the types that they have in the file."""
+        table = pa.Table.from_batches(list(self._validated()))
+        return pa.table({name: table.column(self._positions[name]) for name in self._selected})
+
     def _converted(self) -> Iterator[pa.Table]:
         """Yield the rows, converted to the column types, in pieces of limited size."""
         errors, rows = ErrorCollector(), 0

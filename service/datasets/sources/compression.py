@@ -15,7 +15,7 @@ _CHUNK_BYTES = 2**20
 
 
 def decompress(path: Path, declared: Compression | None, max_bytes: int) -> Path:
-    """Decompress a file into a new file beside it.
+    """Decompress a file into a new file beside it, once.
 
     Args:
         path: The file, in a folder of its own.
@@ -23,7 +23,7 @@ def decompress(path: Path, declared: Compression | None, max_bytes: int) -> Path
         max_bytes: Maximum size of the decompressed file.
 
     Returns:
-        The path of the new file; `path` if the file is not compressed.
+        The path of that file; `path` if the file is not compressed.
 
     Raises:
         ContentTooLarge: The decompressed file is larger than `max_bytes`.
@@ -38,6 +38,8 @@ def decompress(path: Path, declared: Compression | None, max_bytes: int) -> Path
     if found is None:
         return path
     target = path.with_name(f"{path.name}.decompressed")
+    if target.exists():  # by an earlier call; a table may be mapped from it
+        return target
     written = 0
     with (
         refuse_unreadable(found),

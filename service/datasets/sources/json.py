@@ -19,7 +19,7 @@ from service.errors import InvalidRequest, pointer_to
 from service.specs.base import did_you_mean
 from service.specs.upload import ReadOptions
 
-SINGLE_INPUT = "input"
+SINGLE_INPUT, WEIGHTS = "input", "weights"
 SPLIT = "dataframe_split"
 FORMS_TEXT = f"`columns`, `rows`, `{SPLIT}` or `inputs`"
 
@@ -112,7 +112,8 @@ def read_json(
 
     Args:
         document: Parsed JSON: a list of rows, or an object with exactly one of `columns`, `rows`,
-            `dataframe_split` or `inputs`. Of its other keys, only `targets` beside `inputs` is read.
+            `dataframe_split` or `inputs`. Of its other keys, only `targets` and `weights` beside `inputs` are
+            read.
         pointer: Pointer to `document` in the request.
         selected: Names of the columns to read of a table; None: all. Other columns get null values and are
             not checked.
@@ -380,13 +381,20 @@ def _read_tensors(
     targets = None
     if "targets" in document:
         targets_pointer = pointer_to(pointer, "targets")
-        targets = read_nested(document["targets"], targets_pointer, errors)
+        nested = document["targets"]
+        # A missing class number could not be told from others: only values [B, k] may be missing.
+        allows_missing = isinstance(nested, list) and any(isinstance(each, list) for each in nested)
+        targets = read_nested(nested, targets_pointer, errors, allows_missing)
         if targets is not None and targets.ndim == 1 and targets.dtype == np.float64:
             detail = f"Targets that are not class indices must be [B, k]; {wrapping_remedy(targets)}"
             errors.add(targets_pointer, detail)
-    check_sample_counts(inputs, targets, pointer, errors)
+    weights = None
+    if document.get(WEIGHTS) is not None:
+        weights = read_nested(document[WEIGHTS], pointer_to(pointer, WEIGHTS), errors)
+    check_sample_counts(inputs, {"targets": targets, WEIGHTS: weights}, pointer, errors)
+    check_weights_shape(weights, pointer_to(pointer, WEIGHTS), errors)
     errors.raise_if_any()
-    return TensorDataset(inputs, targets)
+    return TensorDataset(inputs, targets, weights)
 
 
 def _read_inputs(inputs: Any, pointer: str, errors: ErrorCollector) -> dict[str, Tensor]:
@@ -417,14 +425,14 @@ def wrapping_remedy(values: Tensor) -> str:
 
 
 def check_sample_counts(
-    inputs: Mapping[str, Tensor], targets: Tensor | None, pointer: str, errors: ErrorCollector
+    inputs: Mapping[str, Tensor], others: Mapping[str, Tensor | None], pointer: str, errors: ErrorCollector
 ) -> None:
-    """Check that all inputs and the targets have as many samples as the first input.
+    """Check that all tensors have as many samples as the first input.
 
     Args:
         inputs: [B, …] each.
-        targets: [B, …].
-        pointer: Pointer to the object of `inputs` and `targets`.
+        others: `targets` and `weights`, [B, …] each.
+        pointer: Pointer to the object of `inputs` and `others`.
         errors: Receives an error for each tensor with another number of samples.
     """
     if not inputs:
@@ -434,9 +442,17 @@ def check_sample_counts(
         if len(tensor) != samples:
             detail = f"`{name}` has {count_of(len(tensor), 'sample')}, `{first}` has {samples}."
             errors.add(pointer_to(pointer, "inputs", name), detail)
-    if targets is not None and len(targets) != samples:
-        detail = f"`targets` has {count_of(len(targets), 'sample')}, `{first}` has {samples}."
-        errors.add(pointer_to(pointer, "targets"), detail)
+    for name, other in others.items():
+        if other is not None and len(other) != samples:
+            detail = f"`{name}` has {count_of(len(other), 'sample')}, `{first}` has {samples}."
+            errors.add(pointer_to(pointer, name), detail)
+
+
+def check_weights_shape(weights: Tensor | None, pointer: str, errors: ErrorCollector) -> None:
+    """Check that weights are [B]: one number for each sample."""
+    if weights is not None and weights.ndim != 1:
+        detail = f"Weights must have shape [B], not {list(weights.shape)}: one number for each sample."
+        errors.add(pointer, detail)
 
 
 def _describe(value: Any) -> str:

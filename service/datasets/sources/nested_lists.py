@@ -1,5 +1,6 @@
 """Nested JSON lists as one numpy array, with errors where their shape is irregular."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -14,13 +15,16 @@ from service.errors import pointer_to
 MAX_DIMENSIONS = 16
 
 
-def read_nested(value: Any, pointer: str, errors: ErrorCollector) -> NDArray[Any] | None:
+def read_nested(
+    value: Any, pointer: str, errors: ErrorCollector, allows_missing: bool = False
+) -> NDArray[Any] | None:
     """Convert nested lists of numbers or of booleans to an array.
 
     Args:
         value: Nested lists, [B, …].
         pointer: Pointer to `value` in the request.
         errors: Receives an error for each list or value that can't be converted.
+        allows_missing: Whether null is a missing number, NaN.
 
     Returns:
         int64 if all values are integers of 64 bits, bool if all are booleans, otherwise float64; None if
@@ -47,6 +51,8 @@ def read_nested(value: Any, pointer: str, errors: ErrorCollector) -> NDArray[Any
         if not level:
             errors.add(pointer, f"There are no values; the shape is {shape}.")
             return None
+    if allows_missing and None in level:
+        level = [math.nan if leaf is None else leaf for leaf in level]
     leaves = _read_leaves(level, shape, pointer, errors)
     return None if leaves is None else leaves.reshape(shape)
 
@@ -89,7 +95,7 @@ def _read_leaves(
         return np.array(leaves, np.bool_)
     if types <= {int, float}:
         numbers = _to_numbers(leaves, types)
-        bad = np.flatnonzero(~np.isfinite(numbers)).tolist()
+        bad = np.flatnonzero(np.isinf(numbers)).tolist()  # JSON has no NaN: one is a missing value
         problem = "is outside the range of a double (±1.8e308)."
     else:
         bad = [index for index, leaf in enumerate(leaves) if type(leaf) not in (int, float)]

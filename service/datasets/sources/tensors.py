@@ -1,4 +1,4 @@
-"""Named arrays of a file as a tensor dataset: `inputs` or several `inputs.<name>`, and `targets`."""
+"""Named arrays of a file as a tensor dataset: `inputs` or several `inputs.<name>`, `targets`, `weights`."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from service.datasets.dataset import TensorDataset
 from service.datasets.sources.columns import check_name
-from service.datasets.sources.json import SINGLE_INPUT, check_sample_counts
+from service.datasets.sources.json import SINGLE_INPUT, WEIGHTS, check_sample_counts, check_weights_shape
 from service.datasets.tensor_file import DTYPES, Tensor, slices
 from service.datasets.validation import MAX_LISTED, ErrorCollector
 from service.errors import pointer_to
@@ -19,7 +19,8 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
     """Make a dataset of named arrays.
 
     Args:
-        arrays: `inputs` [B, …], or one or more `inputs.<name>` [B, …]; optionally `targets` [B, …].
+        arrays: `inputs` [B, …], or one or more `inputs.<name>` [B, …]; optionally `targets` [B, …] and
+            `weights` [B].
         errors: Errors found before in the same file; raised together with those found here.
 
     Raises:
@@ -32,22 +33,23 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
             input_name = name.partition(".")[2] if "." in name else SINGLE_INPUT
             check_name(input_name, pointer, errors)
             inputs[input_name] = array
-        elif name != TARGETS:
-            hint = did_you_mean(name, (INPUTS, TARGETS)) or "."
-            supported = "`inputs`, or several `inputs.<name>`, and `targets`"
+        elif name not in (TARGETS, WEIGHTS):
+            hint = did_you_mean(name, (INPUTS, TARGETS, WEIGHTS)) or "."
+            supported = "`inputs`, or several `inputs.<name>`, `targets` and `weights`"
             errors.add(pointer, f"`{name}` is not a supported name; arrays are called {supported}{hint}")
             continue
         _check_array(array, name, pointer, errors)
-        _check_finite(array, pointer, errors)
+        _check_finite(array, name, pointer, errors)
     if not inputs:
         errors.add("#", "There is no array called `inputs` or `inputs.<name>`.")
     if INPUTS in arrays and len(inputs) > 1:
         errors.add(pointer_to("#", INPUTS), "Give `inputs`, or several `inputs.<name>`, not both.")
-    targets = arrays.get(TARGETS)
+    targets, weights = arrays.get(TARGETS), arrays.get(WEIGHTS)
     if all(array.ndim for array in arrays.values()):
-        check_sample_counts(inputs, targets, "#", errors)
+        check_sample_counts(inputs, {TARGETS: targets, WEIGHTS: weights}, "#", errors)
+        check_weights_shape(weights, pointer_to("#", WEIGHTS), errors)
     errors.raise_if_any()
-    return TensorDataset(inputs, targets)
+    return TensorDataset(inputs, targets, weights)
 
 
 def _check_array(array: Tensor, name: str, pointer: str, errors: ErrorCollector) -> None:
@@ -61,18 +63,19 @@ def _check_array(array: Tensor, name: str, pointer: str, errors: ErrorCollector)
         errors.add(pointer, f"`{name}` is of type {array.dtype.str}; supported are {supported}.")
     elif array.size == 0 or not shape:
         errors.add(pointer, f"`{name}` has shape {shape}, which has no samples.")
-    elif len(shape) == 1 and (name != TARGETS or array.dtype.kind == "f"):
+    elif len(shape) == 1 and name != WEIGHTS and (name != TARGETS or array.dtype.kind == "f"):
         errors.add(pointer, f"`{name}` has shape {shape}; make it {[*shape, 1]}, one row for each sample.")
 
 
-def _check_finite(array: Tensor, pointer: str, errors: ErrorCollector) -> None:
-    """Check that an array [B, …] contains neither NaN nor infinite numbers."""
+def _check_finite(array: Tensor, name: str, pointer: str, errors: ErrorCollector) -> None:
+    """Check that an array [B, …] contains no infinite numbers and, except for targets, no NaN."""
     if array.dtype.kind != "f" or not array.ndim:
         return
     samples = 0  # before the current piece
     for piece in slices(array):
-        if not np.isfinite(piece).all():
-            positions = np.argwhere(~np.isfinite(piece))  # [bad values, dimensions]
+        bad = np.isinf(piece) if name == TARGETS else ~np.isfinite(piece)  # NaN is a missing target
+        if bad.any():
+            positions = np.argwhere(bad)  # [bad values, dimensions]
             for sample, *rest in positions[:MAX_LISTED].tolist():
                 found = str(piece[(sample, *rest)].item()).replace("inf", "infinity")
                 detail = f"{found} is not a finite number; a tensor can't have missing values."

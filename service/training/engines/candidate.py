@@ -1,10 +1,10 @@
 """Types that the choice of an engine is made from: the candidate training and the work of its steps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
+from service.datasets.samples import Samples
 from service.specs.training import TrainingSpec
 from service.training.engines.program_key import ProgramKey
 from service.training.metrics import Task
@@ -20,8 +20,7 @@ class Candidate:
         model: The model on the meta device.
         loss_fn: The module that computes the loss.
         spec: The training section.
-        inputs: One batch of each input on the meta device, each [B, …].
-        targets: The batch's targets on the meta device, [B, …].
+        batch: One batch of samples on the meta device.
         task: The task that its metrics measure.
         on_gpu: Whether it runs on a GPU.
         calls: Calls of layers in a forward pass; a recurrent layer counts once per time step.
@@ -33,8 +32,7 @@ class Candidate:
     model: nn.Module
     loss_fn: nn.Module
     spec: TrainingSpec
-    inputs: Sequence[Tensor]
-    targets: Tensor
+    batch: Samples
     task: Task
     on_gpu: bool
     calls: int

@@ -33,13 +33,15 @@ class ProgramKey:
             parameters are created.
         loss: JSON of the loss with all its arguments.
         class_weights: Whether the loss weights classes.
+        masks_targets: Whether the loss leaves out missing targets.
         optimizer: JSON of its type, its structure and the names of its numbers.
         numbers_per_step: Whether the schedule changes the optimizer's numbers with each step.
         clips: Whether the norm of the gradients is limited.
         metrics: JSON of the metrics with all their arguments.
         monitored: The value that decides on the best epoch; None without one.
         batches: How an epoch is divided.
-        train: Inputs and targets of the training samples, each with its shape [n, …].
+        train: Inputs, targets and weights (if there are any) of the training samples, each with its shape
+            [n, …].
         validation: The same for the validation samples; None without them.
         precision: `float32` or `bfloat16`.
         target_units: JSON of the values that are computed in the units of the targets, and of the number of
@@ -49,6 +51,7 @@ class ProgramKey:
     architecture: bytes
     loss: bytes
     class_weights: bool
+    masks_targets: bool
     optimizer: bytes
     numbers_per_step: bool
     clips: bool
@@ -69,6 +72,7 @@ class ProgramKey:
         train: Samples,
         validation: Samples | None,
         precision: str,
+        masks_targets: bool = False,
         units: TargetUnits | None = None,
     ) -> Self:
         """Make the key of a training from its specs and the shapes of its samples.
@@ -80,6 +84,7 @@ class ProgramKey:
             train: Training samples on any device, targets cast for the loss (see `place_samples`).
             validation: Validation samples, prepared likewise; None without them.
             precision: `float32` or `bfloat16`.
+            masks_targets: Whether the loss leaves out missing targets.
             units: The values in the units of the targets; None if these are not transformed.
         """
         loss = LOSSES[spec.loss.type].constructor.resolve(spec.loss.arguments())
@@ -92,6 +97,7 @@ class ProgramKey:
             architecture=orjson.dumps(architecture.model_dump(mode="json")),
             loss=_json([spec.loss.type, loss]),
             class_weights=spec.class_weights is not None,
+            masks_targets=masks_targets,
             optimizer=_json([spec.optimizer.type, structure_of(optimizer), [*numbers_of(optimizer)]]),
             numbers_per_step=is_per_batch(spec.scheduler),
             clips=spec.gradient_clip_norm is not None,
@@ -105,10 +111,11 @@ class ProgramKey:
         )
 
     @property
-    def step(self) -> tuple[bytes, bytes, bool, int, tuple[Shape, ...]]:
+    def step(self) -> tuple[bytes, bytes, bool, bool, int, tuple[Shape, ...]]:
         """The part of the key that decides the work of one step on a whole batch."""
         batch = tuple((sizes[1:], dtype) for sizes, dtype in self.train)
-        return self.architecture, self.loss, self.class_weights, self.batches.size, batch
+        weighting = self.class_weights, self.masks_targets
+        return self.architecture, self.loss, *weighting, self.batches.size, batch
 
     def digest(self) -> str:
         """Return the key as hexadecimal text, equal in all processes."""
@@ -125,11 +132,11 @@ def _json(value: object) -> bytes:
 
 
 def _shapes(samples: Samples) -> tuple[Shape, ...]:
-    """Return shape and dtype of the inputs and the targets.
+    """Return shape and dtype of the inputs, the targets and the weights.
 
     The first size is the number of samples, even if the tensors also hold rows of other splits.
     """
-    return tuple(_shape(samples.rows, tensor) for tensor in (*samples.inputs, samples.targets))
+    return tuple(_shape(samples.rows, tensor) for tensor in samples.tensors)
 
 
 def _shape(rows: int, tensor: Tensor) -> Shape:

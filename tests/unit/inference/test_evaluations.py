@@ -35,6 +35,7 @@ from tests.support.trained import (
 )
 
 NAMES = sorted(set(SPECIES))
+COLUMNS_ONLY = {"columns": FEATURES}
 
 
 def labelled(targets: dict[str, list[Any]]) -> dict[str, Any]:
@@ -452,3 +453,111 @@ def test_any_rows_equal_a_loop(
     assert answer["loss"] == pytest.approx(sum(errors) / len(errors), rel=1e-4, abs=1e-6)
     shown = [each["loss"] for each in answer["worst"]]
     assert shown == pytest.approx(sorted(errors, reverse=True)[:worst], rel=1e-4, abs=1e-4)
+
+
+WEIGHTS = [1.0, 0.0, 2.0, 0.5, 1.0, 3.0]
+
+
+@pytest.mark.parametrize("form", ["columns", "dataset"])
+def test_weights_count_if_they_are_sent(form: str) -> None:
+    """The loss is Σ w l / Σ w with the column of weights, and the mean without; metrics take no weights."""
+    data = table({"t": NUMBERS["t"]}, split=IN_ORDER, weights="w")
+    model = train({**data, "columns": {**data["columns"], "w": WEIGHTS}}, [linear(1)]).model()
+    body = labelled({"t": NUMBERS["t"]})
+    errors = torch.tensor(prediction(model, COLUMNS_ONLY)["outputs"])[:, 0] - torch.tensor(NUMBERS["t"])
+    sent = {"columns": {**body["columns"], "w": WEIGHTS}}
+    weighted = evaluate(model, sent if form == "columns" else read_json(sent), worst=1)
+    unweighted = evaluate(model, body, worst=1)
+    assert weighted["loss"] == pytest.approx(np.average(errors**2, weights=WEIGHTS), rel=1e-5)
+    assert unweighted["loss"] == pytest.approx(float((errors**2).mean()), rel=1e-5)
+    assert weighted["metrics"] == unweighted["metrics"]
+    assert weighted["worst"] == unweighted["worst"]
+
+
+def test_invalid_weights_of_an_evaluation() -> None:
+    """Negative weights are refused by their cell, and weights that are all 0."""
+    data = table({"t": NUMBERS["t"]}, split=IN_ORDER, weights="w")
+    model = train({**data, "columns": {**data["columns"], "w": WEIGHTS}}, [linear(1)]).model()
+    for weights, pointer in (([1, -1, 1, 1, 1, 1], "#/columns/w/1"), ([0] * 6, "#/columns/w")):
+        with pytest.raises(InvalidRequest) as raised:
+            evaluate(model, labelled({"t": NUMBERS["t"], "w": weights}), worst=0)
+        assert [error.pointer for error in raised.value.errors] == [pointer]
+
+
+def test_weights_of_tensors_are_beside_inputs() -> None:
+    """The weights of tensors are sent as `weights`."""
+    body = {"inputs": [[1.0, 3.0], [2.0, 1.0]], "targets": [[1.0], [5.0]], "weights": [1.0, 3.0]}
+    model = train(body, [linear(1)]).model()
+    outputs = torch.tensor(prediction(model, {"inputs": body["inputs"]})["outputs"])
+    squares = (outputs - torch.tensor(body["targets"])).square().flatten()
+    expected = float((squares * torch.tensor([1, 3])).sum() / 4)
+    assert evaluate(model, body, worst=0)["loss"] == pytest.approx(expected)
+    with pytest.raises(InvalidRequest) as raised:
+        evaluate(model, {**body, "weights": [1, -1]}, worst=0)
+    assert [error.pointer for error in raised.value.errors] == ["#/weights"]
+
+
+def test_missing_targets_are_left_out() -> None:
+    """Loss, metrics, confusion matrices and the losses of rows are those of present targets."""
+    t, u = [0, None, 0, 1, None, 1], [1, 0, None, 0, None, 0]
+    data = table({"t": t, "u": u}, split=IN_ORDER, missing_targets="mask")
+    model = train(data, [linear(2)], loss="BCEWithLogitsLoss").model()
+    result = evaluate(model, labelled({"t": t, "u": u}), worst=6)
+    outputs = torch.tensor(prediction(model, COLUMNS_ONLY)["outputs"])
+    targets = torch.tensor([[math.nan if y is None else y for y in row] for row in zip(t, u, strict=True)])
+    present = ~targets.isnan()
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(outputs[present], targets[present])
+    assert result["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    decided = outputs > 0
+    assert result["metrics"]["accuracy"] == pytest.approx((decided == targets)[present].float().mean().item())
+    assert np.array(result["confusion_matrix"]["matrix"]).sum(axis=(1, 2)).tolist() == [4, 4]
+    last = result["worst"][-1]
+    assert (last["row"], last["loss"]) == (4, 0.0)
+    assert last["target"] == [None, None]
+
+
+def test_targets_must_not_all_be_missing() -> None:
+    """An evaluation without any target is refused."""
+    data = table({"t": NUMBERS["t"]}, split=IN_ORDER, missing_targets="mask")
+    model = train(data, [linear(1)]).model()
+    with pytest.raises(InvalidRequest) as raised:
+        evaluate(model, labelled({"t": [None] * 6}), worst=0)
+    assert "all targets are missing" in raised.value.errors[0].detail
+
+
+def test_the_worst_rows_have_their_ids() -> None:
+    """The worst rows repeat the ids that were sent."""
+    data = table({"t": NUMBERS["t"]}, split=IN_ORDER, id=["code"])
+    codes = ["00a", "00b", "1", "2", "3", "4"]
+    model = train({**data, "columns": {**data["columns"], "code": codes}}, [linear(1)]).model()
+    result = evaluate(model, labelled({"t": NUMBERS["t"], "code": codes}), worst=6)
+    assert [row["ids"]["code"] for row in result["worst"]] == [codes[row["row"]] for row in result["worst"]]
+    assert "ids" not in evaluate(model, labelled({"t": NUMBERS["t"]}), worst=1)["worst"][0]
+
+
+def test_reports_leave_out_missing_targets() -> None:
+    """Counts, curves, figures per class and residuals equal those of the rows with a target."""
+    known = [0, 2, 3, 5]
+    masked = {"split": IN_ORDER, "missing_targets": "mask"}
+    for loss, t in (
+        ("BCEWithLogitsLoss", ["n", None, "y", "y", None, "n"]),
+        ("MSELoss", [1, None, 3, 5, None, 2]),
+    ):
+        model = train(table({"t": t}, **masked), [linear(1)], loss=loss).model()
+        result = evaluate(model, labelled({"t": t}), worst=6, curves=True)
+        columns = {name: [values[row] for row in known] for name, values in {**FEATURES, "t": t}.items()}
+        right = evaluate(model, {"columns": columns}, worst=6, curves=True)
+        for report in ("loss", "confusion_matrix", "per_class", "curves", "residuals"):
+            assert result[report] == (right[report] if report != "loss" else pytest.approx(right["loss"]))
+        targets = {row["row"]: row["target"] for row in result["worst"]}
+        assert [targets[row] for row in known] == [x if isinstance(x, str) else [x] for x in columns["t"]]
+
+
+def test_curves_of_a_target_that_is_missing_in_every_row() -> None:
+    """A target without values has no curves; the others have theirs."""
+    data = table(YES_NO, split=IN_ORDER, missing_targets="mask")
+    model = train(data, [linear(2)], loss="BCEWithLogitsLoss").model()
+    names = list(YES_NO)
+    body = labelled({names[0]: YES_NO[names[0]], names[1]: [None] * 6})
+    answer = evaluate(model, body, worst=0, curves=True)
+    assert [each["class"] for each in answer["curves"]] == names[:1]

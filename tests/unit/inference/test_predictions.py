@@ -21,6 +21,7 @@ from tests.support.trained import (
     NUMBERS,
     SPECIES,
     YES_NO,
+    Trained,
     classifier,
     linear,
     prediction,
@@ -315,3 +316,109 @@ def test_usual_predictions_have_no_warnings(loss: str) -> None:
     answer = prediction(model, COLUMNS)
     assert "warnings" not in answer
     assert 0 <= min(map(min, answer["probabilities"])) <= max(map(max, answer["probabilities"])) <= 1
+
+
+IDS = {"order": ["007", "8", "9", "a", "b", None], "number": [2**53 + 1, 2, 3, 4, 5, 6]}
+
+
+def identified() -> Trained:
+    """Train on rows with ids."""
+    data = table(NUMBERS, split=IN_ORDER, id=list(IDS))
+    return train({**data, "columns": {**data["columns"], **IDS}}, [linear(2)])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"columns": {**FEATURES, **IDS}},
+        {
+            "rows": [
+                dict(zip([*FEATURES, *IDS], row, strict=True))
+                for row in zip(*FEATURES.values(), *IDS.values(), strict=True)
+            ]
+        },
+        [
+            dict(zip([*FEATURES, *IDS], row, strict=True))
+            for row in zip(*FEATURES.values(), *IDS.values(), strict=True)
+        ],
+        {
+            "dataframe_split": {
+                "columns": [*FEATURES, *IDS],
+                "data": [list(row) for row in zip(*FEATURES.values(), *IDS.values(), strict=True)],
+            }
+        },
+    ],
+    ids=["columns", "rows", "list", "dataframe_split"],
+)
+def test_ids_are_repeated(body: Any) -> None:
+    """Ids are answered as they were sent: text as text, integers exactly; only those that were sent."""
+    model = identified().model()
+    assert prediction(model, body)["ids"] == IDS
+    assert "ids" not in prediction(model, COLUMNS)
+    only = {"columns": {**FEATURES, "number": [1.5, 2, True, "x", None, -1]}}
+    assert prediction(model, only)["ids"] == {"number": [1.5, 2, True, "x", None, -1]}
+
+
+def test_ids_of_a_stored_dataset() -> None:
+    """A dataset has numbers in double precision; whole ones are answered as integers."""
+    model = identified().model()
+    stored = read_json({"columns": {**FEATURES, "order": [1, 2, 3, 4, 5.5, None]}})
+    assert prediction(model, stored)["ids"] == {"order": [1, 2, 3, 4, 5.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("ids", "pointer", "detail"),
+    [
+        ([1, 2], "#/columns/order", "`order` identifies 6 rows; found 2 values."),
+        ("a", "#/columns/order", '`order` identifies 6 rows; found "a".'),
+        (
+            [1, 2, [3], 4, 5, 6],
+            "#/columns/order/2",
+            "An id must be text, a number or a boolean; found a list.",
+        ),
+    ],
+)
+def test_invalid_ids(ids: Any, pointer: str, detail: str) -> None:
+    """A column of ids that does not fit the rows is refused."""
+    with pytest.raises(InvalidRequest) as raised:
+        prediction(identified().model(), {"columns": {**FEATURES, "order": ids}})
+    assert [(error.pointer, error.detail) for error in raised.value.errors] == [(pointer, detail)]
+
+
+def test_ids_are_the_first_columns_of_csv(tmp_path: Path) -> None:
+    """CSV starts with the ids; answers in slices are joined."""
+    model = identified().model()
+    whole = prediction(model, {"columns": {**FEATURES, **IDS}})
+    first = as_csv(whole, model.encoding).decode().splitlines()
+    assert first[0] == "order,number,t,u"
+    assert first[1].startswith("007,9007199254740993,")
+    assert first[6].startswith(",6,")
+    slices = [
+        prediction(model, {"columns": {name: values[part] for name, values in {**FEATURES, **IDS}.items()}})
+        for part in (slice(0, 2), slice(2, 6))
+    ]
+    write_json(tmp_path / "answer.json", slices)
+    joined = json.loads((tmp_path / "answer.json").read_text())
+    assert joined["ids"] == IDS
+    assert len(joined["outputs"]) == 6
+    write_csv(tmp_path / "answer.csv", slices, model.encoding)
+    assert (tmp_path / "answer.csv").read_bytes() == as_csv(joined, model.encoding)
+
+
+def test_ids_of_dataframe_split_are_checked() -> None:
+    """An error names the cell by the positions of its row and column."""
+    split = {"columns": ["a", "b", "order"], "data": [[1, 2, "x"], [3, 4, {"y": 1}]]}
+    with pytest.raises(InvalidRequest) as raised:
+        prediction(identified().model(), {"dataframe_split": split})
+    assert [error.pointer for error in raised.value.errors] == ["#/dataframe_split/data/1/2"]
+
+
+def test_ids_in_csv_are_no_formulas() -> None:
+    """Text that a spreadsheet would run is escaped, as in other columns; numbers stay numbers."""
+    model = identified().model()
+    ids = {"order": ["=1+1", "-2", "c", "d", "e", "f"], "number": [-1, 2.5, 3, 4, 5, 6]}
+    answer = prediction(model, {"columns": {**FEATURES, **ids}})
+    first = [line.split(",")[:2] for line in as_csv(answer, model.encoding).decode().splitlines()]
+    assert first[1:3] == [["'=1+1", "-1"], ["'-2", "2.5"]]
+    kept = as_csv(answer, model.encoding, keep_formulas=True).decode().splitlines()
+    assert kept[1].startswith("=1+1,-1,")

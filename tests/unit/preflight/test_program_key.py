@@ -44,6 +44,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "metrics": {"metrics": ["r2_score"]},
     "stopping": {"early_stopping": {"monitor": "train_loss"}},
     "loss": {"loss": "HuberLoss"},
+    "dropped batch": {"batch_size": 3, "drop_last": True},
 }
 
 
@@ -102,10 +103,19 @@ def assembled_key(job: Job, storage: Storage) -> ProgramKey:
     ).program_key
 
 
+def with_data(**data: Any) -> dict[str, Any]:
+    """A regression with further fields of the data section."""
+    document = regression(batch_size=4)
+    document["data"] |= data
+    return document
+
+
 DOCUMENTS = {
     **{name: regression(**section) for name, section in SECTIONS.items()},
     "several inputs": regression(inputs=3),
     "weighted": weighted(),
+    "weighted rows": with_data(columns={"x0": VALUES, "y": VALUES, "w": VALUES}, weights="w"),
+    "missing targets": with_data(missing_targets="mask"),
 }
 
 
@@ -118,6 +128,13 @@ def test_preflight_and_worker_make_equal_keys(
     submit(planned, storage)
     key = assembled_key(claimed(storage.claims), storage)
     assert make_group_key(planned.request, key) == planned.group_key
+
+
+def test_documents_have_keys_of_their_own(storage: Storage, tmp_path: Path) -> None:
+    """Weights of rows and missing targets make other programs: such jobs form groups of their own."""
+    documents = [with_data(), DOCUMENTS["weighted rows"], DOCUMENTS["missing targets"]]
+    planned = [plan(document, storage, Settings(data_dir=tmp_path)) for document in documents]
+    assert len({each.group_key for each in planned}) == len(documents)
 
 
 def test_jobs_of_other_dtypes_form_other_groups(storage: Storage, tmp_path: Path) -> None:

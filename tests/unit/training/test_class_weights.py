@@ -322,3 +322,12 @@ def test_weighted_losses_train_in_bfloat16(loss: str) -> None:
     history = engine(spec, NET, data, precision="bfloat16").advance(6)
     assert history is not None
     assert np.isfinite(history.values[:2]).all()
+
+
+def test_auto_counts_present_targets() -> None:
+    """Missing targets are not counted."""
+    y = torch.tensor([[0.0], [float("nan")], [1.0], [0.0], [0.0]])
+    numbers = resolved("BCEWithLogitsLoss", "auto", encoding(shape=(1,)), y)
+    assert numbers.class_weights == {"y": 3.0}
+    labels = resolved("BCEWithLogitsLoss", "auto", encoding(("no", "yes"), shape=(1,)), y)
+    assert labels.class_weights == {"no": 4 / (2 * 3), "yes": 4 / 2}

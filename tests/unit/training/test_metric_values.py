@@ -103,3 +103,30 @@ def test_fractions_in_any_split_are_an_error() -> None:
     """Classification metrics need targets of 0 and 1, in validation rows too."""
     findings = found([[0.0], [0.5]], None, "BCEWithLogitsLoss", metrics=["accuracy"])
     assert "needs targets that are 0 or 1" in findings.errors[0].detail
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "metric", "words"),
+    [
+        (
+            "MSELoss",
+            [[3.0], [NAN], [NAN]],
+            "r2_score",
+            "at least 2 rows with each target, and there is only 1",
+        ),
+        ("MSELoss", [[3.0], [NAN], [3.0]], "r2_score", "all targets are equal"),
+        ("MSELoss", [[3.0], [NAN], [5.0]], "r2_score", None),
+        ("BCEWithLogitsLoss", [[1.0], [NAN], [1.0]], "auroc", "every target is 1"),
+        ("BCEWithLogitsLoss", [[1.0], [NAN], [0.0]], "auroc", None),
+        ("BCEWithLogitsLoss", [[1.0], [NAN], [0.0]], "accuracy", None),
+    ],
+)
+def test_masked_targets_do_not_count(loss: str, targets: Any, metric: str, words: str | None) -> None:
+    """Only present targets decide whether a metric has a value."""
+    findings = found(targets, None, loss, metrics=[metric])
+    assert not findings.errors
+    assert [words in each.detail for each in findings.warnings if words] == ([True] if words else [])
+    assert bool(findings.warnings) == (words is not None)

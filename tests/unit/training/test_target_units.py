@@ -52,14 +52,17 @@ LOSSES: dict[str, Any] = {
 }
 
 
-def prepared(transforms: list[dict[str, Any]]) -> Prepared:
+def prepared(
+    transforms: list[dict[str, Any]], columns: Mapping[str, Any] = COLUMNS, **fields: Any
+) -> Prepared:
     """Prepare the columns, of which the last rows validate."""
     data = {
-        "columns": COLUMNS,
+        "columns": columns,
         "features": ["x"],
         "targets": ["t", "u"],
         "transforms": transforms,
         "split": {"validation": 3, "shuffle": False},
+        **fields,
     }
     return prepare(JobDatasets(read_json(data)), DATA.validate_python(data), "values")
 
@@ -204,3 +207,55 @@ def test_an_interrupted_epoch_keeps_its_values(name: str) -> None:
     second.restore(checkpoint)
     values = in_units(HistoryChunk.join([before, run(second)]), second.components)
     assert values == right
+
+
+GAPS = {"t": [0, 5], "u": [2, 7]}
+WITH_GAPS = {
+    name: [None if row in GAPS.get(name, ()) else value for row, value in enumerate(values)]
+    for name, values in COLUMNS.items()
+}
+
+
+@pytest.mark.parametrize("name", ["one scale", "two scales", "log1p", "log1p last"])
+def test_missing_targets_have_no_part_in_values_in_units(name: str, jax_is_set_up: None) -> None:
+    """Loss and errors in units are means over the present targets, R² over those of each output."""
+    data = prepared(TRANSFORMS[name], WITH_GAPS, missing_targets="mask")
+    engine = EagerEngine(components(data))
+    values = in_units(run(engine), engine.components)
+    assert data.validation is not None
+    with torch.no_grad():
+        outputs = in_target_units(data.encoding, engine.components.model.eval()(*data.validation.inputs))
+    targets = in_target_units(data.encoding, data.validation.targets)
+    present = ~targets.isnan()
+    errors = (outputs - targets)[present]
+    r2 = [
+        sklearn_metrics.r2_score(column_targets[known], column_outputs[known])
+        for column_targets, column_outputs, known in zip(targets.T, outputs.T, present.T, strict=True)
+    ]
+    right = {
+        "validation_loss": errors.square().mean().item(),
+        "validation_mean_absolute_error": errors.abs().mean().item(),
+        "validation_mean_squared_error": errors.square().mean().item(),
+        "validation_r2_score": sum(r2) / 2,
+    }
+    assert last(values, right) == pytest.approx(right, rel=2e-5, abs=1e-9)
+    names = METRICS[:2]  # the compiled engine has no R² of masked targets
+    eager, compiled = (components(data, metrics=names) for _ in range(2))
+    ours = in_units(run(CompiledEngine(compiled, ProgramCache())), compiled)
+    theirs = in_units(run(EagerEngine(eager)), eager)
+    assert ours.keys() == theirs.keys()
+    for each, epochs in theirs.items():
+        assert ours[each] == pytest.approx(epochs, rel=1e-4, abs=1e-9), each
+
+
+def test_a_loss_of_weighted_rows_is_only_derived() -> None:
+    """A weighted loss has a value in units on one scale, and none on several: metrics take no weights."""
+    columns = {**COLUMNS, "w": [1.0, 2.0, 0.5, 1.0, 3.0, 1.0, 2.0, 0.5]}
+    one, two = (
+        components(prepared(TRANSFORMS[name], columns, weights="w")).units
+        for name in ("one scale", "two scales")
+    )
+    assert one is not None
+    assert two is not None
+    assert one.powers["loss"] == 2
+    assert two.computed == ("mean_absolute_error", "mean_squared_error")

@@ -78,6 +78,7 @@ class CheckpointConverter:
             steps=self._steps(_optimizer_state(checkpoint)),
             epoch=last.epoch,
             loss_sum=0,
+            loss_weight=0,
             best=np.inf if monitored is None else sign * monitored,
             best_epoch=0 if checkpoint.best is None else checkpoint.best.epoch,
             epochs_without_improvement=0 if monitor is None else monitor.epochs_without_improvement,
@@ -89,7 +90,7 @@ class CheckpointConverter:
             optimizer_state=self._flat_optimizer_state(_optimizer_state(checkpoint)),
             best_parameters=self._flatten(best.state),
             best_gradients=self._flatten(best.gradients),
-            scalars=np.array(scalars, np.float64),  # [7]
+            scalars=np.array(scalars, np.float64),  # [8]
             sums={name: np.zeros(x.shape, x.dtype) for name, x in plan.sums.items()},
         )
 

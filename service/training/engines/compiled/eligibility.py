@@ -27,7 +27,7 @@ def work_of(candidate: Candidate) -> Work:
     """Trace a step on one batch and count its work."""
     loss_fn = traceable_loss(candidate.loss_fn)
     try:
-        found = trace(candidate.model.train(), loss_fn, candidate.inputs, candidate.targets, gradients=True)
+        found = trace(candidate.model.train(), loss_fn, candidate.batch, gradients=True)
     except NotImplementedError as error:  # an operator without a meta kernel, which the message names
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
@@ -46,7 +46,8 @@ def _operations(node: fx.Node) -> int:
 
 def objections(candidate: Candidate) -> list[FieldError]:
     """Return the features of a training that the compiled engine does not support, without tracing it."""
-    found = [*_of_training(candidate.spec, candidate.task), *_of_layers(candidate.model)]
+    masks_targets = candidate.key.masks_targets
+    found = [*_of_training(candidate.spec, candidate.task, masks_targets), *_of_layers(candidate.model)]
     if candidate.key.precision != "float32":
         detail = f"The compiled engine does not support {candidate.key.precision}."
         found.append(FieldError("#/precision", detail))
@@ -62,7 +63,7 @@ def objections(candidate: Candidate) -> list[FieldError]:
     return found
 
 
-def _of_training(spec: TrainingSpec, task: Task) -> Iterator[FieldError]:
+def _of_training(spec: TrainingSpec, task: Task, masks_targets: bool) -> Iterator[FieldError]:
     if spec.optimizer.type not in UPDATE_RULES:
         supported = ", ".join(UPDATE_RULES)
         detail = f"The compiled engine does not support `{spec.optimizer.type}`, only {supported}."
@@ -75,10 +76,10 @@ def _of_training(spec: TrainingSpec, task: Task) -> Iterator[FieldError]:
     for index, metric in enumerate(spec.metrics):
         constructor = METRICS[metric.type].classes[task]
         default = constructor.resolve(metric.arguments()) == constructor.resolve({})
-        if not default or summed_metric(metric.type, task, spec.loss.type) is None:
+        if not default or summed_metric(metric.type, task, spec.loss.type, masks_targets) is None:
             detail = (
                 f"The compiled engine does not support `{metric.type}` with these arguments "
-                f"for a {task} task."
+                f"for a {task} task{' with missing targets' if masks_targets else ''}."
             )
             yield FieldError(pointer_to("#/training", "metrics", index), detail)
 

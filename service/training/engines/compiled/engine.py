@@ -267,7 +267,7 @@ class Group:
         """
         self.members[index].stop_reason = reason
         if self._states is not None:
-            scalars = np.array(self._states.scalars)  # [K, 7]
+            scalars = np.array(self._states.scalars)  # [K, 8]
             scalars[index, Scalars._fields.index("status")] = STOPPED
             self._states = self._states._replace(scalars=jax.device_put(scalars))
 
@@ -339,7 +339,10 @@ class CompiledEngine(Member):
 
 
 def _sample_arrays(samples: Samples) -> SampleArrays:
-    return SampleArrays(tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy())
+    weights = None if samples.weights is None else samples.weights.cpu().numpy()
+    return SampleArrays(
+        tuple(x.cpu().numpy() for x in samples.inputs), samples.targets.cpu().numpy(), weights
+    )
 
 
 def _stack(trees: Sequence[Any]) -> Any:

@@ -5,21 +5,25 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from service.training.weighted_loss import WeightedLoss
+
 
 def traceable_loss(loss_fn: nn.Module) -> nn.Module:
     """Return an equal loss whose backward pass can be traced; its buffers (class weights) are the same."""
+    if isinstance(loss_fn, WeightedLoss):
+        return WeightedLoss(traceable_loss(loss_fn.loss_fn), loss_fn.masks)
     rewritten = _REWRITTEN.get(type(loss_fn))
     return loss_fn if rewritten is None else rewritten(loss_fn)
 
 
 class _MultiMargin(nn.Module):
-    """`nn.MultiMarginLoss`: Σ_{i≠y} w_y · max(0, margin − x_y + x_i)^p / classes, the mean over samples."""
+    """`nn.MultiMarginLoss`: Σ_{i≠y} w_y · max(0, margin − x_y + x_i)^p / classes, by sample or as a mean."""
 
     weight: Tensor | None
 
     def __init__(self, loss_fn: nn.MultiMarginLoss) -> None:
         super().__init__()
-        self.margin, self.p = loss_fn.margin, loss_fn.p
+        self.margin, self.p, self.reduction = loss_fn.margin, loss_fn.p, loss_fn.reduction
         self.register_buffer("weight", loss_fn.weight)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -29,17 +33,18 @@ class _MultiMargin(nn.Module):
         if self.weight is not None:
             shortfall = shortfall * self.weight[targets][:, None]
         others = torch.arange(outputs.shape[1], device=outputs.device) != targets[:, None]  # [B, classes]
-        return (shortfall * others).sum(dim=1).mean() / outputs.shape[1]
+        return _reduced((shortfall * others).sum(dim=1), self.reduction) / outputs.shape[1]
 
 
 class _MultiLabelMargin(nn.Module):
-    """`nn.MultiLabelMarginLoss`: Σ_{j,i} max(0, 1 − (x_{y_j} − x_i)) / classes, the mean over samples.
+    """`nn.MultiLabelMarginLoss`: Σ_{j,i} max(0, 1 − (x_{y_j} − x_i)) / classes, of each sample or the mean.
 
     The sum runs over the labels y_j (the indices before the first −1) and the classes i without a label.
     """
 
-    def __init__(self, _: nn.MultiLabelMarginLoss) -> None:
+    def __init__(self, loss_fn: nn.MultiLabelMarginLoss) -> None:
         super().__init__()
+        self.reduction = loss_fn.reduction
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Compute the loss of outputs [B, classes] and targets int64 [B, classes]."""
@@ -54,7 +59,12 @@ class _MultiLabelMargin(nn.Module):
         labels = outputs.gather(1, index)  # [B, L]
         shortfall = torch.relu(1 - labels[:, :, None] + outputs[:, None, :])  # [B, L, classes]
         counted = is_label[:, :, None] & others[:, None, :]  # [B, L, classes]
-        return (shortfall * counted).sum(dim=(1, 2)).mean() / classes
+        return _reduced((shortfall * counted).sum(dim=(1, 2)), self.reduction) / classes
+
+
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
+    """Reduce the losses of samples [B] as PyTorch does: `none` or `mean`."""
+    return losses if reduction == "none" else losses.mean()
 
 
 _REWRITTEN: Mapping[type[nn.Module], Callable[..., nn.Module]] = {

@@ -40,11 +40,17 @@ def _double(x: Array) -> Array:
     return x.astype(jnp.float64)
 
 
-def _mean_of(measure: Callable[[Array, Array], Array]) -> SummedMetric:
-    """Return the metric that is the mean of an elementwise measure."""
+Measure = Callable[[Array, Array], Array]
+
+
+def _mean_of(measure: Measure, masks_targets: bool) -> SummedMetric:
+    """Return the metric that is the mean of an elementwise measure, without missing targets if masked."""
 
     def add(outputs: Array, targets: Array, origin: Array) -> Sums:
         measured = _double(measure(outputs, targets))
+        if masks_targets:
+            present = ~jnp.isnan(targets)
+            return jnp.stack([jnp.sum(jnp.where(present, measured, 0)), _double(jnp.sum(present))])  # [2]
         return jnp.stack([jnp.sum(measured), jnp.asarray(float(measured.size))])  # [2]
 
     return SummedMetric(add, _ratio)
@@ -78,7 +84,7 @@ def _right_classes(outputs: Array, targets: Array, origin: Array) -> Sums:
     return jnp.stack([jnp.sum(_double(each)) for each in (right, targets != IGNORED)])
 
 
-def _right_sign(probabilities: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
+def _right_sign(probabilities: Callable[[Array], Array]) -> Measure:
     def is_right(outputs: Array, targets: Array) -> Array:
         return (probabilities(outputs) >= THRESHOLD) == (targets >= THRESHOLD)
 
@@ -100,19 +106,23 @@ _PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def metric_in_target_units(name: str, loss: Component) -> SummedMetric | None:
+def metric_in_target_units(name: str, loss: Component, masks_targets: bool = False) -> SummedMetric | None:
     """Return a metric, or the loss, of values in the units of the targets; None if it is not compiled.
 
     Args:
         name: The metric's name, or `loss`.
         loss: The loss, one of `ERROR_LOSSES`.
+        masks_targets: Whether targets that are NaN are missing.
     """
-    metric = _summed_loss(loss) if name == LOSS else _REGRESSION.get(name)
+    if name == LOSS:
+        metric: SummedMetric | None = _mean_of(_loss_measure(loss), masks_targets)
+    else:
+        metric = summed_metric(name, "regression", loss.type, masks_targets)
     return None if metric is None else replace(metric, in_target_units=True)
 
 
-def _summed_loss(loss: Component) -> SummedMetric:
-    """Return the mean of a loss of the error, with the formula of PyTorch's documentation."""
+def _loss_measure(loss: Component) -> Measure:
+    """Return a loss of the error, with the formula of PyTorch's documentation."""
     arguments = LOSSES[loss.type].constructor.resolve(loss.arguments())
 
     def huber(outputs: Array, targets: Array) -> Array:
@@ -123,32 +133,34 @@ def _summed_loss(loss: Component) -> SummedMetric:
         error, beta = jnp.abs(outputs - targets), arguments["beta"]
         return jnp.where(error < beta, 0.5 * error**2 / beta, error - 0.5 * beta) if beta else error
 
-    measures = {
+    measures: Mapping[str, Measure] = {
         "L1Loss": _absolute_error,
         "MSELoss": _squared_error,
         "HuberLoss": huber,
         "SmoothL1Loss": smooth_l1,
     }
-    return _mean_of(measures[loss.type])
+    return measures[loss.type]
 
 
-def summed_metric(name: str, task: Task, loss: str) -> SummedMetric | None:
+def summed_metric(name: str, task: Task, loss: str, masks_targets: bool = False) -> SummedMetric | None:
     """Return the metric of a task as sums; None if it is not a sum, or is not compiled.
 
     Args:
         name: The metric's name.
         task: The task that it measures.
         loss: The name of the loss, which decides how outputs become probabilities.
+        masks_targets: Whether targets that are NaN are missing.
     """
     if name == "accuracy" and task == "multiclass":
         return SummedMetric(_right_classes, _ratio)
     if name == "accuracy" and task == "binary":
-        return _mean_of(_right_sign(_PROBABILITIES[loss]))
-    return _REGRESSION.get(name) if task == "regression" else None
+        return _mean_of(_right_sign(_PROBABILITIES[loss]), masks_targets)
+    if name == "r2_score" and task == "regression" and not masks_targets:
+        return SummedMetric(_moments, _r2)
+    return _mean_of(_ERRORS[name], masks_targets) if task == "regression" and name in _ERRORS else None
 
 
-_REGRESSION: Mapping[str, SummedMetric] = {
-    "mean_absolute_error": _mean_of(_absolute_error),
-    "mean_squared_error": _mean_of(_squared_error),
-    "r2_score": SummedMetric(_moments, _r2),
+_ERRORS: Mapping[str, Measure] = {
+    "mean_absolute_error": _absolute_error,
+    "mean_squared_error": _squared_error,
 }

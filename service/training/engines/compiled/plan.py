@@ -31,6 +31,7 @@ from service.training.engines.compiled.tracing import Trace, named_tensors, trac
 from service.training.engines.compiled.translation import array_dtype, translated
 from service.training.optimizers import current_numbers, structure_of
 from service.training.schedulers import is_per_batch
+from service.training.weighted_loss import WeightedLoss
 
 # The arrays of a call have room for its full capacity, however few epochs it runs: these limit their size.
 MAX_ORDER_INDICES = 65_536
@@ -63,7 +64,7 @@ def make_plan(components: Components) -> Plan:
         sums=_sum_shapes(metrics, gradients, components.train),
         monitored=None if monitor is None else MonitoredColumn(monitor.value, monitor.higher_is_better),
         columns=history_columns(metrics),
-        ignores=components.loss.ignores,
+        ignores=components.loss.ignores and not isinstance(components.loss_fn, WeightedLoss),
         batches=batches,
         capacity=MAX_EPOCHS
         if batches.is_full_batch
@@ -73,18 +74,16 @@ def make_plan(components: Components) -> Plan:
 
 def _summed(name: str, components: Components) -> SummedMetric | None:
     """Return a metric as sums, by its name in the history."""
-    loss = components.spec.loss
+    loss, masks_targets = components.spec.loss, components.masks_targets
     if name.endswith(IN_TARGET_UNITS):
-        return metric_in_target_units(name.removesuffix(IN_TARGET_UNITS), loss)
-    return summed_metric(name, components.task, loss.type)
+        return metric_in_target_units(name.removesuffix(IN_TARGET_UNITS), loss, masks_targets)
+    return summed_metric(name, components.task, loss.type, masks_targets)
 
 
 def _trace_gradients(components: Components, size: int) -> Trace:
     """Trace the forward and backward pass of a batch of `size` rows."""
-    samples = components.train
-    inputs = [x[:size] for x in samples.inputs]  # [B, …]
-    loss_fn = traceable_loss(components.loss_fn)
-    return trace(components.model, loss_fn, inputs, samples.targets[:size], gradients=True)
+    batch = components.train.take(slice(0, size))
+    return trace(components.model, traceable_loss(components.loss_fn), batch, gradients=True)
 
 
 def _evaluation_pass(components: Components, samples: Samples | None) -> BatchPass | None:
@@ -95,8 +94,7 @@ def _evaluation_pass(components: Components, samples: Samples | None) -> BatchPa
     found = trace(
         components.model,
         traceable_loss(components.loss_fn),
-        samples.inputs,
-        samples.targets,
+        samples,
         gradients=False,
     )
     components.model.train()
@@ -121,11 +119,14 @@ def _batch_pass(components: Components, found: Trace) -> BatchPass:
     function = translated(found.graph)
     # The graph takes its tensors by position, in the order of `named_tensors`.
     names: Sequence[str] = list(named_tensors(components.model, components.loss_fn))
+    is_weighted = isinstance(components.loss_fn, WeightedLoss)
 
     def run(
-        trained: Tensors, untrained: Tensors, inputs: tuple[Array, ...], targets: Array
+        trained: Tensors, untrained: Tensors, inputs: tuple[Array, ...], *loss_arguments: Array
     ) -> tuple[Any, ...]:
         tensors = trained | untrained
-        return tuple(function(*(tensors[name] for name in names), *inputs, targets))
+        loss, *results = function(*(tensors[name] for name in names), *inputs, *loss_arguments)
+        weight = results.pop() if is_weighted else float(len(loss_arguments[0]))
+        return loss, weight, *results
 
     return run

@@ -48,8 +48,9 @@ from service.training.engines.compiled.optimizers import Structure, UpdateRule
 from service.training.engines.compiled.unit_conversion import in_target_units
 
 Tensors = dict[str, Array]
-# (trained tensors, other tensors, inputs, targets) -> (loss, outputs, *gradients) of one batch.
-BatchPass = Callable[[Tensors, Tensors, tuple[Array, ...], Array], tuple[Any, ...]]
+# (trained tensors, other tensors, inputs, *loss arguments) -> (loss, weight, outputs, *gradients) of a batch,
+# whose weight is that of `weighted_loss.loss_weight`.
+BatchPass = Callable[..., tuple[Any, ...]]
 # The carry of the loop over epochs: index of the epoch in this call, states, history rows.
 Carry = tuple[Array, "State", Array]
 
@@ -65,7 +66,8 @@ class Scalars(NamedTuple):
     Attributes:
         steps: Optimizer steps taken.
         epoch: Epochs completed.
-        loss_sum: Σ n_b · loss_b over the batches of the current epoch.
+        loss_sum: Σ n_b · loss_b over the batches of the current epoch; n_b is the weight of a batch.
+        loss_weight: Σ n_b over these batches.
         best: Monitored value of the best epoch, negated where higher is better: smaller is always better.
         best_epoch: Number of the best epoch; 0 before the first one.
         epochs_without_improvement: Epochs with a monitored value since the best one.
@@ -75,6 +77,7 @@ class Scalars(NamedTuple):
     steps: Any
     epoch: Any
     loss_sum: Any
+    loss_weight: Any
     best: Any
     best_epoch: Any
     epochs_without_improvement: Any
@@ -90,7 +93,7 @@ class State(NamedTuple):
         optimizer_state: float32 [K, P] by name, for instance `exp_avg`.
         best_parameters: float32 [K, P], of the best epoch.
         best_gradients: float32 [K, P], of the last step before the best parameters.
-        scalars: float64 [K, 7], see `Scalars`.
+        scalars: float64 [K, 8], see `Scalars`.
         sums: float64 [K, …] by metric, its sums over the current epoch.
     """
 
@@ -109,10 +112,17 @@ class SampleArrays(NamedTuple):
     Attributes:
         inputs: [K, n, …], one for each input of the model.
         targets: [K, n, …].
+        weights: float32 [K, n]; None if all are 1.
     """
 
     inputs: tuple[Any, ...]
     targets: Any
+    weights: Any
+
+    def run(self, batch_pass: BatchPass, trained: Tensors, untrained: Tensors) -> tuple[Any, ...]:
+        """Call a pass with the samples of one job."""
+        weights = () if self.weights is None else (self.weights,)
+        return batch_pass(trained, untrained, self.inputs, self.targets, *weights)
 
 
 class Constants(NamedTuple):
@@ -180,7 +190,7 @@ class Plan:
         sums: Shape and dtype of the sums of each metric.
         monitored: The column that decides on the best epoch; None without one.
         columns: Names of the history columns.
-        ignores: Whether the loss leaves out targets that are `IGNORED`.
+        ignores: Whether the loss, which is no `WeightedLoss`, leaves out targets that are `IGNORED`.
         batches: The division of an epoch into batches.
         capacity: Maximum number of epochs of one call, E.
     """
@@ -247,9 +257,7 @@ def _full_batch_epoch(plan: Plan, jobs: int) -> Epoch:
     """Return an epoch of one step on all samples, whose losses are those before the step."""
 
     def advance(state: State, constants: Constants, inputs: EpochInputs, index: Array) -> tuple[State, Array]:
-        gradients, state = _forward_backward(
-            plan, plan.gradient_pass, state, constants, constants.train, plan.batches.rows
-        )
+        gradients, state = _forward_backward(plan, plan.gradient_pass, state, constants, constants.train)
         state, row = _end_epoch(plan, state, constants)
         updated = _optimizer_step(plan, state, gradients, constants, inputs.numbers[index])
         # As in the eager engine, a loss that is not finite takes no step; patience that ends does.
@@ -328,7 +336,7 @@ def _batch_step(plan: Plan, gradient_pass: BatchPass, size: int) -> Callable[...
         rows = lax.dynamic_slice(inputs.orders, (index, start), (1, size))[0]  # [B]
         # An order is a permutation of the rows: XLA need not clamp its indices.
         batch = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), constants.train)  # [B, …]
-        gradients, state = _forward_backward(plan, gradient_pass, state, constants, batch, size)
+        gradients, state = _forward_backward(plan, gradient_pass, state, constants, batch)
         row = index * plan.batches.steps_per_epoch + batch_index if plan.numbers_per_step else index
         return _optimizer_step(plan, state, gradients, constants, inputs.numbers[row]), None
 
@@ -336,20 +344,23 @@ def _batch_step(plan: Plan, gradient_pass: BatchPass, size: int) -> Callable[...
 
 
 def _forward_backward(
-    plan: Plan, gradient_pass: BatchPass, state: State, constants: Constants, batch: SampleArrays, size: int
+    plan: Plan, gradient_pass: BatchPass, state: State, constants: Constants, batch: SampleArrays
 ) -> tuple[Array, State]:
     """Return the gradients [P] of a batch, and the state with its loss and metrics added up."""
-    loss, outputs, *gradients = gradient_pass(unflatten(plan, state.parameters), constants.untrained, *batch)
+    parameters = unflatten(plan, state.parameters)
+    loss, weight, outputs, *gradients = batch.run(gradient_pass, parameters, constants.untrained)
     # R² sums targets relative to the first training target, the same in every batch; see `metrics._moments`.
     added = _metric_sums(plan, constants, outputs, batch.targets, constants.train.targets[0])
     sums = {name: state.sums[name] + added[name] for name in plan.metrics}
     scalars, loss = Scalars(*state.scalars), loss.astype(jnp.float64)
     if plan.ignores:  # the loss of a batch in which no row counts is NaN
-        counted = _counted(batch.targets)
-        added_loss = jnp.where(counted > 0, counted * loss, 0.0)
+        weight = _counted(batch.targets)
+        added_loss = jnp.where(weight > 0, weight * loss, 0.0)
     else:
-        added_loss = size * loss
-    scalars = scalars._replace(loss_sum=scalars.loss_sum + added_loss)
+        added_loss = weight * loss
+    scalars = scalars._replace(
+        loss_sum=scalars.loss_sum + added_loss, loss_weight=scalars.loss_weight + weight
+    )
     flat = jnp.concatenate([each.ravel() for each in gradients])  # [P]
     return flat, state._replace(scalars=jnp.stack(scalars), sums=sums)
 
@@ -428,7 +439,9 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
         The state and the epoch's history row, float64 [C].
     """
     scalars = Scalars(*state.scalars)
-    train_loss = scalars.loss_sum / (_counted(constants.train.targets) if plan.ignores else plan.batches.rows)
+    # Without any weight, the loss is that of the batches: 0 if weights are 0, NaN if all rows are ignored.
+    nothing = jnp.nan if plan.ignores else 0.0
+    train_loss = jnp.where(scalars.loss_weight > 0, scalars.loss_sum / scalars.loss_weight, nothing)
     validation_loss, validation_sums = _validate(plan, state, constants)
     # The learning rate is known outside: `Member.record` fills its column.
     values = {"train_loss": train_loss, "validation_loss": validation_loss, LEARNING_RATE: jnp.nan}
@@ -436,7 +449,7 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
         values[f"train_{name}"] = metric.value(state.sums[name])
         values[f"validation_{name}"] = metric.value(validation_sums[name]) if validation_sums else jnp.nan
     finite = jnp.isfinite(train_loss) & (jnp.isfinite(validation_loss) | (constants.validation is None))
-    scalars = scalars._replace(epoch=scalars.epoch + 1, loss_sum=0.0)
+    scalars = scalars._replace(epoch=scalars.epoch + 1, loss_sum=0.0, loss_weight=0.0)
     improves = jnp.asarray(False)
     if plan.monitored is not None:
         # The rules of `Monitor.update`, without branches. An epoch whose losses or monitored value are not
@@ -454,7 +467,7 @@ def _end_epoch(plan: Plan, state: State, constants: Constants) -> tuple[State, A
     )
     scalars = scalars._replace(status=jnp.where(finite, out_of_patience, DIVERGED))
     changed = state._replace(
-        scalars=jnp.stack([jnp.asarray(scalar, jnp.float64) for scalar in scalars]),  # [7]
+        scalars=jnp.stack([jnp.asarray(scalar, jnp.float64) for scalar in scalars]),  # [8]
         sums=jax.tree.map(jnp.zeros_like, state.sums),
         best_parameters=jnp.where(improves, state.parameters, state.best_parameters),
         best_gradients=jnp.where(improves, state.gradients, state.best_gradients),
@@ -467,7 +480,7 @@ def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict
     if plan.evaluation_pass is None or constants.validation is None:
         return jnp.nan, None
     parameters = unflatten(plan, state.parameters)
-    loss, outputs = plan.evaluation_pass(parameters, constants.untrained, *constants.validation)
+    loss, _, outputs = constants.validation.run(plan.evaluation_pass, parameters, constants.untrained)
     targets = constants.validation.targets
     sums = _metric_sums(plan, constants, outputs, targets, targets[0])
     return loss.astype(jnp.float64), sums

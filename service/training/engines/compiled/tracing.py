@@ -6,7 +6,7 @@ eager engine. The second pass runs the recorded graph again without mutations (`
 into core ATen, the small set of operators that the others are made of.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -18,6 +18,9 @@ from torch._decomp import core_aten_decompositions
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from service.datasets.samples import Samples
+from service.training.weighted_loss import WeightedLoss
+
 LOSS = "loss:"  # prefix of the loss's buffers; names of parameters have no colon
 
 
@@ -25,8 +28,9 @@ LOSS = "loss:"  # prefix of the loss's buffers; names of parameters have no colo
 class Trace:
     """The graph of one pass over a batch.
 
-    Its inputs are the tensors of `named_tensors`, then the inputs of the batch, then its targets. Its outputs
-    are the loss [], the model's output and, if requested, the gradients.
+    Its inputs are the tensors of `named_tensors`, then the inputs of the batch, then the other arguments of
+    the loss (`Samples.loss_arguments`). Its outputs are the loss [], the model's output, if requested the
+    gradients, and last, of a `WeightedLoss`, the weight [] of the batch.
 
     Attributes:
         graph: The graph of core ATen operators.
@@ -44,8 +48,7 @@ class Trace:
 def trace(
     model: nn.Module,
     loss_fn: nn.Module,
-    inputs: Sequence[Tensor],
-    targets: Tensor,
+    samples: Samples,
     gradients: bool,
 ) -> Trace:
     """Trace one pass over a batch.
@@ -53,8 +56,7 @@ def trace(
     Args:
         model: The model on any device, in the mode to trace (train or eval).
         loss_fn: The module that computes the loss.
-        inputs: Inputs of a batch, each [B, …]; only shapes and dtypes matter.
-        targets: Its targets [B, …], likewise.
+        samples: A batch; only shapes and dtypes matter.
         gradients: Whether to trace the backward pass too.
 
     Raises:
@@ -66,23 +68,24 @@ def trace(
     trained: list[str] = []
     outputs: list[Tensor] = []
 
-    def run(state: list[Tensor], inputs: list[Tensor], targets: Tensor) -> list[Tensor]:
+    def run(state: list[Tensor], inputs: list[Tensor], loss_arguments: list[Tensor]) -> list[Tensor]:
         named = dict(zip(tensors, state, strict=True))
         output = functional_call(model, dict(islice(named.items(), of_model)), tuple(inputs))
         outputs[:] = [output]
         of_loss = {name.removeprefix(LOSS): x for name, x in islice(named.items(), of_model, None)}
-        loss: Tensor = functional_call(loss_fn, of_loss, (output, targets))
+        loss: Tensor = functional_call(loss_fn, of_loss, (output, *loss_arguments))
+        weight = [loss_fn.total_weight(*loss_arguments)] if isinstance(loss_fn, WeightedLoss) else []
         if not gradients:
-            return [loss, output]
+            return [loss, output, *weight]
         wanted = state[: len(parameters)]  # `named_tensors` lists parameters first
         found = torch.autograd.grad(loss, wanted, allow_unused=True)
         trained[:] = [name for name, each in zip(parameters, found, strict=True) if each is not None]
-        return [loss, output, *(each for each in found if each is not None)]
+        return [loss, output, *(each for each in found if each is not None), *weight]
 
     state = [_meta(x).requires_grad_(name in parameters) for name, x in tensors.items()]
-    batch = [_meta(x) for x in inputs]
-    recorded = make_fx(run)(state, batch, _meta(targets))
-    flat = [x.detach() for x in state] + batch + [_meta(targets)]
+    inputs, loss_arguments = ([_meta(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
+    recorded = make_fx(run)(state, inputs, loss_arguments)
+    flat = [*(x.detach() for x in state), *inputs, *loss_arguments]
     pure = make_fx(
         functionalize(lambda *values: fx.Interpreter(recorded).run(*values)),
         decomposition_table=_decompositions(),

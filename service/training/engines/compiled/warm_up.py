@@ -6,6 +6,7 @@ import torch
 import torch.hub
 from torch import nn
 
+from service.datasets.samples import Samples
 from service.training.engines.compiled.tracing import Trace, trace
 from service.training.engines.compiled.translation import translated
 
@@ -18,13 +19,13 @@ def trace_forward() -> Trace:
     # torch.fx uses tqdm, whose monitor is a thread: a process with threads must not fork.
     torch.hub.tqdm.monitor_interval = 0  # type: ignore[attr-defined]
     batch = torch.zeros(2, 1)
-    return trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=False)
+    return trace(nn.Linear(1, 1), nn.MSELoss(), Samples((batch,), batch), gradients=False)
 
 
 def trace_step() -> None:
     """Trace a step of a tiny model, backward pass included."""
     batch = torch.zeros(2, 1)
-    trace(nn.Linear(1, 1), nn.MSELoss(), [batch], batch, gradients=True)
+    trace(nn.Linear(1, 1), nn.MSELoss(), Samples((batch,), batch), gradients=True)
 
 
 def warm_up_compiling() -> None:

@@ -44,15 +44,10 @@ from service.training.components import Components
 from service.training.device_placement import place_samples
 from service.training.engines.eager.cuda_graphs import MIN_STEPS, Capture, CapturedStep, capture_step
 from service.training.engines.eager.forward_backward import Passes
-from service.training.evaluation import EVALUATION_BYTES, Evaluation, MeanLoss, loss_weight, rows_per_slice
-from service.training.metrics import (
-    compute_and_reset,
-    metric_inputs,
-    metric_states,
-    restore_metrics,
-    update_metrics,
-)
+from service.training.evaluation import EVALUATION_BYTES, Evaluation, MeanLoss, rows_per_slice
+from service.training.metrics import compute_and_reset, metric_states, restore_metrics, update_metrics
 from service.training.schedulers import is_per_batch
+from service.training.weighted_loss import loss_weight
 
 _NO_EVALUATION = Evaluation(math.nan, {})
 
@@ -179,7 +174,7 @@ class EagerEngine:
             self._replayed = self._captured
             self._capture = None  # do not try again, whether or not it succeeded
         loss = self._forward(batch)
-        self._losses.add(loss.detach(), loss_weight(batch.targets, self._ignores))
+        self._losses.add(loss.detach(), loss_weight(components.loss_fn, batch, self._ignores))
         self._learning_rate = components.optimizer.param_groups[0]["lr"]
         self._step += 1
         if not self._batches.is_full_batch:
@@ -245,8 +240,14 @@ class EagerEngine:
     def _measure(self, outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> None:
         """Update metrics with a batch."""
         if metrics:
+            components = self.components
             update_metrics(
-                metrics.values(), metric_inputs(self.components.loss, self.components.task, outputs, targets)
+                metrics.values(),
+                components.loss,
+                components.task,
+                outputs,
+                targets,
+                components.masks_targets,
             )
 
     def _update(self, loss: Tensor) -> None:
@@ -352,7 +353,8 @@ class EagerEngine:
         with torch.no_grad():  # for small models faster than `torch.inference_mode`
             loss, outputs = self._passes.forward(batch)
             self._measure(outputs, batch.targets, self._validation_metrics)
-            losses.add(loss, loss_weight(batch.targets, self.components.loss.ignores))
+            components = self.components
+            losses.add(loss, loss_weight(components.loss_fn, batch, components.loss.ignores))
         self._set_training(True)
 
     def _evaluation(self, losses: MeanLoss, metrics: Mapping[str, Metric]) -> Evaluation:

@@ -30,10 +30,10 @@ class Passes:
         """Return the loss [] of a batch and the outputs of the model [B, …]."""
         if not self._autocasts:
             outputs = self.model(*batch.inputs)
-            return self._loss_fn(outputs, batch.targets), outputs
+            return self._loss_fn(outputs, *batch.loss_arguments), outputs
         with torch.autocast(batch.targets.device.type, torch.bfloat16):
             outputs = self.model(*batch.inputs)
-            return self._loss_fn(outputs, batch.targets), outputs
+            return self._loss_fn(outputs, *batch.loss_arguments), outputs
 
     def backward(self, loss: Tensor) -> None:
         """Replace the gradients of the parameters by those of a loss, clipped to the largest norm."""

@@ -120,11 +120,11 @@ def test_tensor_models_accept_tensors_of_their_shape(tensors: Encoding) -> None:
 def labelled(encoding: Encoding, body: Any) -> tuple[list[Any], list[Any]]:
     """Encode labelled rows, and check that slices of one row give the same values."""
     raw = evaluation_rows(encoding, body)
-    (inputs,), targets, _ = encode(encoding, raw, targets=True)
+    (inputs,), targets, _, _ = encode(encoding, raw, targets=True)
     raw.errors.raise_if_any()
     assert targets is not None
     for row, single in enumerate(raw.slices(1)):
-        (alone,), target, _ = encode(encoding, single, targets=True)
+        (alone,), target, _, _ = encode(encoding, single, targets=True)
         assert target is not None
         assert torch.equal(alone[0], inputs[row])
         assert torch.equal(target[0], targets[row])

@@ -11,6 +11,7 @@ from service.datasets.dataset import TabularDataset
 from service.datasets.prepare.declaration import TargetType
 from service.datasets.prepare.encode import encode, evaluation_rows, prediction_rows
 from service.datasets.prepare.encoding import Encoding, decode_outputs
+from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
 from service.datasets.prepare.windows import identify
 from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace, Workspace
@@ -372,3 +373,38 @@ def test_an_encoding_of_windows_survives_json(stores: Encoding) -> None:
     assert Encoding.from_document(document) == stores
     del document["window"]
     assert Encoding.from_document(document).window is None
+
+
+def test_windows_have_no_weights() -> None:
+    """A window has several rows, so that weights of rows are refused."""
+    section = counting(5, window(2), weights="w")
+    section["columns"]["w"] = [1.0] * 5
+    assert refused(section).keys() == {"#/data/weights"}
+
+
+@pytest.mark.parametrize("horizon", [1, 2])
+def test_targets_of_windows_may_be_missing(horizon: int) -> None:
+    """A missing target is NaN in each window that has it; a feature that is a target must be complete."""
+    section = counting(6, window(2, horizon), targets=["y", "z"], missing_targets="mask")
+    section["columns"] |= {"y": [0, 1, None, 3, 4, 5], "z": [0, 1, 2, 3, 4, None]}
+    data = prepared(section)
+    flat = [targets for _, targets in windows(data.train)]
+    y, z = [float("nan"), 3, 4, 5], [2, 3, 4, float("nan")]
+    right = [
+        [each for step in range(horizon) for each in (y[first + step], z[first + step])]
+        for first in range(5 - horizon)
+    ]
+    torch.testing.assert_close(torch.tensor(flat), torch.tensor(right), equal_nan=True)
+    own = counting(6, window(2), missing_targets="mask")
+    own["columns"]["v"][1] = None
+    assert '"type": "impute"' in refused(own)["#/data/features/0"]
+
+
+def test_a_window_has_the_id_of_its_last_row() -> None:
+    """The ids of a window are those of the last row of its inputs."""
+    section = counting(5, window(2), id=["code"])
+    section["columns"]["code"] = ["a", "b", "c", "d", "e"]
+    data = prepared(section)
+    body = {"columns": section["columns"]}
+    raw = prediction_rows(data.encoding, body)
+    assert RowIds(data.encoding.id, body, raw.dataset.rows).of(raw.rows) == {"code": ["b", "c", "d", "e"]}

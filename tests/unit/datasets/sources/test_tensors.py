@@ -94,9 +94,9 @@ def test_arrays_that_do_not_make_a_dataset_are_refused(
 
 def test_all_errors_are_reported_together() -> None:
     """Every array is checked, and the first 100 values that are not finite are listed."""
-    found = refused("npz", {"inputs": np.ones(4), "targets": np.ones((4, 0)), "weights": IMAGES})
-    assert list(found) == ["#/inputs", "#/targets", "#/weights"]
-    targets = np.array([1.0, np.nan])
+    found = refused("npz", {"inputs": np.ones(4), "targets": np.ones((4, 0)), "masks": IMAGES})
+    assert list(found) == ["#/inputs", "#/targets", "#/masks"]
+    targets = np.array([1.0, np.inf])
     with pytest.raises(InvalidRequest) as raised:
         read(as_npz({"inputs": np.ones((3, 1)), "targets": targets}))
     assert [error.pointer for error in raised.value.errors] == ["#/targets", "#/targets/1", "#/targets"]

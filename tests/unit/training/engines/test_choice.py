@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from service.errors import InvalidRequest
 from service.training.engines.candidate import Candidate, Work
@@ -34,8 +35,7 @@ def candidate(
         model=components.model.to("meta"),
         loss_fn=components.loss_fn,
         spec=spec,
-        inputs=[x[:size].to("meta") for x in components.train.inputs],
-        targets=components.train.targets[:size].to("meta"),
+        batch=components.train.take(slice(0, size)).to(torch.device("meta")),
         task=components.task,
         on_gpu=on_gpu,
         calls=calls,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,16 @@ from tests.support.toys import (
     VALUES,
     Layers,
     ToyData,
+    WeightedData,
     assert_same_checkpoint,
     assert_same_history,
     engine,
     fitting,
     run,
     training,
+    weighted,
+    weights_of,
+    with_gaps,
 )
 
 STOPPING = {"lr": 0.2, "type": "SGD", "momentum": 0.9}
@@ -245,6 +250,29 @@ def test_side_by_side(batch_size: int | None, programs: ProgramCache) -> None:
         assert group[index].checkpoint().monitor["best_epoch"] == alone.checkpoint().monitor["best_epoch"]
     assert group[2].stop_reason is StopReason.DIVERGED
     assert math.isnan(chunks[2][-1].values[0, -1])
+
+
+@pytest.mark.parametrize(
+    "data", [weighted(), with_gaps(), with_gaps(weights=weights_of(16))], ids=["weights", "gaps", "both"]
+)
+def test_weighted_rows_side_by_side(data: WeightedData, programs: ProgramCache) -> None:
+    """Each training of a group has the weights of its own rows and its own missing targets."""
+    weights = None if data.weights is None else weights_of(16, low=1.0)
+    other = replace(data, weights=weights, y_train=data.y_train.flip(0))
+    section = {"batch_size": 4, "metrics": ["mean_squared_error"]}
+    members = [Member(components(NET, each, **section), programs) for each in (data, other)]
+    chunks = together(members, programs)
+    for each, found in zip((data, other), chunks, strict=True):
+        expected = run(EagerEngine(components(NET, each, **section)))
+        joined = HistoryChunk.join([chunk for chunk in found if chunk is not None])
+        np.testing.assert_allclose(joined.values, expected.values, rtol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_all_weights_of_a_batch_are_zero(batch_size: int | None, programs: ProgramCache) -> None:
+    """Where all weights are 0, the loss is 0, as in the eager engine, and training goes on."""
+    data = replace(weighted(), weights=torch.zeros(16))
+    assert_like_eager(lambda: components(NET, data, batch_size=batch_size, epochs=3), programs)
 
 
 def together(

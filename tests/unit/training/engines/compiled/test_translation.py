@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.layers import LAYERS
+from service.datasets.samples import Samples
 from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import translated, untranslatable
 from tests.support.architecture_samples import SAMPLES
@@ -76,7 +77,7 @@ def test_layers(name: str) -> None:
     with warnings.catch_warnings(action="ignore"):
         loss = loss_fn(model(*inputs), targets)
         loss.backward()
-        found = trace(model, loss_fn, inputs, targets, gradients=True)
+        found = trace(model, loss_fn, Samples(tuple(inputs), targets), gradients=True)
     assert untranslatable(found.graph) == []
     tensors = [*model.parameters(), *model.buffers(), *inputs, targets]
     computed = jax.jit(translated(found.graph))(*(jnp.asarray(x.detach().numpy()) for x in tensors))
@@ -97,4 +98,5 @@ def test_missing_operators_are_named(name: str) -> None:
     model, inputs = example(name)
     with torch.no_grad():
         targets = torch.randn_like(copy.deepcopy(model)(*inputs))
-    assert untranslatable(trace(model, nn.MSELoss(), inputs, targets, gradients=True).graph)
+    batch = Samples(tuple(inputs), targets)
+    assert untranslatable(trace(model, nn.MSELoss(), batch, gradients=True).graph)

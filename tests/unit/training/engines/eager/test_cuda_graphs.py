@@ -25,6 +25,9 @@ from tests.support.toys import (
     run,
     samples,
     training,
+    weighted,
+    weights_of,
+    with_gaps,
 )
 
 CLASSES = samples(lambda y: y.argmax(dim=1))
@@ -117,6 +120,9 @@ def engine(
         (NET, VALUES, {"optimizer": "Adagrad", "batch_size": 4}, 2),
         (NET, VALUES, {"optimizer": {"type": "SGD", "lr": 0.01, "momentum": 0.9}, "batch_size": 4}, 3),
         (NET, VALUES, {"optimizer": {"type": "NAdam", "lr": 0.01}}, 3),
+        (NET, weighted(), {"batch_size": 4}, 3),
+        (NET, with_gaps(weights=weights_of(16)), {"batch_size": 4, "metrics": ["r2_score"]}, 3),
+        (NET, VALUES, {"batch_size": 4, "drop_last": True}, 3),
         *((NET, VALUES, {"optimizer": each, "batch_size": 4}, 3) for each in WITH_STEP_COUNT),
     ],
     ids=[
@@ -133,6 +139,9 @@ def engine(
         "step count on the CPU",
         "momentum",
         "NAdam",
+        "weights",
+        "missing targets",
+        "dropped batch",
         *WITH_STEP_COUNT,
     ],
 )
