@@ -21,6 +21,7 @@ def main() -> None:
         {
             "dataset_id": service.upload(FILE, missing="*"),
             "features": ["class", "age", "sex"],
+            "id": ["name"],
             "targets": ["survived"],
             "transforms": [
                 {"columns": ["class"], "type": "impute", "strategy": "mode"},

@@ -254,7 +254,7 @@ def test_parameters_of_an_evaluation_are_checked(service: Service) -> None:
         response = service.client.post(path, json={"columns": FLOWERS}, params=query)
         assert response.status_code == status, response.text
     assert service.client.post("/v1/jobs/job_x/evaluations", json={"columns": FLOWERS}).status_code == 404
-    odd = service.client.post(path, content=b"\x00", headers={"Content-Type": "image/png"})
+    odd = service.client.post(path, content=b"\x89PNG\r\n", headers={"Content-Type": "image/png"})
     assert odd.status_code == httpx.codes.UNSUPPORTED_MEDIA_TYPE
 
 

@@ -471,7 +471,7 @@ event: end""",
   "columns": [
     {
       "name": "month", "type": "numeric", "count": 4, "missing": 0, "distinct": 4,
-      "min": 1.0, "max": 10.0, "mean": 5.5, "std": 3.3541019662496847,
+      "min": 1, "max": 10, "mean": 5.5, "std": 3.3541019662496847,
       "histogram": {"edges": [1.0, 1.45, …], "counts": [1, 0, …]}
     },
     {
