@@ -238,23 +238,12 @@ def _encode_columns(
 ) -> torch.Tensor:
     """Transform columns and join them to [b, k]; a column may become several."""
     encoded = []
-    for name, values in _raw_columns(encoding, names, raw):
+    for name, values in _table_columns(names, raw):
         cells = raw.cells(name)
         transformed = pipeline.apply(encoding.transforms_of(name), values, cells)  # [b] or [b, j]
         column = _to_dtype(transformed, dtype, cells, missing_remedy, keeps_missing)
         encoded.append(column if column.dim() > 1 else column[:, None])
     return torch.cat(encoded, dim=1)
-
-
-def _raw_columns(encoding: Encoding, names: Sequence[str], raw: RawRows) -> Iterator[tuple[str, Values]]:
-    """Iterate over named columns: those of a table, or those of an input [b, k] of raw feature values."""
-    if isinstance(raw.dataset, TabularDataset):
-        yield from _table_columns(names, raw)
-        return
-    # A column belongs to one input only, so its columns identify the input.
-    (input_name,) = (name for name, columns in encoding.groups.items() if columns == tuple(names))
-    rows = tensor_values(raw.dataset, input_name, raw.rows).double()  # [b, k]
-    yield from zip(names, rows.unbind(dim=1), strict=True)
 
 
 def _table_columns(names: Sequence[str], raw: RawRows) -> Iterator[tuple[str, Values]]:
@@ -382,7 +371,7 @@ def target_values(encoding: Encoding, raw: RawRows) -> torch.Tensor:
         rows = [series.row_numbers(following + step) for step in range(encoding.window.horizon)]
         steps = [target_values(encoding, raw._replace(rows=each, series=None)) for each in rows]
         return torch.stack(steps, dim=1).reshape(len(raw.rows), *encoding.batch_target_shape)
-    columns = [numbers(values) for _, values in _raw_columns(encoding, encoding.targets, raw)]
+    columns = [numbers(values) for _, values in _table_columns(encoding.targets, raw)]
     return torch.stack(columns, dim=1)
 
 
@@ -553,9 +542,12 @@ def _cast_received(
         InvalidRequest: There are errors; lists those of all columns.
     """
     read = dict.fromkeys([*names, *encoding.read_columns])
+    dataset = received.dataset
+    if encoding.groups and isinstance(dataset, TensorDataset) and not errors.count:
+        dataset = _as_table(encoding, dataset)
     raw = RawRows.of(
         encoding.table_reading(),
-        received.dataset,
+        dataset,
         [*read],
         received.column_pointer,
         errors,
@@ -572,6 +564,24 @@ def _cast_received(
                 _encode_targets(encoding, part)
     errors.raise_if_any()
     return raw
+
+
+def _as_table(encoding: Encoding, dataset: TensorDataset) -> TabularDataset:
+    """Make a table of raw feature rows [B, k], so that they are read like those of any other format."""
+    columns = {
+        name: pa.array(np.ascontiguousarray(dataset.inputs[input_name][:, index]))
+        for input_name, names in encoding.groups.items()
+        for index, name in enumerate(names)
+    }
+    table = pa.table(columns)
+    kept = (pa.types.is_boolean, pa.types.is_int64, pa.types.is_float64)
+    schema = pa.schema(
+        [
+            each if any(is_kept(each.type) for is_kept in kept) else each.with_type(NUMBER)
+            for each in table.schema
+        ]
+    )
+    return TabularDataset(table.cast(schema))
 
 
 def _read(

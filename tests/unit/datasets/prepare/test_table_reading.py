@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.datasets.dataset import TabularDataset
+from service.datasets.dataset import TabularDataset, TensorDataset
 from service.datasets.prepare.encode import Body
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.sources.columns import TEXT
@@ -196,6 +197,29 @@ def test_missing_values_of_the_training_data_are_missing_in_every_table(cell: st
         upload(encoding, f"c\n{cell}\n".encode()),
     ):
         assert encoded_inputs(encoding, body)[0].tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "value", "expected"),
+    [("numeric", -999.0, 2.0), ("boolean", 1.0, 1.0), ("boolean", 2.0, None), ("numeric", True, None)],
+)
+def test_raw_feature_rows_are_read_like_columns(type_name: str, value: Any, expected: float | None) -> None:
+    """Rows of numbers without names have the missing values and the types of the columns."""
+    values = [1, -999, 3] if type_name == "numeric" else [True, False, True]
+    encoding = encoding_of(
+        {
+            "columns": {"c": values, "y": [1, 2, 3]},
+            "features": ["c"],
+            "targets": ["y"],
+            "transforms": [{"type": "impute", "columns": ["c"], "strategy": "mean"}],
+            "reading": {"missing": ["-999"]},
+        }
+    )
+    bodies: list[Any] = [{"inputs": [[value]]}, {"columns": {"c": [value]}}]
+    bodies.append(TensorDataset({"input": np.array([[value]])}))
+    for body in bodies:
+        found = answer(encoding, lambda: body)  # noqa: B023
+        assert found == ("refused" if expected is None else [[expected]]), body
 
 
 def test_another_option_for_cells_than_the_models_is_refused() -> None:
