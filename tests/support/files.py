@@ -14,7 +14,7 @@ from pyarrow import parquet
 from service.datasets.dataset import TabularDataset, TensorDataset
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import detect_format, open_file
-from service.helper.request_bodies import read_content
+from service.helper.request_bodies import parse_table, read_content
 from service.specs.upload import Format, ReadOptions
 
 MAX_BYTES = 10_000_000
@@ -35,8 +35,9 @@ def read(
     path.write_bytes(content)
     path = decompress(path, None, MAX_BYTES)
     name = detect_format(path, declared)
-    if name == "json":
-        dataset, _ = read_content(path.read_bytes(), ReadOptions(**options))
+    if name in ("json", "jsonl"):
+        table = parse_table(path.read_bytes(), is_lines=name == "jsonl")
+        dataset, _ = read_content(table, ReadOptions(**options))
         return dataset.table if isinstance(dataset, TabularDataset) else dataset
     source = open_file(path, name, ReadOptions(**options), MAX_BYTES, selected)
     if isinstance(source, TensorDataset):
