@@ -20,11 +20,14 @@ Batches = Iterator[pa.RecordBatch]
 
 _ARROW_FILE = b"ARROW1"
 _INPUT, _TARGETS, _WEIGHTS = "inputs", "targets", "weights"
-_OPTIONS, _CATEGORIES = b"reading", b"categories"
+_OPTIONS, _CATEGORIES, READ_GAPS = b"reading", b"categories", b"gaps"
 
 
 def with_options(
-    table: pa.Table, options: ReadOptions, categories: Mapping[str, Sequence[str]] | None = None
+    table: pa.Table,
+    options: ReadOptions,
+    categories: Mapping[str, Sequence[str]] | None = None,
+    reads_gaps: bool = True,
 ) -> pa.Table:
     """Return a table whose schema says how it was read.
 
@@ -33,6 +36,7 @@ def with_options(
         options: The options by which it was read; types of columns are omitted, and so are lines before the
             table, which belong to one file.
         categories: Categories, in their order, of columns whose categories have an order.
+        reads_gaps: Whether words for a missing value were read as such, so that they are lost.
     """
     metadata = {}
     document = options.model_dump_json(exclude_unset=True, exclude={"types", "skip_lines"})
@@ -40,6 +44,8 @@ def with_options(
         metadata[_OPTIONS] = document
     if categories:
         metadata[_CATEGORIES] = json.dumps(categories)
+    if reads_gaps:
+        metadata[READ_GAPS] = "words"
     return table.replace_schema_metadata(metadata or None)
 
 
@@ -67,6 +73,11 @@ class TabularDataset:
     def options(self) -> ReadOptions:
         """The options by which the table was read, as far as they were set."""
         return options_of(self.table.schema)
+
+    @property
+    def reads_gaps(self) -> bool:
+        """Whether words for a missing value were read as such, so that a null may have been any of them."""
+        return READ_GAPS in (self.table.schema.metadata or {})
 
     @property
     def categories(self) -> Mapping[str, Sequence[str]]:

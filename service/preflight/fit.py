@@ -8,7 +8,9 @@ import torch
 from service.architectures.check.check import CheckedArchitecture
 from service.architectures.check.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset
+from service.datasets.prepare.encoding import has_target_transforms
 from service.datasets.prepare.prepare import Prepared
+from service.errors import FieldError
 from service.jobs.parent import Parent
 from service.preflight.cache import CheckedData
 from service.preflight.class_numbers import NumberedData
@@ -91,6 +93,13 @@ def check_sections(sections: ValidSections) -> Findings:
     found.add_errors(check_steps(checked.module, prepared, sections.batches))
     found.add_errors(check_values(prepared.encoding, checked, extremes))
     check_output_values(training, checked, extremes, found)
+    loss = LOSSES[training.loss.type]
+    if has_target_transforms(prepared.encoding) and not loss.outputs_are_values(training.loss.arguments()):
+        detail = (
+            f"`{training.loss.type}` is computed of logits, logarithms or scores, in which transforms of the "
+            "targets can't be inverted; send the targets without transforms."
+        )
+        found.add_errors([FieldError("#/data/transforms", detail)])
     found.add_warnings(quantity_warnings(prepared.encoding.classes or ()))
     if sections.parent is not None:
         found.add_errors(sections.parent.check_model(checked.module))

@@ -30,7 +30,18 @@ def _check_date_format(pattern: str) -> str:
 
 
 DateFormat = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_date_format)]
-NonEmpty = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+def _check_unit(unit: str) -> str:
+    if re.search(r"[\d+\-−.,'_]|^\s|\s$", unit) or unit in ("e", "E", "%"):
+        raise ValueError(
+            f"`{unit}` may be a part of a number; a unit has no digits, signs and separators (for `%` use "
+            "`percent`)."
+        )
+    return unit
+
+
+Unit = Annotated[str, Field(min_length=1, max_length=32), AfterValidator(_check_unit)]
 
 
 class CellOptions(Spec):
@@ -43,7 +54,7 @@ class CellOptions(Spec):
     Unicode."""
     percent: bool = False
     """If true, numbers may end with a per cent sign: `3%` is 0.03."""
-    units: list[NonEmpty] = []
+    units: list[Unit] = []
     """Texts before or after a number to ignore, such as `$`, `€` or `kg`."""
     dates: list[DateFormat] = []
     """Formats of dates and times besides ISO 8601, with the directives of C's strptime, such as `%d.%m.%Y` or

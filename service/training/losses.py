@@ -76,6 +76,14 @@ class Loss:
         default: int = field.default
         return given if isinstance(given, int) and not isinstance(given, bool) else default
 
+    def outputs_are_values(self, arguments: Mapping[str, Any]) -> bool:
+        """Return whether outputs are in the units of the targets, instead of logits, logarithms or scores."""
+        return self.conventions_for(arguments).outputs in (
+            output_rules.ANY,
+            output_rules.PROBABILITIES,
+            output_rules.RATES,
+        )
+
     @property
     def ignores(self) -> bool:
         """True if the loss leaves out targets that are `IGNORED`."""

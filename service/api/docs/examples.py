@@ -565,10 +565,10 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
         "Download a dataset as CSV.",
         "curl -s 'localhost:8000/v1/datasets/'$DATASET'/content?format=csv'",
         """month,t_c,season
-2,-1,winter
+2,-1.0,winter
 5,14.5,spring
-8,18,summer
-11,5,autumn""",
+8,18.0,summer
+11,5.0,autumn""",
     ),
     Example(
         "GET /v1/datasets/{dataset_id}/rows",

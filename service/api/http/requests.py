@@ -28,6 +28,9 @@ class Query(Spec):
     model_config = ConfigDict(strict=False)
 
 
+_REPEATED = {"dates"}  # parameters that are lists
+
+
 async def refuse_parameters(request: Request) -> None:
     """Refuse parameters that would be ignored: repeated ones, and any if the route has none."""
     accepted = request.scope["route"].dependant.query_params
@@ -36,7 +39,7 @@ async def refuse_parameters(request: Request) -> None:
         if accepted
         else FieldError(f"?{name}", f"`{name}`: this path accepts no parameters.")
         for name, times in Counter(name for name, _ in request.query_params.multi_items()).items()
-        if times > 1 or not accepted
+        if not accepted or (times > 1 and name not in _REPEATED)
     ]
     if errors:
         raise InvalidRequest(errors=errors)

@@ -4,7 +4,7 @@ Rows are encoded a slice at a time and written into allocated tensors, so a mapp
 memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -97,6 +97,7 @@ class RawRows(NamedTuple):
         for name in names:
             if name in present:
                 before = errors.count
+                _check_words(dataset, name, reading.words(name), raw.cells(name))
                 column = cast(
                     dataset.table[name],
                     reading.types[name],
@@ -117,6 +118,21 @@ class RawRows(NamedTuple):
         """Return the cells of a column, or the samples of a tensor, to report errors about."""
         cell_pointer = None if self.cell_pointer is None else partial(self.cell_pointer, name)
         return Cells(name, self.column_pointer(name), self.errors, self.rows, cell_pointer)
+
+
+def _check_words(dataset: TabularDataset, name: str, known: Collection[str] | None, cells: Cells) -> None:
+    """Refuse missing values of a stored column that may have been a word that the model knows as a value."""
+    words = sorted(word for word in known or () if word)
+    if words and dataset.reads_gaps and dataset.table[name].null_count:
+        missing = torch.from_numpy(dataset.table[name].is_null().to_numpy().copy())
+        named = ", ".join(map(quote_value, words))
+        cells.add_errors(
+            missing,
+            lambda _: (
+                f"is missing in the stored dataset, which does not tell whether it was {named}, a value to "
+                "the model; send the table in the request instead of its id"
+            ),
+        )
 
 
 class Encoded(NamedTuple):
@@ -240,10 +256,20 @@ def _encode_columns(
     encoded = []
     for name, values in _table_columns(names, raw):
         cells = raw.cells(name)
+        if encoding.looks_up(name):
+            _check_exact(select_rows(raw.dataset.table[name], raw.rows), cells)  # type: ignore[union-attr]
         transformed = pipeline.apply(encoding.transforms_of(name), values, cells)  # [b] or [b, j]
         column = _to_dtype(transformed, dtype, cells, missing_remedy, keeps_missing)
         encoded.append(column if column.dim() > 1 else column[:, None])
     return torch.cat(encoded, dim=1)
+
+
+def _check_exact(column: pa.ChunkedArray, cells: Cells) -> None:
+    """Report integers that float64 does not represent exactly, and that are looked up by their value."""
+    if column.type == INTEGER:
+        large = pc.or_(pc.greater_equal(column, MAX_EXACT_INTEGER), pc.less_equal(column, -MAX_EXACT_INTEGER))
+        mask = torch.from_numpy(large.fill_null(False).to_numpy().copy())
+        cells.add_errors(mask, lambda _: "is beyond 2**53, where neighbours are equal to the model")
 
 
 def _table_columns(names: Sequence[str], raw: RawRows) -> Iterator[tuple[str, Values]]:

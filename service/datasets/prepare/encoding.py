@@ -13,6 +13,7 @@ from service.datasets.sources.cell_texts import GAPS
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.categories import FittedCategories
 from service.datasets.transforms.fitted import FittedTransform, ValueRange
+from service.datasets.transforms.hashing import FittedHash
 from service.datasets.transforms.registry import from_document
 from service.specs.reading import ColumnType
 from service.specs.transforms import Label
@@ -49,6 +50,7 @@ class Encoding:
             numbers have none.
         dtypes: `float32` or `int64` for each input; if empty, all inputs are float32.
         reading: The options by which the training data were read, as far as they were set, without types.
+        words: Words for a missing value that are texts in the data, by column.
         window: How rows are joined to windows; None if each row is a sample.
         weights: Column of the weights of rows in the loss, `weights` for tensors; None without weights.
         id: Columns that identify the rows, and are no features.
@@ -69,6 +71,7 @@ class Encoding:
     column_classes: Mapping[str, tuple[Label, Label]] = field(default_factory=dict)
     dtypes: tuple[str, ...] = ()
     reading: ReadOptions = field(default_factory=ReadOptions)
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     window: SeriesWindow | None = None
     weights: str | None = None
     id: tuple[str, ...] = ()
@@ -157,17 +160,21 @@ class Encoding:
             start += len(pipeline.titles(column, transforms))
         return found
 
+    def looks_up(self, column: str) -> bool:
+        """Return whether a transform looks up the value of a column, or its bucket."""
+        return any(isinstance(each, FittedCategories | FittedHash) for each in self.transforms_of(column))
+
     def table_reading(self) -> TableReading:
         """Return how a table that is sent to the model is read."""
         return TableReading(self.types, self.reading, {name: self._known_words(name) for name in self.types})
 
     def _known_words(self, name: str) -> set[str]:
-        """Return the categories of a column, which mean no missing value although they may look like one."""
+        """Return the words for a missing value that are values of a column, in the data or as categories."""
         fitted = [each for each in self.transforms_of(name) if isinstance(each, FittedCategories)]
         known = {label for each in fitted for label in each.categories if isinstance(label, str)}
         if name in self.targets:
             known |= {label for label in self.classes or () if isinstance(label, str)}
-        return known & {*GAPS, *self.reading.missing}
+        return known & {*GAPS, *self.reading.missing} | {*self.words.get(name, ())}
 
     def inputs_document(self) -> list[dict[str, Any]]:
         """Describe the inputs in order, as JSON: name, shape, dtype and, for a table, titles of columns."""
@@ -209,6 +216,7 @@ class Encoding:
             },
             dtypes=tuple(document["dtypes"]),
             reading=ReadOptions.model_validate(document.get("reading", {})),
+            words=document.get("words", {}),
             window=SeriesWindow.from_document(window) if (window := document.get("window")) else None,
             # Older documents lack these.
             weights=document.get("weights"),

@@ -1,7 +1,7 @@
 """Fitting of an encoding on the training rows, and checks of features and targets."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from service.datasets.prepare.declaration import (
 from service.datasets.prepare.encode import tensor_values, values_of
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.rows import Rows, select_rows
+from service.datasets.sources.cell_texts import GAPS
 from service.datasets.sources.columns import DATETIME, INTEGER, TEXT
 from service.datasets.sources.text_columns import TypeMismatches, find_type_mismatches
 from service.datasets.sources.text_hints import PADDED, explain_texts, likely_gaps
@@ -209,12 +210,29 @@ def fit_encoding(
         transforms=tuple(transforms),
         dtypes=declared.dtypes,
         reading=declared.options,
+        words=words_in(declared, [dataset for dataset, _ in rows]),
         window=declared.window,
         weights=declared.weights,
         id=declared.id,
         masks_targets=declared.masks_targets,
     )
     return fit_classes(encoding, declared, target_type, rows, ignored, errors)
+
+
+def words_in(declared: DeclaredData, datasets: Iterable[Dataset]) -> dict[str, list[str]]:
+    """Find the words for a missing value that are texts in datasets, by column."""
+    words = pa.array([*GAPS, *declared.options.missing], TEXT)
+    names = {*declared.read_types(), *declared.id_types()}
+    found: dict[str, set[str]] = {}
+    for dataset in datasets:
+        for name in names.intersection(
+            dataset.table.column_names if isinstance(dataset, TabularDataset) else ()
+        ):
+            column = dataset.table[name]  # type: ignore[union-attr]
+            if column.type == TEXT:
+                texts = column.filter(pc.is_in(column, words)).unique().to_pylist()
+                found.setdefault(name, set()).update(text for text in texts if text is not None)
+    return {name: sorted(texts) for name, texts in found.items() if texts}
 
 
 def check_targets_differ(

@@ -10,7 +10,13 @@ from service.datasets.prepare.classes import check_counted, renumbered, with_cla
 from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType, read_declaration
 from service.datasets.prepare.encode import Encoded, RawRows, encode, encode_weights
 from service.datasets.prepare.encoding import TARGETS, Encoding
-from service.datasets.prepare.fitting import NUMERIC_TYPES, check_targets_differ, check_types, fit_encoding
+from service.datasets.prepare.fitting import (
+    NUMERIC_TYPES,
+    check_targets_differ,
+    check_types,
+    fit_encoding,
+    words_in,
+)
 from service.datasets.prepare.missing_values import (
     check_missing_targets,
     check_missing_values,
@@ -336,7 +342,7 @@ def _read_whole_split(
     if errors.count > before:
         return None
     types = declared.read_types()
-    reading = TableReading(types, declared.options)
+    reading = TableReading(types, declared.options, words_in(declared, [declared.dataset]))
     raw = RawRows.of(reading, dataset, [*types], lambda _: pointer, errors)
     if errors.count > before:  # cells that cannot be read
         return None

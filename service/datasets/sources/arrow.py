@@ -175,7 +175,8 @@ class ArrowTable:
         schema = pa.schema(
             {name: inferred.get(name, table.schema.field(name).type) for name in self._positions}
         )
-        return with_options(table.cast(schema, safe=False), self._options, self._categories)
+        typed = table.cast(schema, safe=False)
+        return with_options(typed, self._options, self._categories, reads_gaps=self._known is None)
 
     @cached_property
     def _inferred_types(self) -> Mapping[str, pa.DataType]:

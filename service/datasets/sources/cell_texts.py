@@ -181,6 +181,8 @@ def from_format(texts: Column, pattern: str) -> Column:
     """Parse trimmed texts as times in UTC by one format of strptime; null for texts of another form."""
     times = pc.strptime(texts, format=pattern, unit="us", error_is_null=True)
     times = null_unless(is_in_calendar(times), times)
+    if "%Y" in pattern:  # strptime also accepts `24` for the year 24
+        times = null_unless(pc.greater_equal(pc.year(times), 1000), times)
     # strptime accepts 31 February as 2 March: what it read must give the same text again.
     written = pc.strftime(times.cast(pa.timestamp("s")), format=pattern)  # without fractions of a second
     same = pc.equal(_comparable(written), _comparable(texts))

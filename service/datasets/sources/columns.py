@@ -44,7 +44,7 @@ _MAX_NAME_CHARACTERS = 256
 _JSON_TYPES: dict[type, str] = {int: "numbers", float: "numbers", bool: "booleans", str: "strings"}
 _OUT_OF_RANGE = (
     "is outside the range of a double (±1.8e308); if it marks a missing value, send null, "
-    "or set `?missing=inf` for a CSV."
+    "or declare this text in `missing`."
 )
 _UNPAIRED_SURROGATE = "contains an unpaired surrogate, which is not valid Unicode."
 # The years that Python's datetime, and with it our JSON, can represent.

@@ -335,7 +335,7 @@ class CsvTable:
             return column.cast(reading.column_type, safe=False)
 
         columns = {name: convert_column(name) for name in self._names}
-        table = with_options(pa.table(columns), self._options)
+        table = with_options(pa.table(columns), self._options, reads_gaps=self._known is None)
         yield from table.combine_chunks().to_batches()
 
     def _add_ragged(self, block: Block, ragged: RaggedRows) -> bool:

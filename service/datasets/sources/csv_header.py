@@ -114,7 +114,7 @@ def read_header(
         offset, delimiter = excel_line.end(), delimiter or excel_line[1].decode()
         lines_before += 1
     lines = _head(text, offset, lines_before, errors)
-    table = _split(lines, delimiter, selected, lines_before, errors)
+    table = _split(lines, options.model_copy(update={"delimiter": delimiter}), selected, lines_before, errors)
     end = offset + len(lines[: table.first.end].encode())
     is_alone = end == len(text) and text[-1:] not in b"\r\n"
     if options.header and is_alone:
@@ -130,7 +130,11 @@ def read_header(
         warnings = [*index.warnings, *warnings]
     else:
         names, end = _numbered_names(table, options, errors), offset
-    texts = [name for position in sorted(quoted_columns(table.rows)) if (name := names[position])]
+    texts = [
+        name
+        for position in sorted(quoted_columns(table.rows))
+        if (name := dict(enumerate(names)).get(position))
+    ]
     texts = [name for name in texts if name not in options.types]
     if selected is None:
         warnings += [
@@ -165,13 +169,15 @@ def _head(text: Text, offset: int, lines_before: int, errors: ErrorCollector) ->
 
 def _split(
     lines: str,
-    delimiter: str | None,
+    options: ReadOptions,
     selected: Collection[str] | None,
     lines_before: int,
     errors: ErrorCollector,
 ) -> _Table:
-    """Split the first records by the delimiter that fits best."""
-    delimiters = list(_DELIMITERS) if delimiter is None else [delimiter]
+    """Split the first records by the declared delimiter, or by the one that fits best."""
+    is_declared = options.delimiter is not None
+    delimiters = [*_DELIMITERS] if options.delimiter is None else [options.delimiter]
+    delimiters.sort(key=options.decimal.__eq__)  # a decimal comma comes last
     firsts = {each: first for each in delimiters if (first := next(records(lines, each), None))}
     if not firsts:
         errors.fail("#", "The file is empty; send a header line and rows below it.")
@@ -181,13 +187,15 @@ def _split(
         line = lines_before + first.line + 1
         errors.fail("#", f"Line {line} has an opening quote that is not closed.")
     is_one_column = selected is not None and first.cells[0].strip() in selected
-    if delimiter is None and len(first.cells) == 1 and not is_one_column:
-        candidates = [*firsts, SPACES] if lines.strip() else list(firsts)
+    if not is_declared and len(first.cells) == 1 and not is_one_column:
+        # Below a name alone, a decimal comma is no delimiter.
+        candidates = [each for each in firsts if each != options.decimal]
+        candidates += [SPACES] if lines.strip() else []
         tables = [_table(lines, each, is_declared=False) for each in candidates]
         fitting = [table for table in tables if _has_columns(table)]
         if fitting:
             return max(fitting, key=lambda table: table.usual_width or 0)
-    return _table(lines, best, delimiter is not None)
+    return _table(lines, best, is_declared)
 
 
 def _table(lines: str, delimiter: str, is_declared: bool) -> _Table:

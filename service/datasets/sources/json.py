@@ -172,7 +172,7 @@ class _CellReader(NamedTuple):
 
     def table(self, columns: Mapping[str, pa.ChunkedArray]) -> TabularDataset:
         """Combine columns."""
-        return TabularDataset(with_options(pa.table(dict(columns)), self.options))
+        return TabularDataset(with_options(pa.table(dict(columns)), self.options, reads_gaps=False))
 
 
 def _read_columns(

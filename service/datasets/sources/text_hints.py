@@ -41,7 +41,7 @@ _NUMBER_FORMATS = (
     CellOptions(decimal=",", percent=True),
 )
 PADDED = "numbers with leading zeros, which would be lost"
-_AFFIXED = r"^[+\-−]?\s*(?P<before>[$€£¥₹₽₩₺]?)\s*[+-]?[\d.,' ]*\d[.]?\s*(?P<after>[^\d\s.,%]{0,4})$"
+_AFFIXED = r"^[+\-−]?\s*(?P<before>[$€£¥₹₽₩₺]?)\s*[+-]?[\d.,' ]*\d[.]?\s*(?P<after>[^\d\s.,%+\-−'_]{0,4})$"
 
 
 class TextHint(NamedTuple):
@@ -80,7 +80,8 @@ def explain_texts(texts: Column, options: CellOptions) -> TextHint | None:
         return TextHint(
             "hexadecimal numbers; convert them to decimal ones if they are quantities", "", "", ""
         )
-    numbers = list(_number_hints(present))
+    # A table has one format of numbers.
+    numbers = list(_number_hints(present)) if options.reads_plain_numbers else []
     return _either(numbers) if numbers else _date_hint(present)
 
 

@@ -131,4 +131,6 @@ def _declared(categories: Sequence[specs.Label], values: Values) -> tuple[Any, .
 
 
 def _text(category: str | float) -> str:
-    return category if isinstance(category, str) else f"{category:g}"
+    if isinstance(category, str):
+        return category
+    return str(int(category)) if float(category).is_integer() else repr(float(category))

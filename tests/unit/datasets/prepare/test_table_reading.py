@@ -16,6 +16,7 @@ from service.datasets.prepare.encode import Body
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.sources.columns import TEXT
 from service.datasets.sources.formats import detect_format, open_file
+from service.datasets.sources.json import read_json
 from service.errors import InvalidRequest
 from service.specs.upload import ReadOptions
 from tests.support.encoded import encoded_inputs, encoding_of
@@ -230,3 +231,23 @@ def test_another_option_for_cells_than_the_models_is_refused() -> None:
         lambda: reading.for_request(ReadOptions(decimal=".", missing=["x"], types={"c": "numeric"}))
     )
     assert list(details) == ["?decimal", "?missing", "?types"]
+
+
+def test_missing_values_of_a_stored_dataset_are_no_words_that_the_model_knows() -> None:
+    """A dataset of a CSV does not tell an empty cell from `NA`: it is refused where `NA` is a category."""
+    impute = {"type": "impute", "columns": ["c"], "strategy": "mode"}
+    one_hot = {"type": "one_hot", "columns": ["c"]}
+    encoding = one_hot_of(["NA", "DE", "DE"], transforms=[impute, one_hot])
+    stored = TabularDataset(read(b"c\nNA\nDE\n"))
+    details = refusal(lambda: encoded_inputs(encoding, stored))
+    assert 'does not tell whether it was "NA"' in details["#/columns/c/0"]
+    sent = TabularDataset(read_json({"columns": {"c": [None, "NA"]}}).table)  # type: ignore[union-attr]
+    assert encoded_inputs(encoding, sent)[0].tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("cell", [2**53 + 1, -(2**53)])
+def test_large_integers_are_not_looked_up_as_their_neighbours(cell: int) -> None:
+    """Integers that float64 rounds are refused where their bucket or category is looked up."""
+    encoding = one_hot_of([1, 2, 3], transforms=[{"type": "hash", "columns": ["c"], "buckets": 8}])
+    details = refusal(lambda: encoded_inputs(encoding, {"columns": {"c": [cell]}}))
+    assert "is beyond 2**53" in details["#/columns/c/0"]
