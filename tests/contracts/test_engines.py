@@ -263,9 +263,11 @@ def test_every_optimizer_with_every_loss(
         for layer in ARCHITECTURES[architecture]
     ]
     layers += final[len(NET) :]
-    assert_contract(
-        components(layers, data, loss=loss, optimizer=OPTIMIZERS[optimizer]), programs, longest=1e-2
-    )
+    # RMSprop divides by the root of an average that is nearly 0 for small gradients: `eps` limits how far it
+    # enlarges their rounding.
+    chosen = OPTIMIZERS[optimizer]
+    chosen = chosen | {"eps": 1e-3} if chosen["type"] == "RMSprop" else chosen
+    assert_contract(components(layers, data, loss=loss, optimizer=chosen), programs, longest=1e-2)
 
 
 def test_tables_are_complete() -> None:
