@@ -578,8 +578,8 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
   "offset": 1,
   "total": 4,
   "rows": [
-    {"month": 5.0, "t_c": 14.5, "season": "spring"},
-    {"month": 8.0, "t_c": 18.0, "season": "summer"}
+    {"month": 5, "t_c": 14.5, "season": "spring"},
+    {"month": 8, "t_c": 18.0, "season": "summer"}
   ]
 }""",
     ),
