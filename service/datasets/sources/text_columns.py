@@ -62,7 +62,7 @@ def parse_text(
 
 def null_numbers(numbers: Column, words: Collection[str]) -> Column:
     """Replace numbers by null that equal one of the words for a missing value, in value."""
-    if numbers.type not in (INTEGER, NUMBER):
+    if not words or numbers.type not in (INTEGER, NUMBER):
         return numbers
     if values := cell_texts.numbers_of(words):
         is_missing = pc.is_in(numbers.cast(NUMBER, safe=False), pa.array(values, NUMBER))
