@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 import pyarrow as pa
 
 from service.datasets import tensor_file
-from service.datasets.profile.digest import TableDigest, tensor_digest
+from service.datasets.profile.digest import READ_GAPS, TableDigest, tensor_digest
 from service.specs.upload import ReadOptions
 
 Tensor = tensor_file.Tensor
@@ -20,7 +20,7 @@ Batches = Iterator[pa.RecordBatch]
 
 _ARROW_FILE = b"ARROW1"
 _INPUT, _TARGETS, _WEIGHTS = "inputs", "targets", "weights"
-_OPTIONS, _CATEGORIES, READ_GAPS = b"reading", b"categories", b"gaps"
+_OPTIONS, _CATEGORIES = b"reading", b"categories"
 
 
 def with_options(

@@ -249,7 +249,7 @@ class Tasks:
         if request.upload is None:
             content: FileContent | JsonTable = parse_table(body)
         else:
-            reading = encoding.table_reading()
+            reading = encoding.table_reading
             types = {name: reading.types[name] for name in columns}
             content = open_upload(request.upload, self._settings, reading._replace(types=types))
         if not isinstance(content, JsonTable):
@@ -270,7 +270,7 @@ class Tasks:
         """Add the ids of an uploaded table as they were sent."""
         if not isinstance(dataset, TabularDataset) or not encoding.id:
             return dataset
-        ids = columns_as_sent(upload, self._settings, encoding.table_reading(), encoding.id)
+        ids = columns_as_sent(upload, self._settings, encoding.table_reading, encoding.id)
         return replace(dataset, as_sent=ids)
 
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:

@@ -52,7 +52,7 @@ from service.training.weighted_loss import WeightedLoss, loss_weight
 
 @dataclass(frozen=True)
 class Extent:
-    """What an evaluation reports.
+    """Extent of the report of an evaluation.
 
     Attributes:
         worst: Number of rows of the highest loss.

@@ -48,7 +48,7 @@ class TrainedModel:
 
     @property
     def conventions(self) -> Conventions:
-        """What the loss expects of outputs and targets."""
+        """The rules of the loss for outputs and targets."""
         return self.loss.conventions_for(self.training.loss.arguments())
 
     @property

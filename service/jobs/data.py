@@ -97,7 +97,7 @@ class JobData:
             encoding: The encoding that was stored with the job's model.
         """
         dataset = self.datasets.whole_splits.get(split, self.datasets.dataset)
-        reading = encoding.table_reading()
+        reading = encoding.table_reading
         raw = RawRows.of(
             # The words for a missing value in the training data are its own.
             reading if split in self.datasets.whole_splits else reading._replace(known=None),

@@ -70,7 +70,7 @@ class ReadOptions(CellOptions):
     """For CSV: number of lines before the header, such as titles, comments and counts. A model does not keep
     it: it belongs to one file."""
     index: IndexColumn = "auto"
-    """What to do with an unnamed first column, or pandas' `__index_level_0__`: `keep` reads it as `index`,
+    """Treatment of an unnamed first column, or of pandas' `__index_level_0__`: `keep` reads it as `index`,
     `drop` leaves it out, and `auto` leaves it out if it consists of row numbers."""
     ignore: list[str] = []
     """Names of columns not to read; an unnamed third column is `column_3`."""

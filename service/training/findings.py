@@ -1,4 +1,4 @@
-"""What a check finds: errors, and warnings about what is valid but probably not intended."""
+"""Findings of a check: errors, and warnings about settings that are valid but probably not intended."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -572,7 +572,7 @@ def _cast_received(
     if encoding.groups and isinstance(dataset, TensorDataset) and not errors.count:
         dataset = _as_table(encoding, dataset)
     raw = RawRows.of(
-        encoding.table_reading(),
+        encoding.table_reading,
         dataset,
         [*read],
         received.column_pointer,
@@ -620,7 +620,7 @@ def _read(
     if isinstance(body, TensorDataset):
         return _RequestData(body, pointer, lambda name: pointer)
     _check_is_no_single_row(encoding, body, pointer)
-    reading = encoding.table_reading()
+    reading = encoding.table_reading
     dataset = read_json(
         body, pointer, names, options=reading.typed_options(), known=reading.known, cell_errors=errors
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -164,8 +165,9 @@ class Encoding:
         """Return whether a transform looks up the value of a column, or its bucket."""
         return any(isinstance(each, FittedCategories | FittedHash) for each in self.transforms_of(column))
 
+    @cached_property
     def table_reading(self) -> TableReading:
-        """Return how a table that is sent to the model is read."""
+        """Types and options by which a table that is sent to the model is read."""
         return TableReading(self.types, self.reading, {name: self._known_words(name) for name in self.types})
 
     def _known_words(self, name: str) -> set[str]:

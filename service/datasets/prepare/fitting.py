@@ -167,6 +167,7 @@ def explain_text(name: str, column: pa.ChunkedArray, options: ReadOptions, text_
 
 
 def _explain_mismatches(column: pa.ChunkedArray, mismatches: TypeMismatches, options: ReadOptions) -> str:
+    """Describe the cells that keep a column from being numbers, booleans or times, with a remedy."""
     found = column.take(pa.array(mismatches.rows))
     rows = mismatches.rows[:_SHOWN_ROWS].tolist()
     shown = ", ".join(f"{quote_value(found[i].as_py())} in row {row}" for i, row in enumerate(rows))

@@ -19,7 +19,8 @@ from service.datasets.tensor_file import Tensor, slices
 _NO_NUMBER, _NO_BOOLEAN, _NO_TIME, _NO_LENGTH = float("nan"), 2, -(2**63), -1
 
 
-_READ_GAPS = b"gaps"  # about the form of the file, not its content
+READ_GAPS = b"gaps"
+"""Entry of a schema about the form of the file, which does not count as content."""
 
 
 class TableDigest:
@@ -32,7 +33,7 @@ class TableDigest:
     def __init__(self, schema: pa.Schema) -> None:
         self._header = [[field.name, str(field.type)] for field in schema]
         if schema.metadata:  # equal values that were read by other options are another dataset
-            kept = {key: value for key, value in schema.metadata.items() if key != _READ_GAPS}
+            kept = {key: value for key, value in schema.metadata.items() if key != READ_GAPS}
             self._header += [[key.decode(), value.decode()] for key, value in sorted(kept.items())]
         self._columns = [ColumnDigest(field.type) for field in schema]
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.datasets.sources.arrow import read_arrow
+from service.datasets.sources.cell_texts import GAPS
 from service.datasets.sources.columns import NUMBER
 from service.datasets.sources.csv import CsvTable
 from service.datasets.sources.parquet import read_parquet
@@ -41,7 +42,9 @@ def columns_of_file(
     """
     if name == "csv":
         text = options.model_copy(update={"types": dict.fromkeys(names, "categorical")})
-        reader = CsvTable(path, text, names, known={})  # as for a model: it may lack columns
+        # As for a model, since columns may be missing; and no word of an id means a missing value.
+        words = dict.fromkeys(names, (*GAPS, *options.missing))
+        reader = CsvTable(path, text, names, known=words)
         table = reader.read(lambda batches: pa.Table.from_batches(list(batches)))
         return {
             column: _with_integers(table[column]) if column in numeric else table[column].to_pylist()

@@ -133,7 +133,7 @@ def read_header(
     texts = [
         name
         for position in sorted(quoted_columns(table.rows))
-        if (name := dict(enumerate(names)).get(position))
+        if (name := names[position] if position < len(names) else None)
     ]
     texts = [name for name in texts if name not in options.types]
     if selected is None:

@@ -24,7 +24,7 @@ class TableReader(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the client should know about the reading, as sentences."""
+        """Warnings about the reading of the file, as sentences."""
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """Read the rows.

@@ -382,7 +382,7 @@ def _read_tensors(
     if "targets" in document:
         targets_pointer = pointer_to(pointer, "targets")
         nested = document["targets"]
-        # A missing class number could not be told from others: only values [B, k] may be missing.
+        # Only values [B, k] may be missing: an array of integers has no value for a missing class number.
         allows_missing = isinstance(nested, list) and any(isinstance(each, list) for each in nested)
         targets = read_nested(nested, targets_pointer, errors, allows_missing)
         if targets is not None and targets.ndim == 1 and targets.dtype == np.float64:

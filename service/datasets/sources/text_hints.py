@@ -45,7 +45,7 @@ _AFFIXED = r"^[+\-−]?\s*(?P<before>[$€£¥₹₽₩₺]?)\s*[+-]?[\d.,' ]*\d
 
 
 class TextHint(NamedTuple):
-    """What the texts of a column look like.
+    """Another format that all texts of a column have.
 
     Attributes:
         looks: What they look like, as the end of a sentence ("numbers with a decimal comma").

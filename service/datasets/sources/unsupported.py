@@ -1,4 +1,4 @@
-"""Files of formats that are not read, recognized so that the client is told what to send instead."""
+"""Recognition of unsupported formats, each with the format to send instead."""
 
 import re
 from collections.abc import Sequence

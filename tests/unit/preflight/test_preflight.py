@@ -1,7 +1,7 @@
 """The preflight: all errors at once, and a completed request that completes to itself."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
@@ -21,7 +21,6 @@ from service.storage.workers import NewWorker
 from tests.support.documents import changed, exists, without
 from tests.support.field_errors import refusal
 from tests.support.records import OWNER
-from tests.support.storage import open_storage
 from tests.support.thermometer import T_C, T_U, thermometer
 
 Request = dict[str, Any]
@@ -31,13 +30,6 @@ Request = dict[str, Any]
 def fitserve(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings with a folder of their own."""
     return Settings(data_dir=tmp_path_factory.mktemp("preflight"), max_parameters=10_000)
-
-
-@pytest.fixture(scope="module")
-def storage(fitserve: Settings) -> Iterator[Storage]:
-    """An empty database and folder."""
-    with open_storage(fitserve) as storage:
-        yield storage
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,7 @@ def upload(encoding: Encoding, content: bytes) -> Body:
     """Read a file that is sent to a model."""
     path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
     path.write_bytes(content)
-    reading = encoding.table_reading()._replace(types={"c": encoding.types["c"]})
+    reading = encoding.table_reading._replace(types={"c": encoding.types["c"]})
     options = reading.for_request(ReadOptions())
     name = detect_format(path, None)
     source = open_file(path, name, options, MAX_BYTES, reading.types, reading.known)
@@ -225,7 +225,7 @@ def test_raw_feature_rows_are_read_like_columns(type_name: str, value: Any, expe
 
 def test_another_option_for_cells_than_the_models_is_refused() -> None:
     """Options of the container may be sent with a table, options of cells are the model's."""
-    reading = one_hot_of(["a", "b"], reading={"decimal": ","}).table_reading()
+    reading = one_hot_of(["a", "b"], reading={"decimal": ","}).table_reading
     assert reading.for_request(ReadOptions(delimiter=";", decimal=",")).delimiter == ";"
     details = refusal(
         lambda: reading.for_request(ReadOptions(decimal=".", missing=["x"], types={"c": "numeric"}))

@@ -21,7 +21,7 @@ def test_cells_of_csv(numeric: list[str], tmp_path: Path) -> None:
     path = tmp_path / "body"
     path.write_text(CSV)
     found = columns_of_file(path, "csv", ReadOptions(), ["code", "n"], numeric)
-    assert found["code"] == (["007", 8, None, None] if numeric else ["007", "8", None, None])
+    assert found["code"] == (["007", 8, None, "NA"] if numeric else ["007", "8", None, "NA"])
     assert found["n"] == ([2**53 + 1, -1, "+5", "1e3"] if numeric else [str(2**53 + 1), "-1", "+5", "1e3"])
 
 
