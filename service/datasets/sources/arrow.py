@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.datasets.dataset import Batches, with_options
-from service.datasets.sources.casts import as_text, as_type, retype
+from service.datasets.sources.casts import as_text, as_type, exact_texts, retype
 from service.datasets.sources.cell_texts import null_gaps
 from service.datasets.sources.column_names import check_names
 from service.datasets.sources.columns import (
@@ -158,9 +158,10 @@ class ArrowTable:
         def convert_column(name: str) -> pa.ChunkedArray | pa.Array:
             if name not in self._selected:
                 return pa.nulls(batch.num_rows)
-            column = from_arrow(
-                pa.chunked_array([batch.column(self._positions[name])]), pointers(name), errors
-            )
+            column = pa.chunked_array([batch.column(self._positions[name])])
+            if self._types.get(name) == "categorical" and (texts := exact_texts(column)) is not None:
+                return texts
+            column = from_arrow(column, pointers(name), errors)
             if name in self._types:
                 return column  # converted below
             if name in self._categorical:

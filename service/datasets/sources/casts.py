@@ -20,6 +20,7 @@ from service.datasets.sources.columns import (
     add_cell_errors,
     from_values,
     is_text,
+    null_unless,
 )
 from service.datasets.sources.text_columns import null_numbers, parse_text
 from service.datasets.validation import Cells, ErrorCollector, RowPointer
@@ -77,11 +78,25 @@ def as_text(column: Column) -> Column:
     """Format cells as a client would write them: integers without a decimal point, times as in RFC 3339."""
     if column.type == DATETIME:
         return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ").cast(TEXT)
-    if column.type != NUMBER:
+    if not pa.types.is_floating(column.type):
         return column.cast(TEXT)
-    whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), _MAX_EXACT_INTEGER))
+    whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(_MAX_EXACT_INTEGER)))
     integers = pc.if_else(whole, column, 0.0).cast(pa.int64()).cast(TEXT)
     return pc.if_else(whole, integers, column.cast(TEXT))
+
+
+def exact_texts(column: Column) -> Column | None:
+    """Format decimals and short floats by their own digits (`1.10`, `1.1`), which a float64 would not keep.
+
+    Returns:
+        large_string, [rows], null for NaN; None for a column of another Arrow type.
+    """
+    if pa.types.is_decimal(column.type):
+        return column.cast(TEXT)
+    if not pa.types.is_float16(column.type) and not pa.types.is_float32(column.type):
+        return None
+    short = column.cast(pa.float32())
+    return as_text(null_unless(pc.invert(pc.is_nan(short)), short))
 
 
 def values_as_type(

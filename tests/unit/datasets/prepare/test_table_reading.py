@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +252,21 @@ def test_large_integers_are_not_looked_up_as_their_neighbours(cell: int) -> None
     encoding = one_hot_of([1, 2, 3], transforms=[{"type": "hash", "columns": ["c"], "buckets": 8}])
     details = refusal(lambda: encoded_inputs(encoding, {"columns": {"c": [cell]}}))
     assert "is beyond 2**53" in details["#/columns/c/0"]
+
+
+@pytest.mark.parametrize("form", [as_parquet, as_arrow])
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([Decimal("1.10"), Decimal("1.10")]), [[0, 1, 0], [0, 1, 0]]),
+        (pa.array([1.1, 5.0], pa.float32()), [[1, 0, 0], [0, 0, 1]]),
+        (pa.array([1.1, 5.0], pa.float64()), [[1, 0, 0], [0, 0, 1]]),
+    ],
+)
+def test_numbers_of_arrow_are_categories_by_their_own_digits(
+    form: Callable[[pa.Table], bytes], column: pa.Array, expected: list[list[int]]
+) -> None:
+    """A decimal keeps its zeros, and a short float is not written with the digits of a float64."""
+    encoding = one_hot_of(["1.1", "1.10", "5"])
+    (inputs,) = encoded_inputs(encoding, upload(encoding, form(pa.table({"c": column}))))
+    assert inputs.tolist() == expected
