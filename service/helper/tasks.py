@@ -12,9 +12,10 @@ import orjson
 
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.download import write_file
-from service.datasets.prepare.encode import RawRows, evaluation_rows
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.ids import RowIds
+from service.datasets.prepare.raw_rows import RawRows
+from service.datasets.prepare.request_rows import evaluation_rows
 from service.datasets.profile.report import read_rows
 from service.datasets.sources.formats import FileContent
 from service.datasets.sources.json import FORMS_TEXT

@@ -10,9 +10,13 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
-from service.datasets.prepare.encode import RawRows, encode, evaluation_rows, has_weights, target_values
+from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import IGNORED, WEIGHTS
 from service.datasets.prepare.ids import RowIds
+from service.datasets.prepare.raw_rows import RawRows
+from service.datasets.prepare.request_rows import evaluation_rows
+from service.datasets.prepare.targets import target_values
+from service.datasets.prepare.weights import has_weights
 from service.datasets.rows import as_tensor
 from service.datasets.samples import Samples
 from service.errors import FieldError, InvalidRequest

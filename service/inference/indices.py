@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.datasets.prepare.encode import RawRows
 from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.transforms import pipeline
 
 Hook = Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.formulas import without_formula
-from service.datasets.prepare.encode import RawRows, encode, prediction_rows
+from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.datasets.prepare.ids import RowIds
+from service.datasets.prepare.raw_rows import RawRows
+from service.datasets.prepare.request_rows import prediction_rows
 from service.datasets.prepare.windows import identify
 from service.errors import FieldError, InvalidRequest
 from service.inference.indices import report_indices

@@ -9,8 +9,7 @@ import torch
 
 from service.architectures.build import input_names
 from service.datasets.dataset import Dataset, load_dataset
-from service.datasets.prepare.declaration import TargetType
-from service.datasets.prepare.encode import RawRows
+from service.datasets.prepare.declared_data import TargetType
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.prepare import (
@@ -21,6 +20,7 @@ from service.datasets.prepare.prepare import (
     rows_by_split,
     series_by_split,
 )
+from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.prepare.workspace import Workspace
 from service.datasets.validation import ErrorCollector
 from service.errors import DatasetNotFound

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
-from service.datasets.prepare.declaration import check_names
+from service.datasets.prepare.declared_names import check_names
 from service.datasets.prepare.prepare import JobDatasets
 from service.datasets.sources.json import column_names, read_json
 from service.datasets.validation import ErrorCollector

@@ -4,10 +4,11 @@ from typing import Any
 
 from torch import Tensor
 
-from service.datasets.prepare.declaration import TargetType
-from service.datasets.prepare.encode import encode, prediction_rows
+from service.datasets.prepare.declared_data import TargetType
+from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import JobDatasets, prepare
+from service.datasets.prepare.request_rows import prediction_rows
 from service.datasets.sources.json import read_json
 from tests.support.thermometer import declared
 

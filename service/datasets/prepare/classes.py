@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import torch
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
-from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType
-from service.datasets.prepare.encode import MAX_EXACT_INTEGER
+from service.datasets.prepare.declared_data import DATA, DeclaredData, TargetType
 from service.datasets.prepare.encoding import IGNORED, TARGETS, Encoding
+from service.datasets.prepare.inputs import MAX_EXACT_INTEGER
 from service.datasets.rows import Rows, select_rows
 from service.datasets.samples import Samples
 from service.datasets.sources.columns import INTEGER, NUMBER, TEXT

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.declaration import DeclaredData
-from service.datasets.prepare.encode import RawRows, encode, tensor_values
+from service.datasets.prepare.declared_data import DeclaredData
+from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.raw_rows import RawRows
+from service.datasets.prepare.raw_values import tensor_values
 from service.datasets.rows import Rows, as_tensor, select_rows
 from service.datasets.sources.columns import COLUMN_TYPES
 from service.datasets.transforms import pipeline

@@ -10,15 +10,10 @@ import torch
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.classes import check_classes, check_exact, fit_classes, label_columns
-from service.datasets.prepare.declaration import (
-    MISSING_TARGETS,
-    DeclaredData,
-    TargetType,
-    check_class_tensor,
-    check_value_tensor,
-)
-from service.datasets.prepare.encode import tensor_values, values_of
+from service.datasets.prepare.declared_data import MISSING_TARGETS, DeclaredData, TargetType
+from service.datasets.prepare.declared_tensors import check_class_tensor, check_value_tensor
 from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.raw_values import tensor_values, values_of
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.cell_texts import GAPS
 from service.datasets.sources.columns import DATETIME, INTEGER, TEXT

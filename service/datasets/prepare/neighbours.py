@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.datasets.dataset import Dataset, TabularDataset
-from service.datasets.prepare.declaration import DATA
+from service.datasets.prepare.declared_data import DATA
 from service.datasets.sources.columns import DATETIME, INTEGER, NUMBER
 from service.errors import FieldError, pointer_to
 from service.specs.data import DataDeclaration

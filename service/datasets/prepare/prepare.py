@@ -7,8 +7,9 @@ import torch
 
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.prepare.classes import check_counted, renumbered, with_class_values
-from service.datasets.prepare.declaration import DATA, DeclaredData, TargetType, read_declaration
-from service.datasets.prepare.encode import Encoded, RawRows, encode, encode_weights
+from service.datasets.prepare.declaration import read_declaration
+from service.datasets.prepare.declared_data import DATA, DeclaredData, TargetType
+from service.datasets.prepare.encode import Encoded, encode
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.prepare.fitting import (
     NUMERIC_TYPES,
@@ -24,6 +25,7 @@ from service.datasets.prepare.missing_values import (
     complete_rows,
 )
 from service.datasets.prepare.neighbours import neighbour_warning
+from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.prepare.series import (
     SplitWindows,
     find_windows,
@@ -37,6 +39,7 @@ from service.datasets.prepare.split_keys import rule_key
 from service.datasets.prepare.split_samples import check_split_samples
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.target_rules import TargetRules
+from service.datasets.prepare.weights import encode_weights
 from service.datasets.prepare.windows import Series
 from service.datasets.prepare.workspace import MemoryWorkspace, Workspace
 from service.datasets.rows import Rows, as_tensor

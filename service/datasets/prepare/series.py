@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.declaration import DATA, DeclaredData
-from service.datasets.prepare.encode import Encoded, RawRows
+from service.datasets.prepare.declared_data import DATA, DeclaredData
+from service.datasets.prepare.encode import Encoded
 from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.prepare.split import SplitRows
 from service.datasets.prepare.windows import (
     Series,

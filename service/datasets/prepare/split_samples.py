@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from service.datasets.prepare.declaration import DATA, MISSING_TARGETS, DeclaredData
+from service.datasets.prepare.declared_data import DATA, MISSING_TARGETS, DeclaredData
 from service.datasets.prepare.encoding import TARGETS
 from service.datasets.samples import Samples
 from service.datasets.validation import ErrorCollector, count_of

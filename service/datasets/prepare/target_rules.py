@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from service.datasets.prepare.encode import RawRows
 from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.validation import Cells
 
 # Sums of float32 probabilities differ from 1 by rounding.

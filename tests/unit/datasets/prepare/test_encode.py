@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.encode import encode, evaluation_rows
+from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.datasets.prepare.prepare import JobDatasets, prepare
+from service.datasets.prepare.request_rows import evaluation_rows
 from service.datasets.sources.columns import TEXT
 from service.datasets.sources.json import read_json
 from tests.support.encoded import encoded_inputs, encoding_of

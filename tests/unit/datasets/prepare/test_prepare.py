@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.declaration import TargetType
+from service.datasets.prepare.declared_data import TargetType
 from service.datasets.prepare.encoding import decode_outputs
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
 from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.datasets.dataset import TabularDataset, TensorDataset
-from service.datasets.prepare.encode import Body
 from service.datasets.prepare.encoding import Encoding
+from service.datasets.prepare.request_rows import Body
 from service.datasets.sources.columns import TEXT
 from service.datasets.sources.formats import detect_format, open_file
 from service.datasets.sources.json import read_json

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from service.datasets.dataset import TensorDataset
-from service.datasets.prepare.declaration import TargetType
+from service.datasets.prepare.declared_data import TargetType
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
 from service.datasets.prepare.workspace import SpillingWorkspace, Workspace

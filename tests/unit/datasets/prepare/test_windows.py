@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.declaration import TargetType
-from service.datasets.prepare.encode import encode, evaluation_rows, prediction_rows
+from service.datasets.prepare.declared_data import TargetType
+from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
+from service.datasets.prepare.request_rows import evaluation_rows, prediction_rows
 from service.datasets.prepare.windows import identify
 from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace, Workspace
 from service.datasets.samples import Samples
