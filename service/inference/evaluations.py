@@ -50,7 +50,7 @@ from service.training.metrics import (
 from service.training.metrics import (
     has_threshold as compares_with_threshold,
 )
-from service.training.target_units import ERROR_LOSSES, TargetUnits, evaluation_document
+from service.training.target_units import ERROR_LOSSES, TargetUnits, evaluation_document, without_units
 from service.training.weighted_loss import WeightedLoss, loss_weight
 
 
@@ -116,7 +116,7 @@ def evaluate_rows(
                 samples = place_samples(Samples(inputs, targets, weights=weights), model.loss, cpu)
                 outputs = run_model(model, samples.inputs, part)
                 evaluation = evaluation or _Evaluation(model, outputs, extent, weighted)
-                evaluation.add(outputs, samples)
+                evaluation.add(outputs, samples, part)
     except (RuntimeError, IndexError, ValueError) as error:
         detail = f"The model can't be evaluated on these rows: {error}"
         raise InvalidRequest(detail, [FieldError("#", detail)]) from None
@@ -189,8 +189,8 @@ class _Evaluation:
         self._losses = MeanLoss()
         self._worst: _Worst | None = None
 
-    def add(self, outputs: Tensor, samples: Samples) -> None:
-        """Add the next rows: the model's outputs [B, …] and the encoded samples."""
+    def add(self, outputs: Tensor, samples: Samples, raw: RawRows) -> None:
+        """Add the next rows: the model's outputs [B, …], the encoded samples and the raw rows."""
         targets = samples.targets
         first, self._rows = self._rows, self._rows + len(targets)
         self._losses.add(
@@ -201,9 +201,11 @@ class _Evaluation:
         outputs = outputs.float()
         model = self._model
         update_metrics(self._metrics.values(), model.loss, self._task, outputs, targets, self._masks_targets)
-        for report in (self._counts, self._curves, self._residuals):
+        for report in (self._counts, self._curves):
             if report is not None:
                 report.add(outputs, targets)
+        if self._residuals is not None:
+            self._residuals.add(outputs, target_values(model.encoding, raw))
         rows = _Worst(losses, torch.arange(first, self._rows), outputs)
         if self._model.loss.ignores:
             counted = (targets != IGNORED).reshape(len(targets), -1).any(dim=1)  # [B]
@@ -236,7 +238,13 @@ class _Evaluation:
             "curves": None if self._curves is None else self._curves.document(),
             "residuals": None if self._residuals is None else self._residuals.document(),
             "worst": [] if self._worst is None else self._describe_worst(self._worst, raw, ids),
+            **({"warnings": warnings} if (warnings := self._warnings()) else {}),
         }
+
+    def _warnings(self) -> list[dict[str, str]]:
+        """Return the doubtful results."""
+        detail = without_units(self._model.encoding, self._task)
+        return [] if detail is None else [{"pointer": "#", "detail": detail}]
 
     def _describe_worst(self, worst: _Worst, raw: RawRows, ids: RowIds | None) -> list[dict[str, Any]]:
         """Describe each row by its number, ids, loss, target and prediction."""

@@ -29,9 +29,9 @@ class Residuals:
         self._residuals: list[Tensor] = []  # each float64 [B, k]
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
-        """Add the next rows: the model's outputs [B, …] and encoded targets [B, …]."""
-        errors = in_target_units(self._encoding, targets) - in_target_units(self._encoding, outputs)
-        self._residuals.append(errors.reshape(len(errors), -1))
+        """Add the next rows: the model's outputs [B, …] and the targets before their transforms [B, …]."""
+        errors = targets.flatten(1) - in_target_units(self._encoding, outputs).flatten(1)
+        self._residuals.append(errors)
 
     def document(self) -> list[dict[str, Any]]:
         """Summarize the residuals of each target."""

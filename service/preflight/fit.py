@@ -8,12 +8,13 @@ import torch
 from service.architectures.check.check import CheckedArchitecture
 from service.architectures.check.trace import BATCH, LayerRow
 from service.datasets.dataset import Dataset
-from service.datasets.prepare.encoding import has_target_transforms
+from service.datasets.prepare.encoding import Encoding, has_target_transforms
 from service.datasets.prepare.prepare import Prepared
 from service.errors import FieldError
 from service.jobs.parent import Parent
 from service.preflight.cache import CheckedData
 from service.preflight.class_numbers import NumberedData
+from service.preflight.encoding_differences import column_differences, constant_differences
 from service.preflight.value_checks import check_batches, check_output_values, check_steps, check_values
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration
@@ -29,7 +30,7 @@ from service.training.findings import Findings
 from service.training.losses import LOSSES
 from service.training.metric_values import check_metric_values
 from service.training.metrics import task_of
-from service.training.target_units import target_units
+from service.training.target_units import target_units, without_units
 
 # Number of targets to try the loss and the metrics on.
 MAX_TARGETS_TRIED = 10_000
@@ -47,6 +48,7 @@ class ValidSections:
         checked: The completed architecture and its module on the meta device.
         dataset: The data.
         parent: The job named by `from_job`.
+        parent_encoding: The encoding of its model; None also for its exact continuation, which has the same.
     """
 
     data: DataDeclaration
@@ -56,6 +58,7 @@ class ValidSections:
     checked: CheckedArchitecture
     dataset: Dataset
     parent: Parent | None
+    parent_encoding: Encoding | None
 
     @property
     def prepared(self) -> Prepared:
@@ -100,10 +103,26 @@ def check_sections(sections: ValidSections) -> Findings:
             "targets can't be inverted; send the targets without transforms."
         )
         found.add_errors([FieldError("#/data/transforms", detail)])
+    if reason := without_units(prepared.encoding, task_of(loss, width)):
+        found.add_warning("#/data/transforms", reason)
     found.add_warnings(quantity_warnings(prepared.encoding.classes or ()))
     if sections.parent is not None:
-        found.add_errors(sections.parent.check_model(checked.module))
+        _check_parent(sections.parent, sections, found)
     return found
+
+
+def _check_parent(parent: Parent, sections: ValidSections, found: Findings) -> None:
+    """Check that the parameters of a parent fit, and belong to the same columns and categories."""
+    now, then = sections.prepared.encoding, sections.parent_encoding
+    errors = parent.check_model(sections.checked.module)
+    found.add_errors(errors)
+    if then is None:
+        return
+    columns = column_differences(now, then)
+    if errors:
+        found.add_errors(columns)
+    else:
+        found.add_warnings([*columns, *constant_differences(now, then)])
 
 
 def candidate(sections: ValidSections, placement: Placement, device: str) -> Candidate:

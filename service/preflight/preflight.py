@@ -15,6 +15,7 @@ from service.architectures.build import NodeLocation, input_names
 from service.architectures.check.check import CheckedArchitecture
 from service.architectures.validation import find_errors as architecture_errors
 from service.datasets.dataset import Dataset
+from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
 from service.errors import FieldError, InvalidRequest
 from service.jobs.data import ignores_labels
@@ -89,7 +90,8 @@ class Preflight:
         self._check_components(sections, training)
         if self._errors or not (sections.data and training and dataset and data and checked):
             raise InvalidRequest(errors=self._errors)
-        numbered = self._number_classes(data.prepared, sections.data, training, checked, parent)
+        kept = None if parent is None or training.resume else parent.encoding(self._storage)
+        numbered = self._number_classes(data.prepared, sections.data, training, checked, parent, kept)
         prepared = numbered.prepared
         if not numbered.errors:
             with collecting(self._errors):
@@ -97,7 +99,7 @@ class Preflight:
                 training = resolve_class_weights(training, prepared.encoding, prepared.train.targets, absent)
         if self._errors:  # go on without the weights, to find the other errors
             training = training.model_copy(update={"class_weights": None})
-        valid = ValidSections(sections.data, training, data, numbered, checked, dataset, parent)
+        valid = ValidSections(sections.data, training, data, numbered, checked, dataset, parent, kept)
         found = check_sections(valid)
         self._errors += found.errors
         if self._errors:
@@ -116,6 +118,7 @@ class Preflight:
         training: TrainingSpec,
         checked: CheckedArchitecture,
         parent: Parent | None,
+        kept: Encoding | None,
     ) -> NumberedData:
         """Number the classes by the outputs of the model, or as the parent does."""
         if parent is not None and training.resume:
@@ -123,7 +126,6 @@ class Preflight:
         ignored = LOSSES[training.loss.type].ignored(training.loss.arguments())
         if error := ignore_error(prepared.encoding, ignored):
             self._errors.append(error)
-        kept = None if parent is None else parent.encoding(self._storage)
         return number_classes(prepared, data.classes, checked.output, kept)
 
     def _check_data(

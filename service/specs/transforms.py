@@ -58,7 +58,10 @@ class Log1p(TransformBase):
 
 
 class Clip(TransformBase):
-    """Limit values to [`min`, `max`]; not inverted in outputs. Like `torch.clamp`."""
+    """Limit values to [`min`, `max`]; not inverted in outputs. Like `torch.clamp`.
+
+    A regression whose targets are limited has no loss and metrics in the units of the targets.
+    """
 
     type: Literal["clip"]
     min: float | None = None

@@ -5,6 +5,9 @@ a times as large: the squared error is a² times that of the transformed values,
 is derived from the one that training computes anyway. Every other one is computed, in float64, from outputs
 and targets that are converted to the units of the targets: for `log1p`, for several scales, and for losses
 with a threshold (`HuberLoss`), whose `delta` is then in these units.
+
+After a transform that maps different values to one (`clip`), encoded targets don't tell the values that were
+sent, so that there are no such figures.
 """
 
 from collections.abc import Mapping
@@ -14,7 +17,12 @@ from typing import Any, Self
 import numpy as np
 from torchmetrics import Metric
 
-from service.datasets.prepare.encoding import TARGETS, Encoding, has_target_transforms
+from service.datasets.prepare.encoding import (
+    TARGETS,
+    Encoding,
+    has_target_transforms,
+    lossy_target_transforms,
+)
 from service.datasets.transforms.fitted import Affine
 from service.datasets.transforms.pipeline import inverse_steps
 from service.history import IN_TARGET_UNITS, LOSS, HistoryChunk
@@ -66,7 +74,7 @@ class TargetUnits:
         metrics: Mapping[str, Mapping[str, Any]],
         weighted: bool = False,
     ) -> Self | None:
-        """Return the units of a training; None if its targets are not transformed numbers.
+        """Return the units of a training; None without transformed numbers, or if they can't be restored.
 
         Args:
             encoding: The encoding of the job.
@@ -75,11 +83,11 @@ class TargetUnits:
             metrics: Arguments of the metrics by name.
             weighted: Whether rows have weights in the loss. As metrics have none, it is not computed then.
         """
-        if task != "regression" or not has_target_transforms(encoding):
+        if task != "regression" or not has_target_transforms(encoding) or lossy_target_transforms(encoding):
             return None
         chains = _inverse_chains(encoding)
         scales = {abs(steps[0].factor) for steps in chains}
-        is_affine = all(len(steps) == 1 for steps in chains) and 0 not in scales
+        is_affine = all(len(steps) == 1 for steps in chains)
         powers = {name: _power(name, arguments) for name, arguments in metrics.items()}
         if loss.type in ERROR_LOSSES:
             powers = {LOSS: _LOSS_POWERS.get(loss.type), **powers}
@@ -161,6 +169,18 @@ def target_units(encoding: Encoding, task: Task, training: TrainingSpec) -> Targ
     """Return the units of a training with the metrics of its spec; see `TargetUnits.of`."""
     metrics = {metric.type: metric.arguments() for metric in training.metrics}
     return TargetUnits.of(encoding, task, training.loss, metrics, encoding.weights is not None)
+
+
+def without_units(encoding: Encoding, task: Task) -> str | None:
+    """Return why a regression of transformed targets has no figures in their units; None if it has."""
+    lossy = lossy_target_transforms(encoding)
+    if task != "regression" or not lossy:
+        return None
+    reasons = " and ".join(f"`{each.type}` of `{each.column}` {each.lossy()}" for each in lossy)
+    return (
+        f"There are no loss and metrics in the units of the targets (`in_target_units`): {reasons}, which no "
+        "inverse restores. Residuals and worst rows of an evaluation have the values that were sent."
+    )
 
 
 def _power(name: str, arguments: Mapping[str, Any]) -> int | None:

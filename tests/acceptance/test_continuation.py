@@ -149,6 +149,33 @@ def test_a_warm_start_requires_equal_shapes(service: Service) -> None:
     assert "`0.weight` is [1, 1] here and missing in that job" in detail
 
 
+def test_a_warm_start_names_inputs_of_another_meaning(service: Service) -> None:
+    """Other categories are a warning of the check and of the job, or an error where the shapes differ."""
+
+    def fit(*categories: str, **training: Any) -> dict[str, Any]:
+        body = thermometer(**training)
+        body["data"] = {
+            "columns": {"k": [*categories] * 2, "y": [1, 2] * len(categories)},
+            "features": ["k"],
+            "targets": ["y"],
+            "transforms": [{"type": "one_hot", "columns": ["k"]}],
+        }
+        body["architecture"]["layers"] = [{"type": "Linear", "out_features": 1}]
+        return body
+
+    first = service.succeeded(fit("a", "b", "c", epochs=1))["id"]
+    other = fit("a", "b", "d", epochs=1, from_job=first)
+    (checked,) = service.submit(other, validate_only=True).json()["warnings"]
+    (shown,) = service.succeeded(other)["warnings"]
+    assert checked == shown
+    assert checked["pointer"] == "#/training/from_job"
+    assert '"d" is new and "c" is gone' in checked["detail"]
+    answer = service.submit(fit("a", "b", "c", "d", epochs=1, from_job=first)).json()
+    shapes, categories = (error["detail"] for error in answer["errors"])
+    assert "`0.weight` is [1, 4] here and [1, 3] in that job" in shapes
+    assert '"d" is new' in categories
+
+
 def test_jobs_start_in_order_of_priority(narrow_service: Service) -> None:
     """The queued job with the highest priority starts first, and a priority out of range is 422."""
     running = narrow_service.running(thermometer(epochs=LONG))

@@ -264,6 +264,8 @@ class Evaluation(Resource):
     for other losses."""
     worst: list[WorstRow]
     """Rows with the highest loss, highest first."""
+    warnings: list[FieldProblem] | None = None
+    """Doubtful results; absent if there are none."""
 
 
 class Targets(Resource):

@@ -241,6 +241,12 @@ def has_target_transforms(encoding: Encoding) -> bool:
     return any(encoding.transforms_of(name) for name in encoding.targets or (TARGETS,))
 
 
+def lossy_target_transforms(encoding: Encoding) -> list[FittedTransform]:
+    """Return the transforms of targets after which outputs can't be compared with the original values."""
+    transforms = [each for name in encoding.targets or (TARGETS,) for each in encoding.transforms_of(name)]
+    return [each for each in transforms if each.lossy()]
+
+
 def in_target_units(encoding: Encoding, outputs: torch.Tensor) -> torch.Tensor:
     """Convert outputs or encoded targets to the units of the targets, by inverting the target transforms.
 

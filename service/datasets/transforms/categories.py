@@ -51,7 +51,7 @@ class FittedCategories(FittedTransform):
         missing = torch.from_numpy(array.is_null().to_numpy(zero_copy_only=False).copy())
         cells.add_errors(missing, lambda _: f"is missing, and no `impute` before the {self.type} fills it")
         if self.unknown == "error":
-            remedy = f'`"unknown": "{_POLICIES[self.type]}"` accepts unknown categories'
+            remedy = f'`"unknown": "{ACCEPTING_UNKNOWN[self.type]}"` accepts unknown categories'
             reason = f"which is not a category of the {self.type}; {remedy}"
             unknown = (indices < 0) & ~missing
             cells.add_errors(unknown, lambda position: f"is {quote_value(array[position].as_py())}, {reason}")
@@ -108,8 +108,8 @@ def indicator_columns(indices: torch.Tensor, count: int) -> torch.Tensor:
     return (indices[:, None] == torch.arange(count)).double()
 
 
-# Value of `unknown` with which each transform accepts unknown categories.
-_POLICIES = {"one_hot": "zeros", "ordinal": "extra"}
+ACCEPTING_UNKNOWN = {"one_hot": "zeros", "ordinal": "extra"}
+"""Value of `unknown` with which each transform accepts unknown categories."""
 
 
 def _distinct(values: Values) -> tuple[Any, ...]:

@@ -88,6 +88,10 @@ class FittedTransform(ABC):
         """Return the inverse of `apply`: None for `expm1`; the identity if there is no inverse."""
         return Affine(1.0, 0.0)
 
+    def lossy(self) -> str | None:
+        """Return why no inverse restores all values of a target, as a predicate; None if `inverse` does."""
+        return None
+
     def titles(self) -> list[str] | None:
         """Return the names of the resulting columns; None if they are those before the transform."""
         return None

@@ -15,6 +15,7 @@ from service.specs import transforms as specs
 
 Constant: TypeAlias = float | tuple[float, ...]
 """A constant of a column, or of each of the k columns that a column has become."""
+_ALL_ZERO = "maps all its values to 0, because they are equal in the training rows"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ class FittedStandardize(FittedTransform):
     def inverse(self) -> Affine:
         return Affine(_of_target(self.std), _of_target(self.mean))
 
+    def lossy(self) -> str | None:
+        return _ALL_ZERO if self.std == 0 else None
+
 
 @dataclass(frozen=True)
 class FittedMinMax(FittedTransform):
@@ -90,6 +94,9 @@ class FittedMinMax(FittedTransform):
     def inverse(self) -> Affine:
         low = _of_target(self.min)
         return Affine(_of_target(self.max) - low, low)
+
+    def lossy(self) -> str | None:
+        return _ALL_ZERO if self.min == self.max else None
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,11 @@ class FittedClip(FittedTransform):
 
     def apply(self, values: Values, cells: Cells) -> Values:
         return numbers(values).double().clamp(self.min, self.max)
+
+    def lossy(self) -> str:
+        limits = ((self.min, "at least"), (self.max, "at most"))
+        shown = " and ".join(f"{words} {limit:g}" for limit, words in limits if limit is not None)
+        return f"limits its values to {shown}"
 
 
 def _present(values: Values) -> torch.Tensor:

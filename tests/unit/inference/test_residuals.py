@@ -98,6 +98,19 @@ def test_values_without_transforms_have_no_other_units() -> None:
     assert poisson["residuals"] is None
 
 
+def test_limited_targets_are_compared_with_the_values_that_were_sent() -> None:
+    """After `clip`, residuals and worst rows have the real values; figures in units are left out."""
+    clip = {"columns": ["u"], "type": "clip", "max": 25.0}
+    model = train(table(NUMBERS, transforms=[clip]), [linear(2)], metrics=METRICS).model()
+    answer = evaluate(model, body(), worst=6)
+    errors = true() - np.array(prediction(model, body())["outputs"])
+    np.testing.assert_allclose([each["max"] for each in answer["residuals"]], errors.max(0), rtol=1e-5)
+    assert sorted(each["target"] for each in answer["worst"]) == sorted(true().tolist())
+    assert "in_target_units" not in answer
+    (warning,) = answer["warnings"]
+    assert "`clip` of `u` limits its values to at most 25" in warning["detail"]
+
+
 def test_tensors_have_residuals_in_units() -> None:
     """Transformed tensor targets have residuals of each of their values."""
     data = {

@@ -21,7 +21,7 @@ from service.training.components import Components
 from service.training.engines.compiled.engine import CompiledEngine, Group, Member
 from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
-from service.training.target_units import evaluation_document
+from service.training.target_units import evaluation_document, without_units
 from tests.support.toys import column, run
 from tests.support.trained import DATA
 
@@ -42,7 +42,6 @@ TRANSFORMS: dict[str, list[dict[str, Any]]] = {
         {"columns": ["t", "u"], "type": "scale", "factor": 0.01},
         {"columns": ["t"], "type": "log1p"},
     ],
-    "constant": [{"columns": ["t", "u"], "type": "clip", "max": 5.0}, STANDARDIZE],
 }
 LOSSES: dict[str, Any] = {
     "MSELoss": "MSELoss",
@@ -139,8 +138,8 @@ def test_a_program_has_the_values_of_the_eager_engine(name: str, loss: str, jax_
 def test_jobs_of_a_group_have_units_of_their_own(jax_is_set_up: None) -> None:
     """Jobs with other constants share a program, and each has values in its own units."""
     programs = ProgramCache()
-    clip = {"columns": ["u"], "type": "clip", "max": 3000.0}
-    datas = [prepared([STANDARDIZE]), prepared([clip, STANDARDIZE])]
+    half = {"columns": ["u"], "type": "scale", "factor": 0.5}
+    datas = [prepared([STANDARDIZE]), prepared([half, STANDARDIZE])]
     members = [Member(components(data), programs) for data in datas]
     assert members[0].components.program_key == members[1].components.program_key
     (one, two) = Group(members, programs).advance(4)
@@ -176,6 +175,32 @@ def test_numbers_without_transforms_have_no_units() -> None:
     trained = components(prepared([{"columns": ["x"], "type": "standardize"}]))
     assert trained.units is None
     assert evaluation_document(None, 1.0, {"r2_score": 0.5}) == {"loss": 1.0, "metrics": {"r2_score": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("transforms", "u", "reason"),
+    [
+        (
+            [{"columns": ["u"], "type": "clip", "max": 5000}],
+            COLUMNS["u"],
+            "limits its values to at most 5000",
+        ),
+        (
+            [{"columns": ["u"], "type": "clip", "min": -1, "max": 1.5}, STANDARDIZE],
+            COLUMNS["u"],
+            "limits its values to at least -1 and at most 1.5",
+        ),
+        ([STANDARDIZE], [2.0] * 5 + [1.0, 2.0, 3.0], "maps all its values to 0"),
+        ([{"columns": ["u"], "type": "minmax"}], [2.0] * 5 + [1.0, 2.0, 3.0], "maps all its values to 0"),
+    ],
+)
+def test_values_that_no_inverse_restores_have_no_units(
+    transforms: list[dict[str, Any]], u: list[float], reason: str
+) -> None:
+    """Where transforms map different targets to one, there are no values in units, with the reason."""
+    trained = components(data := prepared(transforms, {**COLUMNS, "u": u}))
+    assert trained.units is None
+    assert reason in str(without_units(data.encoding, "regression"))
 
 
 @pytest.mark.parametrize("name", ["one scale", "log1p"])
