@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import httpx
 import hypothesis
@@ -21,6 +23,23 @@ hypothesis.settings.load_profile("patient")
 
 # Assertions in these helpers show both values when they fail, as those in tests do.
 pytest.register_assert_rewrite("tests.support.script", "tests.support.toys")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give all tests and their processes a folder for temporary files, and check that they leave it empty."""
+    kernels = tmp_path_factory.mktemp("kernels")
+    with (
+        tempfile.TemporaryDirectory(prefix="fitserve-tests-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(folder).chmod(0o755)  # root runs Postgres as another user, who has to reach its files
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(kernels))  # PyTorch keeps it for later processes
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
+        left = sorted(path.name for path in Path(folder).iterdir())
+        assert not left, f"{len(left)} temporary files or folders were not deleted: {left[:10]}"
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """Writing and reading files of every format."""
 
 import io
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,25 @@ from pyarrow import parquet
 
 from service.datasets.dataset import TabularDataset, TensorDataset
 from service.datasets.sources.compression import decompress
-from service.datasets.sources.formats import detect_format, open_file
+from service.datasets.sources.formats import TableReader, detect_format, open_file
 from service.helper.request_bodies import parse_table, read_content
 from service.specs.upload import Format, ReadOptions
 
 MAX_BYTES = 10_000_000
+
+
+@contextmanager
+def temporary_file(content: bytes) -> Iterator[Path]:
+    """Yield the path of a file with this content; delete it at the end."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "body"
+        path.write_bytes(content)
+        yield path
+
+
+def read_all(reader: TableReader) -> pa.Table:
+    """Read all rows of a table."""
+    return reader.read(lambda batches: pa.Table.from_batches(list(batches)))
 
 
 def read(
@@ -31,18 +46,15 @@ def read(
         selected: Names of the columns to read; None for all.
         options: Read options by name.
     """
-    path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
-    path.write_bytes(content)
-    path = decompress(path, None, MAX_BYTES)
-    name = detect_format(path, declared)
-    if name in ("json", "jsonl"):
-        table = parse_table(path.read_bytes(), is_lines=name == "jsonl")
-        dataset, _ = read_content(table, ReadOptions(**options))
-        return dataset.table if isinstance(dataset, TabularDataset) else dataset
-    source = open_file(path, name, ReadOptions(**options), MAX_BYTES, selected)
-    if isinstance(source, TensorDataset):
-        return source
-    return source.read(lambda batches: pa.Table.from_batches(list(batches)))
+    with temporary_file(content) as sent:
+        path = decompress(sent, None, MAX_BYTES)
+        name = detect_format(path, declared)
+        if name in ("json", "jsonl"):
+            table = parse_table(path.read_bytes(), is_lines=name == "jsonl")
+            dataset, _ = read_content(table, ReadOptions(**options))
+            return dataset.table if isinstance(dataset, TabularDataset) else dataset
+        source = open_file(path, name, ReadOptions(**options), MAX_BYTES, selected)
+        return source if isinstance(source, TensorDataset) else read_all(source)
 
 
 def as_parquet(table: pa.Table, **options: Any) -> bytes:

@@ -1,8 +1,9 @@
 """Datasets as files: an upload of the file has equal content."""
 
+import io
 from datetime import datetime
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,10 @@ TEXTS = [
 
 
 def written(dataset: Dataset, format_name: DownloadFormat, keep_formulas: bool = True) -> bytes:
-    path = Path(mkdtemp(prefix="fitserve-test-")) / "file"
-    write_file(dataset, path, format_name, keep_formulas)
-    return path.read_bytes()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+        write_file(dataset, path, format_name, keep_formulas)
+        return path.read_bytes()
 
 
 @st.composite
@@ -98,10 +100,8 @@ def test_pandas_reads_the_files() -> None:
     """Pandas reads the same values from CSV and Parquet."""
     table = pa.table({"n": pa.array([1.5, None], NUMBER), "t": pa.array(["a,b", 'q"'], TEXT)})
     dataset, expected = TabularDataset(table), table.to_pandas()
-    for name, reader in (("a.csv", pd.read_csv), ("a.parquet", pd.read_parquet)):
-        path = Path(mkdtemp(prefix="fitserve-test-")) / name
-        path.write_bytes(written(dataset, name.split(".")[1]))  # type: ignore[arg-type]
-        pd.testing.assert_frame_equal(reader(path), expected)
+    pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(written(dataset, "csv"))), expected)
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(written(dataset, "parquet"))), expected)
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\r=1"])

@@ -1,9 +1,7 @@
 """A row means the same to a model in every format, alone or with others."""
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,7 @@ from service.errors import InvalidRequest
 from service.specs.upload import ReadOptions
 from tests.support.encoded import encoded_inputs, encoding_of
 from tests.support.field_errors import refusal
-from tests.support.files import MAX_BYTES, as_arrow, as_parquet, read
+from tests.support.files import MAX_BYTES, as_arrow, as_parquet, read, read_all, temporary_file
 
 Cells = Sequence[str | None]
 
@@ -78,14 +76,13 @@ def table_of(column: Cells) -> pa.Table:
 
 def upload(encoding: Encoding, content: bytes) -> Body:
     """Read a file that is sent to a model."""
-    path = Path(tempfile.mkdtemp(prefix="fitserve-test-")) / "body"
-    path.write_bytes(content)
     reading = encoding.table_reading._replace(types={"c": encoding.types["c"]})
     options = reading.for_request(ReadOptions())
-    name = detect_format(path, None)
-    source = open_file(path, name, options, MAX_BYTES, reading.types, reading.known)
-    assert not isinstance(source, TabularDataset)
-    return TabularDataset(source.read(lambda batches: pa.Table.from_batches(list(batches))))  # type: ignore[union-attr]
+    with temporary_file(content) as path:
+        name = detect_format(path, None)
+        source = open_file(path, name, options, MAX_BYTES, reading.types, reading.known)
+        assert not isinstance(source, TensorDataset)
+        return TabularDataset(read_all(source))
 
 
 FORMATS: Mapping[str, Callable[[Encoding, Cells], Body]] = {
