@@ -14,6 +14,8 @@ from service.errors import FieldError, InvalidRequest
 MAX_LISTED = 100
 SHOWN_ROWS = 5
 _MAX_QUOTED_CHARACTERS = 40
+_MAX_NAME_CHARACTERS = 100
+_MAX_TEXT_CHARACTERS = 4000  # of a pointer or a detail, whatever they quote
 _CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
 
 RowPointer = Callable[[int], str]
@@ -89,6 +91,8 @@ class ErrorCollector:
     def _append(self, entry: _Entry) -> None:
         self.count += 1
         if len(self._entries) < MAX_LISTED:
+            entry.pointer = shorten(entry.pointer, _MAX_TEXT_CHARACTERS)
+            entry.detail = shorten(entry.detail, _MAX_TEXT_CHARACTERS)
             self._entries.append(entry)
 
     def extend(self, errors: Iterable[FieldError]) -> None:
@@ -171,6 +175,16 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def shorten(text: str, max_characters: int = _MAX_QUOTED_CHARACTERS) -> str:
+    """Cut a text that a client sent after `max_characters`, so that a message stays short."""
+    return text if len(text) <= max_characters else f"{text[:max_characters]}…"
+
+
+def quote_name(name: str) -> str:
+    """Return a name that a client chose as error messages quote it."""
+    return f"`{shorten(printable(name), _MAX_NAME_CHARACTERS)}`"
+
+
 def quote_value(value: object) -> str:
     """Return a value as error messages quote it.
 
@@ -179,5 +193,14 @@ def quote_value(value: object) -> str:
     """
     if type(value) in _CONTAINERS:
         return _CONTAINERS[type(value)]
-    text = json.dumps(value)
-    return text if len(text) <= _MAX_QUOTED_CHARACTERS else f"{text[:_MAX_QUOTED_CHARACTERS]}…"
+    return shorten(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """Return a value as JSON that is readable in a message: letters of other scripts are not escaped."""
+    return printable(json.dumps(value, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Escape halves of surrogate pairs, which UTF-8 can't encode."""
+    return text.encode(errors="backslashreplace").decode()

@@ -1,6 +1,5 @@
 """Fitting of an encoding on the training rows, and checks of features and targets."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
 from service.datasets.transforms.registry import TRANSFORM_TYPES
 from service.datasets.transforms.resolve import Step
-from service.datasets.validation import ErrorCollector, count_of, quote_value
+from service.datasets.validation import ErrorCollector, count_of, json_text, quote_value
 from service.specs.upload import ReadOptions
 
 _SHOWN_ROWS = 5
@@ -93,7 +92,7 @@ def _date_parts_remedy(name: str, column: pa.ChunkedArray) -> str:
     parts = ["month", "day", "weekday", *(["hour"] if has_hours else [])]
     advised = {"type": "date_parts", "columns": [name], "parts": parts, "cyclic": True}
     return (
-        f"the model needs numbers; add {json.dumps(advised)} to `data.transforms`, with the parts that "
+        f"the model needs numbers; add {json_text(advised)} to `data.transforms`, with the parts that "
         'matter, and `"since"` for the days elapsed since a date.'
     )
 
@@ -169,7 +168,7 @@ def _explain_mismatches(column: pa.ChunkedArray, mismatches: TypeMismatches, opt
     more = ", …" if len(found) > len(rows) else ""
     remedy = "correct them or leave them out"
     if words := likely_gaps(found):
-        missing = json.dumps([*options.missing, *words])
+        missing = json_text([*options.missing, *words])
         remedy += f'; if they mean missing values, add `"reading": {{"missing": {missing}}}` to `data`'
     count = f"{count_of(len(found), 'value')} of {len(column)}"
     return f"because {count} can't be read as a {mismatches.noun} ({shown}{more}); {remedy}."

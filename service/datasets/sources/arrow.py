@@ -30,7 +30,7 @@ from service.datasets.sources.csv_sample import MAX_SAMPLE_ROWS
 from service.datasets.sources.index_column import find_index
 from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.text_columns import infer_kept_type
-from service.datasets.validation import ErrorCollector, RowPointer
+from service.datasets.validation import ErrorCollector, RowPointer, quote_name, shorten
 from service.errors import pointer_to
 from service.specs.upload import ReadOptions
 
@@ -43,6 +43,7 @@ _FILE_MAGIC = b"ARROW1"
 _BATCH_BYTES = 16 * 2**20
 # Needed beside `_BATCH_BYTES` because converted values may be larger than the sent ones.
 _MAX_BATCH_ROWS = 2**20
+_MAX_TYPE_CHARACTERS = 100
 
 
 class ArrowTable:
@@ -90,7 +91,10 @@ class ArrowTable:
             found = schema.field(self._positions[name]).type
             if not is_supported(found):
                 supported = "numbers, booleans, text, dates and timestamps"
-                detail = f"`{name}` is of type {found}; supported are {supported}.{_remedy(name, found)}"
+                kind = shorten(str(found), _MAX_TYPE_CHARACTERS)
+                detail = (
+                    f"{quote_name(name)} is of type {kind}; supported are {supported}.{_remedy(name, found)}"
+                )
                 errors.add(pointer_to("#/columns", name), detail)
         if known is None:  # a model's missing columns are reported with its other errors
             check_types(options.types, [*self._positions], "?types", errors)
@@ -231,9 +235,9 @@ class ArrowTable:
 def _remedy(name: str, arrow_type: pa.DataType) -> str:
     """Return what to do with a column of vectors."""
     if not pa.types.is_nested(arrow_type) or not hasattr(arrow_type, "value_type"):
-        return f" `?ignore={name}` leaves it out."
-    example = f"numpy.savez(file, inputs=numpy.stack(frame[{name!r}]), targets=…)"
-    return f" Send vectors as a .npz archive, {example}, or leave them out with `?ignore={name}`."
+        return f" `?ignore={shorten(name)}` leaves it out."
+    example = f"numpy.savez(file, inputs=numpy.stack(frame[{shorten(name)!r}]), targets=…)"
+    return f" Send vectors as a .npz archive, {example}, or leave them out with `?ignore={shorten(name)}`."
 
 
 def _coalesce(tables: Iterator[pa.Table]) -> Batches:

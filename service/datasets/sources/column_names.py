@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from service.datasets.sources.columns import check_name
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, quote_name
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -33,8 +33,10 @@ def check_names(
     numbered = [name if name != "" else _by_number(n, ignored) for n, name in enumerate(names, start=1)]
     for unknown in (name for name in ignored if name not in numbered and selected is None):
         known = [name for name in numbered if name]
-        suggestion = did_you_mean(unknown, known) or f". The columns are {', '.join(known[:20])}."
-        errors.add("?ignore", f"There is no column `{unknown}`{suggestion}")
+        suggestion = (
+            did_you_mean(unknown, known) or f". The columns are {', '.join(map(quote_name, known[:20]))}."
+        )
+        errors.add("?ignore", f"There is no column {quote_name(unknown)}{suggestion}")
     first: dict[str, int] = {}
     unnamed: list[int] = []
     left: list[str | None] = [None if name in ignored else name for name in numbered]
@@ -48,7 +50,7 @@ def check_names(
             unnamed += [number] if is_checked else []
         elif name in first:
             name_errors.add(
-                "#", f"{prefix}columns {first[name]} and {number} are both called `{name}`{hint}."
+                "#", f"{prefix}columns {first[name]} and {number} are both called {quote_name(name)}{hint}."
             )
         else:
             check_name(name, pointer_to("#/columns", name), name_errors)

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from service.datasets.validation import SHOWN_ROWS, ErrorCollector, RowPointer, quote_value
+from service.datasets.validation import SHOWN_ROWS, ErrorCollector, RowPointer, quote_name, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -78,8 +78,8 @@ def check_types(types: Mapping[str, str], names: Sequence[str], pointer: str, er
     known = set(names)
     for name in types:
         if name not in known:
-            hint = did_you_mean(name, names) or f". The columns are {', '.join(names[:20])}."
-            errors.add(pointer, f"There is no column `{name}`{hint}")
+            hint = did_you_mean(name, names) or f". The columns are {', '.join(map(quote_name, names[:20]))}."
+            errors.add(pointer, f"There is no column {quote_name(name)}{hint}")
 
 
 @dataclass(frozen=True)

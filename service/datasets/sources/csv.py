@@ -37,7 +37,7 @@ from service.datasets.sources.ragged_rows import RaggedRows
 from service.datasets.sources.space_separated import separate_by_tabs
 from service.datasets.sources.text_columns import infer_text_type, null_numbers
 from service.datasets.sources.text_encoding import check_utf8, open_text
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, shorten
 from service.specs.upload import SPACES, ReadOptions
 
 T = TypeVar("T")
@@ -50,6 +50,7 @@ _ARROW_BLOCK_BYTES = BLOCK_BYTES // 8
 _MAX_SKIPPED_ROWS = 1000
 _ZONED = pa.timestamp("us", "UTC")  # Arrow's type for times with an offset
 _MAX_INT64 = 2.0**63
+_MAX_REASON_CHARACTERS = 200
 
 
 class _ParsedBlock(NamedTuple):
@@ -224,7 +225,7 @@ class CsvTable:
         try:
             parsed = self._parse(block, known, _ARROW_BLOCK_BYTES)
             fits = self._widen(parsed.table) and not self._find_lossy(block, parsed.table)
-        except pa.ArrowInvalid:
+        except pa.ArrowException:
             fits = False
         if not fits:
             parsed = self._infer_block(block, errors, ragged)
@@ -241,7 +242,7 @@ class CsvTable:
             try:
                 # In one piece: a record longer than `_ARROW_BLOCK_BYTES` can't be read in several.
                 parsed = self._parse(block, texts, block[1] - block[0])
-            except pa.ArrowInvalid as error:
+            except pa.ArrowException as error:
                 return self._refuse(block, error, errors, ragged)
             if self._widen(parsed.table) and not self._find_lossy(block, parsed.table):
                 return parsed
@@ -277,7 +278,7 @@ class CsvTable:
         return lossy
 
     def _refuse(
-        self, block: Block, error: pa.ArrowInvalid, errors: ErrorCollector, ragged: RaggedRows
+        self, block: Block, error: pa.ArrowException, errors: ErrorCollector, ragged: RaggedRows
     ) -> _ParsedBlock:
         """Report why Arrow can't parse a block. A block of empty lines is no error and has no rows."""
         if not self._text[slice(*block)].strip(b"\r\n") or self._add_ragged(block, ragged):
@@ -285,7 +286,9 @@ class CsvTable:
         ragged.report(errors)
         line = self._records.line(block[0])
         check_utf8(self._text, *block, line, errors)
-        errors.fail("#", f"The lines from {line} on can't be read: {error}.")
+        errors.fail(
+            "#", f"The lines from {line} on can't be read: {shorten(str(error), _MAX_REASON_CHARACTERS)}."
+        )
 
     def _parse(self, block: Block, types: Mapping[str, pa.DataType], arrow_block_bytes: int) -> _ParsedBlock:
         ragged: list[int] = []

@@ -10,7 +10,7 @@ from service.datasets.dataset import TensorDataset
 from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.tensors import as_dataset
 from service.datasets.tensor_file import Tensor
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, quote_name
 from service.errors import ContentTooLarge, pointer_to
 
 _SUFFIX = ".npy"
@@ -40,7 +40,7 @@ def read_npz(path: Path, max_bytes: int) -> TensorDataset:
         for number, member in enumerate(members):
             name = member.filename.removesuffix(_SUFFIX)
             if name == member.filename or name in arrays:
-                problem = f"`{member.filename}` is not a `{_SUFFIX}` array, or appears twice"
+                problem = f"{quote_name(member.filename)} is not a `{_SUFFIX}` array, or appears twice"
                 remedy = "the only supported zip archive is .npz; compress other files with gzip"
                 errors.add(pointer_to("#", member.filename), f"{problem}; {remedy}.")
                 continue
@@ -48,7 +48,7 @@ def read_npz(path: Path, max_bytes: int) -> TensorDataset:
             array_path = path.with_name(f"array-{number}{_SUFFIX}")
             with archive.open(member) as source, array_path.open("wb") as target:
                 shutil.copyfileobj(source, target)
-            expected = f"an array of numbers (`{name}`; objects are pickles, which are never read)"
+            expected = f"an array of numbers ({quote_name(name)}; objects are pickles, which are never read)"
             with refuse_unreadable(expected, pointer_to("#", name)):
                 arrays[name] = npy.open_memmap(array_path, mode="r")
     return as_dataset(arrays, errors)

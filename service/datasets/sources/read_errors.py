@@ -1,21 +1,30 @@
 """Translation of errors that libraries raise for broken files into errors of the request."""
 
 import errno
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from lzma import LZMAError
 from zipfile import BadZipFile
 
 import pyarrow as pa
 from safetensors import SafetensorError
 
-from service.errors import FieldError, InvalidRequest
+from service.datasets.validation import shorten
+from service.errors import FieldError, FitserveError, InvalidRequest
 
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+_MAX_REASON_CHARACTERS = 200
+# Errors whose text is written for readers. That of others, such as TypeError, names objects of Python.
+_EXPLAINED = (pa.ArrowException, BadZipFile, EOFError, LZMAError, OSError, SafetensorError, zlib.error)
 
 
 @contextmanager
 def refuse_unreadable(format_name: str, pointer: str = "#") -> Iterator[None]:
     """Raise `InvalidRequest` for any error that a library raises about the content of a file.
+
+    A library may raise an error of any type for a file that lies about its content, so no list of types is
+    complete: numpy's parser of headers raises TokenError and SyntaxError, for instance.
 
     Args:
         format_name: Name of the expected format, for the message.
@@ -28,23 +37,16 @@ def refuse_unreadable(format_name: str, pointer: str = "#") -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
+    except (FitserveError, MemoryError):
         raise
-    except (
-        pa.ArrowException,
-        BadZipFile,
-        EOFError,
-        LookupError,
-        NotImplementedError,
-        OSError,
-        OverflowError,
-        RuntimeError,
-        SafetensorError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:
         if getattr(error, "errno", None) in DISK_FULL_ERRNOS:
             raise
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        detail = f"The file can't be read as {format_name}: {reason}."
+        detail = f"The file can't be read as {format_name}{_reason(error)}."
         raise InvalidRequest(detail, [FieldError(pointer, detail)]) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of an error as the end of a sentence; empty if its text is not for readers."""
+    lines = str(error).splitlines() if isinstance(error, _EXPLAINED) else []
+    return f": {shorten(lines[0], _MAX_REASON_CHARACTERS).rstrip('.')}" if lines else ""

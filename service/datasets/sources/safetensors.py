@@ -10,7 +10,7 @@ from service.datasets.dataset import TensorDataset
 from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.tensors import as_dataset
 from service.datasets.tensor_file import DTYPES, Tensor, map_tensors
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, quote_name
 from service.errors import ContentTooLarge, pointer_to
 
 _PIECE_VALUES = 2**22
@@ -47,7 +47,9 @@ def read_safetensors(path: Path, max_bytes: int) -> TensorDataset:
     for name, code in codes.items():
         if code not in DTYPES and code != _BFLOAT16:
             supported = ", ".join([*DTYPES, _BFLOAT16])
-            errors.add(pointer_to("#", name), f"`{name}` is of type {code}; supported are {supported}.")
+            errors.add(
+                pointer_to("#", name), f"{quote_name(name)} is of type {code}; supported are {supported}."
+            )
     arrays = {name: arrays[name] for name in codes if name in arrays}
     return as_dataset(arrays, errors)
 

@@ -8,7 +8,7 @@ from service.datasets.dataset import TensorDataset
 from service.datasets.sources.columns import check_name
 from service.datasets.sources.json import SINGLE_INPUT, WEIGHTS, check_sample_counts, check_weights_shape
 from service.datasets.tensor_file import DTYPES, Tensor, slices
-from service.datasets.validation import MAX_LISTED, ErrorCollector
+from service.datasets.validation import MAX_LISTED, ErrorCollector, quote_name
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
@@ -36,7 +36,9 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
         elif name not in (TARGETS, WEIGHTS):
             hint = did_you_mean(name, (INPUTS, TARGETS, WEIGHTS)) or "."
             supported = "`inputs`, or several `inputs.<name>`, `targets` and `weights`"
-            errors.add(pointer, f"`{name}` is not a supported name; arrays are called {supported}{hint}")
+            errors.add(
+                pointer, f"{quote_name(name)} is not a supported name; arrays are called {supported}{hint}"
+            )
             continue
         _check_array(array, name, pointer, errors)
         _check_finite(array, name, pointer, errors)
@@ -57,14 +59,16 @@ def _check_array(array: Tensor, name: str, pointer: str, errors: ErrorCollector)
     shape = list(array.shape)
     if array.dtype.kind in "US":
         remedy = f"number the classes: names, {name} = numpy.unique({name}, return_inverse=True)"
-        errors.add(pointer, f"`{name}` is an array of text ({array.dtype.str}); {remedy}.")
+        errors.add(pointer, f"{quote_name(name)} is an array of text ({array.dtype.str}); {remedy}.")
     elif array.dtype.name not in DTYPES.values() or not array.dtype.isnative:
         supported = f"{', '.join(DTYPES.values())}, in little-endian order"
-        errors.add(pointer, f"`{name}` is of type {array.dtype.str}; supported are {supported}.")
+        errors.add(pointer, f"{quote_name(name)} is of type {array.dtype.str}; supported are {supported}.")
     elif array.size == 0 or not shape:
-        errors.add(pointer, f"`{name}` has shape {shape}, which has no samples.")
+        errors.add(pointer, f"{quote_name(name)} has shape {shape}, which has no samples.")
     elif len(shape) == 1 and name != WEIGHTS and (name != TARGETS or array.dtype.kind == "f"):
-        errors.add(pointer, f"`{name}` has shape {shape}; make it {[*shape, 1]}, one row for each sample.")
+        errors.add(
+            pointer, f"{quote_name(name)} has shape {shape}; make it {[*shape, 1]}, one row for each sample."
+        )
 
 
 def _check_finite(array: Tensor, name: str, pointer: str, errors: ErrorCollector) -> None:

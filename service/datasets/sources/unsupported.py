@@ -3,10 +3,12 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from service.datasets.sources.compression import MAGIC
-from service.errors import UnsupportedMediaType
+from service.datasets.sources.read_errors import refuse_unreadable
+from service.datasets.validation import quote_name
+from service.errors import InvalidRequest, UnsupportedMediaType
 
 HEAD_BYTES = 512
 _PICKLE = "a pickle, which is never read; send a .npz archive or a .safetensors file"
@@ -111,9 +113,9 @@ def refuse_other_archives(path: Path) -> None:
         UnsupportedMediaType: The archive is a document, a model or a folder of images or tables.
     """
     try:
-        with ZipFile(path) as archive:
+        with refuse_unreadable(".npz"), ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
-    except (BadZipFile, OSError, ValueError, LookupError, NotImplementedError):
+    except InvalidRequest:
         return  # reported where it is read
     for start, description in _ZIP_MEMBERS:
         if any(name.startswith(start) for name in names):
@@ -123,9 +125,11 @@ def refuse_other_archives(path: Path) -> None:
     images = [name for name in names if name.lower().endswith(_IMAGE_SUFFIXES)]
     if images:
         arrays = "numpy.savez(file, inputs=pixels, targets=labels) with pixels [B, channels, height, width]"
-        raise UnsupportedMediaType(f"The body is a zip archive of images (`{images[0]}`, …); send {arrays}.")
+        raise UnsupportedMediaType(
+            f"The body is a zip archive of images ({quote_name(images[0])}, …); send {arrays}."
+        )
     if names and not any(name.endswith(".npy") for name in names):
-        found = f"a zip archive with `{names[0]}`" + (", …" if len(names) > 1 else "")
+        found = f"a zip archive with {quote_name(names[0])}" + (", …" if len(names) > 1 else "")
         raise UnsupportedMediaType(f"The body is {found}; {_ARCHIVE}.")
 
 

@@ -1,6 +1,5 @@
 """Resolution of declared transforms into steps, each a transform of one column."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from service.datasets.transforms.registry import TRANSFORM_TYPES, ColumnState
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, json_text
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.transforms import Categories, ColumnTransform, Impute, Scale, Transform, Window
@@ -176,7 +175,7 @@ def _state_problem(transform: ColumnTransform, name: str, state: ColumnState) ->
         return f"`{name}` is a datetime, and `{transform.type}` needs numbers; put `date_parts` before it."
     if transform.type == "date_parts":
         found = "is text" if state == "text" else "holds numbers"
-        remedy = f'declare `"types": {{{json.dumps(name)}: "datetime"}}` in `data`, if its values are dates'
+        remedy = f'declare `"types": {{{json_text(name)}: "datetime"}}` in `data`, if its values are dates'
         return f"`{name}` {found}, and `date_parts` needs a datetime; {remedy}."
     remedy = "use `one_hot` instead, or `ordinal` before it"
     return f"`{name}` is text, and `{transform.type}` needs numbers; {remedy}."

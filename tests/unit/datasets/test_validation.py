@@ -30,10 +30,18 @@ def test_fail_raises_the_errors_added_before() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("abc", '"abc"'), (None, "null"), (True, "true"), ([[1]], "a list"), ({"a": 1}, "an object")],
+    [
+        ("abc", '"abc"'),
+        ("Köln", '"Köln"'),
+        ("\ud800", '"\\ud800"'),
+        (None, "null"),
+        (True, "true"),
+        ([[1]], "a list"),
+        ({"a": 1}, "an object"),
+    ],
 )
 def test_values_are_quoted_as_json(value: object, text: str) -> None:
-    """A value is quoted as JSON, a container by its type."""
+    """A value is quoted as JSON, a container by its type; letters are not escaped, surrogates are."""
     assert quote_value(value) == text
 
 
