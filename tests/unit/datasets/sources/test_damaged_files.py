@@ -69,7 +69,7 @@ PACK = {
     "zstd": lambda content: bytes(pa.Codec("zstd").compress(content)) if content else b"",
 }
 # What no message may contain: addresses, and names of Python's objects and errors.
-FOREIGN = re.compile(r"0x[0-9a-f]{6}|<class|<built-in|NoneType|Traceback|\\u00")
+FOREIGN = re.compile(r"0x[0-9a-f]{6}|<class|<built-in|NoneType|Traceback")
 LONGEST_CHARACTERS = 1000
 
 NPY = "{'descr':'<f4','fortran_order':False,'shape':(4,1)}"
