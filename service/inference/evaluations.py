@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import IGNORED, WEIGHTS
+from service.datasets.prepare.far_inputs import FarInputs
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.prepare.request_rows import evaluation_rows
@@ -185,6 +186,7 @@ class _Evaluation:
         names = output_names(model.encoding)
         has_residuals = model.training.loss.type in ERROR_LOSSES and len(names) <= MAX_TARGETS
         self._residuals = Residuals(model.encoding, names) if has_residuals else None
+        self._far = FarInputs(model.encoding)
         self._rows = 0
         self._losses = MeanLoss()
         self._worst: _Worst | None = None
@@ -192,6 +194,7 @@ class _Evaluation:
     def add(self, outputs: Tensor, samples: Samples, raw: RawRows) -> None:
         """Add the next rows: the model's outputs [B, …], the encoded samples and the raw rows."""
         targets = samples.targets
+        self._far.add(samples.inputs, raw)
         first, self._rows = self._rows, self._rows + len(targets)
         self._losses.add(
             self._loss_fn(outputs, *samples.loss_arguments),
@@ -238,13 +241,14 @@ class _Evaluation:
             "curves": None if self._curves is None else self._curves.document(),
             "residuals": None if self._residuals is None else self._residuals.document(),
             "worst": [] if self._worst is None else self._describe_worst(self._worst, raw, ids),
-            **({"warnings": warnings} if (warnings := self._warnings()) else {}),
+            **({"warnings": warnings} if (warnings := [*map(vars, self._warnings(raw))]) else {}),
         }
 
-    def _warnings(self) -> list[dict[str, str]]:
-        """Return the doubtful results."""
+    def _warnings(self, raw: RawRows) -> list[FieldError]:
+        """Return what is doubtful about the results."""
         detail = without_units(self._model.encoding, self._task)
-        return [] if detail is None else [{"pointer": "#", "detail": detail}]
+        found = [] if detail is None else [FieldError("#", detail)]
+        return [*found, *self._far.warnings(raw)]
 
     def _describe_worst(self, worst: _Worst, raw: RawRows, ids: RowIds | None) -> list[dict[str, Any]]:
         """Describe each row by its number, ids, loss, target and prediction."""

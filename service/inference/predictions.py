@@ -14,6 +14,7 @@ from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.formulas import without_formula
 from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import Encoding, decode_outputs
+from service.datasets.prepare.far_inputs import FarInputs
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.prepare.request_rows import prediction_rows
@@ -38,7 +39,7 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
 
     Yields:
         For each slice of rows, `epoch`, `ids` if some were sent, `windows` of a model of windows, and the
-        entries of `describe_outputs`.
+        entries of `describe_outputs`; for the last one, the `warnings` of all.
 
     Raises:
         InvalidRequest: The rows don't fit the model. Errors in cells are raised after the last slice, all
@@ -46,6 +47,8 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
     """
     raw = prediction_rows(model.encoding, body)
     ids = RowIds(model.encoding.id, body, raw.dataset.rows)
+    far, rows = FarInputs(model.encoding), 0
+    warnings: list[dict[str, str]] = []
     for part in raw.slices(SLICE_ROWS):
         inputs = encode(model.encoding, part).inputs
         if raw.errors.count:
@@ -57,12 +60,20 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
             detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
         own = ids.of(part.rows)
-        yield {
+        answer = {
             "epoch": model.epoch,
             **({"ids": own} if own else {}),
             **_describe_windows(model, part),
             **describe_outputs(model, outputs),
         }
+        far.add(inputs, part)
+        rows += len(part.rows)
+        warnings += [each for each in answer.pop("warnings", ()) if each not in warnings]
+        if rows == len(raw.rows):
+            warnings += map(vars, far.warnings(raw))
+            if warnings:
+                answer["warnings"] = warnings
+        yield answer
     raw.errors.raise_if_any()
 
 

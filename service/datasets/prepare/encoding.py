@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import torch
 
+from service.datasets.prepare.input_ranges import InputRange, Limits, limits_of
 from service.datasets.prepare.table_reading import TableReading
 from service.datasets.prepare.windows import SeriesWindow
 from service.datasets.sources.cell_texts import GAPS
@@ -56,6 +57,7 @@ class Encoding:
         weights: Column of the weights of rows in the loss, `weights` for tensors; None without weights.
         id: Columns that identify the rows, and are no features.
         masks_targets: Whether missing targets are encoded as NaN and left out of loss and metrics.
+        input_ranges: Ranges of numeric inputs in the training rows, by input; see `far_inputs`.
     """
 
     input_names: tuple[str, ...]
@@ -77,6 +79,7 @@ class Encoding:
     weights: str | None = None
     id: tuple[str, ...] = ()
     masks_targets: bool = False
+    input_ranges: Mapping[str, tuple[InputRange, ...]] = field(default_factory=dict)
 
     @property
     def is_binary(self) -> bool:
@@ -170,6 +173,15 @@ class Encoding:
         """Types and options by which a table that is sent to the model is read."""
         return TableReading(self.types, self.reading, {name: self._known_words(name) for name in self.types})
 
+    @cached_property
+    def input_limits(self) -> dict[str, Limits]:
+        """The values of each input that are not far outside its ranges, by input; without ranges none."""
+        widths = {
+            name: shape[-1] if self.groups else 1
+            for name, shape in zip(self.input_names, self.sample_shapes, strict=True)
+        }
+        return {name: limits_of(ranges, widths[name]) for name, ranges in self.input_ranges.items()}
+
     def _known_words(self, name: str) -> set[str]:
         """Return the words for a missing value that are values of a column, in the data or as categories."""
         fitted = [each for each in self.transforms_of(name) if isinstance(each, FittedCategories)]
@@ -224,6 +236,10 @@ class Encoding:
             weights=document.get("weights"),
             id=tuple(document.get("id", ())),
             masks_targets=document.get("masks_targets", False),
+            input_ranges={
+                name: tuple(InputRange(*each) for each in ranges)
+                for name, ranges in document.get("input_ranges", {}).items()
+            },
         )
 
 

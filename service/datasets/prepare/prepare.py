@@ -11,6 +11,7 @@ from service.datasets.prepare.declaration import read_declaration
 from service.datasets.prepare.declared_data import DATA, DeclaredData, TargetType
 from service.datasets.prepare.encode import Encoded, encode
 from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.far_inputs import find_input_ranges
 from service.datasets.prepare.fitting import (
     NUMERIC_TYPES,
     check_targets_differ,
@@ -237,6 +238,7 @@ def prepare(
 
     train = select("train")
     assert train is not None
+    encoding = replace(encoding, input_ranges=find_input_ranges(encoding, train))
     validation = whole.get("validation") or select("validation")
     test = whole.get("test") or select("test")
     by_split = {"train": train, "validation": validation, "test": test}

@@ -178,6 +178,11 @@ def test_many_rows_are_predicted_in_slices() -> None:
         expected = trained.trainer.components.model(torch.stack([a, -a], dim=1))
     assert len(answers) == 3
     torch.testing.assert_close(torch.tensor(outputs), expected)
+    # `a` is from 1 to 6 in training: from 12 on, rows are outside by more than the width of 5.
+    assert ["warnings" in answer for answer in answers] == [False, False, True]
+    (warning, _) = answers[-1]["warnings"]
+    assert warning["pointer"] == "#/inputs"
+    assert f"in {count - 12} of {count} rows, first in row 12 (12)" in warning["detail"]
 
 
 @pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss"])
