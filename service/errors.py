@@ -11,6 +11,7 @@
     │   ├── ArtifactNotFound
     │   └── ProblemTypeNotFound
     ├── MethodNotAllowed 405
+    ├── RequestTimedOut 408
     ├── Conflict 409
     │   ├── DatasetInUse
     │   ├── DatasetDeleted
@@ -20,7 +21,9 @@
     │   └── NoCheckpointYet
     ├── PreconditionFailed 412
     ├── ContentTooLarge 413
+    ├── TargetTooLong 414
     ├── UnsupportedMediaType 415
+    ├── ExpectationFailed 417
     ├── InvalidRequest 422
     │   ├── IdempotencyKeyReused
     │   ├── LimitExceeded
@@ -32,6 +35,8 @@
     │       ├── RuntimeTooShort
     │       ├── DataNotPrepared
     │       └── CheckpointNotWritten
+    ├── HeadTooLarge 431
+    ├── MethodNotImplemented 501
     └── Unavailable 503
         └── QueueFull
 
@@ -176,6 +181,15 @@ class MethodNotAllowed(FitserveError):
     remedy = "The `Allow` header of the response lists the supported methods."
 
 
+class RequestTimedOut(FitserveError):
+    status = 408
+    title = "The request did not arrive in time."
+    remedy = (
+        "Send the request again without pauses. For a slow network, raise FITSERVE_HEAD_TIMEOUT_SECONDS or "
+        "FITSERVE_BODY_TIMEOUT_SECONDS, or lower FITSERVE_MIN_BYTES_PER_SECOND."
+    )
+
+
 class Conflict(FitserveError):
     status = 409
     title = "The request conflicts with the current state of the resource."
@@ -227,10 +241,22 @@ class ContentTooLarge(FitserveError):
     )
 
 
+class TargetTooLong(FitserveError):
+    status = 414
+    title = "The path and the query are longer than the service accepts."
+    remedy = "Send long options of a file as parts of a multipart body."
+
+
 class UnsupportedMediaType(FitserveError):
     status = 415
     title = "The media type is not supported."
     remedy = "Send the body's media type in Content-Type; the detail lists the supported ones."
+
+
+class ExpectationFailed(FitserveError):
+    status = 417
+    title = "The service can't meet the header `Expect`."
+    remedy = "Send `Expect: 100-continue`, or leave the header out."
 
 
 class InvalidRequest(FitserveError):
@@ -303,6 +329,20 @@ class CheckpointNotWritten(JobFailure):
         "Free space where artifacts are stored, then continue from the previous checkpoint: submit a job "
         'with `"from_job"` and `"resume": true`.'
     )
+
+
+class HeadTooLarge(FitserveError):
+    status = 431
+    title = "The headers are larger than the service accepts."
+    remedy = (
+        "Send fewer or shorter headers. A browser sends less after its cookies for this host are deleted."
+    )
+
+
+class MethodNotImplemented(FitserveError):
+    status = 501
+    title = "The service does not implement this method."
+    remedy = "The reference at /docs lists the methods of each path."
 
 
 class Unavailable(FitserveError):

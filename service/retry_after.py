@@ -4,6 +4,8 @@
 JOB_ACCEPTED_SECONDS = 1
 # Every helper process is busy, starting or stopping.
 HELPERS_BUSY_SECONDS = 2
+# The service, or the address of the client, has too many connections.
+CONNECTIONS_SECONDS = 5
 # The database is unreachable or locked, or other requests queue for it.
 DATABASE_SECONDS = 5
 # Artifacts can't be read or written.

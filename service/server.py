@@ -5,12 +5,14 @@ import signal
 import socket
 import threading
 from contextlib import closing
+from functools import partial
 from types import FrameType
 
 import structlog
 import uvicorn
 
 from service.app import CHILD_MODULES, Shutdown, create_app, local_executor
+from service.connections import Connection, Connections, Limits
 from service.events.watch import Watch
 from service.logs import configure_logging
 from service.processes.starter import make_starter
@@ -24,6 +26,8 @@ log = structlog.get_logger()
 
 # Maximum number of connections that wait to be accepted.
 BACKLOG = 2048
+# uvicorn ticks every 0.1 s; the time limits of connections are checked every second.
+TICKS_PER_SWEEP = 10
 # Former names of settings, which are read for one more release.
 RENAMED = {"FITSERVE_SWEEP_SECONDS": "FITSERVE_SCAN_SECONDS"}
 
@@ -46,25 +50,36 @@ def serve(settings: Settings) -> None:
     host, port = listening.getsockname()[:2]
     app = create_app(settings, starter)
     freeze_loaded_objects()
+    connections = Connections(Limits.of(settings))
     config = uvicorn.Config(
         app,
+        http=partial(Connection, connections),  # type: ignore[arg-type]  # it is only called
+        ws="none",
         log_level="warning",
         access_log=False,
+        server_header=False,
         lifespan="on",
+        timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # any number of seconds
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),
     )
     log.info(
         "listening", url=f"http://{host}:{port}", data_dir=str(settings.data_dir), workers=settings.workers
     )
-    Server(config, app.state.shutdown).run(sockets=[listening])
+    Server(config, app.state.shutdown, connections).run(sockets=[listening])
 
 
 class Server(uvicorn.Server):
     """A server that requests the shutdown of the service at the first signal and exits at the second."""
 
-    def __init__(self, config: uvicorn.Config, shutdown: Shutdown) -> None:
+    def __init__(self, config: uvicorn.Config, shutdown: Shutdown, connections: Connections) -> None:
         super().__init__(config)
         self._shutdown = shutdown
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_PER_SWEEP == 0:
+            self._connections.sweep()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:

@@ -120,6 +120,34 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum total size of the JSON bodies in memory; further requests get 503.",
     )
+    max_connections: int = Field(
+        4096,
+        ge=2,
+        description="Maximum number of open connections, at most half of the process's limit of open files. "
+        "One address may have three quarters of them. A further connection replaces the one that has waited "
+        "longest for a request; if there is none, it gets 503.",
+    )
+    keep_alive_seconds: float = Field(
+        75.0, gt=0, description="Time after which a connection without a request is closed."
+    )
+    head_timeout_seconds: float = Field(
+        10.0, gt=0, description="Time in which the head of a request must arrive; after it, 408."
+    )
+    body_timeout_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Time after which a request gets 408 if its body arrives slower than "
+        "`min_bytes_per_second` on average.",
+    )
+    response_timeout_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="Time after which a connection is closed if its client reads a response slower than "
+        "`min_bytes_per_second` on average.",
+    )
+    min_bytes_per_second: int = Field(
+        1000, ge=0, description="Minimum rate at which clients must send bodies and read responses."
+    )
     max_upload_bytes: int = Field(16 * GIB, ge=1, description="Maximum size of a file as sent.")
     max_dataset_bytes: int = Field(
         32 * GIB, ge=1, description="Maximum size of a dataset, decompressed and as stored."

@@ -42,3 +42,9 @@ def raise_file_limit() -> None:
     """Raise the limit of open files to the maximum; each connection of a client needs a descriptor."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def file_limit() -> int:
+    """Return the maximum number of open files of this process."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft
