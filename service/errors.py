@@ -45,14 +45,32 @@ path shows the title and the remedy. Titles are attributes, not docstrings: `pyt
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
+
+MAX_LISTED_ERRORS = 100
+# Messages repeat names and values of the client, which may be as long as the request.
+MAX_QUOTED_CHARACTERS = 100
+_MAX_CHARACTERS = 2_000  # of a pointer or a message
+_QUOTE = re.compile("`([^`]+)`")
+
+
+def bounded(text: str) -> str:
+    """Cut long quotations in a message, and then the message."""
+    if len(text) <= MAX_QUOTED_CHARACTERS:
+        return text
+    shown = _QUOTE.sub(_cut_quote, text[: 10 * _MAX_CHARACTERS])
+    return shown if len(shown) <= _MAX_CHARACTERS else f"{shown[:_MAX_CHARACTERS]}…"
+
+
+def _cut_quote(quote: re.Match[str]) -> str:
+    return quote[0] if len(quote[1]) <= MAX_QUOTED_CHARACTERS else f"`{quote[1][:MAX_QUOTED_CHARACTERS]}…`"
 
 
 @dataclass(frozen=True)
 class FieldError:
-    """One error in a request.
+    """One error in a request; a pointer or a detail that would repeat much of the request is cut.
 
     Attributes:
         pointer: JSON pointer to the erroneous value (`#/a/0/b`), or `?name` for a query parameter.
@@ -62,10 +80,87 @@ class FieldError:
     pointer: str
     detail: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pointer", bounded(self.pointer))
+        object.__setattr__(self, "detail", bounded(self.detail))
+
 
 def pointer_to(base: str, *parts: str | int) -> str:
     """Append `parts` to the JSON pointer `base`, escaped by RFC 6901 (`~` as `~0`, `/` as `~1`)."""
     return "/".join([base, *(str(part).replace("~", "~0").replace("/", "~1") for part in parts)])
+
+
+@dataclass(init=False)
+class FieldErrors:
+    """Collect the errors of a request: the first 100 are listed, all are counted.
+
+    Attributes:
+        listed: The first errors.
+        count: Number of all errors.
+    """
+
+    listed: list[FieldError]
+    count: int
+
+    def __init__(self, errors: Iterable[FieldError] = ()) -> None:
+        self.listed, self.count = [], 0
+        self.extend(errors)
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __iter__(self) -> Iterator[FieldError]:
+        return iter(self.listed)
+
+    def __len__(self) -> int:
+        return len(self.listed)
+
+    def __getitem__(self, position: int) -> FieldError:
+        return self.listed[position]
+
+    def add(self, pointer: str, detail: str | Callable[[], str]) -> None:
+        """Add one error.
+
+        Args:
+            pointer: Location of the erroneous value.
+            detail: What is wrong, or a function that returns it. The function is called only for errors that
+                are listed: a suggestion takes time, and a request may have as many errors as bytes.
+        """
+        if len(self.listed) < MAX_LISTED_ERRORS:
+            self.listed.append(FieldError(pointer, detail if isinstance(detail, str) else detail()))
+        self.count += 1
+
+    def extend(self, errors: "Iterable[FieldError] | FieldErrors") -> None:
+        """Add several errors; of another collection, also the number of those that it does not list."""
+        before = self.count
+        for error in errors:
+            if len(self.listed) < MAX_LISTED_ERRORS:
+                self.listed.append(error)
+            self.count += 1
+        if isinstance(errors, FieldErrors):
+            self.count = before + errors.count
+
+    def add_unlisted(self, count: int) -> None:
+        """Count errors that need no text because the list is full."""
+        self.count += count
+
+    def raise_if_any(self) -> None:
+        """Raise the collected errors.
+
+        Raises:
+            InvalidRequest: At least one error was added.
+        """
+        if self:
+            raise InvalidRequest(errors=self)
+
+    def fail(self, pointer: str, detail: str) -> NoReturn:
+        """Add an error that prevents further checks, and raise all errors.
+
+        Raises:
+            InvalidRequest: Always.
+        """
+        self.add(pointer, detail)
+        raise InvalidRequest(errors=self)
 
 
 class FitserveError(Exception):
@@ -75,6 +170,9 @@ class FitserveError(Exception):
         detail: What happened in this case; the title by default.
         errors: Each error in the request.
         retry_after_seconds: Value of `Retry-After`; see `service.retry_after`.
+
+    Attributes:
+        errors: The first errors in the request, and the number of all.
     """
 
     status: ClassVar[int] = 500
@@ -87,8 +185,8 @@ class FitserveError(Exception):
         errors: Iterable[FieldError] = (),
         retry_after_seconds: int | None = None,
     ) -> None:
-        self.errors = list(errors)
-        self.detail = detail or self.default_detail()
+        self.errors = FieldErrors(errors)
+        self.detail = bounded(detail or self.default_detail())
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
 
@@ -266,9 +364,13 @@ class InvalidRequest(FitserveError):
 
     def default_detail(self) -> str:
         """Return the number of errors in words."""
-        if len(self.errors) > 1:
-            return f"The request has {len(self.errors)} errors."
-        return "The request has 1 error." if self.errors else super().default_detail()
+        listed, count = len(self.errors), self.errors.count
+        if count > listed:
+            further = f"{count - listed:,} further errors"
+            return f"The request has {count:,} errors: {listed} are listed, and there are {further}."
+        if count > 1:
+            return f"The request has {count} errors."
+        return "The request has 1 error." if count else super().default_detail()
 
 
 class IdempotencyKeyReused(InvalidRequest):

@@ -1,7 +1,7 @@
 """Free parameters of a module and their initialization by functions of torch.nn.init."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ INITS: Mapping[str, Constructor] = {
 }
 
 
-def parameter_errors(spec: ParameterSpec, pointer: str) -> list[FieldError]:
+def parameter_errors(spec: ParameterSpec, pointer: str) -> Iterable[FieldError]:
     """Return the errors in the declaration of a free parameter.
 
     Args:

@@ -2,20 +2,16 @@
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import torch
 
 from service.datasets.rows import Rows
-from service.errors import FieldError, InvalidRequest
+from service.errors import FieldError, FieldErrors
 
-MAX_LISTED = 100
 SHOWN_ROWS = 5
 _MAX_QUOTED_CHARACTERS = 40
 _MAX_NAME_CHARACTERS = 100
-_MAX_TEXT_CHARACTERS = 4000  # of a pointer or a detail, whatever they quote
 _CONTAINERS: dict[type, str] = {list: "a list", dict: "an object"}
 
 RowPointer = Callable[[int], str]
@@ -24,15 +20,17 @@ RowPointer = Callable[[int], str]
 
 @dataclass
 class _Entry:
-    """An error, and the further rows with the same error.
+    """An error that several rows have.
 
     Attributes:
+        position: Its position in the list of errors; beyond its end if it is only counted.
         pointer: Location of the first value with the error.
         detail: What is wrong with it.
         rows: The first of the further rows.
         count: Number of further rows.
     """
 
+    position: int
     pointer: str
     detail: str
     rows: list[int] = field(default_factory=list)
@@ -47,29 +45,12 @@ class _Entry:
         return FieldError(self.pointer, f"{self.detail} The same is wrong in {rows} {shown}.")
 
 
-class ErrorCollector:
-    """Collect field errors: the first 100 are kept, all are counted.
+class ErrorCollector(FieldErrors):
+    """Collect the errors of data; the same error in several rows of a column is one."""
 
-    Args:
-        before: Errors to start with; this collector is not changed.
-
-    Attributes:
-        count: Number of all errors; the same error in several rows of a column is one.
-    """
-
-    def __init__(self, before: "ErrorCollector | None" = None) -> None:
-        self._entries: list[_Entry] = [] if before is None else deepcopy(before._entries)
+    def __init__(self, errors: Iterable[FieldError] = ()) -> None:
+        super().__init__(errors)
         self._by_key: dict[Hashable, _Entry] = {}
-        self.count: int = 0 if before is None else before.count
-
-    @property
-    def listed(self) -> list[FieldError]:
-        """The first 100 errors."""
-        return [entry.field_error() for entry in self._entries]
-
-    def add(self, pointer: str, detail: str) -> None:
-        """Add one error."""
-        self._append(_Entry(pointer, detail))
 
     def add_rows(self, pointer: str, detail: str, rows: Sequence[int], count: int, key: Hashable) -> None:
         """Add an error that several rows have.
@@ -82,51 +63,13 @@ class ErrorCollector:
             key: Equal for the same error in several parts of a table, which are one error.
         """
         if (entry := self._by_key.get(key)) is None:
-            entry = self._by_key[key] = _Entry(pointer, detail)
-            self._append(entry)
+            entry = self._by_key[key] = _Entry(len(self.listed), pointer, detail)
+            super().add(pointer, detail)
             rows, count = rows[1:], count - 1
         entry.rows = [*entry.rows, *rows][:SHOWN_ROWS]
         entry.count += count
-
-    def _append(self, entry: _Entry) -> None:
-        self.count += 1
-        if len(self._entries) < MAX_LISTED:
-            entry.pointer = shorten(entry.pointer, _MAX_TEXT_CHARACTERS)
-            entry.detail = shorten(entry.detail, _MAX_TEXT_CHARACTERS)
-            self._entries.append(entry)
-
-    def extend(self, errors: Iterable[FieldError]) -> None:
-        """Add several errors."""
-        for error in errors:
-            self.add(error.pointer, error.detail)
-
-    def add_unlisted(self, count: int) -> None:
-        """Count errors that need no text because the list is full."""
-        self.count += count
-
-    def raise_if_any(self) -> None:
-        """Raise the collected errors.
-
-        Raises:
-            InvalidRequest: At least one error was added; lists the first 100 and counts all.
-        """
-        if self.count:
-            raise self._error()
-
-    def fail(self, pointer: str, detail: str) -> NoReturn:
-        """Add an error that prevents further checks, and raise all errors.
-
-        Raises:
-            InvalidRequest: Always.
-        """
-        self.add(pointer, detail)
-        raise self._error()
-
-    def _error(self) -> InvalidRequest:
-        detail = None
-        if self.count > len(self.listed):
-            detail = f"The data has {self.count} errors; the first {MAX_LISTED} are listed."
-        return InvalidRequest(detail, self.listed)
+        if entry.position < len(self.listed):
+            self.listed[entry.position] = entry.field_error()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from service.datasets.prepare.declared_names import check_names
 from service.datasets.prepare.prepare import JobDatasets
 from service.datasets.sources.json import column_names, read_json
 from service.datasets.validation import ErrorCollector
-from service.errors import FieldError, InvalidRequest, NotFound
+from service.errors import FieldErrors, InvalidRequest, NotFound
 from service.preflight.cache import CheckedData, PreflightCache
 from service.preflight.sections import collecting, sent_loss
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
@@ -28,7 +28,7 @@ class DataSection:
     """
 
     def __init__(
-        self, document: Any, owner: str, storage: Storage, cache: PreflightCache, errors: list[FieldError]
+        self, document: Any, owner: str, storage: Storage, cache: PreflightCache, errors: FieldErrors
     ) -> None:
         self._document = document
         self._owner = owner
@@ -60,7 +60,7 @@ class DataSection:
         try:
             artifact = self._storage.datasets.get(self._owner, dataset_id).artifact
         except NotFound as error:
-            self._errors.append(FieldError(pointer, error.detail))
+            self._errors.add(pointer, error.detail)
             return None
         return load_dataset(self._storage.artifacts.path(artifact))
 
@@ -102,22 +102,21 @@ class DataSection:
         loss = LOSSES.get(name or "")
         ignored = loss.ignored(arguments) if loss and ignores_labels else None
         rules = None if loss is None else loss.target_rules(arguments)
-        attempts: list[Sequence[FieldError]] = []
+        attempts: list[FieldErrors] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
                 return self._cache.data(datasets, data, targets, input_names, ignored, rules)
             except InvalidRequest as error:
                 attempts.append(error.errors)
-        fewest: Sequence[FieldError] = min(attempts, key=len)
-        self._errors += fewest
+        self._errors.extend(min(attempts, key=lambda errors: errors.count))
         return None
 
-    def name_errors(self, data: DataDeclaration | None, datasets: JobDatasets | None) -> list[FieldError]:
+    def name_errors(self, data: DataDeclaration | None, datasets: JobDatasets | None) -> FieldErrors:
         """Check the column names of a section that is invalid, or whose datasets can't be read."""
         found, columns = ErrorCollector(), self._column_names(datasets)
         if data is not None and columns:
             check_names(data, columns, found, self._declares_window())
-        return found.listed
+        return found
 
     def _declares_window(self) -> bool:
         """Return whether the section has a `window`, valid or not."""

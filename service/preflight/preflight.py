@@ -13,11 +13,11 @@ import torch
 
 from service.architectures.build import NodeLocation, input_names
 from service.architectures.check.check import CheckedArchitecture
-from service.architectures.validation import find_errors as architecture_errors
+from service.architectures.validation import find_errors
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
-from service.errors import FieldError, InvalidRequest
+from service.errors import FieldError, FieldErrors, InvalidRequest
 from service.jobs.data import ignores_labels
 from service.jobs.parent import Parent
 from service.preflight.cache import CheckedData, PreflightCache
@@ -68,7 +68,7 @@ class Preflight:
         self._storage = storage
         self._settings = settings
         self._cache = cache
-        self._errors: list[FieldError] = []
+        self._errors = FieldErrors()
         self._data_section = DataSection(document, owner, storage, cache, self._errors)
         self._devices = [worker.device for worker in storage.workers.alive(settings.heartbeat_seconds)]
 
@@ -101,7 +101,7 @@ class Preflight:
             training = training.model_copy(update={"class_weights": None})
         valid = ValidSections(sections.data, training, data, numbered, checked, dataset, parent, kept)
         found = check_sections(valid)
-        self._errors += found.errors
+        self._errors.extend(found.errors)
         if self._errors:
             raise InvalidRequest(errors=self._errors)
         return self._complete(valid, found.warnings)
@@ -125,7 +125,7 @@ class Preflight:
             return number_as_parent(prepared, data.classes, parent)
         ignored = LOSSES[training.loss.type].ignored(training.loss.arguments())
         if error := ignore_error(prepared.encoding, ignored):
-            self._errors.append(error)
+            self._errors.extend([error])
         return number_classes(prepared, data.classes, checked.output, kept)
 
     def _check_data(
@@ -138,14 +138,14 @@ class Preflight:
         names = None if sections.architecture is None else input_names(sections.architecture)
         checked = None
         if sections.data is None or datasets is None:
-            self._errors += partial.filter_errors(self._data_section.name_errors(declared, datasets))
+            self._errors.extend(partial.filter_errors(self._data_section.name_errors(declared, datasets)))
         else:
             continued = parent if training is not None and training.resume else None
             by_label = continued is None or ignores_labels(continued.report)
             checked = self._data_section.prepare(datasets, sections.data, names, by_label)
         if datasets is None:
             return None, checked
-        if _LOSS_MISSING in self._errors:
+        if _LOSS_MISSING in self._errors.listed:
             self._suggest_loss(datasets.dataset, getattr(declared, "targets", None) or ())
         return datasets.dataset, checked
 
@@ -153,7 +153,8 @@ class Preflight:
         """Add to the error which loss suits the targets; a loss is never chosen for a client."""
         if suggestion := suggest(dataset, targets):
             detail = f"{_LOSS_MISSING.detail} {suggestion.advice()}"
-            self._errors[self._errors.index(_LOSS_MISSING)] = FieldError(_LOSS_MISSING.pointer, detail)
+            listed = self._errors.listed
+            listed[listed.index(_LOSS_MISSING)] = FieldError(_LOSS_MISSING.pointer, detail)
 
     def _check_architecture(
         self, sections: Sections, prepared: Prepared | None, training: TrainingSpec | None
@@ -162,10 +163,10 @@ class Preflight:
         architecture, partial = sections.architecture, sections.partial["architecture"]
         if architecture is None:
             if partial.spec:
-                self._errors += partial.filter_errors(architecture_errors(partial.spec, _ARCHITECTURE))
+                self._errors.extend(partial.filter_errors(find_errors(partial.spec, _ARCHITECTURE)))
             return None
         if prepared is None:
-            self._errors += architecture_errors(architecture, _ARCHITECTURE)
+            self._errors.extend(find_errors(architecture, _ARCHITECTURE))
             return None
         rows = prepared.train.rows
         batch_size = Batches.of(training, rows).size if training else rows
@@ -185,7 +186,7 @@ class Preflight:
         """Check loss, optimizer, scheduler and metrics by themselves."""
         partial = sections.partial["training"]
         if readable := training or partial.spec:
-            self._errors += partial.filter_errors(check_components(readable))
+            self._errors.extend(partial.filter_errors(check_components(readable)))
 
     def _complete(self, sections: ValidSections, warnings: Sequence[FieldError]) -> PreflightResult:
         """Fill in everything that the request leaves open, and choose device and engine."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from service.errors import FieldError, InvalidRequest
+from service.errors import FieldErrors, InvalidRequest
 from service.preflight.devices import check_placement
 from service.specs.architecture import ArchitectureSpec
 from service.specs.base import field_errors
@@ -40,15 +40,15 @@ class Sections:
 
 
 @contextmanager
-def collecting(errors: list[FieldError]) -> Iterator[None]:
+def collecting(errors: FieldErrors) -> Iterator[None]:
     """Append the errors of an `InvalidRequest` raised inside, instead of raising it."""
     try:
         yield
     except InvalidRequest as error:
-        errors += error.errors
+        errors.extend(error.errors)
 
 
-def read_sections(document: Any, devices: Sequence[str], errors: list[FieldError]) -> Sections:
+def read_sections(document: Any, devices: Sequence[str], errors: FieldErrors) -> Sections:
     """Validate a job request section by section.
 
     Args:
@@ -59,13 +59,13 @@ def read_sections(document: Any, devices: Sequence[str], errors: list[FieldError
     try:
         request = JobRequest.model_validate(document)
     except ValidationError as error:
-        errors += field_errors(error, document)
+        errors.extend(field_errors(error, document))
     else:
-        errors += check_placement(request, devices)
+        errors.extend(check_placement(request, devices))
         valid = {name: getattr(request, name) for name in _ADAPTERS}
         return Sections(**valid, partial=dict.fromkeys(_ADAPTERS, _NOTHING))
     with suppress(ValidationError):  # reported above
-        errors += check_placement(read_placement(document), devices)
+        errors.extend(check_placement(read_placement(document), devices))
     sections, partial = dict.fromkeys(_ADAPTERS), dict.fromkeys(_ADAPTERS, _NOTHING)
     for name, adapter in _ADAPTERS.items():
         section = document.get(name) if isinstance(document, dict) else None

@@ -24,7 +24,7 @@ from typing import (
 
 from pydantic import Field, ValidationError, create_model
 
-from service.errors import FieldError
+from service.errors import FieldError, FieldErrors
 from service.runtime.docstrings import docstring
 from service.specs.base import Spec, field_errors, substitute
 
@@ -94,7 +94,7 @@ class Constructor:
         text = " ".join(paragraphs[paragraphs[0].startswith("__init__(") :][0].split())
         return re.split(r"(?<=[^.]\.) ", substitute(text, MARKUP))[0]
 
-    def check(self, arguments: Mapping[str, Any], pointer: str) -> list[FieldError]:
+    def check(self, arguments: Mapping[str, Any], pointer: str) -> FieldErrors:
         """Validate arguments.
 
         Args:
@@ -107,8 +107,11 @@ class Constructor:
         try:
             self.model.model_validate(arguments)
         except ValidationError as error:
-            return list(_merge_alternatives(field_errors(error, arguments, pointer)))
-        return []
+            errors = field_errors(error, arguments, pointer)
+            merged = FieldErrors(_merge_alternatives(errors))
+            merged.add_unlisted(errors.count - len(errors))
+            return merged
+        return FieldErrors()
 
     def resolve(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return valid arguments as JSON, with defaults filled in."""

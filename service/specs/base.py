@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -16,19 +17,45 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from service.errors import FieldError, pointer_to
+from service.errors import MAX_LISTED_ERRORS, MAX_QUOTED_CHARACTERS, FieldError, FieldErrors, pointer_to
 from service.runtime.docstrings import docstring
+
+_MAX_LISTED_NAMES = 20
+_MIN_SIMILARITY = 0.6 - 1e-9  # of a suggestion; from 0 to 1, as `SequenceMatcher.ratio` measures it
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Suggest the known name that is most similar to a misspelt one.
 
+    Args:
+        name: The misspelt name.
+        known: The known names. Each costs microseconds: where a request may have many misspelt names, call
+            this only for errors that are listed (`FieldErrors.add`).
+
     Returns:
         The end of a sentence, e.g. ": did you mean `Tanh`?"; empty if no known name is similar.
     """
-    by_folded = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.6)
-    return f": did you mean `{by_folded[matches[0]]}`?" if matches else ""
+    if len(name) > MAX_QUOTED_CHARACTERS:  # the time grows with the square of the length
+        return ""
+    matcher = difflib.SequenceMatcher(b=name.lower(), autojunk=False)
+    best, best_ratio = None, _MIN_SIMILARITY
+    for candidate in known:
+        if len(candidate) > MAX_QUOTED_CHARACTERS:
+            continue
+        matcher.set_seq1(candidate.lower())
+        # The first two are upper bounds of the third, and faster.
+        bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+        if all(bound() > best_ratio for bound in bounds):
+            best, best_ratio = candidate, matcher.ratio()
+    return "" if best is None else f": did you mean `{best}`?"
+
+
+def list_names(names: Collection[str]) -> str:
+    """Return names as messages list them: the first 20, and the number of the others."""
+    shown = ", ".join(islice(names, _MAX_LISTED_NAMES))
+    return (
+        shown if len(names) <= _MAX_LISTED_NAMES else f"{shown} and {len(names) - _MAX_LISTED_NAMES:,} more"
+    )
 
 
 def _without_nul(name: str) -> str:
@@ -59,36 +86,54 @@ class Spec(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _suggest_known_fields(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _keep_first_errors(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Keep and explain the first errors, and count the others, for `field_errors`."""
         try:
             return handler(value)
         except ValidationError as error:
             details = error.errors(include_url=False)
-            if not any(_is_unknown_field(detail) for detail in details):
+            if len(details) <= MAX_LISTED_ERRORS and not any(map(_is_unknown_field, details)):
                 raise
-            raise ValidationError.from_exception_data(
-                error.title, [_with_suggestion(detail, cls.model_fields) for detail in details]
-            ) from None
+            listed = [each for each in details if each["type"] != _FURTHER_ERRORS][:MAX_LISTED_ERRORS]
+            further = _count(details) - len(listed)
+            kept = [_explained(detail, cls) for detail in listed]
+            if further:
+                kept.append(InitErrorDetails(type=_further_errors(further), loc=(), input=None))
+            raise ValidationError.from_exception_data(error.title, kept) from None
+
+
+_FURTHER_ERRORS = "further_errors"
+
+
+def _further_errors(count: int) -> PydanticCustomError:
+    return PydanticCustomError(_FURTHER_ERRORS, "{count} further errors.", {"count": count})
+
+
+def _count(details: Sequence[ErrorDetails]) -> int:
+    return sum(each["ctx"]["count"] if each["type"] == _FURTHER_ERRORS else 1 for each in details)
 
 
 def _is_unknown_field(detail: ErrorDetails) -> bool:
     return detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
 
 
-def _with_suggestion(detail: ErrorDetails, known: Iterable[str]) -> InitErrorDetails:
-    loc, value = detail["loc"], detail["input"]
+def _explained(detail: ErrorDetails, spec: type[Spec]) -> InitErrorDetails:
+    """Describe an error of a spec for whoever collects it: pydantic does not tell the fields of the spec."""
     if _is_unknown_field(detail):
-        name = str(loc[0])
-        hint = did_you_mean(name, known) or f". The fields are: {', '.join(known)}."
-        message = PydanticCustomError(
-            "unknown_field", "{text}", {"text": f"`{name}` is not a field here{hint}"}
-        )
-        return InitErrorDetails(type=message, loc=loc, input=value)
-    message = PydanticCustomError(detail["type"], "{text}", {"text": readable_message(detail)})
-    return InitErrorDetails(type=message, loc=loc, input=value)
+        text = _unknown_field_message(str(detail["loc"][0]), detail["input"], spec)
+        message = PydanticCustomError("unknown_field", "{text}", {"text": text})
+    else:
+        message = PydanticCustomError(detail["type"], "{text}", {"text": readable_message(detail)})
+    return InitErrorDetails(type=message, loc=detail["loc"], input=detail["input"])
 
 
-def field_errors(error: ValidationError, document: Any, base: str = "#") -> list[FieldError]:
+def _unknown_field_message(name: str, value: Any, spec: type[Spec]) -> str:
+    known = spec.model_fields
+    hint = did_you_mean(name, known) or f". The fields are: {', '.join(known)}."
+    return f"`{name}` is not a field here{hint}"
+
+
+def field_errors(error: ValidationError, document: Any, base: str = "#") -> FieldErrors:
     """Convert the errors of a failed validation.
 
     Args:
@@ -99,7 +144,26 @@ def field_errors(error: ValidationError, document: Any, base: str = "#") -> list
     Returns:
         The errors, each with a pointer to an existing value of the request.
     """
-    return [_field_error(detail, document, base) for detail in error.errors(include_url=False)]
+    details = error.errors(include_url=False)
+    return errors_of(details, lambda detail: _field_error(detail, document, base))
+
+
+def errors_of(details: Sequence[ErrorDetails], convert: Callable[[ErrorDetails], FieldError]) -> FieldErrors:
+    """Convert the first errors of a failed validation, and count all.
+
+    Args:
+        details: `ValidationError.errors()`.
+        convert: Converts an element of it.
+    """
+    listed = [each for each in details if each["type"] != _FURTHER_ERRORS][:MAX_LISTED_ERRORS]
+    errors = FieldErrors(map(convert, listed))
+    errors.add_unlisted(_count(details) - len(listed))
+    return errors
+
+
+def has_further_errors(error: ValidationError) -> bool:
+    """Return whether a failed validation has more errors than are listed."""
+    return error.error_count() > MAX_LISTED_ERRORS
 
 
 def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:

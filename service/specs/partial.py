@@ -4,13 +4,13 @@ Invalid values are replaced by placeholders or removed until the section validat
 usual; errors that the placeholders cause are dropped.
 """
 
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from service.errors import FieldError, pointer_to
+from service.errors import FieldErrors, pointer_to
+from service.specs.base import has_further_errors
 
 Path = tuple[str | int, ...]
 
@@ -49,18 +49,24 @@ class PartialSection(NamedTuple):
     spec: Any
     replaced: frozenset[str]
 
-    def filter_errors(self, errors: Iterable[FieldError]) -> Iterator[FieldError]:
+    def filter_errors(self, errors: FieldErrors) -> FieldErrors:
         """Drop the errors in replaced values and in fields that depend on them.
 
         Args:
             errors: Errors of a check of `spec`.
+
+        Returns:
+            The other errors; those that are not listed stay counted.
         """
         ignored = {*self.replaced, *(_DEPENDENTS[each] for each in self.replaced if each in _DEPENDENTS)}
+        kept = FieldErrors()
         for error in errors:
             parts = error.pointer.split("/")
             prefixes = ("/".join(parts[:end]) for end in range(1, len(parts) + 1))
             if ignored.isdisjoint(prefixes):
-                yield error
+                kept.extend([error])
+        kept.add_unlisted(errors.count - len(errors))
+        return kept
 
 
 def read_partial(document: Any, adapter: TypeAdapter[Any], pointer: str) -> PartialSection | None:
@@ -79,6 +85,8 @@ def read_partial(document: Any, adapter: TypeAdapter[Any], pointer: str) -> Part
         try:
             return PartialSection(adapter.validate_python(document), frozenset(replaced))
         except ValidationError as error:
+            if has_further_errors(error):  # they are not listed, and so not replaced
+                return None
             paths = {_replaceable_path(detail, document) for detail in error.errors(include_url=False)}
         if () in paths:  # the section itself is invalid, e.g. not an object
             return None

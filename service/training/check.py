@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.validation import quote_value
-from service.errors import FieldError, pointer_to
+from service.errors import FieldError, FieldErrors, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
 from service.specs.component import ComponentSpec
@@ -37,39 +37,40 @@ _RANDOM_SEED_BITS = 53  # every JSON parser reads integers below 2**53 exactly
 _SCHEDULER_STEPS = 3  # enough to reveal a division by zero
 
 
-def check_components(spec: TrainingSpec) -> list[FieldError]:
+def check_components(spec: TrainingSpec) -> FieldErrors:
     """Check the names and arguments of loss, optimizer, scheduler and metrics."""
-    errors = [
-        *_check(spec.loss, _LOSSES, REFUSED_LOSSES, f"{SECTION}/loss"),
-        *_check_class_weights(spec),
-        *_check(spec.optimizer, OPTIMIZERS, REFUSED_OPTIMIZERS, f"{SECTION}/optimizer"),
-    ]
+    errors = FieldErrors()
+    errors.extend(_check(spec.loss, _LOSSES, REFUSED_LOSSES, f"{SECTION}/loss"))
+    errors.extend(_check_class_weights(spec))
+    errors.extend(_check(spec.optimizer, OPTIMIZERS, REFUSED_OPTIMIZERS, f"{SECTION}/optimizer"))
     if spec.scheduler:
-        errors += _check(spec.scheduler, SCHEDULERS, REFUSED_SCHEDULERS, f"{SECTION}/scheduler")
+        errors.extend(_check(spec.scheduler, SCHEDULERS, REFUSED_SCHEDULERS, f"{SECTION}/scheduler"))
     for index, metric in enumerate(spec.metrics):
-        errors += _check_metric(metric, spec.loss.type, pointer_to(SECTION, "metrics", index))
+        errors.extend(_check_metric(metric, spec.loss.type, pointer_to(SECTION, "metrics", index)))
     names = [metric.type for metric in spec.metrics]
+    seen: set[str] = set()
     for index, name in enumerate(names):
-        if name in names[:index]:
-            errors.append(
-                FieldError(pointer_to(SECTION, "metrics", index), f"`{name}` appears twice; give it once.")
-            )
-    return errors + _check_monitor(spec, names)
+        if name in seen:
+            errors.add(pointer_to(SECTION, "metrics", index), f"`{name}` appears twice; give it once.")
+        seen.add(name)
+    errors.extend(_check_monitor(spec, names))
+    return errors
 
 
 def _check(
     component: ComponentSpec, supported: Mapping[str, Constructor], refused: Mapping[str, str], pointer: str
-) -> list[FieldError]:
+) -> FieldErrors:
     if component.type in refused:
-        return [FieldError(pointer, f"`{component.type}` is not supported: {refused[component.type]}.")]
+        detail = f"`{component.type}` is not supported: {refused[component.type]}."
+        return FieldErrors([FieldError(pointer, detail)])
     if component.type not in supported:
-        return [_unknown(component.type, supported, pointer)]
+        return _unknown(component.type, supported, pointer)
     return supported[component.type].check(component.arguments(), pointer)
 
 
-def _unknown(name: str, supported: Mapping[str, Any], pointer: str) -> FieldError:
+def _unknown(name: str, supported: Mapping[str, Any], pointer: str) -> FieldErrors:
     hint = did_you_mean(name, supported) or f" is not supported; use one of {', '.join(supported)}."
-    return FieldError(pointer, f"`{name}`{hint}")
+    return FieldErrors([FieldError(pointer, f"`{name}`{hint}")])
 
 
 def _check_class_weights(spec: TrainingSpec) -> list[FieldError]:
@@ -84,9 +85,9 @@ def _check_class_weights(spec: TrainingSpec) -> list[FieldError]:
     return [FieldError(CLASS_WEIGHTS, detail)]
 
 
-def _check_metric(metric: ComponentSpec, loss: str, pointer: str) -> list[FieldError]:
+def _check_metric(metric: ComponentSpec, loss: str, pointer: str) -> FieldErrors:
     if metric.type not in METRICS:
-        return [_unknown(metric.type, METRICS, pointer)]
+        return _unknown(metric.type, METRICS, pointer)
     # The arguments differ slightly between tasks, and the task is not known yet: they are valid if they are
     # valid for one task of the loss. Otherwise the task with the fewest errors is reported.
     classes = METRICS[metric.type].classes

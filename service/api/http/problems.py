@@ -7,6 +7,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
 from service.errors import (
@@ -18,7 +19,7 @@ from service.errors import (
     NotFound,
     unexpected_error,
 )
-from service.specs.base import readable_message
+from service.specs.base import errors_of, readable_message
 
 log = structlog.get_logger()
 
@@ -36,10 +37,7 @@ def add_exception_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _invalid_parameters(request: Request, error: RequestValidationError) -> Response:
         # Our own code validates bodies; FastAPI validates query, path and header parameters only.
-        errors = [
-            FieldError("?" + ".".join(str(part) for part in detail["loc"][1:]), readable_message(detail))
-            for detail in error.errors()
-        ]
+        errors = errors_of(error.errors(), _parameter_error)
         return _response(InvalidRequest(errors=errors), request)
 
     @app.exception_handler(HTTPException)
@@ -53,6 +51,10 @@ def add_exception_handlers(app: FastAPI) -> None:
     def _unexpected_error(request: Request, error: Exception) -> Response:
         log.error("unexpected error", path=request.url.path, exc_info=error)
         return _response(unexpected_error(), request)
+
+
+def _parameter_error(detail: ErrorDetails) -> FieldError:
+    return FieldError("?" + ".".join(str(part) for part in detail["loc"][1:]), readable_message(detail))
 
 
 def _response(error: FitserveError, request: Request, headers: Mapping[str, str] | None = None) -> Response:

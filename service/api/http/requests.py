@@ -10,7 +10,7 @@ from fastapi import Request
 from pydantic import ConfigDict, Field
 
 from service import retry_after
-from service.errors import ContentTooLarge, FieldError, InvalidRequest, Unavailable, UnsupportedMediaType
+from service.errors import ContentTooLarge, FieldErrors, Unavailable, UnsupportedMediaType
 from service.specs.base import Spec
 
 JSON = "application/json"
@@ -34,15 +34,13 @@ _REPEATED = {"dates"}  # parameters that are lists
 async def refuse_parameters(request: Request) -> None:
     """Refuse parameters that would be ignored: repeated ones, and any if the route has none."""
     accepted = request.scope["route"].dependant.query_params
-    errors = [
-        FieldError(f"?{name}", f"`{name}` appears {times} times; give it once.")
-        if accepted
-        else FieldError(f"?{name}", f"`{name}`: this path accepts no parameters.")
-        for name, times in Counter(name for name, _ in request.query_params.multi_items()).items()
-        if not accepted or (times > 1 and name not in _REPEATED)
-    ]
-    if errors:
-        raise InvalidRequest(errors=errors)
+    errors = FieldErrors()
+    for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
+        if not accepted:
+            errors.add(f"?{name}", f"`{name}`: this path accepts no parameters.")
+        elif times > 1 and name not in _REPEATED:
+            errors.add(f"?{name}", f"`{name}` appears {times} times; give it once.")
+    errors.raise_if_any()
 
 
 class Bodies:

@@ -19,7 +19,7 @@ from service.api.state import Services
 from service.errors import (
     BadRequest,
     ContentTooLarge,
-    FieldError,
+    FieldErrors,
     InvalidRequest,
     Unavailable,
     UnsupportedMediaType,
@@ -305,12 +305,12 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
     """Write the part `file` as the body; read the other parts as options."""
     fields: dict[str, bytearray] = {}
     file_part: MultipartSegment | None = None
-    errors: list[FieldError] = []
+    errors = FieldErrors()
     async with _BodyFile.open(upload.body, services.settings.max_upload_bytes) as file:
         async for part, piece in _parts(request):
             name = part.name or ""
             if piece is None and (name in fields or (name == FILE_PART and file_part)):
-                errors.append(FieldError(pointer_to("#", name), f"The part `{name}` appears more than once."))
+                errors.add(pointer_to("#", name), f"The part `{name}` appears more than once.")
             elif piece is None and name == FILE_PART:
                 file_part = part
             elif piece is None:
@@ -322,20 +322,21 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
                 if len(fields[name]) > _LONGEST_FIELD_BYTES:
                     raise ContentTooLarge(f"The part `{name}` has more than {_LONGEST_FIELD_BYTES} bytes.")
     if file_part is None:
-        errors.append(FieldError("#", f"The part `{FILE_PART}`, which has the data, is missing."))
+        errors.add("#", f"The part `{FILE_PART}`, which has the data, is missing.")
     query, found = _with_fields(query, fields)
-    if errors or found or file_part is None:
-        raise InvalidRequest(errors=[*errors, *found])
+    errors.extend(found)
+    if errors or file_part is None:
+        raise InvalidRequest(errors=errors)
     kind = file_part.content_type or ""
     upload = upload.model_copy(update={"format": _format(kind), "options": query.options()})
     return Received(_with_parameters(upload, file_part.header("Content-Type", "")), query)
 
 
-def _with_fields(query: Q, fields: Mapping[str, bytearray]) -> tuple[Q, list[FieldError]]:
+def _with_fields(query: Q, fields: Mapping[str, bytearray]) -> tuple[Q, FieldErrors]:
     """Merge the parts of a multipart body into the query; return it with the errors in the parts."""
     document = {name: value.decode(errors="replace") for name, value in fields.items()}
     try:
-        return type(query).model_validate(query.model_dump(exclude_unset=True) | document), []
+        return type(query).model_validate(query.model_dump(exclude_unset=True) | document), FieldErrors()
     except ValidationError as error:
         return query, field_errors(error, document)
 

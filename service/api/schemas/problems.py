@@ -32,4 +32,5 @@ class Problem(Resource):
     instance: str
     """Path of the request or of the job."""
     errors: list[FieldProblem]
-    """Each error in the request; empty when no single value is at fault."""
+    """The errors in the request, at most 100; `detail` has the number of further ones. Empty when no single
+    value is at fault."""

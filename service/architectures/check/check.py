@@ -16,7 +16,7 @@ from service.architectures.layers import LAYERS
 from service.architectures.parameters import complete_parameter
 from service.architectures.shapes import lacks_sizes
 from service.architectures.validation import find_errors
-from service.errors import FieldError, InvalidRequest, pointer_to
+from service.errors import FieldError, FieldErrors, InvalidRequest, pointer_to
 from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, read_architecture
 
 
@@ -98,8 +98,7 @@ def check(
 
 
 def _raise_if_any(errors: Iterable[FieldError]) -> None:
-    if listed := list(errors):
-        raise InvalidRequest(errors=listed)
+    FieldErrors(errors).raise_if_any()
 
 
 def _run(

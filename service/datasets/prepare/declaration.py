@@ -1,6 +1,7 @@
 """Check of a data section against its dataset: column names, types, inputs and tensor shapes."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.prepare.declared_data import DATA, WEIGHTS_POINTER, DeclaredData
@@ -9,14 +10,13 @@ from service.datasets.prepare.declared_names import (
     input_dtypes,
     match_inputs,
     names_in,
-    unknown_column,
     valid_pointers,
 )
 from service.datasets.prepare.declared_tensors import read_tensors
 from service.datasets.prepare.declared_types import cast_columns, reading_options, reread_texts
 from service.datasets.prepare.windows import SeriesWindow
 from service.datasets.sources.casts import cast
-from service.datasets.sources.columns import COLUMN_TYPES, DATETIME, INTEGER, NUMBER, TEXT
+from service.datasets.sources.columns import COLUMN_TYPES, DATETIME, INTEGER, NUMBER, TEXT, unknown_column
 from service.datasets.validation import Cells, ErrorCollector
 from service.errors import pointer_to
 from service.specs.data import DataDeclaration, DatasetReference, TabularDeclaration
@@ -98,7 +98,7 @@ def _read_window(
     pointers |= {name: pointer_to(pointer, "by", position) for position, name in enumerate(declared.by)}
     unknown = [name for name in pointers if name not in names]
     for name in unknown:
-        errors.add(pointers[name], unknown_column(name, names))
+        errors.add(pointers[name], partial(unknown_column, name, names))
     if unknown:
         return None, {}, dataset
     before, order = errors.count, dataset.table[declared.order]

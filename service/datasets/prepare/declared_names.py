@@ -1,14 +1,16 @@
 """Names of columns and inputs in a declaration, checked against its data."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 
 from service.datasets.dataset import TabularDataset
 from service.datasets.prepare.declared_data import DATA, WEIGHTS_POINTER
+from service.datasets.sources.columns import unknown_column
 from service.datasets.sources.json import SINGLE_INPUT
 from service.datasets.transforms.resolve import check_columns
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
-from service.specs.base import did_you_mean
+from service.specs.base import did_you_mean, list_names
 from service.specs.data import DataDeclaration, DatasetReference, TabularDeclaration
 
 # Fields of columns that are neither features nor targets, and what to do about a column that is one.
@@ -42,9 +44,10 @@ def check_names(
     rule = data.split.rule()
     if rule is not None and (window is None or rule[1] != window[0].order):
         others["split", rule[0]] = rule[1]
+    known = set(columns)
     for path, name in others.items():
-        if name not in columns:
-            errors.add(pointer_to(DATA, *path), unknown_column(name, columns))
+        if name not in known:
+            errors.add(pointer_to(DATA, *path), partial(unknown_column, name, columns))
     names = [name for path, names in names_by_path.items() if path[0] not in _REMEDIES for name in names]
     check_columns(data.transforms, names, errors)
 
@@ -82,14 +85,17 @@ def valid_pointers(
         Pointers of the valid names.
     """
     pointers: dict[str, str] = {}
-    used = {name for names in names_by_path.values() for name in names}
+    known, used = set(columns), {name for names in names_by_path.values() for name in names}
+    unused = [column for column in columns if column not in used]
     for path, names in names_by_path.items():
+        seen: set[str] = set()
         for position, name in enumerate(names):
             pointer = WEIGHTS_POINTER if path == ("weights",) else pointer_to(DATA, *path, position)
-            if name not in columns:
-                unused = [column for column in columns if column not in used]
-                errors.add(pointer, unknown_column(name, columns, unused))
-            elif is_series and path == ("targets",) and name not in names[:position]:
+            is_repeated = name in seen
+            seen.add(name)
+            if name not in known:
+                errors.add(pointer, partial(unknown_column, name, columns, unused))
+            elif is_series and path == ("targets",) and not is_repeated:
                 pointers.setdefault(name, pointer)
             elif name in pointers:
                 errors.add(
@@ -101,23 +107,11 @@ def valid_pointers(
     return pointers
 
 
-def unknown_column(name: str, columns: Sequence[str], candidates: Sequence[str] | None = None) -> str:
-    """Describe an unknown column.
-
-    Args:
-        name: The unknown name.
-        columns: All columns.
-        candidates: Columns to suggest; by default all.
-    """
-    hint = did_you_mean(name, columns if candidates is None else candidates)
-    return f"There is no column `{name}`" + (hint or f". The columns are {', '.join(columns)}.")
-
-
 def declared_names(
     data: TabularDeclaration | DatasetReference, dataset: TabularDataset, errors: ErrorCollector
 ) -> tuple[Mapping[str, Sequence[str]], Sequence[str]]:
     """Return the declared feature columns of each input, and the targets; a reference may lack them."""
-    columns = ", ".join(dataset.table.column_names)
+    columns = list_names(dataset.table.column_names)
     if data.features is None and data.feature_groups is None:
         errors.add(DATA, f"`features` is required with a table; its columns are {columns}.")
     elif data.features is not None and data.feature_groups is not None:
@@ -142,7 +136,7 @@ def match_inputs(
         return list(found)
     if set(found) == set(expected):
         return list(expected)
-    model_names, data_names = ", ".join(expected), ", ".join(found)
+    model_names, data_names = list_names(expected), list_names(found)
     if len(expected) == 1:
         errors.add(pointer, f"The architecture has one input, but the data has {len(found)}: {data_names}.")
     elif len(found) == 1:
@@ -165,6 +159,10 @@ def input_dtypes(
         declared[names[0]] = declared.pop(expected[0])
     for name in declared:
         if name not in names:
-            hint = did_you_mean(name, names) or f". The inputs are {', '.join(names)}."
-            errors.add(pointer_to(DATA, "dtypes", name), f"There is no input `{name}`{hint}")
+            errors.add(pointer_to(DATA, "dtypes", name), partial(_unknown_input, name, names))
     return tuple(declared.get(name, "float32") for name in names)
+
+
+def _unknown_input(name: str, names: Sequence[str]) -> str:
+    hint = did_you_mean(name, names) or f". The inputs are {list_names(names)}."
+    return f"There is no input `{name}`{hint}"

@@ -1,15 +1,15 @@
 """Types and reading options in a declaration, applied to the columns of its table."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pyarrow as pa
 
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.prepare.declared_data import DATA
-from service.datasets.prepare.declared_names import unknown_column
 from service.datasets.sources.casts import as_type, cast
 from service.datasets.sources.cell_texts import null_gaps
-from service.datasets.sources.columns import COLUMN_TYPES, TEXT
+from service.datasets.sources.columns import COLUMN_TYPES, TEXT, unknown_column
 from service.datasets.sources.text_columns import infer_kept_type
 from service.datasets.validation import Cells, ErrorCollector
 from service.errors import pointer_to
@@ -36,11 +36,12 @@ def cast_columns(
         options: Formats of texts.
         errors: Receives the errors.
     """
-    table = dataset.table
+    table, names = dataset.table, dataset.table.column_names
+    positions = {name: position for position, name in enumerate(names)}
     for name, column_type in types.items():
         pointer = pointer_to(DATA, "types", name)
-        if name not in table.column_names:
-            errors.add(pointer, unknown_column(name, table.column_names))
+        if name not in positions:
+            errors.add(pointer, partial(unknown_column, name, names))
             continue
         before = errors.count
         cells = Cells(name, pointer, errors, range(dataset.rows))
@@ -48,7 +49,7 @@ def cast_columns(
         if errors.count > before:
             # Cells that cannot be cast are null now; fill them, so that they are not reported as missing too.
             column = column.fill_null(pa.scalar(0).cast(column.type))
-        table = table.set_column(table.column_names.index(name), name, column)
+        table = table.set_column(positions[name], name, column)
     return TabularDataset(table)
 
 

@@ -17,8 +17,8 @@ from service.datasets.prepare.weights import has_weights
 from service.datasets.prepare.windows import SeriesWindow, sort_series
 from service.datasets.sources.columns import NUMBER
 from service.datasets.sources.json import layout_of, read_json
-from service.datasets.validation import MAX_LISTED, ErrorCollector, count_of, quote_value
-from service.errors import pointer_to
+from service.datasets.validation import ErrorCollector, count_of, quote_value
+from service.errors import MAX_LISTED_ERRORS, pointer_to
 from service.specs.base import did_you_mean
 
 Body = Mapping[str, Any] | list[Any] | Dataset
@@ -88,7 +88,7 @@ def _windows(window: SeriesWindow, raw: RawRows, container: str, targets: bool =
         if not targets or not len(first):  # an evaluation leaves out series without a window
             parts = f" ({window.lags} lags and {window.horizon} of the targets)" if targets else ""
             of_series = f" for {' and '.join(f'`{column}`' for column in window.by)} " if window.by else ""
-            for name, count in series.short(length)[:MAX_LISTED]:
+            for name, count in series.short(length)[:MAX_LISTED_ERRORS]:
                 found = f"found {count_of(count, 'row')}{of_series}{name if window.by else ''}"
                 detail = f"A window needs {length}{parts} consecutive rows of a series; {found}."
                 raw.errors.add(container, detail)
@@ -174,11 +174,15 @@ def _check_targets(encoding: Encoding, received: _RequestData, pointer: str, err
 
 
 def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, errors: ErrorCollector) -> None:
-    present = dataset.table.column_names
+    present, wanted = dict.fromkeys(dataset.table.column_names), set(names)
+    others = [name for name in present if name not in wanted]
     for name in names:
         if name not in present:
-            hint = did_you_mean(name, [other for other in present if other not in names])
-            errors.add(pointer, f"The column `{name}` is missing{hint or '.'}")
+            errors.add(pointer, partial(_missing_column, name, others))
+
+
+def _missing_column(name: str, others: Sequence[str]) -> str:
+    return f"The column `{name}` is missing{did_you_mean(name, others) or '.'}"
 
 
 def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, errors: ErrorCollector) -> None:

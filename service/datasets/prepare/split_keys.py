@@ -10,10 +10,9 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.casts import cast
-from service.datasets.sources.columns import DATETIME, NUMBER, TEXT
+from service.datasets.sources.columns import DATETIME, NUMBER, TEXT, unknown_column
 from service.datasets.validation import Cells, ErrorCollector, quote_value
 from service.errors import pointer_to
-from service.specs.base import did_you_mean
 from service.specs.reading import CellOptions
 from service.specs.split import SPLIT_NAMES, Split
 
@@ -49,8 +48,7 @@ def rule_key(
         return None
     names = dataset.table.column_names
     if name not in names:
-        hint = did_you_mean(name, names) or f". The columns are {', '.join(names)}."
-        errors.add(rule_pointer, f"There is no column `{name}`{hint}")
+        errors.add(rule_pointer, unknown_column(name, names))
         return None
     column = select_rows(dataset.table[name], kept)
     cells = Cells(name, rule_pointer, errors, kept)

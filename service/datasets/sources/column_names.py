@@ -1,11 +1,11 @@
 """The column names of a file, of any format."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
-from service.datasets.sources.columns import check_name
+from service.datasets.sources.columns import check_name, unknown_column
 from service.datasets.validation import ErrorCollector, quote_name
 from service.errors import pointer_to
-from service.specs.base import did_you_mean
 
 
 def check_names(
@@ -30,13 +30,11 @@ def check_names(
     Returns:
         The names; None for a column that is left out, for an empty name and for a repetition.
     """
+    ignored = dict.fromkeys(ignored)
     numbered = [name if name != "" else _by_number(n, ignored) for n, name in enumerate(names, start=1)]
-    for unknown in (name for name in ignored if name not in numbered and selected is None):
-        known = [name for name in numbered if name]
-        suggestion = (
-            did_you_mean(unknown, known) or f". The columns are {', '.join(map(quote_name, known[:20]))}."
-        )
-        errors.add("?ignore", f"There is no column {quote_name(unknown)}{suggestion}")
+    present = set(numbered)
+    for unknown in (name for name in ignored if name not in present and selected is None):
+        errors.add("?ignore", partial(unknown_column, unknown, [name for name in numbered if name]))
     first: dict[str, int] = {}
     unnamed: list[int] = []
     left: list[str | None] = [None if name in ignored else name for name in numbered]

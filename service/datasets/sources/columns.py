@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType
 from typing import Any, Final, TypeAlias
 
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 
 from service.datasets.validation import SHOWN_ROWS, ErrorCollector, RowPointer, quote_name, quote_value
 from service.errors import pointer_to
-from service.specs.base import did_you_mean
+from service.specs.base import did_you_mean, list_names
 
 NUMBER = pa.float64()
 INTEGER = pa.int64()  # also `numeric`; a float64 would not keep integers beyond 2**53
@@ -78,8 +79,19 @@ def check_types(types: Mapping[str, str], names: Sequence[str], pointer: str, er
     known = set(names)
     for name in types:
         if name not in known:
-            hint = did_you_mean(name, names) or f". The columns are {', '.join(map(quote_name, names[:20]))}."
-            errors.add(pointer, f"There is no column {quote_name(name)}{hint}")
+            errors.add(pointer, partial(unknown_column, name, names))
+
+
+def unknown_column(name: str, columns: Sequence[str], candidates: Sequence[str] | None = None) -> str:
+    """Describe an unknown column.
+
+    Args:
+        name: The unknown name.
+        columns: All columns.
+        candidates: Columns to suggest; by default all.
+    """
+    hint = did_you_mean(name, columns if candidates is None else candidates)
+    return f"There is no column {quote_name(name)}" + (hint or f". The columns are {list_names(columns)}.")
 
 
 @dataclass(frozen=True)

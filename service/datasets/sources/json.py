@@ -44,9 +44,11 @@ class _LineErrors(ErrorCollector):
         super().__init__()
         self._numbers = numbers
 
-    def add(self, pointer: str, detail: str) -> None:
+    def add(self, pointer: str, detail: str | Callable[[], str]) -> None:
         """Add one error."""
-        super().add(pointer, self._with_line(pointer, detail))
+        super().add(
+            pointer, lambda: self._with_line(pointer, detail if isinstance(detail, str) else detail())
+        )
 
     def add_rows(self, pointer: str, detail: str, rows: Sequence[int], count: int, key: Hashable) -> None:
         """Add an error that several rows have."""
@@ -128,7 +130,7 @@ def read_json(
     Raises:
         InvalidRequest: The document has errors; lists the first 100 and counts all.
     """
-    errors = errors or ErrorCollector()
+    errors = ErrorCollector() if errors is None else errors
     found_in_cells = errors if cell_errors is None else cell_errors
     cells = _CellReader(options or ReadOptions(), known, found_in_cells)
     if isinstance(document, list):

@@ -8,8 +8,8 @@ from service.datasets.dataset import TensorDataset
 from service.datasets.sources.columns import check_name
 from service.datasets.sources.json import SINGLE_INPUT, WEIGHTS, check_sample_counts, check_weights_shape
 from service.datasets.tensor_file import DTYPES, Tensor, slices
-from service.datasets.validation import MAX_LISTED, ErrorCollector, quote_name
-from service.errors import pointer_to
+from service.datasets.validation import ErrorCollector, quote_name
+from service.errors import MAX_LISTED_ERRORS, pointer_to
 from service.specs.base import did_you_mean
 
 INPUTS, TARGETS = "inputs", "targets"
@@ -80,9 +80,9 @@ def _check_finite(array: Tensor, name: str, pointer: str, errors: ErrorCollector
         bad = np.isinf(piece) if name == TARGETS else ~np.isfinite(piece)  # NaN is a missing target
         if bad.any():
             positions = np.argwhere(bad)  # [bad values, dimensions]
-            for sample, *rest in positions[:MAX_LISTED].tolist():
+            for sample, *rest in positions[:MAX_LISTED_ERRORS].tolist():
                 found = str(piece[(sample, *rest)].item()).replace("inf", "infinity")
                 detail = f"{found} is not a finite number; a tensor can't have missing values."
                 errors.add(pointer_to(pointer, samples + sample, *rest), detail)
-            errors.add_unlisted(len(positions[MAX_LISTED:]))
+            errors.add_unlisted(len(positions[MAX_LISTED_ERRORS:]))
         samples += len(piece)

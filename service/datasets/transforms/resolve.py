@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from service.datasets.transforms.registry import TRANSFORM_TYPES, ColumnState
 from service.datasets.validation import ErrorCollector, json_text
 from service.errors import pointer_to
-from service.specs.base import did_you_mean
+from service.specs.base import did_you_mean, list_names
 from service.specs.transforms import Categories, ColumnTransform, Impute, Scale, Transform, Window
 
 # Column types of the features that each word of `columns` selects.
@@ -125,15 +126,16 @@ def check_columns(
         errors: Receives the errors.
         pointer: Location of the transforms in the request.
     """
+    known = set(names)
     for number, transform in enumerate(transforms):
         columns = [] if isinstance(transform, Window) else transform.columns
         for position, name in enumerate(columns if isinstance(columns, list) else ()):
-            if name not in names:
-                errors.add(pointer_to(pointer, number, "columns", position), _unknown(name, names))
+            if name not in known:
+                errors.add(pointer_to(pointer, number, "columns", position), partial(_unknown, name, names))
 
 
 def _unknown(name: str, names: Sequence[str]) -> str:
-    hint = did_you_mean(name, names) or f". The features and targets are {', '.join(names)}."
+    hint = did_you_mean(name, names) or f". The features and targets are {list_names(names)}."
     return f"`{name}` is neither a feature nor a target{hint}"
 
 

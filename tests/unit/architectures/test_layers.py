@@ -69,7 +69,7 @@ def test_defaults_filled_in_change_nothing(name: str) -> None:
     """Arguments with defaults filled in are valid, complete, and construct the same layer."""
     arguments = SAMPLES[name].arguments
     resolved = LAYERS[name].resolve(arguments)
-    assert LAYERS[name].check(resolved, "#") == []
+    assert not LAYERS[name].check(resolved, "#")
     assert LAYERS[name].resolve(resolved) == resolved
     assert repr(LAYERS[name](arguments=resolved)) == repr(LAYERS[name](arguments=arguments))
 

@@ -1,7 +1,7 @@
 import pytest
 
-from service.datasets.validation import MAX_LISTED, ErrorCollector, count_of, quote_value
-from service.errors import InvalidRequest
+from service.datasets.validation import ErrorCollector, count_of, quote_value
+from service.errors import MAX_LISTED_ERRORS, InvalidRequest
 
 
 def test_no_error_raises_nothing() -> None:
@@ -16,7 +16,7 @@ def test_first_hundred_are_listed_and_all_are_counted() -> None:
         errors.add(f"#/columns/a/{row}", "bad")
     with pytest.raises(InvalidRequest, match="250") as raised:
         errors.raise_if_any()
-    assert len(raised.value.errors) == MAX_LISTED
+    assert len(raised.value.errors) == MAX_LISTED_ERRORS
 
 
 def test_fail_raises_the_errors_added_before() -> None:

@@ -58,7 +58,7 @@ def test_an_inferred_argument_may_be_absent_but_not_null() -> None:
 def test_a_default_of_none_is_valid_when_sent_again() -> None:
     """The resolved null of AvgPool1d's `stride: int = None` is accepted."""
     pool = Constructor(nn.AvgPool1d)
-    assert pool.check(pool.resolve({"kernel_size": 2}), "#") == []
+    assert not pool.check(pool.resolve({"kernel_size": 2}), "#")
 
 
 def test_a_nested_component_is_built_from_its_own_arguments() -> None:
@@ -103,4 +103,4 @@ def test_a_required_argument_without_json_type_is_refused() -> None:
 
 def test_errors_are_field_errors() -> None:
     """`check` returns field errors with pointers below the given one."""
-    assert STACK.check({}, "#") == [FieldError("#", "`layer` is required.")]
+    assert [*STACK.check({}, "#")] == [FieldError("#", "`layer` is required.")]

@@ -25,7 +25,11 @@ DATASET = read_json(
 def key_of(rows: list[int], errors: ErrorCollector | None = None, **rule: str) -> torch.Tensor | None:
     size: dict[str, Any] = {} if "column" in rule else {"validation": 1}
     return rule_key(
-        Split(**size, **rule), DATASET, CellOptions(), torch.tensor(rows), errors or ErrorCollector()
+        Split(**size, **rule),
+        DATASET,
+        CellOptions(),
+        torch.tensor(rows),
+        ErrorCollector() if errors is None else errors,
     )
 
 
