@@ -24,7 +24,7 @@ from service.settings import Settings
 from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
 from service.storage.job_record import Job
-from service.storage.migrate import migrate
+from service.storage.prepare import prepare
 from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.engines.eager.engine import EagerEngine
@@ -103,7 +103,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="fitserve-bench-") as folder:
         settings = Settings(data_dir=Path(folder), checkpoint_seconds=CHECKPOINT_SECONDS)
         with Storage.open(settings) as storage:
-            migrate(storage.database)
+            prepare(storage)
             text = report(*measure(settings, storage))
     publish("Cost of recording", text, "bench-all")
 

@@ -14,11 +14,12 @@ COMPUTED_DEFAULTS: Mapping[str, str] = {
     "worker_memory_bytes": "a worker's share",
     "in_memory_bytes": "up to 1 GiB",
     "spare_workers": "0 or 1",
+    "heartbeat_seconds": "`5.0`",
 }
 HEAD = """# Settings
 
 Each setting is an environment variable. The options of `fitserve serve` and `fitserve worker`
-take precedence. An invalid value ends the command with an error.
+take precedence. An invalid value ends the command with an error (exit status 2).
 
 | Variable | Default | Description |
 | --- | --- | --- |"""

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import signal
 import socket
 import threading
 import time
@@ -21,7 +20,8 @@ from service import __version__
 from service.api.docs.openapi import openapi_document
 from service.api.http.problems import add_exception_handlers
 from service.api.http.requests import Bodies, refuse_parameters
-from service.api.routes import datasets, events, jobs, logs, problems, results, system
+from service.api.readiness import Readiness
+from service.api.routes import datasets, events, health, jobs, logs, problems, results, system
 from service.api.state import CommitThreads, Services, Startup
 from service.events.watch import Watch
 from service.executors.local import worker_process as worker
@@ -31,9 +31,10 @@ from service.helper.pool import HelperPool
 from service.maintenance import Housekeeper
 from service.processes.starter import Starter, make_starter
 from service.settings import Settings
+from service.start_errors import StartFailed
 from service.storage.changes import ChangeStore
 from service.storage.database import Database
-from service.storage.migrate import migrate_when_available
+from service.storage.prepare import prepare_when_available
 from service.storage.spool import Spool
 from service.storage.storage import Storage
 
@@ -64,11 +65,13 @@ class Shutdown:
     Attributes:
         requested: Set once the service is stopping.
         watch: Ends long-polling requests and event streams when it is closed.
+        failure: The error for which the service can't run, after which its server should exit.
     """
 
     def __init__(self, watch: Watch) -> None:
         self.requested = threading.Event()
         self.watch = watch
+        self.failure: Exception | None = None
         self._requested_at = math.inf
 
     def request(self) -> None:
@@ -101,11 +104,24 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
         dependencies=[Depends(refuse_parameters)],
         redoc_url=None,
     )
-    for noun in (jobs, results, events, logs, datasets, system, problems):
+    for noun in (jobs, results, events, logs, datasets, health, system, problems):
         app.include_router(noun.router)
     app.state.shutdown = shutdown
     add_exception_handlers(app)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]
+    return app
+
+
+def create_health_app(startup: Startup) -> FastAPI:
+    """Create the app of a process without an API, which answers `/livez` and `/readyz`."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        yield State(startup=startup)
+
+    app = FastAPI(lifespan=lifespan, dependencies=[Depends(refuse_parameters)], openapi_url=None)
+    app.include_router(health.router)
+    add_exception_handlers(app)
     return app
 
 
@@ -137,12 +153,17 @@ def _run_services(
     startup: Startup,
     shutdown: Shutdown,
 ) -> None:
-    """Migrate the database once it is available, then run the services until the shutdown is requested."""
+    """Prepare the storage once it is available, then run the services until the shutdown is requested."""
     try:
-        if not migrate_when_available(storage.database, shutdown.requested):
+        if not prepare_when_available(storage, shutdown.requested, startup.wait):
             return
         executor = local_executor(settings, starter, shutdown.watch)
         housekeeper = Housekeeper(storage, settings.retention)
+        startup.readiness = Readiness(
+            storage,
+            lambda: bool(storage.workers.alive(settings.heartbeat_seconds)),
+            {"helpers": helpers.ping, "requests": spool.ping},
+        )
         startup.finish(
             Services(
                 settings=settings,
@@ -161,9 +182,11 @@ def _run_services(
         shutdown.requested.wait()
         executor.close()
         housekeeper.close()
-    except Exception:  # stop the process, which would look alive but run no jobs
-        log.exception("service failed")
-        signal.raise_signal(signal.SIGTERM)
+    except Exception as error:  # the process would look alive but run no jobs
+        if not isinstance(error, StartFailed):
+            log.exception("service failed")
+        shutdown.failure = error
+        startup.complete.set()
 
 
 def local_executor(settings: Settings, starter: Starter, watch: Watch) -> LocalExecutor:

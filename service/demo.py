@@ -15,6 +15,8 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from service.start_errors import ExitStatus, StartError, StartFailed
+
 # Temperatures in degrees Celsius, and readings of a thermometer with unknown units.
 T_C = [0.5, 14.0, 15.0, 28.0, 11.0, 8.0, 3.0, -4.0, 6.0, 13.0, 21.0]
 T_U = [35.7, 55.9, 58.2, 81.9, 56.3, 48.9, 33.9, 21.8, 48.4, 60.4, 68.4]
@@ -47,7 +49,7 @@ FITS = (
     ("nn.Sequential(Linear, Tanh, Linear)", SEQUENTIAL, 1e-3, 5000),
     ("nn.Sequential(OrderedDict(...))", ORDERED, 1e-3, 5000),
 )
-START_SECONDS = 60.0
+START_SECONDS = 300.0
 POLL_SECONDS = 0.1
 
 T = TypeVar("T")
@@ -75,7 +77,7 @@ def running_service(data_dir: Path, **settings: object) -> Iterator[httpx.Client
         **settings: Further fields of `Settings`.
 
     Raises:
-        RuntimeError: The service exited early, or was not ready in time.
+        StartFailed: The service exited early, or was not ready in time.
     """
     command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(data_dir)]
     with (data_dir / "service.log").open("w+") as log:
@@ -83,9 +85,10 @@ def running_service(data_dir: Path, **settings: object) -> Iterator[httpx.Client
         environment = {**os.environ, **variables, "FITSERVE_LOG_FORMAT": "json"}
         process = subprocess.Popen(command, stderr=log, env=environment)
         try:
-            url = _wait_for(lambda: _url(data_dir / "service.log"), process)
+            url = _wait_for(lambda: _url(data_dir / "service.log"), process, data_dir)
             with httpx.Client(base_url=url, timeout=90.0) as client:
-                _wait_for(lambda: client.get("/readyz").is_success, process)
+                ready = {"workers": "true"}
+                _wait_for(lambda: client.get("/readyz", params=ready).is_success, process, data_dir)
                 yield client
         finally:
             process.terminate()
@@ -98,14 +101,25 @@ def _url(log: Path) -> str | None:
     return next((event["url"] for event in events if "url" in event), None)
 
 
-def _wait_for(read: Callable[[], T | None], process: subprocess.Popen[bytes]) -> T:
+def _wait_for(read: Callable[[], T | None], process: subprocess.Popen[bytes], data_dir: Path) -> T:
     """Poll `read` until its result is true, and return that."""
     deadline = time.monotonic() + START_SECONDS
     while not (result := read()):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("The service did not start. Run `fitserve serve` to see why.")
+        if process.poll() is not None:
+            raise _failure(process.returncode, (data_dir / "service.log").read_text())
+        if time.monotonic() > deadline:
+            sentence = f"The service was not ready after {START_SECONDS:g} s."
+            raise StartFailed([StartError(ExitStatus.ADDRESS, sentence)])
         time.sleep(POLL_SECONDS)
     return result
+
+
+def _failure(status: int, log: str) -> StartFailed:
+    """Return the causes that a service has written before its exit."""
+    if status not in [*ExitStatus]:
+        return StartFailed([StartError(ExitStatus.SETTINGS, f"The service exited with {status}:\n{log}")])
+    sentences = [line for line in log.splitlines() if not line.startswith("{")]
+    return StartFailed([StartError(ExitStatus(status), sentence) for sentence in sentences])
 
 
 def _fit(

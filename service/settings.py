@@ -1,59 +1,84 @@
-"""Settings of the service, from the command line and the environment."""
+"""Settings of the service; `service.configuration` reads them from options and the environment."""
 
+import math
 import os
+import re
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from service.runtime.machine import memory_bytes
 
 MIB = 2**20
 GIB = 2**30
 
+# Longer times overflow the milliseconds (int32) that the operating system waits for.
+MAX_SECONDS = 1_000_000
+# Beyond the address space of any machine, and within the integers of databases and resource limits.
+MAX_BYTES = 2**60
+
+Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS)]
+Bytes = Annotated[int, Field(ge=1, le=MAX_BYTES)]
+Text = Annotated[str, Field(min_length=1)]
+ProcessCount = Annotated[int, Field(ge=0, le=10_000)]
+
 
 def _forks(start_method: str) -> bool:
     return start_method == "fork" or (start_method == "auto" and sys.platform == "linux")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Settings; each field is also an environment variable: `FITSERVE_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="FITSERVE_", frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: Text = Field("127.0.0.1", description="Host name or IP address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
-    data_dir: Path = Field(Path("fitserve-data"), description="Folder of the SQLite file and the artifacts.")
-    database_url: str | None = Field(
+    health_port: int | None = Field(
         None,
-        description="SQLAlchemy URL (`postgresql+psycopg://…`). Default: a SQLite file in the data folder.",
+        ge=0,
+        le=65535,
+        description="Port on which `fitserve worker` answers `/livez` and `/readyz`. Default: none.",
     )
-    artifacts_url: str | None = Field(
+    data_dir: Path = Field(Path("fitserve-data"), description="Folder of the SQLite file and the artifacts.")
+    database_url: Text | None = Field(
         None,
-        pattern=r"^[a-z0-9]+://",
+        description="URL of a Postgres database (`postgresql://user:password@host/name`). Default: a SQLite "
+        "file in the data folder.",
+    )
+    artifacts_url: Text | None = Field(
+        None,
         description="URL of an object store for datasets and checkpoints (`s3://bucket/folder`, `gs://…`, "
         "`az://…`), which several machines can share. Default: a folder in the data folder.",
     )
-    workers: int = Field(
+    workers: ProcessCount = Field(
         default_factory=lambda: os.cpu_count() or 1,
-        ge=0,
         description="Number of CPU worker processes. Default: one per core.",
     )
     gpu_workers: bool = Field(True, description="Start a worker process for each GPU.")
     threads_per_worker: int = Field(
-        1, ge=1, description="CPU threads of a worker. Floating-point results depend on their number."
+        1,
+        ge=1,
+        le=1024,
+        description="CPU threads of a worker. Floating-point results depend on their number.",
     )
-    helpers: int = Field(2, ge=1, description="Number of helper processes, which check requests and predict.")
-    helper_timeout_seconds: float = Field(30.0, gt=0, description="Time limit of a check or prediction.")
+    helpers: int = Field(
+        2, ge=1, le=10_000, description="Number of helper processes, which check requests and predict."
+    )
+    helper_timeout_seconds: Seconds = Field(30.0, description="Time limit of a check or prediction.")
     helper_memory_bytes: int = Field(
-        4 * GIB, ge=256 * MIB, description="Memory limit of a helper process (its data segment)."
+        4 * GIB,
+        ge=256 * MIB,
+        le=MAX_BYTES,
+        description="Memory limit of a helper process (its data segment).",
     )
     worker_memory_bytes: int = Field(
         default_factory=lambda fields: max(64 * MIB, memory_bytes() // max(1, fields.get("workers", 1))),
         ge=64 * MIB,
+        le=MAX_BYTES,
         description="Memory limit of a job, on top of an idle worker. Default: the memory of the machine, or "
         "of its container, divided by `workers`.",
     )
@@ -62,125 +87,136 @@ class Settings(BaseSettings):
         description="Start method of worker and helper processes: `fork` from one process that has imported "
         "PyTorch, or `spawn` of a new interpreter for each. `auto` forks on Linux and spawns elsewhere.",
     )
-    start_seconds: float = Field(
+    start_seconds: Seconds = Field(
         120.0,
-        gt=0,
         description="Kill a starting process that shows no sign of life for this long.",
     )
-    spare_workers: int = Field(
+    spare_workers: ProcessCount = Field(
         default_factory=lambda fields: 0 if _forks(fields.get("start_method", "auto")) else 1,
-        ge=0,
         description="Number of warm spare processes that replace lost workers. Default: 0 where workers are "
         "forked, which takes a fraction of a second, otherwise 1.",
     )
-    hang_seconds: float = Field(
+    hang_seconds: Seconds = Field(
         600.0,
-        gt=0,
         description="Kill a worker that reports no progress for this long (e.g. inside a single step).",
     )
     lease_seconds: float = Field(
-        30.0, gt=0, description="Time until a worker's claim on a job expires unless it is renewed."
+        30.0,
+        ge=0.01,
+        le=MAX_SECONDS,
+        description="Time until a worker's claim on a job expires unless it is renewed.",
     )
-    heartbeat_seconds: float = Field(
-        5.0,
-        gt=0,
+    heartbeat_seconds: Seconds = Field(
+        default_factory=lambda fields: min(5.0, fields.get("lease_seconds", 30.0) / 6),
         description="Interval at which a worker renews its claims and reports that it is alive; at most a "
-        "third of `lease_seconds`.",
+        "third of `lease_seconds`. Default: 5 s, or a sixth of `lease_seconds` if that is less.",
     )
-    scan_seconds: float = Field(
+    scan_seconds: Seconds = Field(
         0.5,
-        gt=0,
-        validation_alias=AliasChoices("scan_seconds", "FITSERVE_SCAN_SECONDS", "FITSERVE_SWEEP_SECONDS"),
         description="Interval at which a service process scans the database for cancel requests to other "
         "processes, lost workers and queued jobs.",
     )
-    shutdown_grace_seconds: float = Field(
-        10.0, gt=0, description="Time that workers have to release their jobs on SIGTERM."
+    shutdown_grace_seconds: Seconds = Field(
+        10.0, description="Time that workers have to release their jobs on SIGTERM."
     )
-    checkpoint_seconds: float = Field(
+    checkpoint_seconds: Seconds = Field(
         10.0,
-        gt=0,
         description="Interval between checkpoints of a running job; longer if writing one takes long.",
     )
     checkpoints_kept: int = Field(
         10,
         ge=1,
+        le=1_000_000,
         description="Number of checkpoints of `checkpoint_every` that are kept; the oldest is deleted.",
     )
     storage_patience_seconds: float = Field(
         30.0,
         ge=0,
+        le=MAX_SECONDS,
         description="Time after which a job fails if its data or its last checkpoint can't be written.",
     )
-    max_body_bytes: int = Field(
-        256 * MIB, ge=1, description="Maximum size of a JSON body; files have separate limits."
+    max_body_bytes: Bytes = Field(
+        256 * MIB, description="Maximum size of a JSON body; files have separate limits."
     )
-    max_bodies_bytes: int = Field(
+    max_bodies_bytes: Bytes = Field(
         512 * MIB,
-        ge=1,
         description="Maximum total size of the JSON bodies in memory; further requests get 503.",
     )
     max_connections: int = Field(
         4096,
         ge=2,
+        le=1_000_000,
         description="Maximum number of open connections, at most half of the process's limit of open files. "
         "One address may have three quarters of them. A further connection replaces the one that has waited "
         "longest for a request; if there is none, it gets 503.",
     )
-    keep_alive_seconds: float = Field(
-        75.0, gt=0, description="Time after which a connection without a request is closed."
+    keep_alive_seconds: Seconds = Field(
+        75.0, description="Time after which a connection without a request is closed."
     )
-    head_timeout_seconds: float = Field(
-        10.0, gt=0, description="Time in which the head of a request must arrive; after it, 408."
+    head_timeout_seconds: Seconds = Field(
+        10.0, description="Time in which the head of a request must arrive; after it, 408."
     )
-    body_timeout_seconds: float = Field(
+    body_timeout_seconds: Seconds = Field(
         10.0,
-        gt=0,
         description="Time after which a request gets 408 if its body arrives slower than "
         "`min_bytes_per_second` on average.",
     )
-    response_timeout_seconds: float = Field(
+    response_timeout_seconds: Seconds = Field(
         60.0,
-        gt=0,
         description="Time after which a connection is closed if its client reads a response slower than "
         "`min_bytes_per_second` on average.",
     )
     min_bytes_per_second: int = Field(
-        1000, ge=0, description="Minimum rate at which clients must send bodies and read responses."
+        1000,
+        ge=0,
+        le=MAX_BYTES,
+        description="Minimum rate at which clients must send bodies and read responses.",
     )
-    max_upload_bytes: int = Field(16 * GIB, ge=1, description="Maximum size of a file as sent.")
-    max_dataset_bytes: int = Field(
-        32 * GIB, ge=1, description="Maximum size of a dataset, decompressed and as stored."
+    max_upload_bytes: Bytes = Field(16 * GIB, description="Maximum size of a file as sent.")
+    max_dataset_bytes: Bytes = Field(
+        32 * GIB, description="Maximum size of a dataset, decompressed and as stored."
     )
-    upload_timeout_seconds: float = Field(
-        600.0, gt=0, description="Time limit of reading a file, and of waiting for earlier files."
+    upload_timeout_seconds: Seconds = Field(
+        600.0, description="Time limit of reading a file, and of waiting for earlier files."
     )
     retention_days: float | None = Field(
-        None, gt=0, description="Days after which an ended job is deleted. Default: never."
+        None, gt=0, le=36_500, description="Days after which an ended job is deleted. Default: never."
     )
     max_queue_length: int = Field(
-        10_000, ge=1, description="Maximum number of queued jobs; further submissions get 503."
+        10_000, ge=1, le=10**9, description="Maximum number of queued jobs; further submissions get 503."
     )
-    max_parameters: int = Field(100_000_000, ge=1, description="Maximum number of parameters of a model.")
+    max_parameters: int = Field(
+        100_000_000, ge=1, le=10**12, description="Maximum number of parameters of a model."
+    )
     in_memory_bytes: int = Field(
         default_factory=lambda fields: min(GIB, fields.get("worker_memory_bytes", GIB) // 4),
         ge=0,
+        le=MAX_BYTES,
         description="Size from which on training data is memory-mapped from a file and gathered batch by "
         "batch. Default: 1 GiB, or a quarter of `worker_memory_bytes` if that is less.",
     )
     idempotency_hours: float = Field(
-        24.0, gt=0, description="Time for which an Idempotency-Key is remembered."
+        24.0, gt=0, le=876_000, description="Time for which an Idempotency-Key is remembered."
     )
     log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
 
-    @model_validator(mode="after")
-    def _check_heartbeat(self) -> Self:
-        if 3 * self.heartbeat_seconds > self.lease_seconds:
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _is_not_empty(cls, data_dir: object) -> object:
+        if data_dir == "":
+            raise ValueError("the path of a folder")
+        return data_dir
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _at_most_a_third_of_the_lease(cls, heartbeat_seconds: float, info: ValidationInfo) -> float:
+        lease_seconds = info.data.get("lease_seconds", math.inf)  # missing if it is invalid itself
+        if 3 * heartbeat_seconds > lease_seconds:
             raise ValueError(
-                "heartbeat_seconds must be at most a third of lease_seconds, so that a late heartbeat does "
-                "not lose a claim."
+                f"at most {lease_seconds / 3:g}, a third of FITSERVE_LEASE_SECONDS ({lease_seconds:g}), so "
+                "that a late heartbeat does not lose a claim"
             )
-        return self
+        return heartbeat_seconds
 
     @property
     def forks(self) -> bool:
@@ -194,7 +230,10 @@ class Settings(BaseSettings):
 
     def database(self) -> str:
         """Return the SQLAlchemy URL of the database."""
-        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'fitserve.db'}"
+        if self.database_url is None:
+            return f"sqlite:///{self.data_dir.absolute() / 'fitserve.db'}"
+        # Providers give out these schemes, which don't name a driver.
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", self.database_url)
 
     def spool(self) -> Path:
         """Return the folder of request bodies while they are received and read."""

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 
 from service import retry_after
 from service.api.http.requests import Bodies
+from service.api.readiness import Readiness
 from service.errors import Unavailable
 from service.events.watch import SharedReads, Watch
 from service.executors.base import Executor
@@ -81,15 +82,22 @@ class Services:
 
 
 class Startup:
-    """Startup of the service, which waits for its database.
+    """Startup of the service, which waits for its database and artifacts.
 
     Attributes:
         complete: Set once requests can be served.
+        readiness: The checks of `/readyz`; None while the service waits.
     """
 
     def __init__(self) -> None:
         self.complete = threading.Event()
+        self.readiness: Readiness | None = None
+        self.reason = "The service is starting."
         self._services: Services | None = None
+
+    def wait(self, reason: str) -> None:
+        """Set what the service waits for."""
+        self.reason = reason
 
     def finish(self, services: Services) -> None:
         """Make the services available to requests."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Protocol
+from typing import Any, Protocol
 
 import obstore
 import structlog
@@ -21,11 +21,22 @@ from obstore.store import from_url
 from ulid import ULID
 
 from service import errors, retry_after
+from service.configuration import without_password
+from service.storage.artifact_faults import unusable
 
 log = structlog.get_logger()
 
 Content = bytes | Path | Callable[[Path], object]
 """Bytes, a file with the content, or a function that writes the content to a path."""
+# Name of the object with the identity of the store.
+IDENTITY = "identity"
+# Size of a write that shows whether there is room: an empty file needs none.
+PING_BYTES = 4096
+# Retries within a request of a client, whose error then names the store; callers try again later.
+STORE_LIMITS = {
+    "client_options": {"connect_timeout": "5s", "timeout": "60s"},
+    "retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=20)},
+}
 # Batch size of names: databases limit the bind parameters of a statement to tens of thousands.
 NAMES_PER_BATCH = 1000
 
@@ -34,14 +45,19 @@ class Artifacts:
     """Artifacts in a folder or an object store.
 
     Args:
-        location: Folder, created if missing, or URL that obstore accepts (`s3://…`, `gs://…`).
+        location: Folder, or URL that obstore accepts (`s3://…`, `gs://…`).
         cache: Folder where artifacts of an object store are cached when they are read as files.
+
+    Attributes:
+        location: Where the artifacts are, without passwords.
     """
 
     def __init__(self, location: str | Path, cache: Path) -> None:
+        self.location = without_password(str(location))
         self._backend: _Backend = (
-            _ObjectStore(str(location), cache) if "://" in str(location) else _Folder(Path(location))
+            _Folder(location) if isinstance(location, Path) else _ObjectStore(location, cache)
         )
+        self._expected: str | None = None
 
     def put(self, prefix: str, content: Content) -> str:
         """Write an artifact durably.
@@ -77,7 +93,7 @@ class Artifacts:
             ArtifactNotFound: If no such artifact exists.
             Unavailable: If it can't be read.
         """
-        with _translate_errors("The artifact can't be read"), _translate_missing():
+        with _translate_errors("The artifact can't be read"), self._translate_missing():
             return self._backend.get(name)
 
     def path(self, name: str) -> Path:
@@ -87,7 +103,7 @@ class Artifacts:
             ArtifactNotFound: If no such artifact exists.
             Unavailable: If it can't be read.
         """
-        with _translate_errors("The artifact can't be read"), _translate_missing():
+        with _translate_errors("The artifact can't be read"), self._translate_missing():
             return self._backend.path(name)
 
     def delete(self, name: str) -> None:
@@ -130,20 +146,73 @@ class Artifacts:
         with _translate_errors("Artifacts can't be listed"):
             self._backend.tidy(prefix, age)
 
-    def ping(self) -> None:
-        """Check that artifacts can be written.
+    def create(self) -> None:
+        """Create the folder of the artifacts; an object store must exist.
 
         Raises:
-            Unavailable: If they can't.
+            Unavailable: It can't be created.
         """
-        with _translate_errors("Artifacts can't be written"):
-            name = f"ping-{ULID()}"
-            self._backend.put_all({name: b""})
+        with _translate_errors(f"The folder {self.location} can't be created"):
+            self._backend.create()
+
+    def identity(self) -> str | None:
+        """Return the identity of the store; None if it has none.
+
+        Raises:
+            Unavailable: It can't be read.
+        """
+        with _translate_errors("The artifacts can't be read"), suppress(FileNotFoundError):
+            return self._backend.get(IDENTITY).decode(errors="replace")
+        return None
+
+    def identify(self, identity: str) -> None:
+        """Write the identity of the store.
+
+        Raises:
+            Unavailable: It can't be written.
+        """
+        with _translate_errors("The artifacts can't be written"):
+            self._backend.put_all({IDENTITY: identity.encode()})
+
+    def expect(self, identity: str) -> None:
+        """Set the identity that `ping` compares."""
+        self._expected = identity
+
+    def ping(self) -> None:
+        """Check that artifacts can be written and read, and that they are those of the database.
+
+        Raises:
+            Unavailable: If they can't, or aren't.
+        """
+        with _translate_errors(f"The artifacts at {self.location} can't be written and read"):
+            name, content = f"ping-{ULID()}", bytes(PING_BYTES)
+            self._backend.put_all({name: content})
+            is_equal = self._backend.get(name) == content
             self._backend.delete(name)
+        if not is_equal or (self._expected is not None and self.identity() != self._expected):
+            raise self._is_elsewhere()
+
+    def _is_elsewhere(self) -> errors.Unavailable:
+        detail = (
+            f"The artifacts are not at {self.location} now; was the folder moved, or another one mounted?"
+        )
+        return errors.Unavailable(detail, retry_after_seconds=retry_after.ARTIFACTS_SECONDS)
+
+    @contextmanager
+    def _translate_missing(self) -> Iterator[None]:
+        """Raise ArtifactNotFound for FileNotFoundError, or Unavailable if the whole store is missing."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if self.identity() is None:
+                raise self._is_elsewhere() from error
+            raise errors.ArtifactNotFound() from error
 
 
 class _Backend(Protocol):
     """Storage of artifacts; raises FileNotFoundError for missing ones, else OSError or BaseError."""
+
+    def create(self) -> None: ...
 
     def put_all(self, contents: Mapping[str, Content]) -> None: ...
 
@@ -163,7 +232,9 @@ class _Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        root.mkdir(parents=True, exist_ok=True)
+
+    def create(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
 
     def put_all(self, contents: Mapping[str, Content]) -> None:
         paths = {self._root / name: content for name, content in contents.items()}
@@ -177,7 +248,9 @@ class _Folder:
             raise
 
     def _write(self, path: Path, content: Content) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not the root: a folder in place of one that was moved away would hide its artifacts.
+        for folder in reversed(path.relative_to(self._root).parents[:-1]):
+            (self._root / folder).mkdir(exist_ok=True)
         if isinstance(content, Path):
             content.replace(path)
         else:
@@ -255,8 +328,15 @@ class _ObjectStore:
     """Artifacts in an object store; those read as files are cached in a folder."""
 
     def __init__(self, url: str, cache: Path) -> None:
-        self._store = from_url(url)
+        limits: dict[str, Any] = {} if url.startswith("file:") else STORE_LIMITS
+        try:
+            self._store = from_url(url, **limits)
+        except (BaseError, ValueError) as error:
+            raise unusable(url, error) from None
         self._cache = cache
+
+    def create(self) -> None:
+        pass
 
     def put_all(self, contents: Mapping[str, Content]) -> None:
         for name, content in contents.items():
@@ -304,15 +384,6 @@ class _ObjectStore:
         for path in chain.from_iterable(_old_files(self._cache / prefix, age)):
             path.unlink(missing_ok=True)
         _remove_empty_folders(self._cache / prefix, age)
-
-
-@contextmanager
-def _translate_missing() -> Iterator[None]:
-    """Raise ArtifactNotFound for FileNotFoundError."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise errors.ArtifactNotFound() from error
 
 
 @contextmanager

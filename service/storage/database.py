@@ -9,12 +9,13 @@ from functools import cache, partial
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Row, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError, TimeoutError
 from sqlalchemy.sql.dml import ReturningInsert
 
 from service import errors, retry_after
+from service.storage.database_faults import read_url
 from service.storage.timestamp import now
 
 # Shorter than the time limit of a helper call, so that the error names the database, not the call.
@@ -24,6 +25,9 @@ BUSY_TIMEOUT_SECONDS = 20
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10.0
 _NO_LOCK = nullcontext()
+# Errors of the database rather than of a statement. Further ones are of their base class itself: SQLite's
+# errors for a damaged file. A Postgres server that became read-only raises an internal error.
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError, TimeoutError)
 INSERTS: Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
@@ -39,6 +43,9 @@ class Database:
         url: SQLAlchemy URL, `sqlite:///path` or `postgresql+psycopg://…`.
         statement_seconds: Time limit of a statement on Postgres.
         busy_seconds: Time limit of the wait for the lock of SQLite.
+
+    Raises:
+        StartError: The URL is malformed, or not one of SQLite or Postgres.
     """
 
     def __init__(
@@ -48,9 +55,10 @@ class Database:
         busy_seconds: float = BUSY_TIMEOUT_SECONDS,
     ) -> None:
         self.url = url
+        backend = read_url(url).get_backend_name()
         self._statement_seconds = statement_seconds
         self._closed = threading.Event()
-        if make_url(url).get_backend_name() == "postgresql":
+        if backend == "postgresql":
             # Pinging before use survives a restart of Postgres.
             self._engine = create_engine(url, pool_pre_ping=True, pool_timeout=STATEMENT_SECONDS)
             event.listen(self._engine, "do_connect", self._open_postgres)
@@ -130,7 +138,9 @@ def _transaction(engine: Engine, lock: AbstractContextManager[None] = _NO_LOCK) 
     try:
         with lock, engine.begin() as connection:
             yield connection
-    except (OperationalError, InterfaceError, TimeoutError) as error:
+    except (DatabaseError, InterfaceError, TimeoutError) as error:
+        if not isinstance(error, UNAVAILABLE) and type(error) is not DatabaseError:
+            raise  # an error of the statement
         raise errors.Unavailable(
             "The database is unreachable or too busy.", retry_after_seconds=retry_after.DATABASE_SECONDS
         ) from error

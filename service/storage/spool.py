@@ -11,6 +11,8 @@ from ulid import ULID
 from service import errors, retry_after
 
 _LOCK = "lock"
+# Size of a write that shows whether there is room: an empty file needs none.
+PING_BYTES = 4096
 
 
 class Spool:
@@ -45,9 +47,22 @@ class Spool:
         try:
             folder.mkdir()
         except OSError as error:
-            detail = f"The body can't be received: {error.strerror}."
-            raise errors.Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS) from error
+            raise _cannot_receive(error) from error
         return folder
+
+    def ping(self) -> None:
+        """Check that a body can be received.
+
+        Raises:
+            Unavailable: If it can't.
+        """
+        folder = self.make()
+        try:
+            (folder / "ping").write_bytes(bytes(PING_BYTES))
+        except OSError as error:
+            raise _cannot_receive(error) from error
+        finally:
+            self.remove(folder)
 
     def new_path(self) -> Path:
         """Return a path that does not exist yet."""
@@ -67,6 +82,11 @@ class Spool:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _cannot_receive(error: OSError) -> errors.Unavailable:
+    detail = f"The body can't be received: {error.strerror}."
+    return errors.Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS)
 
 
 def _remove_abandoned(location: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from service.settings import Settings
+from service.start_errors import StartError, StartFailed, collected
 from service.storage.artifacts import Artifacts
 from service.storage.changes import ChangeStore
 from service.storage.checkpoints import CheckpointStore
@@ -42,8 +43,18 @@ class Storage:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[Self]:
-        """Open the database and the artifacts; does not migrate."""
-        database = Database(settings.database())
+        """Open the database and the artifacts; does not prepare them.
+
+        Raises:
+            StartFailed: Their URLs are invalid.
+        """
+        causes = list[StartError]()
+        with collected(causes):
+            database = Database(settings.database())
+        with collected(causes):
+            artifacts = Artifacts(settings.artifacts(), settings.artifact_cache())
+        if causes:
+            raise StartFailed(causes)
         try:
             yield cls(
                 database=database,
@@ -58,7 +69,7 @@ class Storage:
                 datasets=DatasetStore(database),
                 workers=WorkerStore(database),
                 retention=RetentionStore(database),
-                artifacts=Artifacts(settings.artifacts(), settings.artifact_cache()),
+                artifacts=artifacts,
             )
         finally:
             database.close()

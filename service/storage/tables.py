@@ -185,3 +185,14 @@ workers = Table(
     Column("started_at", Timestamp, nullable=False),
     Column("heartbeat_at", Timestamp, nullable=False),
 )
+
+# The identity of the artifact store; see `service.storage.identity`.
+stores = Table(
+    "stores",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("identity", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    # Null until the store has the identity, too.
+    Column("checked_at", Timestamp),
+)

@@ -232,7 +232,7 @@ def test_jobs_survive_an_unavailable_database(start_service: Callable[..., Servi
             assert service.client.get("/livez").status_code == httpx.codes.OK
             time.sleep(0.5)
         postgres.start()
-        until(lambda: service.client.get("/readyz").status_code == httpx.codes.OK)
+        until(service.is_ready)
         jobs = [service.ended(job_id) for job_id in (running, queued)]
         assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 1)] * 2
         assert jobs[0]["progress"]["epoch"] > epoch

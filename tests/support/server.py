@@ -86,8 +86,12 @@ class Service:
     def start(self) -> "Service":
         """Start, and wait until the service is ready to run jobs."""
         self.launch()
-        until(lambda: self.client.get("/readyz").status_code == httpx.codes.OK, START_SECONDS)
+        until(self.is_ready, START_SECONDS)
         return self
+
+    def is_ready(self) -> bool:
+        """Return whether the service can run jobs."""
+        return self.client.get("/readyz", params={"workers": "true"}).status_code == httpx.codes.OK
 
     def launch(self) -> "Service":
         """Start, and wait until the service answers requests."""

@@ -107,6 +107,11 @@ class LocalExecutor:
         spare.join(name, device)
         return spare
 
+    def has_warm_worker(self) -> bool:
+        """Return whether a worker process has loaded what it needs to train."""
+        with self._lock:
+            return any(worker.ready for worker in self._workers)
+
     def wake(self, device: str) -> None:
         """Wake one idle worker that serves `device`.
 

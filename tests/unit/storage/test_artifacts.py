@@ -19,13 +19,21 @@ def write(path):
     print("written", flush=True)
     time.sleep(60)
 
-Artifacts(sys.argv[1], pathlib.Path("cache")).put("checkpoints/job_1", write)
+Artifacts(pathlib.Path(sys.argv[1]), pathlib.Path("cache")).put("checkpoints/job_1", write)
 """
+
+
+def store(location: str | Path, cache: Path) -> Artifacts:
+    """Return artifacts with an identity."""
+    artifacts = Artifacts(location, cache)
+    artifacts.create()
+    artifacts.identify("a database")
+    return artifacts
 
 
 def test_an_artifact_is_read_as_it_was_put(tmp_path: Path) -> None:
     """Bytes and files are read as they were put, and named with their prefix."""
-    artifacts = Artifacts(tmp_path / "new" / "folder", tmp_path / "cache")
+    artifacts = store(tmp_path / "new" / "folder", tmp_path / "cache")
     file = tmp_path / "file"
     file.write_bytes(b"of a file")
     names = artifacts.put("checkpoints/job_1", b"bytes"), artifacts.put("datasets", file)
@@ -35,13 +43,13 @@ def test_an_artifact_is_read_as_it_was_put(tmp_path: Path) -> None:
 
 def test_names_are_unique(tmp_path: Path) -> None:
     """Two artifacts of equal content have different names."""
-    artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
+    artifacts = store(tmp_path / "artifacts", tmp_path / "cache")
     assert artifacts.put("datasets", b"x") != artifacts.put("datasets", b"x")
 
 
 def test_a_deleted_artifact_is_not_found(tmp_path: Path) -> None:
     """A deleted artifact is not found, and deleting it again is no error."""
-    artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
+    artifacts = store(tmp_path / "artifacts", tmp_path / "cache")
     name = artifacts.put("datasets", b"x")
     artifacts.delete(name)
     artifacts.delete(name)
@@ -52,7 +60,7 @@ def test_a_deleted_artifact_is_not_found(tmp_path: Path) -> None:
 
 def test_discard_skips_artifacts_that_cannot_be_deleted(tmp_path: Path) -> None:
     """`discard` deletes all artifacts except those whose deletion fails."""
-    artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
+    artifacts = store(tmp_path / "artifacts", tmp_path / "cache")
     first, *others = [artifacts.put("datasets", b"x") for _ in range(3)]
     artifacts.path(first).unlink()
     (tmp_path / "artifacts" / first).mkdir()
@@ -67,9 +75,9 @@ def test_discard_skips_artifacts_that_cannot_be_deleted(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     """`ping` and `put` raise `Unavailable` if the folder cannot be written."""
-    artifacts = Artifacts(tmp_path / "folder", tmp_path / "cache")
+    artifacts = store(tmp_path / "folder", tmp_path / "cache")
     artifacts.ping()
-    (tmp_path / "folder").rmdir()
+    (tmp_path / "folder").rename(tmp_path / "elsewhere")
     (tmp_path / "folder").write_text("a file is in the way")
     with pytest.raises(errors.Unavailable):
         artifacts.ping()
@@ -77,10 +85,36 @@ def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
         artifacts.put("datasets", b"x")
 
 
+def test_a_folder_that_was_moved_away_is_unavailable(tmp_path: Path) -> None:
+    """No artifact is read, written or missing where the folder was, until it is back."""
+    artifacts = store(tmp_path / "folder", tmp_path / "cache")
+    name = artifacts.put("datasets", b"x")
+    (tmp_path / "folder").rename(tmp_path / "elsewhere")
+    for act in (artifacts.ping, lambda: artifacts.put("datasets", b"y"), lambda: artifacts.get(name)):
+        with pytest.raises(errors.Unavailable):
+            act()
+    assert not (tmp_path / "folder").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "folder")
+    artifacts.ping()
+    assert artifacts.get(name) == b"x"
+
+
+def test_another_folder_in_its_place_is_unavailable(tmp_path: Path) -> None:
+    """An artifact is not missing if the folder is that of another database, or an empty one."""
+    artifacts = store(tmp_path / "folder", tmp_path / "cache")
+    artifacts.expect("a database")
+    name = artifacts.put("datasets", b"x")
+    (tmp_path / "folder").rename(tmp_path / "elsewhere")
+    (tmp_path / "folder").mkdir()
+    for act in (artifacts.ping, lambda: artifacts.get(name)):
+        with pytest.raises(errors.Unavailable, match="was the folder moved"):
+            act()
+
+
 @pytest.mark.parametrize("obstacle", ["a folder", "a loop of links"])
 def test_a_read_error_is_unavailable(tmp_path: Path, obstacle: str) -> None:
     """An I/O error raises `Unavailable`, since it may be temporary, and not `ArtifactNotFound`."""
-    artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
+    artifacts = store(tmp_path / "artifacts", tmp_path / "cache")
     name = artifacts.put("datasets", b"x")
     path = artifacts.path(name)
     path.unlink()
@@ -95,14 +129,14 @@ def test_a_read_error_is_unavailable(tmp_path: Path, obstacle: str) -> None:
 def test_a_partial_file_of_a_killed_process_is_found(tmp_path: Path) -> None:
     """A file that a killed process left partially written is listed with the old artifacts."""
     location = tmp_path / "artifacts"
-    artifacts = Artifacts(location, tmp_path / "cache")
+    artifacts = store(location, tmp_path / "cache")
     whole = artifacts.put("checkpoints/job_1", b"whole")
     command = [sys.executable, "-c", WRITES_HALF, str(location)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"written\n"
         writer.kill()
-    written = {str(path.relative_to(location)) for path in location.rglob("*") if path.is_file()}
+    written = {str(path.relative_to(location)) for path in location.glob("*/**/*") if path.is_file()}
     assert any(name.endswith(".partial") for name in written)
     found = {name for names in artifacts.old("checkpoints", timedelta(seconds=-1)) for name in names}
     assert found == written >= {whole}
@@ -111,13 +145,13 @@ def test_a_partial_file_of_a_killed_process_is_found(tmp_path: Path) -> None:
     artifacts.tidy("checkpoints", timedelta(hours=1))
     assert (location / "checkpoints" / "job_1").exists()  # a process may be about to write into it
     artifacts.tidy("checkpoints", timedelta(seconds=-1))
-    assert list(location.iterdir()) == [location / "checkpoints"]
+    assert sorted(location.iterdir()) == [location / "checkpoints", location / "identity"]
     assert list((location / "checkpoints").iterdir()) == []
 
 
 def test_a_file_is_moved_into_the_folder(tmp_path: Path) -> None:
     """A file is moved and not copied when it becomes an artifact."""
-    artifacts = Artifacts(tmp_path / "artifacts", tmp_path / "cache")
+    artifacts = store(tmp_path / "artifacts", tmp_path / "cache")
     file = tmp_path / "file"
     file.write_bytes(b"content")
     inode = file.stat().st_ino
@@ -128,7 +162,7 @@ def test_a_file_is_moved_into_the_folder(tmp_path: Path) -> None:
 
 def test_an_object_is_downloaded_once(tmp_path: Path) -> None:
     """An artifact of an object store is cached until it is unused for long enough or deleted."""
-    artifacts = Artifacts("memory:///", tmp_path)
+    artifacts = store("memory:///", tmp_path)
     name = artifacts.put("datasets", b"content")
     path = artifacts.path(name)
     assert path.read_bytes() == b"content"
@@ -145,7 +179,7 @@ def test_an_object_is_downloaded_once(tmp_path: Path) -> None:
 
 def test_a_file_awaiting_upload_has_the_prefix(tmp_path: Path) -> None:
     """A file is written under its prefix before the upload, so that `tidy` finds it if the process dies."""
-    artifacts, written = Artifacts("memory:///", tmp_path), list[Path]()
+    artifacts, written = store("memory:///", tmp_path), list[Path]()
 
     def write(path: Path) -> None:
         written.append(path)

@@ -11,7 +11,7 @@ from service.processes.channel import Channel
 from service.processes.child import Child
 from service.processes.spawn import Spawner
 from service.settings import Settings
-from service.storage.migrate import migrate
+from service.storage.prepare import prepare
 from service.storage.storage import Storage
 from service.worker.messages import ORDERS, SIGNALS, Join, Order, Ready, Work
 from tests.support.orphans import has_ended, orphan
@@ -39,7 +39,7 @@ def received(channel: Channel) -> object:
 def test_a_worker_ends_with_its_supervisor(orders: list[Order], tmp_path: Path) -> None:
     """After kill -9 of its supervisor a worker exits, as a spare and while its main thread is busy."""
     with Storage.open(Settings(data_dir=tmp_path)) as storage:
-        migrate(storage.database)  # the busy worker looks for a job
+        prepare(storage)  # the busy worker looks for a job
     worker = orphan(MODULE, tmp_path, *map(ORDERS.dump, orders))
     until(lambda: has_ended(worker))
 

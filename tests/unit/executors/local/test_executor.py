@@ -19,8 +19,8 @@ from service.settings import Settings
 from service.specs.job import JobStatus
 from service.storage.claims import Claim
 from service.storage.database import Database
-from service.storage.migrate import migrate
 from service.storage.planned_job import PlannedJob
+from service.storage.prepare import prepare
 from service.storage.storage import Storage
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.server import until
@@ -53,7 +53,7 @@ def starter() -> Iterator[Starter]:
 def storage(tmp_path: Path) -> Iterator[Storage]:
     """A migrated database and a folder of artifacts."""
     with Storage.open(settings_in(tmp_path, workers=0)) as storage:
-        migrate(storage.database)
+        prepare(storage)
         yield storage
 
 

@@ -1,0 +1,223 @@
+"""Starts that can't succeed: one sentence for each cause, no traceback, and an exit status for its kind."""
+
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from typer.testing import CliRunner
+
+from service.cli import app
+from service.settings import Settings
+from service.start_errors import ExitStatus
+from tests.support.postgres import Postgres, running_postgres
+from tests.support.repository import ROOT
+from tests.support.storage import open_storage
+
+SECRET = "sesame"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres server that asks the role `locked` for its password."""
+    with running_postgres() as server:
+        folder = Path(make_url(server.url).query["host"])  # type: ignore[arg-type]
+        rules = folder / "pg_hba.conf"
+        rules.write_text(f"local all locked scram-sha-256\n{rules.read_text()}")
+        engine = create_engine(server.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE ROLE locked LOGIN PASSWORD '{SECRET}'"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+        engine.dispose()
+        yield server
+
+
+@pytest.fixture
+def fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """A function that runs a command that must fail, and returns its sentences."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(status: ExitStatus, *arguments: str, command: str = "serve", **environment: str) -> list[str]:
+        options = [] if command in ("demo",) else ["--data-dir", "data"]
+        result = CliRunner().invoke(app, [command, *options, *arguments], env=environment)
+        assert result.exit_code == status, result.output
+        assert "Traceback" not in result.output
+        assert SECRET not in result.output
+        assert result.stdout == ""
+        return result.stderr.splitlines()
+
+    return run
+
+
+def test_all_causes_are_reported_at_once(tmp_path: Path, fails: Callable[..., list[str]]) -> None:
+    """Settings, address, database and artifacts are each one sentence; the status is that of the first."""
+    sentences = fails(
+        ExitStatus.SETTINGS,
+        *("--host", "nosuch.invalid", "--database-url", f"mysql://u:{SECRET}@h/d"),
+        FITSERVE_LEASE_SECONDS="inf",
+        FITSERVE_HELPERS="0",
+        FITSERVE_ARTIFACTS_URL=f"s3x://key:{SECRET}@bucket",
+    )
+    names = [
+        "FITSERVE_HELPERS",
+        "FITSERVE_LEASE_SECONDS",
+        "FITSERVE_HOST",
+        "FITSERVE_DATABASE_URL",
+        "s3x://key",
+    ]
+    assert len(sentences) == len(names)
+    for name, sentence in zip(names, sentences, strict=True):
+        assert name in sentence
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "prune"])
+def test_every_command_explains_its_failure(fails: Callable[..., list[str]], command: str) -> None:
+    """Each command that opens the storage names the setting of a data folder that is a file."""
+    Path("data").write_text("")
+    more = ["--older-than-days", "1"] if command == "prune" else []
+    (sentence,) = fails(
+        ExitStatus.STORE, *more, *(["--port", "0"] if command == "serve" else []), command=command
+    )
+    assert "FITSERVE_DATA_DIR or --data-dir" in sentence
+    assert "it is a file" in sentence
+
+
+def test_a_process_fails_before_it_loads_the_service(tmp_path: Path) -> None:
+    """A failing command exits with its status, without importing FastAPI or starting a process."""
+    (tmp_path / "data").write_text("")
+    code = (
+        "import atexit, sys; from service.cli import main\n"
+        "atexit.register(lambda: print({'fastapi', 'torch', 'uvicorn'} & sys.modules.keys()))\nmain()"
+    )
+    command = [sys.executable, "-c", code, "serve", "--data-dir", str(tmp_path / "data"), "--port", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (ExitStatus.STORE, "set()\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_port_in_use_is_named(fails: Callable[..., list[str]]) -> None:
+    """The sentence says that another process listens on the port."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        (sentence,) = fails(ExitStatus.ADDRESS, "--port", str(other.getsockname()[1]))
+    assert "another process listens on this port" in sentence
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("nosuch.invalid", "not the name or the IP address of a host"),
+        ("http://localhost", "not the name or the IP address of a host"),
+        ("a..b", "not the name or the IP address of a host"),
+        ("192.0.2.1", "this machine has no such address"),
+    ],
+)
+def test_an_unusable_host_is_named(fails: Callable[..., list[str]], host: str, expected: str) -> None:
+    """A host that can't be resolved, or is not this machine, is one sentence with its setting."""
+    (sentence,) = fails(ExitStatus.ADDRESS, "--port", "0", FITSERVE_HOST=host)
+    assert expected in sentence
+    assert "FITSERVE_HOST or --host" in sentence
+
+
+def damage(file: Path, how: str) -> None:
+    """Make a SQLite file unusable."""
+    if how == "foreign":
+        file.write_text("hello")
+    elif how == "truncated":
+        with open_storage(Settings(data_dir=file.parent)):
+            pass
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    elif how == "a folder":
+        file.mkdir()
+    else:
+        with closing(sqlite3.connect(file)) as connection, connection:
+            if how == "of another program":
+                connection.execute("CREATE TABLE jobs (x)")
+            else:
+                connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+                connection.execute("INSERT INTO alembic_version VALUES ('9999')")
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("foreign", "file is not a database"),
+        ("truncated", "malformed"),
+        ("a folder", "unable to open database file"),
+        ("of another program", "It has the tables of another program"),
+        ("newer", "migrated by a newer version of Fitserve"),
+    ],
+)
+def test_an_unusable_file_is_named(fails: Callable[..., list[str]], how: str, expected: str) -> None:
+    """The sentence has the path of the file, what is wrong, and what to do; the file is unchanged."""
+    file = Path("data").absolute() / "fitserve.db"
+    file.parent.mkdir()
+    damage(file, how)
+    before = None if file.is_dir() else file.read_bytes()
+    (sentence,) = fails(ExitStatus.DATABASE, "--port", "0")
+    assert str(file) in sentence
+    assert expected in sentence
+    assert before is None or file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("nonsense", "no URL of a database"),
+        (f"postgresql://u:a@{SECRET}@h/d", "percent-encoded"),
+        (f"mysql://u:{SECRET}@h/d", "`mysql` is not supported"),
+        (f"postgresql+psycopg2://u:{SECRET}@h/d", "`postgresql+psycopg2` is not supported"),
+        ("sqlite://", "it must be a file"),
+        (f"postgres://u:{SECRET}@nosuch.invalid/d", "failed to resolve host"),
+        (f"postgres://u:{SECRET}@127.0.0.1/d?sslmode=nonsense", "sslmode"),
+        (f"postgres://u:{SECRET}@127.0.0.1/d?nonsense=1", "nonsense"),
+    ],
+)
+def test_an_unusable_database_url_is_named(fails: Callable[..., list[str]], url: str, expected: str) -> None:
+    """A URL that can't be used is one sentence without the password."""
+    (sentence,) = fails(ExitStatus.DATABASE, "--port", "0", FITSERVE_DATABASE_URL=url)
+    assert expected in sentence
+    assert "FITSERVE_DATABASE_URL or --database-url" in sentence
+
+
+def test_what_postgres_answers_is_reported(postgres: Postgres, fails: Callable[..., list[str]]) -> None:
+    """A wrong password, a missing database and missing rights are reported in Postgres' own words."""
+    fits = make_url(postgres.new_database("fits"))
+    locked = fits.set(username="locked", password="wrong")
+    for url, expected in (
+        (locked, "password authentication failed"),
+        (locked._replace(password=None), "no password supplied"),
+        (fits.set(database="nope"), 'database "nope" does not exist'),
+        (fits.set(username="nobody"), 'role "nobody" does not exist'),
+        (locked.set(password=SECRET), "permission denied"),
+    ):
+        given = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        for command in ("serve", "worker"):
+            (sentence,) = fails(
+                ExitStatus.DATABASE,
+                *(["--port", "0"] if command == "serve" else []),
+                command=command,
+                FITSERVE_DATABASE_URL=given,
+            )
+            assert expected in sentence
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("nonsense", "relative URL without a base"),
+        ("ftp://host/folder", "Unable to recognise URL"),
+        (f"s3x://key:{SECRET}@bucket/folder", "Unable to recognise URL"),
+        ("memory:///", "several processes"),
+        ("az://container", "Set the credentials"),
+        ("file:///nosuch/folder", "Unable to canonicalize filesystem root"),
+    ],
+)
+def test_an_unusable_artifacts_url_is_named(fails: Callable[..., list[str]], url: str, expected: str) -> None:
+    """A URL of artifacts that can't be used is one sentence with its setting, or what else to set."""
+    (sentence,) = fails(ExitStatus.STORE, "--port", "0", FITSERVE_ARTIFACTS_URL=url)
+    assert expected in sentence
