@@ -104,7 +104,7 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
         dependencies=[Depends(refuse_parameters)],
         redoc_url=None,
     )
-    for noun in (jobs, results, events, logs, datasets, health, system, problems):
+    for noun in (jobs, results, events, logs, datasets, system, health, problems):
         app.include_router(noun.router)
     app.state.shutdown = shutdown
     add_exception_handlers(app)
