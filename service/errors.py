@@ -163,6 +163,11 @@ class FieldErrors:
         raise InvalidRequest(errors=self)
 
 
+def shorten(text: str, max_characters: int) -> str:
+    """Cut a text that a client sent, so that a message stays short."""
+    return text if len(text) <= max_characters else f"{text[:max_characters]}…"
+
+
 class FitserveError(Exception):
     """Base class of all errors that clients receive as a problem document (RFC 9457).
 

@@ -16,7 +16,7 @@ from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.formulas import without_formula, without_formulas
 from service.datasets.sources.arrow import TEXT_COLUMNS
 from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER, TEXT
-from service.datasets.sources.json import SINGLE_INPUT
+from service.datasets.sources.tensors import SINGLE_INPUT
 from service.errors import FieldError, InvalidRequest
 from service.specs.upload import DownloadFormat
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from service.datasets.rows import Rows
-from service.errors import FieldError, FieldErrors
+from service.errors import FieldError, FieldErrors, shorten
 
 SHOWN_ROWS = 5
 _MAX_QUOTED_CHARACTERS = 40
@@ -118,11 +118,6 @@ def count_of(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def shorten(text: str, max_characters: int = _MAX_QUOTED_CHARACTERS) -> str:
-    """Cut a text that a client sent after `max_characters`, so that a message stays short."""
-    return text if len(text) <= max_characters else f"{text[:max_characters]}…"
-
-
 def quote_name(name: str) -> str:
     """Return a name that a client chose as error messages quote it."""
     return f"`{shorten(printable(name), _MAX_NAME_CHARACTERS)}`"
@@ -136,7 +131,7 @@ def quote_value(value: object) -> str:
     """
     if type(value) in _CONTAINERS:
         return _CONTAINERS[type(value)]
-    return shorten(json_text(value))
+    return shorten(json_text(value), _MAX_QUOTED_CHARACTERS)
 
 
 def json_text(value: object) -> str:

@@ -16,7 +16,8 @@ from service.datasets.sources.as_sent import Columns, columns_of_file
 from service.datasets.sources.columns import check_types
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import FileContent, check_options, detect_format, is_table, open_file
-from service.datasets.sources.json import JsonLines, read_json
+from service.datasets.sources.json import read_json
+from service.datasets.sources.json_lines import JsonLines
 from service.datasets.validation import ErrorCollector
 from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
 from service.settings import Settings

@@ -6,9 +6,10 @@ from typing import Any, get_args
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.prepare.declared_names import check_names
 from service.datasets.prepare.prepare import JobDatasets
-from service.datasets.sources.json import column_names, read_json
+from service.datasets.sources.json import read_json
+from service.datasets.sources.json_layout import column_names
 from service.datasets.validation import ErrorCollector
-from service.errors import FieldErrors, InvalidRequest, NotFound
+from service.errors import FieldError, FieldErrors, InvalidRequest, NotFound
 from service.preflight.cache import CheckedData, PreflightCache
 from service.preflight.sections import collecting, sent_loss
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
@@ -105,7 +106,8 @@ class DataSection:
         attempts: list[FieldErrors] = []
         for targets in (loss.targets,) if loss else get_args(Targets):
             try:
-                return self._cache.data(datasets, data, targets, input_names, ignored, rules)
+                checked = self._cache.data(datasets, data, targets, input_names, ignored, rules)
+                return checked._replace(warnings=[*_reading_warnings(datasets), *checked.warnings])
             except InvalidRequest as error:
                 attempts.append(error.errors)
         self._errors.extend(min(attempts, key=lambda errors: errors.count))
@@ -131,3 +133,9 @@ class DataSection:
             dataset = datasets.dataset
             return list(dataset.table.column_names) if isinstance(dataset, TabularDataset) else []
         return column_names(self._inline_content())
+
+
+def _reading_warnings(datasets: JobDatasets) -> list[FieldError]:
+    """Return what the client should know about the reading of data in the request."""
+    found = datasets.dataset.warnings if isinstance(datasets.dataset, TabularDataset) else ()
+    return [FieldError("#/data", warning) for warning in found]

@@ -179,3 +179,24 @@ def test_a_model_keeps_the_options_of_its_training_data(service: Service) -> Non
     for rows, params in bodies:
         response = service.client.post(job["links"]["predictions"], params=params, content=rows)
         assert response.json() == expected, response.text
+
+
+def test_rows_may_lack_keys_where_a_model_is_trained(service: Service) -> None:
+    """A key that a row lacks is a missing value, with a warning; rows for the model need its columns."""
+    rows = [{"t_u": 35.7, "t_c": 0.5}, {"t_c": 14.0}, {"t_u": 58.2, "t_c": 15.0, "when": 1}]
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    expected = "The value of a key that a row lacks is missing: `t_u` in 1 of 3 rows, the first row 1; "
+    for body, media_type in ((json.dumps(rows).encode(), JSON), (lines, "application/jsonl")):
+        dataset = service.client.post("/v1/datasets", content=body, headers={"Content-Type": media_type})
+        assert dataset.json()["warnings"][0].startswith(expected), dataset.text
+    body = thermometer(LINEAR, epochs=5)
+    transforms = [{"columns": ["t_u"], "type": "impute", "strategy": "mean"}]
+    body["data"] = {"rows": rows, "features": ["t_u"], "targets": ["t_c"], "transforms": transforms}
+    job = service.succeeded(body)
+    assert job["warnings"][0]["pointer"] == "#/data"
+    assert job["warnings"][0]["detail"].startswith(expected)
+    response = service.client.post(job["links"]["predictions"], json=rows)
+    (error,) = problem(response, 422, "invalid-request")
+    assert error["pointer"] == "#/1"
+    complete = [{"t_u": None, **row} for row in rows]
+    assert service.client.post(job["links"]["predictions"], json=complete).status_code == OK

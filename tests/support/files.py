@@ -12,9 +12,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from service.datasets.dataset import TabularDataset, TensorDataset
+from service.datasets.dataset import TensorDataset
 from service.datasets.sources.compression import decompress
-from service.datasets.sources.formats import TableReader, detect_format, open_file
+from service.datasets.sources.formats import FileContent, TableReader, detect_format, open_file
 from service.helper.request_bodies import parse_table, read_content
 from service.specs.upload import Format, ReadOptions
 
@@ -46,15 +46,26 @@ def read(
         selected: Names of the columns to read; None for all.
         options: Read options by name.
     """
+    return read_with_warnings(content, declared, selected, **options)[0]
+
+
+def read_with_warnings(
+    content: bytes, declared: Format | None = None, selected: Sequence[str] | None = None, **options: Any
+) -> tuple[pa.Table | TensorDataset, Sequence[str]]:
+    """Read the content of a file as `read` does; return also the warnings about its reading."""
     with temporary_file(content) as sent:
         path = decompress(sent, None, MAX_BYTES)
         name = detect_format(path, declared)
+        source: FileContent
         if name in ("json", "jsonl"):
-            table = parse_table(path.read_bytes(), is_lines=name == "jsonl")
-            dataset, _ = read_content(table, ReadOptions(**options))
-            return dataset.table if isinstance(dataset, TabularDataset) else dataset
-        source = open_file(path, name, ReadOptions(**options), MAX_BYTES, selected)
-        return source if isinstance(source, TensorDataset) else read_all(source)
+            document = parse_table(path.read_bytes(), is_lines=name == "jsonl")
+            source, _ = read_content(document, ReadOptions(**options))
+        else:
+            source = open_file(path, name, ReadOptions(**options), MAX_BYTES, selected)
+        if isinstance(source, TensorDataset):
+            return source, ()
+        table = read_all(source)
+        return table, source.warnings
 
 
 def as_parquet(table: pa.Table, **options: Any) -> bytes:

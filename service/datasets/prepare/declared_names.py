@@ -6,7 +6,7 @@ from functools import partial
 from service.datasets.dataset import TabularDataset
 from service.datasets.prepare.declared_data import DATA, WEIGHTS_POINTER
 from service.datasets.sources.columns import unknown_column
-from service.datasets.sources.json import SINGLE_INPUT
+from service.datasets.sources.tensors import SINGLE_INPUT
 from service.datasets.transforms.resolve import check_columns
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to

@@ -8,7 +8,7 @@ from service.datasets.dataset import Tensor, TensorDataset
 from service.datasets.prepare.declared_data import DATA, WEIGHTS_POINTER, DeclaredData
 from service.datasets.prepare.declared_names import input_dtypes, match_inputs
 from service.datasets.prepare.encoding import TARGETS, WEIGHTS
-from service.datasets.sources.json import wrapping_remedy
+from service.datasets.sources.json_tensors import wrapping_remedy
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.data import DataDeclaration, DatasetReference, InlineTensors

@@ -6,7 +6,7 @@ from typing import Any
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.as_sent import Columns, columns_of_table
-from service.datasets.sources.json import SPLIT, layout_of
+from service.datasets.sources.json_layout import SPLIT, layout_of, split_names
 from service.datasets.validation import ErrorCollector, count_of, quote_value
 
 _SCALARS = (str, int, float, bool, type(None))
@@ -81,7 +81,7 @@ def _columns(names: Sequence[str], document: Mapping[str, Any] | list[Any]) -> d
     if "rows" in document:
         return _columns(names, document["rows"])
     if SPLIT in document:
-        sent, rows = document[SPLIT]["columns"], document[SPLIT]["data"]
+        sent, rows = split_names(document[SPLIT]["columns"]), document[SPLIT]["data"]
         positions = {name: sent.index(name) for name in names if name in sent}
         return {name: [row[position] for row in rows] for name, position in positions.items()}
     columns = document.get("columns", {})

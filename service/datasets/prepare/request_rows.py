@@ -16,7 +16,8 @@ from service.datasets.prepare.targets import encode_targets
 from service.datasets.prepare.weights import has_weights
 from service.datasets.prepare.windows import SeriesWindow, sort_series
 from service.datasets.sources.columns import NUMBER
-from service.datasets.sources.json import layout_of, read_json
+from service.datasets.sources.json import read_json
+from service.datasets.sources.json_layout import layout_of
 from service.datasets.validation import ErrorCollector, count_of, quote_value
 from service.errors import MAX_LISTED_ERRORS, pointer_to
 from service.specs.base import did_you_mean

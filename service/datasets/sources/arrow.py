@@ -15,6 +15,7 @@ from service.datasets.sources.cell_texts import null_gaps
 from service.datasets.sources.column_names import check_names
 from service.datasets.sources.columns import (
     COLUMN_TYPES,
+    DATETIME,
     MAX_COLUMNS,
     NUMBER,
     TEXT,
@@ -28,10 +29,11 @@ from service.datasets.sources.columns import (
 )
 from service.datasets.sources.csv_sample import MAX_SAMPLE_ROWS
 from service.datasets.sources.index_column import find_index
+from service.datasets.sources.nanoseconds import has_nanoseconds, nanoseconds_warning
 from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.text_columns import infer_kept_type
-from service.datasets.validation import ErrorCollector, RowPointer, quote_name, shorten
-from service.errors import pointer_to
+from service.datasets.validation import ErrorCollector, RowPointer, quote_name
+from service.errors import pointer_to, shorten
 from service.specs.upload import ReadOptions
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ _FILE_MAGIC = b"ARROW1"
 _BATCH_BYTES = 16 * 2**20
 # Needed beside `_BATCH_BYTES` because converted values may be larger than the sent ones.
 _MAX_BATCH_ROWS = 2**20
-_MAX_TYPE_CHARACTERS = 100
+_MAX_SHOWN_CHARACTERS = 100
 
 
 class ArrowTable:
@@ -57,6 +59,8 @@ class ArrowTable:
         selected: Names of the columns to read; None: all. Other columns get null values and are not checked.
         known: For a table that is sent to a model, the words for a missing value that the model knows as
             categories, by column name.
+        written: The schema of the table from which the file was made, where it says more than that of the
+            batches.
 
     Raises:
         InvalidRequest: The schema has errors; lists every unsupported column.
@@ -70,6 +74,7 @@ class ArrowTable:
         options: ReadOptions,
         selected: Collection[str] | None = None,
         known: Mapping[str, Collection[str]] | None = None,
+        written: pa.Schema | None = None,
     ) -> None:
         errors = ErrorCollector()
         if not 0 < len(schema) <= MAX_COLUMNS:
@@ -80,7 +85,7 @@ class ArrowTable:
         if index.position is not None:
             sent[index.position] = index.name
         names = check_names(sent, options.ignore, selected, errors)
-        self.warnings = index.warnings
+        self._index_warnings, self._nanoseconds = index.warnings, set[str]()
         self._positions = {name: position for position, name in enumerate(names) if name is not None}
         if index.name in self._positions:  # in a CSV file, the index is the first column
             self._positions = {index.name: self._positions[index.name], **self._positions}
@@ -91,7 +96,7 @@ class ArrowTable:
             found = schema.field(self._positions[name]).type
             if not is_supported(found):
                 supported = "numbers, booleans, text, dates and timestamps"
-                kind = shorten(str(found), _MAX_TYPE_CHARACTERS)
+                kind = shorten(str(found), _MAX_SHOWN_CHARACTERS)
                 detail = (
                     f"{quote_name(name)} is of type {kind}; supported are {supported}.{_remedy(name, found)}"
                 )
@@ -102,10 +107,13 @@ class ArrowTable:
         self._options, self._known = options, known
         self._types = {name: kind for name, kind in options.types.items() if name in self._selected}
         self._schema = schema
-        # pandas says so in its metadata: Parquet keeps dictionaries of texts only.
-        columns = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("columns", [])
-        self._categorical = {each["name"] for each in columns if each.get("pandas_type") == "categorical"}
-        self._categorical |= set(json.loads((schema.metadata or {}).get(TEXT_COLUMNS, b"[]")))
+        self._categorical = _categorical_columns(schema if written is None else written)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Warnings about the reading; complete after `read`."""
+        cut_off = [name for name in self._positions if name in self._nanoseconds]
+        return [*self._index_warnings, *map(nanoseconds_warning, cut_off)]
 
     def _are_row_numbers(self, position: int) -> bool:
         """Return whether the first rows of a column have integers that are all different."""
@@ -163,7 +171,7 @@ class ArrowTable:
             if name not in self._selected:
                 return pa.nulls(batch.num_rows)
             column = pa.chunked_array([batch.column(self._positions[name])])
-            if self._types.get(name) == "categorical" and (texts := exact_texts(column)) is not None:
+            if self._is_categorical(name) and (texts := exact_texts(column)) is not None:
                 return texts
             column = from_arrow(column, pointers(name), errors)
             if name in self._types:
@@ -181,6 +189,10 @@ class ArrowTable:
             {name: inferred.get(name, table.schema.field(name).type) for name in self._positions}
         )
         typed = table.cast(schema, safe=False)
+        times = [name for name in self._selected if schema.field(name).type == DATETIME]
+        self._nanoseconds.update(
+            name for name in times if has_nanoseconds(batch.column(self._positions[name]))
+        )
         return with_options(typed, self._options, self._categories, reads_gaps=self._known is None)
 
     @cached_property
@@ -218,6 +230,9 @@ class ArrowTable:
             return False
         return is_text(arrow_type) or is_large_integer(arrow_type)
 
+    def _is_categorical(self, name: str) -> bool:
+        return self._types.get(name, "categorical" if name in self._categorical else None) == "categorical"
+
     def _field_type(self, name: str) -> pa.DataType:
         return self._schema.field(self._positions[name]).type
 
@@ -232,12 +247,35 @@ class ArrowTable:
         return {name: as_text(pa.chunked_array([each])).to_pylist() for name, each in dictionaries.items()}
 
 
+def _categorical_columns(schema: pa.Schema) -> set[str]:
+    """Return the columns that are categories, whatever their values look like.
+
+    These are dictionaries of numbers, and columns of which pandas or a download says so in the metadata:
+    Parquet has dictionaries of texts only.
+    """
+    metadata = schema.metadata or {}
+    columns = json.loads(metadata.get(b"pandas", b"{}")).get("columns", [])
+    return {
+        *(field.name for field in schema if _is_dictionary_of_numbers(field.type)),
+        *(each["name"] for each in columns if each.get("pandas_type") == "categorical"),
+        *json.loads(metadata.get(TEXT_COLUMNS, b"[]")),
+    }
+
+
+def _is_dictionary_of_numbers(arrow_type: pa.DataType) -> bool:
+    if not pa.types.is_dictionary(arrow_type):
+        return False
+    kind = arrow_type.value_type
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
 def _remedy(name: str, arrow_type: pa.DataType) -> str:
     """Return what to do with a column of vectors."""
+    name = shorten(name, _MAX_SHOWN_CHARACTERS)
     if not pa.types.is_nested(arrow_type) or not hasattr(arrow_type, "value_type"):
-        return f" `?ignore={shorten(name)}` leaves it out."
-    example = f"numpy.savez(file, inputs=numpy.stack(frame[{shorten(name)!r}]), targets=…)"
-    return f" Send vectors as a .npz archive, {example}, or leave them out with `?ignore={shorten(name)}`."
+        return f" `?ignore={name}` leaves it out."
+    example = f"numpy.savez(file, inputs=numpy.stack(frame[{name!r}]), targets=…)"
+    return f" Send vectors as a .npz archive, {example}, or leave them out with `?ignore={name}`."
 
 
 def _coalesce(tables: Iterator[pa.Table]) -> Batches:

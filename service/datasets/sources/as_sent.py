@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from service.datasets.sources.arrow import read_arrow
+from service.datasets.sources.casts import as_text
 from service.datasets.sources.cell_texts import GAPS
-from service.datasets.sources.columns import NUMBER
+from service.datasets.sources.columns import NUMBER, ColumnPointers, from_arrow
 from service.datasets.sources.csv import CsvTable
 from service.datasets.sources.parquet import read_parquet
-from service.datasets.timestamps import rfc3339
+from service.datasets.validation import ErrorCollector, RowPointer
 from service.specs.upload import Format, ReadOptions
 
 Columns = Mapping[str, Sequence[Any]]
@@ -23,6 +24,7 @@ _INTEGER = r"^(0|-?[1-9]\d{0,17})$"
 
 # float64 represents every integer of a smaller magnitude exactly.
 _MAX_EXACT = 2**53
+_MAX_BITS = 64
 
 
 def columns_of_file(
@@ -57,20 +59,41 @@ def columns_of_file(
 
 
 def columns_of_table(table: pa.Table, names: Sequence[str]) -> Columns:
-    """Return columns of a table: times as text, and whole numbers as integers, as JSON has them."""
-    return {name: _values(table[name]) for name in names}
+    """Return columns of a table: times as text, and whole numbers as integers, as JSON has them.
+
+    Raises:
+        InvalidRequest: Times are outside the years 1 to 9999.
+    """
+    errors = ErrorCollector()
+    columns = {name: _values(table[name], ColumnPointers("#/columns", name), errors) for name in names}
+    errors.raise_if_any()
+    return columns
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
+def _values(column: pa.ChunkedArray, pointer_to_row: RowPointer, errors: ErrorCollector) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _values(column.cast(kind.value_type))
+        return _values(column.cast(kind.value_type), pointer_to_row, errors)
     if pa.types.is_temporal(kind):
-        return list(map(rfc3339, column.cast(pa.timestamp("us"), safe=False).to_pylist()))
+        return list(_times(column, pointer_to_row, errors).to_pylist())
+    if pa.types.is_decimal(kind) and kind.scale == 0:
+        return [None if number is None else _integer(int(number)) for number in column.to_pylist()]
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         numbers = column.cast(NUMBER, safe=False).to_pylist()
         return [int(x) if x is not None and abs(x) < _MAX_EXACT and x.is_integer() else x for x in numbers]
     return list(column.to_pylist())
+
+
+def _integer(number: int) -> int | str:
+    """Return an integer that JSON can have here, below 64 bits; a longer one is text."""
+    return number if number.bit_length() < _MAX_BITS else str(number)
+
+
+def _times(column: pa.ChunkedArray, pointer_to_row: RowPointer, errors: ErrorCollector) -> pa.ChunkedArray:
+    """Format times by RFC 3339, with nanoseconds if there are any."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        return as_text(column.cast(pa.timestamp("ns")))  # in UTC
+    return as_text(from_arrow(column, pointer_to_row, errors))
 
 
 def _with_integers(column: pa.ChunkedArray) -> list[Any]:

@@ -75,9 +75,10 @@ def as_type(
 
 
 def as_text(column: Column) -> Column:
-    """Format cells as a client would write them: integers without a decimal point, times as in RFC 3339."""
-    if column.type == DATETIME:
-        return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ").cast(TEXT)
+    """Format cells as a client would write them: integers without a decimal point, times by RFC 3339."""
+    if pa.types.is_timestamp(column.type):
+        texts = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ").cast(TEXT)
+        return pc.replace_substring_regex(texts, r"(\.\d{6})000Z$", r"\1Z")  # of nanoseconds
     if not pa.types.is_floating(column.type):
         return column.cast(TEXT)
     whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), float(_MAX_EXACT_INTEGER)))
@@ -86,11 +87,17 @@ def as_text(column: Column) -> Column:
 
 
 def exact_texts(column: Column) -> Column | None:
-    """Format decimals and short floats by their own digits (`1.10`, `1.1`), which a float64 would not keep.
+    """Format values by their own digits, which a column type would not keep.
+
+    These are decimals and short floats (`1.10`, `1.1`), and times with nanoseconds.
 
     Returns:
-        large_string, [rows], null for NaN; None for a column of another Arrow type.
+        large_string, [rows], null for NaN; None for a column without such values.
     """
+    if pa.types.is_dictionary(column.type):
+        return exact_texts(column.cast(column.type.value_type))
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        return as_text(column.cast(pa.timestamp("ns")))  # in UTC
     if pa.types.is_decimal(column.type):
         return column.cast(TEXT)
     if not pa.types.is_float16(column.type) and not pa.types.is_float32(column.type):

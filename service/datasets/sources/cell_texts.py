@@ -29,8 +29,9 @@ _PADDED_PATTERN = r"^[+-]?0\d+$"
 _MINUS_SIGN = "\N{MINUS SIGN}"
 _MAX_INT64_DIGITS = 18  # any integer of so many digits fits into int64
 _DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-_TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?"
 _ZONE = r"(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
+_NANOSECONDS = r"(\.\d{6})\d+"
 _DATETIME_PATTERN = f"^{_DATE}([T ]{_TIME}{_ZONE}?)?$"
 _DAYS_OF_MONTH = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 # Spaces that are used between groups of digits: no-break, narrow no-break, thin and figure space.
@@ -145,7 +146,10 @@ def to_booleans(texts: Column) -> Column:
 
 
 def to_times(texts: Column, options: CellOptions) -> Column:
-    """Parse trimmed texts as times in UTC, by ISO 8601 or else a format of the options; null for others."""
+    """Parse trimmed texts as times in UTC, by ISO 8601 or else a format of the options; null for others.
+
+    Digits after microseconds are cut off.
+    """
     times = _from_iso(texts)
     for pattern in options.dates:
         if times.null_count == texts.null_count:
@@ -157,6 +161,7 @@ def to_times(texts: Column, options: CellOptions) -> Column:
 def _from_iso(texts: Column) -> Column:
     candidates = null_unless(pc.match_substring_regex(texts, _DATETIME_PATTERN), texts)
     candidates = null_unless(_have_valid_day(candidates), candidates)
+    candidates = pc.replace_substring_regex(candidates, _NANOSECONDS, r"\1")
     # Arrow's cast requires that all texts have an offset, or that none has.
     zoned = pc.match_substring_regex(candidates, f":[^ ]*{_ZONE}$")
     times = pc.coalesce(

@@ -1,7 +1,7 @@
 """The column types of a table, and columns made of JSON values or Arrow arrays."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
@@ -65,6 +65,12 @@ def check_name(name: str, pointer: str, errors: ErrorCollector) -> None:
         errors.add(pointer, f"A name has 1 to {_MAX_NAME_CHARACTERS} characters; this one has {len(name)}.")
     elif not _is_unicode(name):
         errors.add(pointer, f"The name {_UNPAIRED_SURROGATE}")
+
+
+def check_column_count(names: Collection[str], pointer: str, errors: ErrorCollector) -> None:
+    """Fail if there are too many columns."""
+    if len(names) > MAX_COLUMNS:
+        errors.fail(pointer, f"There are {len(names)} columns; at most {MAX_COLUMNS} are supported.")
 
 
 def check_types(types: Mapping[str, str], names: Sequence[str], pointer: str, errors: ErrorCollector) -> None:
@@ -251,11 +257,9 @@ def from_arrow(
         errors: Receives an error for each bad cell, which becomes null.
         sent_value: Returns a cell as the client sent it; default: the column's own value.
     """
-    if pa.types.is_dictionary(column.type):  # categories, also if they are written as numbers
-        is_category = pa.types.is_integer(column.type.value_type)
+    if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-        column = column.cast(TEXT) if is_category else column
-    elif is_large_integer(column.type):
+    if is_large_integer(column.type):
         return _convert_integers(column, pointer_to_row, errors, sent_value)
     convert = next(convert for matches, convert in _CONVERTERS if matches(column.type))
     return convert(column, pointer_to_row, errors, sent_value)
@@ -283,7 +287,8 @@ def _convert_times(
     try:
         times = column.cast(DATETIME, safe=not has_nanoseconds)  # nanoseconds are truncated
     except pa.ArrowInvalid:  # some value overflows 64 bits of microseconds
-        times = pa.chunked_array([pa.nulls(len(column), DATETIME)])
+        in_calendar = is_in_calendar(column.cast(pa.timestamp("s"), safe=False))
+        times = null_unless(in_calendar, column).cast(DATETIME)
     valid = is_in_calendar(times).fill_null(False)
     bad = pc.and_(column.is_valid(), pc.invert(valid))
     sent_value = sent_value or (lambda row: f"{column[row].value} as {column.type}")
@@ -371,6 +376,6 @@ def null_unless(condition: Column, values: Column) -> Column:
 def is_in_calendar(times: Column) -> Column:
     """Return a mask of the times in the years 1 to 9999, bool [rows]."""
     return pc.and_(
-        pc.greater_equal(times, pa.scalar(_EARLIEST, DATETIME)),
-        pc.less_equal(times, pa.scalar(_LATEST, DATETIME)),
+        pc.greater_equal(times, pa.scalar(_EARLIEST, DATETIME).cast(times.type, safe=False)),
+        pc.less_equal(times, pa.scalar(_LATEST, DATETIME).cast(times.type, safe=False)),
     )

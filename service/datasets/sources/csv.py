@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -33,11 +33,13 @@ from service.datasets.sources.columns import (
 )
 from service.datasets.sources.csv_header import read_header
 from service.datasets.sources.csv_records import BLOCK_BYTES, Records
+from service.datasets.sources.nanoseconds import has_nanoseconds, nanoseconds_warning
 from service.datasets.sources.ragged_rows import RaggedRows
 from service.datasets.sources.space_separated import separate_by_tabs
 from service.datasets.sources.text_columns import infer_text_type, null_numbers
 from service.datasets.sources.text_encoding import check_utf8, open_text
-from service.datasets.validation import ErrorCollector, shorten
+from service.datasets.validation import ErrorCollector
+from service.errors import shorten
 from service.specs.upload import SPACES, ReadOptions
 
 T = TypeVar("T")
@@ -153,7 +155,8 @@ class CsvTable:
         if header.delimiter == SPACES:
             self._text, self._delimiter = separate_by_tabs(path, self._text, header.start, self._errors), "\t"
         self._records = Records(self._text, header.start, self._delimiter)
-        self.warnings = [*header.warnings, *self._records.escaped_quote_warnings()]
+        self._warnings = [*header.warnings, *self._records.escaped_quote_warnings()]
+        self._nanoseconds = set[str]()
         self._options, self._known = options, known
         self._declared = options.types
         # An empty cell without quotes is missing even if the model knows the empty text.
@@ -172,6 +175,12 @@ class CsvTable:
             )
         for name in self._readings.keys() & set(header.texts):
             self._readings[name] = _ColumnReading(TEXT, TEXT)
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Warnings about the reading; complete after `read`."""
+        cut_off = [name for name in self._names if name in self._nanoseconds]
+        return [*self._warnings, *map(nanoseconds_warning, cut_off)]
 
     def read(self, consume: Callable[[Batches], T]) -> T:
         """Read the rows.
@@ -335,6 +344,8 @@ class CsvTable:
                 column = from_arrow(table[name], pointers, errors, sent)
                 if reading.column_type in (INTEGER, NUMBER):
                     column = null_numbers(column, self._options.missing)
+            if reading.column_type == DATETIME and has_nanoseconds(table[name]):
+                self._nanoseconds.add(name)
             return column.cast(reading.column_type, safe=False)
 
         columns = {name: convert_column(name) for name in self._names}

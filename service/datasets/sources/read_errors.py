@@ -10,8 +10,7 @@ from zipfile import BadZipFile
 import pyarrow as pa
 from safetensors import SafetensorError
 
-from service.datasets.validation import shorten
-from service.errors import FieldError, FitserveError, InvalidRequest
+from service.errors import FieldError, FitserveError, InvalidRequest, shorten
 
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 _MAX_REASON_CHARACTERS = 200

@@ -1,18 +1,20 @@
 """Named arrays of a file as a tensor dataset: `inputs` or several `inputs.<name>`, `targets`, `weights`."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 
 from service.datasets.dataset import TensorDataset
 from service.datasets.sources.columns import check_name
-from service.datasets.sources.json import SINGLE_INPUT, WEIGHTS, check_sample_counts, check_weights_shape
 from service.datasets.tensor_file import DTYPES, Tensor, slices
-from service.datasets.validation import ErrorCollector, quote_name
+from service.datasets.validation import ErrorCollector, count_of, quote_name
 from service.errors import MAX_LISTED_ERRORS, pointer_to
 from service.specs.base import did_you_mean
 
-INPUTS, TARGETS = "inputs", "targets"
+INPUTS, TARGETS, WEIGHTS = "inputs", "targets", "weights"
+SINGLE_INPUT: Final = "input"
+"""Name of the only input."""
 
 
 def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDataset:
@@ -49,9 +51,36 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
     targets, weights = arrays.get(TARGETS), arrays.get(WEIGHTS)
     if all(array.ndim for array in arrays.values()):
         check_sample_counts(inputs, {TARGETS: targets, WEIGHTS: weights}, "#", errors)
-        check_weights_shape(weights, pointer_to("#", WEIGHTS), errors)
     errors.raise_if_any()
     return TensorDataset(inputs, targets, weights)
+
+
+def check_sample_counts(
+    inputs: Mapping[str, Tensor], others: Mapping[str, Tensor | None], pointer: str, errors: ErrorCollector
+) -> None:
+    """Check that all tensors have as many samples as the first input, and that weights are [B].
+
+    Args:
+        inputs: [B, …] each.
+        others: `targets` and `weights`, [B, …] each.
+        pointer: Pointer to the object of `inputs` and `others`.
+        errors: Receives an error for each tensor with another number of samples or a wrong shape.
+    """
+    weights = others[WEIGHTS]
+    if weights is not None and weights.ndim != 1:
+        detail = f"Weights must have shape [B], not {list(weights.shape)}: one number for each sample."
+        errors.add(pointer_to(pointer, WEIGHTS), detail)
+    if not inputs:
+        return
+    first, samples = next((name, len(tensor)) for name, tensor in inputs.items())
+    found = {name: (tensor, pointer_to(pointer, INPUTS, name)) for name, tensor in inputs.items()}
+    found |= {name: (other, pointer_to(pointer, name)) for name, other in others.items() if other is not None}
+    for name, (tensor, tensor_pointer) in found.items():
+        if len(tensor) != samples:
+            counts = (
+                f"{quote_name(name)} has {count_of(len(tensor), 'sample')}, {quote_name(first)} has {samples}"
+            )
+            errors.add(tensor_pointer, f"{counts}.")
 
 
 def _check_array(array: Tensor, name: str, pointer: str, errors: ErrorCollector) -> None:

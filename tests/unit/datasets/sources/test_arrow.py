@@ -58,7 +58,7 @@ form = pytest.mark.parametrize("form", FORMS)
 def test_columns_become_numbers_booleans_text_or_times(
     form: str, column: pa.Array, arrow_type: Any, expected: Any
 ) -> None:
-    """Every common type is converted; NaN is missing, and nanoseconds are truncated."""
+    """Every common type is converted; NaN is missing, and nanoseconds are cut off."""
     table = read(FORMS[form](pa.table({"a": column})))
     assert table.schema.types == [arrow_type]
     assert table["a"].to_pylist() == expected
@@ -119,6 +119,24 @@ def test_categories_of_pandas_stay_categories(form: str) -> None:
     table = read(FORMS[form](pa.Table.from_pandas(frame, preserve_index=False)))
     assert table.to_pydict() == {"level": ["lo", "hi", "mid"], "code": ["3", "1", "3"]}
     assert TabularDataset(table).categories == {"level": ["lo", "mid", "hi"]}
+
+
+@form
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pa.array([3, 1, 3]), ["3", "1", "3"]),
+        (pa.array([0.5, 2, 2], pa.float32()), ["0.5", "2", "2"]),
+        (pa.array([Decimal("1.10"), Decimal("1.1"), None]), ["1.10", "1.10", None]),
+    ],
+    ids=["integers", "floats", "decimals"],
+)
+def test_dictionaries_of_numbers_are_categories(form: str, values: pa.Array, expected: Any) -> None:
+    """They are text in every format, also if the program that wrote them was not pandas."""
+    table = pa.table({"k": values.dictionary_encode()})
+    assert read(FORMS[form](table)).to_pydict() == {"k": expected}
+    numbers = read(FORMS[form](table), types={"k": "numeric"})["k"].to_pylist()
+    assert numbers == [None if each is None else float(each) for each in expected]
 
 
 @form

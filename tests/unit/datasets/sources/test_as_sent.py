@@ -11,6 +11,7 @@ from pyarrow import parquet
 
 from service.datasets.sources.as_sent import columns_of_file, columns_of_table
 from service.specs.upload import ReadOptions
+from tests.support.field_errors import refusal
 
 CSV = "code,n\n007,9007199254740993\n8,-1\n,+5\nNA,1e3\n"
 
@@ -35,6 +36,8 @@ def test_values_of_arrow(form: Any, tmp_path: Path) -> None:
             "real": [1.0, 2.5],
             "decimal": [Decimal("1.00"), Decimal("2.50")],
             "day": [date(2026, 11, 30), None],
+            "moment": pa.array([1_999, 2_000], pa.timestamp("ns")),
+            "long": [Decimal(10**30), None],
             "other": [1, 2],
         }
     )
@@ -51,7 +54,16 @@ def test_values_of_arrow(form: Any, tmp_path: Path) -> None:
         "real": [1, 2.5],
         "decimal": [1, 2.5],
         "day": ["2026-11-30T00:00:00.000000Z", None],
+        "moment": ["1970-01-01T00:00:00.000001999Z", "1970-01-01T00:00:00.000002Z"],
+        "long": [str(10**30), None],
     }
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.date32()])
+def test_times_that_have_no_text_are_refused(kind: pa.DataType) -> None:
+    """A time outside the years 1 to 9999 is an error at its cell."""
+    table = pa.table({"when": pa.array([0, 2**31 - 1 if kind == pa.date32() else 2**40], kind)})
+    assert list(refusal(lambda: columns_of_table(table, ["when"]))) == ["#/columns/when/1"]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

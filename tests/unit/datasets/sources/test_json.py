@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from service.datasets.dataset import TabularDataset, TensorDataset
-from service.datasets.sources.json import JsonLines, read_json
+from service.datasets.sources.json import read_json
+from service.datasets.sources.json_lines import JsonLines
 from tests.support.field_errors import refusal
 from tests.support.thermometer import T_C, T_U
 
@@ -55,11 +56,39 @@ def test_empty_rows_are_refused(rows: Any) -> None:
 
 
 def test_rows_with_other_keys_are_refused() -> None:
-    """Missing and extra columns of a row are named, with a suggestion for a similar name."""
-    found = refused(rows=[{"t_u": 1, "t_c": 2}, {"t_u": 1, "tc": 2}, 3])
-    assert "`t_c` is missing" in found["#/rows/1"]
-    assert "did you mean `t_c`?" in found["#/rows/1/tc"]
-    assert "found 3" in found["#/rows/2"]
+    """A row that is no object is an error beside those of the cells of others."""
+    assert list(refused(rows=[{"t_u": 1, "t_c": 2}, {"t_u": "x"}, 3])) == ["#/rows/2", "#/rows/1/t_u"]
+
+
+@pytest.mark.parametrize(
+    "form", [list, lambda rows: {"rows": rows}, lambda rows: JsonLines(dict(enumerate(rows, 1)))]
+)
+def test_a_key_that_a_row_lacks_is_a_missing_value(form: Any) -> None:
+    """The columns are all keys, as in pandas; a warning names the rows, and a similar key of a rare one."""
+    rows = [{"height": 1, "w": "x"}, {"height": 2, "k": 2.5, "w": None}, {"hieght": 3, "w": "y"}]
+    dataset = read_json(form(rows))
+    assert isinstance(dataset, TabularDataset)
+    frame = pd.DataFrame(rows)
+    assert dataset.table.column_names == [*frame]
+    assert dataset.table.to_pylist() == frame.astype(object).where(frame.notna(), None).to_dict("records")
+    assert dataset.warnings == [
+        "The value of a key that a row lacks is missing: `height` in 1 of 3 rows, the first row 2; `k` in 2 "
+        "of 3 rows, the first row 0; `hieght` in 2 of 3 rows, the first row 0: did you mean `height`?"
+    ]
+
+
+def test_rows_for_a_model_need_its_columns() -> None:
+    """A row has the same answer alone and among others, so that a key which one lacks is an error."""
+    rows = [{"a": 1, "b": 2}, {"a": 1, "c": 3}, {"b": 2, "a": 3}]
+    found = refusal(lambda: read_json(rows, selected=["a", "b"], known={}))
+    assert list(found) == ["#/1"]
+    assert found["#/1"].startswith("`b` is missing; ")
+
+
+def test_rows_that_lack_most_keys_are_refused() -> None:
+    """A small request can't ask for a table that is millions of times larger."""
+    found = refusal(lambda: read_json([{f"c{n}": 1} for n in range(5000)]))
+    assert "5000 different keys" in found["#"]
 
 
 def test_pointers_to_cells_of_rows_include_the_row() -> None:
@@ -104,7 +133,7 @@ def test_no_named_input_is_refused() -> None:
 def test_the_limit_of_columns_applies_to_json() -> None:
     """JSON has the same maximum number of columns as files."""
     columns = {f"c{number}": [1] for number in range(10_001)}
-    for document, pointer in (({"columns": columns}, "#/columns"), ({"rows": [columns]}, "#/rows/0")):
+    for document, pointer in (({"columns": columns}, "#/columns"), ({"rows": [columns]}, "#/rows")):
         assert refused(**document)[pointer] == "There are 10001 columns; at most 10000 are supported."
 
 
@@ -137,7 +166,9 @@ def test_rows_have_several_forms(document: Any) -> None:
     ("changes", "pointer"),
     [
         ({"columns": {}}, "#/dataframe_split/columns"),
-        ({"columns": ["a", 2]}, "#/dataframe_split/columns"),
+        ({"columns": ["a", 2.5]}, "#/dataframe_split/columns"),
+        ({"columns": ["a", True]}, "#/dataframe_split/columns"),
+        ({"columns": ["1", 1]}, "#/dataframe_split/columns/1"),
         ({"columns": ["a", "a"]}, "#/dataframe_split/columns/1"),
         ({"columns": ["a", ""]}, "#/dataframe_split/columns/1"),
         ({"data": []}, "#/dataframe_split/data"),
@@ -153,18 +184,28 @@ def test_errors_of_the_split_form_have_pointers(changes: dict[str, Any], pointer
         assert list(refused(dataframe_split=broken)) == ["#/dataframe_split"]
 
 
+def test_integers_name_columns_of_the_split_form() -> None:
+    """Columns that pandas has numbered are called `0`, `1`, …, and so in pointers to their cells."""
+    frame = pd.DataFrame([[1, "x"], [2, "y"]])
+    dataset = read_json({"dataframe_split": frame.to_dict("split")})
+    assert isinstance(dataset, TabularDataset)
+    assert dataset.table.to_pydict() == {"0": [1, 2], "1": ["x", "y"]}
+    split = pd.DataFrame([[1, "x"], [2, 7]]).to_dict("split")
+    assert list(refused(dataframe_split=split)) == ["#/dataframe_split/data/1/1"]
+
+
 def test_the_same_error_of_many_rows_is_one_error() -> None:
     """A column that many rows lack is one error with their number and the first rows."""
     rows = [{"a": 1, "b": 2}, *[{"a": 1, "c": 2}] * 178]
-    found = refusal(lambda: read_json(rows))
-    assert list(found) == ["#/1", "#/1/c"]
+    found = refusal(lambda: read_json(rows, selected=["a", "b"], known={}))
+    assert list(found) == ["#/1"]
     assert found["#/1"].endswith("The same is wrong in 177 more rows: 2, 3, 4, 5, 6, ….")
 
 
 def test_errors_of_json_lines_name_the_line() -> None:
     """An error in a row of JSON Lines names its line, which may follow empty ones."""
     lines = JsonLines({1: {"a": 1}, 4: {"a": "x"}, 5: {"b": 1}, 6: {"a": 1}, 7: {"b": 2}})
-    found = refusal(lambda: read_json(lines))
+    found = refusal(lambda: read_json(lines, selected=["a"], known={}))
     assert found["#/1/a"].startswith('Line 4: "x" is not allowed')
     assert found["#/2"].startswith("Line 5: `a` is missing;")
 
