@@ -9,6 +9,7 @@
     │   ├── ParameterNotFound
     │   ├── CheckpointNotFound
     │   ├── ArtifactNotFound
+    │   ├── CatalogEntryNotFound
     │   └── ProblemTypeNotFound
     ├── MethodNotAllowed 405
     ├── RequestTimedOut 408
@@ -271,6 +272,11 @@ class ArtifactNotFound(NotFound):
         "The resource was probably just deleted: read it again. If it still exists, its file was removed by "
         "something other than the service."
     )
+
+
+class CatalogEntryNotFound(NotFound):
+    title = "The catalog has no such name."
+    remedy = "GET /v1/catalog/{kind} lists the names of a kind, such as `layers`."
 
 
 class ProblemTypeNotFound(NotFound):

@@ -117,7 +117,7 @@ def _unknown_layer_message(name: str) -> str:
     if name in NOT_OFFERED:
         return f"`{name}` is not offered: {NOT_OFFERED[name]}"
     hint = did_you_mean(name, [*LAYERS, *CONTAINERS])
-    return f"`{name}`{hint or ' is not a layer. `GET /v1/catalog` lists them.'}"
+    return f"`{name}`{hint or ' is not a layer. `GET /v1/catalog/layers` lists them.'}"
 
 
 def first_line(error: Exception) -> str:

@@ -220,7 +220,30 @@ class GetSplit(Request[InBody]):
 
 @dataclass(frozen=True)
 class GetCatalog(Request[InBody]):
-    """List every name that a spec may use."""
+    """List the names that a spec may use, with their arguments.
+
+    Attributes:
+        kind: Only names of this kind; None for all.
+        name: Only this name; None for all.
+    """
+
+    kind: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class GetCatalogNames(Request[InBody]):
+    """List the names of a kind, with one sentence about each."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class GetCatalogEntry(Request[InBody]):
+    """Get what a name of a kind means, and its arguments."""
+
+    kind: str
+    name: str
 
 
 REQUESTS = Messages[Request[Any]](
@@ -237,4 +260,6 @@ REQUESTS = Messages[Request[Any]](
     GetEncoding,
     GetSplit,
     GetCatalog,
+    GetCatalogEntry,
+    GetCatalogNames,
 )

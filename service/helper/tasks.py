@@ -22,7 +22,7 @@ from service.datasets.sources.json import FORMS_TEXT
 from service.datasets.write_dataset import write_dataset
 from service.errors import DatasetDeleted, DatasetNotFound, FieldError, InvalidRequest
 from service.helper.artifact_writer import ArtifactWriter
-from service.helper.catalog import catalog_json
+from service.helper.catalog import entry, names_of, selected
 from service.helper.messages import (
     CheckJob,
     DatasetStored,
@@ -31,6 +31,8 @@ from service.helper.messages import (
     Evaluate,
     ExportModel,
     GetCatalog,
+    GetCatalogEntry,
+    GetCatalogNames,
     GetEncoding,
     GetParameter,
     GetParameters,
@@ -225,7 +227,15 @@ class Tasks:
 
     @run.register
     def _get_catalog(self, request: GetCatalog, body: bytes) -> tuple[InBody, bytes]:
-        return InBody(), catalog_json()
+        return InBody(), orjson.dumps(selected(request.kind, request.name))
+
+    @run.register
+    def _get_catalog_names(self, request: GetCatalogNames, body: bytes) -> tuple[InBody, bytes]:
+        return InBody(), orjson.dumps(names_of(request.kind))
+
+    @run.register
+    def _get_catalog_entry(self, request: GetCatalogEntry, body: bytes) -> tuple[InBody, bytes]:
+        return InBody(), orjson.dumps(entry(request.kind, request.name))
 
     def _rows(
         self,

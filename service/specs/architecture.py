@@ -4,9 +4,11 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_validator
+from typing_extensions import TypeAliasType
 
 from service.specs.base import Spec, did_you_mean
-from service.specs.component import Component
+from service.specs.component import Init
+from service.specs.names import LayerType
 
 # A layer's name is a segment of its parameters' names, which are joined with ".".
 LayerName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+$")]
@@ -28,8 +30,8 @@ class LayerSpec(Spec):
 
     name: LayerName | None = None
     """Name of the layer in its container; the position (`0`, `1`, …) by default."""
-    type: str
-    """Class name in `torch.nn`, e.g. `Linear`; `GET /v1/catalog` lists the classes and their arguments."""
+    type: LayerType
+    """Class name in `torch.nn`, e.g. `Linear`; `GET /v1/catalog/layers/{name}` has its arguments."""
 
     def arguments(self) -> dict[str, Any]:
         """Return the fields other than `name` and `type`."""
@@ -68,7 +70,7 @@ class ParameterSpec(Spec):
 
     shape: Annotated[list[Annotated[int, Field(ge=1, le=2**31 - 1)]], Field(max_length=MAX_DIMENSIONS)]
     """Size of each dimension; `[]` for a scalar."""
-    init: Component
+    init: Init
     """Initialization: a function of `torch.nn.init`, e.g. `ones_` or `{"type": "normal_", "std": 0.02}`."""
 
 
@@ -109,12 +111,16 @@ def _node_tag(value: Any) -> str:
     return CONTAINERS.get(str(type_), LayerSpec).__name__
 
 
-Node = Annotated[
-    Annotated[SequentialSpec, Tag("SequentialSpec")]
-    | Annotated[ModuleSpec, Tag("ModuleSpec")]
-    | Annotated[LayerSpec, Tag("LayerSpec")],
-    Discriminator(_node_tag),
-]
+Node = TypeAliasType(
+    "Node",
+    Annotated[
+        Annotated[SequentialSpec, Tag("SequentialSpec")]
+        | Annotated[ModuleSpec, Tag("ModuleSpec")]
+        | Annotated[LayerSpec, Tag("LayerSpec")],
+        Discriminator(_node_tag),
+        Field(description="A layer, or a container of layers: the `type` determines the other fields."),
+    ],
+)
 
 _EXAMPLE = '{"type": "sequential", "layers": [{"type": "Linear", "out_features": 1}]}'
 _MAX_QUOTED_CHARACTERS = 200
@@ -137,9 +143,14 @@ def _explain_other_forms(value: Any) -> Any:
     return value
 
 
-ArchitectureSpec = Annotated[
-    SequentialSpec | ModuleSpec, Field(discriminator="type"), BeforeValidator(_explain_other_forms)
-]
+ArchitectureSpec = TypeAliasType(
+    "ArchitectureSpec",
+    Annotated[
+        SequentialSpec | ModuleSpec,
+        Field(discriminator="type", description="A model: the `type` determines the other fields."),
+        BeforeValidator(_explain_other_forms),
+    ],
+)
 
 _ARCHITECTURE: TypeAdapter[SequentialSpec | ModuleSpec] = TypeAdapter(ArchitectureSpec)
 

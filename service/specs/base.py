@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import copy
 from itertools import islice
 from typing import Annotated, Any, Self
 
@@ -64,15 +65,59 @@ def _without_nul(name: str) -> str:
     return name
 
 
+def published(**keywords: Any) -> Any:
+    """Return metadata with keywords of JSON Schema that the validation of the type does not apply."""
+    return Field(json_schema_extra=keywords)
+
+
+def rules(*schemas: dict[str, Any]) -> dict[str, Any]:
+    """Return keywords of JSON Schema for rules about several fields, each a schema.
+
+    They are a condition that always holds: generators of clients ignore conditions, but would take `allOf`,
+    `anyOf` and `oneOf` beside the fields for other types.
+    """
+    return {"if": {}, "then": schemas[0] if len(schemas) == 1 else {"allOf": list(schemas)}}
+
+
+def given(name: str) -> dict[str, Any]:
+    """Return a schema of objects with a field that is not null."""
+    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
+
+
+def at_least_one(*names: str) -> dict[str, Any]:
+    """Return a schema of objects with at least one of these fields."""
+    return {"anyOf": [given(name) for name in names]}
+
+
+def at_most_one(*names: str) -> dict[str, Any]:
+    """Return a schema of objects with at most one of these fields."""
+    return {"oneOf": [*map(given, names), {"not": at_least_one(*names)}]}
+
+
+def exactly_one(*names: str) -> dict[str, Any]:
+    """Return a schema of objects with exactly one of these fields."""
+    return {"oneOf": [given(name) for name in names]}
+
+
+def implies(condition: dict[str, Any], consequence: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema of objects that are valid by `consequence` if they are by `condition`."""
+    return {"anyOf": [{"not": condition}, consequence]}
+
+
 # A name that a client chooses for a resource. Postgres cannot store NUL.
-Name = Annotated[str, Field(max_length=256), AfterValidator(_without_nul)]
+Name = Annotated[str, Field(max_length=256), AfterValidator(_without_nul), published(pattern=r"^[^\u0000]*$")]
+# A service answers an id of another form like one that doesn't exist.
+_ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
+JobId = Annotated[str, published(pattern=f"^job_{_ULID}$")]
+DatasetId = Annotated[str, published(pattern=f"^ds_{_ULID}$")]
 
 
 class Spec(BaseModel):
     """Base class of all specs.
 
     A spec is strict ("3" is not accepted for 3), closed (an unknown field is an error, with a suggestion if
-    a known name is similar) and finite (NaN and Infinity are errors).
+    a known name is similar) and finite (NaN and Infinity are errors). JSON has one type for all numbers, so
+    3.0 is accepted for the integer 3.
     """
 
     model_config = ConfigDict(
@@ -83,6 +128,19 @@ class Spec(BaseModel):
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         # The docstring is the description in JSON schemas, but `python -OO` strips it.
         cls.__doc__ = docstring(cls) or None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _accept_whole_numbers(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Validate again with integers instead of the floats that are whole numbers and were refused."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            paths = [existing_path(detail["loc"], value) for detail in details if _is_whole_float(detail)]
+            if not paths:
+                raise
+        return handler(_with_integers(value, paths))
 
     @model_validator(mode="wrap")
     @classmethod
@@ -111,6 +169,44 @@ def _further_errors(count: int) -> PydanticCustomError:
 
 def _count(details: Sequence[ErrorDetails]) -> int:
     return sum(each["ctx"]["count"] if each["type"] == _FURTHER_ERRORS else 1 for each in details)
+
+
+def _is_whole_float(detail: ErrorDetails) -> bool:
+    number = detail["input"]
+    return detail["type"] == "int_type" and isinstance(number, float) and number.is_integer()
+
+
+def existing_path(loc: Iterable[str | int], document: Any) -> tuple[str | int, ...]:
+    """Return the part of an error's location that exists in a document.
+
+    Args:
+        loc: Location of an error of pydantic. Some of its parts may be tags of unions, and the last one a
+            missing field.
+        document: The document that was validated.
+    """
+    path: list[str | int] = []
+    for part in loc:
+        is_member = isinstance(document, dict) and part in document
+        if is_member or (isinstance(document, list) and isinstance(part, int) and part < len(document)):
+            document = document[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _with_integers(document: Any, paths: Iterable[tuple[str | int, ...]]) -> Any:
+    """Return a copy in which the floats at `paths` are integers; other values are shared with `document`."""
+    copies: dict[tuple[str | int, ...], Any] = {(): copy(document)}
+
+    def copied(path: tuple[str | int, ...]) -> Any:
+        if path not in copies:
+            parent = copied(path[:-1])
+            copies[path] = parent[path[-1]] = copy(parent[path[-1]])
+        return copies[path]
+
+    for *parents, last in dict.fromkeys(paths):
+        container = copied(tuple(parents))
+        container[last] = int(container[last])
+    return copies[()]
 
 
 def _is_unknown_field(detail: ErrorDetails) -> bool:
@@ -167,19 +263,9 @@ def has_further_errors(error: ValidationError) -> bool:
 
 
 def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
-    pointer, value = base, document
-    missing = None
-    for part in detail["loc"]:
-        if isinstance(value, dict) and part in value:
-            value = value[str(part)]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            missing = part  # a missing field, or the tag of a union, which is not part of the document
-            continue
-        pointer = pointer_to(pointer, part)
+    pointer = pointer_to(base, *existing_path(detail["loc"], document))
     if detail["type"] == "missing":
-        return FieldError(pointer, f"`{missing}` is required.")
+        return FieldError(pointer, f"`{detail['loc'][-1]}` is required.")
     return FieldError(pointer, readable_message(detail))
 
 

@@ -2,18 +2,28 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from typing_extensions import TypeAliasType
 
-from service.specs.base import Name, Spec
+from service.specs.base import DatasetId, Name, Spec, at_most_one, exactly_one, published, rules
+from service.specs.content import Columns, DataframeSplit, OneForm, Rows, Targets, TensorInputs, Weights
 from service.specs.reading import CellOptions, ColumnTypes
 from service.specs.split import Split
-from service.specs.transforms import ColumnName, Label, Transform, Window
+from service.specs.transforms import LABEL, ColumnName, Label, Transform, Window
 from service.specs.upload import ReadOptions
 
-ColumnNames = Annotated[list[ColumnName], Field(min_length=1)]
-IdColumns = Annotated[
-    list[ColumnName], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-]
+ColumnNames = Annotated[list[ColumnName], Field(min_length=1), published(uniqueItems=True)]
+IdColumns = TypeAliasType(
+    "IdColumns",
+    Annotated[
+        list[ColumnName],
+        BeforeValidator(
+            lambda value: [value] if isinstance(value, str) else value,
+            json_schema_input_type=ColumnName | list[ColumnName],
+        ),
+        Field(description="A column name, or a list of them."),
+    ],
+)
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
 CONTENT = ("columns", "rows", "dataframe_split", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
@@ -34,7 +44,10 @@ def _distinct(labels: list[Label]) -> list[Label]:
 
 
 Classes = Annotated[
-    list[Annotated[Label, BeforeValidator(_json_label)]], Field(min_length=2), AfterValidator(_distinct)
+    list[Annotated[Label, BeforeValidator(_json_label)]],
+    Field(min_length=2),
+    AfterValidator(_distinct),
+    published(uniqueItems=True, items=LABEL),
 ]
 
 
@@ -101,6 +114,8 @@ class DataDeclaration(Spec):
 class TabularDeclaration(DataDeclaration):
     """Base class of the forms in which a table is sent with the request."""
 
+    model_config = ConfigDict(json_schema_extra=rules(exactly_one("features", "feature_groups")))
+
     features: ColumnNames | None = None
     """Names of the columns that form the model's input, a tensor [B, k] with the columns in this order."""
     feature_groups: FeatureGroups | None = None
@@ -125,21 +140,21 @@ class TabularDeclaration(DataDeclaration):
 class InlineColumns(TabularDeclaration):
     """A table in the request, column by column."""
 
-    columns: dict[str, Any]
+    columns: Columns
     """Lists of values by column name, all of the same length."""
 
 
 class InlineRows(TabularDeclaration):
     """A table in the request, row by row."""
 
-    rows: Any
+    rows: Rows
     """List of objects, each with the values of one row by column name."""
 
 
 class InlineSplit(TabularDeclaration):
     """A table in the request, as pandas' `frame.to_dict("split")`."""
 
-    dataframe_split: Any
+    dataframe_split: DataframeSplit
     """Object with `columns`, a list of names, and `data`, a list of rows, each a list of the values in the
     order of `columns`, as in pandas' `frame.to_dict("split")`. An `index` is ignored."""
 
@@ -147,12 +162,12 @@ class InlineSplit(TabularDeclaration):
 class InlineTensors(DataDeclaration):
     """Tensors in the request, as nested lists."""
 
-    inputs: Any
+    inputs: TensorInputs
     """Nested list whose first dimension is the samples; for a model with several inputs, an object of such
     lists by input name."""
-    targets: Any
+    targets: Targets
     """Nested list whose first dimension is the samples: class indices [B], or values [B, …]."""
-    weights: Any = None
+    weights: Weights | None = None
     """List [B] of the weight of each sample in the loss, 0 or more: the loss is Σ wᵢ lᵢ / Σ wᵢ. Null: all
     samples have the weight 1."""
 
@@ -160,7 +175,9 @@ class InlineTensors(DataDeclaration):
 class DatasetReference(DataDeclaration):
     """A stored dataset, either a table or tensors."""
 
-    dataset_id: str
+    model_config = ConfigDict(json_schema_extra=rules(at_most_one("features", "feature_groups")))
+
+    dataset_id: DatasetId
     """Id of the dataset."""
     features: ColumnNames | None = None
     """Names of the columns that form the model's input, a tensor [B, k] with the columns in this order. Only
@@ -193,44 +210,59 @@ def _form_tag(value: Any) -> str | None:
     return next((form.__name__ for key, form in FORMS.items() if key in present), None)
 
 
-DataSpec = Annotated[
-    Annotated[InlineColumns, Tag("InlineColumns")]
-    | Annotated[InlineRows, Tag("InlineRows")]
-    | Annotated[InlineSplit, Tag("InlineSplit")]
-    | Annotated[InlineTensors, Tag("InlineTensors")]
-    | Annotated[DatasetReference, Tag("DatasetReference")],
-    Discriminator(
-        _form_tag,
-        custom_error_type="data_form",
-        custom_error_message=(
-            "Give the data as `columns`, `rows`, `dataframe_split`, `inputs` and `targets`, or a `dataset_id`"
+DataSpec = TypeAliasType(
+    "DataSpec",
+    Annotated[
+        Annotated[InlineColumns, Tag("InlineColumns")]
+        | Annotated[InlineRows, Tag("InlineRows")]
+        | Annotated[InlineSplit, Tag("InlineSplit")]
+        | Annotated[InlineTensors, Tag("InlineTensors")]
+        | Annotated[DatasetReference, Tag("DatasetReference")],
+        Discriminator(
+            _form_tag,
+            custom_error_type="data_form",
+            custom_error_message=(
+                "Give the data as `columns`, `rows`, `dataframe_split`, `inputs` and `targets`, or a "
+                "`dataset_id`"
+            ),
         ),
-    ),
-]
+        Field(
+            description="Data to train on, in exactly one form; see `columns`, `rows`, `dataframe_split`, "
+            "`inputs` and `dataset_id`."
+        ),
+    ],
+)
 
 
-class DatasetContent(Spec):
+class DatasetContent(OneForm):
     """A dataset as JSON, in one form: `columns`, `rows`, `dataframe_split`, or `inputs` with `targets`.
 
     A table may also be sent as a list of rows alone, `[{"x": 1}, …]`, or as JSON Lines, one row in each line.
     """
 
+    forms = {
+        "DatasetColumns": (("columns",), ()),
+        "DatasetRows": (("rows",), ()),
+        "DatasetSplit": (("dataframe_split",), ()),
+        "DatasetTensors": (("inputs",), ("targets", "weights")),
+    }
+
     name: Name | None = None
     """Name for people; need not be unique."""
-    columns: dict[str, Any] | None = None
+    columns: Columns = None
     """Lists of values by column name, all of the same length."""
-    rows: Any = None
+    rows: Rows = None
     """List of objects, each with the values of one row by column name."""
-    dataframe_split: Any = None
+    dataframe_split: DataframeSplit = None
     """Object with `columns`, a list of names, and `data`, a list of rows, each a list of the values in the
     order of `columns`, as in pandas' `frame.to_dict("split")`. An `index` is ignored."""
-    inputs: Any = None
+    inputs: TensorInputs = None
     """Nested list whose first dimension is the samples; for a model with several inputs, an object of such
     lists by input name."""
-    targets: Any = None
+    targets: Targets = None
     """Nested list whose first dimension is the samples: class indices [B], or values [B, …]. Optional for a
     dataset that is only used for predictions."""
-    weights: Any = None
+    weights: Weights | None = None
     """List [B] of the weight of each sample in the loss, 0 or more. Null: all samples have the weight 1."""
     types: ColumnTypes = {}
     """Types of columns by column name, overriding the types inferred from the values."""

@@ -1,9 +1,10 @@
 """The body of an evaluation request."""
 
-from typing import Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
+from service.specs.content import Targets, Weights
 from service.specs.prediction import PredictionRequest
 
 
@@ -14,10 +15,15 @@ class EvaluationRequest(PredictionRequest):
     Rows may also be sent as a list alone, `[{"x": 1}, …]`, or as JSON Lines, one row in each line.
     """
 
-    targets: Any = None
+    forms = {
+        **{name: form for name, form in PredictionRequest.forms.items() if name != "RowsAsInputs"},
+        "LabelledInputs": (("inputs", "targets"), ("weights",)),
+    }
+
+    targets: Targets = None
     """Nested list [B, …] of the targets of `inputs`. The other forms contain the targets as columns."""
 
-    weights: Any = None
+    weights: Weights | None = None
     """List [B] of the weights of `inputs` in the loss. The other forms may contain the weights as the column
     that the training named. Null: all rows have the weight 1."""
 

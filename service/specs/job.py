@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
+from typing_extensions import TypeAliasType
 
 from service.runtime.docstrings import docstring
 from service.specs.architecture import ArchitectureSpec
@@ -62,17 +63,22 @@ class LogLevel(_DocumentedEnum):
     ERROR = "error"
 
 
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+Engine = TypeAliasType("Engine", Literal["auto", "eager", "compiled"])
+Precision = TypeAliasType("Precision", Literal["float32", "bfloat16"])
+
+
 class Placement(Spec):
     """Device, engine and precision of a job."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    device: Device = "auto"
     """`cpu`, `cuda` (any GPU), `cuda:N` (this GPU), or `auto`, which chooses CPU or GPU by the work of a
     step."""
-    engine: Literal["auto", "eager", "compiled"] = "auto"
+    engine: Engine = "auto"
     """Execution of the training steps. `eager` gives the same bits as a plain PyTorch script. `compiled` runs
     the whole training loop as one XLA program, with the same results up to rounding; jobs that it cannot
     compile are refused. `auto` chooses `compiled` if it can compile the job and is expected to be faster."""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     """Precision of the forward pass. `bfloat16` runs forward pass and loss under `torch.autocast`; parameters
     and optimizer state are float32 in both cases."""
 

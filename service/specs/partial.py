@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from service.errors import FieldErrors, pointer_to
-from service.specs.base import has_further_errors
+from service.specs.base import existing_path, has_further_errors
 
 Path = tuple[str | int, ...]
 
@@ -97,16 +97,7 @@ def read_partial(document: Any, adapter: TypeAdapter[Any], pointer: str) -> Part
 
 def _replaceable_path(detail: ErrorDetails, document: Any) -> Path:
     """Return the path of the smallest value around an error that can be replaced or removed."""
-    path: list[str | int] = []
-    value = document
-    for part in detail["loc"]:  # some parts are tags of unions, which are not part of the document
-        if isinstance(value, dict) and part in value:
-            value = value[str(part)]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        else:
-            continue
-        path.append(part)
+    path = list(existing_path(detail["loc"], document))
     if detail["type"] == "missing" and detail["loc"][-1] in _FIELD_PLACEHOLDERS:
         return (*path, detail["loc"][-1])
     # Removing an item would shift the pointers of the items after it; without a placeholder for the item,

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from service.specs.base import Spec
 from service.specs.transforms import ColumnName
@@ -44,12 +44,18 @@ def _check_unit(unit: str) -> str:
 Unit = Annotated[str, Field(min_length=1, max_length=32), AfterValidator(_check_unit)]
 
 
+# Published as a pattern: generators can't name an enum's value that is a space.
+Thousands = Annotated[
+    Literal[",", ".", " ", "'", "_"], WithJsonSchema({"type": "string", "pattern": "^[,. '_]$"})
+]
+
+
 class CellOptions(Spec):
     """Formats of the cells of a table. A model keeps those of its training data."""
 
     decimal: Literal[".", ","] = "."
     """Decimal sign of numbers."""
-    thousands: Literal[",", ".", " ", "'", "_"] | None = None
+    thousands: Thousands | None = None
     """Character between groups of three digits of numbers. A space also stands for the other spaces of
     Unicode."""
     percent: bool = False

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from typing_extensions import TypeAliasType
 
-from service.specs.base import Spec
+from service.specs.base import DatasetId, Spec, at_least_one, at_most_one, implies, published, rules
 from service.specs.transforms import ColumnName
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -12,21 +13,30 @@ Count = Annotated[int, Field(ge=0)]
 
 
 def _amount_tag(value: Any) -> str:
+    # A tag, so that a value out of range is reported once, not for both alternatives.
     return "fraction" if isinstance(value, float) else "count"
 
 
-Amount = Annotated[
-    Annotated[Fraction, Tag("fraction")] | Annotated[Count, Tag("count")], Discriminator(_amount_tag)
-]
-"""A fraction (float) or a number (int) of rows.
+def _whole_as_integer(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
-The JSON type selects the alternative, so that a value out of range is reported once, not for both.
-"""
+
+Amount = TypeAliasType(
+    "Amount",
+    Annotated[
+        Annotated[Fraction, Tag("fraction")] | Annotated[Count, Tag("count")],
+        Discriminator(_amount_tag),
+        BeforeValidator(_whole_as_integer),
+        Field(description="Rows: a fraction of all, between 0 and 1, or their number, a whole number."),
+    ],
+)
+RowNumbers = Annotated[list[int], published(uniqueItems=True, items={"type": "integer", "minimum": 0})]
 SplitName = Literal["train", "validation", "test"]
 
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 _HELD_OUT = ("validation", "test")
 _RULES = ("stratify", "group", "time", "column")
+_ROW_NUMBERS = ("validation_rows", "test_rows")
 
 
 class Split(Spec):
@@ -38,19 +48,29 @@ class Split(Spec):
     `stratify`, `group`, `time` and `column` can be set; the first three need `validation`, `test` or both.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            *(at_most_one(split, f"{split}_rows", f"{split}_dataset_id") for split in _HELD_OUT),
+            at_most_one(*_RULES),
+            *(at_most_one(rule, rows) for rule in _RULES for rows in _ROW_NUMBERS),
+            *(at_most_one("column", name) for split in _HELD_OUT for name in (split, f"{split}_dataset_id")),
+            implies(at_least_one("stratify", "group", "time"), at_least_one(*_HELD_OUT)),
+        )
+    )
+
     validation: Amount | None = None
-    """Validation rows: a fraction of all rows if given as a number with decimals (`0.2`), otherwise a number
-    of rows. Null: no validation."""
+    """Validation rows: a fraction of all rows if between 0 and 1 (`0.2`), otherwise their number. Null: no
+    validation."""
     test: Amount | None = None
     """Test rows, evaluated once after the training: a fraction or a number of rows, as in `validation`. Null:
     no test."""
-    validation_rows: list[int] | None = None
+    validation_rows: RowNumbers | None = None
     """Row numbers of the validation rows, from 0, instead of `validation`."""
-    test_rows: list[int] | None = None
+    test_rows: RowNumbers | None = None
     """Row numbers of the test rows, from 0, instead of `test`."""
-    validation_dataset_id: str | None = None
+    validation_dataset_id: DatasetId | None = None
     """Id of a dataset whose rows are the validation rows, instead of `validation`."""
-    test_dataset_id: str | None = None
+    test_dataset_id: DatasetId | None = None
     """Id of a dataset whose rows are the test rows, instead of `test`."""
     stratify: ColumnName | None = None
     """Name of a column whose values get the same proportions in train, validation and test: the rows of each
@@ -80,7 +100,7 @@ class Split(Spec):
         rules = [name for name in _RULES if self._is_set(name)]
         if len(rules) > 1:
             raise ValueError(f"Give `{rules[0]}` or `{rules[1]}`, not both.")
-        row_numbers = next((name for name in ("validation_rows", "test_rows") if self._is_set(name)), None)
+        row_numbers = next((name for name in _ROW_NUMBERS if self._is_set(name)), None)
         if rules and row_numbers:
             raise ValueError(f"Give `{rules[0]}` or `{row_numbers}`, not both.")
         if rules and self.column is None and not any(map(self._is_set, _HELD_OUT)):

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
+from typing_extensions import TypeAliasType
 
-from service.specs.base import Spec
-from service.specs.component import Component
+from service.specs.base import JobId, Spec, given, implies, rules
+from service.specs.component import Loss, Metric, Optimizer, Scheduler
 
 MAX_EPOCHS = 10_000_000
 
@@ -21,13 +22,15 @@ def _loss_weights_tag(value: Any) -> str:
     return "list" if isinstance(value, list) else "weights"
 
 
-ClassWeights = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[Weights, Tag("weights")], Discriminator(_weights_tag)
-]
-"""`auto`, or weights by label.
-
-The JSON type selects the alternative, so that an invalid weight is reported once, not for both.
-"""
+# The JSON type selects the alternative, so that an invalid weight is reported once, not for both.
+ClassWeights = TypeAliasType(
+    "ClassWeights",
+    Annotated[
+        Annotated[Literal["auto"], Tag("auto")] | Annotated[Weights, Tag("weights")],
+        Discriminator(_weights_tag),
+        Field(description="`auto`, or weights by label."),
+    ],
+)
 LossWeights = Annotated[
     Annotated[list[Weight], Tag("list")] | Annotated[Weights, Tag("weights")],
     Discriminator(_loss_weights_tag),
@@ -54,12 +57,18 @@ class EarlyStopping(Spec):
 class TrainingSpec(Spec):
     """Loss, optimizer, scheduler, metrics, epochs, batches and stopping rules of a training."""
 
-    loss: Component
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            implies({"required": ["resume"], "properties": {"resume": {"const": True}}}, given("from_job"))
+        )
+    )
+
+    loss: Loss
     """Loss of `torch.nn`, e.g. `MSELoss`. `reduction` is always `mean`. `ignore_index` is a label of the
     target that is no class; rows with it are left out of loss and metrics. `weight` and `pos_weight` are
     lists in the order of the classes (or of the targets), or objects by label; the job shows them as
     `class_weights`."""
-    optimizer: Component
+    optimizer: Optimizer
     """Optimizer of `torch.optim`, e.g. `{"type": "SGD", "lr": 0.01}`."""
     class_weights: ClassWeights | None = None
     """Weights of the classes in the loss: an object of positive numbers by label, or `auto`. `auto` is
@@ -67,11 +76,11 @@ class TrainingSpec(Spec):
     `BCEWithLogitsLoss` with numeric targets the object has a `pos_weight` for each target column, and `auto`
     is negatives / positives; for a target with two labels, `pos_weight` is the second label's weight divided
     by the first's. Only for losses with `weight` or `pos_weight`. Null: all classes have the weight 1."""
-    scheduler: Component | None = None
+    scheduler: Scheduler | None = None
     """Learning rate scheduler of `torch.optim.lr_scheduler`, stepped after each epoch (`OneCycleLR` and
     `CyclicLR`: after each batch). `ReduceLROnPlateau` watches the validation loss, or without validation
     rows the training loss. Null: the learning rate is constant."""
-    metrics: list[Component] = []
+    metrics: Annotated[list[Metric], Field(json_schema_extra={"uniqueItems": True})] = []
     """Metrics of torchmetrics by short name, e.g. `accuracy` or `r2_score`, computed on the training and
     validation rows in each epoch. Like the loss, they compare outputs with transformed targets; the history
     has `in_target_units` with those in the units of the targets."""
@@ -100,7 +109,7 @@ class TrainingSpec(Spec):
     checkpoint_every: Annotated[int, Field(ge=1)] | None = None
     """Number of epochs between checkpoints that are kept, the newest `FITSERVE_CHECKPOINTS_KEPT` of them;
     `?checkpoint=<epoch>` reads one. Null: only the newest checkpoint is kept."""
-    from_job: str | None = None
+    from_job: JobId | None = None
     """Id of a job whose parameters this one starts from: those that its predictions use. Null: the parameters
     are initialized randomly."""
     resume: bool = False

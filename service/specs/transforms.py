@@ -3,24 +3,46 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from typing_extensions import TypeAliasType
 
-from service.specs.base import Spec
+from service.specs.base import Spec, at_least_one, given, implies, published, rules
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 ColumnGroup = Literal["numeric", "categorical", "datetime", "all"]
-Label = bool | int | float | str
-"""A class or a category as a JSON value."""
+Label = TypeAliasType(
+    "Label",
+    Annotated[
+        bool | int | float | str,
+        WithJsonSchema(
+            {
+                "description": "A class or a category as a JSON value.",
+                "oneOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}],
+            }
+        ),
+    ],
+)
+LABEL = {"not": {"type": ["array", "null", "object"], "items": {}}}
+"""Published schema of a label in a list, without a type, so that generated clients have plain lists."""
 MAX_BUCKET_COLUMNS = 10_000
 """Largest number of buckets of `hash` that become columns."""
 MAX_WINDOW_ROWS = 100_000
 """Largest number of lags, and of rows of the horizon."""
 
 
+TransformColumns = TypeAliasType(
+    "TransformColumns",
+    Annotated[
+        list[ColumnName] | ColumnGroup,
+        Field(description="Names of columns, or those of the features that have a type."),
+    ],
+)
+
+
 class TransformBase(Spec):
     """Base class of the transforms."""
 
-    columns: list[ColumnName] | ColumnGroup
+    columns: TransformColumns
     """Names of columns, or `numeric`, `categorical`, `datetime` or `all` for the features of that type.
     Targets are transformed only if they are named."""
 
@@ -29,7 +51,7 @@ class Scale(TransformBase):
     """Multiply by a constant: x · factor, in float32, with the bits of `0.1 * tensor` in PyTorch."""
 
     type: Literal["scale"]
-    factor: float
+    factor: Annotated[float, published(**{"not": {"const": 0}})]
     """The constant; must not be 0."""
 
 
@@ -63,6 +85,8 @@ class Clip(TransformBase):
     A regression whose targets are limited has no loss and metrics in the units of the targets.
     """
 
+    model_config = ConfigDict(json_schema_extra=rules(at_least_one("min", "max")))
+
     type: Literal["clip"]
     min: float | None = None
     """Lower limit; null for none."""
@@ -81,7 +105,9 @@ class Clip(TransformBase):
 class Categories(TransformBase):
     """Base class of the transforms of categories."""
 
-    categories: Annotated[list[Label], Field(min_length=1)] | None = None
+    categories: (
+        Annotated[list[Label], Field(min_length=1), published(uniqueItems=True, items=LABEL)] | None
+    ) = None
     """The categories, in the order of their indices. Null: those of the training rows, in ascending order
     (texts that are all numbers in the order of the numbers), or, of ordered categories of pandas in a Parquet
     or Arrow file, all categories in their order."""
@@ -171,8 +197,14 @@ class DateParts(TransformBase):
     transforms after it apply to each resulting column separately.
     """
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            {"anyOf": [{"required": ["parts"], "properties": {"parts": {"minItems": 1}}}, given("since")]}
+        )
+    )
+
     type: Literal["date_parts"]
-    parts: list[DatePart] = []
+    parts: Annotated[list[DatePart], published(uniqueItems=True)] = []
     """The parts, each a column `<name>_<part>`, in this order."""
     cyclic: bool = False
     """If true, each part that repeats becomes two columns, `<name>_<part>_sin` and `<name>_<part>_cos`: sine
@@ -194,6 +226,13 @@ class DateParts(TransformBase):
 
 class Impute(TransformBase):
     """Replace missing values by a statistic of the training rows or by a constant."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            implies({"properties": {"strategy": {"const": "constant"}}}, given("value")),
+            implies(given("value"), {"properties": {"strategy": {"const": "constant"}}}),
+        )
+    )
 
     type: Literal["impute"]
     strategy: Literal["mean", "median", "mode", "constant"]
@@ -237,7 +276,7 @@ class Window(Spec):
     type: Literal["window"]
     order: ColumnName
     """Column that orders the rows: a datetime or a number. Each row of a series has its own value."""
-    by: list[ColumnName] = []
+    by: Annotated[list[ColumnName], published(uniqueItems=True)] = []
     """Columns whose values identify a series, if the table has several. A window never spans two series."""
     lags: Annotated[int, Field(ge=1, le=MAX_WINDOW_ROWS)]
     """Number of rows of the inputs."""
@@ -270,4 +309,10 @@ ColumnTransform = (
 )
 """A transform of columns, unlike `window`, which is one of the table."""
 
-Transform = Annotated[ColumnTransform | Window, Field(discriminator="type")]
+Transform = TypeAliasType(
+    "Transform",
+    Annotated[
+        ColumnTransform | Window,
+        Field(discriminator="type", description="A transform: the `type` determines the other fields."),
+    ],
+)

@@ -26,7 +26,7 @@ from service.datasets.prepare.encoding import (
 from service.datasets.transforms.fitted import Affine
 from service.datasets.transforms.pipeline import inverse_steps
 from service.history import IN_TARGET_UNITS, LOSS, HistoryChunk
-from service.specs.component import Component
+from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.training.losses import LOSSES
 from service.training.metrics import METRICS, Task, build_metric
@@ -60,7 +60,7 @@ class TargetUnits:
     """
 
     encoding: Encoding
-    loss: Component
+    loss: ComponentSpec
     metrics: Mapping[str, Mapping[str, Any]]
     powers: Mapping[str, int]
     computed: tuple[str, ...]
@@ -70,7 +70,7 @@ class TargetUnits:
         cls,
         encoding: Encoding,
         task: Task,
-        loss: Component,
+        loss: ComponentSpec,
         metrics: Mapping[str, Mapping[str, Any]],
         weighted: bool = False,
     ) -> Self | None:

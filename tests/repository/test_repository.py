@@ -29,6 +29,7 @@ PART_OF = {
     "packaging": "pytest",
     "pydantic-core": "pydantic",
     "starlette": "fastapi",
+    "typing-extensions": "pydantic",
 }
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 
+from tests.support.contract import check_exchange
 from tests.support.repository import ROOT
 
 T = TypeVar("T")
@@ -107,7 +108,8 @@ class Service:
             )
         url = until(lambda: self._listening(start), START_SECONDS)
         self.client.close()
-        self.client = httpx.Client(base_url=url, timeout=90.0)
+        hooks = {"response": [check_exchange]}
+        self.client = httpx.Client(base_url=url, timeout=90.0, event_hooks=hooks)
         self.client.get("/livez").raise_for_status()
         return self
 

@@ -131,8 +131,8 @@ EXAMPLES = (
   "best": {"epoch": 856, "train_loss": 20.6767063140, "validation_loss": 0.7683216333, "metrics": {}},
   "test": null,
   "dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C",
-  "data": {"transforms": […], "split": {…}, "types": {"t_u": "numeric", "t_c": "numeric"},
-           "features": ["t_u"], "targets": ["t_c"]},
+  "data": {"dataset_id": "ds_01M85CE609CGD75NVK2WWYFD2C", "transforms": […], "split": {…},
+           "types": {"t_u": "numeric", "t_c": "numeric"}, "features": ["t_u"], "targets": ["t_c"]},
   "architecture": {
     "type": "sequential",
     "layers": [
@@ -648,6 +648,42 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
   "schedulers": {"StepLR": {…}, …},
   "metrics": {"accuracy": {…}, …},
   "transforms": {"scale": {…}, …},
+  …
+}""",
+    ),
+    Example(
+        "GET /v1/catalog",
+        "Select a kind and a name.",
+        "curl -s 'localhost:8000/v1/catalog?kind=losses&name=MSELoss'",
+        """{
+  "losses": {
+    "MSELoss": {
+      "arguments": {"properties": {"reduction": {"const": "mean", …}}, …},
+      "class_weights": null,
+      …
+    }
+  }
+}""",
+    ),
+    Example(
+        "GET /v1/catalog/{kind}",
+        "List the optimizers.",
+        "curl -s localhost:8000/v1/catalog/optimizers",
+        """{
+  "kind": "optimizers",
+  "names": {"Adam": "Implements Adam algorithm.", "SGD": "…", …}
+}""",
+    ),
+    Example(
+        "GET /v1/catalog/{kind}/{name}",
+        "Get the arguments of a layer.",
+        "curl -s localhost:8000/v1/catalog/layers/Dropout",
+        """{
+  "kind": "layers",
+  "name": "Dropout",
+  "arguments": {"properties": {"p": {"default": 0.5, …}, "inplace": {"default": false, …}}, …},
+  "family": "dropout",
+  "inferred": [],
   …
 }""",
     ),

@@ -10,7 +10,9 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.api.docs.examples import Example, examples_of
+from service.api.docs.schemas import publish, publish_components, publish_parameter
 from service.api.http import problems
+from service.api.http.headers import headers
 from service.errors import FitserveError, InvalidRequest, Unavailable
 from service.specs.data import DatasetContent
 from service.specs.evaluation import EvaluationRequest
@@ -19,6 +21,10 @@ from service.specs.prediction import PredictionRequest
 
 _BODIES = (DatasetContent, EvaluationRequest, JobRequest, PredictionRequest)
 _PROBLEM_CONTENT = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+# FastAPI writes header parameters in lower case.
+_HEADER_NAMES = {
+    name.lower(): name for name in ("Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer")
+}
 _TAGS = {
     "jobs": "Submit, list, pause, resume, cancel and delete training jobs.",
     "results": "Results of a job: history, checkpoints, parameters, predictions, evaluations and the model.",
@@ -32,18 +38,28 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     """Return the document, built on the first call."""
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            contact={"name": "The authors of Fitserve"},
+            license_info={"name": "MIT", "identifier": "MIT"},
+            servers=[{"url": "/", "description": "The service that sends this document."}],
+            routes=app.routes,
+            separate_input_output_schemas=False,  # a job's sections are those of a request
         )
-        _, schemas = models_json_schema(
+        _, bodies = models_json_schema(
             [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
         )
-        components = document.setdefault("components", {}).setdefault("schemas", {})
-        components.update(schemas["$defs"])
+        schemas = {**document["components"]["schemas"], **bodies["$defs"]}
         for name in ("HTTPValidationError", "ValidationError"):
-            components.pop(name, None)
+            schemas.pop(name, None)
+        components = publish_components(schemas)
+        document["components"]["schemas"] = components
+        document["security"] = []
         document["tags"] = [{"name": name, "description": text} for name, text in _TAGS.items()]
         for name, operation in operations_of(document):
             _name(operation)
+            _publish_schemas(operation)
             _describe_success(operation, components)
             _add_problems(name, operation)
             for example in examples_of(name):
@@ -70,6 +86,16 @@ def _name(operation: dict[str, Any]) -> None:
     operation["summary"] = re.split(r"[.:;](?:\s|$)", operation["description"])[0]
 
 
+def _publish_schemas(operation: dict[str, Any]) -> None:
+    """Publish the parameters and the schemas of the responses."""
+    if parameters := operation.get("parameters"):
+        operation["parameters"] = [publish_parameter(each, _HEADER_NAMES) for each in parameters]
+    for response in operation["responses"].values():
+        for content in response.get("content", {}).values():
+            if "schema" in content:
+                content["schema"] = publish(content["schema"])
+
+
 def _describe_success(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     """Replace FastAPI's generic description of a success by that of the schema."""
     for response in operation["responses"].values():
@@ -85,7 +111,7 @@ def _add_problems(name: str, operation: dict[str, Any]) -> None:
     # Every operation refuses unknown query parameters.
     responses.setdefault("422", _problem(InvalidRequest))
     if "/v1/" in name:
-        responses.setdefault("503", _problem(Unavailable))
+        responses.setdefault("503", {**_problem(Unavailable), **headers("Retry-After")})
     for status, response in responses.items():
         schema = str(response.get("content", {}))
         if "HTTPValidationError" in schema:

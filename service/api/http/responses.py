@@ -11,12 +11,18 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from service.api.http.headers import headers
 from service.api.schemas.problems import Problem
-from service.errors import FitserveError
+from service.errors import FitserveError, Unavailable
 from service.specs.upload import MEDIA_TYPES
 
 JSON = "application/json"
+FORM = "multipart/form-data"
 _PIECE_BYTES = 2**18
+# Contents of responses and bodies in the OpenAPI document.
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+TEXT = {"schema": {"type": "string"}}
+_FILES = dict.fromkeys([*(each for each in MEDIA_TYPES if each != JSON), "application/octet-stream"], BINARY)
 
 
 def json_response(
@@ -63,28 +69,42 @@ def problems(*errors: type[FitserveError]) -> dict[int | str, dict[str, Any]]:
     titles: dict[int | str, list[str]] = {}
     for error in errors:
         titles.setdefault(error.status, []).append(error.title)
-    return {status: {"model": Problem, "description": " / ".join(each)} for status, each in titles.items()}
+    return {
+        status: {
+            "model": Problem,
+            "description": " / ".join(each),
+            **(headers("Retry-After") if status == Unavailable.status else {}),
+        }
+        for status, each in titles.items()
+    }
 
 
-def json_body(model: type[BaseModel], required: bool = True, **others: Any) -> dict[str, Any]:
-    """Document a JSON body that our own code parses, and further media types."""
-    content = {JSON: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}, **others}
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Document a JSON body that our own code parses."""
+    return _body(True, {JSON: _json(model)})
+
+
+def upload_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Document a form with a file, a body that is JSON, or a file.
+
+    Generators of clients support one media type for each operation, mostly the first one.
+    """
+    file = {**BINARY["schema"], "description": "The file."}
+    form = {"type": "object", "required": ["file"], "properties": {"file": file}}
+    return _body(True, {FORM: {"schema": form}, JSON: _json(model), **_FILES})
+
+
+def rows_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
+    """Document a body that is JSON, a form with a file, or a file."""
+    # Without named properties, generators of clients need no model of a form that they don't send.
+    parts = "The part `file` is the file; others may be the options for reading it."
+    form = {"type": "object", "description": parts, "additionalProperties": BINARY["schema"]}
+    return _body(required, {JSON: _json(model), FORM: {"schema": form}, **_FILES})
+
+
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+
+
+def _body(required: bool, content: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": required, "content": content}}
-
-
-def file_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:
-    """Document a body that is JSON, a list of rows as JSON, a file, or a form with a file."""
-    binary = {"schema": {"type": "string", "format": "binary"}}
-    file = {"type": "string", "format": "binary", "description": "The file."}
-    part = {"schema": {"type": "object", "required": ["file"], "properties": {"file": file}}}
-    others = [media_type for media_type in MEDIA_TYPES if media_type != JSON]
-    document = json_body(
-        model,
-        required,
-        **dict.fromkeys([*others, "application/octet-stream"], binary),
-        **{"multipart/form-data": part},
-    )
-    rows = {"type": "array", "minItems": 1, "items": {"type": "object", "additionalProperties": True}}
-    content = document["requestBody"]["content"]
-    content[JSON] = {"schema": {"anyOf": [content[JSON]["schema"], rows]}}
-    return document

@@ -28,7 +28,7 @@ from service.errors import (
 from service.helper.request import Request as HelperRequest
 from service.specs.base import field_errors
 from service.specs.data import ColumnNames
-from service.specs.reading import ColumnTypes, DateFormat
+from service.specs.reading import ColumnTypes, DateFormat, Thousands
 from service.specs.upload import (
     GENERIC_MEDIA_TYPES,
     MEDIA_TYPES,
@@ -76,7 +76,7 @@ otherwise UTF-8, or UTF-16 if a byte order mark says so."""
 value."""
     decimal: Literal[".", ","] | None = None
     """Decimal sign of numbers. Default: `.`."""
-    thousands: Literal[",", ".", " ", "'", "_"] | None = None
+    thousands: Thousands | None = None
     """Character between groups of three digits of numbers. Default: none."""
     percent: bool | None = None
     """If `true`, numbers may end with a per cent sign: `3%` is 0.03."""

@@ -10,7 +10,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
 from service.api.http import requests, uploads
-from service.api.http.responses import file_body, json_response, problems, streamed, timestamp
+from service.api.http.headers import DATASET_LINKS, headers
+from service.api.http.responses import BINARY, json_response, problems, streamed, timestamp, upload_body
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import datasets as schemas
 from service.api.state import Owner, Services, ServicesDependency
@@ -90,10 +91,15 @@ class RowsQuery(requests.Query):
     "",
     status_code=201,
     response_model=schemas.Dataset,
-    openapi_extra=file_body(DatasetContent),
+    openapi_extra=upload_body(DatasetContent),
     responses={
-        201: {"description": "The dataset is stored."},
-        200: {"model": schemas.Dataset, "description": "A dataset of equal content exists and is returned."},
+        201: {"description": "The dataset is stored.", **headers("Location"), **DATASET_LINKS},
+        200: {
+            "model": schemas.Dataset,
+            "description": "A dataset of equal content exists and is returned.",
+            **headers("Location"),
+            **DATASET_LINKS,
+        },
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
     },
 )
@@ -171,8 +177,9 @@ def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> 
     response_class=Response,
     responses={
         200: {
-            "content": {media_type: {} for media_type in _MEDIA_TYPES.values()},
+            "content": dict.fromkeys(_MEDIA_TYPES.values(), BINARY),
             "description": "The file.",
+            **headers("Content-Disposition"),
         },
         **problems(DatasetNotFound, InvalidRequest, LimitExceeded),
     },
@@ -199,7 +206,7 @@ async def download_dataset(
 
 
 @router.get(
-    "/{dataset_id}/rows", response_model=schemas.Rows, responses=problems(DatasetNotFound, InvalidRequest)
+    "/{dataset_id}/rows", response_model=schemas.RowPage, responses=problems(DatasetNotFound, InvalidRequest)
 )
 async def get_rows(
     services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[RowsQuery, Query()]

@@ -19,7 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
-from service.api.http.responses import embedded, problems
+from service.api.http.responses import TEXT, embedded, problems
 from service.api.http.route import DocumentedRoute
 from service.api.schemas.job_document import job_document, progress_document
 from service.api.state import Owner, Services, ServicesDependency
@@ -53,7 +53,7 @@ class EventStream(StreamingResponse):
 
 
 STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {EventStream.media_type: {}}, "description": "Events as they happen."}
+    200: {"content": {EventStream.media_type: TEXT}, "description": "Events as they happen."}
 }
 
 LastEventId = Annotated[

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from service import retry_after
 from service.api.http import requests
+from service.api.http.headers import JOB_LINKS, headers
 from service.api.http.responses import json_body, json_response, problems
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import jobs as schemas
@@ -43,6 +44,7 @@ from service.storage.planned_job import PlannedJob
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DocumentedRoute)
 
 MAX_KEY_LENGTH = 255
+_SUBMISSION_HEADERS = ("ETag", "Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed")
 
 
 class SubmitQuery(requests.Query):
@@ -71,10 +73,15 @@ class ListQuery(requests.Query):
     response_model=schemas.Job,
     openapi_extra=json_body(JobRequest),
     responses={
-        202: {"description": "The job is queued, or had not ended when the wait expired."},
+        202: {
+            "description": "The job is queued, or had not ended when the wait expired.",
+            **headers(*_SUBMISSION_HEADERS),
+            **JOB_LINKS,
+        },
         200: {
-            "model": schemas.Job | schemas.Preflight,
+            "model": schemas.Submission,
             "description": "The job ended within the wait; with `validate_only`, the preflight report.",
+            **headers(*_SUBMISSION_HEADERS),
         },
         **problems(
             NotJson,
@@ -94,7 +101,10 @@ async def submit_job(
     query: Annotated[SubmitQuery, Query()],
     idempotency_key: Annotated[
         str | None,
-        Header(description="Key for retries: the same key and body return the same job."),
+        Header(
+            description="Key for retries: the same key and body return the same job.",
+            json_schema_extra={"minLength": 1, "maxLength": MAX_KEY_LENGTH},
+        ),
     ] = None,
     prefer: Annotated[
         str | None, Header(description="`wait=30` waits 30 s for the end of the job; 60 at most.")
@@ -193,7 +203,8 @@ def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQ
     "/{job_id}",
     response_model=schemas.Job,
     responses={
-        304: {"description": "The job still has the version given in If-None-Match."},
+        200: headers("ETag"),
+        304: {"description": "The job still has the version given in If-None-Match.", **headers("ETag")},
         **problems(JobNotFound),
     },
 )
@@ -219,8 +230,11 @@ def get_job(
     status_code=202,
     response_model=schemas.Job,
     responses={
-        200: {"model": schemas.Job, "description": "The job had already ended."},
-        202: {"description": "The job is cancelled, or its worker will cancel it shortly."},
+        200: {"model": schemas.Job, "description": "The job had already ended.", **headers("ETag")},
+        202: {
+            "description": "The job is cancelled, or its worker will cancel it shortly.",
+            **headers("ETag"),
+        },
         **problems(JobNotFound),
     },
 )
@@ -242,7 +256,7 @@ def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respo
     "/{job_id}/pause",
     status_code=202,
     response_model=schemas.Job,
-    responses=problems(JobNotFound, JobNotRunning),
+    responses={202: headers("ETag"), **problems(JobNotFound, JobNotRunning)},
 )
 def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
     """Pause a job.
@@ -258,7 +272,7 @@ def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Respon
     "/{job_id}/resume",
     status_code=202,
     response_model=schemas.Job,
-    responses=problems(JobNotFound, JobNotPaused),
+    responses={202: headers("ETag"), **problems(JobNotFound, JobNotPaused)},
 )
 def resume_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
     """Resume a paused job.

@@ -10,7 +10,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
 from service.api.http import requests, uploads
-from service.api.http.responses import file_body, json_response, problems, streamed, timestamp
+from service.api.http.headers import headers
+from service.api.http.responses import BINARY, TEXT, json_response, problems, rows_body, streamed, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import results as schemas
 from service.api.state import Owner, Services, ServicesDependency
@@ -144,7 +145,7 @@ class ModelQuery(CheckpointQuery):
     "/history",
     response_model=schemas.History,
     responses={
-        200: {"content": {requests.CSV: {}}, "description": "The history, as JSON or CSV."},
+        200: {"content": {requests.CSV: TEXT}, "description": "The history, as JSON or CSV."},
         **problems(JobNotFound, InvalidRequest),
     },
 )
@@ -222,9 +223,9 @@ async def get_named_parameter(
 @router.post(
     "/predictions",
     response_model=schemas.Predictions,
-    openapi_extra=file_body(PredictionRequest),
+    openapi_extra=rows_body(PredictionRequest),
     responses={
-        200: {"content": {requests.CSV: {}}, "description": "The predictions, as JSON or CSV."},
+        200: {"content": {requests.CSV: TEXT}, "description": "The predictions, as JSON or CSV."},
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
     },
 )
@@ -259,7 +260,7 @@ async def predict(
 @router.post(
     "/evaluations",
     response_model=schemas.Evaluation,
-    openapi_extra=file_body(EvaluationRequest, required=False),
+    openapi_extra=rows_body(EvaluationRequest, required=False),
     responses=problems(BadRequest, ContentTooLarge, UnsupportedMediaType, DatasetDeleted, *_MODEL_ERRORS),
 )
 async def evaluate(
@@ -317,8 +318,9 @@ async def _of_rows(
     response_class=Response,
     responses={
         200: {
-            "content": {media_type: {} for _, media_type in _FORMATS.values()},
+            "content": {media_type: BINARY for _, media_type in _FORMATS.values()},
             "description": "The trained model.",
+            **headers("Content-Disposition"),
         },
         **problems(*_MODEL_ERRORS),
     },

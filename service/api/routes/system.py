@@ -1,17 +1,23 @@
 """The service: index, state and catalog."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Path, Query, Response
 
 from service import __version__
-from service.api.http.responses import json_response, timestamp
+from service.api.http import requests
+from service.api.http.responses import json_response, problems, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import system as schemas
 from service.api.state import Services, ServicesDependency
-from service.helper.messages import GetCatalog
+from service.errors import CatalogEntryNotFound
+from service.helper.messages import GetCatalog, GetCatalogEntry, GetCatalogNames
+from service.specs.names import CATALOG_KINDS, CatalogKind
 from service.storage.workers import Worker
+
+# A path with another kind does not exist: 404, not 422.
+Kind = Annotated[str, Path(json_schema_extra={"enum": list(CATALOG_KINDS)})]
 
 router = APIRouter(tags=["system"], route_class=DocumentedRoute)
 
@@ -60,8 +66,40 @@ def _worker(worker: Worker) -> dict[str, Any]:
     return {**asdict(worker), **times}
 
 
-@router.get("/v1/catalog", response_model=dict[str, Any])
-async def get_catalog(services: ServicesDependency) -> Response:
-    """List layers, losses, optimizers, schedulers, metrics and transforms, with JSON Schemas of arguments."""
-    _, body = await services.helpers.call(GetCatalog())
+class CatalogQuery(requests.Query):
+    """Part of the catalog."""
+
+    kind: CatalogKind | None = None
+    """Only names of this kind."""
+    name: str | None = None
+    """Only this name, e.g. `Linear`."""
+
+
+@router.get("/v1/catalog", response_model=schemas.Catalog, responses=problems(CatalogEntryNotFound))
+async def get_catalog(services: ServicesDependency, query: Annotated[CatalogQuery, Query()]) -> Response:
+    """List layers, losses, optimizers, schedulers, metrics and transforms, with JSON Schemas of arguments.
+
+    The whole catalog has 160 kB; `kind` and `name` select a part of it.
+    """
+    _, body = await services.helpers.call(GetCatalog(query.kind, query.name))
+    return json_response(body)
+
+
+@router.get(
+    "/v1/catalog/{kind}", response_model=schemas.CatalogNames, responses=problems(CatalogEntryNotFound)
+)
+async def list_catalog_names(services: ServicesDependency, kind: Kind) -> Response:
+    """List the names of a kind, such as `layers`, with one sentence about each."""
+    _, body = await services.helpers.call(GetCatalogNames(kind))
+    return json_response(body)
+
+
+@router.get(
+    "/v1/catalog/{kind}/{name}",
+    response_model=schemas.CatalogEntry,
+    responses=problems(CatalogEntryNotFound),
+)
+async def get_catalog_entry(services: ServicesDependency, kind: Kind, name: str) -> Response:
+    """Get the arguments of a layer, loss, optimizer, and so on, as JSON Schema."""
+    _, body = await services.helpers.call(GetCatalogEntry(kind, name))
     return json_response(body)

@@ -2,14 +2,20 @@
 
 from typing import Any, Literal
 
-from service.api.schemas.base import Resource
+from typing_extensions import TypeAliasType
+
+from service.api.schemas.base import Resource, Timestamp
+from service.specs.base import DatasetId
+
+Extreme = TypeAliasType("Extreme", float | str)
 
 
 class Histogram(Resource):
     """Number of values in each of about 20 bins of equal width."""
 
     edges: list[float]
-    """Bin edges in ascending order, one more than bins. The last bin includes both of its edges."""
+    """Edges of the bins in ascending order, one more than bins. A bin includes its lower edge; the last one
+    includes both of its edges."""
     counts: list[int]
 
 
@@ -26,9 +32,9 @@ class Column(Resource):
     """Number of values."""
     missing: int
     """Number of missing values."""
-    min: float | str | None = None
+    min: Extreme | None = None
     """Minimum; RFC 3339 for datetimes."""
-    max: float | str | None = None
+    max: Extreme | None = None
     """Maximum; RFC 3339 for datetimes."""
     mean: float | None = None
     """Mean; for booleans, the fraction that is true."""
@@ -50,7 +56,7 @@ class Column(Resource):
 class Dataset(Resource):
     """A dataset."""
 
-    id: str
+    id: DatasetId
     name: str | None
     kind: Literal["tabular", "tensors"]
     """`tabular` for named columns, `tensors` for named tensors."""
@@ -62,11 +68,12 @@ class Dataset(Resource):
     columns: list[Column]
     warnings: list[str]
     """Suspicious properties of the data."""
-    created_at: str
+    created_at: Timestamp
     inline: bool
     """True if the data was sent with a job. Such a dataset is deleted once no job uses it, unless equal data
     is uploaded."""
     links: dict[str, str]
+    """Paths of related resources."""
 
 
 class DatasetPage(Resource):
@@ -77,7 +84,7 @@ class DatasetPage(Resource):
     """Token of the next page; null on the last page."""
 
 
-class Rows(Resource):
+class RowPage(Resource):
     """Rows of a dataset, in order."""
 
     offset: int

@@ -11,7 +11,7 @@ from service.storage.job_record import Job
 
 
 def job_document(services: Services, job: Job) -> bytes:
-    """Return a job as JSON; JSON columns are copied without parsing."""
+    """Return a job as JSON; JSON columns of results are copied without parsing."""
     head = {
         "id": job.id,
         "name": job.name,
@@ -40,8 +40,10 @@ def job_document(services: Services, job: Job) -> bytes:
         "pause_requested": job.pause_requested,
         "links": _links(job),
     }
-    # The fields of the request (data, architecture, …) are spliced in between head and tail.
-    return b"".join([orjson.dumps(head)[:-1], b",", job.request.encode()[1:-1], b",", orjson.dumps(tail)[1:]])
+    request = orjson.loads(job.request)
+    # The stored request of inline data has none: with it, the sections can be submitted again.
+    request["data"] = {"dataset_id": job.dataset_id, **request["data"]}
+    return orjson.dumps({**head, **request, **tail})
 
 
 def progress_document(job: Job) -> dict[str, Any]:

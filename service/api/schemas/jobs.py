@@ -1,10 +1,21 @@
 """Jobs: records, pages, and the preflight report."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from service.api.schemas.base import Label, Resource
+from pydantic import ConfigDict
+from typing_extensions import TypeAliasType
+
+from service.api.schemas.base import DeviceName, Labels, Resource, Shape, Timestamp
 from service.api.schemas.problems import FieldProblem, Problem
-from service.specs.job import JobStatus, StopReason
+from service.specs.architecture import ArchitectureSpec
+from service.specs.base import DatasetId, JobId
+from service.specs.data import DatasetReference
+from service.specs.job import Device, Engine, JobStatus, Precision, StopReason
+from service.specs.names import LossName, MetricName
+from service.specs.training import TrainingSpec
+
+Dimension = TypeAliasType("Dimension", int | str)
+"""Size of a dimension, or an expression of the batch size `B`."""
 
 
 class Progress(Resource):
@@ -63,9 +74,9 @@ class TestValues(Resource):
 class Used(Resource):
     """Resources that a job runs with, chosen at submission."""
 
-    device: str
+    device: DeviceName
     """`cpu` or `cuda:N`."""
-    engine: str
+    engine: Literal["eager", "compiled"]
     """Engine that executes the steps: `eager` or `compiled`."""
     engine_reason: str | None
     """Why `auto` chose the eager engine."""
@@ -91,17 +102,17 @@ class Timings(Resource):
 class Job(Resource):
     """A training job."""
 
-    id: str
+    id: JobId
     name: str | None
     priority: int
     """Priority in the queue; jobs with a higher one start first."""
     status: JobStatus
     stop_reason: StopReason | None
     """Why the job ended; null until then."""
-    created_at: str
+    created_at: Timestamp
     """Time of submission."""
-    started_at: str | None
-    finished_at: str | None
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
     queue_position: int | None
     """Position in the queue, starting at 1; null when the job is not queued."""
     progress: Progress
@@ -112,19 +123,19 @@ class Job(Resource):
     quantity that early stopping monitors."""
     test: TestValues | None
     """Values on the test rows; null until the job has ended, and without test rows."""
-    dataset_id: str
+    dataset_id: DatasetId
     """Id of the training dataset; inline data is stored as a dataset."""
-    data: dict[str, Any]
+    data: DatasetReference
     """The requested `data` with defaults filled in; the values are in the dataset."""
-    architecture: dict[str, Any]
+    architecture: ArchitectureSpec
     """The requested `architecture` with defaults and inferred sizes filled in."""
-    training: dict[str, Any]
+    training: TrainingSpec
     """The requested `training` with defaults filled in, including a generated seed."""
-    device: str
+    device: Device
     """The requested device."""
-    engine: str
+    engine: Engine
     """The requested engine."""
-    precision: str
+    precision: Precision
     """The requested precision."""
     used: Used
     timings: Timings | None
@@ -159,17 +170,17 @@ class Layer(Resource):
     path: str
     """Name within the model, e.g. `0` or `encoder.hidden`."""
     type: str
-    input_shape: list[Any] | None
+    input_shape: list[Dimension] | None
     """Shape of the input; `B` is the batch dimension."""
-    output_shape: list[Any] | None
+    output_shape: list[Dimension] | None
     parameters: int
 
 
-class Input(Resource):
+class ModelInput(Resource):
     """An input of the model."""
 
     name: str
-    shape: list[int | None]
+    shape: Shape
     """Shape; the first dimension, null, is the batch dimension."""
     dtype: Literal["float32", "int64"]
     columns: list[str] | None
@@ -180,24 +191,48 @@ class Suggestions(Resource):
     """Common choices for targets like these; the service applies none of them."""
 
     task: Literal["regression", "binary", "multiclass", "multilabel"]
-    loss: str
+    loss: LossName
     """Name of a `torch.nn` loss."""
-    metrics: list[str]
+    metrics: list[MetricName]
     outputs: int
     """Size of dimension 1 of the model's output."""
+
+
+class CheckedData(DatasetReference):
+    """The requested `data` with defaults filled in, without values that were sent with the request."""
+
+    dataset_id: DatasetId | None = None  # type: ignore[assignment] # of a stored dataset only
+    """Id of the dataset that the request names."""
+
+
+class FittedTransform(Resource):
+    """A transform of one column, with the constants fitted on the training rows as further fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """Type of the transform, e.g. `standardize`."""
+    column: str
 
 
 class Preflight(Resource):
     """Result of a check: the request as it would run, with defaults and inferred sizes filled in."""
 
-    valid: Literal[True]
+    valid: bool
+    """Always true; an invalid request is answered with 422."""
     name: str | None
-    data: dict[str, Any]
-    architecture: dict[str, Any]
-    training: dict[str, Any]
-    device: str
-    engine: str
-    precision: str
+    data: CheckedData
+    """The requested `data` with defaults filled in."""
+    architecture: ArchitectureSpec
+    """The requested `architecture` with defaults and inferred sizes filled in."""
+    training: TrainingSpec
+    """The requested `training` with defaults filled in."""
+    device: Device
+    """The requested device."""
+    engine: Engine
+    """The requested engine."""
+    precision: Precision
+    """The requested precision."""
     used: Used
     """Resources that the job would run with."""
     layers: list[Layer]
@@ -207,7 +242,7 @@ class Preflight(Resource):
     """Total number of elements in all parameters."""
     output_width: int
     """Size of dimension 1 of the model's output."""
-    classes: Literal["indices"] | list[Label] | None = None
+    classes: Literal["indices"] | Labels | None = None
     """Classes in the order of the outputs, or `indices` where the targets are the indices of their outputs;
     null for targets without classes."""
     warnings: list[FieldProblem]
@@ -218,7 +253,11 @@ class Preflight(Resource):
     """Estimated memory of the model, the optimizer state and one step."""
     rows: dict[Literal["train", "validation", "test", "dropped"], int]
     """Number of rows in each split, and of rows dropped because of missing values."""
-    inputs: list[Input]
+    inputs: list[ModelInput]
     """Inputs of the model."""
-    transforms: list[dict[str, Any]]
+    transforms: list[FittedTransform]
     """Transforms with the constants fitted on the training rows."""
+
+
+Submission = TypeAliasType("Submission", Job | Preflight)
+"""Answer to a submission that has ended, or was only checked."""

@@ -1,13 +1,13 @@
 """Job logs."""
 
-from service.api.schemas.base import Resource
+from service.api.schemas.base import Resource, Timestamp
 from service.specs.job import LogLevel
 
 
 class LogLine(Resource):
     """An entry of a job's log."""
 
-    at: str
+    at: Timestamp
     level: LogLevel
     attempt: int
     """The job's attempt that the entry concerns; 0 before the first attempt."""

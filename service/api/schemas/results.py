@@ -1,12 +1,23 @@
 """Results of a job: history, checkpoints, parameters, predictions, evaluations, encoding and split."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
-from service.api.schemas.base import Label, Nested, Resource
-from service.api.schemas.jobs import Input, InTargetUnits
+from service.api.schemas.base import Cells, Labels, Nested, Resource, Shape, Timestamp
+from service.api.schemas.datasets import Histogram
+from service.api.schemas.jobs import FittedTransform, InTargetUnits, ModelInput
 from service.api.schemas.problems import FieldProblem
+from service.specs.base import DatasetId
+from service.specs.transforms import Label
+from service.specs.upload import ReadOptions
+
+NestedOrNumber = Annotated[Any, WithJsonSchema({"not": {"type": ["boolean", "object", "string"]}})]
+"""Nested list of numbers; of a tensor without dimensions, a number."""
+_COUNTS = {
+    "type": "array",
+    "items": {"type": "array", "items": {"not": {"type": ["null", "object", "string"]}}},
+}
 
 
 class SideValues(Resource):
@@ -52,14 +63,15 @@ class Checkpoint(Resource):
     """Completed steps of the following epoch; 0 between epochs."""
     bytes: int
     """Size of parameters, gradients, the best epoch's parameters, and optimizer state."""
-    created_at: str
+    created_at: Timestamp
 
 
 class CheckpointPage(Resource):
     """Checkpoints of a job, newest first, on a single page."""
 
     items: list[Checkpoint]
-    next_page_token: None
+    next_page_token: str | None
+    """Always null."""
 
 
 class Parameter(Resource):
@@ -70,9 +82,9 @@ class Parameter(Resource):
     dtype: str
     size: int
     """Number of elements."""
-    values: Nested | float | None = None
+    values: NestedOrNumber = None
     """With `include=values`: the values, nested by shape."""
-    gradient: Nested | float | None = None
+    gradient: NestedOrNumber = None
     """With `include=gradients`: the gradient of the last step, nested by shape."""
     norm: float | None = None
     """With `include=statistics`: the 2-norm of the values."""
@@ -103,14 +115,14 @@ class Predictions(Resource):
 
     epoch: int
     """Epoch of the parameters used."""
-    ids: dict[str, list[Any]] | None = None
+    ids: dict[str, Cells] | None = None
     """The columns of `data.id` that were sent, as they were sent."""
     outputs: Nested
     """Model outputs as a nested list [B, …]."""
-    windows: dict[str, list[Any]] | None = None
+    windows: dict[str, Cells] | None = None
     """For a model of windows, the values of `order` and `by` in the last row of each: one output for each
     complete window of the rows sent, in the order of the series."""
-    classes: list[Label] | None = None
+    classes: Labels | None = None
     """Meaning of the columns of `probabilities`, in order: the class labels, or, for targets of 0 and 1, the
     names of the targets."""
     labels: list[Any] | None = None
@@ -179,14 +191,6 @@ class ClassCurves(Resource):
     """Value for `threshold`; null for more than two classes, where labels follow from the highest score."""
 
 
-class Histogram(Resource):
-    """Number of values in bins of equal width."""
-
-    edges: list[float]
-    """Edges of the bins, one more than bins. A bin contains its lower edge; the last one also its upper."""
-    counts: list[int]
-
-
 class ResidualSummary(Resource):
     """Residuals (target − output) of one target, in its units. Those that are not finite are left out."""
 
@@ -208,9 +212,9 @@ class ResidualSummary(Resource):
 class ConfusionMatrix(Resource):
     """Number of rows by actual and predicted class; of positions for targets [B, d1, …]."""
 
-    classes: list[Label]
+    classes: Labels
     """The class labels; 0 and 1 for one target of 0 and 1; the names of the targets for several."""
-    matrix: list[Any]
+    matrix: Annotated[list[list[Any]], WithJsonSchema(_COUNTS)]
     """`matrix[actual][predicted]`, in the order of `classes`. For several targets of 0 and 1, one matrix for
     each: `matrix[target][actual][predicted]`."""
 
@@ -273,35 +277,47 @@ class Targets(Resource):
 
     columns: list[str]
     """Target columns; empty for tensors."""
-    shape: list[int | None]
+    shape: Shape
     """Shape; the first dimension, null, is the batch dimension."""
-    classes: list[Label] | None
+    classes: Labels | None
     """Labels of the classes, in the order of their outputs; the labels that stand for 0 and 1 of one binary
     target."""
-    values: list[Label] | None
+    values: Labels | None
     """Values of the target by class, where `classes` are names for them; null where they are the labels."""
     outputs: list[int] | None
     """Index of the output of each class; null for targets without one output per class."""
     ignored: int | None
     """Label that is no class, the `ignore_index` of the loss."""
-    column_classes: dict[str, list[Label]]
+    column_classes: dict[str, Labels]
     """Labels that stand for 0 and 1, by column, of several targets of text or booleans."""
+
+
+class WindowEncoding(Resource):
+    """How rows are joined to windows of a time series."""
+
+    order: str
+    """Column that orders the rows."""
+    by: list[str]
+    """Columns whose values identify a series."""
+    lags: int
+    """Number of rows of the inputs."""
+    horizon: int
+    """Number of rows of the targets."""
 
 
 class Encoding(Resource):
     """Encoding of raw data as model inputs, and of model outputs in the units of the targets."""
 
     epoch: int
-    inputs: list[Input]
+    inputs: list[ModelInput]
     targets: Targets
     types: dict[str, Literal["numeric", "boolean", "categorical", "datetime"]]
     """Column type that the cells of each column are read as."""
-    reading: dict[str, Any]
+    reading: ReadOptions
     """Formats of cells and options of CSV files, as far as they were set: every table is read by them."""
-    window: dict[str, Any] | None
-    """How rows are joined to windows of a time series: `order`, `by`, `lags` and `horizon`; null without
-    windows."""
-    transforms: list[dict[str, Any]]
+    window: WindowEncoding | None
+    """How rows are joined to windows of a time series; null without windows."""
+    transforms: list[FittedTransform]
     """Transforms, fitted on the training rows. Those of a column are applied in this order and inverted in
     reverse order."""
 
@@ -309,7 +325,7 @@ class Encoding(Resource):
 class SideRows(Resource):
     """Rows of one split."""
 
-    dataset_id: str
+    dataset_id: DatasetId
     total: int
     """Number of rows in the split."""
     rows: list[int]

@@ -701,7 +701,7 @@ def test_an_invalid_layer_hides_no_other(plan: Plan) -> None:
 def test_errors_of_all_invalid_sections_are_reported(plan: Plan) -> None:
     """An invalid form of each section hides no wrong name in any."""
     document = request(loss="MSELos", optimizer={"type": "SGDD"}, epochs="many", batchsize=3)
-    document["data"]["split"] = {"validation": 1.0}
+    document["data"]["split"] = {"validation": 1.5}
     document["data"]["targets"] = ["t_k"]
     document["architecture"]["layers"][1] = {"type": "Tahn", "name": 1}
     assert errors_of(plan, document).keys() == {

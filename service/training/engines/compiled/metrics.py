@@ -13,7 +13,7 @@ from jax import Array
 
 from service.datasets.prepare.encoding import IGNORED
 from service.history import LOSS
-from service.specs.component import Component
+from service.specs.component import ComponentSpec
 from service.training.losses import LOSSES
 from service.training.metrics import THRESHOLD, Task
 
@@ -106,7 +106,9 @@ _PROBABILITIES: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def metric_in_target_units(name: str, loss: Component, masks_targets: bool = False) -> SummedMetric | None:
+def metric_in_target_units(
+    name: str, loss: ComponentSpec, masks_targets: bool = False
+) -> SummedMetric | None:
     """Return a metric, or the loss, of values in the units of the targets; None if it is not compiled.
 
     Args:
@@ -121,7 +123,7 @@ def metric_in_target_units(name: str, loss: Component, masks_targets: bool = Fal
     return None if metric is None else replace(metric, in_target_units=True)
 
 
-def _loss_measure(loss: Component) -> Measure:
+def _loss_measure(loss: ComponentSpec) -> Measure:
     """Return a loss of the error, with the formula of PyTorch's documentation."""
     arguments = LOSSES[loss.type].constructor.resolve(loss.arguments())
 

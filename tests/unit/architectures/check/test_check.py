@@ -131,7 +131,7 @@ def test_all_errors_in_names_types_and_arguments_are_reported_at_once() -> None:
         ("3/out_features", "Should be less than or equal to 2147483647."),
         ("4", "Layer `4` (Dropout): dropout probability has to be between 0 and 1, but got 3.0."),
         ("5/kernel_size", "Should be a valid integer, or be a valid list."),
-        ("6/layers/1/type", "`Quux` is not a layer. `GET /v1/catalog` lists them."),
+        ("6/layers/1/type", "`Quux` is not a layer. `GET /v1/catalog/layers` lists them."),
         ("7/name", "Two layers are called `inner`; rename one of them."),
         ("8/name", "`forward` is an attribute of nn.Sequential; choose another name for the layer."),
         ("10", "Two layers are called `10`; rename one of them."),

@@ -184,7 +184,7 @@ def test_two_rules_at_once_are_refused(split: dict[str, Any], words: str) -> Non
 @pytest.mark.parametrize(
     ("amount", "words"),
     [
-        (1.0, "less than 1"),
+        (1.5, "less than 1"),
         (-0.5, "greater than 0"),
         (-1, "greater than or equal to 0"),
         ("half", "valid integer"),
