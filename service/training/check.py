@@ -5,6 +5,7 @@ data: it computes loss and metrics of real targets with outputs of 0, and takes 
 of one weight. The client's model is neither allocated nor trained.
 """
 
+import json
 import math
 import secrets
 import warnings
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.validation import quote_value
+from service.datasets.validation import count_of, quote_value
 from service.errors import FieldError, FieldErrors, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
@@ -185,7 +186,7 @@ def _check_loss(
     spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
 ) -> list[FieldError]:
     pointer, name = f"{SECTION}/loss", spec.loss.type
-    if detail := _shape_error(name, loss, outputs, targets):
+    if detail := _shape_error(name, loss, outputs, targets, encoding):
         return [FieldError(pointer, detail)]
     loss_fn = build_loss(spec, encoding, output_width(outputs))
     if isinstance(loss_fn, WeightedLoss) and not _is_elementwise(loss, loss_fn, outputs, targets):
@@ -214,19 +215,45 @@ def _is_elementwise(loss: Loss, loss_fn: WeightedLoss, outputs: Tensor, targets:
     return loss_fn.losses(_zeros(outputs, targets), targets).shape == targets.shape
 
 
-def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor) -> str | None:
+def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding) -> str | None:
     """Return why a loss does not accept outputs and targets of these shapes; None if it does."""
     got = _shape(outputs)
     if loss.targets != "classes":
         # PyTorch would silently broadcast [B] against [B, 1] to [B, B], which is never intended.
+        if outputs.shape[1:] == targets.shape[1:]:
+            return None
+        remedy = _layers_for(outputs, tuple(targets.shape[1:]), encoding)
         detail = f"The model outputs {got} and the targets are {_shape(targets)}; the shapes must be equal."
-        if outputs.dim() == 2 and targets.dim() > 2 and outputs.shape[1] == math.prod(targets.shape[1:]):
-            sizes = list(targets.shape[1:])
-            detail += f' Add {{"type": "Unflatten", "dim": 1, "unflattened_size": {sizes}}} at the end.'
-        return None if outputs.shape[1:] == targets.shape[1:] else detail
+        return f"{detail}{remedy}"
+    if targets.dim() > 1:
+        detail = f"`{name}` compares a row with one class, targets [B]; they are {_shape(targets)}."
+        return f"{detail} Set `horizon` of `window` to 1." if encoding.window else detail
     if outputs.dim() != 2:
-        return f"`{name}` expects outputs [B, classes]; the model outputs {got}."
+        remedy = _layers_for(outputs, (len(encoding.classes or ()),), encoding)
+        return f"`{name}` expects outputs [B, classes]; the model outputs {got}.{remedy}"
     return None
+
+
+def _layers_for(outputs: Tensor, needed: tuple[int, ...], encoding: Encoding) -> str:
+    """Return what to put at the end of a model with outputs [B, …], for others of a needed shape [B, …].
+
+    Returns:
+        A sentence after a space; empty for outputs [B] and if no outputs are needed.
+    """
+    width = math.prod(needed)
+    if outputs.dim() < 2 or not width:
+        return ""
+    unflatten = json.dumps({"type": "Unflatten", "dim": 1, "unflattened_size": list(needed)})
+    if outputs.dim() > 2:
+        linear = f'{{"type": "Flatten"}}, {{"type": "Linear", "out_features": {width}}}'
+        steps = [f"end it with {linear}" + (f", {unflatten}" if len(needed) > 1 else "")]
+    else:
+        steps = [f"set `out_features` of its last layer to {width}"] if outputs.shape[1] != width else []
+        steps += [f"add {unflatten} at the end"] if len(needed) > 1 else []
+    reason = ""
+    if encoding.window is not None and len(needed) > 1:
+        reason = f" for {count_of(needed[0], 'row')} (`horizon`) of {count_of(needed[1], 'target')} each"
+    return f" The model needs {count_of(width, 'output')}{reason}: {' and '.join(steps)}."
 
 
 def quantity_warning(classes: Sequence[Label]) -> str | None:

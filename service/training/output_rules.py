@@ -4,6 +4,7 @@ Two things show what a model returns: the last operation of its forward pass in 
 random parameters (`service.architectures.check.value_probes`).
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,7 @@ def _negative(outputs: Tensor) -> Tensor:
 
 
 _LOG_SOFTMAX, _SOFTMAX, _SIGMOID = "LogSoftmaxBackward0", "SoftmaxBackward0", "SigmoidBackward0"
+_LAYER_NORM = "NativeLayerNormBackward0"
 _NOT_NEGATIVE = frozenset(
     {_SOFTMAX, _SIGMOID, "ReluBackward0", "ExpBackward0", "SoftplusBackward0", "AbsBackward0"}
 )
@@ -88,6 +90,7 @@ LOGITS = OutputRule(
     repeated={
         _SIGMOID: f"applies the sigmoid itself, and the model ends with one; {_WITHOUT_IT}",
         _SOFTMAX: f"applies the sigmoid itself, and the model ends with a softmax; {_WITHOUT_IT}",
+        _LOG_SOFTMAX: f"applies the sigmoid itself, and the model ends with a log-softmax; {_WITHOUT_IT}",
     },
 )
 PROBABILITIES = OutputRule(
@@ -172,6 +175,9 @@ def check_outputs(
         found: Receives an error, or a warning of what is usually unintended or can't be known.
     """
     name, is_exact = last_operation(outputs)
+    if reason := _constant(outputs):
+        found.add_warning(LOSS, f"The outputs are the same for all inputs: {reason}.")
+        return
     if name in rule.repeated:
         found.add_warning(LOSS, f"`{loss}` {rule.repeated[name]}")
         return
@@ -198,16 +204,43 @@ def last_operation(outputs: Tensor) -> tuple[str, bool]:
         The name of its node in autograd, empty for outputs without a graph; and whether the outputs are its
         result as it is, normalized over the classes (dimension 1) if it is a softmax.
     """
-    node: Any = outputs.grad_fn
-    is_exact = True
-    while node is not None and node.name().startswith(_REARRANGING):
-        node, is_exact = node.next_functions[0][0], False
+    node = _computing_node(outputs)
+    is_exact = node is outputs.grad_fn
     if node is None:
         return "", False
     if is_exact and node.name() in (_SOFTMAX, _LOG_SOFTMAX):
-        # Autograd saves a negative dimension as an unsigned number of 64 bits.
-        is_exact = node._saved_dim in (1, 1 - outputs.dim() + 2**64)
+        is_exact = _signed(node._saved_dim) in (1, 1 - outputs.dim())
     return node.name(), is_exact
+
+
+def _computing_node(outputs: Tensor) -> Any:
+    """Return the node of the operation that computed the values of outputs; None without a graph."""
+    node: Any = outputs.grad_fn
+    while node is not None and node.name().startswith(_REARRANGING):
+        node = node.next_functions[0][0]
+    return node
+
+
+def _constant(outputs: Tensor) -> str | None:
+    """Return why the outputs do not depend on the inputs, as a clause; None if they do, or it is unknown."""
+    node = _computing_node(outputs)
+    name = "" if node is None else node.name()
+    if name in (_SOFTMAX, _LOG_SOFTMAX):
+        result = node._saved_result
+        if result.shape[_signed(node._saved_dim)] == 1:
+            value, layer = (1, "softmax") if name == _SOFTMAX else (0, "log-softmax")
+            return (
+                f"the {layer} of a single value is always {value}; use a `Sigmoid` for one probability, or "
+                "an output for each class"
+            )
+    if name == _LAYER_NORM and math.prod(node._saved_normalized_shape) == 1:
+        return "the `LayerNorm` of a single value is its bias; normalize several values, or leave it out"
+    return None
+
+
+def _signed(dim: int) -> int:
+    """Restore a negative dimension, which autograd saves as an unsigned number of 64 bits."""
+    return dim - 2**64 if dim >= 2**63 else dim
 
 
 def probabilities_or_nan(

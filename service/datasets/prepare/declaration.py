@@ -51,19 +51,15 @@ def _read_table(
     dtypes = input_dtypes(data, order, input_names, errors)
     is_series = data.window() is not None
     pointers = valid_pointers(names_by_path, dataset.table.column_names, errors, is_series)
+    features = {column for name in order for column in groups[name]}
+    twice = set() if is_series else features.intersection(targets)
     valid_groups = {name: tuple(column for column in groups[name] if column in pointers) for name in order}
-    features = {column for columns in valid_groups.values() for column in columns}
-    valid_targets = tuple(
-        name for name in targets if name in pointers and (is_series or name not in features)
-    )
+    valid_targets = tuple(name for name in targets if name in pointers and name not in twice)
     options = reading_options(dataset, data)
     typed = cast_columns(dataset, data.column_types(), options, errors)
     typed = reread_texts(typed, dataset.options, options, data.column_types())
     window, window_pointers, typed = _read_window(data, typed, options, errors)
     weights = data.weights if pointers.get(data.weights or "") == WEIGHTS_POINTER else None
-    if weights is not None and is_series:
-        errors.add(WEIGHTS_POINTER, "A window has several rows, and so no weight of one; omit `weights`.")
-        weights = None
     return DeclaredData(
         typed,
         valid_groups,
@@ -77,6 +73,7 @@ def _read_table(
         weights,
         id=tuple(name for name in data.id if name in pointers),
         masks_targets=data.missing_targets == "mask",
+        ambiguous=frozenset(twice),
     )
 
 

@@ -1,6 +1,6 @@
 """A dataset with its declaration: which columns are features, targets, weights and ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,6 +37,8 @@ class DeclaredData:
         weights: Column of weights, `weights` for tensors; None without weights.
         id: Columns that identify the rows.
         masks_targets: Whether missing targets are left out of loss and metrics.
+        ambiguous: Columns that are declared as feature and as target, which is an error. They count as
+            features, but their content is not checked.
     """
 
     dataset: Dataset
@@ -51,6 +53,7 @@ class DeclaredData:
     weights: str | None = None
     id: tuple[str, ...] = ()
     masks_targets: bool = False
+    ambiguous: Collection[str] = ()
 
     @property
     def features(self) -> list[str]:

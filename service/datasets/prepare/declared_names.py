@@ -18,6 +18,10 @@ _REMEDIES = {
     "weights": "weights are neither features nor targets, so use another column",
     "id": "an id is neither a feature, a target nor a weight, so remove it here or there",
 }
+_FEATURE_AND_TARGET = (
+    "remove it from the features, where the model is given its answer, or send a copy under another name for "
+    "a model that reproduces its input"
+)
 
 
 def check_names(
@@ -98,10 +102,10 @@ def valid_pointers(
             elif is_series and path == ("targets",) and not is_repeated:
                 pointers.setdefault(name, pointer)
             elif name in pointers:
-                errors.add(
-                    pointer,
-                    f"`{name}` is already used at {pointers[name]}; {_REMEDIES.get(path[0], 'use it once')}.",
-                )
+                remedy = _REMEDIES.get(path[0], "use it once")
+                if path == ("targets",) and name not in names[:position]:
+                    remedy = _FEATURE_AND_TARGET
+                errors.add(pointer, f"`{name}` is already used at {pointers[name]}; {remedy}.")
             else:
                 pointers[name] = pointer
     return pointers

@@ -55,7 +55,7 @@ def encode(
         workspace: Memory for the inputs; by default RAM. Targets and weights are always in RAM.
     """
     if raw.series is not None:
-        return _encode_windows(encoding, raw, raw.series, inputs, targets)
+        return _encode_windows(encoding, raw, raw.series, inputs, targets, weights)
     rows, names = len(raw.rows), encoding.input_names if inputs else ()
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
     layouts = [Layout((rows, *shapes[name]), encoding.dtype(name)) for name in names]
@@ -78,16 +78,18 @@ def encode(
     return Encoded(tuple(allocation.tensors), encoded_targets, encoded_weights, allocation.mapped)
 
 
-def _encode_windows(encoding: Encoding, raw: RawRows, series: Series, inputs: bool, targets: bool) -> Encoded:
+def _encode_windows(
+    encoding: Encoding, raw: RawRows, series: Series, inputs: bool, targets: bool, weights: bool
+) -> Encoded:
     """Encode the rows from the first to the last window, and gather the windows."""
     window = encoding.window
     assert window is not None
     first = series.positions(raw.rows) - (window.lags - 1)  # [n]
     start, stop = int(first.min()), int(first.max()) + window.lags + (window.horizon if targets else 0)
-    rows = encode(encoding, raw._replace(rows=series.rows[start:stop], series=None), inputs, targets)
+    rows = encode(encoding, raw._replace(rows=series.rows[start:stop], series=None), inputs, targets, weights)
     return Encoded(
         tuple(window.input_windows(x)[first - start] for x in rows.inputs),
         None if rows.targets is None else window.target_windows(rows.targets)[first - start],
-        weights=None,
+        None if rows.weights is None else window.window_weights(rows.weights)[first - start],
         mapped=False,
     )

@@ -79,7 +79,7 @@ class Encoding:
     weights: str | None = None
     id: tuple[str, ...] = ()
     masks_targets: bool = False
-    input_ranges: Mapping[str, tuple[InputRange, ...]] = field(default_factory=dict)
+    input_ranges: Mapping[str, tuple[InputRange, ...]] = field(default_factory=dict, compare=False)
 
     @property
     def is_binary(self) -> bool:

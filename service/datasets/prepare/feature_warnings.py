@@ -4,21 +4,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from service.datasets.dataset import TabularDataset
+from service.datasets.prepare.classes import quote_labels
 from service.datasets.prepare.declared_data import DeclaredData
 from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.prepare.raw_values import tensor_values
 from service.datasets.rows import Rows, as_tensor, select_rows
-from service.datasets.sources.columns import COLUMN_TYPES
+from service.datasets.sources.cell_texts import are_numbers
+from service.datasets.sources.columns import COLUMN_TYPES, TEXT
 from service.datasets.transforms import pipeline
+from service.datasets.transforms.categories import FittedOrdinal
+from service.datasets.transforms.resolve import Step
 from service.datasets.validation import ErrorCollector, count_of
 from service.errors import FieldError
+from service.specs.transforms import Ordinal
 
 # Above this magnitude a feature dominates features of usual scale, and common learning rates diverge.
 LARGE = 1000.0
@@ -84,6 +90,39 @@ def feature_warnings(
         f"has values up to a magnitude of {{}}, with which a training may diverge or hardly learn; {advice}",
     )
     return found.listed
+
+
+def order_warnings(steps: Sequence[Step], encoding: Encoding) -> list[FieldError]:
+    """Warn of text whose categories are numbered in the order of the alphabet, because none is declared.
+
+    The order of two categories, and of indices of an int64 input, for an embedding, does not matter.
+
+    Args:
+        steps: Transforms of each column.
+        encoding: The fitted encoding.
+    """
+    found = []
+    dtypes = {column: encoding.dtype(name) for name, columns in encoding.groups.items() for column in columns}
+    fitted = {each.column: each for each in encoding.transforms if isinstance(each, FittedOrdinal)}
+    for step in steps:
+        ordinal = fitted.get(step.column)
+        if ordinal is None or not isinstance(step.transform, Ordinal):
+            continue
+        texts = [category for category in ordinal.categories if isinstance(category, str)]
+        if step.transform.categories is not None or len(texts) < 3 or _are_numbers(texts):
+            continue
+        if dtypes[step.column] is torch.int64:
+            continue
+        detail = (
+            f"The text of `{step.column}` has no order of its own: its numbers from 0 are those of the "
+            f"alphabet, {quote_labels(texts)}. List `categories` in their order, or use `one_hot`."
+        )
+        found.append(FieldError(step.pointer, detail))
+    return found
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    return bool(pc.all(are_numbers(pa.array(texts, TEXT))).as_py())
 
 
 class _Warnings:

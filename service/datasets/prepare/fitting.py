@@ -21,8 +21,9 @@ from service.datasets.sources.text_hints import PADDED, explain_texts, likely_ga
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import FittedTransform, Values
 from service.datasets.transforms.registry import TRANSFORM_TYPES
-from service.datasets.transforms.resolve import Step
+from service.datasets.transforms.resolve import COPY_OF_TARGET, Step, converted_columns
 from service.datasets.validation import ErrorCollector, count_of, json_text, quote_value
+from service.specs.transforms import Transform
 from service.specs.upload import ReadOptions
 
 _SHOWN_ROWS = 5
@@ -32,13 +33,18 @@ NUMERIC_TYPES = ("numeric", "boolean")
 
 
 def check_types(
-    declared: DeclaredData, target_type: TargetType, steps: Sequence[Step], errors: ErrorCollector
+    declared: DeclaredData,
+    target_type: TargetType,
+    transforms: Sequence[Transform],
+    steps: Sequence[Step],
+    errors: ErrorCollector,
 ) -> None:
     """Check that features become numbers, and that the targets have the type that the loss needs.
 
     Args:
         declared: The dataset and its declaration.
         target_type: Type of targets that the loss needs.
+        transforms: The declared transforms. Those that a column cannot have are reported elsewhere.
         steps: Transforms of each column.
         errors: Receives the errors.
     """
@@ -56,6 +62,9 @@ def check_types(
         return
     # Columns of text or datetimes that a transform converts to numbers.
     converted = {step.column for step in steps if TRANSFORM_TYPES[step.transform.type].output}
+    # Of a column that is a target too, a refused transform is the error already.
+    converted |= converted_columns(transforms, declared.columns()).intersection(declared.targets)
+    converted |= {*declared.ambiguous}
     for name in declared.features:
         if name not in converted:
             one_hot = f'{{"type": "one_hot", "columns": ["{name}"]}}'
@@ -63,6 +72,10 @@ def check_types(
                 f"the model needs numbers; add {one_hot} to `data.transforms` for a column of 0 and 1 per "
                 "category, or use `ordinal` for the index of the category."
             )
+            if name in declared.targets:
+                remedy = (
+                    f"the model needs numbers, but as a target `{name}` keeps its text; {COPY_OF_TARGET}."
+                )
             _check_numbers(declared, name, remedy, _date_parts_remedy, errors)
         elif declared.dataset.table[name].type == INTEGER:
             check_exact(declared, name, errors)

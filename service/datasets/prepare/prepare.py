@@ -12,6 +12,7 @@ from service.datasets.prepare.declared_data import DATA, DeclaredData, TargetTyp
 from service.datasets.prepare.encode import Encoded, encode
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.prepare.far_inputs import find_input_ranges
+from service.datasets.prepare.feature_warnings import order_warnings
 from service.datasets.prepare.fitting import (
     NUMERIC_TYPES,
     check_targets_differ,
@@ -251,7 +252,7 @@ def prepare(
         encoding=encoding,
         dropped=sum(dataset.rows - len(chosen) for dataset, chosen in rows),
         rows=division.rows(),
-        warnings=[*_warnings(division, data), *warnings],
+        warnings=[*_warnings(division, data), *order_warnings(division.steps, encoding), *warnings],
     )
     check_counted(prepared.encoding, prepared.splits(), declared.target_pointer, errors)
     errors.raise_if_any()
@@ -303,7 +304,7 @@ def _divide(
         check_missing_targets(declared.dataset.targets, declared.pointers[TARGETS], errors)
     _check_weights(declared, RawRows(declared.dataset, kept, declared.pointers.__getitem__, errors))
     # After missing values: the remedies are applied in the order of the errors.
-    check_types(declared, target_type, steps, errors)
+    check_types(declared, target_type, data.transforms, steps, errors)
     series = sort_declared(declared, kept, errors)
     by_window_order = (found := data.window()) is not None and data.split.time == found[0].order
     key = None

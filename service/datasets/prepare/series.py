@@ -143,5 +143,6 @@ def window_samples(
         return None
     targets = window.target_windows(encoded.targets)
     inputs = tuple(window.input_windows(x)[: len(targets)] for x in encoded.inputs)
-    views = Samples(inputs, targets, first)
+    weights = None if encoded.weights is None else window.window_weights(encoded.weights)
+    views = Samples(inputs, targets, first, weights)
     return views.take(slice(None)) if workspace.holds(len(first) * encoding.sample_bytes) else views

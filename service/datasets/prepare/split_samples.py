@@ -47,11 +47,18 @@ def _own_rows(samples: Samples, tensor: torch.Tensor) -> torch.Tensor:
 def _check_weights(declared: DeclaredData, split: str, weights: torch.Tensor, errors: ErrorCollector) -> None:
     """Check that the sum of the weights float32 [B] of a split is a positive number."""
     assert declared.weights is not None
-    total = weights.sum()
-    if not torch.finfo(weights.dtype).tiny <= total < torch.inf:
-        found = "0" if total < 1 else "too large: their sum exceeds the range of float32"
-        detail = f"All weights of the {split} rows are {found}; the loss has no value."
-        errors.add(declared.pointers[declared.weights], detail)
+    total, range_ = weights.sum(), torch.finfo(weights.dtype)
+    if total == 0:
+        found = f"are 0, or less than {range_.smallest_normal:.2g}, the least weight in float32"
+    elif total < range_.smallest_normal:
+        found = f"have a sum of {total:.2g}, less than {range_.smallest_normal:.2g}, the least in float32"
+    elif total == torch.inf:
+        found = "are too large: their sum exceeds the range of float32 (3.4e38)"
+    else:
+        return
+    remedy = "only their ratios count, so multiply all by the same number" if total else "give some a weight"
+    detail = f"All weights of the {split} rows {found}; {remedy}, or the loss has no value."
+    errors.add(declared.pointers[declared.weights], detail)
 
 
 def _check_targets(

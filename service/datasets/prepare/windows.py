@@ -83,6 +83,14 @@ class SeriesWindow:
         following = rows[self.lags :].unfold(0, self.horizon, 1).movedim(-1, 1)
         return following.reshape(len(following), *self.target_shape(tuple(rows.shape[1:])))
 
+    def window_weights(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the weights of the windows that begin at each row, from those of rows [n].
+
+        Returns:
+            [n − lags − horizon + 1]: the mean weight of the rows of the targets.
+        """
+        return rows[self.lags :].unfold(0, self.horizon, 1).mean(dim=1)
+
 
 @dataclass(frozen=True, eq=False)
 class Series:

@@ -24,6 +24,9 @@ _GROUPS: Mapping[str, set[str]] = {
 # Content of a column by its type; numbers for other types.
 _STATES: Mapping[str, ColumnState] = {"categorical": "text", "datetime": "times"}
 
+COPY_OF_TARGET = "send a copy of the column under another name as the feature, and transform the copy"
+"""Remedy for a transform that a feature needs and, because it is a target too, can't have."""
+
 
 class Step(NamedTuple):
     """A declared transform of one column.
@@ -101,6 +104,16 @@ def _with_order(transform: ColumnTransform, name: str, columns: Columns) -> Colu
     return transform.model_copy(update={"categories": list(ordered)})
 
 
+def converted_columns(transforms: Sequence[Transform], columns: Columns) -> set[str]:
+    """Return the columns that transforms were meant to convert from text or datetimes to numbers."""
+    return {
+        name
+        for each in transforms
+        if not isinstance(each, Window) and TRANSFORM_TYPES[each.type].output is not None
+        for name, _ in _columns_of(each, columns, "")
+    }
+
+
 def _columns_of(transform: ColumnTransform, columns: Columns, pointer: str) -> Iterator[tuple[str, str]]:
     """Iterate over (name, pointer) of each column that a transform lists or selects."""
     if isinstance(transform.columns, list):
@@ -150,9 +163,12 @@ def _incompatibility(
         is_for_categories = "text" in transform_type.accepts and transform_type.output is not None
         remedy = "; for classes use `CrossEntropyLoss`, which needs no transform" if is_for_categories else ""
         if name in columns.features:
-            remedy = "; it is a feature too: send a copy of the column under another name as the feature"
+            remedy = f"; it is a feature too: {COPY_OF_TARGET}"
         return f"`{name}` is a target: `{transform.type}` could not be inverted in the outputs{remedy}."
     if state not in transform_type.accepts:
+        if name in columns.targets:
+            found = {"text": "is text", "times": "is a datetime"}[state]
+            return f"`{name}` {found}, and `{transform.type}` needs numbers; remove this target from it."
         return _state_problem(transform, name, state)
     if state == "text" and isinstance(transform, Impute) and transform.strategy in ("mean", "median"):
         return (

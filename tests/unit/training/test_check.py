@@ -138,11 +138,31 @@ def test_components_are_checked_together() -> None:
     [
         ({"outputs": (1,), "targets": (2,)}, "/loss", "The model outputs [B, 1] and the targets are [B, 2]"),
         ({"outputs": (6,), "targets": (3, 2)}, "/loss", '"dim": 1, "unflattened_size": [3, 2]'),
+        (
+            {"outputs": (1,), "targets": (3, 2)},
+            "/loss",
+            'needs 6 outputs: set `out_features` of its last layer to 6 and add {"type": "Unflatten"',
+        ),
+        (
+            {"outputs": (5, 1), "targets": (3, 2)},
+            "/loss",
+            'end it with {"type": "Flatten"}, {"type": "Linear", "out_features": 6}, {"type": "Unflatten"',
+        ),
+        (
+            {"outputs": (5, 1), "targets": (1,)},
+            "/loss",
+            'needs 1 output: end it with {"type": "Flatten"}, {"type": "Linear", "out_features": 1}.',
+        ),
         ({"outputs": (), "targets": (1,)}, "/loss", "The model outputs [B] and the targets are [B, 1]"),
         (
             {"loss": "NLLLoss", "outputs": (2, 5), "targets": (), "classes": 2},
             "/loss",
-            "`NLLLoss` expects outputs [B, classes]; the model outputs [B, 2, 5].",
+            "`NLLLoss` expects outputs [B, classes]; the model outputs [B, 2, 5]. The model needs 2 outputs",
+        ),
+        (
+            {"loss": "CrossEntropyLoss", "outputs": (2,), "targets": (3,), "classes": 2},
+            "/loss",
+            "`CrossEntropyLoss` compares a row with one class, targets [B]; they are [B, 3].",
         ),
         (
             {"loss": {"type": "CrossEntropyLoss", "label_smoothing": 2.0}, "targets": (), "classes": 2},

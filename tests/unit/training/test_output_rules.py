@@ -38,6 +38,7 @@ CASES: list[tuple[str, dict[str, Any], Json, str | None, str]] = [
     ("BCELoss", {}, SOFTMAX, None, ""),
     ("BCEWithLogitsLoss", {}, SIGMOID, "warning", "applies the sigmoid itself"),
     ("BCEWithLogitsLoss", {}, SOFTMAX, "warning", "ends with a softmax"),
+    ("BCEWithLogitsLoss", {}, LOG_SOFTMAX, "warning", "ends with a log-softmax"),
     ("BCEWithLogitsLoss", {}, NOTHING, None, ""),
     ("CrossEntropyLoss", {}, SOFTMAX, "warning", "applies log-softmax itself"),
     ("CrossEntropyLoss", {}, SIGMOID, "warning", "ends with a sigmoid"),
@@ -97,6 +98,25 @@ def test_the_end_of_a_model_is_compared_with_its_loss(
         errors, warnings = found(loss, architecture, **arguments)
         assert (bool(errors), bool(warnings)) == (level == "error", level == "warning")
         assert all(f"`{loss}`" in each and words in each for each in [*errors, *warnings])
+
+
+@pytest.mark.parametrize("loss", ["BCELoss", "BCEWithLogitsLoss", "MSELoss", "L1Loss"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [linear(1), SOFTMAX],
+        [linear(1), layer("Softmax", dim=-1)],
+        [linear(1), layer("Softmin", dim=1)],
+        [linear(1), LOG_SOFTMAX, layer("Flatten")],
+        [linear(3), layer("Unflatten", dim=1, unflattened_size=[3, 1]), layer("Softmax", dim=2)],
+        [linear(1), layer("LayerNorm", normalized_shape=[1])],
+    ],
+)
+def test_outputs_that_never_change_are_warned_of(loss: str, layers: list[Json]) -> None:
+    """A softmax or a normalization of a single value is the same for all inputs, whatever the loss."""
+    errors, (warning,) = found(loss, sequential(*layers))
+    assert not errors
+    assert warning.startswith("The outputs are the same for all inputs: ")
 
 
 def test_a_flattened_softmax_is_no_softmax() -> None:

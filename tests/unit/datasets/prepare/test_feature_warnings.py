@@ -80,6 +80,44 @@ def test_usual_features_are_not_warned_of(x: list[Any], more: dict[str, Any]) ->
     assert warned(table(x, **more)) == {}
 
 
+ORDINAL = {"type": "ordinal", "columns": ["x"]}
+LEVELS = ["low", "high", "medium", "low"]
+
+
+def order_warning(x: list[Any], transform: dict[str, Any] = ORDINAL, **more: Any) -> str:
+    """The warning of the order of categories; empty for none."""
+    section = table(x, transforms=[transform], **more)
+    found = prepare(JobDatasets(read_json(section)), declared(**section), "values").warnings
+    assert [each.pointer for each in found] == ["#/data/transforms/0/columns/0"] * len(found)
+    return "".join(each.detail for each in found)
+
+
+def test_an_order_of_the_alphabet_is_named() -> None:
+    """Text that is numbered without a declared order is warned of, with the order used."""
+    detail = order_warning(LEVELS)
+    assert 'those of the alphabet, "high", "low", "medium"' in detail
+    assert "List `categories` in their order, or use `one_hot`" in detail
+    assert order_warning(LEVELS, {**ORDINAL, "unknown": "extra"}) != ""
+
+
+@pytest.mark.parametrize(
+    ("x", "transform", "more"),
+    [
+        (LEVELS, {**ORDINAL, "categories": ["high", "low", "medium"]}, {}),
+        (LEVELS, ORDINAL, {"dtypes": {"input": "int64"}}),
+        (["no", "yes", "no"], ORDINAL, {}),
+        (["10", "2", "30", "4"], ORDINAL, {"types": {"x": "categorical"}}),
+        ([3, 1, 2], ORDINAL, {}),
+        (LEVELS, {"type": "one_hot", "columns": ["x"]}, {}),
+    ],
+)
+def test_an_order_that_is_declared_or_does_not_matter_is_not(
+    x: list[Any], transform: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Declared categories, indices for an embedding, two categories and numbers give no warning."""
+    assert order_warning(x, transform, **more) == ""
+
+
 def test_the_remedy_helps() -> None:
     """The advised transform removes the warning."""
     detail = warned(table(MILLISECONDS))["#/data/features/0"]

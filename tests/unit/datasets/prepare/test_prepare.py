@@ -411,6 +411,29 @@ def test_no_transform_makes_a_feature_of_a_datetime(transforms: list[dict[str, A
     assert "is a datetime" in refused(section)["#/data/features/0"]
 
 
+@pytest.mark.parametrize("transforms", [[], [{"type": "one_hot", "columns": ["k"]}]])
+def test_a_column_that_is_feature_and_class_is_one_error(transforms: list[dict[str, Any]]) -> None:
+    """A column of text that is feature and target is one error with one remedy, in windows too."""
+    columns = {"t": [1, 2, 3, 4], "k": ["a", "b", "a", "b"]}
+    section = {"columns": columns, "features": ["t", "k"], "targets": ["k"], "transforms": transforms}
+    ((pointer, detail),) = refused(section, "classes").items()
+    assert pointer == "#/data/targets/0"
+    assert "`k` is already used at #/data/features/1; remove it from the features" in detail
+    section["transforms"] = [*transforms, {"type": "window", "order": "t", "lags": 2}]
+    ((pointer, detail),) = refused(section, "classes").items()
+    assert pointer == ("#/data/transforms/0/columns/0" if transforms else "#/data/features/1")
+    assert "send a copy of the column under another name as the feature, and transform the copy" in detail
+
+
+@pytest.mark.parametrize(("y", "found"), [(["a", "b"], "text"), (["2026-11-23", "2026-11-24"], "a datetime")])
+def test_a_target_that_is_no_number_cannot_be_scaled(y: list[str], found: str) -> None:
+    """The remedy for a numeric transform of text or times is no transform that targets can't have."""
+    section = {"columns": {"x": [1, 2], "y": y}, "features": ["x"], "targets": ["y"]}
+    section["transforms"] = [{"type": "standardize", "columns": ["y"]}]
+    detail = refused(section)["#/data/transforms/0/columns/0"]
+    assert detail == f"`y` is {found}, and `standardize` needs numbers; remove this target from it."
+
+
 @pytest.mark.parametrize("large", [12345678901234567, 1e19, 1e300, -(2**53)])
 def test_integers_that_float64_cannot_represent_are_not_classes(large: float) -> None:
     """Integers beyond 2**53 are refused as classes, since neighbours would be one class."""

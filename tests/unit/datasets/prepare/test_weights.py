@@ -115,6 +115,8 @@ def test_weights_of_tensors_are_beside_them() -> None:
         ([1, 1, None, 3], "`w` in row 2 is missing; give every row a weight"),
         ([0, 0, 0, 0], "All weights of the training rows are 0"),
         ([1, 1, 1, 1e39], "`w` in row 3 is too large for float32"),
+        ([1e-42, 0, 0, 0], "have a sum of 1e-42, less than 1.2e-38, the least in float32; only their ratios"),
+        ([1e-50] * 4, "are 0, or less than 1.2e-38"),
         ([3e38, 3e38, 3e38, 1], "too large: their sum exceeds the range of float32"),
         (["1", "2", "a", "b"], "`w` is categorical; weights must be numbers"),
     ],

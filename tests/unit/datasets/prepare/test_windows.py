@@ -376,11 +376,19 @@ def test_an_encoding_of_windows_survives_json(stores: Encoding) -> None:
     assert Encoding.from_document(document).window is None
 
 
-def test_windows_have_no_weights() -> None:
-    """A window has several rows, so that weights of rows are refused."""
-    section = counting(5, window(2), weights="w")
-    section["columns"]["w"] = [1.0] * 5
-    assert refused(section).keys() == {"#/data/weights"}
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_the_weight_of_a_window_is_that_of_its_targets(horizon: int) -> None:
+    """A window has the weight of its target row, or the mean of several, also in evaluations."""
+    section = counting(6, window(2, horizon), weights="w")
+    w = section["columns"]["w"] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
+    data = prepared(section)
+    right = torch.tensor([sum(w[first : first + horizon]) / horizon for first in range(2, 7 - horizon)])
+    raw = evaluation_rows(data.encoding, {"columns": section["columns"]})
+    for weights in (data.train.weights, encode(data.encoding, raw, targets=True, weights=True).weights):
+        assert weights is not None
+        torch.testing.assert_close(weights, right)
+    w[0] = -1.0
+    assert "a weight must be 0 or more" in refused(section)["#/data/weights"]
 
 
 @pytest.mark.parametrize("horizon", [1, 2])
