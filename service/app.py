@@ -162,7 +162,7 @@ def _run_services(
         startup.readiness = Readiness(
             storage,
             lambda: bool(storage.workers.alive(settings.heartbeat_seconds)),
-            {"helpers": helpers.ping, "requests": spool.ping},
+            {"helpers": helpers.ping, "requests": spool.ping, "room": storage.room.check},
         )
         startup.finish(
             Services(

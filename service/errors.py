@@ -39,7 +39,8 @@
     ├── HeadTooLarge 431
     ├── MethodNotImplemented 501
     └── Unavailable 503
-        └── QueueFull
+        ├── QueueFull
+        └── StorageFull
 
 The `type` of a problem is `/problems/<slug>`; the slug is the class name in kebab-case. The page at that
 path shows the title and the remedy. Titles are attributes, not docstrings: `python -OO` strips docstrings.
@@ -466,6 +467,14 @@ class Unavailable(FitserveError):
 
 class QueueFull(Unavailable):
     title = "The queue is full."
+
+
+class StorageFull(Unavailable):
+    title = "The service has no room for more data."
+    remedy = (
+        "Delete datasets and jobs that are no longer needed, or let the operator free disk space "
+        "(FITSERVE_MIN_FREE_BYTES) or raise the quota (FITSERVE_MAX_STORED_BYTES)."
+    )
 
 
 def _tree(cls: type[FitserveError]) -> Iterator[type[FitserveError]]:

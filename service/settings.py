@@ -176,6 +176,18 @@ class Settings(BaseModel):
     max_dataset_bytes: Bytes = Field(
         32 * GIB, description="Maximum size of a dataset, decompressed and as stored."
     )
+    max_stored_bytes: Bytes | None = Field(
+        None,
+        description="Maximum size of all datasets and checkpoints together; new requests beyond it get 503. "
+        "Default: no limit.",
+    )
+    min_free_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_BYTES,
+        description="Free space of the data folder's disk below which new requests get 503; it is kept for "
+        "checkpoints of running jobs. Default: 5 % of the disk, at most 1 GiB.",
+    )
     upload_timeout_seconds: Seconds = Field(
         600.0, description="Time limit of reading a file, and of waiting for earlier files."
     )

@@ -65,10 +65,17 @@ class ArtifactWriter:
 
         Returns:
             The row to commit, or the id of the dataset of equal content.
+
+        Raises:
+            StorageFull: There is no room for it.
         """
         found = self._storage.datasets.find(owner, stored.digest)
         if found is not None:
             return found.id
+        if isinstance(content, Path):
+            self._storage.room.check_quota(stored.bytes)  # it is on the disk already
+        else:
+            self._storage.room.check(stored.bytes)
         return NewDataset(
             name=name,
             digest=stored.digest,
@@ -95,6 +102,7 @@ class ArtifactWriter:
             return None
         resume = result.request["training"]["resume"]
         content, epoch, step = result.parent.first_checkpoint(self._storage, resume, result.encoding)
+        self._storage.room.check(len(content))
         artifact = self._storage.artifacts.put(f"checkpoints/{job_id}", content)
         return StartingPoint(result.parent.job.id, NewCheckpoint(epoch, artifact, len(content), step))
 

@@ -1,12 +1,12 @@
 """The tasks of a helper: one method for each request of `service.helper.messages`."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import singledispatchmethod
+from functools import partial, singledispatchmethod
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -17,10 +17,11 @@ from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.raw_rows import RawRows
 from service.datasets.prepare.request_rows import evaluation_rows
 from service.datasets.profile.report import read_rows
+from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import FileContent
 from service.datasets.sources.json import FORMS_TEXT
 from service.datasets.write_dataset import write_dataset
-from service.errors import DatasetDeleted, DatasetNotFound, FieldError, InvalidRequest
+from service.errors import ContentTooLarge, DatasetDeleted, DatasetNotFound, FieldError, InvalidRequest
 from service.helper.artifact_writer import ArtifactWriter
 from service.helper.catalog import entry, names_of, selected
 from service.helper.messages import (
@@ -77,6 +78,8 @@ from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.training.suggestions import suggest
 
+T = TypeVar("T")
+
 NESTED_TOO_DEEP = "The body is nested too deep to be a request."
 
 
@@ -129,14 +132,39 @@ class Tasks:
 
     @run.register
     def _read_dataset(self, request: ReadDataset, body: bytes) -> tuple[DatasetStored, bytes]:
+        self._decompress(request.upload)
         content, name = open_upload(request.upload, self._settings), request.name
         if isinstance(content, JsonTable):
             content, name_in_body = read_content(content, request.upload.options)
             name = name_in_body or name
         path = Path(request.upload.folder) / "dataset"
-        stored = write_dataset(content, path, self._settings.max_dataset_bytes)
+        stored = self._within(self._storage.room.bytes_left(), partial(write_dataset, content, path))
         dataset = self._writer.add_dataset(request.owner, stored, path, name)
         return DatasetStored(dataset, _upload_digest(request.upload), [*stored.reading_warnings]), b""
+
+    def _decompress(self, upload: Upload) -> None:
+        """Decompress an upload into its folder, within the room on the disk.
+
+        Raises:
+            StorageFull: The room is exceeded.
+            ContentTooLarge: The limit of datasets is exceeded.
+        """
+        left = self._storage.room.disk_bytes_left()
+        self._within(left, partial(decompress, upload.body, upload.compression))
+
+    def _within(self, bytes_left: int, write: Callable[[int], T]) -> T:
+        """Write with a maximum size: that of a dataset, or the room that is left if it is less.
+
+        Raises:
+            StorageFull: The room is less, and is exceeded.
+        """
+        most_bytes = self._settings.max_dataset_bytes
+        try:
+            return write(min(most_bytes, bytes_left))
+        except ContentTooLarge:
+            if bytes_left < most_bytes:
+                self._storage.room.check(bytes_left + 1)
+            raise
 
     @run.register
     def _download_dataset(self, request: DownloadDataset, body: bytes) -> tuple[InFile, bytes]:
@@ -262,6 +290,7 @@ class Tasks:
         else:
             reading = encoding.table_reading
             types = {name: reading.types[name] for name in columns}
+            self._decompress(request.upload)
             content = open_upload(request.upload, self._settings, reading._replace(types=types))
         if not isinstance(content, JsonTable):
             assert request.upload is not None

@@ -12,6 +12,7 @@ from service.specs.job import JobStatus
 from service.storage.database import INSERTS, Database, insert_or_get
 from service.storage.ids import new_id
 from service.storage.pages import Cursor, newest_first
+from service.storage.room import check_quota
 from service.storage.tables import datasets, jobs, uploads
 
 ACTIVE = [status for status in JobStatus if not status.ended]
@@ -72,10 +73,16 @@ class Dataset:
 
 
 class DatasetStore:
-    """Datasets of all owners."""
+    """Datasets of all owners.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: Database of the datasets.
+        max_stored_bytes: Maximum size of all datasets and checkpoints; None for no limit.
+    """
+
+    def __init__(self, database: Database, max_stored_bytes: int | None = None) -> None:
         self._database = database
+        self._max_stored_bytes = max_stored_bytes
 
     def add(self, owner: str, dataset: NewDataset, upload_digest: str | None = None) -> tuple[Dataset, bool]:
         """Insert a dataset, unless the owner has one of equal content.
@@ -88,9 +95,14 @@ class DatasetStore:
         Returns:
             The inserted or existing dataset, and whether it was inserted. If not, no row refers to the
             artifact of the new one.
+
+        Raises:
+            StorageFull: The quota has no room for it.
         """
         with self._database.write() as connection:
             stored = add_dataset(connection, owner, dataset)
+            if stored.id == dataset.id:
+                check_quota(connection, self._max_stored_bytes)
             if stored.inline:
                 stored = keep_dataset(connection, owner, stored.id)
             _add_upload(connection, owner, upload_digest, stored.id)

@@ -38,6 +38,18 @@ def bind(database: Database, artifacts: Artifacts) -> None:
     artifacts.expect(identity)
 
 
+def expect_bound(database: Database, artifacts: Artifacts) -> None:
+    """Let `artifacts.ping` compare the identity that the database has.
+
+    Raises:
+        Unavailable: The database can't be read.
+    """
+    with database.read() as connection:
+        bound = connection.scalar(select(stores.c.identity).where(stores.c.name == NAME, IS_BOUND))
+    if bound is not None:
+        artifacts.expect(bound)
+
+
 def _bind_first(database: Database, artifacts: Artifacts) -> str:
     """Write the identity to the store, unless another process does so first; return it."""
     # Committed first: if this process dies after the second step, the next one recognizes the store.

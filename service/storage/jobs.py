@@ -29,6 +29,7 @@ from service.storage.logs import NewLine, add_lines
 from service.storage.pages import Cursor, newest_first
 from service.storage.planned_job import PlannedJob
 from service.storage.queue import check_length
+from service.storage.room import check_quota
 from service.storage.tables import checkpoints, history, jobs
 from service.storage.timestamp import now
 
@@ -44,12 +45,18 @@ class JobStore:
         database: Database of the jobs.
         max_queue_length: Number of queued jobs from which on submissions are refused.
         idempotency_hours: Time for which an idempotency key is remembered.
+        max_stored_bytes: Maximum size of all datasets and checkpoints; None for no limit.
     """
 
     def __init__(
-        self, database: Database, max_queue_length: int = 10_000, idempotency_hours: float = 24.0
+        self,
+        database: Database,
+        max_queue_length: int = 10_000,
+        idempotency_hours: float = 24.0,
+        max_stored_bytes: int | None = None,
     ) -> None:
         self._database = database
+        self._max_stored_bytes = max_stored_bytes
         self._max_queue_length = max_queue_length
         self._idempotency_period = timedelta(hours=idempotency_hours)
 
@@ -67,6 +74,7 @@ class JobStore:
         Raises:
             IdempotencyKeyReused: If the key was used with another fingerprint.
             QueueFull: If the queue has reached its maximum length.
+            StorageFull: If the quota has no room for its data.
             DatasetNotFound: If the owner has no such dataset.
             JobNotFound: If the owner has no such job to continue from.
         """
@@ -90,6 +98,7 @@ class JobStore:
             else:
                 inserted = _insert_continued(connection, values, start)
                 continuing = f", continuing {start.job_id} from epoch {start.checkpoint.epoch}"
+            check_quota(connection, self._max_stored_bytes)
             engine = orjson.loads(job.used)["engine"]
             message = f"Queued for {job.device} with the {engine} engine{continuing}."
             warnings = [

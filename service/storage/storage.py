@@ -19,6 +19,7 @@ from service.storage.logs import LogStore
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.retention import RetentionStore
+from service.storage.room import Room
 from service.storage.workers import WorkerStore
 
 
@@ -39,6 +40,7 @@ class Storage:
     workers: WorkerStore
     retention: RetentionStore
     artifacts: Artifacts
+    room: Room
 
     @classmethod
     @contextmanager
@@ -58,7 +60,12 @@ class Storage:
         try:
             yield cls(
                 database=database,
-                jobs=JobStore(database, settings.max_queue_length, settings.idempotency_hours),
+                jobs=JobStore(
+                    database,
+                    settings.max_queue_length,
+                    settings.idempotency_hours,
+                    settings.max_stored_bytes,
+                ),
                 queue=QueueStore(database),
                 claims=ClaimStore(database),
                 recovery=RecoveryStore(database),
@@ -66,10 +73,16 @@ class Storage:
                 history=HistoryStore(database),
                 checkpoints=CheckpointStore(database),
                 logs=LogStore(database),
-                datasets=DatasetStore(database),
+                datasets=DatasetStore(database, settings.max_stored_bytes),
                 workers=WorkerStore(database),
                 retention=RetentionStore(database),
                 artifacts=artifacts,
+                room=Room(
+                    database,
+                    settings.data_dir.absolute(),
+                    settings.max_stored_bytes,
+                    settings.min_free_bytes,
+                ),
             )
         finally:
             database.close()

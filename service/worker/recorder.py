@@ -216,6 +216,11 @@ class Recorder:
 
     def _finish(self, *endings: Ending) -> None:
         replaced = self.retry(endings[0].claim, lambda: self._storage.claims.finish(*endings))
+        for ending in endings:
+            outcome = ending.outcome
+            log.info(
+                "job ended", job_id=ending.claim.job_id, status=outcome.status, reason=outcome.stop_reason
+            )
         self._storage.artifacts.discard(replaced)
 
     def _write_checkpoints(self, attempts: Sequence[Attempt]) -> Sequence[NewCheckpoint]:

@@ -80,6 +80,7 @@ class Runner:
         self._recorder = Recorder(settings, storage, supervisor)
         self._engines = EngineFactory(device, settings.threads_per_worker, settings.compiled())
         self._held: Sequence[Claim] = ()
+        self._could_not_read = False  # a job was released because its data was unavailable
         self._claim_is_uncertain = False  # a claim was sent to the database and not answered
         self._batcher = Batcher(supervisor.stopping.wait)
 
@@ -87,8 +88,11 @@ class Runner:
         """Claim and train a job for the device, or a group of them; return False when none is queued.
 
         Raises:
-            Unavailable: The database is unavailable.
+            Unavailable: The database is unavailable, or the artifacts are after a job was released for it.
         """
+        if self._could_not_read:
+            self._storage.artifacts.ping()  # as long as this fails, other workers have the jobs
+            self._could_not_read = False
         queues = {str(self._device), self._device.type}
         claims, lease_seconds = self._storage.claims, self._settings.lease_seconds
         job = self._claimed(lambda: claims.claim(self._worker_id, queues, lease_seconds))
@@ -96,6 +100,7 @@ class Runner:
             return False
         self._held = [Claim.of(job)]
         self._supervisor.job_started(job.id)
+        log.info("job started", job_id=job.id, attempt=job.attempt, device=str(self._device))
         try:
             self._run(job)
         except LeaseLost:
@@ -153,6 +158,7 @@ class Runner:
         except Unavailable as error:  # the job is not to blame
             log.warning("job released", job_id=job.id, reason=error.detail)
             self._recorder.release(claim, error.detail)
+            self._could_not_read = True
             # The job keeps its position in the queue: without a pause it would be claimed again at once.
             self._supervisor.stopping.wait(RETRY_SECONDS)
         except Exception as error:  # any error is the job's own: report it and go on with the next job
@@ -292,7 +298,8 @@ class Runner:
         """Prepare the tensors that a job trains on."""
         claim = Claim.of(job)
         workspace = SpillingWorkspace(self._settings.scratch(), self._settings.in_memory_bytes)
-        data = self._recorder.retry(claim, lambda: JobData.of(job, self._storage))
+        # Data that this worker can't read is left to another one, which may be able to.
+        data = self._recorder.retry_briefly(claim, lambda: JobData.of(job, self._storage), Unavailable)
         prepared = self._recorder.retry_briefly(claim, lambda: data.prepare(workspace), DataNotPrepared)
         self._supervisor.making_progress()
         return prepared

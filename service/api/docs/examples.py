@@ -601,9 +601,10 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
     ),
     Example(
         "GET /readyz",
-        "Check that jobs can run.",
-        "curl -s localhost:8000/readyz",
-        '{"status": "ok", "checks": {"database": "ok", "workers": "ok", "artifacts": "ok", "helpers": "ok"}}',
+        "Check that requests are accepted and jobs can run.",
+        "curl -s 'localhost:8000/readyz?workers=true'",
+        '{"status": "ok", "checks": {"database": "ok", "artifacts": "ok", "helpers": "ok", "requests": "ok", '
+        '"room": "ok", "workers": "ok"}}',
     ),
     Example(
         "GET /v1/system",

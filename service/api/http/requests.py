@@ -103,6 +103,12 @@ def media_type(request: Request, *supported: str) -> str:
     return given
 
 
+def declared_bytes(request: Request) -> int:
+    """Return the size of the body by Content-Length; 1 if that is unknown."""
+    declared = request.headers.get("content-length", "")
+    return int(declared) if declared.isdigit() else 1
+
+
 def declares_no_body(request: Request) -> bool:
     """Return whether the headers of a request say that it has no body (RFC 9112, section 6.3)."""
     return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers

@@ -39,6 +39,7 @@ from service.specs.upload import (
     ReadOptions,
     Upload,
 )
+from service.storage.room import Room
 
 FILE_PART = "file"
 MULTIPART = "multipart/form-data"
@@ -199,7 +200,9 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
         ContentTooLarge: If it exceeds the limit, as soon as this is known.
         InvalidRequest: If the parts of a multipart body are invalid.
         BadRequest: If it is malformed as multipart, or ends early.
+        StorageFull: If the disk has no room for it.
     """
+    services.storage.room.check_disk(requests.declared_bytes(request))
     compression = _declared_compression(request)
     multipart = media_type(request) == MULTIPART
     form = None if multipart else _format(media_type(request))
@@ -296,7 +299,7 @@ async def _receive_file(request: Request, services: Services, upload: Upload) ->
     if declared.isdigit() and int(declared) > most_bytes:
         remedy = "; send a larger table as CSV or Parquet" if is_json else ""
         raise ContentTooLarge(f"The body has {declared} bytes; the limit is {most_bytes}{remedy}.")
-    async with _BodyFile.open(upload.body, most_bytes) as file:
+    async with _BodyFile.open(upload.body, most_bytes, services.storage.room) as file:
         async for chunk in request.stream():
             await file.write(chunk)
 
@@ -306,7 +309,7 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
     fields: dict[str, bytearray] = {}
     file_part: MultipartSegment | None = None
     errors = FieldErrors()
-    async with _BodyFile.open(upload.body, services.settings.max_upload_bytes) as file:
+    async with _BodyFile.open(upload.body, services.settings.max_upload_bytes, services.storage.room) as file:
         async for part, piece in _parts(request):
             name = part.name or ""
             if piece is None and (name in fields or (name == FILE_PART and file_part)):
@@ -360,19 +363,20 @@ async def _parts(request: Request) -> AsyncIterator[tuple[MultipartSegment, byte
 class _BodyFile:
     """File written in a thread, about 1 MiB at a time, so that a slow disk blocks no other request."""
 
-    def __init__(self, file: IO[bytes], most_bytes: int) -> None:
+    def __init__(self, file: IO[bytes], most_bytes: int, room: Room) -> None:
         self._file = file
         self._most_bytes = most_bytes
+        self._room = room
         self._waiting = bytearray()
         self._bytes = 0
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path, most_bytes: int) -> AsyncIterator[Self]:
+    async def open(cls, path: Path, most_bytes: int, room: Room) -> AsyncIterator[Self]:
         """Open a file; it is flushed when the context ends."""
         try:
             with path.open("wb") as file:
-                body = cls(file, most_bytes)
+                body = cls(file, most_bytes, room)
                 yield body
                 await body._flush()
         except OSError as error:
@@ -384,6 +388,7 @@ class _BodyFile:
 
         Raises:
             ContentTooLarge: If the file exceeds the limit.
+            StorageFull: If the disk has no room for it.
         """
         self._bytes += len(piece)
         if self._bytes > self._most_bytes:
@@ -394,4 +399,5 @@ class _BodyFile:
 
     async def _flush(self) -> None:
         waiting, self._waiting = self._waiting, bytearray()
+        self._room.check_disk(len(waiting))
         await run_in_threadpool(self._file.write, waiting)

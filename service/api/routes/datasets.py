@@ -23,6 +23,7 @@ from service.errors import (
     FieldError,
     InvalidRequest,
     LimitExceeded,
+    StorageFull,
     UnsupportedMediaType,
 )
 from service.helper.messages import DatasetStored, DownloadDataset, GetRows, ReadDataset
@@ -101,6 +102,7 @@ class RowsQuery(requests.Query):
             **DATASET_LINKS,
         },
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
+        **problems(StorageFull),
     },
 )
 async def upload_dataset(
@@ -115,6 +117,7 @@ async def upload_dataset(
     `inputs` with `targets`; or it is a list of rows, `[{"x": 1}, …]`, or JSON Lines. A table has at most
     10,000 columns.
     """
+    await run_in_threadpool(services.storage.room.check, requests.declared_bytes(request))
     async with uploads.receive(request, services, query) as (upload, said):
         stored, _ = await uploads.call(services, ReadDataset(owner, said.name, upload))
         is_gone = await request.is_disconnected()
@@ -133,7 +136,11 @@ def _publish(services: Services, owner: str, stored: DatasetStored, is_gone: boo
         if is_gone:
             services.storage.artifacts.discard([new.artifact])
             raise BadRequest("The client disconnected before its dataset was read.")
-        dataset, created = services.storage.datasets.add(owner, new, digest)
+        try:
+            dataset, created = services.storage.datasets.add(owner, new, digest)
+        except StorageFull:  # other datasets took the room since it was checked
+            services.storage.artifacts.discard([new.artifact])
+            raise
         if not created:
             services.storage.artifacts.discard([new.artifact])  # equal content was published concurrently
     headers = {"Location": f"/v1/datasets/{dataset.id}"}

@@ -4,6 +4,7 @@ import time
 from typing import Annotated
 
 import orjson
+import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
@@ -30,6 +31,7 @@ from service.errors import (
     NotJson,
     PreconditionFailed,
     QueueFull,
+    StorageFull,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -42,6 +44,8 @@ from service.storage.pages import Cursor
 from service.storage.planned_job import PlannedJob
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DocumentedRoute)
+
+log = structlog.get_logger()
 
 MAX_KEY_LENGTH = 255
 _SUBMISSION_HEADERS = ("ETag", "Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed")
@@ -91,7 +95,7 @@ class ListQuery(requests.Query):
             IdempotencyKeyReused,
             LimitExceeded,
         ),
-        **problems(QueueFull),
+        **problems(QueueFull, StorageFull),
     },
 )
 async def submit_job(
@@ -117,6 +121,8 @@ async def submit_job(
     """
     requests.media_type(request, requests.JSON)
     wait_seconds = requests.preferred_wait_seconds(request)
+    if not query.validate_only:
+        await run_in_threadpool(services.storage.room.check, requests.declared_bytes(request))
     async with services.bodies.read(request) as body:
         started = time.monotonic()
         if query.validate_only:
@@ -162,11 +168,13 @@ def _queue(services: Services, owner: str, planned: PlannedJob) -> tuple[Job, bo
         if planned.start is not None and created:
             unused.remove(planned.start.checkpoint.artifact)
     except Unavailable as error:
-        if not isinstance(error, QueueFull):
+        if not isinstance(error, QueueFull | StorageFull):
             unused.clear()  # unknown whether it was committed
         raise
     finally:
         services.storage.artifacts.discard(unused)
+    if created:
+        log.info("job accepted", job_id=submitted.id, owner=owner, device=submitted.device)
     services.executor.wake(submitted.device)
     services.watch.changed(submitted.id)
     return submitted, created

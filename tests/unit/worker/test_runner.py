@@ -120,3 +120,21 @@ def test_a_job_of_another_program_is_released_from_its_group(storage: Storage, t
     assert "It needs another program than the group that it was claimed for." in lines[-1]
     assert runner.run_next()
     assert storage.jobs.get(OWNER, other.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_job_whose_data_cannot_be_read_is_released(storage: Storage, tmp_path: Path) -> None:
+    """A worker without access to the artifacts releases its job, and claims none until it has access."""
+    settings = Settings(data_dir=tmp_path, storage_patience_seconds=0)
+    supervisor = RecordingSupervisor()
+    runner = Runner("w", torch.device("cpu"), settings, storage, supervisor)
+    job = submitted(storage, pa.table({"x": [1.0, 2.0], "y": [1.0, 2.0]}), PLAIN, "eager")
+    (tmp_path / "artifacts").rename(tmp_path / "elsewhere")
+    assert runner.run_next()
+    released = storage.jobs.get(OWNER, job.id)
+    assert (released.status, released.worker_id, released.workers_lost) == (JobStatus.QUEUED, None, 0)
+    with pytest.raises(Unavailable):
+        runner.run_next()
+    assert storage.jobs.get(OWNER, job.id).attempt == released.attempt
+    (tmp_path / "elsewhere").rename(tmp_path / "artifacts")
+    assert runner.run_next()
+    assert storage.jobs.get(OWNER, job.id).status is JobStatus.SUCCEEDED

@@ -191,7 +191,7 @@ def test_health_and_index(service: Service) -> None:
     """Health, readiness, index and system have their documented models, and every link of the index works."""
     assert as_documented(system.Health, service.client.get("/livez"))["status"] == "ok"
     ready = as_documented(system.Health, service.client.get("/readyz"))
-    assert ready["checks"] == dict.fromkeys(("database", "artifacts", "requests", "helpers"), "ok")
+    assert ready["checks"] == dict.fromkeys(("database", "artifacts", "helpers", "requests", "room"), "ok")
     trains = as_documented(system.Health, service.client.get("/readyz?workers=true"))
     assert trains["checks"] == {**ready["checks"], "workers": "ok"}
     index = as_documented(system.Index, service.client.get("/"))
