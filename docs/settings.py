@@ -10,6 +10,7 @@ from service.settings import Settings
 
 # Defaults that depend on the machine or on other settings.
 COMPUTED_DEFAULTS: Mapping[str, str] = {
+    "allowed_hosts": "`localhost`, `127.0.0.1`, `[::1]`, `*.localhost`",
     "workers": "one per core",
     "worker_memory_bytes": "a worker's share",
     "in_memory_bytes": "up to 1 GiB",
@@ -37,7 +38,7 @@ def _rows() -> Iterator[str]:
 
 
 def _shown(default: object) -> str:
-    return "" if default is None else f"`{json.dumps(default, default=str)}`"
+    return "" if default in (None, "", ()) else f"`{json.dumps(default, default=str)}`"
 
 
 if __name__ == "__main__":

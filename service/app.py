@@ -18,10 +18,18 @@ from ulid import ULID
 
 from service import __version__
 from service.api.docs.openapi import openapi_document
+from service.api.http.answer_headers import AnswerHeaders
+from service.api.http.compression import Compression
+from service.api.http.forwarded import Forwarded
+from service.api.http.head import Head
+from service.api.http.hosts import Hosts
+from service.api.http.negotiation import accepted_media_type
+from service.api.http.origins import Origins
 from service.api.http.problems import add_exception_handlers
+from service.api.http.request_log import RequestLog
 from service.api.http.requests import Bodies, refuse_parameters
 from service.api.readiness import Readiness
-from service.api.routes import datasets, events, health, jobs, logs, problems, results, system
+from service.api.routes import datasets, docs, events, health, jobs, logs, problems, results, system
 from service.api.state import CommitThreads, Services, Startup
 from service.events.watch import Watch
 from service.executors.local import worker_process as worker
@@ -101,11 +109,21 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lambda app: _lifespan(settings, shutdown, starter),
-        dependencies=[Depends(refuse_parameters)],
+        dependencies=[Depends(refuse_parameters), Depends(accepted_media_type)],
+        docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
-    for noun in (jobs, results, events, logs, datasets, system, health, problems):
+    for noun in (jobs, results, events, logs, datasets, system, health, docs, problems):
         app.include_router(noun.router)
+    # The last one is the outermost.
+    app.add_middleware(Compression)
+    app.add_middleware(Head)
+    app.add_middleware(Origins, allowed=settings.allowed_origins)
+    app.add_middleware(Forwarded, trusted_proxies=settings.trusted_proxies, root_path=settings.root_path)
+    app.add_middleware(Hosts, allowed=settings.allowed_hosts)
+    app.add_middleware(RequestLog, access_log=settings.access_log)
+    app.add_middleware(AnswerHeaders)
     app.state.shutdown = shutdown
     add_exception_handlers(app)
     app.openapi = lambda: openapi_document(app)  # type: ignore[method-assign]

@@ -25,6 +25,7 @@ _KINDS = {
     "boolean": "`true` or `false`",
     "path": "the path of a folder",
     "string": "a text that is not empty",
+    "array": "a comma-separated list",
 }
 
 

@@ -2,7 +2,9 @@
 
     FitserveError
     ├── BadRequest 400
+    │   ├── HostNotAllowed
     │   └── NotJson
+    ├── ForeignOrigin 403
     ├── NotFound 404
     │   ├── DatasetNotFound
     │   ├── JobNotFound
@@ -12,6 +14,7 @@
     │   ├── CatalogEntryNotFound
     │   └── ProblemTypeNotFound
     ├── MethodNotAllowed 405
+    ├── NotAcceptable 406
     ├── RequestTimedOut 408
     ├── Conflict 409
     │   ├── DatasetInUse
@@ -19,11 +22,13 @@
     │   ├── JobNotEnded
     │   ├── JobNotRunning
     │   ├── JobNotPaused
+    │   ├── JobNotWaiting
     │   └── NoCheckpointYet
     ├── PreconditionFailed 412
     ├── ContentTooLarge 413
     ├── TargetTooLong 414
     ├── UnsupportedMediaType 415
+    ├── RangeNotSatisfiable 416
     ├── ExpectationFailed 417
     ├── InvalidRequest 422
     │   ├── IdempotencyKeyReused
@@ -47,7 +52,7 @@ path shows the title and the remedy. Titles are attributes, not docstrings: `pyt
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NoReturn
 
@@ -177,6 +182,7 @@ class FitserveError(Exception):
         detail: What happened in this case; the title by default.
         errors: Each error in the request.
         retry_after_seconds: Value of `Retry-After`; see `service.retry_after`.
+        headers: Further headers of the answer.
 
     Attributes:
         errors: The first errors in the request, and the number of all.
@@ -191,8 +197,10 @@ class FitserveError(Exception):
         detail: str | None = None,
         errors: Iterable[FieldError] = (),
         retry_after_seconds: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.errors = FieldErrors(errors)
+        self.headers = headers or {}
         self.detail = bounded(detail or self.default_detail())
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
@@ -208,13 +216,18 @@ class FitserveError(Exception):
             instance: Path of the resource that the error concerns.
         """
         return {
-            "type": f"/problems/{self.slug()}",
+            "type": self.path(),
             "title": self.title,
             "status": self.status,
             "detail": self.detail,
             "instance": instance,
             "errors": [asdict(error) for error in self.errors],
         }
+
+    @classmethod
+    def path(cls) -> str:
+        """Return the path of the page that explains the problem."""
+        return f"/problems/{cls.slug()}"
 
     @classmethod
     def slug(cls) -> str:
@@ -238,6 +251,25 @@ class NotJson(BadRequest):
     remedy = (
         "Check commas, quotes and brackets near the position given. NaN, Infinity and numbers beyond "
         "a double's range are not JSON: send null for a missing value."
+    )
+
+
+class HostNotAllowed(BadRequest):
+    title = "The service is not known under the host of this request."
+    remedy = (
+        "Use one of the allowed hosts, or let the operator add this one to FITSERVE_ALLOWED_HOSTS. The check "
+        "keeps web pages from reaching the service under a name of their own (DNS rebinding)."
+    )
+
+
+class ForeignOrigin(FitserveError):
+    status = 403
+    title = "A page of another origin may not change anything."
+    remedy = (
+        "Let the operator add the origin of the page to FITSERVE_ALLOWED_ORIGINS. Behind a reverse proxy "
+        "that changes `Host` or ends TLS, let it send X-Forwarded-Host and X-Forwarded-Proto, and set "
+        "FITSERVE_TRUSTED_PROXIES. Programs other than browsers should send neither `Origin` nor "
+        "`Sec-Fetch-Site`."
     )
 
 
@@ -291,6 +323,12 @@ class MethodNotAllowed(FitserveError):
     remedy = "The `Allow` header of the response lists the supported methods."
 
 
+class NotAcceptable(FitserveError):
+    status = 406
+    title = "None of the formats of this resource is acceptable."
+    remedy = "Send one of the media types that the detail lists in `Accept`, or leave the header out."
+
+
 class RequestTimedOut(FitserveError):
     status = 408
     title = "The request did not arrive in time."
@@ -331,6 +369,11 @@ class JobNotPaused(Conflict):
     remedy = "Only a job that is paused, or whose pause was requested, can be resumed."
 
 
+class JobNotWaiting(Conflict):
+    title = "The job has left the queue."
+    remedy = "Only the priority of a job that is queued or paused can be changed."
+
+
 class NoCheckpointYet(Conflict):
     title = "The job has no checkpoint yet."
     remedy = "Retry once the job has trained for a moment. A job that failed early never has a checkpoint."
@@ -361,6 +404,12 @@ class UnsupportedMediaType(FitserveError):
     status = 415
     title = "The media type is not supported."
     remedy = "Send the body's media type in Content-Type; the detail lists the supported ones."
+
+
+class RangeNotSatisfiable(FitserveError):
+    status = 416
+    title = "The file has no bytes in this range."
+    remedy = "`Content-Range` of the response has the size of the file; without `Range`, all of it is sent."
 
 
 class ExpectationFailed(FitserveError):

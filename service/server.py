@@ -68,6 +68,7 @@ def _http(settings: Settings, app: FastAPI) -> tuple[uvicorn.Config, Connections
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # `Forwarded` reads them
         lifespan="on",
         timeout_keep_alive=settings.keep_alive_seconds,  # type: ignore[arg-type]  # any number of seconds
         timeout_graceful_shutdown=int(settings.shutdown_grace_seconds),

@@ -1,14 +1,16 @@
 """Settings of the service; `service.configuration` reads them from options and the environment."""
 
+import ipaddress
 import math
 import os
 import re
 import sys
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from service.runtime.machine import memory_bytes
 
@@ -24,6 +26,67 @@ Seconds = Annotated[float, Field(ge=0.001, le=MAX_SECONDS)]
 Bytes = Annotated[int, Field(ge=1, le=MAX_BYTES)]
 Text = Annotated[str, Field(min_length=1)]
 ProcessCount = Annotated[int, Field(ge=0, le=10_000)]
+
+
+_HOST = r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+|\[[0-9a-f:.]+\]"
+_LOOPBACK = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is(pattern: str) -> Callable[[str], bool]:
+    return lambda text: re.fullmatch(pattern, text) is not None
+
+
+def _list_of(is_valid: Callable[[str], bool], expected: str) -> BeforeValidator:
+    """Return a validator that splits a text at its commas; `expected` describes the valid texts."""
+
+    def read(value: Any) -> Any:
+        parts = value.split(",") if isinstance(value, str) else value
+        parts = [part.strip().lower() for part in parts if part.strip()]
+        if not parts or not all(map(is_valid, parts)):
+            raise ValueError(expected)
+        return parts
+
+    return BeforeValidator(read)
+
+
+HostNames = Annotated[
+    Sequence[str],
+    _list_of(_is(rf"\*|(\*\.)?({_HOST})"), "a comma-separated list of host names without ports, or `*`"),
+]
+Origins = Annotated[
+    Sequence[str],
+    _list_of(
+        _is(rf"\*|https?://({_HOST})(:\d{{1,5}})?"),
+        "a comma-separated list of origins such as `https://lab.example.com`, or `*`",
+    ),
+]
+Networks = Annotated[
+    Sequence[str],
+    _list_of(_is_network, "a comma-separated list of IP addresses and networks such as `10.0.0.0/8`"),
+]
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address to listen on can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reached_as(host: str) -> Sequence[str]:
+    """Return the names under which clients reach a service that listens on an address."""
+    if not is_loopback(host):
+        return ("*",)
+    return _LOOPBACK if ":" in host or host in _LOOPBACK else (*_LOOPBACK, host)
 
 
 def _forks(start_method: str) -> bool:
@@ -42,6 +105,27 @@ class Settings(BaseModel):
         ge=0,
         le=65535,
         description="Port on which `fitserve worker` answers `/livez` and `/readyz`. Default: none.",
+    )
+    allowed_hosts: HostNames = Field(
+        default_factory=lambda fields: _reached_as(fields.get("host", "")),
+        description="Comma-separated hosts under which clients may reach the service (`Host`, without the "
+        "port); `*.example.com` are all names that end so, `*` are all. Default: on a loopback address its "
+        "names, otherwise all.",
+    )
+    allowed_origins: Origins = Field(
+        (),
+        description="Comma-separated origins of other web pages that may use the API from a browser "
+        "(`https://lab.example.com`); `*` are all. Default: none, only pages of the service itself.",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Comma-separated addresses and networks of reverse proxies whose `X-Forwarded-For`, "
+        "`-Proto`, `-Host` and `-Prefix` count. Default: none.",
+    )
+    root_path: str = Field(
+        "",
+        description="Path under which a reverse proxy publishes the service (`/fit`); it begins all links. "
+        "`X-Forwarded-Prefix` of a trusted proxy takes precedence.",
     )
     data_dir: Path = Field(Path("fitserve-data"), description="Folder of the SQLite file and the artifacts.")
     database_url: Text | None = Field(
@@ -211,6 +295,14 @@ class Settings(BaseModel):
         24.0, gt=0, le=876_000, description="Time for which an Idempotency-Key is remembered."
     )
     log_format: Literal["console", "json"] = Field("console", description="Format of log lines.")
+    access_log: bool = Field(True, description="Log a line for each request.")
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, root_path: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", root_path):
+            raise ValueError("a path such as `/fit`, without a slash at its end")
+        return root_path
 
     @field_validator("data_dir", mode="before")
     @classmethod

@@ -127,5 +127,11 @@ async def _owner() -> str:
     return OWNER
 
 
+async def _root_path(request: Request) -> str:
+    return str(request.scope["root_path"])
+
+
 ServicesDependency = Annotated[Services, Depends(_services)]
 Owner = Annotated[str, Depends(_owner)]
+RootPath = Annotated[str, Depends(_root_path)]
+"""Prefix of the paths of the service, as clients see them; empty without a reverse proxy."""

@@ -6,6 +6,7 @@ answers that a client receives as they are come as the body, too.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from service.helper.request import Request
@@ -26,6 +27,19 @@ class InBody:
 @dataclass(frozen=True)
 class InFile:
     """The answer was written to the file that the request named."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model was written to the file that the request named.
+
+    Attributes:
+        state: Identifies the parameters among those of the job: the epoch, and more within one.
+        saved_at: When they were saved.
+    """
+
+    state: str
+    saved_at: datetime
 
 
 @dataclass(frozen=True)
@@ -190,13 +204,22 @@ class Evaluate(Request[InBody]):
 
 
 @dataclass(frozen=True)
-class ExportModel(Request[InBody]):
-    """Write a job's model as a file of the given format."""
+class ExportModel(Request[Exported]):
+    """Write a job's model as a file.
+
+    Attributes:
+        owner: The client.
+        job_id: The job.
+        checkpoint: As in `GetParameters`.
+        format: Format of the file.
+        answer_file: Path of the file.
+    """
 
     owner: str
     job_id: str
     checkpoint: str | None
     format: ExportFormat
+    answer_file: str
 
 
 @dataclass(frozen=True)

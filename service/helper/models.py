@@ -35,7 +35,11 @@ class Models:
         )
 
     def get(self, owner: str, job_id: str, which: str | None) -> TrainedModel:
-        """Load the model of a job.
+        """Load the model of a job; see `get_saved`."""
+        return self.get_saved(owner, job_id, which)[0]
+
+    def get_saved(self, owner: str, job_id: str, which: str | None) -> tuple[TrainedModel, CheckpointRow]:
+        """Load the model of a job; return it with the checkpoint that it was read from.
 
         Args:
             owner: The job's owner.
@@ -52,7 +56,7 @@ class Models:
             owner,
             job_id,
             lambda rows: _choose(rows, which),
-            lambda row: self._model(owner, row, which),
+            lambda row: (self._model(owner, row, which), row),
         )
 
     def _model(self, owner: str, row: CheckpointRow, which: str | None) -> TrainedModel:

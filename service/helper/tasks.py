@@ -30,6 +30,7 @@ from service.helper.messages import (
     DownloadDataset,
     EarlierJob,
     Evaluate,
+    Exported,
     ExportModel,
     GetCatalog,
     GetCatalogEntry,
@@ -239,9 +240,12 @@ class Tasks:
         return raw, data.row_ids(split, encoding)
 
     @run.register
-    def _export_model(self, request: ExportModel, body: bytes) -> tuple[InBody, bytes]:
-        model = self._models.get(request.owner, request.job_id, request.checkpoint)
-        return InBody(), EXPORTS[request.format](model)
+    def _export_model(self, request: ExportModel, body: bytes) -> tuple[Exported, bytes]:
+        model, saved = self._models.get_saved(request.owner, request.job_id, request.checkpoint)
+        Path(request.answer_file).write_bytes(EXPORTS[request.format](model))
+        # Within an epoch, the last parameters differ from those at its end, which may be the best.
+        within = f".{saved.step}-{request.checkpoint or 'default'}" if saved.step else ""
+        return Exported(f"{model.epoch}{within}", saved.created_at), b""
 
     @run.register
     def _get_encoding(self, request: GetEncoding, body: bytes) -> tuple[InBody, bytes]:

@@ -1,7 +1,7 @@
 """The body of a job request, and the states of a job."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from typing_extensions import TypeAliasType
@@ -11,6 +11,8 @@ from service.specs.architecture import ArchitectureSpec
 from service.specs.base import Name, Spec
 from service.specs.data import DataSpec
 from service.specs.training import TrainingSpec
+
+Priority = Annotated[int, Field(ge=-100, le=100)]
 
 
 class _DocumentedEnum(StrEnum):
@@ -37,6 +39,20 @@ class JobStatus(_DocumentedEnum):
     def ended(self) -> bool:
         """True if the status is final."""
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class JobEdit(Spec):
+    """Changes of a job: a JSON Merge Patch (RFC 7396), in which null removes a value."""
+
+    name: Name | None = None
+    """New name; null for none."""
+    priority: Priority | None = None
+    """New priority, while the job is queued or paused; null for the default."""
+
+    def values(self) -> dict[str, Any]:
+        """Return the new values of the fields that change."""
+        values = self.model_dump(exclude_unset=True)
+        return values | {"priority": values["priority"] or 0} if "priority" in values else values
 
 
 class StopReason(_DocumentedEnum):
@@ -88,7 +104,7 @@ class JobRequest(Placement):
 
     name: Name | None = None
     """Name for people; need not be unique."""
-    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    priority: Priority = 0
     """Priority in the queue. Jobs with a higher priority start first; among equal ones, the oldest."""
     data: DataSpec
     """Data to train on."""

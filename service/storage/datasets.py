@@ -11,7 +11,7 @@ from service import errors
 from service.specs.job import JobStatus
 from service.storage.database import INSERTS, Database, insert_or_get
 from service.storage.ids import new_id
-from service.storage.pages import Cursor, newest_first
+from service.storage.pages import ALWAYS, Cursor, Period, newest_first
 from service.storage.room import check_quota
 from service.storage.tables import datasets, jobs, uploads
 
@@ -143,7 +143,12 @@ class DatasetStore:
         return None if row is None else Dataset(**row._mapping)
 
     def list(
-        self, owner: str, limit: int, before: Cursor | None = None, upload_digest: str | None = None
+        self,
+        owner: str,
+        limit: int,
+        before: Cursor | None = None,
+        upload_digest: str | None = None,
+        created: Period = ALWAYS,
     ) -> Sequence[Dataset]:
         """Return a page of the owner's datasets, newest first.
 
@@ -152,8 +157,9 @@ class DatasetStore:
             limit: Maximum number of datasets.
             before: The last dataset of the previous page.
             upload_digest: If given, only the dataset that an upload with this digest became.
+            created: Period in which the datasets were created.
         """
-        chosen = select(datasets).where(datasets.c.owner == owner)
+        chosen = select(datasets).where(datasets.c.owner == owner, *created.conditions(datasets.c.created_at))
         if upload_digest is not None:
             sent = uploads.c.owner == owner, uploads.c.digest == upload_digest
             chosen = chosen.where(datasets.c.id.in_(select(uploads.c.dataset_id).where(*sent)))
@@ -161,14 +167,20 @@ class DatasetStore:
         with self._database.read() as connection:
             return [Dataset(**row._mapping) for row in connection.execute(query)]
 
-    def delete(self, owner: str, dataset_id: str) -> str:
+    def delete(self, owner: str, dataset_id: str, unchanged: Dataset | None = None) -> str:
         """Delete a dataset; jobs that have ended keep its id.
+
+        Args:
+            owner: The owner.
+            dataset_id: Id of the dataset.
+            unchanged: The dataset must still be this one, unless None.
 
         Returns:
             Name of the artifact that no row refers to any longer.
 
         Raises:
             DatasetNotFound: If the owner has no such dataset.
+            PreconditionFailed: If it has changed.
             DatasetInUse: If a job that has not ended uses it.
         """
         # Datasets that serve as a split appear in the request only; no other text looks like an id.
@@ -177,13 +189,16 @@ class DatasetStore:
         mine = datasets.c.owner == owner, datasets.c.id == dataset_id
         with self._database.write() as connection:
             # Lock first: a concurrent submission is either seen below or finds no dataset.
-            artifact = connection.scalar(select(datasets.c.artifact).where(*mine).with_for_update())
-            if artifact is None:
+            row = connection.execute(select(datasets).where(*mine).with_for_update()).one_or_none()
+            if row is None:
                 raise errors.DatasetNotFound()
+            dataset = Dataset(**row._mapping)
+            if unchanged not in (None, dataset):
+                raise errors.PreconditionFailed()
             if user := connection.scalar(users):
                 raise errors.DatasetInUse(f"The job {user} uses this dataset and has not ended.")
             connection.execute(datasets.delete().where(*mine))
-        return str(artifact)
+        return dataset.artifact
 
 
 def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Dataset:

@@ -20,13 +20,13 @@ from sqlalchemy import (
 )
 
 from service import errors
-from service.specs.job import JobStatus, LogLevel, StopReason
+from service.specs.job import JobEdit, JobStatus, LogLevel, StopReason
 from service.storage.database import Database
 from service.storage.datasets import add_dataset, hold_dataset, keep_dataset
 from service.storage.idempotency import IdempotencyKey, bind_key, job_of_key
 from service.storage.job_record import Job, StartingPoint, job_update, to_status, to_stop_reason
 from service.storage.logs import NewLine, add_lines
-from service.storage.pages import Cursor, newest_first
+from service.storage.pages import ALWAYS, Cursor, Period, newest_first
 from service.storage.planned_job import PlannedJob
 from service.storage.queue import check_length
 from service.storage.room import check_quota
@@ -35,7 +35,11 @@ from service.storage.timestamp import now
 
 # Built once: every status poll and every submission run these; building them takes as long as running them.
 ONE_JOB = select(jobs).where(jobs.c.owner == bindparam("owner"), jobs.c.id == bindparam("job_id"))
+ONE_JOB_LOCKED = ONE_JOB.with_for_update()
 ADD = jobs.insert().values(status=JobStatus.QUEUED, created_at=now(), changed_at=now()).returning(*jobs.c)
+
+
+_WAITING = [JobStatus.QUEUED, JobStatus.PAUSED]
 
 
 class JobStore:
@@ -139,31 +143,61 @@ class JobStore:
     def list(
         self,
         owner: str,
-        status: JobStatus | None = None,
+        statuses: Sequence[JobStatus] = (),
         name: str | None = None,
         limit: int = 100,
         before: Cursor | None = None,
+        created: Period = ALWAYS,
     ) -> Sequence[Job]:
-        """Return a page of the owner's jobs, newest first, that follows the cursor `before`."""
-        query = select(jobs).where(jobs.c.owner == owner)
-        if status is not None:
-            query = query.where(jobs.c.status == status)
+        """Return a page of the owner's jobs, newest first, that follows the cursor `before`.
+
+        Args:
+            owner: Owner of the jobs.
+            statuses: Statuses that the jobs may have; empty for all.
+            name: Name of the jobs; None for any.
+            limit: Maximum number of jobs.
+            before: The last job of the previous page.
+            created: Period in which the jobs were submitted.
+        """
+        query = select(jobs).where(jobs.c.owner == owner, *created.conditions(jobs.c.created_at))
+        if statuses:
+            query = query.where(jobs.c.status.in_(statuses))
         if name is not None:
             query = query.where(jobs.c.name == name)
         with self._database.read() as connection:
             return [Job.of_row(row) for row in connection.execute(newest_first(query, jobs, limit, before))]
 
-    def cancel(self, owner: str, job_id: str) -> Job:
+    def edit(self, owner: str, job_id: str, edit: JobEdit, version: int | None = None) -> Job:
+        """Change the fields of a job that are set in `edit`.
+
+        Raises:
+            JobNotFound: If the owner has no such job.
+            PreconditionFailed: If the job has another version than `version`.
+            JobNotWaiting: If its priority is to change after it has left the queue.
+        """
+        with self._database.write() as connection:
+            job = _get(connection, owner, job_id, version, lock=True)
+            values = {name: value for name, value in edit.values().items() if value != getattr(job, name)}
+            if "priority" in values and job.status not in _WAITING:
+                raise errors.JobNotWaiting(f"The job is {job.status}.")
+            if not values:
+                return job
+            connection.execute(job_update(**values).where(jobs.c.id == job_id))
+            return _get(connection, owner, job_id)
+
+    def cancel(self, owner: str, job_id: str, version: int | None = None) -> Job:
         """Cancel a waiting job, or request the cancel of a running one; an ended job stays unchanged.
 
         Raises:
             JobNotFound: If the owner has no such job.
+            PreconditionFailed: If the job has another version than `version`.
         """
         running = jobs.c.status == JobStatus.RUNNING
-        waiting = jobs.c.status.in_([JobStatus.QUEUED, JobStatus.PAUSED])
+        waiting = jobs.c.status.in_(_WAITING)
         job, _ = self._change(
             owner,
             job_id,
+            version,
             "Cancel",
             or_(waiting, and_(running, ~jobs.c.cancel_requested)),
             status=case((running, jobs.c.status), else_=to_status(JobStatus.CANCELLED)),
@@ -173,17 +207,19 @@ class JobStore:
         )
         return job
 
-    def pause(self, owner: str, job_id: str) -> Job:
+    def pause(self, owner: str, job_id: str, version: int | None = None) -> Job:
         """Pause a queued job, or request the pause of a running one, which then saves a checkpoint.
 
         Raises:
             JobNotFound: If the owner has no such job.
+            PreconditionFailed: If the job has another version than `version`.
             JobNotRunning: If it is paused or has ended.
         """
         queued, running = jobs.c.status == JobStatus.QUEUED, jobs.c.status == JobStatus.RUNNING
         job, changed = self._change(
             owner,
             job_id,
+            version,
             "Pause",
             or_(queued, and_(running, ~jobs.c.pause_requested)),
             status=case((queued, to_status(JobStatus.PAUSED)), else_=jobs.c.status),
@@ -193,17 +229,19 @@ class JobStore:
             raise errors.JobNotRunning(f"The job is {job.status}.")
         return job
 
-    def resume(self, owner: str, job_id: str) -> Job:
+    def resume(self, owner: str, job_id: str, version: int | None = None) -> Job:
         """Queue a paused job again at its former position, or withdraw a pause request.
 
         Raises:
             JobNotFound: If the owner has no such job.
+            PreconditionFailed: If the job has another version than `version`.
             JobNotPaused: If it is not paused and no pause was requested.
         """
         paused = jobs.c.status == JobStatus.PAUSED
         job, changed = self._change(
             owner,
             job_id,
+            version,
             "Resume",
             or_(paused, jobs.c.pause_requested),
             status=case((paused, to_status(JobStatus.QUEUED)), else_=jobs.c.status),
@@ -231,9 +269,7 @@ class JobStore:
         """
         artifacts = select(checkpoints.c.artifact).where(checkpoints.c.job_id == job_id)
         with self._database.write() as connection:
-            job = _get(connection, owner, job_id)
-            if version not in (None, job.version):
-                raise errors.PreconditionFailed()
+            job = _get(connection, owner, job_id, version)
             if not job.status.ended:
                 raise errors.JobNotEnded(f"The job is {job.status}.")
             names = connection.scalars(artifacts).all()
@@ -241,11 +277,19 @@ class JobStore:
         return names
 
     def _change(
-        self, owner: str, job_id: str, action: str, condition: ColumnElement[bool], **values: Any
+        self,
+        owner: str,
+        job_id: str,
+        version: int | None,
+        action: str,
+        condition: ColumnElement[bool],
+        **values: Any,
     ) -> tuple[Job, bool]:
         """Update a job if the condition holds, and log the action; return the job and whether it changed."""
         mine = jobs.c.owner == owner, jobs.c.id == job_id
         with self._database.write() as connection:
+            if version is not None:
+                _get(connection, owner, job_id, version, lock=True)
             changed = connection.execute(job_update(**values).where(*mine, condition)).rowcount > 0
             job = _get(connection, owner, job_id)
             if changed:
@@ -281,8 +325,15 @@ def _insert_continued(connection: Connection, values: dict[str, Any], start: Sta
     return job
 
 
-def _get(connection: Connection, owner: str, job_id: str) -> Job:
-    row = connection.execute(ONE_JOB, {"owner": owner, "job_id": job_id}).one_or_none()
+def _get(
+    connection: Connection, owner: str, job_id: str, version: int | None = None, lock: bool = False
+) -> Job:
+    """Return a job, which must have a version unless it is None; `lock` it until the transaction ends."""
+    query = ONE_JOB_LOCKED if lock else ONE_JOB
+    row = connection.execute(query, {"owner": owner, "job_id": job_id}).one_or_none()
     if row is None:
         raise errors.JobNotFound(f"No job has the id `{job_id}`.")
-    return Job.of_row(row)
+    job = Job.of_row(row)
+    if version not in (None, job.version):
+        raise errors.PreconditionFailed(f'The job has changed; its ETag is "{job.version}".')
+    return job

@@ -2,10 +2,12 @@
 
 import base64
 import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Select, Table, tuple_
+from sqlalchemy import ColumnElement, Select, Table, tuple_
 
 from service import errors
 from service.storage.timestamp import EPOCH, MICROSECOND
@@ -36,6 +38,24 @@ class Cursor(NamedTuple):
         except (binascii.Error, ValueError, OverflowError):
             detail = "Not a page token; send the `next_page_token` of a previous page."
             raise errors.InvalidRequest(errors=[errors.FieldError("?page_token", detail)]) from None
+
+
+@dataclass(frozen=True)
+class Period:
+    """Period of time: after one time and before another, each unless it is None."""
+
+    after: datetime | None = None
+    before: datetime | None = None
+
+    def conditions(self, column: ColumnElement[datetime]) -> Iterator[ColumnElement[bool]]:
+        """Yield the conditions that a column of times is within the period."""
+        if self.after is not None:
+            yield column > self.after
+        if self.before is not None:
+            yield column < self.before
+
+
+ALWAYS = Period()
 
 
 def newest_first(statement: Select[Any], table: Table, limit: int, before: Cursor | None) -> Select[Any]:

@@ -143,7 +143,9 @@ def test_many_clients_receive_the_end(narrow_service: Service, count: int) -> No
     service = narrow_service
     job_id = service.running(thermometer(epochs=LONG))
     before = service.process.memory_info().rss
-    request = f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    request = (
+        f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+    )
     address = (service.client.base_url.host, service.client.base_url.port or 0)
     listeners = [socket.create_connection(address) for _ in range(count)]
     for listener in listeners:

@@ -141,7 +141,9 @@ def test_bodies_beyond_the_memory_limit_are_refused(small_service: Service) -> N
     content = httpx.Request("POST", "http://x", json=large).content
     assert 500_000 < len(content) < 1_000_000
     with socket.create_connection(address) as other:
-        head = f"POST /v1/jobs?validate_only=true HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}"
+        head = (
+            f"POST /v1/jobs?validate_only=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}"
+        )
         other.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode() + content[:-1])
 
         def refused() -> httpx.Response | None:
@@ -195,7 +197,7 @@ def test_many_concurrent_submissions_are_answered(start_service: Callable[..., S
 async def submit_concurrently(service: Service, body: dict[str, Any], count: int) -> list[httpx.Response]:
     """Submit jobs whose bodies all arrive before any is complete, and return the responses."""
     content = httpx.Request("POST", "http://x", json=body).content
-    head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(content)}"
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {len(content)}"
     url = service.client.base_url
     streams = [await asyncio.open_connection(url.host, url.port) for _ in range(count)]
     for _, writer in streams:

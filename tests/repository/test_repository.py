@@ -22,6 +22,7 @@ EXTRAS = [Requirement(text) for text in PROJECT["optional-dependencies"]["compil
 DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 PEERS = [Requirement(text) for text in PROJECT["optional-dependencies"]["peers"]]
 PACKAGES = {"fitserve", "service", "tests", "benchmarks"}
+STANDARD = {*sys.stdlib_module_names, "compression"}  # from Python 3.14
 OPTIONAL = {"numpy", "pandas", "torch"}  # used by `fitserve` if installed
 # Libraries that are part of the API of another, which determines their version.
 PART_OF = {
@@ -99,7 +100,7 @@ def test_imported_libraries_are_declared(folders: list[str], declared: set[str])
     """Each imported library is a declared dependency, and not only one of another library."""
     distributions = packages_distributions()
     for path in sources(*folders):
-        for module in imported(path) - set(sys.stdlib_module_names) - PACKAGES:
+        for module in imported(path) - STANDARD - PACKAGES:
             found: set[str] = {canonicalize_name(name) for name in distributions.get(module, [module])}
             found |= {PART_OF[name] for name in found & PART_OF.keys()}
             assert found & declared, f"{path.relative_to(ROOT)} imports {module}"

@@ -37,7 +37,7 @@ def postgres() -> Iterator[Postgres]:
 def half_sent(service: Service) -> socket.socket:
     """Open a connection with a request whose body is incomplete."""
     connection = socket.create_connection((service.client.base_url.host, service.client.base_url.port or 0))
-    connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    connection.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     return connection
 
 

@@ -8,8 +8,9 @@ def problem(response: httpx.Response, status: int, slug: str) -> list[dict[str, 
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     document = response.json()
-    assert document.keys() == {"type", "title", "status", "detail", "instance", "errors"}
+    assert document.keys() == {"type", "title", "status", "detail", "instance", "request_id", "errors"}
     assert (document["type"], document["status"]) == (f"/problems/{slug}", status)
+    assert document["request_id"] == response.headers["X-Request-ID"]
     assert document["instance"] == response.request.url.path
     assert document["title"]
     assert document["detail"]

@@ -43,6 +43,8 @@ THERMOMETER_JOB = """{
   }
 }"""
 
+RENAMED = '{"name": "thermometer 1"}'
+
 WRONG_JOB = """{
   "data": {"columns": {"x": [0, 1, 2, 3], "y": [1, 3, 5, 7]}, "features": ["x"], "targets": ["y"]},
   "architecture": {"type": "sequential", "layers": [{"type": "Linear", "out_features": 8}, {"type": "Tahn"}]},
@@ -258,6 +260,13 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/jobs/$OTHER""",
 curl -s -X POST localhost:8000/v1/jobs/$OTHER/cancel""",
         '{"id": "job_01M85CJK4SP3QMJTRM3S1R3ZBC", "status": "…", "cancel_requested": true, …}',
         status=202,
+    ),
+    Example(
+        "PATCH /v1/jobs/{job_id}",
+        "Rename a job.",
+        f"""curl -s -X PATCH localhost:8000/v1/jobs/$JOB {_JSON} -d '{RENAMED}'""",
+        '{"id": "job_01M86TC4SY78STNTFW7159212M", "name": "thermometer 1", …}',
+        body=RENAMED,
     ),
     Example(
         "POST /v1/jobs/{job_id}/pause",

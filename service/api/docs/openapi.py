@@ -16,10 +16,10 @@ from service.api.http.headers import headers
 from service.errors import FitserveError, InvalidRequest, Unavailable
 from service.specs.data import DatasetContent
 from service.specs.evaluation import EvaluationRequest
-from service.specs.job import JobRequest
+from service.specs.job import JobEdit, JobRequest
 from service.specs.prediction import PredictionRequest
 
-_BODIES = (DatasetContent, EvaluationRequest, JobRequest, PredictionRequest)
+_BODIES = (DatasetContent, EvaluationRequest, JobEdit, JobRequest, PredictionRequest)
 _PROBLEM_CONTENT = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 # FastAPI writes header parameters in lower case.
 _HEADER_NAMES = {

@@ -50,30 +50,35 @@ be named `targets` and `inputs`, or `inputs.<name>` for several inputs; they kee
 
 **Errors** are `application/problem+json` ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), see
 [Problem](#problem). `errors` lists each error in the request with a pointer: `#/training/epochs` is a
-location in the body, `?every` a query parameter. The `type` is the path of a page that explains the error
-and its remedy; `GET /problems` lists all types. Besides the responses listed below, any path may answer 404
-and 405.
+location in the body, `?every` a query parameter, `Idempotency-Key` a header. The `type` is the path of a
+page that explains the error and its remedy; `GET /problems` lists all types. Besides the responses listed
+below, any path may answer 404 and 405.
 
 | Status | Means |
 | --- | --- |
 | 400 | The body is not valid JSON, or not a valid form. |
+| 403 | The request comes from a web page of another origin. |
 | 404 | No resource has this id or path. |
+| 406 | `Accept` allows none of the formats of the resource. |
 | 409 | The request conflicts with the state of the resource. |
 | 412 | The resource has changed since its ETag, sent in `If-Match`, was read. |
 | 413 | The body is too large. |
 | 415 | The media type is not supported. |
+| 416 | The file has no bytes in the `Range`. |
 | 422 | The request is not valid. |
 | 503 | The queue is full or a dependency is unavailable. Retry after `Retry-After` seconds. |
 
 **Lists** are paginated, newest first: `{"items": […], "next_page_token": "…"}`. Send the token as
-`page_token` to get the next page; it is `null` on the last page. New entries don't shift pages.
+`page_token` to get the next page, or follow `Link`; it is `null` on the last page. New entries don't shift
+pages.
 
 **Waiting.** Submitting a job answers 202 immediately. With `Prefer: wait=30`, the response is sent when the
 job has ended (200) or after 30 seconds (202); the maximum is 60. `Preference-Applied` confirms the
 preference.
 
-**ETag.** A job's `ETag` is the version of its record. `If-None-Match` makes polling cheap (304); `If-Match`
-makes deletion safe (412).
+**ETag.** The `ETag` of a job or a dataset is the version of its record. `If-None-Match` makes polling cheap
+(304); `If-Match` makes writes safe (412). [docs/reference/http.md](docs/reference/http.md) has the further
+rules: formats, compression, ranges, browsers, proxies.
 
 **Idempotency-Key.** A submission with a key can be repeated safely: for 24 hours
 (`FITSERVE_IDEMPOTENCY_HOURS`), the same key and body return the same job, with `Idempotency-Replayed:

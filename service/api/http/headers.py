@@ -9,13 +9,16 @@ from typing import Any
 _INTEGER = {"type": "integer", "minimum": 0}
 _TEXT = {"type": "string"}
 _DESCRIBED: dict[str, tuple[str, dict[str, Any]]] = {
+    "Accept-Ranges": ("`bytes`: the file can be read in parts, with `Range`.", _TEXT),
     "Allow": ("Methods of this path.", _TEXT),
     "Content-Disposition": ("Name under which to save the file.", _TEXT),
+    "Content-Range": ("The range that is sent, and the size of the file.", _TEXT),
     "ETag": ("Version of the resource, for `If-Match` and `If-None-Match`.", _TEXT),
     "Idempotency-Replayed": (
         "`true` if an earlier request with this key created the resource.",
         {"type": "string", "const": "true"},
     ),
+    "Last-Modified": ("Time of the last change.", _TEXT),
     "Link": ("`rel=next`: the next page.", _TEXT),
     "Location": ("Path of the resource.", {"type": "string", "format": "uri-reference"}),
     "Preference-Applied": ("The preference that was applied, e.g. `wait=30`.", _TEXT),

@@ -1,27 +1,18 @@
-"""Exception handlers that answer every error as `application/problem+json` (RFC 9457)."""
+"""Answers of every error as `application/problem+json` (RFC 9457)."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
 import orjson
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
+from starlette.types import Scope
 
-from service.errors import (
-    BadRequest,
-    FieldError,
-    FitserveError,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    unexpected_error,
-)
+from service.errors import BadRequest, FieldError, FitserveError, InvalidRequest, MethodNotAllowed, NotFound
 from service.specs.base import errors_of, readable_message
-
-log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 _BY_STATUS: Mapping[int, type[FitserveError]] = {400: BadRequest, 404: NotFound, 405: MethodNotAllowed}
@@ -32,42 +23,65 @@ def add_exception_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(FitserveError)
     def _fitserve_error(request: Request, error: FitserveError) -> Response:
-        return _response(error, request)
+        return problem_response(error, request.scope)
 
     @app.exception_handler(RequestValidationError)
     def _invalid_parameters(request: Request, error: RequestValidationError) -> Response:
         # Our own code validates bodies; FastAPI validates query, path and header parameters only.
         errors = errors_of(error.errors(), _parameter_error)
-        return _response(InvalidRequest(errors=errors), request)
+        return problem_response(InvalidRequest(errors=errors), request.scope)
 
     @app.exception_handler(HTTPException)
     def _framework_error(request: Request, error: HTTPException) -> Response:
-        cls = _BY_STATUS.get(error.status_code, BadRequest)
-        detail = f"No resource exists at {request.url.path}." if cls is NotFound else None
-        headers = _allowed(request, error.headers) if cls is MethodNotAllowed else error.headers
-        return _response(cls(detail), request, headers)
+        if error.status_code != MethodNotAllowed.status:
+            cls = _BY_STATUS.get(error.status_code, BadRequest)
+            detail = f"No resource exists at {request.url.path}." if cls is NotFound else None
+            return problem_response(cls(detail), request.scope, error.headers)
+        allowed = ", ".join(_methods(request))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed})
+        detail = f"{request.method} is not supported here; this path supports {allowed}."
+        return problem_response(MethodNotAllowed(detail), request.scope, {"Allow": allowed})
 
-    @app.exception_handler(Exception)
-    def _unexpected_error(request: Request, error: Exception) -> Response:
-        log.error("unexpected error", path=request.url.path, exc_info=error)
-        return _response(unexpected_error(), request)
+
+def problem_response(
+    error: FitserveError, scope: Scope, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the answer of an error.
+
+    Args:
+        error: The error.
+        scope: Scope of the request.
+        headers: Further headers.
+    """
+    headers = {**error.headers, **(headers or {})}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    document = {
+        **error.document(quote(scope["path"])),
+        # A mounted application has a longer root path.
+        "type": scope.get("app_root_path", scope["root_path"]) + error.path(),
+        "request_id": scope["state"]["request_id"],
+    }
+    return Response(orjson.dumps(document), error.status, headers, MEDIA_TYPE)
 
 
 def _parameter_error(detail: ErrorDetails) -> FieldError:
-    return FieldError("?" + ".".join(str(part) for part in detail["loc"][1:]), readable_message(detail))
+    """Convert the error of a parameter; its pointer is `?name` in the query and `Name` for a header."""
+    kind, *parts = detail["loc"]
+    name = ".".join(str(part) for part in parts)
+    pointer = "-".join(word.capitalize() for word in name.split("-")) if kind == "header" else f"?{name}"
+    return FieldError(pointer, readable_message(detail))
 
 
-def _response(error: FitserveError, request: Request, headers: Mapping[str, str] | None = None) -> Response:
-    headers = dict(headers or {})
-    if error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    body = orjson.dumps(error.document(request.url.path))
-    return Response(body, error.status, headers, MEDIA_TYPE)
-
-
-def _allowed(request: Request, headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    """Return an `Allow` header with all methods of a path; Starlette's has those of its first route only."""
-    for path, operations in request.app.openapi()["paths"].items():
-        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", path), request.url.path):
-            return {"Allow": ", ".join(method.upper() for method in operations)}
-    return headers
+def _methods(request: Request) -> Iterator[str]:
+    """Yield the methods that the path of a request supports; a mounted folder of files supports GET."""
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    supported = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    for method in supported or ["GET"]:
+        yield from ("GET", "HEAD") if method == "GET" else (method,)
+    yield "OPTIONS"

@@ -4,21 +4,31 @@ import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Literal
+from typing import Annotated, TypeVar
 
+import orjson
 from fastapi import Request
-from pydantic import ConfigDict, Field
+from multipart import parse_options_header
+from pydantic import ConfigDict, Field, ValidationError
 
 from service import retry_after
-from service.errors import ContentTooLarge, FieldErrors, Unavailable, UnsupportedMediaType
-from service.specs.base import Spec
+from service.api.http.content_encoding import decompressed
+from service.api.http.negotiation import JSON
+from service.errors import (
+    ContentTooLarge,
+    FieldErrors,
+    InvalidRequest,
+    NotJson,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from service.specs.base import Spec, field_errors
 
-JSON = "application/json"
-CSV = "text/csv"
+MERGE_PATCH = "application/merge-patch+json"
 MAX_WAIT_SECONDS = 60.0
 _LARGEST = 2**63 - 1  # largest integer of the database columns
-Formulas = Literal["escape", "keep"]
 Offset = Annotated[int, Field(ge=0, le=_LARGEST)]
+S = TypeVar("S", bound=Spec)
 Epoch = Annotated[int, Field(ge=1, le=_LARGEST)]
 
 
@@ -28,7 +38,7 @@ class Query(Spec):
     model_config = ConfigDict(strict=False)
 
 
-_REPEATED = {"dates"}  # parameters that are lists
+_REPEATED = {"dates", "status"}  # parameters that are lists
 
 
 async def refuse_parameters(request: Request) -> None:
@@ -71,7 +81,7 @@ class Bodies:
             self._check(0, int(declared))
         body = bytearray()
         try:
-            async for chunk in request.stream():
+            async for chunk in decompressed(request):
                 self._check(len(body), len(chunk))
                 body += chunk
                 self._bytes += len(chunk)
@@ -91,16 +101,63 @@ class Bodies:
             )
 
 
-def media_type(request: Request, *supported: str) -> str:
-    """Return the media type of the body; the first supported one if Content-Type is missing.
+def media_type(request: Request) -> str:
+    """Return the media type of the body in lower case; empty if missing."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def is_json(media_type: str) -> bool:
+    """Return whether a media type is JSON, or has its structure (RFC 6839, section 3.1)."""
+    return media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def check_json(request: Request) -> None:
+    """Check that the body is declared as JSON, in UTF-8, unless nothing is declared.
 
     Raises:
-        UnsupportedMediaType: If it is not supported.
+        UnsupportedMediaType: If it is declared as something else.
     """
-    given = request.headers.get("content-type", supported[0]).split(";")[0].strip().lower()
-    if given not in supported:
-        raise UnsupportedMediaType(f"Content-Type `{given}` is not supported; send {' or '.join(supported)}.")
-    return given
+    given = media_type(request)
+    if given and not is_json(given):
+        by_curl = " (curl's default for `-d`)" if given == "application/x-www-form-urlencoded" else ""
+        raise UnsupportedMediaType(
+            f"The header `Content-Type: {given[:100]}`{by_curl} does not fit: the body is to be JSON. Send "
+            "`Content-Type: application/json`; with curl, add -H 'Content-Type: application/json'.",
+            headers={"Accept": JSON},
+        )
+    check_charset(request)
+
+
+def check_charset(request: Request) -> None:
+    """Check that JSON is declared as UTF-8, its only encoding between systems (RFC 8259, section 8.1).
+
+    Raises:
+        UnsupportedMediaType: If another encoding is declared.
+    """
+    _, parameters = parse_options_header(request.headers.get("content-type", ""))
+    charset = parameters.get("charset", "utf-8")
+    if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise UnsupportedMediaType(
+            f"The header Content-Type has `charset={charset[:100]}`, but JSON is read as UTF-8 only: "
+            "convert the body to UTF-8, and leave `charset` out."
+        )
+
+
+def parse(spec: type[S], body: bytes) -> S:
+    """Parse a small JSON body.
+
+    Raises:
+        NotJson: If it is not JSON.
+        InvalidRequest: If it does not fit the spec.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise NotJson(f"The body is not valid JSON: {error}.") from None
+    try:
+        return spec.model_validate(document)
+    except ValidationError as error:
+        raise InvalidRequest(errors=field_errors(error, document)) from None
 
 
 def declared_bytes(request: Request) -> int:
@@ -122,11 +179,6 @@ async def has_body(request: Request) -> bool:
     return False
 
 
-def accepts_csv(request: Request) -> bool:
-    """Return whether the client accepts CSV."""
-    return CSV in request.headers.get("accept", "")
-
-
 def preferred_wait_seconds(request: Request) -> float | None:
     """Return `wait` of the `Prefer` header (RFC 7240), 60 seconds at most; None if missing."""
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
@@ -139,10 +191,3 @@ def preferred_wait_seconds(request: Request) -> float | None:
 def unquoted(value: str | None) -> str | None:
     """Strip the quotes of a structured field from a header value."""
     return value.strip().strip('"') if value is not None else None
-
-
-def matches(etag: str, header: str | None) -> bool:
-    """Return whether an If-Match or If-None-Match header names an ETag."""
-    if header is None:
-        return False
-    return any(part.strip().removeprefix("W/") in (etag, "*") for part in header.split(","))

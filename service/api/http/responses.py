@@ -79,9 +79,9 @@ def problems(*errors: type[FitserveError]) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """Document a JSON body that our own code parses."""
-    return _body(True, {JSON: _json(model)})
+def json_body(model: type[BaseModel], *others: str) -> dict[str, Any]:
+    """Document a JSON body that our own code parses, and which may have other media types."""
+    return _body(True, dict.fromkeys([JSON, *others], _json(model)))
 
 
 def upload_body(model: type[BaseModel]) -> dict[str, Any]:

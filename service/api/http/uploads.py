@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import IO, Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
 
 import orjson
 from fastapi import Request
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from service import retry_after
 from service.api.http import requests
+from service.api.http.content_encoding import declared_compression
 from service.api.state import Services
 from service.errors import (
     BadRequest,
@@ -33,7 +34,6 @@ from service.specs.upload import (
     GENERIC_MEDIA_TYPES,
     MEDIA_TYPES,
     SPACES,
-    Compression,
     Format,
     IndexColumn,
     ReadOptions,
@@ -178,15 +178,12 @@ class Received(NamedTuple, Generic[Q]):
     query: Q
 
 
-def media_type(request: Request) -> str:
-    """Return the media type of the body in lower case; empty if missing."""
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
-
-
 def is_plain_json(request: Request, query: ReadQuery) -> bool:
     """Return whether a body is JSON that can be read in memory: uncompressed and without file options."""
-    is_json = media_type(request) == requests.JSON and "content-encoding" not in request.headers
-    return is_json and not query.options().model_fields_set
+    if not requests.is_json(requests.media_type(request)) or "content-encoding" in request.headers:
+        return False
+    requests.check_charset(request)
+    return not query.options().model_fields_set
 
 
 @asynccontextmanager
@@ -203,9 +200,17 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
         StorageFull: If the disk has no room for it.
     """
     services.storage.room.check_disk(requests.declared_bytes(request))
-    compression = _declared_compression(request)
-    multipart = media_type(request) == MULTIPART
-    form = None if multipart else _format(media_type(request))
+    compression = declared_compression(request)
+    kind = requests.media_type(request)
+    multipart = kind == MULTIPART
+    if multipart and compression:
+        raise UnsupportedMediaType(
+            "A multipart body can't have a Content-Encoding; compress the file in it instead.",
+            headers={"Accept-Encoding": "identity"},
+        )
+    form = None if multipart else _format(kind)
+    if form in ("json", "jsonl"):
+        requests.check_charset(request)
     folder = await run_in_threadpool(services.spool.make)
     try:
         upload = Upload(folder=str(folder), format=form, compression=compression, options=query.options())
@@ -246,29 +251,18 @@ async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memory
         services.upload_slots.release()
 
 
-def _declared_compression(request: Request) -> Compression | None:
-    given = request.headers.get("content-encoding", "identity").strip().lower()
-    given = {"x-gzip": "gzip", "identity": ""}.get(given, given)
-    if given and media_type(request) == MULTIPART:
-        raise UnsupportedMediaType(
-            "A multipart body can't have a Content-Encoding; compress the file in it instead."
-        )
-    for compression in get_args(Compression):
-        if given == compression:
-            return compression  # type: ignore[no-any-return]
-    if given:
-        raise UnsupportedMediaType(f"Content-Encoding `{given}` is not supported; send gzip, zstd, or none.")
-    return None
-
-
 def _format(given: str) -> Format | None:
     """Return the format of a media type; None for a generic one."""
     if given in GENERIC_MEDIA_TYPES:
         return None
+    if requests.is_json(given):
+        return "json"
     if given not in MEDIA_TYPES:
         supported = ", ".join([*MEDIA_TYPES, MULTIPART])
         raise UnsupportedMediaType(
-            f"Content-Type `{given}` is not supported; send one of {supported}, or none."
+            f"The header `Content-Type: {given[:100]}` does not fit: send one of {supported}, or no "
+            "Content-Type (in curl, -H 'Content-Type:'), and the format is detected.",
+            headers={"Accept": supported},
         )
     return MEDIA_TYPES[given]
 

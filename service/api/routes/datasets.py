@@ -2,19 +2,29 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
-from service.api.http import requests, uploads
+from service.api.http import lists, requests, uploads
+from service.api.http.conditions import Version
+from service.api.http.downloads import (
+    DOWNLOAD_HEADERS,
+    DOWNLOAD_STATUSES,
+    Download,
+    answer_file,
+    not_modified,
+)
 from service.api.http.headers import DATASET_LINKS, headers
-from service.api.http.responses import BINARY, json_response, problems, streamed, timestamp, upload_body
+from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType, choose
+from service.api.http.responses import BINARY, TEXT, json_response, problems, timestamp, upload_body
 from service.api.http.route import DocumentedRoute
+from service.api.http.tables import Formulas, TableQuery, records_response
 from service.api.schemas import datasets as schemas
-from service.api.state import Owner, Services, ServicesDependency
+from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import (
     BadRequest,
     ContentTooLarge,
@@ -23,6 +33,7 @@ from service.errors import (
     FieldError,
     InvalidRequest,
     LimitExceeded,
+    PreconditionFailed,
     StorageFull,
     UnsupportedMediaType,
 )
@@ -31,14 +42,12 @@ from service.specs.base import Name
 from service.specs.data import DatasetContent
 from service.specs.upload import DownloadFormat, upload_digest
 from service.storage.datasets import Dataset
-from service.storage.pages import Cursor
 
-_MEDIA_TYPES: Mapping[DownloadFormat, str] = {
-    "csv": requests.CSV,
-    "parquet": "application/vnd.apache.parquet",
-    "npz": "application/x-npz",
-}
-
+_FORMATS: Mapping[str, DownloadFormat] = {FORMATS[name]: name for name in get_args(DownloadFormat)}
+_MEDIA_TYPES = {"tabular": [FORMATS["csv"], FORMATS["parquet"]], "tensors": [FORMATS["npz"]]}
+# Fields of a dataset that are lists and objects of their own.
+_NOT_IN_CSV = {"columns", "warnings", "links"}
+IfMatch = Annotated[str | None, Header(description="Delete the dataset only if it has this ETag.")]
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=DocumentedRoute)
 
 
@@ -49,7 +58,7 @@ class DatasetQuery(uploads.ReadQuery):
     """Name of the dataset; a `name` in a JSON body takes precedence."""
 
 
-class PageQuery(uploads.ReadQuery):
+class PageQuery(lists.ListQuery, uploads.ReadQuery):
     """Page of a list, or an upload to find."""
 
     digest: str | None = None
@@ -63,23 +72,18 @@ sent (`sha256sum file`). An upload with reading options is found by the same opt
             raise ValueError("Use `sha-256:` and the 64 hexadecimal digits that `sha256sum` prints.")
         return value
 
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Maximum number of datasets on the page."""
-    page_token: str | None = None
-    """The `next_page_token` of the previous page."""
-
 
 class ContentQuery(requests.Query):
     """Format of a file."""
 
     format: DownloadFormat | None = None
-    """`csv` or `parquet` for a table, `npz` for tensors. Default: `csv` or `npz`."""
-    formulas: requests.Formulas = "escape"
+    """`csv` or `parquet` for a table, `npz` for tensors. Default: by `Accept`, otherwise `csv` or `npz`."""
+    formulas: Formulas = "escape"
     """For CSV: `escape` writes an apostrophe before text that a spreadsheet would run as a formula, which \
 begins with `=`, `+`, `-`, `@`, a tab or a carriage return; `keep` leaves it as it is."""
 
 
-class RowsQuery(requests.Query):
+class RowsQuery(TableQuery):
     """Range of rows."""
 
     offset: requests.Offset = 0
@@ -94,11 +98,11 @@ class RowsQuery(requests.Query):
     response_model=schemas.Dataset,
     openapi_extra=upload_body(DatasetContent),
     responses={
-        201: {"description": "The dataset is stored.", **headers("Location"), **DATASET_LINKS},
+        201: {"description": "The dataset is stored.", **headers("Location", "ETag"), **DATASET_LINKS},
         200: {
             "model": schemas.Dataset,
             "description": "A dataset of equal content exists and is returned.",
-            **headers("Location"),
+            **headers("Location", "ETag"),
             **DATASET_LINKS,
         },
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
@@ -106,7 +110,11 @@ class RowsQuery(requests.Query):
     },
 )
 async def upload_dataset(
-    request: Request, services: ServicesDependency, owner: Owner, query: Annotated[DatasetQuery, Query()]
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    query: Annotated[DatasetQuery, Query()],
 ) -> Response:
     """Upload a dataset: a CSV, Parquet, Arrow IPC, `.npz` or `.safetensors` file, or JSON.
 
@@ -121,10 +129,12 @@ async def upload_dataset(
     async with uploads.receive(request, services, query) as (upload, said):
         stored, _ = await uploads.call(services, ReadDataset(owner, said.name, upload))
         is_gone = await request.is_disconnected()
-        return await run_in_threadpool(_publish, services, owner, stored, is_gone)
+        return await run_in_threadpool(_publish, services, owner, root_path, stored, is_gone)
 
 
-def _publish(services: Services, owner: str, stored: DatasetStored, is_gone: bool) -> Response:
+def _publish(
+    services: Services, owner: str, root_path: str, stored: DatasetStored, is_gone: bool
+) -> Response:
     """Publish the dataset that was written, or return the existing one of equal content.
 
     Nothing is published for a client that has disconnected: it can't know the dataset's id.
@@ -143,18 +153,30 @@ def _publish(services: Services, owner: str, stored: DatasetStored, is_gone: boo
             raise
         if not created:
             services.storage.artifacts.discard([new.artifact])  # equal content was published concurrently
-    headers = {"Location": f"/v1/datasets/{dataset.id}"}
-    document = _document(dataset)
+    headers = {"Location": f"{root_path}/v1/datasets/{dataset.id}", "ETag": _version(dataset).etag}
+    document = _document(dataset, root_path)
     # A dataset of equal content may have been read from another file.
     document["warnings"] = [*dict.fromkeys([*stored.warnings, *document["warnings"]])]
     return json_response(document, 201 if created else 200, headers)
 
 
-@router.get("", response_model=schemas.DatasetPage, responses=problems(InvalidRequest))
+@router.get(
+    "",
+    response_model=schemas.DatasetPage,
+    responses={200: {"content": {CSV: TEXT}, **headers("Link")}, **problems(InvalidRequest)},
+)
 def list_datasets(
-    services: ServicesDependency, owner: Owner, query: Annotated[PageQuery, Query()]
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    media_type: AcceptedMediaType,
+    query: Annotated[PageQuery, Query()],
 ) -> Response:
-    """List datasets, newest first; with `digest`, find the one that was uploaded as certain bytes."""
+    """List datasets, newest first; with `digest`, find the one that was uploaded as certain bytes.
+
+    In CSV, a dataset has no `columns`, `warnings` and `links`.
+    """
     options = query.options()
     if query.digest is None and options.model_fields_set:
         detail = "This option belongs to an upload; give its `digest`, too."
@@ -162,21 +184,38 @@ def list_datasets(
             errors=[FieldError(f"?{option}", detail) for option in sorted(options.model_fields_set)]
         )
     digest = query.digest and upload_digest(query.digest.removeprefix("sha-256:"), options)
-    before = Cursor.of_token(query.page_token) if query.page_token else None
-    datasets = services.storage.datasets.list(owner, query.page_size + 1, before, digest)
-    page, more = datasets[: query.page_size], len(datasets) > query.page_size
-    return json_response(
-        {
-            "items": [_document(dataset) for dataset in page],
-            "next_page_token": page[-1].cursor.token() if more else None,
-        }
-    )
+    datasets = services.storage.datasets.list(owner, query.page_size + 1, query.cursor, digest, query.created)
+    page = lists.Page(datasets, query, request)
+    documents = [_document(dataset, root_path) for dataset in page.items]
+    return page.csv_response(documents, _NOT_IN_CSV) if media_type == CSV else page.json_response(documents)
 
 
-@router.get("/{dataset_id}", response_model=schemas.Dataset, responses=problems(DatasetNotFound))
-def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
+@router.get(
+    "/{dataset_id}",
+    response_model=schemas.Dataset,
+    responses={
+        200: headers("ETag"),
+        304: {
+            "description": "The dataset still has the version given in If-None-Match.",
+            **headers("ETag"),
+        },
+        **problems(DatasetNotFound),
+    },
+)
+def get_dataset(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    dataset_id: str,
+    if_none_match: Annotated[str | None, Header(description="Return 304 if the ETag matches.")] = None,
+) -> Response:
     """Get a dataset: its columns with their statistics, and warnings."""
-    return json_response(_document(services.storage.datasets.get(owner, dataset_id)))
+    dataset = services.storage.datasets.get(owner, dataset_id)
+    headers = {"ETag": _version(dataset).etag}
+    if _version(dataset).is_known(request):
+        return Response(status_code=304, headers=headers)
+    return json_response(_document(dataset, root_path), headers=headers)
 
 
 @router.get(
@@ -184,15 +223,20 @@ def get_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> 
     response_class=Response,
     responses={
         200: {
-            "content": dict.fromkeys(_MEDIA_TYPES.values(), BINARY),
+            "content": dict.fromkeys(_FORMATS, BINARY),
             "description": "The file.",
-            **headers("Content-Disposition"),
+            **DOWNLOAD_HEADERS,
         },
+        **DOWNLOAD_STATUSES,
         **problems(DatasetNotFound, InvalidRequest, LimitExceeded),
     },
 )
 async def download_dataset(
-    services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[ContentQuery, Query()]
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    dataset_id: str,
+    query: Annotated[ContentQuery, Query()],
 ) -> Response:
     """Download the content of a dataset as a file.
 
@@ -202,39 +246,59 @@ async def download_dataset(
     without quotes, and for text that looks like dates or booleans.
     """
     dataset = await run_in_threadpool(services.storage.datasets.get, owner, dataset_id)
-    name: DownloadFormat = query.format or ("csv" if dataset.kind == "tabular" else "npz")
-    path = services.spool.new_path()
-    try:
-        request = DownloadDataset(owner, dataset_id, name, query.formulas == "keep", str(path))
-        await uploads.call(services, request)
-        return await run_in_threadpool(streamed, path, _MEDIA_TYPES[name], f"{dataset_id}.{name}")
-    finally:
-        path.unlink(missing_ok=True)  # already open for streaming, or left by a helper that was killed
+    name = query.format or _FORMATS[choose(request, _MEDIA_TYPES[dataset.kind])]
+    keep_formulas = query.formulas == "keep"
+    tag = "-".join([dataset.id, name, *(["keep"] if keep_formulas else [])])
+    version = Version(tag, dataset.created_at)
+    if version.is_known_since(request):
+        return not_modified(version)
+    with answer_file(services.spool.new_path()) as path:
+        await uploads.call(services, DownloadDataset(owner, dataset_id, name, keep_formulas, str(path)))
+        return Download(path, FORMATS[name], f"{dataset_id}.{name}", version)
 
 
 @router.get(
-    "/{dataset_id}/rows", response_model=schemas.RowPage, responses=problems(DatasetNotFound, InvalidRequest)
+    "/{dataset_id}/rows",
+    response_model=schemas.RowPage,
+    responses={200: {"content": {CSV: TEXT}}, **problems(DatasetNotFound, InvalidRequest)},
 )
 async def get_rows(
-    services: ServicesDependency, owner: Owner, dataset_id: str, query: Annotated[RowsQuery, Query()]
+    services: ServicesDependency,
+    owner: Owner,
+    dataset_id: str,
+    media_type: AcceptedMediaType,
+    query: Annotated[RowsQuery, Query()],
 ) -> Response:
     """Get rows of a dataset, in order."""
     _, body = await services.helpers.call(GetRows(owner, dataset_id, query.offset, query.limit))
+    if media_type == CSV:
+        return await run_in_threadpool(lambda: records_response(orjson.loads(body)["rows"], query))
     return json_response(body)
 
 
-@router.delete("/{dataset_id}", status_code=204, responses=problems(DatasetNotFound, DatasetInUse))
-def delete_dataset(services: ServicesDependency, owner: Owner, dataset_id: str) -> Response:
+@router.delete(
+    "/{dataset_id}", status_code=204, responses=problems(DatasetNotFound, DatasetInUse, PreconditionFailed)
+)
+def delete_dataset(
+    request: Request, services: ServicesDependency, owner: Owner, dataset_id: str, if_match: IfMatch = None
+) -> Response:
     """Delete a dataset.
 
     Fails with 409 while a job that has not ended uses it.
     """
-    services.storage.artifacts.discard([services.storage.datasets.delete(owner, dataset_id)])
+    dataset = services.storage.datasets.get(owner, dataset_id)
+    unchanged = dataset if _version(dataset).check_write(request) else None
+    services.storage.artifacts.discard([services.storage.datasets.delete(owner, dataset_id, unchanged)])
     return Response(status_code=204)
 
 
-def _document(dataset: Dataset) -> dict[str, Any]:
-    here = f"/v1/datasets/{dataset.id}"
+def _version(dataset: Dataset) -> Version:
+    """Return the version of a dataset: an upload of equal content keeps one that was sent with a job."""
+    return Version("1" if dataset.inline else "2", dataset.created_at)
+
+
+def _document(dataset: Dataset, root_path: str) -> dict[str, Any]:
+    here = f"{root_path}/v1/datasets/{dataset.id}"
     return {
         "id": dataset.id,
         "name": dataset.name,

@@ -22,7 +22,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from service.api.http.responses import TEXT, embedded, problems
 from service.api.http.route import DocumentedRoute
 from service.api.schemas.job_document import job_document, progress_document
-from service.api.state import Owner, Services, ServicesDependency
+from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import JobNotFound, Unavailable
 from service.events.watch import MAX_COMMIT_DELAY, Watch
 from service.history import HistoryChunk, HistoryQuery, history_document
@@ -110,7 +110,11 @@ class JobEvents:
     },
 )
 async def follow_job(
-    services: ServicesDependency, owner: Owner, job_id: str, last_event_id: LastEventId = None
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    job_id: str,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """Follow a job with server-sent events.
 
@@ -124,7 +128,7 @@ async def follow_job(
     position = JobPosition.of_id(last_event_id)
     if job.status.ended and position is not None and position.version == job.version:
         return Response(status_code=204)
-    listener = _JobListener(services, owner, job_id, position)
+    listener = _JobListener(services, owner, root_path, job_id, position)
     return EventStream(_stream(services.watch, job_id, listener), headers=HEADERS)
 
 
@@ -186,15 +190,16 @@ class _JobListener:
 
     services: Services
     owner: str
+    root_path: str
     job_id: str
     position: JobPosition | None
     status: bytes | None = None
     ended: bool = False
 
     async def read(self) -> AsyncIterator[bytes]:
-        read = partial(_read_events, self.services, self.owner, self.job_id, self.position)
+        key = (self.owner, self.root_path, self.job_id, self.position)
         try:
-            new = await self.services.reads.get((self.owner, self.job_id, self.position), read)
+            new = await self.services.reads.get(key, partial(_read_events, self.services, *key))
         except JobNotFound:  # the job was deleted
             self.ended = True
             return
@@ -206,7 +211,9 @@ class _JobListener:
         self.position, self.ended = new.position, new.ended
 
 
-def _read_events(services: Services, owner: str, job_id: str, position: JobPosition | None) -> JobEvents:
+def _read_events(
+    services: Services, owner: str, root_path: str, job_id: str, position: JobPosition | None
+) -> JobEvents:
     """Read the events after a position; None starts with the current epoch."""
     job = services.storage.jobs.get(owner, job_id)
     position = position or JobPosition(0, max(0, job.epoch - 1))
@@ -224,13 +231,13 @@ def _read_events(services: Services, owner: str, job_id: str, position: JobPosit
     events.append(_event("progress", _progress(job), str(before_the_end)))
     position = JobPosition(job.version, position.epoch)
     if job.status.ended:
-        events.append(_event("end", job_document(services, job), str(position)))
+        events.append(_event("end", job_document(services, job, root_path), str(position)))
     return JobEvents(_event("status", _status(job)), events, position, job.status.ended)
 
 
 @router.get("/events", response_class=EventStream, responses=STREAM)
 async def follow_all_jobs(
-    services: ServicesDependency, owner: Owner, last_event_id: LastEventId = None
+    services: ServicesDependency, owner: Owner, root_path: RootPath, last_event_id: LastEventId = None
 ) -> Response:
     """Follow all jobs with server-sent events.
 
@@ -241,7 +248,7 @@ async def follow_all_jobs(
     if since is None:
         since = (await run_in_threadpool(services.storage.changes.since, None)).until
         since = since.replace(microsecond=0)  # listeners that start in the same second share reads
-    listener = _AllListener(services, owner, since)
+    listener = _AllListener(services, owner, root_path, since)
     return EventStream(_stream(services.watch, None, listener), headers=HEADERS)
 
 
@@ -257,12 +264,14 @@ class _ChangedJobs:
     jobs: Sequence[tuple[Job, list[bytes]]]
 
 
-async def _pages(services: Services, owner: str, since: datetime) -> AsyncIterator[_ChangedJobs]:
+async def _pages(
+    services: Services, owner: str, root_path: str, since: datetime
+) -> AsyncIterator[_ChangedJobs]:
     """Yield the pages of jobs that have changed since a time."""
     cursor = ChangeCursor(since, 0)
     while True:
-        read = partial(_read_page, services, owner, cursor)
-        page = await services.reads.get((owner, cursor), read)
+        key = (owner, root_path, cursor)
+        page = await services.reads.get(key, partial(_read_page, services, *key))
         yield page
         if len(page.jobs) < MAX_JOBS:
             return
@@ -284,6 +293,7 @@ class _AllListener:
 
     services: Services
     owner: str
+    root_path: str
     since: datetime
     sent: dict[str, tuple[datetime, int]] = field(default_factory=dict)
     statuses: dict[str, bytes] = field(default_factory=dict)
@@ -292,7 +302,7 @@ class _AllListener:
     ended: bool = False
 
     async def read(self) -> AsyncIterator[bytes]:
-        async for page in _pages(self.services, self.owner, self.since):
+        async for page in _pages(self.services, self.owner, self.root_path, self.since):
             for event in self._new_events(page):
                 yield event
         self._advance()
@@ -325,16 +335,16 @@ class _AllListener:
         self.first = self.last = None
 
 
-def _read_page(services: Services, owner: str, cursor: ChangeCursor) -> _ChangedJobs:
+def _read_page(services: Services, owner: str, root_path: str, cursor: ChangeCursor) -> _ChangedJobs:
     page = services.storage.changes.page(owner, cursor, MAX_JOBS)
-    return _ChangedJobs(page.read_at, [(job, _events_of(services, job)) for job in page.jobs])
+    return _ChangedJobs(page.read_at, [(job, _events_of(services, root_path, job)) for job in page.jobs])
 
 
-def _events_of(services: Services, job: Job) -> list[bytes]:
+def _events_of(services: Services, root_path: str, job: Job) -> list[bytes]:
     id = str((job.changed_at - EPOCH) // MICROSECOND)
     events = [_event("status", _status(job)), _event("progress", _progress(job), id)]
     if job.status.ended:
-        events.append(_event("end", job_document(services, job), id))
+        events.append(_event("end", job_document(services, job, root_path), id))
     return events
 
 

@@ -1,22 +1,25 @@
 """Jobs: submit, list, read, pause, resume, cancel, delete."""
 
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import orjson
 import structlog
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
+from pydantic import BeforeValidator
 
 from service import retry_after
-from service.api.http import requests
+from service.api.http import lists, requests
+from service.api.http.conditions import Version
 from service.api.http.headers import JOB_LINKS, headers
-from service.api.http.responses import json_body, json_response, problems
+from service.api.http.negotiation import CSV, AcceptedMediaType
+from service.api.http.responses import TEXT, json_body, json_response, problems
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import jobs as schemas
 from service.api.schemas.job_document import job_document
-from service.api.state import Owner, Services, ServicesDependency
+from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import (
     ContentTooLarge,
     DatasetNotFound,
@@ -27,6 +30,7 @@ from service.errors import (
     JobNotFound,
     JobNotPaused,
     JobNotRunning,
+    JobNotWaiting,
     LimitExceeded,
     NotJson,
     PreconditionFailed,
@@ -37,10 +41,9 @@ from service.errors import (
 )
 from service.helper.messages import CheckJob, EarlierJob, PlanJob
 from service.specs.base import Name
-from service.specs.job import JobRequest, JobStatus
+from service.specs.job import JobEdit, JobRequest, JobStatus
 from service.storage.datasets import NewDataset
 from service.storage.job_record import Job
-from service.storage.pages import Cursor
 from service.storage.planned_job import PlannedJob
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DocumentedRoute)
@@ -49,6 +52,10 @@ log = structlog.get_logger()
 
 MAX_KEY_LENGTH = 255
 _SUBMISSION_HEADERS = ("ETag", "Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed")
+_ACTION_HEADERS = ("ETag", "Retry-After")
+# Fields of a job that are documents of their own.
+_NOT_IN_CSV = {"data", "architecture", "training", "warnings", "links"}
+IfMatch = Annotated[str | None, Header(description="Change the job only if it has this ETag.")]
 
 
 class SubmitQuery(requests.Query):
@@ -58,17 +65,13 @@ class SubmitQuery(requests.Query):
     """Only check the request: return the preflight report and create no job."""
 
 
-class ListQuery(requests.Query):
+class ListQuery(lists.ListQuery):
     """Filters and page of a list."""
 
-    status: JobStatus | None = None
-    """Only list jobs with this status."""
+    status: Annotated[list[JobStatus], BeforeValidator(lists.comma_separated)] = []
+    """Only list jobs with this status; several are comma-separated or repeated."""
     name: Name | None = None
     """Only list jobs with this name."""
-    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
-    """Maximum number of jobs on the page."""
-    page_token: str | None = None
-    """The `next_page_token` of the previous page."""
 
 
 @router.post(
@@ -102,6 +105,7 @@ async def submit_job(
     request: Request,
     services: ServicesDependency,
     owner: Owner,
+    root_path: RootPath,
     query: Annotated[SubmitQuery, Query()],
     idempotency_key: Annotated[
         str | None,
@@ -119,7 +123,7 @@ async def submit_job(
     All errors in the request are reported together, before a job is created. With `Prefer: wait=…` the
     response is sent when the job has ended (200) or when the wait expires (202).
     """
-    requests.media_type(request, requests.JSON)
+    requests.check_json(request)
     wait_seconds = requests.preferred_wait_seconds(request)
     if not query.validate_only:
         await run_in_threadpool(services.storage.room.check, requests.declared_bytes(request))
@@ -129,13 +133,15 @@ async def submit_job(
             _, report = await services.helpers.call(CheckJob(owner), body)
             return json_response(report)
         job, created = await _submit(services, owner, body, requests.unquoted(idempotency_key))
-    headers = {"Location": f"/v1/jobs/{job.id}", "Retry-After": str(retry_after.JOB_ACCEPTED_SECONDS)}
+    headers = {"Location": f"{root_path}/v1/jobs/{job.id}"}
     if not created:
         headers["Idempotency-Replayed"] = "true"
     if wait_seconds is not None:
         headers["Preference-Applied"] = f"wait={wait_seconds:g}"
-        job = await _wait_for_end(services, owner, job, wait_seconds - (time.monotonic() - started))
-    return await run_in_threadpool(job_response, services, job, 200 if job.status.ended else 202, headers)
+        remaining = wait_seconds - (time.monotonic() - started)
+        job = await _wait(services, owner, job.id, remaining, lambda job: job.status.ended)
+    status = 200 if job.status.ended else 202
+    return await run_in_threadpool(job_response, services, job, root_path, status, headers)
 
 
 async def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
@@ -180,57 +186,131 @@ def _queue(services: Services, owner: str, planned: PlannedJob) -> tuple[Job, bo
     return submitted, created
 
 
-async def _wait_for_end(services: Services, owner: str, job: Job, seconds: float) -> Job:
-    """Wait until a job has ended or the time expires; return its record."""
+async def _wait(
+    services: Services, owner: str, job_id: str, seconds: float, condition: Callable[[Job], bool]
+) -> Job:
+    """Wait until a job meets a condition or the time expires; return its record."""
     deadline = time.monotonic() + seconds
-    with services.watch.watching(job.id) as changes:
+    with services.watch.watching(job_id) as changes:
         while True:
             changes.clear()
-            job = await run_in_threadpool(services.storage.jobs.get, owner, job.id)
+            job = await run_in_threadpool(services.storage.jobs.get, owner, job_id)
             remaining = deadline - time.monotonic()
-            if job.status.ended or remaining <= 0 or services.watch.closed:
+            if condition(job) or remaining <= 0 or services.watch.closed:
                 return job
             await services.watch.wait(changes, remaining)
 
 
-@router.get("", response_model=schemas.JobPage, responses=problems(InvalidRequest))
-def list_jobs(services: ServicesDependency, owner: Owner, query: Annotated[ListQuery, Query()]) -> Response:
-    """List jobs, newest first."""
-    before = Cursor.of_token(query.page_token) if query.page_token else None
-    jobs = services.storage.jobs.list(owner, query.status, query.name, query.page_size + 1, before)
-    page, more = jobs[: query.page_size], len(jobs) > query.page_size
-    return json_response(
-        {
-            "items": [orjson.Fragment(job_document(services, job)) for job in page],
-            "next_page_token": page[-1].cursor.token() if more else None,
-        }
+@router.get(
+    "",
+    response_model=schemas.JobPage,
+    responses={200: {"content": {CSV: TEXT}, **headers("Link")}, **problems(InvalidRequest)},
+)
+def list_jobs(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    media_type: AcceptedMediaType,
+    query: Annotated[ListQuery, Query()],
+) -> Response:
+    """List jobs, newest first.
+
+    In CSV, a job has no `data`, `architecture`, `training`, `warnings` and `links`.
+    """
+    jobs = services.storage.jobs.list(
+        owner, query.status, query.name, query.page_size + 1, query.cursor, query.created
     )
+    page = lists.Page(jobs, query, request)
+    documents = [job_document(services, job, root_path) for job in page.items]
+    if media_type == CSV:
+        return page.csv_response([orjson.loads(document) for document in documents], _NOT_IN_CSV)
+    return page.json_response([orjson.Fragment(document) for document in documents])
 
 
 @router.get(
     "/{job_id}",
     response_model=schemas.Job,
     responses={
-        200: headers("ETag"),
+        200: headers("ETag", "Retry-After", "Preference-Applied"),
         304: {"description": "The job still has the version given in If-None-Match.", **headers("ETag")},
         **problems(JobNotFound),
     },
 )
-def get_job(
+async def get_job(
     request: Request,
     services: ServicesDependency,
     owner: Owner,
+    root_path: RootPath,
     job_id: str,
     if_none_match: Annotated[str | None, Header(description="Return 304 if the ETag matches.")] = None,
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`wait=30` waits 30 s for the end of the job, with `If-None-Match` for a change; 60 "
+            "at most."
+        ),
+    ] = None,
 ) -> Response:
     """Get a job.
 
     Its ETag is the version of its record; poll with `If-None-Match`.
     """
-    job = services.storage.jobs.get(owner, job_id)
-    if requests.matches(_etag(job), if_none_match):
-        return Response(status_code=304, headers={"ETag": _etag(job)})
-    return job_response(services, job)
+    seconds, headers = requests.preferred_wait_seconds(request), {}
+    if seconds is not None:
+        headers["Preference-Applied"] = f"wait={seconds:g}"
+
+    def is_awaited(job: Job) -> bool:
+        known = _version(job).is_known(request)
+        return job.status.ended if known is None else not known
+
+    job = await _wait(services, owner, job_id, seconds or 0.0, is_awaited)
+    if _version(job).is_known(request):
+        return Response(status_code=304, headers={"ETag": _version(job).etag, **_retry(job), **headers})
+    return await run_in_threadpool(job_response, services, job, root_path, headers=headers)
+
+
+@router.patch(
+    "/{job_id}",
+    response_model=schemas.Job,
+    openapi_extra=json_body(JobEdit, requests.MERGE_PATCH),
+    responses={
+        200: headers("ETag", "Retry-After"),
+        **problems(
+            NotJson,
+            ContentTooLarge,
+            UnsupportedMediaType,
+            InvalidRequest,
+            JobNotFound,
+            JobNotWaiting,
+            PreconditionFailed,
+        ),
+    },
+)
+async def edit_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    job_id: str,
+    if_match: IfMatch = None,
+) -> Response:
+    """Change the name or the priority of a job.
+
+    The body is a JSON Merge Patch (RFC 7396): fields that it leaves out stay as they are. The priority can be
+    changed while the job is queued or paused.
+    """
+    requests.check_json(request)
+    async with services.bodies.read(request) as body:
+        edit = requests.parse(JobEdit, body)
+
+    def write() -> Response:
+        version = _required_version(services, owner, job_id, request)
+        job = services.storage.jobs.edit(owner, job_id, edit, version)
+        services.watch.changed(job_id)
+        return job_response(services, job, root_path)
+
+    return await run_in_threadpool(write)
 
 
 @router.post(
@@ -241,80 +321,107 @@ def get_job(
         200: {"model": schemas.Job, "description": "The job had already ended.", **headers("ETag")},
         202: {
             "description": "The job is cancelled, or its worker will cancel it shortly.",
-            **headers("ETag"),
+            **headers(*_ACTION_HEADERS),
         },
-        **problems(JobNotFound),
+        **problems(JobNotFound, PreconditionFailed),
     },
 )
-def cancel_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+def cancel_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    job_id: str,
+    if_match: IfMatch = None,
+) -> Response:
     """Cancel a job.
 
     A waiting job is cancelled immediately, a running one shortly after. A job that has already ended stays
     unchanged (200).
     """
+    version = _required_version(services, owner, job_id, request)
     had_ended = services.storage.jobs.get(owner, job_id).status.ended
-    job = services.storage.jobs.cancel(owner, job_id)
+    job = services.storage.jobs.cancel(owner, job_id, version)
     if not job.status.ended:
         services.executor.cancel(job_id)
     services.watch.changed(job_id)
-    return job_response(services, job, 200 if had_ended else 202)
+    return job_response(services, job, root_path, 200 if had_ended else 202)
 
 
 @router.post(
     "/{job_id}/pause",
     status_code=202,
     response_model=schemas.Job,
-    responses={202: headers("ETag"), **problems(JobNotFound, JobNotRunning)},
+    responses={202: headers(*_ACTION_HEADERS), **problems(JobNotFound, JobNotRunning, PreconditionFailed)},
 )
-def pause_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+def pause_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    job_id: str,
+    if_match: IfMatch = None,
+) -> Response:
     """Pause a job.
 
     A queued job is paused immediately, a running one after its current step, with a checkpoint.
     """
-    job = services.storage.jobs.pause(owner, job_id)
+    job = services.storage.jobs.pause(owner, job_id, _required_version(services, owner, job_id, request))
     services.watch.changed(job_id)
-    return job_response(services, job, 202)
+    return job_response(services, job, root_path, 202)
 
 
 @router.post(
     "/{job_id}/resume",
     status_code=202,
     response_model=schemas.Job,
-    responses={202: headers("ETag"), **problems(JobNotFound, JobNotPaused)},
+    responses={202: headers(*_ACTION_HEADERS), **problems(JobNotFound, JobNotPaused, PreconditionFailed)},
 )
-def resume_job(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+def resume_job(
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    root_path: RootPath,
+    job_id: str,
+    if_match: IfMatch = None,
+) -> Response:
     """Resume a paused job.
 
     The job returns to its former position in the queue and continues exactly from its checkpoint.
     """
-    job = services.storage.jobs.resume(owner, job_id)
+    job = services.storage.jobs.resume(owner, job_id, _required_version(services, owner, job_id, request))
     services.executor.wake(job.device)
     services.watch.changed(job_id)
-    return job_response(services, job, 202)
+    return job_response(services, job, root_path, 202)
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(JobNotFound, JobNotEnded, PreconditionFailed))
 def delete_job(
-    services: ServicesDependency,
-    owner: Owner,
-    job_id: str,
-    if_match: Annotated[str | None, Header(description="Delete the job only if it has this ETag.")] = None,
+    request: Request, services: ServicesDependency, owner: Owner, job_id: str, if_match: IfMatch = None
 ) -> Response:
     """Delete a job that has ended, with its history, log and checkpoints."""
-    job = services.storage.jobs.get(owner, job_id)
-    if if_match is not None and not requests.matches(_etag(job), if_match):
-        raise PreconditionFailed(f"The job's ETag is {_etag(job)}.")
-    version = job.version if if_match not in (None, "*") else None
+    version = _required_version(services, owner, job_id, request)
     services.storage.artifacts.discard(services.storage.jobs.delete(owner, job_id, version))
     return Response(status_code=204)
 
 
-def _etag(job: Job) -> str:
-    return f'"{job.version}"'
+def _required_version(services: Services, owner: str, job_id: str, request: Request) -> int | None:
+    """Check the conditions of a write; return the version that the job must still have, None for any."""
+    job = services.storage.jobs.get(owner, job_id)
+    return job.version if _version(job).check_write(request) else None
+
+
+def _version(job: Job) -> Version:
+    return Version(str(job.version), job.changed_at)
+
+
+def _retry(job: Job) -> dict[str, str]:
+    return {} if job.status.ended else {"Retry-After": str(retry_after.JOB_ACCEPTED_SECONDS)}
 
 
 def job_response(
-    services: Services, job: Job, status: int = 200, headers: dict[str, str] | None = None
+    services: Services, job: Job, root_path: str, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Return a response with a job and its ETag."""
-    return json_response(job_document(services, job), status, {"ETag": _etag(job), **(headers or {})})
+    """Return a response with a job and its ETag, and when to ask again unless it has ended."""
+    headers = {"ETag": _version(job).etag, **_retry(job), **(headers or {})}
+    return json_response(job_document(services, job, root_path), status, headers)

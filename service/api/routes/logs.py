@@ -2,12 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from service.api.http import requests
-from service.api.http.responses import json_response, problems, timestamp
+from service.api.http.headers import headers
+from service.api.http.lists import next_link
+from service.api.http.negotiation import CSV, AcceptedMediaType
+from service.api.http.responses import TEXT, json_response, problems, timestamp
 from service.api.http.route import DocumentedRoute
+from service.api.http.tables import TableQuery, records_response
 from service.api.schemas import logs as schemas
 from service.api.state import Owner, ServicesDependency
 from service.errors import InvalidRequest, JobNotFound
@@ -15,7 +18,7 @@ from service.errors import InvalidRequest, JobNotFound
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=DocumentedRoute)
 
 
-class LogsQuery(requests.Query):
+class LogsQuery(TableQuery):
     """Page of a log."""
 
     page_size: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -24,9 +27,18 @@ class LogsQuery(requests.Query):
     """The `next_page_token` of the previous page."""
 
 
-@router.get("/logs", response_model=schemas.LogPage, responses=problems(JobNotFound, InvalidRequest))
+@router.get(
+    "/logs",
+    response_model=schemas.LogPage,
+    responses={200: {"content": {CSV: TEXT}, **headers("Link")}, **problems(JobNotFound, InvalidRequest)},
+)
 def list_log_lines(
-    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[LogsQuery, Query()]
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    media_type: AcceptedMediaType,
+    query: Annotated[LogsQuery, Query()],
 ) -> Response:
     """List the entries of a job's log, oldest first.
 
@@ -39,4 +51,8 @@ def list_log_lines(
         {"at": timestamp(line.at), "level": line.level, "attempt": line.attempt, "message": line.message}
         for line in page
     ]
-    return json_response({"items": items, "next_page_token": str(page[-1].number) if more else None})
+    token = str(page[-1].number) if more else None
+    link = next_link(request, token)
+    if media_type == CSV:
+        return records_response(items, query, link)
+    return json_response({"items": items, "next_page_token": token}, headers=link)

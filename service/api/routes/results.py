@@ -1,18 +1,26 @@
 """Results of a job: history, checkpoints, parameters, predictions, evaluations and the model."""
 
-import csv
-import io
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
+import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
 from service.api.http import requests, uploads
-from service.api.http.headers import headers
+from service.api.http.conditions import Version
+from service.api.http.downloads import (
+    DOWNLOAD_HEADERS,
+    DOWNLOAD_STATUSES,
+    Download,
+    answer_file,
+    not_modified,
+)
+from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType
 from service.api.http.responses import BINARY, TEXT, json_response, problems, rows_body, streamed, timestamp
 from service.api.http.route import DocumentedRoute
+from service.api.http.tables import TableQuery, csv_response, records_response
 from service.api.schemas import results as schemas
 from service.api.state import Owner, Services, ServicesDependency
 from service.errors import (
@@ -31,6 +39,7 @@ from service.errors import (
 )
 from service.helper.messages import (
     Evaluate,
+    ExportFormat,
     ExportModel,
     GetEncoding,
     GetParameter,
@@ -57,7 +66,7 @@ _NO_ROWS = "Send rows with their targets, or name rows of the job: `?split=valid
 _MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidRequest, LimitExceeded)
 
 
-class HistoryParameters(requests.Query):
+class HistoryParameters(TableQuery):
     """Selection of epochs."""
 
     every: requests.Epoch | None = None
@@ -82,15 +91,11 @@ class FileQuery(CheckpointQuery, uploads.ReadQuery):
     """Selection of a checkpoint, and options for reading a file."""
 
 
-class PredictQuery(FileQuery):
-    """Selection of a checkpoint, and options for reading a file and writing CSV."""
-
-    formulas: requests.Formulas = "escape"
-    """For an answer in CSV: `escape` writes an apostrophe before text that a spreadsheet would run as a \
-formula, which begins with `=`, `+`, `-`, `@`, a tab or a carriage return; `keep` leaves it as it is."""
+class PredictQuery(FileQuery, TableQuery):
+    """Selection of a checkpoint, and options for reading a file and writing the answer."""
 
 
-class EvaluationQuery(FileQuery):
+class EvaluationQuery(FileQuery, TableQuery):
     """Selection of a checkpoint and of rows, options for reading a file, and the extent of the report."""
 
     split: SplitName | None = None
@@ -120,7 +125,7 @@ class ParametersQuery(CheckpointQuery):
         return value
 
 
-class SplitQuery(requests.Query):
+class SplitQuery(TableQuery):
     """Range of rows of each split."""
 
     offset: requests.Offset = 0
@@ -129,31 +134,32 @@ class SplitQuery(requests.Query):
     """Maximum number of rows to return for each split."""
 
 
-# Suffix and media type of the file, by format.
-_FORMATS = {"safetensors": ("safetensors", "application/octet-stream"), "python": ("py", "text/x-python")}
+# Suffix of the file, by format.
+_SUFFIXES: Mapping[ExportFormat, str] = {"safetensors": "safetensors", "python": "py"}
+_EXPORTS: Mapping[str, ExportFormat] = {FORMATS[name]: name for name in _SUFFIXES}
 
 
 class ModelQuery(CheckpointQuery):
     """Selection of a checkpoint and a file format."""
 
-    format: Literal["safetensors", "python"] = "safetensors"
+    format: ExportFormat | None = None
     """`safetensors` for the `state_dict` (`load_state_dict(strict=True)` accepts it); `python` for the source
-    code of the module."""
+    code of the module. Default: by `Accept`, otherwise `safetensors`."""
 
 
 @router.get(
     "/history",
     response_model=schemas.History,
     responses={
-        200: {"content": {requests.CSV: TEXT}, "description": "The history, as JSON or CSV."},
+        200: {"content": {CSV: TEXT}, "description": "The history, as JSON or CSV."},
         **problems(JobNotFound, InvalidRequest),
     },
 )
 def get_history(
-    request: Request,
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
+    media_type: AcceptedMediaType,
     query: Annotated[HistoryParameters, Query()],
 ) -> Response:
     """Get losses, metrics and learning rate by epoch, also while the job is running.
@@ -165,21 +171,24 @@ def get_history(
     chunks = [HistoryChunk.unpack(row.first_epoch, row.payload) for row in rows]
     history = HistoryChunk.join(chunks) if chunks else None
     wanted = HistoryQuery(query.every, query.from_epoch, query.to_epoch, query.max_points)
-    if requests.accepts_csv(request):
-        return Response(_csv(flat_columns(history, wanted)), media_type=requests.CSV)
+    if media_type == CSV:
+        columns = flat_columns(history, wanted)
+        return csv_response([*columns], zip(*columns.values(), strict=True), query)
     return json_response(history_document(history, wanted))
 
 
-def _csv(columns: dict[str, list[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
-
-
-@router.get("/checkpoints", response_model=schemas.CheckpointPage, responses=problems(JobNotFound))
-def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) -> Response:
+@router.get(
+    "/checkpoints",
+    response_model=schemas.CheckpointPage,
+    responses={200: {"content": {CSV: TEXT}}, **problems(JobNotFound)},
+)
+def list_checkpoints(
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    media_type: AcceptedMediaType,
+    query: Annotated[TableQuery, Query()],
+) -> Response:
     """List the checkpoints of a job: the newest one, and the latest of those saved by `checkpoint_every`."""
     items = [
         {
@@ -190,6 +199,8 @@ def list_checkpoints(services: ServicesDependency, owner: Owner, job_id: str) ->
         }
         for checkpoint in reversed(services.storage.checkpoints.of_job(owner, job_id))
     ]
+    if media_type == CSV:
+        return records_response(items, query)
     return json_response({"items": items, "next_page_token": None})
 
 
@@ -225,7 +236,7 @@ async def get_named_parameter(
     response_model=schemas.Predictions,
     openapi_extra=rows_body(PredictionRequest),
     responses={
-        200: {"content": {requests.CSV: TEXT}, "description": "The predictions, as JSON or CSV."},
+        200: {"content": {CSV: TEXT}, "description": "The predictions, as JSON or CSV."},
         **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, *_MODEL_ERRORS),
     },
 )
@@ -234,25 +245,24 @@ async def predict(
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
+    media_type: AcceptedMediaType,
     query: Annotated[PredictQuery, Query()],
 ) -> Response:
     """Predict for new rows: transforms of features are applied, those of targets inverted.
 
     The body has the formats of `POST /v1/datasets`. Columns may have any order; other columns are ignored.
     """
-    as_csv = requests.accepts_csv(request)
-    answer_type = requests.CSV if as_csv else requests.JSON
     path = services.spool.new_path()
 
     def helper_request(said: PredictQuery, upload: Upload | None) -> Predict:
         keep_formulas = said.formulas == "keep"
-        return Predict(owner, job_id, said.checkpoint, as_csv, keep_formulas, str(path), upload)
+        return Predict(owner, job_id, said.checkpoint, media_type == CSV, keep_formulas, str(path), upload)
 
     try:
         answer, body = await _of_rows(request, services, query, helper_request)
         if isinstance(answer, InFile):
-            return await run_in_threadpool(streamed, path, answer_type)
-        return Response(body, media_type=answer_type)
+            return await run_in_threadpool(streamed, path, media_type)
+        return Response(body, media_type=media_type)
     finally:
         path.unlink(missing_ok=True)  # already open for streaming, or left by a helper that was killed
 
@@ -261,19 +271,24 @@ async def predict(
     "/evaluations",
     response_model=schemas.Evaluation,
     openapi_extra=rows_body(EvaluationRequest, required=False),
-    responses=problems(BadRequest, ContentTooLarge, UnsupportedMediaType, DatasetDeleted, *_MODEL_ERRORS),
+    responses={
+        200: {"content": {CSV: TEXT}},
+        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, DatasetDeleted, *_MODEL_ERRORS),
+    },
 )
 async def evaluate(
     request: Request,
     services: ServicesDependency,
     owner: Owner,
     job_id: str,
+    media_type: AcceptedMediaType,
     query: Annotated[EvaluationQuery, Query()],
 ) -> Response:
     """Evaluate on labelled rows: loss, metrics, reports of classes or residuals, and the worst rows.
 
     The rows are those of the body, in the formats of `POST /v1/datasets`, or without a body those of a
-    `split` of the job. Columns may have any order; other columns are ignored.
+    `split` of the job. Columns may have any order; other columns are ignored. In CSV, the answer is the table
+    of the worst rows.
     """
 
     def helper_request(said: EvaluationQuery, upload: Upload | None) -> Evaluate:
@@ -291,6 +306,8 @@ async def evaluate(
         raise InvalidRequest(errors=[FieldError("?split", _SPLIT_OR_BODY)])
     else:  # as many rows as a file may have
         _, body = await uploads.call(services, helper_request(query, None))
+    if media_type == CSV:
+        return await run_in_threadpool(lambda: records_response(orjson.loads(body)["worst"], query))
     return json_response(body)
 
 
@@ -318,21 +335,33 @@ async def _of_rows(
     response_class=Response,
     responses={
         200: {
-            "content": {media_type: BINARY for _, media_type in _FORMATS.values()},
+            "content": dict.fromkeys(_EXPORTS, BINARY),
             "description": "The trained model.",
-            **headers("Content-Disposition"),
+            **DOWNLOAD_HEADERS,
         },
+        **DOWNLOAD_STATUSES,
         **problems(*_MODEL_ERRORS),
     },
 )
 async def download_model(
-    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ModelQuery, Query()]
+    request: Request,
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    media_type: AcceptedMediaType,
+    query: Annotated[ModelQuery, Query()],
 ) -> Response:
     """Download the trained model."""
-    _, body = await services.helpers.call(ExportModel(owner, job_id, query.checkpoint, query.format))
-    suffix, media_type = _FORMATS[query.format]
-    headers = {"Content-Disposition": f'attachment; filename="{job_id}.{suffix}"'}
-    return Response(body, headers=headers, media_type=media_type)
+    name = query.format or _EXPORTS[media_type]
+    with answer_file(services.spool.new_path()) as path:
+        exported, _ = await services.helpers.call(
+            ExportModel(owner, job_id, query.checkpoint, name, str(path))
+        )
+        version = Version(f"{job_id}-{exported.state}-{name}", exported.saved_at)
+        if version.is_known_since(request):
+            path.unlink()
+            return not_modified(version)
+        return Download(path, FORMATS[name], f"{job_id}.{_SUFFIXES[name]}", version)
 
 
 @router.get("/encoding", response_model=schemas.Encoding, responses=problems(*_MODEL_ERRORS))
@@ -347,11 +376,28 @@ async def get_encoding(
 @router.get(
     "/split",
     response_model=schemas.SplitRows,
-    responses=problems(JobNotFound, DatasetNotFound, InvalidRequest, LimitExceeded),
+    responses={
+        200: {"content": {CSV: TEXT}},
+        **problems(JobNotFound, DatasetNotFound, InvalidRequest, LimitExceeded),
+    },
 )
 async def get_split(
-    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[SplitQuery, Query()]
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    media_type: AcceptedMediaType,
+    query: Annotated[SplitQuery, Query()],
 ) -> Response:
-    """Get the row indices of a job's train, validation and test split."""
+    """Get the row indices of a job's train, validation and test split.
+
+    In CSV, each is a line with its split and dataset.
+    """
     _, body = await services.helpers.call(GetSplit(owner, job_id, query.offset, query.limit))
+    if media_type == CSV:
+        return await run_in_threadpool(_split_as_csv, orjson.loads(body), query)
     return json_response(body)
+
+
+def _split_as_csv(document: dict[str, Any], query: SplitQuery) -> Response:
+    rows = ((split, rows["dataset_id"], row) for split, rows in document.items() for row in rows["rows"])
+    return csv_response(["split", "dataset_id", "row"], rows, query)

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Path, Query, Response
 
 from service import __version__
 from service.api.http import requests
-from service.api.http.responses import json_response, problems, timestamp
+from service.api.http.negotiation import JSON, AcceptedMediaType
+from service.api.http.pages import HTML, page
+from service.api.http.responses import TEXT, json_response, problems, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import system as schemas
-from service.api.state import Services, ServicesDependency
+from service.api.state import RootPath, Services, ServicesDependency
 from service.errors import CatalogEntryNotFound
 from service.helper.messages import GetCatalog, GetCatalogEntry, GetCatalogNames
 from service.specs.names import CATALOG_KINDS, CatalogKind
@@ -22,21 +24,27 @@ Kind = Annotated[str, Path(json_schema_extra={"enum": list(CATALOG_KINDS)})]
 router = APIRouter(tags=["system"], route_class=DocumentedRoute)
 
 
-@router.get("/", response_model=schemas.Index)
-def index() -> Response:
-    """Get the entry points of the API."""
-    links = {
-        "jobs": "/v1/jobs",
-        "datasets": "/v1/datasets",
-        "catalog": "/v1/catalog",
-        "system": "/v1/system",
-        "docs": "/docs",
-        "openapi": "/openapi.json",
-        "problems": "/problems",
-        "livez": "/livez",
-        "readyz": "/readyz",
-    }
-    return json_response({"name": "Fitserve", "version": __version__, "links": links})
+_ENTRY_POINTS = {
+    "jobs": "/v1/jobs",
+    "datasets": "/v1/datasets",
+    "catalog": "/v1/catalog",
+    "system": "/v1/system",
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+    "problems": "/problems",
+    "livez": "/livez",
+    "readyz": "/readyz",
+}
+
+
+@router.get("/", response_model=schemas.Index, responses={200: {"content": {HTML: TEXT}}})
+async def index(media_type: AcceptedMediaType, root: RootPath) -> Response:
+    """Get the entry points of the API; a page with links in a browser."""
+    links = {name: root + path for name, path in _ENTRY_POINTS.items()}
+    if media_type == JSON:
+        return json_response({"name": "Fitserve", "version": __version__, "links": links})
+    items = "".join(f'<li><a href="{path}">{name}</a></li>' for name, path in links.items())
+    return page("Fitserve", f"<p>Version {__version__}. Start with the reference, docs.</p><ul>{items}</ul>")
 
 
 def live_workers(services: Services) -> list[Worker]:

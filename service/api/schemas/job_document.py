@@ -10,8 +10,14 @@ from service.specs.job import JobStatus
 from service.storage.job_record import Job
 
 
-def job_document(services: Services, job: Job) -> bytes:
-    """Return a job as JSON; JSON columns of results are copied without parsing."""
+def job_document(services: Services, job: Job, root_path: str) -> bytes:
+    """Return a job as JSON; JSON columns of results are copied without parsing.
+
+    Args:
+        services: The services.
+        job: The job.
+        root_path: Prefix of the links.
+    """
     head = {
         "id": job.id,
         "name": job.name,
@@ -35,10 +41,10 @@ def job_document(services: Services, job: Job) -> bytes:
         "memory_estimate_bytes": job.memory_estimate_bytes,
         "attempt": job.attempt,
         "warnings": embedded(job.warnings),
-        "error": embedded(job.error),
+        "error": _error(job, root_path),
         "cancel_requested": job.cancel_requested,
         "pause_requested": job.pause_requested,
-        "links": _links(job),
+        "links": _links(job, root_path),
     }
     request = orjson.loads(job.request)
     # The stored request of inline data has none: with it, the sections can be submitted again.
@@ -59,8 +65,15 @@ def progress_document(job: Job) -> dict[str, Any]:
     }
 
 
-def _links(job: Job) -> dict[str, str]:
-    here = f"/v1/jobs/{job.id}"
+def _error(job: Job, root_path: str) -> orjson.Fragment | dict[str, Any] | None:
+    if job.error is None or not root_path:
+        return embedded(job.error)
+    error = orjson.loads(job.error)
+    return {**error, "type": root_path + error["type"], "instance": root_path + error["instance"]}
+
+
+def _links(job: Job, root_path: str) -> dict[str, str]:
+    here = f"{root_path}/v1/jobs/{job.id}"
     parts = (
         "history",
         "events",
@@ -78,6 +91,6 @@ def _links(job: Job) -> dict[str, str]:
     )
     return {
         "self": here,
-        "dataset": f"/v1/datasets/{job.dataset_id}",
+        "dataset": f"{root_path}/v1/datasets/{job.dataset_id}",
         **{part: f"{here}/{part}" for part in parts},
     }

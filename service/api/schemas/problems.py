@@ -11,7 +11,7 @@ class FieldProblem(Resource):
     model_config = ConfigDict(extra="ignore")
 
     pointer: str
-    """Location: `#/training/epochs` in the body, `?every` in the query."""
+    """Location: `#/training/epochs` in the body, `?every` in the query, `Idempotency-Key` for a header."""
     detail: str
     """What is wrong and how to fix it."""
 
@@ -31,6 +31,8 @@ class Problem(Resource):
     """What happened in this case."""
     instance: str
     """Path of the request or of the job."""
+    request_id: str | None = None
+    """Id of the request, as in `X-Request-ID` and in the service's log; null for the `error` of a job."""
     errors: list[FieldProblem]
     """The errors in the request, at most 100; `detail` has the number of further ones. Empty when no single
     value is at fault."""

@@ -8,7 +8,6 @@ import sys
 
 import orjson
 
-from service.api.routes.problems import list_problem_types
 from service.app import create_app
 from service.errors import problem_types
 from service.helper.catalog import catalog
@@ -17,8 +16,7 @@ from service.settings import Settings
 texts = [
     create_app(Settings()).openapi(),
     catalog(),
-    list_problem_types(),
-    [error().document("/") for error in problem_types().values()],
+    [[error().document("/"), error.remedy] for error in problem_types().values()],
 ]
 sys.stdout.buffer.write(orjson.dumps(texts))
 """

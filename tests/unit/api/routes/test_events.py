@@ -41,7 +41,7 @@ class Served:
     def listen(self, path: str = "/v1/events") -> socket.socket:
         """Open an event stream of all jobs, or of one, and wait for the response's status."""
         listener = socket.create_connection(self.address, timeout=60.0)
-        listener.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        listener.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert listener.recv(1 << 12).startswith(b"HTTP/1.1 200")
         return listener
 

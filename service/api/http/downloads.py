@@ -1,0 +1,75 @@
+"""Downloads of files: ranges and conditions (RFC 9110, sections 13 and 14)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import Response
+from starlette.responses import FileResponse, MalformedRangeHeader
+from starlette.responses import RangeNotSatisfiable as NotSatisfiable
+from starlette.types import Receive, Scope, Send
+
+from service.api.http.conditions import Version
+from service.api.http.headers import headers
+from service.api.http.responses import problems
+from service.errors import RangeNotSatisfiable
+
+DOWNLOAD_HEADERS = headers("Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges")
+DOWNLOAD_STATUSES: dict[int | str, dict[str, Any]] = {
+    206: {"description": "The parts of the file that `Range` names.", **headers("Content-Range", "ETag")},
+    304: {"description": "The file still has the ETag or date of the request.", **headers("ETag")},
+    **problems(RangeNotSatisfiable),
+}
+
+
+class Download(FileResponse):
+    """A file, or ranges of it; the file is deleted once it is sent.
+
+    Args:
+        path: The file.
+        media_type: Its media type.
+        filename: Name under which the client may save it.
+        version: Its version.
+    """
+
+    def __init__(self, path: Path, media_type: str, filename: str, version: Version) -> None:
+        headers = {"ETag": version.etag, "Last-Modified": version.last_modified}
+        super().__init__(path, headers=headers, media_type=media_type, filename=filename)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            Path(self.path).unlink(missing_ok=True)
+
+    @classmethod
+    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        try:
+            return super()._parse_range_header(http_range, file_size)
+        except MalformedRangeHeader:
+            return []  # the whole file, as if the header were missing (section 14.2)
+        except NotSatisfiable:
+            raise RangeNotSatisfiable(
+                f"The file has {file_size} bytes.", headers={"Content-Range": f"bytes */{file_size}"}
+            ) from None
+
+    @classmethod
+    def _parse_ranges(cls, range_: str, file_size: int) -> list[tuple[int, int]]:
+        ranges = super()._parse_ranges(range_, file_size)
+        return [(start, end) for start, end in ranges if start < min(end, file_size)] or ranges
+
+
+@contextmanager
+def answer_file(path: Path) -> Iterator[Path]:
+    """Let a helper write the file of a download, which is deleted if no answer comes of it."""
+    try:
+        yield path
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def not_modified(version: Version) -> Response:
+    """Return the answer to a client that has this version already."""
+    return Response(status_code=304, headers={"ETag": version.etag, "Last-Modified": version.last_modified})

@@ -1,0 +1,109 @@
+"""Pages of lists, newest first: filters by time, and the next page."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Protocol, TypeVar
+
+from fastapi import Request, Response
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from service.api.http.responses import json_response
+from service.api.http.tables import TableQuery, records_response
+from service.storage.pages import Cursor, Period
+
+
+def comma_separated(values: Any) -> Any:
+    """Split the values of a parameter that may be repeated at their commas."""
+    return (
+        [part.strip() for value in values for part in value.split(",")]
+        if isinstance(values, list)
+        else values
+    )
+
+
+def _with_plus(text: Any) -> Any:
+    """Restore the `+` of an offset, which a URL without percent-encoding turns into a space."""
+    return re.sub(r" (?=\d\d:?\d\d$)", "+", text) if isinstance(text, str) else text
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Convert a time to UTC, which it is in without an offset."""
+    try:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("Should be a year from 2 to 9998.") from None
+
+
+Time = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_in_utc)]
+
+
+class ListQuery(TableQuery):
+    """Page of a list."""
+
+    created_after: Time | None = None
+    """Only list what was created after this time, by RFC 3339; UTC without an offset."""
+    created_before: Time | None = None
+    """Only list what was created before this time."""
+    page_size: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Maximum number of items on the page."""
+    page_token: str | None = None
+    """The `next_page_token` of the previous page."""
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """Position after which the page starts; None for the first page.
+
+        Raises:
+            InvalidRequest: If the token is malformed.
+        """
+        return Cursor.of_token(self.page_token) if self.page_token else None
+
+    @property
+    def created(self) -> Period:
+        """Period in which the items were created."""
+        return Period(self.created_after, self.created_before)
+
+
+class _Item(Protocol):
+    @property
+    def cursor(self) -> Cursor: ...
+
+
+T = TypeVar("T", bound=_Item)
+
+
+class Page(Generic[T]):
+    """A page of a list, and the token of the next one in the body and in `Link` (RFC 8288).
+
+    Args:
+        found: The items, one more than a page has if there are more.
+        query: The query of the page.
+        request: The request, whose parameters the next page repeats.
+
+    Attributes:
+        items: The items of the page.
+    """
+
+    def __init__(self, found: Sequence[T], query: ListQuery, request: Request) -> None:
+        self.items = found[: query.page_size]
+        self._query = query
+        self._next = self.items[-1].cursor.token() if len(found) > query.page_size else None
+        self._headers = next_link(request, self._next)
+
+    def json_response(self, documents: Sequence[Any]) -> Response:
+        """Return the page as JSON."""
+        return json_response({"items": documents, "next_page_token": self._next}, headers=self._headers)
+
+    def csv_response(self, documents: Sequence[Mapping[str, Any]], without: Collection[str]) -> Response:
+        """Return the page as CSV, without some fields."""
+        rows = ({name: value for name, value in each.items() if name not in without} for each in documents)
+        return records_response(rows, self._query, self._headers)
+
+
+def next_link(request: Request, token: str | None) -> dict[str, str]:
+    """Return the header with the link to the next page, if there is one."""
+    if token is None:
+        return {}
+    url = request.url.include_query_params(page_token=token)
+    return {"Link": f'<{url.path}?{url.query}>; rel="next"'}
