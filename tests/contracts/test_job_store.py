@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from service import errors
-from service.specs.job import JobStatus, StopReason
+from service.specs.job import JobEdit, JobStatus, StopReason
 from service.storage.checkpoints import CheckpointStore, NewCheckpoint
 from service.storage.claims import Claim, ClaimStore, Ending, Progress, Report
 from service.storage.database import Database
@@ -140,6 +140,30 @@ def test_a_list_pages_through_all_jobs_once(jobs: JobStore, submit: Submit) -> N
     assert [job.cursor for job in seen] == sorted((job.cursor for job in seen), reverse=True)
 
 
+def test_a_job_is_edited_while_it_waits(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
+    """Name and priority change together with the version; after a claim, only the name may change."""
+    job = submit(name="a")
+    edited = jobs.edit(OWNER, job.id, JobEdit(name=None, priority=3))
+    assert (edited.name, edited.priority, edited.version) == (None, 3, job.version + 1)
+    assert jobs.edit(OWNER, job.id, JobEdit(priority=3)) == edited
+    claims.claim("w", ["cpu"], 30)
+    with pytest.raises(errors.JobNotWaiting):
+        jobs.edit(OWNER, job.id, JobEdit(name="b", priority=None))
+    assert jobs.edit(OWNER, job.id, JobEdit(name="b")).name == "b"
+
+
+def test_a_change_of_another_version_is_refused(jobs: JobStore, submit: Submit) -> None:
+    """Each change may be bound to a version."""
+    job = submit()
+    for change in (jobs.cancel, jobs.pause, jobs.resume, jobs.delete):
+        with pytest.raises(errors.PreconditionFailed):
+            change(OWNER, job.id, job.version + 1)
+    with pytest.raises(errors.PreconditionFailed):
+        jobs.edit(OWNER, job.id, JobEdit(name="b"), job.version + 1)
+    assert jobs.get(OWNER, job.id) == job
+    assert jobs.pause(OWNER, job.id, job.version).status == JobStatus.PAUSED
+
+
 def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:
     """A list can be filtered by status, by name or by both."""
     submit(name="a")
@@ -147,7 +171,7 @@ def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) 
     submit(name="a")
     claims.claim("w", ["cpu"], 30)
     assert len(jobs.list(OWNER, name="a")) == 2
-    assert len(jobs.list(OWNER, status=JobStatus.QUEUED)) == 2
+    assert len(jobs.list(OWNER, statuses=[JobStatus.QUEUED])) == 2
     assert len(jobs.list(OWNER, status=JobStatus.QUEUED, name="a")) == 1
 
 
