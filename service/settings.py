@@ -50,7 +50,7 @@ def _list_of(is_valid: Callable[[str], bool], expected: str) -> BeforeValidator:
     def read(value: Any) -> Any:
         parts = value.split(",") if isinstance(value, str) else value
         parts = [part.strip().lower() for part in parts if part.strip()]
-        if not parts or not all(map(is_valid, parts)):
+        if not all(map(is_valid, parts)) or (isinstance(value, str) and not parts):
             raise ValueError(expected)
         return parts
 

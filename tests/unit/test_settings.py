@@ -33,3 +33,34 @@ def test_schemes_of_postgres_are_equivalent(scheme: str) -> None:
     """The schemes that providers give out are read as the driver that is installed."""
     url = Settings(database_url=f"{scheme}://u:p@h/d").database()
     assert url == "postgresql+psycopg://u:p@h/d"
+
+
+def test_settings_are_the_same_in_child_processes() -> None:
+    """Settings that are sent to a child process as JSON are equal there."""
+    given = {"allowed_origins": "https://a.example, http://[::1]:80", "trusted_proxies": "10.0.0.0/8"}
+    for settings in (Settings(), Settings.model_validate(given)):
+        sent = settings.model_dump_json()
+        assert Settings.model_validate_json(sent).model_dump_json() == sent
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("allowed_hosts", "localhost:8000"),
+        ("allowed_hosts", "https://localhost"),
+        ("allowed_hosts", " , "),
+        ("allowed_hosts", "a*.example"),
+        ("allowed_origins", "lab.example"),
+        ("allowed_origins", "https://lab.example/"),
+        ("allowed_origins", "https://*.example"),
+        ("trusted_proxies", "proxy"),
+        ("root_path", "fit"),
+        ("root_path", "/fit/"),
+        ("root_path", "//fit"),
+        ("root_path", "/a b"),
+    ],
+)
+def test_a_setting_of_addresses_is_checked(name: str, value: str) -> None:
+    """Hosts, origins, networks and paths that can't match anything are refused."""
+    with pytest.raises(ValidationError):
+        Settings.model_validate({name: value})
