@@ -31,9 +31,9 @@ def job(service: Service) -> dict[str, Any]:
 
 
 def url(path: str, job: dict[str, Any]) -> str:
-    """Fill the path of an operation with the ids of a job."""
-    ids = {"job_id": job["id"], "dataset_id": job["dataset_id"], "name": "0.weight"}
-    return path.format(**ids)
+    """Fill the path of an operation with the ids of a job, or with a name of the catalog."""
+    names = {"kind": "layers", "name": "Linear" if "/catalog/" in path else "0.weight"}
+    return path.format(job_id=job["id"], dataset_id=job["dataset_id"], **names)
 
 
 def head_of(service: Service, method: str, path: str, **headers: str) -> httpx.Response:
