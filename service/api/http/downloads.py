@@ -1,6 +1,6 @@
 """Downloads of files: ranges and conditions (RFC 9110, sections 13 and 14)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,29 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.http.conditions import Version
 from service.api.http.headers import headers
-from service.api.http.responses import problems
+from service.api.http.responses import BINARY, problems
 from service.errors import RangeNotSatisfiable
 
-DOWNLOAD_HEADERS = headers("Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges")
-DOWNLOAD_STATUSES: dict[int | str, dict[str, Any]] = {
-    206: {"description": "The parts of the file that `Range` names.", **headers("Content-Range", "ETag")},
-    304: {"description": "The file still has the ETag or date of the request.", **headers("ETag")},
-    **problems(RangeNotSatisfiable),
-}
+
+def downloads(description: str, media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
+    """Document the answers of a download.
+
+    Args:
+        description: What is downloaded.
+        media_types: The types of the file.
+    """
+    content = dict.fromkeys(media_types, BINARY)
+    names = ("Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges")
+    return {
+        200: {"content": content, "description": description, **headers(*names)},
+        206: {
+            "content": content,
+            "description": "The parts of the file that `Range` names.",
+            **headers("Content-Range", *names),
+        },
+        304: {"description": "The file still has the ETag or date of the request.", **headers("ETag")},
+        **problems(RangeNotSatisfiable),
+    }
 
 
 class Download(FileResponse):

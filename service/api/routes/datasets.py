@@ -11,16 +11,10 @@ from pydantic import Field, field_validator
 
 from service.api.http import lists, requests, uploads
 from service.api.http.conditions import Version
-from service.api.http.downloads import (
-    DOWNLOAD_HEADERS,
-    DOWNLOAD_STATUSES,
-    Download,
-    answer_file,
-    not_modified,
-)
+from service.api.http.downloads import Download, answer_file, downloads, not_modified
 from service.api.http.headers import DATASET_LINKS, headers
 from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType, choose
-from service.api.http.responses import BINARY, TEXT, json_response, problems, timestamp, upload_body
+from service.api.http.responses import TEXT, json_response, problems, timestamp, upload_body
 from service.api.http.route import DocumentedRoute
 from service.api.http.tables import Formulas, TableQuery, records_response
 from service.api.schemas import datasets as schemas
@@ -222,12 +216,7 @@ def get_dataset(
     "/{dataset_id}/content",
     response_class=Response,
     responses={
-        200: {
-            "content": dict.fromkeys(_FORMATS, BINARY),
-            "description": "The file.",
-            **DOWNLOAD_HEADERS,
-        },
-        **DOWNLOAD_STATUSES,
+        **downloads("The file.", _FORMATS),
         **problems(DatasetNotFound, InvalidRequest, LimitExceeded),
     },
 )

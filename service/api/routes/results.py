@@ -10,15 +10,9 @@ from pydantic import Field, field_validator
 
 from service.api.http import requests, uploads
 from service.api.http.conditions import Version
-from service.api.http.downloads import (
-    DOWNLOAD_HEADERS,
-    DOWNLOAD_STATUSES,
-    Download,
-    answer_file,
-    not_modified,
-)
+from service.api.http.downloads import Download, answer_file, downloads, not_modified
 from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType
-from service.api.http.responses import BINARY, TEXT, json_response, problems, rows_body, streamed, timestamp
+from service.api.http.responses import TEXT, json_response, problems, rows_body, streamed, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.http.tables import TableQuery, csv_response, records_response
 from service.api.schemas import results as schemas
@@ -334,12 +328,7 @@ async def _of_rows(
     "/model",
     response_class=Response,
     responses={
-        200: {
-            "content": dict.fromkeys(_EXPORTS, BINARY),
-            "description": "The trained model.",
-            **DOWNLOAD_HEADERS,
-        },
-        **DOWNLOAD_STATUSES,
+        **downloads("The trained model.", _EXPORTS),
         **problems(*_MODEL_ERRORS),
     },
 )
