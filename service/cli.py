@@ -14,7 +14,7 @@ import structlog
 import typer
 
 from fitserve.cli import fitserve
-from service import maintenance
+from service import dry_run, maintenance
 from service.configuration import Configuration
 from service.errors import Unavailable
 from service.logs import configure_logging
@@ -168,6 +168,42 @@ def prune(
             except Unavailable as error:
                 raise StartFailed([StartError(ExitStatus.DATABASE, why(error))]) from None
     typer.echo(f"Deleted {pruned.jobs} jobs, {pruned.datasets} datasets and {pruned.artifacts} artifacts.")
+
+
+@app.command()
+def check(
+    host: Host = None,
+    port: Port = None,
+    health_port: HealthPort = None,
+    data_dir: DataDir = None,
+    workers: Workers = None,
+    database_url: DatabaseUrl = None,
+    artifacts_url: ArtifactsUrl = None,
+) -> None:
+    """Print the settings and their sources, and try what a start needs, without starting."""
+    configuration = Configuration.of(
+        {
+            "host": host,
+            "port": port,
+            "health_port": health_port,
+            "data_dir": data_dir,
+            "workers": workers,
+            "database_url": database_url,
+            "artifacts_url": artifacts_url,
+        }
+    )
+    settings, errors, invalid = configuration.read()
+    for line in [*dry_run.setting_lines(configuration, settings), *configuration.warnings()]:
+        typer.echo(line)
+    causes = [*errors]
+    for part, result in dry_run.try_start(settings, invalid):
+        if isinstance(result, StartError):
+            causes.append(result)
+        else:
+            typer.echo(f"{part}: {result}")
+    with _explained():
+        if causes:
+            raise StartFailed(causes)
 
 
 @app.command()

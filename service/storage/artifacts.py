@@ -174,8 +174,8 @@ class Artifacts:
         with _translate_errors("The artifacts can't be written"):
             self._backend.put_all({IDENTITY: identity.encode()})
 
-    def expect(self, identity: str) -> None:
-        """Set the identity that `ping` compares."""
+    def expect(self, identity: str | None) -> None:
+        """Set the identity that `ping` compares; None compares none."""
         self._expected = identity
 
     def ping(self) -> None:

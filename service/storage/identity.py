@@ -26,28 +26,34 @@ def bind(database: Database, artifacts: Artifacts) -> None:
         Unavailable: The database or the store can't be reached now.
         StartError: The store belongs to another database, or the database to another store.
     """
+    identity = bound_identity(database) or _bind_first(database, artifacts)
+    check_identity(artifacts, identity)
+    artifacts.expect(identity)
+
+
+def bound_identity(database: Database) -> str | None:
+    """Return the identity that a database has, of which a store was written; None for a new one.
+
+    Raises:
+        Unavailable: The database can't be read.
+    """
     with database.read() as connection:
-        bound = connection.scalar(select(stores.c.identity).where(stores.c.name == NAME, IS_BOUND))
-    identity = bound or _bind_first(database, artifacts)
+        return connection.scalar(select(stores.c.identity).where(stores.c.name == NAME, IS_BOUND))
+
+
+def check_identity(artifacts: Artifacts, identity: str) -> None:
+    """Check that a store has an identity.
+
+    Raises:
+        Unavailable: The store can't be reached now.
+        StartError: It has another one, or none.
+    """
     if artifacts.identity() != identity:
         raise StartError(
             ExitStatus.STORE,
             f"The artifacts of this database are not at {artifacts.location}: give every process of a "
             f"service the same {SETTINGS}.",
         )
-    artifacts.expect(identity)
-
-
-def expect_bound(database: Database, artifacts: Artifacts) -> None:
-    """Let `artifacts.ping` compare the identity that the database has.
-
-    Raises:
-        Unavailable: The database can't be read.
-    """
-    with database.read() as connection:
-        bound = connection.scalar(select(stores.c.identity).where(stores.c.name == NAME, IS_BOUND))
-    if bound is not None:
-        artifacts.expect(bound)
 
 
 def _bind_first(database: Database, artifacts: Artifacts) -> str:

@@ -22,7 +22,7 @@ from service.logs import configure_logging
 from service.processes.channel import Channel
 from service.runtime.garbage_collector import freeze_loaded_objects
 from service.settings import Settings
-from service.storage.identity import expect_bound
+from service.storage.identity import bound_identity
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
@@ -109,7 +109,7 @@ def _register(storage: Storage, worker: NewWorker, stopping: threading.Event) ->
     """Register the worker, retrying while the database is unavailable."""
     while not stopping.is_set():
         try:
-            expect_bound(storage.database, storage.artifacts)
+            storage.artifacts.expect(bound_identity(storage.database))
             return storage.workers.register(worker)
         except Unavailable as error:
             log.warning("waiting for the database", worker=worker.id, reason=error.detail)

@@ -221,3 +221,83 @@ def test_an_unusable_artifacts_url_is_named(fails: Callable[..., list[str]], url
     """A URL of artifacts that can't be used is one sentence with its setting, or what else to set."""
     (sentence,) = fails(ExitStatus.STORE, "--port", "0", FITSERVE_ARTIFACTS_URL=url)
     assert expected in sentence
+
+
+def test_a_check_changes_nothing(tmp_path: Path) -> None:
+    """`fitserve check` prints every setting with its source, and says what a start would do."""
+    folder = tmp_path / "new"
+    result = CliRunner().invoke(
+        app,
+        ["check", "--data-dir", str(folder), "--port", "0"],
+        env={"FITSERVE_WORKERS": "3", "FITSERVE_X": "1"},
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert len(lines) == len(Settings.model_fields) + 1 + 4
+    assert f"FITSERVE_DATA_DIR = {folder} (option)" in lines
+    assert "FITSERVE_WORKERS = 3 (environment)" in lines
+    assert "FITSERVE_HELPERS = 2 (default)" in lines
+    assert lines[-5].startswith("FITSERVE_X is not a setting")
+    assert lines[-4:] == [
+        "address: ok",
+        "data folder: is created by a start",
+        "database: is created by a start",
+        "artifacts: is created by a start",
+    ]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_check_of_a_service_that_ran_is_ok(tmp_path: Path) -> None:
+    """The database and the artifacts of a service are tried, also while it runs."""
+    with open_storage(Settings(data_dir=tmp_path)):
+        result = CliRunner().invoke(app, ["check", "--data-dir", str(tmp_path), "--port", "0"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-3:] == ["data folder: ok", "database: ok", "artifacts: ok"]
+
+
+def test_a_check_fails_with_the_status_of_a_start(tmp_path: Path, postgres: Postgres) -> None:
+    """What a start would refuse or wait for is a sentence, without passwords, and the same exit status."""
+    url = make_url(postgres.new_database("checked"))
+    for given, expected in (
+        (url.set(username="locked", password="wrong-" + SECRET), "password authentication failed"),
+        (url.set(username="locked", password=SECRET), "permission denied"),
+        (make_url(f"postgresql://u:{SECRET}@127.0.0.1:1/d"), "A start waits for it"),
+    ):
+        text_of_url = given.render_as_string(hide_password=False)
+        arguments = ["check", "--data-dir", str(tmp_path), "--port", "0", "--database-url", text_of_url]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == ExitStatus.DATABASE, result.output
+        assert expected in result.stderr
+        assert SECRET not in result.output
+
+
+@pytest.mark.parametrize("difference", ["another folder", "an object store", "no folder"])
+def test_a_worker_with_other_artifacts_refuses_to_join(
+    postgres: Postgres, fails: Callable[..., list[str]], tmp_path: Path, difference: str
+) -> None:
+    """A worker whose artifacts are not those of the database does not start; nor does a check succeed."""
+    url = postgres.new_database("shared")
+    with open_storage(Settings(data_dir=tmp_path / "service", database_url=url)):
+        pass
+    variables = {"FITSERVE_DATABASE_URL": url}
+    if difference == "an object store":
+        (tmp_path / "bucket").mkdir()
+        variables["FITSERVE_ARTIFACTS_URL"] = (tmp_path / "bucket").as_uri()
+    if difference == "another folder":
+        with open_storage(Settings(data_dir=tmp_path / "data")):
+            pass
+    (sentence,) = fails(ExitStatus.STORE, command="worker", **variables)
+    assert "The artifacts of this database are not at" in sentence
+    assert "FITSERVE_ARTIFACTS_URL or --artifacts-url" in sentence
+    assert fails(ExitStatus.STORE, command="worker", **variables) == [sentence]  # it has written no identity
+
+
+def test_a_second_database_cannot_use_the_artifacts_of_another(
+    fails: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    """A new database with the artifacts of another one is refused, since it would delete them."""
+    with open_storage(Settings(data_dir=tmp_path / "data")):
+        pass
+    (tmp_path / "data" / "fitserve.db").unlink()
+    (sentence,) = fails(ExitStatus.STORE, "--port", "0")
+    assert "belong to another database" in sentence

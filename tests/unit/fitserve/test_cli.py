@@ -39,7 +39,7 @@ def test_the_help_lists_all_commands(setup: str) -> None:
     """`--help` lists the service's commands whether or not the service is installed."""
     result = run("--help", setup=setup)
     assert result.returncode == 0
-    for command in ("demo", "openapi", "prune", "reference", "serve", "worker"):
+    for command in ("check", "demo", "openapi", "prune", "reference", "serve", "worker"):
         assert command in result.stdout
     assert ("Not installed" in result.stdout) == bool(setup)
 
