@@ -9,13 +9,15 @@ from torch import nn
 
 from fitserve.describe.layers import CHOICES, DEFAULTS, FAMILIES, OMITTED, STACKS
 from service.architectures.shapes import sized_arguments
+from service.specs.architecture import LayerSpec
 from service.specs.arguments import Constructor
 
 # Limits of PyTorch's kernels. The meta device, on which layers are checked, accepts larger numbers.
 MAX_INT = 2**31 - 1
 MAX_FLOAT = torch.finfo(torch.float32).max
-# PyTorch builds and runs the copies of a stack in a Python loop: checking 256 encoder layers takes 4 s.
+# PyTorch builds and runs the copies of a stack in a Python loop: checking 256 encoder layers takes seconds.
 MAX_STACKED = 256
+LAYERS_OF_TRANSFORMER = 10  # layers that a copy in a stack of Transformer layers consists of
 
 Integer = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
 PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INT)]
@@ -86,6 +88,15 @@ LAYERS |= {
     )
     for name, (part, layer) in STACKS.items()
 }
+
+
+def layer_count(spec: LayerSpec) -> int:
+    """Count a layer with the copies that it is a stack of, in layers of about the same work."""
+    each = LAYERS_OF_TRANSFORMER if spec.type.startswith("Transformer") else 1
+    arguments = spec.arguments()
+    copies = [value for name in STACKED if isinstance(value := arguments.get(name), int)]
+    return 1 + each * sum(min(max(value, 0), MAX_STACKED) for value in copies)
+
 
 _LOSSES = (
     *("BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "LinearCrossEntropyLoss", "NLLLoss", "NLLLoss2d"),

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from service.architectures.build import NodeLocation, children
-from service.architectures.layers import LAYERS, NOT_OFFERED
+from service.architectures.layers import LAYERS, LAYERS_OF_TRANSFORMER, NOT_OFFERED, layer_count
 from service.architectures.parameters import parameter_errors
 from service.architectures.shapes import lacks_sizes
 from service.architectures.text.grammar import read_forward
 from service.architectures.text.scope import is_valid_name
 from service.errors import FieldErrors, pointer_to
-from service.specs.architecture import CONTAINERS, LayerSpec, ModuleSpec, Node, SequentialSpec
+from service.specs.architecture import CONTAINERS, MAX_LAYERS, LayerSpec, ModuleSpec, Node, SequentialSpec
 from service.specs.base import did_you_mean
 
 # A child of this name would hide an attribute that PyTorch itself uses.
@@ -30,8 +30,23 @@ def find_errors(spec: Node, location: NodeLocation) -> FieldErrors:
         location: Its location.
     """
     errors = FieldErrors()
-    _find_errors(spec, location, errors)
+    count = _count_layers(spec)
+    if count > MAX_LAYERS:
+        errors.add(
+            location.pointer,
+            f"The architecture has {count:,} layers and containers; at most {MAX_LAYERS:,} are allowed. Each "
+            f"copy in a stack counts, as {LAYERS_OF_TRANSFORMER} in a stack of Transformer layers.",
+        )
+    else:
+        _find_errors(spec, location, errors)
     return errors
+
+
+def _count_layers(spec: Node) -> int:
+    if isinstance(spec, LayerSpec):
+        return layer_count(spec)
+    nodes = spec.submodules.values() if isinstance(spec, ModuleSpec) else spec.layers
+    return 1 + sum(map(_count_layers, nodes))
 
 
 def _find_errors(spec: Node, location: NodeLocation, errors: FieldErrors) -> None:
@@ -82,7 +97,7 @@ def _find_module_errors(spec: ModuleSpec, location: NodeLocation, errors: FieldE
         _find_errors(node, child, errors)
     _, forward_errors = read_forward(spec)
     for error in forward_errors:
-        errors.add(pointer_to(location.pointer, "forward"), str(error))
+        errors.add(pointer_to(location.pointer, "forward"), error.__str__)
 
 
 def _find_member_errors(name: str, pointer: str, errors: FieldErrors) -> None:

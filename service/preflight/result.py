@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
@@ -10,7 +10,7 @@ import orjson
 from service.architectures.check.check import CheckedArchitecture
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
-from service.errors import FieldError
+from service.errors import MAX_LISTED_ERRORS, FieldError
 from service.jobs.parent import Parent
 from service.preflight.class_numbers import NumberedData
 from service.specs.data import CONTENT, DataDeclaration
@@ -82,7 +82,7 @@ def report_document(
         "module": repr(checked.module),
         "output_width": output_width(checked.output),
         **numbered.report,
-        "warnings": [vars(warning) for warning in warnings],
+        "warnings": _warning_documents(warnings),
         "rows": {
             "train": prepared.train.rows,
             "validation": prepared.validation.rows if prepared.validation else 0,
@@ -92,6 +92,13 @@ def report_document(
         "inputs": prepared.encoding.inputs_document(),
         "transforms": [transform.to_document() for transform in prepared.encoding.transforms],
     }
+
+
+def _warning_documents(warnings: Sequence[FieldError]) -> list[dict[str, str]]:
+    """Write the first warnings, and the number of the others as a last one."""
+    further = len(warnings) - MAX_LISTED_ERRORS
+    more = [FieldError("#", f"There are {further:,} further warnings.")] if further > 0 else []
+    return [asdict(warning) for warning in [*warnings[:MAX_LISTED_ERRORS], *more]]
 
 
 # The program key has what a group needs equal of these. Seeds and optimizer and class numbers may differ.

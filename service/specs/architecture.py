@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 from typing_extensions import TypeAliasType
 
 from service.specs.base import Spec, did_you_mean
@@ -15,7 +15,7 @@ LayerName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+$
 # A name that `forward` can use, as in `self.hidden`.
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 ClassName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^_?[A-Za-z][A-Za-z0-9_]*$")]
-MAX_LAYERS = 10_000  # of one container
+MAX_LAYERS = 3_000  # of a whole architecture, with its containers: checking one takes about a millisecond
 MAX_DEPTH = 64  # of nested containers; PyTorch needs several Python stack frames for each
 MAX_DIMENSIONS = 8  # of a parameter
 MAX_MODULE_PARAMETERS = 1_000  # of one module, without those of its submodules
@@ -44,25 +44,14 @@ class Container(Spec):
     name: LayerName | None = None
     """Name of the layer in its container; the position (`0`, `1`, …) by default."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_deep_nesting(cls, value: Any) -> Any:
-        # Level by level instead of by recursion, which a hostile document could exhaust.
-        level, depth = [value], 0
-        while level and depth <= MAX_DEPTH:
-            level = [child for node in level for child in _children(node)]
-            depth += 1
-        if level:
-            raise ValueError(f"Containers are nested more than {MAX_DEPTH} deep.")
-        return value
-
 
 class SequentialSpec(Container):
     """Layers that are applied one after another: `nn.Sequential`."""
 
     type: Literal["sequential"]
     layers: Annotated[list["Node"], Field(min_length=1, max_length=MAX_LAYERS)]
-    """Layers or nested containers, in order."""
+    """Layers or nested containers, in order. An architecture has at most 3,000 layers and containers in all;
+    each copy in a stack (`num_layers`) counts as one, and as ten in a stack of Transformer layers."""
 
 
 class ParameterSpec(Spec):
@@ -81,7 +70,8 @@ class ModuleSpec(Container):
     class_name: ClassName = "Module"
     """Name of the class, used when the module is printed and in exported source."""
     submodules: Annotated[dict[Identifier, "Node"], Field(max_length=MAX_LAYERS)] = {}
-    """Layers or containers by attribute name, in the order in which `__init__` creates them."""
+    """Layers or containers by attribute name, in the order in which `__init__` creates them; at most 3,000 in
+    the whole architecture, counted as those of `layers`."""
     parameters: Annotated[dict[Identifier, ParameterSpec], Field(max_length=MAX_MODULE_PARAMETERS)] = {}
     """Parameters of the module itself by attribute name, created before the submodules."""
     inputs: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
@@ -143,12 +133,24 @@ def _explain_other_forms(value: Any) -> Any:
     return value
 
 
+def _refuse_deep_nesting(value: Any) -> Any:
+    # Level by level instead of by recursion, which a hostile document could exhaust.
+    level, depth = [value], 0
+    while level and depth <= MAX_DEPTH:
+        level = [child for node in level for child in _children(node)]
+        depth += 1
+    if level:
+        raise ValueError(f"Containers are nested more than {MAX_DEPTH} deep.")
+    return value
+
+
 ArchitectureSpec = TypeAliasType(
     "ArchitectureSpec",
     Annotated[
         SequentialSpec | ModuleSpec,
         Field(discriminator="type", description="A model: the `type` determines the other fields."),
         BeforeValidator(_explain_other_forms),
+        BeforeValidator(_refuse_deep_nesting),
     ],
 )
 

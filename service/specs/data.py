@@ -25,6 +25,7 @@ IdColumns = TypeAliasType(
     ],
 )
 FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
+MAX_TRANSFORMS = 10_000
 CONTENT = ("columns", "rows", "dataframe_split", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
 
@@ -54,7 +55,7 @@ Classes = Annotated[
 class DataDeclaration(Spec):
     """Base class of the forms of the data section."""
 
-    transforms: list[Transform] = []
+    transforms: Annotated[list[Transform], Field(max_length=MAX_TRANSFORMS)] = []
     """Transforms of columns, applied in order. Constants are fitted on the training rows only. Transforms of
     targets are inverted in the model's outputs."""
     split: Split = Split()

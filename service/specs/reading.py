@@ -11,6 +11,10 @@ from service.specs.transforms import ColumnName
 ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
 ColumnTypes = dict[ColumnName, ColumnType]
 
+# Each is compared with every cell.
+MAX_UNITS = 100
+MAX_DATE_FORMATS = 100
+MAX_MISSING_WORDS = 1_000
 _DIRECTIVES = set("YymdHIMSpbBj%")
 _DATE_DIRECTIVES = "a year (%Y or %y), a month (%m, %b or %B) and a day (%d)"
 _YEAR, _MONTH, _DAY = {"%Y", "%y"}, {"%m", "%b", "%B"}, {"%d"}
@@ -60,12 +64,12 @@ class CellOptions(Spec):
     Unicode."""
     percent: bool = False
     """If true, numbers may end with a per cent sign: `3%` is 0.03."""
-    units: list[Unit] = []
+    units: Annotated[list[Unit], Field(max_length=MAX_UNITS)] = []
     """Texts before or after a number to ignore, such as `$`, `€` or `kg`."""
-    dates: list[DateFormat] = []
+    dates: Annotated[list[DateFormat], Field(max_length=MAX_DATE_FORMATS)] = []
     """Formats of dates and times besides ISO 8601, with the directives of C's strptime, such as `%d.%m.%Y` or
     `%m/%d/%Y %H:%M`; the first that fits a cell is used."""
-    missing: list[str] = []
+    missing: Annotated[list[str], Field(max_length=MAX_MISSING_WORDS)] = []
     """Further cells that mean a missing value, besides empty cells and words such as `NA` or `null`. A number
     is compared by its value."""
     types: ColumnTypes = {}

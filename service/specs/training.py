@@ -9,6 +9,7 @@ from service.specs.base import JobId, Spec, given, implies, rules
 from service.specs.component import Loss, Metric, Optimizer, Scheduler
 
 MAX_EPOCHS = 10_000_000
+MAX_METRICS = 100
 
 Weight = Annotated[float, Field(gt=0)]
 Weights = dict[str, Weight]
@@ -80,7 +81,9 @@ class TrainingSpec(Spec):
     """Learning rate scheduler of `torch.optim.lr_scheduler`, stepped after each epoch (`OneCycleLR` and
     `CyclicLR`: after each batch). `ReduceLROnPlateau` watches the validation loss, or without validation
     rows the training loss. Null: the learning rate is constant."""
-    metrics: Annotated[list[Metric], Field(json_schema_extra={"uniqueItems": True})] = []
+    metrics: Annotated[
+        list[Metric], Field(max_length=MAX_METRICS, json_schema_extra={"uniqueItems": True})
+    ] = []
     """Metrics of torchmetrics by short name, e.g. `accuracy` or `r2_score`, computed on the training and
     validation rows in each epoch. Like the loss, they compare outputs with transformed targets; the history
     has `in_target_units` with those in the units of the targets."""

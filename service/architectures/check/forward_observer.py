@@ -10,8 +10,6 @@ from service.architectures.check.trace import Trace
 from service.architectures.text.errors import SourceLocation, forward_error
 from service.errors import FieldError, pointer_to
 
-# Nested modules can call each other exponentially often.
-MAX_OPERATIONS = 20_000
 MAX_ELEMENTS = 2**31  # of one tensor; 8 GB of float32
 
 
@@ -33,9 +31,8 @@ class ForwardObserver:
         Raises:
             TraceAborted: If a tensor is too large, or the forward pass has too many operations.
         """
-        self._trace.operations += 1
-        if self._trace.operations > MAX_OPERATIONS:
-            raise self._abort(f"{location}: the forward pass has more than {MAX_OPERATIONS:,} operations.")
+        if problem := self._trace.count(1):
+            raise self._abort(f"{location}: {problem}")
         for tensor in value if isinstance(value, tuple | list) else (value,):
             if isinstance(tensor, Tensor) and tensor.numel() > MAX_ELEMENTS:
                 shape = self._trace.describe(tensor)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from service.architectures.build import NodeLocation
 from service.architectures.check.trace import Trace, shape_text
-from service.architectures.layers import LAYERS
+from service.architectures.layers import LAYERS, layer_count
 from service.architectures.shapes import (
     RankError,
     RequiredSize,
@@ -65,8 +65,10 @@ class LayerStandIn(nn.Module):
         """Build the layer if necessary, and run it.
 
         Raises:
-            TraceAborted: If the layer does not accept the inputs.
+            TraceAborted: If the layer does not accept the inputs, or the forward pass calls too many layers.
         """
+        if problem := self._trace.count(layer_count(self._spec)):
+            raise self._abort(f"{self._title}: {problem}")
         bound = self._bind(inputs, named)
         inputs, named = bound.args, bound.kwargs
         tensors = list(takewhile(lambda value: isinstance(value, Tensor), inputs))

@@ -9,6 +9,8 @@ from service.architectures.check.activation_memory import SavedTensorMeter
 from service.errors import FieldError
 
 BATCH = "B"  # shown instead of the batch size
+# Nested modules can call each other exponentially often.
+MAX_OPERATIONS = 10_000
 
 
 class LayerRow(TypedDict):
@@ -34,7 +36,7 @@ class Trace:
         warnings: Declarations that are allowed, but probably not intended.
         arguments: Complete arguments of each layer, by its path.
         saved_tensors: Measures the tensors saved for the backward pass.
-        operations: Number of operations of forward texts so far.
+        operations: Number of operations of forward texts, and of calls of layers, so far.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
@@ -53,6 +55,17 @@ class Trace:
     def input_writes(self) -> int:
         """Number of in-place operations on the inputs so far, also through views."""
         return sum(tensor._version for tensor in self.inputs)
+
+    def count(self, operations: int) -> str | None:
+        """Count operations.
+
+        Returns:
+            What is wrong if there are too many; None otherwise.
+        """
+        self.operations += operations
+        if self.operations <= MAX_OPERATIONS:
+            return None
+        return f"the forward pass has more than {MAX_OPERATIONS:,} operations and calls of layers."
 
     def display_shape(self, shape: Sequence[int]) -> list[int | str]:
         """Return a shape with the size of the batch dimension replaced by `B`."""

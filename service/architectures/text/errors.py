@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
 MAX_SHOWN_CHARACTERS = 60
+MAX_SHOWN_TENSORS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,18 @@ class GrammarError(Exception):
 
     Args:
         location: The piece of the text.
-        remedy: What is wrong, and what to write instead.
+        remedy: What is wrong, and what to write instead; or a function that returns it, which is called only
+            if the error is shown.
     """
 
-    def __init__(self, location: SourceLocation, remedy: str) -> None:
-        super().__init__(f"{location}: {remedy}")
+    def __init__(self, location: SourceLocation, remedy: str | Callable[[], str]) -> None:
+        super().__init__(location, remedy)
+        self._location = location
+        self._remedy = remedy
+
+    def __str__(self) -> str:
+        remedy = self._remedy if isinstance(self._remedy, str) else self._remedy()
+        return f"{self._location}: {remedy}"
 
 
 class ForwardError(RuntimeError):
@@ -65,7 +74,9 @@ def forward_error(
         operands: Values of the operation, nested in tuples, lists and mappings.
         describe: Formats a tensor for the message.
     """
-    shapes = " and ".join(map(describe, _tensors(operands)))
+    shown = [describe(tensor) for tensor in islice(_tensors(operands), MAX_SHOWN_TENSORS + 1)]
+    more = " and others" if len(shown) > MAX_SHOWN_TENSORS else ""
+    shapes = " and ".join(shown[:MAX_SHOWN_TENSORS]) + more
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return ForwardError(f"{location}{f' got {shapes}' if shapes else ''}: {lines[0].rstrip('.')}.")
 

@@ -15,6 +15,7 @@ The nodes bound the values (see `nodes`).
 import ast
 import math
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from fitserve.describe.functions import CONSTANTS, RESERVED_NAMES, Function
@@ -52,7 +53,7 @@ from service.architectures.text.scope import (
 )
 from service.architectures.text.syntax import Method, parse
 from service.specs.architecture import LayerSpec, ModuleSpec
-from service.specs.base import did_you_mean
+from service.specs.base import did_you_mean, list_names
 
 MAX_STRING_LENGTH = 100
 DEFAULT_INPUT = "input"
@@ -158,7 +159,7 @@ class _Translator:
             }
             return None
 
-    def _error(self, node: ast.AST, remedy: str) -> GrammarError:
+    def _error(self, node: ast.AST, remedy: str | Callable[[], str]) -> GrammarError:
         return GrammarError(self._text.location_of(node), remedy)
 
     def _input_names(self, method: Method) -> tuple[str, ...]:
@@ -269,10 +270,7 @@ class _Translator:
                 raise self._error(node, f"`{node.id}` cannot be used as a value.")
             if node.id in FUNCTIONS:
                 raise self._error(node, "A function can only be called.")
-            hint = did_you_mean(node.id, self._assigned) or (
-                f" is not assigned; assigned names: {', '.join(sorted(self._assigned))}."
-            )
-            raise self._error(node, f"`{node.id}`{hint}")
+            raise self._error(node, partial(_unassigned_message, node.id, frozenset(self._assigned)))
         return Variable(self._text.location_of(node), node.id)
 
     def _attribute(self, node: ast.Attribute) -> Expression:
@@ -280,7 +278,7 @@ class _Translator:
         name = table_name(node)
         if name is not None:
             if name not in CONSTANTS:
-                raise self._error(node, _unknown_message(name, CONSTANTS))
+                raise self._error(node, partial(_unknown_message, name, CONSTANTS))
             return Literal(location, CONSTANTS[name], name)
         if starts_at_self(node) and not self._scope.is_tensor(node.value):
             return self._self_attribute(node, location)
@@ -309,7 +307,7 @@ class _Translator:
                     f"Call the submodule, `self.{node.attr}(…)`, or read a parameter, as in "
                     f"`self.{node.attr}.weight`.",
                 )
-            raise self._error(node, undeclared_message(node.attr, self._spec))
+            raise self._error(node, partial(undeclared_message, node.attr, self._spec))
         path, owner = self._scope.resolve(node.value)
         declares = isinstance(owner, ModuleSpec) and node.attr in owner.parameters
         if not isinstance(owner, LayerSpec) and not declares:
@@ -330,7 +328,7 @@ class _Translator:
                 return Literal(location, infinity, f'float("{infinity}")')
             if called.id in self._assigned or called.id not in FUNCTIONS:
                 builtins = [name for name in FUNCTIONS if "." not in name]
-                raise self._error(node, _unknown_message(called.id, builtins))
+                raise self._error(node, partial(_unknown_message, called.id, builtins))
             return self._function(node, FUNCTIONS[called.id], ())
         if isinstance(called, ast.Call):
             layer = table_name(called.func) or ""
@@ -342,7 +340,7 @@ class _Translator:
         name = table_name(called)
         if name is not None:
             if name not in FUNCTIONS:
-                raise self._error(node, _unknown_message(name, FUNCTIONS))
+                raise self._error(node, partial(_unknown_message, name, FUNCTIONS))
             return self._function(node, FUNCTIONS[name], ())
         if starts_at_self(called):
             # `self.scale.exp()` calls a method of a parameter, `self.hidden(x)` a submodule.
@@ -361,10 +359,7 @@ class _Translator:
             if plain != called.attr and f"Tensor.{plain}" in FUNCTIONS:
                 raise self._error(node, f"Values cannot be changed in place; write `x = x.{plain}(…)`.")
             methods = [name.removeprefix("Tensor.") for name in FUNCTIONS if name.startswith("Tensor.")]
-            hint = did_you_mean(called.attr, methods) or (
-                " is not supported; docs/forward.md lists the supported methods."
-            )
-            raise self._error(node, f"`.{called.attr}`{hint}")
+            raise self._error(node, partial(_unknown_method_message, called.attr, methods))
         return self._function(node, function, (self._expression(called.value),))
 
     def _function(self, node: ast.Call, function: Function, first: tuple[Expression, ...]) -> FunctionCall:
@@ -467,6 +462,16 @@ def _unknown_message(name: str, known: Collection[str]) -> str:
     if not hint:
         return f"`{name}` is not supported; docs/forward.md lists the supported names."
     return f"`{name}`{hint.replace('`', f'`{module}.', 1) if module else hint}"
+
+
+def _unknown_method_message(name: str, methods: Collection[str]) -> str:
+    hint = did_you_mean(name, methods) or " is not supported; docs/forward.md lists the supported methods."
+    return f"`.{name}`{hint}"
+
+
+def _unassigned_message(name: str, assigned: Collection[str]) -> str:
+    hint = did_you_mean(name, sorted(assigned))
+    return f"`{name}`{hint or f' is not assigned; assigned names: {list_names(sorted(assigned))}.'}"
 
 
 def _is_docstring(node: ast.stmt) -> bool:

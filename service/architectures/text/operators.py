@@ -1,7 +1,7 @@
 """Operators of a forward text: PyTorch's on tensors, and bounded arithmetic on Python numbers."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,12 +98,28 @@ def bounded(value: Any) -> Any:
 
     Raises:
         OutOfBounds: If it is complex, an integer beyond `MAX_INTEGER`, or a sequence longer than
-            `MAX_SEQUENCE_LENGTH`.
+            `MAX_SEQUENCE_LENGTH`, nested elements included.
     """
     if isinstance(value, complex):
         raise OutOfBounds("The result is not a real number.")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise OutOfBounds("The number is too large: at most 2**53.")
-    if isinstance(value, tuple | list) and len(value) > MAX_SEQUENCE_LENGTH:
-        raise OutOfBounds(f"The sequence is too long: at most {MAX_SEQUENCE_LENGTH} elements.")
+    if isinstance(value, tuple | list) and _count_elements(value) > MAX_SEQUENCE_LENGTH:
+        raise OutOfBounds(
+            f"The sequence is too long: at most {MAX_SEQUENCE_LENGTH:,} elements, with those of its elements."
+        )
     return value
+
+
+def _count_elements(sequence: Sequence[Any]) -> int:
+    """Count the elements of a sequence and of the sequences in it, up to just above the maximum.
+
+    An element that occurs several times counts each time: `n = (n, n)` doubles the number, and so the time of
+    everything that visits all elements.
+    """
+    count, waiting = 0, [sequence]
+    while waiting and count <= MAX_SEQUENCE_LENGTH:
+        elements = waiting.pop()
+        count += len(elements)
+        waiting += [each for each in elements if isinstance(each, tuple | list)]
+    return count

@@ -106,7 +106,8 @@ def _bounds() -> Iterator[str]:
     yield f"| syntax nodes; nested levels; open brackets | {MAX_NODES:,}; {MAX_LEVELS}; {MAX_BRACKETS} |"
     yield f"| absolute value of an integer; exponent of a number | 2**53; {MAX_EXPONENT} |"
     yield f"| characters of a string | {MAX_STRING_LENGTH} |"
-    yield f"| elements of a tuple or list; pieces of a tensor | {MAX_SEQUENCE_LENGTH:,}; {MAX_PIECES:,} |"
+    yield f"| elements of a tuple or list, with those of its elements | {MAX_SEQUENCE_LENGTH:,} |"
+    yield f"| pieces of a tensor | {MAX_PIECES:,} |"
     yield "| elements of a tensor | 2**31 |"
 
 

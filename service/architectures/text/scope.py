@@ -2,14 +2,15 @@
 
 import ast
 import keyword
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from fitserve.describe.functions import MODULES, RESERVED_NAMES
 from service.architectures.text.errors import GrammarError
 from service.architectures.text.nodes import SubmodulePath
 from service.architectures.text.syntax import Text
 from service.specs.architecture import LayerSpec, ModuleSpec, Node, SequentialSpec
-from service.specs.base import did_you_mean
+from service.specs.base import did_you_mean, list_names
 
 
 class Scope:
@@ -44,7 +45,7 @@ class Scope:
         if node.attr not in submodules:
             if node.attr == "training" or node.attr in getattr(owner, "parameters", ()):
                 raise self._error(node, "Only submodules can be called, and this is not one.")
-            raise self._error(node, undeclared_message(node.attr, owner))
+            raise self._error(node, partial(undeclared_message, node.attr, owner))
         return SubmodulePath((*path.names, node.attr), f"{path.text}.{node.attr}"), submodules[node.attr]
 
     def _resolve_position(self, node: ast.Subscript) -> tuple[SubmodulePath, Node]:
@@ -79,7 +80,7 @@ class Scope:
             return False
         return isinstance(owner, LayerSpec) or node.attr in getattr(owner, "parameters", ())
 
-    def _error(self, node: ast.AST, remedy: str) -> GrammarError:
+    def _error(self, node: ast.AST, remedy: str | Callable[[], str]) -> GrammarError:
         return GrammarError(self._text.location_of(node), remedy)
 
 
@@ -94,7 +95,7 @@ def _submodules(node: Node) -> Mapping[str, Node]:
 def undeclared_message(name: str, owner: Node) -> str:
     """Return the message for a name that a node does not declare."""
     names = [*_submodules(owner), *getattr(owner, "parameters", ())]
-    hint = did_you_mean(name, names) or f"; declared names: {', '.join(names) or 'none'}."
+    hint = did_you_mean(name, names) or f"; declared names: {list_names(names) or 'none'}."
     return f"`{name}` is not declared{hint}"
 
 

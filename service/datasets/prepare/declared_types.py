@@ -36,21 +36,21 @@ def cast_columns(
         options: Formats of texts.
         errors: Receives the errors.
     """
-    table, names = dataset.table, dataset.table.column_names
-    positions = {name: position for position, name in enumerate(names)}
+    names = dataset.table.column_names
+    columns = dict(zip(names, dataset.table.columns, strict=True))
     for name, column_type in types.items():
         pointer = pointer_to(DATA, "types", name)
-        if name not in positions:
+        if name not in columns:
             errors.add(pointer, partial(unknown_column, name, names))
             continue
         before = errors.count
         cells = Cells(name, pointer, errors, range(dataset.rows))
-        column = cast(table[name], column_type, options, cells)
+        column = cast(columns[name], column_type, options, cells)
         if errors.count > before:
             # Cells that cannot be cast are null now; fill them, so that they are not reported as missing too.
             column = column.fill_null(pa.scalar(0).cast(column.type))
-        table = table.set_column(positions[name], name, column)
-    return TabularDataset(table)
+        columns[name] = column
+    return TabularDataset(_with_columns(dataset.table, columns))
 
 
 def reread_texts(
@@ -59,14 +59,17 @@ def reread_texts(
     """Infer the types of text columns again if the formats of cells differ from those they were read by."""
     if options.cell_options() == read.cell_options():
         return dataset
-    table = dataset.table
-    for index, name in enumerate(table.column_names):
-        column = table[name]
+    columns = dict(zip(dataset.table.column_names, dataset.table.columns, strict=True))
+    for name, column in columns.items():
         if column.type != TEXT or name in types:
             continue
-        column = null_gaps(column, options)
-        found = infer_kept_type(column, options)
+        columns[name] = texts = null_gaps(column, options)
+        found = infer_kept_type(texts, options)
         if found not in (None, TEXT):
-            column = as_type(column, COLUMN_TYPES[found], options, str, ErrorCollector())
-        table = table.set_column(index, name, column)
-    return TabularDataset(table)
+            columns[name] = as_type(texts, COLUMN_TYPES[found], options, str, ErrorCollector())
+    return TabularDataset(_with_columns(dataset.table, columns))
+
+
+def _with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
+    """Replace all columns at once: each `set_column` copies the list of columns."""
+    return pa.table(columns, metadata=table.schema.metadata)

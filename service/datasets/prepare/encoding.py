@@ -142,7 +142,11 @@ class Encoding:
 
     def transforms_of(self, column: str) -> list[FittedTransform]:
         """Return the fitted transforms of a column or a tensor, in order."""
-        return [transform for transform in self.transforms if transform.column == column]
+        return self._transforms_by_column.get(column, [])
+
+    @cached_property
+    def _transforms_by_column(self) -> dict[str, list[FittedTransform]]:
+        return pipeline.by_column(self.transforms)
 
     def titles(self, name: str) -> list[str]:
         """Name the k columns of an input [B, k] of a table: `age`, `island=Biscoe`, `age_missing`."""

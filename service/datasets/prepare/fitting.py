@@ -279,9 +279,9 @@ def _sample_shapes(
 ) -> tuple[tuple[int, ...], ...]:
     if isinstance(declared.dataset, TensorDataset):
         return tuple(tuple(declared.dataset.inputs[name].shape[1:]) for name in declared.groups)
+    fitted = pipeline.by_column(transforms)
     widths = {  # a column becomes several by `one_hot` or an indicator of missing values
-        name: len(pipeline.titles(name, [each for each in transforms if each.column == name]))
-        for name in declared.features
+        name: len(pipeline.titles(name, fitted.get(name, []))) for name in declared.features
     }
     return tuple((sum(widths[column] for column in columns),) for columns in declared.groups.values())
 

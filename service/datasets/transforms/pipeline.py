@@ -43,6 +43,7 @@ def fit(
 
 def _fit_column(steps: Sequence[Step], values: Values, errors: ErrorCollector) -> list[FittedTransform]:
     fitted: list[FittedTransform] = []
+    is_split = False
     # Discard errors of cells here: they are reported when all rows of the column are encoded.
     discarded = Cells("", "", ErrorCollector(), range(len(values)))
     for position, step in enumerate(steps):
@@ -50,7 +51,6 @@ def _fit_column(steps: Sequence[Step], values: Values, errors: ErrorCollector) -
         assert fitted_class is not None
         try:
             # Columns that a datetime has become have constants of their own; a tensor [B, …] has one of each.
-            is_split = len(_encoded_titles(step.column, fitted)) > 1
             parts = numbers(values).unbind(dim=1) if is_split else [values]
             transform = fitted_class.join(
                 [fitted_class.fit(step.transform, step.column, part) for part in parts]
@@ -59,9 +59,19 @@ def _fit_column(steps: Sequence[Step], values: Values, errors: ErrorCollector) -
             errors.add(step.pointer, f"`{step.column}` {error}.")
             break
         fitted.append(transform)
+        if (names := transform.titles()) is not None:
+            is_split = len(names) > 1
         if position < len(steps) - 1:
             values = transform.apply(values, discarded)
     return fitted
+
+
+def by_column(transforms: Iterable[FittedTransform]) -> dict[str, list[FittedTransform]]:
+    """Group fitted transforms by column; those of one column stay in order."""
+    grouped: dict[str, list[FittedTransform]] = {}
+    for transform in transforms:
+        grouped.setdefault(transform.column, []).append(transform)
+    return grouped
 
 
 def apply(transforms: Sequence[FittedTransform], values: Values, cells: Cells) -> torch.Tensor:

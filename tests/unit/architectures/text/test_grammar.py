@@ -404,7 +404,7 @@ def test_the_operations_of_nested_modules_are_limited() -> None:
     spec = module("Net", "return self.out(self.a(x))", {"a": spec, **OUT})
     with pytest.raises(InvalidRequest) as caught:
         check(read_architecture(spec), [torch.empty(2, 3)], 10**6)
-    assert "more than 20,000 operations" in caught.value.errors[0].detail
+    assert "more than 10,000 operations" in caught.value.errors[0].detail
 
 
 def test_an_augmented_assignment_does_not_write_into_the_input() -> None:
