@@ -12,7 +12,7 @@ from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
 # Cells whose key a row lacks take memory, although the request does not contain them.
-_MAX_ABSENT_CELLS = 20_000_000
+_MAX_ABSENT_CELLS = 2_000_000
 _MAX_NAMED = 5
 
 

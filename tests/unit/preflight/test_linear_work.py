@@ -131,7 +131,7 @@ GROWING: dict[str, Grow] = {
     "rows": lambda n: {
         **request(),
         "data": {
-            "rows": [{"x": i, "y": 0, f"z{i}": 0} for i in range(n)],
+            "rows": [{"x": i, "y": 0, **numbered("z", i, 8)} for i in range(n)],
             "features": ["x"],
             "targets": ["y"],
         },
