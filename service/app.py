@@ -1,6 +1,5 @@
 """The ASGI application: creates all parts of the service and connects them."""
 
-import asyncio
 import math
 import socket
 import threading
@@ -19,6 +18,7 @@ from ulid import ULID
 from service import __version__
 from service.api.docs.openapi import openapi_document
 from service.api.http.answer_headers import AnswerHeaders
+from service.api.http.bodies import Bodies
 from service.api.http.compression import Compression
 from service.api.http.forwarded import Forwarded
 from service.api.http.head import Head
@@ -27,7 +27,7 @@ from service.api.http.negotiation import accepted_media_type
 from service.api.http.origins import Origins
 from service.api.http.problems import add_exception_handlers
 from service.api.http.request_log import RequestLog
-from service.api.http.requests import Bodies, refuse_parameters
+from service.api.http.requests import refuse_parameters
 from service.api.readiness import Readiness
 from service.api.routes import datasets, docs, events, health, jobs, logs, problems, results, system
 from service.api.state import CommitThreads, Services, Startup
@@ -186,12 +186,10 @@ def _run_services(
             Services(
                 settings=settings,
                 storage=storage,
-                bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes),
+                bodies=Bodies(settings.max_body_bytes, settings.max_bodies_bytes, spool, storage.room),
                 # Twice as many as helpers: one request is committed while its helper checks the next.
                 commits=CommitThreads(2 * settings.helpers, settings.helper_timeout_seconds),
                 spool=spool,
-                # Reading a file may take minutes; one of several helpers stays free for other requests.
-                upload_slots=asyncio.Semaphore(max(1, settings.helpers - 1)),
                 executor=executor,
                 helpers=helpers,
                 watch=shutdown.watch,

@@ -10,10 +10,6 @@ CONNECTIONS_SECONDS = 5
 DATABASE_SECONDS = 5
 # Artifacts can't be read or written.
 ARTIFACTS_SECONDS = 5
-# Other requests hold the memory that JSON bodies may use.
-BODY_MEMORY_SECONDS = 5
-# Other uploads occupy the helpers that read files.
-UPLOADS_SECONDS = 5
 # A request body can't be written to the spool.
 SPOOL_SECONDS = 5
 # The job queue has reached `max_queue_length`.

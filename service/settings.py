@@ -150,9 +150,18 @@ class Settings(BaseModel):
         description="CPU threads of a worker. Floating-point results depend on their number.",
     )
     helpers: int = Field(
-        2, ge=1, le=10_000, description="Number of helper processes, which check requests and predict."
+        2,
+        ge=1,
+        le=10_000,
+        description="Number of helper processes, which check requests, predict and read files; at least two "
+        "run. Neither checks nor predictions nor files occupy all of them. A further helper tries short "
+        "calls while the others are busy.",
     )
-    helper_timeout_seconds: Seconds = Field(30.0, description="Time limit of a check or prediction.")
+    helper_timeout_seconds: Seconds = Field(
+        30.0,
+        description="Time limit of a check or prediction, and of waiting for a helper; a slower machine "
+        "needs more.",
+    )
     helper_memory_bytes: int = Field(
         4 * GIB,
         ge=256 * MIB,
@@ -223,8 +232,9 @@ class Settings(BaseModel):
         256 * MIB, description="Maximum size of a JSON body; files have separate limits."
     )
     max_bodies_bytes: Bytes = Field(
-        512 * MIB,
-        description="Maximum total size of the JSON bodies in memory; further requests get 503.",
+        128 * MIB,
+        description="Maximum total size of the JSON bodies in memory. Bodies beyond 1 MiB, and further ones, "
+        "are kept in files in the data folder while they are received and read.",
     )
     max_connections: int = Field(
         4096,

@@ -3,20 +3,23 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
+from starlette.requests import ClientDisconnect
 
 from service import retry_after
-from service.api.http.requests import Bodies
+from service.api.http.bodies import Bodies
 from service.api.readiness import Readiness
 from service.errors import Unavailable
 from service.events.watch import SharedReads, Watch
 from service.executors.base import Executor
-from service.helper.client import Helpers
+from service.helper.client import NOBODY, Caller, Helpers
+from service.helper.request import Request as HelperRequest
+from service.processes.channel import BodyInFile
 from service.settings import Settings
 from service.storage.spool import Spool
 from service.storage.storage import Storage
@@ -24,6 +27,7 @@ from service.storage.storage import Storage
 # The only owner until keys are supported; every record has an owner already.
 OWNER = "default"
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -66,7 +70,7 @@ class Services:
         bodies: JSON bodies, which are held in memory.
         commits: Threads that commit submissions.
         spool: Temporary folders of request bodies.
-        upload_slots: Semaphore that limits how many files are read concurrently.
+        helpers: The helpers; in a dependency of a route, those of its client.
     """
 
     settings: Settings
@@ -74,7 +78,6 @@ class Services:
     bodies: Bodies
     commits: CommitThreads
     spool: Spool
-    upload_slots: asyncio.Semaphore
     executor: Executor
     helpers: Helpers
     watch: Watch
@@ -117,10 +120,44 @@ class Startup:
         return self._services
 
 
+class ClientHelpers:
+    """Helpers for the client of a request.
+
+    Args:
+        helpers: The helpers of all clients.
+        request: The request.
+    """
+
+    def __init__(self, helpers: Helpers, request: Request) -> None:
+        self._helpers = helpers
+        self._request = request
+        self._client = Caller(request.client.host if request.client else "", self._check_connection)
+        self.ping = helpers.ping
+
+    async def _check_connection(self) -> None:
+        if await self._request.is_disconnected():
+            raise ClientDisconnect
+
+    async def call(
+        self,
+        request: HelperRequest[A],
+        body: bytes | BodyInFile = b"",
+        timeout_seconds: float | None = None,
+        caller: Caller = NOBODY,
+    ) -> tuple[A, memoryview]:
+        """Run one task for the client; see `Helpers.call`.
+
+        Raises:
+            ClientDisconnect: The client is gone before a helper is free.
+        """
+        return await self._helpers.call(request, body, timeout_seconds, self._client)
+
+
 # Coroutines, because FastAPI runs plain functions in the thread pool.
 async def _services(request: Request) -> Services:
     startup: Startup = request.state.startup
-    return startup.services()
+    services = startup.services()
+    return replace(services, helpers=ClientHelpers(services.helpers, request))
 
 
 async def _owner() -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from service.helper.request import Request
+from service.helper.request import Lane, Request
 from service.processes.messages import Messages
 from service.specs.split import SplitName
 from service.specs.upload import DownloadFormat, Upload
@@ -70,6 +70,10 @@ class CheckJob(Request[InBody]):
 
     owner: str
 
+    @property
+    def lane(self) -> Lane:
+        return "checks"
+
 
 @dataclass(frozen=True)
 class PlanJob(Request[PlannedJob | EarlierJob]):
@@ -82,6 +86,10 @@ class PlanJob(Request[PlannedJob | EarlierJob]):
 
     owner: str
     key: str | None = None
+
+    @property
+    def lane(self) -> Lane:
+        return "checks"
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,10 @@ class ReadDataset(Request[DatasetStored]):
     owner: str
     name: str | None
     upload: Upload
+
+    @property
+    def lane(self) -> Lane:
+        return "files"
 
 
 @dataclass(frozen=True)
@@ -116,6 +128,10 @@ class DownloadDataset(Request[InFile]):
     format: DownloadFormat
     keep_formulas: bool
     answer_file: str
+
+    @property
+    def lane(self) -> Lane:
+        return "files"
 
 
 @dataclass(frozen=True)
@@ -177,6 +193,10 @@ class Predict(Request[InBody | InFile]):
     answer_file: str
     upload: Upload | None = None
 
+    @property
+    def lane(self) -> Lane:
+        return "results" if self.upload is None else "files"
+
 
 @dataclass(frozen=True)
 class Evaluate(Request[InBody]):
@@ -201,6 +221,10 @@ class Evaluate(Request[InBody]):
     threshold: float | None = None
     curves: bool = False
     split: SplitName | None = None
+
+    @property
+    def lane(self) -> Lane:
+        return "results" if self.upload is None and self.split is None else "files"
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,19 @@
 
 A helper runs one call at a time, under a time limit and a memory limit. A helper that exceeds the time limit
 or dies is replaced. Its call fails with an error, or is retried once where another cause is possible.
+
+No client and no kind of call can delay the others for long:
+
+- Waiting calls are served in turns of client and lane (checks, results, files).
+- The calls of a lane never occupy all regular helpers, of which there are at least two.
+- The express helper tries the newest call when no regular helper is free for it. After a second, the call is
+  stopped, and continues to wait for a regular helper: so a short call waits for at most one trial.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -14,9 +22,11 @@ import structlog
 
 from service import retry_after
 from service.errors import LimitExceeded, Unavailable
+from service.helper.client import NOBODY, Caller
 from service.helper.messages import REQUESTS
-from service.helper.request import Problem, Request
-from service.processes.channel import AsyncChannel, pack_header
+from service.helper.queue import CallQueue, WaitingCall
+from service.helper.request import Lane, Problem, Request
+from service.processes.channel import MAX_BODY_IN_MEMORY_BYTES, AsyncChannel, BodyInFile, pack_header
 from service.processes.messages import Messages
 from service.processes.starter import Starter
 from service.settings import MIB, Settings
@@ -30,6 +40,13 @@ MODULE = "service.helper.main"
 RESTART_SECONDS = 5.0
 # A call is refused once this many helpers have died while running it.
 MAX_DEATHS = 2
+# Time limit of the express helper; forking its replacement takes a fraction of it.
+TRIAL_SECONDS = 1.0
+_BUSY: Mapping[Lane, str] = {
+    "checks": "All helper processes are busy.",
+    "results": "All helper processes are busy.",
+    "files": "Other files are being read.",
+}
 ENDED_POLL_SECONDS = 0.005
 START_POLL_SECONDS = 1.0
 
@@ -42,11 +59,13 @@ class Helper:
         channel: The channel to it.
         gone: Set once it must not be called again.
         idle: Set while no call uses it.
+        is_express: Whether it only tries calls for a short time.
     """
 
-    def __init__(self, module: str, settings: Settings, starter: Starter) -> None:
+    def __init__(self, module: str, settings: Settings, starter: Starter, *, is_express: bool) -> None:
         self.child = starter.start(module, settings)
-        self.channel = AsyncChannel(self.child.channel)
+        self.channel = AsyncChannel(self.child.channel, settings.spool())
+        self.is_express = is_express
         self.gone = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -78,26 +97,33 @@ class HelperPool:
         self._starter = starter
         self._module = module
         self._requests = requests
+        settings.spool().mkdir(parents=True, exist_ok=True)
+        self._regular_count = max(2, settings.helpers)
         # Last in, first out: consecutive calls of a single client find the models they need already loaded.
         self._free: list[Helper] = []
-        self._free_count = asyncio.Semaphore(0)  # wakes waiting calls in the order of their arrival
+        self._free_express: list[Helper] = []
+        self._waiting = CallQueue[Helper]()
+        self._running = Counter[Lane]()  # on regular helpers
         self._is_warm = False
         self._is_closed = False
         self._collections: set[asyncio.Task[None]] = set()
-        self._keepers = [asyncio.create_task(self._keep()) for _ in range(settings.helpers)]
+        self._keepers = [
+            asyncio.create_task(self._keep(is_express=is_express))
+            for is_express in [False] * self._regular_count + [True]
+        ]
 
-    async def _keep(self) -> None:
+    async def _keep(self, *, is_express: bool) -> None:
         """Keep one helper in the pool, replacing it whenever it is gone."""
         while True:
             try:
-                await self._keep_one()
+                await self._keep_one(is_express=is_express)
             except Exception:  # whatever the reason, the pool needs a helper: try again later
                 log.exception("helper could not start")
                 await asyncio.sleep(RESTART_SECONDS)
 
-    async def _keep_one(self) -> None:
+    async def _keep_one(self, *, is_express: bool) -> None:
         """Start a helper, add it to the pool once it is ready, and collect it once it is gone."""
-        helper = Helper(self._module, self._settings, self._starter)
+        helper = Helper(self._module, self._settings, self._starter, is_express=is_express)
         try:
             await self._wait_until_ready(helper)
             self._is_warm = True
@@ -139,14 +165,20 @@ class HelperPool:
             )
 
     async def call(
-        self, request: Request[A], body: bytes = b"", timeout_seconds: float | None = None
+        self,
+        request: Request[A],
+        body: bytes | BodyInFile = b"",
+        timeout_seconds: float | None = None,
+        caller: Caller = NOBODY,
     ) -> tuple[A, memoryview]:
         """Run one task.
 
         Args:
             request: The task and its arguments.
             body: The data that the task works on.
-            timeout_seconds: The task's time limit; None: `helper_timeout_seconds`.
+            timeout_seconds: The task's time limit, and that of waiting for a helper; None:
+                `helper_timeout_seconds`.
+            caller: The client.
 
         Returns:
             The answer, and the body that comes with it.
@@ -157,16 +189,19 @@ class HelperPool:
             Unavailable: No helper became free in time, or none lived long enough to read the call.
             UnknownMessage: The helper doesn't understand the request, or its answer is malformed.
         """
-        task = type(request).__name__
         limit_seconds = timeout_seconds or self._settings.helper_timeout_seconds
         header = pack_header(self._requests.dump(request), body)
+        is_brief = len(body) <= MAX_BODY_IN_MEMORY_BYTES
         deaths = 0
         # All idle helpers may have died at once without any call being the cause, hence the many attempts.
-        for _ in range(self._settings.helpers + MAX_DEATHS):
+        for _ in range(len(self._keepers) + MAX_DEATHS):
+            waiting = WaitingCall[Helper](type(request).__name__, caller.name, request.lane, is_brief)
             try:
-                async with self._helper(task) as helper, asyncio.timeout(limit_seconds):
-                    await helper.channel.send(header, body)
-                    answered, content = await helper.channel.receive()
+                async with self._helper(waiting, caller, limit_seconds) as helper:
+                    seconds = min(TRIAL_SECONDS, limit_seconds) if helper.is_express else limit_seconds
+                    async with asyncio.timeout(seconds):
+                        await helper.channel.send(header, body)
+                        answered, content = await helper.channel.receive()
             except EOFError:
                 deaths += 1  # a second helper shows whether this call is the cause
                 if deaths == MAX_DEATHS:
@@ -176,6 +211,9 @@ class HelperPool:
                         f"limit of {mebibytes} MiB."
                     ) from None
             except TimeoutError:
+                if seconds < limit_seconds:
+                    is_brief = False
+                    continue
                 detail = f"The request exceeded the time limit of {limit_seconds:g} s and was stopped."
                 raise LimitExceeded(detail) from None
             except OSError:
@@ -189,49 +227,95 @@ class HelperPool:
         raise Unavailable(detail, retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS)
 
     @asynccontextmanager
-    async def _helper(self, task: str) -> AsyncIterator[Helper]:
+    async def _helper(
+        self, call: WaitingCall[Helper], caller: Caller, patience_seconds: float
+    ) -> AsyncIterator[Helper]:
         """Take a free helper and put it back; replace it if the call raises."""
-        helper = await self._take()
+        helper = await self._take(call, patience_seconds)
+        try:
+            await caller.check()
+        except BaseException:
+            self._put(helper, call)
+            raise
         helper.idle.clear()
         try:
             yield helper
-        except BaseException:  # a cancelled call as well: the helper would still work on it
-            self._replace(helper, task)
+        except BaseException as error:  # a cancelled call as well: the helper would still work on it
+            self._replace(helper, call.task, error)
             raise
         finally:
             helper.idle.set()
-        self._put(helper)
+            self._put(helper, call)
 
-    def _put(self, helper: Helper) -> None:
-        self._free.append(helper)
-        self._free_count.release()
+    def _put(self, helper: Helper, call: WaitingCall[Helper] | None = None) -> None:
+        """Put a helper into the pool, after a call if it had one, unless it is gone."""
+        if call is not None and not helper.is_express:
+            self._running[call.lane] -= 1
+        if not helper.gone.is_set():
+            (self._free_express if helper.is_express else self._free).append(helper)
+        self._serve()
 
-    async def _take(self) -> Helper:
+    async def _take(self, call: WaitingCall[Helper], patience_seconds: float) -> Helper:
         """Wait for a free helper that is alive."""
+        if self._is_closed:
+            raise _stopping()
+        self._waiting.push(call)
+        self._serve()
         try:
-            async with asyncio.timeout(self._settings.helper_timeout_seconds):
-                while not self._is_closed:
-                    await self._free_count.acquire()
-                    helper = self._free.pop()
-                    if not helper.child.has_ended:
-                        return helper
-                    self._replace(helper)
-        except TimeoutError:
-            detail = "All helper processes are busy."
-            raise Unavailable(detail, retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS) from None
-        raise Unavailable("The service is stopping.", retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS)
+            async with asyncio.timeout(patience_seconds):
+                return await call.helper
+        except BaseException as error:
+            if call.helper.done() and not call.helper.cancelled() and not call.helper.exception():
+                self._put(call.helper.result(), call)
+            call.helper.cancel()
+            if isinstance(error, TimeoutError):
+                raise Unavailable(
+                    _BUSY[call.lane], retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS
+                ) from None
+            raise
 
-    def _replace(self, helper: Helper, task: str | None = None) -> None:
-        log.warning("helper replaced", task=task, pid=helper.child.pid)
+    def _serve(self) -> None:
+        """Give free helpers to waiting calls."""
+        while self._free and (call := self._waiting.pop_oldest(self._admits)):
+            self._give(self._free, call)
+        while self._free_express and (call := self._waiting.pop_newest_brief()):
+            self._give(self._free_express, call)
+
+    def _admits(self, lane: Lane) -> bool:
+        """Return whether a lane may have a further regular helper."""
+        return self._running[lane] < self._regular_count - 1
+
+    def _give(self, helpers: list[Helper], call: WaitingCall[Helper]) -> None:
+        """Give a call a helper that is alive."""
+        while helpers:
+            helper = helpers.pop()
+            if not helper.child.has_ended:
+                self._running[call.lane] += not helper.is_express
+                call.helper.set_result(helper)
+                return
+            log.warning("helper died", pid=helper.child.pid)
+            helper.end()
+        self._waiting.push(call)
+
+    def _replace(self, helper: Helper, task: str, error: BaseException) -> None:
+        if helper.is_express and isinstance(error, TimeoutError):
+            log.info("slow call moved to another helper", task=task)
+        else:
+            log.warning("helper replaced", task=task, pid=helper.child.pid, reason=type(error).__name__)
         helper.end()
 
     async def close(self) -> None:
         """Kill all helpers, which hold no unsaved state, and fail the calls they are running."""
         self._is_closed = True
+        self._waiting.fail_all(_stopping)
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*self._collections)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("The service is stopping.", retry_after_seconds=retry_after.HELPERS_BUSY_SECONDS)
 
 
 async def _collect(helper: Helper) -> None:

@@ -1,12 +1,14 @@
 """The base of requests to a helper, and the error that may answer each of them."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, get_args
 
 from service.errors import FieldError, FitserveError, problem_types
 from service.processes.messages import Messages
 
 A = TypeVar("A")
+
+Lane = Literal["checks", "results", "files"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,14 @@ class Request(Generic[A]):
 
     Attributes:
         answers: Writes and reads `A` (each of its members, where it is a union) and `Problem`.
+        lane: Group of tasks, none of which can occupy all helpers.
     """
 
     answers: ClassVar[Messages[Any]]
+
+    @property
+    def lane(self) -> Lane:
+        return "results"
 
     def __init_subclass__(cls) -> None:
         (answer,) = get_args(vars(cls)["__orig_bases__"][0])

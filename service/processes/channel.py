@@ -14,12 +14,16 @@ Messages are not pickled: a child processes input of clients, so its parent must
 """
 
 import asyncio
+import mmap
+import os
 import socket
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from select import POLLIN, poll
 from struct import Struct
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import orjson
 
@@ -27,9 +31,33 @@ from service.settings import Settings
 
 _LENGTHS = Struct("!IQ")
 _PIECE_BYTES = 2**20
+# Larger bodies lie in files, so that many of them need little memory.
+MAX_BODY_IN_MEMORY_BYTES = 2**20
 
 
-def pack_header(header: Mapping[str, Any], body: bytes) -> bytes:
+class BodyInFile:
+    """A body of bytes in an open file, which is read piece by piece.
+
+    Args:
+        file: The file; whoever opened it closes it.
+        size_bytes: Size of the body.
+    """
+
+    def __init__(self, file: IO[bytes], size_bytes: int) -> None:
+        self._file = file
+        self._size_bytes = size_bytes
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body from its start; a thread reads it."""
+        loop = asyncio.get_running_loop()
+        for start in range(0, self._size_bytes, _PIECE_BYTES):
+            yield await loop.run_in_executor(None, os.pread, self._file.fileno(), _PIECE_BYTES, start)
+
+
+def pack_header(header: Mapping[str, Any], body: bytes | BodyInFile) -> bytes:
     """Return a message up to its body, of which only the length is used.
 
     Raises:
@@ -114,30 +142,50 @@ class Channel:
 
 
 class AsyncChannel:
-    """One end of a channel in an event loop; the `Channel` that it replaces must not be used any longer."""
+    """One end of a channel in an event loop; the `Channel` that it replaces must not be used any longer.
 
-    def __init__(self, channel: Channel) -> None:
+    Args:
+        channel: The channel.
+        folder: Folder of unlinked files that hold large bodies.
+    """
+
+    def __init__(self, channel: Channel, folder: Path) -> None:
         self._connection = channel.connection
         self._connection.setblocking(False)
         self._loop = asyncio.get_running_loop()
+        self._folder = folder
 
-    async def send(self, packed_header: bytes, body: bytes = b"") -> None:
+    async def send(self, packed_header: bytes, body: bytes | BodyInFile = b"") -> None:
         """Send one message, whose first part was made by `pack_header`."""
         await self._loop.sock_sendall(self._connection, packed_header)
-        if body:
+        if isinstance(body, BodyInFile):
+            async for piece in body.pieces():
+                await self._loop.sock_sendall(self._connection, piece)
+        elif body:
             await self._loop.sock_sendall(self._connection, body)
 
     async def receive(self) -> tuple[dict[str, Any], memoryview]:
-        """Wait for one message."""
+        """Wait for one message.
+
+        A large body is a map of a file: a client may take long to read it.
+        """
         header_bytes, body_bytes = _LENGTHS.unpack(await self._read(_LENGTHS.size))
-        return orjson.loads(await self._read(header_bytes)), await self._read(body_bytes)
+        header = orjson.loads(await self._read(header_bytes))
+        if body_bytes <= MAX_BODY_IN_MEMORY_BYTES:
+            return header, await self._read(body_bytes)
+        with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
+            async for piece in self._pieces(body_bytes):
+                await self._loop.run_in_executor(None, file.write, piece)
+            return header, memoryview(mmap.mmap(file.fileno(), body_bytes, access=mmap.ACCESS_READ))
 
     async def _read(self, size: int) -> memoryview:
-        # In pieces, so that other coroutines run in between; without a copy at the end.
-        content = bytearray()
-        while len(content) < size:
-            piece = await self._loop.sock_recv(self._connection, min(size - len(content), _PIECE_BYTES))
+        return memoryview(b"".join([piece async for piece in self._pieces(size)]))
+
+    async def _pieces(self, size: int) -> AsyncIterator[bytes]:
+        # In pieces, so that other coroutines run in between.
+        while size:
+            piece = await self._loop.sock_recv(self._connection, min(size, _PIECE_BYTES))
             if not piece:
                 raise EOFError
-            content += piece
-        return memoryview(content)
+            size -= len(piece)
+            yield piece

@@ -1,6 +1,7 @@
 """Overload: light requests stay quick, and requests beyond the limits are 503."""
 
 import asyncio
+import json
 import socket
 import sqlite3
 import threading
@@ -21,14 +22,16 @@ from tests.support.server import Service, until
 SUBMIT_BYTES = 200_000
 # Limit for a light request while helpers are busy.
 QUICK_SECONDS = 2.0
+STALLED_BYTES = 5_000_000
 # More requests than the service has threads; each takes a helper a fraction of a second.
 LARGE_ROWS, LARGE_REQUESTS = 30_000, 60
 
 
 @pytest.fixture(scope="module")
 def small_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
-    """Start a service with one worker, one helper, a short queue and little memory for bodies."""
-    service = start_module_service(workers=1, helpers=1, max_queue_length=3, max_bodies_bytes=1_000_000)
+    """Start a service with one worker, few helpers, a short queue and little memory for bodies."""
+    limits = {"max_queue_length": 3, "max_bodies_bytes": 1_000_000, "body_timeout_seconds": 3}
+    service = start_module_service(workers=1, helpers=1, **limits)
     yield service
     service.stop()
 
@@ -133,30 +136,46 @@ def checkpoints_of(service: Service, job_id: str) -> set[Path]:
     return set((service.data_dir / "artifacts" / "checkpoints" / job_id).glob("*"))
 
 
-def test_bodies_beyond_the_memory_limit_are_refused(small_service: Service) -> None:
-    """While a large body is received, another large body is 503 and a small body is accepted."""
+def test_stalled_bodies_shut_nobody_out(small_service: Service) -> None:
+    """While bodies beyond the memory limit stall, others are accepted; the former get 408."""
     service = small_service
-    large, small = inline(30_000), thermometer()
-    address = (service.client.base_url.host, service.client.base_url.port or 0)
-    content = httpx.Request("POST", "http://x", json=large).content
-    assert 500_000 < len(content) < 1_000_000
-    with socket.create_connection(address) as other:
-        head = (
-            f"POST /v1/jobs?validate_only=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(content)}"
-        )
-        other.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode() + content[:-1])
+    stalled = [connected(service, STALLED_BYTES) for _ in range(3)]
+    for body in (inline(30_000), thermometer()):
+        assert service.submit(body, validate_only=True).status_code == httpx.codes.OK
+    for client in stalled:
+        with client:
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
+    until(lambda: service.log.read_text().count("client disconnected") == len(stalled))
+    assert "Traceback" not in service.log.read_text()
 
-        def refused() -> httpx.Response | None:
-            answer = service.submit(large, validate_only=True)
-            return answer if answer.status_code != httpx.codes.OK else None
 
-        answer = until(refused)
-        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
-        assert int(answer.headers["Retry-After"]) > 0
-        assert service.submit(small, validate_only=True).status_code == httpx.codes.OK
-        other.sendall(content[-1:])
-        assert other.recv(1 << 16).startswith(b"HTTP/1.1 200")
-    assert service.submit(large, validate_only=True).status_code == httpx.codes.OK
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/datasets", "/v1/jobs/job_x/predictions"])
+def test_a_client_that_leaves_is_an_info_line(small_service: Service, path: str) -> None:
+    """A client that leaves during its body is logged in one line at info, and leaves no files."""
+    service = small_service
+    before = len(service.log.read_text())
+    connected(service, STALLED_BYTES, path).close()
+    until(lambda: "client disconnected" in service.log.read_text()[before:])
+    until(lambda: not spooled(service))
+    lines = [json.loads(line) for line in service.log.read_text()[before:].splitlines()]
+    assert [line["event"] for line in lines if line["event"] != "request"] == ["client disconnected"]
+    assert {line["level"] for line in lines} == {"info"}
+
+
+def connected(service: Service, size: int, path: str = "/v1/jobs") -> socket.socket:
+    """Send a request whose body lacks its last byte."""
+    url = service.client.base_url
+    client = socket.create_connection((url.host, url.port or 0), timeout=60.0)
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {size}"
+    )
+    client.sendall(f"{head}\r\n\r\n".encode() + b" " * (size - 1))
+    return client
+
+
+def spooled(service: Service) -> list[Path]:
+    """Return the folders and files of request bodies."""
+    return [path for path in (service.data_dir / "spool").glob("*/*") if path.name != "lock"]
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.exhaustive)])

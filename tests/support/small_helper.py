@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from service.helper.request import Request
+from service.helper.request import Lane, Request
 from service.processes.channel import Channel
 from service.processes.messages import Messages
 
@@ -25,6 +25,17 @@ class Echo(Request[Echoed]):
     """Answer with the same value and body."""
 
     value: Any = None
+
+
+@dataclass(frozen=True)
+class EchoFile(Request[Echoed]):
+    """As `Echo`, in the lane of files."""
+
+    value: Any = None
+
+    @property
+    def lane(self) -> Lane:
+        return "files"
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class Exit(Request[Echoed]):
     """Exit without an answer."""
 
 
-REQUESTS = Messages[Request[Any]](Echo, Sleep, Abort, DieLater, AnswerWrongly, GetState, Exit)
+REQUESTS = Messages[Request[Any]](Echo, EchoFile, Sleep, Abort, DieLater, AnswerWrongly, GetState, Exit)
 MODULE = "tests.support.small_helper"
 
 
@@ -89,7 +100,7 @@ def main(channel: Channel) -> None:
     while True:
         header, body = channel.receive()
         match REQUESTS.load(header):
-            case Echo(value):
+            case Echo(value) | EchoFile(value):
                 channel.send(Echo.answers.dump(Echoed(os.getpid(), value)), body)
             case Sleep():
                 time.sleep(60)

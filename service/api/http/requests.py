@@ -2,8 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, TypeVar
 
 import orjson
@@ -11,15 +9,11 @@ from fastapi import Request
 from multipart import parse_options_header
 from pydantic import ConfigDict, Field, ValidationError
 
-from service import retry_after
-from service.api.http.content_encoding import decompressed
 from service.api.http.negotiation import JSON
 from service.errors import (
-    ContentTooLarge,
     FieldErrors,
     InvalidRequest,
     NotJson,
-    Unavailable,
     UnsupportedMediaType,
 )
 from service.specs.base import Spec, field_errors
@@ -51,54 +45,6 @@ async def refuse_parameters(request: Request) -> None:
         elif times > 1 and name not in _REPEATED:
             errors.add(f"?{name}", f"`{name}` appears {times} times; give it once.")
     errors.raise_if_any()
-
-
-class Bodies:
-    """Limits of the request bodies in memory.
-
-    A body counts from its first byte until its request has been processed.
-
-    Args:
-        most_bytes: Maximum size of a body.
-        most_bytes_together: Maximum total size; a body that is alone is accepted nevertheless.
-    """
-
-    def __init__(self, most_bytes: int, most_bytes_together: int) -> None:
-        self._most_bytes = most_bytes
-        self._most_bytes_together = most_bytes_together
-        self._bytes = 0
-
-    @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """Read the body of a request.
-
-        Raises:
-            ContentTooLarge: If it exceeds the limit, as soon as this is known.
-            Unavailable: If other bodies leave no memory for it.
-        """
-        declared = request.headers.get("content-length", "")
-        if declared.isdigit():
-            self._check(0, int(declared))
-        body = bytearray()
-        try:
-            async for chunk in decompressed(request):
-                self._check(len(body), len(chunk))
-                body += chunk
-                self._bytes += len(chunk)
-            yield bytes(body)
-        finally:
-            self._bytes -= len(body)
-
-    def _check(self, received_bytes: int, more_bytes: int) -> None:
-        """Check that a body may grow."""
-        if received_bytes + more_bytes > self._most_bytes:
-            raise ContentTooLarge(f"The body exceeds the limit of {self._most_bytes} bytes.")
-        alone = self._bytes == received_bytes
-        if not alone and self._bytes + more_bytes > self._most_bytes_together:
-            raise Unavailable(
-                "The bodies of other requests use all of the memory for bodies.",
-                retry_after_seconds=retry_after.BODY_MEMORY_SECONDS,
-            )
 
 
 def media_type(request: Request) -> str:

@@ -1,10 +1,8 @@
 """File uploads: bodies of any size are written to a folder and read in a helper process."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import IO, Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import orjson
 from fastapi import Request
@@ -13,7 +11,6 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from starlette.requests import ClientDisconnect
 
-from service import retry_after
 from service.api.http import requests
 from service.api.http.content_encoding import declared_compression
 from service.api.state import Services
@@ -22,7 +19,6 @@ from service.errors import (
     ContentTooLarge,
     FieldErrors,
     InvalidRequest,
-    Unavailable,
     UnsupportedMediaType,
     pointer_to,
 )
@@ -39,11 +35,9 @@ from service.specs.upload import (
     ReadOptions,
     Upload,
 )
-from service.storage.room import Room
 
 FILE_PART = "file"
 MULTIPART = "multipart/form-data"
-_WRITE_BYTES = 2**20
 _LONGEST_FIELD_BYTES = 2**16
 _MOST_PARTS = 20
 _COLUMN_TYPES: TypeAdapter[ColumnTypes] = TypeAdapter(ColumnTypes)
@@ -196,7 +190,8 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
         UnsupportedMediaType: If its media type or content encoding is not supported.
         ContentTooLarge: If it exceeds the limit, as soon as this is known.
         InvalidRequest: If the parts of a multipart body are invalid.
-        BadRequest: If it is malformed as multipart, or ends early.
+        BadRequest: If it is malformed as multipart.
+        ClientDisconnect: If it ends early.
         StorageFull: If the disk has no room for it.
     """
     services.storage.room.check_disk(requests.declared_bytes(request))
@@ -223,32 +218,13 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
         if await request.is_disconnected():
             raise ClientDisconnect
         yield received
-    except ClientDisconnect:
-        raise BadRequest("The body ended before it was complete.") from None
     finally:
         await run_in_threadpool(services.spool.remove, folder)
 
 
 async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memoryview]:
-    """Call a helper with a received body, under the time limit of uploads.
-
-    If there are several helpers, one is reserved for other requests.
-
-    Raises:
-        Unavailable: If the helpers were busy with other files for the whole time limit.
-    """
-    limit_seconds = services.settings.upload_timeout_seconds
-    try:
-        async with asyncio.timeout(limit_seconds):
-            await services.upload_slots.acquire()
-    except TimeoutError:
-        raise Unavailable(
-            "Other files are being read.", retry_after_seconds=retry_after.UPLOADS_SECONDS
-        ) from None
-    try:
-        return await services.helpers.call(request, timeout_seconds=limit_seconds)
-    finally:
-        services.upload_slots.release()
+    """Call a helper with a received body, under the time limit of uploads."""
+    return await services.helpers.call(request, timeout_seconds=services.settings.upload_timeout_seconds)
 
 
 def _format(given: str) -> Format | None:
@@ -293,7 +269,7 @@ async def _receive_file(request: Request, services: Services, upload: Upload) ->
     if declared.isdigit() and int(declared) > most_bytes:
         remedy = "; send a larger table as CSV or Parquet" if is_json else ""
         raise ContentTooLarge(f"The body has {declared} bytes; the limit is {most_bytes}{remedy}.")
-    async with _BodyFile.open(upload.body, most_bytes, services.storage.room) as file:
+    with services.bodies.open_file(upload.body, most_bytes) as file:
         async for chunk in request.stream():
             await file.write(chunk)
 
@@ -303,7 +279,7 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
     fields: dict[str, bytearray] = {}
     file_part: MultipartSegment | None = None
     errors = FieldErrors()
-    async with _BodyFile.open(upload.body, services.settings.max_upload_bytes, services.storage.room) as file:
+    with services.bodies.open_file(upload.body, services.settings.max_upload_bytes) as file:
         async for part, piece in _parts(request):
             name = part.name or ""
             if piece is None and (name in fields or (name == FILE_PART and file_part)):
@@ -352,46 +328,3 @@ async def _parts(request: Request) -> AsyncIterator[tuple[MultipartSegment, byte
                         yield part, bytes(event)
     except MultipartError as error:
         raise BadRequest(f"The body is not valid {MULTIPART}: {error}.") from None
-
-
-class _BodyFile:
-    """File written in a thread, about 1 MiB at a time, so that a slow disk blocks no other request."""
-
-    def __init__(self, file: IO[bytes], most_bytes: int, room: Room) -> None:
-        self._file = file
-        self._most_bytes = most_bytes
-        self._room = room
-        self._waiting = bytearray()
-        self._bytes = 0
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, path: Path, most_bytes: int, room: Room) -> AsyncIterator[Self]:
-        """Open a file; it is flushed when the context ends."""
-        try:
-            with path.open("wb") as file:
-                body = cls(file, most_bytes, room)
-                yield body
-                await body._flush()
-        except OSError as error:
-            detail = f"The body can't be written: {error.strerror}."
-            raise Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS) from error
-
-    async def write(self, piece: bytes) -> None:
-        """Append a piece.
-
-        Raises:
-            ContentTooLarge: If the file exceeds the limit.
-            StorageFull: If the disk has no room for it.
-        """
-        self._bytes += len(piece)
-        if self._bytes > self._most_bytes:
-            raise ContentTooLarge(f"The body exceeds the limit of {self._most_bytes} bytes.")
-        self._waiting += piece
-        if len(self._waiting) >= _WRITE_BYTES:
-            await self._flush()
-
-    async def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, bytearray()
-        self._room.check_disk(len(waiting))
-        await run_in_threadpool(self._file.write, waiting)

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
+from starlette.requests import ClientDisconnect
 
 from service.api.http import lists, requests, uploads
 from service.api.http.conditions import Version
@@ -139,7 +140,7 @@ def _publish(
     else:
         if is_gone:
             services.storage.artifacts.discard([new.artifact])
-            raise BadRequest("The client disconnected before its dataset was read.")
+            raise ClientDisconnect
         try:
             dataset, created = services.storage.datasets.add(owner, new, digest)
         except StorageFull:  # other datasets took the room since it was checked

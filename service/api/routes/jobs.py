@@ -40,6 +40,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.helper.messages import CheckJob, EarlierJob, PlanJob
+from service.processes.channel import BodyInFile
 from service.specs.base import Name
 from service.specs.job import JobEdit, JobRequest, JobStatus
 from service.storage.datasets import NewDataset
@@ -144,7 +145,9 @@ async def submit_job(
     return await run_in_threadpool(job_response, services, job, root_path, status, headers)
 
 
-async def _submit(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
+async def _submit(
+    services: Services, owner: str, body: bytes | BodyInFile, key: str | None
+) -> tuple[Job, bool]:
     """Check the request and queue the job; a repeated key returns the earlier job."""
     if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
         error = FieldError("Idempotency-Key", f"Use 1 to {MAX_KEY_LENGTH} characters.")
@@ -157,7 +160,9 @@ async def _submit(services: Services, owner: str, body: bytes, key: str | None) 
         return await _check_and_queue(services, owner, body, key)
 
 
-async def _check_and_queue(services: Services, owner: str, body: bytes, key: str | None) -> tuple[Job, bool]:
+async def _check_and_queue(
+    services: Services, owner: str, body: bytes | BodyInFile, key: str | None
+) -> tuple[Job, bool]:
     planned, _ = await services.helpers.call(PlanJob(owner, key), body)
     if isinstance(planned, EarlierJob):
         return await run_in_threadpool(services.storage.jobs.get, owner, planned.job_id), False
@@ -301,8 +306,7 @@ async def edit_job(
     changed while the job is queued or paused.
     """
     requests.check_json(request)
-    async with services.bodies.read(request) as body:
-        edit = requests.parse(JobEdit, body)
+    edit = requests.parse(JobEdit, await services.bodies.read_small(request))
 
     def write() -> Response:
         version = _required_version(services, owner, job_id, request)

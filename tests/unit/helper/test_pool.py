@@ -13,14 +13,18 @@ import pytest
 import uvicorn
 
 from service.errors import LimitExceeded, Unavailable
+from service.helper.client import Caller
 from service.helper.pool import HelperPool
+from service.processes.channel import MAX_BODY_IN_MEMORY_BYTES, BodyInFile
 from service.processes.fork_server import ForkServer
 from service.processes.messages import UnknownMessage
 from service.processes.starter import Starter
 from service.settings import Settings
-from tests.support.small_helper import MODULE, REQUESTS, Abort, AnswerWrongly, DieLater, Echo, Sleep
+from tests.support.small_helper import MODULE, REQUESTS, Abort, AnswerWrongly, DieLater, Echo, EchoFile, Sleep
 
 LONG_SECONDS = 30.0
+# Size of a body that the express helper does not try.
+LARGE_BYTES = MAX_BODY_IN_MEMORY_BYTES + 1
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,8 @@ def test_a_call_over_its_time_limit_kills_its_helper(with_pool: Callable[..., An
         with pytest.raises(LimitExceeded, match=r"time limit of 0\.1 s"):
             await pool.call(Sleep(), timeout_seconds=0.1)
         assert await pid(pool) != before
-        assert not psutil.pid_exists(before)
+        while psutil.pid_exists(before):
+            await asyncio.sleep(0.01)
 
     with_pool(use)
 
@@ -143,20 +148,88 @@ def test_waiting_calls_are_served_in_order(with_pool: Callable[..., Any]) -> Non
 
     async def use(pool: HelperPool) -> None:
         await wait_until_started(pool)
-        calls = pool.call(Sleep(), timeout_seconds=4), pool.call(Echo())
-        ended = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(each) for each in ended] == [LimitExceeded, Unavailable]
-        await wait_until_started(pool)  # the replacement of the killed helper
-        order: list[int] = []
+        large, order = bytes(LARGE_BYTES), list[int]()
 
         async def call(number: int) -> None:
-            await pool.call(Echo())
+            await pool.call(Echo(), large)
             order.append(number)
 
         await asyncio.gather(*(call(number) for number in range(20)))
         assert order == sorted(order)
 
+    with_pool(use)
+
+
+def test_a_call_that_waits_too_long_fails(with_pool: Callable[..., Any]) -> None:
+    """A call for which no helper becomes free in time fails, and takes no helper."""
+
+    async def use(pool: HelperPool) -> None:
+        await wait_until_started(pool)
+        large = bytes(LARGE_BYTES)  # not for the express helper
+        calls = pool.call(Sleep(), large, timeout_seconds=4), pool.call(Echo(), large)
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(each) for each in ended] == [LimitExceeded, Unavailable]
+
     with_pool(use, helper_timeout_seconds=3)
+
+
+def test_long_calls_delay_short_ones_for_a_trial_at_most(with_pool: Callable[..., Any]) -> None:
+    """While more long calls than helpers run or wait, a short call is answered within two trials."""
+
+    async def use(pool: HelperPool) -> None:
+        await wait_until_started(pool)
+        long = [asyncio.create_task(pool.call(Sleep(), timeout_seconds=20)) for _ in range(6)]
+        for _ in range(3):
+            await pool.call(Echo(), timeout_seconds=10)
+        assert not any(call.done() for call in long)
+        for call in long:
+            call.cancel()
+        await _results(long)
+
+    with_pool(use)
+
+
+def test_long_calls_of_a_lane_leave_a_helper_to_the_others(with_pool: Callable[..., Any]) -> None:
+    """Long calls of one lane leave a regular helper for those of another, which may be long, too."""
+
+    async def use(pool: HelperPool) -> None:
+        await wait_until_started(pool)
+        long = [asyncio.create_task(pool.call(Sleep(), bytes(LARGE_BYTES))) for _ in range(4)]
+        await pool.call(EchoFile(), bytes(LARGE_BYTES))
+        assert not any(call.done() for call in long)
+        for call in long:
+            call.cancel()
+        await _results(long)
+
+    with_pool(use)
+
+
+def test_a_call_whose_client_is_gone_uses_no_helper(with_pool: Callable[..., Any]) -> None:
+    """A call whose client has left while it waited fails with the client's error, and kills no helper."""
+
+    async def leave() -> None:
+        raise LookupError
+
+    async def use(pool: HelperPool) -> None:
+        before = await pid(pool)
+        with pytest.raises(LookupError):
+            await pool.call(Sleep(), caller=Caller("left", leave))
+        assert await pid(pool) == before
+
+    with_pool(use)
+
+
+def test_a_body_may_come_from_a_file(with_pool: Callable[..., Any], tmp_path: Path) -> None:
+    """A body in a file arrives like one in memory."""
+
+    async def use(pool: HelperPool) -> None:
+        content = os.urandom(3 * LARGE_BYTES)
+        with (tmp_path / "body").open("wb+", buffering=0) as file:
+            file.write(content)
+            _, echoed = await pool.call(Echo(), BodyInFile(file, len(content)))
+        assert echoed == content
+
+    with_pool(use)
 
 
 def test_cancelled_calls_leave_the_pool_unchanged(with_pool: Callable[..., Any]) -> None:
@@ -171,7 +244,7 @@ def test_cancelled_calls_leave_the_pool_unchanged(with_pool: Callable[..., Any])
                 call.cancel()
             assert all(isinstance(each, asyncio.CancelledError) for each in await _results(calls))
         await asyncio.gather(*(pid(pool) for _ in range(4)))
-        while len(small_helpers()) != 2:  # one may just be starting
+        while len(small_helpers()) != 3:  # one may just be starting
             await asyncio.sleep(0.05)
 
     with_pool(use, helpers=2)
@@ -225,11 +298,11 @@ def test_a_closed_pool_refuses_calls(with_pool: Callable[..., Any]) -> None:
 
     async def use(pool: HelperPool) -> None:
         await pid(pool)
-        running = asyncio.create_task(pool.call(Sleep()))
+        running, waiting = (asyncio.create_task(pool.call(Sleep(), bytes(LARGE_BYTES))) for _ in range(2))
         await asyncio.sleep(0.05)
         await pool.close()
         assert small_helpers() == set()
-        for call in (running, pool.call(Echo())):
+        for call in (running, waiting, pool.call(Echo())):
             with pytest.raises(Unavailable, match="is stopping"):
                 await call
 

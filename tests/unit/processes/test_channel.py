@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_an_event_loop_sees_the_end(pair: tuple[Channel, Channel]) -> None:
     one, other = pair
 
     async def talk(read: Callable[[], object]) -> None:
-        channel = AsyncChannel(one)
+        channel = AsyncChannel(one, Path())
         await channel.send(pack_header({"task": "x"}, b""))
         read()
         other.close()
