@@ -146,9 +146,9 @@ def test_a_dead_child_ends_with_eof(end: str, tmp_path: Any) -> None:
     ) as child:
         theirs.close()
         channel = Channel(ours)
-        settings_sent = Settings(data_dir=tmp_path, database_url="postgresql://u:secret@h/d")
+        settings_sent = Settings(data_dir=tmp_path, database_url="postgresql+psycopg://u:secret@h/d")
         channel.send({"settings": settings_sent.model_dump(mode="json")})
-        assert channel.receive() == ({"database": "postgresql://u:secret@h/d"}, b"")
+        assert channel.receive() == ({"database": "postgresql+psycopg://u:secret@h/d"}, b"")
         with pytest.raises(EOFError):
             channel.receive()
         child.wait(timeout=30)
