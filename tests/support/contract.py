@@ -131,6 +131,8 @@ def _media_type(headers: httpx.Headers) -> str:
 
 
 def _body(response: httpx.Response) -> bytes:
-    """Return a small body; streams of events and files are not read."""
+    """Return a small body; neither streams of events and files nor Zstandard are read."""
+    if response.headers.get("content-encoding") == "zstd":
+        return b""
     size = response.headers.get("content-length", "")
     return response.read() if size.isdigit() and int(size) <= MAX_BYTES else b""

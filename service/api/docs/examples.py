@@ -176,7 +176,8 @@ EXAMPLES = (
     {"pointer": "#/training", "detail": "`epochs` is required."},
     {"pointer": "#/training/epoch", "detail": "`epoch` is not a field here: did you mean `epochs`?"},
     {"pointer": "#/architecture/layers/1/type", "detail": "`Tahn`: did you mean `Tanh`?"}
-  ]
+  ],
+  "request_id": "…"
 }""",
         status=422,
     ),

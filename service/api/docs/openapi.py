@@ -13,7 +13,14 @@ from service.api.docs.examples import Example, examples_of
 from service.api.docs.schemas import publish, publish_components, publish_parameter
 from service.api.http import problems
 from service.api.http.headers import headers
-from service.errors import FitserveError, InvalidRequest, Unavailable
+from service.errors import (
+    FitserveError,
+    ForeignOrigin,
+    HostNotAllowed,
+    InvalidRequest,
+    NotAcceptable,
+    Unavailable,
+)
 from service.specs.data import DatasetContent
 from service.specs.evaluation import EvaluationRequest
 from service.specs.job import JobEdit, JobRequest
@@ -108,8 +115,11 @@ def _describe_success(operation: dict[str, Any], schemas: dict[str, Any]) -> Non
 def _add_problems(name: str, operation: dict[str, Any]) -> None:
     """Add the errors of any operation; all errors, including FastAPI's own, are problem+json."""
     responses = operation["responses"]
-    # Every operation refuses unknown query parameters.
-    responses.setdefault("422", _problem(InvalidRequest))
+    # Every operation refuses unknown hosts and query parameters, and formats that it does not have.
+    for error in (HostNotAllowed, NotAcceptable, InvalidRequest):
+        responses.setdefault(str(error.status), _problem(error))
+    if not name.startswith("GET "):
+        responses.setdefault(str(ForeignOrigin.status), _problem(ForeignOrigin))
     if "/v1/" in name:
         responses.setdefault("503", {**_problem(Unavailable), **headers("Retry-After")})
     for status, response in responses.items():
