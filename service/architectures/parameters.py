@@ -45,6 +45,8 @@ def parameter_errors(spec: ParameterSpec, pointer: str) -> Iterable[FieldError]:
     try:
         with torch.device("meta"):
             make_parameter(spec)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # not an error of the request: the caller names the memory limit
     except Exception as error:  # PyTorch raises exceptions of many types for invalid shapes and arguments
         return [FieldError(init_pointer, f"`{spec.init.type}` of shape {spec.shape}: {error}")]
     return []

@@ -124,6 +124,8 @@ def _find_layer_errors(spec: LayerSpec, location: NodeLocation, errors: FieldErr
     try:
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):
             layer(arguments=arguments)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # not an error of the request: the caller names the memory limit
     except Exception as error:  # PyTorch raises exceptions of many types for invalid arguments
         errors.add(location.pointer, f"Layer `{location.path}` ({spec.type}): {first_line(error)}")
 

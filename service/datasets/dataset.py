@@ -88,6 +88,11 @@ class TabularDataset:
         return found
 
     @property
+    def column_names(self) -> list[str]:
+        """The names of the columns."""
+        return list(self.table.column_names)
+
+    @property
     def rows(self) -> int:
         """The number of rows."""
         return int(self.table.num_rows)

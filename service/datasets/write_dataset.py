@@ -29,7 +29,8 @@ class StoredDataset:
         bytes: Size of the file.
         digest: Digest of the content, equal for equal content.
         report: Description of the columns, JSON-able; see `describe`.
-        reading_warnings: Those of the report's warnings that are about the reading of a file.
+        reading_warnings: Warnings about the reading of this file. They are no part of the report, since
+            another file may have the same content.
     """
 
     kind: DatasetType
@@ -56,7 +57,6 @@ def write_dataset(content: FileContent, path: Path, max_bytes: int) -> StoredDat
         return _write_tensors(content, path)
     digest, summary = content.read(lambda batches: _write_table(batches, path, max_bytes))
     report = describe(load_dataset(path), summary)
-    report["warnings"] = [*content.warnings, *report["warnings"]]
     return StoredDataset("tabular", summary.rows, path.stat().st_size, digest, report, content.warnings)
 
 

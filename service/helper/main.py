@@ -25,6 +25,7 @@ from service.processes.channel import Channel
 from service.runtime.garbage_collector import freeze_loaded_objects
 from service.settings import Settings
 from service.storage.storage import Storage
+from service.training.out_of_memory import is_out_of_memory
 from service.training.warm_up import reseed, warm_up, warm_up_before_fork
 
 log = structlog.get_logger()
@@ -46,10 +47,10 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
         problem = error
     except RecursionError:
         problem = InvalidRequest(NESTED_TOO_DEEP)
-    except MemoryError:
-        problem = LimitExceeded("The request exceeds the memory limit of a helper.")
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+        if is_out_of_memory(error):
+            problem = LimitExceeded("The request exceeds the memory limit of a helper.")
+        elif isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
             problem = Unavailable("The disk is full.", retry_after_seconds=retry_after.DISK_FULL_SECONDS)
         else:  # a defect of this task: the process can serve the others
             log.exception("task failed", task=header.get("type"))

@@ -10,18 +10,25 @@ from typing import Any, TypeVar
 
 import orjson
 
-from service.datasets.dataset import Dataset, TabularDataset, load_dataset
+from service.datasets.dataset import Dataset, TabularDataset, TensorDataset, load_dataset
 from service.datasets.download import write_file
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.raw_rows import RawRows
-from service.datasets.prepare.request_rows import evaluation_rows
+from service.datasets.prepare.request_rows import check_names, evaluation_rows
 from service.datasets.profile.report import read_rows
 from service.datasets.sources.compression import decompress
 from service.datasets.sources.formats import FileContent
 from service.datasets.sources.json import FORMS_TEXT
 from service.datasets.write_dataset import write_dataset
-from service.errors import ContentTooLarge, DatasetDeleted, DatasetNotFound, FieldError, InvalidRequest
+from service.errors import (
+    ContentTooLarge,
+    DatasetDeleted,
+    DatasetNotFound,
+    FieldError,
+    InvalidRequest,
+    LimitExceeded,
+)
 from service.helper.artifact_writer import ArtifactWriter
 from service.helper.catalog import entry, names_of, selected
 from service.helper.messages import (
@@ -298,7 +305,8 @@ class Tasks:
             content = open_upload(request.upload, self._settings, reading._replace(types=types))
         if not isinstance(content, JsonTable):
             assert request.upload is not None
-            return self._with_ids(in_memory(content), request.upload, encoding)
+            needed = [name for name in columns if name != encoding.weights]
+            return self._with_ids(_read_for_model(content, needed), request.upload, encoding)
         document: dict[str, Any] | list[Any] = content.document
         if isinstance(document, list):
             return document
@@ -320,6 +328,26 @@ class Tasks:
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact
         return load_dataset(self._storage.artifacts.path(artifact))
+
+
+def _read_for_model(content: FileContent, needed: Sequence[str]) -> Dataset:
+    """Read a file that is sent to a model.
+
+    Args:
+        content: The file.
+        needed: The columns that the model needs.
+
+    Raises:
+        InvalidRequest: The file has errors; those in cells don't hide the columns that are missing.
+    """
+    try:
+        return in_memory(content)
+    except LimitExceeded:
+        raise
+    except InvalidRequest as error:
+        if not isinstance(content, TensorDataset):
+            check_names(needed, content.column_names, "#/columns", error.errors)
+        raise InvalidRequest(errors=error.errors) from None
 
 
 def _upload_digest(upload: Upload) -> str:

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encode import encode
-from service.datasets.prepare.encoding import IGNORED, WEIGHTS
+from service.datasets.prepare.encoding import IGNORED, TARGETS, WEIGHTS, Encoding
 from service.datasets.prepare.far_inputs import FarInputs
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.raw_rows import RawRows
@@ -51,6 +51,7 @@ from service.training.metrics import (
 from service.training.metrics import (
     has_threshold as compares_with_threshold,
 )
+from service.training.out_of_memory import is_out_of_memory
 from service.training.target_units import ERROR_LOSSES, TargetUnits, evaluation_document, without_units
 from service.training.weighted_loss import WeightedLoss, loss_weight
 
@@ -119,15 +120,25 @@ def evaluate_rows(
                 evaluation = evaluation or _Evaluation(model, outputs, extent, weighted)
                 evaluation.add(outputs, samples, part)
     except (RuntimeError, IndexError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         detail = f"The model can't be evaluated on these rows: {error}"
         raise InvalidRequest(detail, [FieldError("#", detail)]) from None
     raw.errors.raise_if_any()
     assert evaluation is not None  # data have at least one row
     if evaluation.has_no_weight:
-        pointer = raw.column_pointer(encoding.weights or WEIGHTS) if weighted else "#"
-        detail = "All weights are 0, or all targets are missing: the loss has no value."
-        raise InvalidRequest(errors=[FieldError(pointer, detail)])
-    return {"epoch": model.epoch, "rows": len(raw.rows), **evaluation.document(raw, ids)}
+        raise InvalidRequest(errors=[_without_loss(encoding, raw, weighted)])
+    rows = {"rows": len(raw.rows), "dropped": raw.dropped}
+    return {"epoch": model.epoch, **rows, **evaluation.document(raw, ids)}
+
+
+def _without_loss(encoding: Encoding, raw: RawRows, weighted: bool) -> FieldError:
+    """Explain why the loss has no value on any of the rows."""
+    if encoding.ignored is not None and not weighted:
+        detail = f"All targets are {encoding.ignored}, which is no class (`ignore_index`): there is no loss."
+        return FieldError(raw.column_pointer((*encoding.targets, TARGETS)[0]), detail)
+    pointer = raw.column_pointer(encoding.weights or WEIGHTS) if weighted else "#"
+    return FieldError(pointer, "All weights are 0, or all targets are missing: the loss has no value.")
 
 
 class _Worst(NamedTuple):
@@ -224,9 +235,9 @@ class _Evaluation:
 
     @property
     def has_no_weight(self) -> bool:
-        """True if all weights are 0, or all targets are missing."""
+        """True if all weights are 0, or all targets are missing or ignored."""
         self._losses.total()
-        return isinstance(self._loss_fn, WeightedLoss) and self._losses.weight == 0
+        return self._losses.weight == 0
 
     @torch.inference_mode()
     def document(self, raw: RawRows, ids: RowIds | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from service.inference.indices import report_indices
 from service.inference.model import TrainedModel
 from service.training.labels import label_key, output_names, target_names
 from service.training.metrics import THRESHOLD
+from service.training.out_of_memory import is_out_of_memory
 from service.training.output_rules import OutputRule, probabilities_or_nan
 
 # Rows to run through the model at once, so that activations stay small.
@@ -57,6 +58,8 @@ def predict(model: TrainedModel, body: Mapping[str, Any] | list[Any] | Dataset) 
             with torch.inference_mode():
                 outputs = run_model(model, inputs, part)
         except (RuntimeError, IndexError) as error:
+            if is_out_of_memory(error):
+                raise
             detail = f"The model can't be run on these rows: {error}"
             raise InvalidRequest(detail, [FieldError("#", detail)]) from None
         own = ids.of(part.rows)

@@ -18,6 +18,7 @@ from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.findings import Findings
 from service.training.losses import LOSSES
+from service.training.out_of_memory import is_out_of_memory
 from service.training.output_rules import check_outputs
 
 
@@ -58,6 +59,8 @@ def _step_error(module: nn.Module, prepared: Prepared, size: int) -> str | None:
     try:
         module.train()(*(x[:size] for x in prepared.train.inputs)).sum().backward()
     except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         return str(error).splitlines()[0].rstrip(".")
     return None
 

@@ -257,7 +257,8 @@ class DropRows(TransformBase):
     """Drop the rows in which one of the columns has a missing value.
 
     Rows are dropped before the split, also from the datasets of `validation_dataset_id` and
-    `test_dataset_id`. Predictions need all rows, so a missing value in their input is an error.
+    `test_dataset_id`, and from evaluations. Predictions need all rows, so a missing value in their input
+    is an error.
     """
 
     type: Literal["drop_rows"]

@@ -29,6 +29,7 @@ from service.training.class_weights import CLASS_WEIGHTS, build_loss, weight_arg
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
 from service.training.metrics import METRICS, Task, build_metric, task_of, tasks_of, update_metrics
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
+from service.training.out_of_memory import is_out_of_memory
 from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_scheduler
 from service.training.weighted_loss import WeightedLoss
 
@@ -199,6 +200,8 @@ def _check_loss(
     try:
         value = loss_fn(_zeros(outputs, targets), targets)
     except (RuntimeError, ValueError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0].rstrip(".")
         detail = f"`{name}` fails for outputs {_shape(outputs)} with targets {_shape(targets)}: {reason}."
         return [FieldError(pointer, detail)]
@@ -345,6 +348,8 @@ def _catch(pointer: str, attempt: Callable[[], object]) -> list[FieldError]:
         with warnings.catch_warnings(action="ignore"):
             attempt()
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        if is_out_of_memory(error):
+            raise
         return [FieldError(pointer, f"{error}".rstrip(".") + ".")]
     return []
 

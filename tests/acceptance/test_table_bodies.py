@@ -117,6 +117,10 @@ def test_options_of_the_container_come_in_the_query_or_as_parts(service: Service
     assert "`?index=keep`" in left_out["warnings"][0]
     without = service.client.post("/v1/datasets", content=b"a,b,c\n1,x,2\n3,y,4\n").json()
     assert without["id"] == left_out["id"]
+    # Warnings about the reading belong to the file, not to the content that two files have.
+    assert not any("index" in each for each in without["warnings"])
+    stored = service.read(f"/v1/datasets/{without['id']}")
+    assert stored["warnings"] == without["warnings"]
     bad = {"skip_lines": "-1", "index": "yes", "ignore": "a,,b", "delimiter": "space s"}
     errors = problem(service.client.post("/v1/datasets", params=bad, content=content), 422, "invalid-request")
     assert {error["pointer"] for error in errors} == {f"?{name}" for name in bad}
@@ -124,6 +128,24 @@ def test_options_of_the_container_come_in_the_query_or_as_parts(service: Service
     for option in ({"skip_lines": 1}, {"delimiter": "spaces"}):
         response = service.client.post("/v1/datasets", params=option, content=table)
         assert problem(response, 422, "invalid-request")[0]["pointer"] == f"?{next(iter(option))}"
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "json"])
+def test_bad_cells_hide_no_missing_column(service: Service, job: dict[str, Any], form: str) -> None:
+    """A table of each format with cells that can't be read and without a column is refused for both."""
+    texts = {"t_u": ["35.7", "abc"]}
+    content = {
+        "csv": b"t_u\n35.7\nabc\n",
+        "parquet": as_parquet(pa.table(texts)),
+        "json": json.dumps({"columns": texts}).encode(),
+    }[form]
+    headers = {"Content-Type": JSON} if form == "json" else {}
+    path = f"{job['links']['self']}/evaluations"
+    response = service.client.post(path, content=content, headers=headers)
+    details = [error["detail"] for error in problem(response, 422, "invalid-request")]
+    assert len(details) == 2, details
+    assert any('"abc" can\'t be read as a number' in each for each in details)
+    assert any("The column `t_c` is missing" in each for each in details)
 
 
 def test_predictions_skip_lines_and_the_index(service: Service, job: dict[str, Any]) -> None:

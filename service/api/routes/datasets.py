@@ -150,7 +150,7 @@ def _publish(
             services.storage.artifacts.discard([new.artifact])  # equal content was published concurrently
     headers = {"Location": f"{root_path}/v1/datasets/{dataset.id}", "ETag": _version(dataset).etag}
     document = _document(dataset, root_path)
-    # A dataset of equal content may have been read from another file.
+    # Those of this file; the report of an earlier version has those of the first one, too.
     document["warnings"] = [*dict.fromkeys([*stored.warnings, *document["warnings"]])]
     return json_response(document, 201 if created else 200, headers)
 

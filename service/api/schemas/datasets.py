@@ -67,7 +67,8 @@ class Dataset(Resource):
     """Number of rows that the sampled statistics were computed on."""
     columns: list[Column]
     warnings: list[str]
-    """Suspicious properties of the data."""
+    """Suspicious properties of the data. The response to an upload begins with what its file had to be read
+    with, such as an index that was left out; another file may have the same data."""
     created_at: Timestamp
     inline: bool
     """True if the data was sent with a job. Such a dataset is deleted once no job uses it, unless equal data

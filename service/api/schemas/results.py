@@ -245,6 +245,9 @@ class Evaluation(Resource):
     epoch: int
     """Epoch of the parameters used."""
     rows: int
+    """Number of rows, or of windows, that loss and metrics are computed on."""
+    dropped: int
+    """Number of rows that were left out because they have no value in a column of the job's `drop_rows`."""
     loss: float | None
     """The training loss, with its class weights, computed as on the job's validation rows: on transformed
     targets, by the weights of the rows if the column of `data.weights` was sent, and without missing targets

@@ -218,6 +218,8 @@ class LayerStandIn(nn.Module):
     def _record_failure(self, inputs: Sequence[Tensor]) -> Iterator[None]:
         try:
             yield
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # not an error of the request: the caller names the memory limit
         except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
             got = " and ".join(map(self._trace.describe, inputs))
             raise self._abort(f"{self._title} got {got}: {first_line(error)}") from None

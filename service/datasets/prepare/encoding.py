@@ -57,6 +57,7 @@ class Encoding:
         weights: Column of the weights of rows in the loss, `weights` for tensors; None without weights.
         id: Columns that identify the rows, and are no features.
         masks_targets: Whether missing targets are encoded as NaN and left out of loss and metrics.
+        dropping: Columns of `drop_rows`: training and evaluations leave out rows without a value in them.
         input_ranges: Ranges of numeric inputs in the training rows, by input; see `far_inputs`.
     """
 
@@ -79,6 +80,7 @@ class Encoding:
     weights: str | None = None
     id: tuple[str, ...] = ()
     masks_targets: bool = False
+    dropping: tuple[str, ...] = ()
     input_ranges: Mapping[str, tuple[InputRange, ...]] = field(default_factory=dict, compare=False)
 
     @property
@@ -240,6 +242,7 @@ class Encoding:
             weights=document.get("weights"),
             id=tuple(document.get("id", ())),
             masks_targets=document.get("masks_targets", False),
+            dropping=tuple(document.get("dropping", ())),
             input_ranges={
                 name: tuple(InputRange(*each) for each in ranges)
                 for name, ranges in document.get("input_ranges", {}).items()

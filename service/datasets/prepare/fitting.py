@@ -12,6 +12,7 @@ from service.datasets.prepare.classes import check_classes, check_exact, fit_cla
 from service.datasets.prepare.declared_data import MISSING_TARGETS, DeclaredData, TargetType
 from service.datasets.prepare.declared_tensors import check_class_tensor, check_value_tensor
 from service.datasets.prepare.encoding import TARGETS, Encoding
+from service.datasets.prepare.missing_values import dropping_columns
 from service.datasets.prepare.raw_values import tensor_values, values_of
 from service.datasets.rows import Rows, select_rows
 from service.datasets.sources.cell_texts import GAPS
@@ -223,6 +224,7 @@ def fit_encoding(
         weights=declared.weights,
         id=declared.id,
         masks_targets=declared.masks_targets,
+        dropping=tuple(dropping_columns(steps)),
     )
     return fit_classes(encoding, declared, target_type, rows, ignored, errors)
 

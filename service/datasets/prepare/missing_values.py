@@ -16,18 +16,23 @@ from service.datasets.validation import ErrorCollector, count_of
 from service.specs.transforms import DropRows, Impute, Transform
 
 
-def complete_rows(dataset: Dataset, steps: Sequence[Step]) -> Rows:
-    """Find the rows that no `drop_rows` transform drops.
+def dropping_columns(steps: Sequence[Step]) -> list[str]:
+    """Return the columns of `drop_rows` transforms."""
+    return list(dict.fromkeys(step.column for step in steps if isinstance(step.transform, DropRows)))
+
+
+def complete_rows(dataset: Dataset, columns: Sequence[str]) -> Rows:
+    """Find the rows that have a value in each of some columns, those of `drop_rows` transforms.
 
     Returns:
         Row numbers, ascending: int64 [n], or the range of all rows.
     """
     if not isinstance(dataset, TabularDataset):  # tensors have no missing values
         return range(dataset.rows)
-    columns = [dataset.table[step.column] for step in steps if isinstance(step.transform, DropRows)]
-    if not any(column.null_count for column in columns):
+    found = [dataset.table[name] for name in columns]
+    if not any(column.null_count for column in found):
         return range(dataset.rows)
-    return torch.from_numpy(np.flatnonzero(np.logical_and.reduce(list(map(_present, columns)))))
+    return torch.from_numpy(np.flatnonzero(np.logical_and.reduce(list(map(_present, found)))))
 
 
 def check_rows_left(steps: Sequence[Step], kept: Rows, rows: int, errors: ErrorCollector) -> None:

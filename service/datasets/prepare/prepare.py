@@ -25,6 +25,7 @@ from service.datasets.prepare.missing_values import (
     check_missing_values,
     check_rows_left,
     complete_rows,
+    dropping_columns,
 )
 from service.datasets.prepare.neighbours import neighbour_warning
 from service.datasets.prepare.raw_rows import RawRows
@@ -292,7 +293,7 @@ def _divide(
     """
     declared = read_declaration(datasets.dataset, data, errors, input_names)
     steps = resolve(data.transforms, declared.columns(), errors)
-    kept = complete_rows(declared.dataset, steps)
+    kept = complete_rows(declared.dataset, dropping_columns(steps))
     check_rows_left(steps, kept, declared.dataset.rows, errors)
     check_split(data.split, declared.dataset.rows, len(kept), errors)
     if isinstance(declared.dataset, TabularDataset):
@@ -352,7 +353,7 @@ def _read_whole_split(
     raw = RawRows.of(reading, dataset, [*types], lambda _: pointer, errors)
     if errors.count > before:  # cells that cannot be read
         return None
-    raw = raw._replace(rows=complete_rows(raw.dataset, steps))
+    raw = raw._replace(rows=complete_rows(raw.dataset, dropping_columns(steps)))
     if not len(raw.rows):
         errors.add(pointer, f"`drop_rows` drops all of its {count_of(dataset.rows, 'row')}.")
     elif isinstance(raw.dataset, TabularDataset):

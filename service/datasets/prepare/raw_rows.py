@@ -34,6 +34,7 @@ class RawRows(NamedTuple):
         cell_pointer: Pointers of cells, if the request contains the cells.
         series: If the samples are windows, all rows in the order of their series; `rows` are then the last
             rows of the inputs of the windows.
+        dropped: Number of rows that `drop_rows` has left out.
     """
 
     dataset: Dataset
@@ -42,6 +43,7 @@ class RawRows(NamedTuple):
     errors: ErrorCollector
     cell_pointer: CellPointer | None = None
     series: Series | None = None
+    dropped: int = 0
 
     @classmethod
     def of(

@@ -11,6 +11,7 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.encoding import TARGETS, WEIGHTS, Encoding
 from service.datasets.prepare.inputs import encode_columns
+from service.datasets.prepare.missing_values import complete_rows
 from service.datasets.prepare.raw_rows import CellPointer, ColumnPointer, RawRows
 from service.datasets.prepare.targets import encode_targets
 from service.datasets.prepare.weights import has_weights
@@ -18,9 +19,11 @@ from service.datasets.prepare.windows import SeriesWindow, sort_series
 from service.datasets.sources.columns import NUMBER
 from service.datasets.sources.json import read_json
 from service.datasets.sources.json_layout import layout_of
-from service.datasets.validation import ErrorCollector, count_of, quote_value
-from service.errors import MAX_LISTED_ERRORS, pointer_to
+from service.datasets.validation import ErrorCollector, count_of, quote_name, quote_value
+from service.errors import MAX_LISTED_ERRORS, FieldErrors, pointer_to
 from service.specs.base import did_you_mean
+
+_MAX_NAMED = 5  # columns in one message
 
 Body = Mapping[str, Any] | list[Any] | Dataset
 
@@ -63,10 +66,24 @@ def evaluation_rows(encoding: Encoding, body: Body, pointer: str = "#") -> RawRo
     _check_targets(encoding, received, pointer, errors)
     if has_weights(encoding, received.dataset):
         names = [*encoding.labelled_columns]
-    raw = _cast_received(encoding, received, names, errors)
+    raw = _drop_rows(encoding, _cast_received(encoding, received, names, errors), received.container)
     return (
         raw if encoding.window is None else _windows(encoding.window, raw, received.container, targets=True)
     )
+
+
+def _drop_rows(encoding: Encoding, raw: RawRows, container: str) -> RawRows:
+    """Leave out the rows that `drop_rows` leaves out of the training.
+
+    Raises:
+        InvalidRequest: No row is left.
+    """
+    kept = complete_rows(raw.dataset, encoding.dropping)
+    if not len(kept):
+        detail = f"`drop_rows` of the job drops all of the {count_of(raw.dataset.rows, 'row')}"
+        named = ", ".join(map(quote_name, encoding.dropping[:_MAX_NAMED]))
+        raw.errors.fail(container, f"{detail}: each has a missing value in a column of it, here {named}.")
+    return raw._replace(rows=kept, dropped=raw.dataset.rows - len(kept))
 
 
 def _windows(window: SeriesWindow, raw: RawRows, container: str, targets: bool = False) -> RawRows:
@@ -157,7 +174,8 @@ def _check_inputs(encoding: Encoding, received: _RequestData, errors: ErrorColle
     if isinstance(received.dataset, TabularDataset):
         if not encoding.features:
             errors.add(received.container, "The model was trained on tensors; send `inputs`.")
-        _check_names(encoding.read_columns, received.dataset, received.container, errors)
+        present = received.dataset.table.column_names
+        check_names(encoding.read_columns, present, received.container, errors)
     else:
         _check_shapes(encoding, received.dataset, received.container, errors)
 
@@ -165,7 +183,7 @@ def _check_inputs(encoding: Encoding, received: _RequestData, errors: ErrorColle
 def _check_targets(encoding: Encoding, received: _RequestData, pointer: str, errors: ErrorCollector) -> None:
     if isinstance(received.dataset, TabularDataset):
         names = [name for name in encoding.targets if name not in encoding.read_columns]
-        _check_names(names, received.dataset, received.container, errors)
+        check_names(names, received.dataset.table.column_names, received.container, errors)
     elif received.dataset.targets is None or encoding.features:
         errors.add(pointer, "Give `targets` beside `inputs`, or columns that include the targets.")
     elif received.dataset.targets.shape[1:] != encoding.target_shape:
@@ -174,11 +192,19 @@ def _check_targets(encoding: Encoding, received: _RequestData, pointer: str, err
         errors.add(received.column_pointer(TARGETS), detail)
 
 
-def _check_names(names: Sequence[str], dataset: TabularDataset, pointer: str, errors: ErrorCollector) -> None:
-    present, wanted = dict.fromkeys(dataset.table.column_names), set(names)
+def check_names(names: Sequence[str], present: Sequence[str], pointer: str, errors: FieldErrors) -> None:
+    """Report each column that a model needs and a table lacks.
+
+    Args:
+        names: The columns that are needed.
+        present: The columns of the table.
+        pointer: Location of the columns in the request.
+        errors: Receives the errors.
+    """
+    found, wanted = set(present), set(names)
     others = [name for name in present if name not in wanted]
     for name in names:
-        if name not in present:
+        if name not in found:
             errors.add(pointer, partial(_missing_column, name, others))
 
 

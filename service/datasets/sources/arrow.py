@@ -110,6 +110,11 @@ class ArrowTable:
         self._categorical = _categorical_columns(schema if written is None else written)
 
     @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns, without those that are left out."""
+        return [*self._positions]
+
+    @property
     def warnings(self) -> Sequence[str]:
         """Warnings about the reading; complete after `read`."""
         cut_off = [name for name in self._positions if name in self._nanoseconds]

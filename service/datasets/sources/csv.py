@@ -177,6 +177,11 @@ class CsvTable:
             self._readings[name] = _ColumnReading(TEXT, TEXT)
 
     @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns, without those that are left out."""
+        return self._names
+
+    @property
     def warnings(self) -> Sequence[str]:
         """Warnings about the reading; complete after `read`."""
         cut_off = [name for name in self._names if name in self._nanoseconds]

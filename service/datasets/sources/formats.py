@@ -23,6 +23,10 @@ class TableReader(Protocol):
     """A table whose rows can be read from the first one on, any number of times."""
 
     @property
+    def column_names(self) -> Sequence[str]:
+        """Names of the columns, without those that are left out."""
+
+    @property
     def warnings(self) -> Sequence[str]:
         """Warnings about the reading of the file, as sentences."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+import torch
 from structlog.testing import capture_logs
 
 from service.helper.main import answer
@@ -102,3 +103,28 @@ def test_a_helper_ends_with_its_parent(tmp_path: Path) -> None:
     request = ReadDataset(OWNER, None, Upload(folder=str(tmp_path)))
     helper = orphan("service.helper.main", tmp_path, REQUESTS.dump(request))
     until(lambda: has_ended(helper))
+
+
+class FullTasks(Tasks):
+    """Tasks that run out of memory."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def run(self, request: Request[Any], body: bytes) -> Any:
+        """Raise the error."""
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000 bytes."),
+        torch.OutOfMemoryError("out of memory"),
+    ],
+)
+def test_memory_that_runs_out_is_a_limit(error: Exception) -> None:
+    """A task that runs out of memory is answered as a limit that it exceeds."""
+    header, _ = answer(FullTasks(error), REQUESTS.dump(GetRows(OWNER, "ds_1", 0, 1)), b"")
+    assert header["slug"] == "limit-exceeded"

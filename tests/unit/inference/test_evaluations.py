@@ -525,6 +525,50 @@ def test_targets_must_not_all_be_missing() -> None:
     assert "all targets are missing" in raised.value.errors[0].detail
 
 
+def test_rows_that_the_training_drops_are_dropped() -> None:
+    """Rows without a value in a column of `drop_rows` are left out, as in the training, and counted."""
+    columns = {
+        "a": [*FEATURES["a"], None, 1.0],
+        "b": [*FEATURES["b"], 2.0, 1.0],
+        "t": [*NUMBERS["t"], 7, None],
+    }
+    drop = {"type": "drop_rows", "columns": ["a", "t"]}
+    section = {"columns": columns, "features": ["a", "b"], "targets": ["t"], "transforms": [drop]}
+    model = train(section, [linear(1)]).model()
+    complete = evaluate(model, labelled({"t": NUMBERS["t"]}), worst=2)
+    assert (complete["rows"], complete["dropped"]) == (6, 0)
+    for body in ({"columns": columns}, read_json({"columns": columns})):
+        assert evaluate(model, body, worst=2) == {**complete, "dropped": 2}
+    missing = {"columns": {"a": [None, 1.0], "b": [2.0, 1.0], "t": [7, None]}}
+    with pytest.raises(InvalidRequest) as raised:
+        evaluate(model, missing, worst=2)
+    assert "`drop_rows` of the job drops all of the 2 rows" in raised.value.errors[0].detail
+    other = {"columns": {"a": [1.0], "b": [None], "t": [7.0]}}  # `b` is no column of `drop_rows`
+    with pytest.raises(InvalidRequest, match="1 error"):
+        evaluate(model, other, worst=2)
+
+
+def test_rows_are_dropped_before_windows_are_made() -> None:
+    """A window never has a row that is dropped."""
+    columns = {"o": [1, 2, 3, 4, 5, 6], "x": [1.0, 2.0, None, 4.0, 5.0, 6.0]}
+    drop, window = {"type": "drop_rows", "columns": ["x"]}, {"type": "window", "order": "o", "lags": 2}
+    section = {"columns": columns, "features": ["x"], "targets": ["x"], "transforms": [drop, window]}
+    model = train(section, [{"type": "Flatten"}, linear(1)]).model()
+    answer = evaluate(model, {"columns": columns}, worst=3)
+    assert (answer["rows"], answer["dropped"]) == (3, 1)
+    assert sorted(each["row"] for each in answer["worst"]) == [1, 3, 4]
+
+
+def test_targets_must_not_all_be_ignored() -> None:
+    """An evaluation of rows that the loss ignores is refused, since it has no loss."""
+    data = table({"y": [0, 1, 2, 2, 1, 0]}, split=IN_ORDER)
+    model = train(data, [linear(3)], loss={"type": "CrossEntropyLoss", "ignore_index": 2}).model()
+    with pytest.raises(InvalidRequest) as raised:
+        evaluate(model, {"columns": {"a": [1.0], "b": [2.0], "y": [2]}}, worst=0)
+    (error,) = raised.value.errors
+    assert (error.pointer, "All targets are 2, which is no class" in error.detail) == ("#/columns/y", True)
+
+
 def test_the_worst_rows_have_their_ids() -> None:
     """The worst rows repeat the ids that were sent."""
     data = table({"t": NUMBERS["t"]}, split=IN_ORDER, id=["code"])
