@@ -139,6 +139,9 @@ def create_health_app(startup: Startup) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan, dependencies=[Depends(refuse_parameters)], openapi_url=None)
     app.include_router(health.router)
+    app.add_middleware(Head)
+    app.add_middleware(RequestLog, access_log=False)
+    app.add_middleware(AnswerHeaders)
     add_exception_handlers(app)
     return app
 

@@ -29,11 +29,11 @@ def image() -> dict[str, str]:
     return dict(re.findall(r"(FITSERVE_\w+)=(\S+)", DOCKERFILE))
 
 
-def probe(compose: dict[str, Any], port: int) -> int:
-    """Run the health check on another port; return its exit status."""
-    form, _, option, source = compose["services"]["fitserve"]["healthcheck"]["test"]
-    assert (form, f":{PORT}/" in source) == ("CMD", True)
-    command = [sys.executable, option, source.replace(f":{PORT}/", f":{port}/")]
+def probe(compose: dict[str, Any], port: int, container: str = "fitserve", own_port: int = PORT) -> int:
+    """Run the health check of a container on another port; return its exit status."""
+    form, _, option, source = compose["services"][container]["healthcheck"]["test"]
+    assert (form, f":{own_port}/" in source) == ("CMD", True)
+    command = [sys.executable, option, source.replace(f":{own_port}/", f":{port}/")]
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
 
 
@@ -48,6 +48,7 @@ def test_the_health_check_passes_on_a_ready_service(compose: dict[str, Any], ser
     """The command of the health check succeeds if the service is ready."""
     assert service.client.base_url.port is not None
     assert probe(compose, service.client.base_url.port) == 0
+    assert probe(compose, service.client.base_url.port, "gpu-workers", 8001) == 0  # the same paths
 
 
 def test_the_health_check_fails_without_a_service(compose: dict[str, Any]) -> None:
@@ -68,6 +69,11 @@ def test_data_outlives_a_container(compose: dict[str, Any], image: dict[str, str
         volume, _, folder = container["volumes"][0].partition(":")
         assert volume in compose["volumes"]
         assert folder == image["FITSERVE_DATA_DIR"]
+
+
+def test_every_container_has_a_memory_limit(compose: dict[str, Any]) -> None:
+    """No container takes the memory of the whole machine as that of its workers."""
+    assert all("mem_limit" in container for container in compose["services"].values())
 
 
 def test_no_container_runs_as_root(compose: dict[str, Any]) -> None:

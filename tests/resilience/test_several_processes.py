@@ -3,6 +3,7 @@
 On SQLite they share a data folder; on Postgres they share only an object store, like separate machines.
 """
 
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
@@ -52,7 +54,7 @@ class Site:
         return self.folder / (name if "artifacts_url" in self.settings else "data")
 
     def _process(self, name: str) -> WorkerProcess:
-        process = WorkerProcess(self._data_dir(name), name, **self.settings)
+        process = WorkerProcess(self._data_dir(name), name, health_port=0, **self.settings)
         self.stack.callback(process.stop)
         return process
 
@@ -118,6 +120,20 @@ def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> Non
     assert time.monotonic() - begin < CANCEL_SECONDS
     assert (job["status"], job["stop_reason"], job["error"]) == ("cancelled", "cancelled", None)
     until(lambda: [worker.pid for worker in workers(site.service)] not in ([], [before]))
+
+
+def test_a_process_without_an_api_answers_probes(site: Site) -> None:
+    """`fitserve worker --health-port` answers `/livez` and `/readyz`, and nothing else."""
+    (url,) = re.findall(r'"(http://[^"]+)", "event": "health"', site.first.log.read_text())
+    wait_for_workers(site.service, 1)
+    for path, checks in (
+        ("/livez", {}),
+        ("/readyz", {"database": "ok", "artifacts": "ok"}),
+        ("/readyz?workers=true", {"database": "ok", "artifacts": "ok", "workers": "ok"}),
+    ):
+        response = httpx.get(url + path)
+        assert (response.status_code, response.json()["checks"]) == (200, checks)
+    assert httpx.get(f"{url}/v1/jobs").status_code == 404
 
 
 def test_events_report_a_job_of_another_process(site: Site) -> None:
