@@ -73,10 +73,11 @@ def published(**keywords: Any) -> Any:
 def rules(*schemas: dict[str, Any]) -> dict[str, Any]:
     """Return keywords of JSON Schema for rules about several fields, each a schema.
 
-    They are a condition that always holds: generators of clients ignore conditions, but would take `allOf`,
+    They are written as "no rule is broken": generators of clients ignore `not`, but would take `allOf`,
     `anyOf` and `oneOf` beside the fields for other types.
     """
-    return {"if": {}, "then": schemas[0] if len(schemas) == 1 else {"allOf": list(schemas)}}
+    broken = [{"not": schema} for schema in schemas]
+    return {"not": broken[0] if len(broken) == 1 else {"anyOf": broken}}
 
 
 def given(name: str) -> dict[str, Any]:

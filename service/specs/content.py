@@ -146,5 +146,11 @@ class OneForm(Spec):
             }
             for title, (required, optional) in cls.forms.items()
         ]
-        whole["oneOf"].append({**ROWS, "description": "Rows, each an object of column name to value."})
+        for form in whole["oneOf"]:
+            if form["required"] == ["rows"]:
+                # The rows may also be the whole body. Without a type, the form is valid for a list, too, and
+                # generators of clients take it for the object alone: some can't write a union with a list.
+                del form["type"]
+                form |= {key: ROWS[key] for key in ("items", "minItems")}
+                form["not"] = {"type": ["boolean", "null", "number", "string"]}
         return whole

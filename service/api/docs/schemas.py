@@ -78,7 +78,7 @@ def _mapped(schema: JsonSchema, function: Any) -> JsonSchema:
     schema = dict(schema)
     if "properties" in schema:
         schema["properties"] = {name: function(each) for name, each in schema["properties"].items()}
-    for key in ("items", "additionalProperties", "propertyNames", "not", "if", "then", "else"):
+    for key in ("items", "additionalProperties", "propertyNames", "not"):
         if isinstance(schema.get(key), dict):
             schema[key] = function(schema[key])
     for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
