@@ -112,6 +112,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         for name, value in getattr(item, "funcargs", {}).items():
             if isinstance(value, Service):
                 report.sections.append((f"log of {name}", value.log.read_text()[-SHOWN_LOG_CHARACTERS:]))
-                with suppress(httpx.HTTPError, AssertionError):  # the service may be down
+                with suppress(httpx.HTTPError, AssertionError, RuntimeError):  # the service may be down
                     value.clear()
     return report
