@@ -98,9 +98,19 @@ def service(start_session_service: StartService) -> Service:
 
 @pytest.fixture(scope="session")
 def narrow_service(start_session_service: StartService) -> Service:
-    """A service with low limits: one worker, three queued jobs, small bodies, few checkpoints."""
+    """A service with low limits: one worker, three queued jobs, small bodies and files, few checkpoints.
+
+    It maps the data of every job from a file.
+    """
     return start_session_service(
-        workers=1, helpers=1, max_queue_length=3, max_body_bytes=100_000, checkpoints_kept=3
+        workers=1,
+        helpers=1,
+        max_queue_length=3,
+        max_body_bytes=100_000,
+        max_upload_bytes=2 * 2**20,
+        max_dataset_bytes=4 * 2**20,
+        in_memory_bytes=0,
+        checkpoints_kept=3,
     )
 
 

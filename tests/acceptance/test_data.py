@@ -1,7 +1,6 @@
 """Data sections from request to prediction: types, missing values, transforms and splits."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -262,12 +261,11 @@ def test_a_column_without_values_is_refused(
     assert words in found[pointer]
 
 
-def test_mapped_data_give_the_same_bits(service: Service, start_service: Callable[..., Service]) -> None:
+def test_mapped_data_give_the_same_bits(service: Service, narrow_service: Service) -> None:
     """A job that reads mapped data has the bits of a job with data in memory."""
     impute = {"columns": ["size"], "type": "impute", "strategy": "mean"}
     training = {"batch_size": 3, "metrics": ["r2_score"], "optimizer": "Adam"}
     body = fit(impute, features=("size", "zip"), split={"validation": 3, "seed": 4}, training=training)
-    mapping = start_service(workers=1, helpers=1, in_memory_bytes=0)
-    in_memory, mapped = (each.succeeded(body) for each in (service, mapping))
-    assert mapping.history(mapped["id"]) == service.history(in_memory["id"])
-    assert mapping.parameters(mapped["id"]) == service.parameters(in_memory["id"])
+    in_memory, mapped = (each.succeeded(body) for each in (service, narrow_service))
+    assert narrow_service.history(mapped["id"]) == service.history(in_memory["id"])
+    assert narrow_service.parameters(mapped["id"]) == service.parameters(in_memory["id"])

@@ -122,8 +122,8 @@ def test_one_stream_reports_all_jobs(service: Service) -> None:
 
 def test_streams_end_with_the_service(start_service: Callable[..., Service]) -> None:
     """SIGTERM ends open streams at once."""
-    service = start_service(workers=1, helpers=1)
-    job_id = service.running(thermometer(epochs=LONG))
+    service = start_service(workers=0, helpers=1)
+    job_id = service.queued(thermometer(epochs=LONG))
     began, ended = threading.Event(), threading.Event()
 
     def listen() -> None:

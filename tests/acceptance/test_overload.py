@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -28,12 +28,9 @@ LARGE_ROWS, LARGE_REQUESTS = 30_000, 60
 
 
 @pytest.fixture(scope="module")
-def small_service(start_module_service: Callable[..., Service]) -> Iterator[Service]:
-    """Start a service with one worker, few helpers, a short queue and little memory for bodies."""
-    limits = {"max_queue_length": 3, "max_bodies_bytes": 1_000_000, "body_timeout_seconds": 3}
-    service = start_module_service(workers=1, helpers=1, **limits)
-    yield service
-    service.stop()
+def hasty_service(start_module_service: Callable[..., Service]) -> Service:
+    """Start a service without workers that has little memory and little time for bodies."""
+    return start_module_service(workers=0, helpers=1, max_bodies_bytes=1_000_000, body_timeout_seconds=3)
 
 
 def artifacts(service: Service) -> set[Path]:
@@ -99,9 +96,9 @@ def test_light_requests_stay_quick_while_the_database_is_locked(service: Service
     assert {service.ended(answer.json()["id"])["status"] for answer in answers} == {"succeeded"}
 
 
-def test_a_job_refused_by_a_full_queue_leaves_no_files(small_service: Service) -> None:
+def test_a_job_refused_by_a_full_queue_leaves_no_files(narrow_service: Service) -> None:
     """A job that is refused by a full queue leaves neither data nor checkpoints."""
-    service = small_service
+    service = narrow_service
     parent = service.succeeded(thermometer(epochs=1))["id"]
     running = service.running(thermometer(epochs=LONG))
     queued = [service.queued(thermometer(epochs=1)) for _ in range(3)]
@@ -112,9 +109,9 @@ def test_a_job_refused_by_a_full_queue_leaves_no_files(small_service: Service) -
     service.cancelled(running, *queued)
 
 
-def test_concurrent_refused_jobs_leave_no_files(small_service: Service) -> None:
+def test_concurrent_refused_jobs_leave_no_files(narrow_service: Service) -> None:
     """Concurrent jobs that are refused or replayed leave no files."""
-    service = small_service
+    service = narrow_service
     parent = service.succeeded(thermometer(epochs=1))["id"]
     running = service.running(thermometer(epochs=LONG))
     before = artifacts(service)
@@ -136,9 +133,9 @@ def checkpoints_of(service: Service, job_id: str) -> set[Path]:
     return set((service.data_dir / "artifacts" / "checkpoints" / job_id).glob("*"))
 
 
-def test_stalled_bodies_shut_nobody_out(small_service: Service) -> None:
+def test_stalled_bodies_shut_nobody_out(hasty_service: Service) -> None:
     """While bodies beyond the memory limit stall, others are accepted; the former get 408."""
-    service = small_service
+    service = hasty_service
     stalled = [connected(service, STALLED_BYTES) for _ in range(3)]
     for body in (inline(30_000), thermometer()):
         assert service.submit(body, validate_only=True).status_code == httpx.codes.OK
@@ -150,9 +147,9 @@ def test_stalled_bodies_shut_nobody_out(small_service: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/datasets", "/v1/jobs/job_x/predictions"])
-def test_a_client_that_leaves_is_an_info_line(small_service: Service, path: str) -> None:
+def test_a_client_that_leaves_is_an_info_line(hasty_service: Service, path: str) -> None:
     """A client that leaves during its body is logged in one line at info, and leaves no files."""
-    service = small_service
+    service = hasty_service
     before = len(service.log.read_text())
     connected(service, STALLED_BYTES, path).close()
     until(lambda: "client disconnected" in service.log.read_text()[before:])
@@ -178,11 +175,20 @@ def spooled(service: Service) -> list[Path]:
     return [path for path in (service.data_dir / "spool").glob("*/*") if path.name != "lock"]
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.exhaustive)])
-def test_many_concurrent_submissions_are_answered(start_service: Callable[..., Service], count: int) -> None:
+def test_many_concurrent_submissions_are_answered(narrow_service: Service) -> None:
     """Concurrent submissions are accepted or 503, each with bounded memory."""
-    room = count * 3 // 5
-    service = start_service(workers=1, helpers=2, max_queue_length=room, helper_timeout_seconds=120)
+    assert_answered(narrow_service, count=100, room=3)
+
+
+@pytest.mark.exhaustive
+def test_a_thousand_concurrent_submissions_are_answered(start_service: Callable[..., Service]) -> None:
+    """A thousand concurrent submissions are accepted or 503, each with bounded memory."""
+    settings = {"max_queue_length": 600, "helper_timeout_seconds": 120}
+    assert_answered(start_service(workers=1, helpers=2, **settings), count=1000, room=600)
+
+
+def assert_answered(service: Service, count: int, room: int) -> None:
+    """Submit `count` jobs at once; assert that as many as the queue has room for are accepted."""
     body = thermometer(epochs=1)
     del body["data"]["columns"]
     body["data"]["dataset_id"] = service.succeeded(thermometer(epochs=1))["dataset_id"]
@@ -210,7 +216,6 @@ def test_many_concurrent_submissions_are_answered(start_service: Callable[..., S
     assert max(peak) - before < count * SUBMIT_BYTES, f"{(max(peak) - before) / count:.0f} bytes each"
     service.cancelled(held)
     assert {service.ended(job_id)["status"] for job_id in accepted} == {"succeeded"}
-    service.stop()
 
 
 async def submit_concurrently(service: Service, body: dict[str, Any], count: int) -> list[httpx.Response]:

@@ -31,8 +31,8 @@ SETTINGS = {
     "checkpoint_seconds": 0.1,
 }
 WORKERS = 2
-FITS = 8  # different bodies; see `body_of`
-COMPILED = (6, 7)  # numbers of those with the compiled engine
+FITS = 8  # different bodies, unless there are fewer jobs in a wave; see `body_of`
+COMPILED = (3, 7)  # numbers of those with the compiled engine
 COMPANIONS = 8  # jobs of each compiled body that are queued to train in a group
 REQUEST_SECONDS = 10.0
 END_SECONDS = 1800.0
@@ -138,6 +138,7 @@ class Storm:
 
     def __init__(self, service: Service, postgres: Postgres | None, jobs: int, seed: int) -> None:
         self._service = service
+        self._fits = range(min(FITS, jobs))
         self._postgres = postgres
         self._random = random.Random(seed)
         self._over = threading.Event()
@@ -176,11 +177,12 @@ class Storm:
         A compiled fit has two, since the program for a group rounds differently than the one for a job alone.
         """
         service = self._service
-        results = [[self._results(service.succeeded(body_of(fit))["id"])] for fit in range(FITS)]
+        results = [[self._results(service.succeeded(body_of(fit))["id"])] for fit in self._fits]
+        compiled = [fit for fit in COMPILED if fit in self._fits]
         first, *others = [service.running(thermometer(epochs=LONG)) for _ in range(WORKERS)]
-        queued = [(fit, service.queued(body_of(fit))) for fit in COMPILED * COMPANIONS]
+        queued = [(fit, service.queued(body_of(fit))) for fit in compiled * COMPANIONS]
         service.cancelled(first)  # the only free worker claims all of them
-        for fit, job_id in queued[: len(COMPILED)]:
+        for fit, job_id in queued[: len(compiled)]:
             assert service.ended(job_id)["status"] == "succeeded"
             results[fit].append(self._results(job_id))
         service.cancelled(*others, *(job_id for _, job_id in queued))
@@ -192,7 +194,9 @@ class Storm:
         headers = {"Idempotency-Key": f"storm-{serial}"}
 
         def submit() -> str | None:
-            response = self._request("POST", "/v1/jobs", json=body_of(serial % FITS), headers=headers)
+            response = self._request(
+                "POST", "/v1/jobs", json=body_of(serial % len(self._fits)), headers=headers
+            )
             accepted = (httpx.codes.OK, httpx.codes.ACCEPTED)
             return str(response.json()["id"]) if response and response.status_code in accepted else None
 
@@ -246,7 +250,7 @@ class Storm:
             last = job["progress"]["epochs" if succeeded else "epoch"]
             report.incomplete += epochs != list(range(1, last + 1))
             if succeeded:
-                report.unequal += self._results(job_id) not in expected[serial % FITS]
+                report.unequal += self._results(job_id) not in expected[serial % len(self._fits)]
             elif job_id not in self._cancelled or job["error"] is not None:
                 problem = job["error"]["type"]
                 report.failures[problem] += 1

@@ -15,13 +15,13 @@ def assert_clean(report: Report) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("jobs", [6, 16])
+@pytest.mark.parametrize("jobs", [4, 16])
 def test_a_storm_on_sqlite(jobs: int) -> None:
     """Each job ends once and equals its undisturbed twin while workers and the service are killed."""
     assert_clean(on_sqlite(jobs=jobs, seed=5))
 
 
-@pytest.mark.parametrize("jobs", [6, LONG])
+@pytest.mark.parametrize("jobs", [4, LONG])
 def test_a_storm_on_postgres(jobs: int) -> None:
     """Each job ends once and equals its undisturbed twin while Postgres is killed, too."""
     assert_clean(on_postgres(jobs=jobs, seed=3))

@@ -1,11 +1,9 @@
-"""Failures around a job: frozen workers, kills while saving, full disks and an unavailable database."""
+"""Failures around a job: frozen workers, kills while saving, full disks and a killed service."""
 
 import resource
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.fits import LINEAR, LONG, tensors, thermometer
+from tests.support.fits import LINEAR, LONG, SEQUENTIAL, tensors, thermometer
 from tests.support.long_fits import INPUTS, TARGETS, interruptible, squaring, start_long_step
-from tests.support.postgres import Postgres
 from tests.support.processes import wait_for_workers, workers
-from tests.support.server import Service, until
+from tests.support.server import Service, contents, until
 
-AWAY_SECONDS = 8.0
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
 WORKERS = 2
 # Larger than the database, smaller than a checkpoint of `large`.
@@ -205,46 +201,6 @@ def test_supervision_survives_too_many_open_files(hasty_service: Service) -> Non
     assert service.succeeded(thermometer(epochs=1))
 
 
-def collect_lines(service: Service, job_id: str, lines: list[str]) -> None:
-    """Append all lines of the event stream of a job, with comments, to `lines`."""
-    with httpx.stream("GET", f"{service.client.base_url}/v1/jobs/{job_id}/events", timeout=60.0) as response:
-        lines.extend(response.iter_lines())
-
-
-def test_jobs_survive_an_unavailable_database(start_service: Callable[..., Service]) -> None:
-    """While Postgres is down requests are 503 and streams stay open; afterwards all jobs finish."""
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as listener:
-        postgres = Postgres(folder)
-        leases = {"lease_seconds": 3, "heartbeat_seconds": 0.5}
-        service = start_service(workers=1, helpers=1, database_url=postgres.new_database("away"), **leases)
-        running = service.running(thermometer(epochs=LONG, max_runtime_seconds=AWAY_SECONDS + 5))
-        queued = service.queued(thermometer(epochs=3))
-        epoch = service.job(running)["progress"]["epoch"]
-        lines: list[str] = []
-        followed = listener.submit(collect_lines, service, running, lines)
-        until(lambda: lines)
-        postgres.stop()
-        begin = time.monotonic()
-        while time.monotonic() - begin < AWAY_SECONDS:
-            response = service.client.get(f"/v1/jobs/{running}")
-            assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE
-            assert int(response.headers["Retry-After"]) > 0
-            assert service.client.get("/livez").status_code == httpx.codes.OK
-            time.sleep(0.5)
-        postgres.start()
-        until(service.is_ready)
-        jobs = [service.ended(job_id) for job_id in (running, queued)]
-        assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 1)] * 2
-        assert jobs[0]["progress"]["epoch"] > epoch
-        followed.result()
-        assert any(line.startswith(":") for line in lines)
-        assert "event: end" in lines
-        epochs = service.history(running)["epochs"]
-        assert epochs == list(range(1, jobs[0]["progress"]["epoch"] + 1))
-        service.stop()
-        postgres.close()
-
-
 def test_a_second_sigterm_stops_at_once(hasty_service: Service) -> None:
     """A second SIGTERM stops the service and all its processes without waiting for a step."""
     service = hasty_service
@@ -252,3 +208,23 @@ def test_a_second_sigterm_stops_at_once(hasty_service: Service) -> None:
     service.stop_at_once()
     service.start()
     assert service.cancelled(job_id)[0]["status"] == "cancelled"
+
+
+def test_a_killed_service_loses_nothing(hasty_service: Service) -> None:
+    """A service restarted after SIGKILL keeps ended jobs and finishes all others."""
+    service = hasty_service
+    ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
+    before = contents(service, ended)
+    undisturbed = service.succeeded(interruptible(epochs=2500))
+    resumed = service.log.read_text().count("job resumed")
+    blocking = [service.running(thermometer(epochs=LONG)) for _ in range(WORKERS - 1)]
+    running = service.saved(interruptible(epochs=2500))
+    queued = [service.queued(thermometer(epochs=5)) for _ in range(3)]
+    service.kill()
+    service.start()
+    assert contents(service, ended) == before
+    jobs = [service.ended(job_id) for job_id in (running, *queued)]
+    assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 2), *[("succeeded", 1)] * 3]
+    assert_equal(service, running, undisturbed["id"])
+    assert [job["attempt"] for job in service.cancelled(*blocking)] == [2] * len(blocking)
+    assert service.log.read_text().count("job resumed") - resumed == WORKERS

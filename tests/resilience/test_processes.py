@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.fits import LONG, ORDERED, SEQUENTIAL, thermometer
+from tests.support.fits import LONG, ORDERED, thermometer
 from tests.support.long_fits import interruptible
 from tests.support.processes import worker_of, workers
 from tests.support.server import Service, until
@@ -99,53 +99,12 @@ def test_a_killed_helper_is_replaced(service: Service) -> None:
     until(checked)
 
 
-def test_a_restart_loses_nothing(start_service: Callable[..., Service]) -> None:
-    """A service restarted after SIGTERM or SIGKILL keeps ended jobs and finishes all others."""
-    service = start_service(
-        workers=1, helpers=1, lease_seconds=3, heartbeat_seconds=0.5, checkpoint_seconds=0.1
-    )
-    ended = service.succeeded(thermometer(SEQUENTIAL, epochs=50))
-    addresses = [ended["links"][name] for name in ("self", "dataset", "history", "named_parameters", "model")]
-    before = [service.client.get(address).content for address in addresses]
-    undisturbed = service.succeeded(interruptible(epochs=2500))
-    running, queued = (
-        service.saved(interruptible(epochs=2500)),
-        [service.queued(thermometer(epochs=5)) for _ in range(3)],
-    )
-
-    service.stop()
-    service.start()
-    assert [service.client.get(address).content for address in addresses] == before
-    jobs = [service.ended(job_id) for job_id in (running, *queued)]
-    assert [job["status"] for job in jobs] == ["succeeded"] * 4
-    assert service.history(running) == service.history(undisturbed["id"])
-    assert service.parameters(running) == service.parameters(undisturbed["id"])
-
-    running, queued = (
-        service.saved(interruptible(epochs=2500)),
-        [service.queued(thermometer(epochs=5)) for _ in range(3)],
-    )
-    service.kill()
-    service.start()
-    assert [service.client.get(address).content for address in addresses] == before
-    jobs = [service.ended(job_id) for job_id in (running, *queued)]
-    assert [(job["status"], job["attempt"]) for job in jobs] == [("succeeded", 2), *[("succeeded", 1)] * 3]
-    assert service.history(running) == service.history(undisturbed["id"])
-    assert service.parameters(running) == service.parameters(undisturbed["id"])
-    assert service.log.read_text().count("job resumed") == 2
-    assert service.cancelled(service.running(thermometer(epochs=LONG)))[0]["status"] == "cancelled"
-
-
 def test_the_service_deletes_jobs_past_their_retention(start_service: Callable[..., Service]) -> None:
-    """The service deletes jobs and their checkpoints after the retention period."""
-    before = start_service(workers=1, helpers=1)
-    job_id = before.succeeded(thermometer(epochs=1))["id"]
-    checkpoints = before.data_dir / "artifacts" / "checkpoints" / job_id
+    """The service deletes an ended job and its checkpoints after the retention period."""
+    service = start_service(workers=1, helpers=1, retention_days=1e-9, checkpoint_seconds=0.1)
+    job_id = service.saved(thermometer(epochs=LONG))  # it has not ended
+    checkpoints = service.data_dir / "artifacts" / "checkpoints" / job_id
     assert [*checkpoints.iterdir()]
-    before.stop()
-    after = Service(before.data_dir, workers=0, helpers=1, retention_days=1e-9).launch()
-    try:
-        until(lambda: after.client.get(f"/v1/jobs/{job_id}").status_code == httpx.codes.NOT_FOUND)
-        until(lambda: not [*checkpoints.iterdir()])
-    finally:
-        after.stop()
+    service.client.post(f"/v1/jobs/{job_id}/cancel")
+    until(lambda: service.client.get(f"/v1/jobs/{job_id}").status_code == httpx.codes.NOT_FOUND)
+    until(lambda: not [*checkpoints.iterdir()])

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,11 @@ class Site:
         self.stack.callback(process.stop)
         return process
 
-    def add_process(self, name: str) -> WorkerProcess:
-        """Start add_process process with one worker and wait until it is ready."""
-        known = len(workers(self.service))
-        process = self._process(name)
-        until(lambda: len(workers(self.service)) > known, START_SECONDS)
+    @cached_property
+    def second(self) -> WorkerProcess:
+        """Another process of one worker, started and ready."""
+        process = self._process("second")
+        until(lambda: len(workers(self.service)) == 2, START_SECONDS)
         return process
 
     def freeze(self, process: WorkerProcess) -> None:
@@ -111,7 +112,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_a_job_inside_a_long_step_elsewhere_is_cancelled_soon(site: Site) -> None:
-    """A job in a long step of add_process process is cancelled within two seconds."""
+    """A job in a long step of another process is cancelled within two seconds."""
     job_id = start_long_step(site.service)
     (before,) = {worker.pid for worker in wait_for_workers(site.service, 1)}
     begin = time.monotonic()
@@ -137,7 +138,7 @@ def test_a_process_without_an_api_answers_probes(site: Site) -> None:
 
 
 def test_events_report_a_job_of_another_process(site: Site) -> None:
-    """Events report all epochs and the end of a job that trains in add_process process."""
+    """Events report all epochs and the end of a job that trains in another process."""
     job_id = site.service.queued(interruptible(epochs=500))
     events = list(stream_events(site.service, f"/v1/jobs/{job_id}/events"))
     assert (events[-1].type, events[-1].data) == ("end", site.service.job(job_id))
@@ -145,31 +146,11 @@ def test_events_report_a_job_of_another_process(site: Site) -> None:
     assert (reported, reported[-1]) == (sorted(set(reported)), 500)
 
 
-def test_a_stopped_process_releases_its_job(site: Site) -> None:
-    """SIGTERM makes a process save and release its job, which add_process process continues."""
-    service = site.service
-    twin = service.succeeded(interruptible(epochs=3000))
-    second = site.add_process("leaving")
-    site.freeze(site.first)  # so that the second claims the job
-    job_id = service.saved(interruptible(epochs=3000))
-    second.stop()
-    waiting = service.job(job_id)
-    assert (waiting["status"], waiting["attempt"]) == ("queued", 1)
-    site.first.thaw()
-    job = service.ended(job_id)
-    assert (job["status"], job["attempt"]) == ("succeeded", 2)
-    assert service.began_at(job_id) == waiting["progress"]["epoch"] > 0
-    lines = service.read(f"/v1/jobs/{job_id}/logs")["items"]
-    assert {line["level"] for line in lines} == {"info"}
-    assert service.history(job_id) == service.history(twin["id"])
-    assert service.parameters(job_id) == service.parameters(twin["id"])
-
-
 def test_a_thawed_worker_cannot_write(site: Site) -> None:
-    """The writes of a thawed worker are refused after add_process worker has reclaimed its job."""
+    """The writes of a thawed worker are refused after another worker has reclaimed its job."""
     service = site.service
     twin = service.succeeded(interruptible(epochs=3000))
-    second = site.add_process("second")
+    second = site.second
     site.freeze(second)  # so that the first claims the job
     job_id = service.saved(interruptible(epochs=3000))
     second.thaw()
@@ -187,3 +168,23 @@ def test_a_thawed_worker_cannot_write(site: Site) -> None:
     assert service.history(job_id) == service.history(twin["id"])
     assert service.parameters(job_id) == service.parameters(twin["id"])
     until(lambda: len(workers(service)) == 2)
+
+
+def test_a_stopped_process_releases_its_job(site: Site) -> None:
+    """SIGTERM makes a process save and release its job, which another process continues."""
+    service = site.service
+    twin = service.succeeded(interruptible(epochs=3000))
+    second = site.second
+    site.freeze(site.first)  # so that the second claims the job
+    job_id = service.saved(interruptible(epochs=3000))
+    second.stop()
+    waiting = service.job(job_id)
+    assert (waiting["status"], waiting["attempt"]) == ("queued", 1)
+    site.first.thaw()
+    job = service.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("succeeded", 2)
+    assert service.began_at(job_id) == waiting["progress"]["epoch"] > 0
+    lines = service.read(f"/v1/jobs/{job_id}/logs")["items"]
+    assert {line["level"] for line in lines} == {"info"}
+    assert service.history(job_id) == service.history(twin["id"])
+    assert service.parameters(job_id) == service.parameters(twin["id"])

@@ -72,9 +72,10 @@ def test_a_paused_job_resumes_from_its_checkpoint(service_of: Service) -> None:
     assert service.parameters(job_id) == service.parameters(twin["id"])
 
 
-def test_a_killed_fork_server_is_replaced(start_service: Callable[..., Service]) -> None:
+@pytest.mark.parametrize("service_of", ["fork"], indirect=True)
+def test_a_killed_fork_server_is_replaced(service_of: Service) -> None:
     """Jobs continue after a kill of the fork server, and killed workers and helpers are replaced."""
-    service = start_service(workers=1, helpers=1, start_method="fork", checkpoint_seconds=0.1)
+    service = service_of
     running = service.running(interruptible(epochs=3000))
     (server,) = service.children("fork server")
     server.kill()
@@ -85,7 +86,7 @@ def test_a_killed_fork_server_is_replaced(start_service: Callable[..., Service])
     for child in [victim, *service.children("helper")]:
         child.kill()
     assert (service.ended(again)["status"], service.job(again)["attempt"]) == ("succeeded", 2)
-    assert wait_for_workers(service, 1)[0].pid != victim.pid
+    assert victim.pid not in {worker.pid for worker in wait_for_workers(service, 2)}
     assert service.succeeded(thermometer(epochs=1))
     assert str(victim.pid) not in os.listdir("/proc")
 

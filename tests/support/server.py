@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,14 +85,15 @@ class Service:
         return found
 
     def start(self) -> "Service":
-        """Start, and wait until the service is ready to run jobs."""
+        """Start, and wait until the service is ready to run jobs; without workers, to accept them."""
         self.launch()
         until(self.is_ready, START_SECONDS)
         return self
 
     def is_ready(self) -> bool:
-        """Return whether the service can run jobs."""
-        return self.client.get("/readyz", params={"workers": "true"}).status_code == httpx.codes.OK
+        """Return whether the service can run jobs; without workers, whether it accepts them."""
+        query = {"workers": "true"} if self._workers else {}
+        return self.client.get("/readyz", params=query).status_code == httpx.codes.OK
 
     def launch(self) -> "Service":
         """Start, and wait until the service answers requests."""
@@ -268,6 +269,12 @@ class Service:
         response = self.client.get(path, params=query)
         assert response.status_code == httpx.codes.OK, response.text
         return dict(response.json())
+
+
+def contents(service: Service, job: Mapping[str, Any]) -> list[bytes]:
+    """Return what a service answers about an ended job, its data and its results."""
+    names = ("self", "dataset", "history", "named_parameters", "model")
+    return [service.client.get(job["links"][name]).raise_for_status().content for name in names]
 
 
 class WorkerProcess:
