@@ -58,6 +58,7 @@ class CheckpointConverter:
         self._model_state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         self._first_names = {name: names.get(name, name) for name in self._model_state}
         tensors = named_tensors(model, components.loss_fn)
+        self._dtype = np.result_type(*(_array(tensors[name]) for name in plan.trained))
         self.untrained = {name: _array(x) for name, x in tensors.items() if name not in plan.trained}
 
     def to_state(self, checkpoint: Checkpoint, monitor: Monitor | None) -> State:
@@ -94,7 +95,7 @@ class CheckpointConverter:
             sums={name: np.zeros(x.shape, x.dtype) for name, x in plan.sums.items()},
         )
 
-    def _flatten(self, tensors: Mapping[str, Any], missing: float = 0.0) -> NDArray[np.float32]:
+    def _flatten(self, tensors: Mapping[str, Any], missing: float = 0.0) -> NDArray[Any]:
         """Return the tensors of the trained parameters as one vector [P].
 
         Args:
@@ -104,7 +105,7 @@ class CheckpointConverter:
         pieces = [
             _array(tensors[name]).ravel()
             if tensors.get(name) is not None
-            else np.full(math.prod(shape), missing, np.float32)
+            else np.full(math.prod(shape), missing, self._dtype)
             for name, shape in self._plan.trained.items()
         ]
         return np.concatenate(pieces)
