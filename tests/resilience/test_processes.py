@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.fits import LONG, ORDERED, thermometer
+from tests.support.fits import ORDERED, thermometer
 from tests.support.long_fits import interruptible
 from tests.support.processes import worker_of, workers
 from tests.support.server import Service, until
@@ -100,11 +100,15 @@ def test_a_killed_helper_is_replaced(service: Service) -> None:
 
 
 def test_the_service_deletes_jobs_past_their_retention(start_service: Callable[..., Service]) -> None:
-    """The service deletes an ended job and its checkpoints after the retention period."""
-    service = start_service(workers=1, helpers=1, retention_days=1e-9, checkpoint_seconds=0.1)
-    job_id = service.saved(thermometer(epochs=LONG))  # it has not ended
-    checkpoints = service.data_dir / "artifacts" / "checkpoints" / job_id
+    """The service deletes jobs and their checkpoints after the retention period."""
+    before = start_service(workers=1, helpers=1)
+    job_id = before.succeeded(thermometer(epochs=1))["id"]
+    checkpoints = before.data_dir / "artifacts" / "checkpoints" / job_id
     assert [*checkpoints.iterdir()]
-    service.client.post(f"/v1/jobs/{job_id}/cancel")
-    until(lambda: service.client.get(f"/v1/jobs/{job_id}").status_code == httpx.codes.NOT_FOUND)
-    until(lambda: not [*checkpoints.iterdir()])
+    before.stop()
+    after = Service(before.data_dir, workers=0, helpers=1, retention_days=1e-9).launch()
+    try:
+        until(lambda: after.client.get(f"/v1/jobs/{job_id}").status_code == httpx.codes.NOT_FOUND)
+        until(lambda: not [*checkpoints.iterdir()])
+    finally:
+        after.stop()

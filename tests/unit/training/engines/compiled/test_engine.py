@@ -101,8 +101,15 @@ METRICS: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.parametrize("batch_size", [None, 4])
-@pytest.mark.parametrize("loss", ["MSELoss", "CrossEntropyLoss"])
+@pytest.mark.parametrize(
+    ("loss", "batch_size"),
+    [
+        ("MSELoss", 4),
+        ("CrossEntropyLoss", None),
+        pytest.param("MSELoss", None, marks=pytest.mark.exhaustive),
+        pytest.param("CrossEntropyLoss", 4, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_metrics_are_sums(loss: str, batch_size: int | None, programs: ProgramCache) -> None:
     """Train and validation metrics equal those of torchmetrics, and early stopping can monitor them."""
     layers, data = fitting(loss)
@@ -286,8 +293,15 @@ def together(
     return [*map(list, zip(*chunks, strict=True))]
 
 
-@pytest.mark.parametrize("batch_size", [None, 4])
-@pytest.mark.parametrize("architecture", ["deep", "signal"])
+@pytest.mark.parametrize(
+    ("architecture", "batch_size"),
+    [
+        ("deep", None),
+        ("signal", 4),
+        pytest.param("deep", 4, marks=pytest.mark.exhaustive),
+        pytest.param("signal", None, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_member_continues_alone_with_the_bits_of_its_group(
     architecture: str, batch_size: int | None, programs: ProgramCache
 ) -> None:
