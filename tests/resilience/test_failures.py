@@ -1,7 +1,9 @@
 """Failures around a job: frozen workers, kills while saving, full disks and a killed service."""
 
+import os
 import resource
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import pytest
 
 from tests.support.fits import LINEAR, LONG, SEQUENTIAL, tensors, thermometer
 from tests.support.long_fits import INPUTS, TARGETS, interruptible, squaring, start_long_step
-from tests.support.processes import wait_for_workers, workers
+from tests.support.processes import wait_for_workers, worker_of, workers
 from tests.support.server import Service, contents, until
 
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
@@ -199,6 +201,25 @@ def test_supervision_survives_too_many_open_files(hasty_service: Service) -> Non
     until(lambda: {worker["pid"] for worker in service.read("/v1/system")["workers"]} - before)
     until(lambda: service.submit(thermometer(), validate_only=True).status_code == httpx.codes.OK)
     assert service.succeeded(thermometer(epochs=1))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are spawned")
+def test_a_killed_fork_server_is_replaced(hasty_service: Service) -> None:
+    """Jobs continue after a kill of the fork server, and killed workers and helpers are replaced."""
+    service = hasty_service
+    running = service.running(interruptible(epochs=1500))
+    (server,) = service.children("fork server")
+    server.kill()
+    until(lambda: [each.pid for each in service.children("fork server")] not in ([], [server.pid]))
+    assert service.ended(running)["attempt"] == 1
+    again = service.saved(interruptible(epochs=1500))
+    victim = worker_of(service, again)
+    for child in [victim, *service.children("helper")]:
+        child.kill()
+    assert (service.ended(again)["status"], service.job(again)["attempt"]) == ("succeeded", 2)
+    assert victim.pid not in {worker.pid for worker in wait_for_workers(service, WORKERS)}
+    assert service.succeeded(thermometer(epochs=1))
+    assert str(victim.pid) not in os.listdir("/proc")
 
 
 def test_a_second_sigterm_stops_at_once(hasty_service: Service) -> None:

@@ -1,6 +1,5 @@
 """The life of jobs with forked and with spawned workers."""
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,9 @@ from tests.support.long_fits import interruptible
 from tests.support.processes import wait_for_workers, worker_of
 from tests.support.script import assert_equal, fit_thermometer, threads
 from tests.support.server import Service, until
+
+# Seconds on a slow machine: two threads wait for each other in every operation of a small model.
+EPOCHS = 600
 
 
 @pytest.fixture(scope="module", params=["fork", pytest.param("spawn", marks=pytest.mark.exhaustive)])
@@ -39,7 +41,7 @@ def test_a_job_of_two_threads_equals_the_script(service_of: Service) -> None:
 def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service_of: Service, engine: str) -> None:
     """A job whose worker is killed ends with the bits of an undisturbed job."""
     service = service_of
-    body = interruptible(epochs=1500)
+    body = interruptible(epochs=EPOCHS)
     if engine == "compiled":  # a thousand times faster, without support for dropout
         body = thermometer(SEQUENTIAL, epochs=80_000, batch_size=4, optimizer={"type": "Adam", "lr": 1e-4})
     body["engine"] = engine
@@ -63,32 +65,13 @@ def test_a_running_job_is_cancelled(service_of: Service) -> None:
 
 def test_a_paused_job_resumes_from_its_checkpoint(service_of: Service) -> None:
     """A paused job resumes from its checkpoint and ends like its twin."""
-    service, body = service_of, interruptible(epochs=1500)
+    service, body = service_of, interruptible(epochs=EPOCHS)
     twin, job_id = service.succeeded(body), service.saved(body)
     service.client.post(f"/v1/jobs/{job_id}/pause")
     until(lambda: service.job(job_id)["status"] in ("paused", "succeeded"))
     service.client.post(f"/v1/jobs/{job_id}/resume")
     assert service.ended(job_id)["status"] == "succeeded"
     assert service.parameters(job_id) == service.parameters(twin["id"])
-
-
-@pytest.mark.parametrize("service_of", ["fork"], indirect=True)
-def test_a_killed_fork_server_is_replaced(service_of: Service) -> None:
-    """Jobs continue after a kill of the fork server, and killed workers and helpers are replaced."""
-    service = service_of
-    running = service.running(interruptible(epochs=3000))
-    (server,) = service.children("fork server")
-    server.kill()
-    until(lambda: [each.pid for each in service.children("fork server")] not in ([], [server.pid]))
-    assert service.ended(running)["attempt"] == 1
-    again = service.saved(interruptible(epochs=3000))
-    victim = worker_of(service, again)
-    for child in [victim, *service.children("helper")]:
-        child.kill()
-    assert (service.ended(again)["status"], service.job(again)["attempt"]) == ("succeeded", 2)
-    assert victim.pid not in {worker.pid for worker in wait_for_workers(service, 2)}
-    assert service.succeeded(thermometer(epochs=1))
-    assert str(victim.pid) not in os.listdir("/proc")
 
 
 @pytest.mark.gpu
