@@ -37,7 +37,7 @@ class Service:
         return str(dataset["id"])
 
     def train(self, data: Json, layers: list[Json], training: Json) -> Json:
-        """Train a sequential network with early stopping; return the job at its end.
+        """Train a sequential network, by default with early stopping; return the job at its end.
 
         Args:
             data: Data section of the job.
@@ -52,7 +52,8 @@ class Service:
         fit = self._post("/v1/jobs", json=job, headers={"Prefer": "wait=60"})
         if fit["status"] != "succeeded":
             raise SystemExit(f"The job has {fit['status']}: {fit['error']}")
-        print(f"trained {fit['progress']['epoch']} epochs, the best is {fit['best']['epoch']}")
+        best = f", the best is {fit['best']['epoch']}" if fit["best"] else ""
+        print(f"trained {fit['progress']['epoch']} epochs{best}")
         return fit
 
     def compare(self, job: Json, x: Any, y: Any, models: Json, metric: str, unit: str = "") -> None:
