@@ -15,6 +15,7 @@ from service.architectures.text.scope import is_valid_name
 from service.errors import FieldErrors, pointer_to
 from service.specs.architecture import CONTAINERS, MAX_LAYERS, LayerSpec, ModuleSpec, Node, SequentialSpec
 from service.specs.base import did_you_mean
+from service.specs.habits import name_advice
 
 # A child of this name would hide an attribute that PyTorch itself uses.
 _SEQUENTIAL_ATTRIBUTES = frozenset(dir(nn.Sequential()))
@@ -133,6 +134,8 @@ def _find_layer_errors(spec: LayerSpec, location: NodeLocation, errors: FieldErr
 def _unknown_layer_message(name: str) -> str:
     if name in NOT_OFFERED:
         return f"`{name}` is not offered: {NOT_OFFERED[name]}"
+    if advice := name_advice("layers", name):
+        return f"`{name}` is not a layer of PyTorch; write {advice}."
     hint = did_you_mean(name, [*LAYERS, *CONTAINERS])
     return f"`{name}`{hint or ' is not a layer. `GET /v1/catalog/layers` lists them.'}"
 

@@ -23,6 +23,7 @@ from service.errors import ContentTooLarge, InvalidRequest, NotJson, pointer_to
 from service.settings import Settings
 from service.specs.base import Spec, field_errors
 from service.specs.data import DatasetContent
+from service.specs.json_syntax import explain
 from service.specs.upload import ReadOptions, Upload
 
 S = TypeVar("S", bound=Spec)
@@ -38,7 +39,7 @@ def parse_json(body: bytes) -> Any:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise NotJson(f"The body is not valid JSON: {error}.") from None
+        raise NotJson(explain(error, body)) from None
     if _has_lost_members(body, document):
         _check_repeated_names(body)
     return document

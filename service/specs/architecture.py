@@ -8,6 +8,7 @@ from typing_extensions import TypeAliasType
 
 from service.specs.base import Spec, did_you_mean
 from service.specs.component import Init
+from service.specs.habits import form_advice
 from service.specs.names import LayerType
 
 # A layer's name is a segment of its parameters' names, which are joined with ".".
@@ -123,6 +124,8 @@ def _explain_other_forms(value: Any) -> Any:
             f"Send the architecture as JSON instead of Python, such as {_EXAMPLE}; `fitserve.describe` makes "
             "it of an `nn.Module`."
         )
+    if isinstance(value, dict) and "type" not in value and (advice := form_advice(value)):
+        raise ValueError(f"`type` is required: {advice}.")
     is_layer = isinstance(value, dict) and isinstance(value.get("type"), str)
     is_layer = is_layer and value["type"] not in CONTAINERS and not did_you_mean(value["type"], CONTAINERS)
     if is_layer or isinstance(value, list):

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from service.errors import MAX_LISTED_ERRORS, MAX_QUOTED_CHARACTERS, FieldError, FieldErrors, pointer_to
 from service.runtime.docstrings import docstring
+from service.specs import habits
 
 _MAX_LISTED_NAMES = 20
 _MIN_SIMILARITY = 0.6 - 1e-9  # of a suggestion; from 0 to 1, as `SequenceMatcher.ratio` measures it
@@ -225,6 +226,8 @@ def _explained(detail: ErrorDetails, spec: type[Spec]) -> InitErrorDetails:
 
 
 def _unknown_field_message(name: str, value: Any, spec: type[Spec]) -> str:
+    if advice := habits.field_advice(spec.__name__, name, value):
+        return f"`{name}` is not a field here: {advice}."
     known = spec.model_fields
     hint = did_you_mean(name, known) or f". The fields are: {', '.join(known)}."
     return f"`{name}` is not a field here{hint}"
@@ -266,7 +269,9 @@ def has_further_errors(error: ValidationError) -> bool:
 def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
     pointer = pointer_to(base, *existing_path(detail["loc"], document))
     if detail["type"] == "missing":
-        return FieldError(pointer, f"`{detail['loc'][-1]}` is required.")
+        missing = detail["loc"][-1]
+        advice = habits.form_advice(detail["input"]) if missing == "type" else None
+        return FieldError(pointer, f"`{missing}` is required{f': {advice}' if advice else ''}.")
     return FieldError(pointer, readable_message(detail))
 
 

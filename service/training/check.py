@@ -23,6 +23,7 @@ from service.errors import FieldError, FieldErrors, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
 from service.specs.component import ComponentSpec
+from service.specs.habits import name_advice
 from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
 from service.training.class_weights import CLASS_WEIGHTS, build_loss, weight_argument
@@ -34,6 +35,8 @@ from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_sc
 from service.training.weighted_loss import WeightedLoss
 
 SECTION = "#/training"
+# Kinds of the catalog by field of the section.
+_KINDS = {"loss": "losses", "optimizer": "optimizers", "scheduler": "schedulers", "metrics": "metrics"}
 _LOSSES = {name: loss.constructor for name, loss in LOSSES.items()}
 _RANDOM_SEED_BITS = 53  # every JSON parser reads integers below 2**53 exactly
 _SCHEDULER_STEPS = 3  # enough to reveal a division by zero
@@ -71,6 +74,9 @@ def _check(
 
 
 def _unknown(name: str, supported: Mapping[str, Any], pointer: str) -> FieldErrors:
+    kind = _KINDS[pointer.split("/")[2]]
+    if advice := name_advice(kind, name):
+        return FieldErrors([FieldError(pointer, f"`{name}` is not a name of PyTorch; write {advice}.")])
     hint = did_you_mean(name, supported) or f" is not supported; use one of {', '.join(supported)}."
     return FieldErrors([FieldError(pointer, f"`{name}`{hint}")])
 

@@ -17,6 +17,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.specs.base import Spec, field_errors
+from service.specs.json_syntax import explain
 
 MERGE_PATCH = "application/merge-patch+json"
 MAX_WAIT_SECONDS = 60.0
@@ -99,7 +100,7 @@ def parse(spec: type[S], body: bytes) -> S:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise NotJson(f"The body is not valid JSON: {error}.") from None
+        raise NotJson(explain(error, body)) from None
     try:
         return spec.model_validate(document)
     except ValidationError as error:
