@@ -60,14 +60,30 @@ MAX_LISTED_ERRORS = 100
 # Messages repeat names and values of the client, which may be as long as the request.
 MAX_QUOTED_CHARACTERS = 100
 _MAX_CHARACTERS = 2_000  # of a pointer or a message
+# Libraries put the `repr` of objects into their messages.
+_PYTHON_REPRS = (
+    (re.compile(r"<class '([\w.]+)'>"), r"\1"),
+    (re.compile(r"<([\w.]+) object at 0x[0-9a-fA-F]+>"), r"\1"),
+    (
+        re.compile(
+            r"<(?:function|built-in (?:method|function)) ([\w.<>]+)(?: of [\w. ]+)?(?: at 0x[0-9a-fA-F]+)?>"
+        ),
+        r"\1",
+    ),
+    (re.compile(r" at 0x[0-9a-fA-F]{6,}"), ""),
+)
 _QUOTE = re.compile("`([^`]+)`")
 
 
 def bounded(text: str) -> str:
-    """Cut long quotations in a message, and then the message."""
-    if len(text) <= MAX_QUOTED_CHARACTERS:
-        return text
-    shown = _QUOTE.sub(_cut_quote, text[: 10 * _MAX_CHARACTERS])
+    """Cut long quotations in a message, and then the message; show Python objects by their names only."""
+    shown = text[: 10 * _MAX_CHARACTERS]
+    if "<" in shown or " at 0x" in shown:
+        for pattern, replacement in _PYTHON_REPRS:
+            shown = pattern.sub(replacement, shown)
+    if len(shown) <= MAX_QUOTED_CHARACTERS:
+        return shown
+    shown = _QUOTE.sub(_cut_quote, shown)
     return shown if len(shown) <= _MAX_CHARACTERS else f"{shown[:_MAX_CHARACTERS]}…"
 
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.documents import exists
+from tests.support.field_errors import assert_plain
 from tests.support.fits import flowers, thermometer
 from tests.support.server import Service
 
@@ -202,6 +203,7 @@ def test_a_mangled_job_is_answered(service: Service, body: Any) -> None:
         return
     assert submitted.status_code == response.status_code
     assert submitted.json()["errors"] == response.json()["errors"]
+    assert_plain(response.json())
     if response.status_code == 422:
         assert response.json()["errors"]
         for error in response.json()["errors"]:
@@ -253,6 +255,7 @@ def test_mangled_rows_are_answered(service: Service, trained: dict[str, str], bo
     for answer in (predicted, evaluated, uploaded):
         assert answer.status_code in (200, 201, 400, 422), answer.text
         if answer.status_code == 422:
+            assert_plain(answer.json())
             for error in answer.json()["errors"]:
                 assert exists(body, error["pointer"]), error
 

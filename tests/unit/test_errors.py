@@ -46,3 +46,18 @@ def test_a_quoted_name_is_cut_to_a_hundred_characters() -> None:
     """The rest of the sentence, with the remedy, is kept."""
     error = FieldError("#", f"There is no column `{'x' * 5_000}`: did you mean `y`?")
     assert error.detail == f"There is no column `{'x' * 100}…`: did you mean `y`?"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("malformed node or string: <ast.Call object at 0x7f2a1c>", "malformed node or string: ast.Call"),
+        ("must be real number, not <class 'torch.Tensor'>", "must be real number, not torch.Tensor"),
+        ("<built-in method sum of type object at 0x7f2a1cfe00> failed", "sum failed"),
+        ("<function relu at 0x7f2a1cfe00> failed", "relu failed"),
+        ("`a < b` and 0x10 stay", "`a < b` and 0x10 stay"),
+    ],
+)
+def test_messages_have_no_objects_of_python(text: str, shown: str) -> None:
+    """The objects that a library puts into its message are shown by name, without address."""
+    assert FieldError("#", text).detail == InvalidRequest(text).detail == shown

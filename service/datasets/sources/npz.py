@@ -8,13 +8,12 @@ from numpy.lib import format as npy
 
 from service.datasets.dataset import TensorDataset
 from service.datasets.sources.read_errors import refuse_unreadable
-from service.datasets.sources.tensors import as_dataset
+from service.datasets.sources.tensors import as_dataset, check_array_count
 from service.datasets.tensor_file import Tensor
 from service.datasets.validation import ErrorCollector, quote_name
 from service.errors import ContentTooLarge, pointer_to
 
 _SUFFIX = ".npy"
-_MAX_ARRAYS = 1000
 
 
 def read_npz(path: Path, max_bytes: int) -> TensorDataset:
@@ -33,8 +32,7 @@ def read_npz(path: Path, max_bytes: int) -> TensorDataset:
     with refuse_unreadable(".npz"), ZipFile(path) as archive:
         members = archive.infolist()
         unpacked_bytes = sum(member.file_size for member in members)
-        if len(members) > _MAX_ARRAYS:
-            errors.fail("#", f"The archive has {len(members)} members; at most {_MAX_ARRAYS} are supported.")
+        check_array_count(len(members), errors)
         if unpacked_bytes > max_bytes:
             raise ContentTooLarge(f"Unpacked, the body has {unpacked_bytes} bytes; the limit is {max_bytes}.")
         for number, member in enumerate(members):

@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from service.datasets.dataset import TensorDataset
 from service.datasets.sources.read_errors import refuse_unreadable
-from service.datasets.sources.tensors import as_dataset
+from service.datasets.sources.tensors import as_dataset, check_array_count
 from service.datasets.tensor_file import DTYPES, Tensor, map_tensors
 from service.datasets.validation import ErrorCollector, quote_name
 from service.errors import ContentTooLarge, pointer_to
@@ -32,7 +32,9 @@ def read_safetensors(path: Path, max_bytes: int) -> TensorDataset:
     with refuse_unreadable(".safetensors"):
         # The library checks the header against the size of the file, which `map_tensors` relies on.
         with safe_open(path, framework="np") as file:
-            entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            check_array_count(len(names), errors)
+            entries = {name: file.get_slice(name) for name in names}
             codes = {name: each.get_dtype() for name, each in entries.items()}
             shapes = {name: tuple(each.get_shape()) for name, each in entries.items()}
         arrays = {name: np.require(array, requirements="A") for name, array in map_tensors(path).items()}

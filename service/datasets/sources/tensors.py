@@ -15,6 +15,17 @@ from service.specs.base import did_you_mean
 INPUTS, TARGETS, WEIGHTS = "inputs", "targets", "weights"
 SINGLE_INPUT: Final = "input"
 """Name of the only input."""
+MAX_ARRAYS = 1_000  # of one file
+
+
+def check_array_count(count: int, errors: ErrorCollector) -> None:
+    """Check the number of arrays in a file before they are read.
+
+    Raises:
+        InvalidRequest: There are more than `MAX_ARRAYS`.
+    """
+    if count > MAX_ARRAYS:
+        errors.fail("#", f"The file has {count:,} arrays; at most {MAX_ARRAYS:,} are supported.")
 
 
 def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDataset:

@@ -172,3 +172,11 @@ def test_classes_as_text_are_refused_with_the_code_that_numbers_them() -> None:
     """Text in a .npz archive is refused; the error shows how to number the classes."""
     found = refused("npz", {"inputs": np.ones((2, 1)), "targets": np.array(["cat", "dog"])})
     assert "names, targets = numpy.unique(targets, return_inverse=True)" in found["#/targets"]
+
+
+@form
+def test_a_file_of_many_arrays_is_refused_before_they_are_read(form: str) -> None:
+    """100,000 empty tensors would take seconds; the number alone is an error."""
+    arrays = {f"inputs.{number}": np.zeros(0, np.float32) for number in range(1_001)}
+    errors = refusal(lambda: tensors(form, arrays))
+    assert errors == {"#": "The file has 1,001 arrays; at most 1,000 are supported."}
