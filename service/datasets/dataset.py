@@ -33,13 +33,12 @@ def with_options(
 
     Args:
         table: The table.
-        options: The options by which it was read; types of columns are omitted, and so are lines before the
-            table, which belong to one file.
+        options: The options by which it was read; types of columns are omitted.
         categories: Categories, in their order, of columns whose categories have an order.
         reads_gaps: Whether words for a missing value were read as such, so that they are lost.
     """
     metadata = {}
-    document = options.model_dump_json(exclude_unset=True, exclude={"types", "skip_lines"})
+    document = options.model_dump_json(exclude_unset=True, exclude={"types"})
     if document != "{}":
         metadata[_OPTIONS] = document
     if categories:

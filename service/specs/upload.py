@@ -67,8 +67,8 @@ class ReadOptions(CellOptions):
     header: bool = True
     """For CSV: true if the first line contains the column names."""
     skip_lines: int = Field(default=0, ge=0)
-    """For CSV: number of lines before the header, such as titles, comments and counts. A model does not keep
-    it: it belongs to one file."""
+    """For CSV: number of lines before the header, such as titles, comments and counts. Files for a
+    model may have them or not: they are not skipped if the first line names a column that the model reads."""
     index: IndexColumn = "auto"
     """Treatment of an unnamed first column, or of pandas' `__index_level_0__`: `keep` reads it as `index`,
     `drop` leaves it out, and `auto` leaves it out if it consists of row numbers."""

@@ -116,7 +116,9 @@ def test_options_of_the_container_come_in_the_query_or_as_parts(service: Service
     assert [column["name"] for column in left_out["columns"]] == ["a", "b", "c"]
     assert "`?index=keep`" in left_out["warnings"][0]
     without = service.client.post("/v1/datasets", content=b"a,b,c\n1,x,2\n3,y,4\n").json()
-    assert without["id"] == left_out["id"]
+    indexed = service.client.post("/v1/datasets", content=b",a,b,c\n5,1,x,2\n7,3,y,4\n").json()
+    assert without["id"] == indexed["id"]
+    assert "`?index=keep`" in indexed["warnings"][0]
     # Warnings about the reading belong to the file, not to the content that two files have.
     assert not any("index" in each for each in without["warnings"])
     stored = service.read(f"/v1/datasets/{without['id']}")
@@ -183,7 +185,7 @@ def test_other_files_are_named(service: Service, content: bytes, media_type: str
 
 
 def test_a_model_keeps_the_options_of_its_training_data(service: Service) -> None:
-    """A model keeps the delimiter, which other formats need not have, but no lines to skip."""
+    """A model keeps the delimiter and the lines to skip, which other files need not have."""
     content = b"title\n;t_u;t_c;junk\n5;1;2;x\n7;3;4;y\n9;5;6;z\n"
     options = {"skip_lines": 1, "ignore": "junk", "delimiter": ";"}
     dataset = service.client.post("/v1/datasets", params=options, content=content).json()
@@ -191,6 +193,7 @@ def test_a_model_keeps_the_options_of_its_training_data(service: Service) -> Non
     job = service.succeeded({**thermometer(LINEAR, epochs=5), "data": data})
     expected = service.predict(job["id"], {"columns": {"t_u": [1, 3]}})
     bodies: list[tuple[bytes, dict[str, Any]]] = [
+        (content.replace(b"9;5;6;z\n", b""), {}),
         (b"t_u;x\n1;2\n3;4\n", {}),
         (b"t_u,x\n1,2\n3,4\n", {"delimiter": ","}),
         (b"title\nt_u;x\n1;2\n3;4\n", {"skip_lines": 1}),

@@ -160,7 +160,7 @@ def explain_text(name: str, column: pa.ChunkedArray, options: ReadOptions, text_
         text_remedy: What to do with a column of real text.
     """
     examples = ", ".join(map(quote_value, column.drop_null().unique().slice(0, 3).to_pylist()))
-    hint = explain_texts(column, options)
+    hint = explain_texts(column, options, column)
     if hint is None and (mismatches := find_type_mismatches(column, column, options)):
         return _explain_mismatches(column, mismatches, options)
     if hint is None or not hint.type_name:

@@ -36,6 +36,9 @@ class TableReading(NamedTuple):
         Args:
             sent: Options of the request. Those of the container replace the model's.
 
+        Returns:
+            The options, of which those of the request count as set.
+
         Raises:
             InvalidRequest: An option of cells differs from the model's.
         """
@@ -53,7 +56,8 @@ class TableReading(NamedTuple):
         if errors:
             raise InvalidRequest(errors=errors)
         container = sent.model_dump(exclude_unset=True, exclude=set(CellOptions.model_fields))
-        return self.typed_options().model_copy(update=container)
+        values = dict(self.typed_options()) | container
+        return ReadOptions.model_construct(_fields_set=set(sent.model_fields_set), **values)
 
 
 def _shown(value: object) -> str:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
+from service.datasets.profile.hints import compact_date_warnings, find_hint, hint_warnings
 from service.datasets.profile.sampling import (
     MAX_CATEGORIES,
     SAMPLE_ROWS,
@@ -24,15 +25,12 @@ from service.datasets.profile.sampling import (
 from service.datasets.profile.summary import ColumnSummary, TableSummary
 from service.datasets.sources.cell_texts import are_numbers
 from service.datasets.sources.columns import BOOLEAN, COLUMN_TYPES, INTEGER, NUMBER, TEXT
-from service.datasets.sources.text_columns import find_type_mismatches
-from service.datasets.sources.text_hints import explain_texts, likely_gaps
+from service.datasets.sources.text_hints import TextHint
 from service.datasets.tensor_file import Tensor, slices
 from service.datasets.timestamps import rfc3339
 from service.datasets.validation import count_of, quote_value
-from service.specs.reading import CellOptions
 
 _MIN_ID_ROWS = 20  # the values of fewer rows may all differ by chance
-_HINT_ROWS = 1000
 _MAX_EXACT_INTEGER = 2**53
 _MAX_CLASSES = 20
 _MAX_CATEGORY_CHARACTERS = 200
@@ -62,10 +60,17 @@ def describe(dataset: Dataset, summary: TableSummary | None = None) -> dict[str,
     sample = spread_sample(dataset.table)
     summary = summary or _summarize(dataset)
     columns, warnings = [], list(_name_warnings(dataset.table.column_names))
+    hints: dict[str, TextHint] = {}
     for name, column in summary.columns.items():
-        counts = count_values(dataset.table[name], sample[name])
+        values, counts = dataset.table[name], count_values(dataset.table[name], sample[name])
         columns.append(_describe_column(name, sample[name], column, counts))
-        warnings += _warnings(name, dataset.table[name], sample[name], column, counts, dataset.options)
+        hint = find_hint(values, sample[name], dataset.options) if values.type == TEXT else None
+        warnings += _warnings(name, values, sample[name], column, counts, hint is not None)
+        if isinstance(hint, str):
+            warnings.append(f"`{name}` {hint}")
+        elif hint is not None:
+            hints[name] = hint
+    warnings += hint_warnings(hints)
     return {
         "rows": dataset.rows,
         "sampled_rows": sample.num_rows,
@@ -113,50 +118,27 @@ def _warnings(
     sample: pa.ChunkedArray,
     summary: ColumnSummary,
     counts: Counts,
-    options: CellOptions,
+    has_hint: bool,
 ) -> Iterator[str]:
-    hints = list(_text_warnings(name, column, sample, options)) if column.type == TEXT else []
     if summary.count == 0:
         yield f"`{name}` has no values."
     elif counts.is_complete and counts.distinct == 1 < summary.count:
         (value,) = counts.by_value
         yield f"`{name}` is constant: each value is {quote_value(_to_json(value))}."
-    elif not hints and (rows := _count_id_rows(column, sample, counts)):
+    elif not has_hint and (rows := _count_id_rows(column, sample, counts)):
         each = "each row" if rows == len(column) else f"each of the first {rows} rows"
         yield f"`{name}` has a different value in {each}, like an id; a model can't learn from it."
     elif column.type in (TEXT, BOOLEAN) and counts.is_complete:
         yield from _imbalance_warnings(name, counts)
-    yield from hints
     if summary.missing > summary.count > 0:
         yield f"`{name}` is missing in {summary.missing} of {len(column)} rows."
+    if column.type == INTEGER:
+        yield from compact_date_warnings(name, sample, summary)
     if column.type == INTEGER and max(map(abs, (summary.min or 0, summary.max or 0))) >= _MAX_EXACT_INTEGER:
         yield (
             f"`{name}` has integers beyond 2**53; they are stored exactly, but as a number in a model "
             f"neighbours are equal. For ids or codes upload with `types={name}:categorical`."
         )
-
-
-def _text_warnings(
-    name: str, column: pa.ChunkedArray, sample: pa.ChunkedArray, options: CellOptions
-) -> Iterator[str]:
-    """Warn of text that may be meant as numbers or times, with the option that reads it so."""
-    hint = explain_texts(sample.slice(0, _HINT_ROWS), options)
-    has_options = hint is not None and hint.query
-    mismatches = None if has_options else find_type_mismatches(column, sample, options)
-    if mismatches is not None:
-        row = int(mismatches.rows[0])
-        found = f"{count_of(len(mismatches.rows), 'value')} of {len(column)}"
-        remedy = ""
-        if words := likely_gaps(column.take(pa.array(mismatches.rows))):
-            remedy = f" If they mean missing values, upload with `missing={','.join(words)}`."
-        yield (
-            f"`{name}` is read as text because {found} can't be read as a {mismatches.noun}, the first "
-            f"{quote_value(column[row].as_py())} in row {row}.{remedy}"
-        )
-    elif hint is not None:
-        query = hint.query or f"types={name}:{hint.type_name}"
-        remedy = f"; upload with `{query}` to read it so" if hint.type_name else ""
-        yield f"`{name}` is read as text and looks like {hint.looks}{remedy}."
 
 
 def _count_id_rows(column: pa.ChunkedArray, sample: pa.ChunkedArray, counts: Counts) -> int:

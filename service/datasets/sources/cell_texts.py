@@ -139,8 +139,9 @@ def are_booleans(texts: Column) -> Column:
 
 
 def to_booleans(texts: Column) -> Column:
-    """Parse trimmed texts as booleans: true/false, yes/no or 1/0; null for other texts."""
-    lower = pc.utf8_lower(texts)
+    """Parse trimmed texts as booleans: true/false, yes/no or 1/0 (also 1.0/0.0); null for other texts."""
+    # `1.0` is how a column of floats writes 1.
+    lower = pc.replace_substring_regex(pc.utf8_lower(texts), r"^([01])\.0*$", r"\1")
     true = pc.is_in(lower, _TRUE)
     return null_unless(pc.or_(true, pc.is_in(lower, _FALSE)), true)
 

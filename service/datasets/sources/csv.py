@@ -38,7 +38,7 @@ from service.datasets.sources.ragged_rows import RaggedRows
 from service.datasets.sources.space_separated import separate_by_tabs
 from service.datasets.sources.text_columns import infer_text_type, null_numbers
 from service.datasets.sources.text_encoding import check_utf8, open_text
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, quote_value
 from service.errors import shorten
 from service.specs.upload import SPACES, ReadOptions
 
@@ -144,18 +144,19 @@ class CsvTable:
         known: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._errors = ErrorCollector()
-        self._text = open_text(path, options.encoding, self._errors)
+        self._text, encoding_warnings = open_text(path, options, self._errors)
         header = read_header(self._text, options, selected, self._errors)
         self._names = [name for name in header.names if name is not None]
         if known is None:  # a model's missing columns are reported with its other errors
             check_types(options.types, self._names, "?types", self._errors)
         # Arrow needs a different name for every column, ignored ones included.
         self._labels = [name or f"\0{number}" for number, name in enumerate(header.names)]
+        self._empty = [self._labels[position] for position in header.empty]
         self._delimiter = header.delimiter
         if header.delimiter == SPACES:
             self._text, self._delimiter = separate_by_tabs(path, self._text, header.start, self._errors), "\t"
         self._records = Records(self._text, header.start, self._delimiter)
-        self._warnings = [*header.warnings, *self._records.escaped_quote_warnings()]
+        self._warnings = [*encoding_warnings, *header.warnings, *self._records.escaped_quote_warnings()]
         self._nanoseconds = set[str]()
         self._options, self._known = options, known
         self._declared = options.types
@@ -212,6 +213,7 @@ class CsvTable:
         rows, types, changed = 0, self._column_types(), False  # rows: read so far, ragged ones included
         for block in self._records.blocks(errors):
             parsed = self._read_block(block, errors, ragged)
+            self._check_empty(parsed.table, rows, errors)
             # A change before the first row is harmless: no batch has been yielded yet.
             changed |= rows > 0 and types != self._column_types()
             types = self._column_types()
@@ -225,6 +227,16 @@ class CsvTable:
         if not rows and not errors.count:
             errors.add("#", "There are no rows below the header.")
         errors.raise_if_any()
+
+    def _check_empty(self, table: pa.Table, first_row: int, errors: ErrorCollector) -> None:
+        """Check that the columns that were left out as empty have no values."""
+        for label in self._empty if table.num_rows and self._known is None else ():
+            filled = pc.not_equal(pc.utf8_trim_whitespace(table[label]), "")
+            if pc.any(filled).as_py():
+                number, row = self._labels.index(label) + 1, pc.index(filled, True).as_py()
+                value = quote_value(table[label][row].as_py())
+                detail = f"Column {number} has no name, but a value in row {first_row + row}, {value}"
+                errors.fail("#", f"{detail}; name it, or leave it out with `?ignore=column_{number}`.")
 
     def _column_types(self) -> Mapping[str, pa.DataType]:
         return {name: reading.column_type for name, reading in self._readings.items()}
@@ -321,8 +333,8 @@ class CsvTable:
             ),
             arrow_csv.ConvertOptions(
                 # Arrow reads all columns if none is included; the rows must be counted in any case.
-                include_columns=[*self._readings] or self._labels[:1],
-                column_types=types,
+                include_columns=[*self._readings, *self._empty] or self._labels[:1],
+                column_types={**types, **dict.fromkeys(self._empty, TEXT)},
                 null_values=self._missing,
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,

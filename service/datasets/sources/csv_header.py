@@ -27,6 +27,7 @@ _DELIMITERS = ",;\t|"
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", SPACES: "spaces"}
 _EXCEL_DELIMITER_LINE = re.compile(rb"sep=([!-~\t])\r?\n")
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)")
+_MAX_LISTED = 5
 _COMMENT_STARTS = ("#", "%", "//", "--", "*")
 _CURL_REMEDY = "With curl, use `--data-binary`; `-d` removes line breaks."
 
@@ -38,6 +39,7 @@ class Header(NamedTuple):
         names: Name of each column, all different; None for a column that is ignored.
         delimiter: One ASCII character, or `SPACES`.
         start: Offset of the first row.
+        empty: Positions of columns that have neither a name nor, in the first rows, values.
         texts: Columns of numbers that are text, because the file quotes them and not other values.
         warnings: What the client should know about the reading.
     """
@@ -45,6 +47,7 @@ class Header(NamedTuple):
     names: list[str | None]
     delimiter: str
     start: int
+    empty: Collection[int]
     texts: Collection[str]
     warnings: Sequence[str]
 
@@ -69,6 +72,28 @@ class _Table(NamedTuple):
         """The number of cells of more than half of the rows; None if there is none."""
         return usual_width(self.rows)
 
+    @property
+    def has_equal_widths(self) -> bool:
+        """Whether the first record has as many cells as most rows."""
+        return len(self.first.cells) == self.usual_width
+
+    @property
+    def trailing_cells(self) -> int:
+        """The number of empty cells after the header in every row, as of lines that end with a delimiter.
+
+        It is negative for empty cells at the end of the header that the rows do not have.
+        """
+        names, width = self.first.cells, self.usual_width or len(self.first.cells)
+        surplus = width - len(names)
+        if surplus > 0:
+            is_trailing = all(
+                len(row.cells) == width and not any(cell.strip() for cell in row.cells[-surplus:])
+                for row in self.rows
+            )
+        else:
+            is_trailing = not any(name.strip() for name in names[width:])
+        return surplus if is_trailing else 0
+
     def has_row_names(self) -> bool:
         """Return whether each row begins with a name that has no header, as R's `write.table` writes them."""
         names, row_names = self.first.cells, [row.cells[0] for row in self.rows]
@@ -78,10 +103,16 @@ class _Table(NamedTuple):
             self.delimiter in (SPACES, "\t")
             and bool(self.rows)
             and all(len(row.cells) == len(names) + 1 for row in self.rows)
+            and not self.trailing_cells
             and not any(map(is_number, names))
             and len(set(row_names)) == len(row_names)
             and (is_sure or row_names == [str(n) for n in range(1, len(row_names) + 1)])
         )
+
+    def is_empty(self, position: int) -> bool:
+        """Return whether there are rows, and their cells at a position are empty."""
+        cells = [row.cells[position] for row in self.rows if position < len(row.cells)]
+        return bool(self.rows) and not any(cell.strip() for cell in cells)
 
     def are_row_numbers(self, position: int) -> bool:
         """Return whether the column at a position has integers that are all different."""
@@ -100,7 +131,7 @@ def read_header(
 
     Args:
         text: The whole file, in UTF-8.
-        options: How to read it.
+        options: How to read it. Lines that a model's training data had before the table may be there or not.
         selected: See `check_names`.
         errors: Receives an error for each invalid name.
 
@@ -108,6 +139,9 @@ def read_header(
         InvalidRequest: The record can't be read, it is no header, or the file has nothing else.
     """
     offset = len(codecs.BOM_UTF8) if text[:3] == codecs.BOM_UTF8 else 0
+    is_of_model = options.skip_lines > 0 and "skip_lines" not in options.model_fields_set
+    if is_of_model and _starts_with_table(text, offset, options, selected or ()):
+        options = options.model_copy(update={"skip_lines": 0})
     offset = _skip_lines(text, offset, options.skip_lines, errors)
     delimiter, lines_before = options.delimiter, options.skip_lines
     if excel_line := _EXCEL_DELIMITER_LINE.match(text, offset):
@@ -125,9 +159,10 @@ def read_header(
     if selected is None or table.first.cells[0].strip() not in selected:
         _refuse_titles(table, lines_before, options.header, errors)
     warnings = list(_warnings(table, lines_before, delimiter, options.header))
+    empty: list[int] = []
     if options.header:
-        names, index = _names(table, lines_before, options, selected, errors)
-        warnings = [*index.warnings, *warnings]
+        names, index, empty = _names(table, lines_before, options, selected, errors)
+        warnings = [*index.warnings, *_empty_warnings(empty), *warnings]
     else:
         names, end = _numbered_names(table, options, errors), offset
     texts = [
@@ -142,7 +177,34 @@ def read_header(
             f"`?types={name}:numeric` reads them as numbers."
             for name in texts
         ]
-    return Header(names, table.delimiter, end, texts, warnings)
+    return Header(names, table.delimiter, end, empty, texts, warnings)
+
+
+def _starts_with_table(text: Text, offset: int, options: ReadOptions, selected: Collection[str]) -> bool:
+    """Return whether the lines that a model's training data had before the table are not there.
+
+    The first record then names a column that the model reads; of columns without names, it is as wide as the
+    one that would follow these lines.
+    """
+    declared = options.delimiter is not None
+    delimiters = [options.delimiter] if options.delimiter is not None else [*_DELIMITERS, SPACES]
+    lines = text[offset : offset + MAX_HEADER_BYTES].decode(errors="replace")
+    later = lines.splitlines(keepends=True)[options.skip_lines :]
+    for delimiter in delimiters:
+        first = next(records(lines, delimiter), None)
+        if first is None:
+            continue
+        names = {cell.strip() for cell in first.cells}
+        if options.header:
+            # A sentence has single words that are names, too.
+            found = names.issuperset(selected) if delimiter == SPACES else not names.isdisjoint(selected)
+        else:
+            following = next(records("".join(later), delimiter), None)
+            is_split = declared or len(first.cells) > 1
+            found = is_split and (following is None or len(following.cells) == len(first.cells))
+        if found:
+            return True
+    return False
 
 
 def _skip_lines(text: Text, offset: int, count: int, errors: ErrorCollector) -> int:
@@ -193,8 +255,8 @@ def _split(
         candidates += [SPACES] if lines.strip() else []
         tables = [_table(lines, each, is_declared=False) for each in candidates]
         fitting = [table for table in tables if _has_columns(table)]
-        if fitting:
-            return max(fitting, key=lambda table: table.usual_width or 0)
+        if fitting:  # the one that also divides the first record, rather than another that splits numbers
+            return max(fitting, key=lambda table: (table.has_equal_widths, table.usual_width or 0))
     return _table(lines, best, is_declared)
 
 
@@ -215,7 +277,7 @@ def _has_columns(table: _Table) -> bool:
         return len(table.rows) > 1
     if not all(len(row.cells) == table.usual_width for row in table.rows):
         return False
-    if len(table.first.cells) == table.usual_width or table.has_row_names():
+    if table.has_equal_widths or table.has_row_names():
         return columns_of_numbers(table.rows) > 0
     return columns_of_numbers(table.rows[1:]) == table.usual_width
 
@@ -230,6 +292,8 @@ def _refuse_titles(table: _Table, lines_before: int, has_names: bool, errors: Er
         start = rows[0]
         found = f"Line {line} has a value in its first column only"
     elif len(rows) > 1 and width not in (None, len(first.cells)) and not has_row_names:
+        if has_names and table.trailing_cells:
+            return
         start = next(row for row in rows if len(row.cells) == width)
         found = f"Line {line} has {count_of(len(first.cells), 'value')}, and most lines below it have {width}"
         found += f" (separated by {_DELIMITER_NAMES.get(table.delimiter, table.delimiter)})"
@@ -259,19 +323,40 @@ def _names(
     options: ReadOptions,
     selected: Collection[str] | None,
     errors: ErrorCollector,
-) -> tuple[list[str | None], Index]:
-    """Check the names in the first record, and find the index."""
+) -> tuple[list[str | None], Index, list[int]]:
+    """Check the names in the first record; find the index, and the columns without names and values."""
     names = [*[""] * table.has_row_names(), *(name.strip() for name in table.first.cells)]
+    surplus = table.trailing_cells
+    names = [*names, *[""] * surplus] if surplus >= 0 else names[:surplus]
     line, numbers = lines_before + table.first.line + 1, [name for name in names if is_number(name)]
     hint = f"; if line {line} is a row, send `?header=false`" if numbers else ""
     if 2 * len(numbers) > len(names) and len(set(numbers)) < len(numbers) and selected is None:
         found = f"the column names are numbers ({', '.join(numbers[:3])}, …), some of them equal"
         errors.fail("#", f"Line {line}: {found}{hint}.")
+    empty = [
+        position
+        for position, name in enumerate(names)
+        if not name and table.is_empty(position) and f"column_{position + 1}" not in options.ignore
+    ]
     index = find_index(names, options.index, selected, table.are_row_numbers)
     sent: list[str | None] = [*names]
-    if index.position is not None:
+    if index.position is not None and index.position not in empty:
         sent[index.position] = index.name
-    return check_names(sent, options.ignore, selected, errors, f"Line {line}: ", hint), index
+    else:
+        index = Index(None)
+    for position in empty:
+        sent[position] = None
+    return check_names(sent, options.ignore, selected, errors, f"Line {line}: ", hint), index, empty
+
+
+def _empty_warnings(positions: Sequence[int]) -> Iterator[str]:
+    """Say which columns are left out because they have neither a name nor values."""
+    if len(positions) == 1:
+        yield f"Column {positions[0] + 1} has no name and no values, and is left out."
+    elif positions:
+        listed = ", ".join(str(position + 1) for position in positions[:_MAX_LISTED])
+        more = ", …" if len(positions) > _MAX_LISTED else ""
+        yield f"Columns {listed}{more} have no names and no values, and are left out."
 
 
 def _numbered_names(table: _Table, options: ReadOptions, errors: ErrorCollector) -> list[str | None]:

@@ -12,7 +12,7 @@ MAX_SAMPLE_ROWS: Final = 1000
 _MAX_SAMPLE_CHARACTERS = 2**18
 _EMPTY_LINES = re.compile(r"[\r\n]*+")
 _SPACED_LINES = re.compile(r"[ \t\r\n]*+")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*")
 _MISSING = re.compile(r"\s*(|n/?a|nan|null)\s*", re.IGNORECASE)
 
 
@@ -99,7 +99,7 @@ def _line_ends(text: str) -> int:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a cell is a decimal number."""
+    """Return whether a cell is a decimal number, with a point or a comma."""
     return _NUMBER.fullmatch(text) is not None
 
 

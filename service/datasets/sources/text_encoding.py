@@ -2,12 +2,15 @@
 
 import codecs
 import mmap
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.datasets.sources.csv_records import Text
-from service.datasets.validation import ErrorCollector
+from service.datasets.validation import ErrorCollector, quote_value
 from service.specs.base import did_you_mean
+from service.specs.upload import ReadOptions
 
 ENCODINGS: Final = (
     *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii", "cp437", "cp850", "mac-roman"),
@@ -26,28 +29,77 @@ _BYTE_ORDER_MARKS = {
 }
 _READ_AS_UTF_8 = ("utf-8-sig", "ascii")
 _HEAD_BYTES = 4096
+# Almost every file is valid in these, so that a wrong one is not noticed.
+_SINGLE_BYTE = {codecs.lookup(name).name for name in ENCODINGS if re.match("iso|cp(?!9)|mac|koi", name)}
+_LETTERS = re.compile(r"\w*[^\x00-\x7f]\w*")
 _REMEDY = "set the file's encoding, e.g. `?encoding=windows-1252`."
 
 
-def open_text(path: Path, encoding: str | None, errors: ErrorCollector) -> Text:
-    """Map a text file as UTF-8. A byte order mark of UTF-8 is kept.
+class OpenText(NamedTuple):
+    """A text file.
+
+    Attributes:
+        text: Its content in UTF-8, mapped. A byte order mark of UTF-8 is kept.
+        warnings: What the client should know about its encoding.
+    """
+
+    text: Text
+    warnings: Sequence[str] = ()
+
+
+def open_text(path: Path, options: ReadOptions, errors: ErrorCollector) -> OpenText:
+    """Map a text file as UTF-8.
 
     Args:
         path: The file, in a folder of its own. A file in another encoding is converted to a copy beside it.
-        encoding: The encoding that the client declares; None: that of the byte order mark, or UTF-8.
+        options: The encoding that the client declares; None: that of the byte order mark, or UTF-8. A file in
+            UTF-8 may also be sent to a model whose training data had another encoding.
         errors: Errors found before; raised together with the one found here.
 
     Raises:
         InvalidRequest: The encoding is not supported, contradicts the byte order mark, or doesn't fit the
             content.
     """
-    name = _detect_encoding(path, encoding, errors)
+    is_of_model = options.encoding is not None and "encoding" not in options.model_fields_set
+    warnings = []
+    if is_of_model and _in_utf8(path) is not None:
+        name = "utf-8"
+    else:
+        name = _detect_encoding(path, options.encoding, errors, is_of_model)
+        if name in _SINGLE_BYTE and (shown := _in_utf8(path)):
+            warnings.append(
+                f"The file is valid UTF-8, with texts such as {quote_value(shown)}, and is read as "
+                f"{options.encoding}; if letters look wrong, leave out `encoding`."
+            )
     if name != "utf-8":
         path = _convert_to_utf8(path, name, errors)
     if path.stat().st_size == 0:  # can't be mapped
-        return b""
+        return OpenText(b"", warnings)
     with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return OpenText(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), warnings)
+
+
+def _in_utf8(path: Path) -> str | None:
+    """Return the first text with other letters than ASCII of a file that is valid UTF-8.
+
+    Returns:
+        The text, empty if all letters are ASCII; None for a file in another encoding: not valid UTF-8, or
+        with the character NUL, of which half of a text in UTF-16 consists.
+    """
+    decoder, found = codecs.getincrementaldecoder("utf-8")(), ""
+    with path.open("rb") as file:
+        while True:
+            chunk = file.read(_CHUNK_BYTES)
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError:
+                return None
+            if "\0" in text:
+                return None
+            if not found and not text.isascii() and (match := _LETTERS.search(text)):
+                found = match[0]
+            if not chunk:
+                return found
 
 
 def check_utf8(text: Text, start: int, end: int, line: int, errors: ErrorCollector) -> None:
@@ -72,7 +124,7 @@ def check_utf8(text: Text, start: int, end: int, line: int, errors: ErrorCollect
         errors.fail("#", f"Line {line} is not UTF-8 ({found}); {_REMEDY}")
 
 
-def _detect_encoding(path: Path, declared: str | None, errors: ErrorCollector) -> str:
+def _detect_encoding(path: Path, declared: str | None, errors: ErrorCollector, is_of_model: bool) -> str:
     """Return Python's name of a file's encoding, from its byte order mark or the declared one."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
@@ -84,6 +136,8 @@ def _detect_encoding(path: Path, declared: str | None, errors: ErrorCollector) -
     name = _python_name(declared, errors)
     if name in _READ_AS_UTF_8:
         name = "utf-8"
+    if marked is not None and is_of_model:
+        return marked
     if name == "utf-16" and marked is None:
         remedy = "set `utf-16-le` or `utf-16-be`"
         errors.fail("?encoding", f"The body is not `{declared}` with a byte order mark; {remedy}.")

@@ -29,7 +29,7 @@ _DATE_FORMATS = (
     "%d-%b-%y",
 )
 _TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", "T%H:%M:%S")
-_COMPACT_DATE = "%Y%m%d"
+COMPACT_DATE = "%Y%m%d"
 _NUMBER_FORMATS = (
     CellOptions(thousands=","),
     CellOptions(decimal=","),
@@ -41,7 +41,10 @@ _NUMBER_FORMATS = (
     CellOptions(decimal=",", percent=True),
 )
 PADDED = "numbers with leading zeros, which would be lost"
-_AFFIXED = r"^[+\-−]?\s*(?P<before>[$€£¥₹₽₩₺]?)\s*[+-]?[\d.,' ]*\d[.]?\s*(?P<after>[^\d\s.,%+\-−'_]{0,4})$"
+# A symbol, or the letters of a currency before a space: `USD 1`.
+_UNIT = r"[$€£¥₹₽₩₺]|R\$|[A-Z]{3}\s|kr\.?\s|Rs\.?\s"
+_AFFIXED_NUMBER = r"[+-]?[\d.,' ]*\d[.]?"
+_AFFIXED = rf"^[+\-−]?\s*(?P<before>(?:{_UNIT})?)\s*{_AFFIXED_NUMBER}\s*(?P<after>[^\d\s.,%+\-−'_]{{0,4}})$"
 
 
 class TextHint(NamedTuple):
@@ -60,12 +63,14 @@ class TextHint(NamedTuple):
     type_name: str
 
 
-def explain_texts(texts: Column, options: CellOptions) -> TextHint | None:
+def explain_texts(texts: Column, options: CellOptions, column: Column | None = None) -> TextHint | None:
     """Find the options by which all texts of a column would be numbers or times.
 
     Args:
         texts: large_string, [rows]; some rows are enough for a hint.
         options: The options by which they were read.
+        column: The whole column, by which formats of dates are chosen that all of `texts` have, such as
+            `%m/%d/%Y` and `%d/%m/%Y`.
 
     Returns:
         None if the texts look like neither.
@@ -82,7 +87,20 @@ def explain_texts(texts: Column, options: CellOptions) -> TextHint | None:
         )
     # A table has one format of numbers.
     numbers = list(_number_hints(present)) if options.reads_plain_numbers else []
-    return _either(numbers) if numbers else _date_hint(present)
+    if numbers:
+        return _either(numbers)
+    return _accounting_hint(present) or _date_hint(present, column)
+
+
+def _accounting_hint(present: Column) -> TextHint | None:
+    """Explain numbers of which those in parentheses are negative."""
+    bare = pc.replace_substring_regex(present, r"^\((.*)\)$", r"\1")
+    if _all(pc.equal(bare, present)):
+        return None
+    if not _all(cell_texts.are_numbers(bare)) and next(_number_hints(bare), None) is None:
+        return None
+    looks = "numbers of which negative ones are in parentheses; write these with a minus sign to read them so"
+    return TextHint(looks, "", "", "")
 
 
 def _either(hints: list["TextHint"]) -> "TextHint":
@@ -113,7 +131,7 @@ def _number_hints(present: Column) -> Iterator[TextHint]:
         if _all(cell_texts.are_numbers(cell_texts.plain_numbers(present, options))):
             yield _number_hint(options)
     first = pc.extract_regex(present.slice(0, 1), pattern=_AFFIXED)[0].as_py()
-    unit = "" if first is None else first["before"] or first["after"]
+    unit = "" if first is None else (first["before"] or first["after"]).strip()
     if unit:
         for options in (CellOptions(), *_NUMBER_FORMATS):
             with_unit = options.model_copy(update={"units": [unit]})
@@ -144,7 +162,7 @@ def _in_query(value: object) -> str:
     return text.replace("%", "%25").replace(" ", "%20").replace("&", "%26").replace("+", "%2B")
 
 
-def _date_hint(present: Column) -> TextHint | None:
+def _date_hint(present: Column, column: Column | None) -> TextHint | None:
     fitting = [
         date + time
         for date in _DATE_FORMATS
@@ -153,6 +171,9 @@ def _date_hint(present: Column) -> TextHint | None:
     ]
     if not fitting:
         return None
+    if len(fitting) > 1 and column is not None:  # a later date may decide the order of day and month
+        distinct = cell_texts.trimmed(column.unique(), CellOptions()).drop_null()
+        fitting = [pattern for pattern in fitting if _are_times(distinct, pattern)] or fitting
     choice = " or ".join(f"`{pattern}`" for pattern in fitting)
     looks = f"dates in the format {choice}"
     query = f"dates={_in_query(fitting[0])}"

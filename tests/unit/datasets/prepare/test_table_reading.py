@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from service.datasets.dataset import TabularDataset, TensorDataset
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.request_rows import Body
+from service.datasets.prepare.table_reading import TableReading
 from service.datasets.sources.columns import TEXT
 from service.datasets.sources.formats import detect_format, open_file
 from service.datasets.sources.json import read_json
@@ -267,3 +268,56 @@ def test_numbers_of_arrow_are_categories_by_their_own_digits(
     encoding = one_hot_of(["1.1", "1.10", "5"])
     (inputs,) = encoded_inputs(encoding, upload(encoding, form(pa.table({"c": column}))))
     assert inputs.tolist() == expected
+
+
+def sent_to(options: ReadOptions, types: Mapping[str, str], content: bytes, **sent: Any) -> dict[str, Any]:
+    """Read a CSV file that is sent to a model with these options and types."""
+    reading = TableReading(types, options, {})
+    with temporary_file(content) as path:
+        options = reading.for_request(ReadOptions(**sent))
+        source = open_file(path, "csv", options, MAX_BYTES, types, {})
+        assert not isinstance(source, TensorDataset)
+        return read_all(source).to_pydict()
+
+
+@pytest.mark.parametrize("stored", ["latin-1", "cp1252", "utf-16", "shift_jis", None])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "stored"])
+def test_a_file_in_unicode_may_be_sent_to_a_model_of_another_encoding(
+    stored: str | None, encoding: str
+) -> None:
+    """A byte order mark, and text that is valid UTF-8, win over the encoding of the training data."""
+    text, column = ("größe", "größe") if stored != "shift_jis" else ("東京", "東京")
+    content = f"{column},n\n{text},1\n".encode(encoding if encoding != "stored" else stored or "utf-8")
+    types = {column: "categorical", "n": "numeric"}
+    assert sent_to(ReadOptions(encoding=stored), types, content) == {column: [text], "n": [1]}
+    if encoding == "utf-8-sig" and stored == "latin-1":
+        sent = {"encoding": "latin-1"}
+        assert "?encoding" in refusal(lambda: sent_to(ReadOptions(), types, content, **sent))
+
+
+@pytest.mark.parametrize(
+    ("options", "content"),
+    [
+        ({"skip_lines": 2}, "Report of x\n\nx,y\n1,2\n3,4\n"),
+        ({"skip_lines": 2}, "x,y\n1,2\n3,4\n"),
+        ({"skip_lines": 1}, "a report of x\n x  y\n 1  2\n 3  4\n"),
+        ({"skip_lines": 1}, " x  y\n 1  2\n 3  4\n"),
+        ({"skip_lines": 1, "header": False}, "2,2,a,b\n1,2\n3,4\n"),
+        ({"skip_lines": 1, "header": False}, "1,2\n3,4\n"),
+    ],
+)
+def test_a_model_skips_the_lines_that_its_training_data_had(options: dict[str, Any], content: str) -> None:
+    """The same kind of file is read without an option, with these lines or without them."""
+    names = ["x", "y"] if options.get("header", True) else ["column_1", "column_2"]
+    found = sent_to(ReadOptions(**options), dict.fromkeys(names, "numeric"), content.encode())
+    assert found == {names[0]: [1, 3], names[1]: [2, 4]}
+    if content.startswith("x,y"):  # an option of the request is followed
+        explicit = sent_to(ReadOptions(**options), {"x": "numeric"}, b"x\nx\n1\n", skip_lines=1)
+        assert explicit == {"x": [1]}
+
+
+@pytest.mark.parametrize("text", ["1.0", "1", "1.", "true", "YES"])
+def test_booleans_of_floats_are_booleans(text: str) -> None:
+    """A column of 1 and 0 that a program has written as floats is boolean, as a column of numbers is."""
+    found = sent_to(ReadOptions(), {"b": "boolean"}, f'b\n{text}\n0.0\n""\n'.encode())
+    assert found == {"b": [True, False, None]}

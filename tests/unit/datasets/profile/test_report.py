@@ -1,4 +1,6 @@
 import json
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,7 @@ from service.datasets.dataset import TabularDataset
 from service.datasets.profile.report import describe, read_rows
 from service.datasets.sources.columns import TEXT
 from service.datasets.sources.json import read_json
-from tests.support.files import read
+from tests.support.files import as_arrow, as_parquet, read
 from tests.support.thermometer import T_C, T_U
 
 
@@ -182,3 +184,63 @@ def test_rows_are_read_in_pages_of_objects() -> None:
     assert read_rows(table, 11, 5) == []
     tensors = read_json({"inputs": [[1, 2], [3, 4]], "targets": [0, 1]})
     assert read_rows(tensors, 1, 5) == [{"inputs": {"input": [3, 4]}, "targets": 1}]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (["USD 1", "USD 25"], "numbers with `USD`; upload with `units=USD`"),
+        (["1 USD", "25 USD"], "numbers with `USD`; upload with `units=USD`"),
+        (["R$ 1", "R$ 25"], "numbers with `R$`; upload with `units=R$`"),
+        (["(1)", "2"], "numbers of which negative ones are in parentheses; write these with a minus sign"),
+        (["($1,234.50)", "$2.00"], "numbers of which negative ones are in parentheses"),
+    ],
+)
+def test_numbers_of_accounts_are_recognized(values: list[str], words: str) -> None:
+    """A currency names the option, and parentheses what to write instead."""
+    (warning,) = describe(read_json({"columns": {"a": values}}))["warnings"]
+    assert words in warning
+
+
+@pytest.mark.parametrize("values", [["Q1", "Q2"], ["A1", "B2"], ["(a)", "(b)"], ["x 1", "x 2"]])
+def test_codes_are_no_numbers(values: list[str]) -> None:
+    """A letter before digits is no unit."""
+    assert describe(read_json({"columns": {"a": values}}))["warnings"] == []
+
+
+def test_a_late_date_decides_the_order_of_day_and_month() -> None:
+    """Of two formats that the first dates have, the hint names the one that all have."""
+    dates = ["01/02/2024"] * 50_000 + ["25/02/2024"] + ["03/02/2024"] * 50_000
+    warnings = describe(read_json({"columns": {"d": dates}}))["warnings"]
+    (warning,) = [each for each in warnings if "dates" in each]
+    assert "dates in the format `%d/%m/%Y`; upload with `dates=%25d/%25m/%25Y`" in warning
+
+
+def test_columns_with_the_same_remedy_have_one_warning() -> None:
+    """The types of all columns are one option, and so is a decimal comma."""
+    strings = {name: ["1", "2"] for name in "abcdefg"}
+    (warning,) = describe(read_json({"columns": strings}))["warnings"]
+    assert warning.startswith(
+        "`a`, `b`, `c`, `d`, `e` and 2 more columns are read as text and look like numbers"
+    )
+    query = ",".join(f"{name}:numeric" for name in "abcdefg")
+    assert f"`types={query}` to read them so." in warning
+    commas = describe(read_json({"columns": {"a": ["1,5", "2"], "b": ["2,5", "3"], "c": ["x", "y"]}}))
+    (warning,) = commas["warnings"]
+    assert warning.startswith("`a` and `b` are read as text and look like numbers with a decimal comma")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [lambda table: b"d,n\n20240105,1\n20231231,2\n", as_parquet, as_arrow],
+    ids=["csv", "parquet", "arrow"],
+)
+def test_integers_that_look_like_dates_are_warned_of(form: Any) -> None:
+    """The option of the warning reads them; other integers of eight digits have none."""
+    content = form(pa.table({"d": [20240105, 20231231], "n": [1, 2]}))
+    (warning,) = describe(TabularDataset(read(content)))["warnings"]
+    assert "such as 20231231; upload with `types=d:datetime&dates=%25Y%25m%25d`" in warning
+    typed = read(content, types={"d": "datetime"}, dates=["%Y%m%d"])
+    assert typed["d"].to_pylist() == [datetime(2024, 1, 5), datetime(2023, 12, 31)]
+    assert typed["n"].to_pylist() == [1, 2]
+    assert describe(read_json({"columns": {"d": [20240105, 20241301]}}))["warnings"] == []

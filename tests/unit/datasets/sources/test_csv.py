@@ -12,6 +12,7 @@ from service.datasets.sources.text_encoding import ENCODINGS
 from service.errors import InvalidRequest, UnsupportedMediaType
 from tests.support.field_errors import refusal
 from tests.support.files import read
+from tests.support.tables import read_table
 
 
 def values(content: bytes, **options: Any) -> dict[str, list[Any]]:
@@ -207,6 +208,18 @@ def test_a_byte_order_mark_and_a_declared_encoding_must_agree(mark: str) -> None
     for encoding in (mark, mark.removesuffix("-sig")):
         assert values(body, encoding=encoding) == {"größe": [1.0]}
     assert "omit the encoding" in refusal(lambda: read(body, encoding="latin-1"))["?encoding"]
+
+
+def test_utf_8_under_another_encoding_is_warned_of() -> None:
+    """A file that is valid UTF-8 is hardly text in another encoding; the warning shows a text."""
+    body = "ort,n\nKöln,1\n"
+    table = read_table(body.encode(), encoding="latin-1")
+    assert table.columns["ort"] == ["KÃ¶ln"]
+    (warning,) = table.warnings
+    assert '"Köln"' in warning
+    assert "latin-1" in warning
+    for content in (body.encode("latin-1"), b"ort,n\nBonn,1\n"):
+        assert not read_table(content, encoding="latin-1").warnings
 
 
 @pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])

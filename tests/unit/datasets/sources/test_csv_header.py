@@ -161,12 +161,54 @@ def test_quotes_after_a_backslash_are_warned_of(content: str) -> None:
 
 def test_columns_can_be_left_out() -> None:
     """`ignore` leaves columns out by name, unnamed ones by number; an unknown name is an error."""
-    content = "a,,b,a,\n1,2,3,4,\n"
+    content = "a,,b,a,\n1,2,3,4,5\n"
     assert read_table(content, ignore=["column_2", "a", "column_5"]).columns == {"b": [3.0]}
     assert "columns 2, 5 have no name" in refusal(lambda: read_table(content, ignore=["a"]))["#"]
     found = refusal(lambda: read_table("apple,b\n1,2\n", ignore=["aple"]))
     assert found == {"?ignore": "There is no column `aple`: did you mean `apple`?"}
     assert "no column is left" in refusal(lambda: read_table("a\n1\n", ignore=["a"]))["#"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a,b\n1,x,\n2,,\n3,y,\n",
+        "a,b,\n1,x,\n2,,\n3,y,\n",
+        "a,b,\n1,x\n2,\n3,y\n",
+        "a,b, , \n1,x,,\n2,,,\n3,y,,\n",
+        "a;b\n1;x;\n2;;\n3;y;\n",
+        "a\tb\n1\tx\t\n2\t\t\n3\ty\t\n",
+        ",a,b\n,1,x\n,2,\n,3,y\n",
+        "a,,b\n1,,x\n2,,\n3,,y\n",
+    ],
+)
+@pytest.mark.parametrize("selected", [None, ["a", "b"]], ids=["data", "for a model"])
+def test_columns_without_name_and_values_are_left_out(content: str, selected: list[str] | None) -> None:
+    """A delimiter at the end of every line, or an empty column anywhere, is no column; the report says so."""
+    table = read_table(content, selected)
+    assert table.columns == {"a": [1, 2, 3], "b": ["x", None, "y"]}
+    is_in_rows = not content.startswith("a,b,\n1,x\n")
+    assert [each for each in table.warnings if "no value" in each] == table.warnings
+    assert len(table.warnings) == is_in_rows
+
+
+def test_a_late_value_in_a_column_without_name_is_an_error() -> None:
+    """A column that is empty in the first rows only is not lost silently."""
+    content = "a,b\n" + "1,x,\n" * 2000 + "2,y,z\n"
+    (detail,) = refusal(lambda: read_table(content)).values()
+    assert detail == (
+        'Column 3 has no name, but a value in row 2000, "z"; name it, or leave it out with '
+        "`?ignore=column_3`."
+    )
+    assert read_table(content, ignore=["column_3"]).columns["a"][-1] == 2
+    assert read_table(content.replace("z", "")).columns["a"][-1] == 2
+
+
+def test_spaces_separate_numbers_with_a_decimal_comma() -> None:
+    """A decimal comma is no delimiter where spaces separate the header, declared or not."""
+    content = "  a    b\n 1,5  2,25\n10,5 -3,0\n"
+    assert read_table(content, decimal=",").columns == {"a": [1.5, 10.5], "b": [2.25, -3.0]}
+    assert read_table(content).columns == {"a": ["1,5", "10,5"], "b": ["2,25", "-3,0"]}
 
 
 @given(st.lists(st.lists(st.text('ab",; \n\r', max_size=6), min_size=2, max_size=3), min_size=1, max_size=4))
