@@ -87,7 +87,7 @@ class _Table(NamedTuple):
         surplus = width - len(names)
         if surplus > 0:
             is_trailing = all(
-                len(row.cells) == width and not any(cell.strip() for cell in row.cells[-surplus:])
+                len(row.cells) == width and all(map(row.is_empty, range(len(names), width)))
                 for row in self.rows
             )
         else:
@@ -111,8 +111,9 @@ class _Table(NamedTuple):
 
     def is_empty(self, position: int) -> bool:
         """Return whether there are rows, and their cells at a position are empty."""
-        cells = [row.cells[position] for row in self.rows if position < len(row.cells)]
-        return bool(self.rows) and not any(cell.strip() for cell in cells)
+        return bool(self.rows) and all(
+            row.is_empty(position) for row in self.rows if position < len(row.cells)
+        )
 
     def are_row_numbers(self, position: int) -> bool:
         """Return whether the column at a position has integers that are all different."""

@@ -33,6 +33,10 @@ class Record(NamedTuple):
     end: int
     is_open: bool
 
+    def is_empty(self, position: int) -> bool:
+        """Return whether nothing is written in a cell, not even quotes."""
+        return not self.quoted[position] and not self.cells[position].strip()
+
 
 def records(lines: str, delimiter: str) -> Iterator[Record]:
     """Yield the records that are not empty.

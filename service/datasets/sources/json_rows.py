@@ -11,8 +11,9 @@ from service.datasets.validation import SHOWN_ROWS, ErrorCollector, count_of, qu
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 
-# Cells whose key a row lacks take memory, although the request does not contain them.
-_MAX_ABSENT_CELLS = 2_000_000
+# Cells whose key a row lacks take memory, although the request does not contain them: so many are allowed in
+# any request, and this multiple of those that it contains.
+_MAX_ABSENT_CELLS, _MAX_ABSENT_MULTIPLE = 2_000_000, 10
 _MAX_NAMED = 5
 
 
@@ -75,7 +76,8 @@ def _lacking_rows(
     """Return the numbers of the rows that lack a key, by key, without those keys that all rows have."""
     objects = {number: row for number, row in enumerate(rows) if isinstance(row, dict)}
     incomplete = [name for name, count in counts.items() if count < len(objects)]
-    if len(incomplete) * len(objects) - sum(counts[name] for name in incomplete) > _MAX_ABSENT_CELLS:
+    absent_cells = len(incomplete) * len(objects) - sum(counts[name] for name in incomplete)
+    if absent_cells > _MAX_ABSENT_CELLS + _MAX_ABSENT_MULTIPLE * sum(counts.values()):
         detail = f"The rows have {len(counts)} different keys, of which most rows lack most"
         errors.fail(pointer, f"{detail}; send a table whose rows have the same columns.")
     return {name: [number for number, row in objects.items() if name not in row] for name in incomplete}

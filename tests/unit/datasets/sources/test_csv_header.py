@@ -192,6 +192,12 @@ def test_columns_without_name_and_values_are_left_out(content: str, selected: li
     assert len(table.warnings) == is_in_rows
 
 
+def test_quotes_are_a_value_at_the_end_of_a_line() -> None:
+    """An empty text in quotes, as R writes it after the names of rows, is no trailing delimiter."""
+    table = read_table('"a"\t"b"\n"r1"\t5\t""\n"r2"\t6\t""\n')
+    assert table.columns == {"index": ["r1", "r2"], "a": [5, 6], "b": ["", ""]}
+
+
 def test_a_late_value_in_a_column_without_name_is_an_error() -> None:
     """A column that is empty in the first rows only is not lost silently."""
     content = "a,b\n" + "1,x,\n" * 2000 + "2,y,z\n"
