@@ -1,7 +1,6 @@
 """The ASGI application: creates all parts of the service and connects them."""
 
 import math
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -210,7 +209,7 @@ def _run_services(
 
 def local_executor(settings: Settings, starter: Starter, watch: Watch) -> LocalExecutor:
     """Create the executor of this machine; the names of its workers are unique to this process."""
-    instance = f"{socket.gethostname()}-{ULID()}"
+    instance = str(ULID())  # clients see it in logs: without the name of the machine
     database = Database(settings.database(), busy_seconds=LOCK_TIMEOUT_SECONDS)
     changes = ChangeStore(database)
     return LocalExecutor(

@@ -3,13 +3,15 @@
 Source: OWASP, "CSV Injection", https://owasp.org/www-community/attacks/CSV_Injection.
 """
 
+import re
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_START_PATTERN = r"^([=+\-@\t\r])"
+# Spreadsheets in some languages read the full-width forms alike.
+_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_START_PATTERN = rf"^([{re.escape(''.join(_STARTS))}])"
 
 
 def without_formula(cell: Any) -> Any:

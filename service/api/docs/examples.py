@@ -629,8 +629,6 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
       "device": "cpu",
       "device_name": null,
       "threads": 1,
-      "hostname": "…",
-      "pid": 14255,
       "started_at": "2026-11-23T23:39:07.078000Z",
       "heartbeat_at": "2026-11-23T23:41:07.102000Z"
     }},

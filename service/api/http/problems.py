@@ -68,8 +68,7 @@ def problem_response(
 
 def _parameter_error(detail: ErrorDetails) -> FieldError:
     """Convert the error of a parameter; its pointer is `?name` in the query and `Name` for a header."""
-    kind, *parts = detail["loc"]
-    name = ".".join(str(part) for part in parts)
+    kind, name = (str(part) for part in detail["loc"][:2])
     pointer = "-".join(word.capitalize() for word in name.split("-")) if kind == "header" else f"?{name}"
     return FieldError(pointer, readable_message(detail))
 

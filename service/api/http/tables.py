@@ -21,7 +21,7 @@ class TableQuery(Query):
     """Format of the answer. Default: by `Accept`, otherwise `json`."""
     formulas: Formulas = "escape"
     """For CSV: `escape` writes an apostrophe before text that a spreadsheet would run as a formula, which \
-begins with `=`, `+`, `-`, `@`, a tab or a carriage return; `keep` leaves it as it is."""
+begins with `=`, `+`, `-`, `@`, a tab or a line break; `keep` leaves it as it is."""
 
 
 def csv_response(

@@ -75,7 +75,7 @@ class ContentQuery(requests.Query):
     """`csv` or `parquet` for a table, `npz` for tensors. Default: by `Accept`, otherwise `csv` or `npz`."""
     formulas: Formulas = "escape"
     """For CSV: `escape` writes an apostrophe before text that a spreadsheet would run as a formula, which \
-begins with `=`, `+`, `-`, `@`, a tab or a carriage return; `keep` leaves it as it is."""
+begins with `=`, `+`, `-`, `@`, a tab or a line break; `keep` leaves it as it is."""
 
 
 class RowsQuery(TableQuery):

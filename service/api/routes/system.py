@@ -1,6 +1,5 @@
 """The service: index, state and catalog."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -70,8 +69,15 @@ def get_system(services: ServicesDependency) -> Response:
 
 
 def _worker(worker: Worker) -> dict[str, Any]:
-    times = {"started_at": timestamp(worker.started_at), "heartbeat_at": timestamp(worker.heartbeat_at)}
-    return {**asdict(worker), **times}
+    """Return a worker without the name of its machine and its process id, which only operators need."""
+    return {
+        "id": worker.id,
+        "device": worker.device,
+        "device_name": worker.device_name,
+        "threads": worker.threads,
+        "started_at": timestamp(worker.started_at),
+        "heartbeat_at": timestamp(worker.heartbeat_at),
+    }
 
 
 class CatalogQuery(requests.Query):

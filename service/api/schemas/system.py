@@ -14,8 +14,6 @@ class Worker(Resource):
     device_name: str | None
     """Name of the GPU; null for `cpu`."""
     threads: int
-    hostname: str
-    pid: int
     started_at: Timestamp
     heartbeat_at: Timestamp
 
