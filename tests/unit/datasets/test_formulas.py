@@ -7,11 +7,11 @@ from service.datasets.formulas import without_formula, without_formulas
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-a", "@SUM(A1)", "\tx", "\rx", "a=b", "", "'=1", " =1", "x\n=1"]
+    "text", ["=1+1", "+1", "-a", "@SUM(A1)", "\tx", "\rx", "\nx", "\uff1dx", "a=b", "", "'=1", " =1", "x\n=1"]
 )
 def test_text_is_escaped_by_its_first_character(text: str) -> None:
     """Text that begins like a formula gets an apostrophe, alone and in a column."""
-    expected = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and text else text
+    expected = f"'{text}" if text[:1] in [*"=+-@\t\r\n\uff1d"] else text
     assert without_formula(text) == expected
     assert without_formulas(pa.array([text, None], pa.large_string())).to_pylist() == [expected, None]
 
