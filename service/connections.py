@@ -12,10 +12,12 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
 import httptools
 import orjson
 import structlog
+from ulid import ULID
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service import retry_after
@@ -350,13 +352,19 @@ class Connection(HttpToolsProtocol):
         self._ends_at = time.monotonic() + LINGER_SECONDS
 
     def _response(self, error: FitserveError) -> bytes:
-        path = (self.scope or {}).get("path", "/")
-        body = orjson.dumps(error.document(path))
+        path, request_id = (self.scope or {}).get("path", "/"), str(ULID())
+        document = {
+            **error.document(quote(path)),
+            "type": self.root_path + error.path(),
+            "request_id": request_id,
+        }
+        body = orjson.dumps(document)
         headers = [
             *self.server_state.default_headers,
             (b"content-type", _PROBLEM),
             (b"content-length", str(len(body)).encode()),
             (b"x-content-type-options", b"nosniff"),
+            (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
         ]
         if error.retry_after_seconds is not None:

@@ -154,8 +154,8 @@ class Settings(BaseModel):
         ge=1,
         le=10_000,
         description="Number of helper processes, which check requests, predict and read files; at least two "
-        "run. Neither checks nor predictions nor files occupy all of them. A further helper tries short "
-        "calls while the others are busy.",
+        "run. Neither checks nor predictions nor files occupy all of them. Two further helpers "
+        "try short calls while the others are busy.",
     )
     helper_timeout_seconds: Seconds = Field(
         30.0,

@@ -7,8 +7,9 @@ No client and no kind of call can delay the others for long:
 
 - Waiting calls are served in turns of client and lane (checks, results, files).
 - The calls of a lane never occupy all regular helpers, of which there are at least two.
-- The express helper tries the newest call when no regular helper is free for it. After a second, the call is
-  stopped, and continues to wait for a regular helper: so a short call waits for at most one trial.
+- The express helpers try the newest calls when no regular helper is free for them. A call that needs more
+  than half a second of processor time is stopped, and continues to wait for a regular helper: so a short
+  call waits for at most one trial.
 """
 
 import asyncio
@@ -40,8 +41,11 @@ MODULE = "service.helper.main"
 RESTART_SECONDS = 5.0
 # A call is refused once this many helpers have died while running it.
 MAX_DEATHS = 2
-# Time limit of the express helper; forking its replacement takes a fraction of it.
-TRIAL_SECONDS = 1.0
+# Two, since a helper that was stopped after a trial is replaced in about the time of another trial.
+EXPRESS_COUNT = 2
+# Limit of a trial, in processor time: the time on a clock depends on what else the machine does.
+TRIAL_CPU_SECONDS = 0.5
+TRIAL_POLL_SECONDS = 0.1
 _BUSY: Mapping[Lane, str] = {
     "checks": "All helper processes are busy.",
     "results": "All helper processes are busy.",
@@ -60,12 +64,13 @@ class Helper:
         gone: Set once it must not be called again.
         idle: Set while no call uses it.
         is_express: Whether it only tries calls for a short time.
+        trial_ended: Whether it has tried its last call for too long.
     """
 
     def __init__(self, module: str, settings: Settings, starter: Starter, *, is_express: bool) -> None:
         self.child = starter.start(module, settings)
         self.channel = AsyncChannel(self.child.channel, settings.spool())
-        self.is_express = is_express
+        self.is_express, self.trial_ended = is_express, False
         self.gone = asyncio.Event()
         self.idle = asyncio.Event()
         self.idle.set()
@@ -109,7 +114,7 @@ class HelperPool:
         self._collections: set[asyncio.Task[None]] = set()
         self._keepers = [
             asyncio.create_task(self._keep(is_express=is_express))
-            for is_express in [False] * self._regular_count + [True]
+            for is_express in [False] * self._regular_count + [True] * EXPRESS_COUNT
         ]
 
     async def _keep(self, *, is_express: bool) -> None:
@@ -197,11 +202,13 @@ class HelperPool:
         for _ in range(len(self._keepers) + MAX_DEATHS):
             waiting = WaitingCall[Helper](type(request).__name__, caller.name, request.lane, is_brief)
             try:
-                async with self._helper(waiting, caller, limit_seconds) as helper:
-                    seconds = min(TRIAL_SECONDS, limit_seconds) if helper.is_express else limit_seconds
-                    async with asyncio.timeout(seconds):
-                        await helper.channel.send(header, body)
-                        answered, content = await helper.channel.receive()
+                async with (
+                    self._helper(waiting, caller, limit_seconds) as helper,
+                    asyncio.timeout(limit_seconds) as deadline,
+                    _trial(helper, deadline),
+                ):
+                    await helper.channel.send(header, body)
+                    answered, content = await helper.channel.receive()
             except EOFError:
                 deaths += 1  # a second helper shows whether this call is the cause
                 if deaths == MAX_DEATHS:
@@ -211,7 +218,7 @@ class HelperPool:
                         f"limit of {mebibytes} MiB."
                     ) from None
             except TimeoutError:
-                if seconds < limit_seconds:
+                if helper.trial_ended:
                     is_brief = False
                     continue
                 detail = f"The request exceeded the time limit of {limit_seconds:g} s and was stopped."
@@ -298,7 +305,7 @@ class HelperPool:
         self._waiting.push(call)
 
     def _replace(self, helper: Helper, task: str, error: BaseException) -> None:
-        if helper.is_express and isinstance(error, TimeoutError):
+        if helper.trial_ended:
             log.info("slow call moved to another helper", task=task)
         else:
             log.warning("helper replaced", task=task, pid=helper.child.pid, reason=type(error).__name__)
@@ -312,6 +319,27 @@ class HelperPool:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await asyncio.gather(*self._collections)
+
+
+@asynccontextmanager
+async def _trial(helper: Helper, deadline: asyncio.Timeout) -> AsyncIterator[None]:
+    """Let a call reach its deadline once an express helper has used enough processor time for it."""
+    if not helper.is_express:
+        yield
+        return
+    limit_seconds = helper.child.cpu_seconds() + TRIAL_CPU_SECONDS
+
+    async def watch() -> None:
+        while helper.child.cpu_seconds() < limit_seconds:
+            await asyncio.sleep(TRIAL_POLL_SECONDS)
+        helper.trial_ended = True
+        deadline.reschedule(0.0)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        watcher.cancel()
 
 
 def _stopping() -> Unavailable:

@@ -22,7 +22,7 @@ class WaitingCall(Generic[H]):
         task: Name of its task.
         caller: Name of its client.
         lane: Group of its task.
-        is_brief: Whether the express helper may try it.
+        is_brief: Whether an express helper may try it.
         helper: Set by the pool to the helper that runs it.
         arrival: Its number in the order of arrival.
     """
@@ -63,7 +63,7 @@ class CallQueue(Generic[H]):
         return None
 
     def pop_newest_brief(self) -> WaitingCall[H] | None:
-        """Remove and return the newest call that the express helper may try, of the next client and lane.
+        """Remove and return the newest call that an express helper may try, of the next client and lane.
 
         The newest, since the older ones probably wait behind each other's length.
         """

@@ -1,9 +1,11 @@
 """A child process and the parent's end of its channel."""
 
+import math
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Protocol
 
 from service.processes.channel import Channel
@@ -64,6 +66,15 @@ class Child:
     def has_ended(self) -> bool:
         """True if the process has ended."""
         return self._process.poll() is not None
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the process has used; infinite if the system does not tell."""
+        try:
+            # Fields 14 and 15 of proc(5), counted after the name, which may contain spaces.
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return math.inf
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def describe_exit(self) -> str:
         """Describe in a sentence how the process ended, after its channel reported EOF."""

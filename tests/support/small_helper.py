@@ -44,6 +44,11 @@ class Sleep(Request[Echoed]):
 
 
 @dataclass(frozen=True)
+class Spin(Request[Echoed]):
+    """Never answer, and use a processor."""
+
+
+@dataclass(frozen=True)
 class Abort(Request[Echoed]):
     """Abort the process."""
 
@@ -83,7 +88,7 @@ class Exit(Request[Echoed]):
     """Exit without an answer."""
 
 
-REQUESTS = Messages[Request[Any]](Echo, EchoFile, Sleep, Abort, DieLater, AnswerWrongly, GetState, Exit)
+REQUESTS = Messages[Request[Any]](Echo, EchoFile, Sleep, Spin, Abort, DieLater, AnswerWrongly, GetState, Exit)
 MODULE = "tests.support.small_helper"
 
 
@@ -104,6 +109,9 @@ def main(channel: Channel) -> None:
                 channel.send(Echo.answers.dump(Echoed(os.getpid(), value)), body)
             case Sleep():
                 time.sleep(60)
+            case Spin():
+                while True:
+                    pass
             case Abort():
                 os.abort()
             case DieLater():

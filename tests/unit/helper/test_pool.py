@@ -21,7 +21,17 @@ from service.processes.messages import UnknownMessage
 from service.processes.starter import Starter
 from service.settings import Settings
 from tests.support.server import until
-from tests.support.small_helper import MODULE, REQUESTS, Abort, AnswerWrongly, DieLater, Echo, EchoFile, Sleep
+from tests.support.small_helper import (
+    MODULE,
+    REQUESTS,
+    Abort,
+    AnswerWrongly,
+    DieLater,
+    Echo,
+    EchoFile,
+    Sleep,
+    Spin,
+)
 
 LONG_SECONDS = 30.0
 # Size of a body that the express helper does not try.
@@ -179,7 +189,7 @@ def test_long_calls_delay_short_ones_for_a_trial_at_most(with_pool: Callable[...
 
     async def use(pool: HelperPool) -> None:
         await wait_until_started(pool)
-        long = [asyncio.create_task(pool.call(Sleep(), timeout_seconds=20)) for _ in range(6)]
+        long = [asyncio.create_task(pool.call(Spin(), timeout_seconds=20)) for _ in range(6)]
         for _ in range(3):
             await pool.call(Echo(), timeout_seconds=10)
         assert not any(call.done() for call in long)
@@ -245,7 +255,7 @@ def test_cancelled_calls_leave_the_pool_unchanged(with_pool: Callable[..., Any])
                 call.cancel()
             assert all(isinstance(each, asyncio.CancelledError) for each in await _results(calls))
         await asyncio.gather(*(pid(pool) for _ in range(4)))
-        while len(small_helpers()) != 3:  # one may just be starting
+        while len(small_helpers()) != 4:  # one may just be starting
             await asyncio.sleep(0.05)
 
     with_pool(use, helpers=2)
