@@ -7,6 +7,7 @@ PIP_ARGS ?=
 PORT ?= 8000
 DATA ?= ./fitserve-data
 MEGABYTES ?= 1000
+MINUTES ?= 15
 # Further arguments of the command that a target runs: make test ARGS="-k history"
 ARGS ?=
 
@@ -85,6 +86,14 @@ bench-gpu: $(INSTALLED) ## run the benchmarks of a GPU
 .PHONY: chaos
 chaos: $(INSTALLED) ## run jobs while processes are killed, on SQLite and Postgres (ARGS="--jobs 200 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: attack
+attack: $(INSTALLED) ## attack a service, and measure what another client waits (ARGS="header layers" for some attacks)
+	@$(BIN)/python -m tests.attack $(ARGS)
+
+.PHONY: soak
+soak: $(INSTALLED) ## run mixed load, and check that memory, open files and disk are level (MINUTES=15)
+	@$(BIN)/python -m tests.soak $(MINUTES)
 
 .PHONY: docs
 docs: $(INSTALLED) ## generate the references: openapi.md, openapi.json, docs/forward.md, docs/reference/settings.md
