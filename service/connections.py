@@ -178,6 +178,7 @@ class Connection(HttpToolsProtocol):
         self._connections = connections
         limits = self._limits = connections.limits
         self.address = ""
+        self._running_cycle: Any = None
         self._receives_body = False
         self._received_bytes = 0
         # Bytes received since a head was complete or a piece of a body arrived.
@@ -201,8 +202,15 @@ class Connection(HttpToolsProtocol):
             self._refuse(Unavailable("Too many connections are open.", retry_after_seconds=seconds))
             transport.close()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running_cycle = cycle
+        super()._start_asgi_task(cycle, app)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.remove(self)
+        if self._running_cycle is not None:  # uvicorn informs only the last of pipelined requests
+            self._running_cycle.disconnected = True
+            self._running_cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -50,11 +50,13 @@ class CountingServer(uvicorn.Server):
         connections: Its connections.
         disconnects: Number of requests whose application was told that the client is gone.
         endless: Number of requests for `/endless`.
+        ended: Number of those whose client has left.
         address: Its address.
     """
 
     def __init__(self, loop: str) -> None:
-        self.connections, self.disconnects, self.endless = Connections(LIMITS), 0, 0
+        self.connections = Connections(LIMITS)
+        self.disconnects, self.endless, self.ended = 0, 0, 0
         http: Any = partial(Connection, self.connections)
         config = uvicorn.Config(
             self.application,
@@ -85,6 +87,7 @@ class CountingServer(uvicorn.Server):
         self.endless += scope["path"] == "/endless"
         while scope["path"] == "/endless" and (await receive())["type"] != "http.disconnect":
             pass
+        self.ended += scope["path"] == "/endless"
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -228,6 +231,15 @@ def test_pipelined_requests_are_answered_in_order(server: CountingServer) -> Non
     assert statuses(server.converse(many)) == [200] * (MAX_PIPELINED + 1)
 
 
+def test_a_pipelining_client_that_leaves_is_noticed(server: CountingServer) -> None:
+    """The application of the first of pipelined requests learns that its client has left."""
+    before = server.endless, server.ended
+    with server.connect() as client:
+        client.sendall(b"GET /endless HTTP/1.1\r\n\r\n" * 3)
+        until(lambda: server.endless == before[0] + 1)
+    until(lambda: server.ended == before[1] + 1)
+
+
 def test_an_early_answer_ends_the_reading_of_a_body(server: CountingServer) -> None:
     """After an early answer, a body that is completed keeps the connection; an endless one ends it."""
     head = b"POST /early HTTP/1.1\r\nContent-Length: 6\r\n\r\n"
@@ -256,7 +268,7 @@ def test_waiting_connections_make_room(server: CountingServer) -> None:
         clients = [stack.enter_context(server.connect()) for _ in range(most)]
         for client in clients:
             client.sendall(b"GET /endless HTTP/1.1\r\n\r\n")
-        until(lambda: server.endless == most)
+        until(lambda: server.endless - server.ended == most)
         assert b"retry-after: " in server.converse(b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n")
     until(lambda: not server.connections.count)
     assert server.converse(b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n").endswith(b"\r\n\r\n0")
