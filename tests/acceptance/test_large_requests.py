@@ -77,3 +77,23 @@ def test_an_architecture_of_a_thousand_layers_is_accepted(service: Service) -> N
     response = service.client.post("/v1/jobs", params={"validate_only": True}, json=request)
     assert response.status_code == 200
     assert response.json()["parameter_count"] == 2_000
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("units=3", "?units.0"),
+        ("decimal=,&thousands=,", "?"),
+        (f"missing={','.join(['a'] * 2_000)}", "?missing"),
+        ("&".join(["dates=%25d.%25m.%25Y"] * 200), "?dates"),
+        (f"types={','.join(f'c{number}:numeric' for number in range(1_000))}", "?types"),
+    ],
+    ids=["unit", "signs", "missing", "dates", "types"],
+)
+def test_reading_options_in_a_query_are_checked(service: Service, query: str, pointer: str) -> None:
+    """Options that a body may not have either are errors of the parameter."""
+    content = {"content": "x,y\n1,2\n", "headers": {"Content-Type": "text/csv"}}
+    response = service.client.post(f"/v1/datasets?{query}", **content)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["pointer"] == pointer
+    assert len(response.content) < MAX_ANSWER_BYTES

@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
 
 import orjson
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from starlette.requests import ClientDisconnect
 
 from service.api.http import requests
@@ -119,6 +119,11 @@ types are `numeric`, `boolean`, `categorical` and `datetime`."""
     def _known_types(cls, value: str) -> str:
         _read_types(value)
         return value
+
+    @model_validator(mode="after")
+    def _valid_options(self) -> Self:
+        self.options()  # its errors are those of the parameters
+        return self
 
     def options(self) -> ReadOptions:
         """Return the options that are set."""
