@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, TypeVar
@@ -21,6 +21,7 @@ from service.helper.client import NOBODY, Caller, Helpers
 from service.helper.request import Request as HelperRequest
 from service.processes.channel import BodyInFile
 from service.settings import Settings
+from service.storage.prepare import part_of, why
 from service.storage.spool import Spool
 from service.storage.storage import Storage
 
@@ -90,17 +91,22 @@ class Startup:
     Attributes:
         complete: Set once requests can be served.
         readiness: The checks of `/readyz`; None while the service waits.
+        awaited: The failing check while it waits.
     """
 
     def __init__(self) -> None:
         self.complete = threading.Event()
         self.readiness: Readiness | None = None
-        self.reason = "The service is starting."
+        self.awaited = {"database": "The service is starting."}
         self._services: Services | None = None
 
-    def wait(self, reason: str) -> None:
+    def wait(self, error: Unavailable) -> None:
         """Set what the service waits for."""
-        self.reason = reason
+        self.awaited = {part_of(error): why(error)}
+
+    def checks(self, *, workers: bool) -> Mapping[str, str]:
+        """Return the checks of `/readyz`; see `Readiness.checks`."""
+        return self.awaited if self.readiness is None else self.readiness.checks(workers=workers)
 
     def finish(self, services: Services) -> None:
         """Make the services available to requests."""

@@ -11,7 +11,9 @@ from service.start_errors import ExitStatus, StartError
 _TRANSIENT_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
 # Stores without credentials ask for them at these addresses of a cloud's own machines.
 _CREDENTIALS = re.compile(
-    "169.254.169.254|metadata.google|credential|Account must be|InvalidAccessKeyId", re.I
+    "169.254.169.254|metadata.google|credential|Account must be|InvalidAccessKeyId|AccessDenied|"
+    "SignatureDoesNotMatch|necessary privileges|authenticat|status code: 40[13]",
+    re.I,
 )
 _TRANSIENT = re.compile("error sending request|timed out|status code: 5|500 Internal|503 |429 ")
 _BUCKET = re.compile("NoSuchBucket|NotFound|not found", re.I)
@@ -61,7 +63,7 @@ def unusable(location: str, error: BaseException) -> StartError:
         return StartError(ExitStatus.STORE, sentence)
     setting, shown = named("artifacts_url"), without_password(location)
     if _CREDENTIALS.search(text):
-        remedy = "Set the credentials of the store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        remedy = "Set the credentials of the store, such as AWS_ACCESS_KEY_ID."
     elif _BUCKET.search(text):
         remedy = f"Create the bucket, or correct its name in {setting}."
     else:

@@ -33,10 +33,8 @@ IDENTITY = "identity"
 # Size of a write that shows whether there is room: an empty file needs none.
 PING_BYTES = 4096
 # Retries within a request of a client, whose error then names the store; callers try again later.
-STORE_LIMITS = {
-    "client_options": {"connect_timeout": "5s", "timeout": "60s"},
-    "retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=20)},
-}
+# No `client_options` beside it: they would replace those of the environment, such as AWS_ALLOW_HTTP.
+STORE_LIMITS = {"retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}}
 # Batch size of names: databases limit the bind parameters of a statement to tens of thousands.
 NAMES_PER_BATCH = 1000
 

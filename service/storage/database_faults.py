@@ -86,6 +86,8 @@ def read_url(url: str) -> URL:
 def own_message(error: BaseException) -> str:
     """Return the database's own words for an error, in one line."""
     source = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(source, OSError) and source.strerror:
+        return source.strerror
     return " ".join(str(source).partition("\n")[0].split()).rstrip(".")
 
 

@@ -1,10 +1,12 @@
 """Preparing the storage for use: migrate the database, and check that it and the artifacts can be used."""
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.errors import Unavailable
 from service.start_errors import StartError, StartFailed, collected
@@ -19,6 +21,8 @@ log = structlog.get_logger()
 RETRY_SECONDS = 1.0
 # Interval at which the log repeats why the storage is awaited.
 REPEAT_SECONDS = 60.0
+# Words of a reason that differ at each attempt, such as durations and names.
+VARYING = re.compile(r"\S*\d\S*")
 # The parts of the storage, by the setting that says where each is.
 PARTS: Mapping[str, Callable[[Storage], None]] = {
     "database_url": lambda storage: migrate(storage.database),
@@ -54,27 +58,28 @@ def prepare(storage: Storage, parts: Collection[str] = tuple(PARTS)) -> None:
 
 
 def prepare_when_available(
-    storage: Storage, stopping: threading.Event, on_wait: Callable[[str], None] = lambda reason: None
+    storage: Storage, stopping: threading.Event, on_wait: Callable[[Unavailable], None] = lambda error: None
 ) -> bool:
     """Prepare the storage once it is available; return False if `stopping` is set first.
 
     Args:
         storage: The storage.
         stopping: Ends the wait.
-        on_wait: Called with the reason whenever the storage is not available.
+        on_wait: Called with the error whenever the storage is not available.
 
     Raises:
         StartFailed: It can't be used until something is changed.
     """
-    reason, logged = "", 0.0
+    logged, logged_at = "", 0.0
     while not stopping.is_set():
         try:
             prepare(storage)
         except Unavailable as error:
-            on_wait(why(error))
-            if why(error) != reason or time.monotonic() > logged + REPEAT_SECONDS:
-                reason, logged = why(error), time.monotonic()
-                log.warning("waiting for the storage", reason=reason)
+            on_wait(error)
+            reason = VARYING.sub("", why(error))
+            if reason != logged or time.monotonic() > logged_at + REPEAT_SECONDS:
+                logged, logged_at = reason, time.monotonic()
+                log.warning("waiting for the storage", reason=why(error))
             stopping.wait(RETRY_SECONDS)
         else:
             return True
@@ -82,7 +87,12 @@ def prepare_when_available(
 
 
 def why(error: Unavailable) -> str:
-    """Return the detail of an error with the database's own words."""
-    if error.__cause__ is None or (own := own_message(error.__cause__)) in error.detail:
+    """Return the detail of an error; that of the database with its own words."""
+    if not isinstance(error.__cause__, SQLAlchemyError):
         return error.detail
-    return f"{error.detail.rstrip('.')}: {own}."
+    return f"{error.detail.rstrip('.')}: {own_message(error.__cause__)}."
+
+
+def part_of(error: Unavailable) -> str:
+    """Return which part of the storage an error concerns: `database` or `artifacts`."""
+    return "database" if isinstance(error.__cause__, SQLAlchemyError) else "artifacts"

@@ -9,17 +9,27 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import create_engine, make_url, text
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from service.cli import app
 from service.settings import Settings
 from service.start_errors import ExitStatus
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.repository import ROOT
+from tests.support.server import ENVIRONMENT
 from tests.support.storage import open_storage
 
 SECRET = "sesame"
+
+
+def invoke(arguments: list[str], env: dict[str, str] | None = None) -> Result:
+    """Run a command in this process."""
+    try:
+        return CliRunner().invoke(app, arguments, env=env)
+    finally:
+        structlog.reset_defaults()  # its log lines go to a file that is closed now
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +54,7 @@ def fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list
 
     def run(status: ExitStatus, *arguments: str, command: str = "serve", **environment: str) -> list[str]:
         options = [] if command in ("demo",) else ["--data-dir", "data"]
-        result = CliRunner().invoke(app, [command, *options, *arguments], env=environment)
+        result = invoke([command, *options, *arguments], env=environment)
         assert result.exit_code == status, result.output
         assert "Traceback" not in result.output
         assert SECRET not in result.output
@@ -250,7 +260,7 @@ def test_a_check_changes_nothing(tmp_path: Path) -> None:
 def test_a_check_of_a_service_that_ran_is_ok(tmp_path: Path) -> None:
     """The database and the artifacts of a service are tried, also while it runs."""
     with open_storage(Settings(data_dir=tmp_path)):
-        result = CliRunner().invoke(app, ["check", "--data-dir", str(tmp_path), "--port", "0"])
+        result = invoke(["check", "--data-dir", str(tmp_path), "--port", "0"])
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-3:] == ["data folder: ok", "database: ok", "artifacts: ok"]
 
@@ -265,7 +275,7 @@ def test_a_check_fails_with_the_status_of_a_start(tmp_path: Path, postgres: Post
     ):
         text_of_url = given.render_as_string(hide_password=False)
         arguments = ["check", "--data-dir", str(tmp_path), "--port", "0", "--database-url", text_of_url]
-        result = CliRunner().invoke(app, arguments)
+        result = invoke(arguments)
         assert result.exit_code == ExitStatus.DATABASE, result.output
         assert expected in result.stderr
         assert SECRET not in result.output
@@ -301,3 +311,29 @@ def test_a_second_database_cannot_use_the_artifacts_of_another(
     (tmp_path / "data" / "fitserve.db").unlink()
     (sentence,) = fails(ExitStatus.STORE, "--port", "0")
     assert "belong to another database" in sentence
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_cause_that_shows_later_ends_the_process(postgres: Postgres, tmp_path: Path, command: str) -> None:
+    """A process that waits for a database exits with its status once the database refuses it."""
+    url = make_url(postgres.url).set(database="nope").render_as_string(hide_password=False)
+    postgres.stop()
+    port = ["--port", "0"] if command == "serve" else []
+    arguments = [command, *port, "--data-dir", str(tmp_path), "--workers", "0", "--database-url", url]
+    variables = ENVIRONMENT | {"FITSERVE_HELPERS": "1", "FITSERVE_GPU_WORKERS": "false"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "service", *arguments],
+        cwd=ROOT,
+        env=variables,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            first = process.stderr.readline()
+        finally:
+            postgres.start()
+        assert "waiting for the storage" in first
+        *_, sentence = process.stderr.read().splitlines()
+    assert process.returncode == ExitStatus.DATABASE
+    assert 'database "nope" does not exist' in sentence

@@ -44,10 +44,7 @@ def readyz(request: Request, query: Annotated[ReadyQuery, Query()]) -> Response:
     bodies and the helper processes are checked.
     """
     startup: Startup = request.state.startup
-    if startup.readiness is None:
-        checks = {"database": startup.reason}
-    else:
-        checks = startup.readiness.checks(workers=query.workers)
+    checks = startup.checks(workers=query.workers)
     is_ready = all(result == OK for result in checks.values())
     return json_response(
         {"status": "ok" if is_ready else "unavailable", "checks": checks}, 200 if is_ready else 503
