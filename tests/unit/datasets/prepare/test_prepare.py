@@ -14,19 +14,10 @@ from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace
 from service.datasets.sources.json import read_json
 from service.errors import InvalidRequest
 from tests.support.field_errors import refusal
+from tests.support.preparation import prepared, refused
 from tests.support.thermometer import T_C, T_U, declared, thermometer
 
 FLAT = {"inputs": [[1.0], [2.0], [3.0]]}
-
-
-def prepared(section: dict[str, Any], target_type: TargetType = "values") -> Prepared:
-    declaration = declared(**section)
-    dataset = read_json(section, "#/data", options=declaration.read_options())
-    return prepare(JobDatasets(dataset), declaration, target_type)
-
-
-def refused(section: dict[str, Any], target_type: TargetType = "values") -> dict[str, str]:
-    return refusal(lambda: prepared(section, target_type))
 
 
 def referenced(content: dict[str, Any], **section: Any) -> Prepared:

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from service.datasets.dataset import TensorDataset
-from service.datasets.prepare.declared_data import TargetType
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare
-from service.datasets.prepare.workspace import SpillingWorkspace, Workspace
+from service.datasets.prepare.prepare import JobDatasets, prepare
+from service.datasets.prepare.workspace import SpillingWorkspace
 from service.datasets.sources.json import read_json
 from tests.support.field_errors import refusal
+from tests.support.preparation import prepared, refused
 from tests.support.thermometer import declared
 
 IN_ORDER = {"shuffle": False}
@@ -31,19 +31,6 @@ TABLE: dict[str, Any] = {
     "split": IN_ORDER,
 }
 TENSORS: dict[str, Any] = {"inputs": [[0], [1], [2]], "targets": [[1], [2], [3]], "split": IN_ORDER}
-
-
-def prepared(
-    section: dict[str, Any], target_type: TargetType = "values", workspace: Workspace | None = None
-) -> Prepared:
-    """Prepare a data section."""
-    datasets = JobDatasets(read_json(section, "#/data"))
-    return prepare(datasets, declared(**section), target_type, workspace=workspace)
-
-
-def refused(section: dict[str, Any], target_type: TargetType = "values") -> dict[str, str]:
-    """Return the errors of a data section."""
-    return refusal(lambda: prepared(section, target_type))
 
 
 def table(changes: dict[str, list[Any]], **section: Any) -> dict[str, Any]:

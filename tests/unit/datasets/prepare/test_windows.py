@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.datasets.dataset import TabularDataset
-from service.datasets.prepare.declared_data import TargetType
 from service.datasets.prepare.encode import encode
 from service.datasets.prepare.encoding import Encoding, decode_outputs
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
 from service.datasets.prepare.request_rows import evaluation_rows, prediction_rows
 from service.datasets.prepare.windows import identify
-from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace, Workspace
+from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace
 from service.datasets.samples import Samples
 from service.datasets.sources.json import read_json
 from tests.support.field_errors import refusal
+from tests.support.preparation import prepared, refused
 from tests.support.thermometer import declared
 
 
@@ -31,17 +31,6 @@ def counting(rows: int, *transforms: dict[str, Any], **section: Any) -> dict[str
     columns = {"t": list(range(rows)), "v": [float(row) for row in range(rows)]}
     data = {"columns": columns, "features": ["v"], "targets": ["v"], **section}
     return {**data, "transforms": list(transforms)}
-
-
-def prepared(
-    section: dict[str, Any], target_type: TargetType = "values", workspace: Workspace | None = None
-) -> Prepared:
-    datasets = JobDatasets(read_json(section, "#/data"))
-    return prepare(datasets, declared(**section), target_type, workspace=workspace)
-
-
-def refused(section: dict[str, Any], target_type: TargetType = "values") -> dict[str, str]:
-    return refusal(lambda: prepared(section, target_type))
 
 
 def windows(samples: Samples | None) -> list[tuple[list[Any], list[Any]]]:
