@@ -26,6 +26,7 @@ STANDARD = {*sys.stdlib_module_names, "compression"}  # from Python 3.14
 OPTIONAL = {"numpy", "pandas", "torch"}  # used by `fitserve` if installed
 # Libraries that are part of the API of another, which determines their version.
 PART_OF = {
+    "httptools": "uvicorn",  # of its extra `standard`
     "openapi-schema-validator": "openapi-spec-validator",
     "packaging": "pytest",
     "pydantic-core": "pydantic",
