@@ -303,11 +303,9 @@ def test_clipped_without_validation(batch_size: int | None, programs: ProgramCac
 def test_every_optimizer_with_every_loss(
     optimizer: str, loss: str, architecture: str, programs: ProgramCache
 ) -> None:
-    """Every combination of optimizer, loss and architecture fulfils the contract in double precision.
-
-    There, both engines compute by the same formulas or they differ. In single precision, an optimizer that
-    divides by the root of a small average enlarges rounding to differences that look like those of a formula.
-    """
+    """Every combination of optimizer, loss and architecture fulfils the contract in double precision."""
+    # In single precision, an optimizer that divides by the root of a small average enlarges rounding to
+    # differences that look like those of another formula.
     final, data = fitting(loss)
     # An adaptive optimizer scales a gradient that is 0 but for rounding to noise of full size. The gradient
     # of the bias of attention's keys is always 0: softmax does not depend on it.
