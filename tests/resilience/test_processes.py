@@ -87,7 +87,7 @@ def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service: Service)
 def test_a_killed_helper_is_replaced(service: Service) -> None:
     """Killed idle helpers are replaced, and requests get 503 at most until then."""
     helpers = service.children("helper")
-    assert len(helpers) == 2
+    assert len(helpers) == 4  # two of them only try short calls
     for helper in helpers:
         helper.kill()
 
