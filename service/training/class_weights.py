@@ -4,6 +4,7 @@ A client gives them as `class_weights`, or as the argument `weight` or `pos_weig
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -144,12 +145,16 @@ def _weights(spec: TrainingSpec, encoding: Encoding, outputs: int) -> Tensor:
 def _check_labels(
     weights: Mapping[str, float], keys: Sequence[str], pointer: str, errors: ErrorCollector
 ) -> None:
+    known = set(keys)
     for key in weights:
-        if key not in keys:
-            hint = did_you_mean(key, keys) or f"; use {_named(keys)}."
-            errors.add(pointer_to(pointer, key), f"No class or target is named `{key}`{hint}")
+        if key not in known:
+            errors.add(pointer_to(pointer, key), partial(_unknown_label, key, keys))
     if missing := [key for key in keys if key not in weights]:
         errors.add(pointer, f"The weights of {_named(missing)} are missing; every class needs a weight.")
+
+
+def _unknown_label(key: str, keys: Sequence[str]) -> str:
+    return f"No class or target is named `{key}`{did_you_mean(key, keys) or f'; use {_named(keys)}.'}"
 
 
 def _balanced(

@@ -74,7 +74,8 @@ def suggest(dataset: Dataset, targets: Sequence[str]) -> Suggestion | None:
     """
     if not isinstance(dataset, TabularDataset):
         return None if dataset.targets is None else _for_tensor(dataset.targets)
-    columns = [dataset.table[name].drop_null() for name in targets if name in dataset.table.column_names]
+    present = set(dataset.table.column_names)
+    columns = [dataset.table[name].drop_null() for name in targets if name in present]
     if len(columns) == 1 and columns[0].type == TEXT:
         labels = len(columns[0].unique())
         return _suggestion("binary", 1) if labels == 2 else _for_classes(labels)

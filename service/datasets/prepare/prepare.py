@@ -388,8 +388,9 @@ def _check_same_structure(
         errors.add(pointer, "The datasets must both be tables or both be tensors; these are one of each.")
         return
     if isinstance(dataset, TabularDataset):
+        present = set(dataset.table.column_names)
         for name in declared.read_types():
-            if name not in dataset.table.column_names:
+            if name not in present:
                 errors.add(pointer, f"The dataset has no column `{name}`.")
         return
     for name in declared.groups:

@@ -155,12 +155,13 @@ def retype(
         errors: Receives an error for each cell that can't be converted; it becomes null.
         known: See `KnownWords`, by column name.
     """
-    for index, name in enumerate(table.column_names):
+    names, columns = table.column_names, table.columns
+    for index, name in enumerate(names):
         if name in types:
             words = None if known is None else known.get(name, ())
-            column = as_type(table.column(index), types[name], options, pointers(name), errors, words)
-            table = table.set_column(index, name, column)
-    return table
+            columns[index] = as_type(columns[index], types[name], options, pointers(name), errors, words)
+    # All at once: each `set_column` copies the list of columns.
+    return pa.Table.from_arrays(columns, names, metadata=table.schema.metadata) if columns else table
 
 
 def cast(

@@ -21,6 +21,7 @@ from service.settings import Settings
 from service.specs.architecture import MAX_DEPTH
 from service.specs.job import JobRequest
 from service.storage.storage import Storage
+from service.training.suggestions import suggest
 from tests.support.records import OWNER
 
 Request = dict[str, Any]
@@ -59,6 +60,17 @@ def wide(columns: int, **data: Any) -> Request:
     """A fit with many features."""
     table = {f"c{number}": [number, number + 1] for number in range(columns)}
     return request(data={"columns": {"y": [0, 1], **table}, "features": list(table), **data})
+
+
+def labelled(labels: int, **training: Any) -> Request:
+    """A fit of many classes, with one row each."""
+    columns = {"x": list(range(labels)), "y": [f"a{number}" for number in range(labels)]}
+    layers = [{**LINEAR, "out_features": labels}]
+    return request(
+        data={"columns": columns},
+        architecture={"layers": layers},
+        training={"loss": "CrossEntropyLoss", **training},
+    )
 
 
 def nested(levels: int, inner: Any, wrap: Callable[[Any], Any]) -> Request:
@@ -105,6 +117,11 @@ GROWING: dict[str, Grow] = {
         lambda inner: {"type": "module", "submodules": {"a": inner}, "forward": "return self.a(x)"},
     ),
     # Data
+    "labels": labelled,
+    "targets": lambda n: {
+        **wide(n, features=["y"], targets=[f"c{number}" for number in range(n)]),
+        "architecture": {"type": "sequential", "layers": [{**LINEAR, "out_features": n}]},
+    },
     "columns": wide,
     "columns standardized": lambda n: wide(n, transforms=[{"type": "standardize", "columns": "all"}]),
     "columns clipped": lambda n: wide(
@@ -140,6 +157,7 @@ GROWING: dict[str, Grow] = {
     "metrics": lambda n: request(training={"metrics": [f"acc{number}" for number in range(n)]}),
     "one metric": lambda n: request(training={"metrics": ["r2_score"] * n}),
     "class weights": lambda n: request(training={"class_weights": numbered("m", 1.0, n)}),
+    "weights of labels": lambda n: labelled(n, class_weights=numbered("b", 1.0, n)),
     "milestones": lambda n: request(
         training={"scheduler": {"type": "MultiStepLR", "milestones": list(range(n))}}
     ),
@@ -199,6 +217,7 @@ def answer(document: Request, storage: Storage, settings: Settings) -> bytes:
         result = Preflight(parse_json(body), OWNER, storage, settings, PreflightCache(settings)).run()
     except InvalidRequest as error:
         return orjson.dumps(error.document("/v1/jobs"))
+    suggest(result.dataset, result.request["data"]["targets"])
     return orjson.dumps(result.report["warnings"])
 
 
