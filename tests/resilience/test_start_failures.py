@@ -6,7 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import structlog
@@ -233,14 +235,54 @@ def test_an_unusable_artifacts_url_is_named(fails: Callable[..., list[str]], url
     assert expected in sentence
 
 
+class Refusing(BaseHTTPRequestHandler):
+    """A store that answers everything with an error of S3."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, code = (404, "NoSuchBucket") if "missing" in self.path else (403, "AccessDenied")
+        body = f"<Error><Code>{code}</Code></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("bucket", "expected"),
+    [("missing", "Create the bucket"), ("foreign", "Set the credentials of the store")],
+)
+def test_what_an_object_store_answers_is_reported(
+    fails: Callable[..., list[str]], bucket: str, expected: str
+) -> None:
+    """A missing bucket and missing rights are told apart, without the secret of the access key."""
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            (sentence,) = fails(
+                ExitStatus.STORE,
+                command="worker",
+                FITSERVE_ARTIFACTS_URL=f"s3://{bucket}/folder",
+                AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.server_port}",
+                AWS_ALLOW_HTTP="true",
+                AWS_ACCESS_KEY_ID="key",
+                AWS_SECRET_ACCESS_KEY=SECRET,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+    assert expected in sentence
+
+
 def test_a_check_changes_nothing(tmp_path: Path) -> None:
     """`fitserve check` prints every setting with its source, and says what a start would do."""
     folder = tmp_path / "new"
-    result = CliRunner().invoke(
-        app,
-        ["check", "--data-dir", str(folder), "--port", "0"],
-        env={"FITSERVE_WORKERS": "3", "FITSERVE_X": "1"},
-    )
+    variables = {"FITSERVE_WORKERS": "3", "FITSERVE_X": "1"}
+    result = invoke(["check", "--data-dir", str(folder), "--port", "0"], variables)
     assert (result.exit_code, result.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert len(lines) == len(Settings.model_fields) + 1 + 4
