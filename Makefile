@@ -15,6 +15,8 @@ BIN := .venv/bin
 # A few processes share the tests, file by file in their order: each has services of its own.
 PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 INSTALLED := .venv/.installed
+# Generators of clients have an environment of their own: their dependencies conflict with ours.
+CLIENTS := .venv-clients/.installed
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PIP_ARGS)
 
@@ -23,13 +25,21 @@ help: ## list the targets (default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: $(INSTALLED) ## install into .venv (PYTHON=python3.12, TORCH_INDEX=URL, PIP_ARGS=...)
+setup: $(INSTALLED) $(CLIENTS) ## install into .venv (PYTHON=python3.12, TORCH_INDEX=URL, PIP_ARGS=...)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Fitserve needs Python 3.11 or newer: make setup PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	@echo "Installing into .venv; the first time takes a minute or more."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[service,compiled,dev]'
+	@touch $@
+
+$(CLIENTS): tests/clients/requirements.txt tests/clients/constraints.txt tests/clients/package-lock.json
+	@echo "Installing the generators of clients into .venv-clients and tests/clients/node_modules."
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python $(PIP_INSTALL) --constraint tests/clients/constraints.txt \
+		--requirement tests/clients/requirements.txt
+	@PATH="$(CURDIR)/.venv-clients/bin:$$PATH" npm ci --prefix tests/clients --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: demo
@@ -41,15 +51,15 @@ serve: $(INSTALLED) ## start the service (PORT=8000 DATA=./fitserve-data)
 	@$(BIN)/fitserve serve --port $(PORT) --data-dir $(DATA) $(ARGS)
 
 .PHONY: test
-test: $(INSTALLED) ## run the tests (ARGS="-k history")
+test: $(INSTALLED) $(CLIENTS) ## run the tests (ARGS="-k history")
 	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 .PHONY: test-all
-test-all: $(INSTALLED) ## run the tests, including the exhaustive ones that `test` skips
+test-all: $(INSTALLED) $(CLIENTS) ## run the tests, including the exhaustive ones that `test` skips
 	@$(BIN)/pytest $(PARALLEL) -m "exhaustive or not exhaustive" $(ARGS)
 
 .PHONY: coverage
-coverage: $(INSTALLED) ## run the tests, and list the lines and branches that they miss
+coverage: $(INSTALLED) $(CLIENTS) ## run the tests, and list the lines and branches that they miss
 	@$(BIN)/pytest --cov $(ARGS)
 
 .PHONY: check
@@ -112,6 +122,6 @@ lock: ## regenerate constraints.txt from the newest versions that pyproject.toml
 
 .PHONY: clean
 clean: ## remove .venv, caches and builds; keep data
-	rm -rf .venv .venv-lock build dist .coverage .coverage.* *.new
+	rm -rf .venv .venv-clients .venv-lock tests/clients/node_modules build dist .coverage .coverage.* *.new
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

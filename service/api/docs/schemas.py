@@ -1,6 +1,7 @@
 """Published schemas: pydantic's, written so that validators and generators of clients read them alike."""
 
 from collections.abc import Iterator, Mapping
+from itertools import combinations, permutations
 from typing import Any
 
 import orjson
@@ -88,7 +89,7 @@ def _mapped(schema: JsonSchema, function: Any) -> JsonSchema:
 
 
 def _with_exact_unions(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) -> JsonSchema:
-    """Write `oneOf` for a union of several alternatives of different JSON types.
+    """Write `oneOf` for a union of several alternatives of which one matches at most.
 
     Generators of clients then make a union, not an object with the fields of all. `null` beside a single
     alternative stays `anyOf`, the usual form of an optional value.
@@ -97,12 +98,25 @@ def _with_exact_unions(schema: JsonSchema, schemas: Mapping[str, JsonSchema]) ->
     # A union within a union, which an optional union is, adds its own alternatives.
     alternatives = [part for each in schema.get("anyOf", ()) for part in each.get("oneOf", [each])]
     alternatives = _without_integer_of_number(alternatives)
-    types = [json_type for each in alternatives for json_type in _json_types(each, schemas)]
     several = sum(each != _NULL for each in alternatives) > 1
-    if several and len(set(types)) == len(types) and "any" not in types:
+    if several and all(_are_disjoint(*pair, schemas) for pair in combinations(alternatives, 2)):
         del schema["anyOf"]
         schema["oneOf"] = alternatives
     return schema
+
+
+def _are_disjoint(first: JsonSchema, second: JsonSchema, schemas: Mapping[str, JsonSchema]) -> bool:
+    """Return whether no value is valid by both: by their types, or as closed objects by their fields."""
+    types, others = set(_json_types(first, schemas)), set(_json_types(second, schemas))
+    if "any" not in types | others and not types & others:
+        return True
+    objects = [
+        schemas[each["$ref"].removeprefix(_REF)] if "$ref" in each else each for each in (first, second)
+    ]
+    closed = all(each.get("additionalProperties") is False for each in objects)
+    return closed and any(
+        set(one.get("required", ())) - other["properties"].keys() for one, other in permutations(objects)
+    )
 
 
 def _without_integer_of_number(alternatives: list[JsonSchema]) -> list[JsonSchema]:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.http.conditions import Version
 from service.api.http.headers import headers
-from service.api.http.responses import BINARY, problems
+from service.api.http.responses import BINARY, TEXT, problems
 from service.errors import RangeNotSatisfiable
 
 
@@ -23,7 +23,7 @@ def downloads(description: str, media_types: Iterable[str]) -> dict[int | str, d
         description: What is downloaded.
         media_types: The types of the file.
     """
-    content = dict.fromkeys(media_types, BINARY)
+    content = {each: TEXT if each.startswith("text/") else BINARY for each in media_types}
     names = ("Content-Disposition", "ETag", "Last-Modified", "Accept-Ranges")
     return {
         200: {"content": content, "description": description, **headers(*names)},

@@ -10,6 +10,7 @@ from service.errors import NotAcceptable
 
 JSON = "application/json"
 CSV = "text/csv"
+_PROBLEM = "application/problem+json"
 FORMATS: Mapping[str, str] = {
     "json": JSON,
     "csv": CSV,
@@ -62,7 +63,8 @@ def best_media_type(accept: Sequence[str], offered: Sequence[str]) -> str | None
         The offered type of the highest quality, the first of equal ones; None if none is acceptable.
     """
     qualities = _qualities(accept)
-    if not qualities:
+    # Generated clients name the type of errors alone, where it is the only JSON of an operation.
+    if not qualities.keys() - {_PROBLEM}:
         return offered[0]
 
     def quality(media_type: str) -> float:

@@ -25,6 +25,7 @@ TABLE = ["application/json", "text/csv"]
         (["application/json;q=0.2, text/*;q=0.3, */*;q=0.9"], "text/csv"),
         (["text/csv, application/json"], "application/json"),
         (["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"], "application/json"),
+        (["application/problem+json"], "application/json"),
         (["application/xml"], None),
         (["text/csvx"], None),
         (["application/json;q=0"], None),
