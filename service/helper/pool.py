@@ -238,12 +238,18 @@ class HelperPool:
         self, call: WaitingCall[Helper], caller: Caller, patience_seconds: float
     ) -> AsyncIterator[Helper]:
         """Take a free helper and put it back; replace it if the call raises."""
-        helper = await self._take(call, patience_seconds)
-        try:
-            await caller.check()
-        except BaseException:
-            self._put(helper, call)
-            raise
+        self._enqueue(call)
+        if call.helper.done():
+            helper = call.helper.result()
+        else:
+            helper = await self._wait(call, patience_seconds)
+            try:
+                await (
+                    caller.check()
+                )  # takes longer than all else here, and only a client that waits goes away
+            except BaseException:
+                self._put(helper, call)
+                raise
         helper.idle.clear()
         try:
             yield helper
@@ -262,12 +268,15 @@ class HelperPool:
             (self._free_express if helper.is_express else self._free).append(helper)
         self._serve()
 
-    async def _take(self, call: WaitingCall[Helper], patience_seconds: float) -> Helper:
-        """Wait for a free helper that is alive."""
+    def _enqueue(self, call: WaitingCall[Helper]) -> None:
+        """Put a call into the queue; it has a helper at once if one is free."""
         if self._is_closed:
             raise _stopping()
         self._waiting.push(call)
         self._serve()
+
+    async def _wait(self, call: WaitingCall[Helper], patience_seconds: float) -> Helper:
+        """Wait for a free helper that is alive."""
         try:
             async with asyncio.timeout(patience_seconds):
                 return await call.helper

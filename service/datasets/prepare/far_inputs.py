@@ -91,9 +91,9 @@ class FarInputs:
         for name, block in zip(self.encoding.input_names, inputs, strict=True):
             if name in self.encoding.input_limits:
                 low, high = self.encoding.input_limits[name]
-                outside = (block < low) | (block > high)
-                if outside.any():
-                    self._count(name, block, outside, raw)
+                inside = block.clamp(low, high)
+                if not torch.equal(inside, block):
+                    self._count(name, block, inside != block, raw)
 
     def _count(self, name: str, block: Tensor, outside: Tensor, raw: RawRows) -> None:
         """Count the rows of each column of an input [B, …], by a mask of the values far outside."""

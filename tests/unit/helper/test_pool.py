@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 import uvicorn
+from structlog.testing import capture_logs
 
 from service.errors import LimitExceeded, Unavailable
 from service.helper.client import Caller
@@ -222,10 +223,14 @@ def test_a_call_whose_client_is_gone_uses_no_helper(with_pool: Callable[..., Any
         raise LookupError
 
     async def use(pool: HelperPool) -> None:
-        before = await pid(pool)
-        with pytest.raises(LookupError):
-            await pool.call(Sleep(), caller=Caller("left", leave))
-        assert await pid(pool) == before
+        await wait_until_started(pool)
+        large = bytes(LARGE_BYTES)  # not for the express helper
+        busy = [asyncio.create_task(pool.call(Echo(), large)) for _ in range(4)]
+        await asyncio.sleep(0)
+        with capture_logs() as lines, pytest.raises(LookupError):
+            await pool.call(Sleep(), large, caller=Caller("left", leave))
+        await _results(busy)
+        assert lines == []  # no helper is replaced
 
     with_pool(use)
 
