@@ -78,8 +78,7 @@ class DataSection:
         if not isinstance(section, dict):
             return {}
         forms = [form for form in (*CONTENT, "dataset_id") if form in section]
-        is_one = len(forms) == 1 and forms != ["dataset_id"]
-        return section if is_one and isinstance(section.get("columns", {}), dict) else {}
+        return section if len(forms) == 1 and forms != ["dataset_id"] else {}
 
     def prepare(
         self,

@@ -759,3 +759,10 @@ def test_the_cache_changes_no_answer(
     for number in numbers:
         cached = outcome(lambda d: Preflight(d, OWNER, storage, fitserve, cache).run(), VARIANTS[number])
         assert cached == uncached[number]
+
+
+@pytest.mark.parametrize("columns", [None, 3, "x", [], {}, [[1, 2]]])
+def test_columns_that_are_no_columns_are_an_error(plan: Plan, columns: Any) -> None:
+    """Whatever is in `columns`, the refusal has an error that points to it."""
+    errors = errors_of(plan, changed(request(), "#/data/columns", columns))
+    assert "Give an object, column name → list of values" in errors["#/data/columns"]
