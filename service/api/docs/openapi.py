@@ -32,6 +32,18 @@ _PROBLEM_CONTENT = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schem
 _HEADER_NAMES = {
     name.lower(): name for name in ("Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "Prefer")
 }
+_FIRST_STEPS = """\
+## First steps
+
+1. `POST /v1/jobs` with an example body and `Prefer: wait=30` fits a model; `?validate_only=true` only checks
+   the request. All errors are reported at once, each with the pointer of its value.
+2. `GET /v1/jobs/{job_id}/history` has the losses by epoch.
+3. `POST /v1/jobs/{job_id}/predictions` predicts for new rows; `GET /v1/jobs/{job_id}/model` downloads the
+   model.
+4. `POST /v1/datasets` stores a file for any number of jobs: `{"data": {"dataset_id": "ds_…", …}, …}`.
+
+`GET /v1/catalog/layers` lists the layers, `GET /v1/catalog/layers/Linear` the arguments of one.
+Problems are `application/problem+json`; `/problems` explains them."""
 _TAGS = {
     "jobs": "Submit, list, pause, resume, cancel and delete training jobs.",
     "results": "Results of a job: history, checkpoints, parameters, predictions, evaluations and the model.",
@@ -47,7 +59,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(
             title=app.title,
             version=app.version,
-            description=app.description,
+            description=f"{app.description}\n\n{_FIRST_STEPS}",
             contact={"name": "The authors of Fitserve"},
             license_info={"name": "MIT", "identifier": "MIT"},
             servers=[{"url": "/", "description": "The service that sends this document."}],
