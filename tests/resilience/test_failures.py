@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.fits import LINEAR, LONG, SEQUENTIAL, tensors, thermometer
 from tests.support.long_fits import INPUTS, TARGETS, interruptible, squaring, start_long_step
-from tests.support.processes import wait_for_workers, worker_of, workers
+from tests.support.processes import wait_for_workers, worker_of, worker_pids, workers
 from tests.support.server import Service, contents, until
 
 LEASE_SECONDS, TAKEOVER_SECONDS = 2, 10
@@ -198,7 +198,7 @@ def test_supervision_survives_too_many_open_files(hasty_service: Service) -> Non
         child.kill()
     until(lambda: service.log.read_text().count('"supervision failed"') > failures + 1)
     process.rlimit(psutil.RLIMIT_NOFILE, limit)
-    until(lambda: {worker["pid"] for worker in service.read("/v1/system")["workers"]} - before)
+    until(lambda: set(worker_pids(service).values()) - before)
     until(lambda: service.submit(thermometer(), validate_only=True).status_code == httpx.codes.OK)
     assert service.succeeded(thermometer(epochs=1))
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fits import ORDERED, thermometer
 from tests.support.long_fits import interruptible
-from tests.support.processes import worker_of, workers
+from tests.support.processes import worker_of, worker_pids, workers
 from tests.support.server import Service, until
 
 IDLE_WINDOW_SECONDS = 2.0
@@ -78,7 +78,7 @@ def test_a_job_of_a_killed_worker_ends_like_an_undisturbed_job(service: Service)
     assert service.parameters(job_id) == service.parameters(undisturbed["id"])
 
     def replaced() -> bool:
-        now = {worker["pid"] for worker in service.read("/v1/system")["workers"]}
+        now = set(worker_pids(service).values())
         return len(now) == len(before) and busy.pid not in now
 
     until(replaced)

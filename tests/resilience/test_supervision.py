@@ -18,7 +18,7 @@ import torch
 
 from tests.support.fits import LONG, thermometer
 from tests.support.long_fits import CANCEL_SECONDS, interruptible, squaring, start_long_step
-from tests.support.processes import wait_for_workers, workers
+from tests.support.processes import wait_for_workers, worker_pids, workers
 from tests.support.script import threads
 from tests.support.server import Service, until
 
@@ -275,7 +275,8 @@ def test_a_dead_worker_is_replaced_at_once(service: Service, crash: signal.Signa
         return sorted(job["attempt"] for job in jobs if job["status"] == "running")
 
     until(lambda: attempts() == [1, 2])
-    (joined,) = (each for each in service.read("/v1/system")["workers"] if each["pid"] not in before)
+    pids = worker_pids(service)
+    (joined,) = (each for each in service.read("/v1/system")["workers"] if pids[each["id"]] not in before)
     died = [line for line in service.log.read_text().splitlines() if '"worker died"' in line][-1]
     took = at(joined["started_at"]) - at(json.loads(died)["timestamp"])
     assert took.total_seconds() < 1.0

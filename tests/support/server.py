@@ -55,6 +55,7 @@ class Service:
             default, since each takes seconds to warm up.
 
     Attributes:
+        database_url: URL of its database.
         client: HTTP client with the URL of the service.
         log: File with the log lines of all its processes.
     """
@@ -64,6 +65,7 @@ class Service:
         self.log = data_dir.with_suffix(".log")
         self._workers = workers
         given = {"spare_workers": 0, **settings}
+        self.database_url = str(given.get("database_url", f"sqlite:///{data_dir / 'fitserve.db'}"))
         self._environment = {f"FITSERVE_{name.upper()}": str(value) for name, value in given.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping: list[psutil.Process] = []
