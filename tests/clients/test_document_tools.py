@@ -1,6 +1,8 @@
 """Linters, a validating proxy and schemathesis find no fault in document and service."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -50,14 +52,18 @@ def proxy(tools: None, service: Service, document: Path) -> Iterator[httpx.Clien
         "127.0.0.1",
     ]
     process = subprocess.Popen(
-        command, env=environment(document.parent), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment(document.parent),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90.0) as client:
         try:
             until(lambda: _answers(client), seconds=60.0, poll_seconds=0.2)
             yield client
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # Node.js is a child of the command
             process.wait(30)
 
 
