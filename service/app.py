@@ -16,17 +16,17 @@ from ulid import ULID
 
 from service import __version__
 from service.api.docs.openapi import openapi_document
-from service.api.http.answer_headers import AnswerHeaders
 from service.api.http.bodies import Bodies
-from service.api.http.compression import Compression
-from service.api.http.forwarded import Forwarded
-from service.api.http.head import Head
-from service.api.http.hosts import Hosts
 from service.api.http.negotiation import accepted_media_type
-from service.api.http.origins import Origins
 from service.api.http.problems import add_exception_handlers
-from service.api.http.request_log import RequestLog
 from service.api.http.requests import refuse_parameters
+from service.api.middleware.answer_headers import AnswerHeaders
+from service.api.middleware.compression import Compression
+from service.api.middleware.forwarded import Forwarded
+from service.api.middleware.head import Head
+from service.api.middleware.hosts import Hosts
+from service.api.middleware.origins import Origins
+from service.api.middleware.request_log import RequestLog
 from service.api.readiness import Readiness
 from service.api.routes import datasets, docs, events, health, jobs, logs, problems, results, system
 from service.api.state import CommitThreads, Services, Startup
