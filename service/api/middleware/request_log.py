@@ -4,7 +4,7 @@ import re
 import time
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ulid import ULID
@@ -51,9 +51,12 @@ class RequestLog:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 statuses.append(message["status"])
-                answer = MutableHeaders(scope=message)
-                answer["X-Request-ID"] = request_id
-                answer["Server-Timing"] = f"app;dur={_milliseconds_since(started)}"
+                timing = f"app;dur={_milliseconds_since(started)}"
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"server-timing", timing.encode()),
+                ]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(**ids):

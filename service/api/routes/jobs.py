@@ -265,14 +265,20 @@ async def get_job(
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds:g}"
 
+    def respond(job: Job) -> Response:
+        if _version(job).is_known(request):
+            return Response(status_code=304, headers={"ETag": _version(job).etag, **_retry(job), **headers})
+        return job_response(services, job, root_path, headers=headers)
+
+    if seconds is None:  # polls are frequent: one thread reads and answers
+        return await run_in_threadpool(lambda: respond(services.storage.jobs.get(owner, job_id)))
+
     def is_awaited(job: Job) -> bool:
         known = _version(job).is_known(request)
         return job.status.ended if known is None else not known
 
-    job = await _wait(services, owner, job_id, seconds or 0.0, is_awaited)
-    if _version(job).is_known(request):
-        return Response(status_code=304, headers={"ETag": _version(job).etag, **_retry(job), **headers})
-    return await run_in_threadpool(job_response, services, job, root_path, headers=headers)
+    job = await _wait(services, owner, job_id, seconds, is_awaited)
+    return await run_in_threadpool(respond, job)
 
 
 @router.patch(
