@@ -32,9 +32,8 @@ def comparable(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_equal_requests_give_equal_bits(service: Service, narrow_service: Service) -> None:
-    """Equal requests give equal bits on two workers and on another service."""
+    """Equal requests give equal bits on two workers, and on another service that maps its data from files."""
     body = thermometer(SEQUENTIAL, epochs=300)
-    del body["engine"]
     ids = [service.queued(body) for _ in range(4)]
     jobs = [service.ended(job_id) for job_id in ids]
     other = narrow_service.succeeded(body)
