@@ -5,7 +5,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,29 +47,29 @@ def _is(pattern: str) -> Callable[[str], bool]:
 def _list_of(is_valid: Callable[[str], bool], expected: str) -> BeforeValidator:
     """Return a validator that splits a text at its commas; `expected` describes the valid texts."""
 
-    def read(value: Any) -> Any:
+    def read(value: Any) -> tuple[str, ...]:
         parts = value.split(",") if isinstance(value, str) else value
         parts = [part.strip().lower() for part in parts if part.strip()]
         if not all(map(is_valid, parts)) or (isinstance(value, str) and not parts):
             raise ValueError(expected)
-        return parts
+        return tuple(parts)
 
     return BeforeValidator(read)
 
 
 HostNames = Annotated[
-    Sequence[str],
+    tuple[str, ...],
     _list_of(_is(rf"\*|(\*\.)?({_HOST})"), "a comma-separated list of host names without ports, or `*`"),
 ]
 Origins = Annotated[
-    Sequence[str],
+    tuple[str, ...],
     _list_of(
         _is(rf"\*|https?://({_HOST})(:\d{{1,5}})?"),
         "a comma-separated list of origins such as `https://lab.example.com`, or `*`",
     ),
 ]
 Networks = Annotated[
-    Sequence[str],
+    tuple[str, ...],
     _list_of(_is_network, "a comma-separated list of IP addresses and networks such as `10.0.0.0/8`"),
 ]
 
@@ -82,7 +82,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _reached_as(host: str) -> Sequence[str]:
+def _reached_as(host: str) -> tuple[str, ...]:
     """Return the names under which clients reach a service that listens on an address."""
     if not is_loopback(host):
         return ("*",)

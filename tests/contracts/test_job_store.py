@@ -172,7 +172,7 @@ def test_a_list_is_filtered(jobs: JobStore, claims: ClaimStore, submit: Submit) 
     claims.claim("w", ["cpu"], 30)
     assert len(jobs.list(OWNER, name="a")) == 2
     assert len(jobs.list(OWNER, statuses=[JobStatus.QUEUED])) == 2
-    assert len(jobs.list(OWNER, status=JobStatus.QUEUED, name="a")) == 1
+    assert len(jobs.list(OWNER, statuses=[JobStatus.QUEUED], name="a")) == 1
 
 
 def test_a_queued_job_is_cancelled_at_once(jobs: JobStore, claims: ClaimStore, submit: Submit) -> None:

@@ -67,9 +67,15 @@ def problem_response(
 
 
 def _parameter_error(detail: ErrorDetails) -> FieldError:
-    """Convert the error of a parameter; its pointer is `?name` in the query and `Name` for a header."""
-    kind, name = (str(part) for part in detail["loc"][:2])
-    pointer = "-".join(word.capitalize() for word in name.split("-")) if kind == "header" else f"?{name}"
+    """Convert the error of a parameter.
+
+    Its pointer is `Name` for a header, `?name` or `?name.0` in the query, and `?` for several parameters.
+    """
+    kind, *names = (str(part) for part in detail["loc"])
+    if kind == "header":
+        pointer = "-".join(word.capitalize() for word in names[0].split("-"))
+    else:
+        pointer = "?" + ".".join(names)
     return FieldError(pointer, readable_message(detail))
 
 

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 from torch import nn
 
 from service.datasets.prepare.encoding import IGNORED, Encoding
+from service.errors import InvalidRequest
 from service.inference.encoding import encoding_document
 from service.inference.evaluations import evaluate
 from service.inference.predictions import as_csv
@@ -120,14 +121,12 @@ def test_names_leave_out_the_ignored_index() -> None:
     assert_classes_agree(trained, ["green", "blue"], [1, 2], labels)
 
 
-def test_an_evaluation_of_ignored_rows_has_no_values() -> None:
-    """Loss and metrics of ignored rows alone are NaN, which JSON shows as null."""
+def test_an_evaluation_of_ignored_rows_is_refused() -> None:
+    """Rows that are all ignored have no loss, and the error says why."""
     trained = classified([0, 1, -100, 0, 1, 0], 2)
-    answer = labelled(trained, [-100] * 6)
-    assert answer["loss"] != answer["loss"]
-    assert answer["metrics"]["accuracy"] != answer["metrics"]["accuracy"]
-    assert answer["confusion_matrix"]["matrix"] == [[0, 0], [0, 0]]
-    assert answer["worst"] == []
+    with pytest.raises(InvalidRequest) as refused:
+        labelled(trained, [-100] * 6)
+    assert "-100" in refused.value.errors[0].detail
 
 
 @pytest.mark.parametrize(

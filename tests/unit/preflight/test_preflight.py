@@ -750,7 +750,7 @@ def uncached(plan: Plan) -> list[Any]:
 
 
 @given(numbers=st.lists(st.integers(0, len(VARIANTS) - 1), min_size=2, max_size=8))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_cache_changes_no_answer(
     storage: Storage, fitserve: Settings, uncached: list[Any], numbers: list[int]
 ) -> None:
