@@ -18,61 +18,68 @@ JsonSchema = dict[str, Any]
 _CELL: JsonSchema = {"not": {"type": ["array", "object"], "items": {}}}
 _NUMBERS: JsonSchema = {"not": {"type": ["object", "string"]}}
 CELLS: JsonSchema = {"type": "array", "items": _CELL}
-ROWS: JsonSchema = {
-    "type": "array",
-    "minItems": 1,
-    "items": {"type": "object", "minProperties": 1, "additionalProperties": _CELL},
-}
+_ANYTHING: JsonSchema = {}  # in a column that a model ignores
 NESTED_NUMBERS: JsonSchema = {"type": "array", "items": _NUMBERS}
 _TENSOR = {**NESTED_NUMBERS, "minItems": 1}
 _COLUMN_NAME = {"type": "string", "minLength": 1, "maxLength": 256}
 
-Columns = Annotated[
-    Any,
-    WithJsonSchema(
-        {
-            "type": "object",
-            "minProperties": 1,
-            "propertyNames": _COLUMN_NAME,
-            "additionalProperties": {**CELLS, "minItems": 1},
-        }
-    ),
-]
+
+def _columns(cell: JsonSchema) -> JsonSchema:
+    return {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": _COLUMN_NAME if cell else {},
+        "additionalProperties": {"type": "array", "minItems": 1, "items": cell},
+    }
+
+
+def _rows(cell: JsonSchema) -> JsonSchema:
+    return {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "object", "minProperties": 1, "additionalProperties": cell},
+    }
+
+
+def _split(cell: JsonSchema) -> JsonSchema:
+    return {
+        "type": "object",
+        "description": 'A table, as pandas\' `frame.to_dict("split")`.',
+        "required": ["columns", "data"],
+        "additionalProperties": False,
+        "properties": {
+            "columns": {
+                "type": "array",
+                "minItems": 1,
+                "uniqueItems": True,
+                "items": _COLUMN_NAME,
+                "description": "Names of the columns.",
+            },
+            "data": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"type": "array", "items": cell},
+                "description": "Rows, each a list of the values in the order of `columns`.",
+            },
+            "index": {"description": "Labels of the rows; ignored."},
+        },
+    }
+
+
+Columns = Annotated[Any, WithJsonSchema(_columns(_CELL))]
 """Cells by column name. A cell is text, a number, a boolean, or null for a missing value."""
 
-Rows = Annotated[Any, WithJsonSchema(ROWS)]
+Rows = Annotated[Any, WithJsonSchema(_rows(_CELL))]
 """Objects of column name to cell."""
 
-DataframeSplit = TypeAliasType(
-    "DataframeSplit",
-    Annotated[
-        Any,
-        WithJsonSchema(
-            {
-                "type": "object",
-                "description": 'A table, as pandas\' `frame.to_dict("split")`.',
-                "required": ["columns", "data"],
-                "additionalProperties": False,
-                "properties": {
-                    "columns": {
-                        "type": "array",
-                        "minItems": 1,
-                        "uniqueItems": True,
-                        "items": _COLUMN_NAME,
-                        "description": "Names of the columns.",
-                    },
-                    "data": {
-                        "type": "array",
-                        "minItems": 1,
-                        "items": CELLS,
-                        "description": "Rows, each a list of the values in the order of `columns`.",
-                    },
-                    "index": {"description": "Labels of the rows; ignored."},
-                },
-            }
-        ),
-    ],
-)
+DataframeSplit = TypeAliasType("DataframeSplit", Annotated[Any, WithJsonSchema(_split(_CELL))])
+
+ModelColumns = Annotated[Any, WithJsonSchema(_columns(_ANYTHING))]
+"""The same for a model, which ignores columns that it does not know."""
+
+ModelRows = Annotated[Any, WithJsonSchema(_rows(_ANYTHING))]
+
+ModelSplit = TypeAliasType("ModelSplit", Annotated[Any, WithJsonSchema(_split(_ANYTHING))])
 
 TensorInputs = TypeAliasType(
     "TensorInputs",
@@ -151,6 +158,6 @@ class OneForm(Spec):
                 # The rows may also be the whole body. Without a type, the form is valid for a list, too, and
                 # generators of clients take it for the object alone: some can't write a union with a list.
                 del form["type"]
-                form |= {key: ROWS[key] for key in ("items", "minItems")}
+                form |= {key: fields["rows"][key] for key in ("items", "minItems")}
                 form["not"] = {"type": ["boolean", "null", "number", "string"]}
         return whole

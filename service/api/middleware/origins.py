@@ -119,6 +119,8 @@ class _Cors(CORSMiddleware):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
         headers = Headers(scope=scope)
         asks = scope["method"] == "OPTIONS" and "access-control-request-method" in headers
         if asks and "origin" in headers:

@@ -1,13 +1,23 @@
 """What every request meets before its route: hosts, origins, proxies, ids and headers."""
 
+import asyncio
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from service.api.middleware.answer_headers import AnswerHeaders
+from service.api.middleware.compression import Compression
+from service.api.middleware.forwarded import Forwarded
+from service.api.middleware.head import Head
+from service.api.middleware.hosts import Hosts
+from service.api.middleware.origins import Origins
+from service.api.middleware.request_log import RequestLog
 from tests.support.asgi import URL, Application
 from tests.support.problems import problem
 
@@ -342,3 +352,26 @@ def test_answers_are_compressed_as_accepted(app: Application) -> None:
     assert int(packed.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 4
     assert packed.json() == plain.json()
     assert "Content-Encoding" not in app.get("/livez", Accept_Encoding="gzip").headers
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        AnswerHeaders,
+        Compression,
+        partial(Forwarded, trusted_proxies=[], root_path=""),
+        Head,
+        partial(Hosts, allowed=["localhost"]),
+        partial(Origins, allowed=[LAB]),
+        partial(RequestLog, access_log=True),
+    ],
+)
+def test_the_lifespan_passes(middleware: Callable[[Any], Any]) -> None:
+    """The start and the end of the service are no requests."""
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    asyncio.run(middleware(app)({"type": "lifespan"}, None, None))
+    assert seen == ["lifespan"]
