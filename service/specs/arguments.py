@@ -26,9 +26,9 @@ from pydantic import Field, ValidationError, create_model
 
 from service.errors import FieldError, FieldErrors
 from service.runtime.docstrings import docstring
-from service.specs.base import Spec, field_errors, substitute
+from service.specs.base import Integer, Spec, field_errors, substitute
 
-JsonScalar = bool | int | float | str
+JsonScalar = bool | Integer | float | str
 JsonValue = JsonScalar | list[JsonScalar] | None
 NumberTypes = Mapping[type, Any]
 EMPTY = inspect.Parameter.empty
@@ -234,13 +234,13 @@ def json_annotation(annotation: Any, number_types: NumberTypes) -> Any:
 
     Args:
         annotation: Type as declared by a signature.
-        number_types: Narrower types that replace `int` and `float`.
+        number_types: Narrower types that replace `int` (64 bits by default) and `float`.
 
     Raises:
         NotExpressible: JSON can express no value of the type.
     """
     if annotation in (bool, int, float, str, type(None), None, Any) or annotation is JsonValue:
-        return number_types.get(annotation, annotation)
+        return {int: Integer, **number_types}.get(annotation, annotation)
     if inspect.isclass(annotation) and issubclass(annotation, Spec):
         return annotation
     origin, members = get_origin(annotation), get_args(annotation)

@@ -106,6 +106,9 @@ def implies(condition: dict[str, Any], consequence: dict[str, Any]) -> dict[str,
     return {"anyOf": [{"not": condition}, consequence]}
 
 
+# Torch, Arrow and the stored documents have no larger integers.
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""An integer of 64 bits: the type of every integer of a spec, and of every argument of a class."""
 # A name that a client chooses for a resource. Postgres cannot store NUL.
 Name = Annotated[str, Field(max_length=256), AfterValidator(_without_nul), published(pattern=r"^[^\u0000]*$")]
 # A service answers an id of another form like one that doesn't exist.

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import TypeAliasType
 
-from service.specs.base import DatasetId, Spec, at_least_one, at_most_one, implies, published, rules
+from service.specs.base import DatasetId, Integer, Spec, at_least_one, at_most_one, implies, published, rules
 from service.specs.transforms import ColumnName
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[Integer, Field(ge=0)]
 
 
 def _amount_tag(value: Any) -> str:
@@ -30,7 +30,10 @@ Amount = TypeAliasType(
         Field(description="Rows: a fraction of all, between 0 and 1, or their number, a whole number."),
     ],
 )
-RowNumbers = Annotated[list[int], published(uniqueItems=True, items={"type": "integer", "minimum": 0})]
+RowNumbers = Annotated[
+    list[Integer],
+    published(uniqueItems=True, items={"type": "integer", "minimum": 0, "exclusiveMaximum": 2**63}),
+]
 SplitName = Literal["train", "validation", "test"]
 
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -86,7 +89,7 @@ class Split(Spec):
     shuffle: bool = True
     """If true, the rows are permuted; otherwise they keep their order, and the last ones are the validation
     rows."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[Integer, Field(ge=0)] = 0
     """Seed of the permutation, independent of the seed of the training."""
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypeAliasType
 
-from service.specs.base import JobId, Spec, given, implies, rules
+from service.specs.base import Integer, JobId, Spec, given, implies, rules
 from service.specs.component import Loss, Metric, Optimizer, Scheduler
 
 MAX_EPOCHS = 10_000_000
@@ -45,7 +45,7 @@ class EarlyStopping(Spec):
     monitor: str = "validation_loss"
     """The monitored value: `validation_loss`, `train_loss`, or a metric of `metrics` with the prefix
     `validation_` or `train_`, e.g. `validation_accuracy`."""
-    patience: Annotated[int, Field(ge=1)] = 10
+    patience: Annotated[Integer, Field(ge=1)] = 10
     """Number of consecutive epochs without improvement after which the training stops."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
     """Minimum change that counts as an improvement: the value must be less than best − `min_delta`, or, for
@@ -89,7 +89,7 @@ class TrainingSpec(Spec):
     has `in_target_units` with those in the units of the targets."""
     epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
     """Number of epochs."""
-    batch_size: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[Integer, Field(ge=1)] | None = None
     """Samples per optimizer step. Null: all training rows in one step (full batch)."""
     drop_last: bool = False
     """If true, an epoch leaves out its last batch where that has fewer than `batch_size` samples, as
@@ -98,7 +98,7 @@ class TrainingSpec(Spec):
     shuffle: bool = True
     """If true, each epoch takes the samples in a new order, one `torch.randperm(n_train)`, otherwise in the
     order of the training rows. Without effect if `batch_size` is null."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    seed: Annotated[Integer, Field(ge=0)] | None = None
     """Seed passed to `torch.manual_seed` before the model is built; it determines initial parameters and the
     order of samples. Null: a random seed, which the job shows."""
     early_stopping: EarlyStopping | None = None
@@ -109,7 +109,7 @@ class TrainingSpec(Spec):
     max_runtime_seconds: Annotated[float, Field(gt=0)] | None = None
     """Time limit of the training, in seconds. A job that reaches it succeeds with the epochs trained so far.
     Null: no limit."""
-    checkpoint_every: Annotated[int, Field(ge=1)] | None = None
+    checkpoint_every: Annotated[Integer, Field(ge=1)] | None = None
     """Number of epochs between checkpoints that are kept, the newest `FITSERVE_CHECKPOINTS_KEPT` of them;
     `?checkpoint=<epoch>` reads one. Null: only the newest checkpoint is kept."""
     from_job: JobId | None = None

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from typing_extensions import TypeAliasType
 
-from service.specs.base import Spec, at_least_one, given, implies, published, rules
+from service.specs.base import Integer, Spec, at_least_one, given, implies, published, rules
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 ColumnGroup = Literal["numeric", "categorical", "datetime", "all"]
 Label = TypeAliasType(
     "Label",
     Annotated[
-        bool | int | float | str,
+        bool | Integer | float | str,
         WithJsonSchema(
             {
                 "description": "A class or a category as a JSON value.",

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from service.specs.base import Spec
+from service.specs.base import Integer, Spec
 from service.specs.reading import CellOptions
 
 Format = Literal["csv", "parquet", "arrow", "npz", "safetensors", "json", "jsonl"]
@@ -66,7 +66,7 @@ class ReadOptions(CellOptions):
     frequent of comma, semicolon, tab and bar in the first line, or `spaces`."""
     header: bool = True
     """For CSV: true if the first line contains the column names."""
-    skip_lines: int = Field(default=0, ge=0)
+    skip_lines: Integer = Field(default=0, ge=0)
     """For CSV: number of lines before the header, such as titles, comments and counts. Files for a
     model may have them or not: they are not skipped if the first line names a column that the model reads."""
     index: IndexColumn = "auto"
