@@ -60,7 +60,6 @@ from service.helper.request_bodies import (
     columns_as_sent,
     in_memory,
     open_upload,
-    parse_json,
     parse_table,
     read_content,
     validated,
@@ -78,6 +77,7 @@ from service.preflight.result import PreflightResult
 from service.processes.messages import UnknownMessage
 from service.settings import Settings
 from service.specs.evaluation import EvaluationRequest
+from service.specs.json_document import parse_json
 from service.specs.prediction import PredictionRequest
 from service.specs.split import SplitName
 from service.specs.upload import Upload, upload_digest

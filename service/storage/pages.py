@@ -1,7 +1,5 @@
 """Pagination by cursor, newest first."""
 
-import base64
-import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +7,6 @@ from typing import Any, NamedTuple, Self
 
 from sqlalchemy import ColumnElement, Select, Table, tuple_
 
-from service import errors
 from service.storage.timestamp import EPOCH, MICROSECOND
 
 
@@ -19,25 +16,19 @@ class Cursor(NamedTuple):
     created_at: datetime
     id: str
 
-    def token(self) -> str:
-        """Return the cursor as an opaque `page_token`."""
-        micros = (self.created_at - EPOCH) // MICROSECOND
-        return base64.urlsafe_b64encode(f"{micros},{self.id}".encode()).decode().rstrip("=")
+    def __str__(self) -> str:
+        return f"{(self.created_at - EPOCH) // MICROSECOND},{self.id}"
 
     @classmethod
-    def of_token(cls, token: str) -> Self:
-        """Parse a `page_token`.
+    def parse(cls, text: str) -> Self:
+        """Parse what `str` returns.
 
         Raises:
-            InvalidRequest: If the token is malformed.
+            ValueError: If it is something else.
+            OverflowError: If its time is beyond the calendar.
         """
-        try:
-            text = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
-            micros, id = text.split(",")
-            return cls(EPOCH + int(micros) * MICROSECOND, id)
-        except (binascii.Error, ValueError, OverflowError):
-            detail = "Not a page token; send the `next_page_token` of a previous page."
-            raise errors.InvalidRequest(errors=[errors.FieldError("?page_token", detail)]) from None
+        micros, id = text.split(",")
+        return cls(EPOCH + int(micros) * MICROSECOND, id)
 
 
 @dataclass(frozen=True)

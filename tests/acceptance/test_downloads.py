@@ -105,3 +105,18 @@ def test_formulas_are_escaped_in_predictions_as_csv(service: Service) -> None:
     assert {float(line) for line in lines(values)[1:]} == {
         float(line) for line in lines(values, formulas="keep")[1:]
     }
+
+
+def test_a_read_of_another_version_is_refused(service: Service) -> None:
+    """A condition that is false is 412 on every resource with a version, also for a part of a file."""
+    links = service.client.post(URL, json=TABLE).json()["links"]
+    job = service.succeeded(thermometer(epochs=1))
+    for path in (links["self"], links["content"], job["links"]["self"], job["links"]["model"]):
+        for name, value in (
+            ("If-Match", '"other"'),
+            ("If-Unmodified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"),
+        ):
+            answer = service.client.get(path, headers={name: value, "Range": "bytes=0-1"})
+            problem(answer, 412, "precondition-failed")
+        etag = service.client.get(path).headers["ETag"]
+        assert service.client.get(path, headers={"If-Match": etag}).status_code == OK

@@ -39,6 +39,23 @@ class Version:
     def _second(self) -> datetime:
         return self.modified_at.astimezone(UTC).replace(microsecond=0)
 
+    def check_read(self, request: Request) -> bool:
+        """Check that a request means this version, by `If-Match` or `If-Unmodified-Since` (section 13.2.2).
+
+        Returns:
+            Whether it has such a condition.
+
+        Raises:
+            PreconditionFailed: If it is false.
+        """
+        if_match = _values(request, "if-match")
+        unmodified_since = _date(request.headers.get("if-unmodified-since", ""))
+        if if_match is not None:
+            self._require(_names(if_match, self.etag, weak=False), "If-Match")
+        elif unmodified_since is not None:
+            self._require(self._second <= unmodified_since, "If-Unmodified-Since")
+        return if_match is not None or unmodified_since is not None
+
     def check_write(self, request: Request) -> bool:
         """Check the conditions under which a request may change the resource.
 
@@ -48,15 +65,11 @@ class Version:
         Raises:
             PreconditionFailed: If a condition is false.
         """
-        if_match, if_none_match = _values(request, "if-match"), _values(request, "if-none-match")
-        unmodified_since = _date(request.headers.get("if-unmodified-since", ""))
-        if if_match is not None:
-            self._require(_names(if_match, self.etag, weak=False), "If-Match")
-        elif unmodified_since is not None:
-            self._require(self._second <= unmodified_since, "If-Unmodified-Since")
+        is_conditional = self.check_read(request)
+        if_none_match = _values(request, "if-none-match")
         if if_none_match is not None:
             self._require(not _names(if_none_match, self.etag, weak=True), "If-None-Match")
-        return any(each is not None for each in (if_match, if_none_match, unmodified_since))
+        return is_conditional or if_none_match is not None
 
     def _require(self, holds: bool, header: str) -> None:
         if not holds:

@@ -1,5 +1,6 @@
 """Downloads of files: ranges and conditions (RFC 9110, sections 13 and 14)."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from service.api.http.conditions import Version
 from service.api.http.headers import headers
 from service.api.http.responses import BINARY, TEXT, problems
 from service.errors import RangeNotSatisfiable
+
+# A range, or nothing between two commas (sections 14.1.2 and 5.6.1); Starlette parses numbers as Python does.
+_RANGE = re.compile(r"[0-9]{1,999}-[0-9]{0,999}|-[0-9]{1,999}|")
 
 
 def downloads(description: str, media_types: Iterable[str]) -> dict[int | str, dict[str, Any]]:
@@ -59,6 +63,9 @@ class Download(FileResponse):
 
     @classmethod
     def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        ranges = http_range.partition("=")[2].split(",")
+        if not all(_RANGE.fullmatch(each.strip(" \t")) for each in ranges):
+            return []
         try:
             return super()._parse_range_header(http_range, file_size)
         except MalformedRangeHeader:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, Protocol, TypeVar
 from fastapi import Request, Response
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from service.api.http.page_tokens import page_token, position_of
 from service.api.http.responses import json_response
 from service.api.http.tables import TableQuery, records_response
 from service.storage.pages import Cursor, Period
@@ -22,9 +23,19 @@ def comma_separated(values: Any) -> Any:
     )
 
 
-def _with_plus(text: Any) -> Any:
-    """Restore the `+` of an offset, which a URL without percent-encoding turns into a space."""
-    return re.sub(r" (?=\d\d:?\d\d$)", "+", text) if isinstance(text, str) else text
+# A date-time (RFC 3339, section 5.6), also without seconds or an offset, or a date. Pydantic reads numbers,
+# too, as seconds or milliseconds since 1970.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
+
+
+def _of_rfc_3339(text: Any) -> Any:
+    """Check the form of a time; restore the `+` of its offset, which an unescaped URL turns into a space."""
+    if not isinstance(text, str) or _TIME.fullmatch(text):
+        return text
+    with_plus = re.sub(r" (?=\d\d:?\d\d$)", "+", text)
+    if not _TIME.fullmatch(with_plus):
+        raise ValueError("Use a date and time by RFC 3339, as in `2026-11-30T18:30:00Z`, or a date.")
+    return with_plus
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -35,14 +46,15 @@ def _in_utc(time: datetime) -> datetime:
         raise ValueError("Should be a year from 2 to 9998.") from None
 
 
-Time = Annotated[datetime, BeforeValidator(_with_plus), AfterValidator(_in_utc)]
+Time = Annotated[datetime, BeforeValidator(_of_rfc_3339), AfterValidator(_in_utc)]
 
 
 class ListQuery(TableQuery):
     """Page of a list."""
 
     created_after: Time | None = None
-    """Only list what was created after this time, by RFC 3339; UTC without an offset."""
+    """Only list what was created after this time, by RFC 3339; UTC without an offset. A date is \
+its midnight."""
     created_before: Time | None = None
     """Only list what was created before this time."""
     page_size: Annotated[int, Field(ge=1, le=1000)] = 50
@@ -50,14 +62,16 @@ class ListQuery(TableQuery):
     page_token: str | None = None
     """The `next_page_token` of the previous page."""
 
-    @property
-    def cursor(self) -> Cursor | None:
-        """Position after which the page starts; None for the first page.
+    def cursor(self, collection: str) -> Cursor | None:
+        """Return the position after which the page starts; None for the first page.
+
+        Args:
+            collection: Name of the list.
 
         Raises:
-            InvalidRequest: If the token is malformed.
+            InvalidRequest: If the token is not one of this list.
         """
-        return Cursor.of_token(self.page_token) if self.page_token else None
+        return position_of(collection, self.page_token, Cursor.parse) if self.page_token else None
 
     @property
     def created(self) -> Period:
@@ -78,6 +92,7 @@ class Page(Generic[T]):
 
     Args:
         found: The items, one more than a page has if there are more.
+        collection: Name of the list.
         query: The query of the page.
         request: The request, whose parameters the next page repeats.
 
@@ -85,10 +100,11 @@ class Page(Generic[T]):
         items: The items of the page.
     """
 
-    def __init__(self, found: Sequence[T], query: ListQuery, request: Request) -> None:
+    def __init__(self, found: Sequence[T], collection: str, query: ListQuery, request: Request) -> None:
         self.items = found[: query.page_size]
         self._query = query
-        self._next = self.items[-1].cursor.token() if len(found) > query.page_size else None
+        has_more = len(found) > query.page_size
+        self._next = page_token(collection, str(self.items[-1].cursor)) if has_more else None
         self._headers = next_link(request, self._next)
 
     def json_response(self, documents: Sequence[Any]) -> Response:

@@ -2,35 +2,50 @@
 
 import re
 from collections import Counter
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-import orjson
 from fastapi import Request
 from multipart import parse_options_header
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from service.api.http.negotiation import JSON
-from service.errors import (
-    FieldErrors,
-    InvalidRequest,
-    NotJson,
-    UnsupportedMediaType,
-)
+from service.errors import FieldErrors, InvalidRequest, UnsupportedMediaType
 from service.specs.base import Spec, field_errors
-from service.specs.json_syntax import explain
+from service.specs.json_document import parse_json
 
 MERGE_PATCH = "application/merge-patch+json"
 MAX_WAIT_SECONDS = 60.0
-_LARGEST = 2**63 - 1  # largest integer of the database columns
-Offset = Annotated[int, Field(ge=0, le=_LARGEST)]
+LARGEST = 2**63 - 1  # largest integer of the database columns
+Offset = Annotated[int, Field(ge=0, le=LARGEST)]
 S = TypeVar("S", bound=Spec)
-Epoch = Annotated[int, Field(ge=1, le=_LARGEST)]
+Epoch = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 class Query(Spec):
     """Query parameters; unknown names are errors, and numbers are parsed from text."""
 
     model_config = ConfigDict(strict=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _written_in_digits(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse the spaces, plus signs and underscores that Python, and so pydantic, accepts in numbers."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        for number, (pattern, what) in _NUMBERS.items():
+            if isinstance(value, str) and _holds(annotation, number) and not pattern.fullmatch(value):
+                raise ValueError(f"Should be {what}, without spaces, a plus sign or underscores.")
+        return value
+
+
+_NUMBERS = {
+    int: (re.compile(r"-?[0-9]+"), "an integer in decimal digits"),
+    float: (re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a decimal number"),
+}
+
+
+def _holds(annotation: Any, kind: type) -> bool:
+    """Return whether a type is a kind of number, or optionally one."""
+    return annotation is kind or any(_holds(each, kind) for each in get_args(annotation))
 
 
 _REPEATED = {"dates", "status"}  # parameters that are lists
@@ -95,12 +110,9 @@ def parse(spec: type[S], body: bytes) -> S:
 
     Raises:
         NotJson: If it is not JSON.
-        InvalidRequest: If it does not fit the spec.
+        InvalidRequest: If it does not fit the spec, or has a name twice.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise NotJson(explain(error, body)) from None
+    document = parse_json(body)
     try:
         return spec.model_validate(document)
     except ValidationError as error:
@@ -129,7 +141,7 @@ async def has_body(request: Request) -> bool:
 def preferred_wait_seconds(request: Request) -> float | None:
     """Return `wait` of the `Prefer` header (RFC 7240), 60 seconds at most; None if missing."""
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
-        match = re.fullmatch(r"\s*wait\s*=\s*\"?(\d{1,9})\"?\s*", preference.split(";")[0], re.IGNORECASE)
+        match = re.fullmatch(r"\s*wait\s*=\s*\"?(\d+)\"?\s*", preference.split(";")[0], re.IGNORECASE)
         if match:
             return min(float(match[1]), MAX_WAIT_SECONDS)
     return None

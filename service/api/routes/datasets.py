@@ -40,6 +40,7 @@ from service.storage.datasets import Dataset
 
 _FORMATS: Mapping[str, DownloadFormat] = {FORMATS[name]: name for name in get_args(DownloadFormat)}
 _MEDIA_TYPES = {"tabular": [FORMATS["csv"], FORMATS["parquet"]], "tensors": [FORMATS["npz"]]}
+_LIST = "datasets"
 # Fields of a dataset that are lists and objects of their own.
 _NOT_IN_CSV = {"columns", "warnings", "links"}
 IfMatch = Annotated[str | None, Header(description="Delete the dataset only if it has this ETag.")]
@@ -179,8 +180,10 @@ def list_datasets(
             errors=[FieldError(f"?{option}", detail) for option in sorted(options.model_fields_set)]
         )
     digest = query.digest and upload_digest(query.digest.removeprefix("sha-256:"), options)
-    datasets = services.storage.datasets.list(owner, query.page_size + 1, query.cursor, digest, query.created)
-    page = lists.Page(datasets, query, request)
+    datasets = services.storage.datasets.list(
+        owner, query.page_size + 1, query.cursor(_LIST), digest, query.created
+    )
+    page = lists.Page(datasets, _LIST, query, request)
     documents = [_document(dataset, root_path) for dataset in page.items]
     return page.csv_response(documents, _NOT_IN_CSV) if media_type == CSV else page.json_response(documents)
 
@@ -194,7 +197,7 @@ def list_datasets(
             "description": "The dataset still has the version given in If-None-Match.",
             **headers("ETag"),
         },
-        **problems(DatasetNotFound),
+        **problems(DatasetNotFound, PreconditionFailed),
     },
 )
 def get_dataset(
@@ -207,8 +210,10 @@ def get_dataset(
 ) -> Response:
     """Get a dataset: its columns with their statistics, and warnings."""
     dataset = services.storage.datasets.get(owner, dataset_id)
-    headers = {"ETag": _version(dataset).etag}
-    if _version(dataset).is_known(request):
+    version = _version(dataset)
+    version.check_read(request)
+    headers = {"ETag": version.etag}
+    if version.is_known(request):
         return Response(status_code=304, headers=headers)
     return json_response(_document(dataset, root_path), headers=headers)
 
@@ -218,7 +223,7 @@ def get_dataset(
     response_class=Response,
     responses={
         **downloads("The file.", _FORMATS),
-        **problems(DatasetNotFound, InvalidRequest, LimitExceeded),
+        **problems(DatasetNotFound, PreconditionFailed, InvalidRequest, LimitExceeded),
     },
 )
 async def download_dataset(
@@ -240,6 +245,7 @@ async def download_dataset(
     keep_formulas = query.formulas == "keep"
     tag = "-".join([dataset.id, name, *(["keep"] if keep_formulas else [])])
     version = Version(tag, dataset.created_at)
+    version.check_read(request)
     if version.is_known_since(request):
         return not_modified(version)
     with answer_file(services.spool.new_path()) as path:

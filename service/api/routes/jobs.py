@@ -53,6 +53,7 @@ log = structlog.get_logger()
 
 MAX_KEY_LENGTH = 255
 _SUBMISSION_HEADERS = ("ETag", "Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed")
+_LIST = "jobs"
 _ACTION_HEADERS = ("ETag", "Retry-After")
 # Fields of a job that are documents of their own.
 _NOT_IN_CSV = {"data", "architecture", "training", "warnings", "links"}
@@ -224,9 +225,9 @@ def list_jobs(
     In CSV, a job has no `data`, `architecture`, `training`, `warnings` and `links`.
     """
     jobs = services.storage.jobs.list(
-        owner, query.status, query.name, query.page_size + 1, query.cursor, query.created
+        owner, query.status, query.name, query.page_size + 1, query.cursor(_LIST), query.created
     )
-    page = lists.Page(jobs, query, request)
+    page = lists.Page(jobs, _LIST, query, request)
     documents = [job_document(services, job, root_path) for job in page.items]
     if media_type == CSV:
         return page.csv_response([orjson.loads(document) for document in documents], _NOT_IN_CSV)
@@ -239,7 +240,7 @@ def list_jobs(
     responses={
         200: headers("ETag", "Retry-After", "Preference-Applied"),
         304: {"description": "The job still has the version given in If-None-Match.", **headers("ETag")},
-        **problems(JobNotFound),
+        **problems(JobNotFound, PreconditionFailed),
     },
 )
 async def get_job(
@@ -270,13 +271,19 @@ async def get_job(
             return Response(status_code=304, headers={"ETag": _version(job).etag, **_retry(job), **headers})
         return job_response(services, job, root_path, headers=headers)
 
+    def read() -> Job:
+        job = services.storage.jobs.get(owner, job_id)
+        _version(job).check_read(request)
+        return job
+
     if seconds is None:  # polls are frequent: one thread reads and answers
-        return await run_in_threadpool(lambda: respond(services.storage.jobs.get(owner, job_id)))
+        return await run_in_threadpool(lambda: respond(read()))
 
     def is_awaited(job: Job) -> bool:
         known = _version(job).is_known(request)
         return job.status.ended if known is None else not known
 
+    await run_in_threadpool(read)
     job = await _wait(services, owner, job_id, seconds, is_awaited)
     return await run_in_threadpool(respond, job)
 

@@ -29,6 +29,7 @@ from service.errors import (
     LimitExceeded,
     NoCheckpointYet,
     ParameterNotFound,
+    PreconditionFailed,
     UnsupportedMediaType,
 )
 from service.helper.messages import (
@@ -329,7 +330,7 @@ async def _of_rows(
     response_class=Response,
     responses={
         **downloads("The trained model.", _EXPORTS),
-        **problems(*_MODEL_ERRORS),
+        **problems(PreconditionFailed, *_MODEL_ERRORS),
     },
 )
 async def download_model(
@@ -347,6 +348,7 @@ async def download_model(
             ExportModel(owner, job_id, query.checkpoint, name, str(path))
         )
         version = Version(f"{job_id}-{exported.state}-{name}", exported.saved_at)
+        version.check_read(request)
         if version.is_known_since(request):
             path.unlink()
             return not_modified(version)

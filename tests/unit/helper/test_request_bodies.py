@@ -1,39 +1,11 @@
 """Reading JSON bodies, and reporting their errors."""
 
-from typing import Any
-
-import orjson
 import pytest
 
 from service.errors import InvalidRequest, NotJson
-from service.helper.request_bodies import JsonTable, parse_json, parse_table, read_content
+from service.helper.request_bodies import JsonTable, parse_table, read_content
 from service.specs.upload import ReadOptions
 from tests.support.field_errors import refusal
-
-
-@pytest.mark.parametrize(
-    ("body", "pointers"),
-    [
-        (b'{"columns": {"a": [1, 2], "a": ["x", "y"]}}', ["#/columns/a"]),
-        (b'{"rows": [{"a": 1}, {"a": 1, "b": ":", "a": 2}], "rows": 1, "rows": 2}', ["#/rows"]),
-        (b'{"rows": [{"a": 1}, {"a": 1, "a": 2, "b": 3, "b": 3}]}', ["#/rows/1/a", "#/rows/1/b"]),
-        (b'[{"a/b": {"c": {}, "c": []}}]', ["#/0/a~1b/c"]),
-    ],
-)
-def test_repeated_names_are_errors(body: bytes, pointers: list[str]) -> None:
-    """A name that appears twice in one object is an error at its pointer."""
-    assert list(refusal(lambda: parse_json(body))) == pointers
-
-
-@pytest.mark.parametrize(
-    "value", [{"a": ":", "b:": [{"a": "::"}, {"a": 1.50}]}, [], "a:b", 1e300, {"ä": "\n:"}]
-)
-def test_other_json_is_parsed_unchanged(value: Any) -> None:
-    """Colons within strings are not counted as repeated names."""
-    assert parse_json(orjson.dumps(value)) == value
-    assert parse_json(orjson.dumps(value, option=orjson.OPT_INDENT_2)) == value
-    with pytest.raises(NotJson):
-        parse_json(b'{"a": 1, "a": NaN}')
 
 
 def test_all_errors_of_a_dataset_are_reported_at_once() -> None:

@@ -14,12 +14,12 @@ import orjson
 import pytest
 
 from service.errors import InvalidRequest
-from service.helper.request_bodies import parse_json
 from service.preflight.cache import PreflightCache
 from service.preflight.preflight import Preflight
 from service.settings import Settings
 from service.specs.architecture import MAX_DEPTH
 from service.specs.job import JobRequest
+from service.specs.json_document import parse_json
 from service.storage.storage import Storage
 from service.training.suggestions import suggest
 from tests.support.records import OWNER

@@ -94,3 +94,24 @@ def test_a_reader_may_know_the_date(headers: list[tuple[str, str]], known: bool)
     """A date counts by the second, and only without `If-None-Match`."""
     assert VERSION.is_known_since(request(*headers)) is known
     assert VERSION.last_modified == THEN
+
+
+@pytest.mark.parametrize(
+    ("headers", "holds"),
+    [
+        ([], True),
+        ([("If-Match", '"3"'), ("Range", "bytes=0-1")], True),
+        ([("If-Match", '"other"'), ("Range", "bytes=0-1")], False),
+        ([("If-Match", '"other"'), ("If-None-Match", '"3"')], False),
+        ([("If-Unmodified-Since", THEN)], True),
+        ([("If-Unmodified-Since", BEFORE), ("If-Modified-Since", LATER)], False),
+        ([("If-None-Match", "*")], True),
+    ],
+)
+def test_a_read_of_another_version_is_refused(headers: list[tuple[str, str]], holds: bool) -> None:
+    """`If-Match` and `If-Unmodified-Since` precede the conditions of a cache and ranges."""
+    if holds:
+        VERSION.check_read(request(*headers))
+    else:
+        with pytest.raises(PreconditionFailed):
+            VERSION.check_read(request(*headers))
