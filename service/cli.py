@@ -78,11 +78,12 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(failed.status) from None
 
 
-def _prepare(*ports: str, **options: str | None) -> tuple[Settings, socket | None]:
+def _prepare(*ports: str, must_exist: bool = False, **options: str | None) -> tuple[Settings, socket | None]:
     """Read the settings and check what a start needs; return the socket of the port, if one is set.
 
     Args:
         *ports: Name of the setting with the port to listen on; a command that does not listen has none.
+        must_exist: Whether the data must exist; otherwise their folders are created.
         **options: Options of the command, by setting; None for those that were not passed.
 
     Raises:
@@ -94,7 +95,7 @@ def _prepare(*ports: str, **options: str | None) -> tuple[Settings, socket | Non
     for warning in configuration.warnings():
         log.warning(warning)
     port = next((name for name in ports if getattr(settings, name) is not None), None)
-    return settings, prepare_start(settings, errors, invalid, port)
+    return settings, prepare_start(settings, errors, invalid, port, must_exist=must_exist)
 
 
 @app.command()
@@ -161,7 +162,9 @@ def prune(
     if not 0 <= older_than_days <= MAX_DAYS:  # NaN, too
         raise typer.BadParameter(f"must be a number from 0 to {MAX_DAYS}", param_hint="--older-than-days")
     with _explained():
-        settings, _ = _prepare(data_dir=data_dir, database_url=database_url, artifacts_url=artifacts_url)
+        settings, _ = _prepare(
+            must_exist=True, data_dir=data_dir, database_url=database_url, artifacts_url=artifacts_url
+        )
         with Storage.open(settings) as storage:
             try:
                 pruned = maintenance.prune(storage, timedelta(days=older_than_days))
@@ -193,7 +196,7 @@ def check(
         }
     )
     settings, errors, invalid = configuration.read()
-    for line in [*dry_run.setting_lines(configuration, settings), *configuration.warnings()]:
+    for line in [*dry_run.setting_lines(configuration, settings, invalid), *configuration.warnings()]:
         typer.echo(line)
     causes = [*errors]
     for part, result in dry_run.try_start(settings, invalid):

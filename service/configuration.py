@@ -133,8 +133,13 @@ def valid_values(setting: str) -> str:
 
 
 def shown(setting: str, value: object) -> str:
-    """Return the value of a setting as text, without passwords."""
-    return without_password(str(value)) if setting in ("database_url", "artifacts_url") else str(value)
+    """Return the value of a setting as it is written in a variable, without passwords."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    return without_password(text) if setting in ("database_url", "artifacts_url") else text
 
 
 def without_password(url: str) -> str:

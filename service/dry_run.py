@@ -1,5 +1,6 @@
 """The command `fitserve check`: show the settings, and try what a start needs without changing anything."""
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from service.configuration import Configuration, named, shown, variable
 from service.errors import Unavailable
 from service.settings import Settings
-from service.start_checks import check_folders, listen
+from service.start_checks import check_folders, folder_unusable, listen
 from service.start_errors import ExitStatus, StartError, StartFailed
 from service.storage.artifact_faults import check_usable
 from service.storage.identity import bound_identity, check_identity
@@ -19,12 +20,16 @@ OK = "ok"
 CREATED = "is created by a start"
 
 
-def setting_lines(configuration: Configuration, settings: Settings) -> Iterator[str]:
-    """Yield a line for each setting: variable, value and source."""
+def setting_lines(
+    configuration: Configuration, settings: Settings, invalid: Collection[str]
+) -> Iterator[str]:
+    """Yield a line for each setting: variable, value and source; an invalid value as it was given."""
     width = max(len(variable(name)) for name in Settings.model_fields)
     for name, value in settings:
-        text = "" if value is None else shown(name, value)
-        yield f"{variable(name):{width}} = {text} ({configuration.source(name)})"
+        is_refused = name in invalid and name in configuration.values
+        text = shown(name, configuration.values[name] if is_refused else value)
+        source = f"{configuration.source(name)}{', invalid' if is_refused else ''}"
+        yield f"{variable(name):{width}} = {text} ({source})"
 
 
 def try_start(settings: Settings, invalid: Collection[str]) -> Iterator[tuple[str, str | StartError]]:
@@ -37,12 +42,19 @@ def try_start(settings: Settings, invalid: Collection[str]) -> Iterator[tuple[st
         yield "address", _tried(ExitStatus.ADDRESS, lambda: _listen(settings))
     if "data_dir" in invalid:
         return
-    yield "data folder", _tried(ExitStatus.STORE, lambda: _folder(settings))
+    folder = _tried(ExitStatus.STORE, lambda: _folder(settings))
+    yield "data folder", folder
+    has_folder = not isinstance(folder, StartError)
     try:
         with Storage.open(settings) as storage:
-            schema = _tried(ExitStatus.DATABASE, lambda: inspect(storage.database))
-            yield "database", schema
-            yield "artifacts", _tried(ExitStatus.STORE, lambda: _artifacts(settings, storage, schema == OK))
+            # What is in the data folder has the same error as the folder.
+            schema: str | StartError = ""
+            if has_folder or settings.database_url is not None:
+                schema = _tried(ExitStatus.DATABASE, lambda: inspect(storage.database))
+                yield "database", schema
+            if has_folder or settings.artifacts_url is not None:
+                artifacts = _tried(ExitStatus.STORE, lambda: _artifacts(settings, storage, schema == OK))
+                yield "artifacts", artifacts
     except StartFailed as failed:
         for cause in failed.causes:
             yield "database" if cause.status is ExitStatus.DATABASE else "artifacts", cause
@@ -64,12 +76,21 @@ def _listen(settings: Settings) -> str:
 
 def _folder(settings: Settings) -> str:
     folder = settings.data_dir.absolute()
-    if folder.exists():
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise folder_unusable(folder, error) from None
+    else:
         check_folders(settings)
         return OK
-    above = next(parent for parent in folder.parents if parent.exists())
-    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
-        return CREATED
+    above = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK):
+        most_bytes = os.pathconf(above, "PC_NAME_MAX")
+        if all(len(os.fsencode(name)) <= most_bytes for name in folder.relative_to(above).parts):
+            return CREATED
+        raise folder_unusable(folder, OSError(errno.ENAMETOOLONG, ""))
     raise StartError(
         ExitStatus.STORE, f"The folder {folder} ({named('data_dir')}) can't be created in {above}."
     )

@@ -345,9 +345,13 @@ class Settings(BaseModel):
     def database(self) -> str:
         """Return the SQLAlchemy URL of the database."""
         if self.database_url is None:
-            return f"sqlite:///{self.data_dir.absolute() / 'fitserve.db'}"
+            return f"sqlite:///{self.database_file()}"
         # Providers give out these schemes, which don't name a driver.
         return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", self.database_url)
+
+    def database_file(self) -> Path:
+        """Return the SQLite file, which is the database unless `database_url` names another one."""
+        return self.data_dir.absolute() / "fitserve.db"
 
     def spool(self) -> Path:
         """Return the folder of request bodies while they are received and read."""

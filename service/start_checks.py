@@ -8,12 +8,14 @@ import os
 import socket
 import time
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import structlog
 
 from service.configuration import named
 from service.errors import Unavailable
+from service.file_errors import DISK_FULL, reason
 from service.settings import Settings
 from service.start_errors import ExitStatus, StartError, StartFailed, collected
 from service.storage.database_faults import UNRESOLVED, unusable
@@ -40,6 +42,8 @@ def prepare_start(
     errors: Sequence[StartError] = (),
     invalid: Collection[str] = (),
     port: str | None = None,
+    *,
+    must_exist: bool = False,
 ) -> socket.socket | None:
     """Check everything that a start needs; migrate the database if it is available.
 
@@ -48,6 +52,7 @@ def prepare_start(
         errors: The errors of the settings.
         invalid: Names of the invalid settings; what needs them is not checked.
         port: Name of the setting with the port to listen on.
+        must_exist: Whether the data of a service must exist; otherwise their folders are created.
 
     Returns:
         The listening socket, if a port is given.
@@ -65,7 +70,7 @@ def prepare_start(
     has_folder = False
     if "data_dir" not in invalid:
         with collected(causes):
-            check_folders(settings)
+            check_data_exist(settings) if must_exist else check_folders(settings)
             has_folder = True
     # What is in the data folder has the same error as the folder.
     steps = {
@@ -102,10 +107,9 @@ def listen(settings: Settings, setting: str = "port") -> socket.socket:
     try:
         return socket.create_server(address, family=family, backlog=BACKLOG)
     except OSError as error:
-        number = error.errno or 0
-        reason = _REASONS.get(number, os.strerror(number).lower())
+        why_not = _REASONS.get(error.errno or 0, reason(error).lower())
         where = f"{host}:{port} ({named('host')}; {named(setting)})"
-        raise StartError(ExitStatus.ADDRESS, f"{where} can't be listened on: {reason}.") from None
+        raise StartError(ExitStatus.ADDRESS, f"{where} can't be listened on: {why_not}.") from None
 
 
 def check_folders(settings: Settings) -> None:
@@ -122,14 +126,38 @@ def check_folders(settings: Settings) -> None:
             with NamedTemporaryFile(dir=folder) as probe:
                 probe.write(bytes(_PROBE_BYTES))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in DISK_FULL:
                 continue
-            reason = "it is a file" if folder.is_file() else os.strerror(error.errno or 0).lower()
-            sentence = (
-                f"The folder {folder} ({named('data_dir')}) can't be written: {reason}. Choose another "
-                "folder, or give this user write access."
-            )
+            raise folder_unusable(folder, error) from None
+
+
+def folder_unusable(folder: Path, error: OSError) -> StartError:
+    """Return the sentence for a folder of the service that can't be created or written."""
+    why_not = "it is a file" if os.path.isfile(folder) else reason(error).lower()
+    return StartError(
+        ExitStatus.STORE,
+        f"The folder {folder} ({named('data_dir')}) can't be written: {why_not}. Choose another folder, or "
+        "give this user write access.",
+    )
+
+
+def check_data_exist(settings: Settings) -> None:
+    """Check that a service has stored something here, for a command that must not create it.
+
+    Raises:
+        StartError: The database file or the folder of the artifacts does not exist.
+    """
+    locations = [*[settings.database_file()] * (settings.database_url is None), settings.artifacts()]
+    for path in locations:
+        if not isinstance(path, Path):
+            continue
+        try:
+            path.stat()
+        except FileNotFoundError:
+            sentence = f"There is nothing to prune: {path} does not exist. Correct {named('data_dir')}."
             raise StartError(ExitStatus.STORE, sentence) from None
+        except OSError as error:
+            raise folder_unusable(settings.data_dir.absolute(), error) from None
 
 
 def check_storage(settings: Settings, parts: Collection[str]) -> None:
@@ -148,9 +176,9 @@ def check_storage(settings: Settings, parts: Collection[str]) -> None:
             try:
                 return prepare(storage, parts)
             except Unavailable as error:
-                reason, cause = why(error), error.__cause__
-            if cause is None or not UNRESOLVED.search(reason):
-                return log.warning("waiting for the storage", reason=reason)  # type: ignore[no-any-return]
+                awaited, cause = why(error), error.__cause__
+            if cause is None or not UNRESOLVED.search(awaited):
+                return log.warning("waiting for the storage", reason=awaited)  # type: ignore[no-any-return]
             if time.monotonic() > deadline:
                 raise StartFailed([unusable(settings.database(), cause)])
             time.sleep(RETRY_SECONDS)

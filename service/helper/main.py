@@ -14,8 +14,8 @@ import structlog
 import torch
 
 from service import retry_after
-from service.datasets.sources.read_errors import DISK_FULL_ERRNOS
-from service.errors import FitserveError, InvalidRequest, LimitExceeded, Unavailable, unexpected_error
+from service.errors import FitserveError, InvalidRequest, LimitExceeded, unexpected_error
+from service.file_errors import unavailable
 from service.helper.messages import REQUESTS
 from service.helper.request import PROBLEMS, Problem
 from service.helper.tasks import NESTED_TOO_DEEP, Tasks
@@ -50,8 +50,10 @@ def answer(tasks: Tasks, header: Mapping[str, Any], body: bytes) -> tuple[Mappin
     except Exception as error:
         if is_out_of_memory(error):
             problem = LimitExceeded("The request exceeds the memory limit of a helper.")
-        elif isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-            problem = Unavailable("The disk is full.", retry_after_seconds=retry_after.DISK_FULL_SECONDS)
+        elif isinstance(error, OSError):  # a file to write, such as the answer, or one to read
+            log.warning("task failed", task=header.get("type"), reason=str(error))
+            summary = "A file that the request needs can't be written or read"
+            problem = unavailable(error, summary, retry_after.SPOOL_SECONDS)
         else:  # a defect of this task: the process can serve the others
             log.exception("task failed", task=header.get("type"))
             problem = unexpected_error()

@@ -22,6 +22,7 @@ from ulid import ULID
 
 from service import errors, retry_after
 from service.configuration import without_password
+from service.file_errors import unavailable
 from service.storage.artifact_faults import unusable
 
 log = structlog.get_logger()
@@ -389,8 +390,10 @@ def _translate_errors(summary: str) -> Iterator[None]:
     """Raise Unavailable, with `summary` and the reason, for errors of the file system or the object store."""
     try:
         yield
-    except (BaseError, OSError) as error:
-        reason = str(error).partition("\n")[0]  # errors of object stores continue with their causes
+    except OSError as error:
+        raise unavailable(error, summary, retry_after.ARTIFACTS_SECONDS) from error
+    except BaseError as error:
+        reason = str(error).partition("\n")[0].rstrip(".")  # continues with the causes
         raise errors.Unavailable(
-            f"{summary}: {reason}", retry_after_seconds=retry_after.ARTIFACTS_SECONDS
+            f"{summary}: {reason}.", retry_after_seconds=retry_after.ARTIFACTS_SECONDS
         ) from error

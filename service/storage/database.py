@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, Operati
 from sqlalchemy.sql.dml import ReturningInsert
 
 from service import errors, retry_after
-from service.storage.database_faults import read_url
+from service.storage.database_faults import is_full, read_url
 from service.storage.timestamp import now
 
 # Shorter than the time limit of a helper call, so that the error names the database, not the call.
@@ -141,6 +141,12 @@ def _transaction(engine: Engine, lock: AbstractContextManager[None] = _NO_LOCK) 
     except (DatabaseError, InterfaceError, TimeoutError) as error:
         if not isinstance(error, UNAVAILABLE) and type(error) is not DatabaseError:
             raise  # an error of the statement
+        if is_full(error):
+            raise errors.StorageFull(
+                "The disk of the database is full. Free space on it outside of the service first: deleting "
+                "jobs or datasets needs some, too.",
+                retry_after_seconds=retry_after.DISK_FULL_SECONDS,
+            ) from error
         raise errors.Unavailable(
             "The database is unreachable or too busy.", retry_after_seconds=retry_after.DATABASE_SECONDS
         ) from error

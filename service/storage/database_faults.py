@@ -91,6 +91,13 @@ def own_message(error: BaseException) -> str:
     return " ".join(str(source).partition("\n")[0].split()).rstrip(".")
 
 
+def is_full(error: BaseException) -> bool:
+    """Return whether the disk of the database is full (53100: `disk_full` of Postgres)."""
+    source = error.orig if isinstance(error, DBAPIError) else None
+    code = getattr(source, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return code == sqlite3.SQLITE_FULL or getattr(source, "sqlstate", None) == "53100"
+
+
 def may_pass(error: BaseException) -> bool:
     """Return whether an error may be over when the database is tried again."""
     if isinstance(error, TimeoutError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.errors import Unavailable
+from service.errors import StorageFull, Unavailable
 from service.start_errors import StartError, StartFailed, collected
 from service.storage.artifact_faults import check_usable
 from service.storage.database_faults import own_message
@@ -88,7 +88,7 @@ def prepare_when_available(
 
 def why(error: Unavailable) -> str:
     """Return the detail of an error; that of the database with its own words."""
-    if not isinstance(error.__cause__, SQLAlchemyError):
+    if isinstance(error, StorageFull) or not isinstance(error.__cause__, SQLAlchemyError):
         return error.detail
     return f"{error.detail.rstrip('.')}: {own_message(error.__cause__)}."
 

@@ -113,10 +113,9 @@ def check_quota(connection: Connection, max_stored_bytes: int | None, more_bytes
     """
     if max_stored_bytes is None:
         return
-    stored = stored_bytes(connection) + more_bytes
-    if stored > max_stored_bytes:
+    if stored_bytes(connection) + more_bytes > max_stored_bytes:
         raise StorageFull(
-            f"With this, the service would store {stored} bytes, and may store {max_stored_bytes}. Delete "
-            f"datasets or jobs, or raise {variable('max_stored_bytes')}.",
+            f"The service may store {max_stored_bytes} bytes, and has no room for this beside its data. "
+            f"Delete datasets or jobs, or raise {variable('max_stored_bytes')}.",
             retry_after_seconds=retry_after.DISK_FULL_SECONDS,
         )

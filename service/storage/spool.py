@@ -9,6 +9,7 @@ from typing import Self
 from ulid import ULID
 
 from service import errors, retry_after
+from service.file_errors import unavailable
 
 _LOCK = "lock"
 # Size of a write that shows whether there is room: an empty file needs none.
@@ -85,8 +86,7 @@ class Spool:
 
 
 def _cannot_receive(error: OSError) -> errors.Unavailable:
-    detail = f"The body can't be received: {error.strerror}."
-    return errors.Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS)
+    return unavailable(error, "The body can't be received", retry_after.SPOOL_SECONDS)
 
 
 def _remove_abandoned(location: Path) -> None:

@@ -99,6 +99,31 @@ def test_every_command_explains_its_failure(fails: Callable[..., list[str]], com
     assert "it is a file" in sentence
 
 
+@pytest.mark.parametrize("command", ["serve", "worker", "prune"])
+@pytest.mark.parametrize("folder", ["a" * 300, "new/" + "a" * 300, "a/" * 3000, "dangling"])
+def test_a_folder_that_cannot_be_created_is_named(
+    fails: Callable[..., list[str]], command: str, folder: str
+) -> None:
+    """A folder that no start can create is one sentence, and `fitserve check` does not promise it."""
+    Path("dangling").symlink_to("nosuch/folder")
+    more = ["--older-than-days", "1"] if command == "prune" else ["--workers", "1"]
+    (sentence,) = fails(ExitStatus.STORE, *more, "--data-dir", folder, command=command)
+    assert "FITSERVE_DATA_DIR or --data-dir" in sentence
+    checked = invoke(["check", "--port", "0", "--data-dir", folder])
+    assert checked.exit_code == ExitStatus.STORE, checked.output
+    assert checked.stderr.count("\n") == 1
+
+
+def test_nothing_is_pruned_where_nothing_is(fails: Callable[..., list[str]]) -> None:
+    """`prune` creates neither a data folder nor its files."""
+    (sentence,) = fails(ExitStatus.STORE, "--older-than-days", "1", command="prune")
+    assert "nothing to prune" in sentence
+    assert not Path("data").exists()
+    Path("data").mkdir()
+    fails(ExitStatus.STORE, "--older-than-days", "1", command="prune")
+    assert [*Path("data").iterdir()] == []
+
+
 def test_a_process_fails_before_it_loads_the_service(tmp_path: Path) -> None:
     """A failing command exits with its status, without importing FastAPI or starting a process."""
     (tmp_path / "data").write_text("")
@@ -297,6 +322,18 @@ def test_a_check_changes_nothing(tmp_path: Path) -> None:
         "artifacts: is created by a start",
     ]
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_check_shows_values_as_they_are_written(tmp_path: Path) -> None:
+    """An invalid value is shown as given, and marked; others can be pasted into a variable."""
+    invalid = {"FITSERVE_HELPERS": "0", "FITSERVE_ALLOWED_HOSTS": "a b", "FITSERVE_HANG_SECONDS": "long"}
+    valid = {"FITSERVE_ALLOWED_ORIGINS": "http://a,http://b", "FITSERVE_ACCESS_LOG": "false"}
+    result = invoke(["check", "--data-dir", str(tmp_path), "--port", "0"], invalid | valid)
+    assert result.exit_code == ExitStatus.SETTINGS
+    lines = {" ".join(line.split()) for line in result.stdout.splitlines()}
+    assert {f"{name} = {value} (environment, invalid)" for name, value in invalid.items()} <= lines
+    assert {f"{name} = {value} (environment)" for name, value in valid.items()} <= lines
+    assert "FITSERVE_GPU_WORKERS = true (default)" in lines
 
 
 def test_a_check_of_a_service_that_ran_is_ok(tmp_path: Path) -> None:

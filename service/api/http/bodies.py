@@ -10,7 +10,8 @@ from fastapi import Request
 
 from service import retry_after
 from service.api.http.content_encoding import decompressed
-from service.errors import ContentTooLarge, Unavailable
+from service.errors import ContentTooLarge
+from service.file_errors import unavailable
 from service.processes.channel import MAX_BODY_IN_MEMORY_BYTES, BodyInFile
 from service.storage.room import Room
 from service.storage.spool import Spool
@@ -48,7 +49,7 @@ class BodyFile:
         self._room.check_disk(len(piece))
         self._bytes += len(piece)
         with _reporting_disk_errors():
-            await to_thread.run_sync(self._file.write, piece, limiter=self._writers)
+            await to_thread.run_sync(_write_all, self._file, piece, limiter=self._writers)
 
     def body(self) -> BodyInFile:
         """Return what was written; it can be read until the file is closed."""
@@ -136,13 +137,19 @@ class Bodies:
         body.clear()
 
 
+def _write_all(file: IO[bytes], piece: bytes | bytearray) -> None:
+    """Write to an unbuffered file: a disk that fills up accepts a part first, and fails the next write."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
 @contextmanager
 def _reporting_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        detail = f"The body can't be written: {error.strerror}."
-        raise Unavailable(detail, retry_after_seconds=retry_after.SPOOL_SECONDS) from error
+        raise unavailable(error, "The body can't be written", retry_after.SPOOL_SECONDS) from error
 
 
 def check_size(size_bytes: int, most_bytes: int) -> None:

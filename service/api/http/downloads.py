@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,8 @@ def answer_file(path: Path) -> Iterator[Path]:
     try:
         yield path
     except BaseException:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be gone
+            path.unlink()
         raise
 
 

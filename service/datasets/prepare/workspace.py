@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 
 from service import retry_after
-from service.errors import Unavailable
+from service.file_errors import unavailable
 
 
 class Layout(NamedTuple):
@@ -123,7 +123,8 @@ class SpillingWorkspace:
         """Allocate an uninitialized tensor for each layout.
 
         Raises:
-            Unavailable: The disk has not enough space.
+            StorageFull: The disk has not enough space.
+            Unavailable: The folder can't be written.
         """
         if self.holds(sum(layout.nbytes for layout in layouts)):
             return MemoryWorkspace().allocate(layouts)
@@ -140,8 +141,6 @@ class SpillingWorkspace:
                 path = f"/dev/fd/{file.fileno()}"
                 mapped = torch.from_file(path, shared=True, size=size, dtype=layout.dtype)
         except OSError as error:
-            raise Unavailable(
-                f"The disk has no room for {layout.nbytes} bytes of training data: {error}.",
-                retry_after_seconds=retry_after.DISK_FULL_SECONDS,
-            ) from error
+            summary = f"A file of {layout.nbytes} bytes of training data can't be written"
+            raise unavailable(error, summary, retry_after.DISK_FULL_SECONDS) from error
         return mapped.view(layout.shape)

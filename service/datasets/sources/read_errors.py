@@ -1,6 +1,5 @@
 """Translation of errors that libraries raise for broken files into errors of the request."""
 
-import errno
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from service.errors import FieldError, FitserveError, InvalidRequest, shorten
+from service.file_errors import OF_FILE_SYSTEM
 
-DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 _MAX_REASON_CHARACTERS = 200
 # Errors whose text is written for readers. That of others, such as TypeError, names objects of Python.
 _EXPLAINED = (pa.ArrowException, BadZipFile, EOFError, LZMAError, OSError, SafetensorError, zlib.error)
@@ -32,14 +31,14 @@ def refuse_unreadable(format_name: str, pointer: str = "#") -> Iterator[None]:
     Raises:
         InvalidRequest: The content can't be read.
         MemoryError: The content needs more memory than allowed.
-        OSError: The disk is full.
+        OSError: The file system fails: the disk is full, or the file is gone.
     """
     try:
         yield
     except (FitserveError, MemoryError):
         raise
     except Exception as error:
-        if getattr(error, "errno", None) in DISK_FULL_ERRNOS:
+        if getattr(error, "errno", None) in OF_FILE_SYSTEM:
             raise
         detail = f"The file can't be read as {format_name}{_reason(error)}."
         raise InvalidRequest(detail, [FieldError(pointer, detail)]) from None

@@ -1,5 +1,6 @@
 """The answers of a helper process to messages of every type, known and unknown."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,21 @@ import torch
 from structlog.testing import capture_logs
 
 from service.helper.main import answer
-from service.helper.messages import REQUESTS, CheckJob, GetRows, InBody, PlanJob, ReadDataset
+from service.helper.messages import (
+    REQUESTS,
+    CheckJob,
+    DownloadDataset,
+    GetRows,
+    InBody,
+    PlanJob,
+    ReadDataset,
+)
 from service.helper.request import Request
 from service.helper.tasks import Tasks
 from service.preflight.cache import PreflightCache
 from service.settings import Settings
 from service.specs.upload import Upload
+from service.storage.datasets import NewDataset
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from tests.support.orphans import has_ended, orphan
@@ -105,8 +115,32 @@ def test_a_helper_ends_with_its_parent(tmp_path: Path) -> None:
     until(lambda: has_ended(helper))
 
 
+@pytest.mark.parametrize("file", ["answer", "upload"])
+def test_a_folder_that_is_gone_is_unavailable(
+    tasks: Tasks, storage: Storage, tmp_path: Path, file: str
+) -> None:
+    """Where the data folder was renamed, what a task would write or read is answered with 503."""
+    gone = tmp_path / "renamed"
+    request: Request[Any] = ReadDataset(OWNER, None, Upload(folder=str(gone), format="csv"))
+    if file == "answer":
+        planned, _ = ask(tasks, PlanJob(OWNER), orjson.dumps(FIT))
+        assert isinstance(planned.dataset, NewDataset)
+        dataset, _ = storage.datasets.add(OWNER, planned.dataset)
+        request = DownloadDataset(OWNER, dataset.id, "csv", False, str(gone / "answer"))
+    problem, _ = ask(tasks, request)
+    assert problem.slug == "unavailable"
+    assert problem.detail.endswith("No such file or directory.")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_full_storage(number: int) -> None:
+    """A task that fills the disk is answered with what to do about it."""
+    header, _ = answer(FullTasks(OSError(number, "")), REQUESTS.dump(GetRows(OWNER, "ds_1", 0, 1)), b"")
+    assert header["slug"] == "storage-full"
+
+
 class FullTasks(Tasks):
-    """Tasks that run out of memory."""
+    """Tasks that run out of memory or disk space."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error

@@ -81,7 +81,7 @@ def test_a_folder_that_cannot_be_written_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("a file is in the way")
     with pytest.raises(errors.Unavailable):
         artifacts.ping()
-    with pytest.raises(errors.Unavailable):
+    with pytest.raises(errors.Unavailable, match=r"can't be written: Not a directory\.$"):
         artifacts.put("datasets", b"x")
 
 

@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from service.errors import Unavailable
 from service.storage.spool import Spool
 
 KEEPS_A_SPOOL = """
@@ -61,3 +64,11 @@ def test_simultaneous_starts_do_not_conflict(tmp_path: Path) -> None:
     started = [subprocess.Popen(command) for _ in range(4)]
     assert [process.wait() for process in started] == [0] * 4
     assert bodies(tmp_path) == []
+
+
+def test_a_folder_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    """A body can't be received where the data folder was renamed; the sentence has the reason."""
+    with Spool(tmp_path / "spool") as spool:
+        (tmp_path / "spool").rename(tmp_path / "elsewhere")
+        with pytest.raises(Unavailable, match=r"No such file or directory\.$"):
+            spool.make()

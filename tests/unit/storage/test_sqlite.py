@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from service.errors import StorageFull
 from service.storage.database import Database, wal_is_safe
 from service.storage.migrate import migrate
 
@@ -48,4 +49,19 @@ def test_a_reader_does_not_wait_for_a_writer(tmp_path: Path) -> None:
     migrate(database)
     with database.write(), database.read() as connection:
         assert connection.scalar(text("SELECT count(*) FROM jobs")) == 0
+    database.close()
+
+
+def test_a_full_disk_is_not_a_busy_database(tmp_path: Path) -> None:
+    """What SQLite can't write for lack of space says to free some; a deletion would need some, too."""
+    database = Database(f"sqlite:///{tmp_path / 'fitserve.db'}")
+    migrate(database)
+
+    def write() -> None:
+        with database.write() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")  # SQLite raises it to the present size
+            connection.exec_driver_sql("CREATE TABLE more AS SELECT zeroblob(1000000)")
+
+    with pytest.raises(StorageFull, match="deleting jobs or datasets needs some, too"):
+        write()
     database.close()

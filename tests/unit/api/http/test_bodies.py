@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import CapacityLimiter
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from service.api.http.bodies import Bodies
-from service.errors import ContentTooLarge
+from service.api.http.bodies import Bodies, BodyFile
+from service.errors import ContentTooLarge, StorageFull
 from service.processes.channel import MAX_BODY_IN_MEMORY_BYTES, BodyInFile
 from service.storage.database import Database
 from service.storage.room import Room
@@ -126,3 +128,33 @@ def test_a_body_beyond_the_limit_is_refused(spool: Spool, room: Room, tmp_path: 
         assert files(tmp_path) == []
 
     asyncio.run(use())
+
+
+def test_a_disk_that_is_full_is_a_full_storage(room: Room) -> None:
+    """A body that the disk has no space for is refused with the reason."""
+
+    async def receive() -> None:
+        with open("/dev/full", "wb", buffering=0) as file:
+            await BodyFile(file, MOST_BYTES, room, CapacityLimiter(1)).write(b"content")
+
+    with pytest.raises(StorageFull, match="No space left on device"):
+        asyncio.run(receive())
+
+
+class NearlyFull(BytesIO):
+    """A file that takes two bytes at once, as an unbuffered file may on a disk that fills up."""
+
+    def write(self, piece: Any) -> int:
+        """Write the beginning of a piece."""
+        return super().write(piece[:2])
+
+
+def test_a_piece_is_written_as_a_whole(room: Room) -> None:
+    """What a write leaves over is written by the next one."""
+
+    async def receive() -> bytes:
+        file = NearlyFull()
+        await BodyFile(file, MOST_BYTES, room, CapacityLimiter(1)).write(b"content")
+        return file.getvalue()
+
+    assert asyncio.run(receive()) == b"content"
