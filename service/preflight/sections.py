@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from service.errors import FieldErrors, InvalidRequest
 from service.preflight.devices import check_placement
 from service.specs.architecture import ArchitectureSpec
-from service.specs.base import field_errors
+from service.specs.base import field_errors, has_further_errors
 from service.specs.data import DataDeclaration, DataSpec
 from service.specs.job import JobRequest, Placement
 from service.specs.partial import PartialSection, read_partial
@@ -71,8 +71,9 @@ def read_sections(document: Any, devices: Sequence[str], errors: FieldErrors) ->
         section = document.get(name) if isinstance(document, dict) else None
         try:
             sections[name] = adapter.validate_python(section)
-        except ValidationError:  # reported above
-            partial[name] = read_partial(section, adapter, f"#/{name}") or _NOTHING
+        except ValidationError as error:  # reported above
+            if not has_further_errors(error):
+                partial[name] = read_partial(section, adapter, f"#/{name}") or _NOTHING
     return Sections(**sections, partial=partial)
 
 

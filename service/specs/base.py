@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -136,33 +136,38 @@ class Spec(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _accept_whole_numbers(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Validate again with integers instead of the floats that are whole numbers and were refused."""
+    def _validate(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Accept whole numbers as integers; explain the first errors, and count the others."""
+        shown = _without_further_names(value, cls)
         try:
-            return handler(value)
-        except ValidationError as error:
-            details = error.errors(include_url=False)
-            paths = [existing_path(detail["loc"], value) for detail in details if _is_whole_float(detail)]
-            if not paths:
-                raise
-        return handler(_with_integers(value, paths))
+            return handler(shown)
+        except ValidationError as found:
+            error, details = found, found.errors(include_url=False)
+        paths = [existing_path(detail["loc"], shown) for detail in details if _is_whole_float(detail)]
+        if paths:
+            try:
+                return handler(_with_integers(shown, paths))
+            except ValidationError as found:
+                error, details = found, found.errors(include_url=False)
+        listed = [each for each in details if each["type"] != _FURTHER_ERRORS][:MAX_LISTED_ERRORS]
+        hidden = 0 if shown is value else len(value) - len(shown)
+        further = _count(details) - len(listed) + hidden
+        if not further and not any(map(_is_unknown_field, listed)):
+            raise error
+        kept = [_explained(detail, cls) for detail in listed]
+        if further:
+            kept.append(InitErrorDetails(type=_further_errors(further), loc=(), input=None))
+        raise ValidationError.from_exception_data(error.title, kept) from None
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_first_errors(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Keep and explain the first errors, and count the others, for `field_errors`."""
-        try:
-            return handler(value)
-        except ValidationError as error:
-            details = error.errors(include_url=False)
-            if len(details) <= MAX_LISTED_ERRORS and not any(map(_is_unknown_field, details)):
-                raise
-            listed = [each for each in details if each["type"] != _FURTHER_ERRORS][:MAX_LISTED_ERRORS]
-            further = _count(details) - len(listed)
-            kept = [_explained(detail, cls) for detail in listed]
-            if further:
-                kept.append(InitErrorDetails(type=_further_errors(further), loc=(), input=None))
-            raise ValidationError.from_exception_data(error.title, kept) from None
+
+def _without_further_names(value: Any, spec: type[Spec]) -> Any:
+    """Drop the unknown fields that would not be listed: an object may have millions, each an error."""
+    known, extra = spec.model_fields, spec.model_config.get("extra")
+    most = len(known) + MAX_LISTED_ERRORS
+    if not isinstance(value, dict) or extra != "forbid" or len(value) <= most:
+        return value
+    unknown = islice((name for name in value if name not in known), MAX_LISTED_ERRORS)
+    return {name: value[name] for name in chain(known.keys() & value.keys(), unknown)}
 
 
 _FURTHER_ERRORS = "further_errors"
