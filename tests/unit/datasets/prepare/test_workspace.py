@@ -33,7 +33,7 @@ def test_a_full_disk_is_reported_before_anything_is_written(tmp_path: Path) -> N
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        with pytest.raises(Unavailable, match="no room for 40000 bytes"):
+        with pytest.raises(Unavailable, match="40000 bytes of training data can't be written"):
             SpillingWorkspace(tmp_path, 0).allocate([Layout((10_000,), torch.float32)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
