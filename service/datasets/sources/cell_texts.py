@@ -28,6 +28,8 @@ _INTEGER_PATTERN = r"^[+-]?\d+$"
 _PADDED_PATTERN = r"^[+-]?0\d+$"
 _MINUS_SIGN = "\N{MINUS SIGN}"
 _MAX_INT64_DIGITS = 18  # any integer of so many digits fits into int64
+_MAX_FORMATTED_BYTES = 1_000  # of the text of a number or a time
+_NO_FORMAT = pa.scalar("?", TEXT)
 _DATE = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?"
 _ZONE = r"(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)"
@@ -57,8 +59,14 @@ def null_words(texts: Column, words: Collection[str]) -> Column:
 
 
 def trimmed(texts: Column, options: CellOptions) -> Column:
-    """Replace texts that mean a missing value by null, and trim the others."""
-    return pc.utf8_trim_whitespace(null_gaps(texts, options))
+    """Replace texts that mean a missing value by null, and trim the others, to compare them with formats.
+
+    A text too long for a number or a time is replaced by a short one that has no format either: there are
+    many formats, and a text may have megabytes.
+    """
+    present = pc.utf8_trim_whitespace(null_gaps(texts, options))
+    is_long = pc.greater(pc.binary_length(present), _MAX_FORMATTED_BYTES)
+    return pc.if_else(is_long, _NO_FORMAT, present) if pc.any(is_long).as_py() else present
 
 
 def are_numbers(texts: Column) -> Column:
@@ -125,7 +133,7 @@ def _without_groups(texts: Column, options: CellOptions) -> Column:
     if options.decimal == ",":
         plain = pc.replace_substring(plain, ",", ".")
     # A text of another form must not become a number by a change of its signs: `1,5` with thousands.
-    return pc.if_else(has_form, plain, pa.scalar("?", TEXT))
+    return pc.if_else(has_form, plain, _NO_FORMAT)
 
 
 def _escape(text: str) -> str:

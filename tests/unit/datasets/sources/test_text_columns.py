@@ -1,8 +1,10 @@
 import pyarrow as pa
 import pytest
 
+from service.datasets.sources.cell_texts import trimmed
 from service.datasets.sources.columns import BOOLEAN, DATETIME, NUMBER, TEXT
 from service.datasets.sources.text_columns import find_type_mismatches, infer_text_type
+from service.datasets.sources.text_hints import explain_texts
 from service.specs.reading import CellOptions
 
 
@@ -42,3 +44,14 @@ def test_type_mismatches_are_a_minority_of_the_values(texts: list[str], noun: st
     assert (mismatches.noun, mismatches.rows.tolist()) == (noun, rows)
     few = cells("a", "b", *texts[:1])
     assert find_type_mismatches(few, few, CellOptions()) is None
+
+
+@pytest.mark.parametrize("pattern", ["2020-01-01 ", "1", "1,000.5 ", "a"])
+def test_a_long_text_has_no_format(pattern: str) -> None:
+    """A text of megabytes is text; it is compared with no formats."""
+    text = pattern * (2_000_000 // len(pattern))
+    column = cells(text, None)
+    assert infer_text_type(column, CellOptions(dates=["%d.%m.%Y"], units=["kg"])) == TEXT
+    assert infer_text_type(cells("1", text, "2"), CellOptions(missing=["?"])) == TEXT
+    assert explain_texts(column, CellOptions(), column) is None
+    assert trimmed(column, CellOptions()).to_pylist() == ["?", None]
