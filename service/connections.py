@@ -48,6 +48,7 @@ ADDRESS_SHARE = 0.75
 LINGER_SECONDS = 3.0
 _PROBLEM = b"application/problem+json"
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ")
+_ABSOLUTE_FORM = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 _TLS_HANDSHAKE = b"\x16\x03"
 
 
@@ -266,14 +267,25 @@ class Connection(HttpToolsProtocol):
             raise BadRequest(f"More than {MAX_PIPELINED} requests were sent before the first answer.")
         if self.parser.get_method() == b"CONNECT":
             raise MethodNotImplemented
+        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and b",".join(codings).strip().lower() != b"chunked":
+            raise BadRequest("The only `Transfer-Encoding` that is supported is `chunked`.")
         if self.parser.should_upgrade():
             return
+        self._take_authority_as_host()
         super().on_headers_complete()
         self._connections.leave_waiting(self)
         self._head_began_at = None
         self._receives_body = True
         self._unused_bytes = 0
         self._body_window.restart(self._received_bytes)
+
+    def _take_authority_as_host(self) -> None:
+        """Replace `Host` by the authority of a target in absolute form (RFC 9112, section 3.2.2)."""
+        if absolute := _ABSOLUTE_FORM.match(self.url):
+            self.headers[:] = [
+                (name, absolute[1] if name == b"host" else value) for name, value in self.headers
+            ]
 
     def on_body(self, body: bytes) -> None:
         self._unused_bytes = 0

@@ -175,6 +175,11 @@ def test_options_come_in_the_query_or_as_parts(service: Service) -> None:
         assert [each["name"] for each in headless.json()["columns"]] == ["column_1", "column_2"]
     unknown = {"Content-Type": "text/csv; header=maybe"}
     problem(service.client.post(URL, content=b"a\n1\n", headers=unknown), 415, "unsupported-media-type")
+    unknown = {"Content-Type": "text/csv; charset=klingon"}
+    refused = service.client.post(URL, content=b"a\n1\n", headers=unknown)
+    assert problem(refused, 422, "invalid-request")[0]["pointer"] == "Content-Type"
+    named = service.client.post(URL, params={"encoding": "utf-8"}, content=b"a\n1\n", headers=unknown)
+    assert named.is_success
 
 
 @pytest.mark.parametrize(

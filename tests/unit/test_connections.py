@@ -95,6 +95,8 @@ class CountingServer(uvicorn.Server):
                 return
             size, more = size + len(message["body"]), message["more_body"]
         body = b"x" * LARGE_BYTES if scope["path"] == "/large" else str(size).encode()
+        if scope["path"] == "/host":
+            body = dict(scope["headers"])[b"host"]
         headers = [(b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -150,6 +152,9 @@ REFUSED = {
     "TLS": (400, b"\x16\x03\x01\x02\x00\x01"),
     "two lengths": (400, b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
     "two framings": (400, b"POST / HTTP/1.1\r\nContent-Length: 1\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),
+    "an unknown coding": (400, b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    "two codings": (400, b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n" + CHUNKED + b"\r\n0\r\n\r\n"),
+    "chunks twice": (400, b"POST / HTTP/1.1\r\n" + CHUNKED + CHUNKED + b"\r\n0\r\n\r\n"),
     "a wrong chunk": (400, b"POST / HTTP/1.1\r\n" + CHUNKED + b"\r\nzz\r\n"),
     "an endless trailer": (431, b"POST / HTTP/1.1\r\n" + CHUNKED + b"\r\n0\r\nX: ", b"a" * LARGE_BYTES),
     "an endless chunk extension": (431, b"POST / HTTP/1.1\r\n" + CHUNKED + b"\r\n1;", b"a" * LARGE_BYTES),
@@ -221,6 +226,23 @@ def test_trailers_are_no_headers(server: CountingServer) -> None:
     """Trailers of a chunked body are ignored."""
     request = b"POST / HTTP/1.1\r\n" + CLOSE + CHUNKED + b"\r\n1\r\na\r\n0\r\nX: y\r\n\r\n"
     assert server.converse(request).endswith(b"\r\n\r\n1")
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"/host", b"a"),
+        (b"//b/../host", b"a"),
+        (b"http://b/host", b"b"),
+        (b"HTTP://b:80/host?x", b"b:80"),
+        (b"http://[::1]:8000/host", b"[::1]:8000"),
+        (b"http://a@b/host", b"a@b"),
+    ],
+)
+def test_an_absolute_target_names_the_host(server: CountingServer, target: bytes, host: bytes) -> None:
+    """The authority of a target in absolute form replaces `Host`."""
+    answer = server.converse(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"\r\n")
+    assert answer.endswith(b"\r\n\r\n" + (b"0" if b".." in target else host))
 
 
 def test_pipelined_requests_are_answered_in_order(server: CountingServer) -> None:

@@ -52,19 +52,23 @@ async def decompressed(request: Request) -> AsyncIterator[bytes]:
             yield chunk
         return
     decoder = _DECODERS[compression]()
+    head = b""
     try:
         async for chunk in request.stream():
+            head = (head + chunk[:4])[:4]
             for piece in decoder.pieces(chunk):
                 yield piece
                 await asyncio.sleep(0)
     except (zlib.error, zstd.ZstdError):
-        raise _damaged(compression, "is not") from None
+        if head.startswith(_MAGIC[compression]):
+            raise _damaged(compression, f"is damaged {compression}, or other bytes follow it") from None
+        raise _damaged(compression, f"is not {compression}") from None
     if not decoder.is_complete:
-        raise _damaged(compression, "ends before the end of its")
+        raise _damaged(compression, f"ends before the end of its {compression}")
 
 
 def _damaged(compression: Compression, what: str) -> InvalidRequest:
-    detail = f"The header Content-Encoding says {compression}, but the body {what} {compression}."
+    detail = f"The header Content-Encoding says {compression}, but the body {what}."
     return InvalidRequest(detail, [FieldError("#", detail)])
 
 
@@ -116,4 +120,5 @@ class _Zstandard:
             yield piece
 
 
+_MAGIC: Mapping[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _DECODERS: Mapping[Compression, type[_Decoder]] = {"gzip": _Gzip, "zstd": _Zstandard}

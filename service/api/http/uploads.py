@@ -17,6 +17,7 @@ from service.api.state import Services
 from service.errors import (
     BadRequest,
     ContentTooLarge,
+    FieldError,
     FieldErrors,
     InvalidRequest,
     UnsupportedMediaType,
@@ -26,6 +27,7 @@ from service.helper.request import Request as HelperRequest
 from service.specs.base import field_errors
 from service.specs.data import ColumnNames
 from service.specs.reading import ColumnTypes, DateFormat, Thousands
+from service.specs.text_encodings import python_name
 from service.specs.upload import (
     GENERIC_MEDIA_TYPES,
     MEDIA_TYPES,
@@ -254,10 +256,19 @@ def _with_parameters(upload: Upload, content_type: str) -> Upload:
     said: dict[str, Any] = {}
     if kind.startswith("text/") and "charset" in parameters:
         said["encoding"] = parameters["charset"]
+        if "encoding" not in upload.options.model_fields_set:
+            _check_encoding(parameters["charset"])
     if upload.format == "csv" and "header" in parameters:
         said["header"] = _has_header(parameters["header"])
     options = ReadOptions(**{**said, **upload.options.model_dump(exclude_unset=True)})
     return upload.model_copy(update={"options": options})
+
+
+def _check_encoding(charset: str) -> None:
+    try:
+        python_name(charset)
+    except ValueError as error:
+        raise InvalidRequest(errors=[FieldError("Content-Type", str(error))]) from None
 
 
 def _has_header(said: str) -> bool:

@@ -7,7 +7,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+# Without dot segments, which a client removes from a link (RFC 3986, section 5.2.4).
+_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 

@@ -74,7 +74,9 @@ class Origins:
     def _error(self, scope: Scope) -> FitserveError | None:
         """Return the reason to refuse a request, if any."""
         headers = Headers(scope=scope)
-        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "").lower()
+        # Several values together are none that is allowed.
+        origin = ", ".join(headers.getlist("origin")) if "origin" in headers else None
+        site = ", ".join(headers.getlist("sec-fetch-site")).lower()
         if scope["method"] in _SAFE_METHODS or (origin is None and not site):
             return None
         own = f"{scope['scheme']}://{headers.get('host', '')}".lower()

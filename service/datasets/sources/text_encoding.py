@@ -5,22 +5,13 @@ import mmap
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from service.datasets.sources.csv_records import Text
 from service.datasets.validation import ErrorCollector, quote_value
-from service.specs.base import did_you_mean
+from service.specs.text_encodings import ENCODINGS, python_name
 from service.specs.upload import ReadOptions
 
-ENCODINGS: Final = (
-    *("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "ascii", "cp437", "cp850", "mac-roman"),
-    *(f"iso8859-{number}" for number in (*range(1, 12), 13, 14, 15, 16)),
-    *(f"cp{number}" for number in range(1250, 1259)),
-    *("koi8-r", "koi8-u", "shift_jis", "cp932", "euc_jp", "euc_kr", "cp949", "gbk", "gb18030", "big5"),
-)
-"""Python's names of the supported encodings; Python's aliases (latin-1, windows-1252) are accepted, too."""
-
-_PYTHON_NAMES = {codecs.lookup(name).name for name in ENCODINGS}
 _CHUNK_BYTES = 2**20
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -133,7 +124,10 @@ def _detect_encoding(path: Path, declared: str | None, errors: ErrorCollector, i
         if marked is None:
             _refuse_utf16(head, errors)
         return marked or "utf-8"
-    name = _python_name(declared, errors)
+    try:
+        name = python_name(declared)
+    except ValueError as error:
+        errors.fail("?encoding", str(error))
     if name in _READ_AS_UTF_8:
         name = "utf-8"
     if marked is not None and is_of_model:
@@ -151,17 +145,6 @@ def _refuse_utf16(head: bytes, errors: ErrorCollector) -> None:
     for name, low, high in (("utf-16-le", head[::2], head[1::2]), ("utf-16-be", head[1::2], head[::2])):
         if len(high) > 1 and high.count(0) > len(high) // 2 > low.count(0):
             errors.fail("?encoding", f"The body looks like UTF-16 without a byte order mark; set `{name}`.")
-
-
-def _python_name(encoding: str, errors: ErrorCollector) -> str:
-    try:
-        name = codecs.lookup(encoding).name
-    except (LookupError, ValueError):
-        name = ""
-    if name not in _PYTHON_NAMES:
-        hint = did_you_mean(encoding, ENCODINGS) or "; use for instance utf-8, utf-16, latin-1, windows-1252."
-        errors.fail("?encoding", f"`{encoding}` is not a supported encoding{hint}")
-    return name
 
 
 def _convert_to_utf8(path: Path, name: str, errors: ErrorCollector) -> Path:

@@ -68,3 +68,21 @@ def test_another_encoding_is_refused(encoding: str) -> None:
     with pytest.raises(UnsupportedMediaType) as refused:
         sent(encoding, zlib.compress(b"{}"))
     assert refused.value.headers == {"Accept-Encoding": "gzip, zstd"}
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+@pytest.mark.parametrize("chunk_bytes", [1, 1000])
+def test_a_message_tells_damage_from_another_format(encoding: str, chunk_bytes: int) -> None:
+    """A body that begins as it should, but is wrong later or has bytes after its end, is damaged."""
+    packed = zstd.compress(b"{}" * 99, options={zstd.CompressionParameter.checksum_flag: 1})
+    body = gzip.compress(b"{}") if encoding == "gzip" else packed
+    wrong_sum = body[:-5] + bytes([body[-5] ^ 1]) + body[-4:] if encoding == "gzip" else body[:-1] + b"?"
+    for sent_body, words in (
+        (wrong_sum, "is damaged"),
+        (body + b"trailing bytes", "is damaged"),
+        (b"plain text", f"is not {encoding}"),
+        (body[:-1], "ends before the end"),
+    ):
+        chunks = [sent_body[start : start + chunk_bytes] for start in range(0, len(sent_body), chunk_bytes)]
+        with pytest.raises(InvalidRequest, match=words):
+            sent(encoding, *chunks)

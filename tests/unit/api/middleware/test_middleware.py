@@ -94,6 +94,20 @@ def test_own_pages_and_programs_are_not_refused(app: Application, headers: dict[
     problem(post(app, b"{}", **headers), 405, "method-not-allowed")
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Origin", URL), ("Origin", PAGE)],
+        [("Origin", PAGE), ("Origin", URL)],
+        [("Origin", URL), ("Origin", URL)],
+        [("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Site", "cross-site")],
+    ],
+)
+def test_several_origins_are_foreign(app: Application, headers: list[tuple[str, str]]) -> None:
+    """A write with several origins is refused, also if the service's own is among them."""
+    problem(app.request("POST", "/livez", headers=headers), 403, "foreign-origin")
+
+
 def test_a_default_port_is_the_same_origin(app: Application) -> None:
     """`http://localhost:80` is `http://localhost`."""
     for origin, host in (("http://localhost:80", "localhost"), ("http://localhost", "localhost:80")):
@@ -273,6 +287,10 @@ def test_links_have_the_prefix_of_the_setting() -> None:
         ("10.1.2.3", "//evil.example", "/fit/v1/jobs"),
         ("10.1.2.3", "https://evil.example", "/fit/v1/jobs"),
         ("10.1.2.3", "/a?b", "/fit/v1/jobs"),
+        ("10.1.2.3", "/../x", "/fit/v1/jobs"),
+        ("10.1.2.3", "/x/..", "/fit/v1/jobs"),
+        ("10.1.2.3", "/./x", "/fit/v1/jobs"),
+        ("10.1.2.3", "/.x/y..", "/.x/y../v1/jobs"),
         ("10.1.2.3", "", "/fit/v1/jobs"),
         ("192.0.2.1", "/a", "/fit/v1/jobs"),
     ],

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.csv_records import BLOCK_BYTES
-from service.datasets.sources.text_encoding import ENCODINGS
 from service.errors import InvalidRequest, UnsupportedMediaType
+from service.specs.text_encodings import ENCODINGS
 from tests.support.field_errors import refusal
 from tests.support.files import read
 from tests.support.tables import read_table
