@@ -24,13 +24,8 @@ _TENSOR = {**NESTED_NUMBERS, "minItems": 1}
 _COLUMN_NAME = {"type": "string", "minLength": 1, "maxLength": 256}
 
 
-def _columns(cell: JsonSchema) -> JsonSchema:
-    return {
-        "type": "object",
-        "minProperties": 1,
-        "propertyNames": _COLUMN_NAME if cell else {},
-        "additionalProperties": {"type": "array", "minItems": 1, "items": cell},
-    }
+def _columns(name: JsonSchema, cells: JsonSchema) -> JsonSchema:
+    return {"type": "object", "minProperties": 1, "propertyNames": name, "additionalProperties": cells}
 
 
 def _rows(cell: JsonSchema) -> JsonSchema:
@@ -66,7 +61,7 @@ def _split(cell: JsonSchema) -> JsonSchema:
     }
 
 
-Columns = Annotated[Any, WithJsonSchema(_columns(_CELL))]
+Columns = Annotated[Any, WithJsonSchema(_columns(_COLUMN_NAME, {**CELLS, "minItems": 1}))]
 """Cells by column name. A cell is text, a number, a boolean, or null for a missing value."""
 
 Rows = Annotated[Any, WithJsonSchema(_rows(_CELL))]
@@ -74,7 +69,7 @@ Rows = Annotated[Any, WithJsonSchema(_rows(_CELL))]
 
 DataframeSplit = TypeAliasType("DataframeSplit", Annotated[Any, WithJsonSchema(_split(_CELL))])
 
-ModelColumns = Annotated[Any, WithJsonSchema(_columns(_ANYTHING))]
+ModelColumns = Annotated[Any, WithJsonSchema(_columns(_ANYTHING, _ANYTHING))]
 """The same for a model, which ignores columns that it does not know."""
 
 ModelRows = Annotated[Any, WithJsonSchema(_rows(_ANYTHING))]

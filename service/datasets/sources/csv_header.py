@@ -253,7 +253,7 @@ def _split(
     if not is_declared and len(first.cells) == 1 and not is_one_column:
         # Below a name alone, a decimal comma is no delimiter.
         candidates = [each for each in firsts if each != options.decimal]
-        candidates += [SPACES] if lines.strip() else []
+        candidates += [] if next(records(lines, SPACES), None) is None else [SPACES]
         tables = [_table(lines, each, is_declared=False) for each in candidates]
         fitting = [table for table in tables if _has_columns(table)]
         if fitting:  # the one that also divides the first record, rather than another that splits numbers

@@ -17,7 +17,7 @@ def find_columns(
     Args:
         columns: The object.
         pointer: Its pointer.
-        selected: Names of the columns to read; None: all. Others are checked only to be as long.
+        selected: Names of the columns to read; None: all. Others are not checked.
         errors: Receives the errors.
 
     Raises:
@@ -30,15 +30,15 @@ def find_columns(
     check_column_count(columns, pointer, errors)
     lists: dict[str, list[Any]] = {}
     for name, values in columns.items():
-        if selected is None or name in selected:
-            check_name(name, pointer_to(pointer, name), errors)
-        if not isinstance(values, list):
+        if selected is not None and name not in selected:
+            continue
+        check_name(name, pointer_to(pointer, name), errors)
+        if isinstance(values, list):
+            lists[name] = values
+        else:
             found = quote_value(values)
             errors.add(pointer_to(pointer, name), f"A column must be a list of values; found {found}.")
-        else:
-            lists[name] = values
     _check_lengths(lists, pointer, errors)
-    lists = {name: values for name, values in lists.items() if selected is None or name in selected}
     rows = len(next(iter(lists.values()), ()))
     return JsonColumns(list(columns), lists, rows, layout_of_columns(pointer))
 

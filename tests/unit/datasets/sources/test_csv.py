@@ -3,7 +3,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER, TEXT
@@ -340,6 +340,7 @@ def test_one_row_is_a_table() -> None:
     assert values(b"a,b\n1,x") == {"a": [1.0], "b": ["x"]}
 
 
+@example('"" ', None)
 @given(st.text('a1",;\n\r\t |é', max_size=40), st.sampled_from([None, ",", ";"]))
 def test_any_text_is_read_or_refused(text: str, delimiter: str | None) -> None:
     """Any text is read as a table or refused as an invalid request."""
