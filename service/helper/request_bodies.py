@@ -49,7 +49,7 @@ def parse_table(body: bytes, is_lines: bool = False) -> JsonTable:
         InvalidRequest: With every name that appears twice in one object.
     """
     try:
-        return JsonTable(_parse_lines(body) if is_lines else parse_json(body))
+        return JsonTable(_parse_lines(body) if is_lines else parse_json(body, is_table=True))
     except NotJson:
         if is_lines or not _has_object_in_first_line(body):
             raise
@@ -72,7 +72,7 @@ def _parse_lines(body: bytes) -> JsonLines:
             try:
                 rows[number] = parse_json(line)
             except NotJson as error:
-                raise NotJson(f"Line {number}: {error.detail}") from None
+                raise NotJson(error.detail.replace("line 1,", f"line {number},", 1)) from None
             except InvalidRequest as error:
                 for each in error.errors:
                     pointer = pointer_to("#", len(rows)) + each.pointer.removeprefix("#")

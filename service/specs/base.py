@@ -278,6 +278,8 @@ def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
     pointer = pointer_to(base, *existing_path(detail["loc"], document))
     if detail["type"] == "missing":
         missing = detail["loc"][-1]
+        if isinstance(missing, int):
+            return FieldError(pointer, f"The list needs at least {missing + 1} items.")
         advice = habits.form_advice(detail["input"]) if missing == "type" else None
         return FieldError(pointer, f"`{missing}` is required{f': {advice}' if advice else ''}.")
     return FieldError(pointer, readable_message(detail))

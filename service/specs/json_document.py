@@ -10,7 +10,7 @@ from service.errors import FieldErrors, NotJson, pointer_to
 from service.specs.json_syntax import explain
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes, is_table: bool = False) -> Any:
     """Parse a JSON body strictly: NaN, numbers beyond a double, deep nesting and repeated names are errors.
 
     Raises:
@@ -20,7 +20,7 @@ def parse_json(body: bytes) -> Any:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise NotJson(explain(error, body)) from None
+        raise NotJson(explain(error, body, is_table)) from None
     if _has_lost_members(body, document):
         _check_repeated_names(body)
     return document

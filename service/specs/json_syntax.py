@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import orjson
 
 _SHOWN_CHARACTERS = 20
+_NOT_UTF_8 = "the bytes are not UTF-8 text; encode the document as UTF-8"
 
 # What stands at the position of the error, and what to send instead; `{found}` is the text that matched.
 _TEXTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
@@ -32,6 +33,11 @@ _TEXTS: Sequence[tuple[re.Pattern[str], str]] = tuple(
         (r",", "a value is missing before the comma; send null for a missing value"),
     )
 )
+# What else is possible where tables are read, by the remedy.
+_OF_TABLES = {
+    "a second document follows; send one": "JSON Lines as `application/x-ndjson`",
+    _NOT_UTF_8: "send a file of another format with its type in Content-Type",
+}
 # By the start of the parser's message.
 _MESSAGES: Sequence[tuple[str, str]] = (
     ("trailing comma", "remove the comma before the closing bracket"),
@@ -42,29 +48,32 @@ _MESSAGES: Sequence[tuple[str, str]] = (
     ),
     ("Input is a zero-length", "the body is empty; send a JSON document"),
     ("unexpected end", "the body ends inside the document; close all brackets and quotes, or send all of it"),
-    (
-        "unexpected content after",
-        "a second document follows; send one, or JSON Lines as `application/x-ndjson`",
-    ),
+    ("unexpected content after", "a second document follows; send one"),
     ("unexpected control", "a line break or a tab in a text is written as `\\n` or `\\t`"),
     ("invalid escaped", "a backslash in a text is written twice, `\\\\`"),
     ("UTF-8 byte order mark", "send UTF-8 without a byte order mark"),
-    ("str is not valid UTF-8", "the bytes are not UTF-8 text; send a file with its type in Content-Type"),
+    ("str is not valid UTF-8", _NOT_UTF_8),
 )
 
 
-def explain(error: orjson.JSONDecodeError, body: bytes) -> str:
+def explain(error: orjson.JSONDecodeError, body: bytes, is_table: bool = False) -> str:
     """Return the detail of a problem for a body that is not JSON: position, common cause and remedy.
 
     Args:
         error: The error of the parser.
         body: The body.
+        is_table: Whether the body may be a table, which has other formats than JSON.
     """
+    cause = _cause(error, body)
+    if is_table and cause in _OF_TABLES:
+        cause = f"{cause}, or {_OF_TABLES[cause]}"
     position = f"line {error.lineno}, column {error.colno}"
-    return f"The body is not valid JSON: {position}: {_cause(error, body)}."
+    return f"The body is not valid JSON: {position}: {cause}."
 
 
 def _cause(error: orjson.JSONDecodeError, body: bytes) -> str:
+    if b"\0" in body[:_SHOWN_CHARACTERS]:  # UTF-16 without a byte order mark
+        return _NOT_UTF_8
     for message, remedy in _MESSAGES:
         if error.msg.startswith(message):
             return remedy

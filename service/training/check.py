@@ -353,6 +353,8 @@ def _catch(pointer: str, attempt: Callable[[], object]) -> list[FieldError]:
     try:
         with warnings.catch_warnings(action="ignore"):
             attempt()
+    except ZeroDivisionError:
+        return [FieldError(pointer, "An argument leads to a division by zero; lengths are at least 1.")]
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         if is_out_of_memory(error):
             raise

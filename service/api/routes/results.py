@@ -116,7 +116,7 @@ class ParametersQuery(CheckpointQuery):
     def _known(cls, value: str) -> str:
         unknown = {part.strip() for part in value.split(",")} - {"", "values", "gradients", "statistics"}
         if unknown:
-            raise ValueError(f"{', '.join(sorted(unknown))}: use values, gradients, statistics.")
+            raise ValueError("Should be some of values, gradients and statistics, separated by commas.")
         return value
 
 

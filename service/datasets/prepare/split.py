@@ -20,6 +20,7 @@ class SplitRows(NamedTuple):
     validation: torch.Tensor
 
 
+_LEAST_FRACTION = 1e-9  # no dataset has enough rows for a smaller one
 _TRAIN, _VALIDATION, _TEST = range(len(SPLIT_NAMES))
 
 
@@ -190,8 +191,11 @@ def check_split(
     for name in ("validation", "test"):
         amount = getattr(split, name)
         if isinstance(amount, float) and _row_count(amount, kept) == 0:
-            needed = _min_rows(amount)
-            detail = f"{amount:g} of {available} is less than one row; at least {needed} rows are needed."
+            if amount < _LEAST_FRACTION:
+                remedy = "give a larger fraction, or a number of rows."
+            else:
+                remedy = f"at least {_min_rows(amount)} rows are needed."
+            detail = f"{amount:g} of {available} is less than one row; {remedy}"
             errors.add(pointer_to(pointer, name), detail)
     seen: dict[int, str] = {}  # pointer of each listed row
     for name in ("validation_rows", "test_rows"):

@@ -1,5 +1,6 @@
 """Translation of errors that libraries raise for broken files into errors of the request."""
 
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from service.errors import FieldError, FitserveError, InvalidRequest, shorten
 from service.file_errors import OF_FILE_SYSTEM
 
 _MAX_REASON_CHARACTERS = 200
+_BYTES = re.compile(r"\bb['\"]")  # bytes as Python shows them
 # Errors whose text is written for readers. That of others, such as TypeError, names objects of Python.
 _EXPLAINED = (pa.ArrowException, BadZipFile, EOFError, LZMAError, OSError, SafetensorError, zlib.error)
 
@@ -47,4 +49,6 @@ def refuse_unreadable(format_name: str, pointer: str = "#") -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """Return the reason of an error as the end of a sentence; empty if its text is not for readers."""
     lines = str(error).splitlines() if isinstance(error, _EXPLAINED) else []
+    if lines and _BYTES.search(lines[0]):
+        return ""
     return f": {shorten(lines[0], _MAX_REASON_CHARACTERS).rstrip('.')}" if lines else ""

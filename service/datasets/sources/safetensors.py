@@ -53,7 +53,7 @@ def read_safetensors(path: Path, max_bytes: int) -> TensorDataset:
                 pointer_to("#", name), f"{quote_name(name)} is of type {code}; supported are {supported}."
             )
     arrays = {name: arrays[name] for name in codes if name in arrays}
-    return as_dataset(arrays, errors)
+    return as_dataset(arrays, errors, unread=codes.keys() - arrays.keys())
 
 
 def _as_float32(bits: Tensor, path: Path) -> Tensor:

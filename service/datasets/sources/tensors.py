@@ -1,6 +1,6 @@
 """Named arrays of a file as a tensor dataset: `inputs` or several `inputs.<name>`, `targets`, `weights`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import numpy as np
@@ -28,13 +28,16 @@ def check_array_count(count: int, errors: ErrorCollector) -> None:
         errors.fail("#", f"The file has {count:,} arrays; at most {MAX_ARRAYS:,} are supported.")
 
 
-def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDataset:
+def as_dataset(
+    arrays: Mapping[str, Tensor], errors: ErrorCollector, unread: Collection[str] = ()
+) -> TensorDataset:
     """Make a dataset of named arrays.
 
     Args:
         arrays: `inputs` [B, …], or one or more `inputs.<name>` [B, …]; optionally `targets` [B, …] and
             `weights` [B].
         errors: Errors found before in the same file; raised together with those found here.
+        unread: Names of the other arrays of the file, which have an error already.
 
     Raises:
         InvalidRequest: The file has errors; lists the first 100 and counts all.
@@ -42,7 +45,7 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
     inputs: dict[str, Tensor] = {}
     for name, array in arrays.items():
         pointer = pointer_to("#", name)
-        if name == INPUTS or name.startswith(f"{INPUTS}."):
+        if _is_input(name):
             input_name = name.partition(".")[2] if "." in name else SINGLE_INPUT
             check_name(input_name, pointer, errors)
             inputs[input_name] = array
@@ -55,7 +58,7 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
             continue
         _check_array(array, name, pointer, errors)
         _check_finite(array, name, pointer, errors)
-    if not inputs:
+    if not inputs and not any(map(_is_input, unread)):
         errors.add("#", "There is no array called `inputs` or `inputs.<name>`.")
     if INPUTS in arrays and len(inputs) > 1:
         errors.add(pointer_to("#", INPUTS), "Give `inputs`, or several `inputs.<name>`, not both.")
@@ -64,6 +67,10 @@ def as_dataset(arrays: Mapping[str, Tensor], errors: ErrorCollector) -> TensorDa
         check_sample_counts(inputs, {TARGETS: targets, WEIGHTS: weights}, "#", errors)
     errors.raise_if_any()
     return TensorDataset(inputs, targets, weights)
+
+
+def _is_input(name: str) -> bool:
+    return name == INPUTS or name.startswith(f"{INPUTS}.")
 
 
 def check_sample_counts(

@@ -35,7 +35,7 @@ def test_rows_are_parsed_from_lists_and_lines(body: bytes, is_lines: bool) -> No
 
 def test_broken_lines_are_named() -> None:
     """A syntax error or a repeated name in JSON Lines names the line; other bodies are JSON."""
-    with pytest.raises(NotJson, match="Line 3: The body is not valid JSON"):
+    with pytest.raises(NotJson, match="The body is not valid JSON: line 3, column "):
         parse_table(b'{"a": 1}\n\n{"a": \n')
     found = refusal(lambda: parse_table(b'{"a": 1}\n\n{"a": 1, "a": 2}\n'))
     assert found["#/1/a"].startswith("Line 3: `a` appears more than once")

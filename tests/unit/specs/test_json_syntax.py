@@ -55,3 +55,22 @@ def test_bytes_that_are_no_text_are_named() -> None:
     with pytest.raises(orjson.JSONDecodeError) as raised:
         orjson.loads(b"PAR1\xff\xfe")
     assert "the bytes are not UTF-8 text" in explain(raised.value, b"PAR1\xff\xfe")
+
+
+@pytest.mark.parametrize(
+    ("body", "remedy", "of_tables"),
+    [
+        (b'{"a": 1}\n{"a": 2}', "a second document follows; send one", "JSON Lines"),
+        ('{"a": "\xe4"}'.encode("latin-1"), "encode the document as UTF-8", "Content-Type"),
+        ('{"a": 1}'.encode("utf-16"), "encode the document as UTF-8", "Content-Type"),
+        ('{"a": 1}'.encode("utf-16-le"), "encode the document as UTF-8", "Content-Type"),
+    ],
+)
+def test_other_formats_are_advised_for_tables_only(body: bytes, remedy: str, of_tables: str) -> None:
+    """A request for a job is one document in UTF-8; a table may also be sent in another format."""
+    with pytest.raises(orjson.JSONDecodeError) as raised:
+        orjson.loads(body)
+    assert explain(raised.value, body).endswith(f"{remedy}.")
+    detail = explain(raised.value, body, is_table=True)
+    assert f"{remedy}, or " in detail
+    assert of_tables in detail

@@ -204,3 +204,10 @@ def test_rows_out_of_range_are_reported_together() -> None:
         "#/data/split/validation_rows/0": "Row 40 does not exist; the rows are 0 to 2.",
         "#/data/split/validation_rows/1": "Row -1 does not exist; the rows are 0 to 2.",
     }
+
+
+@pytest.mark.parametrize("fraction", [1e-300, 5e-324, 1e-12])
+def test_a_fraction_of_nothing_has_a_short_error(fraction: float) -> None:
+    """No number of rows is advised that no dataset has."""
+    (detail,) = errors_of(10, validation=fraction).values()
+    assert detail.endswith("is less than one row; give a larger fraction, or a number of rows.")

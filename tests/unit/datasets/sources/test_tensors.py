@@ -180,3 +180,17 @@ def test_a_file_of_many_arrays_is_refused_before_they_are_read(form: str) -> Non
     arrays = {f"inputs.{number}": np.zeros(0, np.float32) for number in range(1_001)}
     errors = refusal(lambda: tensors(form, arrays))
     assert errors == {"#": "The file has 1,001 arrays; at most 1,000 are supported."}
+
+
+@pytest.mark.parametrize("dtype", [np.uint64, np.complex64])
+def test_an_unsupported_type_is_the_only_error_of_its_array(dtype: Any) -> None:
+    """The inputs of a file are not called missing because their type is not supported."""
+    content = safetensors.numpy.save({"inputs": np.ones((2, 1), dtype), "targets": np.ones((2, 1), "f4")})
+    found = refusal(lambda: read(content, "safetensors"))
+    assert list(found) == ["#/inputs"]
+
+
+def test_a_damaged_archive_is_explained_without_bytes_of_python() -> None:
+    """The reason of a library is left out where it shows bytes."""
+    content = as_npz({"inputs": np.ones((2, 1))}).replace(b"inputs.npy", b"inp\x87ts.npy", 1)
+    assert "b'" not in refusal(lambda: read(content, "npz"))["#"]
