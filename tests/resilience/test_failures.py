@@ -183,7 +183,8 @@ def test_a_job_without_disk_space_for_its_data_fails(hasty_service: Service) -> 
         job = service.ended(job_id)
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("failed", "error", 1)
     assert job["error"]["type"] == "/problems/data-not-prepared"
-    assert f"no room for {4 * count} bytes" in job["error"]["detail"]
+    detail = f"A file of {4 * count} bytes of training data can't be written: File too large."
+    assert job["error"]["detail"] == detail
     assert service.ended(other_id)["status"] == "succeeded"
 
 
