@@ -3,7 +3,6 @@
 python -m benchmarks.start
 """
 
-import os
 import statistics
 import tempfile
 import time
@@ -78,18 +77,18 @@ def measure() -> tuple[float, float, float]:
         ready = min(workers.values()) - started
         until(is_idle)
         memory = sum(process.memory_full_info().pss for process in service_processes()) / 2**20
-        victim = next(iter(workers))
+        victim = next(each for each in service_processes() if each.cmdline()[:1] == ["fitserve worker"])
         killed = time.time()
-        os.kill(victim, 9)
+        victim.kill()
         fresh = until(lambda: registered(client).keys() - workers.keys())
         replaced = registered(client)[fresh.pop()] - killed
     return ready, replaced, memory
 
 
-def registered(client: httpx.Client) -> dict[int, float]:
-    """Return the time at which each worker process registered (Unix time), by process id."""
+def registered(client: httpx.Client) -> dict[str, float]:
+    """Return the time at which each worker registered (Unix time), by its id."""
     found = client.get("/v1/system").json()["workers"]
-    return {each["pid"]: datetime.fromisoformat(each["started_at"]).timestamp() for each in found}
+    return {each["id"]: datetime.fromisoformat(each["started_at"]).timestamp() for each in found}
 
 
 def service_processes() -> list[psutil.Process]:
