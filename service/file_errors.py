@@ -1,4 +1,4 @@
-"""What an error of the file system means to a client: the storage is full, or unavailable for now."""
+"""Errors of the file system as errors for clients: the storage is full, or unavailable for now."""
 
 import errno
 import os

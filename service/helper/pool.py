@@ -244,9 +244,8 @@ class HelperPool:
         else:
             helper = await self._wait(call, patience_seconds)
             try:
-                await (
-                    caller.check()
-                )  # takes longer than all else here, and only a client that waits goes away
+                # Takes longer than all else here, so it is left out for a call that did not wait.
+                await caller.check()
             except BaseException:
                 self._put(helper, call)
                 raise
