@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter
 from typing_extensions import TypeAliasType
 
 from service.specs.base import Spec, did_you_mean
@@ -21,6 +21,7 @@ MAX_DEPTH = 64  # of nested containers; PyTorch needs several Python stack frame
 MAX_DIMENSIONS = 8  # of a parameter
 MAX_MODULE_PARAMETERS = 1_000  # of one module, without those of its submodules
 MAX_INPUTS = 64
+MAX_OUTPUTS = 64
 MAX_FORWARD_CHARACTERS = 20_000
 
 
@@ -55,6 +56,13 @@ class SequentialSpec(Container):
     each copy in a stack (`num_layers`) counts as one, and as ten in a stack of Transformer layers."""
 
 
+def _refuse_repeated(names: list[str]) -> list[str]:
+    repeated = next((name for position, name in enumerate(names) if name in names[:position]), None)
+    if repeated is not None:
+        raise ValueError(f"`{repeated}` appears twice; each output needs a name of its own.")
+    return names
+
+
 class ParameterSpec(Spec):
     """A parameter of a module itself: `self.scale = nn.Parameter(…)`."""
 
@@ -64,7 +72,23 @@ class ParameterSpec(Spec):
     """Initialization: a function of `torch.nn.init`, e.g. `ones_` or `{"type": "normal_", "std": 0.02}`."""
 
 
-class ModuleSpec(Container):
+class ForwardSpec(Container):
+    """Base class of the specs with a `forward` method, which may return several outputs."""
+
+    outputs: (
+        Annotated[
+            list[Identifier],
+            Field(min_length=1, max_length=MAX_OUTPUTS, json_schema_extra={"uniqueItems": True}),
+            AfterValidator(_refuse_repeated),
+        ]
+        | None
+    ) = None
+    """Names of the values that `forward` returns in a tuple or list, in order, or the keys of the dict that
+    it returns. Values of nested tuples are named by their position, as in `hidden.0`. Null: the keys of a
+    dict; otherwise the positions `0`, `1`, … of several values, and `output` of a single one."""
+
+
+class ModuleSpec(ForwardSpec):
     """A subclass of `nn.Module`: its submodules, and a `forward` method that calls them."""
 
     type: Literal["module"]

@@ -167,6 +167,7 @@ def _complete(spec: Node, trace: Trace, location: NodeLocation) -> dict[str, Any
         "submodules": nodes,
         "parameters": parameters,
         "inputs": list(input_names(spec) or ()),
+        **({} if spec.outputs is None else {"outputs": spec.outputs}),
         "forward": spec.forward,
     }
 
