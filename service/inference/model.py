@@ -92,7 +92,7 @@ def _without_best(checkpoint: Checkpoint, training: TrainingSpec) -> str:
     if not checkpoint.monitor:
         return "without validation rows or `early_stopping`, no value determines it"
     if checkpoint.last.epoch == 0:
-        return "no epoch is complete yet"
+        return "no epoch is complete"
     value = monitored_value(training, validates=True)
     return f"the monitored `{value}` has had no value in any epoch"
 

@@ -87,8 +87,9 @@ class TrainingSpec(Spec):
     """Metrics of torchmetrics by short name, e.g. `accuracy` or `r2_score`, computed on the training and
     validation rows in each epoch. Like the loss, they compare outputs with transformed targets; the history
     has `in_target_units` with those in the units of the targets."""
-    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
-    """Number of epochs."""
+    epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS)]
+    """Number of epochs. With 0, the job succeeds with the initial parameters, which can be read, predict, and
+    be trained by a continuation."""
     batch_size: Annotated[Integer, Field(ge=1)] | None = None
     """Samples per optimizer step. Null: all training rows in one step (full batch)."""
     drop_last: bool = False

@@ -61,7 +61,7 @@ def build_scheduler(spec: ComponentSpec, optimizer: Optimizer, total_steps: int)
     """
     arguments, more = spec.arguments(), {}
     if spans_whole_training(spec):
-        more = {"total_steps": total_steps}
+        more = {"total_steps": max(1, total_steps)}  # PyTorch refuses 0, the steps of no epoch
         arguments = {name: value for name, value in arguments.items() if name not in _LENGTHS}
     scheduler: LRScheduler = SCHEDULERS[spec.type](optimizer, arguments=arguments, **more)
     return scheduler

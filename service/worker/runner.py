@@ -170,7 +170,8 @@ class Runner:
     def _claim_companions(self, first: LoadedJob) -> Sequence[Job]:
         """Claim jobs that can train in a group with the first; none if too few are queued."""
         spec = first.components.spec
-        if not first.compiled or first.job.attempt > 1 or spec.from_job or spec.checkpoint_every:
+        alone = first.job.attempt > 1 or spec.from_job or spec.checkpoint_every or not spec.epochs
+        if alone or not first.compiled:
             return []
         fitting = GROUP_BYTES // (first.job.memory_estimate_bytes + 2 * first.data_bytes)
         limit = min(MAX_GROUP_SIZE, fitting) - 1

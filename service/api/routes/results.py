@@ -55,7 +55,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], route_class=Doc
 A = TypeVar("A")
 Q = TypeVar("Q", bound=uploads.ReadQuery)
 
-Checkpoint = Annotated[str, Field(pattern=r"^(last|best|[1-9]\d{0,15})$")]
+Checkpoint = Annotated[str, Field(pattern=r"^(last|best|0|[1-9]\d{0,15})$")]
 _SPLIT_OR_BODY = "Rows are in the body, or in a `split` of the job: give one of them."
 _NO_ROWS = "Send rows with their targets, or name rows of the job: `?split=validation`."
 _MODEL_ERRORS = (JobNotFound, CheckpointNotFound, NoCheckpointYet, InvalidRequest, LimitExceeded)

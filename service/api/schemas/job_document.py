@@ -60,7 +60,7 @@ def progress_document(job: Job) -> dict[str, Any]:
     return {
         "epoch": job.epoch,
         "epochs": job.epochs,
-        "fraction": job.epoch / job.epochs,
+        "fraction": job.epoch / job.epochs if job.epochs else float(job.status is JobStatus.SUCCEEDED),
         "eta_seconds": eta_seconds,
     }
 

@@ -26,7 +26,7 @@ class Progress(Resource):
     epochs: int
     """Requested epochs."""
     fraction: float
-    """`epoch / epochs`."""
+    """`epoch / epochs`; of a job without epochs, 1 once it has succeeded."""
     eta_seconds: float | None
     """Estimated seconds until the end; null unless the job is running."""
 

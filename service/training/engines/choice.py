@@ -192,7 +192,7 @@ class EngineChooser:
         """Return the reason why compiling does not pay; None if it does."""
         parameters = sum(1 for _ in candidate.model.parameters())
         costs = GPU if candidate.on_gpu else CPU
-        eager = costs.eager(work, parameters, candidate.steps // candidate.spec.epochs)
+        eager = costs.eager(work, parameters, candidate.key.batches.steps_per_epoch)
         compiled = costs.compiled(work)
         if eager < MIN_SPEEDUP * compiled:
             if 2 * work.operations * costs.operation < eager:

@@ -35,7 +35,7 @@ class EngineFactory:
             components: The training's.
             captures: Whether the eager engine replays CUDA graphs on a GPU.
         """
-        if name == "compiled":
+        if name == "compiled" and components.spec.epochs:  # without an epoch, there is nothing to compile
             return self._compiled.make(components)
         capture = CudaGraphs() if captures and self._device.type == "cuda" else None
         return EagerEngine(components, capture=capture)

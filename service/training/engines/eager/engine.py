@@ -108,7 +108,7 @@ class EagerEngine:
         self._replayed: CapturedStep | None = None  # `_captured` if it executes the current step
         self._has_stepped = False  # a capture needs the optimizer's state, which the first step creates
         self.epoch = 0
-        self.stop_reason: StopReason | None = None
+        self.stop_reason = self._reason_to_stop()
         self._batches = components.batches
         pays = components.spec.epochs * self._batches.steps_per_epoch >= MIN_STEPS
         self._capture = capture if pays else None
