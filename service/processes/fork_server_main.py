@@ -29,7 +29,7 @@ import structlog
 
 from service.processes.beats import sending_beats
 from service.processes.channel import Channel
-from service.processes.entry import ignore_sigterm, reset_after_fork, set_process_title
+from service.processes.entry import ignore_sigterm, import_main, reset_after_fork, set_process_title
 from service.processes.fork_server import NO_PROCESS, READY, REQUEST_BYTES, Request
 from service.runtime.garbage_collector import freeze_loaded_objects, pause_collection
 
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     pause_collection()
     with sending_beats(control):
         for name in argv[2:]:
-            import_module(name).preload()
+            import_main(name).preload()
     freeze_loaded_objects()
     child = serve(control)
     # A child returns here too: it keeps no frames of `serve`, and exits as any interpreter does.

@@ -5,11 +5,10 @@ python -m service.processes.spawn_main <module> <descriptor of the channel> <des
 
 import socket
 import sys
-from importlib import import_module
 
 from service.processes.beats import sending_beats
 from service.processes.channel import Channel
-from service.processes.entry import ignore_sigterm, set_process_title
+from service.processes.entry import ignore_sigterm, import_main, set_process_title
 from service.runtime.garbage_collector import pause_collection
 
 
@@ -19,7 +18,7 @@ def main(argv: list[str]) -> None:
     ignore_sigterm()
     pause_collection()
     with socket.socket(fileno=int(argv[3])) as connection, sending_beats(connection):
-        module = import_module(argv[1])
+        module = import_main(argv[1])
         module.preload()
     module.main(Channel(socket.socket(fileno=int(argv[2]))))
 
