@@ -46,10 +46,17 @@ def main(with_h2o: bool) -> None:
         bare_service(Path(folder)) as bare,
         h2o_cluster() if with_h2o else nullcontext({}) as h2o_fits,
     ):
-        rows = [*fits(client, h2o_fits), overhead(client), long_history(client), *requests(client, bare)]
-        results = [measure(row) for row in rows]
+        results = [measure(row) for row in comparisons(client, bare, h2o_fits)]
     picture.draw({result.row.name: result.systems() for result in results if result.peers})
     publish("Fits and requests", report(results), "bench-all" if with_h2o else "bench")
+
+
+def comparisons(client: httpx.Client, bare_port: int, h2o_fits: H2OFits) -> Iterator[Row]:
+    """Yield all comparisons."""
+    yield from fits(client, h2o_fits)
+    yield overhead(client)
+    yield long_history(client)
+    yield from requests(client, bare_port)
 
 
 def h2o_cluster() -> AbstractContextManager[H2OFits]:
@@ -130,9 +137,7 @@ def many_fits(client: httpx.Client, count: int) -> float:
         return post("/v1/jobs", orjson.dumps(body))
 
     def submit(first: int) -> None:
-        wire = Wire(client.base_url.port or 0)
-        for index in range(first, count, SUBMITTERS):
-            wire.send(request(index))
+        Wire(client.base_url.port or 0).seconds_each(map(request, range(first, count, SUBMITTERS)))
 
     started = time.perf_counter()
     with ThreadPoolExecutor(SUBMITTERS) as pool:
@@ -162,7 +167,7 @@ def long_history(client: httpx.Client) -> Row:
     request = get(f"/v1/jobs/{job['id']}/history?max_points={POINTS}")
     return Row(
         f"history of {MANY_EPOCHS:,} epochs in {POINTS} points",
-        lambda: statistics.median(wire.seconds_each(request, 20)),
+        lambda: statistics.median(wire.seconds_each([request] * 20)),
         limit_seconds=0.050,
     )
 
@@ -175,14 +180,14 @@ def requests(client: httpx.Client, bare_port: int) -> Iterator[Row]:
     predictions = f"/v1/jobs/{job['id']}/predictions"
     yield Row(
         "status poll",
-        lambda: statistics.fmean(wire.seconds_each(get(f"/v1/jobs/{job['id']}"), REQUESTS)),
-        lambda: statistics.fmean(bare.seconds_each(get(f"/rows/{job['id']}"), REQUESTS)),
+        lambda: statistics.fmean(wire.seconds_each([get(f"/v1/jobs/{job['id']}")] * REQUESTS)),
+        lambda: statistics.fmean(bare.seconds_each([get(f"/rows/{job['id']}")] * REQUESTS)),
         goal=1 / 0.7,
     )
     yield Row(
         "prediction of one row, median",
-        lambda: statistics.median(wire.seconds_each(post(predictions, row), REQUESTS)),
-        lambda: statistics.median(bare.seconds_each(post("/predictions", row), REQUESTS)),
+        lambda: statistics.median(wire.seconds_each([post(predictions, row)] * REQUESTS)),
+        lambda: statistics.median(bare.seconds_each([post("/predictions", row)] * REQUESTS)),
         goal=1.5,
     )
 

@@ -99,9 +99,12 @@ def service_processes() -> list[psutil.Process]:
 def is_idle() -> bool:
     """Return whether the processes of the service use almost no CPU time."""
     processes = service_processes()
-    before = sum(sum(process.cpu_times()[:2]) for process in processes)
-    time.sleep(IDLE_SAMPLE_SECONDS)
-    spent = sum(sum(process.cpu_times()[:2]) for process in processes) - before
+    try:
+        before = sum(sum(process.cpu_times()[:2]) for process in processes)
+        time.sleep(IDLE_SAMPLE_SECONDS)
+        spent = sum(sum(process.cpu_times()[:2]) for process in processes) - before
+    except psutil.NoSuchProcess:
+        return False
     return spent < MAX_IDLE_LOAD * len(processes) * IDLE_SAMPLE_SECONDS
 
 

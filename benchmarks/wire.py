@@ -1,45 +1,54 @@
-"""A minimal HTTP client on one connection, whose own cost does not affect measurements."""
+"""A minimal HTTP client, whose own cost does not affect measurements."""
 
 import socket
 import time
+from collections.abc import Iterable
+
+TIMEOUT_SECONDS = 60.0
 
 
 class Wire:
-    """A connection to a server on this machine."""
+    """A server on this machine."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = port
 
-    def seconds_each(self, request: bytes, times: int) -> list[float]:
-        """Send a request `times` times in sequence; return the duration of each in seconds."""
+    def seconds_each(self, requests: Iterable[bytes]) -> list[float]:
+        """Send requests one after another; return the duration of each in seconds.
+
+        They share one connection, which is opened now: a server closes connections that have been idle.
+        """
         seconds = []
-        for _ in range(times):
-            started = time.perf_counter()
-            self.send(request)
-            seconds.append(time.perf_counter() - started)
+        with socket.create_connection(("127.0.0.1", self._port), TIMEOUT_SECONDS) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for request in requests:
+                started = time.perf_counter()
+                connection.sendall(request)
+                _receive(connection)
+                seconds.append(time.perf_counter() - started)
         return seconds
 
-    def send(self, request: bytes) -> None:
-        """Send a request and wait for the response."""
-        self._socket.sendall(request)
-        self._receive()
 
-    def _receive(self) -> None:
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += self._socket.recv(65536)
-        head, _, body = received.partition(b"\r\n\r\n")
-        status = head.split(b" ", 2)[1]
-        if not status.startswith(b"2"):
-            raise RuntimeError(received.decode())
-        length = next(
-            int(line.split(b":")[1])
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"content-length")
-        )
-        while len(body) < length:
-            body += self._socket.recv(65536)
+def _receive(connection: socket.socket) -> None:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += _read(connection)
+    head, _, body = received.partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1]
+    if not status.startswith(b"2"):
+        raise RuntimeError(received.decode())
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += _read(connection)
+
+
+def _read(connection: socket.socket) -> bytes:
+    data = connection.recv(65536)
+    if not data:
+        raise ConnectionError("The server has closed the connection.")
+    return data
 
 
 def get(path: str) -> bytes:
