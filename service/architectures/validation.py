@@ -19,8 +19,8 @@ from service.specs.habits import name_advice
 
 # A child of this name would hide an attribute that PyTorch itself uses.
 _SEQUENTIAL_ATTRIBUTES = frozenset(dir(nn.Sequential()))
-# The last two are attributes of `ForwardModule`.
-_MODULE_ATTRIBUTES = frozenset({*dir(nn.Module()), "graph", "class_name"})
+# The last ones are attributes of `ForwardModule`.
+_MODULE_ATTRIBUTES = frozenset({*dir(nn.Module()), "graph", "class_name", "inplace"})
 
 
 def find_errors(spec: Node, location: NodeLocation) -> FieldErrors:

@@ -73,7 +73,7 @@ def check(
         raise InvalidRequest(errors=[FieldError(pointer, detail)])
     trace, stand_in_model, output = _run(spec, inputs, location)
     _raise_if_any(trace.errors)
-    if any(arguments.get("inplace") for arguments in trace.arguments.values()):
+    if any(getattr(each, "inplace", False) for each in stand_in_model.modules()):
         # In evaluation a Dropout returns its input itself; an in-place layer behind it overwrites the data.
         eval_trace, _, _ = _run(spec, inputs, location, training=False)
         _raise_if_any(eval_trace.errors)

@@ -33,6 +33,8 @@ class ForwardObserver:
         """
         if problem := self._trace.count(1):
             raise self._abort(f"{location}: {problem}")
+        if self._trace.found_input_write():  # the next epoch would train on other data
+            self._add(f"{location}: This would overwrite the input data; remove `inplace=True`.")
         for tensor in value if isinstance(value, tuple | list) else (value,):
             if isinstance(tensor, Tensor) and tensor.numel() > MAX_ELEMENTS:
                 shape = self._trace.describe(tensor)
@@ -50,5 +52,8 @@ class ForwardObserver:
         return module.complete_layer() if isinstance(module, LayerStandIn) else module
 
     def _abort(self, detail: str) -> TraceAborted:
-        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, "forward"), detail))
+        self._add(detail)
         return TraceAborted(detail)
+
+    def _add(self, detail: str) -> None:
+        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, "forward"), detail))

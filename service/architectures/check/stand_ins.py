@@ -227,9 +227,8 @@ class LayerStandIn(nn.Module):
     @contextmanager
     def _forbid_input_writes(self) -> Iterator[None]:
         """Record an error if the layer overwrites an input: the next epoch would train on other data."""
-        before = self._trace.input_writes
         yield
-        if self._trace.input_writes > before:
+        if self._trace.found_input_write():
             detail = f"{self._title} would overwrite the input data: set inplace to false."
             self._trace.errors.append(FieldError(pointer_to(self._location.pointer, "inplace"), detail))
 

@@ -48,13 +48,14 @@ class Trace:
         self.arguments: dict[str, dict[str, Any]] = {}
         self.saved_tensors = SavedTensorMeter()
         self.operations = 0
+        self._input_writes = 0
         # Tensor and origin by `id`. The reference keeps the tensor alive, so no id is reused.
         self._origins = {id(tensor): (tensor, "the input") for tensor in inputs}
 
-    @property
-    def input_writes(self) -> int:
-        """Number of in-place operations on the inputs so far, also through views."""
-        return sum(tensor._version for tensor in self.inputs)
+    def found_input_write(self) -> bool:
+        """Return whether an input was written to, also through a view, since the last call of this method."""
+        before, self._input_writes = self._input_writes, sum(tensor._version for tensor in self.inputs)
+        return self._input_writes > before
 
     def count(self, operations: int) -> str | None:
         """Count operations.

@@ -6,7 +6,8 @@ instead. A translated text always ends, so the interpreter is total:
 - Statements run once, from first to last, without loops, conditions, jumps, definitions or comprehensions.
 - Each call refers to a function of the table or a declared submodule, never to a value, so a text cannot call
   itself. Submodules form a tree, whose depth the spec bounds.
-- Nothing is changed in place: a name gets a new value, and objects that other code can see stay as they are.
+- Only a function with `inplace=True` changes a value in place; otherwise a name gets a new value, and objects
+  that other code can see stay as they are.
 
 `syntax.parse` bounds the size and the depth of the tree, so the recursion of this translation is bounded too.
 The nodes bound the values (see `nodes`).
@@ -134,6 +135,7 @@ class _Translator:
         # Inputs, and names that the statements translated so far assign. As statements run in order, a name
         # in this set has a value at run time.
         self._assigned = set(self._inputs)
+        self._inplace = False
 
     def translate(self) -> Graph | None:
         """Return the graph; None if the last statement has an error."""
@@ -146,7 +148,7 @@ class _Translator:
             if assignment is not None:
                 assignments.append(assignment)
         result = self._collect_error(last, self._result)
-        return None if result is None else Graph(self._inputs, tuple(assignments), result)
+        return None if result is None else Graph(self._inputs, tuple(assignments), result, self._inplace)
 
     def _collect_error(self, statement: ast.stmt, translate: Callable[[Any], Any]) -> Any:
         try:
@@ -365,10 +367,17 @@ class _Translator:
     def _function(self, node: ast.Call, function: Function, first: tuple[Expression, ...]) -> FunctionCall:
         arguments = self._arguments(node, first)
         signature = f"The signature is `{function.name}({function.signature})`."
-        for name in arguments.named:
-            if name not in function.parameters:
+        named: dict[str, Expression] = {}
+        for name, value in arguments.named.items():
+            parameter = function.parameter(name)
+            if parameter is None:
                 hint = did_you_mean(name, function.parameters) or f" is not an argument. {signature}"
                 raise self._error(node, f"`{name}`{hint}")
+            if parameter in named:  # `dim` and `axis`
+                raise self._error(node, f"The argument `{parameter}` appears twice; give it once.")
+            named[parameter] = value
+        arguments = Arguments(arguments.positional, named)
+        self._inplace |= _may_write(function, arguments)
         if not function.variadic and len(arguments.positional) > function.positional:
             raise self._error(node, f"The call has too many arguments. {signature}")
         return FunctionCall(self._text.location_of(node), function, arguments, guards_of(function))
@@ -480,6 +489,15 @@ def _is_docstring(node: ast.stmt) -> bool:
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
     )
+
+
+def _may_write(function: Function, arguments: Arguments) -> bool:
+    """Return whether a call sets `inplace`, which is the last parameter of a function that has it."""
+    if "inplace" not in function.parameters:
+        return False
+    is_positional = len(arguments.positional) == function.positional
+    value = arguments.positional[-1] if is_positional else arguments.named.get("inplace")
+    return value is not None and not (isinstance(value, Literal) and value.value is False)
 
 
 def _infinity(node: ast.Call) -> float | None:

@@ -63,11 +63,13 @@ class Graph:
         inputs: Names of the inputs of `forward`, without `self`.
         assignments: The statements, in order.
         result: The expression that is returned.
+        inplace: Whether a function writes into its argument, as `F.relu(x, inplace=True)` does.
     """
 
     inputs: tuple[str, ...]
     assignments: tuple[Assignment, ...]
     result: Expression
+    inplace: bool = False
 
     def run(
         self,

@@ -95,7 +95,11 @@ _CHECKS: Mapping[str, Check] = {
     **{name: _positive(name) for name in POSITIVE},
     # A string could name a device that the job must not use.
     "device": _of_type(torch.device, "the device of a tensor, such as `input.device`"),
-    "dtype": _of_type((torch.dtype, torch.device, Tensor), "a dtype, such as `torch.float32`"),
+    "dtype": _of_type(torch.dtype, "a dtype, such as `torch.float32`"),
+}
+# Checks of single functions.
+_CHECKS_OF: Mapping[str, Mapping[str, Check]] = {
+    "Tensor.to": {"other": _of_type((torch.dtype, torch.device, Tensor), "a dtype, such as `torch.float32`")}
 }
 
 
@@ -105,25 +109,27 @@ def _count_split(input: Tensor, split_size: Any, dim: int = 0) -> int:
     return len(split_size)
 
 
-def _count_tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> int:
-    return indices_or_sections if isinstance(indices_or_sections, int) else len(indices_or_sections)
+def _count_sections(input: Tensor, sections: Any = (), dim: int = 0, indices: Any = ()) -> int:
+    return sections if isinstance(sections, int) else len(sections or indices)
 
 
 # Number of tensors that a function returns, by its name without the module; parameters as in PyTorch.
 _PIECES: Mapping[str, Callable[..., int]] = {
     "chunk": lambda input, chunks, dim=0: chunks,
     "split": _count_split,
-    "tensor_split": _count_tensor_split,
+    "split_with_sizes": lambda input, split_sizes, dim=0: len(split_sizes),
+    **dict.fromkeys(("tensor_split", "dsplit", "hsplit", "vsplit"), _count_sections),
     "unbind": lambda input, dim=0: input.shape[dim],
 }
 
 
 def guards_of(function: Function) -> tuple[ArgumentGuard | PieceGuard, ...]:
     """Return the checks that each call of a function needs."""
+    checks = {**_CHECKS, **_CHECKS_OF.get(function.name, {})}
     guards: list[ArgumentGuard | PieceGuard] = [
-        ArgumentGuard(name, position if position < function.positional else None, _CHECKS[name])
+        ArgumentGuard(name, position if position < function.positional else None, checks[name])
         for position, name in enumerate(function.parameters)
-        if name in _CHECKS
+        if name in checks
     ]
     count = _PIECES.get(function.name.rpartition(".")[2])
     return (*guards, PieceGuard(count)) if count else tuple(guards)

@@ -56,6 +56,11 @@ class ForwardModule(nn.Module):
         return self.graph.run(self, given, device, self._observer)
 
     @property
+    def inplace(self) -> bool:
+        """Whether `forward` writes into a tensor, as a layer with `inplace` does."""
+        return self.graph.inplace
+
+    @property
     def forward_inputs(self) -> tuple[str, ...]:
         """Names of the inputs; `fitserve.describe` reads them instead of tracing `forward`."""
         return self.graph.inputs

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fitserve.describe.functions import PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES, Function
+from fitserve.describe.functions import LIMIT_ATTRIBUTES, PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES, Function
 from service.architectures.text.errors import ForwardError, SourceLocation, forward_error
 from service.architectures.text.guards import ArgumentGuard, PieceGuard
 from service.architectures.text.operators import COMPARISON_PRECEDENCE, Operator, apply, bounded
@@ -29,9 +29,10 @@ ATOM = 9
 LOWEST = 0
 
 # Attributes that a text may read, with the type of value that has them.
-ATTRIBUTES: Mapping[str, type] = {
+ATTRIBUTES: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(TENSOR_ATTRIBUTES, Tensor),
     **dict.fromkeys(PAIR_ATTRIBUTES, tuple),
+    **dict.fromkeys(LIMIT_ATTRIBUTES, (torch.finfo, torch.iinfo)),
 }
 
 

@@ -6,7 +6,13 @@ python -m service.architectures.text.reference > docs/forward.md
 import sys
 from collections.abc import Iterable, Iterator
 
-from fitserve.describe.functions import CONSTANTS, CREATING, PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES
+from fitserve.describe.functions import (
+    CONSTANTS,
+    LIMIT_ATTRIBUTES,
+    NUMPY_NAMES,
+    PAIR_ATTRIBUTES,
+    TENSOR_ATTRIBUTES,
+)
 from service.architectures.text.functions import FUNCTIONS
 from service.architectures.text.grammar import MAX_STRING_LENGTH, REMEDIES
 from service.architectures.text.guards import MAX_PIECES
@@ -36,10 +42,11 @@ indentation, comments and docstrings. The service parses it with Python's parser
 grammar on this page and translates it into a graph of operations. **It is never executed as Python.** Syntax
 that is not on this page is refused, with the line, the column and what to write instead.
 
-The inputs are the arguments of the `def` line, or else the names in `"inputs"`, or else the only name that is
-read before it is assigned. `x += y` means `x = x + y`; no value is changed in place. Shapes are checked on
-PyTorch's meta device before a job is created, with the shapes of one batch of the data; sizes such as
-`in_features` may be omitted.
+The inputs are the arguments of the `def` line, or else the names in `"inputs"`, or else the only name
+that is read before it is assigned. `x += y` means `x = x + y`. A function with `inplace=True` writes into
+its tensor as in PyTorch, but not into the input data; nothing else changes a value in place. Shapes are
+checked on PyTorch's meta device before a job is created, with the shapes of one batch of the data; sizes
+such as `in_features` may be omitted.
 
 This page is generated from the tables in `service/architectures/text/` by `make docs`.
 """
@@ -73,6 +80,7 @@ def _grammar() -> Iterator[str]:
     yield "| method | `x.view(*x.shape[:2], -1)`, from the table below |"
     yield f"| attribute of a tensor | {_code(sorted(TENSOR_ATTRIBUTES))} |"
     yield f"| attribute of a pair, which `x.max(dim=1)` returns | {_code(sorted(PAIR_ATTRIBUTES))} |"
+    yield f"| attribute of the limits `torch.finfo(x.dtype)` | {_code(sorted(LIMIT_ATTRIBUTES))} |"
     symbols = [operator.symbol for operator in (*BINARY.values(), *UNARY.values())]
     yield f"| operator | {_code(dict.fromkeys(symbols))} |"
     yield "| subscript | `x[:, 0]`, `x[..., ::2]`, `x[:, None]`, `x.shape[0]`, `pair[1]` |"
@@ -90,8 +98,10 @@ def _functions() -> Iterator[str]:
             continue  # listed in the row of the function
         also = "yes" if name.startswith("torch.") and method in FUNCTIONS else ""
         yield f"| `{name}` | `{function.signature}` | {also} |"
-    creating = _code(f"torch.{name}" for name in sorted(CREATING))
+    creating = _code(name for name, function in sorted(FUNCTIONS.items()) if function.creates)
     yield from ["", f"{creating} create their tensor on the device of the inputs."]
+    renamed = " and ".join(f"`{known}` as `{name}`" for name, known in NUMPY_NAMES.items())
+    yield from ["", f"As in PyTorch, functions that PyTorch implements in C++ also accept {renamed}."]
 
 
 def _refused() -> Iterator[str]:

@@ -59,6 +59,6 @@ def test_a_layer_is_described_with_its_arguments() -> None:
 
 def test_functions_and_inits_are_listed() -> None:
     """The catalog has the parameters of functions and methods, and the arguments of initializations."""
-    assert function_catalog()["F.relu"] == "(input)"
+    assert function_catalog()["F.relu"] == "(input, inplace=False)"
     assert function_catalog()["Tensor.clamp"] == "(input, min=None, max=None)"
     assert init_catalog()["constant_"]["arguments"]["required"] == ["val"]

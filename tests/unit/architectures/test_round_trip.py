@@ -190,8 +190,8 @@ class Foreign(nn.Module):
     """A module with a function that is not in the table."""
 
     def forward(self, x: Tensor) -> Any:
-        """Return the inverse of the input."""
-        return torch.linalg.inv(x)
+        """Return a factorization of the input."""
+        return torch.linalg.lu_factor(x)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ class Foreign(nn.Module):
         (Tied(), "shared by several layers"),
         (Branching(), "Branching: its forward depends on values"),
         (PAIRS[UNTRACEABLE].script(), "Attention: its forward depends on values"),
-        (Foreign(), "the grammar has no function `linalg_inv`"),
+        (Foreign(), "the grammar has no function `linalg_lu_factor`"),
         (nn.Sequential(nn.LazyLinear(3)), "LazyLinear"),
         (nn.Sequential(nn.Hardtanh(0.0, float("inf"))), "max_val is inf"),
     ],

@@ -122,9 +122,23 @@ def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
             "Line 1, column 5: `input.tanh_()`: Values cannot be changed in place; write `x = x.tanh(…)`.",
         ),
         (
+            "h = F.relu(input, out=input)\nreturn self.out(h)",
+            "Line 1, column 5: `F.relu(input, out=input)`: "
+            "`out` is not an argument. The signature is `F.relu(input, inplace=False)`.",
+        ),
+        (
             "h = F.relu(input, inplace=True)\nreturn self.out(h)",
             "Line 1, column 5: `F.relu(input, inplace=True)`: "
-            "`inplace` is not an argument. The signature is `F.relu(input)`.",
+            "This would overwrite the input data; remove `inplace=True`.",
+        ),
+        (
+            "h = F.dropout(input, 0.5, self.training)\nh = F.leaky_relu(h, 0.2, True)\nreturn self.out(h)",
+            "Line 2, column 5: `F.leaky_relu(h, 0.2, True)`: "
+            "This would overwrite the input data; remove `inplace=True`.",
+        ),
+        (
+            "return self.out(input.sum(dim=1, axis=1))",
+            "Line 1, column 17: `input.sum(dim=1, axis=1)`: The argument `dim` appears twice; give it once.",
         ),
         (
             "h = torch.clamp(input, 1, 2, 3)\nreturn self.out(h)",
