@@ -14,7 +14,7 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fitserve.describe needs PyTorch; install it with `pip install torch`.") from None
 
-from fitserve.describe.forward_writer import NotDescribable
-from fitserve.describe.spec import describe
+from fitserve.describe.errors import NotDescribable
+from fitserve.describe.spec import InitialValuesWarning, describe
 
-__all__ = ["NotDescribable", "describe"]
+__all__ = ["InitialValuesWarning", "NotDescribable", "describe"]

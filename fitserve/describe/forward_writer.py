@@ -8,8 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
+from fitserve.describe.aliases import (
+    IN_PLACE_OPERATORS,
+    change_is_visible,
+    changes_in_place,
+    new_tensor_method,
+)
+from fitserve.describe.errors import NotDescribable
 from fitserve.describe.functions import (
     CONSTANTS,
     PAIR_ATTRIBUTES,
@@ -18,16 +25,13 @@ from fitserve.describe.functions import (
     TENSOR_FUNCTIONS,
     Function,
 )
+from fitserve.describe.tracing import TRAINING_MODE
 
 SYMBOLS: Mapping[Any, str] = {
     operator.add: "{} + {}",
-    operator.iadd: "{} + {}",
     operator.sub: "{} - {}",
-    operator.isub: "{} - {}",
     operator.mul: "{} * {}",
-    operator.imul: "{} * {}",
     operator.truediv: "{} / {}",
-    operator.itruediv: "{} / {}",
     operator.floordiv: "{} // {}",
     operator.mod: "{} % {}",
     operator.matmul: "{} @ {}",
@@ -46,14 +50,12 @@ SYMBOLS: Mapping[Any, str] = {
 }
 # Names by function, which is what a torch.fx node refers to. Methods appear there by name.
 NAMES: Mapping[Any, str] = {
-    function.target: name for name, function in TENSOR_FUNCTIONS.items() if name.startswith(("torch.", "F."))
+    function.target: name for name, function in TENSOR_FUNCTIONS.items() if not name.startswith("Tensor.")
 }
 # Arguments that torch.fx records and the grammar does not accept: omitted if they have these values.
 DEFAULTS: Mapping[str, Any] = {"inplace": False, "return_indices": False, "_stacklevel": 3, "dtype": None}
-
-
-class NotDescribable(ValueError):
-    """The module has a layer, an argument or an operation that a spec cannot express."""
+# Methods that move a tensor to a device, which a job chooses.
+MOVING = frozenset({"cpu", "cuda"})
 
 
 def is_described_as_sequential(module: nn.Module) -> bool:
@@ -66,13 +68,17 @@ def is_described_as_sequential(module: nn.Module) -> bool:
     )
 
 
-def forward_text(graph: fx.Graph, module: nn.Module, path: str) -> tuple[list[str], str]:
+def forward_text(
+    graph: fx.Graph, module: nn.Module, path: str, omitted: Mapping[str, frozenset[str]]
+) -> tuple[list[str], str]:
     """Write a traced graph as a forward text.
 
     Args:
         graph: Graph of one call of `forward`.
         module: Traced module.
         path: Location of the module, for messages.
+        omitted: Names of the arguments that calls of a submodule leave out, by the path of the submodule: its
+            own text has their values.
 
     Returns:
         Names of the inputs, and the text.
@@ -80,13 +86,26 @@ def forward_text(graph: fx.Graph, module: nn.Module, path: str) -> tuple[list[st
     Raises:
         NotDescribable: If the graph has an operation that the grammar does not have.
     """
-    return _Writer(module, path).write(graph)
+    return _Writer(module, path, omitted).write(graph)
+
+
+def call_arguments(node: fx.Node, called: nn.Module) -> dict[str, Any]:
+    """Return the arguments of a call of a submodule by the names that its `forward` gives them.
+
+    Args:
+        node: The call.
+        called: The submodule.
+    """
+    signature = inspect.signature(type(called).forward)
+    bound = signature.bind(called, *node.args, **node.kwargs)
+    return dict(list(bound.arguments.items())[1:])
 
 
 class _Writer:
-    def __init__(self, module: nn.Module, path: str) -> None:
+    def __init__(self, module: nn.Module, path: str, omitted: Mapping[str, frozenset[str]]) -> None:
         self._module = module
         self._path = path
+        self._omitted = omitted
         self._names: dict[fx.Node, str] = {}
 
     def write(self, graph: fx.Graph) -> tuple[list[str], str]:
@@ -97,13 +116,16 @@ class _Writer:
                 lines.append(f"return {self._value(node.args[0])}")
                 break
             if node.op == "placeholder":
-                if node.args or node.target.startswith("*"):
-                    raise NotDescribable(f"{self._path}: input `{node.target}` has a default or is variadic.")
                 self._names[node] = self._name(node.target)
                 inputs.append(self._names[node])
                 continue
+            if changes_in_place(node) and change_is_visible(node, self._module):
+                raise NotDescribable(
+                    f"{self._path}: `{_called(node)}` changes a tensor in place that is read elsewhere, too;"
+                    " write the operation without it."
+                )
             written = self._operation(node)
-            if node.op == "get_attr":
+            if node.op == "get_attr" or written in self._names.values():
                 self._names[node] = written
                 continue
             self._names[node] = self._name(node.name)
@@ -123,18 +145,31 @@ class _Writer:
         if node.op == "get_attr":
             return self._tensor(str(node.target))
         if node.op == "call_module":
-            return f"{self._submodule(str(node.target))}({self._arguments(node.args, node.kwargs)})"
+            return self._submodule_call(node)
         if node.op == "call_method":
             tensor, *others = node.args
-            method = TENSOR_FUNCTIONS.get(f"Tensor.{node.target}")
+            if node.target in MOVING or (node.target == "to" and _is_device(*others, **node.kwargs)):
+                return self._value(tensor)
+            name = new_tensor_method(node)
+            method = TENSOR_FUNCTIONS.get(f"Tensor.{name}")
             if method is None:
                 raise NotDescribable(f"{self._path}: the grammar has no method `{node.target}`.")
             self._check_arguments(method, len(node.args), node.kwargs)
-            return f"{self._value(tensor)}.{node.target}({self._arguments(others, node.kwargs)})"
+            return f"{self._value(tensor)}.{name}({self._arguments(others, node.kwargs)})"
         return self._function(node)
 
+    def _submodule_call(self, node: fx.Node) -> str:
+        target = str(node.target)
+        called = self._submodule(target)
+        omitted = self._omitted.get(target)
+        if not omitted:
+            return f"{called}({self._arguments(node.args, node.kwargs)})"
+        arguments = call_arguments(node, self._module.get_submodule(target))
+        kept = {name: value for name, value in arguments.items() if name not in omitted}
+        return f"{called}({self._arguments((), kept)})"
+
     def _function(self, node: fx.Node) -> str:
-        target: Any = node.target
+        target: Any = IN_PLACE_OPERATORS.get(node.target, node.target)
         if target in SYMBOLS:
             return SYMBOLS[target].format(*map(self._operand, node.args))
         if target is operator.getitem:
@@ -145,8 +180,7 @@ class _Writer:
             return f"{self._value(node.args[0])}.{node.args[1]}"
         name = NAMES.get(target)
         if name is None:
-            called = getattr(target, "__name__", str(target))
-            raise NotDescribable(f"{self._path}: the grammar has no function `{called}`.")
+            raise NotDescribable(f"{self._path}: the grammar has no function `{_called(node)}`.")
         function = TENSOR_FUNCTIONS[name]
         accepted = function.parameters
         given = {
@@ -154,14 +188,9 @@ class _Writer:
             for key, value in node.kwargs.items()
             if key in accepted or key not in DEFAULTS or value != DEFAULTS[key]
         }
-        if given.get("inplace") and len(node.all_input_nodes[0].users) == 1:
-            del given["inplace"]  # no other operation reads the tensor that it would overwrite
-        if "dropout" in name and "training" in given:
-            # Tracing records the current mode as a constant; `forward` reads it at each call.
-            del given["training"]
-            self._check_arguments(function, len(node.args), given)
-            written = self._arguments(node.args, given)
-            return f"{name}({written}, training=self.training)"
+        given.pop("inplace", None)  # no other operation reads the tensor that it would overwrite
+        if isinstance(given.get("device"), torch.device | str):
+            del given["device"]
         given = self._without_defaults(target, given, accepted)
         self._check_arguments(function, len(node.args), given)
         return f"{name}({self._arguments(node.args, given)})"
@@ -206,6 +235,8 @@ class _Writer:
     def _tensor(self, target: str) -> str:
         """Write the access to a parameter of the module or to a tensor of one of its layers."""
         owner, _, name = target.rpartition(".")
+        if not isinstance(_attribute(self._module, target), Tensor):
+            raise NotDescribable(f"{self._path}: its forward passes the submodule `{target}` on as a value.")
         if not owner and name not in dict(self._module.named_parameters(recurse=False)):
             raise NotDescribable(f"{self._path}: `self.{name}` is a tensor, but not a parameter.")
         return f"{self._submodule(owner)}.{name}" if owner else f"self.{name}"
@@ -233,6 +264,8 @@ class _Writer:
     def _value(self, value: Any) -> str:
         if isinstance(value, fx.Node):
             return self._names[value]
+        if value is TRAINING_MODE:
+            return repr(value)
         if isinstance(value, torch.dtype):
             names = [name for name, constant in CONSTANTS.items() if constant is value]
             if not names:
@@ -246,10 +279,26 @@ class _Writer:
             return self._display(value)
         if value is ... or value is None or isinstance(value, bool | int | float | str):
             return "..." if value is ... else repr(value)
-        raise NotDescribable(f"{self._path}: the grammar has no value like {value!r}.")
+        raise NotDescribable(f"{self._path}: the grammar has no values of the type `{type(value).__name__}`.")
 
     def _display(self, values: tuple[Any, ...] | list[Any]) -> str:
         inner = ", ".join(map(self._value, values))
         if isinstance(values, list):
             return f"[{inner}]"
         return f"({inner},)" if len(values) == 1 else f"({inner})"
+
+
+def _called(node: fx.Node) -> str:
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def _is_device(*positional: Any, **named: Any) -> bool:
+    """Return whether the arguments of `x.to` name a device only."""
+    values = [*positional, *(named[name] for name in named if name == "device")]
+    options = named.keys() - {"device", "non_blocking"}
+    return not options and len(values) == 1 and isinstance(values[0], torch.device | str)
+
+
+def _attribute(module: nn.Module, target: str) -> Any:
+    owner, _, name = target.rpartition(".")
+    return getattr(module.get_submodule(owner), name)

@@ -198,8 +198,8 @@ class Foreign(nn.Module):
     ("model", "words"),
     [
         (Tied(), "shared by several layers"),
-        (Branching(), "Branching: its forward depends on values"),
-        (PAIRS[UNTRACEABLE].script(), "Attention: its forward depends on values"),
+        (Branching(), "Branching: its forward cannot be traced"),
+        (PAIRS[UNTRACEABLE].script(), "Attention: its forward cannot be traced"),
         (Foreign(), "the grammar has no function `linalg_lu_factor`"),
         (nn.Sequential(nn.LazyLinear(3)), "LazyLinear"),
         (nn.Sequential(nn.Hardtanh(0.0, float("inf"))), "max_val is inf"),

@@ -121,7 +121,6 @@ class Named(nn.Module):
         (Computes(lambda self, x: x.grad), "no attribute `grad`"),
         (Computes(lambda self, x: x * float("nan")), "no value `nan`"),
         (Computes(lambda self, x: x.to(torch.complex128)), "no dtype `torch.complex128`"),
-        (Computes(lambda self, x: x + self.constant), "`self.constant` is a tensor, but not a parameter"),
         (Computes(lambda self, x: torch.norm(x, dtype=torch.float64)), "argument `dtype`"),
         (Computes(lambda self, x: x.cumsum(0, 1)), "`Tensor.cumsum` is called with 3 arguments"),
     ],

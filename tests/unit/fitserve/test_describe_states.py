@@ -1,0 +1,182 @@
+"""States of a module that its class and its arguments don't tell: expressed, or refused with the place."""
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+
+from fitserve.describe import InitialValuesWarning, NotDescribable, describe
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 4))
+
+
+def changed(change: Callable[[nn.Sequential], Any]) -> nn.Module:
+    """Return a net after a change; a change that returns a module replaces the first layer."""
+    module = net()
+    result = change(module)
+    if isinstance(result, nn.Module):
+        module[0] = result
+    return module
+
+
+def old(reparametrize: Callable[..., nn.Module]) -> Callable[[nn.Sequential], nn.Module]:
+    def change(module: nn.Sequential) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated, but in most of the public code
+            return reparametrize(module[0])
+
+    return change
+
+
+def tie_memory(module: nn.Sequential) -> None:
+    module[2].weight.data = module[0].weight.data
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (old(torch.nn.utils.weight_norm), "Sequential.0 has a hook (WeightNorm"),
+        (old(torch.nn.utils.spectral_norm), "Sequential.0 has a hook (SpectralNorm"),
+        (lambda m: prune.l1_unstructured(m[0], "weight", 0.5), "Sequential.0 has a hook (L1Unstructured"),
+        (lambda m: parametrizations.weight_norm(m[0]), "`0.weight` has a parametrization"),
+        (lambda m: parametrizations.orthogonal(m[0]), "`0.weight` has a parametrization"),
+        (lambda m: m[0].register_forward_hook(print), "Sequential.0 has a hook (print, in `_forward_hooks`)"),
+        (lambda m: m.register_forward_pre_hook(print), "Sequential has a hook (print"),
+        (lambda m: m[1].register_full_backward_hook(print), "Sequential.1 has a hook (print"),
+        (lambda m: m[1].register_full_backward_pre_hook(print), "Sequential.1 has a hook (print"),
+        (lambda m: m[1].register_load_state_dict_post_hook(print), "Sequential.1 has a hook (print"),
+        (lambda m: m[0].weight.register_hook(print), "`0.weight` has a hook on its gradient"),
+        (lambda m: setattr(m[0], "forward", torch.tanh), "Sequential.0 has `forward`"),
+        (lambda m: setattr(m, "forward", torch.tanh), "Sequential has `forward`"),
+        (lambda m: setattr(m[0], "gain", 2.0), "Sequential.0 has `gain`"),
+        (lambda m: setattr(m[1], "p", "half"), "Sequential.1: describing it failed: TypeError"),
+        (lambda m: setattr(m[0], "out_features", 5), "Sequential.0 has `weight` of shape [4, 4]"),
+        (lambda m: setattr(m[0], "weight", nn.Parameter(torch.ones(2, 4))), "Sequential.0 has `weight`"),
+        (lambda m: m[0].register_buffer("mask", torch.ones(4)), "Sequential.0 has `mask`"),
+        (lambda m: m[0].register_parameter("gain", nn.Parameter(torch.ones(4))), "Sequential.0 has `gain`"),
+        (lambda m: m[0].add_module("inner", nn.Tanh()), "Sequential.0 has `_modules`"),
+        (lambda m: m[1].eval() and None, "`1` is in evaluation mode and the module itself in training mode"),
+        (lambda m: m.eval() and m[1].train() and None, "`1` is in training mode and the module itself in ev"),
+        (lambda m: m.double() and None, "`0.weight` has the dtype `torch.float64`"),
+        (lambda m: m[2].half() and None, "`2.weight` has the dtype `torch.float16`"),
+        (lambda m: m.to("meta") and None, "`0.weight` is on the meta device"),
+        (lambda m: nn.LazyLinear(4), "run the module once"),
+        (lambda m: m[2], "`0.weight` and `2.weight` are the same tensor"),
+        (lambda m: setattr(m[2], "weight", m[0].weight), "`0.weight` and `2.weight` are the same tensor"),
+        (tie_memory, "`0.weight` and `2.weight` are the same tensor"),
+    ],
+)
+def test_a_changed_layer_is_refused(change: Callable[[nn.Sequential], Any], words: str) -> None:
+    """What a layer has besides the arguments of its constructor is named with its place."""
+    with pytest.raises(NotDescribable) as error:
+        describe(changed(change))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("value", [nn.Linear, {"type": "sequential"}, None, "Linear"])
+def test_what_is_no_module_is_refused(value: Any) -> None:
+    """The error says that `describe` takes an instance of `nn.Module`."""
+    with pytest.raises(NotDescribable, match=r"an instance of `nn\.Module`"):
+        describe(value)
+
+
+def test_a_module_in_evaluation_mode_is_described() -> None:
+    """The mode of the whole module is not part of the spec: a job trains in training mode."""
+    assert describe(net().eval()) == describe(net())
+
+
+def test_a_shared_activation_is_described_twice() -> None:
+    """A layer without parameters may be registered under several names."""
+    tanh = nn.Tanh()
+    assert describe(nn.Sequential(nn.Linear(2, 2), tanh, nn.Linear(2, 2), tanh)) == describe(
+        nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.Tanh())
+    )
+
+
+def test_describing_leaves_module_and_random_numbers_as_they_were() -> None:
+    """The mode, the attributes and the state of the random generators are those of before."""
+    module = net()
+    module[1].eval()
+    module[1].train()
+    before = (dict(vars(module)), torch.get_rng_state(), [each.training for each in module.modules()])
+    describe(module)
+    assert vars(module) == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+    assert [each.training for each in module.modules()] == before[2]
+
+
+class Overriding(nn.Module):
+    """A module that keeps its normalization in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Any:
+        """Normalize."""
+        return self.norm(x)
+
+    def train(self, mode: bool = True) -> "Overriding":
+        """Set the mode of everything but the normalization."""
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+
+def test_an_overridden_method_of_modules_is_refused() -> None:
+    """A class that overrides how modules are called, trained or saved is named with the method."""
+    with pytest.raises(NotDescribable, match="the class `Overriding` overrides `train`"):
+        describe(nn.Sequential(Overriding()))
+
+
+class Scaled(nn.Module):
+    """A module with a free parameter of small random values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.empty(40, 30).uniform_(-0.01, 0.01))
+        self.l = nn.Linear(30, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        """Multiply."""
+        return self.l(x @ self.w)
+
+
+def test_random_values_of_a_free_parameter_keep_their_scale() -> None:
+    """The spec draws from a distribution of the same mean and spread, and a warning names the parameter."""
+    module = Scaled()
+    with pytest.warns(InitialValuesWarning, match="initial values of `w`:"):
+        init = describe(module)["parameters"]["w"]["init"]
+    assert init["type"] == "normal_"
+    assert init["mean"] == pytest.approx(module.w.mean().item())
+    assert init["std"] == pytest.approx(module.w.std(correction=0).item())
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: nn.init.xavier_normal_(nn.Linear(30, 40).weight), "0.weight"),
+        (lambda: nn.init.normal_(nn.LayerNorm(40).weight), "0.weight"),
+    ],
+)
+def test_values_that_a_constructor_does_not_give_are_named(make: Callable[[], Tensor], name: str) -> None:
+    """A warning names the parameters of layers that were initialized otherwise, or trained."""
+    values = make()
+    layer = nn.Linear(30, 40) if values.ndim == 2 else nn.LayerNorm(40)
+    layer.weight.data = values.data
+    with pytest.warns(InitialValuesWarning, match=f"`{name}`"):
+        describe(nn.Sequential(OrderedDict([("0", layer), ("1", nn.Tanh())])))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_new_layers_start_as_their_spec_does(seed: int) -> None:
+    """Layers with the values of their constructors give no warning."""
+    torch.manual_seed(seed)
+    describe(nn.Sequential(nn.Linear(50, 40), nn.BatchNorm1d(40), nn.LSTM(40, 8, 2), nn.Embedding(9, 8)))
