@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -23,6 +24,7 @@ from service.runtime.docstrings import docstring
 from service.specs import habits
 
 _MAX_LISTED_NAMES = 20
+_MAX_CANDIDATES = 10_000  # of a suggestion: as many as a table may have columns
 _MIN_SIMILARITY = 0.6 - 1e-9  # of a suggestion; from 0 to 1, as `SequenceMatcher.ratio` measures it
 
 
@@ -31,8 +33,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     Args:
         name: The misspelt name.
-        known: The known names. Each costs microseconds: where a request may have many misspelt names, call
-            this only for errors that are listed (`FieldErrors.add`).
+        known: The known names, of which the first 10,000 are compared. Each costs microseconds: where a
+            request may have many misspelt names, call this only for errors that are listed
+            (`FieldErrors.add`).
 
     Returns:
         The end of a sentence, e.g. ": did you mean `Tanh`?"; empty if no known name is similar.
@@ -41,7 +44,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return ""
     matcher = difflib.SequenceMatcher(b=name.lower(), autojunk=False)
     best, best_ratio = None, _MIN_SIMILARITY
-    for candidate in known:
+    for candidate in islice(known, _MAX_CANDIDATES):
         if len(candidate) > MAX_QUOTED_CHARACTERS:
             continue
         matcher.set_seq1(candidate.lower())
@@ -104,6 +107,29 @@ def exactly_one(*names: str) -> dict[str, Any]:
 def implies(condition: dict[str, Any], consequence: dict[str, Any]) -> dict[str, Any]:
     """Return a schema of objects that are valid by `consequence` if they are by `condition`."""
     return {"anyOf": [{"not": condition}, consequence]}
+
+
+def one_error(is_valid: Callable[[Any], bool], nouns: str) -> Any:
+    """Return a validator of long lists and objects, in which pydantic would describe millions of errors.
+
+    Args:
+        is_valid: Whether an element of the list, or a value of the object, is valid.
+        nouns: What the values should be.
+
+    Returns:
+        A validator that raises one error if more values are invalid than an answer lists.
+    """
+
+    def check(value: Any) -> Any:
+        members = (
+            enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+        )
+        others = [key for key, member in members if not is_valid(member)]
+        if len(others) > MAX_LISTED_ERRORS:
+            raise ValueError(f"{len(others):,} values are not {nouns}; the first is `{others[0]}`.")
+        return value
+
+    return BeforeValidator(check)
 
 
 # Torch, Arrow and the stored documents have no larger integers.

@@ -1,22 +1,33 @@
 """The data section: the data or a dataset's id, features and targets, transforms, split."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import TypeAliasType
 
-from service.specs.base import DatasetId, Name, Spec, at_most_one, exactly_one, published, rules
+from service.specs.base import (
+    DatasetId,
+    Name,
+    Spec,
+    at_most_one,
+    exactly_one,
+    one_error,
+    published,
+    rules,
+)
 from service.specs.content import Columns, DataframeSplit, OneForm, Rows, Targets, TensorInputs, Weights
 from service.specs.reading import CellOptions, ColumnTypes
 from service.specs.split import Split
-from service.specs.transforms import LABEL, ColumnName, Label, Transform, Window
+from service.specs.transforms import LABEL, MAX_COLUMNS, ColumnName, Label, Transform, Window, is_label
 from service.specs.upload import ReadOptions
 
-ColumnNames = Annotated[list[ColumnName], Field(min_length=1), published(uniqueItems=True)]
+ColumnNames = Annotated[
+    list[ColumnName], Field(min_length=1, max_length=MAX_COLUMNS), published(uniqueItems=True)
+]
 IdColumns = TypeAliasType(
     "IdColumns",
     Annotated[
-        list[ColumnName],
+        Annotated[list[ColumnName], Field(max_length=MAX_COLUMNS)],
         BeforeValidator(
             lambda value: [value] if isinstance(value, str) else value,
             json_schema_input_type=ColumnName | list[ColumnName],
@@ -24,15 +35,20 @@ IdColumns = TypeAliasType(
         Field(description="A column name, or a list of them."),
     ],
 )
-FeatureGroups = Annotated[dict[ColumnName, ColumnNames], Field(min_length=1)]
+FeatureGroups = Annotated[
+    dict[ColumnName, ColumnNames],
+    one_error(lambda value: isinstance(value, list), "lists of column names"),
+    Field(min_length=1),
+]
 MAX_TRANSFORMS = 10_000
+InputType = Literal["float32", "int64"]
 CONTENT = ("columns", "rows", "dataframe_split", "inputs")
 """Names of the fields that contain inline data; the first one present determines the form."""
 
 
 def _json_label(label: Any) -> Any:
     # One error instead of one for each type of a label.
-    if not isinstance(label, bool | int | float | str):
+    if not is_label(label):
         raise ValueError("Should be text, a number or a boolean.")
     return label
 
@@ -46,6 +62,7 @@ def _distinct(labels: list[Label]) -> list[Label]:
 
 Classes = Annotated[
     list[Annotated[Label, BeforeValidator(_json_label)]],
+    one_error(is_label, "text, numbers or booleans"),
     Field(min_length=2),
     AfterValidator(_distinct),
     published(uniqueItems=True, items=LABEL),
@@ -60,7 +77,9 @@ class DataDeclaration(Spec):
     targets are inverted in the model's outputs."""
     split: Split = Split()
     """Division of the rows into train, validation and test; all rows are training rows by default."""
-    dtypes: dict[str, Literal["float32", "int64"]] = {}
+    dtypes: Annotated[
+        dict[str, InputType], one_error(lambda value: value in get_args(InputType), "types")
+    ] = {}
     """Data types of the model's inputs by input name; `float32` by default, `int64` for an `Embedding`. A
     single input without a name of its own is called `input`."""
     types: ColumnTypes = {}

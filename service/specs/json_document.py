@@ -1,12 +1,14 @@
 """Strict parsing of JSON documents (RFC 8259)."""
 
 import json
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from service.errors import FieldErrors, NotJson, pointer_to
+from service.specs.json_size import check_size
 from service.specs.json_syntax import explain
 
 
@@ -15,8 +17,10 @@ def parse_json(body: bytes, is_table: bool = False) -> Any:
 
     Raises:
         NotJson: With the position of the syntax error.
+        ContentTooLarge: The document has too many values.
         InvalidRequest: With every name that appears twice in one object.
     """
+    check_size(body)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -44,22 +48,31 @@ class _Object(dict[str, Any]):
         repeated: The names that appear more than once.
     """
 
+    __slots__ = ("repeated",)
+
     def __init__(self, members: list[tuple[str, Any]]) -> None:
         super().__init__(members)
-        self.repeated = [name for name, times in Counter(name for name, _ in members).items() if times > 1]
+        self.repeated: list[str] = []
+        if len(self) < len(members):
+            counts = Counter(name for name, _ in members)
+            self.repeated = [name for name, times in counts.items() if times > 1]
 
 
 def _check_repeated_names(body: bytes) -> None:
     errors = FieldErrors()
-    waiting = deque([("#", json.loads(body, object_pairs_hook=_Object, parse_int=float))])
-    while waiting:
-        pointer, value = waiting.popleft()
-        for name in value.repeated if isinstance(value, _Object) else ():
-            errors.add(
-                pointer_to(pointer, name), f"`{name}` appears more than once in this object; give it once."
-            )
-        members = value.items() if isinstance(value, dict) else enumerate(value)
-        waiting += [
-            (pointer_to(pointer, key), each) for key, each in members if isinstance(each, dict | list)
-        ]
+    _add_repeated_names(json.loads(body, object_pairs_hook=_Object, parse_int=float), [], errors)
     errors.raise_if_any()
+
+
+def _add_repeated_names(value: Any, path: list[str | int], errors: FieldErrors) -> None:
+    """Add an error for each repeated name in a value and the values in it; `path` is that of the value."""
+    if isinstance(value, _Object):
+        for name in value.repeated:
+            detail = f"`{name}` appears more than once in this object; give it once."
+            errors.add(pointer_to("#", *path, name), detail)
+    members: Iterable[tuple[str | int, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, each in members:
+        if isinstance(each, dict | list):
+            path.append(key)
+            _add_repeated_names(each, path, errors)
+            path.pop()

@@ -1,15 +1,17 @@
 """How the cells of a table are read: column types, and formats of numbers, dates and missing values."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from service.specs.base import Spec
+from service.specs.base import Spec, one_error
 from service.specs.transforms import ColumnName
 
 ColumnType = Literal["numeric", "boolean", "categorical", "datetime"]
-ColumnTypes = dict[ColumnName, ColumnType]
+ColumnTypes = Annotated[
+    dict[ColumnName, ColumnType], one_error(lambda value: value in get_args(ColumnType), "column types")
+]
 
 # Each is compared with every cell.
 MAX_UNITS = 100

@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from typing_extensions import TypeAliasType
 
-from service.specs.base import DatasetId, Integer, Spec, at_least_one, at_most_one, implies, published, rules
+from service.specs.base import (
+    DatasetId,
+    Integer,
+    Spec,
+    at_least_one,
+    at_most_one,
+    implies,
+    one_error,
+    published,
+    rules,
+)
 from service.specs.transforms import ColumnName
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -30,8 +40,15 @@ Amount = TypeAliasType(
         Field(description="Rows: a fraction of all, between 0 and 1, or their number, a whole number."),
     ],
 )
+
+
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1 < 2**63
+
+
 RowNumbers = Annotated[
     list[Integer],
+    one_error(_is_whole, "row numbers"),
     published(uniqueItems=True, items={"type": "integer", "minimum": 0, "exclusiveMaximum": 2**63}),
 ]
 SplitName = Literal["train", "validation", "test"]

@@ -5,14 +5,20 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypeAliasType
 
-from service.specs.base import Integer, JobId, Spec, given, implies, rules
+from service.specs.base import Integer, JobId, Spec, given, implies, one_error, rules
 from service.specs.component import Loss, Metric, Optimizer, Scheduler
 
 MAX_EPOCHS = 10_000_000
 MAX_METRICS = 100
 
 Weight = Annotated[float, Field(gt=0)]
-Weights = dict[str, Weight]
+
+
+def _is_weight(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and value > 0
+
+
+Weights = Annotated[dict[str, Weight], one_error(_is_weight, "numbers above 0")]
 
 
 def _weights_tag(value: Any) -> str:
@@ -33,7 +39,8 @@ ClassWeights = TypeAliasType(
     ],
 )
 LossWeights = Annotated[
-    Annotated[list[Weight], Tag("list")] | Annotated[Weights, Tag("weights")],
+    Annotated[list[Weight], one_error(_is_weight, "numbers above 0"), Tag("list")]
+    | Annotated[Weights, Tag("weights")],
     Discriminator(_loss_weights_tag),
 ]
 """Weights in the order of the classes, or by label: the argument `weight` or `pos_weight` of a loss."""

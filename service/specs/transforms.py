@@ -1,14 +1,16 @@
 """The transforms section: preprocessing of columns."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from typing_extensions import TypeAliasType
 
-from service.specs.base import Integer, Spec, at_least_one, given, implies, published, rules
+from service.specs.base import Integer, Spec, at_least_one, given, implies, one_error, published, rules
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
+MAX_COLUMNS = 10_000
+"""Largest number of columns of a table."""
 ColumnGroup = Literal["numeric", "categorical", "datetime", "all"]
 Label = TypeAliasType(
     "Label",
@@ -22,6 +24,13 @@ Label = TypeAliasType(
         ),
     ],
 )
+
+
+def is_label(value: Any) -> bool:
+    """Return whether a value of JSON may be a label."""
+    return isinstance(value, bool | int | float | str)
+
+
 LABEL = {"not": {"type": ["array", "null", "object"], "items": {}}}
 """Published schema of a label in a list, without a type, so that generated clients have plain lists."""
 MAX_BUCKET_COLUMNS = 10_000
@@ -33,7 +42,7 @@ MAX_WINDOW_ROWS = 100_000
 TransformColumns = TypeAliasType(
     "TransformColumns",
     Annotated[
-        list[ColumnName] | ColumnGroup,
+        Annotated[list[ColumnName], Field(max_length=MAX_COLUMNS)] | ColumnGroup,
         Field(description="Names of columns, or those of the features that have a type."),
     ],
 )
@@ -106,7 +115,13 @@ class Categories(TransformBase):
     """Base class of the transforms of categories."""
 
     categories: (
-        Annotated[list[Label], Field(min_length=1), published(uniqueItems=True, items=LABEL)] | None
+        Annotated[
+            list[Label],
+            one_error(is_label, "text, numbers or booleans"),
+            Field(min_length=1),
+            published(uniqueItems=True, items=LABEL),
+        ]
+        | None
     ) = None
     """The categories, in the order of their indices. Null: those of the training rows, in ascending order
     (texts that are all numbers in the order of the numbers), or, of ordered categories of pandas in a Parquet
@@ -204,7 +219,9 @@ class DateParts(TransformBase):
     )
 
     type: Literal["date_parts"]
-    parts: Annotated[list[DatePart], published(uniqueItems=True)] = []
+    parts: Annotated[
+        list[DatePart], Field(max_length=len(get_args(DatePart))), published(uniqueItems=True)
+    ] = []
     """The parts, each a column `<name>_<part>`, in this order."""
     cyclic: bool = False
     """If true, each part that repeats becomes two columns, `<name>_<part>_sin` and `<name>_<part>_cos`: sine
@@ -277,7 +294,7 @@ class Window(Spec):
     type: Literal["window"]
     order: ColumnName
     """Column that orders the rows: a datetime or a number. Each row of a series has its own value."""
-    by: Annotated[list[ColumnName], published(uniqueItems=True)] = []
+    by: Annotated[list[ColumnName], Field(max_length=MAX_COLUMNS), published(uniqueItems=True)] = []
     """Columns whose values identify a series, if the table has several. A window never spans two series."""
     lags: Annotated[int, Field(ge=1, le=MAX_WINDOW_ROWS)]
     """Number of rows of the inputs."""

@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from service.specs.base import Integer, Spec
 from service.specs.reading import CellOptions
+from service.specs.transforms import MAX_COLUMNS
 
 Format = Literal["csv", "parquet", "arrow", "npz", "safetensors", "json", "jsonl"]
 IndexColumn = Literal["auto", "keep", "drop"]
@@ -72,7 +73,7 @@ class ReadOptions(CellOptions):
     index: IndexColumn = "auto"
     """Treatment of an unnamed first column, or of pandas' `__index_level_0__`: `keep` reads it as `index`,
     `drop` leaves it out, and `auto` leaves it out if it consists of row numbers."""
-    ignore: list[str] = []
+    ignore: Annotated[list[str], Field(max_length=MAX_COLUMNS)] = []
     """Names of columns not to read; an unnamed third column is `column_3`."""
     encoding: str | None = None
     """For CSV: text encoding; null: UTF-8, or UTF-16 if a byte order mark says so."""

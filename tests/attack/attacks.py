@@ -155,6 +155,15 @@ def deep_json(target: Target) -> Counter[str]:
     return Counter([target.post(CHECK, b"[" * 200_000), target.post(CHECK, b'{"data":' * 100_000)])
 
 
+def many_values(target: Target) -> Counter[str]:
+    """Send short texts that become many values: arrays, objects, numbers and names."""
+    count = target.count(20_000_000)
+    bodies = [b'{"data": [' + piece * count + b"0]}" for piece in (b"[],", b"{},", b"1,", b'{"a":{}},')]
+    posts = [target.post(CHECK, body[:MOST_BYTES]) for body in bodies]
+    table = b'{"columns": {"x": [' + b"[]," * count + b"0]}}"
+    return Counter([*posts, target.post("/v1/datasets", table, Content_Type="application/json")])
+
+
 def many_parameters(target: Target) -> Counter[str]:
     """Send many query parameters that do not exist."""
     return Counter([target.get("/v1/jobs?" + "&".join(f"q{number}=1" for number in range(2000)))])
@@ -211,6 +220,7 @@ ATTACKS = (
     Attack("45,000 unknown keys", partial(costly, body=unknown_keys(), times=3), COSTLY),
     Attack("30,000 transforms", partial(costly, body=many_transforms(), times=3), COSTLY),
     Attack("9990 layers", partial(costly, body=many_layers(), times=3), COSTLY),
+    Attack("JSON of 20 million values", many_values, "400 413 422 503"),
     Attack("deep JSON", deep_json, "400 422"),
     Attack("2000 query parameters", many_parameters, "422"),
     Attack("damaged files", damaged_files, "422"),

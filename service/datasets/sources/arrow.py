@@ -16,7 +16,6 @@ from service.datasets.sources.column_names import check_names
 from service.datasets.sources.columns import (
     COLUMN_TYPES,
     DATETIME,
-    MAX_COLUMNS,
     NUMBER,
     TEXT,
     ColumnPointers,
@@ -34,6 +33,7 @@ from service.datasets.sources.read_errors import refuse_unreadable
 from service.datasets.sources.text_columns import infer_kept_type
 from service.datasets.validation import ErrorCollector, RowPointer, quote_name
 from service.errors import pointer_to, shorten
+from service.specs.transforms import MAX_COLUMNS
 from service.specs.upload import ReadOptions
 
 T = TypeVar("T")

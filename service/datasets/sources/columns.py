@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from service.datasets.validation import SHOWN_ROWS, ErrorCollector, RowPointer, quote_name, quote_value
 from service.errors import pointer_to
 from service.specs.base import did_you_mean, list_names
+from service.specs.transforms import MAX_COLUMNS
 
 NUMBER = pa.float64()
 INTEGER = pa.int64()  # also `numeric`; a float64 would not keep integers beyond 2**53
@@ -40,7 +41,6 @@ Column: TypeAlias = pa.Array | pa.ChunkedArray
 SentValue = Callable[[int], object]
 """Maps a row number to the value of its cell as the client sent it."""
 
-MAX_COLUMNS: Final = 10_000
 _MAX_NAME_CHARACTERS = 256
 _JSON_TYPES: dict[type, str] = {int: "numbers", float: "numbers", bool: "booleans", str: "strings"}
 _OUT_OF_RANGE = (

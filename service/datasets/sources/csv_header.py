@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from service.datasets.sources.column_names import check_names
-from service.datasets.sources.columns import MAX_COLUMNS
 from service.datasets.sources.csv_records import Text
 from service.datasets.sources.csv_sample import (
     Record,
@@ -20,6 +19,7 @@ from service.datasets.sources.csv_sample import (
 from service.datasets.sources.index_column import Index, find_index
 from service.datasets.sources.text_encoding import check_utf8
 from service.datasets.validation import ErrorCollector, count_of
+from service.specs.transforms import MAX_COLUMNS
 from service.specs.upload import SPACES, ReadOptions
 
 MAX_HEADER_BYTES: Final = 4 * 2**20

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.datasets.validation import ErrorCollector, quote_value
-from service.errors import pointer_to
+from service.errors import MAX_LISTED_ERRORS, pointer_to
 
 MAX_DIMENSIONS = 16
 
@@ -64,10 +64,11 @@ def _add_ragged_errors(
     lengths = [len(element) if isinstance(element, list) else None for element in level]
     usual = lengths.index(Counter(lengths).most_common(1)[0][0])
     expected = f"{_shape_text(level[usual])} as at {_element_pointer(usual, shape, pointer)}"
-    for index, element in enumerate(level):
-        if lengths[index] != lengths[usual]:
-            detail = f"The shape is irregular: found {_shape_text(element)}, expected {expected}."
-            errors.add(_element_pointer(index, shape, pointer), detail)
+    others = [index for index, length in enumerate(lengths) if length != lengths[usual]]
+    for index in others[:MAX_LISTED_ERRORS]:
+        detail = f"The shape is irregular: found {_shape_text(level[index])}, expected {expected}."
+        errors.add(_element_pointer(index, shape, pointer), detail)
+    errors.add_unlisted(len(others[MAX_LISTED_ERRORS:]))
 
 
 def _shape_text(element: Any) -> str:
@@ -100,8 +101,9 @@ def _read_leaves(
     else:
         bad = [index for index, leaf in enumerate(leaves) if type(leaf) not in (int, float)]
         problem = "is not a number; a tensor must have only numbers or only booleans, and no missing values."
-    for index in bad:
+    for index in bad[:MAX_LISTED_ERRORS]:
         errors.add(_element_pointer(index, shape, pointer), f"{quote_value(leaves[index])} {problem}")
+    errors.add_unlisted(len(bad[MAX_LISTED_ERRORS:]))
     return None if bad else numbers
 
 

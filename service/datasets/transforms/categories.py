@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import torch
 
 from service.datasets.sources.cell_texts import are_numbers
-from service.datasets.sources.columns import MAX_COLUMNS, TEXT
+from service.datasets.sources.columns import TEXT
 from service.datasets.transforms.fitted import CannotFit, FittedTransform, ValueRange, Values, as_array
 from service.datasets.validation import Cells, quote_value
 from service.specs import transforms as specs
@@ -70,10 +70,10 @@ class FittedOneHot(FittedCategories):
     @classmethod
     def fit(cls, declared: specs.Categories, column: str, values: Values) -> Self:
         fitted = super().fit(declared, column, values)
-        if len(fitted.categories) > MAX_COLUMNS:
+        if len(fitted.categories) > specs.MAX_COLUMNS:
             raise CannotFit(
-                f"has {len(fitted.categories)} categories, and one_hot accepts at most {MAX_COLUMNS}; use "
-                "`ordinal` as an int64 input of an `Embedding`"
+                f"has {len(fitted.categories)} categories, and one_hot accepts at most "
+                f"{specs.MAX_COLUMNS}; use `ordinal` as an int64 input of an `Embedding`"
             )
         return fitted
 

@@ -3,11 +3,10 @@ from typing import Any
 
 import pytest
 
-from service.datasets.sources.columns import MAX_COLUMNS
 from service.datasets.transforms import pipeline
 from service.datasets.transforms.fitted import Values
 from service.datasets.transforms.registry import from_document
-from service.specs.transforms import OneHot, Ordinal
+from service.specs.transforms import MAX_COLUMNS, OneHot, Ordinal
 from tests.support.columns import applied, fitted, numbers, text
 from tests.support.field_errors import refusal
 
