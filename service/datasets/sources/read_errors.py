@@ -14,6 +14,9 @@ from service.errors import FieldError, FitserveError, InvalidRequest, shorten
 from service.file_errors import OF_FILE_SYSTEM
 
 _MAX_REASON_CHARACTERS = 200
+_TOO_WIDE = "Frame requires too much memory"  # the text of Zstandard's library
+_MALLOC = re.compile(r"alloc of size (\d+) failed")
+_LARGE_BYTES = 2**28  # at least the memory of a helper
 _BYTES = re.compile(r"\bb['\"]")  # bytes as Python shows them
 # Errors whose text is written for readers. That of others, such as TypeError, names objects of Python.
 _EXPLAINED = (pa.ArrowException, BadZipFile, EOFError, LZMAError, OSError, SafetensorError, zlib.error)
@@ -32,13 +35,23 @@ def refuse_unreadable(format_name: str, pointer: str = "#") -> Iterator[None]:
 
     Raises:
         InvalidRequest: The content can't be read.
-        MemoryError: The content needs more memory than allowed.
+        MemoryError: Reading needs more memory than allowed, but no part of the content is large.
         OSError: The file system fails: the disk is full, or the file is gone.
     """
     try:
         yield
-    except (FitserveError, MemoryError):
+    except FitserveError:
         raise
+    except MemoryError as error:
+        claimed = _MALLOC.search(str(error))
+        if not claimed or int(claimed[1]) < _LARGE_BYTES:
+            raise
+        detail = (
+            f"The file can't be read as {format_name}: it declares a part of {int(claimed[1]):,} bytes, "
+            "which exceeds the memory limit. If the file is not damaged, write it in smaller pieces (row "
+            "groups or record batches)."
+        )
+        raise InvalidRequest(detail, [FieldError(pointer, detail)]) from None
     except Exception as error:
         if getattr(error, "errno", None) in OF_FILE_SYSTEM:
             raise
@@ -48,6 +61,8 @@ def refuse_unreadable(format_name: str, pointer: str = "#") -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Return the reason of an error as the end of a sentence; empty if its text is not for readers."""
+    if _TOO_WIDE in str(error):
+        return ": its window exceeds 128 MiB; compress it without `--long` and `--ultra`"
     lines = str(error).splitlines() if isinstance(error, _EXPLAINED) else []
     if lines and _BYTES.search(lines[0]):
         return ""

@@ -110,11 +110,11 @@ def npy(header: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text) % 2**16) + text + bytes(16)
 
 
-def npz(header: str, compression: int = ZIP_STORED) -> bytes:
-    """Return an archive of two arrays, the first with a header of any text."""
+def npz(header: str | bytes, compression: int = ZIP_STORED) -> bytes:
+    """Return an archive of two arrays: the first with a header of any text, or any bytes; a valid one."""
     sink = io.BytesIO()
     with ZipFile(sink, "w", compression) as archive:
-        archive.writestr("inputs.npy", npy(header))
+        archive.writestr("inputs.npy", npy(header) if isinstance(header, str) else header)
         archive.writestr("targets.npy", npy(NPY))
     return sink.getvalue()
 
@@ -141,6 +141,53 @@ def test_a_header_of_an_array_that_cannot_be_read_is_refused_in_a_short_sentence
     assert found["#/inputs"] == (
         "The file can't be read as an array of numbers (`inputs`; objects are pickles, which are never read)."
     )
+
+
+def declared(version: int, shape: str, header_bytes: int | None = None) -> bytes:
+    """Return an array [4, 1] that declares a shape and, unless it is None, the length of its header."""
+    text = NPY.replace("(4,1)", shape).encode() + b"\n"
+    length = struct.pack("<H" if version == 1 else "<I", len(text) if header_bytes is None else header_bytes)
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("content", "details"),
+    [
+        (declared(1, "(4,1)", 2**16 - 1), "a header of 65,535 bytes, but only 68 bytes follow"),
+        (declared(2, "(4,1)", 2**32 - 1), "a header of 4,294,967,295 bytes, but only 68 bytes follow"),
+        (declared(3, "(4,1)", 2**32 - 1), "a header of 4,294,967,295 bytes, but only 68 bytes follow"),
+        (declared(1, "(5,1)"), "the shape [5, 1] of float32, 20 bytes, but only 16 bytes follow"),
+        (declared(2, f"({2**30},1)"), "4,294,967,296 bytes, but only 16"),
+        (declared(3, f"({2**40},{2**40})"), "4,835,703,278,458,516,698,824,704 bytes, but only 16"),
+        (declared(3, f"({2**31},{2**31})"), "18,446,744,073,709,551,616 bytes, but only 16"),
+    ],
+)
+def test_an_array_that_declares_more_than_it_has_is_refused_with_both_numbers(
+    content: bytes, details: str
+) -> None:
+    """Nothing of the declared size is allocated, whatever the version of the format."""
+    found = refusal(lambda: read(npz(content)))["#/inputs"]
+    assert found.startswith("`inputs` declares ")
+    assert details in found
+    assert read(npz(declared(3, "(4,1)"))).rows == 4
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+def test_a_part_that_declares_more_bytes_than_the_memory_is_named(stream: bool, compression: str) -> None:
+    """The length of a compressed buffer is before it; Arrow allocates it first."""
+    content = as_arrow(pa.table({"a": [1.5] * 1000}), compression=compression, stream=stream)
+    lie = content.replace(struct.pack("<q", 8000), struct.pack("<q", 2**62))
+    found = refusal(lambda: read(lie))["#"]
+    assert "it declares a part of 4,611,686,018,427,387,904 bytes" in found
+    assert "row groups or record batches" in found
+
+
+def test_a_window_beyond_the_limit_of_zstandard_has_a_remedy() -> None:
+    """It is the compression level `--long` or `--ultra` that needs such a window."""
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0b0000_0000, 0b1111_1000, 1, 0, 0])
+    with pytest.raises(InvalidRequest, match="compress it without `--long`"):
+        read(frame)
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_an_array_smaller_than_its_declared_shape_is_refused() -> None:
     """An array whose header declares more bytes than it has is refused."""
     sink = io.BytesIO()
     np.lib.format.write_array_header_1_0(sink, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 1)})
-    with pytest.raises(InvalidRequest, match="can't be read as an array"):
+    with pytest.raises(InvalidRequest, match=r"declares the shape \[1099511627776, 1\]"):
         read(archive({"inputs.npy": sink.getvalue()}))
 
 
