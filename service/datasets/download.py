@@ -1,6 +1,7 @@
 """Datasets as files that can be uploaded again: CSV and Parquet of tables, `.npz` of tensors."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
@@ -13,7 +14,7 @@ from numpy.lib import format as npy
 from pyarrow import parquet
 
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
-from service.datasets.formulas import without_formula, without_formulas
+from service.datasets.formulas import name_without_formula, without_formulas
 from service.datasets.sources.arrow import TEXT_COLUMNS
 from service.datasets.sources.columns import BOOLEAN, DATETIME, INTEGER, NUMBER, TEXT
 from service.datasets.sources.tensors import SINGLE_INPUT
@@ -25,6 +26,8 @@ _TENSORS: Final = "npz"
 # Text that no reader takes for something else: it starts with a letter and has no special characters. Words
 # for missing values and booleans have at most five characters, times contain digits.
 _PLAIN_TEXT = r"^[A-Za-z][A-Za-z_ ]{4,}[A-Za-z]$"
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+"""A name that no reader takes for something else, such as a number, a comment or another delimiter."""
 
 
 def write_file(dataset: Dataset, path: Path, format_name: DownloadFormat, keep_formulas: bool) -> None:
@@ -75,7 +78,7 @@ def _write_csv(dataset: TabularDataset, path: Path, keep_formulas: bool) -> None
     missing = "" if len(names) > 1 else "NA"
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(
-            ",".join(_quoted(name if keep_formulas else without_formula(name)) for name in names) + "\n"
+            ",".join(_quoted(name if keep_formulas else name_without_formula(name)) for name in names) + "\n"
         )
         for batch in table.to_batches(max_chunksize=_BATCH_ROWS):
             columns = [_as_cells(column, keep_formulas).fill_null(missing) for column in batch.columns]
@@ -85,9 +88,8 @@ def _write_csv(dataset: TabularDataset, path: Path, keep_formulas: bool) -> None
 
 
 def _quoted(name: str) -> str:
-    needs_quotes = any(character in name for character in ',;\t|"\r\n') or name != name.strip()
     doubled = name.replace('"', '""')
-    return f'"{doubled}"' if needs_quotes else name
+    return name if _PLAIN_NAME.fullmatch(name) else f'"{doubled}"'
 
 
 def _as_cells(column: pa.Array, keep_formulas: bool) -> pa.Array:

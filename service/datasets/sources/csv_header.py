@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from service.datasets.formulas import with_formula
 from service.datasets.sources.column_names import check_names
 from service.datasets.sources.csv_records import Text
 from service.datasets.sources.csv_sample import (
@@ -326,7 +327,7 @@ def _names(
     errors: ErrorCollector,
 ) -> tuple[list[str | None], Index, list[int]]:
     """Check the names in the first record; find the index, and the columns without names and values."""
-    names = [*[""] * table.has_row_names(), *(name.strip() for name in table.first.cells)]
+    names = [*[""] * table.has_row_names(), *_written_names(table.first, selected)]
     surplus = table.trailing_cells
     names = [*names, *[""] * surplus] if surplus >= 0 else names[:surplus]
     line, numbers = lines_before + table.first.line + 1, [name for name in names if is_number(name)]
@@ -348,6 +349,16 @@ def _names(
     for position in empty:
         sent[position] = None
     return check_names(sent, options.ignore, selected, errors, f"Line {line}: ", hint), index, empty
+
+
+def _written_names(first: Record, selected: Collection[str] | None) -> Iterator[str]:
+    """Yield the names in a record: spaces at the ends count in quotes only, and formulas are not escaped.
+
+    A name that a model reads is taken as it is, or without the spaces that other programs put into quotes.
+    """
+    for cell, in_quotes in zip(first.cells, first.in_quotes, strict=True):
+        stripped, name = cell.strip(), with_formula(cell if in_quotes else cell.strip())
+        yield next((each for each in (cell, stripped, name.strip()) if each in (selected or ())), name)
 
 
 def _empty_warnings(positions: Sequence[int]) -> Iterator[str]:

@@ -21,6 +21,7 @@ class Record(NamedTuple):
 
     Attributes:
         cells: Texts of the cells, without quotes.
+        in_quotes: Whether each cell is in quotes, as a whole.
         quoted: Whether each cell is in quotes although it contains nothing that needs them.
         line: Number of lines before the record, counted from the start of the sample.
         end: Number of characters up to the end of the record.
@@ -28,6 +29,7 @@ class Record(NamedTuple):
     """
 
     cells: list[str]
+    in_quotes: list[bool]
     quoted: list[bool]
     line: int
     end: int
@@ -53,17 +55,18 @@ def records(lines: str, delimiter: str) -> Iterator[Record]:
         end = start + len(indent.match(lines, start)[0])  # type: ignore[index]  # it always matches
         line += _line_ends(lines[start:end])
         start = end
-        cells, quoted, is_open = [], [], False
+        cells, in_quotes, quoted, is_open = [], [], [], False
         while match := cell.match(lines, end):
             end = match.end()
             inner, outer, text, separator = match.groups()
             cells.append(text if inner is None else inner.replace('""', '"') + outer)
-            quoted.append(inner is not None and not outer and _needs_no_quotes(inner, delimiter))
+            in_quotes.append(inner is not None and not outer)
+            quoted.append(in_quotes[-1] and _needs_no_quotes(inner, delimiter))
             is_open |= inner is None and text.startswith('"')
             if separator is None:  # the end of the line
                 break
         if cells != [""]:
-            yield Record(cells, quoted, line, end, is_open)
+            yield Record(cells, in_quotes, quoted, line, end, is_open)
         line += _line_ends(lines[start:end])
         start = end
 

@@ -1,6 +1,7 @@
 """Datasets as files: an upload of the file has equal content."""
 
 import io
+import re
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -106,13 +107,47 @@ def test_pandas_reads_the_files() -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\r=1"])
 def test_formulas_are_escaped_in_csv(text: str) -> None:
-    """Text and names that a spreadsheet would run get an apostrophe, numbers never, nothing with `keep`."""
+    """Text and names that a spreadsheet would run get an apostrophe, numbers never, nothing with `keep`.
+
+    An upload removes the apostrophe from names.
+    """
     dataset = TabularDataset(
         pa.table({text: pa.array([text, "x"], TEXT), "n": pa.array([-1.0, 2.0], NUMBER)})
     )
-    escaped = read(written(dataset, "csv", keep_formulas=False)).to_pydict()
-    assert escaped == {f"'{text}": [f"'{text}", "x"], "n": [-1.0, 2.0]}
-    assert read(written(dataset, "csv")).to_pydict()[text.strip()] == [text, "x"]
+    content = written(dataset, "csv", keep_formulas=False)
+    assert content.startswith(f'"\'{text}",n'.encode())
+    assert read(content).to_pydict() == {text: [f"'{text}", "x"], "n": [-1.0, 2.0]}
+    assert read(written(dataset, "csv")).to_pydict() == {text: [text, "x"], "n": [-1.0, 2.0]}
+
+
+NAMES = ["a", " a", "a ", "a\nb", "\r\n", "\t", '"', 'a"b', '""', "=x", "'=x", "''+", "'", "-1", "1", "sep=a"]
+PARTS = [*NAMES, *"=+-@';,|#{[ \t\n\r\"", "PAR1", "\ufeff", "\uff1d", "\u00a0", "NA", "index", "é漢"]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        (
+            st.sampled_from(NAMES)
+            | st.lists(st.sampled_from(PARTS), min_size=1, max_size=4).map("".join)
+            | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+        ),
+        min_size=1,
+        max_size=6,
+        unique=True,
+    ),
+    st.booleans(),
+    st.booleans(),
+)
+def test_every_column_name_survives_a_csv(names: list[str], keep_formulas: bool, has_texts: bool) -> None:
+    """Spaces, line feeds, quotes, delimiters and starts of formulas in names are kept by an upload."""
+    cells = pa.array(["a b", "c"], TEXT) if has_texts else pa.array([1.5, 2.0], NUMBER)
+    dataset = TabularDataset(pa.table(dict.fromkeys(names, cells)))
+    again = read(written(dataset, "csv", keep_formulas=False))
+    assert again.column_names == names
+    assert TabularDataset(again).digest == dataset.digest
+    if not any(map(re.compile("'+[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]").match, names)):
+        assert read(written(dataset, "csv", keep_formulas)).column_names == names
 
 
 @pytest.mark.parametrize("names", [["input"], ["a", "b"], ["file", "self"]])

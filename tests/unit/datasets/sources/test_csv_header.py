@@ -4,12 +4,14 @@ import csv
 import io
 from importlib import resources
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.datasets.sources.csv_sample import records
 from tests.support.field_errors import refusal
+from tests.support.files import read
 from tests.support.tables import read_table
 
 SKLEARN = resources.files("sklearn.datasets.data")
@@ -223,3 +225,14 @@ def test_records_are_those_of_pythons_reader(rows: list[list[str]]) -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerows(rows)
     assert [record.cells for record in records(text.getvalue(), ",")] == rows
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("a", "a"), (" a", "a"), ('" a"', " a"), ('"a "', "a"), ("'=a", "=a"), ("'=a", "'=a"), ("=a", "=a")],
+)
+def test_a_model_finds_its_columns_however_the_names_are_written(written: str, name: str) -> None:
+    """Spaces in quotes and escaped formulas are accepted with and without them, if the model has the name."""
+    table = read(f"{written},b\n1,2\n".encode(), selected=[name])
+    assert isinstance(table, pa.Table)
+    assert table[name].to_pylist() == [1]
