@@ -360,7 +360,7 @@ def test_all_errors_are_reported_at_once(service: Service) -> None:
     body["training"] |= {
         "loss": "MSE",
         "optimizer": {"type": "SGD", "lr": "x"},
-        "epochs": 0,
+        "epochs": -1,
         "metrics": ["nope"],
     }
     errors = errors_of(service, body)
@@ -403,7 +403,7 @@ def test_errors_of_valid_sections_are_reported_at_once(service: Service) -> None
     [
         ({"optimizer": "Adan"}, "#/training/optimizer"),
         ({"loss": "MSELos"}, "#/training/loss"),
-        ({"epochs": 0}, "#/training/epochs"),
+        ({"epochs": -1}, "#/training/epochs"),
     ],
     ids=["optimizer", "loss", "epochs"],
 )
