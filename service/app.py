@@ -28,7 +28,18 @@ from service.api.middleware.hosts import Hosts
 from service.api.middleware.origins import Origins
 from service.api.middleware.request_log import RequestLog
 from service.api.readiness import Readiness
-from service.api.routes import datasets, docs, events, health, jobs, logs, problems, results, system
+from service.api.routes import (
+    datasets,
+    docs,
+    events,
+    health,
+    jobs,
+    logs,
+    parameter_sets,
+    problems,
+    results,
+    system,
+)
 from service.api.state import CommitThreads, Services, Startup
 from service.events.watch import Watch
 from service.executors.local import worker_process as worker
@@ -113,7 +124,7 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for noun in (jobs, results, events, logs, datasets, system, health, docs, problems):
+    for noun in (jobs, results, events, logs, datasets, parameter_sets, system, health, docs, problems):
         app.include_router(noun.router)
     # The last one is the outermost.
     app.add_middleware(Compression)

@@ -8,6 +8,7 @@
     ├── NotFound 404
     │   ├── DatasetNotFound
     │   ├── JobNotFound
+    │   ├── ParameterSetNotFound
     │   ├── ParameterNotFound
     │   ├── CheckpointNotFound
     │   ├── ArtifactNotFound
@@ -19,6 +20,7 @@
     ├── Conflict 409
     │   ├── DatasetInUse
     │   ├── DatasetDeleted
+    │   ├── ParameterSetInUse
     │   ├── JobNotEnded
     │   ├── JobNotRunning
     │   ├── JobNotPaused
@@ -305,6 +307,11 @@ class JobNotFound(NotFound):
     remedy = "GET /v1/jobs lists the existing jobs."
 
 
+class ParameterSetNotFound(NotFound):
+    title = "No parameter set has this id."
+    remedy = "GET /v1/parameters lists the existing parameter sets."
+
+
 class ParameterNotFound(NotFound):
     title = "The job's model has no parameter of this name."
     remedy = "GET /v1/jobs/{id}/named_parameters lists the names."
@@ -316,7 +323,7 @@ class CheckpointNotFound(NotFound):
 
 
 class ArtifactNotFound(NotFound):
-    title = "The file of this dataset or checkpoint does not exist."
+    title = "The file of this dataset, parameter set or checkpoint does not exist."
     remedy = (
         "The resource was probably just deleted: read it again. If it still exists, its file was removed by "
         "something other than the service."
@@ -368,6 +375,11 @@ class DatasetInUse(Conflict):
 class DatasetDeleted(Conflict):
     title = "The job's dataset was deleted."
     remedy = "Send the rows with their targets in the body."
+
+
+class ParameterSetInUse(Conflict):
+    title = "A job that has not ended starts with this parameter set."
+    remedy = "Wait until the job has ended, or cancel it; then delete the parameter set."
 
 
 class JobNotEnded(Conflict):

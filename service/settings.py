@@ -135,8 +135,8 @@ class Settings(BaseModel):
     )
     artifacts_url: Text | None = Field(
         None,
-        description="URL of an object store for datasets and checkpoints (`s3://bucket/folder`, `gs://…`, "
-        "`az://…`), which several machines can share. Default: a folder in the data folder.",
+        description="URL of an object store for datasets, parameters and checkpoints (`s3://bucket/folder`, "
+        "`gs://…`, `az://…`), which several machines can share. Default: a folder in the data folder.",
     )
     workers: ProcessCount = Field(
         default_factory=lambda: os.cpu_count() or 1,
@@ -268,12 +268,12 @@ class Settings(BaseModel):
     )
     max_upload_bytes: Bytes = Field(16 * GIB, description="Maximum size of a file as sent.")
     max_dataset_bytes: Bytes = Field(
-        32 * GIB, description="Maximum size of a dataset, decompressed and as stored."
+        32 * GIB, description="Maximum size of a dataset or a parameter set, decompressed and as stored."
     )
     max_stored_bytes: Bytes | None = Field(
         None,
-        description="Maximum size of all datasets and checkpoints together; new requests beyond it get 503. "
-        "Default: no limit.",
+        description="Maximum size of all datasets, parameter sets and checkpoints together; new requests "
+        "beyond it get 503. Default: no limit.",
     )
     min_free_bytes: int | None = Field(
         None,

@@ -72,7 +72,13 @@ def _entry(code: str, shape: tuple[int, ...], start: int) -> dict[str, Any]:
 
 
 def map_tensors(path: Path, dtypes: Mapping[str, str] = DTYPES) -> dict[str, Tensor]:
-    """Map the tensors of a well-formed file.
+    """Map the tensors of a well-formed file, without the padding; see `map_values`."""
+    tensors = map_values(path, dtypes)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(_PADDING)}
+
+
+def map_values(path: Path, dtypes: Mapping[str, str]) -> dict[str, Tensor]:
+    """Map all tensors of a well-formed file.
 
     Args:
         path: The file.
@@ -90,7 +96,7 @@ def map_tensors(path: Path, dtypes: Mapping[str, str] = DTYPES) -> dict[str, Ten
             content, values_start + entry["data_offsets"][0], entry["shape"], dtypes[entry["dtype"]]
         )
         for name, entry in header.items()
-        if name != _METADATA and not name.startswith(_PADDING) and entry["dtype"] in dtypes
+        if name != _METADATA and entry["dtype"] in dtypes
     }
 
 

@@ -1,5 +1,7 @@
 """Writing the artifacts of new datasets and jobs, ahead of the commit of their rows."""
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -12,8 +14,10 @@ from service.storage.checkpoints import NewCheckpoint
 from service.storage.datasets import NewDataset
 from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import NewJob, StartingPoint
+from service.storage.parameter_sets import NewParameterSet
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
+from service.training.parameter_files import StoredTensor
 
 
 class ArtifactWriter:
@@ -42,6 +46,7 @@ class ArtifactWriter:
             dataset=result.dataset_id or self._add_inline_dataset(owner, result.dataset),
             start=self._first_checkpoint(job.id, result),
             other_dataset_ids=result.other_dataset_ids,
+            parameter_set_id=result.request["training"]["initial_parameters"],
             idempotency=idempotency,
         )
 
@@ -85,6 +90,39 @@ class ArtifactWriter:
             artifact=self._storage.artifacts.put("datasets", content),
             report=_json(stored.report),
             inline=inline,
+        )
+
+    def add_parameter_set(
+        self, owner: str, file: Path, name: str | None, tensors: Sequence[StoredTensor]
+    ) -> NewParameterSet | str:
+        """Store the file of a parameter set, unless the owner already has one of equal content.
+
+        Args:
+            owner: The client.
+            file: The file, which is moved.
+            name: The parameter set's name.
+            tensors: The tensors of the file.
+
+        Returns:
+            The row to commit, or the id of the parameter set of equal content.
+
+        Raises:
+            StorageFull: There is no room for it.
+        """
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        found = self._storage.parameter_sets.find(owner, digest)
+        if found is not None:
+            return found.id
+        size = file.stat().st_size
+        self._storage.room.check_quota(size)  # it is on the disk already
+        return NewParameterSet(
+            name=name,
+            digest=digest,
+            bytes=size,
+            tensor_count=len(tensors),
+            artifact=self._storage.artifacts.put("parameters", file),
+            tensors=_json(tensors),
         )
 
     def _add_inline_dataset(self, owner: str, dataset: Dataset) -> NewDataset | str:

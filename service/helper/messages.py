@@ -14,6 +14,7 @@ from service.processes.messages import Messages
 from service.specs.split import SplitName
 from service.specs.upload import DownloadFormat, Upload
 from service.storage.datasets import NewDataset
+from service.storage.parameter_sets import NewParameterSet
 from service.storage.planned_job import PlannedJob
 
 ExportFormat = Literal["safetensors", "python"]
@@ -62,6 +63,17 @@ class DatasetStored:
     dataset: NewDataset | str
     upload_digest: str
     warnings: list[str]
+
+
+@dataclass(frozen=True)
+class ParameterSetStored:
+    """The file of a parameter set is stored.
+
+    Attributes:
+        parameter_set: The row to commit, or the id of the owner's parameter set of equal content.
+    """
+
+    parameter_set: NewParameterSet | str
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,44 @@ class GetRows(Request[InBody]):
     dataset_id: str
     offset: int
     limit: int
+
+
+@dataclass(frozen=True)
+class ReadParameterSet(Request[ParameterSetStored]):
+    """Check a file of parameters and store it.
+
+    Attributes:
+        owner: The client.
+        name: The parameter set's name.
+        upload: The received file.
+    """
+
+    owner: str
+    name: str | None
+    upload: Upload
+
+    @property
+    def lane(self) -> Lane:
+        return "files"
+
+
+@dataclass(frozen=True)
+class DownloadParameterSet(Request[InFile]):
+    """Write the file of a parameter set to a path.
+
+    Attributes:
+        owner: The client.
+        parameter_set_id: The parameter set.
+        answer_file: The path.
+    """
+
+    owner: str
+    parameter_set_id: str
+    answer_file: str
+
+    @property
+    def lane(self) -> Lane:
+        return "files"
 
 
 @dataclass(frozen=True)
@@ -299,6 +349,8 @@ REQUESTS = Messages[Request[Any]](
     ReadDataset,
     DownloadDataset,
     GetRows,
+    ReadParameterSet,
+    DownloadParameterSet,
     GetParameters,
     GetParameter,
     Predict,

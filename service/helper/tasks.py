@@ -35,6 +35,7 @@ from service.helper.messages import (
     CheckJob,
     DatasetStored,
     DownloadDataset,
+    DownloadParameterSet,
     EarlierJob,
     Evaluate,
     Exported,
@@ -49,9 +50,11 @@ from service.helper.messages import (
     GetSplit,
     InBody,
     InFile,
+    ParameterSetStored,
     PlanJob,
     Predict,
     ReadDataset,
+    ReadParameterSet,
 )
 from service.helper.models import Models
 from service.helper.request import Request
@@ -84,6 +87,7 @@ from service.specs.upload import Upload, upload_digest
 from service.storage.idempotency import IdempotencyKey
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
+from service.training.parameter_files import check_file
 from service.training.suggestions import suggest
 
 T = TypeVar("T")
@@ -150,15 +154,29 @@ class Tasks:
         dataset = self._writer.add_dataset(request.owner, stored, path, name)
         return DatasetStored(dataset, _upload_digest(request.upload), [*stored.reading_warnings]), b""
 
-    def _decompress(self, upload: Upload) -> None:
-        """Decompress an upload into its folder, within the room on the disk.
+    @run.register
+    def _read_parameter_set(self, request: ReadParameterSet, body: bytes) -> tuple[ParameterSetStored, bytes]:
+        path = self._decompress(request.upload)
+        tensors = check_file(path)
+        return ParameterSetStored(
+            self._writer.add_parameter_set(request.owner, path, request.name, tensors)
+        ), b""
+
+    @run.register
+    def _download_parameter_set(self, request: DownloadParameterSet, body: bytes) -> tuple[InFile, bytes]:
+        stored = self._storage.parameter_sets.get(request.owner, request.parameter_set_id)
+        self._storage.artifacts.copy(stored.artifact, Path(request.answer_file))
+        return InFile(), b""
+
+    def _decompress(self, upload: Upload) -> Path:
+        """Decompress an upload into its folder, within the room on the disk; return the path of the content.
 
         Raises:
             StorageFull: The room is exceeded.
             ContentTooLarge: The limit of datasets is exceeded.
         """
         left = self._storage.room.disk_bytes_left()
-        self._within(left, partial(decompress, upload.body, upload.compression))
+        return self._within(left, partial(decompress, upload.body, upload.compression))
 
     def _within(self, bytes_left: int, write: Callable[[int], T]) -> T:
         """Write with a maximum size: that of a dataset, or the room that is left if it is less.

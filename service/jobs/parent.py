@@ -27,7 +27,10 @@ FROM_JOB = "#/training/from_job"
 # Pointers to the fields in which a continuation may differ from the job that it continues.
 MAY_DIFFER = {
     f"#/training/{name}"
-    for name in ("epochs", "from_job", "resume", "checkpoint_every", "max_runtime_seconds")
+    for name in (
+        *("epochs", "from_job", "resume", "checkpoint_every", "max_runtime_seconds"),
+        "initial_parameters",  # a continuation starts from a checkpoint
+    )
 }
 MAX_SHOWN_DIFFERENCES = 5
 _MISSING = object()

@@ -31,6 +31,7 @@ from service.preflight.class_numbers import (
 from service.preflight.data_section import DataSection
 from service.preflight.devices import choose_device, is_served
 from service.preflight.fit import ValidSections, candidate, check_sections
+from service.preflight.initial_parameters import check_tensors, find_tensors
 from service.preflight.result import PreflightResult, data_document, make_group_key, report_document
 from service.preflight.sections import Sections, collecting, read_placement, read_sections
 from service.settings import Settings
@@ -42,6 +43,7 @@ from service.training.batches import Batches
 from service.training.check import check_components, output_width, resolve
 from service.training.class_weights import resolve_class_weights
 from service.training.losses import LOSSES
+from service.training.parameter_files import StoredTensor
 from service.training.suggestions import suggest
 
 _LOSS_MISSING = FieldError("#/training", "`loss` is required.")
@@ -81,12 +83,15 @@ class Preflight:
         sections = read_sections(self._document, self._devices, self._errors)
         training = sections.training
         parent = None if training is None else self._find_parent(training)
+        tensors = None if training is None else self._find_tensors(training)
         if parent is not None and training is not None:
             training = parent.inherited(training)
             if sections.data is not None:
                 sections = replace(sections, data=parent.inherited_reading(sections.data))
         dataset, data = self._check_data(sections, parent, training)
         checked = self._check_architecture(sections, data and data.prepared, training)
+        if checked and tensors is not None:
+            self._errors.extend(check_tensors(checked.module, tensors))
         self._check_components(sections, training)
         if self._errors or not (sections.data and training and dataset and data and checked):
             raise InvalidRequest(errors=self._errors)
@@ -109,6 +114,11 @@ class Preflight:
     def _find_parent(self, training: TrainingSpec) -> Parent | None:
         with collecting(self._errors):
             return Parent.of(training, self._owner, self._storage)
+        return None
+
+    def _find_tensors(self, training: TrainingSpec) -> Sequence[StoredTensor] | None:
+        with collecting(self._errors):
+            return find_tensors(training, self._owner, self._storage)
         return None
 
     def _number_classes(

@@ -101,8 +101,17 @@ def _warning_documents(warnings: Sequence[FieldError]) -> list[dict[str, str]]:
     return [asdict(warning) for warning in [*warnings[:MAX_LISTED_ERRORS], *more]]
 
 
-# The program key has what a group needs equal of these. Seeds and optimizer and class numbers may differ.
-_IN_PROGRAM_KEY = ("loss", "optimizer", "class_weights", "metrics", "batch_size", "seed")
+# The program key has what a group needs equal of these. Seeds, initial parameters, and optimizer and class
+# numbers may differ.
+_IN_PROGRAM_KEY = (
+    "loss",
+    "optimizer",
+    "class_weights",
+    "metrics",
+    "batch_size",
+    "seed",
+    "initial_parameters",
+)
 
 
 def make_group_key(request: Mapping[str, Any], key: ProgramKey) -> str:

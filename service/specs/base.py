@@ -141,6 +141,7 @@ Name = Annotated[str, Field(max_length=256), AfterValidator(_without_nul), publi
 _ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
 JobId = Annotated[str, published(pattern=f"^job_{_ULID}$")]
 DatasetId = Annotated[str, published(pattern=f"^ds_{_ULID}$")]
+ParameterSetId = Annotated[str, published(pattern=f"^par_{_ULID}$")]
 
 
 class Spec(BaseModel):

@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from typing_extensions import TypeAliasType
 
-from service.specs.base import Integer, JobId, Spec, given, implies, one_error, rules
+from service.specs.base import (
+    Integer,
+    JobId,
+    ParameterSetId,
+    Spec,
+    at_most_one,
+    given,
+    implies,
+    one_error,
+    rules,
+)
 from service.specs.component import Loss, Metric, Optimizer, Scheduler
 
 MAX_EPOCHS = 10_000_000
@@ -67,7 +77,8 @@ class TrainingSpec(Spec):
 
     model_config = ConfigDict(
         json_schema_extra=rules(
-            implies({"required": ["resume"], "properties": {"resume": {"const": True}}}, given("from_job"))
+            implies({"required": ["resume"], "properties": {"resume": {"const": True}}}, given("from_job")),
+            at_most_one("from_job", "initial_parameters"),
         )
     )
 
@@ -120,6 +131,11 @@ class TrainingSpec(Spec):
     checkpoint_every: Annotated[Integer, Field(ge=1)] | None = None
     """Number of epochs between checkpoints that are kept, the newest `FITSERVE_CHECKPOINTS_KEPT` of them;
     `?checkpoint=<epoch>` reads one. Null: only the newest checkpoint is kept."""
+    initial_parameters: ParameterSetId | None = None
+    """Id of a parameter set of `POST /v1/parameters` that this job starts with. Names, shapes and dtypes must
+    be those of the model's `state_dict()`, which includes buffers. It is loaded after the model was built, so
+    that the order of samples is that of the same seed without it. Null: the parameters are initialized
+    randomly."""
     from_job: JobId | None = None
     """Id of a job whose parameters this one starts from: those that its predictions use. Null: the parameters
     are initialized randomly."""

@@ -1,10 +1,11 @@
-"""Artifacts: the content of datasets and checkpoints, in a folder or an object store.
+"""Artifacts: the content of datasets, parameter sets and checkpoints, in a folder or an object store.
 
 An artifact is written once, under a unique name, and published by the database row that names it. Artifacts
 that no row names are unpublished, and are pruned eventually.
 """
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -104,6 +105,22 @@ class Artifacts:
         """
         with _translate_errors("The artifact can't be read"), self._translate_missing():
             return self._backend.path(name)
+
+    def copy(self, name: str, path: Path) -> None:
+        """Write the content of an artifact to a path that does not exist: a hard link where this is possible.
+
+        Raises:
+            ArtifactNotFound: If no such artifact exists.
+            Unavailable: If it can't be read or written.
+        """
+        source = self.path(name)
+        with _translate_errors("The artifact can't be copied"), self._translate_missing():
+            try:
+                path.hardlink_to(source)
+            except FileNotFoundError:
+                raise
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source, path)
 
     def delete(self, name: str) -> None:
         """Delete an artifact; a missing one is ignored.

@@ -5,17 +5,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy import Connection, bindparam, or_, select
+from sqlalchemy import Connection, bindparam, select
 
 from service import errors
-from service.specs.job import JobStatus
 from service.storage.database import INSERTS, Database, insert_or_get
 from service.storage.ids import new_id
 from service.storage.pages import ALWAYS, Cursor, Period, newest_first
+from service.storage.pins import pinning_job
 from service.storage.room import check_quota
-from service.storage.tables import datasets, jobs, uploads
+from service.storage.tables import datasets, uploads
 
-ACTIVE = [status for status in JobStatus if not status.ended]
 # Built once: every submission runs one of these.
 _MINE = select(datasets).where(datasets.c.owner == bindparam("owner"))
 ONE = _MINE.where(datasets.c.id == bindparam("dataset_id"))
@@ -77,7 +76,7 @@ class DatasetStore:
 
     Args:
         database: Database of the datasets.
-        max_stored_bytes: Maximum size of all datasets and checkpoints; None for no limit.
+        max_stored_bytes: Maximum size of everything that is stored; None for no limit.
     """
 
     def __init__(self, database: Database, max_stored_bytes: int | None = None) -> None:
@@ -183,20 +182,17 @@ class DatasetStore:
             PreconditionFailed: If it has changed.
             DatasetInUse: If a job that has not ended uses it.
         """
-        # Datasets that serve as a split appear in the request only; no other text looks like an id.
-        uses = or_(jobs.c.dataset_id == dataset_id, jobs.c.request.contains(dataset_id, autoescape=True))
-        users = select(jobs.c.id).where(jobs.c.status.in_(ACTIVE), uses).limit(1)
         mine = datasets.c.owner == owner, datasets.c.id == dataset_id
         with self._database.write() as connection:
-            # Lock first: a concurrent submission is either seen below or finds no dataset.
+            # Lock first; see `pinning_job`.
             row = connection.execute(select(datasets).where(*mine).with_for_update()).one_or_none()
             if row is None:
                 raise errors.DatasetNotFound()
             dataset = Dataset(**row._mapping)
             if unchanged not in (None, dataset):
                 raise errors.PreconditionFailed()
-            if user := connection.scalar(users):
-                raise errors.DatasetInUse(f"The job {user} uses this dataset and has not ended.")
+            if job_id := pinning_job(connection, dataset_id):
+                raise errors.DatasetInUse(f"The job {job_id} uses this dataset and has not ended.")
             connection.execute(datasets.delete().where(*mine))
         return dataset.artifact
 

@@ -27,6 +27,7 @@ from service.storage.idempotency import IdempotencyKey, bind_key, job_of_key
 from service.storage.job_record import Job, StartingPoint, job_update, to_status, to_stop_reason
 from service.storage.logs import NewLine, add_lines
 from service.storage.pages import ALWAYS, Cursor, Period, newest_first
+from service.storage.parameter_sets import hold_parameter_set
 from service.storage.planned_job import PlannedJob
 from service.storage.queue import check_length
 from service.storage.room import check_quota
@@ -49,7 +50,7 @@ class JobStore:
         database: Database of the jobs.
         max_queue_length: Number of queued jobs from which on submissions are refused.
         idempotency_hours: Time for which an idempotency key is remembered.
-        max_stored_bytes: Maximum size of all datasets and checkpoints; None for no limit.
+        max_stored_bytes: Maximum size of everything that is stored; None for no limit.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class JobStore:
             StorageFull: If the quota has no room for its data.
             DatasetNotFound: If the owner has no such dataset.
             JobNotFound: If the owner has no such job to continue from.
+            ParameterSetNotFound: If the owner has no such parameter set to start with.
         """
         job, dataset, start = planned.job, planned.dataset, planned.start
         with self._database.write() as connection:
@@ -96,6 +98,8 @@ class JobStore:
                 dataset_id = add_dataset(connection, owner, dataset).id
             for other_id in planned.other_dataset_ids:
                 keep_dataset(connection, owner, other_id)
+            if planned.parameter_set_id is not None:
+                hold_parameter_set(connection, owner, planned.parameter_set_id)
             values = vars(job) | {"owner": owner, "dataset_id": dataset_id}
             if start is None:
                 inserted, continuing = _insert(connection, values), ""

@@ -18,6 +18,7 @@ class PlannedJob:
         start: The parent job and the first checkpoint; None for a job that starts from scratch.
         other_dataset_ids: Further datasets that the request names, such as a validation set; they are kept
             until they are deleted.
+        parameter_set_id: The parameter set that the job starts with; None for none.
         idempotency: The client's key and the fingerprint of its request.
     """
 
@@ -25,6 +26,7 @@ class PlannedJob:
     dataset: NewDataset | str
     start: StartingPoint | None = None
     other_dataset_ids: Sequence[str] = ()
+    parameter_set_id: str | None = None
     idempotency: IdempotencyKey | None = None
 
     def artifacts(self) -> list[str]:

@@ -9,7 +9,7 @@ from sqlalchemy import Column, exists, select, union
 
 from service.specs.job import JobStatus
 from service.storage.database import Database
-from service.storage.tables import checkpoints, datasets, jobs
+from service.storage.tables import checkpoints, datasets, jobs, parameter_sets
 from service.storage.timestamp import from_now
 
 # Maximum number of rows that a transaction deletes, so that others don't wait long for its locks.
@@ -18,6 +18,7 @@ ROWS_PER_TRANSACTION = 100
 REFERENCES: Mapping[str, Column[str]] = {
     "checkpoints": checkpoints.c.artifact,
     "datasets": datasets.c.artifact,
+    "parameters": parameter_sets.c.artifact,
 }
 
 

@@ -6,21 +6,26 @@ Both refuse new requests. Accepted jobs may write checkpoints beyond them, for w
 import os
 from pathlib import Path
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, literal, select
 
 from service import retry_after
 from service.configuration import variable
 from service.errors import StorageFull
 from service.settings import GIB, MAX_BYTES
 from service.storage.database import Database
-from service.storage.tables import checkpoints, datasets
+from service.storage.tables import checkpoints, datasets, parameter_sets
 
 # Share of a disk that is kept free by default, and the most that is.
 FREE_SHARE = 0.05
 MOST_FREE_BYTES = GIB
 _STORED_BYTES = select(
-    select(func.coalesce(func.sum(datasets.c.bytes), 0)).scalar_subquery()
-    + select(func.coalesce(func.sum(checkpoints.c.bytes), 0)).scalar_subquery()
+    sum(
+        (
+            select(func.coalesce(func.sum(table.c.bytes), 0)).scalar_subquery()
+            for table in (datasets, parameter_sets, checkpoints)
+        ),
+        literal(0),
+    )
 )
 
 
@@ -28,7 +33,7 @@ class Room:
     """Room for new data.
 
     Args:
-        database: The database, which records the sizes of datasets and checkpoints.
+        database: The database, which records the sizes of all artifacts.
         folder: The data folder, whose disk is written.
         max_stored_bytes: The quota; None for none.
         min_free_bytes: The floor of free disk space; None for a share of the disk.
@@ -94,14 +99,14 @@ class Room:
     def disk_full(self) -> StorageFull:
         """Return the error for a disk that has no room."""
         return StorageFull(
-            "The disk of the service has no room for this. Delete datasets or jobs, or free space on it; "
-            f"{variable('min_free_bytes')} is kept free for running jobs.",
+            "The disk of the service has no room for this. Delete datasets, parameters or jobs, or free "
+            f"space on it; {variable('min_free_bytes')} is kept free for running jobs.",
             retry_after_seconds=retry_after.DISK_FULL_SECONDS,
         )
 
 
 def stored_bytes(connection: Connection) -> int:
-    """Return the size of all datasets and checkpoints, of all owners."""
+    """Return the size of all datasets, parameter sets and checkpoints, of all owners."""
     return int(connection.scalar(_STORED_BYTES) or 0)
 
 
@@ -116,6 +121,6 @@ def check_quota(connection: Connection, max_stored_bytes: int | None, more_bytes
     if stored_bytes(connection) + more_bytes > max_stored_bytes:
         raise StorageFull(
             f"The service may store {max_stored_bytes} bytes, and has no room for this beside its data. "
-            f"Delete datasets or jobs, or raise {variable('max_stored_bytes')}.",
+            f"Delete datasets, parameters or jobs, or raise {variable('max_stored_bytes')}.",
             retry_after_seconds=retry_after.DISK_FULL_SECONDS,
         )

@@ -16,6 +16,7 @@ from service.storage.datasets import DatasetStore
 from service.storage.history import HistoryStore
 from service.storage.jobs import JobStore
 from service.storage.logs import LogStore
+from service.storage.parameter_sets import ParameterSetStore
 from service.storage.queue import QueueStore
 from service.storage.recovery import RecoveryStore
 from service.storage.retention import RetentionStore
@@ -37,6 +38,7 @@ class Storage:
     checkpoints: CheckpointStore
     logs: LogStore
     datasets: DatasetStore
+    parameter_sets: ParameterSetStore
     workers: WorkerStore
     retention: RetentionStore
     artifacts: Artifacts
@@ -74,6 +76,7 @@ class Storage:
                 checkpoints=CheckpointStore(database),
                 logs=LogStore(database),
                 datasets=DatasetStore(database, settings.max_stored_bytes),
+                parameter_sets=ParameterSetStore(database, settings.max_stored_bytes),
                 workers=WorkerStore(database),
                 retention=RetentionStore(database),
                 artifacts=artifacts,

@@ -72,6 +72,23 @@ uploads = Table(
     Column("dataset_id", ForeignKey(datasets.c.id, ondelete="CASCADE"), nullable=False, index=True),
 )
 
+# Parameters and buffers of models, with which jobs may start.
+parameter_sets = Table(
+    "parameter_sets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text),
+    Column("digest", Text, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("tensor_count", BigInteger, nullable=False),
+    Column("artifact", Text, nullable=False),
+    Column("tensors", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    UniqueConstraint("owner", "digest"),
+)
+Index(None, parameter_sets.c.owner, parameter_sets.c.created_at, parameter_sets.c.id)
+
 jobs = Table(
     "jobs",
     metadata,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 from torchmetrics import Metric
 
 from service.architectures.build import build
@@ -38,6 +39,7 @@ def assemble(
     output_width: int,
     device: torch.device,
     precision: str,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> Components:
     """Seed the generators, build the model on its device, then loss, optimizer, scheduler and metrics.
 
@@ -51,12 +53,15 @@ def assemble(
         output_width: Size of the model's output in dimension 1 (1 for outputs [B]).
         device: The device of the training.
         precision: `float32` or `bfloat16`.
+        initial: The model's `state_dict()` to load after it was built; None keeps the random parameters.
     """
     loss = LOSSES[training.loss.type]
     train = place_samples(data.train, loss, device)
     validation = None if data.validation is None else place_samples(data.validation, loss, device)
     seed_all(training.seed or 0, device)
     model = build(architecture).to(device)
+    if initial is not None:
+        model.load_state_dict(initial)
     steps = training.epochs * Batches.of(training, train.rows).steps_per_epoch
     chosen = training.optimizer
     optimizer = OPTIMIZERS[chosen.type](model.parameters(), arguments=chosen.arguments())

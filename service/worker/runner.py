@@ -31,11 +31,12 @@ from service.storage.claims import Claim, LeaseLost
 from service.storage.job_record import Job
 from service.storage.storage import Storage
 from service.training.assemble import assemble
-from service.training.checkpoints import Checkpoint
+from service.training.checkpoints import Checkpoint, Tensors
 from service.training.engines.base import GROUP_SIZES, Engine
 from service.training.engines.factory import EngineFactory
 from service.training.loop import train
 from service.training.out_of_memory import describe, is_out_of_memory
+from service.training.parameter_files import read_file
 from service.worker.attempt import Attempt, LoadedJob
 from service.worker.batching import Batcher
 from service.worker.group import train_group
@@ -291,9 +292,23 @@ class Runner:
             orjson.loads(job.report)["output_width"],
             self._device,
             request["precision"],
+            self._initial_parameters(job, training),
         )
         self._supervisor.making_progress()
         return LoadedJob(job, components, data, used["engine"], time.monotonic() - started)
+
+    def _initial_parameters(self, job: Job, training: TrainingSpec) -> Tensors | None:
+        """Read the parameter set that a job starts with; None if it names none."""
+        if training.initial_parameters is None:
+            return None
+        chosen = training.initial_parameters
+
+        def read() -> Tensors:
+            artifact = self._storage.parameter_sets.get(job.owner, chosen).artifact
+            return read_file(self._storage.artifacts.path(artifact))
+
+        # As for data: parameters that this worker can't read are left to another one.
+        return self._recorder.retry_briefly(Claim.of(job), read, Unavailable)
 
     def _prepare(self, job: Job) -> Prepared:
         """Prepare the tensors that a job trains on."""

@@ -49,6 +49,7 @@ _TAGS = {
     "results": "Results of a job: history, checkpoints, parameters, predictions, evaluations and the model.",
     "events": "Follow jobs with server-sent events.",
     "datasets": "Data that any number of jobs can use.",
+    "parameters": "Parameters that any number of jobs can start with.",
     "system": "State and capabilities of the service.",
 }
 

@@ -71,6 +71,15 @@ JOB_LINKS = links(
     "job_id",
     "$response.body#/id",
 )
+PARAMETER_SET_LINKS = links(
+    {
+        "parameter_set": "get_parameter_set",
+        "content": "download_parameters",
+        "delete": "delete_parameter_set",
+    },
+    "parameter_set_id",
+    "$response.body#/id",
+)
 DATASET_LINKS = links(
     {
         "dataset": "get_dataset",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Final, Generic, Protocol, TypeVar
 
 from fastapi import Request, Response
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -47,6 +47,19 @@ def _in_utc(time: datetime) -> datetime:
 
 
 Time = Annotated[datetime, BeforeValidator(_of_rfc_3339), AfterValidator(_in_utc)]
+
+
+SHA_256: Final = "sha-256:"
+
+
+def _check_digest(value: str) -> str:
+    if not re.fullmatch(rf"{SHA_256}[0-9a-f]{{64}}", value):
+        raise ValueError("Use `sha-256:` and the 64 hexadecimal digits that `sha256sum` prints.")
+    return value
+
+
+Digest = Annotated[str, AfterValidator(_check_digest)]
+"""A SHA-256 in hexadecimal digits, with its prefix."""
 
 
 class ListQuery(TableQuery):

@@ -22,7 +22,8 @@ _PIECE_BYTES = 2**18
 # Contents of responses and bodies in the OpenAPI document.
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 TEXT = {"schema": {"type": "string"}}
-_FILES = dict.fromkeys([*(each for each in MEDIA_TYPES if each != JSON), "application/octet-stream"], BINARY)
+_ANY_FILE = "application/octet-stream"
+_FILES = dict.fromkeys([*(each for each in MEDIA_TYPES if each != JSON), _ANY_FILE], BINARY)
 
 
 def json_response(
@@ -89,9 +90,17 @@ def upload_body(model: type[BaseModel]) -> dict[str, Any]:
 
     Generators of clients support one media type for each operation, mostly the first one.
     """
+    return _body(True, {**_form(), JSON: _json(model), **_FILES})
+
+
+def file_body(media_type: str) -> dict[str, Any]:
+    """Document a form with a file, or a file of one type."""
+    return _body(True, {**_form(), media_type: BINARY, _ANY_FILE: BINARY})
+
+
+def _form() -> dict[str, Any]:
     file = {**BINARY["schema"], "description": "The file."}
-    form = {"type": "object", "required": ["file"], "properties": {"file": file}}
-    return _body(True, {FORM: {"schema": form}, JSON: _json(model), **_FILES})
+    return {FORM: {"schema": {"type": "object", "required": ["file"], "properties": {"file": file}}}}
 
 
 def rows_body(model: type[BaseModel], required: bool = True) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """File uploads: bodies of any size are written to a folder and read in a helper process."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
 
@@ -20,6 +20,7 @@ from service.errors import (
     FieldError,
     FieldErrors,
     InvalidRequest,
+    StorageFull,
     UnsupportedMediaType,
     pointer_to,
 )
@@ -47,7 +48,15 @@ _COLUMN_NAMES: TypeAdapter[list[str]] = TypeAdapter(ColumnNames)
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": " "}
 
 
-class ReadQuery(requests.Query):
+class UploadQuery(requests.Query):
+    """Options of an upload; a multipart body may have them as parts."""
+
+    def options(self) -> ReadOptions:
+        """Return the options for reading the file that are set."""
+        return ReadOptions()
+
+
+class ReadQuery(UploadQuery):
     """Options for reading a file; a multipart body may have them as parts."""
 
     delimiter: str | None = None
@@ -169,7 +178,8 @@ def _read_types(text: str) -> ColumnTypes:
 
 
 A = TypeVar("A")
-Q = TypeVar("Q", bound=ReadQuery)
+T = TypeVar("T")
+Q = TypeVar("Q", bound=UploadQuery)
 
 
 class Received(NamedTuple, Generic[Q]):
@@ -188,10 +198,18 @@ def is_plain_json(request: Request, query: ReadQuery) -> bool:
 
 
 @asynccontextmanager
-async def receive(request: Request, services: Services, query: Q) -> AsyncIterator[Received[Q]]:
+async def receive(
+    request: Request, services: Services, query: Q, media_types: Mapping[str, Format] = MEDIA_TYPES
+) -> AsyncIterator[Received[Q]]:
     """Write a body to a folder that exists until the context ends; it is never entirely in memory.
 
     The body is the file itself, or `multipart/form-data` with a part `file`.
+
+    Args:
+        request: The request.
+        services: The services.
+        query: The options in the query, which the parts of a multipart body may complete.
+        media_types: The formats that are accepted, by their media types.
 
     Raises:
         UnsupportedMediaType: If its media type or content encoding is not supported.
@@ -210,14 +228,14 @@ async def receive(request: Request, services: Services, query: Q) -> AsyncIterat
             "A multipart body can't have a Content-Encoding; compress the file in it instead.",
             headers={"Accept-Encoding": "identity"},
         )
-    form = None if multipart else _format(kind)
+    form = None if multipart else _format(kind, media_types)
     if form in ("json", "jsonl"):
         requests.check_charset(request)
     folder = await run_in_threadpool(services.spool.make)
     try:
         upload = Upload(folder=str(folder), format=form, compression=compression, options=query.options())
         if multipart:
-            received = await _receive_parts(request, services, upload, query)
+            received = await _receive_parts(request, services, upload, query, media_types)
         else:
             await _receive_file(request, services, upload)
             received = Received(_with_parameters(upload, request.headers.get("content-type", "")), query)
@@ -234,20 +252,51 @@ async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memory
     return await services.helpers.call(request, timeout_seconds=services.settings.upload_timeout_seconds)
 
 
-def _format(given: str) -> Format | None:
+def publish(
+    services: Services, artifact: str, is_gone: bool, add: Callable[[], tuple[T, bool]]
+) -> tuple[T, bool]:
+    """Publish the artifact of an upload, or discard it if no row refers to it.
+
+    Nothing is published for a client that has disconnected: it can't know the id.
+
+    Args:
+        services: The services.
+        artifact: The artifact, already written.
+        is_gone: Whether the client has disconnected.
+        add: Adds the row that names the artifact; returns the stored row, and whether it is new.
+
+    Raises:
+        ClientDisconnect: The client is gone.
+        StorageFull: Other uploads took the room since it was checked.
+    """
+    discard = services.storage.artifacts.discard
+    if is_gone:
+        discard([artifact])
+        raise ClientDisconnect
+    try:
+        stored, created = add()
+    except StorageFull:
+        discard([artifact])
+        raise
+    if not created:  # equal content was published concurrently
+        discard([artifact])
+    return stored, created
+
+
+def _format(given: str, media_types: Mapping[str, Format]) -> Format | None:
     """Return the format of a media type; None for a generic one."""
     if given in GENERIC_MEDIA_TYPES:
         return None
-    if requests.is_json(given):
+    if requests.is_json(given) and "json" in media_types.values():
         return "json"
-    if given not in MEDIA_TYPES:
-        supported = ", ".join([*MEDIA_TYPES, MULTIPART])
+    if given not in media_types:
+        supported = ", ".join([*media_types, MULTIPART])
         raise UnsupportedMediaType(
             f"The header `Content-Type: {given[:100]}` does not fit: send one of {supported}, or no "
             "Content-Type (in curl, -H 'Content-Type:'), and the format is detected.",
             headers={"Accept": supported},
         )
-    return MEDIA_TYPES[given]
+    return media_types[given]
 
 
 def _with_parameters(upload: Upload, content_type: str) -> Upload:
@@ -290,7 +339,9 @@ async def _receive_file(request: Request, services: Services, upload: Upload) ->
             await file.write(chunk)
 
 
-async def _receive_parts(request: Request, services: Services, upload: Upload, query: Q) -> Received[Q]:
+async def _receive_parts(
+    request: Request, services: Services, upload: Upload, query: Q, media_types: Mapping[str, Format]
+) -> Received[Q]:
     """Write the part `file` as the body; read the other parts as options."""
     fields: dict[str, bytearray] = {}
     file_part: MultipartSegment | None = None
@@ -317,7 +368,7 @@ async def _receive_parts(request: Request, services: Services, upload: Upload, q
     if errors or file_part is None:
         raise InvalidRequest(errors=errors)
     kind = file_part.content_type or ""
-    upload = upload.model_copy(update={"format": _format(kind), "options": query.options()})
+    upload = upload.model_copy(update={"format": _format(kind, media_types), "options": query.options()})
     return Received(_with_parameters(upload, file_part.header("Content-Type", "")), query)
 
 

@@ -1,14 +1,13 @@
 """Datasets: upload, list, read, delete."""
 
-import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, get_args
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field, field_validator
-from starlette.requests import ClientDisconnect
+from pydantic import Field
 
 from service.api.http import lists, requests, uploads
 from service.api.http.conditions import Version
@@ -57,16 +56,9 @@ class DatasetQuery(uploads.ReadQuery):
 class PageQuery(lists.ListQuery, uploads.ReadQuery):
     """Page of a list, or an upload to find."""
 
-    digest: str | None = None
+    digest: lists.Digest | None = None
     """Only the dataset that was uploaded as these bytes: `sha-256:` and the SHA-256 of the file as it was \
 sent (`sha256sum file`). An upload with reading options is found by the same options."""
-
-    @field_validator("digest")
-    @classmethod
-    def _is_sha256(cls, value: str) -> str:
-        if not re.fullmatch(r"sha-256:[0-9a-f]{64}", value):
-            raise ValueError("Use `sha-256:` and the 64 hexadecimal digits that `sha256sum` prints.")
-        return value
 
 
 class ContentQuery(requests.Query):
@@ -131,24 +123,13 @@ async def upload_dataset(
 def _publish(
     services: Services, owner: str, root_path: str, stored: DatasetStored, is_gone: bool
 ) -> Response:
-    """Publish the dataset that was written, or return the existing one of equal content.
-
-    Nothing is published for a client that has disconnected: it can't know the dataset's id.
-    """
+    """Publish the dataset that was written, or return the existing one of equal content."""
     new, digest = stored.dataset, stored.upload_digest
     if isinstance(new, str):
         dataset, created = services.storage.datasets.keep(owner, new, digest), False
     else:
-        if is_gone:
-            services.storage.artifacts.discard([new.artifact])
-            raise ClientDisconnect
-        try:
-            dataset, created = services.storage.datasets.add(owner, new, digest)
-        except StorageFull:  # other datasets took the room since it was checked
-            services.storage.artifacts.discard([new.artifact])
-            raise
-        if not created:
-            services.storage.artifacts.discard([new.artifact])  # equal content was published concurrently
+        add = partial(services.storage.datasets.add, owner, new, digest)
+        dataset, created = uploads.publish(services, new.artifact, is_gone, add)
     headers = {"Location": f"{root_path}/v1/datasets/{dataset.id}", "ETag": _version(dataset).etag}
     document = _document(dataset, root_path)
     # Those of this file; the report of an earlier version has those of the first one, too.
@@ -179,7 +160,7 @@ def list_datasets(
         raise InvalidRequest(
             errors=[FieldError(f"?{option}", detail) for option in sorted(options.model_fields_set)]
         )
-    digest = query.digest and upload_digest(query.digest.removeprefix("sha-256:"), options)
+    digest = query.digest and upload_digest(query.digest.removeprefix(lists.SHA_256), options)
     datasets = services.storage.datasets.list(
         owner, query.page_size + 1, query.cursor(_LIST), digest, query.created
     )

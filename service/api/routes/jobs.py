@@ -33,6 +33,7 @@ from service.errors import (
     JobNotWaiting,
     LimitExceeded,
     NotJson,
+    ParameterSetNotFound,
     PreconditionFailed,
     QueueFull,
     StorageFull,
@@ -155,9 +156,9 @@ async def _submit(
         raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
     try:
         return await _check_and_queue(services, owner, body, key)
-    except (DatasetNotFound, JobNotFound):
-        # The dataset, or the job to continue from, was deleted between the check and the commit. A second
-        # check reports this or, if the data was sent with the request, writes it again.
+    except (DatasetNotFound, JobNotFound, ParameterSetNotFound):
+        # The dataset, the job to continue from or the parameter set was deleted between the check and the
+        # commit. A second check reports this or, if the data was sent with the request, writes it again.
         return await _check_and_queue(services, owner, body, key)
 
 

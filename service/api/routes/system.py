@@ -26,6 +26,7 @@ router = APIRouter(tags=["system"], route_class=DocumentedRoute)
 _ENTRY_POINTS = {
     "jobs": "/v1/jobs",
     "datasets": "/v1/datasets",
+    "parameters": "/v1/parameters",
     "catalog": "/v1/catalog",
     "system": "/v1/system",
     "docs": "/docs",

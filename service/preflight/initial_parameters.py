@@ -1,0 +1,67 @@
+"""The parameter set that a training starts with: found, and compared with the model."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import orjson
+from torch import nn
+
+from service.errors import FieldError, FieldErrors, InvalidRequest, ParameterSetNotFound
+from service.specs.base import did_you_mean
+from service.specs.training import TrainingSpec
+from service.storage.storage import Storage
+from service.training.parameter_files import StoredTensor
+
+POINTER = "#/training/initial_parameters"
+
+
+def find_tensors(training: TrainingSpec, owner: str, storage: Storage) -> Sequence[StoredTensor] | None:
+    """Find the tensors of the parameter set that a training names; None if it names none.
+
+    Raises:
+        InvalidRequest: There is no such parameter set, or the training starts from a job, too.
+    """
+    if training.initial_parameters is None:
+        return None
+    if training.from_job is not None:
+        detail = "A job starts with `initial_parameters` or with those of `from_job`; remove one of them."
+        raise InvalidRequest(errors=[FieldError(POINTER, detail)])
+    try:
+        tensors = storage.parameter_sets.tensors(owner, training.initial_parameters)
+    except ParameterSetNotFound as error:
+        raise InvalidRequest(errors=[FieldError(POINTER, error.detail)]) from None
+    return [StoredTensor(**each) for each in orjson.loads(tensors)]
+
+
+def check_tensors(model: nn.Module, tensors: Sequence[StoredTensor]) -> FieldErrors:
+    """Compare the tensors of a parameter set with the `state_dict()` of a model, strictly.
+
+    Args:
+        model: The model, on the meta device.
+        tensors: The tensors.
+    """
+    errors = FieldErrors()
+    required = {name: _form(list(x.shape), str(x.dtype)) for name, x in model.state_dict().items()}
+    trained = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    given = {tensor.name: tensor for tensor in tensors}
+    for name, form in required.items():
+        if name not in given:
+            errors.add(POINTER, f"`{name}` is missing; in the model it is {form}.")
+    for tensor in tensors:
+        form = _form(tensor.shape, tensor.dtype)
+        if tensor.name not in required:
+            errors.add(POINTER, partial(_unexpected, tensor.name, form, required, given))
+        elif form != required[tensor.name]:
+            errors.add(POINTER, f"`{tensor.name}` is {form}; in the model it is {required[tensor.name]}.")
+        elif tensor.name in trained and not tensor.finite:
+            errors.add(POINTER, f"`{tensor.name}` has infinite values, with which no training can start.")
+    return errors
+
+
+def _form(shape: Sequence[int], dtype: str) -> str:
+    return f"{dtype.removeprefix('torch.')} {[*shape]}"
+
+
+def _unexpected(name: str, form: str, required: Mapping[str, str], given: Mapping[str, StoredTensor]) -> str:
+    similar = did_you_mean(name, [each for each in required if each not in given])
+    return f"The model has no `{name}`, here {form}{similar or '.'}"
