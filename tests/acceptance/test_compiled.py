@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save
 
 from tests.support.fits import LONG, SEQUENTIAL, thermometer
 from tests.support.histories import losses
@@ -99,6 +101,26 @@ def test_similar_jobs_train_in_a_group(lone_worker: Service, batch_size: int | N
         assert alone["used"]["engine"] == "compiled"
         assert job["attempt"] == alone["attempt"] == 1
         np.testing.assert_allclose(losses(service, job)[:, :50], losses(service, alone)[:, :50], rtol=1e-3)
+
+
+def test_jobs_of_a_group_start_with_their_own_parameters(lone_worker: Service) -> None:
+    """Jobs that differ in their initial parameters train in one group, each from its own."""
+    service, before = lone_worker, lone_worker.log.read_text().count("jobs train together")
+    holding = service.running(thermometer(epochs=LONG))
+    sets = []
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Linear(1, 13), torch.nn.Tanh(), torch.nn.Linear(13, 1))
+        answer = service.client.post("/v1/parameters", content=save(dict(model.state_dict())))
+        sets.append(answer.raise_for_status().json()["id"])
+    fits = [fit("compiled", initial_parameters=each) for each in sets]
+    queued = [service.queued(body) for body in fits]
+    service.cancelled(holding)
+    together = [service.ended(job) for job in queued]
+    assert service.log.read_text().count("jobs train together") - before == 1
+    for seed, job in enumerate(together):  # the same parameters as those of the seed
+        drawn = service.fit(fit("compiled", seed=seed))
+        np.testing.assert_allclose(losses(service, job)[:, :50], losses(service, drawn)[:, :50], rtol=1e-3)
 
 
 def test_jobs_with_different_dtypes_form_separate_groups(lone_worker: Service) -> None:

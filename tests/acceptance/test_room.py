@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.torch import save
 
 from tests.support.fits import thermometer
 from tests.support.server import Service, until
@@ -25,8 +27,9 @@ def tight_service(start_module_service: Callable[..., Service]) -> Service:
 
 
 def files(service: Service) -> set[Path]:
-    """Return the files of request bodies and datasets."""
-    folders = [service.data_dir / "spool", service.data_dir / "artifacts" / "datasets"]
+    """Return the files of request bodies, datasets and parameter sets."""
+    artifacts = service.data_dir / "artifacts"
+    folders = [service.data_dir / "spool", artifacts / "datasets", artifacts / "parameters"]
     found = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
     return {path for path in found if path.name != "lock"}
 
@@ -70,14 +73,26 @@ def test_a_small_file_of_large_content_is_refused(
 def test_a_body_without_room_is_refused_before_it_is_sent(tight_service: Service) -> None:
     """A Content-Length beyond the quota is answered before the first byte of the body."""
     url = tight_service.client.base_url
-    for path in ("datasets", "jobs"):
+    for path in ("datasets", "parameters", "jobs"):
         with socket.create_connection((url.host, url.port or 0), timeout=30) as client:
             head = f"POST /v1/{path} HTTP/1.1\r\nHost: {url.host}\r\nContent-Length: {QUOTA_BYTES + 1}\r\n"
-            client.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
+            kind = "application/octet-stream" if path == "parameters" else "application/json"
+            client.sendall(f"{head}Content-Type: {kind}\r\n\r\n".encode())
             answer = client.recv(65536)
             assert answer.startswith(b"HTTP/1.1 503")
             while b"storage-full" not in answer:
                 answer += client.recv(65536)
+
+
+def test_parameters_without_room_are_refused(tight_service: Service) -> None:
+    """A compressed file of parameters that exceeds the quota is refused, and one that fits counts for it."""
+    url, before = "/v1/parameters", files(tight_service)
+    assert_full(tight_service.client.post(url, content=gzip.compress(save({"w": torch.zeros(600_000)}))))
+    assert files(tight_service) == before
+    stored = tight_service.client.post(url, content=save({"w": torch.zeros(300_000)})).raise_for_status()
+    assert_full(tight_service.client.post(url, content=save({"w": torch.ones(300_000)})))
+    tight_service.client.delete(stored.json()["links"]["self"]).raise_for_status()
+    assert files(tight_service) == before
 
 
 def test_requests_are_accepted_again_after_a_deletion(tight_service: Service) -> None:

@@ -10,6 +10,7 @@ from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.jobs import JobStore
+from service.storage.parameter_sets import NewParameterSet, ParameterSetStore
 from service.storage.planned_job import PlannedJob
 from service.storage.retention import RetentionStore
 from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
@@ -30,14 +31,15 @@ def test_old_jobs_are_deleted(database: Database, claims: ClaimStore, jobs: JobS
 
 
 def test_unnamed_artifacts_are_found(database: Database, claims: ClaimStore, submit: Submit) -> None:
-    """`unnamed` returns those of the given artifacts that no checkpoint and no dataset refers to."""
+    """`unreferenced` returns those of the given artifacts that no row refers to."""
     submit()
+    new = NewParameterSet(None, "d", 1, 1, "parameters/a", "[]")
+    ParameterSetStore(database).add(OWNER, new)
     claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(1, "checkpoints/a", 1))
     retention = RetentionStore(database)
-    assert retention.unreferenced(["checkpoints/a", "checkpoints/b", "datasets/d1", "datasets/d2"]) == {
-        "checkpoints/b",
-        "datasets/d2",
-    }
+    named = {"checkpoints/a", "datasets/d1", "parameters/a"}
+    unnamed = {"checkpoints/b", "datasets/d2", "parameters/b"}
+    assert retention.unreferenced(named | unnamed) == unnamed
     assert retention.unreferenced([]) == set()
 
 

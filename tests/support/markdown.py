@@ -23,7 +23,7 @@ _ANSWERS = ("json", "csv", "text")
 _END_OF_ANSWER = "=== end of answer ==="
 _END_OF_PYTHON = "END_OF_PYTHON"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_ID = re.compile(r"\b(job|ds)_[0-9A-Z]{26}\b")
+_ID = re.compile(r"\b(job|ds|par)_[0-9A-Z]{26}\b")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _STRING_OR_ELLIPSIS = re.compile(r'"(?:[^"\\]|\\.)*"|…')
 _ELLIPSIS = "…"

@@ -12,6 +12,7 @@ from service import __version__
 
 _JSON = "-H 'Content-Type: application/json'"
 _CSV = "-H 'Content-Type: text/csv'"
+_SAFETENSORS = "-H 'Content-Type: application/x-safetensors'"
 _JOB_ID = "grep -o 'job_[0-9A-Z]*' | head -1"
 _DATASET_ID = "grep -o 'ds_[0-9A-Z]*' | head -1"
 _STATUS = "-o /dev/null -w '%{http_code}\\n'"
@@ -592,6 +593,58 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
     {"month": 8, "t_c": 18.0, "season": "summer"}
   ]
 }""",
+    ),
+    Example(
+        "POST /v1/parameters",
+        "Upload the parameters of the model that was downloaded above, and store their id.",
+        f"""curl -s 'localhost:8000/v1/parameters?name=thermometer' {_SAFETENSORS} \\
+  --data-binary @thermometer.safetensors | tee parameters.json
+PARAMETERS=$(grep -o 'par_[0-9A-Z]*' parameters.json | head -1)""",
+        """{
+  "id": "par_01M8PQPXNJ1Y0QB6SAZD9HH3EH",
+  "name": "thermometer",
+  "digest": "sha-256:…",
+  "bytes": 456,
+  "tensor_count": 4,
+  "tensors": [{"name": "0.bias", "shape": [13], "dtype": "float32", "finite": true}, …],
+  …
+}""",
+        status=201,
+    ),
+    Example(
+        "GET /v1/parameters",
+        "Find the parameter set of a file, by its digest.",
+        """DIGEST=$(sha256sum thermometer.safetensors | cut -d ' ' -f 1)
+curl -s "localhost:8000/v1/parameters?digest=sha-256:$DIGEST\"""",
+        """{
+  "items": [{"id": "par_01M8PQPXNJ1Y0QB6SAZD9HH3EH", "name": "thermometer", "tensor_count": 4, …}],
+  "next_page_token": null
+}""",
+    ),
+    Example(
+        "GET /v1/parameters/{parameter_set_id}",
+        "Get a parameter set.",
+        "curl -s localhost:8000/v1/parameters/$PARAMETERS",
+        """{
+  "id": "par_01M8PQPXNJ1Y0QB6SAZD9HH3EH",
+  "name": "thermometer",
+  "tensor_count": 4,
+  "tensors": [{"name": "0.bias", "shape": [13], "dtype": "float32", "finite": true}, …],
+  …
+}""",
+    ),
+    Example(
+        "GET /v1/parameters/{parameter_set_id}/content",
+        "Download the file.",
+        f"""curl -s {_STATUS} localhost:8000/v1/parameters/$PARAMETERS/content""",
+        "200",
+    ),
+    Example(
+        "DELETE /v1/parameters/{parameter_set_id}",
+        "Delete a parameter set.",
+        f"""curl -s {_STATUS} -X DELETE localhost:8000/v1/parameters/$PARAMETERS""",
+        "204",
+        status=204,
     ),
     Example(
         "GET /",

@@ -36,7 +36,7 @@ class ParameterSet(ParameterSetSummary):
     """Parameters and buffers of a model, as a file that jobs can start with, and its list of tensors."""
 
     tensors: list[StoredTensor]
-    """The parameters and buffers, in the order of the file."""
+    """The parameters and buffers, in alphabetical order."""
 
 
 class ParameterSetPage(Resource):

@@ -41,6 +41,21 @@ def test_an_artifact_is_read_as_it_was_put(tmp_path: Path) -> None:
     assert names[0].startswith("checkpoints/job_1/")
 
 
+@pytest.mark.parametrize("is_url", [False, True], ids=["folder", "object store"])
+def test_an_artifact_is_copied(tmp_path: Path, is_url: bool) -> None:
+    """A copy has the content also after the artifact is deleted; a missing artifact can't be copied."""
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    artifacts = store(f"file://{folder}" if is_url else folder, tmp_path / "cache")
+    name = artifacts.put("parameters", b"content")
+    artifacts.copy(name, tmp_path / "copy")
+    artifacts.delete(name)
+    assert (tmp_path / "copy").read_bytes() == b"content"
+    with pytest.raises(errors.ArtifactNotFound):
+        artifacts.copy(name, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_names_are_unique(tmp_path: Path) -> None:
     """Two artifacts of equal content have different names."""
     artifacts = store(tmp_path / "artifacts", tmp_path / "cache")
