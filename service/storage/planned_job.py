@@ -18,16 +18,16 @@ class PlannedJob:
         start: The parent job and the first checkpoint; None for a job that starts from scratch.
         other_dataset_ids: Further datasets that the request names, such as a validation set; they are kept
             until they are deleted.
-        parameter_set_id: The parameter set that the job starts with; None for none.
         idempotency: The client's key and the fingerprint of its request.
+        parameter_set_id: The parameter set that the job starts with; None for none.
     """
 
     job: NewJob
     dataset: NewDataset | str
     start: StartingPoint | None = None
     other_dataset_ids: Sequence[str] = ()
-    parameter_set_id: str | None = None
     idempotency: IdempotencyKey | None = None
+    parameter_set_id: str | None = None
 
     def artifacts(self) -> list[str]:
         """The names of the artifacts that were written for this job and are not committed yet."""

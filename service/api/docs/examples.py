@@ -15,6 +15,7 @@ _CSV = "-H 'Content-Type: text/csv'"
 _SAFETENSORS = "-H 'Content-Type: application/x-safetensors'"
 _JOB_ID = "grep -o 'job_[0-9A-Z]*' | head -1"
 _DATASET_ID = "grep -o 'ds_[0-9A-Z]*' | head -1"
+_PARAMETER_SET_ID = "grep -o 'par_[0-9A-Z]*' | head -1"
 _STATUS = "-o /dev/null -w '%{http_code}\\n'"
 
 THERMOMETER_JOB = """{
@@ -599,7 +600,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
         "Upload the parameters of the model that was downloaded above, and store their id.",
         f"""curl -s 'localhost:8000/v1/parameters?name=thermometer' {_SAFETENSORS} \\
   --data-binary @thermometer.safetensors | tee parameters.json
-PARAMETERS=$(grep -o 'par_[0-9A-Z]*' parameters.json | head -1)""",
+PARAMETERS=$({_PARAMETER_SET_ID} < parameters.json)""",
         """{
   "id": "par_01M8PQPXNJ1Y0QB6SAZD9HH3EH",
   "name": "thermometer",
@@ -641,8 +642,10 @@ curl -s "localhost:8000/v1/parameters?digest=sha-256:$DIGEST\"""",
     ),
     Example(
         "DELETE /v1/parameters/{parameter_set_id}",
-        "Delete a parameter set.",
-        f"""curl -s {_STATUS} -X DELETE localhost:8000/v1/parameters/$PARAMETERS""",
+        "Upload the parameters of another checkpoint, and delete them.",
+        f"""OTHER=$(curl -s "localhost:8000/v1/jobs/$JOB/model?checkpoint=best" |
+  curl -s localhost:8000/v1/parameters {_SAFETENSORS} --data-binary @- | {_PARAMETER_SET_ID})
+curl -s {_STATUS} -X DELETE localhost:8000/v1/parameters/$OTHER""",
         "204",
         status=204,
     ),

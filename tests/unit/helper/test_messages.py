@@ -18,6 +18,7 @@ from service.helper.messages import (
     PlanJob,
     Predict,
     ReadDataset,
+    ReadParameterSet,
 )
 from service.helper.request import PROBLEMS, Problem, Request
 from service.processes.messages import UnknownMessage
@@ -35,6 +36,7 @@ PLANNED = PlannedJob(
     StartingPoint("job_1", NewCheckpoint(3, "checkpoints/a", 100, step=2)),
     ["ds_1", "ds_2"],
     IdempotencyKey("key", "fingerprint"),
+    "par_1",
 )
 
 
@@ -49,6 +51,7 @@ def sent(header: dict[str, Any]) -> dict[str, Any]:
     [
         PlanJob("ada", None),
         ReadDataset("ada", "penguins", UPLOAD),
+        ReadParameterSet("ada", "weights", UPLOAD),
         GetParameters("ada", "job_1", "best", ["values", "statistics"]),
         Predict("ada", "job_1", None, True, False, "/tmp/y"),
         Evaluate("ada", "job_1", "last", 10, UPLOAD),
