@@ -5,19 +5,28 @@ those of the hand-written script.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
+from service.architectures.classes import class_inputs, construct
 from service.architectures.layers import LAYERS
 from service.architectures.parameters import make_parameter
 from service.architectures.text.grammar import DEFAULT_INPUT, read_forward
 from service.architectures.text.module import ForwardModule
 from service.architectures.text.nodes import Observer
 from service.errors import pointer_to
-from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, SequentialSpec
+from service.specs.architecture import (
+    ArchitectureSpec,
+    ClassSpec,
+    LayerSpec,
+    ModuleSpec,
+    Node,
+    SequentialSpec,
+)
 
 # Layers that return a tuple of outputs and states; the next layer of a sequential needs only the outputs.
 TUPLE_LAYERS = frozenset({"RNN", "LSTM", "GRU", "LSTMCell"})
@@ -59,6 +68,7 @@ class NodeLocation:
 
 
 LayerFactory = Callable[[LayerSpec, NodeLocation], nn.Module]
+ClassFactory = Callable[[ClassSpec, NodeLocation], nn.Module]
 ObserverFactory = Callable[[NodeLocation], Observer | None]
 ROOT = NodeLocation("", "#")
 
@@ -68,13 +78,15 @@ def _no_observer(location: NodeLocation) -> None:
 
 
 def children(
-    spec: SequentialSpec | ModuleSpec, location: NodeLocation
+    spec: SequentialSpec | ModuleSpec | ClassSpec, location: NodeLocation
 ) -> Iterator[tuple[str, Node, NodeLocation]]:
-    """Iterate over the children of a container.
+    """Iterate over the children of a container; those of a class are in its text.
 
     Yields:
         Name of the child, its spec and its location. The name of an unnamed layer is its position.
     """
+    if isinstance(spec, ClassSpec):
+        return
     if isinstance(spec, ModuleSpec):
         for name, node in spec.submodules.items():
             yield name, node, location.child(name, "submodules", name)
@@ -82,6 +94,36 @@ def children(
     for position, node in enumerate(spec.layers):
         name = str(position) if node.name is None else node.name
         yield name, node, location.child(name, "layers", position)
+
+
+def with_inputs(spec: ArchitectureSpec, available: Collection[str]) -> ArchitectureSpec:
+    """Return an architecture whose inputs are settled: a class takes those of its inputs that the data has.
+
+    Args:
+        spec: The architecture.
+        available: Names of the inputs that the data has.
+    """
+    if not isinstance(spec, ClassSpec) or spec.inputs is not None:
+        return spec
+    names = class_inputs(spec, available)
+    return spec if names is None else spec.model_copy(update={"inputs": list(names)})
+
+
+def build_to_load(spec: ArchitectureSpec) -> nn.Module:
+    """Build the module of a checked spec for values that are loaded, as far as possible without its own.
+
+    A class may compute tensors that are no part of its state, so that it is constructed with values.
+    """
+    if _has_class(spec):
+        return build(spec)
+    with torch.device("meta"):
+        return build(spec)
+
+
+def _has_class(spec: Node) -> bool:
+    if isinstance(spec, ClassSpec):
+        return True
+    return not isinstance(spec, LayerSpec) and any(_has_class(node) for _, node, _ in children(spec, ROOT))
 
 
 def build(spec: ArchitectureSpec) -> nn.Module:
@@ -98,6 +140,7 @@ def assemble(
     make_layer: LayerFactory,
     location: NodeLocation = ROOT,
     make_observer: ObserverFactory = _no_observer,
+    make_class: ClassFactory = lambda spec, _: construct(spec),
 ) -> nn.Module:
     """Build the containers of a spec around layers from a factory.
 
@@ -106,22 +149,25 @@ def assemble(
         make_layer: Returns the module for a layer.
         location: Location of the spec.
         make_observer: Returns the observer of a forward text.
+        make_class: Returns the module for the text of a class.
 
     Raises:
         ValueError: If a forward text has an error; `find_errors` reports it with its location.
     """
     if isinstance(spec, LayerSpec):
         return make_layer(spec, location)
+    if isinstance(spec, ClassSpec):
+        return make_class(spec, location)
     if isinstance(spec, SequentialSpec):
         modules = OrderedDict(
-            (name, assemble(node, make_layer, child, make_observer))
+            (name, assemble(node, make_layer, child, make_observer, make_class))
             for name, node, child in children(spec, location)
         )
         return (Sequential if any(map(may_return_tuple, spec.layers)) else nn.Sequential)(modules)
     # Each takes its initial values from the global generator, in the order of a hand-written `__init__`.
     parameters = {name: make_parameter(parameter) for name, parameter in spec.parameters.items()}
     submodules = {
-        name: assemble(node, make_layer, child, make_observer)
+        name: assemble(node, make_layer, child, make_observer, make_class)
         for name, node, child in children(spec, location)
     }
     graph, _ = read_forward(spec)
@@ -134,12 +180,19 @@ def may_return_tuple(node: Node) -> bool:
     """Return whether a layer of a sequential may return a tuple."""
     if isinstance(node, LayerSpec):
         return node.type in TUPLE_LAYERS or bool(node.arguments().get("return_indices"))
-    return isinstance(node, ModuleSpec)
+    return isinstance(node, ModuleSpec | ClassSpec)
 
 
-def input_names(spec: ArchitectureSpec) -> tuple[str, ...] | None:
-    """Return the names of an architecture's inputs; None if its forward text has errors."""
+def input_names(spec: ArchitectureSpec, available: Collection[str] = ()) -> tuple[str, ...] | None:
+    """Return the names of an architecture's inputs; None if its text has errors.
+
+    Args:
+        spec: The architecture.
+        available: Names of the inputs that the data has: a class takes those of its optional ones.
+    """
     if isinstance(spec, SequentialSpec):
         return (DEFAULT_INPUT,)
+    if isinstance(spec, ClassSpec):
+        return class_inputs(spec, available)
     graph, _ = read_forward(spec)
     return None if graph is None else graph.inputs

@@ -7,13 +7,22 @@ import torch
 from torch import nn
 
 from service.architectures.build import NodeLocation, children
+from service.architectures.classes import class_errors
 from service.architectures.layers import LAYERS, LAYERS_OF_TRANSFORMER, NOT_OFFERED, layer_count
 from service.architectures.parameters import parameter_errors
 from service.architectures.shapes import lacks_sizes
 from service.architectures.text.grammar import read_forward
 from service.architectures.text.scope import is_valid_name
 from service.errors import FieldErrors, pointer_to
-from service.specs.architecture import CONTAINERS, MAX_LAYERS, LayerSpec, ModuleSpec, Node, SequentialSpec
+from service.specs.architecture import (
+    CONTAINERS,
+    MAX_LAYERS,
+    ClassSpec,
+    LayerSpec,
+    ModuleSpec,
+    Node,
+    SequentialSpec,
+)
 from service.specs.base import did_you_mean
 from service.specs.habits import name_advice
 
@@ -46,6 +55,8 @@ def find_errors(spec: Node, location: NodeLocation) -> FieldErrors:
 def _count_layers(spec: Node) -> int:
     if isinstance(spec, LayerSpec):
         return layer_count(spec)
+    if isinstance(spec, ClassSpec):
+        return 1  # the evaluation counts its modules
     nodes = spec.submodules.values() if isinstance(spec, ModuleSpec) else spec.layers
     return 1 + sum(map(_count_layers, nodes))
 
@@ -53,6 +64,8 @@ def _count_layers(spec: Node) -> int:
 def _find_errors(spec: Node, location: NodeLocation, errors: FieldErrors) -> None:
     if isinstance(spec, LayerSpec):
         _find_layer_errors(spec, location, errors)
+    elif isinstance(spec, ClassSpec):
+        errors.extend(class_errors(spec, location.pointer))
     elif isinstance(spec, ModuleSpec):
         _find_module_errors(spec, location, errors)
     else:

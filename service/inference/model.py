@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
-from service.architectures.build import build
+from service.architectures.build import build_to_load
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.target_rules import MEASURABLE, TargetRules
 from service.errors import CheckpointNotFound
@@ -98,7 +97,8 @@ def _without_best(checkpoint: Checkpoint, training: TrainingSpec) -> str:
 
 
 def _load(architecture: ArchitectureSpec, snapshot: Snapshot) -> nn.Module:
-    with torch.device("meta"):
-        module = build(architecture)
-    module.load_state_dict(snapshot.state, assign=True)
+    module = build_to_load(architecture)
+    # The text of a class may refer to its parameters, which therefore keep their places and get values.
+    on_meta = all(tensor.is_meta for tensor in module.state_dict().values())
+    module.load_state_dict(snapshot.state, assign=on_meta)
     return module.eval()

@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 import torch
 
-from service.architectures.build import NodeLocation, input_names
+from service.architectures.build import NodeLocation, input_names, with_inputs
 from service.architectures.check.check import CheckedArchitecture
 from service.architectures.validation import find_errors
 from service.datasets.dataset import Dataset
+from service.datasets.prepare.declared_names import given_inputs
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
 from service.errors import FieldError, FieldErrors, InvalidRequest
@@ -145,7 +146,10 @@ class Preflight:
         partial = sections.partial["data"]
         declared = sections.data or partial.spec
         datasets = self._data_section.load_datasets(declared)
-        names = None if sections.architecture is None else input_names(sections.architecture)
+        names = None
+        if sections.architecture is not None:
+            available = given_inputs(declared, None if datasets is None else datasets.dataset)
+            names = input_names(sections.architecture, available)
         checked = None
         if sections.data is None or datasets is None:
             self._errors.extend(partial.filter_errors(self._data_section.name_errors(declared, datasets)))
@@ -190,7 +194,7 @@ class Preflight:
         # A batch norm refuses a single row, which `check_steps` reports with a remedy.
         size = max(2, batch_size)
         batch = [torch.empty_like(x[:1]).expand(size, *x.shape[1:]) for x in prepared.train.inputs]  # [B, …]
-        return self._cache.architecture(architecture, batch)
+        return self._cache.architecture(with_inputs(architecture, prepared.encoding.input_names), batch)
 
     def _check_components(self, sections: Sections, training: TrainingSpec | None) -> None:
         """Check loss, optimizer, scheduler and metrics by themselves."""

@@ -23,6 +23,8 @@ MAX_MODULE_PARAMETERS = 1_000  # of one module, without those of its submodules
 MAX_INPUTS = 64
 MAX_OUTPUTS = 64
 MAX_FORWARD_CHARACTERS = 20_000
+MAX_SOURCE_CHARACTERS = 100_000  # of the text of classes
+MAX_ARGUMENTS = 256
 
 
 class LayerSpec(Spec):
@@ -107,6 +109,22 @@ class ModuleSpec(ForwardSpec):
     executed as Python."""
 
 
+class ClassSpec(ForwardSpec):
+    """A class derived from `nn.Module`, as the text of its source: nothing of it is executed as Python."""
+
+    type: Literal["class"]
+    source: Annotated[str, Field(min_length=1, max_length=MAX_SOURCE_CHARACTERS)]
+    """Text of one or more classes, with the functions and constants that they use. It is parsed by a closed
+    grammar and evaluated by the service itself; `docs/reference/classes.md` lists what it may contain."""
+    class_name: ClassName | None = None
+    """Name of the model's class; null: the last class of the text that is derived from `nn.Module`."""
+    arguments: Annotated[dict[Identifier, Any], Field(max_length=MAX_ARGUMENTS)] = {}
+    """Arguments of `__init__` by name. An object can be read by key and by attribute (`config.n_head`)."""
+    inputs: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
+    """Parameters of `forward` that are inputs, in order. Null: those without a default value, and those with
+    one that the data names."""
+
+
 def _children(node: Any) -> list[Any]:
     """Return the nodes inside a node that has not been validated yet."""
     if not isinstance(node, dict):
@@ -118,7 +136,11 @@ def _children(node: Any) -> list[Any]:
     ]
 
 
-CONTAINERS: dict[str, type[Container]] = {"sequential": SequentialSpec, "module": ModuleSpec}
+CONTAINERS: dict[str, type[Container]] = {
+    "sequential": SequentialSpec,
+    "module": ModuleSpec,
+    "class": ClassSpec,
+}
 
 
 def _node_tag(value: Any) -> str:
@@ -131,6 +153,7 @@ Node = TypeAliasType(
     Annotated[
         Annotated[SequentialSpec, Tag("SequentialSpec")]
         | Annotated[ModuleSpec, Tag("ModuleSpec")]
+        | Annotated[ClassSpec, Tag("ClassSpec")]
         | Annotated[LayerSpec, Tag("LayerSpec")],
         Discriminator(_node_tag),
         Field(description="A layer, or a container of layers: the `type` determines the other fields."),
@@ -145,8 +168,8 @@ def _explain_other_forms(value: Any) -> Any:
     """Refuse a single layer, a list of layers and Python code, with the JSON to send instead."""
     if isinstance(value, str):
         raise ValueError(
-            f"Send the architecture as JSON instead of Python, such as {_EXAMPLE}; `fitserve.describe` makes "
-            "it of an `nn.Module`."
+            f"Send the architecture as JSON, such as {_EXAMPLE}; the text of a class is sent as "
+            '{"type": "class", "source": "…"}.'
         )
     if isinstance(value, dict) and "type" not in value and (advice := form_advice(value)):
         raise ValueError(f"`type` is required: {advice}.")
@@ -174,17 +197,17 @@ def _refuse_deep_nesting(value: Any) -> Any:
 ArchitectureSpec = TypeAliasType(
     "ArchitectureSpec",
     Annotated[
-        SequentialSpec | ModuleSpec,
+        SequentialSpec | ModuleSpec | ClassSpec,
         Field(discriminator="type", description="A model: the `type` determines the other fields."),
         BeforeValidator(_explain_other_forms),
         BeforeValidator(_refuse_deep_nesting),
     ],
 )
 
-_ARCHITECTURE: TypeAdapter[SequentialSpec | ModuleSpec] = TypeAdapter(ArchitectureSpec)
+_ARCHITECTURE: TypeAdapter[SequentialSpec | ModuleSpec | ClassSpec] = TypeAdapter(ArchitectureSpec)
 
 
-def read_architecture(document: Any) -> SequentialSpec | ModuleSpec:
+def read_architecture(document: Any) -> SequentialSpec | ModuleSpec | ClassSpec:
     """Validate an architecture.
 
     Args:

@@ -9,15 +9,24 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.build import NodeLocation, assemble, build, children, input_names
+from service.architectures.check.class_layers import construct_observed
 from service.architectures.check.forward_observer import ForwardObserver
 from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
 from service.architectures.check.trace import BATCH, LayerRow, Trace, shape_text
+from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
 from service.architectures.parameters import complete_parameter
 from service.architectures.shapes import lacks_sizes
 from service.architectures.validation import find_errors
 from service.errors import FieldError, FieldErrors, InvalidRequest, pointer_to
-from service.specs.architecture import ArchitectureSpec, LayerSpec, ModuleSpec, Node, read_architecture
+from service.specs.architecture import (
+    ArchitectureSpec,
+    ClassSpec,
+    LayerSpec,
+    ModuleSpec,
+    Node,
+    read_architecture,
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ def check(
         module = build(read_architecture(complete))
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
+    _raise_if_any(_tensor_errors(module, max_parameters, pointer))
     _raise_if_any(_model_errors(output, trace, parameter_count, max_parameters, pointer))
     return CheckedArchitecture(
         spec=complete,
@@ -110,25 +120,30 @@ def _run(
         The trace, the model of stand-ins and its output. After an error the output is an empty tensor.
     """
     trace = Trace([torch.empty_like(tensor, device="meta") for tensor in inputs])
-    with torch.device("meta"):
-        model = assemble(
-            spec,
-            lambda layer, at: LayerStandIn(layer, at, trace),
-            location,
-            lambda at: ForwardObserver(trace, at),
-        )
+    failed = torch.empty(0, device="meta")
+    try:
+        with torch.device("meta"):
+            model = assemble(
+                spec,
+                lambda layer, at: LayerStandIn(layer, at, trace),
+                location,
+                lambda at: ForwardObserver(trace, at),
+                lambda each, at: construct_observed(each, at, trace),
+            )
+    except TraceAborted:
+        return trace, nn.Module(), failed
     try:
         with trace.saved_tensors:
             output = model.train(training)(*trace.inputs)
     except TraceAborted:
-        return trace, model, torch.empty(0, device="meta")
+        return trace, model, failed
     if not isinstance(output, Tensor):
         pointer = (
             pointer_to(location.pointer, "forward") if isinstance(spec, ModuleSpec) else location.pointer
         )
         detail = f"The architecture returns a {type(output).__name__}; it must return one tensor."
         trace.errors.append(FieldError(pointer, detail))
-        output = torch.empty(0, device="meta")
+        output = failed
     return trace, model, output
 
 
@@ -138,6 +153,8 @@ def _uncalled_layers(spec: Node, trace: Trace, location: NodeLocation) -> Iterat
     Yields:
         An error for each such layer whose sizes are omitted.
     """
+    if isinstance(spec, ClassSpec):
+        return
     if not isinstance(spec, LayerSpec):
         for _, node, child in children(spec, location):
             yield from _uncalled_layers(node, trace, child)
@@ -156,6 +173,16 @@ def _complete(spec: Node, trace: Trace, location: NodeLocation) -> dict[str, Any
     named = {} if spec.name is None else {"name": spec.name}
     if isinstance(spec, LayerSpec):
         return {**named, "type": spec.type, **trace.arguments[location.path]}
+    if isinstance(spec, ClassSpec):
+        return {
+            **named,
+            "type": spec.type,
+            "source": spec.source,
+            "class_name": program_of(spec).class_name,
+            "arguments": spec.arguments,
+            "inputs": list(input_names(spec) or ()),
+            **({} if spec.outputs is None else {"outputs": spec.outputs}),
+        }
     nodes = {name: _complete(node, trace, child) for name, node, child in children(spec, location)}
     if not isinstance(spec, ModuleSpec):
         return {**named, "type": spec.type, "layers": list(nodes.values())}
@@ -170,6 +197,20 @@ def _complete(spec: Node, trace: Trace, location: NodeLocation) -> dict[str, Any
         **({} if spec.outputs is None else {"outputs": spec.outputs}),
         "forward": spec.forward,
     }
+
+
+def _tensor_errors(module: nn.Module, max_parameters: int, pointer: str) -> Iterator[FieldError]:
+    """Check the size of the tensors that are no parameters: buffers, and attributes that a class sets."""
+    tensors = {id(buffer): buffer for buffer in module.buffers()}
+    for each in module.modules():
+        tensors |= {id(value): value for value in vars(each).values() if isinstance(value, Tensor)}
+    count = sum(tensor.numel() for tensor in tensors.values())
+    if count > max_parameters:
+        yield FieldError(
+            pointer,
+            f"The model has {count:,} values in tensors that are no parameters; at most {max_parameters:,} "
+            "are allowed.",
+        )
 
 
 def _model_errors(

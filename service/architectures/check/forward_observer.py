@@ -19,11 +19,12 @@ class ForwardObserver:
     Args:
         trace: Receives errors and the origins of tensors.
         location: The module.
+        field: The field of the module's spec that has the text.
     """
 
-    def __init__(self, trace: Trace, location: NodeLocation) -> None:
+    def __init__(self, trace: Trace, location: NodeLocation, field: str = "forward") -> None:
         self._trace = trace
-        self._location = location
+        self._pointer = pointer_to(location.pointer, field)
 
     def computed(self, location: SourceLocation, value: Any) -> None:
         """Record the origin of a value.
@@ -34,7 +35,9 @@ class ForwardObserver:
         if problem := self._trace.count(1):
             raise self._abort(f"{location}: {problem}")
         if self._trace.found_input_write():  # the next epoch would train on other data
-            self._add(f"{location}: This would overwrite the input data; remove `inplace=True`.")
+            self._add(
+                f"{location}: This would overwrite the input data; change a copy, as `x.clone()` makes one."
+            )
         for tensor in value if isinstance(value, tuple | list) else (value,):
             if isinstance(tensor, Tensor) and tensor.numel() > MAX_ELEMENTS:
                 shape = self._trace.describe(tensor)
@@ -47,6 +50,10 @@ class ForwardObserver:
             return error
         return self._abort(str(forward_error(location, error, operands, self._trace.describe)))
 
+    def refused(self, message: str) -> Exception:
+        """Record something that a text may not do."""
+        return self._abort(message)
+
     def layer(self, module: nn.Module) -> nn.Module:
         """Return the layer behind a stand-in, which has the parameters; other modules as they are."""
         return module.complete_layer() if isinstance(module, LayerStandIn) else module
@@ -56,4 +63,4 @@ class ForwardObserver:
         return TraceAborted(detail)
 
     def _add(self, detail: str) -> None:
-        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, "forward"), detail))
+        self._trace.errors.append(FieldError(self._pointer, detail))

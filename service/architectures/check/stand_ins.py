@@ -46,9 +46,12 @@ class LayerStandIn(nn.Module):
         spec: The layer.
         location: Its location.
         trace: Receives its arguments, calls, errors and warnings.
+        layer: The layer, if the text of a class has made it; the location is that of the text then.
     """
 
-    def __init__(self, spec: LayerSpec, location: NodeLocation, trace: Trace) -> None:
+    def __init__(
+        self, spec: LayerSpec, location: NodeLocation, trace: Trace, layer: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self._spec = spec
         self._location = location
@@ -59,7 +62,8 @@ class LayerStandIn(nn.Module):
         self._arguments = self._constructor.model.model_validate(spec.arguments()).model_dump(
             mode="json", exclude_unset=True
         )
-        self._layer: nn.Module | None = None
+        self._layer: nn.Module | None = layer
+        self._is_in_text = layer is not None
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Build the layer if necessary, and run it.
@@ -193,7 +197,7 @@ class LayerStandIn(nn.Module):
             return
         remedy = f"set {size.argument} to {size.value}."
         detail = f"{self._title} expects {shape_text(expected)} and got {got}: {remedy}"
-        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, *path), detail))
+        self._trace.errors.append(FieldError(self._pointer_to(*path), detail))
 
     def _check_dim(self, tensor: Tensor) -> None:
         """Check the argument `dim`: the meta device accepts any, but `Softmax(dim=5)` fails in training."""
@@ -230,7 +234,7 @@ class LayerStandIn(nn.Module):
         yield
         if self._trace.found_input_write():
             detail = f"{self._title} would overwrite the input data: set inplace to false."
-            self._trace.errors.append(FieldError(pointer_to(self._location.pointer, "inplace"), detail))
+            self._trace.errors.append(FieldError(self._pointer_to("inplace"), detail))
 
     @contextmanager
     def _record_warnings(self) -> Iterator[None]:
@@ -242,8 +246,12 @@ class LayerStandIn(nn.Module):
     def _warn(self, detail: str) -> None:
         self._trace.warnings.append(FieldError(self._location.pointer, detail))
 
+    def _pointer_to(self, *path: str) -> str:
+        """Return the pointer to an argument of the layer; the layers of a class share that of its text."""
+        return self._location.pointer if self._is_in_text else pointer_to(self._location.pointer, *path)
+
     def _abort(self, detail: str, *argument: str) -> TraceAborted:
-        self._trace.errors.append(FieldError(pointer_to(self._location.pointer, *argument), detail))
+        self._trace.errors.append(FieldError(self._pointer_to(*argument), detail))
         return TraceAborted(detail)
 
 

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from service.architectures.build import NodeLocation, children
 from service.errors import FieldError, pointer_to
-from service.specs.architecture import LayerSpec, Node, read_architecture
+from service.specs.architecture import ClassSpec, LayerSpec, Node, read_architecture
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 # Weights of this size drive the outputs to their bounds, such as 0 and 1 behind a Sigmoid.
 LARGE_WEIGHT = 1e3
 # Number of random weights: the signs of some may keep an output inside its bounds.
 TRIALS = 8
+SOURCE = "source"  # field of a class with its text
 
 
 def check_embeddings(
@@ -57,16 +58,26 @@ def check_embeddings(
     errors = []
     for name, (low, high) in ranges.items():
         rows, needed = layers[name].num_embeddings, high + 1
+        # A layer that the text of a class makes has the pointer of the text.
+        in_text = _enclosing_class(name, pointers)
         if low < 0:
             detail = f"Layer `{name}` receives the index {low}; indices start at 0."
-            errors.append(FieldError(pointers[name], detail))
+            errors.append(FieldError(in_text or pointers[name], detail))
         elif needed > rows:
             detail = (
                 f"Layer `{name}` has {rows} rows and receives indices up to {high}: "
                 f"set num_embeddings to {needed}{reason(needed)}."
             )
-            errors.append(FieldError(pointer_to(pointers[name], "num_embeddings"), detail))
+            errors.append(FieldError(in_text or pointer_to(pointers[name], "num_embeddings"), detail))
     return errors
+
+
+def _enclosing_class(name: str, pointers: Mapping[str, str]) -> str | None:
+    """Return the pointer to the text of the class that makes a layer; None for a layer of the spec."""
+    while name not in pointers and name:
+        name = name.rpartition(".")[0]
+    pointer = pointers.get(name, "")
+    return pointer if pointer.endswith(f"/{SOURCE}") else None
 
 
 def probe_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -110,5 +121,7 @@ def _layer_pointers(spec: Node, location: NodeLocation) -> Iterator[tuple[str, s
     if isinstance(spec, LayerSpec):
         yield location.path, location.pointer
         return
+    if isinstance(spec, ClassSpec):
+        yield location.path, pointer_to(location.pointer, SOURCE)
     for _, node, child in children(spec, location):
         yield from _layer_pointers(node, child)

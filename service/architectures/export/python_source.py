@@ -3,15 +3,19 @@
 The source is printed from the graph, never copied from the client's text, and the service never executes it.
 """
 
+import ast
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.architectures.build import may_return_tuple
+from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
 from service.architectures.text.grammar import read_forward
+from service.architectures.text.program import top_level_names
 from service.specs.architecture import (
     ArchitectureSpec,
+    ClassSpec,
     LayerSpec,
     ModuleSpec,
     Node,
@@ -20,11 +24,18 @@ from service.specs.architecture import (
 )
 
 INDENT = "    "
-STANDARD_IMPORTS = {"math.": "import math", "OrderedDict(": "from collections import OrderedDict"}
+STANDARD_IMPORTS = {
+    "np.": "import numpy as np",
+    "math.": "import math",
+    "OrderedDict(": "from collections import OrderedDict",
+    "SimpleNamespace(": "from types import SimpleNamespace",
+}
 IMPORTS = {
+    "np.": "import numpy as np",
     "torch.": "import torch",
     "nn.": "from torch import nn",
     "F.": "from torch.nn import functional as F",
+    "init.": "from torch.nn import init",
 }
 LOADING = """# To load the trained parameters, download the job's model in the format `safetensors`:
 # model.load_state_dict(safetensors.torch.load_file("model.safetensors"), strict=True)
@@ -39,8 +50,17 @@ SEQUENTIAL_CLASS = '''class Sequential(nn.Sequential):
             input = output[0] if isinstance(output, tuple) else output
         return input
 '''
+# Objects among the arguments of the text of a class.
+ARGUMENTS_CLASS = '''class Arguments(dict):
+    """An object that is read by key or by attribute."""
+
+    __getattr__ = dict.__getitem__
+'''
+FUTURE = "from __future__ import annotations\n"
 # Names that the source uses itself, which a class cannot have.
-NAMES_IN_SOURCE = frozenset({"math", "torch", "nn", "F", "OrderedDict", "Sequential", "super"})
+NAMES_IN_SOURCE = frozenset(
+    {"math", "torch", "nn", "F", "OrderedDict", "SimpleNamespace", "Arguments", "Sequential", "super"}
+)
 DEFAULT_CLASS_NAME = "Model"
 
 
@@ -60,13 +80,22 @@ class _Writer:
         # Names of the classes by their definition after the name, so that equal classes are written once.
         self._classes: dict[str, str] = {}
         self._needs_sequential_class = False
+        # Texts of classes as they are written here, by the text that was sent.
+        self._texts: dict[str, str] = {}
+        self._prefixes: dict[str, str] = {}
+        self._taken = set(NAMES_IN_SOURCE)
+        self._has_future = False
+        self._needs_arguments_class = False
 
     def source(self, spec: ArchitectureSpec) -> str:
-        if isinstance(spec, ModuleSpec):
-            name = self._module_class(spec)
+        if isinstance(spec, ClassSpec):
+            made = self._class(spec)
+        elif isinstance(spec, ModuleSpec):
+            made = f"{self._module_class(spec)}()"
         else:
-            name = self._add_class(DEFAULT_CLASS_NAME, self._sequential_class(spec))
-        classes = [SEQUENTIAL_CLASS] if self._needs_sequential_class else []
+            made = f"{self._add_class(DEFAULT_CLASS_NAME, self._sequential_class(spec))}()"
+        classes = [ARGUMENTS_CLASS] if self._needs_arguments_class else []
+        classes += [*self._texts.values(), *([SEQUENTIAL_CLASS] if self._needs_sequential_class else [])]
         classes += [f"class {class_name}({body}" for body, class_name in self._classes.items()]
         code = "\n\n".join(classes)
         blocks = (
@@ -74,7 +103,8 @@ class _Writer:
             for imports in (STANDARD_IMPORTS, IMPORTS)
         )
         imports = "\n\n".join(filter(None, blocks))
-        return f"{imports}\n\n\n{code}\n\nmodel = {name}()\n{LOADING}"
+        first = FUTURE if self._has_future else ""
+        return f"{first}{imports}\n\n\n{code}\n\nmodel = {made}\n{LOADING}"
 
     def _add_class(self, preferred: str, body: str) -> str:
         """Add a class unless an equal one exists.
@@ -87,11 +117,49 @@ class _Writer:
             The name of the class.
         """
         if body not in self._classes:
-            taken, name, number = {*NAMES_IN_SOURCE, *self._classes.values()}, preferred, 2
+            taken, name, number = {*self._taken, *self._classes.values()}, preferred, 2
             while name in taken:
                 name, number = f"{preferred}{number}", number + 1
             self._classes[body] = name
+            self._taken.add(name)
         return self._classes[body]
+
+    def _class(self, spec: ClassSpec) -> str:
+        """Add the text of a class, and return the call that makes the module."""
+        if spec.source not in self._texts:
+            self._texts[spec.source] = self._text(spec.source)
+        prefix = self._prefixes.get(spec.source, "")
+        arguments = ", ".join(f"{name}={self._argument(value)}" for name, value in spec.arguments.items())
+        return f"{prefix}{program_of(spec).class_name}({arguments})"
+
+    def _text(self, source: str) -> str:
+        """Return a text as it stands in the file; one whose names are taken becomes a namespace."""
+        if FUTURE in source:  # it must stand first in a file
+            self._has_future = True
+            source_here = source.replace(FUTURE, "")
+        else:
+            source_here = source
+        names = top_level_names(source)
+        if not names & self._taken:
+            self._taken |= names
+            return source_here.strip("\n") + "\n"
+        namespace = f"Text{len(self._texts) + 1}"
+        self._prefixes[source] = f"{namespace}."
+        body = "\n".join(_indented(ast.unparse(ast.parse(source_here)).splitlines(), 1))
+        return (
+            f"def _{namespace.lower()}():\n{body}\n{INDENT}return SimpleNamespace(**locals())\n\n\n"
+            f"{namespace} = _{namespace.lower()}()\n"
+        )
+
+    def _argument(self, value: Any) -> str:
+        """Write an argument of a class; an object can be read by key and by attribute."""
+        if isinstance(value, dict):
+            self._needs_arguments_class = True
+            inner = ", ".join(f"{_quoted(key)}: {self._argument(each)}" for key, each in value.items())
+            return f"Arguments({{{inner}}})"
+        if isinstance(value, list):
+            return f"[{', '.join(map(self._argument, value))}]"
+        return _quoted(value) if isinstance(value, str) else repr(value)
 
     def _module_class(self, spec: ModuleSpec) -> str:
         graph, errors = read_forward(spec)
@@ -123,6 +191,8 @@ class _Writer:
         return "nn.Sequential"
 
     def _node(self, node: Node, level: int) -> str:
+        if isinstance(node, ClassSpec):
+            return self._class(node)
         if isinstance(node, LayerSpec):
             return _call(node.type, node.arguments())
         if isinstance(node, ModuleSpec):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 # Python integers and sequences have no size limit of their own: `9**9**9` would run for ever.
@@ -63,34 +64,59 @@ class OutOfBounds(ValueError):
     """A number or a sequence is larger than any size or factor of a network."""
 
 
+NUMBERS = int | float | torch.SymInt | torch.SymFloat  # an export traces with symbolic sizes
+COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
+
+
 def apply(op: Operator, operands: list[Any]) -> Any:
     """Compute an operator.
 
     Args:
         op: An operator of `UNARY` or `BINARY`.
-        operands: Tensors and numbers; `+`, `==` and `!=` also accept tuples and lists.
+        operands: Tensors and numbers; strings, tuples and lists are added, repeated and compared.
 
     Raises:
         OutOfBounds: If a number or a sequence becomes too large.
         TypeError: For other operands.
     """
     if any(isinstance(operand, Tensor) for operand in operands):
-        others = [operand for operand in operands if not isinstance(operand, Tensor | int | float)]
+        others = [operand for operand in operands if not isinstance(operand, Tensor | NUMBERS)]
         if others:
             raise TypeError(
                 f"`{op.symbol}` does not combine a tensor with a value of type {type(others[0]).__name__}."
             )
         return op.compute(*operands)
-    if all(isinstance(operand, int | float) for operand in operands):
+    if all(isinstance(operand, NUMBERS) for operand in operands):
         # Check the exponent first: the power itself could take for ever to compute.
         if op.symbol == "**" and abs(operands[1]) > MAX_EXPONENT:
             raise OutOfBounds(f"An exponent of a number is at most {MAX_EXPONENT}.")
         return bounded(op.compute(*operands))
-    # No `*` for sequences: `[0] * 10**9` would be allocated before its length could be checked.
-    if op.symbol in ("+", "==", "!=") and all(isinstance(each, tuple | list) for each in operands):
-        return bounded(op.compute(*operands))
-    types = " and ".join(type(operand).__name__ for operand in operands)
-    raise TypeError(f"`{op.symbol}` accepts tensors and numbers, not {types}.")
+    if len(operands) == 2:
+        return _apply_to_sequences(op, *operands)
+    raise TypeError(f"`{op.symbol}` accepts tensors and numbers, not {type(operands[0]).__name__}.")
+
+
+def _apply_to_sequences(op: Operator, left: Any, right: Any) -> Any:
+    if op.symbol in ("==", "!="):
+        # Nested lists may contain themselves so often that a comparison would take for ever.
+        return op.compute(bounded(left), bounded(right))
+    for types in (str, list, tuple):
+        if (
+            isinstance(left, types)
+            and isinstance(right, types)
+            and (op.symbol == "+" or op.symbol in COMPARISONS)
+        ):
+            return bounded(op.compute(bounded(left), bounded(right)))
+    sequence, count = (right, left) if isinstance(left, int) else (left, right)
+    if op.symbol == "*" and isinstance(sequence, str | list | tuple) and isinstance(count, int):
+        # Check the length first: `[0] * 10**9` would be allocated before its length could be checked.
+        if len(sequence) * max(count, 0) > MAX_SEQUENCE_LENGTH:
+            raise OutOfBounds(f"The sequence is too long: at most {MAX_SEQUENCE_LENGTH:,} elements.")
+        return bounded(op.compute(left, right))
+    if isinstance(left, set) and isinstance(right, set) and op.symbol in ("|", "&", "-", "^"):
+        return op.compute(left, right)
+    types_ = " and ".join(type(operand).__name__ for operand in (left, right))
+    raise TypeError(f"`{op.symbol}` accepts tensors and numbers, not {types_}.")
 
 
 def bounded(value: Any) -> Any:
@@ -104,6 +130,8 @@ def bounded(value: Any) -> Any:
         raise OutOfBounds("The result is not a real number.")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise OutOfBounds("The number is too large: at most 2**53.")
+    if isinstance(value, str) and len(value) > MAX_SEQUENCE_LENGTH:
+        raise OutOfBounds(f"The string is too long: at most {MAX_SEQUENCE_LENGTH:,} characters.")
     if isinstance(value, tuple | list) and _count_elements(value) > MAX_SEQUENCE_LENGTH:
         raise OutOfBounds(
             f"The sequence is too long: at most {MAX_SEQUENCE_LENGTH:,} elements, with those of its elements."

@@ -13,6 +13,7 @@ from service.architectures.text.errors import GrammarError, SourceLocation
 # Python's parser backtracks at open brackets: its time may double with each level.
 MAX_BRACKETS = 20
 MAX_NODES = 5_000
+MAX_CLASS_NODES = 50_000  # of the text of classes
 # The grammar, the graph and its printing recurse by level; Python's default stack allows about 1,000 frames.
 MAX_LEVELS = 60
 _EXPECTED = "Send the body of `forward`, or the whole method starting with `def forward(self, …):`."
@@ -114,6 +115,34 @@ def parse(source: str) -> Method:
     return Method(text, statements, None)
 
 
+def parse_module(source: str) -> tuple[Text, ast.Module]:
+    """Parse the text of classes.
+
+    Args:
+        source: The text as it was sent.
+
+    Returns:
+        The text and its syntax tree, which Python would compile.
+
+    Raises:
+        GrammarError: If the text is not Python, or is too large.
+    """
+    text = Text.dedented(source)
+    _check_brackets(text)
+    tree = _parse_tree(text)
+    _check_size(tree, text, MAX_CLASS_NODES)
+    try:
+        # Some rules, such as `return` in functions only, are checked by the compiler; nothing is executed.
+        with warnings.catch_warnings(action="ignore"):
+            compile(tree, "text", "exec", dont_inherit=True)
+    except SyntaxError as error:
+        location = text.location_at(error.lineno or 1, error.offset or 1)
+        raise GrammarError(location, f"This is not valid Python: {error.msg}.") from None
+    except (ValueError, MemoryError, RecursionError):
+        raise GrammarError(text.location_at(1, 1), "The text is nested too deep.") from None
+    return text, tree
+
+
 def _check_brackets(text: Text) -> None:
     """Bound the nesting of brackets before the parser runs.
 
@@ -144,13 +173,13 @@ def _parse_tree(text: Text) -> ast.Module:
         ) from None
 
 
-def _check_size(tree: ast.AST, text: Text) -> None:
+def _check_size(tree: ast.AST, text: Text, max_nodes: int = MAX_NODES) -> None:
     """Bound the tree level by level, without recursion: everything after this recurses over it."""
     level, nodes = [tree], 0
     for _ in range(MAX_LEVELS):
         nodes += len(level)
-        if nodes > MAX_NODES:
-            raise GrammarError(text.location_at(1, 1), f"The text is too long: more than {MAX_NODES} terms.")
+        if nodes > max_nodes:
+            raise GrammarError(text.location_at(1, 1), f"The text is too long: more than {max_nodes} terms.")
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         if not level:
             return

@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-from service.datasets.dataset import TabularDataset
+from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.declared_data import DATA, WEIGHTS_POINTER
 from service.datasets.sources.columns import unknown_column
 from service.datasets.sources.tensors import SINGLE_INPUT
@@ -123,6 +124,19 @@ def declared_names(
     if data.targets is None:
         errors.add(DATA, f"`targets` is required with a table; its columns are {columns}.")
     return data.feature_groups or {SINGLE_INPUT: data.features or []}, data.targets or []
+
+
+def given_inputs(data: Any, dataset: Dataset | None) -> Collection[str]:
+    """Return the names of the inputs that a data section has, as far as they are known before it is checked.
+
+    Args:
+        data: The data section, which may be incomplete.
+        dataset: The dataset that it contains or refers to, if it could be loaded.
+    """
+    if isinstance(dataset, TensorDataset):
+        return dataset.inputs
+    groups = getattr(data, "feature_groups", None)
+    return groups if isinstance(groups, Mapping) else ()
 
 
 def match_inputs(

@@ -129,12 +129,12 @@ def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
         (
             "h = F.relu(input, inplace=True)\nreturn self.out(h)",
             "Line 1, column 5: `F.relu(input, inplace=True)`: "
-            "This would overwrite the input data; remove `inplace=True`.",
+            "This would overwrite the input data; change a copy, as `x.clone()` makes one.",
         ),
         (
             "h = F.dropout(input, 0.5, self.training)\nh = F.leaky_relu(h, 0.2, True)\nreturn self.out(h)",
             "Line 2, column 5: `F.leaky_relu(h, 0.2, True)`: "
-            "This would overwrite the input data; remove `inplace=True`.",
+            "This would overwrite the input data; change a copy, as `x.clone()` makes one.",
         ),
         (
             "return self.out(input.sum(dim=1, axis=1))",

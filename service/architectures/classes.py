@@ -1,0 +1,88 @@
+"""Models that are declared by the text of a class."""
+
+from collections.abc import Collection
+
+import torch
+from torch import nn
+
+from service.architectures.text.evaluation import Observer
+from service.architectures.text.program import Program, read_program
+from service.errors import FieldErrors, pointer_to
+from service.specs.architecture import ClassSpec
+from service.specs.base import did_you_mean, list_names
+
+
+def class_errors(spec: ClassSpec, pointer: str) -> FieldErrors:
+    """Find the errors that can be seen in the text without evaluating it.
+
+    Args:
+        spec: The class.
+        pointer: Its JSON pointer in the request.
+    """
+    errors = FieldErrors()
+    program, found = read_program(spec.source, spec.class_name)
+    for error in found:
+        errors.add(pointer_to(pointer, "source"), error.__str__)
+    if program is None:
+        return errors
+    if program.inputs is None:
+        detail = f"The class `{program.class_name}` has no `forward` with inputs; define it."
+        errors.add(pointer_to(pointer, "source"), detail)
+    elif not program.inputs.is_variadic:
+        names = [*program.inputs.required, *program.inputs.optional]
+        for position, name in enumerate(spec.inputs or ()):
+            if name not in names:
+                hint = did_you_mean(name, names) or f" is not a parameter of `forward`: {list_names(names)}."
+                errors.add(pointer_to(pointer, "inputs", position), f"`{name}`{hint}")
+        if spec.inputs is not None and (
+            missing := [n for n in program.inputs.required if n not in spec.inputs]
+        ):
+            detail = f"`forward` also needs {list_names(missing)}, which has no default value."
+            errors.add(pointer_to(pointer, "inputs"), detail)
+    return errors
+
+
+def class_inputs(spec: ClassSpec, available: Collection[str]) -> tuple[str, ...] | None:
+    """Return the names of the inputs of a class; None if its text has errors.
+
+    Args:
+        spec: The class.
+        available: Names of the inputs that the data has.
+    """
+    if spec.inputs is not None:
+        return tuple(spec.inputs)
+    program, _ = read_program(spec.source, spec.class_name)
+    if program is None or program.inputs is None:
+        return None
+    inputs = program.inputs
+    if inputs.is_variadic and not inputs.required:
+        return tuple(available)
+    return (*inputs.required, *(name for name in inputs.optional if name in available))
+
+
+def program_of(spec: ClassSpec) -> Program:
+    """Return the program of a class without errors.
+
+    Raises:
+        ValueError: If the text has errors; `class_errors` reports them with their locations.
+    """
+    program, _ = read_program(spec.source, spec.class_name)
+    if program is None:
+        raise ValueError("The text has errors; check the spec before building it.")
+    return program
+
+
+def construct(spec: ClassSpec, observer: Observer | None = None) -> nn.Module:
+    """Construct the model, with PyTorch's initial values from the global generator.
+
+    On the meta device (`torch.device("meta")` as the default), layers have no values.
+
+    Args:
+        spec: The class.
+        observer: Observes the operations of forward passes, if any.
+
+    Raises:
+        ForwardError: If an operation fails, with its location in the text.
+    """
+    on_meta = torch.get_default_device().type == "meta"
+    return program_of(spec).construct(spec.arguments, spec.inputs, is_check=on_meta, observer=observer)

@@ -1,0 +1,277 @@
+"""Attributes of the values of a class text: which can be read and set, and the methods of each type.
+
+The tables are closed: an attribute that is not in them leads nowhere, so that no text reaches Python's own
+objects (`__class__.__bases__`, `__globals__`, hooks).
+"""
+
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fitserve.describe.functions import PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES
+from service.architectures.text.calls import call
+from service.architectures.text.evaluation import Run
+from service.architectures.text.methods import (
+    METHODS,
+    MODULE_METHODS,
+    NATIVE_METHODS,
+    TENSOR_METHODS,
+    native_method,
+)
+from service.architectures.text.values import (
+    Bound,
+    Record,
+    Super,
+    TextFunction,
+    Wrapped,
+    find_attribute,
+    native_base,
+    text_class,
+)
+from service.specs.base import did_you_mean
+
+# Attributes of every module that PyTorch itself uses.
+MODULE_ATTRIBUTES = frozenset(dir(nn.Module()))
+_INTERNAL = MODULE_ATTRIBUTES - {"training"}
+# Methods that a class of a text defines for PyTorch to call.
+HOOKS = frozenset({"forward", "extra_repr"})
+_ABSENT = object()
+
+
+def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
+    """Return an attribute of a value.
+
+    Raises:
+        ForwardError: If the value has no such attribute, or a text may not read it.
+    """
+    found = find(run, at, value, name)
+    if found is _ABSENT:
+        known = (
+            [each for each in vars(value) if not each.startswith("_")] if isinstance(value, Record) else []
+        )
+        if isinstance(value, nn.Module):
+            known = [*value._parameters, *value._buffers, *value._modules, *_plain_names(value)]
+            title = f"`{type(value).__name__}`"
+        else:
+            title = "A tensor" if isinstance(value, Tensor) else f"A value of type {type(value).__name__}"
+        hint = did_you_mean(name, known)
+        run.fail(
+            at, f"`.{name}`{hint}" if hint else f"{title} has no attribute `{name}` that a text can read."
+        )
+    return found
+
+
+def has_attribute(run: Run, at: ast.AST, value: Any, name: str) -> bool:
+    """Return whether a value has an attribute that a text can read."""
+    return find(run, at, value, name) is not _ABSENT
+
+
+def find(run: Run, at: ast.AST, value: Any, name: str, default: Any = _ABSENT) -> Any:
+    """Return an attribute of a value, or `default` if it has none."""
+    if isinstance(value, nn.Module):
+        found = _of_module(run, at, value, name)
+    elif isinstance(value, Tensor):
+        found = _of_tensor(run, value, name)
+    elif isinstance(value, Super):
+        found = _of_super(run, at, value, name)
+    elif isinstance(value, type):
+        found = _of_class(value, name)
+    elif isinstance(value, Record):
+        found = _of_record(run, at, value, name)
+    else:
+        found = _of_other(value, name)
+    return default if found is _ABSENT else found
+
+
+def _of_module(run: Run, at: ast.AST, module: nn.Module, name: str) -> Any:
+    found = _own_of_module(run, module, name)
+    if found is not _ABSENT:
+        return found
+    is_of_text, attribute = find_attribute(type(module), name)
+    if is_of_text:
+        return _bound(run, at, attribute, module)
+    if name in MODULE_METHODS:
+        return Bound(MODULE_METHODS[name], module)
+    return _method(module, name)
+
+
+def _own_of_module(run: Run, module: nn.Module, name: str) -> Any:
+    """Return what an instance of a module has itself: members and plain attributes."""
+    own, key = module.__dict__, (id(module), name)
+    if key in run.overlay:
+        return run.overlay[key]
+    for store in ("_parameters", "_buffers", "_modules"):
+        if name in own.get(store, ()):
+            return own[store][name]
+    if name in own and name not in _INTERNAL and not name.startswith("__"):
+        if not run.constructing:
+            run.read.add(key)
+        return own[name] if _is_readable(own[name]) else _ABSENT
+    if name == "__class__":
+        return type(module)
+    # A parametrized weight is a property of a class that PyTorch makes.
+    is_parametrized = name in getattr(own.get("_modules", {}).get("parametrizations"), "_modules", ())
+    return getattr(module, name) if is_parametrized else _ABSENT
+
+
+def _plain_names(module: nn.Module) -> list[str]:
+    return [name for name in vars(module) if name not in _INTERNAL and not name.startswith("_")]
+
+
+def _is_readable(value: Any) -> bool:
+    # A layer keeps hooks, generators and other objects of PyTorch among its attributes.
+    return (
+        not callable(value)
+        or isinstance(value, nn.Module | type)
+        or type(value).__module__.startswith(("service.architectures.text.", "fitserve.describe."))
+    )
+
+
+def _of_tensor(run: Run, tensor: Tensor, name: str) -> Any:
+    if name in TENSOR_METHODS:
+        return Bound(TENSOR_METHODS[name], tensor)
+    if name in TENSOR_ATTRIBUTES or name in ("requires_grad", "is_cuda", "mT", "H", "real", "imag"):
+        return getattr(tensor, name)
+    if name == "data":  # the values without autograd, as initialisations use them
+        return tensor.data
+    return type(tensor) if name == "__class__" else _ABSENT
+
+
+def _of_super(run: Run, at: ast.AST, value: Super, name: str) -> Any:
+    found, attribute = find_attribute(type(value.instance), name, after=value.owner)
+    if found:
+        return _bound(run, at, attribute, value.instance)
+    base = native_base(type(value.instance), after=value.owner)
+    if name in NATIVE_METHODS:
+        return Bound(native_method(base, name), value.instance)
+    return _of_module(run, at, value.instance, name) if name in MODULE_METHODS else _ABSENT
+
+
+def _of_class(type_: type, name: str) -> Any:
+    if name == "__name__":
+        return type_.__name__
+    found, attribute = find_attribute(type_, name)
+    if found:
+        if isinstance(attribute, Wrapped):
+            return Bound(attribute.function, type_) if attribute.kind == "classmethod" else attribute.function
+        return attribute
+    if name in NATIVE_METHODS and issubclass(type_, nn.Module | Record):
+        return native_method(native_base(type_), name)
+    return _ABSENT
+
+
+def _of_record(run: Run, at: ast.AST, record: Record, name: str) -> Any:
+    if name == "__class__":
+        return type(record)
+    if name in record.__dict__:
+        return record.__dict__[name]
+    found, attribute = find_attribute(type(record), name)
+    return _bound(run, at, attribute, record) if found else _ABSENT
+
+
+# Attributes of other values.
+_READABLE: Mapping[type, tuple[str, ...]] = {
+    TextFunction: ("__name__",),
+    slice: ("start", "stop", "step"),
+    range: ("start", "stop", "step"),
+    torch.device: ("type", "index"),
+    torch.dtype: ("is_floating_point", "itemsize"),
+    torch.finfo: ("min", "max", "eps", "tiny"),
+    torch.iinfo: ("min", "max"),
+    **dict.fromkeys((str, list, tuple, dict, int, float, bool), ("__class__",)),
+}
+
+
+def _of_other(value: Any, name: str) -> Any:
+    if isinstance(value, dict) and name in value and name not in METHODS[dict]:
+        return value[name]  # `config.n_embd` of an object in the arguments
+    if name in _READABLE.get(type(value), ()):
+        return getattr(value, name)
+    if isinstance(value, tuple) and name in PAIR_ATTRIBUTES and hasattr(value, name):
+        return getattr(value, name)
+    return _method(value, name)
+
+
+def _method(value: Any, name: str) -> Any:
+    """Return a method of the tables."""
+    for type_, methods in METHODS.items():
+        if isinstance(value, type_) and name in methods:
+            return Bound(methods[name], value)
+    return _ABSENT
+
+
+def _bound(run: Run, at: ast.AST, attribute: Any, instance: Any) -> Any:
+    """Return an attribute of a class as an instance has it."""
+    if isinstance(attribute, TextFunction):
+        # A lambda in the body of a class becomes a method too, as in Python.
+        return Bound(attribute, instance)
+    if isinstance(attribute, Wrapped):
+        if attribute.kind == "property":
+            return call(run, at, attribute.function, [instance], {})
+        return (
+            Bound(attribute.function, type(instance))
+            if attribute.kind == "classmethod"
+            else attribute.function
+        )
+    return attribute
+
+
+def set_attribute(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> None:
+    """Set an attribute of a value.
+
+    Raises:
+        ForwardError: If a text may not set it.
+    """
+    if name.startswith("__"):
+        run.fail(at, f"`{name}` cannot be set.")
+    if isinstance(value, nn.Module):
+        _set_of_module(run, at, value, name, new)
+    elif isinstance(value, Record):
+        if not run.constructing and id(value.__dict__) in run.persistent:
+            run.fail(at, "an object cannot change during a forward pass.")
+        value.__dict__[name] = new
+    elif isinstance(value, Tensor) and run.constructing and name in ("requires_grad", "data"):
+        run.guard(at, lambda: setattr(value, name, new), (value, new))
+    else:
+        run.fail(at, f"`{name}` of a value of type {type(value).__name__} cannot be set.")
+
+
+def _set_of_module(run: Run, at: ast.AST, module: nn.Module, name: str, new: Any) -> None:
+    if name in MODULE_ATTRIBUTES:
+        run.fail(at, f"`{name}` is an attribute of nn.Module; choose another name.")
+    if not run.constructing:
+        _set_in_forward(run, at, module, name, new)
+        return
+    if text_class(type(module)) is None and not isinstance(new, nn.Parameter | None | bool):
+        # PyTorch's kernels trust sizes of layers, which are checked at construction.
+        run.fail(at, f"`{name}` of a layer of PyTorch can only be set to a parameter, None or a boolean.")
+    run.guard(at, lambda: setattr(module, name, new), new)
+
+
+def _set_in_forward(run: Run, at: ast.AST, module: nn.Module, name: str, new: Any) -> None:
+    """Set an attribute until the end of the forward pass.
+
+    An attribute that the pass has read before would be a state that one batch leaves to the next.
+    """
+    key = (id(module), name)
+    if key in run.read or name in module._parameters or name in module._modules:
+        run.fail(
+            at,
+            f"`{name}` would carry a state from one forward pass to the next, which is not supported; use a "
+            "local variable.",
+        )
+    if name in module._buffers:
+        run.overlay[key] = new
+        if not isinstance(new, Tensor):
+            run.fail(at, f"the buffer `{name}` can only be set to a tensor.")
+        buffer = module._buffers[name]
+        if buffer is None or buffer.shape != new.shape or buffer.dtype != new.dtype:
+            run.fail(at, f"the buffer `{name}` must keep its shape and dtype.")
+        # In place, so that the buffer stays the tensor that checkpoints and engines know.
+        with torch.no_grad():
+            run.guard(at, lambda: buffer.copy_(new), (buffer, new))
+        return
+    run.overlay[key] = new

@@ -1,0 +1,273 @@
+"""Calls of the values of a class text: functions, classes, modules and objects."""
+
+import ast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fitserve.describe.functions import Function
+from service.architectures.text.constructors import CONSTRUCTORS, initialize
+from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, Frame, Run
+from service.architectures.text.guards import ArgumentGuard, PieceGuard, guards_of
+from service.architectures.text.operators import bounded
+from service.architectures.text.values import (
+    Bound,
+    Native,
+    Partial,
+    Record,
+    Super,
+    TextFunction,
+    find_attribute,
+    native_base,
+    text_class,
+)
+from service.specs.base import did_you_mean
+
+MISSING = object()
+
+
+def call(run: Run, at: ast.AST, value: Any, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """Call a value.
+
+    Args:
+        run: The evaluation.
+        at: Syntax node of the call.
+        value: The value that is called.
+        positional: Arguments by position.
+        named: Arguments by name.
+
+    Raises:
+        ForwardError: If the value cannot be called, or the call fails.
+    """
+    run.step(at)
+    handler = _HANDLERS.get(type(value))
+    if handler is not None:
+        return handler(run, at, value, positional, named)
+    if isinstance(value, nn.Module):
+        return _call_module(run, at, value, positional, named)
+    if isinstance(value, type):
+        return _construct(run, at, value, positional, named)
+    if isinstance(value, Record):
+        found, method = find_attribute(type(value), "__call__")
+        if found:
+            return call(run, at, method, [value, *positional], named)
+    return run.fail(at, f"a value of type {type(value).__name__} cannot be called.")
+
+
+def call_function(
+    run: Run, at: ast.AST, function: TextFunction, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    """Call a function of the text."""
+    definition = function.definition
+    frame = Frame(run, _bind(run, at, function, positional, named), function.frame, function.owner)
+    if run.depth >= MAX_DEPTH:
+        run.fail(at, f"calls are nested more than {MAX_DEPTH} deep.")
+    run.depth += 1
+    try:
+        if definition.without_gradient:
+            with torch.no_grad():
+                return definition.body.run(frame)
+        return definition.body.run(frame)
+    finally:
+        run.depth -= 1
+
+
+def as_callable(run: Run, at: ast.AST, value: Any) -> Callable[..., Any]:
+    """Return a Python function that calls a value, to pass to PyTorch."""
+    return lambda *positional, **named: call(run, at, value, positional, named)
+
+
+def on_one_device(run: Run, values: Any) -> Any:
+    """Move tensors that a check knows the values of to the meta device, if others are there.
+
+    Args:
+        run: The evaluation.
+        values: Operands, nested in lists, tuples and dictionaries.
+    """
+    if run.is_check:
+        if any(tensor.is_meta for tensor in tensors_in(values)):
+            return _map_tensors(values, lambda tensor: tensor.to("meta"))
+    elif run.device.type != "cpu":
+        # A tensor in a list of the text, which a module does not move with itself.
+        return _map_tensors(values, lambda tensor: tensor.to(run.device))
+    return values
+
+
+def tensors_in(values: Any) -> Iterable[Tensor]:
+    """Iterate over the tensors in lists, tuples and dictionaries."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, list | tuple):
+        for each in values:
+            yield from tensors_in(each)
+    elif isinstance(values, dict):
+        for each in values.values():
+            yield from tensors_in(each)
+
+
+def _map_tensors(values: Any, convert: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(values, Tensor):
+        return convert(values)
+    if type(values) in (list, tuple):
+        return type(values)(_map_tensors(each, convert) for each in values)
+    if type(values) is dict:
+        return {name: _map_tensors(each, convert) for name, each in values.items()}
+    return values
+
+
+def _call_text_function(
+    run: Run, at: ast.AST, value: TextFunction, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    return call_function(run, at, value, positional, named)
+
+
+def _call_native(
+    run: Run, at: ast.AST, value: Native, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    return run.guard(at, lambda: value.call(run, at, positional, named), (positional, named))
+
+
+def _call_bound(
+    run: Run, at: ast.AST, value: Bound, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    return call(run, at, value.function, [value.first, *positional], named)
+
+
+def _call_partial(
+    run: Run, at: ast.AST, value: Partial, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    return call(run, at, value.function, [*value.positional, *positional], {**value.named, **named})
+
+
+def _call_table(
+    run: Run, at: ast.AST, function: Function, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    """Call a function of the table, on the device of the evaluation."""
+    for name in named:
+        if name not in function.parameters:
+            signature = f"The signature is `{function.name}({function.signature})`."
+            hint = did_you_mean(name, function.parameters) or f" is not an argument. {signature}"
+            run.fail(at, f"`{name}`{hint}")
+    arguments, options = on_one_device(run, (list(positional), dict(named)))
+    if function.creates or options.get("device") is not None:
+        options["device"] = run.device
+    guards = _guards(function)
+
+    def compute() -> Any:
+        for guard in guards:
+            guard.check(arguments, options)
+        if function.creates and run.is_check and run.constructing:
+            return _created(function, arguments, options)
+        return bounded(function.target(*arguments, **options))
+
+    return run.compute(at, compute, (arguments, options))
+
+
+@cache
+def _guards(function: Function) -> tuple[ArgumentGuard | PieceGuard, ...]:
+    return guards_of(function)
+
+
+def _created(function: Function, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
+    """Create a tensor in a check: with its values if it is small, otherwise on the meta device."""
+    value = function.target(*arguments, **{**options, "device": "meta"})
+    return function.target(*arguments, **options) if value.numel() <= MAX_KNOWN_ELEMENTS else value
+
+
+def _call_module(
+    run: Run, at: ast.AST, module: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    arguments, options = list(positional), dict(named)
+    if run.is_check:
+        weights = next(module.parameters(), None)
+        arguments, options, _ = on_one_device(run, (arguments, options, weights))
+    return run.compute(at, lambda: module(*arguments, **options), (arguments, options))
+
+
+def _construct(
+    run: Run, at: ast.AST, type_: type, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    """Make an instance of a class."""
+    if text_class(type_) is None:
+        constructor = CONSTRUCTORS.get(type_)
+        if constructor is None:
+            run.fail(at, f"`{type_.__name__}` cannot be constructed here.")
+        made = run.guard(at, lambda: constructor(run, at, positional, named), (positional, named))
+        if not run.constructing and isinstance(made, nn.Module | nn.Parameter):
+            _refuse_parameters(run, at, made)
+        return made
+    instance: Any = object.__new__(type_)
+    found, method = find_attribute(type_, "__init__")
+    if found:
+        call(run, at, method, [instance, *positional], named)
+    else:
+        initialize(run, at, native_base(type_), instance, positional, named)
+    if isinstance(instance, nn.Module) and "_modules" not in instance.__dict__:
+        run.fail(at, f"`{type_.__name__}.__init__` must call `super().__init__()`.")
+    return instance
+
+
+def _refuse_parameters(run: Run, at: ast.AST, made: nn.Module | nn.Parameter) -> None:
+    """Refuse parameters that a forward pass makes: they would be drawn anew for each batch."""
+    if isinstance(made, nn.Parameter) or next(made.parameters(), None) is not None:
+        run.fail(at, "this makes parameters in a forward pass; make them in the constructor.")
+
+
+def _bind(
+    run: Run, at: ast.AST, function: TextFunction, positional: Sequence[Any], named: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the values of a function's parameters, by Python's rules."""
+    parameters, title = function.definition.parameters, f"`{function.definition.name}`"
+    names: dict[str, Any] = dict(zip(parameters.positional, positional, strict=False))
+    extra = list(positional[len(parameters.positional) :])
+    if parameters.variadic is not None:
+        names[parameters.variadic] = tuple(extra)
+    elif extra:
+        run.fail(
+            at, f"{title} takes {len(parameters.positional)} arguments by position, not {len(positional)}."
+        )
+    further: dict[str, Any] = {}
+    by_name = {*parameters.positional[parameters.positional_only :], *parameters.named}
+    for name, value in named.items():
+        if name in by_name:
+            if name in names:
+                run.fail(at, f"{title} receives the argument `{name}` twice.")
+            names[name] = value
+        elif parameters.further is not None:
+            further[name] = value
+        else:
+            hint = did_you_mean(name, by_name) or f" is not an argument of {title}."
+            run.fail(at, f"`{name}`{hint}")
+    if parameters.further is not None:
+        names[parameters.further] = further
+    missing = []
+    for name in (*parameters.positional, *parameters.named):
+        if name not in names:
+            value = function.defaults.get(name, MISSING)
+            if value is MISSING:
+                missing.append(f"`{name}`")
+            names[name] = value
+    if missing:
+        run.fail(
+            at, f"{title} needs the {'argument' if len(missing) == 1 else 'arguments'} {', '.join(missing)}."
+        )
+    return names
+
+
+def _call_super(
+    run: Run, at: ast.AST, value: Super, positional: Sequence[Any], named: Mapping[str, Any]
+) -> Any:
+    return run.fail(at, "`super()` itself cannot be called; call a method, as in `super().__init__()`.")
+
+
+_HANDLERS: Mapping[type, Callable[[Run, ast.AST, Any, Sequence[Any], Mapping[str, Any]], Any]] = {
+    TextFunction: _call_text_function,
+    Native: _call_native,
+    Bound: _call_bound,
+    Partial: _call_partial,
+    Function: _call_table,
+    Super: _call_super,
+}

@@ -1,0 +1,154 @@
+"""Classes of a text: Python types whose methods are evaluated.
+
+A class that has nn.Module among its bases becomes a real subclass of it, so that PyTorch registers, prints,
+saves and trains its instances like those of the same class in a script.
+"""
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from service.architectures.text.attributes import HOOKS, MODULE_ATTRIBUTES
+from service.architectures.text.builtins import FieldDefault
+from service.architectures.text.calls import call_function, tensors_in
+from service.architectures.text.constructors import BASES
+from service.architectures.text.evaluation import Frame, Run
+from service.architectures.text.expressions import Expression
+from service.architectures.text.names import Namespace
+from service.architectures.text.statements import FunctionStatement, Statement, run_all
+from service.architectures.text.values import (
+    TEXT_CLASS,
+    Definition,
+    Parameters,
+    Record,
+    TextClass,
+    TextFunction,
+    find_attribute,
+    text_class,
+)
+
+# Special methods that a class may define.
+SPECIAL = frozenset({"__init__", "__post_init__", "__call__", "__len__", "__getitem__"})
+
+
+@dataclass(frozen=True, slots=True)
+class ClassStatement(Statement):
+    """A `class` statement.
+
+    Attributes:
+        name: Name of the class.
+        bases: Its bases.
+        body: Its statements.
+        fields: Names of its annotated attributes, in order, if it is a dataclass.
+    """
+
+    name: str
+    bases: tuple[Expression, ...]
+    body: tuple[Statement, ...]
+    fields: tuple[str, ...] | None
+
+    def run(self, frame: Frame) -> None:
+        frame.names[self.name] = self.make(frame)
+
+    def make(self, frame: Frame) -> type:
+        """Make the class.
+
+        Raises:
+            ForwardError: If it cannot have its bases.
+        """
+        run, own = frame.run, TextClass()
+        bases = self._bases(frame)
+        type_: type = run.guard(self.at, lambda: type(self.name, bases, {TEXT_CLASS: own}), ())
+        is_module = issubclass(type_, nn.Module)
+        body = Frame(run, {}, frame, type_)
+        run_all([each for each in self.body if not isinstance(each, FunctionStatement)], body)
+        own.attributes.update(body.names)
+        # A method sees the names around the class, but not those of its body.
+        outer = Frame(run, {}, frame, type_)
+        for statement in self.body:
+            if isinstance(statement, FunctionStatement):
+                method = statement.definition.name
+                if is_module and method in MODULE_ATTRIBUTES - HOOKS - SPECIAL:
+                    run.fail(statement.at, f"`{method}` is an attribute of nn.Module; choose another name.")
+                own.attributes[method] = statement.make(outer)
+        if is_module:
+            type_._apply = _apply  # type: ignore[attr-defined]
+            for name in HOOKS & own.attributes.keys():
+                setattr(type_, name, _method(run, own.attributes[name]))
+        if self.fields is not None:
+            inherited = [text_class(base) for base in bases]
+            fields = dict.fromkeys(name for each in inherited if each for name in each.fields or ())
+            own.fields = tuple({**fields, **dict.fromkeys(self.fields)})
+            own.attributes.setdefault("__init__", _dataclass_init(own.fields, type_, self.at))
+        return type_
+
+    def _bases(self, frame: Frame) -> tuple[type, ...]:
+        bases = []
+        for node in self.bases:
+            base = node.evaluate(frame)
+            if base in (Record, None) or isinstance(base, Namespace):
+                continue  # `object`, and annotations such as `Generic[T]` and `ABC`
+            if not isinstance(base, type) or (text_class(base) is None and base not in BASES):
+                frame.run.fail(node.at, "a class has layers of torch.nn or classes of the text as its bases.")
+            bases.append(base)
+        return tuple(bases) or (Record,)
+
+
+def _apply(self: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+    """Move a module as PyTorch does, and also the tensors that are plain attributes."""
+    nn.Module._apply(self, convert, recurse)  # type: ignore[no-untyped-call]
+    for name, value in vars(self).items():
+        if isinstance(value, Tensor):
+            vars(self)[name] = convert(value)
+    return self
+
+
+def _method(run: Run, function: Any) -> Any:
+    """Return a Python method for PyTorch to call."""
+    definition = function.definition
+
+    def forward(self: nn.Module, *positional: Any, **named: Any) -> Any:
+        device = next((each.device for each in tensors_in((positional, named))), torch.device("cpu"))
+        if not run.depth and run.inputs is not None and len(positional) == len(run.inputs):
+            named, positional = dict(zip(run.inputs, positional, strict=True)), ()
+        with run.forward_pass(device):
+            return call_function(run, definition.at, function, [self, *positional], named)
+
+    forward.__name__ = definition.name
+    return forward
+
+
+@dataclass(frozen=True, slots=True)
+class FieldAssignment:
+    """The body of a dataclass's `__init__`."""
+
+    fields: tuple[str, ...]
+
+    def run(self, frame: Frame) -> None:
+        """Set the fields, then call `__post_init__` if there is one."""
+        instance = frame.names["self"]
+        for name in self.fields:
+            value = frame.names[name]
+            if isinstance(value, FieldDefault):
+                value = value.make(frame.run)
+            instance.__dict__[name] = value
+        found, method = find_attribute(type(instance), "__post_init__")
+        if found:
+            call_function(frame.run, method.definition.at, method, [instance], {})
+
+
+def _dataclass_init(fields: tuple[str, ...], type_: type, at: ast.AST) -> TextFunction:
+    """Return the `__init__` of a dataclass."""
+
+    own = text_class(type_)
+    assert own is not None
+    defaults: dict[str, Any] = {}
+    for each in reversed(type_.__mro__):
+        found = text_class(each)
+        defaults |= {} if found is None else {n: v for n, v in found.attributes.items() if n in fields}
+    definition = Definition("__init__", at, Parameters(("self", *fields)), FieldAssignment(fields))
+    return TextFunction(definition, None, type_, defaults)

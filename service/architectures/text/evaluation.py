@@ -1,0 +1,207 @@
+"""State of an evaluation: its budget, its phase and its errors.
+
+A class text is evaluated by our own interpreter; nothing of it is executed as Python. An evaluation has two
+phases: the construction of the modules, and forward passes. Three bounds make it total:
+
+1. Steps. Every statement, call and iteration takes a step of a budget, which each forward pass gets anew.
+2. Depth. Calls are nested at most `MAX_DEPTH` deep.
+3. Sizes. Numbers, strings and sequences pass `bounded`; tensors that a construction computes pass `Run.keep`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from service.architectures.text.errors import ForwardError, SourceLocation, forward_error
+
+MAX_STEPS = 200_000
+MAX_DEPTH = 40
+MAX_ELEMENTS = 2**28  # of a tensor that a construction computes: 1 GiB of float32
+MAX_COMPUTED_ELEMENTS = 2**30  # of all tensors that a construction computes
+# A check computes tensors up to this size with their values, which a construction may read (`.item()`), and
+# larger ones on the meta device.
+MAX_KNOWN_ELEMENTS = 16_384
+ELEMENTS_PER_STEP = 1_024
+
+
+class SourceText(Protocol):
+    """Text that locations refer to."""
+
+    def location_of(self, node: Any) -> SourceLocation:
+        """Return the location of a syntax node."""
+
+
+class Observer(Protocol):
+    """Observes the operations of a forward pass; the check on the meta device is one."""
+
+    def computed(self, location: SourceLocation, value: Any) -> None:
+        """Receive the value of an operation.
+
+        Raises:
+            Exception: To end the run.
+        """
+
+    def failed(self, location: SourceLocation, error: Exception, operands: Any) -> Exception:
+        """Return the exception to raise for an error of an operation."""
+
+    def refused(self, message: str) -> Exception:
+        """Return the exception to raise for something that a text may not do."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """Variables of a running function.
+
+    Attributes:
+        run: The evaluation.
+        names: Values of the variables by name.
+        parent: The frame in which the function was defined; None for one at the top of the text.
+        owner: The class in whose body the function was defined, for `super()`.
+    """
+
+    run: "Run"
+    names: dict[str, Any]
+    parent: "Frame | None" = None
+    owner: type | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """Evaluation of one text.
+
+    Attributes:
+        text: The text, for locations in errors.
+        is_check: Whether layers are on the meta device, and shapes instead of values are computed.
+        device: Device on which a forward pass creates tensors.
+        observer: Observes the operations of forward passes, if any.
+        constructing: Whether modules are being constructed.
+        steps: Steps left.
+        depth: Number of nested calls of functions of the text.
+        computed: Elements of the tensors that the construction has computed.
+        overlay: Attributes that the current forward pass has set, by the module's `id` and the name.
+        read: Attributes that the current forward pass has read before setting them.
+        globals: Values of the names at the top of the text.
+        inputs: Names of the inputs of the model, in the order in which it is called; None for those of its
+            `forward`.
+        persistent: `id` of each list and dictionary that belongs to a module, class or default value.
+    """
+
+    text: SourceText
+    is_check: bool = False
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    observer: Observer | None = None
+    constructing: bool = False
+    steps: int = MAX_STEPS
+    depth: int = 0
+    computed: int = 0
+    overlay: dict[tuple[int, str], Any] = field(default_factory=dict)
+    read: set[tuple[int, str]] = field(default_factory=set)
+    globals: dict[str, Any] = field(default_factory=dict)
+    inputs: Sequence[str] | None = None
+    persistent: frozenset[int] = frozenset()
+
+    def error(self, at: Any, message: str) -> ForwardError:
+        """Return an error with the location of a syntax node."""
+        return ForwardError(f"{self.text.location_of(at)}: {message}")
+
+    def fail(self, at: Any, message: str) -> NoReturn:
+        """Raise an error with the location of a syntax node.
+
+        Raises:
+            ForwardError: Always.
+        """
+        error = self.error(at, message)
+        raise error if self.observer is None or self.constructing else self.observer.refused(str(error))
+
+    def step(self, at: Any, count: int = 1) -> None:
+        """Take steps of the budget.
+
+        Raises:
+            ForwardError: If none are left.
+        """
+        self.steps -= count
+        if self.steps < 0:
+            phase = "the construction" if self.constructing else "the forward pass"
+            self.fail(at, f"{phase} takes more than {MAX_STEPS:,} steps.")
+
+    def compute(self, at: Any, call: Callable[[], Any], operands: Any) -> Any:
+        """Run an operation of PyTorch, and report its value or its error.
+
+        Args:
+            at: Syntax node of the operation.
+            call: Computes the value.
+            operands: Values whose shapes the message of an error shows.
+
+        Raises:
+            ForwardError: If the operation fails and there is no observer.
+        """
+        value = self.guard(at, call, operands)
+        if self.constructing:
+            return self.keep(at, value)
+        if self.observer is not None:
+            self.observer.computed(self.text.location_of(at), value)
+        return value
+
+    def guard(self, at: Any, call: Callable[[], Any], operands: Any) -> Any:
+        """Run an operation, and give its error a location; arguments as those of `compute`.
+
+        Raises:
+            ForwardError: If the operation fails and there is no observer.
+        """
+        try:
+            return call()
+        except ForwardError:
+            raise  # has the location of an operation inside this one
+        except (MemoryError, torch.OutOfMemoryError):
+            raise  # not an error of the text: the caller names the memory limit
+        except RecursionError:
+            self.fail(at, "this is nested too deeply.")
+        except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
+            location = self.text.location_of(at)
+            if self.observer is None or self.constructing:
+                raise forward_error(location, error, operands) from error
+            raise self.observer.failed(location, error, operands) from None
+
+    def keep(self, at: Any, value: Any) -> Any:
+        """Check the size of a tensor that a construction has computed.
+
+        Raises:
+            ForwardError: If it is too large.
+        """
+        if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+            elements = value.numel()
+            if elements > MAX_ELEMENTS:
+                self.fail(at, f"a tensor of a constructor has at most 2**28 elements, not {elements:,}.")
+            self.computed += elements
+            if self.computed > MAX_COMPUTED_ELEMENTS:
+                self.fail(at, "the tensors of a constructor have at most 2**30 elements together.")
+            if value.device.type != "meta":
+                self.step(at, elements // ELEMENTS_PER_STEP)
+        return value
+
+    @contextmanager
+    def construction(self) -> Iterator[None]:
+        """Enter the phase of construction."""
+        self.steps, self.depth, self.constructing = MAX_STEPS, 1, True
+        try:
+            yield
+        finally:
+            self.depth, self.constructing = 0, False
+
+    @contextmanager
+    def forward_pass(self, device: torch.device) -> Iterator[None]:
+        """Enter a forward pass, unless one is running."""
+        if self.depth:
+            yield
+            return
+        self.steps, self.device = MAX_STEPS, device
+        try:
+            yield
+        finally:
+            self.depth = 0
+            self.overlay.clear()
+            self.read.clear()

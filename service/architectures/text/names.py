@@ -1,0 +1,156 @@
+"""Names that a class text can use without defining them, and the modules that it can import."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from fitserve.describe.functions import CONSTANTS
+from service.architectures.text.builtins import BUILTINS, HELPERS
+from service.architectures.text.constructors import BASES
+from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
+
+# Modules by the names under which texts import them.
+MODULES: Mapping[str, str] = {
+    "torch": "torch",
+    "torch.nn": "torch.nn",
+    "torch.nn.functional": "F",
+    "torch.nn.init": "torch.nn.init",
+    "torch.nn.utils": "torch.nn.utils",
+    "torch.nn.utils.rnn": "torch.nn.utils.rnn",
+    "torch.nn.utils.parametrizations": "torch.nn.utils.parametrizations",
+    "torch.nn.parameter": "torch.nn",
+    "torch.nn.modules": "torch.nn",
+    "torch.nn.modules.batchnorm": "torch.nn.modules",
+    "torch.nn.modules.conv": "torch.nn.modules",
+    "torch.autograd": "torch.autograd",
+    "torch.cuda": "torch.cuda",
+    "math": "math",
+    "numpy": "numpy",
+    "copy": "copy",
+    "functools": "functools",
+    "collections": "collections",
+    "typing": "typing",
+    "typing_extensions": "typing",
+    "dataclasses": "dataclasses",
+    "abc": "abc",
+    "__future__": "__future__",
+}
+# Names that exist without an import, as every text means the same by them.
+DEFAULT_IMPORTS: Mapping[str, str] = {
+    "torch": "torch",
+    "nn": "torch.nn",
+    "F": "F",
+    "math": "math",
+    "np": "numpy",
+    "init": "torch.nn.init",
+}
+# Modules whose names only stand in annotations and decorators.
+ANNOTATIONS = frozenset({"typing", "dataclasses", "abc", "__future__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A module of PyTorch or Python.
+
+    Attributes:
+        name: Its name in the tables.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """A name that a text imports and that does not exist here; only its use is an error.
+
+    Attributes:
+        name: The full name.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorType:
+    """A class of exceptions, which only `raise` uses.
+
+    Attributes:
+        name: Its name.
+    """
+
+    name: str
+
+
+def _table() -> dict[str, Any]:
+    """Return the functions by their full name; those of `nn.init` also by their names of earlier versions."""
+    found = {
+        f"torch.{name}" if name.startswith("nn.") else name: function
+        for name, function in {**FUNCTIONS, **IN_PLACE, **INITIALIZATION}.items()
+        if "." in name and not name.startswith("Tensor.")
+    }
+    return found | {
+        name.removesuffix("_"): function
+        for name, function in found.items()
+        if name.startswith("torch.nn.init.")
+    }
+
+
+_FLOATS = {
+    "float16": torch.float16,
+    "half": torch.float16,
+    "int8": torch.int8,
+    "uint8": torch.uint8,
+    "int16": torch.int16,
+}
+NAMES: Mapping[str, Any] = {
+    **_table(),
+    **CONSTANTS,
+    **{f"torch.{name}": dtype for name, dtype in _FLOATS.items()},
+    **{f"torch.nn.{type_.__name__}": type_ for type_ in BASES},
+    "torch.nn.Parameter": nn.Parameter,
+    "torch.nn.modules._BatchNorm": _BatchNorm,
+    "torch.nn.modules._NormBase": _NormBase,
+    "torch.nn.modules._ConvNd": _ConvNd,
+    "torch.nn.modules.batchnorm._BatchNorm": _BatchNorm,
+    "torch.nn.modules.conv._ConvNd": _ConvNd,
+    "torch.Tensor": Tensor,
+    "torch.Size": torch.Size,
+    "numpy.pi": torch.pi,
+    "numpy.inf": torch.inf,
+    "numpy.float32": torch.float32,
+    "math.nan": float("nan"),
+    "math.tau": 2 * torch.pi,
+    **HELPERS,
+}
+"""Values by their full name."""
+
+_ERRORS = ("ValueError", "TypeError", "RuntimeError", "NotImplementedError", "KeyError", "IndexError")
+GLOBALS: Mapping[str, Any] = {
+    **BUILTINS,
+    **{
+        name: ErrorType(name)
+        for name in (*_ERRORS, "AssertionError", "Exception", "AttributeError", "Warning")
+    },
+    "__name__": "fitserve",
+    # Scripts set it at their top, outside of the class; it means nothing here, as a job chooses its device.
+    "device": torch.device("cpu"),
+}
+"""Values of Python's own names."""
+
+NAMESPACES = frozenset({*MODULES.values(), *(name.rpartition(".")[0] for name in NAMES)})
+
+
+def resolve(name: str) -> Any:
+    """Return the value of a full name such as `torch.nn.Linear`; None if it is unknown."""
+    module, _, last = name.rpartition(".")
+    canonical = f"{MODULES.get(module, module)}.{last}"
+    if canonical in NAMES:
+        return NAMES[canonical]
+    if name in MODULES:
+        return Namespace(MODULES[name])
+    return Namespace(canonical) if canonical in NAMESPACES else None

@@ -1,0 +1,274 @@
+"""The program of a class text: its classes, functions and constants, and the models that it constructs."""
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from service.architectures.text.calls import call
+from service.architectures.text.constructors import check_size
+from service.architectures.text.errors import ForwardError, GrammarError
+from service.architectures.text.evaluation import Frame, Observer, Run
+from service.architectures.text.names import ANNOTATIONS, Unavailable, resolve
+from service.architectures.text.statements import Statement
+from service.architectures.text.syntax import Text, parse_module
+from service.architectures.text.translation import Translator, assigned
+from service.architectures.text.values import Record, TextFunction, Wrapped, text_class
+from service.specs.base import did_you_mean, list_names
+
+CACHED_TEXTS = 64
+SEQUENTIAL_INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardInputs:
+    """Parameters of the `forward` of a class.
+
+    Attributes:
+        required: Names of those without a default value.
+        optional: Names of those with one.
+        is_variadic: Whether it takes any number of inputs, `*inputs`.
+    """
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+    is_variadic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A text that has been parsed and translated, as far as the class of the model needs it.
+
+    Attributes:
+        text: The text.
+        class_name: Name of the class of the model.
+        inputs: Inputs of its `forward`; None if it has none.
+        statements: The statements that the class needs, in the order of the text.
+    """
+
+    text: Text
+    class_name: str
+    inputs: ForwardInputs | None
+    statements: tuple[Statement, ...]
+
+    def construct(
+        self,
+        arguments: Mapping[str, Any],
+        inputs: Sequence[str] | None = None,
+        is_check: bool = False,
+        observer: Observer | None = None,
+    ) -> nn.Module:
+        """Construct the model, with initial values from the global generator.
+
+        Args:
+            arguments: Arguments of `__init__`, as JSON values.
+            inputs: Names of the inputs, in the order in which the model is called; None for those of
+                `forward`.
+            is_check: Whether to construct layers on the meta device.
+            observer: Observes forward passes, if any.
+
+        Raises:
+            ForwardError: If an operation fails, with its location.
+        """
+        named = inputs if self.inputs is None or not self.inputs.is_variadic else None
+        run = Run(self.text, is_check=is_check, observer=observer, inputs=named)
+        try:
+            with run.construction():
+                for statement in self.statements:
+                    statement.run(Frame(run, run.globals))
+                at = self.statements[-1].at
+                model = call(run, at, run.globals[self.class_name], [], dict(arguments))
+                if not isinstance(model, nn.Module):
+                    run.fail(at, f"`{self.class_name}` is not a subclass of nn.Module.")
+                check_size(run, at, model)
+        except RecursionError:
+            raise ForwardError("The text is nested too deeply.") from None
+        if is_check:
+            move_to_meta(model)
+        run.persistent = frozenset(map(id, _containers(run, model)))
+        return model
+
+
+def move_to_meta(model: nn.Module) -> None:
+    """Move the tensors of a model that a check has computed to the meta device; tied ones stay tied."""
+    moved: dict[int, Tensor] = {}
+    for module in model.modules():
+        for store in (module._parameters, module._buffers):
+            for name, tensor in store.items():
+                if tensor is None or tensor.is_meta:
+                    continue
+                if id(tensor) not in moved:
+                    on_meta = tensor.detach().to("meta")
+                    is_parameter = isinstance(tensor, nn.Parameter)
+                    moved[id(tensor)] = (
+                        nn.Parameter(on_meta, tensor.requires_grad) if is_parameter else on_meta
+                    )
+                store[name] = moved[id(tensor)]  # type: ignore[assignment]
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def read_program(source: str, class_name: str | None) -> tuple[Program | None, tuple[GrammarError, ...]]:
+    """Parse and translate a class text.
+
+    Args:
+        source: The text.
+        class_name: Name of the class of the model; None for the last class that is a module.
+
+    Returns:
+        The program, or None if there are errors; and the errors, in the order of the text.
+    """
+    try:
+        text, tree = parse_module(source)
+    except GrammarError as error:
+        return None, (error,)
+    definitions = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    imports = _imports(tree)
+    start = text.location_at(1, 1)
+    name = class_name or next(
+        (each for each in reversed(definitions) if _is_module(definitions[each], definitions)), None
+    )
+    if name is None:
+        return None, (GrammarError(start, "The text has no class that is derived from `nn.Module`."),)
+    if name not in definitions:
+        hint = (
+            did_you_mean(name, definitions)
+            or f" is not a class of the text, which has {list_names(list(definitions))}."
+        )
+        return None, (GrammarError(start, f"`{name}`{hint}"),)
+    statements, errors = _translate(text, tree, imports, name)
+    if errors:
+        return None, tuple(errors)
+    return Program(text, name, _forward_inputs(name, definitions), tuple(statements)), ()
+
+
+def _translate(
+    text: Text, tree: ast.Module, imports: Mapping[str, str | Unavailable], class_name: str
+) -> tuple[list[Statement], list[GrammarError]]:
+    """Translate the statements at the top of a text that a class needs, directly or not."""
+    nodes = [
+        node
+        for node in tree.body
+        if not isinstance(node, ast.Import | ast.ImportFrom) and not _is_script(node)
+    ]
+    names = [assigned([node]) for node in nodes]
+    defined = frozenset().union(*names)
+    translator = Translator(text, imports, defined, used={class_name})
+    translated: dict[int, Statement] = {}
+    seen: set[int] = set()
+    while waiting := [n for n in range(len(nodes)) if n not in seen and names[n] & translator.used]:
+        for number in waiting:
+            seen.add(number)
+            for statement in translator.block([nodes[number]]):
+                translated[number] = statement
+    # A call at the top of the text, such as `layers.append(…)`, could change what the class uses.
+    for number, node in enumerate(nodes):
+        if number not in seen and isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
+            mentioned = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & translator.used
+            if mentioned:
+                message = "this line stands outside of the class and is not run; remove it."
+                translator.errors.append(translator.error(node, message))
+    return [translated[number] for number in sorted(translated)], translator.errors
+
+
+def top_level_names(source: str) -> set[str]:
+    """Return the names that a valid text defines at its top."""
+    _, tree = parse_module(source)
+    return assigned(tree.body)
+
+
+def _is_script(node: ast.stmt) -> bool:
+    """Return whether a statement is `if __name__ == "__main__": …`, which an import does not run."""
+    if not isinstance(node, ast.If) or not isinstance(node.test, ast.Compare):
+        return False
+    return isinstance(node.test.left, ast.Name) and node.test.left.id == "__name__"
+
+
+def _imports(tree: ast.Module) -> dict[str, str | Unavailable]:
+    """Return the full names of all imported names; those that do not exist here are harmless until used."""
+    found: dict[str, str | Unavailable] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                name = each.name if each.asname else each.name.partition(".")[0]
+                found[each.asname or name] = _available(name)
+        elif isinstance(node, ast.ImportFrom):
+            for each in node.names:
+                found[each.asname or each.name] = _available(f"{node.module}.{each.name}")
+    return found
+
+
+def _available(name: str) -> str | Unavailable:
+    is_known = resolve(name) is not None or name.partition(".")[0] in ANNOTATIONS
+    return name if is_known else Unavailable(name)
+
+
+def _base_names(node: ast.ClassDef) -> Iterator[str]:
+    for base in node.bases:
+        yield ast.unparse(base)
+
+
+def _is_module(node: ast.ClassDef, definitions: Mapping[str, ast.ClassDef], depth: int = 0) -> bool:
+    """Return whether a class is derived from a class of torch.nn, directly or through classes of the text."""
+    for base in _base_names(node):
+        if base in definitions:
+            if depth < len(definitions) and _is_module(definitions[base], definitions, depth + 1):
+                return True
+        elif base.rpartition(".")[2] not in ("object", "ABC", "Protocol"):
+            return True
+    return False
+
+
+def _forward_inputs(name: str, definitions: Mapping[str, ast.ClassDef]) -> ForwardInputs | None:
+    waiting, seen = [name], set()
+    while waiting:
+        current = waiting.pop(0)
+        if current in seen or current not in definitions:
+            if current.rpartition(".")[2] == "Sequential":
+                return ForwardInputs((SEQUENTIAL_INPUT,), (), False)
+            continue
+        seen.add(current)
+        for node in definitions[current].body:
+            if isinstance(node, ast.FunctionDef) and node.name == "forward":
+                return _inputs_of(node.args)
+        waiting += _base_names(definitions[current])
+    return None
+
+
+def _inputs_of(arguments: ast.arguments) -> ForwardInputs:
+    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args)][1:]  # without `self`
+    required = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
+    optional = names[len(required) :]
+    for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        (required if default is None else optional).append(each.arg)
+    return ForwardInputs(tuple(required), tuple(optional), arguments.vararg is not None)
+
+
+def _containers(run: Run, model: nn.Module) -> Iterator[Any]:
+    """Iterate over the lists and dictionaries that belong to a model, its classes and the text."""
+    waiting: list[Any] = [run.globals, *(vars(module) for module in model.modules())]
+    for type_ in {type(module) for module in model.modules()}:
+        for each in type_.__mro__:
+            own = text_class(each)
+            waiting += [] if own is None else [own.attributes]
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, list | dict):
+            yield value
+            waiting += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, tuple):
+            waiting += value
+        elif isinstance(value, TextFunction):
+            waiting.append(value.defaults)
+        elif isinstance(value, Wrapped):
+            waiting.append(value.function)
+        elif isinstance(value, Record):
+            waiting.append(vars(value))
+        elif isinstance(value, type) and (own := text_class(value)) is not None:
+            waiting.append(own.attributes)

@@ -1,0 +1,154 @@
+"""Iteration, truth and text of the values of a class text, within bounds."""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from service.architectures.text.evaluation import Run
+from service.architectures.text.guards import check_pieces
+from service.architectures.text.operators import MAX_SEQUENCE_LENGTH, NUMBERS, OutOfBounds, bounded
+from service.architectures.text.values import ITERATOR, Record
+
+CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict
+MAX_TEXT_LENGTH = 1_000
+_FORMAT = re.compile(r"[ <>^]?[-+ ]?#?0?\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")
+
+
+def iterate(run: Run, at: ast.AST, value: Any) -> Iterator[Any]:
+    """Iterate over a value; each element takes a step of the budget.
+
+    Raises:
+        ForwardError: If it has no elements, or too many.
+    """
+    for each in _elements(run, at, value):
+        run.step(at)
+        yield each
+
+
+def listed(run: Run, at: ast.AST, value: Any) -> list[Any]:
+    """Return the elements of a value as a list.
+
+    Raises:
+        ForwardError: If it has no elements, or too many.
+    """
+    if isinstance(value, list | tuple | range | str | dict | set) and len(value) > MAX_SEQUENCE_LENGTH:
+        run.fail(at, f"a sequence has at most {MAX_SEQUENCE_LENGTH:,} elements, not {len(value):,}.")
+    elements: list[Any] = []
+    for each in iterate(run, at, value):
+        if len(elements) == MAX_SEQUENCE_LENGTH:
+            run.fail(at, f"a sequence has at most {MAX_SEQUENCE_LENGTH:,} elements.")
+        elements.append(each)
+    return elements
+
+
+def _elements(run: Run, at: ast.AST, value: Any) -> Iterable[Any]:
+    if isinstance(value, Tensor):
+        if value.dim() == 0:
+            run.fail(at, "a tensor without dimensions has no elements.")
+        try:
+            check_pieces(value.shape[0])
+        except ValueError as error:
+            run.fail(at, str(error))
+        return value.unbind(0)
+    if isinstance(value, str | list | tuple | range | dict | set | ITERATOR | CONTAINERS):
+        return iter(value)  # type: ignore[call-overload, no-any-return]
+    return run.fail(at, f"a value of type {type(value).__name__} cannot be iterated over.")
+
+
+def truth(run: Run, at: ast.AST, value: Any) -> bool:
+    """Return the truth of a value.
+
+    Raises:
+        ForwardError: If it depends on the values of a tensor.
+    """
+    if isinstance(value, Tensor):
+        if run.constructing and not value.is_meta:
+            return bool(value)
+        run.fail(
+            at,
+            "this branch depends on the values of a tensor, so that the operations would differ between "
+            "batches; choose values with `torch.where(condition, a, b)`.",
+        )
+    if isinstance(value, Record):
+        return True
+    return bool(value)
+
+
+def text_of(run: Run, at: ast.AST, value: Any) -> str:
+    """Return `str(value)` for numbers, strings, shapes and classes.
+
+    Raises:
+        ForwardError: If the value has no text, or a too long one.
+    """
+    if isinstance(value, str | bool | None | NUMBERS | torch.dtype | torch.device | range):
+        text = str(value)
+    elif isinstance(value, list | tuple | dict | set):
+        # Python writes the elements as `repr` does, which could name an object's address.
+        parts = [
+            f"{quoted(run, at, name)}: {quoted(run, at, value[name])}"
+            if isinstance(value, dict)
+            else quoted(run, at, name)
+            for name in listed(run, at, value)
+        ]
+        text = _brackets(value, ", ".join(parts))
+    elif isinstance(value, type):
+        text = f"<class '{value.__name__}'>"
+    else:
+        text = type(value).__name__
+    if len(text) > MAX_TEXT_LENGTH:
+        run.fail(at, f"a string has at most {MAX_TEXT_LENGTH:,} characters.")
+    return text
+
+
+def quoted(run: Run, at: ast.AST, value: Any) -> str:
+    """Return `repr(value)`."""
+    return repr(value) if isinstance(value, str) else text_of(run, at, value)
+
+
+def _brackets(value: Any, inner: str) -> str:
+    if isinstance(value, torch.Size):
+        return f"torch.Size([{inner}])"
+    if isinstance(value, tuple):
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return f"[{inner}]" if isinstance(value, list) else f"{{{inner}}}"
+
+
+def formatted(run: Run, at: ast.AST, value: Any, specification: str) -> str:
+    """Return `format(value, specification)` for numbers and strings.
+
+    Raises:
+        ForwardError: If the specification is none of a short number or string.
+    """
+    if not specification:
+        return text_of(run, at, value)
+    if not isinstance(value, int | float | str) or not _FORMAT.fullmatch(specification):
+        run.fail(at, f"the format `{specification}` is not supported.")
+    try:
+        return format(value, specification)
+    except ValueError as error:
+        return run.fail(at, f"{error}.")
+
+
+def is_known(values: Iterable[Any]) -> bool:
+    """Return whether no value is a tensor or a module."""
+    return not any(isinstance(value, Tensor | nn.Module) for value in values)
+
+
+def extended(values: list[Any]) -> list[Any]:
+    """Return a list after checking its length.
+
+    Raises:
+        OutOfBounds: If it is too long.
+    """
+    if len(values) > MAX_SEQUENCE_LENGTH:
+        raise OutOfBounds(f"A list has at most {MAX_SEQUENCE_LENGTH:,} elements.")
+    return values
+
+
+def bounded_nested(values: Any) -> Any:
+    """Return a value after checking its size with all nested elements."""
+    return bounded(values)

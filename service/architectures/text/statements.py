@@ -1,0 +1,416 @@
+"""Statements of a class text: nodes that run for their effect on variables and modules."""
+
+import ast
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from service.architectures.text.attributes import read_attribute, set_attribute
+from service.architectures.text.calls import on_one_device
+from service.architectures.text.constructors import check_size
+from service.architectures.text.evaluation import Frame, Run
+from service.architectures.text.expressions import IN_PLACE, Expression, hashable, operate
+from service.architectures.text.methods import check_mutable
+from service.architectures.text.operators import BINARY
+from service.architectures.text.sequences import extended, iterate, listed, text_of, truth
+from service.architectures.text.values import (
+    Definition,
+    TextFunction,
+    Wrapped,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The end of a function.
+
+    Attributes:
+        value: The value that it returns.
+    """
+
+    value: Any
+
+
+BREAK, CONTINUE = object(), object()
+# What running a statement leads to: None for the next statement, else `BREAK`, `CONTINUE` or `Returned`.
+Outcome = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(ABC):
+    """A node that is run.
+
+    Attributes:
+        at: The syntax node that it was translated from.
+    """
+
+    at: ast.AST
+
+    @abstractmethod
+    def run(self, frame: Frame) -> Outcome:
+        """Run the statement."""
+
+
+def run_all(statements: Sequence[Statement], frame: Frame) -> Outcome:
+    """Run statements up to the first that ends the sequence."""
+    for statement in statements:
+        frame.run.step(statement.at)
+        outcome = statement.run(frame)
+        if outcome is not None:
+            return outcome
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The body of a function."""
+
+    statements: tuple[Statement, ...]
+
+    def run(self, frame: Frame) -> Any:
+        """Run the statements, and return the value that the function returns."""
+        outcome = run_all(self.statements, frame)
+        return outcome.value if isinstance(outcome, Returned) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The body of a lambda."""
+
+    value: Expression
+
+    def run(self, frame: Frame) -> Any:
+        """Return the value."""
+        return self.value.evaluate(frame)
+
+
+# Targets of assignments
+
+
+class Target(ABC):
+    """What a value is assigned to."""
+
+    @abstractmethod
+    def assign(self, frame: Frame, value: Any) -> None:
+        """Assign a value."""
+
+    @abstractmethod
+    def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
+        """Run `target += value` and the like.
+
+        Args:
+            frame: The variables.
+            at: Syntax node of the statement.
+            name: Name of the operator's syntax node.
+            value: The right side.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class NameTarget(Target):
+    """`name = …`."""
+
+    at: ast.AST
+    name: str
+    read: Expression
+
+    def assign(self, frame: Frame, value: Any) -> None:
+        frame.names[self.name] = value
+
+    def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
+        frame.names[self.name] = updated(frame.run, at, name, self.read.evaluate(frame), value, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeTarget(Target):
+    """`value.name = …`."""
+
+    at: ast.AST
+    value: Expression
+    name: str
+
+    def assign(self, frame: Frame, value: Any) -> None:
+        set_attribute(frame.run, self.at, self.value.evaluate(frame), self.name, value)
+
+    def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
+        owner = self.value.evaluate(frame)
+        old = read_attribute(frame.run, self.at, owner, self.name)
+        new = updated(frame.run, at, name, old, value, frame)
+        if new is not old or not isinstance(old, Tensor):
+            set_attribute(frame.run, self.at, owner, self.name, new)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptTarget(Target):
+    """`value[index] = …`."""
+
+    at: ast.AST
+    value: Expression
+    index: Expression
+
+    def assign(self, frame: Frame, value: Any) -> None:
+        self._set(frame.run, self.value.evaluate(frame), self.index.evaluate(frame), value)
+
+    def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
+        owner, index = self.value.evaluate(frame), self.index.evaluate(frame)
+        run = frame.run
+        if not isinstance(owner, Tensor | list | dict):
+            run.fail(self.at, f"an element of a {type(owner).__name__} cannot be changed.")
+        key = hashable(run, self.at, index) if isinstance(owner, dict) else index
+        old = run.guard(self.at, lambda: owner[key], (owner, key))
+        self._set(run, owner, index, updated(run, at, name, old, value, frame))
+
+    def _set(self, run: Run, owner: Any, index: Any, value: Any) -> None:
+        if isinstance(owner, Tensor):
+            target, position, new = on_one_device(run, [owner, index, value])
+            run.compute(self.at, lambda: target.__setitem__(position, new), (target, position, new))
+        elif isinstance(owner, list | dict):
+            check_mutable(run, self.at, owner)
+            key = hashable(run, self.at, index) if isinstance(owner, dict) else index
+            run.guard(self.at, lambda: owner.__setitem__(key, value), ())
+            extended(list(owner))
+        elif isinstance(owner, nn.Sequential | nn.ModuleList | nn.ModuleDict) and isinstance(
+            value, nn.Module
+        ):
+            if not run.constructing:
+                run.fail(self.at, "layers can only be replaced in the constructor.")
+            run.guard(self.at, lambda: owner.__setitem__(index, value), ())
+            check_size(run, self.at, owner)
+        else:
+            run.fail(self.at, f"an element of a {type(owner).__name__} cannot be set.")
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacking(Target):
+    """`a, (b, *c) = …`.
+
+    Attributes:
+        at: The syntax node.
+        before: Targets before the starred one.
+        starred: The starred one, if any.
+        after: Targets behind it.
+    """
+
+    at: ast.AST
+    before: tuple[Target, ...]
+    starred: Target | None
+    after: tuple[Target, ...]
+
+    def assign(self, frame: Frame, value: Any) -> None:
+        values = listed(frame.run, self.at, value)
+        fixed = len(self.before) + len(self.after)
+        if len(values) < fixed or (self.starred is None and len(values) > fixed):
+            frame.run.fail(self.at, f"{len(values)} values cannot be unpacked to {fixed} names.")
+        end = len(values) - len(self.after)
+        for target, each in zip(self.before, values, strict=False):
+            target.assign(frame, each)
+        if self.starred is not None:
+            self.starred.assign(frame, values[len(self.before) : end])
+        for target, each in zip(self.after, values[end:], strict=True):
+            target.assign(frame, each)
+
+    def update(self, frame: Frame, at: ast.AST, name: str, value: Expression) -> None:
+        frame.run.fail(self.at, "several names cannot be updated at once.")
+
+
+def updated(run: Run, at: ast.AST, name: str, old: Any, right: Expression, frame: Frame) -> Any:
+    """Return the result of `old += right` and the like: tensors and lists change in place, as in Python."""
+    value = right.evaluate(frame)
+    if isinstance(old, Tensor):
+        target, operand = on_one_device(run, [old, value])
+        return run.compute(at, lambda: IN_PLACE[name](target, operand), (target, operand))
+    if isinstance(old, list) and name == "Add":
+        check_mutable(run, at, old)
+        old.extend(listed(run, at, value))
+        return run.guard(at, lambda: extended(old), ())
+    return operate(run, at, BINARY[name], [old, value])
+
+
+# Statements
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment(Statement):
+    """`a = b = value`."""
+
+    targets: tuple[Target, ...]
+    value: Expression
+
+    def run(self, frame: Frame) -> Outcome:
+        value = self.value.evaluate(frame)
+        for target in self.targets:
+            target.assign(frame, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Update(Statement):
+    """`a += value`."""
+
+    target: Target
+    operator: str
+    value: Expression
+
+    def run(self, frame: Frame) -> Outcome:
+        self.target.update(frame, self.at, self.operator, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(Statement):
+    """An expression as a statement, such as a call."""
+
+    value: Expression
+
+    def run(self, frame: Frame) -> Outcome:
+        self.value.evaluate(frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Return(Statement):
+    """`return value`."""
+
+    value: Expression | None
+
+    def run(self, frame: Frame) -> Outcome:
+        return Returned(None if self.value is None else self.value.evaluate(frame))
+
+
+@dataclass(frozen=True, slots=True)
+class Jump(Statement):
+    """`break` or `continue`."""
+
+    outcome: Any
+
+    def run(self, frame: Frame) -> Outcome:
+        return self.outcome
+
+
+@dataclass(frozen=True, slots=True)
+class If(Statement):
+    """`if condition: … else: …`."""
+
+    condition: Expression
+    then: tuple[Statement, ...]
+    otherwise: tuple[Statement, ...]
+
+    def run(self, frame: Frame) -> Outcome:
+        holds = truth(frame.run, self.condition.at, self.condition.evaluate(frame))
+        return run_all(self.then if holds else self.otherwise, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class For(Statement):
+    """`for target in values: … else: …`."""
+
+    target: Target
+    values: Expression
+    body: tuple[Statement, ...]
+    otherwise: tuple[Statement, ...]
+
+    def run(self, frame: Frame) -> Outcome:
+        for value in iterate(frame.run, self.values.at, self.values.evaluate(frame)):
+            self.target.assign(frame, value)
+            outcome = run_all(self.body, frame)
+            if outcome is BREAK:
+                return None
+            if isinstance(outcome, Returned):
+                return outcome
+        return run_all(self.otherwise, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class While(Statement):
+    """`while condition: … else: …`."""
+
+    condition: Expression
+    body: tuple[Statement, ...]
+    otherwise: tuple[Statement, ...]
+
+    def run(self, frame: Frame) -> Outcome:
+        while truth(frame.run, self.condition.at, self.condition.evaluate(frame)):
+            frame.run.step(self.at)
+            outcome = run_all(self.body, frame)
+            if outcome is BREAK:
+                return None
+            if isinstance(outcome, Returned):
+                return outcome
+        return run_all(self.otherwise, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Assert(Statement):
+    """`assert condition, message`; of a condition on the values of a tensor nothing is known."""
+
+    condition: Expression
+    message: Expression | None
+
+    def run(self, frame: Frame) -> Outcome:
+        condition = self.condition.evaluate(frame)
+        if isinstance(condition, Tensor) or truth(frame.run, self.at, condition):
+            return
+        text = "the assertion fails"
+        if self.message is not None:
+            text += f": {text_of(frame.run, self.at, self.message.evaluate(frame))}"
+        frame.run.fail(self.at, f"{text}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Raise(Statement):
+    """`raise ValueError(message)`."""
+
+    name: str
+    messages: tuple[Expression, ...]
+
+    def run(self, frame: Frame) -> Outcome:
+        texts = [text_of(frame.run, self.at, each.evaluate(frame)) for each in self.messages]
+        frame.run.fail(self.at, f"the class raises {self.name}{': ' if texts else ''}{', '.join(texts)}")
+
+
+@dataclass(frozen=True, slots=True)
+class WithGradient(Statement):
+    """`with torch.no_grad(): …` or `with torch.enable_grad(): …`."""
+
+    enabled: bool
+    body: tuple[Statement, ...]
+
+    def run(self, frame: Frame) -> Outcome:
+        with torch.set_grad_enabled(self.enabled):
+            return run_all(self.body, frame)
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion(Statement):
+    """`del name`."""
+
+    names: tuple[str, ...]
+
+    def run(self, frame: Frame) -> Outcome:
+        for name in self.names:
+            frame.names.pop(name, None)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStatement(Statement):
+    """A `def` statement.
+
+    Attributes:
+        definition: The function.
+        defaults: Default values of its parameters.
+        decorator: `staticmethod`, `classmethod` or `property`, if it has one.
+    """
+
+    definition: Definition
+    defaults: Mapping[str, Expression]
+    decorator: str | None = None
+
+    def make(self, frame: Frame) -> Any:
+        """Make the function."""
+        defaults = {name: value.evaluate(frame) for name, value in self.defaults.items()}
+        function = TextFunction(self.definition, frame, frame.owner, defaults)
+        return function if self.decorator is None else Wrapped(self.decorator, function)
+
+    def run(self, frame: Frame) -> Outcome:
+        frame.names[self.definition.name] = self.make(frame)

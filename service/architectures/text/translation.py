@@ -1,0 +1,699 @@
+"""Translation of Python's syntax tree into the nodes of a class text.
+
+The grammar is closed: syntax that no method below translates is refused, with its location and what to write
+instead. An error in one statement does not hide those of the others.
+"""
+
+import ast
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.architectures.text.classes import SPECIAL, ClassStatement
+from service.architectures.text.errors import GrammarError
+from service.architectures.text.expressions import (
+    IN_PLACE,
+    Attribute,
+    Both,
+    Call,
+    Comparison,
+    Comprehension,
+    Conditional,
+    Constant,
+    Dictionary,
+    Display,
+    Expression,
+    Formatted,
+    Lambda,
+    Loop,
+    Not,
+    Operation,
+    Slice,
+    Starred,
+    Subscript,
+    SuperCall,
+    SuperOf,
+    Variable,
+    Walrus,
+)
+from service.architectures.text.names import (
+    ANNOTATIONS,
+    DEFAULT_IMPORTS,
+    GLOBALS,
+    MODULES,
+    NAMES,
+    ErrorType,
+    Namespace,
+    Unavailable,
+    resolve,
+)
+from service.architectures.text.operators import BINARY, MAX_INTEGER, UNARY
+from service.architectures.text.statements import (
+    BREAK,
+    CONTINUE,
+    Assert,
+    Assignment,
+    AttributeTarget,
+    Block,
+    Deletion,
+    Evaluation,
+    For,
+    FunctionStatement,
+    If,
+    Jump,
+    NameTarget,
+    Raise,
+    Result,
+    Return,
+    Statement,
+    SubscriptTarget,
+    Target,
+    Unpacking,
+    Update,
+    While,
+    WithGradient,
+)
+from service.architectures.text.syntax import Text
+from service.architectures.text.values import Definition, Parameters
+from service.specs.base import did_you_mean
+
+MAX_STRING_LENGTH = 1_000
+# Attributes with two underscores that a text may read.
+SPECIAL_ATTRIBUTES = frozenset({"__init__", "__class__", "__name__"})
+# Names of Python that reach beyond a model, and what to do instead.
+REFUSED_NAMES: Mapping[str, str] = {
+    "print": "remove it: a job reports shapes and losses itself.",
+    "breakpoint": "remove it.",
+    "input": "remove it.",
+    **dict.fromkeys(
+        (
+            "eval",
+            "exec",
+            "compile",
+            "open",
+            "globals",
+            "locals",
+            "vars",
+            "dir",
+            "id",
+            "__import__",
+            "memoryview",
+        ),
+        "it reaches beyond the model; remove it.",
+    ),
+}
+# Syntax that is refused, by the class name of its node, and what to write instead.
+REMEDIES: Mapping[str, str] = {
+    **dict.fromkeys(("Try", "TryStar"), "`try` is not supported; write the branch that is needed."),
+    **dict.fromkeys(("Yield", "YieldFrom"), "generators are not supported; build a list and return it."),
+    **dict.fromkeys(
+        ("Await", "AsyncFor", "AsyncWith", "AsyncFunctionDef"), "`async` is not supported; remove it."
+    ),
+    **dict.fromkeys(("Global", "Nonlocal"), "assign an attribute of `self` or return the value instead."),
+    "Match": "`match` is not supported; write `if` and `elif`.",
+    "TypeAlias": "`type` statements are not supported; remove it.",
+}
+NOT_SUPPORTED = "this syntax is not supported; docs/reference/classes.md lists the supported syntax."
+DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
+# Decorators without an effect here, by their full name.
+IGNORED_DECORATORS = frozenset(
+    {
+        "torch.jit.export",
+        "torch.jit.ignore",
+        "torch.jit.unused",
+        "typing.no_type_check",
+        "abc.abstractmethod",
+        "typing.override",
+        "torch.compile",
+    }
+)
+WITHOUT_GRADIENT = {"torch.no_grad": False, "torch.inference_mode": False, "torch.enable_grad": True}
+
+
+@dataclass(slots=True)
+class Scope:
+    """Names that a function, a comprehension or the body of a class assigns.
+
+    Attributes:
+        names: The names.
+        instance: First parameter of a method, for `super()`.
+        is_class: Whether it is the body of a class.
+    """
+
+    names: set[str]
+    instance: str | None = None
+    is_class: bool = False
+
+
+@dataclass(slots=True)
+class Translator:
+    """Translates statements, and collects the errors in them.
+
+    Attributes:
+        text: The text, for locations.
+        imports: Full names of imported names, or `Unavailable`.
+        defined: Names that statements at the top of the text define.
+        errors: The errors found.
+        used: The defined names that the translated statements use.
+    """
+
+    text: Text
+    imports: Mapping[str, str | Unavailable]
+    defined: frozenset[str]
+    errors: list[GrammarError] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    _scopes: list[Scope] = field(default_factory=list)
+
+    def error(self, node: ast.AST, message: str | Callable[[], str]) -> GrammarError:
+        """Return an error with the location of a syntax node."""
+        return GrammarError(self.text.location_of(node), message)
+
+    # Statements
+
+    def block(self, nodes: list[ast.stmt]) -> tuple[Statement, ...]:
+        """Translate statements; docstrings and other constants have no effect and are left out."""
+        statements = []
+        for node in nodes:
+            try:
+                statement = self.statement(node)
+            except GrammarError as error:
+                self.errors.append(error)
+                continue
+            if statement is not None:
+                statements.append(statement)
+        return tuple(statements)
+
+    def statement(self, node: ast.stmt) -> Statement | None:
+        """Translate a statement; None for one without effect.
+
+        Raises:
+            GrammarError: If it is not supported.
+        """
+        translate = _STATEMENTS.get(type(node))
+        if translate is None:
+            raise self.error(node, REMEDIES.get(type(node).__name__, NOT_SUPPORTED))
+        return translate(self, node)
+
+    def _nothing(self, node: ast.stmt) -> None:
+        return None
+
+    def _expression_statement(self, node: ast.Expr) -> Statement | None:
+        if isinstance(node.value, ast.Constant):
+            return None
+        return Evaluation(node, self.expression(node.value))
+
+    def _assignment(self, node: ast.Assign) -> Statement:
+        value = self.expression(node.value)
+        return Assignment(node, tuple(self.target(each) for each in node.targets), value)
+
+    def _annotated(self, node: ast.AnnAssign) -> Statement | None:
+        if node.value is None:
+            return None
+        value = self.expression(node.value)
+        return Assignment(node, (self.target(node.target),), value)
+
+    def _update(self, node: ast.AugAssign) -> Statement:
+        name = type(node.op).__name__
+        if name not in IN_PLACE or name not in BINARY:
+            raise self.error(node, "this operator is not supported.")
+        return Update(node, self.target(node.target), name, self.expression(node.value))
+
+    def _return(self, node: ast.Return) -> Statement:
+        return Return(node, None if node.value is None else self.expression(node.value))
+
+    def _if(self, node: ast.If) -> Statement:
+        return If(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
+
+    def _for(self, node: ast.For) -> Statement:
+        values, target = self.expression(node.iter), self.target(node.target)
+        return For(node, target, values, self.block(node.body), self.block(node.orelse))
+
+    def _while(self, node: ast.While) -> Statement:
+        return While(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
+
+    def _break(self, node: ast.Break) -> Statement:
+        return Jump(node, BREAK)
+
+    def _continue(self, node: ast.Continue) -> Statement:
+        return Jump(node, CONTINUE)
+
+    def _assert(self, node: ast.Assert) -> Statement:
+        return Assert(
+            node, self.expression(node.test), None if node.msg is None else self.expression(node.msg)
+        )
+
+    def _raise(self, node: ast.Raise) -> Statement:
+        raised = node.exc
+        arguments = raised.args if isinstance(raised, ast.Call) else []
+        name = raised.func if isinstance(raised, ast.Call) else raised
+        if not isinstance(name, ast.Name):
+            raise self.error(node, "raise an exception with a text, as in `raise ValueError(…)`.")
+        if not isinstance(GLOBALS.get(name.id), ErrorType):
+            raise self.error(
+                node, f"`{name.id}` is not an exception that a text can raise; write `ValueError`."
+            )
+        return Raise(node, name.id, tuple(self.expression(each) for each in arguments))
+
+    def _with(self, node: ast.With) -> Statement:
+        enabled = None
+        for item in node.items:
+            called = item.context_expr.func if isinstance(item.context_expr, ast.Call) else item.context_expr
+            name = self.full_name(called) or ""
+            if name not in WITHOUT_GRADIENT or item.optional_vars is not None:
+                raise self.error(
+                    node, "only `with torch.no_grad():` and `with torch.enable_grad():` are supported."
+                )
+            enabled = WITHOUT_GRADIENT[name]
+        return WithGradient(node, bool(enabled), self.block(node.body))
+
+    def _delete(self, node: ast.Delete) -> Statement:
+        if not all(isinstance(target, ast.Name) for target in node.targets):
+            raise self.error(node, "`del` takes names only; remove it.")
+        return Deletion(node, tuple(target.id for target in node.targets if isinstance(target, ast.Name)))
+
+    def _function(self, node: ast.FunctionDef) -> Statement:
+        decorator, without_gradient = None, False
+        for each in node.decorator_list:
+            name = self.full_name(each.func if isinstance(each, ast.Call) else each)
+            if name in DECORATORS:
+                decorator = name
+            elif name in WITHOUT_GRADIENT:
+                without_gradient = not WITHOUT_GRADIENT[name]
+            elif name not in IGNORED_DECORATORS:
+                raise self.error(each, "this decorator is not supported; remove it.")
+        in_class = bool(self._scopes) and self._scopes[-1].is_class
+        if node.name.startswith("__") and (not in_class or node.name not in SPECIAL):
+            supported = ", ".join(f"`{name}`" for name in sorted(SPECIAL))
+            raise self.error(
+                node, f"a special method must be one of {supported}; remove or rename `{node.name}`."
+            )
+        parameters, defaults = self._parameters(node.args)
+        is_method = in_class and decorator != "staticmethod"
+        instance = parameters.positional[0] if is_method and parameters.positional else None
+        with self._scope(assigned(node.body) | _names_of(parameters), instance):
+            body = Block(self.block(node.body))
+        definition = Definition(node.name, node, parameters, body, without_gradient)
+        return FunctionStatement(node, definition, defaults, decorator)
+
+    def _class(self, node: ast.ClassDef) -> Statement:
+        is_dataclass = False
+        for each in node.decorator_list:
+            name = self.full_name(each.func if isinstance(each, ast.Call) else each)
+            if name != "dataclasses.dataclass":
+                raise self.error(each, "this decorator is not supported; remove it.")
+            is_dataclass = True
+        if any(
+            keyword.arg != "metaclass" or self.full_name(keyword.value) != "abc.ABCMeta"
+            for keyword in node.keywords
+        ):
+            raise self.error(node, "a class takes no keywords.")
+        if node.name.startswith("__"):
+            raise self.error(node, "the name of a class cannot start with two underscores.")
+        bases = tuple(self.expression(each) for each in node.bases if not self._is_annotation(each))
+        with self._scope(assigned(node.body), is_class=True):
+            body = self.block(node.body)
+        annotated = [
+            each.target.id
+            for each in node.body
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+        ]
+        return ClassStatement(node, node.name, bases, body, tuple(annotated) if is_dataclass else None)
+
+    def _is_annotation(self, node: ast.expr) -> bool:
+        name = self.full_name(node.value if isinstance(node, ast.Subscript) else node) or ""
+        return name.partition(".")[0] in ANNOTATIONS
+
+    @contextmanager
+    def _scope(self, names: set[str], instance: str | None = None, is_class: bool = False) -> Iterator[None]:
+        self._scopes.append(Scope(names, instance, is_class))
+        try:
+            yield
+        finally:
+            self._scopes.pop()
+
+    def _parameters(self, arguments: ast.arguments) -> tuple[Parameters, dict[str, Expression]]:
+        positional = [each.arg for each in (*arguments.posonlyargs, *arguments.args)]
+        parameters = Parameters(
+            tuple(positional),
+            len(arguments.posonlyargs),
+            None if arguments.vararg is None else arguments.vararg.arg,
+            tuple(each.arg for each in arguments.kwonlyargs),
+            None if arguments.kwarg is None else arguments.kwarg.arg,
+        )
+        with_default = positional[len(positional) - len(arguments.defaults) :]
+        defaults = dict(zip(with_default, map(self.expression, arguments.defaults), strict=True))
+        for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+            if value is not None:
+                defaults[each.arg] = self.expression(value)
+        return parameters, defaults
+
+    # Targets
+
+    def target(self, node: ast.expr) -> Target:
+        """Translate the left side of an assignment.
+
+        Raises:
+            GrammarError: If it cannot be assigned to.
+        """
+        if isinstance(node, ast.Name):
+            if node.id.startswith("__"):
+                raise self.error(node, "a name cannot start with two underscores.")
+            return NameTarget(node, node.id, Variable(node, node.id))
+        if isinstance(node, ast.Attribute):
+            if node.attr.startswith("__"):
+                raise self.error(node, f"`{node.attr}` cannot be set.")
+            return AttributeTarget(node, self.expression(node.value), node.attr)
+        if isinstance(node, ast.Subscript):
+            return SubscriptTarget(node, self.expression(node.value), self.index(node.slice))
+        if isinstance(node, ast.Tuple | ast.List):
+            starred = [n for n, each in enumerate(node.elts) if isinstance(each, ast.Starred)]
+            if len(starred) > 1:
+                raise self.error(node, "only one target can have a `*`.")
+            position = starred[0] if starred else len(node.elts)
+            before = tuple(map(self.target, node.elts[:position]))
+            after = tuple(map(self.target, node.elts[position + 1 :]))
+            only = node.elts[position] if starred else None
+            return Unpacking(
+                node, before, self.target(only.value) if isinstance(only, ast.Starred) else None, after
+            )
+        raise self.error(node, "this cannot be assigned to.")
+
+    # Expressions
+
+    def expression(self, node: ast.expr) -> Expression:
+        """Translate an expression.
+
+        Raises:
+            GrammarError: If it is not supported.
+        """
+        translate = _EXPRESSIONS.get(type(node))
+        if translate is None:
+            raise self.error(node, REMEDIES.get(type(node).__name__, NOT_SUPPORTED))
+        return translate(self, node)
+
+    def _constant(self, node: ast.Constant) -> Expression:
+        value = node.value
+        is_integer = isinstance(value, int) and abs(value) <= MAX_INTEGER
+        is_float = isinstance(value, float) and math.isfinite(value)
+        is_string = isinstance(value, str) and len(value) <= MAX_STRING_LENGTH
+        if value is None or value is ... or is_integer or is_float or is_string:
+            return Constant(node, value)
+        raise self.error(
+            node,
+            "a literal must be a finite number up to 2**53, a string of at most "
+            f"{MAX_STRING_LENGTH:,} characters, True, False or None.",
+        )
+
+    def _is_local(self, name: str) -> bool:
+        innermost = len(self._scopes) - 1
+        return any(
+            name in scope.names
+            for position, scope in enumerate(self._scopes)
+            # The names in the body of a class are not visible in its methods.
+            if not scope.is_class or position == innermost
+        )
+
+    def _name(self, node: ast.Name) -> Expression:
+        name = node.id
+        if self._is_local(name):
+            return Variable(node, name)
+        if name in self.defined:
+            self.used.add(name)
+            return Variable(node, name)
+        value = self._known(name)
+        if isinstance(value, Unavailable):
+            raise self.error(node, f"`{value.name}` is not available; use functions of torch or math.")
+        if value is not None:
+            return Constant(node, value)
+        raise self.error(node, lambda: self._unknown_name(name))
+
+    def _known(self, name: str) -> Any:
+        """Return the value of an imported name or a name of Python; None if there is none."""
+        if name in self.imports:
+            imported = self.imports[name]
+            return imported if isinstance(imported, Unavailable) else resolve(imported) or Namespace(imported)
+        if name in GLOBALS:
+            return GLOBALS[name]
+        return Namespace(DEFAULT_IMPORTS[name]) if name in DEFAULT_IMPORTS else None
+
+    def _unknown_name(self, name: str) -> str:
+        if name in REFUSED_NAMES:
+            return f"`{name}` is not supported; {REFUSED_NAMES[name]}"
+        known = {*self.defined, *self.imports, *(n for scope in self._scopes for n in scope.names)}
+        layer = f"torch.nn.{name}"
+        if layer in NAMES:
+            return f"`{name}` is not defined; write `nn.{name}`."
+        return f"`{name}`{did_you_mean(name, known) or ' is not defined in the text.'}"
+
+    def full_name(self, node: ast.expr) -> str | None:
+        """Return the full name of an imported name or one of its attributes; None for other expressions."""
+        if isinstance(node, ast.Name):
+            if self._is_local(node.id) or node.id in self.defined:
+                return None
+            imported = self.imports.get(node.id) or DEFAULT_IMPORTS.get(node.id) or node.id
+            return None if isinstance(imported, Unavailable) else imported
+        if isinstance(node, ast.Attribute):
+            owner = self.full_name(node.value)
+            return None if owner is None else f"{owner}.{node.attr}"
+        return None
+
+    def _attribute(self, node: ast.Attribute) -> Expression:
+        if node.attr.startswith("__") and node.attr not in SPECIAL_ATTRIBUTES:
+            raise self.error(node, f"`{node.attr}` cannot be read.")
+        if (name := self._name_in_module(node)) is not None:
+            value = resolve(name)
+            if value is None:
+                raise self.error(node, lambda: _unknown_in_module(name))
+            return Constant(node, value)
+        return Attribute(node, self.expression(node.value), node.attr)
+
+    def _name_in_module(self, node: ast.Attribute) -> str | None:
+        """Return the full name of an attribute of a module of PyTorch or Python; None for others."""
+        name = self.full_name(node)
+        if name is None:
+            return None
+        owner = self.full_name(node.value)
+        is_module = owner is not None and (owner in MODULES or isinstance(resolve(owner), Namespace))
+        return f"{MODULES.get(owner or '', owner)}.{node.attr}" if is_module else None
+
+    def _call(self, node: ast.Call) -> Expression:
+        called = node.func
+        if isinstance(called, ast.Name) and called.id == "super" and not self._is_local("super"):
+            return self._super(node)
+        positional = tuple(map(self._item, node.args))
+        named = tuple((keyword.arg, self.expression(keyword.value)) for keyword in node.keywords)
+        return Call(node, self.expression(called), positional, named)
+
+    def _super(self, node: ast.Call) -> Expression:
+        if len(node.args) == 2 and not node.keywords:
+            return SuperOf(node, self.expression(node.args[0]), self.expression(node.args[1]))
+        instance = next((scope.instance for scope in reversed(self._scopes) if scope.instance), None)
+        if node.args or node.keywords or instance is None:
+            raise self.error(node, "write `super()` in a method.")
+        return SuperCall(node, instance)
+
+    def _item(self, node: ast.expr) -> Expression | Starred:
+        if isinstance(node, ast.Starred):
+            return Starred(node, self.expression(node.value))
+        return self.expression(node)
+
+    def _tuple(self, node: ast.Tuple) -> Expression:
+        return Display(node, tuple(map(self._item, node.elts)), tuple)
+
+    def _list(self, node: ast.List) -> Expression:
+        return Display(node, tuple(map(self._item, node.elts)), list)
+
+    def _set(self, node: ast.Set) -> Expression:
+        return Display(node, tuple(map(self._item, node.elts)), set)
+
+    def _dictionary(self, node: ast.Dict) -> Expression:
+        pairs = zip(node.keys, node.values, strict=True)
+        return Dictionary(
+            node,
+            tuple(
+                (None if key is None else self.expression(key), self.expression(value))
+                for key, value in pairs
+            ),
+        )
+
+    def _binary(self, node: ast.BinOp) -> Expression:
+        found = BINARY.get(type(node.op).__name__)
+        if found is None:  # `<<` and `>>`, whose results on numbers grow as fast as powers
+            raise self.error(node, "this operator is not supported.")
+        return Operation(node, found, (self.expression(node.left), self.expression(node.right)))
+
+    def _unary(self, node: ast.UnaryOp) -> Expression:
+        if isinstance(node.op, ast.Not):
+            return Not(node, self.expression(node.operand))
+        return Operation(node, UNARY[type(node.op).__name__], (self.expression(node.operand),))
+
+    def _both(self, node: ast.BoolOp) -> Expression:
+        return Both(node, tuple(map(self.expression, node.values)), isinstance(node.op, ast.Or))
+
+    def _comparison(self, node: ast.Compare) -> Expression:
+        operators = [type(each).__name__ for each in node.ops]
+        rest = zip(operators, map(self.expression, node.comparators), strict=True)
+        return Comparison(node, self.expression(node.left), tuple(rest))
+
+    def _conditional(self, node: ast.IfExp) -> Expression:
+        return Conditional(
+            node, self.expression(node.test), self.expression(node.body), self.expression(node.orelse)
+        )
+
+    def _formatted(self, node: ast.JoinedStr) -> Formatted:
+        parts: list[str | tuple[Expression, str, Formatted | None]] = []
+        for each in node.values:
+            if isinstance(each, ast.Constant):
+                parts.append(str(each.value))
+            elif isinstance(each, ast.FormattedValue):
+                conversion = chr(each.conversion) if each.conversion > 0 else ""
+                specification = each.format_spec
+                inner = self._formatted(specification) if isinstance(specification, ast.JoinedStr) else None
+                parts.append((self.expression(each.value), conversion, inner))
+        return Formatted(node, tuple(parts))
+
+    def _subscript(self, node: ast.Subscript) -> Expression:
+        return Subscript(node, self.expression(node.value), self.index(node.slice))
+
+    def index(self, node: ast.expr) -> Expression:
+        """Translate an index; slices are accepted only here."""
+        if isinstance(node, ast.Slice):
+            bounds = [
+                None if each is None else self.expression(each)
+                for each in (node.lower, node.upper, node.step)
+            ]
+            return Slice(node, (bounds[0], bounds[1], bounds[2]))
+        if isinstance(node, ast.Tuple):
+            return Display(
+                node,
+                tuple(
+                    self._item(each) if isinstance(each, ast.Starred) else self.index(each)
+                    for each in node.elts
+                ),
+                tuple,
+            )
+        return self.expression(node)
+
+    def _lambda(self, node: ast.Lambda) -> Expression:
+        parameters, defaults = self._parameters(node.args)
+        with self._scope(_names_of(parameters)):
+            body = Result(self.expression(node.body))
+        return Lambda(node, Definition("<lambda>", node, parameters, body), defaults)
+
+    def _walrus(self, node: ast.NamedExpr) -> Expression:
+        return Walrus(node, node.target.id, self.expression(node.value))
+
+    def _comprehension(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
+    ) -> Expression:
+        make: Callable[[list[Any]], Any] = _COMPREHENSIONS[type(node)]
+        names = {name for each in node.generators for name in _stored(each.target)}
+        with self._scope(names):
+            loops = tuple(self._loop(each) for each in node.generators)
+            if isinstance(node, ast.DictComp):
+                element: Expression = Display(
+                    node, (self.expression(node.key), self.expression(node.value)), tuple
+                )
+            else:
+                element = self.expression(node.elt)
+        return Comprehension(node, element, loops, make)
+
+    def _loop(self, node: ast.comprehension) -> Loop:
+        if node.is_async:
+            raise self.error(node.iter, "`async` is not supported; remove it.")
+        target = self.target(node.target)
+        return Loop(target.assign, self.expression(node.iter), tuple(map(self.expression, node.ifs)))
+
+
+def _dict_of_pairs(pairs: list[Any]) -> dict[Any, Any]:
+    return dict(pairs)
+
+
+_COMPREHENSIONS: Mapping[type, Callable[[list[Any]], Any]] = {
+    ast.ListComp: list,
+    ast.SetComp: set,
+    ast.GeneratorExp: iter,
+    ast.DictComp: _dict_of_pairs,
+}
+
+
+def _names_of(parameters: Parameters) -> set[str]:
+    extra = [name for name in (parameters.variadic, parameters.further) if name is not None]
+    return {*parameters.positional, *parameters.named, *extra}
+
+
+def _stored(target: ast.AST) -> Iterator[str]:
+    for node in ast.walk(target):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def assigned(statements: list[ast.stmt]) -> set[str]:
+    """Return the names that statements assign, without those inside nested functions and classes."""
+    names: set[str] = set()
+    waiting: list[ast.AST] = list(statements)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name):
+            names |= {node.id} if isinstance(node.ctx, ast.Store) else set()
+        elif not isinstance(node, ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return names
+
+
+def _unknown_in_module(name: str) -> str:
+    module, _, last = name.rpartition(".")
+    written = {"torch.nn": "nn", "torch.nn.init": "nn.init"}.get(module, module)
+    siblings = [each.rpartition(".")[2] for each in NAMES if each.rpartition(".")[0] == module]
+    hint = did_you_mean(last, siblings)
+    if hint:
+        return f"`{written}.{last}`{hint.replace('`', f'`{written}.', 1)}"
+    return f"`{written}.{last}` is not supported; docs/reference/classes.md lists the supported names."
+
+
+_STATEMENTS: Mapping[type[ast.stmt], Callable[[Translator, Any], Statement | None]] = {
+    ast.Expr: Translator._expression_statement,
+    ast.Assign: Translator._assignment,
+    ast.AnnAssign: Translator._annotated,
+    ast.AugAssign: Translator._update,
+    ast.Return: Translator._return,
+    ast.If: Translator._if,
+    ast.For: Translator._for,
+    ast.While: Translator._while,
+    ast.Break: Translator._break,
+    ast.Continue: Translator._continue,
+    ast.Assert: Translator._assert,
+    ast.Raise: Translator._raise,
+    ast.With: Translator._with,
+    ast.Delete: Translator._delete,
+    ast.FunctionDef: Translator._function,
+    ast.ClassDef: Translator._class,
+    **dict.fromkeys((ast.Pass, ast.Import, ast.ImportFrom), Translator._nothing),
+}
+_EXPRESSIONS: Mapping[type[ast.expr], Callable[[Translator, Any], Expression]] = {
+    ast.Constant: Translator._constant,
+    ast.Name: Translator._name,
+    ast.Attribute: Translator._attribute,
+    ast.Call: Translator._call,
+    ast.Tuple: Translator._tuple,
+    ast.List: Translator._list,
+    ast.Set: Translator._set,
+    ast.Dict: Translator._dictionary,
+    ast.BinOp: Translator._binary,
+    ast.UnaryOp: Translator._unary,
+    ast.BoolOp: Translator._both,
+    ast.Compare: Translator._comparison,
+    ast.IfExp: Translator._conditional,
+    ast.JoinedStr: Translator._formatted,
+    ast.Subscript: Translator._subscript,
+    ast.Lambda: Translator._lambda,
+    ast.NamedExpr: Translator._walrus,
+    ast.ListComp: Translator._comprehension,
+    ast.SetComp: Translator._comprehension,
+    ast.GeneratorExp: Translator._comprehension,
+    ast.DictComp: Translator._comprehension,
+}

@@ -1,0 +1,209 @@
+"""Values of a class text that Python's and PyTorch's own types do not cover: its functions and classes.
+
+Everything else that a text computes with is a plain value: numbers, strings, lists, dictionaries, tensors,
+modules, and the classes of PyTorch themselves. Instances of a text's classes are Python objects whose type is
+made from the text: a subclass of `nn.Module`, or of `Record` for plain classes.
+"""
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from service.architectures.text.evaluation import Frame, Run
+
+ITERATOR: type = type(iter([]))  # of generators, `zip`, `map`, …, which are computed as a whole
+
+
+class Record:
+    """Base class of the instances of plain classes."""
+
+
+class Body(Protocol):
+    """Statements of a function."""
+
+    def run(self, frame: Frame) -> Any:
+        """Run the statements, and return the value that the function returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Parameters of a function.
+
+    Attributes:
+        positional: Names of those that may be passed by position, in order.
+        positional_only: Number of those that cannot be passed by name.
+        variadic: Name of `*args`, if any.
+        named: Names of those that can only be passed by name.
+        further: Name of `**kwargs`, if any.
+    """
+
+    positional: tuple[str, ...]
+    positional_only: int = 0
+    variadic: str | None = None
+    named: tuple[str, ...] = ()
+    further: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A function as it is written.
+
+    Attributes:
+        name: Its name; `<lambda>` for one without.
+        at: Its syntax node.
+        parameters: Its parameters.
+        body: Its statements.
+        without_gradient: Whether it has the decorator `torch.no_grad`.
+    """
+
+    name: str
+    at: ast.AST
+    parameters: Parameters
+    body: Body
+    without_gradient: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextFunction:
+    """A function of the text.
+
+    Attributes:
+        definition: The function as it is written.
+        frame: The frame in which it was defined; None at the top of the text.
+        owner: The class in whose body it was defined, if any.
+        defaults: Default values by parameter.
+    """
+
+    definition: Definition
+    frame: Frame | None
+    owner: type | None
+    defaults: Mapping[str, Any]
+
+    @property
+    def __name__(self) -> str:
+        return self.definition.name
+
+    def __deepcopy__(self, memo: Any) -> "TextFunction":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A function in the body of a class with one of the decorators `staticmethod`, `classmethod`, `property`.
+
+    Attributes:
+        kind: Name of the decorator.
+        function: The function.
+    """
+
+    kind: str
+    function: TextFunction
+
+
+@dataclass(slots=True)
+class TextClass:
+    """What the text says about one of its classes.
+
+    Attributes:
+        attributes: Functions and values of the body, by name.
+        fields: Names of the fields of a dataclass, in order; None for other classes.
+    """
+
+    attributes: dict[str, Any] = field(default_factory=dict)
+    fields: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """A function that this package computes itself, such as `len`.
+
+    Attributes:
+        name: Name for messages.
+        call: Computes the value from the evaluation, the syntax node and the arguments.
+    """
+
+    name: str
+    call: Callable[[Run, ast.AST, Sequence[Any], Mapping[str, Any]], Any]
+
+    def __deepcopy__(self, memo: Any) -> "Native":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A function with a first argument: `x.view`, `self.block`.
+
+    Attributes:
+        function: A `Native`, a `TextFunction` or a function of the table.
+        first: Its first argument.
+    """
+
+    function: Any
+    first: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """`functools.partial`."""
+
+    function: Any
+    positional: tuple[Any, ...]
+    named: Mapping[str, Any]
+
+    def __deepcopy__(self, memo: Any) -> "Partial":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Super:
+    """`super()`.
+
+    Attributes:
+        owner: Attributes are looked up in the classes behind this one.
+        instance: The object.
+    """
+
+    owner: type
+    instance: Any
+
+
+# The classes of the text by their Python type, attached to the type itself.
+TEXT_CLASS = "__text_class__"
+
+
+def text_class(type_: type) -> TextClass | None:
+    """Return what the text says about a class; None for a class of PyTorch or Python."""
+    found = type_.__dict__.get(TEXT_CLASS)
+    return found if isinstance(found, TextClass) else None
+
+
+def find_attribute(type_: type, name: str, after: type | None = None) -> tuple[bool, Any]:
+    """Look up an attribute in the classes of the text.
+
+    Args:
+        type_: The class of the instance.
+        name: The attribute.
+        after: Look only behind this class in the order of resolution, as `super` does.
+
+    Returns:
+        Whether there is one, and its value.
+    """
+    order = type_.__mro__
+    for each in order[order.index(after) + 1 :] if after is not None else order:
+        own = text_class(each)
+        if own is not None and name in own.attributes:
+            return True, own.attributes[name]
+    return False, None
+
+
+def native_base(type_: type, after: type | None = None) -> type:
+    """Return the first class in the order of resolution that is not of the text.
+
+    Args:
+        type_: The class of the instance.
+        after: Look only behind this class.
+    """
+    order = type_.__mro__
+    rest = order[order.index(after) + 1 :] if after is not None else order
+    return next(each for each in rest if text_class(each) is None)
