@@ -270,7 +270,7 @@ def test_a_missing_type_is_reported_in_terms_of_json(
 @pytest.mark.parametrize(
     ("pointer", "value"),
     [
-        ("#/training/epochs", 0),
+        ("#/training/epochs", -1),
         ("#/training/epochs", -1),
         ("#/training/epochs", 2.5),
         ("#/training/epochs", "3"),
