@@ -271,7 +271,6 @@ def test_a_missing_type_is_reported_in_terms_of_json(
     ("pointer", "value"),
     [
         ("#/training/epochs", -1),
-        ("#/training/epochs", -1),
         ("#/training/epochs", 2.5),
         ("#/training/epochs", "3"),
         ("#/training/epochs", True),
