@@ -18,6 +18,7 @@ from service.specs.architecture import (
     CONTAINERS,
     MAX_LAYERS,
     ClassSpec,
+    ForwardSpec,
     LayerSpec,
     ModuleSpec,
     Node,
@@ -62,6 +63,9 @@ def _count_layers(spec: Node) -> int:
 
 
 def _find_errors(spec: Node, location: NodeLocation, errors: FieldErrors) -> None:
+    if isinstance(spec, ForwardSpec) and spec.outputs is not None and location.path:
+        detail = "Only the outputs of the whole model have names; remove `outputs` from this submodule."
+        errors.add(pointer_to(location.pointer, "outputs"), detail)
     if isinstance(spec, LayerSpec):
         _find_layer_errors(spec, location, errors)
     elif isinstance(spec, ClassSpec):

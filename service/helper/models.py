@@ -63,14 +63,15 @@ class Models:
         key = (row.artifact, which)
         if key in self._loaded:
             return self._loaded[key][0]
-        request = orjson.loads(self._storage.jobs.get(owner, row.job_id).request)
+        job = self._storage.jobs.get(owner, row.job_id)
+        request, report = orjson.loads(job.request), orjson.loads(job.report)
         checkpoint = Checkpoint.from_bytes(self._storage.artifacts.get(row.artifact))
         best = which == "best" or (
             which is None
             and checkpoint.best is not None
             and TrainingSpec.model_validate(request["training"]).predicts_best
         )
-        model = TrainedModel.from_checkpoint(checkpoint, request, best)
+        model = TrainedModel.from_checkpoint(checkpoint, request, report, best)
         self._loaded[key] = model, row.bytes
         return model
 

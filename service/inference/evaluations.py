@@ -31,10 +31,10 @@ from service.inference.classification import (
     positions_of,
 )
 from service.inference.model import TrainedModel
-from service.inference.predictions import column_labels, describe_outputs, run_model
+from service.inference.predictions import Outputs, column_labels, describe_outputs, run_model
 from service.inference.residuals import MAX_TARGETS, Residuals
+from service.specs.component import MetricSpec
 from service.specs.transforms import Label
-from service.training.check import output_width
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
 from service.training.evaluation import MeanLoss, rows_per_slice
@@ -45,8 +45,6 @@ from service.training.metrics import (
     build_metric,
     compute_and_reset,
     set_threshold,
-    task_of,
-    update_metrics,
 )
 from service.training.metrics import (
     has_threshold as compares_with_threshold,
@@ -146,7 +144,11 @@ class _Worst(NamedTuple):
 
     losses: Tensor  # [n]
     positions: Tensor  # int64 [n], among the rows of the evaluation
-    outputs: Tensor  # [n, …]
+    outputs: tuple[Tensor, ...]  # [n, …] each, in the order of the model's outputs
+
+    def select(self, rows: Tensor) -> "_Worst":
+        """Return some of the rows, by an index or a mask."""
+        return _Worst(self.losses[rows], self.positions[rows], tuple(each[rows] for each in self.outputs))
 
 
 class _Evaluation:
@@ -154,7 +156,7 @@ class _Evaluation:
 
     Args:
         model: The model.
-        outputs: Outputs of the model for the first rows, [B, …].
+        outputs: Outputs of the model for the first rows, [B, …] by name.
         extent: What to report.
         weighted: Whether the rows have weights, which only the loss takes into account.
 
@@ -162,11 +164,13 @@ class _Evaluation:
         InvalidRequest: A threshold is requested, but the model decides without one.
     """
 
-    def __init__(self, model: TrainedModel, outputs: Tensor, extent: Extent, weighted: bool) -> None:
-        width = output_width(outputs)
+    def __init__(self, model: TrainedModel, outputs: Outputs, extent: Extent, weighted: bool) -> None:
+        roles = model.roles
+        main = outputs[roles.main.output]
         self._model = model
         self._max_worst = extent.worst
-        self._task = task = task_of(model.loss, width)
+        _, task, width = roles.main
+        self._task = task
         if extent.threshold is not None and not has_threshold(task):
             detail = "A threshold applies to targets of 0 and 1 or of two classes; omit it for this model."
             raise InvalidRequest(errors=[FieldError("?threshold", detail)])
@@ -174,25 +178,25 @@ class _Evaluation:
         self._loss_fn = build_loss(model.training, model.encoding, width, weighted)
         unweighted = build_loss(model.training, replace(model.encoding, masks_targets=False), width)
         self._row_loss_fn = WeightedLoss(unweighted, self._masks_targets)
-        chosen = {metric.type: metric.arguments() for metric in model.training.metrics}
-        chosen = chosen or {name: {} for name in USUAL_METRICS[task]}
-        self._metrics: dict[str, Metric] = {
-            name: build_metric(name, arguments, task, width, model.encoding)
-            for name, arguments in chosen.items()
-        }
-        for metric in self._metrics.values():
-            if extent.threshold is not None and compares_with_threshold(metric):
-                set_threshold(metric, extent.threshold)
+        chosen = {metric.name: metric for metric in model.training.metrics}
+        chosen = chosen or {name: MetricSpec(type=name) for name in USUAL_METRICS[task]}
+        self._metrics: dict[str, Metric] = {}
+        for name, metric in chosen.items():
+            measured = roles.measured(name)
+            self._metrics[name] = build_metric(metric, measured.task, measured.width, model.encoding)
+        for built in self._metrics.values():
+            if extent.threshold is not None and compares_with_threshold(built):
+                set_threshold(built, extent.threshold)
         self._units = TargetUnits.of(model.encoding, task, model.training.loss, chosen, weighted)
         if self._units is not None:
-            self._metrics |= self._units.build_metrics(width)
+            self._metrics |= self._units.build_metrics(lambda name: roles.measured(name).width)
         self._threshold = THRESHOLD if extent.threshold is None else extent.threshold
-        classes = class_names(model, task, outputs) or []
+        classes = class_names(model, task, main) or []
         self._counts = (
             Counts(model, task, classes, self._threshold) if 0 < len(classes) <= MAX_CLASSES else None
         )
         has_curves = extent.curves and 0 < len(classes) <= MAX_CURVE_CLASSES
-        has_curves = has_curves and (task != "multiclass" or outputs.dim() == 2)
+        has_curves = has_curves and (task != "multiclass" or main.dim() == 2)
         self._curves = Curves(model, task, classes) if has_curves else None
         names = output_names(model.encoding)
         has_residuals = model.training.loss.type in ERROR_LOSSES and len(names) <= MAX_TARGETS
@@ -202,36 +206,43 @@ class _Evaluation:
         self._losses = MeanLoss()
         self._worst: _Worst | None = None
 
-    def add(self, outputs: Tensor, samples: Samples, raw: RawRows) -> None:
-        """Add the next rows: the model's outputs [B, …], the encoded samples and the raw rows."""
+    def add(self, outputs: Outputs, samples: Samples, raw: RawRows) -> None:
+        """Add the next rows: the model's outputs [B, …] by name, the encoded samples and the raw rows."""
+        model = self._model
+        predicted = model.roles.predicted(outputs)
         targets = samples.targets
         self._far.add(samples.inputs, raw)
         first, self._rows = self._rows, self._rows + len(targets)
         self._losses.add(
-            self._loss_fn(outputs, *samples.loss_arguments),
+            self._loss_fn(predicted, *samples.loss_arguments),
             loss_weight(self._loss_fn, samples, self._model.loss.ignores),
         )
-        losses = self._row_loss_fn.row_losses(outputs, targets).float()
-        outputs = outputs.float()
-        model = self._model
-        update_metrics(self._metrics.values(), model.loss, self._task, outputs, targets, self._masks_targets)
+        losses = self._row_loss_fn.row_losses(predicted, targets).float()
+        outputs = {name: output.float() for name, output in outputs.items()}
+        model.roles.update_metrics(self._metrics, model.loss, outputs, targets, self._masks_targets)
+        main = outputs[model.roles.main.output]
         for report in (self._counts, self._curves):
             if report is not None:
-                report.add(outputs, targets)
+                report.add(main, targets)
         if self._residuals is not None:
-            self._residuals.add(outputs, target_values(model.encoding, raw))
-        rows = _Worst(losses, torch.arange(first, self._rows), outputs)
+            self._residuals.add(main, target_values(model.encoding, raw))
+        rows = _Worst(losses, torch.arange(first, self._rows), tuple(outputs.values()))
         if self._model.loss.ignores:
             counted = (targets != IGNORED).reshape(len(targets), -1).any(dim=1)  # [B]
-            rows = _Worst(*(tensor[counted] for tensor in rows))
+            rows = rows.select(counted)
         self._keep_worst(rows)
 
     def _keep_worst(self, new: _Worst) -> None:
         if self._worst is not None:
-            new = _Worst(*map(torch.cat, zip(self._worst, new, strict=True)))
+            old = self._worst
+            new = _Worst(
+                torch.cat([old.losses, new.losses]),
+                torch.cat([old.positions, new.positions]),
+                tuple(map(torch.cat, zip(old.outputs, new.outputs, strict=True))),
+            )
         # NaN sorts as the highest; the sort is stable, so equal losses keep the order of their rows.
         order = new.losses.sort(descending=True, stable=True).indices[: self._max_worst]
-        self._worst = _Worst(*(tensor[order] for tensor in new))
+        self._worst = new.select(order)
 
     @property
     def has_no_weight(self) -> bool:
@@ -264,13 +275,15 @@ class _Evaluation:
     def _describe_worst(self, worst: _Worst, raw: RawRows, ids: RowIds | None) -> list[dict[str, Any]]:
         """Describe each row by its number, ids, loss, target and prediction."""
         rows = as_tensor(raw.rows)[worst.positions]
-        answer = describe_outputs(self._model, worst.outputs, self._threshold)
+        by_name = dict(zip(self._model.layout.names, worst.outputs, strict=True))
+        answer = describe_outputs(self._model, by_name, self._threshold)
+        outputs = answer["outputs"]
         columns = {
             "row": rows.tolist(),
             "ids": _by_row({} if ids is None else ids.of(rows)),
             "loss": worst.losses.tolist(),
             "target": self._targets(raw._replace(rows=rows)),
-            "output": answer["outputs"],
+            "output": outputs if self._model.layout.is_single else _by_row(outputs),
             "label": answer.get("labels"),
             "probabilities": answer.get("probabilities"),
         }
@@ -285,7 +298,7 @@ class _Evaluation:
             assert encoded is not None
             if encoding.column_classes:
                 return column_labels(encoding, encoded.nan_to_num(-1).long())
-            numbers = encoded[:, 0] if encoding.is_binary else encoded
+            numbers = encoded.flatten() if encoding.is_binary else encoded
             return _labels(positions_of(encoding, numbers).tolist(), encoding.classes or ())
         values = target_values(encoding, raw)
         if has_threshold(self._task) and not (values % 1).nan_to_num().any():

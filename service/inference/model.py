@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 from torch import Tensor, nn
 
 from service.architectures.build import build_to_load
+from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.target_rules import MEASURABLE, TargetRules
 from service.errors import CheckpointNotFound
@@ -16,6 +18,7 @@ from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.losses import LOSSES, Conventions, Loss
 from service.training.metrics import tasks_of
 from service.training.monitor import monitored_value
+from service.training.output_roles import OutputRoles
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class TrainedModel:
         gradients: The gradients of the last optimizer step before, by parameter name.
         encoding: From raw data to inputs, and from outputs to the units of the targets.
         training: The training section of the job.
+        layout: The outputs of the module.
         precision: `float32` or `bfloat16`, as in the training.
     """
 
@@ -38,12 +42,18 @@ class TrainedModel:
     gradients: Mapping[str, Tensor]
     encoding: Encoding
     training: TrainingSpec
+    layout: OutputLayout
     precision: str
 
     @property
     def loss(self) -> Loss:
         """The entry of the loss in the table of losses."""
         return LOSSES[self.training.loss.type]
+
+    @cached_property
+    def roles(self) -> OutputRoles:
+        """The outputs that loss and metrics take."""
+        return OutputRoles.of(self.training, self.layout)
 
     @property
     def conventions(self) -> Conventions:
@@ -58,12 +68,15 @@ class TrainedModel:
         return rules._replace(rules=(*rules.rules, MEASURABLE)) if is_measured else rules
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, request: Mapping[str, Any], best: bool) -> Self:
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, request: Mapping[str, Any], report: Mapping[str, Any], best: bool
+    ) -> Self:
         """Load the model of a checkpoint.
 
         Args:
             checkpoint: The checkpoint.
             request: The job's completed request.
+            report: The job's report.
             best: Whether to load the parameters of the best epoch instead of the last.
 
         Raises:
@@ -82,6 +95,7 @@ class TrainedModel:
             gradients=chosen.gradients,
             encoding=Encoding.from_document(checkpoint.encoding),
             training=training,
+            layout=OutputLayout.from_report(architecture, report),
             precision=request["precision"],
         )
 

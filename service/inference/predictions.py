@@ -27,6 +27,9 @@ from service.training.metrics import THRESHOLD
 from service.training.out_of_memory import is_out_of_memory
 from service.training.output_rules import OutputRule, probabilities_or_nan
 
+Outputs = Mapping[str, Tensor]
+"""Outputs of a model, [B, …], by name."""
+
 # Rows to run through the model at once, so that activations stay small.
 SLICE_ROWS = 4096
 
@@ -88,8 +91,8 @@ def _describe_windows(model: TrainedModel, raw: RawRows) -> dict[str, Any]:
     return {"windows": identify(window, raw.dataset.table, raw.rows)}
 
 
-def run_model(model: TrainedModel, inputs: Sequence[Tensor], raw: RawRows) -> Tensor:
-    """Compute the model's outputs [B, …] of inputs [B, …], a slice of rows at a time.
+def run_model(model: TrainedModel, inputs: Sequence[Tensor], raw: RawRows) -> Outputs:
+    """Compute the model's outputs [B, …] by name, of inputs [B, …], a slice of rows at a time.
 
     Args:
         model: The model.
@@ -101,29 +104,49 @@ def run_model(model: TrainedModel, inputs: Sequence[Tensor], raw: RawRows) -> Te
     """
     starts = range(0, len(inputs[0]), SLICE_ROWS)
     try:
-        return torch.cat([model.module(*(x[start : start + SLICE_ROWS] for x in inputs)) for start in starts])
+        slices = [
+            model.layout.named(model.module(*(x[start : start + SLICE_ROWS] for x in inputs)))
+            for start in starts
+        ]
     except IndexError:
         report_indices(model.module, model.encoding, inputs, raw)
         raise
+    return {name: torch.cat([each[name] for each in slices]) for name in model.layout.names}
 
 
-def describe_outputs(model: TrainedModel, outputs: Tensor, threshold: float = THRESHOLD) -> dict[str, Any]:
+def describe_outputs(model: TrainedModel, outputs: Outputs, threshold: float = THRESHOLD) -> dict[str, Any]:
     """Decode outputs into predictions.
 
     Args:
         model: The model.
-        outputs: The model's outputs, [B, …].
+        outputs: The model's outputs, [B, …] by name.
         threshold: Minimum probability for which a binary prediction is 1.
 
     Returns:
-        `outputs`, nested lists [B, …], in the units of the targets. A classification adds `labels` [B],
+        `outputs`, nested lists [B, …], of several outputs by name; those that are compared with the targets
+        are in their units. From the output of the loss, a classification adds `labels` [B],
         `classes` [k] and, if the loss implies them, `probabilities` [B, k] in the order of `classes`. Several
         targets of two labels, and targets of 0 and 1, add `labels` and `probabilities` of the shape of
         `outputs`; of outputs [B, k], `classes` holds the names of the targets. Probabilities of rows whose
         outputs don't imply any are NaN, with an entry in `warnings`.
     """
-    encoding = model.encoding
-    answer: dict[str, Any] = {"outputs": decode_outputs(encoding, outputs)}
+    decoded = {name: _decode(model, name, output) for name, output in outputs.items()}
+    if model.layout.is_single:
+        return {"outputs": decoded[model.roles.main.output], **_classify(model, outputs, threshold)}
+    return {"outputs": decoded, **_classify(model, outputs, threshold)}
+
+
+def _decode(model: TrainedModel, name: str, output: Tensor) -> list[Any]:
+    """Return an output [B, …] as nested lists, in the units of the targets if it is compared with them."""
+    if name in model.roles.compared:
+        return decode_outputs(model.encoding, output)
+    return list(output.detach().float().cpu().tolist())
+
+
+def _classify(model: TrainedModel, by_name: Outputs, threshold: float) -> dict[str, Any]:
+    """Return `labels`, `classes` and `probabilities` of a classification; see `describe_outputs`."""
+    encoding, outputs = model.encoding, by_name[model.roles.main.output]
+    answer: dict[str, Any] = {}
     decided = decide_labels(model, outputs, threshold)
     if decided is None:
         return answer
@@ -139,8 +162,9 @@ def describe_outputs(model: TrainedModel, outputs: Tensor, threshold: float = TH
         probabilities, without = probabilities_or_nan(model.loss.probabilities, rule, outputs)
         if without:
             answer["warnings"] = [_without_probabilities(model, rule)]
-        if encoding.is_binary:  # [B, 1], of the second class -> [B, 2]
-            probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
+        if encoding.is_binary:  # [B, 1] or [B], of the second class -> [B, 2]
+            second = probabilities.flatten()
+            probabilities = torch.stack([1 - second, second], dim=1)
         elif encoding.classes is not None:
             probabilities = of_classes(encoding, probabilities)
         answer["probabilities"] = probabilities.tolist()
@@ -173,7 +197,7 @@ def decide_labels(model: TrainedModel, outputs: Tensor, threshold: float = THRES
     if probabilities is None:
         return None
     likely = (probabilities(outputs) >= threshold).long()
-    return likely[:, 0] if encoding.is_binary else likely
+    return likely.flatten() if encoding.is_binary else likely
 
 
 def of_classes(encoding: Encoding, outputs: Tensor) -> Tensor:
@@ -203,7 +227,10 @@ def column_labels(encoding: Encoding, numbers: Tensor) -> list[Any]:
 def as_csv(
     answer: Mapping[str, Any], encoding: Encoding, *, header: bool = True, keep_formulas: bool = False
 ) -> bytes:
-    """Write predictions as CSV, with columns for ids, windows, targets, labels and probabilities.
+    """Write predictions as CSV, with columns for ids, windows, targets or outputs, labels and probabilities.
+
+    Of several outputs, one with a single value for each row has a column of its name; the values of another
+    are numbered, `<name>_0`, `<name>_1`, …
 
     Args:
         answer: The predictions that `predict` yields.
@@ -212,6 +239,9 @@ def as_csv(
         keep_formulas: Whether text that spreadsheets would run as a formula stays as it is.
     """
     columns = dict(answer.get("windows", {}))
+    if isinstance(answer["outputs"], dict):
+        columns |= _output_columns(answer["outputs"])
+        answer = {key: value for key, value in answer.items() if key != "outputs"}
     columns |= _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
     ids = {name: list(map(_label_cell, values)) for name, values in answer.get("ids", {}).items()}
     text = io.StringIO()
@@ -221,6 +251,18 @@ def as_csv(
     for row in chain([header_row] if header else [], rows):
         writer.writerow(row if keep_formulas else map(without_formula, row))
     return text.getvalue().encode()
+
+
+def _output_columns(outputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Make the columns of several outputs."""
+    columns: dict[str, list[Any]] = {}
+    for name, nested in outputs.items():
+        values = torch.tensor(nested, dtype=torch.float64)  # [B, …]
+        flat = values.reshape(len(values), -1)
+        for index in range(flat.shape[1]):
+            title = name if flat.shape[1] == 1 else f"{name}_{index}"
+            columns[title] = _finite(flat[:, index].tolist())
+    return columns
 
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:

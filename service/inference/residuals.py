@@ -30,8 +30,8 @@ class Residuals:
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Add the next rows: the model's outputs [B, …] and the targets before their transforms [B, …]."""
-        errors = targets.flatten(1) - in_target_units(self._encoding, outputs).flatten(1)
-        self._residuals.append(errors)
+        predicted = in_target_units(self._encoding, outputs)
+        self._residuals.append((targets - predicted.reshape(targets.shape)).reshape(len(targets), -1))
 
     def document(self) -> list[dict[str, Any]]:
         """Summarize the residuals of each target."""

@@ -15,6 +15,7 @@ from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.prepare import (
     JobDatasets,
     Prepared,
+    flatten_targets,
     prepare,
     renumber,
     rows_by_split,
@@ -35,6 +36,8 @@ from service.training.losses import LOSSES
 
 REPORTED_CLASSES = "classes"
 """Entry of a job's report: the labels in the order of the outputs, or `INDICES`; null without classes."""
+REPORTED_TARGETS = "target_shape"
+"""Entry of a job's report: shape of the targets, with null for the batch."""
 INDICES = "indices"
 """The targets are indices of outputs."""
 
@@ -87,7 +90,8 @@ class JobData:
         prepared = prepare(
             self.datasets, self.declared, self.target_type, self.input_names, workspace, self.ignored
         )
-        return number_as_reported(prepared, self.declared.classes, self.report)
+        numbered = number_as_reported(prepared, self.declared.classes, self.report)
+        return flatten_targets(numbered, self.report.get(REPORTED_TARGETS, [None, None])[1:])
 
     def raw_rows(self, split: SplitName, encoding: Encoding) -> RawRows:
         """Return the rows of a split, in the order of training, to be encoded slice by slice.

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, get_args
 
+import numpy as np
+
 from service.datasets.dataset import Dataset, TabularDataset, load_dataset
 from service.datasets.prepare.declared_names import check_names
 from service.datasets.prepare.prepare import JobDatasets
 from service.datasets.sources.json import read_json
 from service.datasets.sources.json_layout import column_names
+from service.datasets.sources.json_tensors import wrapping_remedy
 from service.datasets.validation import ErrorCollector
-from service.errors import FieldError, FieldErrors, InvalidRequest, NotFound
+from service.errors import FieldError, FieldErrors, InvalidRequest, NotFound, pointer_to
 from service.preflight.cache import CheckedData, PreflightCache
 from service.preflight.sections import collecting, sent_loss
 from service.specs.data import CONTENT, DataDeclaration, DatasetReference
@@ -111,6 +114,22 @@ class DataSection:
                 attempts.append(error.errors)
         self._errors.extend(min(attempts, key=lambda errors: errors.count))
         return None
+
+    def wrapping_errors(self, names: Sequence[str]) -> list[FieldError]:
+        """Return an error for each of some inputs [B], which the model takes as [B, 1] only."""
+        inputs = self._inline_content().get("inputs")
+        errors = []
+        for name in names:
+            named = isinstance(inputs, dict)
+            pointer = pointer_to("#/data/inputs", name) if named else "#/data/inputs"
+            values = inputs[name] if isinstance(inputs, dict) else inputs
+            if values is None:  # of a stored dataset
+                detail = f"`{name}` is [B], and the model takes [B, 1]; upload it in this shape."
+                errors.append(FieldError("#/data", detail))
+            else:
+                remedy = wrapping_remedy(np.asarray(values[:3]))
+                errors.append(FieldError(pointer, f"Samples must be [B, k] for this model; {remedy}"))
+        return errors
 
     def name_errors(self, data: DataDeclaration | None, datasets: JobDatasets | None) -> FieldErrors:
         """Check the column names of a section that is invalid, or whose datasets can't be read."""

@@ -21,7 +21,7 @@ from service.specs.data import DataDeclaration
 from service.specs.job import Placement
 from service.specs.training import TrainingSpec
 from service.training.batches import Batches
-from service.training.check import check_fit, output_width, quantity_warnings
+from service.training.check import check_fit, quantity_warnings
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
 from service.training.engines.candidate import Candidate
@@ -29,7 +29,7 @@ from service.training.engines.program_key import ProgramKey
 from service.training.findings import Findings
 from service.training.losses import LOSSES
 from service.training.metric_values import check_metric_values
-from service.training.metrics import task_of
+from service.training.output_roles import OutputRoles
 from service.training.target_units import target_units, without_units
 
 # Number of targets to try the loss and the metrics on.
@@ -46,6 +46,7 @@ class ValidSections:
         checked_data: The data as tensors on the meta device, with what was found in their values.
         numbered: The data with the numbers of the classes; targets hold values.
         checked: The completed architecture and its module on the meta device.
+        roles: The outputs of the model that loss and metrics take.
         dataset: The data.
         parent: The job named by `from_job`.
         parent_encoding: The encoding of its model; None also for its exact continuation, which has the same.
@@ -56,6 +57,7 @@ class ValidSections:
     checked_data: CheckedData
     numbered: NumberedData
     checked: CheckedArchitecture
+    roles: OutputRoles
     dataset: Dataset
     parent: Parent | None
     parent_encoding: Encoding | None
@@ -74,15 +76,17 @@ class ValidSections:
 def check_sections(sections: ValidSections) -> Findings:
     """Check data, architecture, training and parent job against each other."""
     prepared, checked, training = sections.prepared, sections.checked, sections.training
+    roles = sections.roles
     found = Findings(
         warnings=[*checked.warnings, *sections.numbered.warnings, *sections.checked_data.warnings]
     )
-    width, extremes = output_width(checked.output), sections.checked_data.extremes
+    extremes = sections.checked_data.extremes
     found.add_errors(
         check_fit(
             training,
             checked.module,
-            checked.output,
+            checked.outputs,
+            roles,
             prepared.train.targets[:MAX_TARGETS_TRIED],
             prepared.encoding,
             training.epochs * max(1, sections.batches.steps_per_epoch),  # 0 is an error of `check_batches`
@@ -91,11 +95,11 @@ def check_sections(sections: ValidSections) -> Findings:
         )
     )
     if not found.errors:
-        check_metric_values(training, width, prepared, found)
+        check_metric_values(training, roles, prepared, found)
     found.add_errors(check_batches(sections.batches))
     found.add_errors(check_steps(checked.module, prepared, sections.batches))
     found.add_errors(check_values(prepared.encoding, checked, extremes))
-    check_output_values(training, checked, extremes, found)
+    check_output_values(training, checked, roles, extremes, found)
     loss = LOSSES[training.loss.type]
     if has_target_transforms(prepared.encoding) and not loss.outputs_are_values(training.loss.arguments()):
         detail = (
@@ -103,7 +107,7 @@ def check_sections(sections: ValidSections) -> Findings:
             "targets can't be inverted; send the targets without transforms."
         )
         found.add_errors([FieldError("#/data/transforms", detail)])
-    if reason := without_units(prepared.encoding, task_of(loss, width)):
+    if reason := without_units(prepared.encoding, roles.main.task):
         found.add_warning("#/data/transforms", reason)
     found.add_warnings(quantity_warnings(prepared.encoding.classes or ()))
     if sections.parent is not None:
@@ -128,17 +132,17 @@ def _check_parent(parent: Parent, sections: ValidSections, found: Findings) -> N
 def candidate(sections: ValidSections, placement: Placement, device: str) -> Candidate:
     """Describe the training to the choice of its engine."""
     training, prepared, checked = sections.training, sections.prepared, sections.checked
-    loss, meta, width = LOSSES[training.loss.type], torch.device("meta"), output_width(checked.output)
-    size, task = sections.batches.size, task_of(loss, width)
+    loss, meta, roles = LOSSES[training.loss.type], torch.device("meta"), sections.roles
+    size = sections.batches.size
     train = place_samples(prepared.train, loss, meta)
     validation = place_samples(prepared.validation, loss, meta) if prepared.validation else None
     architecture = read_architecture(checked.spec)
-    units = target_units(prepared.encoding, task, training)
+    units = target_units(prepared.encoding, roles.main.task, training)
     return Candidate(
         key=ProgramKey.of(
             architecture,
             training,
-            task,
+            roles,
             train,
             validation,
             placement.precision,
@@ -146,10 +150,10 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
             units,
         ),
         model=checked.module,
-        loss_fn=build_loss(training, prepared.encoding, width, train.weights is not None),
+        loss_fn=build_loss(training, prepared.encoding, roles.main.width, train.weights is not None),
         spec=training,
         batch=train.take(slice(0, size)),
-        task=task,
+        roles=roles,
         on_gpu=device.startswith("cuda"),
         calls=sum(_operator_calls(row, checked.module) for row in checked.layers),
         units=units,

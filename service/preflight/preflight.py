@@ -13,11 +13,12 @@ import torch
 
 from service.architectures.build import NodeLocation, input_names, with_inputs
 from service.architectures.check.check import CheckedArchitecture
+from service.architectures.outputs import OutputLayout
 from service.architectures.validation import find_errors
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.declared_names import given_inputs
 from service.datasets.prepare.encoding import Encoding
-from service.datasets.prepare.prepare import Prepared
+from service.datasets.prepare.prepare import Prepared, flatten_targets
 from service.errors import FieldError, FieldErrors, InvalidRequest
 from service.jobs.data import ignores_labels
 from service.jobs.parent import Parent
@@ -36,14 +37,15 @@ from service.preflight.initial_parameters import check_tensors, find_tensors
 from service.preflight.result import PreflightResult, data_document, make_group_key, report_document
 from service.preflight.sections import Sections, collecting, read_placement, read_sections
 from service.settings import Settings
-from service.specs.architecture import ArchitectureSpec
+from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.data import DataDeclaration, DatasetReference
 from service.specs.training import TrainingSpec
 from service.storage.storage import Storage
 from service.training.batches import Batches
-from service.training.check import check_components, output_width, resolve
+from service.training.check import check_components, resolve
 from service.training.class_weights import resolve_class_weights
 from service.training.losses import LOSSES
+from service.training.output_roles import OutputRoles, check_output_names
 from service.training.parameter_files import StoredTensor
 from service.training.suggestions import suggest
 
@@ -97,15 +99,22 @@ class Preflight:
         if self._errors or not (sections.data and training and dataset and data and checked):
             raise InvalidRequest(errors=self._errors)
         kept = None if parent is None or training.resume else parent.encoding(self._storage)
-        numbered = self._number_classes(data.prepared, sections.data, training, checked, parent, kept)
-        prepared = numbered.prepared
+        self._errors.extend(check_output_names(training, tuple(checked.outputs)))
+        if self._errors:
+            raise InvalidRequest(errors=self._errors)
+        layout = OutputLayout.of(read_architecture(checked.spec), checked.outputs)
+        roles = OutputRoles.of(training, layout)
+        main = checked.outputs[roles.main.output]
+        numbered = self._number_classes(data.prepared, sections.data, training, main, parent, kept)
+        prepared = flatten_targets(numbered.prepared, main.shape[1:])
+        numbered = replace(numbered, prepared=prepared)
         if not numbered.errors:
             with collecting(self._errors):
                 absent = absent_outputs(prepared)
                 training = resolve_class_weights(training, prepared.encoding, prepared.train.targets, absent)
         if self._errors:  # go on without the weights, to find the other errors
             training = training.model_copy(update={"class_weights": None})
-        valid = ValidSections(sections.data, training, data, numbered, checked, dataset, parent, kept)
+        valid = ValidSections(sections.data, training, data, numbered, checked, roles, dataset, parent, kept)
         found = check_sections(valid)
         self._errors.extend(found.errors)
         if self._errors:
@@ -127,7 +136,7 @@ class Preflight:
         prepared: Prepared,
         data: DataDeclaration,
         training: TrainingSpec,
-        checked: CheckedArchitecture,
+        outputs: torch.Tensor,
         parent: Parent | None,
         kept: Encoding | None,
     ) -> NumberedData:
@@ -137,7 +146,7 @@ class Preflight:
         ignored = LOSSES[training.loss.type].ignored(training.loss.arguments())
         if error := ignore_error(prepared.encoding, ignored):
             self._errors.extend([error])
-        return number_classes(prepared, data.classes, checked.output, kept)
+        return number_classes(prepared, data.classes, outputs, kept)
 
     def _check_data(
         self, sections: Sections, parent: Parent | None, training: TrainingSpec | None
@@ -184,17 +193,28 @@ class Preflight:
             return None
         rows = prepared.train.rows
         batch_size = Batches.of(training, rows).size if training else rows
-        with collecting(self._errors):
-            return self._check_shapes(architecture, prepared, batch_size)
-        return None
-
-    def _check_shapes(
-        self, architecture: ArchitectureSpec, prepared: Prepared, batch_size: int
-    ) -> CheckedArchitecture:
         # A batch norm refuses a single row, which `check_steps` reports with a remedy.
         size = max(2, batch_size)
         batch = [torch.empty_like(x[:1]).expand(size, *x.shape[1:]) for x in prepared.train.inputs]  # [B, …]
-        return self._cache.architecture(with_inputs(architecture, prepared.encoding.input_names), batch)
+        architecture = with_inputs(architecture, prepared.encoding.input_names)
+        try:
+            return self._cache.architecture(architecture, batch)
+        except InvalidRequest as error:
+            self._errors.extend(self._wrapping_errors(architecture, batch, prepared) or error.errors)
+        return None
+
+    def _wrapping_errors(
+        self, architecture: ArchitectureSpec, batch: Sequence[torch.Tensor], prepared: Prepared
+    ) -> list[FieldError]:
+        """Return an error for each input [B], if the architecture accepts all of them as [B, 1]."""
+        names = [name for name, x in zip(prepared.encoding.input_names, batch, strict=True) if x.dim() == 1]
+        if not names:
+            return []
+        try:
+            self._cache.architecture(architecture, [x[:, None] if x.dim() == 1 else x for x in batch])
+        except InvalidRequest:
+            return []
+        return self._data_section.wrapping_errors(names)
 
     def _check_components(self, sections: Sections, training: TrainingSpec | None) -> None:
         """Check loss, optimizer, scheduler and metrics by themselves."""
@@ -211,7 +231,7 @@ class Preflight:
         request = {
             "data": data_document(data, prepared.encoding),
             "architecture": checked.spec,
-            "training": resolve(training, output_width(checked.output)),
+            "training": resolve(training, sections.roles),
             **placement.model_dump(mode="json"),
         }
         device = choose_device(placement, self._devices, checked.parameter_count * sections.batches.size)
@@ -230,7 +250,7 @@ class Preflight:
             name=self._document.get("name"),
             priority=self._document.get("priority", 0),
             request=request,
-            report=report_document(sections.numbered, checked, warnings),
+            report=report_document(sections.numbered, checked, sections.roles, warnings),
             dataset=sections.dataset,
             dataset_id=reference.dataset_id if reference else None,
             other_dataset_ids=list(data.split.dataset_ids().values()),

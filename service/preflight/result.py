@@ -8,14 +8,16 @@ from typing import Any
 import orjson
 
 from service.architectures.check.check import CheckedArchitecture
+from service.architectures.outputs import REPORTED_OUTPUTS
 from service.datasets.dataset import Dataset
 from service.datasets.prepare.encoding import Encoding
 from service.errors import MAX_LISTED_ERRORS, FieldError
+from service.jobs.data import REPORTED_TARGETS
 from service.jobs.parent import Parent
 from service.preflight.class_numbers import NumberedData
 from service.specs.data import CONTENT, DataDeclaration
-from service.training.check import output_width
 from service.training.engines.program_key import ProgramKey
+from service.training.output_roles import OutputRoles
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,16 @@ def data_document(data: DataDeclaration, encoding: Encoding) -> dict[str, Any]:
 
 
 def report_document(
-    numbered: NumberedData, checked: CheckedArchitecture, warnings: Sequence[FieldError]
+    numbered: NumberedData, checked: CheckedArchitecture, roles: OutputRoles, warnings: Sequence[FieldError]
 ) -> dict[str, Any]:
     """Write what is shown of a job beside its request."""
     prepared = numbered.prepared
     return {
         "layers": checked.layers,
         "module": repr(checked.module),
-        "output_width": output_width(checked.output),
+        REPORTED_TARGETS: [None, *prepared.train.targets.shape[1:]],
+        REPORTED_OUTPUTS: roles.layout.document(),
+        "output_width": roles.main.width,
         **numbered.report,
         "warnings": _warning_documents(warnings),
         "rows": {

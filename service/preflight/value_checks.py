@@ -1,7 +1,6 @@
 """Checks that shapes cannot answer (index ranges, one-row batches), run before a job is accepted."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from service.architectures.check.check import CheckedArchitecture
 from service.architectures.check.value_probes import check_embeddings, probe_outputs
+from service.architectures.outputs import named_outputs
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import MetaWorkspace
@@ -19,6 +19,7 @@ from service.training.batches import Batches
 from service.training.findings import Findings
 from service.training.losses import LOSSES
 from service.training.out_of_memory import is_out_of_memory
+from service.training.output_roles import OutputRoles
 from service.training.output_rules import check_outputs
 
 
@@ -57,7 +58,8 @@ def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list
 def _step_error(module: nn.Module, prepared: Prepared, size: int) -> str | None:
     """Return why a step on a batch of `size` rows fails; None if it doesn't."""
     try:
-        module.train()(*(x[:size] for x in prepared.train.inputs)).sum().backward()
+        outputs = named_outputs(module.train()(*(x[:size] for x in prepared.train.inputs)))
+        torch.autograd.backward([each.sum() for each in outputs.values() if each.requires_grad])
     except (RuntimeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
@@ -121,16 +123,26 @@ def check_values(
 
 
 def check_output_values(
-    training: TrainingSpec, checked: CheckedArchitecture, extremes: Sequence[Tensor], found: Findings
+    training: TrainingSpec,
+    checked: CheckedArchitecture,
+    roles: OutputRoles,
+    extremes: Sequence[Tensor],
+    found: Findings,
 ) -> None:
-    """Check that the outputs of the model are what the loss expects, as far as that can be known.
+    """Check that the output that the loss takes is what it expects, as far as that can be known.
 
     Args:
         training: The training section.
         checked: The completed architecture.
+        roles: The outputs of the model that the loss takes.
         extremes: For each input its smallest and largest values, [2, …].
         found: Receives the findings.
     """
     rule = LOSSES[training.loss.type].conventions_for(training.loss.arguments()).outputs
-    samples = partial(probe_outputs, checked.module, extremes)
-    check_outputs(training.loss.type, rule, checked.output, samples, found)
+    main = roles.main.output
+
+    def samples() -> Iterator[Tensor]:
+        results = probe_outputs(checked.module, extremes)
+        return (roles.layout.named(result)[main] for result in results)
+
+    check_outputs(training.loss.type, rule, checked.outputs[main], samples, found)

@@ -2,11 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 from typing_extensions import TypeAliasType
 
 from service.specs.base import Spec
 from service.specs.names import InitName, LossName, MetricName, OptimizerName, SchedulerName
+
+# An output may be a key of a dict, or have the names of nested values, as in `hidden.0`.
+OutputName = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class ComponentSpec(Spec):
@@ -30,6 +33,15 @@ class LossSpec(ComponentSpec):
 
     type: LossName
     """Name of the loss; `GET /v1/catalog/losses/{name}` has its arguments."""
+    output: OutputName | None = None
+    """Name of the output of the model that is compared with the targets. Null: the first one."""
+    var: OutputName | None = None
+    """Name of the output of variances, for `GaussianNLLLoss` only."""
+
+    def without(self, argument: str) -> "LossSpec":
+        """Return the loss with an argument at its default."""
+        fields = self.model_dump(exclude_unset=True)
+        return LossSpec(**{name: value for name, value in fields.items() if name != argument})
 
 
 class OptimizerSpec(ComponentSpec):
@@ -51,6 +63,14 @@ class MetricSpec(ComponentSpec):
 
     type: MetricName
     """Name of the metric; `GET /v1/catalog/metrics/{name}` has its arguments for each task."""
+    output: OutputName | None = None
+    """Name of the output of the model that is compared with the targets: the metric is then called
+    `<type>_<output>`. Null: the output of the loss."""
+
+    @property
+    def name(self) -> str:
+        """Name of its values in the history: the type, and the output if one is named."""
+        return self.type if self.output is None else f"{self.type}_{self.output}"
 
 
 class InitSpec(ComponentSpec):

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from service.architectures.build import build
+from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.prepare import Prepared
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
@@ -15,9 +16,9 @@ from service.training.class_weights import build_loss
 from service.training.components import Components
 from service.training.device_placement import place_samples
 from service.training.losses import LOSSES
-from service.training.metrics import build_metric, task_of
 from service.training.monitor import Monitor, monitored_value
 from service.training.optimizers import OPTIMIZERS
+from service.training.output_roles import OutputRoles
 from service.training.schedulers import build_scheduler
 from service.training.target_units import target_units
 
@@ -36,7 +37,7 @@ def assemble(
     architecture: ArchitectureSpec,
     training: TrainingSpec,
     data: Prepared,
-    output_width: int,
+    layout: OutputLayout,
     device: torch.device,
     precision: str,
     initial: Mapping[str, Tensor] | None = None,
@@ -50,7 +51,7 @@ def assemble(
         architecture: The architecture section.
         training: The training section, with resolved class weights.
         data: Training and validation samples, and their encoding.
-        output_width: Size of the model's output in dimension 1 (1 for outputs [B]).
+        layout: The outputs of the model.
         device: The device of the training.
         precision: `float32` or `bfloat16`.
         initial: The model's `state_dict()` to load after it was built; None keeps the random parameters.
@@ -73,26 +74,23 @@ def assemble(
     scheduler = None
     if training.scheduler is not None:
         scheduler = build_scheduler(training.scheduler, optimizer, steps)
-    task = task_of(loss, output_width)
-    metrics = {
-        m.type: build_metric(m.type, m.arguments(), task, output_width, data.encoding).to(device)
-        for m in training.metrics
-    }
-    units = target_units(data.encoding, task, training)
+    roles = OutputRoles.of(training, layout)
+    metrics = roles.build_metrics(training.metrics, data.encoding)
+    units = target_units(data.encoding, roles.main.task, training)
     if units is not None:
-        metrics |= {name: metric.to(device) for name, metric in units.build_metrics(output_width).items()}
+        metrics |= units.build_metrics(lambda name: roles.measured(name).width)
     return Components(
         spec=training,
         architecture=architecture,
         model=model,
         loss=loss,
-        loss_fn=build_loss(training, data.encoding, output_width, train.weights is not None).to(device),
+        loss_fn=build_loss(training, data.encoding, roles.main.width, train.weights is not None).to(device),
         optimizer=optimizer,
         scheduler=scheduler,
         train=train,
         validation=validation,
-        metrics=metrics,
-        task=task,
+        metrics={name: metric.to(device) for name, metric in metrics.items()},
+        roles=roles,
         monitor=_monitor(training, validation is not None, metrics),
         units=units,
         precision=precision,

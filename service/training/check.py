@@ -18,21 +18,23 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from service.datasets.prepare.encoding import Encoding
+from service.datasets.sources.json_tensors import wrapping_remedy
 from service.datasets.validation import count_of, quote_value
 from service.errors import FieldError, FieldErrors, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
-from service.specs.component import ComponentSpec
+from service.specs.component import ComponentSpec, MetricSpec
 from service.specs.habits import name_advice
 from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
 from service.training.class_weights import CLASS_WEIGHTS, build_loss, weight_argument
 from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
-from service.training.metrics import METRICS, Task, build_metric, task_of, tasks_of, update_metrics
+from service.training.metrics import METRICS, build_metric, tasks_of, update_metrics
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
 from service.training.out_of_memory import is_out_of_memory
+from service.training.output_roles import Measured, OutputRoles
 from service.training.schedulers import REFUSED_SCHEDULERS, SCHEDULERS, build_scheduler
-from service.training.weighted_loss import WeightedLoss
+from service.training.weighted_loss import Predicted, WeightedLoss
 
 SECTION = "#/training"
 # Kinds of the catalog by field of the section.
@@ -52,7 +54,7 @@ def check_components(spec: TrainingSpec) -> FieldErrors:
         errors.extend(_check(spec.scheduler, SCHEDULERS, REFUSED_SCHEDULERS, f"{SECTION}/scheduler"))
     for index, metric in enumerate(spec.metrics):
         errors.extend(_check_metric(metric, spec.loss.type, pointer_to(SECTION, "metrics", index)))
-    names = [metric.type for metric in spec.metrics]
+    names = [metric.name for metric in spec.metrics]
     seen: set[str] = set()
     for index, name in enumerate(names):
         if name in seen:
@@ -115,27 +117,30 @@ def _check_monitor(spec: TrainingSpec, metrics: list[str]) -> list[FieldError]:
     return [FieldError(f"{SECTION}/early_stopping", f"`{monitor}`{hint}")]
 
 
-def resolve(spec: TrainingSpec, outputs: int) -> dict[str, Any]:
+def resolve(spec: TrainingSpec, roles: OutputRoles) -> dict[str, Any]:
     """Fill in every default, and a random seed if the section has none.
 
     Args:
         spec: The section.
-        outputs: Size of the model's output in dimension 1, which distinguishes binary from multilabel tasks.
+        roles: The outputs of the model that loss and metrics take.
 
     Returns:
         The section as JSON.
     """
-    task = task_of(LOSSES[spec.loss.type], outputs)
 
     def filled(component: ComponentSpec, constructor: Constructor) -> dict[str, Any]:
-        return {"type": component.type, **constructor.resolve(component.arguments())}
+        outputs = component.model_dump(include={"output", "var"}, exclude_none=True)
+        return {"type": component.type, **outputs, **constructor.resolve(component.arguments())}
 
     section = spec.model_dump(mode="json")
     section["loss"] = filled(spec.loss, _LOSSES[spec.loss.type])
     section["optimizer"] = filled(spec.optimizer, OPTIMIZERS[spec.optimizer.type])
     if spec.scheduler:
         section["scheduler"] = filled(spec.scheduler, SCHEDULERS[spec.scheduler.type])
-    section["metrics"] = [filled(metric, METRICS[metric.type].classes[task]) for metric in spec.metrics]
+    section["metrics"] = [
+        filled(metric, METRICS[metric.type].classes[roles.metrics[metric.name].task])
+        for metric in spec.metrics
+    ]
     if spec.seed is None:
         section["seed"] = secrets.randbits(_RANDOM_SEED_BITS)
     return section
@@ -144,7 +149,8 @@ def resolve(spec: TrainingSpec, outputs: int) -> dict[str, Any]:
 def check_fit(
     spec: TrainingSpec,
     model: nn.Module,
-    outputs: Tensor,
+    outputs: Mapping[str, Tensor],
+    roles: OutputRoles,
     targets: Tensor,
     encoding: Encoding,
     steps: int,
@@ -156,7 +162,8 @@ def check_fit(
     Args:
         spec: The section, with resolved class weights.
         model: The model, on the meta device.
-        outputs: Outputs of the model for a batch, [B, …] on the meta device.
+        outputs: Outputs of the model for a batch, [B, …] on the meta device, by name.
+        roles: The outputs that loss and metrics take.
         targets: Targets to compute loss and metrics with, [n, …]. They must be real: some losses and metrics
             accept only a range of values.
         encoding: Encoding of the data, with the classes of a classification.
@@ -167,9 +174,9 @@ def check_fit(
     loss = LOSSES[spec.loss.type]
     if loss.target_dtype is not None:
         targets = targets.to(loss.target_dtype)
-    errors = list(class_errors) or _check_loss(spec, loss, outputs, targets, encoding)
+    errors = list(class_errors) or _check_loss(spec, loss, outputs, roles, targets, encoding)
     if not errors:
-        errors += _check_metrics_fit(spec, loss, outputs, targets, encoding)
+        errors += _check_metrics_fit(spec, loss, outputs, roles, targets, encoding)
     if spec.early_stopping and spec.early_stopping.monitor.startswith("validation_") and not validates:
         detail = (
             f"`{spec.early_stopping.monitor}` needs validation rows: set `data.split.validation`, "
@@ -190,13 +197,19 @@ def quantity_warnings(classes: Sequence[Label]) -> list[FieldError]:
 
 
 def _check_loss(
-    spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
+    spec: TrainingSpec,
+    loss: Loss,
+    outputs: Mapping[str, Tensor],
+    roles: OutputRoles,
+    targets: Tensor,
+    encoding: Encoding,
 ) -> list[FieldError]:
-    pointer, name = f"{SECTION}/loss", spec.loss.type
-    if detail := _shape_error(name, loss, outputs, targets, encoding):
+    pointer, name, main = f"{SECTION}/loss", spec.loss.type, outputs[roles.main.output]
+    if detail := _shape_error(name, loss, main, targets, encoding):
         return [FieldError(pointer, detail)]
-    loss_fn = build_loss(spec, encoding, output_width(outputs))
-    if isinstance(loss_fn, WeightedLoss) and not _is_elementwise(loss, loss_fn, outputs, targets):
+    loss_fn = build_loss(spec, encoding, roles.main.width)
+    zeros = roles.predicted({name: _zeros(output, targets) for name, output in outputs.items()})
+    if isinstance(loss_fn, WeightedLoss) and not _is_elementwise(loss, loss_fn, zeros, targets):
         detail = (
             f"`{name}` has one value for all targets of a row, so that it cannot leave out single ones; drop "
             "rows with missing targets by `drop_rows`, or use a loss with a value for each target, such as "
@@ -204,24 +217,24 @@ def _check_loss(
         )
         return [FieldError("#/data/missing_targets", detail)]
     try:
-        value = loss_fn(_zeros(outputs, targets), targets)
+        value = loss_fn(zeros, targets)
     except (RuntimeError, ValueError, IndexError) as error:
         if is_out_of_memory(error):
             raise
         reason = str(error).splitlines()[0].rstrip(".")
-        detail = f"`{name}` fails for outputs {_shape(outputs)} with targets {_shape(targets)}: {reason}."
+        detail = f"`{name}` fails for outputs {_shape(main)} with targets {_shape(targets)}: {reason}."
         return [FieldError(pointer, detail)]
-    if value.dim() != 0 or not outputs.requires_grad:
+    if value.dim() != 0 or not any(outputs[name].requires_grad for name in roles.loss):
         detail = "The loss has no gradient: it depends on no parameter of the model."
         return [FieldError(pointer, detail)]
     return []
 
 
-def _is_elementwise(loss: Loss, loss_fn: WeightedLoss, outputs: Tensor, targets: Tensor) -> bool:
+def _is_elementwise(loss: Loss, loss_fn: WeightedLoss, predicted: Predicted, targets: Tensor) -> bool:
     """Return whether a loss has a value for each target [B, …]."""
     if loss.target_dtype is not None:  # class numbers, of which there is no missing one
         return False
-    return loss_fn.losses(_zeros(outputs, targets), targets).shape == targets.shape
+    return loss_fn.losses(predicted, targets).shape == targets.shape
 
 
 def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding) -> str | None:
@@ -230,8 +243,10 @@ def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor, encodi
     if loss.targets != "classes":
         # PyTorch would silently broadcast [B] against [B, 1] to [B, B], which is never intended.
         if outputs.shape[1:] == targets.shape[1:]:
+            if loss.needs_columns and outputs.dim() == 1:
+                return f"`{name}` compares the values of a row with each other; outputs [B] have one only."
             return None
-        remedy = _layers_for(outputs, tuple(targets.shape[1:]), encoding)
+        remedy = _remedy(outputs, targets, encoding)
         detail = f"The model outputs {got} and the targets are {_shape(targets)}; the shapes must be equal."
         return f"{detail}{remedy}"
     if targets.dim() > 1:
@@ -241,6 +256,19 @@ def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor, encodi
         remedy = _layers_for(outputs, (len(encoding.classes or ()),), encoding)
         return f"`{name}` expects outputs [B, classes]; the model outputs {got}.{remedy}"
     return None
+
+
+def _remedy(outputs: Tensor, targets: Tensor, encoding: Encoding) -> str:
+    """Return what makes outputs and targets of different shapes equal; see `_layers_for`."""
+    if targets.dim() == 1:
+        wider = "" if outputs.shape[1:] == (1,) else _layers_for(outputs, (1,), encoding)
+        return f" Send the targets as [B, 1]: {wrapping_remedy(targets[:3].numpy())}{wider}"
+    if outputs.dim() > 1:
+        return _layers_for(outputs, tuple(targets.shape[1:]), encoding)
+    remedy = f"return {_shape(targets)}, for instance without `squeeze`"
+    if not encoding.targets and targets.shape[1:] == (1,):
+        remedy += ", or send the targets as a list of numbers, [B]"
+    return f" Let the model {remedy}."
 
 
 def _layers_for(outputs: Tensor, needed: tuple[int, ...], encoding: Encoding) -> str:
@@ -277,13 +305,22 @@ def quantity_warning(classes: Sequence[Label]) -> str | None:
 
 
 def _check_metrics_fit(
-    spec: TrainingSpec, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
+    spec: TrainingSpec,
+    loss: Loss,
+    outputs: Mapping[str, Tensor],
+    roles: OutputRoles,
+    targets: Tensor,
+    encoding: Encoding,
 ) -> list[FieldError]:
-    width = output_width(outputs)
-    task = task_of(loss, width)
     errors = []
     for index, metric in enumerate(spec.metrics):
-        pointer = pointer_to(SECTION, "metrics", index)
+        pointer, measured = pointer_to(SECTION, "metrics", index), roles.metrics[metric.name]
+        output, task = outputs[measured.output], measured.task
+        if measured.output != roles.main.output and (
+            detail := _shape_error(metric.type, loss, output, targets, encoding)
+        ):
+            errors.append(FieldError(pointer, detail))
+            continue
         if task not in METRICS[metric.type].classes:
             fitting = [name for name, family in METRICS.items() if task in family.classes]
             detail = (
@@ -294,19 +331,24 @@ def _check_metrics_fit(
             continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)
         errors += found or _catch(
-            pointer, partial(_try_metric, metric, loss, task, outputs, targets, encoding)
+            pointer, partial(_try_metric, metric, loss, measured, output, targets, encoding)
         )
     return errors
 
 
 def _try_metric(
-    component: ComponentSpec, loss: Loss, task: Task, outputs: Tensor, targets: Tensor, encoding: Encoding
+    spec: MetricSpec,
+    loss: Loss,
+    measured: Measured,
+    outputs: Tensor,
+    targets: Tensor,
+    encoding: Encoding,
 ) -> None:
     """Compute the metric of the real targets, which raises errors that its constructor does not."""
-    metric = build_metric(component.type, component.arguments(), task, output_width(outputs), encoding)
+    metric = build_metric(spec, measured.task, measured.width, encoding)
     # Without missing targets: the first rows, which are tried, may have too few for a value.
     zeros, known = _zeros(outputs, targets), targets.nan_to_num()
-    update_metrics([metric], loss, task, zeros, known, encoding.masks_targets)
+    update_metrics([metric], loss, measured.task, zeros, known, encoding.masks_targets)
     if metric.update_called and metric.compute().numel() != 1:
         raise ValueError(
             "The metric has a value for each output, but the history has one; average over outputs"

@@ -14,7 +14,6 @@ from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
-from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.training.labels import label_key, target_names
 from service.training.losses import LOSSES
@@ -52,10 +51,9 @@ def resolve_class_weights(
     errors = ErrorCollector()
     keys, argument = _keys(encoding), weight_argument(spec)
     if argument is not None:
-        pointer, name = pointer_to(LOSS, argument), LOSSES[spec.loss.type].weight_argument
+        pointer = pointer_to(LOSS, argument)
         weights = _of_argument(spec.loss.arguments()[argument], keys, encoding, pointer, errors)
-        loss = {key: value for key, value in spec.loss.arguments().items() if key != name}
-        spec = spec.model_copy(update={"loss": ComponentSpec(type=spec.loss.type, **loss)})
+        spec = spec.model_copy(update={"loss": spec.loss.without(argument)})
     elif spec.class_weights is None:
         return spec
     else:

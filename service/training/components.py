@@ -15,8 +15,8 @@ from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.engines.program_key import ProgramKey
 from service.training.losses import Loss
-from service.training.metrics import Task
 from service.training.monitor import Monitor
+from service.training.output_roles import OutputRoles
 from service.training.target_units import TargetUnits
 from service.training.weighted_loss import WeightedLoss
 
@@ -30,13 +30,14 @@ class Components:
         architecture: The architecture section.
         model: The model, with initial parameters.
         loss: Entry of the loss in the table of losses.
-        loss_fn: Module that computes the loss of outputs and `Samples.loss_arguments`, with class weights.
+        loss_fn: Module that computes the loss of `OutputRoles.predicted` and `Samples.loss_arguments`, with
+            class weights.
         optimizer: The optimizer of all parameters of the model.
         scheduler: The learning rate scheduler; None for a constant learning rate.
         train: Training samples, on the device or with an `order` by which batches are gathered.
         validation: Validation samples, likewise; None without validation.
         metrics: Metrics by short name.
-        task: The task that the metrics are computed for.
+        roles: The outputs of the model that loss and metrics take.
         monitor: Finds the best epoch; None if no value determines it.
         units: The values of loss and metrics in the units of the targets; None if these are not transformed.
             The computed ones are among `metrics`.
@@ -56,7 +57,7 @@ class Components:
     train: Samples
     validation: Samples | None
     metrics: dict[str, Metric]
-    task: Task
+    roles: OutputRoles
     monitor: Monitor | None
     units: TargetUnits | None = None
     precision: str = "float32"
@@ -74,7 +75,7 @@ class Components:
         return ProgramKey.of(
             self.architecture,
             self.spec,
-            self.task,
+            self.roles,
             self.train,
             self.validation,
             self.precision,

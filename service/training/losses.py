@@ -47,6 +47,8 @@ class Loss:
         conventions: What it expects with its default arguments.
         variants: What it expects with another argument, by name and value.
         probabilities: Function from outputs [B, k] to probabilities [B, k]; None if the loss implies none.
+        needs_columns: Whether the loss compares the values of a row with each other, so that outputs and
+            targets are [B, k].
         target_dtype: Data type to which targets are cast for the loss; None for no cast.
     """
 
@@ -56,6 +58,7 @@ class Loss:
     variants: Mapping[tuple[str, bool], Conventions] = field(default_factory=dict)
     probabilities: Callable[[Tensor], Tensor] | None = None
     target_dtype: torch.dtype | None = None
+    needs_columns: bool = False
 
     @property
     def weight_argument(self) -> WeightArgument | None:
@@ -137,6 +140,7 @@ LOSSES: Mapping[str, Loss] = {
         Loss(_loss(nn.HuberLoss)),
         Loss(
             _loss(nn.KLDivLoss),
+            needs_columns=True,
             conventions=Conventions(
                 output_rules.LOG_DISTRIBUTION, (target_rules.PROBABILITIES, target_rules.DISTRIBUTION)
             ),
@@ -153,11 +157,13 @@ LOSSES: Mapping[str, Loss] = {
             _loss(nn.MultiLabelMarginLoss),
             conventions=Conventions(targets=(target_rules.LABEL_INDICES, target_rules.LABEL_LISTS)),
             target_dtype=torch.int64,
+            needs_columns=True,
         ),
         Loss(
             _loss(nn.MultiLabelSoftMarginLoss),
             conventions=Conventions(output_rules.LOGITS, (target_rules.ZERO_OR_ONE,)),
             probabilities=torch.sigmoid,
+            needs_columns=True,
         ),
         Loss(_loss(nn.MultiMarginLoss, "weight"), "classes"),
         Loss(

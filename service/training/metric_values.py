@@ -17,28 +17,28 @@ from service.errors import pointer_to
 from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.training.findings import Findings
-from service.training.losses import LOSSES
-from service.training.metrics import THRESHOLD, Task, task_of
+from service.training.metrics import THRESHOLD, Task
+from service.training.output_roles import OutputRoles
 
 _TRAINING = "#/training"
 
 
-def check_metric_values(training: TrainingSpec, outputs: int, data: Prepared, found: Findings) -> None:
+def check_metric_values(training: TrainingSpec, roles: OutputRoles, data: Prepared, found: Findings) -> None:
     """Check that the metrics have values on the rows of the splits.
 
     A monitored metric without one is an error, because it finds no best epoch; another metric is a warning.
 
     Args:
         training: The training section; its metrics are defined for the task.
-        outputs: Size of the model's output in dimension 1.
+        roles: The outputs of the model that the metrics take.
         data: The encoded data; only the targets are read.
         found: Receives the findings.
     """
-    task = task_of(LOSSES[training.loss.type], outputs)
     splits = {"train": data.train, "validation": data.validation}
     monitor = training.early_stopping.monitor if training.early_stopping else None
     for index, metric in enumerate(training.metrics):
         pointer = pointer_to(_TRAINING, "metrics", index)
+        _, task, width = roles.metrics[metric.name]
         if task in ("binary", "multilabel") and any(map(_has_fractions, [*splits.values(), data.test])):
             detail = f"`{metric.type}` needs targets that are 0 or 1, and some are not; remove the metric."
             found.add_error(pointer, detail)
@@ -46,11 +46,11 @@ def check_metric_values(training: TrainingSpec, outputs: int, data: Prepared, fo
         for split, samples in splits.items():
             if samples is None:
                 continue
-            reason = _reason_without_value(metric, task, _targets(samples), outputs, data)
+            reason = _reason_without_value(metric, task, _targets(samples), width, data)
             if reason is None:
                 continue
             where = "training" if split == "train" else "validation"
-            if monitor == f"{split}_{metric.type}":
+            if monitor == f"{split}_{metric.name}":
                 detail = (
                     f"`{monitor}` has no value: {reason} among the {where} rows. Change the rows with "
                     f"`data.split`, or monitor `{split}_loss`."

@@ -16,6 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.specs.arguments import Constructor
+from service.specs.component import MetricSpec
 from service.training.losses import Loss
 from service.training.masked_metrics import MASKED, present_values
 from service.training.r2_metrics import ExplainedVariance, R2Score
@@ -137,36 +138,33 @@ def task_of(loss: Loss, outputs: int) -> Task:
     return tasks[0] if outputs == 1 else tasks[-1]
 
 
-def build_metric(
-    name: str, arguments: Mapping[str, Any], task: Task, outputs: int, encoding: Encoding | None = None
-) -> Metric:
+def build_metric(metric: MetricSpec, task: Task, outputs: int, encoding: Encoding | None = None) -> Metric:
     """Construct a metric, to be updated by `update_metrics`.
 
     Args:
-        name: Short name.
-        arguments: Valid arguments as parsed JSON.
-        task: The task of the training; the metric must be defined for it.
-        outputs: Size of the model's output in dimension 1.
+        metric: Its valid spec.
+        task: The task that it measures; it must be defined for it.
+        outputs: Size of the output that it measures in dimension 1.
         encoding: Encoding of the data: `ignore_index` is a label of its classes, and missing targets may be
             masked. None where it is an index, and none is missing.
     """
-    arguments = _encoded(arguments, encoding)
+    arguments = _encoded(metric.arguments(), encoding)
     sizes: dict[Task, dict[str, int]] = {
         "multiclass": {"num_classes": outputs},
         "multilabel": {"num_labels": outputs},
     }
-    constructor = METRICS[name].classes[task]
+    constructor = METRICS[metric.type].classes[task]
     resolved = {**constructor.resolve(arguments), **sizes.get(task, {})}
     target: Any = constructor.target
     if encoding is not None and encoding.masks_targets:
         target = MASKED.get(target, target)
         if task == "multilabel" and resolved.get("ignore_index") is None:
             resolved["ignore_index"] = _MISSING_LABEL
-    metric: Metric = target(**resolved)
-    threshold = getattr(metric, "threshold", None)
+    built: Metric = target(**resolved)
+    threshold = getattr(built, "threshold", None)
     if threshold is not None:
-        set_threshold(metric, threshold)
-    return metric
+        set_threshold(built, threshold)
+    return built
 
 
 def _encoded(arguments: Mapping[str, Any], encoding: Encoding | None) -> Mapping[str, Any]:
@@ -192,13 +190,13 @@ def update_metrics(
     targets: Tensor,
     masks_targets: bool = False,
 ) -> None:
-    """Update metrics with a batch, unless none of its rows counts.
+    """Update metrics of one output with a batch, unless none of its rows counts.
 
     Args:
         metrics: Metrics of `build_metric`.
         loss: The loss.
-        task: The task of the training.
-        outputs: Outputs of the model, [B, …].
+        task: The task that they measure.
+        outputs: The output of the model that they compare with the targets, [B, …].
         targets: Targets of the loss, [B, …].
         masks_targets: Whether targets that are NaN are missing, and left out.
     """

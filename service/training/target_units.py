@@ -10,7 +10,7 @@ After a transform that maps different values to one (`clip`), encoded targets do
 sent, so that there are no such figures.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,7 +26,7 @@ from service.datasets.prepare.encoding import (
 from service.datasets.transforms.fitted import Affine
 from service.datasets.transforms.pipeline import inverse_steps
 from service.history import IN_TARGET_UNITS, LOSS, HistoryChunk
-from service.specs.component import ComponentSpec
+from service.specs.component import ComponentSpec, MetricSpec
 from service.specs.training import TrainingSpec
 from service.training.losses import LOSSES
 from service.training.metrics import METRICS, Task, build_metric
@@ -54,14 +54,14 @@ class TargetUnits:
     Attributes:
         encoding: The encoding of the job.
         loss: The loss.
-        metrics: Arguments of the metrics by name.
+        metrics: The metrics by name.
         powers: For each derived value, the power of the targets' scale by which it is multiplied.
         computed: Names of the computed values.
     """
 
     encoding: Encoding
     loss: ComponentSpec
-    metrics: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, MetricSpec]
     powers: Mapping[str, int]
     computed: tuple[str, ...]
 
@@ -71,7 +71,7 @@ class TargetUnits:
         encoding: Encoding,
         task: Task,
         loss: ComponentSpec,
-        metrics: Mapping[str, Mapping[str, Any]],
+        metrics: Mapping[str, MetricSpec],
         weighted: bool = False,
     ) -> Self | None:
         """Return the units of a training; None without transformed numbers, or if they can't be restored.
@@ -80,7 +80,7 @@ class TargetUnits:
             encoding: The encoding of the job.
             task: The task that its metrics are computed for.
             loss: The loss.
-            metrics: Arguments of the metrics by name.
+            metrics: The metrics by name.
             weighted: Whether rows have weights in the loss. As metrics have none, it is not computed then.
         """
         if task != "regression" or not has_target_transforms(encoding) or lossy_target_transforms(encoding):
@@ -88,7 +88,7 @@ class TargetUnits:
         chains = _inverse_chains(encoding)
         scales = {abs(steps[0].factor) for steps in chains}
         is_affine = all(len(steps) == 1 for steps in chains)
-        powers = {name: _power(name, arguments) for name, arguments in metrics.items()}
+        powers = {name: _power(metric) for name, metric in metrics.items()}
         if loss.type in ERROR_LOSSES:
             powers = {LOSS: _LOSS_POWERS.get(loss.type), **powers}
         derived = {
@@ -113,20 +113,20 @@ class TargetUnits:
     def _scale(self) -> float:
         return abs(self.chains[0][0].factor)
 
-    def build_metrics(self, outputs: int) -> dict[str, Metric]:
+    def build_metrics(self, width: Callable[[str], int]) -> dict[str, Metric]:
         """Construct the metrics of the computed values, by name with the suffix `IN_TARGET_UNITS`.
 
         Args:
-            outputs: Size of the model's output in dimension 1.
+            width: Returns the size in dimension 1 of the output of a metric by name, or of the loss.
         """
         return {
-            name + IN_TARGET_UNITS: InTargetUnits(self._build(name, outputs), self.encoding)
+            name + IN_TARGET_UNITS: InTargetUnits(self._build(name, width(name)), self.encoding)
             for name in self.computed
         }
 
     def _build(self, name: str, outputs: int) -> Metric:
         if name != LOSS:
-            return build_metric(name, self.metrics[name], "regression", outputs, self.encoding)
+            return build_metric(self.metrics[name], "regression", outputs, self.encoding)
         loss_fn = LOSSES[self.loss.type].constructor(arguments=self.loss.arguments())
         loss_fn.reduction = "sum"
         return MeanLoss(loss_fn)
@@ -167,7 +167,7 @@ class TargetUnits:
 
 def target_units(encoding: Encoding, task: Task, training: TrainingSpec) -> TargetUnits | None:
     """Return the units of a training with the metrics of its spec; see `TargetUnits.of`."""
-    metrics = {metric.type: metric.arguments() for metric in training.metrics}
+    metrics = {metric.name: metric for metric in training.metrics}
     return TargetUnits.of(encoding, task, training.loss, metrics, encoding.weights is not None)
 
 
@@ -183,14 +183,14 @@ def without_units(encoding: Encoding, task: Task) -> str | None:
     )
 
 
-def _power(name: str, arguments: Mapping[str, Any]) -> int | None:
+def _power(metric: MetricSpec) -> int | None:
     """Return the power of the scale by which a metric is multiplied; None if it is no multiple."""
-    resolved = METRICS[name].classes["regression"].resolve(arguments)
+    resolved = METRICS[metric.type].classes["regression"].resolve(metric.arguments())
     if resolved.get("squared") is False:  # the root of the mean squared error
         return 1
     if resolved.get("multioutput", "uniform_average") != "uniform_average":
         return None  # weighted by the variance of each output
-    return _METRIC_POWERS.get(name)
+    return _METRIC_POWERS.get(metric.type)
 
 
 def evaluation_document(

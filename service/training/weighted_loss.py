@@ -14,6 +14,10 @@ _CLASS_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss)
 _TINY = torch.finfo(torch.float32).tiny
 
 
+Predicted = Tensor | tuple[Tensor, ...]
+"""What a loss compares with the targets: an output of the model, [B, …], or several."""
+
+
 class WeightedLoss(nn.Module):
     """The weighted mean of a loss.
 
@@ -35,7 +39,7 @@ class WeightedLoss(nn.Module):
         loss_fn.reduction = "none"  # type: ignore[assignment]  # not a module, as mypy thinks
         self.masks = masks
 
-    def forward(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, outputs: Predicted, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Compute the loss [] of outputs [B, …], targets [B, …] and weights [B], by default 1."""
         used = self.used_weights(targets, weights)  # [B], or [B, …] with `masks`
         losses = self.losses(outputs, targets)
@@ -45,14 +49,14 @@ class WeightedLoss(nn.Module):
         loss: Tensor = (losses * used).sum() / divisors.sum().clamp(min=_TINY)
         return loss
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def losses(self, outputs: Predicted, targets: Tensor) -> Tensor:
         """Compute the loss of each row [B], or of each target [B, …]; that of a missing target is finite."""
         # 0 is a valid target of every loss with a value for each target.
         present = targets.masked_fill(targets.isnan(), 0.0) if self.masks else targets
         losses: Tensor = self.loss_fn(outputs, present)
         return losses
 
-    def row_losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def row_losses(self, outputs: Predicted, targets: Tensor) -> Tensor:
         """Compute the loss of each row [B]: the mean over its outputs, or over its present targets if any."""
         losses = self.losses(outputs, targets).reshape(len(targets), -1)  # [B, k]
         if not self.masks:

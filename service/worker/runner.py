@@ -12,6 +12,7 @@ import orjson
 import structlog
 import torch
 
+from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.prepare.workspace import SpillingWorkspace
 from service.errors import (
@@ -289,7 +290,7 @@ class Runner:
             architecture,
             training,
             data,
-            orjson.loads(job.report)["output_width"],
+            OutputLayout.from_report(architecture, orjson.loads(job.report)),
             self._device,
             request["precision"],
             self._initial_parameters(job, training),

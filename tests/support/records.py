@@ -19,7 +19,7 @@ def new_job(**changes: Any) -> NewJob:
     values: dict[str, Any] = {
         "name": None,
         "request": '{"training": {"epochs": 10}}',
-        "report": "{}",
+        "report": '{"output_width": 1}',
         "used": '{"device": "cpu", "engine": "eager"}',
         "device": "cpu",
         "group_key": "g",

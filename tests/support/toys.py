@@ -22,6 +22,7 @@ from service.training.checkpoints import Checkpoint
 from service.training.engines.base import Engine
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
+from tests.support.outputs import one_output
 from tests.support.script import Script, SplitData
 
 Layers = list[dict[str, Any]]
@@ -137,7 +138,7 @@ def engine(
 ) -> EagerEngine:
     """Return the eager engine of a training before its first step, on the CPU."""
     architecture = read_architecture({"type": "sequential", "layers": layers})
-    width = int(layers[-1].get("out_features", 2))
+    width = one_output(int(layers[-1].get("out_features", 2)))
     device = torch.device("cpu")
     return EagerEngine(assemble(architecture, spec, data.prepared(validates), width, device, precision))
 

@@ -19,6 +19,7 @@ from service.training.checkpoints import Checkpoint
 from service.training.class_weights import resolve_class_weights
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
+from tests.support.outputs import one_output
 
 DATA: TypeAdapter[DataDeclaration] = TypeAdapter(DataSpec)
 FEATURES = {"a": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "b": [3.0, 1.0, 2.0, 6.0, 5.0, 4.0]}
@@ -38,16 +39,18 @@ class Trained:
         prepared: The data.
         checkpoint: The checkpoint, loaded from a file.
         request: The request of an equal job.
+        report: Its report.
     """
 
     trainer: EagerEngine
     prepared: Prepared
     checkpoint: Checkpoint
     request: dict[str, Any]
+    report: dict[str, Any]
 
     def model(self, best: bool = False) -> TrainedModel:
         """Return the model for predictions, of the last or the best epoch."""
-        return TrainedModel.from_checkpoint(self.checkpoint, self.request, best)
+        return TrainedModel.from_checkpoint(self.checkpoint, self.request, self.report, best)
 
     def outputs(self) -> torch.Tensor:
         """Return the outputs of the trained module for the training rows, [B, …]."""
@@ -83,7 +86,7 @@ def train(
         read_architecture(architecture),
         spec,
         prepared,
-        int(layers[-1].get("out_features", 1)),
+        one_output(next((x["out_features"] for x in layers[::-1] if "out_features" in x), 1)),
         torch.device("cpu"),
         precision,
     )
@@ -95,7 +98,8 @@ def train(
         "training": spec.model_dump(mode="json"),
         "precision": precision,
     }
-    return Trained(trainer, prepared, Checkpoint.from_bytes(written.to_bytes()), request)
+    report = {"outputs": parts.roles.layout.document()}
+    return Trained(trainer, prepared, Checkpoint.from_bytes(written.to_bytes()), request, report)
 
 
 def table(targets: dict[str, list[Any]], **more: Any) -> dict[str, Any]:

@@ -187,6 +187,16 @@ class ModelInput(Resource):
     """Meaning of each column of a tabular input: `age`, `island=Biscoe`, `age_missing`."""
 
 
+class ModelOutput(Resource):
+    """An output of the model."""
+
+    name: str
+    """Its name in `outputs` of the architecture; otherwise its key or position in what `forward` returns, or
+    `output` for a single one."""
+    shape: Shape
+    """Shape; the first dimension, null, is the batch dimension."""
+
+
 class Suggestions(Resource):
     """Common choices for targets like these; the service applies none of them."""
 
@@ -240,8 +250,12 @@ class Preflight(Resource):
     """PyTorch's `repr` of the module."""
     parameter_count: int
     """Total number of elements in all parameters."""
+    target_shape: Shape
+    """Shape of the targets; the first dimension, null, is the batch dimension."""
+    outputs: list[ModelOutput]
+    """Outputs of the model that have an entry for each sample, in order."""
     output_width: int
-    """Size of dimension 1 of the model's output."""
+    """Size of dimension 1 of the output that the loss compares with the targets; 1 for an output [B]."""
     classes: Literal["indices"] | Labels | None = None
     """Classes in the order of the outputs, or `indices` where the targets are the indices of their outputs;
     null for targets without classes."""

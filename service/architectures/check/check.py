@@ -1,7 +1,7 @@
 """The check of an architecture against its inputs, on the meta device, which allocates no memory."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,14 @@ from service.architectures.build import NodeLocation, assemble, build, children,
 from service.architectures.check.class_layers import construct_observed
 from service.architectures.check.forward_observer import ForwardObserver
 from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
-from service.architectures.check.trace import BATCH, LayerRow, Trace, shape_text
+from service.architectures.check.trace import LayerRow, Trace, shape_text
 from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
+from service.architectures.outputs import UnnamedOutput, declared_names, named_outputs, unnamed_error
 from service.architectures.parameters import complete_parameter
 from service.architectures.shapes import lacks_sizes
 from service.architectures.validation import find_errors
-from service.errors import FieldError, FieldErrors, InvalidRequest, pointer_to
+from service.errors import FieldError, FieldErrors, InvalidRequest
 from service.specs.architecture import (
     ArchitectureSpec,
     ClassSpec,
@@ -27,6 +28,7 @@ from service.specs.architecture import (
     Node,
     read_architecture,
 )
+from service.specs.base import list_names
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class CheckedArchitecture:
     Attributes:
         spec: The spec as JSON, with omitted sizes and PyTorch's defaults filled in.
         layers: Calls of layers, in the order of the forward pass.
-        output: Output of the architecture, [B, …], on the meta device.
+        outputs: Outputs of the architecture with an entry for each sample, [B, …], by name, on the meta
+            device.
         parameter_count: Number of parameters.
         parameter_bytes: Their size.
         activation_bytes: Size of the tensors that autograd saves for the backward pass of one batch.
@@ -46,7 +49,7 @@ class CheckedArchitecture:
 
     spec: dict[str, Any]
     layers: list[LayerRow]
-    output: Tensor
+    outputs: Mapping[str, Tensor]
     parameter_count: int
     parameter_bytes: int
     activation_bytes: int
@@ -80,12 +83,14 @@ def check(
             f"The architecture has {len(names)} inputs ({', '.join(names)}), and the data has {len(inputs)}."
         )
         raise InvalidRequest(errors=[FieldError(pointer, detail)])
-    trace, stand_in_model, output = _run(spec, inputs, location)
+    trace, stand_in_model, outputs = _run(spec, inputs, location)
     _raise_if_any(trace.errors)
-    if any(getattr(each, "inplace", False) for each in stand_in_model.modules()):
+    if len(outputs) > 1 or any(getattr(each, "inplace", False) for each in stand_in_model.modules()):
         # In evaluation a Dropout returns its input itself; an in-place layer behind it overwrites the data.
-        eval_trace, _, _ = _run(spec, inputs, location, training=False)
+        eval_trace, _, in_evaluation = _run(spec, inputs, location, training=False)
         _raise_if_any(eval_trace.errors)
+        _raise_if_any(_mode_errors(spec, outputs, in_evaluation, pointer))
+    per_sample = _per_sample(spec, inputs, location, trace, outputs)
     _raise_if_any(_uncalled_layers(spec, trace, location))
     complete = _complete(spec, trace, location)
     # PyTorch's warnings are recorded already, by the stand-ins.
@@ -94,11 +99,12 @@ def check(
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
     _raise_if_any(_tensor_errors(module, max_parameters, pointer))
-    _raise_if_any(_model_errors(output, trace, parameter_count, max_parameters, pointer))
+    _raise_if_any(_model_errors(outputs, per_sample, trace, parameter_count, max_parameters, pointer))
+    trace.warnings.extend(_left_out(outputs, per_sample, trace, pointer))
     return CheckedArchitecture(
         spec=complete,
         layers=trace.rows,
-        output=output,
+        outputs=per_sample,
         parameter_count=parameter_count,
         parameter_bytes=sum(parameter.nbytes for parameter in parameters),
         activation_bytes=trace.saved_tensors.total_bytes(excluded=stand_in_model.parameters()),
@@ -113,14 +119,13 @@ def _raise_if_any(errors: Iterable[FieldError]) -> None:
 
 def _run(
     spec: ArchitectureSpec, inputs: Sequence[Tensor], location: NodeLocation, training: bool = True
-) -> tuple[Trace, nn.Module, Tensor]:
+) -> tuple[Trace, nn.Module, dict[str, Tensor]]:
     """Run a forward pass with stand-ins on the meta device.
 
     Returns:
-        The trace, the model of stand-ins and its output. After an error the output is an empty tensor.
+        The trace, the model of stand-ins and its outputs by name, none after an error.
     """
     trace = Trace([torch.empty_like(tensor, device="meta") for tensor in inputs])
-    failed = torch.empty(0, device="meta")
     try:
         with torch.device("meta"):
             model = assemble(
@@ -131,20 +136,64 @@ def _run(
                 lambda each, at: construct_observed(each, at, trace),
             )
     except TraceAborted:
-        return trace, nn.Module(), failed
+        return trace, nn.Module(), {}
     try:
         with trace.saved_tensors:
-            output = model.train(training)(*trace.inputs)
+            result = model.train(training)(*trace.inputs)
+        return trace, model, named_outputs(result, declared_names(spec))
     except TraceAborted:
-        return trace, model, failed
-    if not isinstance(output, Tensor):
-        pointer = (
-            pointer_to(location.pointer, "forward") if isinstance(spec, ModuleSpec) else location.pointer
+        pass
+    except UnnamedOutput as error:
+        trace.errors.append(unnamed_error(error, spec, location.pointer))
+    return trace, model, {}
+
+
+def _mode_errors(
+    spec: ArchitectureSpec, outputs: Mapping[str, Tensor], in_evaluation: Mapping[str, Tensor], pointer: str
+) -> Iterator[FieldError]:
+    """Check that a model has the same outputs in training and in evaluation."""
+    if list(outputs) != list(in_evaluation):
+        detail = (
+            f"The architecture returns {list_names(outputs)} in training and {list_names(in_evaluation)} in "
+            "evaluation; return the same outputs in both."
         )
-        detail = f"The architecture returns a {type(output).__name__}; it must return one tensor."
-        trace.errors.append(FieldError(pointer, detail))
-        output = failed
-    return trace, model, output
+        yield unnamed_error(UnnamedOutput("forward", detail), spec, pointer)
+
+
+def _per_sample(
+    spec: ArchitectureSpec,
+    inputs: Sequence[Tensor],
+    location: NodeLocation,
+    trace: Trace,
+    outputs: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return the outputs whose first dimension is the batch.
+
+    Of several, one may have the size of the batch by chance, as the layers of a hidden state [layers, B, …]
+    have; a run with another size distinguishes them.
+    """
+    found = {name: each for name, each in outputs.items() if each.shape[:1] == (trace.batch_size,)}
+    if len(outputs) == 1 or not found:
+        return found
+    larger = [x.new_empty((len(x) + 1, *x.shape[1:]), device="meta") for x in inputs]
+    other_trace, _, others = _run(spec, larger, location)
+    if other_trace.errors:  # it only takes batches of one size
+        return found
+    return {name: each for name, each in found.items() if len(others[name]) == other_trace.batch_size}
+
+
+def _left_out(
+    outputs: Mapping[str, Tensor], per_sample: Mapping[str, Tensor], trace: Trace, pointer: str
+) -> Iterator[FieldError]:
+    """Warn of outputs without an entry for each sample."""
+    for name, tensor in outputs.items():
+        if name not in per_sample:
+            shape = shape_text(list(tensor.shape))
+            detail = (
+                f"Output `{name}` is {shape}, whose first dimension is not the batch: it is left out of "
+                "loss, metrics and predictions."
+            )
+            yield FieldError(pointer, detail)
 
 
 def _uncalled_layers(spec: Node, trace: Trace, location: NodeLocation) -> Iterator[FieldError]:
@@ -214,14 +263,18 @@ def _tensor_errors(module: nn.Module, max_parameters: int, pointer: str) -> Iter
 
 
 def _model_errors(
-    output: Tensor, trace: Trace, parameter_count: int, max_parameters: int, pointer: str
+    outputs: Mapping[str, Tensor],
+    per_sample: Mapping[str, Tensor],
+    trace: Trace,
+    parameter_count: int,
+    max_parameters: int,
+    pointer: str,
 ) -> Iterator[FieldError]:
-    """Check the output and the size of the whole model."""
-    shape = trace.display_shape(output.shape)
-    if shape[:1] != [BATCH]:
+    """Check the outputs and the size of the whole model."""
+    if not per_sample:
+        shapes = list_names([shape_text(trace.display_shape(each.shape)) for each in outputs.values()])
         yield FieldError(
-            pointer,
-            f"The architecture returns {shape_text(shape)}; the first dimension must be the batch: [B, …].",
+            pointer, f"The architecture returns {shapes}; the first dimension must be the batch: [B, …]."
         )
     if parameter_count == 0:
         yield FieldError(pointer, "The architecture has no parameters to train; add a layer with weights.")

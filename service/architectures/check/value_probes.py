@@ -80,25 +80,21 @@ def _enclosing_class(name: str, pointers: Mapping[str, str]) -> str | None:
     return pointer if pointer.endswith(f"/{SOURCE}") else None
 
 
-def probe_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[Tensor]:
-    """Compute outputs [2, …] of a model for several random weights, as far as its forward pass succeeds.
+def probe_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> Iterator[Any]:
+    """Compute what a model returns for several random weights, as far as its forward pass succeeds.
 
     Args:
         model: The model, on the meta device.
         inputs: Two samples of each input, [2, …].
     """
     for seed in range(TRIALS):
-        outputs = _forward(model, inputs, seed)
-        if outputs is not None:
-            yield outputs
+        result = _forward(model, inputs, seed)
+        if result is not None:
+            yield result
 
 
-def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Tensor | None:
-    """Run the model with large random weights.
-
-    Returns:
-        The outputs, [2, …]; None if the forward pass fails.
-    """
+def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Any:
+    """Run the model with large random weights; return None if the forward pass fails."""
     generator = torch.Generator().manual_seed(seed)
     # Expanded tensors have stride 0 in all dimensions but the last: a weight [out, in] takes `in` numbers.
     tensors = {
@@ -110,10 +106,9 @@ def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Tenso
     }
     try:
         with torch.no_grad():
-            outputs: Tensor = torch.func.functional_call(model.eval(), tensors, tuple(inputs))
+            return torch.func.functional_call(model.eval(), tensors, tuple(inputs))
     except Exception:  # shapes are checked already; two samples may be too few for this model
         return None
-    return outputs
 
 
 def _layer_pointers(spec: Node, location: NodeLocation) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,6 @@ from service.datasets.dataset import Tensor, TensorDataset
 from service.datasets.prepare.declared_data import DATA, WEIGHTS_POINTER, DeclaredData
 from service.datasets.prepare.declared_names import input_dtypes, match_inputs
 from service.datasets.prepare.encoding import TARGETS, WEIGHTS
-from service.datasets.sources.json_tensors import wrapping_remedy
 from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.data import DataDeclaration, DatasetReference, InlineTensors
@@ -67,16 +66,14 @@ def _tensor_pointers(dataset: TensorDataset, data: DataDeclaration) -> Mapping[s
 
 
 def check_class_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) -> None:
-    """Check that tensor targets can be classes: not floating point, and not [B, 1]."""
+    """Check that tensor targets can be classes: not floating point, and not [B, 1].
+
+    Missing ones, which make integers floating point, are reported elsewhere.
+    """
+    if targets.dtype.kind == "f" and np.isnan(targets).any():
+        return
     if targets.dtype.kind == "f":
         errors.add(pointer, "Classes must be integers; found numbers with a decimal point.")
     elif targets.shape[1:] == (1,):
         detail = f"Classes must have shape [B], not {list(targets.shape)}; remove the inner brackets."
-        errors.add(pointer, detail)
-
-
-def check_value_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) -> None:
-    """Check that tensor targets have at least two dimensions."""
-    if targets.ndim == 1:
-        detail = f"Targets of this loss must have shape [B, k]: {wrapping_remedy(np.asarray(targets[:3]))}"
         errors.add(pointer, detail)

@@ -54,8 +54,23 @@ def encode(
         weights: Whether to encode the weights, float32 [n].
         workspace: Memory for the inputs; by default RAM. Targets and weights are always in RAM.
     """
-    if raw.series is not None:
-        return _encode_windows(encoding, raw, raw.series, inputs, targets, weights)
+    if raw.series is None:
+        encoded = _encode_rows(encoding, raw, inputs, targets, weights, workspace)
+    else:
+        encoded = _encode_windows(encoding, raw, raw.series, inputs, targets, weights)
+    if encoding.flat_targets and encoded.targets is not None:
+        return encoded._replace(targets=encoded.targets.flatten())
+    return encoded
+
+
+def _encode_rows(
+    encoding: Encoding,
+    raw: RawRows,
+    inputs: bool,
+    targets: bool,
+    weights: bool,
+    workspace: Workspace | None = None,
+) -> Encoded:
     rows, names = len(raw.rows), encoding.input_names if inputs else ()
     shapes = dict(zip(encoding.input_names, encoding.sample_shapes, strict=True))
     layouts = [Layout((rows, *shapes[name]), encoding.dtype(name)) for name in names]
@@ -86,7 +101,8 @@ def _encode_windows(
     assert window is not None
     first = series.positions(raw.rows) - (window.lags - 1)  # [n]
     start, stop = int(first.min()), int(first.max()) + window.lags + (window.horizon if targets else 0)
-    rows = encode(encoding, raw._replace(rows=series.rows[start:stop], series=None), inputs, targets, weights)
+    needed = raw._replace(rows=series.rows[start:stop], series=None)
+    rows = _encode_rows(encoding, needed, inputs, targets, weights)
     return Encoded(
         tuple(window.input_windows(x)[first - start] for x in rows.inputs),
         None if rows.targets is None else window.target_windows(rows.targets)[first - start],

@@ -35,6 +35,8 @@ class Encoding:
         input_names: Names of the model's inputs, in order; the single input of a table is `input`.
         sample_shapes: Shape of one sample of each input, without the batch dimension; of windows, of one row.
         target_shape: Shape of one sample of the targets; empty for class indices [B]; of windows, of one row.
+        flat_targets: Whether the single target column, or the two labels in it, is [B] instead of [B, 1], for
+            a model that returns [B].
         groups: Feature columns of each input by its name; empty for tensor data.
         targets: Target columns, in order; empty for tensor data.
         types: Type of each feature and target column of a table, of the columns of `window`, and of those of
@@ -64,6 +66,7 @@ class Encoding:
     input_names: tuple[str, ...]
     sample_shapes: tuple[tuple[int, ...], ...]
     target_shape: tuple[int, ...]
+    flat_targets: bool = field(default=False, kw_only=True)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
@@ -85,7 +88,7 @@ class Encoding:
 
     @property
     def is_binary(self) -> bool:
-        """True if the two classes are encoded as 0 and 1, float32 [B, 1], instead of as indices [B]."""
+        """True if the two classes are encoded as 0 and 1, float32, instead of as indices."""
         return self.classes is not None and self.target_shape == (1,)
 
     @property
@@ -123,6 +126,8 @@ class Encoding:
     @property
     def batch_target_shape(self) -> tuple[int, ...]:
         """Shape of the targets of the model, without the batch dimension."""
+        if self.flat_targets:
+            return ()
         return self.target_shape if self.window is None else self.window.target_shape(self.target_shape)
 
     @property
@@ -222,6 +227,7 @@ class Encoding:
             input_names=tuple(document["input_names"]),
             sample_shapes=tuple(map(tuple, document["sample_shapes"])),
             target_shape=tuple(document["target_shape"]),
+            flat_targets=document.get("flat_targets", False),  # not in documents of earlier versions
             groups={name: tuple(columns) for name, columns in document["groups"].items()},
             targets=tuple(document["targets"]),
             types=document["types"],

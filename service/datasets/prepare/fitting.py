@@ -1,7 +1,6 @@
 """Fitting of an encoding on the training rows, and checks of features and targets."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +9,7 @@ import torch
 from service.datasets.dataset import Dataset, TabularDataset, TensorDataset
 from service.datasets.prepare.classes import check_classes, check_exact, fit_classes, label_columns
 from service.datasets.prepare.declared_data import MISSING_TARGETS, DeclaredData, TargetType
-from service.datasets.prepare.declared_tensors import check_class_tensor, check_value_tensor
+from service.datasets.prepare.declared_tensors import check_class_tensor
 from service.datasets.prepare.encoding import TARGETS, Encoding
 from service.datasets.prepare.missing_values import dropping_columns
 from service.datasets.prepare.raw_values import tensor_values, values_of
@@ -58,8 +57,8 @@ def check_types(
     if isinstance(declared.dataset, TensorDataset):
         check_classes(declared, target_type, steps, errors)
         targets = declared.dataset.targets
-        if targets is not None:
-            _TENSOR_TARGET_CHECKS[target_type](targets, declared.pointers[TARGETS], errors)
+        if targets is not None and target_type == "classes":
+            check_class_tensor(targets, declared.pointers[TARGETS], errors)
         return
     # Columns of text or datetimes that a transform converts to numbers.
     converted = {step.column for step in steps if TRANSFORM_TYPES[step.transform.type].output}
@@ -116,13 +115,6 @@ def _label_remedy(declared: DeclaredData) -> str:
     if len(declared.targets) > 1:
         loss = "`BCEWithLogitsLoss`, with one output for each column of two labels"
     return f"this loss needs numbers; for classes use {loss}."
-
-
-_TENSOR_TARGET_CHECKS: Mapping[TargetType, Callable[[Any, str, ErrorCollector], None]] = {
-    "classes": check_class_tensor,
-    "values": check_value_tensor,
-    "binary": check_value_tensor,
-}
 
 
 def _check_numbers(

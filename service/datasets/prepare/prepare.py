@@ -270,12 +270,34 @@ def renumber(prepared: Prepared, values: Sequence[Label]) -> Prepared:
     encoding = prepared.encoding
     other = with_class_values(encoding, values)
     splits = {name: renumbered(samples, encoding, other) for name, samples in prepared.splits().items()}
+    return _replaced(prepared, splits, other)
+
+
+def flatten_targets(prepared: Prepared, shape: Sequence[int]) -> Prepared:
+    """Make the targets [B] for a model that returns [B], where a table has a single target column.
+
+    Args:
+        prepared: The data.
+        shape: Shape of the output that is compared with the targets, without the batch dimension.
+    """
+    encoding = prepared.encoding
+    if len(shape) or not encoding.targets or encoding.batch_target_shape != (1,):
+        return prepared
+    splits = {
+        name: replace(samples, targets=samples.targets.flatten())
+        for name, samples in prepared.splits().items()
+    }
+    return _replaced(prepared, splits, replace(encoding, flat_targets=True))
+
+
+def _replaced(prepared: Prepared, splits: Mapping[SplitName, Samples], encoding: Encoding) -> Prepared:
+    """Return the data with other samples."""
     return replace(
         prepared,
         train=splits["train"],
         validation=splits.get("validation"),
         test=splits.get("test"),
-        encoding=other,
+        encoding=encoding,
     )
 
 

@@ -19,6 +19,7 @@ from service.datasets.prepare.windows import SeriesWindow, sort_series
 from service.datasets.sources.columns import NUMBER
 from service.datasets.sources.json import read_json
 from service.datasets.sources.json_layout import layout_of
+from service.datasets.sources.json_tensors import wrapping_remedy
 from service.datasets.validation import ErrorCollector, count_of, quote_name, quote_value
 from service.errors import MAX_LISTED_ERRORS, FieldErrors, pointer_to
 from service.specs.base import did_you_mean
@@ -231,10 +232,9 @@ def _check_shapes(encoding: Encoding, dataset: TensorDataset, pointer: str, erro
         found_shape = dataset.inputs[name].shape
         columns = f" ({', '.join(encoding.groups[name])})" if encoding.groups else ""
         if found_shape[1:] != shape:
-            detail = (
-                f"`{name}` has shape {list(found_shape)}; the model expects {_shape_text(shape)}{columns}."
-            )
-            errors.add(pointer, detail)
+            remedy = f"; {wrapping_remedy(dataset.inputs[name])}" if len(found_shape) == 1 else "."
+            expected = f"the model expects {_shape_text(shape)}{columns}{remedy}"
+            errors.add(pointer, f"`{name}` has shape {list(found_shape)}; {expected}")
 
 
 def _shape_text(sample_shape: tuple[int, ...]) -> str:

@@ -35,7 +35,7 @@ def check_split_samples(
             present = ~_own_rows(samples, samples.targets).isnan()
             if declared.window is not None:  # [B, horizon, k], or flat -> [B, k]
                 present = present.reshape(len(present), -1, len(declared.targets)).any(dim=1)
-            warnings += _check_targets(declared, name, present.flatten(1), errors)
+            warnings += _check_targets(declared, name, present.reshape(len(present), -1), errors)
     return warnings
 
 

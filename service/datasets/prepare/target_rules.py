@@ -67,7 +67,7 @@ _ONE_ROW = "targets whose sum in each row is 1, a probability distribution"
 
 def _repeated_or_after_padding(targets: Tensor) -> Tensor:
     """Find lists of class indices [B, k] with an index after −1, which PyTorch ignores, or an index twice."""
-    indices = targets.flatten(1)
+    indices = targets.reshape(len(targets), -1)
     padded = indices < 0
     after_padding = (padded[:, :-1] & ~padded[:, 1:]).any(dim=1)
     ordered = indices.sort(dim=1).values
@@ -149,7 +149,9 @@ class TargetRules(NamedTuple):
 def _without_missing(broken: Tensor, targets: Tensor) -> Tensor:
     """Exclude missing targets, which are reported elsewhere or masked."""
     missing = targets.isnan()
-    return broken & ~(missing if broken.shape == targets.shape else missing.flatten(1).any(dim=1))
+    return broken & ~(
+        missing if broken.shape == targets.shape else missing.reshape(len(missing), -1).any(dim=1)
+    )
 
 
 class _Column(NamedTuple):

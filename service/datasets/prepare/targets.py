@@ -71,16 +71,20 @@ def _encode_target(encoding: Encoding, name: str, raw: RawRows) -> torch.Tensor:
 
 
 def target_values(encoding: Encoding, raw: RawRows) -> torch.Tensor:
-    """Return numeric targets before their transforms, float64 [n, k], [n, horizon, k] or [n, …]."""
+    """Return numeric targets before their transforms, float64 [n, k], [n, horizon, k], [n] or [n, …]."""
     if isinstance(raw.dataset, TensorDataset):
         return tensor_values(raw.dataset, TARGETS, raw.rows).double()
     if (series := raw.series) is not None and encoding.window is not None:
         following = series.positions(raw.rows) + 1
         rows = [series.row_numbers(following + step) for step in range(encoding.window.horizon)]
-        steps = [target_values(encoding, raw._replace(rows=each, series=None)) for each in rows]
+        steps = [_column_values(encoding, raw._replace(rows=each)) for each in rows]
         return torch.stack(steps, dim=1).reshape(len(raw.rows), *encoding.batch_target_shape)
-    columns = [numbers(values) for _, values in table_columns(encoding.targets, raw)]
-    return torch.stack(columns, dim=1)
+    return _column_values(encoding, raw).reshape(len(raw.rows), *encoding.batch_target_shape)
+
+
+def _column_values(encoding: Encoding, raw: RawRows) -> torch.Tensor:
+    """Return the values of the target columns in rows, float64 [n, k]."""
+    return torch.stack([numbers(values) for _, values in table_columns(encoding.targets, raw)], dim=1)
 
 
 def _class_numbers(encoding: Encoding, labels: pa.Array, raw: RawRows, name: str) -> torch.Tensor:

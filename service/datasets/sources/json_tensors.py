@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from service.datasets.dataset import Tensor, TensorDataset
 from service.datasets.sources.columns import check_name
 from service.datasets.sources.nested_lists import read_nested
@@ -27,7 +25,8 @@ def read_json_tensors(document: Mapping[str, Any], pointer: str, errors: ErrorCo
     inputs = _read_inputs(document["inputs"], pointer_to(pointer, "inputs"), errors)
     targets = weights = None
     if TARGETS in document:
-        targets = _read_targets(document[TARGETS], pointer_to(pointer, TARGETS), errors)
+        pointer_of_targets = pointer_to(pointer, TARGETS)
+        targets = read_nested(document[TARGETS], pointer_of_targets, errors, allows_missing=True)
     if document.get(WEIGHTS) is not None:
         weights = read_nested(document[WEIGHTS], pointer_to(pointer, WEIGHTS), errors)
     check_sample_counts(inputs, {TARGETS: targets, WEIGHTS: weights}, pointer, errors)
@@ -48,22 +47,9 @@ def _read_inputs(inputs: Any, pointer: str, errors: ErrorCollector) -> dict[str,
     tensors = {}
     for name, nested in inputs.items():
         tensor = read_nested(nested, pointers[name], errors)
-        if tensor is None:
-            continue
-        if tensor.ndim == 1:
-            errors.add(pointers[name], f"Samples must be [B, k]; {wrapping_remedy(tensor)}")
-        tensors[name] = tensor
+        if tensor is not None:
+            tensors[name] = tensor
     return tensors
-
-
-def _read_targets(nested: Any, pointer: str, errors: ErrorCollector) -> Tensor | None:
-    # Only values [B, k] may be missing: an array of integers has no value for a missing class number.
-    allows_missing = isinstance(nested, list) and any(isinstance(each, list) for each in nested)
-    targets = read_nested(nested, pointer, errors, allows_missing)
-    if targets is not None and targets.ndim == 1 and targets.dtype == np.float64:
-        detail = f"Targets that are not class indices must be [B, k]; {wrapping_remedy(targets)}"
-        errors.add(pointer, detail)
-    return targets
 
 
 def wrapping_remedy(values: Tensor) -> str:

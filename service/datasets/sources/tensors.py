@@ -112,10 +112,6 @@ def _check_array(array: Tensor, name: str, pointer: str, errors: ErrorCollector)
         errors.add(pointer, f"{quote_name(name)} is of type {array.dtype.str}; supported are {supported}.")
     elif array.size == 0 or not shape:
         errors.add(pointer, f"{quote_name(name)} has shape {shape}, which has no samples.")
-    elif len(shape) == 1 and name != WEIGHTS and (name != TARGETS or array.dtype.kind == "f"):
-        errors.add(
-            pointer, f"{quote_name(name)} has shape {shape}; make it {[*shape, 1]}, one row for each sample."
-        )
 
 
 def _check_finite(array: Tensor, name: str, pointer: str, errors: ErrorCollector) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 from service.datasets.samples import Samples
 from service.specs.training import TrainingSpec
 from service.training.engines.program_key import ProgramKey
-from service.training.metrics import Task
+from service.training.output_roles import OutputRoles
 from service.training.target_units import TargetUnits
 
 
@@ -21,7 +21,7 @@ class Candidate:
         loss_fn: The module that computes the loss.
         spec: The training section.
         batch: One batch of samples on the meta device.
-        task: The task that its metrics measure.
+        roles: The outputs of the model that loss and metrics take.
         on_gpu: Whether it runs on a GPU.
         calls: Calls of layers in a forward pass; a recurrent layer counts once per time step.
         data_bytes: Bytes of all inputs of the samples.
@@ -33,7 +33,7 @@ class Candidate:
     loss_fn: nn.Module
     spec: TrainingSpec
     batch: Samples
-    task: Task
+    roles: OutputRoles
     on_gpu: bool
     calls: int
     data_bytes: int

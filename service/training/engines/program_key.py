@@ -12,9 +12,10 @@ from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.losses import LOSSES
-from service.training.metrics import METRICS, Task
+from service.training.metrics import METRICS
 from service.training.monitor import monitored_value
 from service.training.optimizers import OPTIMIZERS, numbers_of, structure_of
+from service.training.output_roles import OutputRoles
 from service.training.schedulers import is_per_batch
 from service.training.target_units import TargetUnits
 
@@ -31,13 +32,13 @@ class ProgramKey:
     Attributes:
         architecture: JSON of the complete spec. The order of its entries counts: it is the order in which
             parameters are created.
-        loss: JSON of the loss with all its arguments.
+        loss: JSON of the loss with its outputs and all its arguments.
         class_weights: Whether the loss weights classes.
         masks_targets: Whether the loss leaves out missing targets.
         optimizer: JSON of its type, its structure and the names of its numbers.
         numbers_per_step: Whether the schedule changes the optimizer's numbers with each step.
         clips: Whether the norm of the gradients is limited.
-        metrics: JSON of the metrics with all their arguments.
+        metrics: JSON of the metrics with their outputs and all their arguments.
         monitored: The value that decides on the best epoch; None without one.
         batches: How an epoch is divided.
         train: Inputs, targets and weights (if there are any) of the training samples, each with its shape
@@ -68,7 +69,7 @@ class ProgramKey:
         cls,
         architecture: ArchitectureSpec,
         spec: TrainingSpec,
-        task: Task,
+        roles: OutputRoles,
         train: Samples,
         validation: Samples | None,
         precision: str,
@@ -80,7 +81,7 @@ class ProgramKey:
         Args:
             architecture: The spec with every size filled in.
             spec: The training section, with or without its defaults filled in.
-            task: The task that the metrics measure.
+            roles: The outputs of the model that loss and metrics take.
             train: Training samples on any device, targets cast for the loss (see `place_samples`).
             validation: Validation samples, prepared likewise; None without them.
             precision: `float32` or `bfloat16`.
@@ -90,12 +91,12 @@ class ProgramKey:
         loss = LOSSES[spec.loss.type].constructor.resolve(spec.loss.arguments())
         optimizer = OPTIMIZERS[spec.optimizer.type].resolve(spec.optimizer.arguments())
         metrics = [
-            [metric.type, METRICS[metric.type].classes[task].resolve(metric.arguments())]
-            for metric in spec.metrics
+            [metric.type, output, METRICS[metric.type].classes[task].resolve(metric.arguments())]
+            for metric, (output, task, _) in ((each, roles.metrics[each.name]) for each in spec.metrics)
         ]
         return cls(
             architecture=orjson.dumps(architecture.model_dump(mode="json")),
-            loss=_json([spec.loss.type, loss]),
+            loss=_json([spec.loss.type, roles.loss, loss]),
             class_weights=spec.class_weights is not None,
             masks_targets=masks_targets,
             optimizer=_json([spec.optimizer.type, structure_of(optimizer), [*numbers_of(optimizer)]]),

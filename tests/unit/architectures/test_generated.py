@@ -89,7 +89,7 @@ def test_an_accepted_architecture_trains_a_step(document: dict[str, Any]) -> Non
     torch.manual_seed(0)
     net = build(read_architecture(spec))
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
-    expected = check(read_architecture(spec), [torch.empty(ROWS, WIDTH)], 10**6).output
+    expected = check(read_architecture(spec), [torch.empty(ROWS, WIDTH)], 10**6).outputs["output"]
     outputs = net(torch.randn(ROWS, WIDTH))
     assert outputs.shape == expected.shape
     if outputs.requires_grad:

@@ -51,5 +51,5 @@ def test_the_check_reports_the_shape_of_the_output(case: str) -> None:
     """The module returns the shape of the check, and checking a completed spec does not change it."""
     pair = PAIRS[case]
     result = check(read_architecture(pair.spec), pair.inputs(), 10**6)
-    assert built(pair)(*pair.inputs()).shape == result.output.shape
+    assert built(pair)(*pair.inputs()).shape == result.outputs["output"].shape
     assert check(read_architecture(result.spec), pair.inputs(), 10**6).spec == result.spec

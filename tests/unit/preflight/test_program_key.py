@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.workspace import MemoryWorkspace
 from service.jobs.data import JobData
 from service.preflight.cache import PreflightCache
@@ -93,11 +94,12 @@ def submit(planned: PreflightResult, storage: Storage) -> Job:
 def assembled_key(job: Job, storage: Storage) -> ProgramKey:
     """The key of the components that a worker process assembles for a job."""
     request = orjson.loads(job.request)
+    architecture = read_architecture(request["architecture"])
     return assemble(
-        read_architecture(request["architecture"]),
+        architecture,
         TrainingSpec.model_validate(request["training"]),
         JobData.of(job, storage).prepare(MemoryWorkspace()),
-        orjson.loads(job.report)["output_width"],
+        OutputLayout.from_report(architecture, orjson.loads(job.report)),
         torch.device("cpu"),
         request["precision"],
     ).program_key

@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from service.datasets.prepare.encoding import Encoding
 from service.errors import FieldError, InvalidRequest
@@ -18,7 +18,9 @@ from service.training.class_weights import resolve_class_weights
 from service.training.losses import LOSSES
 from service.training.metrics import METRICS
 from service.training.optimizers import OPTIMIZERS
+from service.training.output_roles import OutputRoles
 from service.training.schedulers import SCHEDULERS
+from tests.support.outputs import one_output, roles_of
 from tests.support.toys import SCHEDULES, training
 
 TRAINING = TypeAdapter(TrainingSpec)
@@ -53,7 +55,22 @@ def fit(
     wanted = torch.zeros(4, *targets, dtype=dtype)
     with torch.device("meta"):
         module = model or nn.Linear(3, 2)
-    return details(check_fit(spec, module, made, wanted, encoded(targets, classes), steps, validates))
+    encoding = encoded(targets, classes)
+    return details(check_one(spec, module, made, wanted, encoding, steps=steps, validates=validates))
+
+
+def check_one(
+    spec: TrainingSpec,
+    model: nn.Module,
+    output: Tensor,
+    targets: Tensor,
+    encoding: Encoding,
+    steps: int = 6,
+    validates: bool = True,
+) -> list[FieldError]:
+    """Check a section with a single output, [B, …]."""
+    roles = OutputRoles.of(spec, one_output(*output.shape[1:]))
+    return check_fit(spec, model, {"output": output}, roles, targets, encoding, steps, validates)
 
 
 def encoded(targets: tuple[int, ...] = (2,), classes: int | None = None) -> Encoding:
@@ -248,7 +265,7 @@ def test_fit_errors(case: dict[str, Any], pointer: str | None, detail: str) -> N
 def test_a_model_without_parameters_is_an_error() -> None:
     """A loss without gradient and a model without parameters are separate errors."""
     made = torch.zeros(4, 2, device="meta")
-    errors = check_fit(training(), nn.Tanh(), made, torch.zeros(4, 2), encoded(), 6, True)
+    errors = check_one(training(), nn.Tanh(), made, torch.zeros(4, 2), encoded())
     assert [error.pointer for error in errors] == ["#/training/loss", "#/architecture"]
 
 
@@ -300,7 +317,7 @@ def test_resolved_sections_are_complete_and_do_not_change() -> None:
             "metrics": ["r2_score"],
         }
     )
-    section = resolve(sent, 1)
+    section = resolve(sent, roles_of(sent, 1))
     assert section["metrics"] == [{"type": "r2_score", "adjusted": 0, "multioutput": "uniform_average"}]
     assert section["loss"] == {"type": "HuberLoss", "reduction": "mean", "delta": 1.0}
     assert section["optimizer"]["betas"] == [0.9, 0.999]
@@ -308,7 +325,7 @@ def test_resolved_sections_are_complete_and_do_not_change() -> None:
     assert section["batch_size"] is None
     assert 0 <= section["seed"] < 2**53
     again = TrainingSpec.model_validate(section)
-    assert resolve(again, 1) == section
+    assert resolve(again, roles_of(again, 1)) == section
     assert not check_components(again)
 
 
@@ -374,8 +391,9 @@ def fit_errors(spec: TrainingSpec, classes: bool) -> list[FieldError]:
     except InvalidRequest as error:
         return error.errors
     made = torch.zeros(4, 2, device="meta", requires_grad=True)
-    errors = check_fit(spec, nn.Linear(3, 2, bias=False, device="meta"), made, wanted, encoding, 30, True)
-    assert errors or TRAINING.validate_python(resolve(spec, 2))
+    model = nn.Linear(3, 2, bias=False, device="meta")
+    errors = check_one(spec, model, made, wanted, encoding, steps=30)
+    assert errors or TRAINING.validate_python(resolve(spec, roles_of(spec, 2)))
     return errors
 
 

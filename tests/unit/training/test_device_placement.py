@@ -11,6 +11,7 @@ from service.training.checkpoints import Checkpoint
 from service.training.device_placement import available_bytes, place_samples
 from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
+from tests.support.outputs import one_output
 from tests.support.toys import NET, VALUES, assert_same_checkpoint, assert_same_history, run, training
 
 DEVICES = [
@@ -29,7 +30,7 @@ def engine(device: torch.device, fits: bool) -> EagerEngine:
     """Make an engine for shuffled batches, whose samples fit on the device or don't."""
     architecture = read_architecture({"type": "sequential", "layers": NET})
     data = VALUES.prepared()
-    components = assemble(architecture, training(batch_size=4), data, 2, device, "float32")
+    components = assemble(architecture, training(batch_size=4), data, one_output(2), device, "float32")
     if not fits:
         train = place_samples(
             data.train, LOSSES["MSELoss"], device, available=lambda device: data.train.nbytes - 1

@@ -20,6 +20,7 @@ from service.training.checkpoints import Checkpoint
 from service.training.engines.compiled.engine import CompiledEngine, Group, Member
 from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
+from tests.support.outputs import one_output
 from tests.support.toys import assert_same_history, column, run, training
 
 CLASSES = 3
@@ -61,7 +62,9 @@ def trained(
 def engine(spec: TrainingSpec, data: Prepared) -> EagerEngine:
     """Return the eager engine before its first step."""
     architecture = read_architecture({"type": "sequential", "layers": LAYERS})
-    return EagerEngine(assemble(architecture, spec, data, CLASSES, torch.device("cpu"), "float32"))
+    return EagerEngine(
+        assemble(architecture, spec, data, one_output(CLASSES), torch.device("cpu"), "float32")
+    )
 
 
 def script(loss_fn: nn.Module, batch_size: int | None) -> tuple[nn.Module, dict[str, list[float]]]:

@@ -9,10 +9,12 @@ import torch
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import Prepared
 from service.datasets.samples import Samples
+from service.specs.component import MetricSpec
 from service.training.findings import Findings
 from service.training.losses import LOSSES
 from service.training.metric_values import check_metric_values
 from service.training.metrics import METRICS, build_metric, compute_and_reset, metric_inputs, task_of
+from tests.support.outputs import roles_of
 from tests.support.toys import training
 
 GOOD = {
@@ -32,7 +34,8 @@ def found(targets: Any, monitor: str | None = None, loss: str = "MSELoss", **sec
     stopping = None if monitor is None else {"monitor": monitor}
     findings = Findings()
     width = 3 if classes else train.shape[1]
-    check_metric_values(training(loss=loss, early_stopping=stopping, **section), width, data, findings)
+    spec = training(loss=loss, early_stopping=stopping, **section)
+    check_metric_values(spec, roles_of(spec, width), data, findings)
     return findings
 
 
@@ -92,7 +95,7 @@ def test_metrics_are_undefined_as_in_torchmetrics(loss: str, targets: Any) -> No
     for name in [name for name, family in METRICS.items() if task in family.classes]:
         if name == "explained_variance":  # torchmetrics returns 0 of a single row
             continue
-        metric = build_metric(name, {}, task, width)
+        metric = build_metric(MetricSpec(type=name), task, width)
         outputs = torch.randn(len(targets), width)
         metric.update(*metric_inputs(LOSSES[loss], task, outputs, torch.tensor(targets)))
         reported = found(targets, None, loss, metrics=[name]).warnings

@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics  # type: ignore[import-untyped]
 
+from service.specs.component import MetricSpec
 from service.training.losses import LOSSES
 from service.training.metrics import METRICS, build_metric, metric_inputs, task_of
 from tests.support.toys import NET, ToyData, column, engine, run, samples, training
@@ -25,7 +26,7 @@ def measured(name: str, loss: str, outputs: torch.Tensor, targets: torch.Tensor,
     """Compute a metric over batches of 16."""
     width = outputs.shape[1]
     task = task_of(LOSSES[loss], width)
-    metric = build_metric(name, arguments, task, width)
+    metric = build_metric(MetricSpec(type=name, **arguments), task, width)
     for start in range(0, len(outputs), 16):
         batch, labels = outputs[start : start + 16], targets[start : start + 16]
         metric.update(*metric_inputs(LOSSES[loss], task, batch, labels))

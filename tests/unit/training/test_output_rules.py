@@ -76,7 +76,9 @@ def found(loss: str, architecture: Json, **arguments: Any) -> tuple[list[str], l
     checked = check(read_architecture(architecture), [torch.empty(9, 4)], 10**6)
     rule, findings = LOSSES[loss].conventions_for(arguments).outputs, Findings()
     extremes = torch.tensor([[-1.0] * 4, [2.0] * 4])
-    check_outputs(loss, rule, checked.output, lambda: probe_outputs(checked.module, [extremes]), findings)
+    check_outputs(
+        loss, rule, checked.outputs["output"], lambda: probe_outputs(checked.module, [extremes]), findings
+    )
     return [each.detail for each in findings.errors], [each.detail for each in findings.warnings]
 
 
@@ -130,13 +132,13 @@ def test_what_cannot_be_known_is_warned_of() -> None:
     """Without outputs for random weights and without a last operation that decides, there is a warning."""
     checked = check(read_architecture(sequential(linear(3))), [torch.empty(9, 4)], 10**6)
     findings = Findings()
-    check_outputs("NLLLoss", output_rules.LOG_PROBABILITIES, checked.output, list, findings)
+    check_outputs("NLLLoss", output_rules.LOG_PROBABILITIES, checked.outputs["output"], list, findings)
     assert not findings.errors
     (warning,) = findings.warnings
     assert "can't be checked" in warning.detail
     findings = Findings()
     unknown = [torch.full((2, 3), torch.nan)]
-    check_outputs("BCELoss", output_rules.PROBABILITIES, checked.output, lambda: unknown, findings)
+    check_outputs("BCELoss", output_rules.PROBABILITIES, checked.outputs["output"], lambda: unknown, findings)
     assert len(findings.warnings) == 1
 
 

@@ -22,6 +22,7 @@ from service.training.engines.compiled.engine import CompiledEngine, Group, Memb
 from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from service.training.target_units import evaluation_document, without_units
+from tests.support.outputs import one_output
 from tests.support.toys import column, run
 from tests.support.trained import DATA
 
@@ -72,7 +73,7 @@ def components(data: Prepared, loss: Any = "MSELoss", metrics: Any = METRICS, ep
     spec = TrainingSpec.model_validate({**training, "metrics": metrics, "batch_size": 2})
     layer = {"type": "Linear", "in_features": 1, "out_features": 2}
     architecture = read_architecture({"type": "sequential", "layers": [layer]})
-    return assemble(architecture, spec, data, 2, torch.device("cpu"), "float32")
+    return assemble(architecture, spec, data, one_output(2), torch.device("cpu"), "float32")
 
 
 def in_units(history: HistoryChunk, trained: Components) -> dict[str, list[float]]:

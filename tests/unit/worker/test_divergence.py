@@ -19,6 +19,7 @@ from service.training.engines.compiled.program_cache import ProgramCache
 from service.training.engines.eager.engine import EagerEngine
 from service.worker.attempt import Attempt
 from service.worker.divergence import divergence
+from tests.support.outputs import one_output
 from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.thermometer import declared
 from tests.support.toys import training
@@ -52,7 +53,9 @@ def diverged(
         {"type": "sequential", "layers": [{"type": "Linear", "in_features": 1, "out_features": 1}]}
     )
     spec = training(epochs=1000, **section)
-    engine: Engine = make_engine(assemble(architecture, spec, prepared, 1, torch.device("cpu"), "float32"))
+    engine: Engine = make_engine(
+        assemble(architecture, spec, prepared, one_output(1), torch.device("cpu"), "float32")
+    )
     attempt = Attempt(job, Claim.of(job), engine, prepared, 0.0)
     while engine.stop_reason is None:
         chunk = engine.advance(100)

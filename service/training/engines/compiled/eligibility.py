@@ -17,7 +17,8 @@ from service.training.engines.compiled.optimizers import UPDATE_RULES
 from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.engines.compiled.unit_conversion import MAX_STEPS
-from service.training.metrics import METRICS, Task
+from service.training.metrics import METRICS
+from service.training.output_roles import OutputRoles
 
 # A recurrent layer is traced step by step: with more calls, tracing and compiling take many seconds.
 MAX_CALLS = 100
@@ -27,7 +28,7 @@ def work_of(candidate: Candidate) -> Work:
     """Trace a step on one batch and count its work."""
     loss_fn = traceable_loss(candidate.loss_fn)
     try:
-        found = trace(candidate.model.train(), loss_fn, candidate.batch, gradients=True)
+        found = trace(candidate.model.train(), loss_fn, candidate.batch, True, candidate.roles)
     except NotImplementedError as error:  # an operator without a meta kernel, which the message names
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
@@ -47,7 +48,7 @@ def _operations(node: fx.Node) -> int:
 def objections(candidate: Candidate) -> list[FieldError]:
     """Return the features of a training that the compiled engine does not support, without tracing it."""
     masks_targets = candidate.key.masks_targets
-    found = [*_of_training(candidate.spec, candidate.task, masks_targets), *_of_layers(candidate.model)]
+    found = [*_of_training(candidate.spec, candidate.roles, masks_targets), *_of_layers(candidate.model)]
     if candidate.key.precision != "float32":
         detail = f"The compiled engine does not support {candidate.key.precision}."
         found.append(FieldError("#/precision", detail))
@@ -63,7 +64,7 @@ def objections(candidate: Candidate) -> list[FieldError]:
     return found
 
 
-def _of_training(spec: TrainingSpec, task: Task, masks_targets: bool) -> Iterator[FieldError]:
+def _of_training(spec: TrainingSpec, roles: OutputRoles, masks_targets: bool) -> Iterator[FieldError]:
     if spec.optimizer.type not in UPDATE_RULES:
         supported = ", ".join(UPDATE_RULES)
         detail = f"The compiled engine does not support `{spec.optimizer.type}`, only {supported}."
@@ -74,6 +75,7 @@ def _of_training(spec: TrainingSpec, task: Task, masks_targets: bool) -> Iterato
         )
         yield FieldError("#/training/scheduler", detail)
     for index, metric in enumerate(spec.metrics):
+        task = roles.metrics[metric.name].task
         constructor = METRICS[metric.type].classes[task]
         default = constructor.resolve(metric.arguments()) == constructor.resolve({})
         if not default or summed_metric(metric.type, task, spec.loss.type, masks_targets) is None:

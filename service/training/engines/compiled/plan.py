@@ -19,9 +19,10 @@ from typing import Any
 
 import jax
 from jax import Array
+from torch import Tensor
 
 from service.datasets.samples import Samples
-from service.history import IN_TARGET_UNITS, history_columns
+from service.history import IN_TARGET_UNITS, LOSS, history_columns
 from service.training.components import Components
 from service.training.engines.compiled.losses import traceable_loss
 from service.training.engines.compiled.metrics import SummedMetric, metric_in_target_units, summed_metric
@@ -30,6 +31,7 @@ from service.training.engines.compiled.program import BatchPass, MonitoredColumn
 from service.training.engines.compiled.tracing import Trace, named_tensors, trace
 from service.training.engines.compiled.translation import array_dtype, translated
 from service.training.optimizers import current_numbers, structure_of
+from service.training.output_roles import OutputRoles
 from service.training.schedulers import is_per_batch
 from service.training.weighted_loss import WeightedLoss
 
@@ -61,7 +63,8 @@ def make_plan(components: Components) -> Plan:
         numbers_per_step=is_per_batch(spec.scheduler),
         clips=spec.gradient_clip_norm is not None,
         metrics=metrics,
-        sums=_sum_shapes(metrics, gradients, components.train),
+        measured={name: components.roles.measured(name).output for name in metrics},
+        sums=_sum_shapes(metrics, components.roles, gradients, components.train),
         monitored=None if monitor is None else MonitoredColumn(monitor.value, monitor.higher_is_better),
         columns=history_columns(metrics),
         ignores=components.loss.ignores and not isinstance(components.loss_fn, WeightedLoss),
@@ -75,15 +78,18 @@ def make_plan(components: Components) -> Plan:
 def _summed(name: str, components: Components) -> SummedMetric | None:
     """Return a metric as sums, by its name in the history."""
     loss, masks_targets = components.spec.loss, components.masks_targets
-    if name.endswith(IN_TARGET_UNITS):
-        return metric_in_target_units(name.removesuffix(IN_TARGET_UNITS), loss, masks_targets)
-    return summed_metric(name, components.task, loss.type, masks_targets)
+    types = {metric.name: metric.type for metric in components.spec.metrics}
+    base = name.removesuffix(IN_TARGET_UNITS)
+    if name != base:
+        return metric_in_target_units(types.get(base, LOSS), loss, masks_targets)
+    return summed_metric(types[name], components.roles.measured(name).task, loss.type, masks_targets)
 
 
 def _trace_gradients(components: Components, size: int) -> Trace:
     """Trace the forward and backward pass of a batch of `size` rows."""
     batch = components.train.take(slice(0, size))
-    return trace(components.model, traceable_loss(components.loss_fn), batch, gradients=True)
+    loss_fn = traceable_loss(components.loss_fn)
+    return trace(components.model, loss_fn, batch, True, components.roles)
 
 
 def _evaluation_pass(components: Components, samples: Samples | None) -> BatchPass | None:
@@ -96,22 +102,29 @@ def _evaluation_pass(components: Components, samples: Samples | None) -> BatchPa
         traceable_loss(components.loss_fn),
         samples,
         gradients=False,
+        roles=components.roles,
     )
     components.model.train()
     return _batch_pass(components, found)
 
 
-def _sum_shapes(metrics: Mapping[str, SummedMetric], gradients: Trace, samples: Samples) -> Any:
+def _sum_shapes(
+    metrics: Mapping[str, SummedMetric], roles: OutputRoles, gradients: Trace, samples: Samples
+) -> Any:
     """Return shape and dtype of the sums of each metric, without computing any."""
 
-    def add(outputs: Array, targets: Array) -> dict[str, Any]:
-        return {name: metric.add(outputs, targets, targets[0]) for name, metric in metrics.items()}
+    def add(outputs: Mapping[str, Array], targets: Array) -> dict[str, Any]:
+        return {
+            name: metric.add(outputs[roles.measured(name).output], targets, targets[0])
+            for name, metric in metrics.items()
+        }
 
-    shapes = (
-        jax.ShapeDtypeStruct(x.shape, array_dtype(x))  # type: ignore[no-untyped-call]
-        for x in (gradients.output, samples.targets[: len(gradients.output)])  # both [B, …]
-    )
-    return jax.eval_shape(add, *shapes)
+    def shape(x: Tensor) -> Any:
+        return jax.ShapeDtypeStruct(x.shape, array_dtype(x))  # type: ignore[no-untyped-call]
+
+    outputs = {name: shape(output) for name, output in gradients.outputs.items()}
+    rows = len(gradients.outputs[roles.main.output])
+    return jax.eval_shape(add, outputs, shape(samples.targets[:rows]))
 
 
 def _batch_pass(components: Components, found: Trace) -> BatchPass:
@@ -127,6 +140,7 @@ def _batch_pass(components: Components, found: Trace) -> BatchPass:
         tensors = trained | untrained
         loss, *results = function(*(tensors[name] for name in names), *inputs, *loss_arguments)
         weight = results.pop() if is_weighted else float(len(loss_arguments[0]))
-        return loss, weight, *results
+        outputs = {name: results.pop(0) for name in found.outputs}
+        return loss, weight, outputs, *results
 
     return run

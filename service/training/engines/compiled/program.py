@@ -49,7 +49,7 @@ from service.training.engines.compiled.unit_conversion import in_target_units
 
 Tensors = dict[str, Array]
 # (trained tensors, other tensors, inputs, *loss arguments) -> (loss, weight, outputs, *gradients) of a batch,
-# whose weight is that of `weighted_loss.loss_weight`.
+# whose weight is that of `weighted_loss.loss_weight`; the outputs are by name.
 BatchPass = Callable[..., tuple[Any, ...]]
 # The carry of the loop over epochs: index of the epoch in this call, states, history rows.
 Carry = tuple[Array, "State", Array]
@@ -187,6 +187,7 @@ class Plan:
         numbers_per_step: Whether they change with each step rather than with each epoch.
         clips: Whether the norm of the gradients is limited.
         metrics: Metrics by name, in the order of the history columns.
+        measured: The output that each metric takes, by its name.
         sums: Shape and dtype of the sums of each metric.
         monitored: The column that decides on the best epoch; None without one.
         columns: Names of the history columns.
@@ -205,6 +206,7 @@ class Plan:
     numbers_per_step: bool
     clips: bool
     metrics: Mapping[str, SummedMetric]
+    measured: Mapping[str, str]
     sums: Any
     monitored: MonitoredColumn | None
     columns: tuple[str, ...]
@@ -371,15 +373,17 @@ def _counted(targets: Array) -> Array:
 
 
 def _metric_sums(
-    plan: Plan, constants: Constants, outputs: Array, targets: Array, origin: Array
+    plan: Plan, constants: Constants, outputs: Mapping[str, Array], targets: Array, origin: Array
 ) -> dict[str, Any]:
     """Return the sums of each metric over outputs and targets, each [B, …]; the origin is one target."""
-    plain = outputs, targets, origin
-    in_units = plain if constants.units is None else [in_target_units(constants.units, x) for x in plain]
-    return {
-        name: metric.add(*(in_units if metric.in_target_units else plain))
-        for name, metric in plan.metrics.items()
-    }
+
+    def add(name: str, metric: SummedMetric) -> Any:
+        values = outputs[plan.measured[name]], targets, origin
+        if metric.in_target_units:
+            return metric.add(*(in_target_units(constants.units, x) for x in values))
+        return metric.add(*values)
+
+    return {name: add(name, metric) for name, metric in plan.metrics.items()}
 
 
 def unflatten(plan: Plan, vector: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from service.datasets.samples import Samples
+from service.training.output_roles import SINGLE_OUTPUT, OutputRoles
 from service.training.weighted_loss import WeightedLoss
 
 LOSS = "loss:"  # prefix of the loss's buffers; names of parameters have no colon
@@ -29,19 +30,19 @@ class Trace:
     """The graph of one pass over a batch.
 
     Its inputs are the tensors of `named_tensors`, then the inputs of the batch, then the other arguments of
-    the loss (`Samples.loss_arguments`). Its outputs are the loss [], the model's output, if requested the
+    the loss (`Samples.loss_arguments`). Its outputs are the loss [], the model's outputs, if requested the
     gradients, and last, of a `WeightedLoss`, the weight [] of the batch.
 
     Attributes:
         graph: The graph of core ATen operators.
         trained: Names of the parameters that the loss depends on, in the order of their gradients.
-        output: The model's output on the meta device.
+        outputs: The model's outputs by name, on the meta device.
         eager_operators: Number of operators that PyTorch dispatches in the pass.
     """
 
     graph: fx.Graph
     trained: tuple[str, ...]
-    output: Tensor
+    outputs: Mapping[str, Tensor]
     eager_operators: int
 
 
@@ -50,6 +51,7 @@ def trace(
     loss_fn: nn.Module,
     samples: Samples,
     gradients: bool,
+    roles: OutputRoles = SINGLE_OUTPUT,
 ) -> Trace:
     """Trace one pass over a batch.
 
@@ -58,6 +60,7 @@ def trace(
         loss_fn: The module that computes the loss.
         samples: A batch; only shapes and dtypes matter.
         gradients: Whether to trace the backward pass too.
+        roles: The outputs of the model that the loss takes.
 
     Raises:
         NotImplementedError: An operator has no meta kernel.
@@ -66,21 +69,23 @@ def trace(
     of_model = len(tensors) - len(dict(loss_fn.named_buffers()))  # the first ones; those of the loss follow
     # Filled while `run` is traced.
     trained: list[str] = []
-    outputs: list[Tensor] = []
+    outputs: dict[str, Tensor] = {}
 
     def run(state: list[Tensor], inputs: list[Tensor], loss_arguments: list[Tensor]) -> list[Tensor]:
         named = dict(zip(tensors, state, strict=True))
-        output = functional_call(model, dict(islice(named.items(), of_model)), tuple(inputs))
-        outputs[:] = [output]
+        result = functional_call(model, dict(islice(named.items(), of_model)), tuple(inputs))
+        outputs.clear()
+        outputs.update(roles.layout.named(result))
         of_loss = {name.removeprefix(LOSS): x for name, x in islice(named.items(), of_model, None)}
-        loss: Tensor = functional_call(loss_fn, of_loss, (output, *loss_arguments))
+        predicted = roles.predicted(outputs)
+        loss: Tensor = functional_call(loss_fn, of_loss, (predicted, *loss_arguments))
         weight = [loss_fn.total_weight(*loss_arguments)] if isinstance(loss_fn, WeightedLoss) else []
         if not gradients:
-            return [loss, output, *weight]
+            return [loss, *outputs.values(), *weight]
         wanted = state[: len(parameters)]  # `named_tensors` lists parameters first
         found = torch.autograd.grad(loss, wanted, allow_unused=True)
         trained[:] = [name for name, each in zip(parameters, found, strict=True) if each is not None]
-        return [loss, output, *(each for each in found if each is not None), *weight]
+        return [loss, *outputs.values(), *(each for each in found if each is not None), *weight]
 
     state = [_meta(x).requires_grad_(name in parameters) for name, x in tensors.items()]
     inputs, loss_arguments = ([_meta(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
@@ -93,7 +98,7 @@ def trace(
     )(*flat)
     pure.graph.eliminate_dead_code()
     calls = sum(node.op == "call_function" for node in recorded.graph.nodes)
-    return Trace(pure.graph, tuple(trained), outputs[0], calls)
+    return Trace(pure.graph, tuple(trained), outputs, calls)
 
 
 def named_tensors(model: nn.Module, loss_fn: nn.Module) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from service.datasets.samples import Samples
-from service.training.engines.eager.forward_backward import Passes
+from service.training.engines.eager.forward_backward import Outputs, Passes
 
 log = structlog.get_logger()
 
@@ -102,7 +102,7 @@ class CapturedStep:
 
     Attributes:
         batch: The tensors that the graphs read.
-        outputs: The model's outputs of the last forward pass [B, …]; the next one overwrites them.
+        outputs: The model's outputs of the last forward pass, [B, …] by name; the next one overwrites them.
 
     Raises:
         RuntimeError: The passes cannot be captured, or memory is insufficient.
@@ -118,7 +118,7 @@ class CapturedStep:
         self._parameters = list(passes.model.parameters())
         self._gradients: list[Tensor | None]
         self._loss: Tensor
-        self.outputs: Tensor
+        self.outputs: Outputs
         gradients = [parameter.grad for parameter in self._parameters]
         try:
             self._probe(capture)
@@ -185,7 +185,8 @@ class CapturedStep:
         self._passes.backward(self._loss)
         self._gradients = [parameter.grad for parameter in self._parameters]
         # Release the autograd graph: passes without graphs (the short last batch) must not share its nodes.
-        self._loss, self.outputs = self._loss.detach(), self.outputs.detach()
+        self._loss = self._loss.detach()
+        self.outputs = {name: output.detach() for name, output in self.outputs.items()}
 
     def _run_update(self) -> None:
         self._optimizer.step()

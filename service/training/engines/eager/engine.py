@@ -43,9 +43,9 @@ from service.training.checkpoints import (
 from service.training.components import Components
 from service.training.device_placement import place_samples
 from service.training.engines.eager.cuda_graphs import MIN_STEPS, Capture, CapturedStep, capture_step
-from service.training.engines.eager.forward_backward import Passes
+from service.training.engines.eager.forward_backward import Outputs, Passes
 from service.training.evaluation import EVALUATION_BYTES, Evaluation, MeanLoss, rows_per_slice
-from service.training.metrics import compute_and_reset, metric_states, restore_metrics, update_metrics
+from service.training.metrics import compute_and_reset, metric_states, restore_metrics
 from service.training.schedulers import is_per_batch
 from service.training.weighted_loss import loss_weight
 
@@ -102,7 +102,11 @@ class EagerEngine:
         self.components = components
         self._evaluation_bytes = evaluation_bytes
         self._passes = Passes(
-            components.model, components.loss_fn, components.precision, components.spec.gradient_clip_norm
+            components.model,
+            components.loss_fn,
+            components.roles,
+            components.precision,
+            components.spec.gradient_clip_norm,
         )
         self._captured: CapturedStep | None = None
         self._replayed: CapturedStep | None = None  # `_captured` if it executes the current step
@@ -234,20 +238,16 @@ class EagerEngine:
             return loss
         loss = self._replayed.forward(batch)
         if metrics:  # some metrics keep their arguments, which the next replay would overwrite
-            self._measure(self._replayed.outputs.clone(), batch.targets.clone(), metrics)
+            outputs = {name: output.clone() for name, output in self._replayed.outputs.items()}
+            self._measure(outputs, batch.targets.clone(), metrics)
         return loss
 
-    def _measure(self, outputs: Tensor, targets: Tensor, metrics: Mapping[str, Metric]) -> None:
+    def _measure(self, outputs: Outputs, targets: Tensor, metrics: Mapping[str, Metric]) -> None:
         """Update metrics with a batch."""
         if metrics:
             components = self.components
-            update_metrics(
-                metrics.values(),
-                components.loss,
-                components.task,
-                outputs,
-                targets,
-                components.masks_targets,
+            components.roles.update_metrics(
+                metrics, components.loss, outputs, targets, components.masks_targets
             )
 
     def _update(self, loss: Tensor) -> None:

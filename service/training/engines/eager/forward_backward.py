@@ -4,6 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from service.datasets.samples import Samples
+from service.training.output_roles import OutputRoles
+
+Outputs = dict[str, Tensor]
+"""Outputs of a model, [B, …], by name."""
 
 
 class Passes:
@@ -12,6 +16,7 @@ class Passes:
     Args:
         model: The model.
         loss_fn: The module that computes the loss.
+        roles: The outputs of the model that the loss takes.
         precision: `float32`, or `bfloat16` for forward pass and loss under autocast.
         clip_norm: The largest norm of all gradients together; None for no limit.
 
@@ -19,21 +24,32 @@ class Passes:
         model: The model.
     """
 
-    def __init__(self, model: nn.Module, loss_fn: nn.Module, precision: str, clip_norm: float | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: nn.Module,
+        roles: OutputRoles,
+        precision: str,
+        clip_norm: float | None,
+    ) -> None:
         self.model = model
         self._loss_fn = loss_fn
+        self._roles = roles
         self._autocasts = precision == "bfloat16"
         self._clip_norm = clip_norm
         self._parameters = list(model.parameters())
 
-    def forward(self, batch: Samples) -> tuple[Tensor, Tensor]:
-        """Return the loss [] of a batch and the outputs of the model [B, …]."""
+    def forward(self, batch: Samples) -> tuple[Tensor, Outputs]:
+        """Return the loss [] of a batch and the outputs of the model, [B, …] by name."""
         if not self._autocasts:
-            outputs = self.model(*batch.inputs)
-            return self._loss_fn(outputs, *batch.loss_arguments), outputs
+            return self._forward(batch)
         with torch.autocast(batch.targets.device.type, torch.bfloat16):
-            outputs = self.model(*batch.inputs)
-            return self._loss_fn(outputs, *batch.loss_arguments), outputs
+            return self._forward(batch)
+
+    def _forward(self, batch: Samples) -> tuple[Tensor, Outputs]:
+        roles = self._roles
+        outputs = roles.layout.named(self.model(*batch.inputs))
+        return self._loss_fn(roles.predicted(outputs), *batch.loss_arguments), outputs
 
     def backward(self, loss: Tensor) -> None:
         """Replace the gradients of the parameters by those of a loss, clipped to the largest norm."""

@@ -60,7 +60,7 @@ def test_the_report_shows_each_layer_with_its_shapes_and_parameters() -> None:
         {"path": "1", "type": "Tanh", "input_shape": ["B", 13], "output_shape": ["B", 13], "parameters": 0},
         {"path": "2", "type": "Linear", "input_shape": ["B", 13], "output_shape": ["B", 1], "parameters": 14},
     ]
-    assert (result.output.shape, result.output.device.type) == ((9, 1), "meta")
+    assert (result.outputs["output"].shape, result.outputs["output"].device.type) == ((9, 1), "meta")
     assert (result.parameter_count, result.parameter_bytes) == (40, 160)
     assert repr(result.module).splitlines()[1] == "  (0): Linear(in_features=1, out_features=13, bias=True)"
     assert result.warnings == []
@@ -90,7 +90,7 @@ def test_each_layer_returns_the_shape_of_the_check(name: str) -> None:
     spec = read_architecture({"type": "sequential", "layers": layers})
     result = check(spec, sample.inputs(), 10**6)
     module = build(read_architecture(result.spec))
-    assert module(*sample.inputs()).shape == result.output.shape
+    assert module(*sample.inputs()).shape == result.outputs["output"].shape
     assert repr(module) == repr(result.module)
 
 

@@ -57,7 +57,7 @@ def printed(forward: str) -> str:
 )
 def test_a_body_or_a_method_is_accepted_with_any_indentation(forward: str) -> None:
     """A text may have a `def` line, any indentation, comments and docstrings."""
-    assert checked(forward).output.shape == (9, 1)
+    assert checked(forward).outputs["output"].shape == (9, 1)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,10 @@ def test_an_error_has_its_location_and_remedy(forward: str, expected: str) -> No
 def test_a_layer_of_a_sequential_is_indexed_by_its_position(call: str, remedy: str) -> None:
     """An index is a position, not the name of a layer, even if the name is a number."""
     heads = sequential(linear(3, in_features=4, name="1"), linear(5, name="0"))
-    assert checked("return self.heads[1](input)", submodules={"heads": heads}).output.shape == (9, 5)
+    assert checked("return self.heads[1](input)", submodules={"heads": heads}).outputs["output"].shape == (
+        9,
+        5,
+    )
     assert refused(f"return {call}(input)", submodules={"heads": heads}) == [
         ("forward", f"Line 1, column 8: `{call}`: {remedy}")
     ]
@@ -383,13 +386,6 @@ def test_a_module_called_by_name_creates_tensors_on_the_device_of_its_inputs() -
     """`torch.zeros` in a nested module follows an input that is passed by name."""
     inner = module("Inner", "return self.a(x + torch.zeros(1))", {"a": linear(3)}, inputs=["x"])
     assert checked("return self.out(self.inner(x=input))", submodules={"inner": inner, **OUT}).warnings == []
-
-
-def test_the_architecture_must_return_one_tensor() -> None:
-    """A tuple is accepted between layers, and refused as the output."""
-    assert refused("return self.out(input), input") == [
-        ("forward", "The architecture returns a tuple; it must return one tensor.")
-    ]
 
 
 def test_an_architecture_of_two_inputs_needs_two() -> None:

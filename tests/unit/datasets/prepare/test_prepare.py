@@ -153,7 +153,6 @@ def test_overflowing_fits_are_refused() -> None:
 @pytest.mark.parametrize(
     ("targets", "target_type", "words"),
     [
-        ([0, 1, 2], "values", "wrap each value, [[0], [1], …]"),
         ([[0], [1], [2]], "classes", "remove the inner brackets"),
         ([[0.5], [1.0], [2.0]], "classes", "integers"),
     ],
@@ -161,7 +160,7 @@ def test_overflowing_fits_are_refused() -> None:
 def test_tensor_targets_have_the_shape_of_their_type(
     targets: Any, target_type: TargetType, words: str
 ) -> None:
-    """Values must be [B, k] and classes [B], so that nothing is broadcast silently."""
+    """Classes are integers [B]."""
     assert words in refused(FLAT | {"targets": targets}, target_type)["#/data/targets"]
 
 

@@ -110,11 +110,13 @@ def test_single_input_is_called_input() -> None:
     assert dataset.targets.tolist() == [0, 1]
 
 
-def test_a_flat_list_of_samples_shows_the_fix() -> None:
-    """A 1-D list of samples is refused, and the error wraps the client's own first values."""
-    found = refused(inputs=T_U, targets=T_C)
-    assert found["#/inputs"] == "Samples must be [B, k]; wrap each value, [[35.7], [55.9], …]."
-    assert found["#/targets"].endswith("wrap each value, [[0.5], [14.0], …].")
+def test_flat_lists_are_samples_of_one_number() -> None:
+    """Inputs and targets may be [B], for a model that takes and returns them."""
+    dataset = read_json({"inputs": T_U, "targets": T_C})
+    assert isinstance(dataset, TensorDataset)
+    assert dataset.inputs["input"].shape == (len(T_U),)
+    assert dataset.targets is not None
+    assert dataset.targets.shape == (len(T_C),)
 
 
 def test_inputs_and_targets_must_have_equal_sample_counts() -> None:

@@ -71,8 +71,6 @@ def test_the_memory_order_does_not_change_a_dataset() -> None:
         ({"inputs": IMAGES, "inputs.a": IMAGES}, "#/inputs", "not both"),
         ({"inputs": IMAGES, "target": IMAGES}, "#/target", "did you mean `targets`?"),
         ({"inputs.": IMAGES}, "#/inputs.", "1 to 256 characters"),
-        ({"inputs": np.ones(4)}, "#/inputs", "make it [4, 1]"),
-        ({"inputs": IMAGES, "targets": np.ones(4)}, "#/targets", "make it [4, 1]"),
         ({"inputs": IMAGES, "targets": np.arange(3)}, "#/targets", "has 3 samples"),
         ({"inputs": np.ones((0, 2))}, "#/inputs", "no samples"),
         ({"inputs": np.ones((2, 0))}, "#/inputs", "no samples"),
@@ -94,12 +92,12 @@ def test_arrays_that_do_not_make_a_dataset_are_refused(
 
 def test_all_errors_are_reported_together() -> None:
     """Every array is checked, and the first 100 values that are not finite are listed."""
-    found = refused("npz", {"inputs": np.ones(4), "targets": np.ones((4, 0)), "masks": IMAGES})
+    found = refused("npz", {"inputs": np.ones((4, 0)), "targets": np.ones((4, 0)), "masks": IMAGES})
     assert list(found) == ["#/inputs", "#/targets", "#/masks"]
     targets = np.array([1.0, np.inf])
     with pytest.raises(InvalidRequest) as raised:
         read(as_npz({"inputs": np.ones((3, 1)), "targets": targets}))
-    assert [error.pointer for error in raised.value.errors] == ["#/targets", "#/targets/1", "#/targets"]
+    assert [error.pointer for error in raised.value.errors] == ["#/targets/1", "#/targets"]
     assert len(refused("npz", {"inputs": np.full((500, 1), np.nan)})) == 100
 
 

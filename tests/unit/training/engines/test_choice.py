@@ -36,7 +36,7 @@ def candidate(
         loss_fn=components.loss_fn,
         spec=spec,
         batch=components.train.take(slice(0, size)).to(torch.device("meta")),
-        task=components.task,
+        roles=components.roles,
         on_gpu=on_gpu,
         calls=calls,
         data_bytes=sum(x.nbytes for x in components.train.inputs),

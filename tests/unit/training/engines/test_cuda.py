@@ -11,6 +11,7 @@ from service.training.assemble import assemble
 from service.training.checkpoints import Checkpoint
 from service.training.engines.eager.cuda_graphs import CudaGraphs
 from service.training.engines.eager.engine import EagerEngine
+from tests.support.outputs import one_output
 from tests.support.toys import NET, VALUES, Layers, assert_same_history, run, training
 
 pytestmark = [
@@ -31,7 +32,9 @@ def engine(
     """Make the engine of a training on a device."""
     spec = training(**{"epochs": 60, "batch_size": 4, **section})
     architecture = read_architecture({"type": "sequential", "layers": layers})
-    components = assemble(architecture, spec, VALUES.prepared(), 2, torch.device(device), precision)
+    components = assemble(
+        architecture, spec, VALUES.prepared(), one_output(2), torch.device(device), precision
+    )
     return EagerEngine(components, capture=CudaGraphs() if captures else None)
 
 

@@ -14,6 +14,7 @@ from service.specs.architecture import read_architecture
 from service.training.assemble import assemble
 from service.training.engines.eager.cuda_graphs import Capture, CudaGraphs, Function
 from service.training.engines.eager.engine import EagerEngine
+from tests.support.outputs import one_output
 from tests.support.toys import (
     DROPPING,
     NET,
@@ -94,7 +95,7 @@ def engine(
     """Make an engine with or without a capture."""
     spec = training(epochs=EPOCHS, **section)
     architecture = read_architecture({"type": "sequential", "layers": layers})
-    components = assemble(architecture, spec, data.prepared(), 2, torch.device(device), precision)
+    components = assemble(architecture, spec, data.prepared(), one_output(2), torch.device(device), precision)
     return EagerEngine(components, capture=capture)
 
 
