@@ -7,14 +7,16 @@ those of the hand-written script.
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from service.architectures.buffers import make_buffer
 from service.architectures.classes import class_inputs, construct
 from service.architectures.layers import LAYERS
-from service.architectures.parameters import make_parameter
+from service.architectures.parameters import initialize_layer, make_parameter
 from service.architectures.text.grammar import DEFAULT_INPUT, read_forward
 from service.architectures.text.module import ForwardModule
 from service.architectures.text.nodes import Observer
@@ -132,7 +134,13 @@ def build(spec: ArchitectureSpec) -> nn.Module:
     Args:
         spec: A complete architecture with all sizes, such as the one that `check` returns.
     """
-    return assemble(spec, lambda layer, _: LAYERS[layer.type](arguments=layer.arguments()))
+    return assemble(spec, lambda layer, _: _make_layer(layer))
+
+
+def _make_layer(spec: LayerSpec) -> nn.Module:
+    layer: nn.Module = LAYERS[spec.type](arguments=spec.arguments())
+    initialize_layer(layer, spec.initial)
+    return layer if spec.trainable else layer.requires_grad_(False)
 
 
 def assemble(
@@ -156,24 +164,32 @@ def assemble(
     """
     if isinstance(spec, LayerSpec):
         return make_layer(spec, location)
+    inherited = {} if spec.trainable else {"trainable": False}
     if isinstance(spec, ClassSpec):
-        return make_class(spec, location)
+        module = make_class(spec, location)
+        return module.requires_grad_(False) if inherited else module
+
+    def assemble_child(node: Node, child: NodeLocation) -> nn.Module:
+        return assemble(node.model_copy(update=inherited), make_layer, child, make_observer, make_class)
+
     if isinstance(spec, SequentialSpec):
         modules = OrderedDict(
-            (name, assemble(node, make_layer, child, make_observer, make_class))
-            for name, node, child in children(spec, location)
+            (name, assemble_child(node, child)) for name, node, child in children(spec, location)
         )
         return (Sequential if any(map(may_return_tuple, spec.layers)) else nn.Sequential)(modules)
     # Each takes its initial values from the global generator, in the order of a hand-written `__init__`.
-    parameters = {name: make_parameter(parameter) for name, parameter in spec.parameters.items()}
-    submodules = {
-        name: assemble(node, make_layer, child, make_observer, make_class)
-        for name, node, child in children(spec, location)
+    parameters = {
+        name: make_parameter(parameter.model_copy(update=inherited))
+        for name, parameter in spec.parameters.items()
     }
+    buffers = {name: partial(make_buffer, text, spec.constants) for name, text in spec.buffers.items()}
+    submodules = {name: assemble_child(node, child) for name, node, child in children(spec, location)}
     graph, _ = read_forward(spec)
     if graph is None:
         raise ValueError("The forward text has errors; check the spec before building it.")
-    return ForwardModule(spec.class_name, parameters, submodules, graph, make_observer(location))
+    return ForwardModule(
+        spec.class_name, spec.constants, parameters, buffers, submodules, graph, make_observer(location)
+    )
 
 
 def may_return_tuple(node: Node) -> bool:

@@ -2,16 +2,21 @@
 
 import keyword
 import warnings
+from collections.abc import Mapping
+from itertools import takewhile
 
 import torch
 from torch import nn
 
+from service.architectures.buffers import buffer_errors
 from service.architectures.build import NodeLocation, children
 from service.architectures.classes import class_errors
 from service.architectures.layers import LAYERS, LAYERS_OF_TRANSFORMER, NOT_OFFERED, layer_count
-from service.architectures.parameters import parameter_errors
+from service.architectures.parameters import init_errors, layer_init_errors, parameter_errors
 from service.architectures.shapes import lacks_sizes
 from service.architectures.text.grammar import read_forward
+from service.architectures.text.module import ForwardModule
+from service.architectures.text.operators import OutOfBounds, bounded
 from service.architectures.text.scope import is_valid_name
 from service.errors import FieldErrors, pointer_to
 from service.specs.architecture import (
@@ -29,8 +34,11 @@ from service.specs.habits import name_advice
 
 # A child of this name would hide an attribute that PyTorch itself uses.
 _SEQUENTIAL_ATTRIBUTES = frozenset(dir(nn.Sequential()))
-# The last ones are attributes of `ForwardModule`.
-_MODULE_ATTRIBUTES = frozenset({*dir(nn.Module()), "graph", "class_name", "inplace"})
+# The last ones are set by the constructor of `ForwardModule`.
+_MODULE_ATTRIBUTES = frozenset(
+    {*dir(nn.Module()), *dir(ForwardModule), "class_name", "constants", "graph"}
+    | {"_buffer_functions", "_observer"}
+)
 
 
 def find_errors(spec: Node, location: NodeLocation) -> FieldErrors:
@@ -100,14 +108,8 @@ def _find_module_errors(spec: ModuleSpec, location: NodeLocation, errors: FieldE
             errors.add(pointer, f"`{name}` is reserved; choose another name for the input.")
         elif name in inputs[:position]:
             errors.add(pointer, f"The input `{name}` appears twice; give it once.")
-    for name, parameter in spec.parameters.items():
-        pointer = pointer_to(location.pointer, "parameters", name)
-        _find_member_errors(name, pointer, errors)
-        errors.extend(parameter_errors(parameter, pointer))
+    _find_value_errors(spec, location, errors)
     for name, node, child in children(spec, location):
-        _find_member_errors(name, child.pointer, errors)
-        if name in spec.parameters:
-            errors.add(child.pointer, f"A parameter is called `{name}` too; choose another name.")
         if node.name is not None:
             errors.add(
                 pointer_to(child.pointer, "name"), f"The key `{name}` is the submodule's name; remove `name`."
@@ -118,8 +120,36 @@ def _find_module_errors(spec: ModuleSpec, location: NodeLocation, errors: FieldE
         errors.add(pointer_to(location.pointer, "forward"), error.__str__)
 
 
-def _find_member_errors(name: str, pointer: str, errors: FieldErrors) -> None:
-    """Check the name of a submodule or a parameter."""
+def _find_value_errors(spec: ModuleSpec, location: NodeLocation, errors: FieldErrors) -> None:
+    """Check the names of all that a module declares, and its constants, parameters and buffers."""
+    for kind in _MEMBERS:
+        for name in getattr(spec, kind):
+            _find_member_errors(name, kind, spec, pointer_to(location.pointer, kind, name), errors)
+    for name, constant in spec.constants.items():
+        try:
+            bounded(constant)
+        except OutOfBounds as error:
+            errors.add(pointer_to(location.pointer, "constants", name), str(error))
+    for name, parameter in spec.parameters.items():
+        errors.extend(parameter_errors(parameter, pointer_to(location.pointer, "parameters", name)))
+    for name, text in spec.buffers.items():
+        errors.extend(buffer_errors(text, spec.constants, pointer_to(location.pointer, "buffers", name)))
+
+
+# What a module declares by attribute name, in the order in which a name is taken.
+_MEMBERS: Mapping[str, str] = {
+    "constants": "constant",
+    "parameters": "parameter",
+    "buffers": "buffer",
+    "submodules": "submodule",
+}
+
+
+def _find_member_errors(name: str, kind: str, spec: ModuleSpec, pointer: str, errors: FieldErrors) -> None:
+    """Check the name of a submodule, a parameter, a buffer or a constant."""
+    for other in takewhile(lambda other: other != kind, _MEMBERS):
+        if name in getattr(spec, other):
+            errors.add(pointer, f"A {_MEMBERS[other]} is called `{name}` too; choose another name.")
     if name in _MODULE_ATTRIBUTES:
         errors.add(pointer, f"`{name}` is an attribute of nn.Module; choose another name.")
     if keyword.iskeyword(name):
@@ -136,12 +166,15 @@ def _find_layer_errors(spec: LayerSpec, location: NodeLocation, errors: FieldErr
         return
     layer, arguments = LAYERS[spec.type], spec.arguments()
     found = layer.check(arguments, location.pointer)
+    pointer = pointer_to(location.pointer, "initial")
+    for name, init in spec.initial.items():
+        found.extend(init_errors(init, pointer_to(pointer, name)))
     errors.extend(found)
     if found or lacks_sizes(spec.type, arguments):
         return
     try:
         with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-            layer(arguments=arguments)
+            errors.extend(layer_init_errors(layer(arguments=arguments), spec.initial, pointer))
     except (MemoryError, torch.OutOfMemoryError):
         raise  # not an error of the request: the caller names the memory limit
     except Exception as error:  # PyTorch raises exceptions of many types for invalid arguments

@@ -3,7 +3,18 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from typing_extensions import TypeAliasType
 
 from service.specs.base import Spec, did_you_mean
@@ -13,18 +24,51 @@ from service.specs.names import LayerType
 
 # A layer's name is a segment of its parameters' names, which are joined with ".".
 LayerName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+$")]
-# A name that `forward` can use, as in `self.hidden`.
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+# A name that `forward` can use, as in `self.hidden`. With two leading underscores, Python would change it.
+Identifier = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=r"^([A-Za-z]|_[A-Za-z0-9])[A-Za-z0-9_]*$")
+]
 ClassName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^_?[A-Za-z][A-Za-z0-9_]*$")]
 MAX_LAYERS = 3_000  # of a whole architecture, with its containers: checking one takes about a millisecond
 MAX_DEPTH = 64  # of nested containers; PyTorch needs several Python stack frames for each
 MAX_DIMENSIONS = 8  # of a parameter
 MAX_MODULE_PARAMETERS = 1_000  # of one module, without those of its submodules
+MAX_LAYER_PARAMETERS = 1_000
+MAX_BUFFERS = 100  # of one module, without those of its submodules
+MAX_BUFFER_CHARACTERS = 1_000
+MAX_CONSTANTS = 1_000  # of one module
+MAX_CONSTANT_CHARACTERS = 100
+MAX_CONSTANT_INTEGER = 2**53
 MAX_INPUTS = 64
 MAX_OUTPUTS = 64
 MAX_FORWARD_CHARACTERS = 20_000
 MAX_SOURCE_CHARACTERS = 100_000  # of the text of classes
 MAX_ARGUMENTS = 256
+
+
+def _explain_constant(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        constant = validate(value)
+        if not _has_large_integer(value):  # the alternative `float` would round it
+            return constant
+    except ValidationError:
+        pass
+    raise ValueError(
+        "A constant is a number up to 2**53, a string of at most 100 characters, a boolean, null, or a list "
+        "of these; write a tensor as a text in `buffers`."
+    )
+
+
+def _has_large_integer(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_large_integer, value))
+    return isinstance(value, int) and abs(value) > MAX_CONSTANT_INTEGER
+
+
+_Scalar = bool | int | float | Annotated[str, Field(max_length=MAX_CONSTANT_CHARACTERS)] | None
+Constant = Annotated[
+    _Scalar | list[_Scalar | list[_Scalar | list[_Scalar]]], WrapValidator(_explain_constant)
+]
 
 
 class LayerSpec(Spec):
@@ -36,9 +80,15 @@ class LayerSpec(Spec):
     """Name of the layer in its container; the position (`0`, `1`, …) by default."""
     type: LayerType
     """Class name in `torch.nn`, e.g. `Linear`; `GET /v1/catalog/layers/{name}` has its arguments."""
+    initial: Annotated[dict[str, Init], Field(max_length=MAX_LAYER_PARAMETERS)] = {}
+    """Initialization of the layer's parameters by functions of `torch.nn.init`, applied in this order as soon
+    as the layer is made: `{"weight": {"type": "xavier_uniform_", "gain": 1.0}, "bias": "zeros_"}`. Parameters
+    that are not named keep PyTorch's initial values."""
+    trainable: bool = True
+    """False: the parameters keep their values (`requires_grad=False`)."""
 
     def arguments(self) -> dict[str, Any]:
-        """Return the fields other than `name` and `type`."""
+        """Return the arguments of the class."""
         return dict(self.model_extra or {})
 
 
@@ -47,15 +97,18 @@ class Container(Spec):
 
     name: LayerName | None = None
     """Name of the layer in its container; the position (`0`, `1`, …) by default."""
+    trainable: bool = True
+    """False: all parameters in it keep their values (`requires_grad=False`)."""
 
 
 class SequentialSpec(Container):
     """Layers that are applied one after another: `nn.Sequential`."""
 
     type: Literal["sequential"]
-    layers: Annotated[list["Node"], Field(min_length=1, max_length=MAX_LAYERS)]
-    """Layers or nested containers, in order. An architecture has at most 3,000 layers and containers in all;
-    each copy in a stack (`num_layers`) counts as one, and as ten in a stack of Transformer layers."""
+    layers: Annotated[list["Node"], Field(max_length=MAX_LAYERS)]
+    """Layers or nested containers, in order; `[]` passes on its input, as `nn.Sequential()` does. An
+    architecture has at most 3,000 layers and containers in all; each copy in a stack (`num_layers`) counts as
+    one, and as ten in a stack of Transformer layers."""
 
 
 def _refuse_repeated(names: list[str]) -> list[str]:
@@ -72,6 +125,8 @@ class ParameterSpec(Spec):
     """Size of each dimension; `[]` for a scalar."""
     init: Init
     """Initialization: a function of `torch.nn.init`, e.g. `ones_` or `{"type": "normal_", "std": 0.02}`."""
+    trainable: bool = True
+    """False: it keeps its values (`requires_grad=False`)."""
 
 
 class ForwardSpec(Container):
@@ -101,6 +156,16 @@ class ModuleSpec(ForwardSpec):
     the whole architecture, counted as those of `layers`."""
     parameters: Annotated[dict[Identifier, ParameterSpec], Field(max_length=MAX_MODULE_PARAMETERS)] = {}
     """Parameters of the module itself by attribute name, created before the submodules."""
+    buffers: Annotated[
+        dict[Identifier, Annotated[str, Field(min_length=1, max_length=MAX_BUFFER_CHARACTERS)]],
+        Field(max_length=MAX_BUFFERS),
+    ] = {}
+    """Tensors that are saved with the model and not trained, by attribute name: each an expression in the
+    syntax of `forward`, evaluated once, as in `{"mask": "torch.tril(torch.ones(8, 8))"}`. It may read
+    `constants`. Buffers are created after the parameters and before the submodules."""
+    constants: Annotated[dict[Identifier, Constant], Field(max_length=MAX_CONSTANTS)] = {}
+    """Numbers, strings, booleans, null and lists of these by attribute name, which `forward` and `buffers`
+    read as `self.name`."""
     inputs: Annotated[list[Identifier], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
     """Names of the arguments of `forward`, without `self`. Default: those of its `def` line, otherwise the
     single name that the body reads without assigning it."""

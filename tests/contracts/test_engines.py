@@ -93,6 +93,18 @@ ARCHITECTURES: dict[str, Layers] = {
         *(linear(3, 24), {"type": "LayerNorm", "normalized_shape": [24]}, shaped(4, 6)),
         *({"type": "GroupNorm", "num_groups": 2, "num_channels": 4}, {"type": "Flatten"}, linear(24, 2)),
     ],
+    "frozen": [
+        {**linear(3, 6), "trainable": False, "initial": {"weight": "xavier_uniform_"}},
+        {
+            "type": "module",
+            "inputs": ["x"],
+            "constants": {"scale": 0.5},
+            "parameters": {"shift": {"shape": [2], "init": "ones_", "trainable": False}},
+            "buffers": {"mask": "torch.triu(torch.ones(6, 6))"},
+            "submodules": {"out": linear(6, 2)},
+            "forward": "return self.out(torch.tanh(x @ self.mask) * self.scale) + self.shift",
+        },
+    ],
     "attention": [
         linear(3, 12),
         shaped(3, 4),

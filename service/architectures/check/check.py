@@ -16,7 +16,7 @@ from service.architectures.check.trace import LayerRow, Trace, shape_text
 from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
 from service.architectures.outputs import UnnamedOutput, declared_names, named_outputs, unnamed_error
-from service.architectures.parameters import complete_parameter
+from service.architectures.parameters import complete_init, complete_parameter
 from service.architectures.shapes import lacks_sizes
 from service.architectures.validation import find_errors
 from service.errors import FieldError, FieldErrors, InvalidRequest
@@ -213,15 +213,26 @@ def _uncalled_layers(spec: Node, trace: Trace, location: NodeLocation) -> Iterat
             yield FieldError(
                 location.pointer, f"{detail}, so its sizes cannot be inferred; call it, or remove it."
             )
-        trace.warnings.append(FieldError(location.pointer, f"{detail}, so it will not be trained."))
+        elif _has_parameters(spec):
+            trace.warnings.append(FieldError(location.pointer, f"{detail}, so it will not be trained."))
         trace.arguments[location.path] = LAYERS[spec.type].resolve(spec.arguments())
+
+
+def _has_parameters(spec: LayerSpec) -> bool:
+    with torch.device("meta"):
+        layer: nn.Module = LAYERS[spec.type](arguments=spec.arguments())
+    return next(layer.parameters(), None) is not None
 
 
 def _complete(spec: Node, trace: Trace, location: NodeLocation) -> dict[str, Any]:
     """Return the node as JSON, with the complete arguments of its layers."""
-    named = {} if spec.name is None else {"name": spec.name}
+    named: dict[str, Any] = {} if spec.name is None else {"name": spec.name}
+    # Absent fields stay absent, so that architectures of earlier versions stay equal to themselves.
+    frozen = {} if spec.trainable else {"trainable": False}
     if isinstance(spec, LayerSpec):
-        return {**named, "type": spec.type, **trace.arguments[location.path]}
+        initial = {name: complete_init(init) for name, init in spec.initial.items()}
+        more = {**({"initial": initial} if initial else {}), **frozen}
+        return {**named, "type": spec.type, **trace.arguments[location.path], **more}
     if isinstance(spec, ClassSpec):
         return {
             **named,
@@ -231,10 +242,11 @@ def _complete(spec: Node, trace: Trace, location: NodeLocation) -> dict[str, Any
             "arguments": spec.arguments,
             "inputs": list(input_names(spec) or ()),
             **({} if spec.outputs is None else {"outputs": spec.outputs}),
+            **frozen,
         }
     nodes = {name: _complete(node, trace, child) for name, node, child in children(spec, location)}
     if not isinstance(spec, ModuleSpec):
-        return {**named, "type": spec.type, "layers": list(nodes.values())}
+        return {**named, "type": spec.type, "layers": list(nodes.values()), **frozen}
     parameters = {name: complete_parameter(parameter) for name, parameter in spec.parameters.items()}
     return {
         **named,
@@ -242,6 +254,9 @@ def _complete(spec: Node, trace: Trace, location: NodeLocation) -> dict[str, Any
         "class_name": spec.class_name,
         "submodules": nodes,
         "parameters": parameters,
+        **({"buffers": spec.buffers} if spec.buffers else {}),
+        **({"constants": spec.constants} if spec.constants else {}),
+        **frozen,
         "inputs": list(input_names(spec) or ()),
         **({} if spec.outputs is None else {"outputs": spec.outputs}),
         "forward": spec.forward,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from service.architectures.build import NodeLocation
 from service.architectures.check.trace import Trace, shape_text
 from service.architectures.layers import LAYERS, layer_count
+from service.architectures.parameters import layer_init_errors
 from service.architectures.shapes import (
     RankError,
     RequiredSize,
@@ -103,6 +104,10 @@ class LayerStandIn(nn.Module):
         if self._layer is None:
             with torch.device("meta"):
                 self._layer = self._constructor(arguments=self._arguments).train(self.training)
+            if not self._spec.trainable:
+                self._layer.requires_grad_(False)
+            pointer = pointer_to(self._location.pointer, "initial")
+            self._trace.errors += layer_init_errors(self._layer, self._spec.initial, pointer)
         self._trace.arguments[self._location.path] = self._constructor.resolve(self._arguments)
         return self._layer
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.build import NodeLocation, children
+from service.architectures.text.module import ForwardModule
 from service.errors import FieldError, pointer_to
 from service.specs.architecture import ClassSpec, LayerSpec, Node, read_architecture
 
@@ -104,6 +105,10 @@ def _forward(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> Any:
     tensors |= {
         name: torch.ones((), dtype=each.dtype).expand(each.shape) for name, each in model.named_buffers()
     }
+    for path, module in model.named_modules():
+        if isinstance(module, ForwardModule):  # its buffers may be indices or masks
+            own = module.initial_buffers()
+            tensors |= {f"{path}.{name}".lstrip("."): buffer for name, buffer in own.items()}
     try:
         with torch.no_grad():
             return torch.func.functional_call(model.eval(), tensors, tuple(inputs))

@@ -11,7 +11,7 @@ from typing import Any
 from service.architectures.build import may_return_tuple
 from service.architectures.classes import program_of
 from service.architectures.layers import LAYERS
-from service.architectures.text.grammar import read_forward
+from service.architectures.text.grammar import read_expression, read_forward
 from service.architectures.text.program import top_level_names
 from service.specs.architecture import (
     ArchitectureSpec,
@@ -50,6 +50,13 @@ SEQUENTIAL_CLASS = '''class Sequential(nn.Sequential):
             input = output[0] if isinstance(output, tuple) else output
         return input
 '''
+# Definition of the function that applies `initial` of a layer.
+INITIALIZED_FUNCTION = '''def initialized(layer, functions):
+    """Initialize parameters by functions of nn.init: {parameter: (function, arguments)}."""
+    for name, (function, arguments) in functions.items():
+        function(layer.get_parameter(name), **arguments)
+    return layer
+'''
 # Objects among the arguments of the text of a class.
 ARGUMENTS_CLASS = '''class Arguments(dict):
     """An object that is read by key or by attribute."""
@@ -59,8 +66,20 @@ ARGUMENTS_CLASS = '''class Arguments(dict):
 FUTURE = "from __future__ import annotations\n"
 # Names that the source uses itself, which a class cannot have.
 NAMES_IN_SOURCE = frozenset(
-    {"math", "torch", "nn", "F", "OrderedDict", "SimpleNamespace", "Arguments", "Sequential", "super"}
+    {
+        "math",
+        "torch",
+        "nn",
+        "F",
+        "OrderedDict",
+        "SimpleNamespace",
+        "Arguments",
+        "Sequential",
+        "initialized",
+        "super",
+    }
 )
+FROZEN = ".requires_grad_(False)"
 DEFAULT_CLASS_NAME = "Model"
 
 
@@ -86,6 +105,7 @@ class _Writer:
         self._taken = set(NAMES_IN_SOURCE)
         self._has_future = False
         self._needs_arguments_class = False
+        self._needs_initialized_function = False
 
     def source(self, spec: ArchitectureSpec) -> str:
         if isinstance(spec, ClassSpec):
@@ -94,7 +114,8 @@ class _Writer:
             made = f"{self._module_class(spec)}()"
         else:
             made = f"{self._add_class(DEFAULT_CLASS_NAME, self._sequential_class(spec))}()"
-        classes = [ARGUMENTS_CLASS] if self._needs_arguments_class else []
+        classes = [INITIALIZED_FUNCTION] if self._needs_initialized_function else []
+        classes += [ARGUMENTS_CLASS] if self._needs_arguments_class else []
         classes += [*self._texts.values(), *([SEQUENTIAL_CLASS] if self._needs_sequential_class else [])]
         classes += [f"class {class_name}({body}" for body, class_name in self._classes.items()]
         code = "\n\n".join(classes)
@@ -104,7 +125,8 @@ class _Writer:
         )
         imports = "\n\n".join(filter(None, blocks))
         first = FUTURE if self._has_future else ""
-        return f"{first}{imports}\n\n\n{code}\n\nmodel = {made}\n{LOADING}"
+        frozen = "" if spec.trainable else FROZEN
+        return f"{first}{imports}\n\n\n{code}\n\nmodel = {made}{frozen}\n{LOADING}"
 
     def _add_class(self, preferred: str, body: str) -> str:
         """Add a class unless an equal one exists.
@@ -166,7 +188,9 @@ class _Writer:
         if graph is None:
             raise ValueError(f"The forward text has errors; check the spec before exporting it: {errors}")
         members = [
+            *(f"self.{name} = {_constant(value)}" for name, value in spec.constants.items()),
             *(line for name, parameter in spec.parameters.items() for line in _parameter(name, parameter)),
+            *(_buffer(name, text, spec.constants) for name, text in spec.buffers.items()),
             *(f"self.{name} = {self._node(node, 2)}" for name, node in spec.submodules.items()),
         ]
         arguments = ", ".join(("self", *graph.inputs))
@@ -191,16 +215,30 @@ class _Writer:
         return "nn.Sequential"
 
     def _node(self, node: Node, level: int) -> str:
+        frozen = "" if node.trainable else FROZEN
         if isinstance(node, ClassSpec):
-            return self._class(node)
+            return f"{self._class(node)}{frozen}"
         if isinstance(node, LayerSpec):
-            return _call(node.type, node.arguments())
+            return f"{self._layer(node)}{frozen}"
         if isinstance(node, ModuleSpec):
-            return f"{self._module_class(node)}()"
-        return f"{self._sequential_base(node)}({self._layers(node, level)})"
+            return f"{self._module_class(node)}(){frozen}"
+        return f"{self._sequential_base(node)}({self._layers(node, level)}){frozen}"
+
+    def _layer(self, node: LayerSpec) -> str:
+        layer = _call(node.type, node.arguments())
+        if not node.initial:
+            return layer
+        self._needs_initialized_function = True
+        functions = {}
+        for name, init in node.initial.items():
+            arguments = {key: _value(value) for key, value in init.arguments().items()}
+            functions[name] = f"(nn.init.{init.type}, {_dictionary(arguments)})"
+        return f"initialized({layer}, {_dictionary(functions)})"
 
     def _layers(self, spec: SequentialSpec, level: int) -> str:
         """Write the layers, one on each line; in an OrderedDict if one of them has a name."""
+        if not spec.layers:
+            return ""
         if all(node.name is None for node in spec.layers):
             lines = [f"{self._node(node, level + 1)}," for node in spec.layers]
             return "\n".join(["", *_indented(lines, level + 1), INDENT * level])
@@ -215,8 +253,16 @@ def _indented(lines: list[str], level: int) -> Iterator[str]:
     return (f"{INDENT * level}{line}" if line else line for line in lines)
 
 
+def _buffer(name: str, text: str, constants: Mapping[str, Any]) -> str:
+    graph, errors = read_expression(text, constants)
+    if graph is None:
+        raise ValueError(f"The buffer has errors; check the spec before exporting it: {errors}")
+    return f"self.register_buffer({_quoted(name)}, {graph.result})"
+
+
 def _parameter(name: str, spec: ParameterSpec) -> Iterator[str]:
-    yield f"self.{name} = nn.Parameter(torch.empty({tuple(spec.shape)}))"
+    frozen = "" if spec.trainable else ", requires_grad=False"
+    yield f"self.{name} = nn.Parameter(torch.empty({tuple(spec.shape)}){frozen})"
     arguments = "".join(f", {key}={_value(value)}" for key, value in spec.init.arguments().items())
     yield f"nn.init.{spec.init.type}(self.{name}{arguments})"
 
@@ -242,6 +288,16 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         inner = ", ".join(map(_value, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return _quoted(value) if isinstance(value, str) else repr(value)
+
+
+def _dictionary(values: Mapping[str, str]) -> str:
+    return f"{{{', '.join(f'{_quoted(name)}: {value}' for name, value in values.items())}}}"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_constant, value))}]"
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 

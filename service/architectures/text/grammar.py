@@ -53,7 +53,7 @@ from service.architectures.text.scope import (
     undeclared_message,
 )
 from service.architectures.text.syntax import Method, parse
-from service.specs.architecture import LayerSpec, ModuleSpec
+from service.specs.architecture import Constant, LayerSpec, ModuleSpec
 from service.specs.base import did_you_mean, list_names
 
 MAX_STRING_LENGTH = 100
@@ -112,6 +112,27 @@ def read_forward(spec: ModuleSpec) -> tuple[Graph | None, list[GrammarError]]:
     except GrammarError as error:
         return None, [error]
     translator = _Translator(spec, method)
+    graph = translator.translate()
+    return (None if translator.errors else graph), translator.errors
+
+
+def read_expression(text: str, constants: Mapping[str, Constant]) -> tuple[Graph | None, list[GrammarError]]:
+    """Translate a single expression, which may read constants, into a graph without inputs.
+
+    Returns:
+        The graph, or None if there are errors; and the errors.
+    """
+    try:
+        method = parse(text)
+    except GrammarError as error:
+        return None, [error]
+    statement = method.statements[0]
+    if method.arguments is not None or len(method.statements) > 1 or not isinstance(statement, ast.Expr):
+        location = method.text.location_of(statement)
+        return None, [GrammarError(location, "Write one expression, such as `torch.arange(8)`.")]
+    result = ast.copy_location(ast.Return(statement.value), statement)
+    spec = ModuleSpec(type="module", forward=text, constants=dict(constants))
+    translator = _Translator(spec, Method(method.text, [result], ()))
     graph = translator.translate()
     return (None if translator.errors else graph), translator.errors
 
@@ -282,7 +303,7 @@ class _Translator:
             if name not in CONSTANTS:
                 raise self._error(node, partial(_unknown_message, name, CONSTANTS))
             return Literal(location, CONSTANTS[name], name)
-        if starts_at_self(node) and not self._scope.is_tensor(node.value):
+        if starts_at_self(node) and not self._scope.is_value(node.value):
             return self._self_attribute(node, location)
         # Other attributes lead out of tensors: `x.__class__`, `x.data`, `x.grad_fn`.
         if node.attr not in ATTRIBUTES:
@@ -296,11 +317,13 @@ class _Translator:
         return Attribute(location, self._expression(node.value), node.attr)
 
     def _self_attribute(self, node: ast.Attribute, location: SourceLocation) -> Expression:
-        """Translate `self.training`, `self.scale` and `self.emb.weight`."""
+        """Translate `self.training`, `self.scale`, `self.n_head` and `self.emb.weight`."""
         if isinstance(node.value, ast.Name):
             if node.attr == "training":
                 return TrainingMode(location)
-            if node.attr in self._spec.parameters:
+            if node.attr in self._spec.constants:
+                return Literal(location, self._spec.constants[node.attr], f"self.{node.attr}")
+            if node.attr in self._spec.parameters or node.attr in self._spec.buffers:
                 return ModuleTensor(location, SubmodulePath((), "self"), node.attr)
             if node.attr in self._spec.submodules:
                 # A submodule is not a value: its attributes include hooks and its own `__dict__`.
@@ -311,7 +334,9 @@ class _Translator:
                 )
             raise self._error(node, partial(undeclared_message, node.attr, self._spec))
         path, owner = self._scope.resolve(node.value)
-        declares = isinstance(owner, ModuleSpec) and node.attr in owner.parameters
+        if isinstance(owner, ModuleSpec) and node.attr in owner.constants:
+            return Literal(location, owner.constants[node.attr], f"{path.text}.{node.attr}")
+        declares = isinstance(owner, ModuleSpec) and node.attr in {**owner.parameters, **owner.buffers}
         if not isinstance(owner, LayerSpec) and not declares:
             raise self._error(
                 node, f"`{node.attr}` is not a parameter; call a submodule, or read a parameter of a layer."
@@ -346,7 +371,7 @@ class _Translator:
             return self._function(node, FUNCTIONS[name], ())
         if starts_at_self(called):
             # `self.scale.exp()` calls a method of a parameter, `self.hidden(x)` a submodule.
-            if isinstance(called, ast.Attribute) and self._scope.is_tensor(called.value):
+            if isinstance(called, ast.Attribute) and self._scope.is_value(called.value):
                 return self._method(node, called)
             path, _ = self._scope.resolve(called)
             return SubmoduleCall(location, path, self._arguments(node, ()))
@@ -425,7 +450,7 @@ class _Translator:
         return Operation(self._text.location_of(node), operator, operands)
 
     def _subscript(self, node: ast.Subscript) -> Expression:
-        if starts_at_self(node) and not self._scope.is_tensor(node.value):
+        if starts_at_self(node) and not self._scope.is_value(node.value):
             raise self._error(
                 node,
                 "Call the layer, as in `self.body[0](x)`, or read a parameter, as in `self.body[0].weight`.",
@@ -479,8 +504,10 @@ def _unknown_method_message(name: str, methods: Collection[str]) -> str:
 
 
 def _unassigned_message(name: str, assigned: Collection[str]) -> str:
-    hint = did_you_mean(name, sorted(assigned))
-    return f"`{name}`{hint or f' is not assigned; assigned names: {list_names(sorted(assigned))}.'}"
+    names = sorted(assigned)
+    shown = list_names(names) or "none"
+    hint = did_you_mean(name, names)
+    return f"`{name}`{hint or f' is not assigned; assigned names: {shown}.'}"
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -1,6 +1,6 @@
 """An `nn.Module` that computes a forward graph, and prints, saves and trains like the hand-written class."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from service.architectures.text.graph import Graph
 from service.architectures.text.nodes import Observer
+from service.specs.architecture import Constant
 
 
 class ForwardModule(nn.Module):
@@ -15,7 +16,9 @@ class ForwardModule(nn.Module):
 
     Args:
         class_name: Class name to print.
+        constants: Its constants by name, which the graph contains.
         parameters: Its own parameters by name, in order.
+        buffers: Functions that compute its own buffers on the default device, by name, in order.
         submodules: Its submodules by name, in order.
         graph: Graph of the forward text.
         observer: Observes each run; the check on the meta device sets one.
@@ -24,7 +27,9 @@ class ForwardModule(nn.Module):
     def __init__(
         self,
         class_name: str,
+        constants: Mapping[str, Constant],
         parameters: Mapping[str, nn.Parameter],
+        buffers: Mapping[str, Callable[[], Tensor]],
         submodules: Mapping[str, nn.Module],
         graph: Graph,
         observer: Observer | None = None,
@@ -32,9 +37,13 @@ class ForwardModule(nn.Module):
         super().__init__()
         self.class_name = class_name
         self.graph = graph
+        self.constants = constants
+        self._buffer_functions = buffers
         self._observer = observer
         for name, parameter in parameters.items():
             self.register_parameter(name, parameter)
+        for name, buffer in self.initial_buffers().items():
+            self.register_buffer(name, buffer)
         for name, module in submodules.items():
             self.add_module(name, module)
 
@@ -54,6 +63,10 @@ class ForwardModule(nn.Module):
         given |= named
         device = next((x.device for x in given.values() if isinstance(x, Tensor)), torch.device("cpu"))
         return self.graph.run(self, given, device, self._observer)
+
+    def initial_buffers(self) -> dict[str, Tensor]:
+        """Compute its own buffers by name, on the default device."""
+        return {name: compute() for name, compute in self._buffer_functions.items()}
 
     @property
     def inplace(self) -> bool:

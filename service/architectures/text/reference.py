@@ -74,7 +74,8 @@ def _grammar() -> Iterator[str]:
     yield "| assignment | `h = …`, `a, (b, c) = …`, `h += …`, `h: Tensor = …` |"
     yield "| result | one `return …`, the last line |"
     yield "| call of a submodule | `self.hidden(x)`, `self.block.out(x)`, `self.body[0](x)` |"
-    yield "| parameter | `self.scale` of `parameters`, `self.emb.weight` of a submodule |"
+    yield "| parameter, buffer | `self.scale` of `parameters`, `self.mask` of `buffers`, `self.emb.weight` |"
+    yield "| constant | `self.n_head`, `self.sizes[0]` of `constants` |"
     yield "| training mode | `self.training`, as an argument |"
     yield "| function | `torch.tanh(x)`, `F.relu(x)`, `torch.nn.functional.relu(x)`, from the table below |"
     yield "| method | `x.view(*x.shape[:2], -1)`, from the table below |"
@@ -86,7 +87,7 @@ def _grammar() -> Iterator[str]:
     yield "| subscript | `x[:, 0]`, `x[..., ::2]`, `x[:, None]`, `x.shape[0]`, `pair[1]` |"
     yield "| tuple or list | `(a, b)`, `[a, b]`, `(*sizes, 1)` |"
     yield '| literal | numbers, `True`, `False`, `None`, `"bilinear"`, `float("-inf")` |'
-    yield f"| constant | {_code(CONSTANTS)} |"
+    yield f"| constant of a module | {_code(CONSTANTS)} |"
 
 
 def _functions() -> Iterator[str]:

@@ -43,7 +43,7 @@ class Scope:
         path, owner = self.resolve(node.value)
         submodules = _submodules(owner)
         if node.attr not in submodules:
-            if node.attr == "training" or node.attr in getattr(owner, "parameters", ()):
+            if node.attr == "training" or node.attr in _values(owner):
                 raise self._error(node, "Only submodules can be called, and this is not one.")
             raise self._error(node, partial(undeclared_message, node.attr, owner))
         return SubmodulePath((*path.names, node.attr), f"{path.text}.{node.attr}"), submodules[node.attr]
@@ -64,13 +64,16 @@ class Scope:
         name = layer.name or str(position)
         return SubmodulePath((*path.names, name), f"{path.text}[{position}]"), layer
 
-    def is_tensor(self, node: ast.expr) -> bool:
-        """Return whether a chain from `self` denotes a tensor: `self.scale`, `self.emb.weight`, or a call."""
+    def is_value(self, node: ast.expr) -> bool:
+        """Return whether a chain from `self` denotes a value, and no submodule.
+
+        Values are `self.scale`, `self.sizes[0]` of a constant, `self.emb.weight`, and the results of calls.
+        """
         if isinstance(node, ast.Call):
             return True
         if not isinstance(node, ast.Attribute | ast.Subscript):
             return False
-        if self.is_tensor(node.value):
+        if self.is_value(node.value):
             return True
         if isinstance(node, ast.Subscript):
             return False
@@ -78,7 +81,7 @@ class Scope:
             _, owner = self.resolve(node.value)
         except GrammarError:
             return False
-        return isinstance(owner, LayerSpec) or node.attr in getattr(owner, "parameters", ())
+        return isinstance(owner, LayerSpec) or node.attr in _values(owner)
 
     def _error(self, node: ast.AST, remedy: str | Callable[[], str]) -> GrammarError:
         return GrammarError(self._text.location_of(node), remedy)
@@ -92,9 +95,16 @@ def _submodules(node: Node) -> Mapping[str, Node]:
     return {}
 
 
+def _values(node: Node) -> Mapping[str, object]:
+    """Return the parameters, buffers and constants that a node itself declares, by name."""
+    if not isinstance(node, ModuleSpec):
+        return {}
+    return {**node.parameters, **node.buffers, **node.constants}
+
+
 def undeclared_message(name: str, owner: Node) -> str:
     """Return the message for a name that a node does not declare."""
-    names = [*_submodules(owner), *getattr(owner, "parameters", ())]
+    names = [*_submodules(owner), *_values(owner)]
     hint = did_you_mean(name, names) or f"; declared names: {list_names(names) or 'none'}."
     return f"`{name}` is not declared{hint}"
 

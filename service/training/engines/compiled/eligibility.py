@@ -33,7 +33,8 @@ def work_of(candidate: Candidate) -> Work:
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
     operations = sum(map(_operations, nodes))
-    return Work(tuple(untranslatable(found.graph)), found.eager_operators, len(nodes), operations)
+    missing = (*untranslatable(found.graph), *(f"copy_ into {name}" for name in found.written))
+    return Work(missing, found.eager_operators, len(nodes), operations)
 
 
 def _operations(node: fx.Node) -> int:

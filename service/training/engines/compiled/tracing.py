@@ -6,7 +6,7 @@ eager engine. The second pass runs the recorded graph again without mutations (`
 into core ATen, the small set of operators that the others are made of.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -22,6 +22,8 @@ from service.datasets.samples import Samples
 from service.training.output_roles import SINGLE_OUTPUT, OutputRoles
 from service.training.weighted_loss import WeightedLoss
 
+# Positions of arguments of `aten::native_batch_norm`.
+_STATISTICS, _TRAINING = slice(3, 5), 5
 LOSS = "loss:"  # prefix of the loss's buffers; names of parameters have no colon
 
 
@@ -38,12 +40,14 @@ class Trace:
         trained: Names of the parameters that the loss depends on, in the order of their gradients.
         outputs: The model's outputs by name, on the meta device.
         eager_operators: Number of operators that PyTorch dispatches in the pass.
+        written: Names of the tensors that the pass writes into, which the graph leaves out.
     """
 
     graph: fx.Graph
     trained: tuple[str, ...]
     outputs: Mapping[str, Tensor]
     eager_operators: int
+    written: tuple[str, ...]
 
 
 def trace(
@@ -65,7 +69,8 @@ def trace(
     Raises:
         NotImplementedError: An operator has no meta kernel.
     """
-    tensors, parameters = named_tensors(model, loss_fn), dict(model.named_parameters())
+    tensors = named_tensors(model, loss_fn)
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     of_model = len(tensors) - len(dict(loss_fn.named_buffers()))  # the first ones; those of the loss follow
     # Filled while `run` is traced.
     trained: list[str] = []
@@ -82,12 +87,12 @@ def trace(
         weight = [loss_fn.total_weight(*loss_arguments)] if isinstance(loss_fn, WeightedLoss) else []
         if not gradients:
             return [loss, *outputs.values(), *weight]
-        wanted = state[: len(parameters)]  # `named_tensors` lists parameters first
+        wanted = [named[name] for name in trainable]
         found = torch.autograd.grad(loss, wanted, allow_unused=True)
-        trained[:] = [name for name, each in zip(parameters, found, strict=True) if each is not None]
+        trained[:] = [name for name, each in zip(trainable, found, strict=True) if each is not None]
         return [loss, *outputs.values(), *(each for each in found if each is not None), *weight]
 
-    state = [_meta(x).requires_grad_(name in parameters) for name, x in tensors.items()]
+    state = [_meta(x).requires_grad_(name in trainable) for name, x in tensors.items()]
     inputs, loss_arguments = ([_meta(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
     recorded = make_fx(run)(state, inputs, loss_arguments)
     flat = [*(x.detach() for x in state), *inputs, *loss_arguments]
@@ -98,7 +103,29 @@ def trace(
     )(*flat)
     pure.graph.eliminate_dead_code()
     calls = sum(node.op == "call_function" for node in recorded.graph.nodes)
-    return Trace(pure.graph, tuple(trained), outputs, calls)
+    written = tuple(_written(tensors, state, pure.graph))
+    return Trace(pure.graph, tuple(trained), outputs, calls, written)
+
+
+def _written(names: Iterable[str], state: Iterable[Tensor], graph: fx.Graph) -> Iterator[str]:
+    """Iterate over the names of the tensors that a traced pass writes into.
+
+    Args:
+        names: Names of the first inputs of the graph.
+        state: These inputs, after the pass was recorded.
+        graph: The graph of the pass.
+    """
+    # The operator of batch norms updates its running statistics without raising their version.
+    statistics = {
+        node
+        for call in graph.find_nodes(op="call_function", target=torch.ops.aten.native_batch_norm.default)
+        if call.args[_TRAINING]
+        for node in call.args[_STATISTICS]
+    }
+    placeholders = graph.find_nodes(op="placeholder")
+    for name, tensor, placeholder in zip(names, state, placeholders, strict=False):
+        if tensor._version or placeholder in statistics:
+            yield name
 
 
 def named_tensors(model: nn.Module, loss_fn: nn.Module) -> dict[str, Tensor]:

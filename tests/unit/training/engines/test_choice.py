@@ -71,6 +71,24 @@ def test_trainings_that_compiling_does_not_speed_up_are_eager(
     assert EngineChooser().choose("eager", make()) == Choice("eager")
 
 
+def test_a_model_that_writes_into_its_buffers_is_eager() -> None:
+    """A program keeps no changes of buffers, such as the running mean of `F.batch_norm`."""
+    normalized = {
+        "type": "module",
+        "inputs": ["x"],
+        "buffers": {"mean": "torch.zeros(2)", "var": "torch.ones(2)"},
+        "forward": "return F.batch_norm(x, self.mean, self.var, training=self.training)",
+    }
+    made = candidate([*NET, normalized])
+    reason = "The model uses operators that the compiled engine does not support: `copy_ into 3.mean`"
+    choice = EngineChooser().choose("auto", made)
+    assert choice.engine == "eager"
+    assert choice.reason is not None
+    assert choice.reason.startswith(reason)
+    with pytest.raises(InvalidRequest):
+        EngineChooser().choose("compiled", made)
+
+
 @pytest.mark.skipif(runs_jax("cuda"), reason="JAX has GPU support here")
 def test_a_gpu_needs_a_plugin() -> None:
     """Without GPU support in JAX, trainings on a GPU are eager, and the reason names the package."""
