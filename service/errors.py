@@ -59,6 +59,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NoReturn
 
 MAX_LISTED_ERRORS = 100
+NESTED_TOO_DEEP = "The body is nested too deep to be a request."
 # Messages repeat names and values of the client, which may be as long as the request.
 MAX_QUOTED_CHARACTERS = 100
 _MAX_CHARACTERS = 2_000  # of a pointer or a message

@@ -14,11 +14,17 @@ import structlog
 import torch
 
 from service import retry_after
-from service.errors import FitserveError, InvalidRequest, LimitExceeded, unexpected_error
+from service.errors import (
+    NESTED_TOO_DEEP,
+    FitserveError,
+    InvalidRequest,
+    LimitExceeded,
+    unexpected_error,
+)
 from service.file_errors import unavailable
 from service.helper.messages import REQUESTS
 from service.helper.request import PROBLEMS, Problem
-from service.helper.tasks import NESTED_TOO_DEEP, Tasks
+from service.helper.tasks import Tasks
 from service.logs import configure_logging
 from service.preflight.cache import PreflightCache
 from service.processes.channel import Channel

@@ -57,11 +57,13 @@ class DatasetStored:
     Attributes:
         dataset: The row to commit, or the id of the owner's dataset of equal content.
         upload_digest: Digest of the upload's bytes and reading options.
+        fingerprint: Fingerprint of the content and the name, for a repeated idempotency key.
         warnings: What the client should know about the reading of the upload.
     """
 
     dataset: NewDataset | str
     upload_digest: str
+    fingerprint: str
     warnings: list[str]
 
 
@@ -71,9 +73,11 @@ class ParameterSetStored:
 
     Attributes:
         parameter_set: The row to commit, or the id of the owner's parameter set of equal content.
+        fingerprint: Fingerprint of the content and the name, for a repeated idempotency key.
     """
 
     parameter_set: NewParameterSet | str
+    fingerprint: str
 
 
 @dataclass(frozen=True)

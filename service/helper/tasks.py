@@ -31,6 +31,7 @@ from service.errors import (
 )
 from service.helper.artifact_writer import ArtifactWriter
 from service.helper.catalog import entry, names_of, selected
+from service.helper.fingerprint import fingerprint, job_fingerprint
 from service.helper.messages import (
     CheckJob,
     DatasetStored,
@@ -92,8 +93,6 @@ from service.training.suggestions import suggest
 
 T = TypeVar("T")
 
-NESTED_TOO_DEEP = "The body is nested too deep to be a request."
-
 
 class Tasks:
     """Run the task of a request. A task is registered for the type of its argument `request`."""
@@ -131,7 +130,7 @@ class Tasks:
     def _plan_job(self, request: PlanJob, body: bytes) -> tuple[PlannedJob | EarlierJob, bytes]:
         document, idempotency = parse_json(body), None
         if request.key is not None:
-            idempotency = IdempotencyKey(request.key, _fingerprint(document))
+            idempotency = IdempotencyKey(request.key, job_fingerprint(document))
             earlier = self._storage.jobs.replay(request.owner, idempotency)
             if earlier is not None:
                 return EarlierJob(earlier.id), b""
@@ -152,15 +151,17 @@ class Tasks:
         path = Path(request.upload.folder) / "dataset"
         stored = self._within(self._storage.room.bytes_left(), partial(write_dataset, content, path))
         dataset = self._writer.add_dataset(request.owner, stored, path, name)
-        return DatasetStored(dataset, _upload_digest(request.upload), [*stored.reading_warnings]), b""
+        understood = fingerprint({"digest": stored.digest, "name": name})
+        digest = _upload_digest(request.upload)
+        return DatasetStored(dataset, digest, understood, [*stored.reading_warnings]), b""
 
     @run.register
     def _read_parameter_set(self, request: ReadParameterSet, body: bytes) -> tuple[ParameterSetStored, bytes]:
         path = self._decompress(request.upload)
         tensors = check_file(path)
-        return ParameterSetStored(
-            self._writer.add_parameter_set(request.owner, path, request.name, tensors)
-        ), b""
+        stored = self._writer.add_parameter_set(request.owner, path, request.name, tensors)
+        known = self._storage.parameter_sets.get(request.owner, stored) if isinstance(stored, str) else stored
+        return ParameterSetStored(stored, fingerprint({"digest": known.digest, "name": request.name})), b""
 
     @run.register
     def _download_parameter_set(self, request: DownloadParameterSet, body: bytes) -> tuple[InFile, bytes]:
@@ -371,15 +372,6 @@ def _read_for_model(content: FileContent, needed: Sequence[str]) -> Dataset:
 def _upload_digest(upload: Upload) -> str:
     with upload.body.open("rb") as file:
         return upload_digest(hashlib.file_digest(file, "sha256").hexdigest(), upload.options)
-
-
-def _fingerprint(document: Any) -> str:
-    """Hash a parsed request, so that a repeated idempotency key can be checked."""
-    try:
-        canonical = orjson.dumps(document)
-    except orjson.JSONEncodeError:
-        raise InvalidRequest(NESTED_TOO_DEEP) from None
-    return hashlib.sha256(canonical).hexdigest()
 
 
 def _preflight_document(result: PreflightResult) -> dict[str, Any]:

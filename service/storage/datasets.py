@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from sqlalchemy import Connection, bindparam, select
 
 from service import errors
 from service.storage.database import INSERTS, Database, insert_or_get
+from service.storage.idempotency import IdempotencyKey, bind_creation
 from service.storage.ids import new_id
 from service.storage.pages import ALWAYS, Cursor, Period, newest_first
 from service.storage.pins import pinning_job
@@ -77,25 +78,37 @@ class DatasetStore:
     Args:
         database: Database of the datasets.
         max_stored_bytes: Maximum size of everything that is stored; None for no limit.
+        idempotency_hours: Time for which an idempotency key is remembered.
     """
 
-    def __init__(self, database: Database, max_stored_bytes: int | None = None) -> None:
+    def __init__(
+        self, database: Database, max_stored_bytes: int | None = None, idempotency_hours: float = 24.0
+    ) -> None:
         self._database = database
         self._max_stored_bytes = max_stored_bytes
+        self._idempotency_period = timedelta(hours=idempotency_hours)
 
-    def add(self, owner: str, dataset: NewDataset, upload_digest: str | None = None) -> tuple[Dataset, bool]:
+    def add(
+        self,
+        owner: str,
+        dataset: NewDataset,
+        upload_digest: str | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> tuple[Dataset, bool]:
         """Insert a dataset, unless the owner has one of equal content.
 
         Args:
             owner: The owner.
             dataset: The dataset.
             upload_digest: The digest of the upload that it was read from.
+            idempotency: The client's key and the fingerprint of the upload.
 
         Returns:
             The inserted or existing dataset, and whether it was inserted. If not, no row refers to the
             artifact of the new one.
 
         Raises:
+            IdempotencyKeyReused: The key was used with another fingerprint.
             StorageFull: The quota has no room for it.
         """
         with self._database.write() as connection:
@@ -104,24 +117,47 @@ class DatasetStore:
                 check_quota(connection, self._max_stored_bytes)
             if stored.inline:
                 stored = keep_dataset(connection, owner, stored.id)
-            _add_upload(connection, owner, upload_digest, stored.id)
+            self._add_upload(connection, owner, upload_digest, idempotency, stored.id)
         return stored, stored.id == dataset.id
 
-    def keep(self, owner: str, dataset_id: str, upload_digest: str | None = None) -> Dataset:
+    def keep(
+        self,
+        owner: str,
+        dataset_id: str,
+        upload_digest: str | None = None,
+        idempotency: IdempotencyKey | None = None,
+    ) -> Dataset:
         """Keep a dataset until it is deleted, even if it was sent with a job; return it.
 
         Args:
             owner: The owner.
             dataset_id: Id of the dataset.
             upload_digest: The digest of an upload that has its content.
+            idempotency: The client's key and the fingerprint of that upload.
 
         Raises:
             DatasetNotFound: If the owner has no such dataset.
+            IdempotencyKeyReused: The key was used with another fingerprint.
         """
         with self._database.write() as connection:
             kept = keep_dataset(connection, owner, dataset_id)
-            _add_upload(connection, owner, upload_digest, dataset_id)
+            self._add_upload(connection, owner, upload_digest, idempotency, dataset_id)
         return kept
+
+    def _add_upload(
+        self,
+        connection: Connection,
+        owner: str,
+        digest: str | None,
+        idempotency: IdempotencyKey | None,
+        dataset_id: str,
+    ) -> None:
+        """Record which dataset an upload and its key became."""
+        if digest is not None:
+            _add_upload(connection, owner, digest, dataset_id)
+        if idempotency is not None:
+            period = self._idempotency_period
+            bind_creation(connection, owner, datasets, idempotency, dataset_id, period)
 
     def get(self, owner: str, dataset_id: str) -> Dataset:
         """Return a dataset.
@@ -203,14 +239,13 @@ def add_dataset(connection: Connection, owner: str, dataset: NewDataset) -> Data
     return Dataset(**row._mapping)
 
 
-def _add_upload(connection: Connection, owner: str, digest: str | None, dataset_id: str) -> None:
+def _add_upload(connection: Connection, owner: str, digest: str, dataset_id: str) -> None:
     """Record which dataset an upload became; a later version may read the same upload differently."""
-    if digest is not None:
-        insert = INSERTS[connection.dialect.name](uploads).values(
-            owner=owner, digest=digest, dataset_id=dataset_id
-        )
-        changed = {"dataset_id": insert.excluded.dataset_id}
-        connection.execute(insert.on_conflict_do_update(index_elements=["owner", "digest"], set_=changed))
+    insert = INSERTS[connection.dialect.name](uploads).values(
+        owner=owner, digest=digest, dataset_id=dataset_id
+    )
+    changed = {"dataset_id": insert.excluded.dataset_id}
+    connection.execute(insert.on_conflict_do_update(index_elements=["owner", "digest"], set_=changed))
 
 
 def keep_dataset(connection: Connection, owner: str, dataset_id: str) -> Dataset:

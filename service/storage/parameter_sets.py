@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Connection, Select, select
 
 from service import errors
 from service.storage.database import Database, insert_or_get
+from service.storage.idempotency import IdempotencyKey, bind_creation
 from service.storage.ids import new_id
 from service.storage.pages import ALWAYS, Cursor, Period, newest_first
 from service.storage.pins import pinning_job
@@ -67,20 +68,32 @@ class ParameterSetStore:
     Args:
         database: Database of the parameter sets.
         max_stored_bytes: Maximum size of everything that is stored; None for no limit.
+        idempotency_hours: Time for which an idempotency key is remembered.
     """
 
-    def __init__(self, database: Database, max_stored_bytes: int | None = None) -> None:
+    def __init__(
+        self, database: Database, max_stored_bytes: int | None = None, idempotency_hours: float = 24.0
+    ) -> None:
         self._database = database
         self._max_stored_bytes = max_stored_bytes
+        self._idempotency_period = timedelta(hours=idempotency_hours)
 
-    def add(self, owner: str, new: NewParameterSet) -> tuple[ParameterSet, bool]:
+    def add(
+        self, owner: str, new: NewParameterSet, idempotency: IdempotencyKey | None = None
+    ) -> tuple[ParameterSet, bool]:
         """Insert a parameter set, unless the owner has one of equal content.
+
+        Args:
+            owner: The owner.
+            new: The parameter set.
+            idempotency: The client's key and the fingerprint of the upload.
 
         Returns:
             The inserted or existing parameter set, and whether it was inserted. If not, no row refers to the
             artifact of the new one.
 
         Raises:
+            IdempotencyKeyReused: The key was used with another fingerprint.
             StorageFull: The quota has no room for it.
         """
         with self._database.write() as connection:
@@ -89,7 +102,27 @@ class ParameterSetStore:
             stored = ParameterSet(**values)
             if stored.id == new.id:
                 check_quota(connection, self._max_stored_bytes)
+            self._bind(connection, owner, stored.id, idempotency)
         return stored, stored.id == new.id
+
+    def repeat(self, owner: str, parameter_set_id: str, idempotency: IdempotencyKey | None) -> ParameterSet:
+        """Return the parameter set that an upload with a key has found.
+
+        Raises:
+            ParameterSetNotFound: If the owner has no such parameter set.
+            IdempotencyKeyReused: The key was used with another fingerprint.
+        """
+        with self._database.write() as connection:
+            hold_parameter_set(connection, owner, parameter_set_id)
+            self._bind(connection, owner, parameter_set_id, idempotency)
+        return self.get(owner, parameter_set_id)
+
+    def _bind(
+        self, connection: Connection, owner: str, parameter_set_id: str, idempotency: IdempotencyKey | None
+    ) -> None:
+        if idempotency is not None:
+            period = self._idempotency_period
+            bind_creation(connection, owner, parameter_sets, idempotency, parameter_set_id, period)
 
     def get(self, owner: str, parameter_set_id: str) -> ParameterSet:
         """Return a parameter set.

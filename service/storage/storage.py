@@ -75,8 +75,10 @@ class Storage:
                 history=HistoryStore(database),
                 checkpoints=CheckpointStore(database),
                 logs=LogStore(database),
-                datasets=DatasetStore(database, settings.max_stored_bytes),
-                parameter_sets=ParameterSetStore(database, settings.max_stored_bytes),
+                datasets=DatasetStore(database, settings.max_stored_bytes, settings.idempotency_hours),
+                parameter_sets=ParameterSetStore(
+                    database, settings.max_stored_bytes, settings.idempotency_hours
+                ),
                 workers=WorkerStore(database),
                 retention=RetentionStore(database),
                 artifacts=artifacts,

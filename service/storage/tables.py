@@ -190,6 +190,19 @@ idempotency_keys = Table(
     Column("created_at", Timestamp, nullable=False, index=True),
 )
 
+# Keys of requests that create anything other than a job.
+creation_keys = Table(
+    "creation_keys",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    # The table of what was created: a key can be used once for each.
+    Column("resource", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("created_at", Timestamp, nullable=False, index=True),
+)
+
 workers = Table(
     "workers",
     metadata,

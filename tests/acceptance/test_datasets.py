@@ -193,3 +193,30 @@ def test_deleted_content_can_be_uploaded_again(service: Service) -> None:
     second = upload(service, content)
     assert second["id"] != first["id"]
     assert service.read(second["links"]["rows"])["rows"] == [{"again": 1.0}, {"again": 2.0}]
+
+
+def test_an_idempotency_key_gives_the_same_dataset(service: Service) -> None:
+    """A repeated upload finds its dataset, in any format of the same content; another one is refused."""
+    headers = {"Idempotency-Key": '"upload"'}
+
+    def upload(content: bytes, media_type: str = "text/csv", name: str = "keyed") -> httpx.Response:
+        given = {**headers, "Content-Type": media_type}
+        return service.client.post("/v1/datasets", params={"name": name}, content=content, headers=given)
+
+    first = upload(b"a,b\n1,x\n2,keyed\n")
+    assert first.status_code == httpx.codes.CREATED
+    assert "Idempotency-Replayed" not in first.headers
+    for again in (
+        upload(b"a,b\n1,x\n2,keyed\n"),
+        upload(b'"a";"b"\r\n1;x\r\n2;keyed\r\n'),
+        upload(b'{"columns": {"a": [1, 2], "b": ["x", "keyed"]}}', "application/json"),
+    ):
+        assert (again.status_code, again.json()["id"]) == (httpx.codes.OK, first.json()["id"])
+        assert again.headers["Idempotency-Replayed"] == "true"
+    for other in (upload(b"a,b\n1,x\n3,keyed\n"), upload(b"a,b\n1,x\n2,keyed\n", name="other")):
+        assert other.json()["type"] == "/problems/idempotency-key-reused"
+    assert upload(b"a,b\n1\n").json()["type"] == "/problems/invalid-request"
+    assert service.client.delete(f"/v1/datasets/{first.json()['id']}").status_code == httpx.codes.NO_CONTENT
+    assert upload(b"a,b\n1,x\n3,keyed\n").status_code == httpx.codes.CREATED
+    headers = {"Idempotency-Key": "k" * 256}
+    assert upload(b"a,b\n1,x\n").json()["errors"][0]["pointer"] == "Idempotency-Key"

@@ -1,5 +1,6 @@
 """The life of jobs: submission, replay, listing, cancellation and deletion."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -203,6 +204,10 @@ def test_an_idempotency_key_gives_the_same_job(service: Service) -> None:
     again = service.submit(body, headers={"Idempotency-Key": "once"})
     assert again.json()["id"] == first.json()["id"]
     assert again.headers["Idempotency-Replayed"] == "true"
+    retyped = json.dumps(dict(reversed(body.items())), indent=2).replace('"epochs": 3', '"epochs": 30e-1')
+    headers = {"Idempotency-Key": "once", "Content-Type": "application/json"}
+    written = service.client.post("/v1/jobs", content=retyped, headers=headers)
+    assert written.json()["id"] == first.json()["id"]
     other = service.submit(thermometer(epochs=4), headers={"Idempotency-Key": "once"})
     assert other.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     assert other.json()["type"] == "/problems/idempotency-key-reused"

@@ -1,10 +1,15 @@
 """The store of datasets, on each database."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from service import errors
 from service.storage.claims import Claim, ClaimStore, Ending
+from service.storage.database import Database
 from service.storage.datasets import DatasetStore
+from service.storage.idempotency import IdempotencyKey
 from service.storage.jobs import JobStore
 from service.storage.planned_job import PlannedJob
 from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
@@ -84,3 +89,56 @@ def test_a_dataset_of_a_split_is_not_deleted(datasets: DatasetStore, jobs: JobSt
     assert datasets.delete(OWNER, other.id) == "datasets/d2"
     with pytest.raises(errors.DatasetNotFound):
         jobs.submit(OWNER, PlannedJob(new_job(request=request), new_dataset(), other_dataset_ids=[other.id]))
+
+
+def test_a_key_belongs_to_one_upload(datasets: DatasetStore) -> None:
+    """A repeated upload with a key finds its dataset; another upload with it is refused, and adds nothing."""
+    key, other = IdempotencyKey("k", "f1"), IdempotencyKey("k", "f2")
+    first, created = datasets.add(OWNER, new_dataset(), None, key)
+    assert created
+    assert datasets.add(OWNER, new_dataset(), None, key) == (first, False)
+    assert datasets.keep(OWNER, first.id, None, key) == first
+    with pytest.raises(errors.IdempotencyKeyReused):
+        datasets.add(OWNER, new_dataset("d2"), "u2", other)
+    with pytest.raises(errors.IdempotencyKeyReused):
+        datasets.keep(OWNER, first.id, "u2", other)
+    assert datasets.find(OWNER, "d2") is None
+    assert datasets.list(OWNER, limit=10, upload_digest="u2") == []
+    assert datasets.add("bob", new_dataset("d2"), None, other)[1]
+
+
+def test_the_key_of_a_deleted_dataset_is_free(datasets: DatasetStore) -> None:
+    """A key is forgotten with its dataset, or after `idempotency_hours`."""
+    key, other = IdempotencyKey("k", "f1"), IdempotencyKey("k", "f2")
+    first, _ = datasets.add(OWNER, new_dataset(), None, key)
+    datasets.delete(OWNER, first.id)
+    second, created = datasets.add(OWNER, new_dataset("d2"), None, other)
+    assert created
+    with pytest.raises(errors.IdempotencyKeyReused):
+        datasets.add(OWNER, new_dataset(), None, key)
+    datasets.delete(OWNER, second.id)
+    assert datasets.add(OWNER, new_dataset(), None, key)[1]
+
+
+def test_keys_of_uploads_expire(database: Database) -> None:
+    """A key can be used for another upload after `idempotency_hours`."""
+    datasets = DatasetStore(database, idempotency_hours=-1e-3)
+    assert datasets.add(OWNER, new_dataset(), None, IdempotencyKey("k", "f1"))[1]
+    assert datasets.add(OWNER, new_dataset("d2"), None, IdempotencyKey("k", "f2"))[1]
+
+
+def test_of_concurrent_uploads_with_one_key_one_is_kept(datasets: DatasetStore) -> None:
+    """The others wait for the first: those of equal content find its dataset, and the rest are refused."""
+
+    def add(number: int) -> str:
+        digest = f"d{number % 2}"
+        try:
+            return datasets.add(OWNER, new_dataset(digest), None, IdempotencyKey("raced", digest))[0].id
+        except errors.IdempotencyKeyReused:
+            return "refused"
+
+    with ThreadPoolExecutor(6) as threads:
+        outcomes = Counter(threads.map(add, range(6)))
+    assert sorted(outcomes.values()) == [3, 3]
+    assert outcomes["refused"] == 3
+    assert len(datasets.list(OWNER, limit=10)) == 1

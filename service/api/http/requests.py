@@ -4,12 +4,12 @@ import re
 from collections import Counter
 from typing import Annotated, Any, TypeVar, get_args
 
-from fastapi import Request
+from fastapi import Header, Request
 from multipart import parse_options_header
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from service.api.http.negotiation import JSON
-from service.errors import FieldErrors, InvalidRequest, UnsupportedMediaType
+from service.errors import FieldError, FieldErrors, InvalidRequest, UnsupportedMediaType
 from service.specs.base import Spec, field_errors
 from service.specs.json_document import parse_json
 
@@ -147,6 +147,26 @@ def preferred_wait_seconds(request: Request) -> float | None:
     return None
 
 
-def unquoted(value: str | None) -> str | None:
-    """Strip the quotes of a structured field from a header value."""
-    return value.strip().strip('"') if value is not None else None
+MAX_KEY_LENGTH = 255
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Key for retries: the same key and request return what the first one created.",
+        json_schema_extra={"minLength": 1, "maxLength": MAX_KEY_LENGTH},
+    ),
+]
+
+
+def idempotency_key(sent: str | None) -> str | None:
+    """Return the key of an `Idempotency-Key` header, without the quotes of a structured field (RFC 9651).
+
+    Raises:
+        InvalidRequest: It is empty or too long.
+    """
+    if sent is None:
+        return None
+    key = sent.strip().strip('"')
+    if not 0 < len(key) <= MAX_KEY_LENGTH:
+        error = FieldError("Idempotency-Key", f"Use 1 to {MAX_KEY_LENGTH} characters.")
+        raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
+    return key

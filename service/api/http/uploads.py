@@ -19,6 +19,7 @@ from service.errors import (
     ContentTooLarge,
     FieldError,
     FieldErrors,
+    IdempotencyKeyReused,
     InvalidRequest,
     StorageFull,
     UnsupportedMediaType,
@@ -267,6 +268,7 @@ def publish(
 
     Raises:
         ClientDisconnect: The client is gone.
+        IdempotencyKeyReused: The key was used with another upload.
         StorageFull: Other uploads took the room since it was checked.
     """
     discard = services.storage.artifacts.discard
@@ -275,7 +277,7 @@ def publish(
         raise ClientDisconnect
     try:
         stored, created = add()
-    except StorageFull:
+    except (IdempotencyKeyReused, StorageFull):
         discard([artifact])
         raise
     if not created:  # equal content was published concurrently

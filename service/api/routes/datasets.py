@@ -25,6 +25,7 @@ from service.errors import (
     DatasetInUse,
     DatasetNotFound,
     FieldError,
+    IdempotencyKeyReused,
     InvalidRequest,
     LimitExceeded,
     PreconditionFailed,
@@ -36,6 +37,7 @@ from service.specs.base import Name
 from service.specs.data import DatasetContent
 from service.specs.upload import DownloadFormat, upload_digest
 from service.storage.datasets import Dataset
+from service.storage.idempotency import IdempotencyKey
 
 _FORMATS: Mapping[str, DownloadFormat] = {FORMATS[name]: name for name in get_args(DownloadFormat)}
 _MEDIA_TYPES = {"tabular": [FORMATS["csv"], FORMATS["parquet"]], "tensors": [FORMATS["npz"]]}
@@ -90,10 +92,17 @@ class RowsQuery(TableQuery):
         200: {
             "model": schemas.Dataset,
             "description": "A dataset of equal content exists and is returned.",
-            **headers("Location", "ETag"),
+            **headers("Location", "ETag", "Idempotency-Replayed"),
             **DATASET_LINKS,
         },
-        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
+        **problems(
+            BadRequest,
+            ContentTooLarge,
+            UnsupportedMediaType,
+            InvalidRequest,
+            IdempotencyKeyReused,
+            LimitExceeded,
+        ),
         **problems(StorageFull),
     },
 )
@@ -103,6 +112,7 @@ async def upload_dataset(
     owner: Owner,
     root_path: RootPath,
     query: Annotated[DatasetQuery, Query()],
+    idempotency_key: requests.IdempotencyKey = None,
 ) -> Response:
     """Upload a dataset: a CSV, Parquet, Arrow IPC, `.npz` or `.safetensors` file, or JSON.
 
@@ -113,24 +123,28 @@ async def upload_dataset(
     `inputs` with `targets`; or it is a list of rows, `[{"x": 1}, …]`, or JSON Lines. A table has at most
     10,000 columns.
     """
+    key = requests.idempotency_key(idempotency_key)
     await run_in_threadpool(services.storage.room.check, requests.declared_bytes(request))
     async with uploads.receive(request, services, query) as (upload, said):
         stored, _ = await uploads.call(services, ReadDataset(owner, said.name, upload))
         is_gone = await request.is_disconnected()
-        return await run_in_threadpool(_publish, services, owner, root_path, stored, is_gone)
+        return await run_in_threadpool(_publish, services, owner, root_path, stored, key, is_gone)
 
 
 def _publish(
-    services: Services, owner: str, root_path: str, stored: DatasetStored, is_gone: bool
+    services: Services, owner: str, root_path: str, stored: DatasetStored, key: str | None, is_gone: bool
 ) -> Response:
     """Publish the dataset that was written, or return the existing one of equal content."""
     new, digest = stored.dataset, stored.upload_digest
+    idempotency = None if key is None else IdempotencyKey(key, stored.fingerprint)
     if isinstance(new, str):
-        dataset, created = services.storage.datasets.keep(owner, new, digest), False
+        dataset, created = services.storage.datasets.keep(owner, new, digest, idempotency), False
     else:
-        add = partial(services.storage.datasets.add, owner, new, digest)
+        add = partial(services.storage.datasets.add, owner, new, digest, idempotency)
         dataset, created = uploads.publish(services, new.artifact, is_gone, add)
     headers = {"Location": f"{root_path}/v1/datasets/{dataset.id}", "ETag": _version(dataset).etag}
+    if key is not None and not created:
+        headers["Idempotency-Replayed"] = "true"
     document = _document(dataset, root_path)
     # Those of this file; the report of an earlier version has those of the first one, too.
     document["warnings"] = [*dict.fromkeys([*stored.warnings, *document["warnings"]])]

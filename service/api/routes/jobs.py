@@ -23,7 +23,6 @@ from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import (
     ContentTooLarge,
     DatasetNotFound,
-    FieldError,
     IdempotencyKeyReused,
     InvalidRequest,
     JobNotEnded,
@@ -52,7 +51,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=DocumentedRoute
 
 log = structlog.get_logger()
 
-MAX_KEY_LENGTH = 255
 _SUBMISSION_HEADERS = ("ETag", "Location", "Retry-After", "Preference-Applied", "Idempotency-Replayed")
 _LIST = "jobs"
 _ACTION_HEADERS = ("ETag", "Retry-After")
@@ -110,13 +108,7 @@ async def submit_job(
     owner: Owner,
     root_path: RootPath,
     query: Annotated[SubmitQuery, Query()],
-    idempotency_key: Annotated[
-        str | None,
-        Header(
-            description="Key for retries: the same key and body return the same job.",
-            json_schema_extra={"minLength": 1, "maxLength": MAX_KEY_LENGTH},
-        ),
-    ] = None,
+    idempotency_key: requests.IdempotencyKey = None,
     prefer: Annotated[
         str | None, Header(description="`wait=30` waits 30 s for the end of the job; 60 at most.")
     ] = None,
@@ -135,7 +127,7 @@ async def submit_job(
         if query.validate_only:
             _, report = await services.helpers.call(CheckJob(owner), body)
             return json_response(report)
-        job, created = await _submit(services, owner, body, requests.unquoted(idempotency_key))
+        job, created = await _submit(services, owner, body, requests.idempotency_key(idempotency_key))
     headers = {"Location": f"{root_path}/v1/jobs/{job.id}"}
     if not created:
         headers["Idempotency-Replayed"] = "true"
@@ -151,9 +143,6 @@ async def _submit(
     services: Services, owner: str, body: bytes | BodyInFile, key: str | None
 ) -> tuple[Job, bool]:
     """Check the request and queue the job; a repeated key returns the earlier job."""
-    if key is not None and not 0 < len(key) <= MAX_KEY_LENGTH:
-        error = FieldError("Idempotency-Key", f"Use 1 to {MAX_KEY_LENGTH} characters.")
-        raise InvalidRequest("The Idempotency-Key is empty or too long.", [error])
     try:
         return await _check_and_queue(services, owner, body, key)
     except (DatasetNotFound, JobNotFound, ParameterSetNotFound):

@@ -19,6 +19,7 @@ from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import (
     BadRequest,
     ContentTooLarge,
+    IdempotencyKeyReused,
     InvalidRequest,
     LimitExceeded,
     ParameterSetInUse,
@@ -30,6 +31,7 @@ from service.errors import (
 from service.helper.messages import DownloadParameterSet, ParameterSetStored, ReadParameterSet
 from service.specs.base import Name
 from service.specs.upload import Format
+from service.storage.idempotency import IdempotencyKey
 from service.storage.parameter_sets import ParameterSet
 
 _MEDIA_TYPE = FORMATS["safetensors"]
@@ -69,10 +71,17 @@ class PageQuery(lists.ListQuery):
         200: {
             "model": schemas.ParameterSet,
             "description": "A parameter set of equal content exists and is returned.",
-            **headers("Location", "ETag"),
+            **headers("Location", "ETag", "Idempotency-Replayed"),
             **PARAMETER_SET_LINKS,
         },
-        **problems(BadRequest, ContentTooLarge, UnsupportedMediaType, InvalidRequest, LimitExceeded),
+        **problems(
+            BadRequest,
+            ContentTooLarge,
+            UnsupportedMediaType,
+            InvalidRequest,
+            IdempotencyKeyReused,
+            LimitExceeded,
+        ),
         **problems(StorageFull),
     },
 )
@@ -82,6 +91,7 @@ async def upload_parameters(
     owner: Owner,
     root_path: RootPath,
     query: Annotated[ParameterSetQuery, Query()],
+    idempotency_key: requests.IdempotencyKey = None,
 ) -> Response:
     """Upload parameters: the `state_dict()` of a model as a `.safetensors` file.
 
@@ -90,24 +100,33 @@ async def upload_parameters(
     compressed with gzip or Zstandard. All types of PyTorch's models are accepted, among them bfloat16 and
     float16; NaN is not.
     """
+    key = requests.idempotency_key(idempotency_key)
     await run_in_threadpool(services.storage.room.check, requests.declared_bytes(request))
     async with uploads.receive(request, services, query, _MEDIA_TYPES) as (upload, said):
         stored, _ = await uploads.call(services, ReadParameterSet(owner, said.name, upload))
         is_gone = await request.is_disconnected()
-        return await run_in_threadpool(_publish, services, owner, root_path, stored, is_gone)
+        return await run_in_threadpool(_publish, services, owner, root_path, stored, key, is_gone)
 
 
 def _publish(
-    services: Services, owner: str, root_path: str, stored: ParameterSetStored, is_gone: bool
+    services: Services,
+    owner: str,
+    root_path: str,
+    stored: ParameterSetStored,
+    key: str | None,
+    is_gone: bool,
 ) -> Response:
     """Publish the parameter set that was written, or return the existing one of equal content."""
     new = stored.parameter_set
+    idempotency = None if key is None else IdempotencyKey(key, stored.fingerprint)
     if isinstance(new, str):
-        found, created = services.storage.parameter_sets.get(owner, new), False
+        found, created = services.storage.parameter_sets.repeat(owner, new, idempotency), False
     else:
-        add = partial(services.storage.parameter_sets.add, owner, new)
+        add = partial(services.storage.parameter_sets.add, owner, new, idempotency)
         found, created = uploads.publish(services, new.artifact, is_gone, add)
     headers = {"Location": f"{root_path}/v1/parameters/{found.id}", "ETag": _version(found).etag}
+    if key is not None and not created:
+        headers["Idempotency-Replayed"] = "true"
     return json_response(
         _document(services, found, root_path), status=201 if created else 200, headers=headers
     )

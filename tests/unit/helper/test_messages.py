@@ -75,7 +75,7 @@ def test_a_planned_job_survives_serialization(planned: PlannedJob) -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", [DatasetStored(new_dataset(), "u1", ["w"]), DatasetStored("ds_1", "u1", [])]
+    "stored", [DatasetStored(new_dataset(), "u1", "f", ["w"]), DatasetStored("ds_1", "u1", "f", [])]
 )
 def test_a_stored_dataset_survives_serialization(stored: DatasetStored) -> None:
     """A stored dataset is a row to commit or the id of a dataset that exists."""
@@ -86,7 +86,7 @@ def test_a_request_has_the_answers_that_it_names() -> None:
     """Each member of a union can answer, and so can a problem; any other answer is an error."""
     for answer in (InBody(), InFile(), Problem("invalid-request", "x")):
         assert Predict.answers.load(Predict.answers.dump(answer)) == answer
-    for other in (EarlierJob("job_1"), DatasetStored("ds_1", "u1", [])):
+    for other in (EarlierJob("job_1"), DatasetStored("ds_1", "u1", "f", [])):
         with pytest.raises(UnknownMessage):
             Predict.answers.dump(other)
     with pytest.raises(UnknownMessage):
