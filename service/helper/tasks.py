@@ -346,7 +346,7 @@ class Tasks:
 
     def _dataset(self, owner: str, dataset_id: str) -> Dataset:
         artifact = self._storage.datasets.get(owner, dataset_id).artifact
-        return load_dataset(self._storage.artifacts.path(artifact))
+        return self._storage.artifacts.load(artifact, load_dataset)
 
 
 def _read_for_model(content: FileContent, needed: Sequence[str]) -> Dataset:

@@ -151,7 +151,7 @@ def _dataset(job: Job, dataset_id: str, storage: Storage) -> Dataset:
         artifact = storage.datasets.get(job.owner, dataset_id).artifact
     except DatasetNotFound:
         raise DatasetNotFound(f"The job's dataset `{dataset_id}` was deleted.") from None
-    return load_dataset(storage.artifacts.path(artifact))
+    return storage.artifacts.load(artifact, load_dataset)
 
 
 def split_document(data: JobData, offset: int, limit: int) -> dict[str, Any]:

@@ -122,7 +122,7 @@ class Parent:
             self.job.owner,
             self.job.id,
             lambda rows: rows[-1],
-            lambda row: read_encoding(storage.artifacts.path(row.artifact)),
+            lambda row: storage.artifacts.load(row.artifact, read_encoding),
         )
         return Encoding.from_document(document)
 

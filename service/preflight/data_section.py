@@ -63,10 +63,10 @@ class DataSection:
     def _load(self, dataset_id: str, pointer: str) -> Dataset | None:
         try:
             artifact = self._storage.datasets.get(self._owner, dataset_id).artifact
+            return self._storage.artifacts.load(artifact, load_dataset)
         except NotFound as error:
             self._errors.add(pointer, error.detail)
             return None
-        return load_dataset(self._storage.artifacts.path(artifact))
 
     def _read_inline(self, data: DataDeclaration | None) -> Dataset | None:
         if content := self._inline_content():

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import obstore
 import structlog
@@ -27,6 +27,8 @@ from service.file_errors import unavailable
 from service.storage.artifact_faults import unusable
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 Content = bytes | Path | Callable[[Path], object]
 """Bytes, a file with the content, or a function that writes the content to a path."""
@@ -121,6 +123,20 @@ class Artifacts:
                 raise
             except OSError:  # another file system, or one without links
                 shutil.copyfile(source, path)
+
+    def load(self, name: str, read: Callable[[Path], T]) -> T:
+        """Read an artifact as a file, which may be deleted at any time before it is open.
+
+        Args:
+            name: Name of the artifact.
+            read: Opens the file and returns what it contains.
+
+        Raises:
+            ArtifactNotFound: If no such artifact exists.
+            Unavailable: If it can't be read.
+        """
+        with _translate_errors("The artifact can't be read"), self._translate_missing():
+            return read(self._backend.path(name))
 
     def delete(self, name: str) -> None:
         """Delete an artifact; a missing one is ignored.

@@ -306,7 +306,7 @@ class Runner:
 
         def read() -> Tensors:
             artifact = self._storage.parameter_sets.get(job.owner, chosen).artifact
-            return read_file(self._storage.artifacts.path(artifact))
+            return self._storage.artifacts.load(artifact, read_file)
 
         # As for data: parameters that this worker can't read are left to another one.
         return self._recorder.retry_briefly(Claim.of(job), read, Unavailable)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.http.conditions import Version
 from service.api.http.headers import headers
-from service.api.http.responses import BINARY, TEXT, problems
+from service.api.http.responses import BINARY, TEXT, open_answer, problems
 from service.errors import RangeNotSatisfiable
 
 # A range, or nothing between two commas (sections 14.1.2 and 5.6.1); Starlette parses numbers as Python does.
@@ -42,24 +42,28 @@ def downloads(description: str, media_types: Iterable[str]) -> dict[int | str, d
 
 
 class Download(FileResponse):
-    """A file, or ranges of it; the file is deleted once it is sent.
+    """A file, or ranges of it. The file is open from now on, and deleted at once.
 
     Args:
         path: The file.
         media_type: Its media type.
         filename: Name under which the client may save it.
         version: Its version.
+
+    Raises:
+        Unavailable: The file is gone.
     """
 
     def __init__(self, path: Path, media_type: str, filename: str, version: Version) -> None:
+        self._file = open_answer(path)
+        path.unlink(missing_ok=True)
         headers = {"ETag": version.etag, "Last-Modified": version.last_modified}
-        super().__init__(path, headers=headers, media_type=media_type, filename=filename)
+        opened = f"/dev/fd/{self._file.fileno()}"  # Starlette opens a path
+        super().__init__(opened, headers=headers, media_type=media_type, filename=filename)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
+        with self._file:
             await super().__call__(scope, receive, send)
-        finally:
-            Path(self.path).unlink(missing_ok=True)
 
     @classmethod
     def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:

@@ -11,9 +11,11 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from service import retry_after
 from service.api.http.headers import headers
 from service.api.schemas.problems import Problem
 from service.errors import FitserveError, Unavailable
+from service.file_errors import unavailable
 from service.specs.upload import MEDIA_TYPES
 
 JSON = "application/json"
@@ -42,11 +44,23 @@ def streamed(path: Path, media_type: str, filename: str | None = None) -> Respon
         media_type: Its media type.
         filename: Name under which the client may save it.
     """
-    file = path.open("rb")
+    file = open_answer(path)
     headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
     if filename is not None:
         headers["Content-Disposition"] = f'attachment; filename="{filename}"'
     return StreamingResponse(_pieces(file), headers=headers, media_type=media_type)
+
+
+def open_answer(path: Path) -> BinaryIO:
+    """Open a file that a helper has written; once it is open, it can be deleted before it is sent.
+
+    Raises:
+        Unavailable: It is gone, or can't be read.
+    """
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        raise unavailable(error, "The answer can't be read", retry_after.SPOOL_SECONDS) from error
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

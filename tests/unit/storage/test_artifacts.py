@@ -73,6 +73,21 @@ def test_a_deleted_artifact_is_not_found(tmp_path: Path) -> None:
             read(name)
 
 
+@pytest.mark.parametrize("location", ["folder", "memory:///"])
+def test_an_artifact_deleted_before_it_is_open_is_not_found(location: str, tmp_path: Path) -> None:
+    """Whenever it is deleted, its reader gets the same error."""
+    artifacts = store(location if "://" in location else tmp_path / location, tmp_path / "cache")
+    name = artifacts.put("datasets", b"x")
+    assert artifacts.load(name, Path.read_bytes) == b"x"
+
+    def read(path: Path) -> bytes:
+        artifacts.delete(name)
+        return path.read_bytes()
+
+    with pytest.raises(errors.ArtifactNotFound):
+        artifacts.load(name, read)
+
+
 def test_discard_skips_artifacts_that_cannot_be_deleted(tmp_path: Path) -> None:
     """`discard` deletes all artifacts except those whose deletion fails."""
     artifacts = store(tmp_path / "artifacts", tmp_path / "cache")

@@ -8,6 +8,8 @@ import pytest
 
 from service.api.http.conditions import Version
 from service.api.http.downloads import Download
+from service.api.http.responses import streamed
+from service.errors import Unavailable
 from service.storage.timestamp import EPOCH
 
 
@@ -21,6 +23,29 @@ def download(path: Path, text: str) -> httpx.Response:
             return await client.get("/", headers={"Range": text})
 
     return asyncio.run(send())
+
+
+def test_a_file_that_is_deleted_before_it_is_sent_is_sent_whole(tmp_path: Path) -> None:
+    """It is open from the moment on when its answer is made."""
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    answer = Download(path, "text/plain", "digits.txt", Version("1", EPOCH))
+    assert not path.exists()
+
+    async def send() -> bytes:
+        transport = httpx.ASGITransport(answer)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return (await client.get("/")).content
+
+    assert asyncio.run(send()) == b"0123456789"
+
+
+def test_a_file_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    """Nothing is sent yet, so that the client gets a problem."""
+    with pytest.raises(Unavailable, match="The answer can't be read: No such file or directory"):
+        Download(tmp_path / "gone", "text/plain", "digits.txt", Version("1", EPOCH))
+    with pytest.raises(Unavailable, match="The answer can't be read"):
+        streamed(tmp_path / "gone", "text/plain")
 
 
 @pytest.mark.parametrize(
