@@ -290,14 +290,14 @@ class ExportModel(Request[Exported]):
         job_id: The job.
         checkpoint: As in `GetParameters`.
         format: Format of the file.
-        answer_file: Path of the file.
+        answer_file: Path of the file; None to answer only which parameters it would have.
     """
 
     owner: str
     job_id: str
     checkpoint: str | None
     format: ExportFormat
-    answer_file: str
+    answer_file: str | None
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,8 @@ class Tasks:
     @run.register
     def _export_model(self, request: ExportModel, body: bytes) -> tuple[Exported, bytes]:
         model, saved = self._models.get_saved(request.owner, request.job_id, request.checkpoint)
-        Path(request.answer_file).write_bytes(EXPORTS[request.format](model))
+        if request.answer_file is not None:
+            Path(request.answer_file).write_bytes(EXPORTS[request.format](model))
         # Within an epoch, the last parameters differ from those at its end, which may be the best.
         within = f".{saved.step}-{request.checkpoint or 'default'}" if saved.step else ""
         return Exported(f"{model.epoch}{within}", saved.created_at), b""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from typing import Any
 
 import httpx
@@ -179,6 +180,16 @@ def test_buffers_are_separate_and_downloaded(service: Service) -> None:
     buffers = {each["name"] for each in answer["buffers"]}
     assert buffers == {"1.running_mean", "1.running_var", "1.num_batches_tracked"}
     assert not buffers & {each["name"] for each in answer["parameters"]}
+    query = {"include": "values,statistics", "format": "csv"}
+    table = service.client.get(job["links"]["named_parameters"], params=query).text
+    lines = [*csv.DictReader(io.StringIO(table))]
+    assert [line["name"] for line in lines if line["kind"] == "buffer"] == sorted(buffers, key=table.index)
+    assert [line["name"] for line in lines if line["kind"] == "parameter"] == [
+        each["name"] for each in answer["parameters"]
+    ]
+    assert (lines[0]["shape"], len(json.loads(lines[0]["values"]))) == ("[4,1]", 4)
+    by_header = service.client.get(job["links"]["named_parameters"], headers={"Accept": "text/csv"})
+    assert by_header.headers["Content-Type"].startswith("text/csv")
     model = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
     downloaded = service.client.get(job["links"]["model"])
     assert downloaded.status_code == httpx.codes.OK, downloaded.text

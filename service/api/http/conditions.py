@@ -11,6 +11,7 @@ from service.errors import PreconditionFailed
 
 # An entity-tag (section 8.8.3), or anything else between commas.
 _ELEMENT = re.compile(r'\s*(W/)?("[^"]*")\s*(?=,|$)|[^,]+')
+_CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Version:
             date = _date(request.headers.get("if-modified-since", ""))
             known = date is not None and self._second <= date
         return known
+
+
+def is_conditional(request: Request) -> bool:
+    """Return whether a request has any condition by ETag or date."""
+    return any(name in request.headers for name in _CONDITIONS)
 
 
 def _values(request: Request, name: str) -> str | None:

@@ -1,6 +1,7 @@
 """Results of a job: history, checkpoints, parameters, predictions, evaluations and the model."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -9,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field, field_validator
 
 from service.api.http import requests, uploads
-from service.api.http.conditions import Version
+from service.api.http.conditions import Version, is_conditional
 from service.api.http.downloads import Download, answer_file, downloads, not_modified
 from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType
 from service.api.http.responses import TEXT, json_response, problems, rows_body, streamed, timestamp
@@ -105,7 +106,7 @@ class EvaluationQuery(FileQuery, TableQuery):
     """If true, return ROC and precision-recall curves of a classification."""
 
 
-class ParametersQuery(CheckpointQuery):
+class ParametersQuery(CheckpointQuery, TableQuery):
     """Selection of a checkpoint, and of what to return for each parameter."""
 
     include: str = ""
@@ -199,14 +200,41 @@ def list_checkpoints(
     return json_response({"items": items, "next_page_token": None})
 
 
-@router.get("/named_parameters", response_model=schemas.NamedParameters, responses=problems(*_MODEL_ERRORS))
+@router.get(
+    "/named_parameters",
+    response_model=schemas.NamedParameters,
+    responses={200: {"content": {CSV: TEXT}}, **problems(*_MODEL_ERRORS)},
+)
 async def get_named_parameters(
-    services: ServicesDependency, owner: Owner, job_id: str, query: Annotated[ParametersQuery, Query()]
+    services: ServicesDependency,
+    owner: Owner,
+    job_id: str,
+    media_type: AcceptedMediaType,
+    query: Annotated[ParametersQuery, Query()],
 ) -> Response:
-    """Get the names and shapes of the model's parameters; values, gradients and statistics on request."""
+    """Get the names and shapes of the model's parameters; values, gradients and statistics on request.
+
+    In CSV, each parameter and buffer is a line; shapes, values and gradients in it are JSON.
+    """
     include = [part.strip() for part in query.include.split(",") if part.strip()]
     _, body = await services.helpers.call(GetParameters(owner, job_id, query.checkpoint, include))
+    if media_type == CSV:
+        return await run_in_threadpool(_parameters_as_csv, body, query)
     return json_response(body)
+
+
+def _parameters_as_csv(body: memoryview, query: ParametersQuery) -> Response:
+    document = orjson.loads(body)
+    tensors = [
+        {"kind": kind, **{name: _as_text(value) for name, value in tensor.items()}}
+        for kind in ("parameter", "buffer")
+        for tensor in document[f"{kind}s"]
+    ]
+    return records_response(tensors, query)
+
+
+def _as_text(value: Any) -> Any:
+    return orjson.dumps(value).decode() if isinstance(value, list) else value
 
 
 @router.get(
@@ -343,15 +371,20 @@ async def download_model(
 ) -> Response:
     """Download the trained model."""
     name = query.format or _EXPORTS[media_type]
-    with answer_file(services.spool.new_path()) as path:
-        exported, _ = await services.helpers.call(
-            ExportModel(owner, job_id, query.checkpoint, name, str(path))
-        )
-        version = Version(f"{job_id}-{exported.state}-{name}", exported.saved_at)
+
+    async def export(path: Path | None) -> Version:
+        request = ExportModel(owner, job_id, query.checkpoint, name, None if path is None else str(path))
+        exported, _ = await services.helpers.call(request)
+        return Version(f"{job_id}-{exported.state}-{name}", exported.saved_at)
+
+    if is_conditional(request):
+        version = await export(None)
         version.check_read(request)
         if version.is_known_since(request):
-            path.unlink()
             return not_modified(version)
+    with answer_file(services.spool.new_path()) as path:
+        version = await export(path)
+        version.check_read(request)  # it may be a later one
         return Download(path, FORMATS[name], f"{job_id}.{_SUFFIXES[name]}", version)
 
 

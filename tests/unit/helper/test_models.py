@@ -1,10 +1,17 @@
 """Loading the models of jobs, and caching the most recently used."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import orjson
 import pytest
 
 from service.errors import CheckpointNotFound, JobNotFound, NoCheckpointYet
+from service.helper.messages import ExportModel
 from service.helper.models import Models
+from service.helper.tasks import Tasks
+from service.preflight.cache import PreflightCache
+from service.settings import Settings
 from service.storage.checkpoints import NewCheckpoint
 from service.storage.claims import Claim
 from service.storage.planned_job import PlannedJob
@@ -87,3 +94,16 @@ def test_without_a_best_epoch_the_last_is_used(storage: Storage) -> None:
     assert models.get(OWNER, job.id, None).epoch == models.get(OWNER, job.id, "last").epoch == 5
     with pytest.raises(CheckpointNotFound, match="`validation_r2_score` has had no value in any epoch"):
         models.get(OWNER, job.id, "best")
+
+
+def test_the_version_of_a_model_needs_no_export(storage: Storage, trained: Trained, tmp_path: Path) -> None:
+    """Without a file to write, the answer names the same parameters, so that a client may have them."""
+    job_id = saved_job(storage, trained, 5)
+    settings = Settings(data_dir=tmp_path)
+    tasks, file = Tasks(storage, settings, PreflightCache(settings)), tmp_path / "file"
+    request = ExportModel(OWNER, job_id, None, "safetensors", None)
+    before = {*tmp_path.iterdir()}
+    version, _ = tasks.run(request, b"")
+    assert {*tmp_path.iterdir()} == before
+    assert tasks.run(replace(request, answer_file=str(file)), b"")[0] == version
+    assert file.exists()
