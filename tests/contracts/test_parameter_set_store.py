@@ -5,6 +5,7 @@ import pytest
 from service import errors
 from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.database import Database
+from service.storage.idempotency import IdempotencyKey
 from service.storage.jobs import JobStore
 from service.storage.parameter_sets import NewParameterSet, ParameterSetStore
 from service.storage.planned_job import PlannedJob
@@ -94,3 +95,18 @@ def test_parameter_sets_count_for_the_quota(database: Database) -> None:
     assert len(parameter_sets.list(OWNER, limit=10)) == 2
     with database.read() as connection:
         assert stored_bytes(connection) == 200
+
+
+def test_a_key_belongs_to_one_upload(parameter_sets: ParameterSetStore) -> None:
+    """A repeated upload with a key finds its parameter set; another upload with it adds nothing."""
+    key, other = IdempotencyKey("k", "f1"), IdempotencyKey("k", "f2")
+    first, _ = parameter_sets.add(OWNER, new_parameter_set(), key)
+    assert parameter_sets.add(OWNER, new_parameter_set(), key) == (first, False)
+    assert parameter_sets.repeat(OWNER, first.id, key) == first
+    with pytest.raises(errors.IdempotencyKeyReused):
+        parameter_sets.add(OWNER, new_parameter_set("d2"), other)
+    with pytest.raises(errors.IdempotencyKeyReused):
+        parameter_sets.repeat(OWNER, first.id, other)
+    assert parameter_sets.find(OWNER, "d2") is None
+    parameter_sets.delete(OWNER, first.id)
+    assert parameter_sets.add(OWNER, new_parameter_set("d2"), other)[1]

@@ -80,7 +80,7 @@ preference.
 (304); `If-Match` makes writes safe (412). [docs/reference/http.md](docs/reference/http.md) has the further
 rules: formats, compression, ranges, browsers, proxies.
 
-**Idempotency-Key.** A request that creates a job or a dataset can be repeated safely with a key: for 24 hours
+**Idempotency-Key.** A request that creates something can be repeated safely with a key: for 24 hours
 (`FITSERVE_IDEMPOTENCY_HOURS`), the same key and request return what the first one created, with
 `Idempotency-Replayed: true`. The same key with another request is 422. Requests are the same if the service
 understands the same: white space, the order of names, defaults and the notation of numbers don't matter.
