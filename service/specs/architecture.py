@@ -227,6 +227,8 @@ Node = TypeAliasType(
 
 _EXAMPLE = '{"type": "sequential", "layers": [{"type": "Linear", "out_features": 1}]}'
 _MAX_QUOTED_CHARACTERS = 200
+# The type that a field belongs to, for an architecture without one.
+_TYPES_BY_FIELD = {"layers": "sequential", "source": "class", "forward": "module", "submodules": "module"}
 
 
 def _explain_other_forms(value: Any) -> Any:
@@ -236,8 +238,12 @@ def _explain_other_forms(value: Any) -> Any:
             f"Send the architecture as JSON, such as {_EXAMPLE}; the text of a class is sent as "
             '{"type": "class", "source": "…"}.'
         )
-    if isinstance(value, dict) and "type" not in value and (advice := form_advice(value)):
-        raise ValueError(f"`type` is required: {advice}.")
+    if isinstance(value, dict) and "type" not in value:
+        known = next((type_ for field, type_ in _TYPES_BY_FIELD.items() if field in value), None)
+        if advice := f'write "type": "{known}"' if known else form_advice(value):
+            raise ValueError(f"`type` is required: {advice}.")
+    if isinstance(value, dict) and isinstance(value.get("source"), str) and value["type"] not in CONTAINERS:
+        raise ValueError('The text of a class is sent as {"type": "class", "source": "…"}.')
     is_layer = isinstance(value, dict) and isinstance(value.get("type"), str)
     is_layer = is_layer and value["type"] not in CONTAINERS and not did_you_mean(value["type"], CONTAINERS)
     if is_layer or isinstance(value, list):

@@ -28,7 +28,7 @@ _MAX_CANDIDATES = 10_000  # of a suggestion: as many as a table may have columns
 _MIN_SIMILARITY = 0.6 - 1e-9  # of a suggestion; from 0 to 1, as `SequenceMatcher.ratio` measures it
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], min_similarity: float = _MIN_SIMILARITY) -> str:
     """Suggest the known name that is most similar to a misspelt one.
 
     Args:
@@ -36,6 +36,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         known: The known names, of which the first 10,000 are compared. Each costs microseconds: where a
             request may have many misspelt names, call this only for errors that are listed
             (`FieldErrors.add`).
+        min_similarity: What the similarity of a suggestion exceeds; from 0 to 1.
 
     Returns:
         The end of a sentence, e.g. ": did you mean `Tanh`?"; empty if no known name is similar.
@@ -43,7 +44,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if len(name) > MAX_QUOTED_CHARACTERS:  # the time grows with the square of the length
         return ""
     matcher = difflib.SequenceMatcher(b=name.lower(), autojunk=False)
-    best, best_ratio = None, _MIN_SIMILARITY
+    best, best_ratio = None, min_similarity
     for candidate in islice(known, _MAX_CANDIDATES):
         if len(candidate) > MAX_QUOTED_CHARACTERS:
             continue

@@ -21,7 +21,7 @@ from typing import Any
 
 from fitserve.describe.functions import CONSTANTS, RESERVED_NAMES, Function
 from service.architectures.text.errors import GrammarError, SourceLocation
-from service.architectures.text.functions import FUNCTIONS
+from service.architectures.text.functions import FUNCTIONS, INITIALIZATION
 from service.architectures.text.graph import Assignment, Graph, Target
 from service.architectures.text.guards import guards_of
 from service.architectures.text.nodes import (
@@ -58,6 +58,7 @@ from service.specs.base import did_you_mean, list_names
 
 MAX_STRING_LENGTH = 100
 DEFAULT_INPUT = "input"
+MIN_SIMILARITY = 0.76  # of a suggested function: short names such as `foo` and `floor` are alike by chance
 
 # Common syntax that is refused, by the class name of its syntax node, and what to write instead.
 REMEDIES: Mapping[str, str] = {
@@ -151,7 +152,7 @@ class _Translator:
         self._text = method.text
         self._scope = Scope(spec, method.text)
         self._statements = method.statements
-        self.errors: list[GrammarError] = []
+        self.errors: list[GrammarError] = [*method.errors]
         self._inputs = self._input_names(method)
         # Inputs, and names that the statements translated so far assign. As statements run in order, a name
         # in this set has a value at run time.
@@ -240,6 +241,8 @@ class _Translator:
                 )
             value = self._expression(statement.value)
             return Assignment(location, self._target(statement.targets[0]), value)
+        if isinstance(statement, ast.Expr):
+            self._expression(statement.value)  # an error inside the line has a better message
         raise self._error(statement, REMEDIES.get(type(statement).__name__, NOT_SUPPORTED))
 
     def _target(self, node: ast.expr) -> Target:
@@ -354,8 +357,7 @@ class _Translator:
             if infinity is not None:
                 return Literal(location, infinity, f'float("{infinity}")')
             if called.id in self._assigned or called.id not in FUNCTIONS:
-                builtins = [name for name in FUNCTIONS if "." not in name]
-                raise self._error(node, partial(_unknown_message, called.id, builtins))
+                raise self._error(node, partial(_unknown_builtin_message, called.id))
             return self._function(node, FUNCTIONS[called.id], ())
         if isinstance(called, ast.Call):
             layer = table_name(called.func) or ""
@@ -380,8 +382,15 @@ class _Translator:
         return self._method(node, called)
 
     def _method(self, node: ast.Call, called: ast.Attribute) -> Expression:
+        if called.attr in ("cpu", "cuda") or (called.attr == "to" and any(map(_names_device, node.args))):
+            raise self._error(
+                node, f"Remove `.{called.attr}(…)`: the job's `device` decides where the model runs."
+            )
         function = FUNCTIONS.get(f"Tensor.{called.attr}")
         if function is None:
+            if called.attr in ATTRIBUTES:
+                detail = "is an attribute, not a method; write it without the brackets of a call."
+                raise self._error(node, f"`.{called.attr}` {detail}")
             plain = called.attr.removesuffix("_")
             if plain != called.attr and f"Tensor.{plain}" in FUNCTIONS:
                 raise self._error(node, f"Values cannot be changed in place; write `x = x.{plain}(…)`.")
@@ -491,15 +500,40 @@ def _unknown_message(name: str, known: Collection[str]) -> str:
     module, _, bare = name.rpartition(".")
     if module in ("nn", "torch.nn"):
         return "Declare layers under `submodules` and call them as `self.<name>(…)`."
+    if name in INITIALIZATION:
+        return f"`{name}` does not give values; write `{name.replace('empty', 'zeros')}`."
     siblings = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == module]
-    hint = did_you_mean(bare, siblings)
+    hint = did_you_mean(bare, siblings, MIN_SIMILARITY)
     if not hint:
         return f"`{name}` is not supported; docs/forward.md lists the supported names."
     return f"`{name}`{hint.replace('`', f'`{module}.', 1) if module else hint}"
 
 
+def _unknown_builtin_message(name: str) -> str:
+    """Return the message for a function without a module that is not in the table."""
+    if name == "print":
+        return "Remove it: a forward text prints nothing."
+    if name in ("enumerate", "filter", "map", "range", "reversed", "sorted", "zip"):
+        return REMEDIES["For"]
+    same = next((each for each in (f"torch.{name}", f"F.{name}") if each in FUNCTIONS), None)
+    if same is not None:
+        return f"`{name}` is not a function here; write `{same}(…)`."
+    return _unknown_message(name, [each for each in FUNCTIONS if "." not in each])
+
+
+def _names_device(node: ast.expr) -> bool:
+    """Return whether an argument of `.to` is a device by a name of its own, other than `x.device`."""
+    if isinstance(node, ast.Call):
+        return table_name(node.func) == "torch.device"
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return is_text or ast.unparse(node) in ("device", "self.device")
+
+
 def _unknown_method_message(name: str, methods: Collection[str]) -> str:
-    hint = did_you_mean(name, methods) or " is not supported; docs/forward.md lists the supported methods."
+    hint = (
+        did_you_mean(name, methods, MIN_SIMILARITY)
+        or " is not supported; docs/forward.md lists the supported methods."
+    )
     return f"`.{name}`{hint}"
 
 

@@ -50,18 +50,22 @@ class Scope:
 
     def _resolve_position(self, node: ast.Subscript) -> tuple[SubmodulePath, Node]:
         path, owner = self.resolve(node.value)
-        position = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        index, sign = node.slice, 1
+        if isinstance(index, ast.UnaryOp) and isinstance(index.op, ast.USub):
+            index, sign = index.operand, -1
+        number = index.value if isinstance(index, ast.Constant) else None
         # `type`, as True is an int too.
-        if not isinstance(owner, SequentialSpec) or type(position) is not int:
+        if not isinstance(owner, SequentialSpec) or type(number) is not int:
             raise self._error(
                 node,
                 "Only a layer of a sequential has an index: its position, from 0, as in `self.body[0]`; "
                 "use `self.body.name` for a name.",
             )
-        if position >= len(owner.layers):
+        position = sign * number
+        if not -len(owner.layers) <= position < len(owner.layers):
             raise self._error(node, f"The sequential has {len(owner.layers)} layers; positions start at 0.")
         layer = owner.layers[position]
-        name = layer.name or str(position)
+        name = layer.name or str(position % len(owner.layers))
         return SubmodulePath((*path.names, name), f"{path.text}[{position}]"), layer
 
     def is_value(self, node: ast.expr) -> bool:
@@ -147,7 +151,8 @@ def free_names(statements: Sequence[ast.stmt]) -> dict[str, ast.Name]:
         for node in sorted(names, key=lambda node: (node.lineno, node.col_offset)):
             # The target of `x += 1` has the context Store, but is read.
             is_augmented = isinstance(statement, ast.AugAssign) and node is statement.target
-            is_known = node.id in assigned or node.id in RESERVED_NAMES or id(node) in called
+            # `device`, as in `x.to(device)`, is no input either.
+            is_known = node.id in {*assigned, *RESERVED_NAMES, "device"} or id(node) in called
             if not is_known and (is_augmented or not is_store(node)):
                 free.setdefault(node.id, node)
         # After the loop: in `x = f(x)` the right side is read first.

@@ -6,6 +6,7 @@ A client may send the body of `forward` or the whole method, with any indentatio
 import ast
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.architectures.text.errors import GrammarError, SourceLocation
@@ -84,11 +85,13 @@ class Method:
         text: The text.
         statements: Statements of the body.
         arguments: Names of the arguments of the `def` line, without `self`; None without a `def` line.
+        errors: Errors in the `def` line that leave the names known.
     """
 
     text: Text
     statements: list[ast.stmt]
     arguments: tuple[str, ...] | None
+    errors: tuple[GrammarError, ...] = ()
 
 
 def parse(source: str) -> Method:
@@ -108,7 +111,9 @@ def parse(source: str) -> Method:
     if not statements:
         raise GrammarError(text.location_at(1, 1), f"The text has no statement. {_EXPECTED}")
     if isinstance(statements[0], ast.FunctionDef) and len(statements) == 1:
-        return Method(text, statements[0].body, _arguments(statements[0], text))
+        function = statements[0]
+        errors = tuple(_argument_errors(function.args, text))
+        return Method(text, function.body, _arguments(function, text), errors)
     for statement in statements:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             raise GrammarError(text.location_of(statement), _EXPECTED)
@@ -191,18 +196,31 @@ def _check_size(tree: ast.AST, text: Text, max_nodes: int = MAX_NODES) -> None:
     )
 
 
+def _argument_errors(arguments: ast.arguments, text: Text) -> Iterator[GrammarError]:
+    """Iterate over the errors in a `def` line that leave the names of the inputs known."""
+    named = [*arguments.posonlyargs, *arguments.args]
+    optional = named[len(named) - len(arguments.defaults) :]
+    pairs = [*zip(optional, arguments.defaults, strict=True)]
+    pairs += [*zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]  # type: ignore[list-item]
+    for argument, default in pairs:
+        if default is not None:
+            remedy = (
+                f"Remove the default of `{argument.arg}`, or the argument: the data has each input of a "
+                '`module`. A whole class (`"type": "class"`) may have defaults.'
+            )
+            yield GrammarError(text.location_of(argument), remedy)
+    for star, variadic in (("*", arguments.vararg), ("**", arguments.kwarg)):
+        if variadic is not None:
+            remedy = f"Remove `{star}{variadic.arg}`; name each input, as in `def forward(self, x, mask):`."
+            yield GrammarError(text.location_of(variadic), remedy)
+
+
 def _arguments(function: ast.FunctionDef, text: Text) -> tuple[str, ...]:
     """Return the names of the arguments without `self`; annotations are ignored, not evaluated."""
     arguments = function.args
     if function.decorator_list:
         raise GrammarError(text.location_of(function.decorator_list[0]), "Remove the decorators.")
-    has_others = arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.posonlyargs
-    if has_others or arguments.defaults:
-        raise GrammarError(
-            text.location_at(function.lineno, 1),
-            "`forward` accepts only plain arguments without defaults, as in `def forward(self, input):`.",
-        )
-    names = [argument.arg for argument in arguments.args]
+    names = [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
     if names[:1] != ["self"] or len(names) == 1:
         raise GrammarError(
             text.location_at(function.lineno, 1),

@@ -200,8 +200,54 @@ def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
         ("@f\ndef forward(self, x):\n    return x", "Line 1, column 2: `f`: Remove the decorators."),
         (
             "def forward(self, x, k=3):\n    return x",
-            "Line 1, column 1: `def forward(self, x, k=3):`: "
-            "`forward` accepts only plain arguments without defaults, as in `def forward(self, input):`.",
+            "Line 1, column 22: `k`: Remove the default of `k`, or the argument: the data has each input of "
+            'a `module`. A whole class (`"type": "class"`) may have defaults.',
+        ),
+        (
+            "def forward(self, x, *xs):\n    return xs",
+            "Line 1, column 23: `xs`: Remove `*xs`; name each input, as in `def forward(self, x, mask):`.",
+        ),
+        (
+            "return self.out(x.to(device))",
+            "Line 1, column 17: `x.to(device)`: "
+            "Remove `.to(…)`: the job's `device` decides where the model runs.",
+        ),
+        (
+            "return self.out(input.cuda())",
+            "Line 1, column 17: `input.cuda()`: "
+            "Remove `.cuda(…)`: the job's `device` decides where the model runs.",
+        ),
+        (
+            "print(x.shape)\nreturn self.out(x)",
+            "Line 1, column 1: `print(x.shape)`: Remove it: a forward text prints nothing.",
+        ),
+        (
+            "return self.out(map(x))",
+            "Line 1, column 17: `map(x)`: Loops are not supported; write the lines one after another, or "
+            "compute along a tensor's dimension.",
+        ),
+        (
+            "return self.out(relu(x))",
+            "Line 1, column 17: `relu(x)`: `relu` is not a function here; write `torch.relu(…)`.",
+        ),
+        (
+            "return self.out(x.foo())",
+            "Line 1, column 17: `x.foo()`: "
+            "`.foo` is not supported; docs/forward.md lists the supported methods.",
+        ),
+        (
+            "return self.out(x.shape(0))",
+            "Line 1, column 17: `x.shape(0)`: "
+            "`.shape` is an attribute, not a method; write it without the brackets of a call.",
+        ),
+        (
+            "return self.out(torch.empty(9, 4))",
+            "Line 1, column 17: `torch.empty(9, 4)`: "
+            "`torch.empty` does not give values; write `torch.zeros`.",
+        ),
+        (
+            "input.add_(1)\nreturn self.out(input)",
+            "Line 1, column 1: `input.add_(1)`: Values cannot be changed in place; write `x = x.add(…)`.",
         ),
     ],
 )
@@ -219,15 +265,15 @@ def test_an_error_has_its_location_and_remedy(forward: str, expected: str) -> No
             "use `self.body.name` for a name.",
         ),
         ("self.heads[2]", "The sequential has 2 layers; positions start at 0."),
+        ("self.heads[-3]", "The sequential has 2 layers; positions start at 0."),
     ],
 )
 def test_a_layer_of_a_sequential_is_indexed_by_its_position(call: str, remedy: str) -> None:
     """An index is a position, not the name of a layer, even if the name is a number."""
     heads = sequential(linear(3, in_features=4, name="1"), linear(5, name="0"))
-    assert checked("return self.heads[1](input)", submodules={"heads": heads}).outputs["output"].shape == (
-        9,
-        5,
-    )
+    for position in (1, -1):
+        forward = f"return self.heads[{position}](input)"
+        assert checked(forward, submodules={"heads": heads}).outputs["output"].shape == (9, 5)
     assert refused(f"return {call}(input)", submodules={"heads": heads}) == [
         ("forward", f"Line 1, column 8: `{call}`: {remedy}")
     ]
@@ -240,6 +286,18 @@ def test_each_statement_with_an_error_is_reported() -> None:
         "Line 1, column 5",
         "Line 2, column 5",
         "Line 3, column 8",
+    ]
+
+
+def test_an_error_in_the_def_line_does_not_hide_others() -> None:
+    """Each default and each variadic argument is an error of its own, besides those of the statements."""
+    text = "def forward(self, x, a=1, *b, c=2, **d):\n    return self.baz(x)"
+    assert [detail.split(":")[0] for _, detail in refused(text)] == [
+        "Line 1, column 22",
+        "Line 1, column 31",
+        "Line 1, column 28",
+        "Line 1, column 38",
+        "Line 2, column 12",
     ]
 
 
