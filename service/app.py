@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypedDict
 
 import structlog
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi_offline import FastAPIOffline
 from ulid import ULID
@@ -17,9 +17,7 @@ from ulid import ULID
 from service import __version__
 from service.api.docs.openapi import openapi_document
 from service.api.http.bodies import Bodies
-from service.api.http.negotiation import accepted_media_type
 from service.api.http.problems import add_exception_handlers
-from service.api.http.requests import refuse_parameters
 from service.api.middleware.answer_headers import AnswerHeaders
 from service.api.middleware.compression import Compression
 from service.api.middleware.forwarded import Forwarded
@@ -119,13 +117,12 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lambda app: _lifespan(settings, shutdown, starter),
-        dependencies=[Depends(refuse_parameters), Depends(accepted_media_type)],
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     for noun in (jobs, results, events, logs, datasets, parameter_sets, system, health, docs, problems):
-        app.include_router(noun.router)
+        app.router.routes.extend(noun.router.routes)  # an included router would match each path twice
     # The last one is the outermost.
     app.add_middleware(Compression)
     app.add_middleware(Head)
@@ -147,8 +144,8 @@ def create_health_app(startup: Startup) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
         yield State(startup=startup)
 
-    app = FastAPI(lifespan=lifespan, dependencies=[Depends(refuse_parameters)], openapi_url=None)
-    app.include_router(health.router)
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app.router.routes.extend(health.router.routes)
     app.add_middleware(Head)
     app.add_middleware(RequestLog, access_log=False)
     app.add_middleware(AnswerHeaders)

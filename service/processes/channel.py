@@ -7,8 +7,8 @@ Format of a message, in network byte order:
     bytes    header, a JSON object
     bytes    body, often empty
 
-A message without a body is sent by a single write, so that a sender that is killed does not leave the
-receiver waiting for the rest.
+A message with a small body, or none, is sent by a single write: each wakes the receiver, and a sender that is
+killed does not leave it waiting for the rest.
 
 Messages are not pickled: a child processes input of clients, so its parent must not trust what it sends.
 """
@@ -31,6 +31,8 @@ from service.settings import Settings
 
 _LENGTHS = Struct("!IQ")
 _PIECE_BYTES = 2**20
+# Most messages are shorter: they are sent and received by one system call.
+_SHORT_BYTES = 2**16
 # Larger bodies lie in files, so that many of them need little memory.
 MAX_BODY_IN_MEMORY_BYTES = 2**20
 
@@ -105,8 +107,11 @@ class Channel:
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
         """Send one message."""
-        self.connection.sendall(pack_header(header, body))
-        if body:
+        packed_header = pack_header(header, body)
+        if len(body) <= _SHORT_BYTES:
+            self.connection.sendall(packed_header + body)
+        else:
+            self.connection.sendall(packed_header)
             self.connection.sendall(body)
 
     def receive(self) -> tuple[dict[str, Any], bytes]:
@@ -154,15 +159,18 @@ class AsyncChannel:
         self._connection.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._folder = folder
+        self._ahead = b""  # received, but not read yet
 
     async def send(self, packed_header: bytes, body: bytes | BodyInFile = b"") -> None:
         """Send one message, whose first part was made by `pack_header`."""
-        await self._loop.sock_sendall(self._connection, packed_header)
+        pieces = [packed_header]
+        if isinstance(body, bytes):
+            pieces = [packed_header + body] if len(body) <= _SHORT_BYTES else [packed_header, body]
+        for piece in pieces:
+            await self._loop.sock_sendall(self._connection, piece)
         if isinstance(body, BodyInFile):
             async for piece in body.pieces():
                 await self._loop.sock_sendall(self._connection, piece)
-        elif body:
-            await self._loop.sock_sendall(self._connection, body)
 
     async def receive(self) -> tuple[dict[str, Any], memoryview]:
         """Wait for one message.
@@ -184,8 +192,10 @@ class AsyncChannel:
     async def _pieces(self, size: int) -> AsyncIterator[bytes]:
         # In pieces, so that other coroutines run in between.
         while size:
-            piece = await self._loop.sock_recv(self._connection, min(size, _PIECE_BYTES))
-            if not piece:
+            expected = max(_SHORT_BYTES, min(size, _PIECE_BYTES))
+            received = self._ahead or await self._loop.sock_recv(self._connection, expected)
+            if not received:
                 raise EOFError
+            piece, self._ahead = received[:size], received[size:]
             size -= len(piece)
             yield piece

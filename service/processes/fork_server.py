@@ -84,7 +84,7 @@ class ForkedProcess:
     @property
     def pid(self) -> int | None:
         """The process id; None until the process exists."""
-        self._server.receive()
+        self._look_for_process()
         return self._orphan.pid if self._orphan else None
 
     @property
@@ -94,18 +94,22 @@ class ForkedProcess:
 
     def poll(self) -> int | None:
         """Return the exit status, negative for a signal; None while the process runs."""
-        self._server.receive()
+        self._look_for_process()
         if self._orphan is None:
             return -signal.SIGKILL if self._is_cancelled else None
         return self._orphan.poll()
 
     def kill(self) -> None:
         """Send SIGKILL, immediately or as soon as the process exists."""
-        self._server.receive()
+        self._look_for_process()
         self._is_cancelled = True
         if self._orphan:
             self._orphan.kill()
             self._server.reap(self._orphan)
+
+    def _look_for_process(self) -> None:
+        if self._orphan is None:
+            self._server.receive()
 
 
 class ForkServer:

@@ -27,17 +27,20 @@ _QUALITY = re.compile(r";\s*q\s*=\s*(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)\s*(?:;|$)",
 _ANY_QUALITY = re.compile(r";\s*q\s*=", re.IGNORECASE)
 
 
-async def accepted_media_type(request: Request) -> str:
-    """Return the media type of the answer: that of the parameter `format`, or the best one by `Accept`.
+async def _accepted_media_type(request: Request) -> str:
+    return str(request.state.media_type)
 
-    Raises:
-        NotAcceptable: If the resource has no acceptable one.
-    """
-    return choose(request, request.scope["route"].media_types)
+
+AcceptedMediaType = Annotated[str, Depends(_accepted_media_type)]
+"""The media type of the answer, which the route has chosen."""
 
 
 def choose(request: Request, offered: Sequence[str]) -> str:
-    """Choose one of the media types of a resource; see `accepted_media_type`."""
+    """Choose one of the media types of a resource: that of the parameter `format`, or the best by `Accept`.
+
+    Raises:
+        NotAcceptable: If none is acceptable.
+    """
     named = FORMATS.get(request.query_params.get("format", ""))
     if named in offered:
         return str(named)
@@ -47,9 +50,6 @@ def choose(request: Request, offered: Sequence[str]) -> str:
             f"`Accept` allows none of the media types of this resource: {', '.join(offered)}."
         )
     return best
-
-
-AcceptedMediaType = Annotated[str, Depends(accepted_media_type)]
 
 
 def best_media_type(accept: Sequence[str], offered: Sequence[str]) -> str | None:

@@ -51,12 +51,11 @@ def _holds(annotation: Any, kind: type) -> bool:
 _REPEATED = {"dates", "status"}  # parameters that are lists
 
 
-async def refuse_parameters(request: Request) -> None:
-    """Refuse parameters that would be ignored: repeated ones, and any if the route has none."""
-    accepted = request.scope["route"].dependant.query_params
+def refuse_parameters(request: Request, *, accepts_any: bool) -> None:
+    """Refuse parameters that would be ignored: repeated ones, and all if the route accepts none."""
     errors = FieldErrors()
     for name, times in Counter(name for name, _ in request.query_params.multi_items()).items():
-        if not accepted:
+        if not accepts_any:
             errors.add(f"?{name}", f"`{name}`: this path accepts no parameters.")
         elif times > 1 and name not in _REPEATED:
             errors.add(f"?{name}", f"`{name}` appears {times} times; give it once.")

@@ -195,7 +195,7 @@ def is_plain_json(request: Request, query: ReadQuery) -> bool:
     if not requests.is_json(requests.media_type(request)) or "content-encoding" in request.headers:
         return False
     requests.check_charset(request)
-    return not query.options().model_fields_set
+    return query.model_fields_set.isdisjoint(ReadQuery.model_fields)
 
 
 @asynccontextmanager
