@@ -105,6 +105,12 @@ _LOSSES = (
     *("SoftMarginLoss", "TripletMarginLoss", "TripletMarginWithDistanceLoss", "HingeEmbeddingLoss"),
     *("CosineEmbeddingLoss", "CTCLoss", "AdaptiveLogSoftmaxWithLoss"),
 )
+# Losses without parameters of their own, which the text of a class may make.
+PLAIN_LOSSES = tuple(
+    name
+    for name in _LOSSES
+    if name not in ("AdaptiveLogSoftmaxWithLoss", "LinearCrossEntropyLoss", "TripletMarginWithDistanceLoss")
+)
 # Layers of which PyTorch has a lazy variant.
 _LAZY = (
     "Linear",

@@ -23,6 +23,7 @@ from service.architectures.text.methods import (
 )
 from service.architectures.text.values import (
     Bound,
+    Namespace,
     Record,
     Super,
     TextFunction,
@@ -55,6 +56,8 @@ def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
         if isinstance(value, nn.Module):
             known = [*value._parameters, *value._buffers, *value._modules, *_plain_names(value)]
             title = f"`{type(value).__name__}`"
+        elif isinstance(value, Namespace):
+            title = f"`{value.name}`"
         else:
             title = "A tensor" if isinstance(value, Tensor) else f"A value of type {type(value).__name__}"
         hint = did_you_mean(name, known)
@@ -81,6 +84,9 @@ def find(run: Run, at: ast.AST, value: Any, name: str, default: Any = _ABSENT) -
         found = _of_class(value, name)
     elif isinstance(value, Record):
         found = _of_record(run, at, value, name)
+    elif isinstance(value, Namespace):
+        member = None if name.startswith("_") else value.find(name)
+        found = _ABSENT if member is None else member
     else:
         found = _of_other(value, name)
     return default if found is _ABSENT else found

@@ -237,8 +237,6 @@ def _getattr(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     value, name, *default = positional
     if default:
         return find(run, at, value, _name(run, at, name), default[0])
-    if value is nn and isinstance(name, str):
-        run.fail(at, f"write `nn.{name}`.")
     return read_attribute(run, at, value, _name(run, at, name))
 
 

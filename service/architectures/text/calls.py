@@ -1,7 +1,7 @@
 """Calls of the values of a class text: functions, classes, modules and objects."""
 
 import ast
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fitserve.describe.functions import Function
 from service.architectures.text.constructors import CONSTRUCTORS, initialize
+from service.architectures.text.errors import tensors_in
 from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, Frame, Run
 from service.architectures.text.guards import ArgumentGuard, PieceGuard, guards_of
 from service.architectures.text.operators import bounded
@@ -89,23 +90,11 @@ def on_one_device(run: Run, values: Any) -> Any:
     """
     if run.is_check:
         if any(tensor.is_meta for tensor in tensors_in(values)):
-            return _map_tensors(values, lambda tensor: tensor.to("meta"))
+            return _map_tensors(values, _to_meta)
     elif run.device.type != "cpu":
         # A tensor in a list of the text, which a module does not move with itself.
         return _map_tensors(values, lambda tensor: tensor.to(run.device))
     return values
-
-
-def tensors_in(values: Any) -> Iterable[Tensor]:
-    """Iterate over the tensors in lists, tuples and dictionaries."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, list | tuple):
-        for each in values:
-            yield from tensors_in(each)
-    elif isinstance(values, dict):
-        for each in values.values():
-            yield from tensors_in(each)
 
 
 def _map_tensors(values: Any, convert: Callable[[Tensor], Tensor]) -> Any:
@@ -151,6 +140,8 @@ def _call_table(
             signature = f"The signature is `{function.name}({function.signature})`."
             hint = did_you_mean(name, function.parameters) or f" is not an argument. {signature}"
             run.fail(at, f"`{name}`{hint}")
+    if any(isinstance(each, list | tuple | dict) for each in (*positional, *named.values())):
+        run.guard(at, lambda: bounded([*positional, *named.values()]), ())
     arguments, options = on_one_device(run, (list(positional), dict(named)))
     if function.creates or options.get("device") is not None:
         options["device"] = run.device
@@ -161,9 +152,34 @@ def _call_table(
             guard.check(arguments, options)
         if function.creates and run.is_check and run.constructing:
             return _created(function, arguments, options)
-        return bounded(function.target(*arguments, **options))
+        return bounded(sized(run, function.target, arguments, options))
 
     return run.compute(at, compute, (arguments, options))
+
+
+def sized(run: Run, target: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Call a function of tensors; in a check of a constructor, a large result has no values.
+
+    Args:
+        run: The evaluation.
+        target: The function.
+        arguments: Arguments by position.
+        options: Arguments by name.
+    """
+    if run.is_check and run.constructing:
+        try:
+            on_meta = target(
+                *_map_tensors(list(arguments), _to_meta), **_map_tensors(dict(options), _to_meta)
+            )
+        except Exception:  # it needs values, which the call below has, or fails like this one
+            on_meta = None
+        if sum(tensor.numel() for tensor in tensors_in(on_meta)) > MAX_KNOWN_ELEMENTS:
+            return on_meta
+    return target(*arguments, **options)
+
+
+def _to_meta(tensor: Tensor) -> Tensor:
+    return tensor.to("meta")
 
 
 @cache

@@ -14,15 +14,17 @@ from torch import Tensor, nn
 
 from service.architectures.text.attributes import HOOKS, MODULE_ATTRIBUTES
 from service.architectures.text.builtins import FieldDefault
-from service.architectures.text.calls import call_function, tensors_in
+from service.architectures.text.calls import call_function
 from service.architectures.text.constructors import BASES
+from service.architectures.text.errors import tensors_in
 from service.architectures.text.evaluation import Frame, Run
 from service.architectures.text.expressions import Expression
-from service.architectures.text.names import Namespace
+from service.architectures.text.operators import bounded
 from service.architectures.text.statements import FunctionStatement, Statement, run_all
 from service.architectures.text.values import (
     TEXT_CLASS,
     Definition,
+    Namespace,
     Parameters,
     Record,
     TextClass,
@@ -116,7 +118,8 @@ def _method(run: Run, function: Any) -> Any:
         if not run.depth and run.inputs is not None and len(positional) == len(run.inputs):
             named, positional = dict(zip(run.inputs, positional, strict=True)), ()
         with run.forward_pass(device):
-            return call_function(run, definition.at, function, [self, *positional], named)
+            result = call_function(run, definition.at, function, [self, *positional], named)
+            return run.guard(definition.at, lambda: bounded(result), ())
 
     forward.__name__ = definition.name
     return forward

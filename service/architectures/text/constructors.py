@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fitserve.describe.functions import Function
 from fitserve.describe.layers import CHOICES, STACKS
-from service.architectures.layers import LAYERS, MAX_STACKED
+from service.architectures.layers import LAYERS, MAX_STACKED, PLAIN_LOSSES
 from service.architectures.text.evaluation import Run
 from service.architectures.text.sequences import listed
 from service.architectures.text.values import ITERATOR, Record
@@ -45,6 +45,18 @@ def initialize(
         return
     arguments, options = _native_arguments(run, at, base, positional, named)
     run.compute(at, lambda: _build(run, base, arguments, options, instance), (arguments, options))
+
+
+def _construct_loss(type_: type) -> Constructor:
+    """Return the constructor of a loss, which a class may keep beside its layers."""
+
+    def construct(run: Run, at: ast.AST, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
+        for value in (*positional, *named.values()):
+            if not isinstance(value, Tensor | str | bool | int | float | None):
+                run.fail(at, f"`nn.{type_.__name__}` does not take a value of type {type(value).__name__}.")
+        return type_(*positional, **named)
+
+    return construct
 
 
 def _construct_native(type_: type) -> Constructor:
@@ -253,6 +265,7 @@ BASES: frozenset[type] = frozenset(
 
 CONSTRUCTORS: dict[type, Constructor] = {
     **{type_: _construct_native(type_) for type_ in BASES},
+    **{getattr(nn, name): _construct_loss(getattr(nn, name)) for name in PLAIN_LOSSES},
     nn.Parameter: _parameter,
 }
 """Constructors of the classes of PyTorch that a text may call."""

@@ -74,18 +74,21 @@ def forward_error(
         operands: Values of the operation, nested in tuples, lists and mappings.
         describe: Formats a tensor for the message.
     """
-    shown = [describe(tensor) for tensor in islice(_tensors(operands), MAX_SHOWN_TENSORS + 1)]
+    shown = [describe(tensor) for tensor in islice(tensors_in(operands), MAX_SHOWN_TENSORS + 1)]
     more = " and others" if len(shown) > MAX_SHOWN_TENSORS else ""
     shapes = " and ".join(shown[:MAX_SHOWN_TENSORS]) + more
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return ForwardError(f"{location}{f' got {shapes}' if shapes else ''}: {lines[0].rstrip('.')}.")
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, Mapping):
-        yield from _tensors(list(value.values()))
+def tensors_in(values: Any) -> Iterator[Tensor]:
+    """Iterate over the tensors in lists, tuples and mappings; a shared container counts once."""
+    seen: set[int] = set()
+    waiting = [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, tuple | list | Mapping) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += reversed(list(value.values()) if isinstance(value, Mapping) else value)

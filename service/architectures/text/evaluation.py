@@ -87,6 +87,7 @@ class Run:
         globals: Values of the names at the top of the text.
         inputs: Names of the inputs of the model, in the order in which it is called; None for those of its
             `forward`.
+        locations: Locations of syntax nodes by `id`, as far as they were needed.
         persistent: `id` of each list and dictionary that belongs to a module, class or default value.
     """
 
@@ -102,11 +103,18 @@ class Run:
     read: set[tuple[int, str]] = field(default_factory=set)
     globals: dict[str, Any] = field(default_factory=dict)
     inputs: Sequence[str] | None = None
+    locations: dict[int, SourceLocation] = field(default_factory=dict)
     persistent: frozenset[int] = frozenset()
+
+    def location_of(self, at: Any) -> SourceLocation:
+        """Return the location of a syntax node."""
+        if id(at) not in self.locations:
+            self.locations[id(at)] = self.text.location_of(at)
+        return self.locations[id(at)]
 
     def error(self, at: Any, message: str) -> ForwardError:
         """Return an error with the location of a syntax node."""
-        return ForwardError(f"{self.text.location_of(at)}: {message}")
+        return ForwardError(f"{self.location_of(at)}: {message}")
 
     def fail(self, at: Any, message: str) -> NoReturn:
         """Raise an error with the location of a syntax node.
@@ -143,7 +151,7 @@ class Run:
         if self.constructing:
             return self.keep(at, value)
         if self.observer is not None:
-            self.observer.computed(self.text.location_of(at), value)
+            self.observer.computed(self.location_of(at), value)
         return value
 
     def guard(self, at: Any, call: Callable[[], Any], operands: Any) -> Any:
@@ -161,7 +169,7 @@ class Run:
         except RecursionError:
             self.fail(at, "this is nested too deeply.")
         except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
-            location = self.text.location_of(at)
+            location = self.location_of(at)
             if self.observer is None or self.constructing:
                 raise forward_error(location, error, operands) from error
             raise self.observer.failed(location, error, operands) from None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.text.attributes import read_attribute
-from service.architectures.text.calls import call, on_one_device
+from service.architectures.text.calls import call, on_one_device, sized
 from service.architectures.text.evaluation import Frame, Run
 from service.architectures.text.methods import percent_formatted
 from service.architectures.text.operators import BINARY, NUMBERS, Operator, apply, bounded
@@ -225,7 +225,7 @@ def operate(run: Run, at: ast.AST, op: Operator, operands: list[Any]) -> Any:
         return percent_formatted(run, at, first, operands[1])
     if any(isinstance(each, Tensor) for each in operands):
         values = on_one_device(run, operands)
-        return run.compute(at, lambda: apply(op, values), values)
+        return run.compute(at, lambda: sized(run, apply, (op, values), {}), values)
     return run.guard(at, lambda: apply(op, operands), ())
 
 

@@ -10,9 +10,11 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from fitserve.describe.functions import CONSTANTS
+from service.architectures.layers import PLAIN_LOSSES
 from service.architectures.text.builtins import BUILTINS, HELPERS
 from service.architectures.text.constructors import BASES
 from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
+from service.architectures.text.values import Namespace
 
 # Modules by the names under which texts import them.
 MODULES: Mapping[str, str] = {
@@ -44,24 +46,13 @@ MODULES: Mapping[str, str] = {
 DEFAULT_IMPORTS: Mapping[str, str] = {
     "torch": "torch",
     "nn": "torch.nn",
-    "F": "F",
+    "F": "torch.nn.functional",
     "math": "math",
     "np": "numpy",
     "init": "torch.nn.init",
 }
 # Modules whose names only stand in annotations and decorators.
 ANNOTATIONS = frozenset({"typing", "dataclasses", "abc", "__future__"})
-
-
-@dataclass(frozen=True, slots=True)
-class Namespace:
-    """A module of PyTorch or Python.
-
-    Attributes:
-        name: Its name in the tables.
-    """
-
-    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +103,7 @@ NAMES: Mapping[str, Any] = {
     **CONSTANTS,
     **{f"torch.{name}": dtype for name, dtype in _FLOATS.items()},
     **{f"torch.nn.{type_.__name__}": type_ for type_ in BASES},
+    **{f"torch.nn.{name}": getattr(nn, name) for name in PLAIN_LOSSES},
     "torch.nn.Parameter": nn.Parameter,
     "torch.nn.modules._BatchNorm": _BatchNorm,
     "torch.nn.modules._NormBase": _NormBase,
@@ -152,5 +144,10 @@ def resolve(name: str) -> Any:
     if canonical in NAMES:
         return NAMES[canonical]
     if name in MODULES:
-        return Namespace(MODULES[name])
-    return Namespace(canonical) if canonical in NAMESPACES else None
+        return namespace(MODULES[name])
+    return namespace(canonical) if canonical in NAMESPACES else None
+
+
+def namespace(name: str) -> Namespace:
+    """Return a module by its name in the tables."""
+    return Namespace(name, lambda member: resolve(f"{name}.{member}"))

@@ -1,7 +1,7 @@
 """Operators of a forward text: PyTorch's on tensors, and bounded arithmetic on Python numbers."""
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,14 +132,14 @@ def bounded(value: Any) -> Any:
         raise OutOfBounds("The number is too large: at most 2**53.")
     if isinstance(value, str) and len(value) > MAX_SEQUENCE_LENGTH:
         raise OutOfBounds(f"The string is too long: at most {MAX_SEQUENCE_LENGTH:,} characters.")
-    if isinstance(value, tuple | list) and _count_elements(value) > MAX_SEQUENCE_LENGTH:
+    if isinstance(value, tuple | list | dict) and _count_elements(value) > MAX_SEQUENCE_LENGTH:
         raise OutOfBounds(
             f"The sequence is too long: at most {MAX_SEQUENCE_LENGTH:,} elements, with those of its elements."
         )
     return value
 
 
-def _count_elements(sequence: Sequence[Any]) -> int:
+def _count_elements(sequence: Collection[Any]) -> int:
     """Count the elements of a sequence and of the sequences in it, up to just above the maximum.
 
     An element that occurs several times counts each time: `n = (n, n)` doubles the number, and so the time of
@@ -149,5 +149,6 @@ def _count_elements(sequence: Sequence[Any]) -> int:
     while waiting and count <= MAX_SEQUENCE_LENGTH:
         elements = waiting.pop()
         count += len(elements)
-        waiting += [each for each in elements if isinstance(each, tuple | list)]
+        values = elements.values() if isinstance(elements, dict) else elements
+        waiting += [each for each in values if isinstance(each, tuple | list | dict)]
     return count

@@ -45,8 +45,8 @@ from service.architectures.text.names import (
     MODULES,
     NAMES,
     ErrorType,
-    Namespace,
     Unavailable,
+    namespace,
     resolve,
 )
 from service.architectures.text.operators import BINARY, MAX_INTEGER, UNARY
@@ -76,10 +76,11 @@ from service.architectures.text.statements import (
     WithGradient,
 )
 from service.architectures.text.syntax import Text
-from service.architectures.text.values import Definition, Parameters
+from service.architectures.text.values import Definition, Namespace, Parameters
 from service.specs.base import did_you_mean
 
 MAX_STRING_LENGTH = 1_000
+MIN_SIMILARITY = 0.8  # of a suggested name of PyTorch
 # Attributes with two underscores that a text may read.
 SPECIAL_ATTRIBUTES = frozenset({"__init__", "__class__", "__name__"})
 # Names of Python that reach beyond a model, and what to do instead.
@@ -433,10 +434,10 @@ class Translator:
         """Return the value of an imported name or a name of Python; None if there is none."""
         if name in self.imports:
             imported = self.imports[name]
-            return imported if isinstance(imported, Unavailable) else resolve(imported) or Namespace(imported)
+            return imported if isinstance(imported, Unavailable) else resolve(imported) or namespace(imported)
         if name in GLOBALS:
             return GLOBALS[name]
-        return Namespace(DEFAULT_IMPORTS[name]) if name in DEFAULT_IMPORTS else None
+        return resolve(DEFAULT_IMPORTS[name]) if name in DEFAULT_IMPORTS else None
 
     def _unknown_name(self, name: str) -> str:
         if name in REFUSED_NAMES:
@@ -649,8 +650,8 @@ def _unknown_in_module(name: str) -> str:
     module, _, last = name.rpartition(".")
     written = {"torch.nn": "nn", "torch.nn.init": "nn.init"}.get(module, module)
     siblings = [each.rpartition(".")[2] for each in NAMES if each.rpartition(".")[0] == module]
-    hint = did_you_mean(last, siblings)
-    if hint:
+    # A less similar name would be a function of another purpose.
+    if hint := did_you_mean(last, siblings, MIN_SIMILARITY):
         return f"`{written}.{last}`{hint.replace('`', f'`{written}.', 1)}"
     return f"`{written}.{last}` is not supported; docs/reference/classes.md lists the supported names."
 

@@ -168,6 +168,19 @@ class Super:
     instance: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A module of PyTorch or Python.
+
+    Attributes:
+        name: Its name in the tables.
+        find: Returns a member by name; None if there is none.
+    """
+
+    name: str
+    find: Callable[[str], Any] = field(compare=False)
+
+
 # The classes of the text by their Python type, attached to the type itself.
 TEXT_CLASS = "__text_class__"
 
