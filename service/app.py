@@ -121,8 +121,10 @@ def create_app(settings: Settings, starter: Starter | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for noun in (jobs, results, events, logs, datasets, parameter_sets, system, health, docs, problems):
-        app.router.routes.extend(noun.router.routes)  # an included router would match each path twice
+    nouns = (jobs, results, events, logs, datasets, parameter_sets, system, health, docs, problems)
+    # Not by `include_router`, which would match each path twice; before the routes of the framework, whose
+    # `/openapi.json` would build the document in the event loop.
+    app.router.routes[:0] = [route for noun in nouns for route in noun.router.routes]
     # The last one is the outermost.
     app.add_middleware(Compression)
     app.add_middleware(Head)

@@ -22,7 +22,7 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import Field, ValidationError, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from service.errors import FieldError, FieldErrors
 from service.runtime.docstrings import docstring
@@ -74,9 +74,9 @@ class Constructor:
         self._fields = {**fields, **optional}
 
     @cached_property
-    def model(self) -> type[Spec]:
+    def model(self) -> type["Arguments"]:
         """Model of the arguments; strict, closed and finite as every `Spec`."""
-        return create_model(self.name, __base__=Spec, **self._fields)
+        return create_model(self.name, __base__=Arguments, **self._fields)
 
     @cached_property
     def nested_model(self) -> type["NestedComponent"]:
@@ -134,7 +134,20 @@ class Constructor:
         return {**schema, "description": self.summary}
 
 
-class NestedComponent(Spec):
+class Arguments(Spec):
+    """Base class of the models that are made from signatures.
+
+    They have no source, and the search for their docstrings would take most of the time of making them.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        pass
+
+
+class NestedComponent(Arguments):
     """An argument that is itself built from arguments, e.g. the `encoder_layer` of a TransformerEncoder."""
 
     constructor: ClassVar[Constructor]
