@@ -433,6 +433,14 @@ def _normalized(name: str, normalize: Callable[..., nn.Module]) -> Native:
     return Native(name, compute)
 
 
+def _gradient(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+    return run.compute(at, lambda: torch.autograd.grad(*positional, **named), (positional, dict(named)))
+
+
+GRADIENT = Native("torch.autograd.grad", _gradient)
+"""`torch.autograd.grad`, which only a loss may call."""
+
+
 HELPERS = {
     **HELPERS,
     "torch.nn.utils.weight_norm": _normalized("weight_norm", nn.utils.weight_norm),

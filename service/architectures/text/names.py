@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from fitserve.describe.functions import CONSTANTS
 from service.architectures.layers import PLAIN_LOSSES
-from service.architectures.text.builtins import BUILTINS, HELPERS
+from service.architectures.text.builtins import BUILTINS, GRADIENT, HELPERS
 from service.architectures.text.constructors import BASES
 from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
 from service.architectures.text.values import Namespace
@@ -120,6 +120,9 @@ NAMES: Mapping[str, Any] = {
     **HELPERS,
 }
 """Values by their full name."""
+
+FURTHER_NAMES: Mapping[str, Any] = {"torch.autograd.grad": GRADIENT}
+"""Values by their full name that only some texts may use."""
 
 _ERRORS = ("ValueError", "TypeError", "RuntimeError", "NotImplementedError", "KeyError", "IndexError")
 GLOBALS: Mapping[str, Any] = {

@@ -6,9 +6,10 @@ instead. An error in one statement does not hide those of the others.
 
 import ast
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from service.architectures.text.classes import SPECIAL, ClassStatement
@@ -41,6 +42,7 @@ from service.architectures.text.expressions import (
 from service.architectures.text.names import (
     ANNOTATIONS,
     DEFAULT_IMPORTS,
+    FURTHER_NAMES,
     GLOBALS,
     MODULES,
     NAMES,
@@ -158,6 +160,8 @@ class Translator:
         defined: Names that statements at the top of the text define.
         errors: The errors found.
         used: The defined names that the translated statements use.
+        further: Full names that this text may use beside those of `NAMES`.
+        read: Local names, and full names of `further`, that the translated statements read.
     """
 
     text: Text
@@ -165,6 +169,8 @@ class Translator:
     defined: frozenset[str]
     errors: list[GrammarError] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
+    further: frozenset[str] = frozenset()
+    read: set[str] = field(default_factory=set)
     _scopes: list[Scope] = field(default_factory=list)
 
     def error(self, node: ast.AST, message: str | Callable[[], str]) -> GrammarError:
@@ -185,6 +191,16 @@ class Translator:
             if statement is not None:
                 statements.append(statement)
         return tuple(statements)
+
+    def body(self, nodes: list[ast.stmt], names: set[str]) -> tuple[Statement, ...]:
+        """Translate the statements of a function.
+
+        Args:
+            nodes: The statements.
+            names: Its local names.
+        """
+        with self._scope(names):
+            return self.block(nodes)
 
     def statement(self, node: ast.stmt) -> Statement | None:
         """Translate a statement; None for one without effect.
@@ -419,6 +435,7 @@ class Translator:
     def _name(self, node: ast.Name) -> Expression:
         name = node.id
         if self._is_local(name):
+            self.read.add(name)
             return Variable(node, name)
         if name in self.defined:
             self.used.add(name)
@@ -428,7 +445,8 @@ class Translator:
             raise self.error(node, f"`{value.name}` is not available; use functions of torch or math.")
         if value is not None:
             return Constant(node, value)
-        raise self.error(node, lambda: self._unknown_name(name))
+        known = {*self.defined, *self.imports, *(each for scope in self._scopes for each in scope.names)}
+        raise self.error(node, partial(_unknown_name, name, known))
 
     def _known(self, name: str) -> Any:
         """Return the value of an imported name or a name of Python; None if there is none."""
@@ -438,15 +456,6 @@ class Translator:
         if name in GLOBALS:
             return GLOBALS[name]
         return resolve(DEFAULT_IMPORTS[name]) if name in DEFAULT_IMPORTS else None
-
-    def _unknown_name(self, name: str) -> str:
-        if name in REFUSED_NAMES:
-            return f"`{name}` is not supported; {REFUSED_NAMES[name]}"
-        known = {*self.defined, *self.imports, *(n for scope in self._scopes for n in scope.names)}
-        layer = f"torch.nn.{name}"
-        if layer in NAMES:
-            return f"`{name}` is not defined; write `nn.{name}`."
-        return f"`{name}`{did_you_mean(name, known) or ' is not defined in the text.'}"
 
     def full_name(self, node: ast.expr) -> str | None:
         """Return the full name of an imported name or one of its attributes; None for other expressions."""
@@ -464,6 +473,9 @@ class Translator:
         if node.attr.startswith("__") and node.attr not in SPECIAL_ATTRIBUTES:
             raise self.error(node, f"`{node.attr}` cannot be read.")
         if (name := self._name_in_module(node)) is not None:
+            if name in self.further:
+                self.read.add(name)
+                return Constant(node, FURTHER_NAMES[name])
             value = resolve(name)
             if value is None:
                 raise self.error(node, lambda: _unknown_in_module(name))
@@ -644,6 +656,14 @@ def assigned(statements: list[ast.stmt]) -> set[str]:
         elif not isinstance(node, ast.Lambda):
             waiting += ast.iter_child_nodes(node)
     return names
+
+
+def _unknown_name(name: str, known: Collection[str]) -> str:
+    if name in REFUSED_NAMES:
+        return f"`{name}` is not supported; {REFUSED_NAMES[name]}"
+    if f"torch.nn.{name}" in NAMES:
+        return f"`{name}` is not defined; write `nn.{name}`."
+    return f"`{name}`{did_you_mean(name, known) or ' is not defined in the text.'}"
 
 
 def _unknown_in_module(name: str) -> str:
