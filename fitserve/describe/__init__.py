@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
     raise ImportError("fitserve.describe needs PyTorch; install it with `pip install torch`.") from None
 
 from fitserve.describe.errors import NotDescribable
+from fitserve.describe.parameters import parameters
 from fitserve.describe.spec import InitialValuesWarning, describe
 
-__all__ = ["InitialValuesWarning", "NotDescribable", "describe"]
+__all__ = ["InitialValuesWarning", "NotDescribable", "describe", "parameters"]

@@ -25,6 +25,7 @@ from fitserve.describe.functions import (
     TENSOR_FUNCTIONS,
     Function,
 )
+from fitserve.describe.initial_values import buffer_expression
 from fitserve.describe.tracing import TRAINING_MODE
 
 SYMBOLS: Mapping[Any, str] = {
@@ -60,11 +61,12 @@ MOVING = frozenset({"cpu", "cuda"})
 
 def is_described_as_sequential(module: nn.Module) -> bool:
     """Return whether the spec of a module is a `sequential`, whose layers a forward text can index."""
+    if any(value is not None for value in (*module._parameters.values(), *module._buffers.values())):
+        return False
     # The service's own subclass of nn.Sequential has the attribute `described_as`.
-    return getattr(type(module), "described_as", None) == "sequential" or type(module) in (
-        nn.Sequential,
-        nn.ModuleList,
-        nn.ModuleDict,
+    return getattr(type(module), "described_as", None) == "sequential" or (
+        isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+        and type(module).forward in (nn.Sequential.forward, nn.Module.forward)
     )
 
 
@@ -235,11 +237,22 @@ class _Writer:
     def _tensor(self, target: str) -> str:
         """Write the access to a parameter of the module or to a tensor of one of its layers."""
         owner, _, name = target.rpartition(".")
-        if not isinstance(_attribute(self._module, target), Tensor):
+        tensor = _attribute(self._module, target)
+        if not isinstance(tensor, Tensor):
             raise NotDescribable(f"{self._path}: its forward passes the submodule `{target}` on as a value.")
-        if not owner and name not in dict(self._module.named_parameters(recurse=False)):
-            raise NotDescribable(f"{self._path}: `self.{name}` is a tensor, but not a parameter.")
+        if name in self._module.get_submodule(owner)._non_persistent_buffers_set:
+            # A spec saves all buffers that it declares.
+            return self._unsaved(tensor, target)
         return f"{self._submodule(owner)}.{name}" if owner else f"self.{name}"
+
+    def _unsaved(self, tensor: Tensor, target: str) -> str:
+        text = buffer_expression(tensor)
+        if text is None:
+            raise NotDescribable(
+                f"{self._path}: `{target}` is a buffer of {tensor.numel()} numbers that is not saved, and no"
+                " short expression gives them."
+            )
+        return text
 
     def _arguments(self, positional: Any, named: Mapping[str, Any]) -> str:
         return ", ".join(
@@ -279,7 +292,7 @@ class _Writer:
             return self._display(value)
         if value is ... or value is None or isinstance(value, bool | int | float | str):
             return "..." if value is ... else repr(value)
-        raise NotDescribable(f"{self._path}: the grammar has no values of the type `{type(value).__name__}`.")
+        raise NotDescribable(f"{self._path}: the grammar has no values of the type `{_type_name(value)}`.")
 
     def _display(self, values: tuple[Any, ...] | list[Any]) -> str:
         inner = ", ".join(map(self._value, values))
@@ -302,3 +315,7 @@ def _is_device(*positional: Any, **named: Any) -> bool:
 def _attribute(module: nn.Module, target: str) -> Any:
     owner, _, name = target.rpartition(".")
     return getattr(module.get_submodule(owner), name)
+
+
+def _type_name(value: Any) -> str:
+    return type(value).__name__.removeprefix("immutable_")  # the containers of a graph

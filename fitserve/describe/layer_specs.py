@@ -2,13 +2,14 @@
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from fitserve.describe.comparison import differences, generators_kept, starts_alike
+from fitserve.describe.comparison import Difference, differences, generators_kept, starts_alike
 from fitserve.describe.errors import NotDescribable
+from fitserve.describe.initial_values import constant_init
 from fitserve.describe.layers import CHOICES, LAYER_NAMES, SIZES_WITH_DEFAULT, STACKS, layer_arguments
 
 
@@ -72,13 +73,31 @@ def describe_layer(module: nn.Module, path: str) -> tuple[dict[str, Any], list[s
     spec = {"type": type(module).__name__, **_arguments(module, path)}
     with generators_kept():
         fresh = _remake(module)
-    for difference in differences(module, fresh):
+    found = list(differences(module, fresh))
+    if is_frozen(module, found):
+        spec["trainable"] = False
+        found = []
+    for difference in found:
         raise NotDescribable(f"{path} {difference}; a spec cannot express this.")
     expected = dict(fresh.named_parameters())
-    other = [
-        name for name, parameter in module.named_parameters() if not starts_alike(parameter, expected[name])
-    ]
-    return spec, other
+    other = []
+    initial = {}
+    for name, parameter in module.named_parameters():
+        init = constant_init(parameter)
+        if init is not None and constant_init(expected[name]) != init and parameter.numel() > 1:
+            initial[name] = init
+        elif not starts_alike(parameter, expected[name]):
+            other.append(name)
+    return spec | ({"initial": initial} if initial else {}), other
+
+
+def is_frozen(module: nn.Module, found: Sequence[Difference]) -> bool:
+    """Return whether a module differs from a new one in that none of its parameters is trained."""
+    return (
+        bool(found)
+        and all(difference.is_frozen_parameter for difference in found)
+        and not any(parameter.requires_grad for parameter in module.parameters())
+    )
 
 
 def _remake(layer: nn.Module) -> nn.Module:

@@ -2,22 +2,30 @@
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, fx, nn
 
+from fitserve.describe.class_source import NoSource
+from fitserve.describe.class_spec import describe_class
 from fitserve.describe.comparison import Difference, own_differences
 from fitserve.describe.errors import NotDescribable, located
 from fitserve.describe.forward_writer import call_arguments, forward_text, is_described_as_sequential
+from fitserve.describe.initial_values import buffer_expression, constant_init, normal_init
 from fitserve.describe.layer_specs import describe_layer, is_torch_layer
-from fitserve.describe.state import check_state
+from fitserve.describe.state import (
+    check_methods,
+    check_parametrizations,
+    check_shared,
+    check_state,
+    is_of_torch,
+)
 from fitserve.describe.tracing import trace
 
 # Names that a spec accepts for inputs, parameters and submodules of a class.
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,127}")
+_IDENTIFIER = re.compile(r"(?!.{129})([A-Za-z]|_[A-Za-z0-9])[A-Za-z0-9_]*")
 
 
 class InitialValuesWarning(UserWarning):
@@ -30,11 +38,13 @@ class HasForwardText(Protocol):
 
     Attributes:
         class_name: Name of the class.
+        constants: Values that the text reads as attributes.
         forward_inputs: Names of the inputs of `forward`.
         forward_text: Body of `forward`.
     """
 
     class_name: str
+    constants: Mapping[str, Any]
 
     @property
     def forward_inputs(self) -> tuple[str, ...]: ...
@@ -56,18 +66,25 @@ class _Call:
     constants: Mapping[str, Any]
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
+def describe(
+    module: nn.Module, *, arguments: Mapping[str, Any] | None = None, source: bool = True
+) -> dict[str, Any]:
     """Describe a module as a spec: its structure and arguments, not the values of its parameters.
 
-    The service builds a module from the spec that computes and trains the same. Its initial values come from
-    the initialization of PyTorch's layers; `parameters(module)` are the values to start from instead.
-    `forward` is traced with `torch.fx`.
+    The service builds a module from the spec that computes and trains the same. Its initial values are drawn
+    as the constructor draws them; `parameters(module)` are the values to start from instead.
+
+    A module of a class of one's own is described by the source of the class and the arguments of its
+    constructor, if the source is at hand and the arguments give this module again. Otherwise its `forward` is
+    traced with `torch.fx`.
 
     The service limits the size of a spec, such as the number of layers and the length of `forward`. These
     limits are not checked here: the service reports, with a pointer, what exceeds them.
 
     Args:
         module: Module made of layers of `torch.nn`, whose `forward` does not depend on values.
+        arguments: Arguments of the constructor of the module, if they cannot be read from its attributes.
+        source: Whether to send the source of classes.
 
     Returns:
         The spec as JSON values, accepted as `architecture` of a job.
@@ -82,11 +99,20 @@ def describe(module: nn.Module) -> dict[str, Any]:
     if not isinstance(module, nn.Module):
         raise NotDescribable(f"`describe` takes a module, an instance of `nn.Module`, not {_kind(module)}.")
     path = type(module).__name__
+    if arguments is not None and (is_of_torch(type(module)) or not source):
+        raise NotDescribable(f"`arguments` go with the source of a class, which isn't sent of {path}.")
     with located(path, "describing it"):
         check_state(module)
-        describer = _Describer()
-        spec = describer.describe(module, path)
-    if spec["type"] not in ("sequential", "module"):
+        describer = _Describer(module, arguments, source)
+        try:
+            spec = describer.describe(module, path)
+            check_shared(module, describer.sent)
+        except NotDescribable as error:
+            place, reason = describer.unsent[0] if describer.unsent else ("", None)
+            if reason is None:
+                raise
+            raise NotDescribable(f"{error} The source of {place} can't be sent, as {reason}.") from error
+    if spec["type"] not in ("sequential", "module", "class"):
         spec = {"type": "sequential", "layers": [spec]}
     if describer.started_elsewhere:
         names = ", ".join(f"`{name}`" for name in describer.started_elsewhere)
@@ -112,10 +138,17 @@ class _Describer:
 
     Attributes:
         started_elsewhere: Paths of the parameters whose values do not come from the spec.
+        sent: Modules that are described by their source.
+        unsent: Modules that are being traced, the outermost first, and why their source is not sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: nn.Module, arguments: Mapping[str, Any] | None, source: bool) -> None:
         self.started_elsewhere: list[str] = []
+        self.sent: list[nn.Module] = []
+        self.unsent: list[tuple[str, NoSource | None]] = []
+        self._root = root
+        self._arguments = arguments
+        self._source = source
         self._calls: dict[nn.Module, _Call] = {}
 
     def describe(self, module: nn.Module, path: str) -> dict[str, Any]:
@@ -124,9 +157,28 @@ class _Describer:
                 spec, other = describe_layer(module, path)
                 self._started_elsewhere(path, other)
                 return spec
-            if is_described_as_sequential(module):
-                return self._sequential(module, path)
-            return self._class(module, path)
+            check_methods(module, path)
+            reason = None
+            if self._source and not is_of_torch(type(module)) and not isinstance(module, HasForwardText):
+                try:
+                    return self._sent(module, path)
+                except NoSource as error:
+                    reason = error
+                    if self._arguments is not None and module is self._root:
+                        raise NotDescribable(f"The source of {path} can't be sent, as {error}.") from error
+            self.unsent.append((path, reason))
+            is_sequential = is_described_as_sequential(module)
+            spec = self._sequential(module, path) if is_sequential else self._traced(module, path)
+            self.unsent.pop()
+            return spec
+
+    def _sent(self, module: nn.Module, path: str) -> dict[str, Any]:
+        spec, other = describe_class(module, self._arguments if module is self._root else None)
+        for each in module.modules():
+            check_methods(each, path)
+        self._started_elsewhere(path, other)
+        self.sent.append(module)
+        return spec
 
     def _started_elsewhere(self, path: str, names: list[str]) -> None:
         _, _, inner = path.partition(".")
@@ -141,21 +193,18 @@ class _Describer:
         }
 
     def _sequential(self, module: nn.Module, path: str) -> dict[str, Any]:
-        if type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
-            _refuse(path, own_differences(module, type(module)()))
+        is_own = not is_of_torch(type(module))
+        expected = nn.Module() if is_own else type(module)()
+        _refuse(path, _lost(own_differences(module, expected), is_own))
         layers = [
             {**({} if name == str(position) else {"name": name}), **spec}
             for position, (name, spec) in enumerate(self._children(module, path).items())
         ]
-        if not layers:
-            raise NotDescribable(f"{path} has no layers.")
         return {"type": "sequential", "layers": layers}
 
-    def _class(self, module: nn.Module, path: str) -> dict[str, Any]:
-        own = own_differences(module, nn.Module())
-        _refuse(path, (each for each in own if each.name in (*vars(nn.Module()), "forward")))
-        if module._buffers:
-            raise NotDescribable(f"{path} has buffers of its own, which a spec cannot declare.")
+    def _traced(self, module: nn.Module, path: str) -> dict[str, Any]:
+        check_parametrizations(module, path)
+        _refuse(path, _lost(own_differences(module, nn.Module()), True))
         if isinstance(module, HasForwardText):
             class_name, inputs, forward = module.class_name, list(module.forward_inputs), module.forward_text
             submodules = self._children(module, path)
@@ -167,11 +216,16 @@ class _Describer:
             submodules = self._children(module, path)
             inputs, forward = forward_text(graph, module, path, self._omitted(graph, module))
         parameters = {name: value for name, value in module._parameters.items() if value is not None}
-        for name in [class_name.removeprefix("_"), *inputs, *submodules, *parameters]:
+        buffers = {
+            name: self._buffer(value, f"{path}.{name}")
+            for name, value in module._buffers.items()
+            if value is not None and name not in module._non_persistent_buffers_set
+        }
+        for name in [class_name, *inputs, *submodules, *parameters, *buffers]:
             if not _IDENTIFIER.fullmatch(name):
                 raise NotDescribable(
                     f"{path}: a spec cannot have the name `{name}`; a name is at most 128 ASCII letters,"
-                    " digits and underscores, and starts with a letter."
+                    " digits and underscores, and starts with a letter or one underscore."
                 )
         spec: dict[str, Any] = {
             "type": "module",
@@ -184,6 +238,10 @@ class _Describer:
             spec["parameters"] = {
                 name: self._parameter(parameter, path, name) for name, parameter in parameters.items()
             }
+        if buffers:
+            spec["buffers"] = buffers
+        if isinstance(module, HasForwardText) and module.constants:
+            spec["constants"] = dict(module.constants)
         return spec
 
     def _add_calls(self, graph: fx.Graph, module: nn.Module, path: str) -> None:
@@ -203,25 +261,42 @@ class _Describer:
 
     def _omitted(self, graph: fx.Graph, module: nn.Module) -> dict[str, frozenset[str]]:
         targets = {str(node.target) for node in graph.nodes if node.op == "call_module"}
-        calls = {target: self._calls.get(module.get_submodule(target)) for target in targets}
+        called = {target: module.get_submodule(target) for target in targets}
+        calls = {target: self._calls.get(each) for target, each in called.items() if each not in self.sent}
         return {target: frozenset(call.constants) for target, call in calls.items() if call is not None}
 
     def _parameter(self, parameter: Tensor, path: str, name: str) -> dict[str, Any]:
         """Declare a free parameter: equal values become a constant, others a normal distribution."""
-        values = parameter.detach().flatten().cpu()
-        if values.numel() and bool(torch.all(values == values[0])):
-            value = values[0].item()
-            init: Any = {0.0: "zeros_", 1.0: "ones_"}.get(value, {"type": "constant_", "val": value})
-        else:
+        init = constant_init(parameter)
+        if init is None:
             self._started_elsewhere(path, [name])
-            mean, std = values.mean().item(), values.std(correction=0).item()
-            init = {"type": "normal_", "mean": mean, "std": std}
-        return {"shape": list(parameter.shape), "init": init}
+            init = normal_init(parameter)
+        frozen = {} if parameter.requires_grad else {"trainable": False}
+        return {"shape": list(parameter.shape), "init": init, **frozen}
+
+    def _buffer(self, buffer: Tensor, path: str) -> str:
+        expression = buffer_expression(buffer)
+        if expression is None:
+            raise NotDescribable(
+                f"{path} is a buffer of {buffer.numel()} numbers, and no short expression gives them."
+            )
+        return expression
 
 
 def _refuse(path: str, differences: Iterable[Difference]) -> None:
     for difference in differences:
         raise NotDescribable(f"{path} {difference}; a spec cannot express this.")
+
+
+def _lost(found: Iterable[Difference], is_own: bool) -> Iterator[Difference]:
+    """Iterate over the differences to a new module that a description loses.
+
+    Args:
+        found: The differences.
+        is_own: Whether the module has a class of one's own, whose attributes are read while it is traced.
+    """
+    names = vars(nn.Module()).keys() - {"_non_persistent_buffers_set"} | {"forward"}
+    return (each for each in found if not is_own or each.name in names)
 
 
 def _is_traced(module: nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """States of a whole module that no spec expresses: modes, dtypes, shared tensors, methods of `nn.Module`."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +40,6 @@ def check_state(module: nn.Module) -> None:
     Raises:
         NotDescribable: If a spec cannot express a state.
     """
-    for name, each in module.named_modules():
-        check_methods(each, name)
-        if parametrize.is_parametrized(each):
-            tensors = ", ".join(f"`{f'{name}.{tensor}'.lstrip('.')}`" for tensor in each.parametrizations)
-            raise NotDescribable(f"{tensors} has a parametrization, which a spec cannot express.")
     if len({each.training for each in module.modules()}) > 1:
         names = [name for name, each in module.named_modules() if each.training != module.training]
         raise NotDescribable(
@@ -53,7 +49,13 @@ def check_state(module: nn.Module) -> None:
         )
     for name, tensor in _tensors(module):
         _check_tensor(name, tensor)
-    _check_shared(module)
+
+
+def check_parametrizations(module: nn.Module, path: str) -> None:
+    """Refuse weights that are computed from others, as those of `torch.nn.utils.parametrizations`."""
+    if parametrize.is_parametrized(module) and isinstance(module.parametrizations, nn.ModuleDict):
+        tensors = ", ".join(f"`{tensor}`" for tensor in module.parametrizations)
+        raise NotDescribable(f"{path} has a parametrization of {tensors}, which a spec cannot express.")
 
 
 def check_methods(module: nn.Module, path: str) -> None:
@@ -63,8 +65,8 @@ def check_methods(module: nn.Module, path: str) -> None:
             overridden = sorted(vars(cls).keys() & _METHODS)
             if overridden:
                 raise NotDescribable(
-                    f"{f'`{path}`: ' if path else ''}the class `{cls.__name__}` overrides `{overridden[0]}`"
-                    " of `nn.Module`, which a spec cannot express."
+                    f"{path}: the class `{cls.__name__}` overrides `{overridden[0]}` of `nn.Module`, which a"
+                    " spec cannot express."
                 )
 
 
@@ -101,14 +103,21 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
         raise NotDescribable(f"`{name}` has a hook on its gradient, which a spec cannot express.")
 
 
-def _check_shared(module: nn.Module) -> None:
-    """Refuse tensors with two names, or two tensors in the same memory."""
-    names: dict[object, str] = {}
+def check_shared(module: nn.Module, sent: Collection[nn.Module]) -> None:
+    """Refuse tensors with two names, or two tensors in the same memory.
+
+    Args:
+        module: The module.
+        sent: Submodules whose source says which tensors they share among themselves.
+    """
+    owners = {id(tensor): each for each in sent for _, tensor in _tensors(each)}
+    names: dict[Any, tuple[str, nn.Module | None]] = {}
     for name, tensor in _tensors(module):
         if tensor.numel() == 0:
             continue
-        first = names.setdefault((tensor.device, tensor.data_ptr()), name)
-        if first != name:
+        owner = owners.get(id(tensor))
+        first, other = names.setdefault((tensor.device, tensor.data_ptr()), (name, owner))
+        if first != name and (owner is None or owner is not other):
             raise NotDescribable(
                 f"`{first}` and `{name}` are the same tensor, shared by several layers: read one of them in"
                 " `forward`, as in `F.linear(x, self.emb.weight)`."

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from fitserve.describe.aliases import IN_PLACE_OPERATORS
 from fitserve.describe.errors import NotDescribable, located
 from fitserve.describe.functions import TENSOR_FUNCTIONS
+from fitserve.describe.initial_values import MAX_LITERAL_NUMBERS
 
 # Functions such as `torch.zeros` by their names in `torch`.
 _CREATING = {
@@ -22,7 +23,6 @@ _CREATING = {
     if function.creates and not isinstance(function.target, type) and function.name.count(".") == 1
 }
 _new_tensor = torch.tensor  # tracing replaces the one of `torch`
-MAX_LITERAL_NUMBERS = 1_000  # of a tensor that a text writes out; about half of the longest text
 
 
 class TrainingMode:

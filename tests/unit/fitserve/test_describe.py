@@ -105,7 +105,6 @@ class Named(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (nn.Sequential(nn.Sequential()), "Sequential.0 has no layers"),
         (NoInput(), "NoInput: its forward has no input"),
         (Listed(), "Listed.scales is a ParameterList, which has no forward"),
         (Named("größe"), "cannot have the name `größe`"),
@@ -128,6 +127,6 @@ class Named(nn.Module):
 def test_what_a_spec_cannot_express_is_refused_with_its_location(model: nn.Module, message: str) -> None:
     """The error names the module and the layer, argument or operation."""
     with pytest.raises(NotDescribable) as error:
-        describe(model)
+        describe(model, source=False)
     assert message in str(error.value)
     assert type(model).__name__ in str(error.value)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from fitserve.describe import InitialValuesWarning, NotDescribable, describe
+from service.architectures.build import build
+from service.specs.architecture import read_architecture
 
 
 def net() -> nn.Sequential:
@@ -45,8 +47,8 @@ def tie_memory(module: nn.Sequential) -> None:
         (old(torch.nn.utils.weight_norm), "Sequential.0 has a hook (WeightNorm"),
         (old(torch.nn.utils.spectral_norm), "Sequential.0 has a hook (SpectralNorm"),
         (lambda m: prune.l1_unstructured(m[0], "weight", 0.5), "Sequential.0 has a hook (L1Unstructured"),
-        (lambda m: parametrizations.weight_norm(m[0]), "`0.weight` has a parametrization"),
-        (lambda m: parametrizations.orthogonal(m[0]), "`0.weight` has a parametrization"),
+        (lambda m: parametrizations.weight_norm(m[0]), "Sequential.0 has a parametrization of `weight`"),
+        (lambda m: parametrizations.orthogonal(m[0]), "Sequential.0 has a parametrization of `weight`"),
         (lambda m: m[0].register_forward_hook(print), "Sequential.0 has a hook (print, in `_forward_hooks`)"),
         (lambda m: m.register_forward_pre_hook(print), "Sequential has a hook (print"),
         (lambda m: m[1].register_full_backward_hook(print), "Sequential.1 has a hook (print"),
@@ -153,7 +155,7 @@ def test_random_values_of_a_free_parameter_keep_their_scale() -> None:
     """The spec draws from a distribution of the same mean and spread, and a warning names the parameter."""
     module = Scaled()
     with pytest.warns(InitialValuesWarning, match="initial values of `w`:"):
-        init = describe(module)["parameters"]["w"]["init"]
+        init = describe(module, source=False)["parameters"]["w"]["init"]
     assert init["type"] == "normal_"
     assert init["mean"] == pytest.approx(module.w.mean().item())
     assert init["std"] == pytest.approx(module.w.std(correction=0).item())
@@ -180,3 +182,94 @@ def test_new_layers_start_as_their_spec_does(seed: int) -> None:
     """Layers with the values of their constructors give no warning."""
     torch.manual_seed(seed)
     describe(nn.Sequential(nn.Linear(50, 40), nn.BatchNorm1d(40), nn.LSTM(40, 8, 2), nn.Embedding(9, 8)))
+
+
+class Block(nn.Sequential):
+    """A sequential with a constructor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 4), nn.Tanh())
+
+
+class Buffered(nn.Module):
+    """A module with buffers, saved and not, and a frozen free parameter."""
+
+    def __init__(self, *buffers: Tensor, persistent: bool = True) -> None:
+        super().__init__()
+        self._linear = nn.Linear(4, 4)
+        self.register_parameter("gain", nn.Parameter(torch.full((4,), 2.5), requires_grad=False))
+        for number, buffer in enumerate(buffers):
+            self.register_buffer(f"buffer{number}", buffer, persistent=persistent)
+
+    def forward(self, x: Tensor) -> Any:
+        """Multiply by the sum of each buffer."""
+        for name in self._buffers:
+            x = x * getattr(self, name).sum()
+        return self._linear(x) * self.gain
+
+
+def zeroed() -> nn.Module:
+    layer = nn.Linear(4, 4)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, 0.25)
+    return layer
+
+
+BUFFERS = (
+    torch.tril(torch.ones(4, 4)).view(1, 1, 4, 4),
+    torch.triu(torch.ones(3, 4), 1).bool(),
+    torch.arange(5),
+    torch.eye(3),
+    torch.full((2, 3), float("-inf")),
+    torch.tensor([0.1, 0.2, float("inf")]),
+    torch.tensor(3),
+    torch.zeros(0, 3),
+)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.Sequential(nn.Linear(4, 4), nn.Sequential(), nn.Linear(4, 1)),
+        nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 1)),
+        nn.Sequential(zeroed()),
+        nn.Sequential(Block(), nn.Linear(4, 1)),
+        *[Buffered(buffer) for buffer in BUFFERS],
+        Buffered(*BUFFERS),
+        Buffered(*BUFFERS, persistent=False),
+    ],
+)
+def test_the_traced_spec_starts_where_the_module_does(module: nn.Module, training: bool) -> None:
+    """Constant values, frozen parameters, buffers and empty sequentials are part of a spec."""
+    built = build(read_architecture(describe(module, source=False)))
+    assert list(built.state_dict()) == list(module.state_dict())
+    assert [each.requires_grad for each in built.parameters()] == [
+        each.requires_grad for each in module.parameters()
+    ]
+    expected = module.state_dict()
+    for name, value in expected.items():
+        if (value.numel() > 1 and len(value.unique()) == 1) or name in dict(module.named_buffers()):
+            torch.testing.assert_close(built.state_dict()[name], value, rtol=0, atol=0)
+    built.load_state_dict(expected, strict=True)
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(
+        built.train(training)(x), module.train(training)(x), rtol=0, atol=0, equal_nan=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (Buffered(torch.rand(40, 40)), "Buffered.buffer0 is a buffer of 1600 numbers"),
+        (Buffered(torch.rand(40, 40), persistent=False), "`buffer0` is a buffer of 1600 numbers that is not"),
+        (nn.Sequential(nn.Linear(4, 4, bias=True)), "Sequential.0 has `bias`, with gradients switched off"),
+    ],
+)
+def test_what_is_partly_expressible_is_refused(module: nn.Module, words: str) -> None:
+    """Random buffers and single frozen parameters of a layer are named."""
+    if isinstance(module, nn.Sequential):
+        module[0].bias.requires_grad = False
+    with pytest.raises(NotDescribable) as error:
+        describe(module, source=False)
+    assert words in str(error.value)
