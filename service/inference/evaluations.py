@@ -31,10 +31,9 @@ from service.inference.classification import (
     positions_of,
 )
 from service.inference.model import TrainedModel
-from service.inference.predictions import Outputs, column_labels, describe_outputs, run_model
+from service.inference.predictions import Outputs, column_labels, describe_outputs, labels_of, run_model
 from service.inference.residuals import MAX_TARGETS, Residuals
 from service.specs.component import MetricSpec
-from service.specs.transforms import Label
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
 from service.training.evaluation import MeanLoss, rows_per_slice
@@ -299,7 +298,7 @@ class _Evaluation:
             if encoding.column_classes:
                 return column_labels(encoding, encoded.nan_to_num(-1).long())
             numbers = encoded.flatten() if encoding.is_binary else encoded
-            return _labels(positions_of(encoding, numbers).tolist(), encoding.classes or ())
+            return labels_of(encoding.classes or (), positions_of(encoding, numbers).tolist())
         values = target_values(encoding, raw)
         if has_threshold(self._task) and not (values % 1).nan_to_num().any():
             return _integers(values.tolist())  # 0 and 1, like the labels
@@ -317,12 +316,4 @@ def _integers(values: list[Any]) -> list[Any]:
     return [
         _integers(value) if isinstance(value, list) else (None if math.isnan(value) else int(value))
         for value in values
-    ]
-
-
-def _labels(indices: list[Any], classes: Sequence[Label]) -> list[Any]:
-    """Replace positions of classes, in nested lists, by their labels; null for a target that is no class."""
-    return [
-        _labels(index, classes) if isinstance(index, list) else (None if index < 0 else classes[index])
-        for index in indices
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from service.datasets.prepare.windows import identify
 from service.errors import FieldError, InvalidRequest
 from service.inference.indices import report_indices
 from service.inference.model import TrainedModel
+from service.specs.transforms import Label
 from service.training.labels import label_key, output_names, target_names
 from service.training.metrics import THRESHOLD
 from service.training.out_of_memory import is_out_of_memory
@@ -152,7 +154,7 @@ def _classify(model: TrainedModel, by_name: Outputs, threshold: float) -> dict[s
         return answer
     if encoding.classes is not None:
         answer["classes"] = list(encoding.classes)
-        answer["labels"] = [encoding.classes[index] for index in decided.tolist()]
+        answer["labels"] = labels_of(encoding.classes, decided.tolist())
     else:
         if outputs.dim() == 2:
             answer["classes"] = list(target_names(encoding))
@@ -179,6 +181,14 @@ def _without_probabilities(model: TrainedModel, rule: OutputRule) -> dict[str, s
     return {"pointer": "#", "detail": detail}
 
 
+def labels_of(classes: Sequence[Label], positions: list[Any]) -> list[Any]:
+    """Replace positions of classes, in nested lists, by their labels; None for −1."""
+    return [
+        labels_of(classes, each) if isinstance(each, list) else (None if each < 0 else classes[each])
+        for each in positions
+    ]
+
+
 def decide_labels(model: TrainedModel, outputs: Tensor, threshold: float = THRESHOLD) -> Tensor | None:
     """Decide the labels that outputs [B, …] stand for.
 
@@ -188,8 +198,8 @@ def decide_labels(model: TrainedModel, outputs: Tensor, threshold: float = THRES
         threshold: Minimum probability for which a binary prediction is 1.
 
     Returns:
-        Positions in `classes`, int64 [B]; for several targets of two labels, and for targets of 0 and 1,
-        int64 of the shape of `outputs`; None for a regression.
+        Positions in `classes`, int64 [B], or [B, d1, …] of outputs [B, k, d1, …]; for several targets of two
+        labels, and for targets of 0 and 1, int64 of the shape of `outputs`; None for a regression.
     """
     encoding, probabilities = model.encoding, model.loss.probabilities
     if encoding.classes is not None and not encoding.is_binary:
@@ -266,11 +276,24 @@ def _output_columns(outputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
-    """Make the columns `label` and, for each class, `probability_<class>`."""
-    columns: dict[str, list[Any]] = {"label": list(map(_label_cell, answer["labels"]))}
+    """Make the columns `label` and, for each class, `probability_<class>`; positions have numbers at the end.
+
+    A table with several positions in a row has `label_0`, `label_1`, …, `probability_<class>_0`, ….
+    """
+    labels = np.array(answer["labels"], dtype=object).reshape(len(answer["labels"]), -1)  # [B, positions]
+    ends = [""] if labels.shape[1] == 1 else [f"_{position}" for position in range(labels.shape[1])]
+    columns: dict[str, list[Any]] = {
+        f"label{end}": list(map(_label_cell, column)) for end, column in zip(ends, labels.T, strict=True)
+    }
     if "probabilities" in answer:
-        each_class = zip(encoding.classes or (), zip(*answer["probabilities"], strict=True), strict=True)
-        columns |= {f"probability_{label_key(label)}": _finite(values) for label, values in each_class}
+        classes = encoding.classes or ()
+        values = torch.tensor(answer["probabilities"], dtype=torch.float64)  # [B, k, …]
+        by_class = values.reshape(len(values), len(classes), -1).permute(1, 2, 0)  # [k, positions, B]
+        columns |= {
+            f"probability_{label_key(label)}{end}": _finite(column.tolist())
+            for label, positions in zip(classes, by_class, strict=True)
+            for end, column in zip(ends, positions, strict=True)
+        }
     return columns
 
 

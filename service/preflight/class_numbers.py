@@ -61,7 +61,9 @@ def number_classes(
     if encoding.classes is None:
         return NumberedData(prepared, {REPORTED_CLASSES: None})
     single = _single_class(prepared)
-    counts_outputs = not encoding.is_binary and outputs.dim() > 1  # else other checks compare the shapes
+    # Otherwise other checks compare the shapes.
+    fits = outputs.dim() > 1 and outputs.shape[2:] == prepared.train.targets.shape[1:]
+    counts_outputs = not encoding.is_binary and fits
     width = output_width(outputs)
     values: Sequence[Label] = encoding.classes
     error = None

@@ -249,13 +249,31 @@ def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor, encodi
         remedy = _remedy(outputs, targets, encoding)
         detail = f"The model outputs {got} and the targets are {_shape(targets)}; the shapes must be equal."
         return f"{detail}{remedy}"
-    if targets.dim() > 1:
+    return _class_shape_error(name, loss, outputs, targets, encoding)
+
+
+def _class_shape_error(
+    name: str, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding
+) -> str | None:
+    """Return why a loss of classes does not accept outputs and targets of these shapes; None if it does."""
+    got = _shape(outputs)
+    if targets.dim() > 1 and not loss.takes_positions:
         detail = f"`{name}` compares a row with one class, targets [B]; they are {_shape(targets)}."
         return f"{detail} Set `horizon` of `window` to 1." if encoding.window else detail
-    if outputs.dim() != 2:
-        remedy = _layers_for(outputs, (len(encoding.classes or ()),), encoding)
+    if outputs.dim() > 1 and outputs.shape[2:] == targets.shape[1:]:
+        return None
+    classes = len(encoding.classes or ())
+    if targets.dim() == 1:
+        remedy = _layers_for(outputs, (classes,), encoding)
         return f"`{name}` expects outputs [B, classes]; the model outputs {got}.{remedy}"
-    return None
+    expected = ", ".join(["B", "classes", *map(str, targets.shape[1:])])
+    remedy = f" Let the model return a score of each of the {classes} classes for each position."
+    if outputs.shape[1:-1] == targets.shape[1:]:
+        remedy = " Move its last dimension to 1, as in `return output.movedim(-1, 1)`."
+    return (
+        f"`{name}` compares targets {_shape(targets)} with outputs [{expected}]; the model outputs {got}."
+        f"{remedy}"
+    )
 
 
 def _remedy(outputs: Tensor, targets: Tensor, encoding: Encoding) -> str:

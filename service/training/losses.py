@@ -42,11 +42,12 @@ class Loss:
 
     Attributes:
         constructor: The class in `torch.nn` and its JSON arguments.
-        targets: Targets of the loss: `classes` (int64 [B]), `values` (float32 [B, k]) or `binary` (float32
-            [B, k] from 0 to 1, or two classes).
+        targets: Targets of the loss: `classes` (int64 [B] or [B, d1, …]), `values` (float32 [B, …]) or
+            `binary` (float32 [B, …] from 0 to 1, or two classes).
         conventions: What it expects with its default arguments.
         variants: What it expects with another argument, by name and value.
         probabilities: Function from outputs [B, k] to probabilities [B, k]; None if the loss implies none.
+        takes_positions: Whether the loss also takes outputs [B, classes, d1, …] with targets [B, d1, …].
         needs_columns: Whether the loss compares the values of a row with each other, so that outputs and
             targets are [B, k].
         target_dtype: Data type to which targets are cast for the loss; None for no cast.
@@ -58,6 +59,7 @@ class Loss:
     variants: Mapping[tuple[str, bool], Conventions] = field(default_factory=dict)
     probabilities: Callable[[Tensor], Tensor] | None = None
     target_dtype: torch.dtype | None = None
+    takes_positions: bool = False
     needs_columns: bool = False
 
     @property
@@ -135,7 +137,13 @@ LOSSES: Mapping[str, Loss] = {
             Conventions(output_rules.LOGITS, (target_rules.UNIT_INTERVAL,)),
             probabilities=torch.sigmoid,
         ),
-        Loss(_loss(nn.CrossEntropyLoss, "weight"), "classes", _SCORES, probabilities=_softmax),
+        Loss(
+            _loss(nn.CrossEntropyLoss, "weight"),
+            "classes",
+            _SCORES,
+            probabilities=_softmax,
+            takes_positions=True,
+        ),
         Loss(_loss(nn.HingeEmbeddingLoss), conventions=Conventions(output_rules.DISTANCES, _SIGNS)),
         Loss(_loss(nn.HuberLoss)),
         Loss(
@@ -171,6 +179,7 @@ LOSSES: Mapping[str, Loss] = {
             "classes",
             Conventions(output_rules.LOG_PROBABILITIES),
             probabilities=torch.exp,
+            takes_positions=True,
         ),
         Loss(
             _loss(nn.PoissonNLLLoss),

@@ -255,6 +255,9 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
         return predictions, (targets >= THRESHOLD).int()
     if task == "regression":
         return flat_values(predictions, targets)
+    if targets.dim() > 1:  # [B, k, d1, …] and [B, d1, …]: each position is a row
+        predictions = predictions.movedim(1, -1).reshape(-1, predictions.shape[1])
+        targets = targets.reshape(-1)
     if loss.ignores and (ignored := targets == IGNORED).any():
         return predictions[~ignored], targets[~ignored]
     return predictions, targets

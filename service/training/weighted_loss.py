@@ -59,9 +59,12 @@ class WeightedLoss(nn.Module):
     def row_losses(self, outputs: Predicted, targets: Tensor) -> Tensor:
         """Compute the loss of each row [B]: the mean over its outputs, or over its present targets if any."""
         losses = self.losses(outputs, targets).reshape(len(targets), -1)  # [B, k]
-        if not self.masks:
+        if isinstance(self.loss_fn, _CLASS_MEANS) and targets.dim() > 1:
+            present = (targets != self.loss_fn.ignore_index).reshape(losses.shape)
+        elif not self.masks:
             return losses.mean(dim=1)
-        present = (~targets.isnan()).reshape(losses.shape)
+        else:
+            present = (~targets.isnan()).reshape(losses.shape)
         return (losses * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
 
     def used_weights(self, targets: Tensor, weights: Tensor | None) -> Tensor:
