@@ -34,7 +34,7 @@ def class_names(model: TrainedModel, task: Task, outputs: Tensor) -> list[Label]
         The class labels; 0 and 1 for one target of 0 and 1; the names of several such targets. None for a
         regression, and for several targets in outputs of more than two dimensions.
     """
-    if task == "regression":
+    if task not in ("binary", "multiclass", "multilabel"):
         return None
     if task == "multilabel":
         return list(target_names(model.encoding)) if outputs.dim() == 2 else None

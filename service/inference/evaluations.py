@@ -216,7 +216,6 @@ class _Evaluation:
             self._loss_fn(predicted, *samples.loss_arguments),
             loss_weight(self._loss_fn, samples, self._model.loss.ignores),
         )
-        losses = self._row_loss_fn.row_losses(predicted, targets).float()
         outputs = {name: output.float() for name, output in outputs.items()}
         model.roles.update_metrics(self._metrics, model.loss, outputs, targets, self._masks_targets)
         main = outputs[model.roles.main.output]
@@ -225,6 +224,9 @@ class _Evaluation:
                 report.add(main, targets)
         if self._residuals is not None:
             self._residuals.add(main, target_values(model.encoding, raw))
+        if not model.loss.by_row:
+            return
+        losses = self._row_loss_fn.row_losses(predicted, targets).float()
         rows = _Worst(losses, torch.arange(first, self._rows), tuple(outputs.values()))
         if self._model.loss.ignores:
             counted = (targets != IGNORED).reshape(len(targets), -1).any(dim=1)  # [B]

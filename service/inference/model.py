@@ -64,7 +64,7 @@ class TrainedModel:
     def target_rules(self) -> TargetRules:
         """The rules for numeric targets: those of the loss, and of the metrics of a classification."""
         rules = self.loss.target_rules(self.training.loss.arguments())
-        is_measured = self.training.metrics and "regression" not in tasks_of(self.loss)
+        is_measured = self.training.metrics and "binary" in tasks_of(self.loss)
         return rules._replace(rules=(*rules.rules, MEASURABLE)) if is_measured else rules
 
     @classmethod

@@ -14,7 +14,7 @@ from torch import Tensor
 from service.datasets.dataset import Dataset, TabularDataset
 from service.datasets.formulas import without_formula
 from service.datasets.prepare.encode import encode
-from service.datasets.prepare.encoding import Encoding, decode_outputs
+from service.datasets.prepare.encoding import Encoding, in_target_units
 from service.datasets.prepare.far_inputs import FarInputs
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.raw_rows import RawRows
@@ -28,6 +28,7 @@ from service.training.labels import label_key, output_names, target_names
 from service.training.metrics import THRESHOLD
 from service.training.out_of_memory import is_out_of_memory
 from service.training.output_rules import OutputRule, probabilities_or_nan
+from service.training.target_units import variances_in_target_units
 
 Outputs = Mapping[str, Tensor]
 """Outputs of a model, [B, …], by name."""
@@ -133,16 +134,26 @@ def describe_outputs(model: TrainedModel, outputs: Outputs, threshold: float = T
         outputs don't imply any are NaN, with an entry in `warnings`.
     """
     decoded = {name: _decode(model, name, output) for name, output in outputs.items()}
+    answer: dict[str, Any] = {"outputs": decoded}
     if model.layout.is_single:
-        return {"outputs": decoded[model.roles.main.output], **_classify(model, outputs, threshold)}
-    return {"outputs": decoded, **_classify(model, outputs, threshold)}
+        answer["outputs"] = decoded[model.roles.main.output]
+    if quantiles := model.training.loss.arguments().get("quantiles"):
+        answer["quantiles"] = quantiles
+    return {**answer, **_classify(model, outputs, threshold)}
 
 
 def _decode(model: TrainedModel, name: str, output: Tensor) -> list[Any]:
     """Return an output [B, …] as nested lists, in the units of the targets if it is compared with them."""
-    if name in model.roles.compared:
-        return decode_outputs(model.encoding, output)
-    return list(output.detach().float().cpu().tolist())
+    values, roles = output.detach().float().cpu(), model.roles
+    if name not in roles.compared:
+        decoded = values
+    elif name in roles.loss[1:]:
+        decoded = variances_in_target_units(model.encoding, values)
+    elif roles.main.task == "quantiles":  # [B, …, q]
+        decoded = in_target_units(model.encoding, values.movedim(-1, 0)).movedim(0, -1)
+    else:
+        decoded = in_target_units(model.encoding, values)
+    return list(decoded.tolist())
 
 
 def _classify(model: TrainedModel, by_name: Outputs, threshold: float) -> dict[str, Any]:
@@ -303,7 +314,7 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
     for prefix, key in (("", "outputs"), ("label_", "labels"), ("probability_", "probabilities")):
         if key not in answer:
             continue
-        names = output_names(encoding)
+        names = _value_names(answer, encoding)
         if key == "labels" and encoding.column_classes:
             for name, labels in zip(names, zip(*answer[key], strict=True), strict=True):
                 columns[f"{prefix}{name}"] = list(map(_label_cell, labels))
@@ -312,6 +323,20 @@ def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
         values = torch.tensor(answer[key], dtype=dtype).reshape(len(answer[key]), -1)
         columns |= {f"{prefix}{name}": _finite(values[:, index].tolist()) for index, name in enumerate(names)}
     return columns
+
+
+def _value_names(answer: Mapping[str, Any], encoding: Encoding) -> Sequence[str]:
+    """Return the names of the values of a row: those of the targets, with their quantiles if there are any.
+
+    A loss may have other outputs than targets; these are `output`, or `output_0`, `output_1`, ….
+    """
+    names: Sequence[str] = output_names(encoding)
+    names = [f"{name}_q{quantile:g}" for name in names for quantile in answer.get("quantiles", ())] or names
+    values = answer.get("outputs", answer.get("labels"))
+    count = len(np.ravel(values[0]))
+    if count == len(names):
+        return names
+    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
 
 
 def _label_cell(label: Any) -> Any:

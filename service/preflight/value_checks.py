@@ -1,6 +1,7 @@
 """Checks that shapes cannot answer (index ranges, one-row batches), run before a job is accepted."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import count
 
 import torch
@@ -129,7 +130,7 @@ def check_output_values(
     extremes: Sequence[Tensor],
     found: Findings,
 ) -> None:
-    """Check that the output that the loss takes is what it expects, as far as that can be known.
+    """Check that the outputs that the loss takes are what it expects, as far as that can be known.
 
     Args:
         training: The training section.
@@ -138,11 +139,12 @@ def check_output_values(
         extremes: For each input its smallest and largest values, [2, …].
         found: Receives the findings.
     """
-    rule = LOSSES[training.loss.type].conventions_for(training.loss.arguments()).outputs
-    main = roles.main.output
+    loss = LOSSES[training.loss.type]
+    rules = (loss.conventions_for(training.loss.arguments()).outputs, *loss.further)
 
-    def samples() -> Iterator[Tensor]:
+    def samples(name: str) -> Iterator[Tensor]:
         results = probe_outputs(checked.module, extremes)
-        return (roles.layout.named(result)[main] for result in results)
+        return (roles.layout.named(result)[name] for result in results)
 
-    check_outputs(training.loss.type, rule, checked.outputs[main], samples, found)
+    for name, rule in zip(roles.loss, rules, strict=True):
+        check_outputs(training.loss.type, rule, checked.outputs[name], partial(samples, name), found)

@@ -41,9 +41,10 @@ INITS = (
     *("xavier_normal_", "xavier_uniform_", "kaiming_normal_", "kaiming_uniform_"),
 )
 LOSSES = (
-    *("BCELoss", "BCEWithLogitsLoss", "CrossEntropyLoss", "HingeEmbeddingLoss", "HuberLoss", "KLDivLoss"),
+    *("BCELoss", "BCEWithLogitsLoss", "CoxPHLoss", "CrossEntropyLoss", "GaussianNLLLoss"),
+    *("HingeEmbeddingLoss", "HuberLoss", "KLDivLoss"),
     *("L1Loss", "MSELoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss"),
-    *("NLLLoss", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss"),
+    *("NLLLoss", "PinballLoss", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss"),
 )
 OPTIMIZERS = (
     *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam"),
@@ -54,7 +55,7 @@ SCHEDULERS = (
     *("LinearLR", "MultiStepLR", "OneCycleLR", "PolynomialLR", "ReduceLROnPlateau", "StepLR"),
 )
 METRICS = (
-    *("accuracy", "precision", "recall", "f1_score", "auroc"),
+    *("accuracy", "precision", "recall", "f1_score", "auroc", "concordance_index"),
     *("explained_variance", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error"),
     "r2_score",
 )

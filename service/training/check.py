@@ -9,7 +9,7 @@ import json
 import math
 import secrets
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from service.datasets.validation import count_of, quote_value
 from service.errors import FieldError, FieldErrors, pointer_to
 from service.specs.arguments import Constructor
 from service.specs.base import did_you_mean
-from service.specs.component import ComponentSpec, MetricSpec
+from service.specs.component import ComponentSpec, LossSpec, MetricSpec
 from service.specs.habits import name_advice
 from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
@@ -48,6 +48,7 @@ def check_components(spec: TrainingSpec) -> FieldErrors:
     """Check the names and arguments of loss, optimizer, scheduler and metrics."""
     errors = FieldErrors()
     errors.extend(_check(spec.loss, _LOSSES, REFUSED_LOSSES, f"{SECTION}/loss"))
+    errors.extend(_check_further_outputs(spec.loss))
     errors.extend(_check_class_weights(spec))
     errors.extend(_check(spec.optimizer, OPTIMIZERS, REFUSED_OPTIMIZERS, f"{SECTION}/optimizer"))
     if spec.scheduler:
@@ -81,6 +82,21 @@ def _unknown(name: str, supported: Mapping[str, Any], pointer: str) -> FieldErro
         return FieldErrors([FieldError(pointer, f"`{name}` is not a name of PyTorch; write {advice}.")])
     hint = did_you_mean(name, supported) or f" is not supported; use one of {', '.join(supported)}."
     return FieldErrors([FieldError(pointer, f"`{name}`{hint}")])
+
+
+def _check_further_outputs(spec: LossSpec) -> list[FieldError]:
+    """Check that the loss names the outputs that it takes beside the first one, and no others."""
+    loss = LOSSES.get(spec.type)
+    pointer = pointer_to(SECTION, "loss", "var")
+    if loss is None or ("var" in loss.takes) == (spec.var is not None):
+        same = spec.var is not None and spec.var == spec.output
+        detail = "Mean and variance must be different outputs."
+        return [FieldError(pointer, detail)] if same else []
+    if spec.var is not None:
+        return [FieldError(pointer, f"`{spec.type}` takes no output of variances; remove `var`.")]
+    example = json.dumps({"type": spec.type, "output": "mean", "var": "var"})
+    detail = f"`{spec.type}` also takes an output of variances; name it, as in {example}."
+    return [FieldError(f"{SECTION}/loss", detail)]
 
 
 def _check_class_weights(spec: TrainingSpec) -> list[FieldError]:
@@ -205,8 +221,10 @@ def _check_loss(
     encoding: Encoding,
 ) -> list[FieldError]:
     pointer, name, main = f"{SECTION}/loss", spec.loss.type, outputs[roles.main.output]
-    if detail := _shape_error(name, loss, main, targets, encoding):
+    if detail := _shape_error(spec.loss, main, targets, encoding):
         return [FieldError(pointer, detail)]
+    if errors := [*_misfits(name, loss, outputs, roles, encoding)]:
+        return errors
     loss_fn = build_loss(spec, encoding, roles.main.width)
     zeros = roles.predicted({name: _zeros(output, targets) for name, output in outputs.items()})
     if isinstance(loss_fn, WeightedLoss) and not _is_elementwise(loss, loss_fn, zeros, targets):
@@ -230,6 +248,20 @@ def _check_loss(
     return []
 
 
+def _misfits(
+    name: str, loss: Loss, outputs: Mapping[str, Tensor], roles: OutputRoles, encoding: Encoding
+) -> Iterator[FieldError]:
+    """Check the further outputs that a loss takes, and whether it can weight rows."""
+    main = outputs[roles.main.output]
+    for field, other in zip(loss.takes[1:], roles.loss[1:], strict=True):
+        if outputs[other].shape != main.shape:
+            shapes = f"Output `{other}` is {_shape(outputs[other])} and `{roles.main.output}` {_shape(main)}"
+            yield FieldError(f"{SECTION}/loss/{field}", f"{shapes}; their shapes must be equal.")
+    if encoding.weights is not None and not loss.by_row:
+        detail = f"`{name}` compares the rows with each other and has no value for each; remove `weights`."
+        yield FieldError("#/data/weights", detail)
+
+
 def _is_elementwise(loss: Loss, loss_fn: WeightedLoss, predicted: Predicted, targets: Tensor) -> bool:
     """Return whether a loss has a value for each target [B, …]."""
     if loss.target_dtype is not None:  # class numbers, of which there is no missing one
@@ -237,9 +269,12 @@ def _is_elementwise(loss: Loss, loss_fn: WeightedLoss, predicted: Predicted, tar
     return loss_fn.losses(predicted, targets).shape == targets.shape
 
 
-def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor, encoding: Encoding) -> str | None:
+def _shape_error(spec: LossSpec, outputs: Tensor, targets: Tensor, encoding: Encoding) -> str | None:
     """Return why a loss does not accept outputs and targets of these shapes; None if it does."""
-    got = _shape(outputs)
+    name, loss, got = spec.type, LOSSES[spec.type], _shape(outputs)
+    if loss.output_shapes is not None:
+        accepted = loss.output_shapes(targets.shape[1:], spec.arguments())
+        return _listed_shape_error(name, accepted, outputs, targets, encoding)
     if loss.targets != "classes":
         # PyTorch would silently broadcast [B] against [B, 1] to [B, B], which is never intended.
         if outputs.shape[1:] == targets.shape[1:]:
@@ -250,6 +285,19 @@ def _shape_error(name: str, loss: Loss, outputs: Tensor, targets: Tensor, encodi
         detail = f"The model outputs {got} and the targets are {_shape(targets)}; the shapes must be equal."
         return f"{detail}{remedy}"
     return _class_shape_error(name, loss, outputs, targets, encoding)
+
+
+def _listed_shape_error(
+    name: str, accepted: Sequence[tuple[int, ...]], outputs: Tensor, targets: Tensor, encoding: Encoding
+) -> str | None:
+    """Return why outputs have none of the shapes that a loss accepts, given without B; None if they have."""
+    if not accepted:
+        return f"`{name}` needs targets [B, 2], a time and an event; they are {_shape(targets)}."
+    if tuple(outputs.shape[1:]) in accepted:
+        return None
+    needs = f"`{name}` needs outputs {_sizes(accepted[0])} for targets {_shape(targets)}"
+    remedy = _layers_for(outputs, accepted[0], encoding)
+    return f"{needs}; the model outputs {_shape(outputs)}.{remedy}"
 
 
 def _class_shape_error(
@@ -335,16 +383,14 @@ def _check_metrics_fit(
         pointer, measured = pointer_to(SECTION, "metrics", index), roles.metrics[metric.name]
         output, task = outputs[measured.output], measured.task
         if measured.output != roles.main.output and (
-            detail := _shape_error(metric.type, loss, output, targets, encoding)
+            detail := _shape_error(spec.loss, output, targets, encoding)
         ):
             errors.append(FieldError(pointer, detail))
             continue
         if task not in METRICS[metric.type].classes:
             fitting = [name for name, family in METRICS.items() if task in family.classes]
-            detail = (
-                f"`{metric.type}` is not defined for a {task} task (`{spec.loss.type}`); "
-                f"use one of {', '.join(fitting)}."
-            )
+            remedy = f"use one of {', '.join(fitting)}" if fitting else "remove it"
+            detail = f"`{metric.type}` is not defined for a {task} task (`{spec.loss.type}`); {remedy}."
             errors.append(FieldError(pointer, detail))
             continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)
@@ -433,4 +479,9 @@ def _zeros(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _shape(tensor: Tensor) -> str:
-    return f"[{', '.join(['B', *(str(size) for size in tensor.shape[1:])])}]"
+    return _sizes(tensor.shape[1:])
+
+
+def _sizes(shape: Sequence[int]) -> str:
+    """Return the shape of a batch, given that of a sample: `[B, 3]`."""
+    return f"[{', '.join(['B', *map(str, shape)])}]"

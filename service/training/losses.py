@@ -1,17 +1,18 @@
-"""The table of supported losses of `torch.nn`, with what each expects of outputs and targets."""
+"""The table of supported losses, of `torch.nn` and our own, with what each expects of outputs and targets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from service.datasets.prepare import target_rules
 from service.datasets.prepare.target_rules import TargetRule, TargetRules
 from service.specs.arguments import Constructor
 from service.specs.training import LossWeights
-from service.training import output_rules
+from service.training import output_rules, own_losses
 from service.training.output_rules import OutputRule
 
 # `size_average` and `reduce` are deprecated by PyTorch; a loss without weights of classes accepts no others.
@@ -41,12 +42,19 @@ class Loss:
     """A supported loss.
 
     Attributes:
-        constructor: The class in `torch.nn` and its JSON arguments.
+        constructor: The class and its JSON arguments.
         targets: Targets of the loss: `classes` (int64 [B] or [B, d1, …]), `values` (float32 [B, …]) or
             `binary` (float32 [B, …] from 0 to 1, or two classes).
         conventions: What it expects with its default arguments.
         variants: What it expects with another argument, by name and value.
         probabilities: Function from outputs [B, k] to probabilities [B, k]; None if the loss implies none.
+        takes: What it takes of the model: the output that is compared with the targets, and further ones,
+            which are named by this field of the loss.
+        further: Rules for the further outputs.
+        output_shapes: Function from the shape of the targets, without the batch dimension, and the arguments
+            to the shapes of outputs that the loss takes; None for that of the targets, or of classes.
+        task: The task that its metrics measure; None if it follows from the targets.
+        by_row: Whether the loss is a mean over rows.
         takes_positions: Whether the loss also takes outputs [B, classes, d1, …] with targets [B, d1, …].
         needs_columns: Whether the loss compares the values of a row with each other, so that outputs and
             targets are [B, k].
@@ -59,6 +67,11 @@ class Loss:
     variants: Mapping[tuple[str, bool], Conventions] = field(default_factory=dict)
     probabilities: Callable[[Tensor], Tensor] | None = None
     target_dtype: torch.dtype | None = None
+    takes: tuple[str, ...] = ("output",)
+    further: tuple[OutputRule, ...] = ()
+    output_shapes: Callable[[Sequence[int], Mapping[str, Any]], Sequence[tuple[int, ...]]] | None = None
+    task: Literal["quantiles", "survival"] | None = None
+    by_row: bool = True
     takes_positions: bool = False
     needs_columns: bool = False
 
@@ -114,13 +127,15 @@ def _identity(outputs: Tensor) -> Tensor:
     return outputs
 
 
-def _loss(cls: type[nn.Module], weight: WeightArgument | None = None) -> Constructor:
+def _loss(cls: type[nn.Module], weight: WeightArgument | None = None, **annotations: Any) -> Constructor:
     omitted = [name for name in _OMITTED if name != weight]
-    return Constructor(cls, omitted, _ANNOTATIONS | ({} if weight is None else {weight: LossWeights}))
+    weights = {} if weight is None else {weight: LossWeights}
+    return Constructor(cls, omitted, _ANNOTATIONS | weights | annotations)
 
 
 _SCORES = Conventions(output_rules.CLASS_SCORES)
 _SIGNS = (target_rules.PLUS_OR_MINUS_ONE,)
+_Quantiles = Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=100)]
 
 LOSSES: Mapping[str, Loss] = {
     loss.constructor.name: loss
@@ -138,11 +153,23 @@ LOSSES: Mapping[str, Loss] = {
             probabilities=torch.sigmoid,
         ),
         Loss(
+            _loss(own_losses.CoxPHLoss),
+            conventions=Conventions(output_rules.LOG_HAZARDS, (target_rules.TIME_AND_EVENT,)),
+            output_shapes=lambda targets, arguments: own_losses.cox_outputs(targets),
+            task="survival",
+            by_row=False,
+        ),
+        Loss(
             _loss(nn.CrossEntropyLoss, "weight"),
             "classes",
             _SCORES,
             probabilities=_softmax,
             takes_positions=True,
+        ),
+        Loss(
+            _loss(own_losses.GaussianNLLLoss),
+            takes=("output", "var"),
+            further=(output_rules.VARIANCES,),
         ),
         Loss(_loss(nn.HingeEmbeddingLoss), conventions=Conventions(output_rules.DISTANCES, _SIGNS)),
         Loss(_loss(nn.HuberLoss)),
@@ -182,6 +209,13 @@ LOSSES: Mapping[str, Loss] = {
             takes_positions=True,
         ),
         Loss(
+            _loss(own_losses.PinballLoss, quantiles=_Quantiles),
+            output_shapes=lambda targets, arguments: own_losses.pinball_outputs(
+                targets, arguments["quantiles"]
+            ),
+            task="quantiles",
+        ),
+        Loss(
             _loss(nn.PoissonNLLLoss),
             conventions=Conventions(output_rules.LOG_RATES, (target_rules.NOT_NEGATIVE,)),
             variants={
@@ -197,7 +231,6 @@ REFUSED_LOSSES: Mapping[str, str] = {
     "AdaptiveLogSoftmaxWithLoss": "it is a layer with parameters of its own that returns a pair",
     "CTCLoss": "it also needs the lengths of inputs and targets",
     "CosineEmbeddingLoss": "it compares two inputs of the model",
-    "GaussianNLLLoss": "it also needs a variance",
     "LinearCrossEntropyLoss": "it is a layer with parameters of its own",
     "MarginRankingLoss": "it compares two inputs of the model",
     "NLLLoss2d": "PyTorch replaced it with NLLLoss",

@@ -78,6 +78,8 @@ def _reason_without_value(
     """Return why a metric has no value for targets [n, …], as a clause; None if it has one."""
     if metric.type in ("r2_score", "explained_variance"):
         return _without_spread(metric.arguments(), targets)
+    if metric.type == "concordance_index" and not (targets[:, 1] > 0).any():
+        return "it compares rows with an event with later ones, and there is no event"
     if metric.type == "auroc":
         return next(_without_classes(task, targets, outputs, data), None)
     return None

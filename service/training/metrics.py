@@ -17,12 +17,13 @@ from torchmetrics.utilities import dim_zero_cat
 from service.datasets.prepare.encoding import IGNORED, Encoding
 from service.specs.arguments import Constructor
 from service.specs.component import MetricSpec
+from service.training.concordance import ConcordanceIndex
 from service.training.losses import Loss
 from service.training.masked_metrics import MASKED, present_values
 from service.training.r2_metrics import ExplainedVariance, R2Score
 from service.training.unit_metrics import with_wrapped
 
-Task = Literal["regression", "binary", "multiclass", "multilabel"]
+Task = Literal["regression", "binary", "multiclass", "multilabel", "quantiles", "survival"]
 
 THRESHOLD = 0.5
 """Minimum probability for which a binary prediction is 1, the default `threshold` of torchmetrics."""
@@ -101,6 +102,10 @@ METRICS: Mapping[str, MetricFamily] = {
         classification.MultilabelAUROC,
         average="macro",
     ),
+    "concordance_index": MetricFamily(
+        "Fraction of comparable pairs whose order is predicted.",
+        {"survival": Constructor(ConcordanceIndex, _OMITTED)},
+    ),
     "explained_variance": _regression("1 − Var(error) / Var(target).", ExplainedVariance),
     "mean_absolute_error": _regression("Mean of |error|.", regression.MeanAbsoluteError),
     "mean_absolute_percentage_error": _regression(
@@ -115,6 +120,8 @@ USUAL_METRICS: Mapping[Task, tuple[str, ...]] = {
     "binary": ("accuracy", "auroc"),
     "multiclass": ("accuracy", "f1_score"),
     "multilabel": ("accuracy", "f1_score"),
+    "quantiles": (),
+    "survival": ("concordance_index",),
 }
 
 
@@ -122,6 +129,8 @@ def tasks_of(loss: Loss | None) -> tuple[Task, ...]:
     """Return the tasks that a loss can be for; all tasks if the loss is None."""
     if loss is None:
         return get_args(Task)
+    if loss.task is not None:
+        return (loss.task,)
     if loss.targets == "classes":
         return ("multiclass",)
     return ("regression",) if loss.probabilities is None else ("binary", "multilabel")
@@ -255,6 +264,8 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
         return predictions, (targets >= THRESHOLD).int()
     if task == "regression":
         return flat_values(predictions, targets)
+    if task == "survival":
+        return predictions, targets
     if targets.dim() > 1:  # [B, k, d1, …] and [B, d1, …]: each position is a row
         predictions = predictions.movedim(1, -1).reshape(-1, predictions.shape[1])
         targets = targets.reshape(-1)

@@ -58,7 +58,8 @@ class OutputRoles:
             width = layout.width(output)
             return Measured(output, task_of(LOSSES[loss.type], width), width)
 
-        names = (loss.output or layout.names[0], *([] if loss.var is None else [loss.var]))
+        further = [getattr(loss, field) for field in LOSSES[loss.type].takes[1:]]
+        names = (loss.output or layout.names[0], *further)
         metrics = {metric.name: measured(metric.output or names[0]) for metric in training.metrics}
         return cls(layout, names, measured(names[0]), metrics)
 
@@ -94,8 +95,8 @@ class OutputRoles:
 
     @property
     def compared(self) -> set[str]:
-        """The outputs that are compared with the targets, and so have their units."""
-        return {self.main.output, *(measured.output for measured in self.metrics.values())}
+        """The outputs that loss and metrics take, and so have the units of the targets or their squares."""
+        return {*self.loss, *(measured.output for measured in self.metrics.values())}
 
     def predicted(self, outputs: Mapping[str, Tensor]) -> Predicted:
         """Return what the loss takes, of outputs [B, …] by name."""

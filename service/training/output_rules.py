@@ -134,6 +134,13 @@ RATES = OutputRule(
     _negative,
     kept_by=_NOT_NEGATIVE,
 )
+VARIANCES = OutputRule(
+    "variances of 0 or greater",
+    "those of this model may be negative; end this output with a `Softplus`, or return its exponential.",
+    _negative,
+    kept_by=_NOT_NEGATIVE,
+)
+LOG_HAZARDS = OutputRule("logarithms of hazard ratios")
 DISTANCES = OutputRule(
     "distances",
     "the outputs of this model may be negative, and then the loss has no lower bound; end it with a "
@@ -162,7 +169,11 @@ LOSS = "#/training/loss"
 
 
 def check_outputs(
-    loss: str, rule: OutputRule, outputs: Tensor, samples: Callable[[], Iterable[Tensor]], found: Findings
+    loss: str,
+    rule: OutputRule,
+    outputs: Tensor,
+    samples: Callable[[], Iterable[Tensor]],
+    found: Findings,
 ) -> None:
     """Check whether the outputs of a model keep a rule, as far as it can be known before the training.
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import torch
+from torch import Tensor
 from torchmetrics import Metric
 
 from service.datasets.prepare.encoding import (
@@ -169,6 +171,19 @@ def target_units(encoding: Encoding, task: Task, training: TrainingSpec) -> Targ
     """Return the units of a training with the metrics of its spec; see `TargetUnits.of`."""
     metrics = {metric.name: metric for metric in training.metrics}
     return TargetUnits.of(encoding, task, training.loss, metrics, encoding.weights is not None)
+
+
+def variances_in_target_units(encoding: Encoding, variances: Tensor) -> Tensor:
+    """Convert variances [B, k] of the transformed targets; those behind a `log1p` stay as they are.
+
+    Returns:
+        float64 [B, k].
+    """
+    chains = _inverse_chains(encoding)
+    if any(len(steps) > 1 for steps in chains):
+        return variances.double()
+    squares = torch.tensor([steps[0].factor ** 2 for steps in chains], dtype=torch.float64)  # [k] or [1]
+    return variances.double() * squares
 
 
 def without_units(encoding: Encoding, task: Task) -> str | None:

@@ -1,5 +1,6 @@
 """Models that return `[B]`, or several outputs, equal a plain PyTorch script and answer by name."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -112,3 +113,121 @@ def test_wrong_names_and_shapes_are_refused_together_with_remedies(service: Serv
     column = {"data": {"inputs": X.tolist(), "targets": Y[:, None].tolist()}}
     refused = service.submit(job("tensors", FLAT) | column).json()
     assert "Let the model return [B, 1], for instance without `squeeze`" in refused["errors"][0]["detail"]
+
+
+class Tagger(nn.Module):
+    """A class for each token: int64 [B, 4] -> [B, 3, 4]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.scores = nn.Embedding(5, 6), nn.Linear(6, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.scores(self.embedding(tokens)).transpose(1, 2)
+
+
+class Segments(nn.Module):
+    """A class for each pixel: [B, 1, 4, 5] -> [B, 3, 4, 5]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 3, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.convolution(images).log_softmax(dim=1)
+
+
+class Normal(nn.Module):
+    """Mean and variance, each [B, 1], in a dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.mean, self.scale = nn.Linear(1, 4), nn.Linear(4, 1), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = torch.tanh(self.hidden(x))
+        return {"mean": self.mean(h), "var": self.scale(h).exp()}
+
+
+def draws(high: int, *shape: int) -> Tensor:
+    return torch.randint(high, shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+def gaussian(outputs: Any, targets: Tensor) -> Tensor:
+    return nn.GaussianNLLLoss(eps=1e-4)(outputs["mean"], targets, outputs["var"])
+
+
+WEIGHTS = [1.0, 2.0, 0.5]
+LABELS = draws(3, 10, 4)
+LABELS[3, 1:] = -100
+CASES: dict[str, tuple[type[nn.Module], Tensor, Tensor, Any, dict[str, Any]]] = {
+    "tokens": (
+        Tagger,
+        draws(5, 10, 4),
+        LABELS,
+        nn.CrossEntropyLoss(torch.tensor(WEIGHTS), label_smoothing=0.1),
+        {"loss": {"type": "CrossEntropyLoss", "weight": WEIGHTS, "label_smoothing": 0.1}},
+    ),
+    "pixels": (
+        Segments,
+        torch.linspace(-1, 1, 200).reshape(10, 1, 4, 5),
+        draws(3, 10, 4, 5),
+        nn.NLLLoss(),
+        {"loss": "NLLLoss"},
+    ),
+    "normal": (
+        Normal,
+        torch.linspace(-1, 1, 10)[:, None],
+        torch.linspace(0, 2, 10)[:, None] ** 2,
+        gaussian,
+        {"loss": {"type": "GaussianNLLLoss", "output": "mean", "var": "var", "eps": 1e-4}},
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+@pytest.mark.parametrize("name", CASES)
+def test_losses_of_positions_and_of_two_outputs_equal_the_script(
+    service: Service, name: str, engine: str
+) -> None:
+    """Class weights, ignored labels and accuracy count positions; mean and variance are two outputs."""
+    build, inputs, targets, loss_fn, training = CASES[name]
+    data = {"inputs": inputs.tolist(), "targets": targets.tolist(), "split": {"validation": 0.2, "seed": 0}}
+    if not inputs.is_floating_point():
+        data["dtypes"] = {"tokens": "int64"}
+    classifies = name != "normal"
+    body = {
+        "data": data,
+        "architecture": {"type": "class", "source": inspect.getsource(build)},
+        "training": {
+            **training,
+            "metrics": ["accuracy"] if classifies else ["r2_score"],
+            "optimizer": {"type": "SGD", "lr": 0.1},
+            "epochs": 20,
+            "seed": 1,
+        },
+        "engine": engine,
+    }
+    ended = service.succeeded(body)
+    sgd = lambda parameters: optim.SGD(parameters, lr=0.1)  # noqa: E731
+    plain = Script(split_data(inputs, targets), build, sgd, loss_fn=loss_fn, epochs=20, seed=1).run()
+    history = service.history(ended["id"])
+    assert history["train_loss"] == pytest.approx(plain.train_loss, rel=1e-5)
+    assert history["validation_loss"] == pytest.approx(plain.validation_loss, rel=1e-5)
+    rows = {"inputs": inputs[:3].tolist()}
+    answer = service.predict(ended["id"], rows)
+    expected = plain.model.eval()(inputs[:3])
+    if not classifies:
+        var = torch.tensor(answer["outputs"]["var"])
+        torch.testing.assert_close(var, expected["var"].detach(), rtol=1e-4, atol=1e-6)
+        return
+    assert torch.tensor(answer["labels"]).equal(expected.argmax(dim=1))
+    assert torch.tensor(answer["probabilities"]).shape == expected.shape
+    evaluated = service.client.post(
+        ended["links"]["evaluations"], json={**rows, "targets": targets[:3].tolist()}
+    ).json()
+    right = expected.argmax(dim=1) == targets[:3]
+    counted = targets[:3] >= 0
+    assert evaluated["metrics"]["accuracy"] == pytest.approx(
+        (right & counted).sum().item() / counted.sum().item()
+    )

@@ -21,6 +21,7 @@ from service.training.engines.eager.engine import EagerEngine
 from service.training.losses import LOSSES
 from tests.support.toys import (
     NET,
+    ONE_OUTPUT_LOSSES,
     SCHEDULES,
     VALUES,
     Layers,
@@ -36,7 +37,7 @@ from tests.support.toys import (
 )
 
 KL_ADVICE = pytest.mark.filterwarnings("ignore:reduction. 'mean' divides the total loss:UserWarning")
-ELEMENTWISE = LOSSES.keys() - {
+ELEMENTWISE = {*ONE_OUTPUT_LOSSES} - {
     *("CrossEntropyLoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss", "NLLLoss")
 }
 EPOCHS, MIDDLE = 50, 25
@@ -238,7 +239,7 @@ def test_every_optimizer_with_a_full_batch(optimizer: str, programs: ProgramCach
 
 
 @KL_ADVICE
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ONE_OUTPUT_LOSSES)
 def test_every_loss(loss: str, programs: ProgramCache) -> None:
     """Each loss has PyTorch's value and gradient."""
     layers, data = fitting(loss)
@@ -246,7 +247,7 @@ def test_every_loss(loss: str, programs: ProgramCache) -> None:
 
 
 @KL_ADVICE
-@pytest.mark.parametrize("loss", exhaustive_if(ELEMENTWISE, LOSSES))
+@pytest.mark.parametrize("loss", exhaustive_if(ELEMENTWISE, ONE_OUTPUT_LOSSES))
 def test_every_loss_with_weights(loss: str, programs: ProgramCache) -> None:
     """Losses of weighted rows agree, with class weights too."""
     # `test_missing_targets_with_weights` covers the elementwise ones.
@@ -310,7 +311,7 @@ def test_clipped_without_validation(batch_size: int | None, programs: ProgramCac
 @KL_ADVICE
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ONE_OUTPUT_LOSSES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_with_every_loss(
     optimizer: str, loss: str, architecture: str, programs: ProgramCache

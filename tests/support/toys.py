@@ -249,8 +249,14 @@ def dropping() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 2))
 
 
+ONE_OUTPUT_LOSSES = [
+    name for name, loss in LOSSES.items() if loss.output_shapes is None and len(loss.takes) == 1
+]
+"""Losses of one output, that has the shape of the targets or a score for each class."""
+
+
 def fitting(loss: str) -> tuple[Layers, ToyData]:
-    """Return layers and samples that fit a loss."""
+    """Return layers and samples that fit a loss of `ONE_OUTPUT_LOSSES`."""
     if LOSSES[loss].targets == "classes":
         final = [{"type": "LogSoftmax", "dim": 1}] if loss == "NLLLoss" else []
         return NET + final, samples(lambda y: y.argmax(dim=1))

@@ -119,6 +119,8 @@ class Predictions(Resource):
     """The columns of `data.id` that were sent, as they were sent."""
     outputs: Nested | dict[str, Nested]
     """Output of the model as a nested list [B, …]; of several outputs, such lists by name."""
+    quantiles: list[float] | None = None
+    """For `PinballLoss`: the quantiles of the last dimension of `outputs`."""
     windows: dict[str, Cells] | None = None
     """For a model of windows, the values of `order` and `by` in the last row of each: one output for each
     complete window of the rows sent, in the order of the series."""

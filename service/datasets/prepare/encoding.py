@@ -298,16 +298,3 @@ def in_target_units(encoding: Encoding, outputs: torch.Tensor) -> torch.Tensor:
         for name, values in zip(names, by_target, strict=True)
     ]
     return torch.stack(columns, dim=1).reshape(outputs.shape)
-
-
-def decode_outputs(encoding: Encoding, outputs: torch.Tensor) -> list[Any]:
-    """Convert a model's outputs to values in the units of the targets, as Python numbers.
-
-    Args:
-        encoding: Encoding of the job that trained the model.
-        outputs: As for `in_target_units`.
-
-    Returns:
-        Nested lists of the shape of `outputs`; NaN and infinities are kept.
-    """
-    return list(in_target_units(encoding, outputs.detach().float().cpu()).tolist())

@@ -57,6 +57,21 @@ NOT_NEGATIVE = TargetRule(
     "use `MSELoss` for numbers of both signs",
     lambda targets: targets < 0,
 )
+
+
+def _no_time_or_event(targets: Tensor) -> Tensor:
+    """Find times below 0 and events that are not 0 or 1, in targets [B, 2]; other shapes are no rule here."""
+    if targets.shape[1:] != (2,):
+        return torch.zeros_like(targets, dtype=torch.bool)
+    events = targets[:, 1]
+    return torch.stack([targets[:, 0] < 0, (events != 0) & (events != 1)], dim=1)
+
+
+TIME_AND_EVENT = TargetRule(
+    "a time of 0 or greater, and then 1 for an event or 0 without one",
+    "name the two columns in this order in `targets`",
+    _no_time_or_event,
+)
 LABEL_INDICES = TargetRule(
     "class indices from 0 to {last}, padded with −1",
     "use `BCEWithLogitsLoss` for a 0 or 1 per class",

@@ -179,8 +179,43 @@ def test_components_are_checked_together() -> None:
         (
             {"loss": "CrossEntropyLoss", "outputs": (2,), "targets": (3,), "classes": 2},
             "/loss",
-            "`CrossEntropyLoss` compares a row with one class, targets [B]; they are [B, 3].",
+            "`CrossEntropyLoss` compares targets [B, 3] with outputs [B, classes, 3]; the model outputs",
         ),
+        (
+            {"loss": "CrossEntropyLoss", "outputs": (3, 2), "targets": (3,), "classes": 2},
+            "/loss",
+            "Move its last dimension to 1, as in `return output.movedim(-1, 1)`.",
+        ),
+        ({"loss": "CrossEntropyLoss", "outputs": (2, 3), "targets": (3,), "classes": 2}, None, ""),
+        (
+            {"loss": "MultiMarginLoss", "outputs": (2,), "targets": (3,), "classes": 2},
+            "/loss",
+            "`MultiMarginLoss` compares a row with one class, targets [B]; they are [B, 3].",
+        ),
+        (
+            {"outputs": (), "targets": (1,)},
+            "/loss",
+            "Let the model return [B, 1], for instance without `squeeze`, or send the targets as a list",
+        ),
+        ({"outputs": (1,), "targets": ()}, "/loss", "Send the targets as [B, 1]: wrap each value, [[0.0]"),
+        ({"outputs": (), "targets": ()}, None, ""),
+        (
+            {"loss": "MultiLabelMarginLoss", "outputs": (), "targets": ()},
+            "/loss",
+            "outputs [B] have one only",
+        ),
+        (
+            {"loss": {"type": "PinballLoss", "quantiles": [0.1, 0.9]}, "outputs": (1,), "targets": (1,)},
+            "/loss",
+            "`PinballLoss` needs outputs [B, 2] for targets [B, 1]; the model outputs [B, 1].",
+        ),
+        (
+            {"loss": {"type": "PinballLoss", "quantiles": [0.1, 0.9]}, "outputs": (3, 2), "targets": (3,)},
+            None,
+            "",
+        ),
+        ({"loss": "CoxPHLoss", "outputs": (1,), "targets": (3,)}, "/loss", "needs targets [B, 2]"),
+        ({"loss": "CoxPHLoss", "outputs": (1,), "metrics": ["concordance_index"]}, None, ""),
         (
             {"loss": {"type": "CrossEntropyLoss", "label_smoothing": 2.0}, "targets": (), "classes": 2},
             "/loss",
@@ -292,6 +327,7 @@ def test_every_metric_passes(name: str) -> None:
         "binary": {"loss": "BCEWithLogitsLoss", "outputs": (1,), "targets": (1,)},
         "multilabel": {"loss": "BCEWithLogitsLoss"},
         "multiclass": {"loss": "CrossEntropyLoss", "targets": (), "classes": 2},
+        "survival": {"loss": "CoxPHLoss", "outputs": (1,)},
     }
     for task in METRICS[name].classes:
         assert fit(metrics=[name], **losses[task]) == {}

@@ -1,10 +1,12 @@
 """Losses whose backward pass is a single kernel in PyTorch, rewritten in operators that can be traced."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from service.training.own_losses import GaussianNLLLoss
 from service.training.weighted_loss import WeightedLoss
 
 
@@ -63,11 +65,30 @@ class _MultiLabelMargin(nn.Module):
 
 
 def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    """Reduce the losses of samples [B] as PyTorch does: `none` or `mean`."""
+    """Reduce the losses of samples [B, …] as PyTorch does: `none` or `mean`."""
     return losses if reduction == "none" else losses.mean()
 
 
+class _GaussianNLL(nn.Module):
+    """`GaussianNLLLoss` without its check that variances are not negative: the loss of those is NaN."""
+
+    def __init__(self, loss_fn: GaussianNLLLoss) -> None:
+        super().__init__()
+        self.full, self.eps, self.reduction = loss_fn.full, loss_fn.eps, loss_fn.reduction
+
+    def forward(self, predicted: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:
+        """Compute the loss of means and variances, each [B, …], and targets [B, …]."""
+        mean, var = predicted
+        # The variance is clamped without a gradient, as PyTorch does.
+        var = torch.where(var < 0, torch.nan, var + (var.clamp(min=self.eps) - var).detach())
+        losses = 0.5 * (var.log() + (mean - targets) ** 2 / var)
+        if self.full:
+            losses = losses + 0.5 * math.log(2 * math.pi)
+        return _reduced(losses, self.reduction)
+
+
 _REWRITTEN: Mapping[type[nn.Module], Callable[..., nn.Module]] = {
+    GaussianNLLLoss: _GaussianNLL,
     nn.MultiLabelMarginLoss: _MultiLabelMargin,
     nn.MultiMarginLoss: _MultiMargin,
 }

@@ -7,7 +7,7 @@ import torch
 
 from service.datasets.dataset import TabularDataset
 from service.datasets.prepare.encode import encode
-from service.datasets.prepare.encoding import Encoding, decode_outputs
+from service.datasets.prepare.encoding import Encoding, in_target_units
 from service.datasets.prepare.prepare import JobDatasets, prepare
 from service.datasets.prepare.request_rows import evaluation_rows
 from service.datasets.sources.columns import TEXT
@@ -162,7 +162,7 @@ def test_outputs_are_in_the_units_of_the_targets() -> None:
     ]
     section = thermometer(transforms=transforms, split={})
     prepared = prepare(JobDatasets(read_json(section)), declared(**section), "values")
-    outputs = decode_outputs(prepared.encoding, prepared.train.targets)
+    outputs = in_target_units(prepared.encoding, prepared.train.targets).tolist()
     order = torch.randperm(11, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.tensor(outputs), torch.tensor(T_C)[order].unsqueeze(1))
 
@@ -170,4 +170,4 @@ def test_outputs_are_in_the_units_of_the_targets() -> None:
 def test_outputs_without_transforms_are_exact() -> None:
     """Outputs without target transforms are unchanged float32 numbers."""
     outputs = torch.tensor([[0.1], [T_U[0]]])
-    assert decode_outputs(encoding_of(thermometer()), outputs) == outputs.tolist()
+    assert in_target_units(encoding_of(thermometer()), outputs).tolist() == outputs.tolist()

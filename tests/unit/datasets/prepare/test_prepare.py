@@ -8,7 +8,7 @@ import torch
 
 from service.datasets.dataset import TabularDataset
 from service.datasets.prepare.declared_data import TargetType
-from service.datasets.prepare.encoding import decode_outputs
+from service.datasets.prepare.encoding import in_target_units
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
 from service.datasets.prepare.workspace import MetaWorkspace, SpillingWorkspace
 from service.datasets.sources.json import read_json
@@ -184,7 +184,7 @@ def test_tensors_are_transformed_element_by_element() -> None:
     data = referenced(content, transforms=transforms, split={"shuffle": False})
     assert data.train.inputs[0].tolist() == [[[1.0, 2.0]], [[3.0, 4.0]]]
     assert data.train.targets.tolist() == [[0.0, 0.25], [0.5, 1.0]]
-    assert decode_outputs(data.encoding, data.train.targets) == [[10.0, 20.0], [30.0, 50.0]]
+    assert in_target_units(data.encoding, data.train.targets).tolist() == [[10.0, 20.0], [30.0, 50.0]]
 
 
 PEOPLE = {

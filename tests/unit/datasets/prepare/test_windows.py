@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.datasets.dataset import TabularDataset
 from service.datasets.prepare.encode import encode
-from service.datasets.prepare.encoding import Encoding, decode_outputs
+from service.datasets.prepare.encoding import Encoding, in_target_units
 from service.datasets.prepare.ids import RowIds
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
 from service.datasets.prepare.request_rows import evaluation_rows, prediction_rows
@@ -128,7 +128,7 @@ def test_constants_are_fitted_on_training_rows() -> None:
     section = counting(12, {"type": "minmax", "columns": ["v"]}, window(2, 2), split={"validation": 4})
     data = prepared(section)
     assert data.encoding.transforms[0].to_document()["max"] == 7.0
-    decoded = torch.tensor(decode_outputs(data.encoding, data.train.targets))
+    decoded = in_target_units(data.encoding, data.train.targets).float()
     expected = torch.tensor([[[i + 2.0], [i + 3.0]] for i in range(5)])
     torch.testing.assert_close(decoded, expected)
 
