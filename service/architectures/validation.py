@@ -41,6 +41,10 @@ _MODULE_ATTRIBUTES = frozenset(
 )
 
 
+# A key of this name would hide an attribute of a dict of submodules or parameters.
+_DICT_ATTRIBUTES = frozenset({*dir(nn.ModuleDict()), *dir(nn.ParameterDict())})
+
+
 def find_errors(spec: Node, location: NodeLocation) -> FieldErrors:
     """Find the errors in a node and its descendants, in the order of the request.
 
@@ -125,6 +129,7 @@ def _find_value_errors(spec: ModuleSpec, location: NodeLocation, errors: FieldEr
     for kind in _MEMBERS:
         for name in getattr(spec, kind):
             _find_member_errors(name, kind, spec, pointer_to(location.pointer, kind, name), errors)
+    _find_entry_errors(spec, location, errors)
     for name, constant in spec.constants.items():
         try:
             bounded(constant)
@@ -150,10 +155,36 @@ def _find_member_errors(name: str, kind: str, spec: ModuleSpec, pointer: str, er
     for other in takewhile(lambda other: other != kind, _MEMBERS):
         if name in getattr(spec, other):
             errors.add(pointer, f"A {_MEMBERS[other]} is called `{name}` too; choose another name.")
-    if name in _MODULE_ATTRIBUTES:
-        errors.add(pointer, f"`{name}` is an attribute of nn.Module; choose another name.")
-    if keyword.iskeyword(name):
-        errors.add(pointer, _keyword_message(name))
+    owner, _, key = name.partition(".")
+    if owner in _MODULE_ATTRIBUTES:
+        errors.add(pointer, f"`{owner}` is an attribute of nn.Module; choose another name.")
+    if key in _DICT_ATTRIBUTES:
+        errors.add(pointer, f"`{key}` is an attribute of dicts of PyTorch; choose another key.")
+    for part in (owner, key):
+        if keyword.iskeyword(part):
+            errors.add(pointer, _keyword_message(part))
+
+
+def _find_entry_errors(spec: ModuleSpec, location: NodeLocation, errors: FieldErrors) -> None:
+    """Check the entries of lists and dicts, which are declared as `blocks.0` or `heads.price`."""
+    plain = {name for kind in _MEMBERS for name in getattr(spec, kind) if "." not in name}
+    keys: dict[str, list[str]] = {}  # of each list or dict, in the order of declaration
+    kinds: dict[str, str] = {}
+    for kind in ("parameters", "submodules"):
+        for name in getattr(spec, kind):
+            owner, dot, key = name.partition(".")
+            if not dot:
+                continue
+            pointer = pointer_to(location.pointer, kind, name)
+            others = keys.setdefault(owner, [])
+            if owner in plain or kinds.setdefault(owner, kind) != kind:
+                errors.add(pointer, f"`{owner}` is also the name of another member; choose another name.")
+            elif key.isdigit() and key != str(len(others)):
+                detail = f"The next entry of the list is `{owner}.{len(others)}`; positions have no gaps."
+                errors.add(pointer, detail)
+            elif others and key.isdigit() != others[0].isdigit():
+                errors.add(pointer, f"`{owner}` has positions and keys; use either.")
+            others.append(key)
 
 
 def _keyword_message(name: str) -> str:

@@ -15,7 +15,16 @@ from service.specs.data import CONTENT
 from service.specs.job import JobRequest
 
 # Objects in which the order of names has a meaning: of parameters that are drawn, of inputs.
-_ORDERED = {"arguments", "buffers", "constants", "feature_groups", "inputs", "parameters", "submodules"}
+_ORDERED = {
+    "arguments",
+    "buffers",
+    "constants",
+    "feature_groups",
+    "initial",
+    "inputs",
+    "parameters",
+    "submodules",
+}
 # Fields of the data that a spec takes as they are.
 _VALUES = {*CONTENT, "targets", "weights"}
 _MAX_INTEGER = 2**63

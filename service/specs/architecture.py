@@ -28,6 +28,11 @@ LayerName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^.]+$
 Identifier = Annotated[
     str, Field(min_length=1, max_length=128, pattern=r"^([A-Za-z]|_[A-Za-z0-9])[A-Za-z0-9_]*$")
 ]
+# An identifier, or an entry of a list (`layers.0`) or a dict (`heads.price`).
+_IDENTIFIER = r"([A-Za-z]|_[A-Za-z0-9])[A-Za-z0-9_]*"
+MemberName = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=rf"^{_IDENTIFIER}(\.({_IDENTIFIER}|[0-9]{{1,4}}))?$")
+]
 ClassName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^_?[A-Za-z][A-Za-z0-9_]*$")]
 MAX_LAYERS = 3_000  # of a whole architecture, with its containers: checking one takes about a millisecond
 MAX_DEPTH = 64  # of nested containers; PyTorch needs several Python stack frames for each
@@ -151,11 +156,14 @@ class ModuleSpec(ForwardSpec):
     type: Literal["module"]
     class_name: ClassName = "Module"
     """Name of the class, used when the module is printed and in exported source."""
-    submodules: Annotated[dict[Identifier, "Node"], Field(max_length=MAX_LAYERS)] = {}
+    submodules: Annotated[dict[MemberName, "Node"], Field(max_length=MAX_LAYERS)] = {}
     """Layers or containers by attribute name, in the order in which `__init__` creates them; at most 3,000 in
-    the whole architecture, counted as those of `layers`."""
-    parameters: Annotated[dict[Identifier, ParameterSpec], Field(max_length=MAX_MODULE_PARAMETERS)] = {}
-    """Parameters of the module itself by attribute name, created before the submodules."""
+    the whole architecture, counted as those of `layers`. `blocks.0`, `blocks.1`, … are the entries of an
+    `nn.ModuleList`, `heads.price` is one of an `nn.ModuleDict`."""
+    parameters: Annotated[dict[MemberName, ParameterSpec], Field(max_length=MAX_MODULE_PARAMETERS)] = {}
+    """Parameters of the module itself by attribute name, created before the submodules. `weights.0`,
+    `weights.1`, … are the entries of an `nn.ParameterList`, `weights.price` is one of an
+    `nn.ParameterDict`."""
     buffers: Annotated[
         dict[Identifier, Annotated[str, Field(min_length=1, max_length=MAX_BUFFER_CHARACTERS)]],
         Field(max_length=MAX_BUFFERS),

@@ -5,7 +5,7 @@ The source is printed from the graph, never copied from the client's text, and t
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from service.architectures.build import may_return_tuple
@@ -189,9 +189,17 @@ class _Writer:
             raise ValueError(f"The forward text has errors; check the spec before exporting it: {errors}")
         members = [
             *(f"self.{name} = {_constant(value)}" for name, value in spec.constants.items()),
-            *(line for name, parameter in spec.parameters.items() for line in _parameter(name, parameter)),
+            *(
+                line
+                for name, parameter in spec.parameters.items()
+                for line in _parameter(name, parameter, spec.parameters)
+            ),
             *(_buffer(name, text, spec.constants) for name, text in spec.buffers.items()),
-            *(f"self.{name} = {self._node(node, 2)}" for name, node in spec.submodules.items()),
+            *(
+                line
+                for name, node in spec.submodules.items()
+                for line in _member(name, self._node(node, 2), "Module", spec.submodules)
+            ),
         ]
         arguments = ", ".join(("self", *graph.inputs))
         lines = [
@@ -260,9 +268,31 @@ def _buffer(name: str, text: str, constants: Mapping[str, Any]) -> str:
     return f"self.register_buffer({_quoted(name)}, {graph.result})"
 
 
-def _parameter(name: str, spec: ParameterSpec) -> Iterator[str]:
+def _member(name: str, value: str, kind: str, siblings: Iterable[str]) -> Iterator[str]:
+    """Write the statements that create a submodule or parameter, also as the entry of a list or dict.
+
+    Args:
+        name: Name of the member: `scale`, `weights.0` or `heads.price`.
+        value: The expression that makes it.
+        kind: `Module` or `Parameter`.
+        siblings: Names of all members of the kind, in order.
+    """
+    owner, dot, key = name.partition(".")
+    if not dot:
+        yield f"self.{name} = {value}"
+        return
+    if next(each for each in siblings if each.startswith(f"{owner}.")) == name:
+        yield f"self.{owner} = nn.{kind}{'List' if key.isdigit() else 'Dict'}()"
+    yield f"self.{owner}.append({value})" if key.isdigit() else f"self.{owner}[{_quoted(key)}] = {value}"
+
+
+def _parameter(name: str, spec: ParameterSpec, siblings: Iterable[str]) -> Iterator[str]:
     frozen = "" if spec.trainable else ", requires_grad=False"
-    yield f"self.{name} = nn.Parameter(torch.empty({tuple(spec.shape)}){frozen})"
+    made = f"nn.Parameter(torch.empty({tuple(spec.shape)}){frozen})"
+    yield from _member(name, made, "Parameter", siblings)
+    owner, dot, key = name.partition(".")
+    if dot:
+        name = f"{owner}[{key if key.isdigit() else _quoted(key)}]"
     arguments = "".join(f", {key}={_value(value)}" for key, value in spec.init.arguments().items())
     yield f"nn.init.{spec.init.type}(self.{name}{arguments})"
 

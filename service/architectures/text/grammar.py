@@ -44,7 +44,9 @@ from service.architectures.text.nodes import (
 )
 from service.architectures.text.operators import BINARY, MAX_INTEGER, UNARY
 from service.architectures.text.scope import (
+    Entries,
     Scope,
+    declared_values,
     free_names,
     is_store,
     is_valid_name,
@@ -53,7 +55,7 @@ from service.architectures.text.scope import (
     undeclared_message,
 )
 from service.architectures.text.syntax import Method, parse
-from service.specs.architecture import Constant, LayerSpec, ModuleSpec
+from service.specs.architecture import Constant, LayerSpec, ModuleSpec, ParameterSpec
 from service.specs.base import did_you_mean, list_names
 
 MAX_STRING_LENGTH = 100
@@ -339,7 +341,7 @@ class _Translator:
         path, owner = self._scope.resolve(node.value)
         if isinstance(owner, ModuleSpec) and node.attr in owner.constants:
             return Literal(location, owner.constants[node.attr], f"{path.text}.{node.attr}")
-        declares = isinstance(owner, ModuleSpec) and node.attr in {**owner.parameters, **owner.buffers}
+        declares = node.attr in declared_values(owner)
         if not isinstance(owner, LayerSpec) and not declares:
             raise self._error(
                 node, f"`{node.attr}` is not a parameter; call a submodule, or read a parameter of a layer."
@@ -375,7 +377,9 @@ class _Translator:
             # `self.scale.exp()` calls a method of a parameter, `self.hidden(x)` a submodule.
             if isinstance(called, ast.Attribute) and self._scope.is_value(called.value):
                 return self._method(node, called)
-            path, _ = self._scope.resolve(called)
+            path, spec = self._scope.resolve(called)
+            if isinstance(spec, Entries | ParameterSpec):
+                raise self._error(node, "Only submodules can be called, and this is not one.")
             return SubmoduleCall(location, path, self._arguments(node, ()))
         if isinstance(called, ast.Subscript):
             raise self._error(node, "Only submodules, functions and methods can be called.")
@@ -460,6 +464,10 @@ class _Translator:
 
     def _subscript(self, node: ast.Subscript) -> Expression:
         if starts_at_self(node) and not self._scope.is_value(node.value):
+            if self._scope.is_value(node):  # `self.weights[0]`
+                path, _ = self._scope.resolve(node)
+                owner = SubmodulePath(path.names[:-1], path.text)
+                return ModuleTensor(self._text.location_of(node), owner, path.names[-1], path.text)
             raise self._error(
                 node,
                 "Call the layer, as in `self.body[0](x)`, or read a parameter, as in `self.body[0].weight`.",

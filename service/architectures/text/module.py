@@ -41,11 +41,28 @@ class ForwardModule(nn.Module):
         self._buffer_functions = buffers
         self._observer = observer
         for name, parameter in parameters.items():
-            self.register_parameter(name, parameter)
+            if "." in name:
+                self._add_entry(name, parameter, nn.ParameterList, nn.ParameterDict)
+            else:
+                self.register_parameter(name, parameter)
         for name, buffer in self.initial_buffers().items():
             self.register_buffer(name, buffer)
         for name, module in submodules.items():
-            self.add_module(name, module)
+            if "." in name:
+                self._add_entry(name, module, nn.ModuleList, nn.ModuleDict)
+            else:
+                self.add_module(name, module)
+
+    def _add_entry(self, name: str, entry: Any, make_list: type[Any], make_dict: type[Any]) -> None:
+        """Add `blocks.0` to the list `blocks`, or `heads.price` to the dict `heads`."""
+        owner, _, key = name.partition(".")
+        if owner not in self._modules:
+            self.add_module(owner, (make_list if key.isdigit() else make_dict)())
+        container: Any = self._modules[owner]
+        if key.isdigit():
+            container.append(entry)
+        else:
+            container[key] = entry
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Compute the graph.

@@ -180,10 +180,17 @@ class SubmodulePath:
 
 @dataclass(frozen=True)
 class ModuleTensor(Expression):
-    """A parameter or buffer of the module (`self.scale`) or of a submodule (`self.emb.weight`)."""
+    """A parameter or buffer of the module (`self.scale`) or of a submodule (`self.emb.weight`).
+
+    Attributes:
+        owner: The module or the submodule, or a list or dict of parameters.
+        name: Name of the tensor in its owner.
+        text: How it is written, if not as an attribute: `self.weights[0]`.
+    """
 
     owner: SubmodulePath
     name: str
+    text: str = ""
 
     def evaluate(self, frame: Frame) -> Any:
         module = self.owner.resolve(frame.module)
@@ -192,7 +199,7 @@ class ModuleTensor(Expression):
         return frame.compute(self.location, lambda: _tensor_of(module, self.name), ())
 
     def __str__(self) -> str:
-        return f"{self.owner.text}.{self.name}"
+        return self.text or f"{self.owner.text}.{self.name}"
 
 
 def _tensor_of(module: nn.Module, name: str) -> Tensor:

@@ -73,7 +73,7 @@ def _grammar() -> Iterator[str]:
     yield from ["## Grammar", "", *_table_head("syntax", "examples")]
     yield "| assignment | `h = …`, `a, (b, c) = …`, `h += …`, `h: Tensor = …` |"
     yield "| result | one `return …`, the last line |"
-    yield "| call of a submodule | `self.hidden(x)`, `self.block.out(x)`, `self.body[0](x)` |"
+    yield "| call of a submodule | `self.hidden(x)`, `self.block.out(x)`, `self.body[-1](x)` |"
     yield "| parameter, buffer | `self.scale` of `parameters`, `self.mask` of `buffers`, `self.emb.weight` |"
     yield "| constant | `self.n_head`, `self.sizes[0]` of `constants` |"
     yield "| training mode | `self.training`, as an argument |"

@@ -66,6 +66,46 @@ MASKED = module(
 )
 
 
+class Listed(nn.Module):
+    """A class with lists and dicts of parameters and submodules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList()
+        for _ in range(2):
+            self.weights.append(nn.Parameter(torch.empty(3)))
+            nn.init.normal_(self.weights[-1])
+        self.shifts = nn.ParameterDict()
+        self.shifts["price"] = nn.Parameter(torch.zeros(1))
+        self._blocks = nn.ModuleList([nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 3), nn.Tanh())])
+        self.heads = nn.ModuleDict({"price": nn.Linear(3, 1), "rate": nn.Linear(3, 1)})
+
+    def forward(self, x: Tensor) -> Any:
+        """[B, 3] → [B, 2]."""
+        h = self._blocks[0](x * self.weights[0]) + self._blocks[-1](x * self.weights[1][:1])
+        return torch.cat([self.heads["price"](h) + self.shifts["price"], self.heads.rate(h)], dim=1)
+
+
+LISTED = module(
+    "Listed",
+    """h = self._blocks[0](x * self.weights[0]) + self._blocks[-1](x * self.weights[1][:1])
+return torch.cat([self.heads["price"](h) + self.shifts["price"], self.heads.rate(h)], dim=1)""",
+    {
+        "_blocks.0": linear(3),
+        "_blocks.1": sequential(linear(3), layer("Tanh")),
+        "heads.price": linear(1),
+        "heads.rate": linear(1),
+    },
+    inputs=["x"],
+    parameters={
+        "weights.0": {"shape": [3], "init": "normal_"},
+        "weights.1": {"shape": [3], "init": "normal_"},
+        "shifts.price": {"shape": [1], "init": "zeros_"},
+    },
+)
+CLASSES: dict[str, tuple[Json, type[nn.Module]]] = {"masked": (MASKED, Masked), "listed": (LISTED, Listed)}
+
+
 def checked(spec: Json, *inputs: Tensor) -> CheckedArchitecture:
     return check(read_architecture(spec), inputs or [torch.empty(7, 3)], 10**8)
 
@@ -77,12 +117,14 @@ def details(spec: Json) -> dict[str, str]:
     return {error.pointer.removeprefix("#/architecture/"): error.detail for error in caught.value.errors}
 
 
-def test_a_module_equals_the_class() -> None:
+@pytest.mark.parametrize("case", CLASSES)
+def test_a_module_equals_the_class(case: str) -> None:
     """Print, names, initial values, frozen parameters, outputs and gradients are those of the class."""
+    spec, make = CLASSES[case]
     torch.manual_seed(0)
-    expected = Masked()
+    expected = make()
     torch.manual_seed(0)
-    net = build(read_architecture(checked(MASKED).spec))
+    net = build(read_architecture(checked(spec).spec))
     assert repr(net) == repr(expected)
     assert list(net.state_dict()) == list(expected.state_dict())
     torch.testing.assert_close(net.state_dict(), expected.state_dict(), rtol=0, atol=0)
@@ -92,21 +134,25 @@ def test_a_module_equals_the_class() -> None:
     torch.testing.assert_close(outputs, wanted, rtol=0, atol=0)
     outputs.sum().backward()
     wanted.sum().backward()
-    assert net.get_parameter("body.0.weight").grad is None
-    torch.testing.assert_close(net.get_parameter("_fc.weight").grad, expected._fc.weight.grad, rtol=0, atol=0)
+    for (name, one), other in zip(net.named_parameters(), expected.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=0)
 
 
-def test_the_exported_source_is_the_same_model() -> None:
+@pytest.mark.parametrize("case", CLASSES)
+def test_the_exported_source_is_the_same_model(case: str) -> None:
     """From the same seed, the class of the source has the same values; both load the other's strictly."""
-    spec = read_architecture(checked(MASKED).spec)
+    document, make = CLASSES[case]
+    spec = read_architecture(checked(document).spec)
     names: dict[str, Any] = {}
     exec(to_source(spec), names)
     torch.manual_seed(0)
-    exported = names["Masked"]()
+    exported = names[make.__name__]()
     torch.manual_seed(0)
     net = build(spec)
     torch.testing.assert_close(exported.state_dict(), net.state_dict(), rtol=0, atol=0)
-    exported.load_state_dict(Masked().state_dict(), strict=True)
+    assert repr(exported) == repr(net)
+    exported.load_state_dict(make().state_dict(), strict=True)
     net.load_state_dict(exported.state_dict(), strict=True)
     torch.testing.assert_close(net(VALUES.x_train), exported(VALUES.x_train), rtol=0, atol=0)
     assert [each.requires_grad for each in exported.parameters()] == [
@@ -193,6 +239,34 @@ def test_our_own_fields_are_no_arguments_of_layers() -> None:
             {"submodules": {"out": linear(2, initial={"bias": {"type": "constant_"}})}},
             "submodules/out/initial/bias",
             "`val` is required",
+        ),
+        ({"submodules": {"b.1": linear(2)}}, "submodules/b.1", "The next entry of the list is `b.0`"),
+        (
+            {"submodules": {"b.0": linear(2), "b.x": linear(2)}},
+            "submodules/b.x",
+            "`b` has positions and keys; use either.",
+        ),
+        (
+            {"submodules": {"b.0": linear(2), "b": linear(2)}},
+            "submodules/b.0",
+            "`b` is also the name of another member",
+        ),
+        ({"submodules": {"b.keys": linear(2)}}, "submodules/b.keys", "`keys` is an attribute of dicts"),
+        ({"submodules": {"training.0": linear(2)}}, "submodules/training.0", "an attribute of nn.Module"),
+        (
+            {"submodules": {"b.0": linear(2)}, "forward": "return self.b(x)"},
+            "forward",
+            "Only submodules can be called",
+        ),
+        (
+            {"submodules": {"b.0": linear(2)}, "forward": "return self.b[1](x)"},
+            "forward",
+            "The list has 1 layers",
+        ),
+        (
+            {"submodules": {"b.x": linear(2)}, "forward": "return self.b.y(x)"},
+            "forward",
+            "`y` is not declared",
         ),
         ({"buffers": {"m": "torch.ones(y)"}}, "buffers/m", "`y` is not assigned; assigned names: none."),
         ({"buffers": {"m": "[1, 2]"}}, "buffers/m", "this is of type list; add it to `constants`."),

@@ -261,8 +261,8 @@ def test_an_error_has_its_location_and_remedy(forward: str, expected: str) -> No
     [
         (
             'self.heads["1"]',
-            "Only a layer of a sequential has an index: its position, from 0, as in `self.body[0]`; "
-            "use `self.body.name` for a name.",
+            "Only a layer of a sequential or a list has an index: its position, from 0, as in "
+            "`self.body[0]`; use `self.body.name` for a name.",
         ),
         ("self.heads[2]", "The sequential has 2 layers; positions start at 0."),
         ("self.heads[-3]", "The sequential has 2 layers; positions start at 0."),

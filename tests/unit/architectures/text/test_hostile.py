@@ -17,12 +17,17 @@ from tests.support.parity import linear, module, sequential
 
 MAX_SECONDS = 1.0  # of CPU time; typically 0.1 s
 SUBMODULES = {"out": linear(1), "body": sequential(linear(4)), "emb": linear(4, in_features=4)}
-PARAMETERS = {"scale": {"shape": [4], "init": "ones_"}}
+SUBMODULES |= {"blocks.0": sequential(), "heads.a": sequential()}
+PARAMETERS = {
+    "scale": {"shape": [4], "init": "ones_"},
+    "weights.0": {"shape": [4], "init": "ones_"},
+}
+VALUES = {"constants": {"sizes": [4, 1]}, "buffers": {"mask": "torch.ones(self.sizes[0])"}}
 
 
 def answer(forward: str) -> list[FieldError]:
     """Return the errors in a text, found in time; other exceptions propagate."""
-    spec = module("Net", forward, SUBMODULES, parameters=PARAMETERS)
+    spec = module("Net", forward, SUBMODULES, parameters=PARAMETERS, **VALUES)
     started = time.process_time()
     try:
         check(read_architecture(spec), [torch.empty(9, 4)], 10**6)
@@ -206,8 +211,35 @@ def test_any_text_is_answered(forward: str) -> None:
 
 
 NUMBERS = st.sampled_from(["0", "1", "-1", "2", "3", "0.5", "1e300", "10**9", "2**53", "True", "None"])
-NAMES = st.sampled_from(["input", "h", "self", "self.out", "self.scale", "self.emb.weight", "torch", "os"])
-CALLED = st.sampled_from([*FUNCTIONS, "self.out", "self.body", "self.body[0]", "self.nothing", "input"])
+NAMES = st.sampled_from(
+    [
+        "self.mask",
+        "self.sizes",
+        "self.weights[0]",
+        "self.blocks",
+        "input",
+        "h",
+        "self",
+        "self.out",
+        "self.scale",
+        "self.emb.weight",
+        "torch",
+        "os",
+    ]
+)
+CALLED = st.sampled_from(
+    [
+        *FUNCTIONS,
+        "self.blocks[-1]",
+        "self.heads.a",
+        "self.weights",
+        "self.out",
+        "self.body",
+        "self.body[0]",
+        "self.nothing",
+        "input",
+    ]
+)
 METHODS = st.sampled_from([name.removeprefix("Tensor") for name in FUNCTIONS if name.startswith("Tensor.")])
 OPERATORS = st.sampled_from(
     ("+", "-", "*", "/", "//", "%", "**", "@", "&", "|", "^", "<", "==", "<<", "and", "in")
