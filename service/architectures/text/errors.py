@@ -43,12 +43,12 @@ class GrammarError(Exception):
 
     def __init__(self, location: SourceLocation, remedy: str | Callable[[], str]) -> None:
         super().__init__(location, remedy)
-        self._location = location
+        self.location = location
         self._remedy = remedy
 
     def __str__(self) -> str:
         remedy = self._remedy if isinstance(self._remedy, str) else self._remedy()
-        return f"{self._location}: {remedy}"
+        return f"{self.location}: {remedy}"
 
 
 class ForwardError(RuntimeError):
