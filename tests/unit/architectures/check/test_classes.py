@@ -34,11 +34,11 @@ class Net(nn.Module):
 
 
 def check_class(
-    source: str = SOURCE, inputs: list[Tensor] | None = None, **fields: Any
+    source: str = SOURCE, batch: list[Tensor] | None = None, **fields: Any
 ) -> CheckedArchitecture:
     """Check a class for a batch of 4 samples."""
     spec = read_architecture({"type": "class", "source": source, **fields})
-    return check(spec, [torch.zeros(4, 3)] if inputs is None else inputs, 10**6)
+    return check(spec, [torch.zeros(4, 3)] if batch is None else batch, 10**6)
 
 
 def errors_of(source: str = SOURCE, **fields: Any) -> list[tuple[str, str]]:
