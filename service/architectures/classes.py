@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from service.architectures.text.evaluation import Observer
-from service.architectures.text.program import Program, Signature, read_program
+from service.architectures.text.program import Program, Signature, UnknownClass, read_program
 from service.errors import FieldErrors, pointer_to
 from service.specs.architecture import ClassSpec
 from service.specs.base import did_you_mean, list_names
@@ -22,7 +22,10 @@ def class_errors(spec: ClassSpec, pointer: str) -> FieldErrors:
     errors = FieldErrors()
     program, found = read_program(spec.source, spec.class_name)
     for error in found:
-        errors.add(pointer_to(pointer, "source"), error.__str__)
+        if isinstance(error, UnknownClass):
+            errors.add(pointer_to(pointer, "class_name"), error.remedy)
+        else:
+            errors.add(pointer_to(pointer, "source"), error.__str__)
     if program is None:
         return errors
     if program.inputs is None:

@@ -46,9 +46,13 @@ class GrammarError(Exception):
         self.location = location
         self._remedy = remedy
 
+    @property
+    def remedy(self) -> str:
+        """What is wrong, and what to write instead."""
+        return self._remedy if isinstance(self._remedy, str) else self._remedy()
+
     def __str__(self) -> str:
-        remedy = self._remedy if isinstance(self._remedy, str) else self._remedy()
-        return f"{self.location}: {remedy}"
+        return f"{self.location}: {self.remedy}"
 
 
 class ForwardError(RuntimeError):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from service.architectures.text.calls import call
 from service.architectures.text.constructors import check_size
-from service.architectures.text.errors import ForwardError, GrammarError
+from service.architectures.text.errors import ForwardError, GrammarError, SourceLocation
 from service.architectures.text.evaluation import Frame, Observer, Run
 from service.architectures.text.names import ANNOTATIONS, Unavailable, resolve
 from service.architectures.text.statements import Statement
@@ -43,6 +43,20 @@ class Signature:
     def names(self) -> tuple[str, ...]:
         """All names."""
         return (*self.required, *self.optional)
+
+
+class UnknownClass(GrammarError):
+    """The text has no class of the name that the client gives.
+
+    Args:
+        location: The beginning of the text.
+        name: The name.
+        known: The classes of the text.
+    """
+
+    def __init__(self, location: SourceLocation, name: str, known: Sequence[str]) -> None:
+        hint = did_you_mean(name, known) or f" is not a class of the text, which has {list_names(known)}."
+        super().__init__(location, f"`{name}`{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +156,7 @@ def read_program(source: str, class_name: str | None) -> tuple[Program | None, t
     if name is None:
         return None, (GrammarError(start, "The text has no class that is derived from `nn.Module`."),)
     if name not in definitions:
-        hint = (
-            did_you_mean(name, definitions)
-            or f" is not a class of the text, which has {list_names(list(definitions))}."
-        )
-        return None, (GrammarError(start, f"`{name}`{hint}"),)
+        return None, (UnknownClass(start, name, tuple(definitions)),)
     statements, errors = _translate(text, tree, imports, name)
     if errors:
         return None, tuple(sorted(errors, key=lambda error: (error.location.line, error.location.column)))
