@@ -1,5 +1,6 @@
 """Errors in a forward text: syntax outside the grammar, and operations that fail while it runs."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -9,6 +10,17 @@ from torch import Tensor
 
 MAX_SHOWN_CHARACTERS = 60
 MAX_SHOWN_TENSORS = 10
+DEPENDS_ON_VALUES = (
+    "The shape of the result would depend on the values of a tensor; keep all elements, choose values with "
+    "`torch.where(condition, a, b)`, and give sizes as numbers."
+)
+# Plain reasons for messages of PyTorch that speak of its own parts, by a pattern of the message.
+REASONS: Mapping[str, str] = {
+    r"torch\.nonzero\(\) raises|[Mm]eta tensors?": DEPENDS_ON_VALUES,
+    "a leaf Variable that requires grad": (
+        "A parameter that is trained cannot be changed in place; compute a new tensor instead."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,8 @@ def forward_error(
     more = " and others" if len(shown) > MAX_SHOWN_TENSORS else ""
     shapes = " and ".join(shown[:MAX_SHOWN_TENSORS]) + more
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return ForwardError(f"{location}{f' got {shapes}' if shapes else ''}: {lines[0].rstrip('.')}.")
+    reason = next((reason for pattern, reason in REASONS.items() if re.search(pattern, lines[0])), lines[0])
+    return ForwardError(f"{location}{f' got {shapes}' if shapes else ''}: {reason.rstrip('.')}.")
 
 
 def tensors_in(values: Any) -> Iterator[Tensor]:

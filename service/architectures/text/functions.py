@@ -135,6 +135,25 @@ def _math() -> Iterator[tuple[str, Callable[..., Any], str]]:
         yield f"math.{name}", _of_numbers(getattr(math, name), MAX_COMBINATORIAL), signature
 
 
+# Remedies for functions and methods that are in no table, by the name without its module.
+_VALUES = "the values of a tensor are not known here; compute with tensors instead"
+_GRADIENTS = "the service computes the gradients; remove it"
+_ARBITRARY = "its values are arbitrary; write `zeros` for `empty`"
+REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("argwhere", "bincount", "masked_select", "nonzero", "unique", "unique_consecutive"),
+        "the shape of its result depends on values; keep all elements, and choose values with "
+        "`torch.where(condition, a, b)`",
+    ),
+    **dict.fromkeys(("item", "numpy", "tolist"), _VALUES),
+    **dict.fromkeys(
+        ("backward", "requires_grad_", "retain_grad"), "the service computes the gradients; remove it"
+    ),
+    **dict.fromkeys(
+        ("empty", "empty_like", "new_empty"), "its values are arbitrary; write `zeros` for `empty`"
+    ),
+}
+
 # Our own functions in place of PyTorch's, which they call.
 _WRAPPERS: Mapping[str, Callable[..., Any]] = {
     "F.gaussian_nll_loss": _gaussian_nll_loss,

@@ -21,7 +21,7 @@ from typing import Any
 
 from fitserve.describe.functions import CONSTANTS, RESERVED_NAMES, Function
 from service.architectures.text.errors import GrammarError, SourceLocation
-from service.architectures.text.functions import FUNCTIONS, INITIALIZATION
+from service.architectures.text.functions import FUNCTIONS, REFUSED
 from service.architectures.text.graph import Assignment, Graph, Target
 from service.architectures.text.guards import guards_of
 from service.architectures.text.nodes import (
@@ -508,8 +508,8 @@ def _unknown_message(name: str, known: Collection[str]) -> str:
     module, _, bare = name.rpartition(".")
     if module in ("nn", "torch.nn"):
         return "Declare layers under `submodules` and call them as `self.<name>(…)`."
-    if name in INITIALIZATION:
-        return f"`{name}` does not give values; write `{name.replace('empty', 'zeros')}`."
+    if bare in REFUSED:
+        return f"`{name}` is not supported: {REFUSED[bare]}."
     siblings = [each.rpartition(".")[2] for each in known if each.rpartition(".")[0] == module]
     hint = did_you_mean(bare, siblings, MIN_SIMILARITY)
     if not hint:
@@ -538,11 +538,10 @@ def _names_device(node: ast.expr) -> bool:
 
 
 def _unknown_method_message(name: str, methods: Collection[str]) -> str:
-    hint = (
-        did_you_mean(name, methods, MIN_SIMILARITY)
-        or " is not supported; docs/forward.md lists the supported methods."
-    )
-    return f"`.{name}`{hint}"
+    if name in REFUSED:
+        return f"`.{name}` is not supported: {REFUSED[name]}."
+    hint = did_you_mean(name, methods, MIN_SIMILARITY)
+    return f"`.{name}`{hint or ' is not supported; docs/forward.md lists the supported methods.'}"
 
 
 def _unassigned_message(name: str, assigned: Collection[str]) -> str:

@@ -13,7 +13,7 @@ from fitserve.describe.functions import (
     PAIR_ATTRIBUTES,
     TENSOR_ATTRIBUTES,
 )
-from service.architectures.text.functions import FUNCTIONS
+from service.architectures.text.functions import FUNCTIONS, REFUSED
 from service.architectures.text.grammar import MAX_STRING_LENGTH, REMEDIES
 from service.architectures.text.guards import MAX_PIECES
 from service.architectures.text.operators import BINARY, MAX_EXPONENT, MAX_SEQUENCE_LENGTH, UNARY
@@ -54,7 +54,12 @@ This page is generated from the tables in `service/architectures/text/` by `make
 
 def reference() -> str:
     """Return the page as Markdown."""
-    return "\n".join([HEAD, *_grammar(), "", *_functions(), "", *_refused(), "", *_bounds()]) + "\n"
+    return (
+        "\n".join(
+            [HEAD, *_grammar(), "", *_functions(), "", *_refused_functions(), "", *_refused(), "", *_bounds()]
+        )
+        + "\n"
+    )
 
 
 def _table_head(*columns: str) -> list[str]:
@@ -103,6 +108,12 @@ def _functions() -> Iterator[str]:
     yield from ["", f"{creating} create their tensor on the device of the inputs."]
     renamed = " and ".join(f"`{known}` as `{name}`" for name, known in NUMPY_NAMES.items())
     yield from ["", f"As in PyTorch, functions that PyTorch implements in C++ also accept {renamed}."]
+
+
+def _refused_functions() -> Iterator[str]:
+    yield from ["## Refused functions", "", *_table_head("function or method", "reason")]
+    for name, reason in REFUSED.items():
+        yield f"| `{name}` | {_escape(reason)} |"
 
 
 def _refused() -> Iterator[str]:

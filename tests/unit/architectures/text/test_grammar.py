@@ -243,7 +243,24 @@ def test_a_graph_prints_as_the_text_it_came_from(text: str) -> None:
         (
             "return self.out(torch.empty(9, 4))",
             "Line 1, column 17: `torch.empty(9, 4)`: "
-            "`torch.empty` does not give values; write `torch.zeros`.",
+            "`torch.empty` is not supported: its values are arbitrary; write `zeros` for `empty`.",
+        ),
+        (
+            "return self.out(input.item())",
+            "Line 1, column 17: `input.item()`: `.item` is not supported: "
+            "the values of a tensor are not known here; compute with tensors instead.",
+        ),
+        (
+            "return self.out(input[input > 0])",
+            "Line 1, column 17: `input[input > 0]` got [B, 4] from the input and [B, 4] from line 1: "
+            "The shape of the result would depend on the values of a tensor; keep all elements, choose "
+            "values with `torch.where(condition, a, b)`, and give sizes as numbers.",
+        ),
+        (
+            "return self.out(F.one_hot(input.long()))",
+            "Line 1, column 17: `F.one_hot(input.long())` got [B, 4] from line 1: "
+            "The shape of the result would depend on the values of a tensor; keep all elements, choose "
+            "values with `torch.where(condition, a, b)`, and give sizes as numbers.",
         ),
         (
             "input.add_(1)\nreturn self.out(input)",
