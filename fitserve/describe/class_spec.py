@@ -49,7 +49,8 @@ def describe_class(
             if fresh is not None and (not found or is_frozen(module, found)):
                 spec = {"type": "class", "class_name": cls.__name__, "source": source, "arguments": written}
                 frozen = {"trainable": False} if found else {}
-                return spec | frozen, _started_elsewhere(module, fresh)
+                other = [name for name, _ in module.named_parameters()] if found else []
+                return spec | frozen, other or _started_elsewhere(module, fresh)
             difference = found[0] if found else "has other parameters"
             shown = ", ".join(f"{name}={value!r}" for name, value in written.items()) or "no arguments"
             failure = f"its constructor gives another module with {shown}: this one {difference}"

@@ -243,6 +243,8 @@ class _Writer:
         if name in self._module.get_submodule(owner)._non_persistent_buffers_set:
             # A spec saves all buffers that it declares.
             return self._unsaved(tensor, target)
+        if isinstance(self._module.get_submodule(owner), nn.ParameterList | nn.ParameterDict):
+            return f"{self._submodule(owner)}[{name if name.isdecimal() else repr(name)}]"
         return f"{self._submodule(owner)}.{name}" if owner else f"self.{name}"
 
     def _unsaved(self, tensor: Tensor, target: str) -> str:

@@ -86,8 +86,8 @@ def describe_layer(module: nn.Module, path: str) -> tuple[dict[str, Any], list[s
         init = constant_init(parameter)
         if init is not None and constant_init(expected[name]) != init and parameter.numel() > 1:
             initial[name] = init
-        elif not starts_alike(parameter, expected[name]):
-            other.append(name)
+        elif init is None and not (parameter.requires_grad and starts_alike(parameter, expected[name])):
+            other.append(name)  # a frozen parameter keeps its values, so that any others are wrong
     return spec | ({"initial": initial} if initial else {}), other
 
 

@@ -28,6 +28,9 @@ from fitserve.describe.tracing import trace
 _IDENTIFIER = re.compile(r"(?!.{129})([A-Za-z]|_[A-Za-z0-9])[A-Za-z0-9_]*")
 
 
+ParameterContainer = nn.ParameterList | nn.ParameterDict
+
+
 class InitialValuesWarning(UserWarning):
     """The spec does not give the values of some parameters; `fitserve.describe.parameters` does."""
 
@@ -189,13 +192,15 @@ class _Describer:
         return {
             name: self.describe(child, f"{path}.{name}")
             for name, child in module._modules.items()
-            if child is not None
+            if child is not None and not isinstance(child, ParameterContainer)
         }
 
     def _sequential(self, module: nn.Module, path: str) -> dict[str, Any]:
         is_own = not is_of_torch(type(module))
         expected = nn.Module() if is_own else type(module)()
         _refuse(path, _lost(own_differences(module, expected), is_own))
+        if any(child is None or isinstance(child, ParameterContainer) for child in module._modules.values()):
+            raise NotDescribable(f"{path} has an entry without a forward pass.")
         layers = [
             {**({} if name == str(position) else {"name": name}), **spec}
             for position, (name, spec) in enumerate(self._children(module, path).items())
@@ -215,13 +220,14 @@ class _Describer:
             self._add_calls(graph, module, path)
             submodules = self._children(module, path)
             inputs, forward = forward_text(graph, module, path, self._omitted(graph, module))
-        parameters = {name: value for name, value in module._parameters.items() if value is not None}
+        parameters = _own_parameters(module, path)
         buffers = {
             name: self._buffer(value, f"{path}.{name}")
             for name, value in module._buffers.items()
             if value is not None and name not in module._non_persistent_buffers_set
         }
-        for name in [class_name, *inputs, *submodules, *parameters, *buffers]:
+        parts = [part for name in parameters for part in name.split(".") if not part.isdecimal()]
+        for name in [class_name, *inputs, *submodules, *parts, *buffers]:
             if not _IDENTIFIER.fullmatch(name):
                 raise NotDescribable(
                     f"{path}: a spec cannot have the name `{name}`; a name is at most 128 ASCII letters,"
@@ -281,6 +287,18 @@ class _Describer:
                 f"{path} is a buffer of {buffer.numel()} numbers, and no short expression gives them."
             )
         return expression
+
+
+def _own_parameters(module: nn.Module, path: str) -> dict[str, nn.Parameter]:
+    """Return the free parameters of a module by name; those of lists and dicts are `weights.0`."""
+    own = {name: value for name, value in module._parameters.items() if value is not None}
+    for name, child in module._modules.items():
+        if isinstance(child, ParameterContainer):
+            _refuse(f"{path}.{name}", _lost(own_differences(child, nn.Module()), True))
+            if len(child._parameters) != len(child):
+                raise NotDescribable(f"{path}.{name} has an entry that is no parameter.")
+            own |= {f"{name}.{key}": value for key, value in child._parameters.items() if value is not None}
+    return own
 
 
 def _refuse(path: str, differences: Iterable[Difference]) -> None:

@@ -81,9 +81,9 @@ class NoInput(nn.Module):
 class Listed(nn.Module):
     """A module with a list of parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, *others: Any) -> None:
         super().__init__()
-        self.scales = nn.ParameterList([torch.ones(3)])
+        self.scales = nn.ParameterList([torch.ones(3), *others])
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply by the parameter."""
@@ -106,7 +106,8 @@ class Named(nn.Module):
     ("model", "message"),
     [
         (NoInput(), "NoInput: its forward has no input"),
-        (Listed(), "Listed.scales is a ParameterList, which has no forward"),
+        (Listed(2), "Listed.scales has an entry that is no parameter"),
+        (nn.Sequential(nn.ParameterList([torch.ones(3)])), "Sequential has an entry without a forward pass"),
         (Named("größe"), "cannot have the name `größe`"),
         (nn.TransformerEncoderLayer(4, 2, activation=torch.tanh), "activation is `tanh`"),
         (nn.TransformerEncoderLayer(4, 2, activation=nn.ELU()), "activation is `ELU`"),

@@ -3,10 +3,13 @@
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
@@ -177,6 +180,14 @@ def test_values_that_a_constructor_does_not_give_are_named(make: Callable[[], Te
         describe(nn.Sequential(OrderedDict([("0", layer), ("1", nn.Tanh())])))
 
 
+def test_values_of_a_frozen_layer_are_named() -> None:
+    """A frozen layer keeps its values, which the spec does not give, however few they are."""
+    module = nn.Sequential(nn.Embedding.from_pretrained(torch.eye(3)), nn.Flatten(), nn.Linear(3, 1))
+    with pytest.warns(InitialValuesWarning, match=r"of `0\.weight`:"):
+        spec = describe(module)
+    assert [each.get("trainable", True) for each in spec["layers"]] == [False, True, True]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_new_layers_start_as_their_spec_does(seed: int) -> None:
     """Layers with the values of their constructors give no warning."""
@@ -208,6 +219,22 @@ class Buffered(nn.Module):
         return self._linear(x) * self.gain
 
 
+class Listed(nn.Module):
+    """A module with a list and a dict of parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([torch.full((4,), 0.5), torch.full((4,), 2.0)])
+        self.gains = nn.ParameterDict({"one": torch.zeros(4), "two": torch.ones(4)})
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        """Multiply by each, and add."""
+        for weight in self.weights:
+            x = x * weight
+        return self.linear(x) * self.gains["two"] + self.gains["one"]
+
+
 def zeroed() -> nn.Module:
     layer = nn.Linear(4, 4)
     nn.init.zeros_(layer.weight)
@@ -234,12 +261,14 @@ BUFFERS = (
         nn.Sequential(nn.Linear(4, 4), nn.Sequential(), nn.Linear(4, 1)),
         nn.Sequential(nn.Linear(4, 4).requires_grad_(False), nn.Linear(4, 1)),
         nn.Sequential(zeroed()),
+        Listed(),
         nn.Sequential(Block(), nn.Linear(4, 1)),
         *[Buffered(buffer) for buffer in BUFFERS],
         Buffered(*BUFFERS),
         Buffered(*BUFFERS, persistent=False),
     ],
 )
+@pytest.mark.filterwarnings("ignore::fitserve.describe.InitialValuesWarning")  # of frozen random values
 def test_the_traced_spec_starts_where_the_module_does(module: nn.Module, training: bool) -> None:
     """Constant values, frozen parameters, buffers and empty sequentials are part of a spec."""
     built = build(read_architecture(describe(module, source=False)))
@@ -273,3 +302,104 @@ def test_what_is_partly_expressible_is_refused(module: nn.Module, words: str) ->
     with pytest.raises(NotDescribable) as error:
         describe(module, source=False)
     assert words in str(error.value)
+
+
+def freeze(module: nn.Module) -> None:
+    for parameter in module.parameters(recurse=False):
+        parameter.requires_grad = False
+
+
+def zero(module: nn.Module) -> None:
+    for parameter in module.parameters(recurse=False):
+        nn.init.zeros_(parameter)
+
+
+def freeze_one(module: nn.Module) -> None:
+    next(module.parameters()).requires_grad = False
+
+
+def share(module: nn.Module) -> None:
+    for child in list(module.children())[1:]:
+        child._parameters.update(next(module.children())._parameters)
+
+
+def repeat(module: nn.Module) -> None:
+    module.add_module("again", next(module.children()))
+
+
+# Changes of any module, whether or not it has what they change.
+CHANGES: list[Callable[[Any], Any]] = [
+    *(freeze, zero, freeze_one, share, repeat, nn.Module.eval, nn.Module.double, nn.Module.half),
+    lambda m: m.register_forward_hook(lambda module, inputs, output: output * 2),
+    lambda m: m.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,)),
+    lambda m: m.register_full_backward_hook(lambda module, before, after: None),
+    lambda m: m.register_state_dict_pre_hook(lambda module, prefix, keep: None),
+    lambda m: m.register_buffer("added", torch.ones(2)),
+    lambda m: m.register_buffer("unsaved", torch.rand(2), persistent=False),
+    lambda m: m.register_parameter("extra", nn.Parameter(torch.rand(2, 3))),
+    lambda m: m.register_parameter("bias", None),
+    lambda m: m.add_module("none", None),
+    lambda m: m.add_module("a-b", nn.Tanh()),
+    lambda m: m.add_module("list", nn.ParameterList([torch.rand(2)])),
+    lambda m: m.weight.register_hook(lambda gradient: gradient * 2),
+    lambda m: prune.random_unstructured(m, "weight", 0.5),
+    parametrizations.weight_norm,
+    lambda m: setattr(m, "forward", torch.tanh),
+    lambda m: setattr(m, "out_features", 99),
+    lambda m: setattr(m, "weight", nn.Parameter(torch.rand(3, 4))),
+    lambda m: setattr(m, "p", 0.9),
+    lambda m: setattr(m, "eps", object()),
+    lambda m: setattr(m, "own", m),
+    lambda m: delattr(m, "bias"),
+    lambda m: m._modules.popitem(),
+    lambda m: m._parameters.clear(),
+    lambda m: vars(m).pop("training"),
+    lambda m: setattr(m, "__class__", Block),
+]
+SHAPES: list[Callable[[], nn.Module]] = [
+    lambda: nn.Linear(4, 4),
+    lambda: nn.BatchNorm1d(4),
+    lambda: nn.Dropout(0.5),
+    nn.Tanh,
+    Block,
+    lambda: Buffered(torch.ones(2)),
+    lambda: Buffered(torch.rand(2), persistent=False),
+    nn.Sequential,
+    lambda: nn.Sequential(OrderedDict(a=nn.Linear(4, 4), b=nn.ReLU())),
+    lambda: nn.TransformerEncoderLayer(4, 2, dim_feedforward=4, batch_first=True),
+    Overriding,
+]
+
+
+@pytest.mark.filterwarnings("ignore::fitserve.describe.InitialValuesWarning")
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3),
+    st.lists(st.tuples(st.sampled_from(CHANGES), st.integers(0, 9)), max_size=2),
+    st.booleans(),
+)
+def test_any_module_is_described_right_or_refused(
+    shapes: list[Callable[[], nn.Module]], changes: list[tuple[Callable[[Any], Any], int]], source: bool
+) -> None:
+    """Whatever has been done to a module, the built one computes the same, or it is NotDescribable."""
+    torch.manual_seed(0)
+    module: nn.Module = nn.Sequential(*(shape() for shape in shapes))
+    for change, number in changes:
+        modules = list(module.modules())
+        with suppress(AttributeError, KeyError, StopIteration, TypeError, ValueError, RuntimeError):
+            change(modules[number % len(modules)])
+    try:
+        built = build(read_architecture(describe(module, source=source)))
+    except NotDescribable:
+        return
+    built.load_state_dict(module.state_dict(), strict=True)
+    assert [each.requires_grad for each in built.parameters()] == [
+        each.requires_grad for each in module.parameters()
+    ]
+    x = torch.randn(3, 4)
+    for training in (False, True):
+        outputs = []
+        for each in (built, module):
+            torch.manual_seed(1)
+            outputs.append(each.train(training)(x))
+        torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=0, equal_nan=True)
