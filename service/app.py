@@ -220,7 +220,7 @@ def _run_services(
 def local_executor(settings: Settings, starter: Starter, watch: Watch) -> LocalExecutor:
     """Create the executor of this machine; the names of its workers are unique to this process."""
     instance = str(ULID())  # clients see it in logs: without the name of the machine
-    database = Database(settings.database(), busy_seconds=LOCK_TIMEOUT_SECONDS)
+    database = Database(settings.database(), settings.database_timeout_seconds, LOCK_TIMEOUT_SECONDS)
     changes = ChangeStore(database)
     return LocalExecutor(
         settings,

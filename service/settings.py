@@ -133,6 +133,10 @@ class Settings(BaseModel):
         description="URL of a Postgres database (`postgresql://user:password@host/name`). Default: a SQLite "
         "file in the data folder.",
     )
+    database_timeout_seconds: Seconds = Field(
+        10.0,
+        description="Time limit of an answer of Postgres; after it, the database counts as unavailable.",
+    )
     artifacts_url: Text | None = Field(
         None,
         description="URL of an object store for datasets, parameters and checkpoints (`s3://bucket/folder`, "

@@ -1,5 +1,6 @@
 """Transactions on SQLite or Postgres."""
 
+import math
 import sqlite3
 import threading
 import time
@@ -20,8 +21,8 @@ from service.storage.timestamp import now
 
 # Shorter than the time limit of a helper call, so that the error names the database, not the call.
 BUSY_TIMEOUT_SECONDS = 20
-# Time limits of Postgres for a connection and for a statement: a server that is suspended or unreachable
-# doesn't refuse anything, it just doesn't answer.
+# Time limits of Postgres for a connection and, by default, for a statement: a server that is suspended or
+# unreachable doesn't refuse anything, it just doesn't answer.
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10.0
 _NO_LOCK = nullcontext()
@@ -60,7 +61,7 @@ class Database:
         self._closed = threading.Event()
         if backend == "postgresql":
             # Pinging before use survives a restart of Postgres.
-            self._engine = create_engine(url, pool_pre_ping=True, pool_timeout=STATEMENT_SECONDS)
+            self._engine = create_engine(url, pool_pre_ping=True, pool_timeout=statement_seconds)
             event.listen(self._engine, "do_connect", self._open_postgres)
         else:
             self._engine = create_engine(url)
@@ -99,7 +100,8 @@ class Database:
     def _open_postgres(self, dialect: object, record: object, arguments: Any, options: Any) -> "_Postgres":
         if self._closed.is_set():
             raise psycopg.OperationalError("The database was closed.")
-        connection = _Postgres.connect(*arguments, **{"connect_timeout": CONNECT_SECONDS, **options})
+        connect_seconds = min(CONNECT_SECONDS, math.ceil(self._statement_seconds))
+        connection = _Postgres.connect(*arguments, **{"connect_timeout": connect_seconds, **options})
         connection.statement_seconds, connection.given_up = self._statement_seconds, self._closed
         return connection
 

@@ -54,7 +54,7 @@ class Storage:
         """
         causes = list[StartError]()
         with collected(causes):
-            database = Database(settings.database())
+            database = Database(settings.database(), settings.database_timeout_seconds)
         with collected(causes):
             artifacts = Artifacts(settings.artifacts(), settings.artifact_cache())
         if causes:

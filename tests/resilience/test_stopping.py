@@ -21,8 +21,9 @@ GRACE_SECONDS = 8.0
 AWAY_SECONDS = 8.0
 # A worker ends its step and writes a checkpoint; the rest allows for busy machines.
 SOON_SECONDS = 5.0
-# Timeouts of a statement and of a new connection, and a margin for busy machines.
-SILENT_SECONDS = 10.0 + 5.0 + 5.0
+# Time limit of a statement and of a new connection; the rest is a margin for busy machines.
+STATEMENT_SECONDS = 4.0
+SILENT_SECONDS = 2 * STATEMENT_SECONDS + 5.0
 # More than the threads of the service.
 POLLERS = 80
 OWNER = "default"
@@ -44,6 +45,7 @@ def remote_service(start_module_service: Callable[..., Service], postgres: Postg
         lease_seconds=3,
         heartbeat_seconds=0.5,
         shutdown_grace_seconds=GRACE_SECONDS,
+        database_timeout_seconds=STATEMENT_SECONDS,
         database_url=postgres.new_database("remote"),
     )
 
