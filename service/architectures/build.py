@@ -116,16 +116,17 @@ def build_to_load(spec: ArchitectureSpec) -> nn.Module:
 
     A class may compute tensors that are no part of its state, so that it is constructed with values.
     """
-    if _has_class(spec):
+    if has_class(spec):
         return build(spec)
     with torch.device("meta"):
         return build(spec)
 
 
-def _has_class(spec: Node) -> bool:
+def has_class(spec: Node) -> bool:
+    """Return whether a part of an architecture is the text of a class."""
     if isinstance(spec, ClassSpec):
         return True
-    return not isinstance(spec, LayerSpec) and any(_has_class(node) for _, node, _ in children(spec, ROOT))
+    return not isinstance(spec, LayerSpec) and any(has_class(node) for _, node, _ in children(spec, ROOT))
 
 
 def build(spec: ArchitectureSpec) -> nn.Module:

@@ -1,12 +1,12 @@
 """Models that are declared by the text of a class."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
 
 from service.architectures.text.evaluation import Observer
-from service.architectures.text.program import Program, read_program
+from service.architectures.text.program import Program, Signature, UnknownClass, read_program
 from service.errors import FieldErrors, pointer_to
 from service.specs.architecture import ClassSpec
 from service.specs.base import did_you_mean, list_names
@@ -22,24 +22,44 @@ def class_errors(spec: ClassSpec, pointer: str) -> FieldErrors:
     errors = FieldErrors()
     program, found = read_program(spec.source, spec.class_name)
     for error in found:
-        errors.add(pointer_to(pointer, "source"), error.__str__)
+        if isinstance(error, UnknownClass):
+            errors.add(pointer_to(pointer, "class_name"), error.remedy)
+        else:
+            errors.add(pointer_to(pointer, "source"), error.__str__)
     if program is None:
         return errors
     if program.inputs is None:
         detail = f"The class `{program.class_name}` has no `forward` with inputs; define it."
         errors.add(pointer_to(pointer, "source"), detail)
     elif not program.inputs.is_variadic:
-        names = [*program.inputs.required, *program.inputs.optional]
-        for position, name in enumerate(spec.inputs or ()):
-            if name not in names:
-                hint = did_you_mean(name, names) or f" is not a parameter of `forward`: {list_names(names)}."
-                errors.add(pointer_to(pointer, "inputs", position), f"`{name}`{hint}")
-        if spec.inputs is not None and (
-            missing := [n for n in program.inputs.required if n not in spec.inputs]
-        ):
-            detail = f"`forward` also needs {list_names(missing)}, which has no default value."
-            errors.add(pointer_to(pointer, "inputs"), detail)
+        _compare("inputs", spec.inputs, program.inputs, "forward", pointer, errors)
+    if program.arguments is not None:
+        _compare("arguments", spec.arguments, program.arguments, "__init__", pointer, errors)
     return errors
+
+
+def _compare(
+    field: str,
+    given: Collection[str] | None,
+    signature: Signature,
+    method: str,
+    pointer: str,
+    errors: FieldErrors,
+) -> None:
+    """Compare the names in a field of the spec with the parameters of a method; None gives no names."""
+    if given is None:
+        return
+    for position, name in enumerate(given):
+        if name not in signature.names and not signature.takes_further:
+            hint = did_you_mean(name, signature.names) or (
+                f" is not a parameter of `{method}`, which has {list_names(signature.names) or 'none'}."
+            )
+            key = name if isinstance(given, Mapping) else position
+            errors.add(pointer_to(pointer, field, key), f"`{name}`{hint}")
+    missing = [f"`{name}`" for name in signature.required if name not in given]
+    if missing:
+        detail = f"`{method}` needs {list_names(missing)}, which has no default value; add it."
+        errors.add(pointer_to(pointer, field), detail)
 
 
 def class_inputs(spec: ClassSpec, available: Collection[str]) -> tuple[str, ...] | None:

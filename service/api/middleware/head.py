@@ -16,8 +16,11 @@ class Head:
         with CancelScope() as whole:
 
             async def send_headers(message: Message) -> None:
-                await send({**message, "body": b"", "more_body": False} if "body" in message else message)
-                if message.get("more_body", False):
+                if message["type"] == "http.response.start":
+                    await send(message)
+                    # Not with the first piece, which may take long: until then, the connection is not free.
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
+                elif message.get("more_body", False):
                     whole.cancel()
 
             await self._app({**scope, "method": "GET"}, receive, send_headers)

@@ -8,8 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from service.architectures.build import NodeLocation, assemble, build, children, input_names
-from service.architectures.check.class_layers import construct_observed
+from service.architectures.build import NodeLocation, assemble, build, children, has_class, input_names
+from service.architectures.check.class_layers import (
+    construct_observed,
+    evaluation_findings,
+    untrained_parameters,
+)
 from service.architectures.check.forward_observer import ForwardObserver
 from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
 from service.architectures.check.trace import LayerRow, Trace, shape_text
@@ -19,7 +23,7 @@ from service.architectures.outputs import UnnamedOutput, declared_names, named_o
 from service.architectures.parameters import complete_init, complete_parameter
 from service.architectures.shapes import lacks_sizes
 from service.architectures.validation import find_errors
-from service.errors import FieldError, FieldErrors, InvalidRequest
+from service.errors import FieldError, FieldErrors, InvalidRequest, pointer_to
 from service.specs.architecture import (
     ArchitectureSpec,
     ClassSpec,
@@ -92,10 +96,15 @@ def check(
         _raise_if_any(_mode_errors(spec, outputs, in_evaluation, pointer))
     per_sample = _per_sample(spec, inputs, location, trace, outputs)
     _raise_if_any(_uncalled_layers(spec, trace, location))
+    if has_class(spec):
+        trace.warnings.extend(untrained_parameters(stand_in_model, outputs, pointer))
     complete = _complete(spec, trace, location)
     # PyTorch's warnings are recorded already, by the stand-ins.
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
         module = build(read_architecture(complete))
+    if has_class(spec):  # whose text may read `self.training` and the size of the batch
+        text_pointer = pointer_to(pointer, "source") if isinstance(spec, ClassSpec) else pointer
+        trace.warnings.extend(evaluation_findings(module, trace.inputs, text_pointer))
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
     _raise_if_any(_tensor_errors(module, max_parameters, pointer))
@@ -175,11 +184,14 @@ def _per_sample(
     found = {name: each for name, each in outputs.items() if each.shape[:1] == (trace.batch_size,)}
     if len(outputs) == 1 or not found:
         return found
-    larger = [x.new_empty((len(x) + 1, *x.shape[1:]), device="meta") for x in inputs]
-    other_trace, _, others = _run(spec, larger, location)
+    other_trace, _, others = _run(spec, _one_more_sample(inputs), location)
     if other_trace.errors:  # it only takes batches of one size
         return found
     return {name: each for name, each in found.items() if len(others[name]) == other_trace.batch_size}
+
+
+def _one_more_sample(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [x.new_empty((len(x) + 1, *x.shape[1:]), device="meta") for x in inputs]
 
 
 def _left_out(

@@ -1,9 +1,12 @@
 """Construction of a class for a check: its layers are observed like those of a spec."""
 
 import copy
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from service.architectures.build import NodeLocation
 from service.architectures.check.forward_observer import ForwardObserver
@@ -13,8 +16,10 @@ from service.architectures.classes import construct
 from service.architectures.layers import LAYERS
 from service.architectures.text.constructors import declared_arguments
 from service.architectures.text.errors import ForwardError
-from service.errors import FieldError, pointer_to
+from service.architectures.validation import first_line
+from service.errors import FieldError, InvalidRequest, pointer_to
 from service.specs.architecture import ClassSpec, LayerSpec
+from service.specs.base import list_names
 
 SOURCE = "source"
 
@@ -74,3 +79,70 @@ def _observe(layer: nn.Module, location: NodeLocation, trace: Trace) -> None:
         return stand_in(*inputs, **named)
 
     layer.forward = forward
+
+
+def untrained_parameters(model: nn.Module, outputs: Mapping[str, Tensor], pointer: str) -> list[FieldError]:
+    """Return a warning for the parameters that no output depends on, such as those of an uncalled layer.
+
+    Args:
+        model: The model of stand-ins, after a forward pass.
+        outputs: Its outputs.
+        pointer: JSON pointer to the architecture.
+    """
+    named = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    sums = [each.sum() for each in outputs.values() if each.requires_grad]
+    if not named or not sums:
+        return []
+    found = torch.autograd.grad(sums, list(named.values()), allow_unused=True)
+    unused = [name for name, gradient in zip(named, found, strict=True) if gradient is None]
+    if not unused:
+        return []
+    verb = (
+        "is a parameter that no output depends on, so it will"
+        if len(unused) == 1
+        else ("are parameters that no output depends on, so they will")
+    )
+    return [FieldError(pointer, f"{list_names([f'`{name}`' for name in unused])} {verb} not be trained.")]
+
+
+def evaluation_findings(model: nn.Module, inputs: Sequence[Tensor], pointer: str) -> list[FieldError]:
+    """Check a model with a class in evaluation mode, as predictions use it.
+
+    Args:
+        model: The model on the meta device.
+        inputs: Its inputs on the meta device.
+        pointer: JSON pointer to the architecture.
+
+    Returns:
+        A warning if it accepts only batches of one size.
+
+    Raises:
+        InvalidRequest: The forward pass fails in evaluation mode.
+    """
+    if detail := _failure(model, [torch.empty_like(each) for each in inputs]):
+        raise InvalidRequest(errors=[FieldError(pointer, f"In evaluation mode: {detail}")])
+    if detail := _failure(model, [each.new_empty((len(each) + 1, *each.shape[1:])) for each in inputs]):
+        detail = (
+            f"The forward pass needs batches of {len(inputs[0])} samples, and so do predictions; "
+            f"with one more it fails: {detail}"
+        )
+        return [FieldError(pointer, detail)]
+    return []
+
+
+def _failure(model: nn.Module, inputs: Sequence[Tensor]) -> str | None:
+    """Return why a forward pass in evaluation mode fails; None if it does not."""
+    versions = [each._version for each in inputs]
+    try:
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            model.eval()(*inputs)
+    except ForwardError as error:
+        return str(error)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise  # not an error of the request: the caller names the memory limit
+    except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
+        return first_line(error)
+    finally:
+        model.train()
+    overwritten = versions != [each._version for each in inputs]
+    return "the model overwrites its input; change a copy, as `x.clone()` makes one." if overwritten else None

@@ -55,12 +55,16 @@ class GrammarError(Exception):
 
     def __init__(self, location: SourceLocation, remedy: str | Callable[[], str]) -> None:
         super().__init__(location, remedy)
-        self._location = location
+        self.location = location
         self._remedy = remedy
 
+    @property
+    def remedy(self) -> str:
+        """What is wrong, and what to write instead."""
+        return self._remedy if isinstance(self._remedy, str) else self._remedy()
+
     def __str__(self) -> str:
-        remedy = self._remedy if isinstance(self._remedy, str) else self._remedy()
-        return f"{self._location}: {remedy}"
+        return f"{self.location}: {self.remedy}"
 
 
 class ForwardError(RuntimeError):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from service.architectures.text.calls import call
 from service.architectures.text.constructors import check_size
-from service.architectures.text.errors import ForwardError, GrammarError
+from service.architectures.text.errors import ForwardError, GrammarError, SourceLocation
 from service.architectures.text.evaluation import Frame, Observer, Run
 from service.architectures.text.names import ANNOTATIONS, Unavailable, resolve
 from service.architectures.text.statements import Statement
@@ -24,18 +24,39 @@ SEQUENTIAL_INPUT = "input"
 
 
 @dataclass(frozen=True, slots=True)
-class ForwardInputs:
-    """Parameters of the `forward` of a class.
+class Signature:
+    """Parameters of a method of a class, without `self`.
 
     Attributes:
         required: Names of those without a default value.
         optional: Names of those with one.
-        is_variadic: Whether it takes any number of inputs, `*inputs`.
+        is_variadic: Whether it takes further arguments by position, `*inputs`.
+        takes_further: Whether it takes further arguments by name, `**options`.
     """
 
-    required: tuple[str, ...]
-    optional: tuple[str, ...]
-    is_variadic: bool
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    is_variadic: bool = False
+    takes_further: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names."""
+        return (*self.required, *self.optional)
+
+
+class UnknownClass(GrammarError):
+    """The text has no class of the name that the client gives.
+
+    Args:
+        location: The beginning of the text.
+        name: The name.
+        known: The classes of the text.
+    """
+
+    def __init__(self, location: SourceLocation, name: str, known: Sequence[str]) -> None:
+        hint = did_you_mean(name, known) or f" is not a class of the text, which has {list_names(known)}."
+        super().__init__(location, f"`{name}`{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +66,15 @@ class Program:
     Attributes:
         text: The text.
         class_name: Name of the class of the model.
-        inputs: Inputs of its `forward`; None if it has none.
+        inputs: Parameters of its `forward`; None if it has none.
+        arguments: Parameters of its `__init__`; None if that is PyTorch's or a dataclass's.
         statements: The statements that the class needs, in the order of the text.
     """
 
     text: Text
     class_name: str
-    inputs: ForwardInputs | None
+    inputs: Signature | None
+    arguments: Signature | None
     statements: tuple[Statement, ...]
 
     def construct(
@@ -133,15 +156,13 @@ def read_program(source: str, class_name: str | None) -> tuple[Program | None, t
     if name is None:
         return None, (GrammarError(start, "The text has no class that is derived from `nn.Module`."),)
     if name not in definitions:
-        hint = (
-            did_you_mean(name, definitions)
-            or f" is not a class of the text, which has {list_names(list(definitions))}."
-        )
-        return None, (GrammarError(start, f"`{name}`{hint}"),)
+        return None, (UnknownClass(start, name, tuple(definitions)),)
     statements, errors = _translate(text, tree, imports, name)
     if errors:
-        return None, tuple(errors)
-    return Program(text, name, _forward_inputs(name, definitions), tuple(statements)), ()
+        return None, tuple(sorted(errors, key=lambda error: (error.location.line, error.location.column)))
+    inputs = _signature("forward", name, definitions)
+    arguments = _signature("__init__", name, definitions)
+    return Program(text, name, inputs, arguments, tuple(statements)), ()
 
 
 def _translate(
@@ -221,29 +242,36 @@ def _is_module(node: ast.ClassDef, definitions: Mapping[str, ast.ClassDef], dept
     return False
 
 
-def _forward_inputs(name: str, definitions: Mapping[str, ast.ClassDef]) -> ForwardInputs | None:
+def _signature(method: str, name: str, definitions: Mapping[str, ast.ClassDef]) -> Signature | None:
+    """Return the parameters of a method of a class or its bases; None if the text does not define it."""
     waiting, seen = [name], set()
     while waiting:
         current = waiting.pop(0)
-        if current in seen or current not in definitions:
-            if current.rpartition(".")[2] == "Sequential":
-                return ForwardInputs((SEQUENTIAL_INPUT,), (), False)
+        if current in seen:
             continue
         seen.add(current)
+        if current not in definitions:
+            if current.rpartition(".")[2] == "Module" and method == "__init__":
+                return Signature()
+            if current.rpartition(".")[2] == "Sequential" and method == "forward":
+                return Signature((SEQUENTIAL_INPUT,))
+            continue
         for node in definitions[current].body:
-            if isinstance(node, ast.FunctionDef) and node.name == "forward":
-                return _inputs_of(node.args)
+            if isinstance(node, ast.FunctionDef) and node.name == method:
+                return _parameters_of(node.args)
         waiting += _base_names(definitions[current])
     return None
 
 
-def _inputs_of(arguments: ast.arguments) -> ForwardInputs:
+def _parameters_of(arguments: ast.arguments) -> Signature:
     names = [each.arg for each in (*arguments.posonlyargs, *arguments.args)][1:]  # without `self`
     required = names[: len(names) - len(arguments.defaults)] if arguments.defaults else names
     optional = names[len(required) :]
     for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         (required if default is None else optional).append(each.arg)
-    return ForwardInputs(tuple(required), tuple(optional), arguments.vararg is not None)
+    return Signature(
+        tuple(required), tuple(optional), arguments.vararg is not None, arguments.kwarg is not None
+    )
 
 
 def _containers(run: Run, model: nn.Module) -> Iterator[Any]:

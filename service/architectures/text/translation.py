@@ -660,10 +660,10 @@ def assigned(statements: list[ast.stmt]) -> set[str]:
 
 def _unknown_name(name: str, known: Collection[str]) -> str:
     if name in REFUSED_NAMES:
-        return f"`{name}` is not supported; {REFUSED_NAMES[name]}"
+        return f"not supported; {REFUSED_NAMES[name]}"
     if f"torch.nn.{name}" in NAMES:
-        return f"`{name}` is not defined; write `nn.{name}`."
-    return f"`{name}`{did_you_mean(name, known) or ' is not defined in the text.'}"
+        return f"write `nn.{name}`."
+    return did_you_mean(name, known).removeprefix(": ") or "this name is not defined in the text."
 
 
 def _unknown_in_module(name: str) -> str:
@@ -672,8 +672,8 @@ def _unknown_in_module(name: str) -> str:
     siblings = [each.rpartition(".")[2] for each in NAMES if each.rpartition(".")[0] == module]
     # A less similar name would be a function of another purpose.
     if hint := did_you_mean(last, siblings, MIN_SIMILARITY):
-        return f"`{written}.{last}`{hint.replace('`', f'`{written}.', 1)}"
-    return f"`{written}.{last}` is not supported; docs/reference/classes.md lists the supported names."
+        return hint.removeprefix(": ").replace("`", f"`{written}.", 1)
+    return "this name is not supported; docs/reference/classes.md lists the supported names."
 
 
 _STATEMENTS: Mapping[type[ast.stmt], Callable[[Translator, Any], Statement | None]] = {

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from service.api.middleware.answer_headers import AnswerHeaders
@@ -393,3 +394,18 @@ def test_the_lifespan_passes(middleware: Callable[[Any], Any]) -> None:
 
     asyncio.run(middleware(app)({"type": "lifespan"}, None, None))
     assert seen == ["lifespan"]
+
+
+def test_head_does_not_wait_for_a_body() -> None:
+    """The answer to HEAD is complete with its headers, also if the body of GET has no piece yet."""
+    sent: list[Message] = []
+
+    async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(Head(silent)({"type": "http", "method": "HEAD"}, None, send))  # type: ignore[arg-type]
+    assert len(sent) == 2

@@ -56,11 +56,14 @@ def test_a_body_differentiates_an_output_by_an_input() -> None:
 @pytest.mark.parametrize(
     ("source", "messages"),
     [
-        ("return outptu.mean()", ["Line 1, column 8: `outptu`: `outptu`: did you mean `output`?"]),
+        ("return outptu.mean()", ["Line 1, column 8: `outptu`: did you mean `output`?"]),
         ("a = output.mean()", ["Line 1, column 1: `a = output.mean()`: The text must `return` a value."]),
         ("def loss(output):\n    return output", ["Send the body of the function only"]),
-        ("a = foo\nb = bar\nreturn a", ["`foo` is not defined", "`bar` is not defined"]),
-        ("return print(output)", ["`print` is not supported; remove it"]),
+        (
+            "a = foo\nb = bar\nreturn a",
+            ["`foo`: this name is not defined", "`bar`: this name is not defined"],
+        ),
+        ("return print(output)", ["`print`: not supported; remove it"]),
         ("", ["The text has no statement"]),
     ],
 )
