@@ -42,11 +42,14 @@ def check_tensors(model: nn.Module, tensors: Sequence[StoredTensor]) -> FieldErr
     """
     errors = FieldErrors()
     required = {name: _form(list(x.shape), str(x.dtype)) for name, x in model.state_dict().items()}
-    trained = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    trained = dict(model.named_parameters(remove_duplicate=False))
     given = {tensor.name: tensor for tensor in tensors}
+    sent = {id(trained[name]): name for name in given if name in trained}  # under any of their names
     for name, form in required.items():
         if name not in given:
-            errors.add(POINTER, f"`{name}` is missing; in the model it is {form}.")
+            tied = sent.get(id(trained.get(name)))
+            remedy = f" It is the same parameter as `{tied}`; send it under both names." if tied else ""
+            errors.add(POINTER, f"`{name}` is missing; in the model it is {form}.{remedy}")
     for tensor in tensors:
         form = _form(tensor.shape, tensor.dtype)
         if tensor.name not in required:

@@ -108,6 +108,8 @@ class JobStore:
                 continuing = f", continuing {start.job_id} from epoch {start.checkpoint.epoch}"
             check_quota(connection, self._max_stored_bytes)
             engine = orjson.loads(job.used)["engine"]
+            if planned.parameter_set_id is not None:
+                continuing = f", starting with {planned.parameter_set_id}"
             message = f"Queued for {job.device} with the {engine} engine{continuing}."
             warnings = [
                 NewLine(inserted.id, 0, f"{warning['pointer']}: {warning['detail']}", LogLevel.WARNING)
