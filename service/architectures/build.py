@@ -17,7 +17,7 @@ from service.architectures.buffers import make_buffer
 from service.architectures.classes import class_inputs, construct
 from service.architectures.layers import LAYERS
 from service.architectures.parameters import initialize_layer, make_parameter
-from service.architectures.text.grammar import DEFAULT_INPUT, read_forward
+from service.architectures.text.grammar import DEFAULT_INPUT, read_forward, read_inputs
 from service.architectures.text.module import ForwardModule
 from service.architectures.text.nodes import Observer
 from service.errors import pointer_to
@@ -211,5 +211,4 @@ def input_names(spec: ArchitectureSpec, available: Collection[str] = ()) -> tupl
         return (DEFAULT_INPUT,)
     if isinstance(spec, ClassSpec):
         return class_inputs(spec, available)
-    graph, _ = read_forward(spec)
-    return None if graph is None else graph.inputs
+    return read_inputs(spec)

@@ -70,7 +70,13 @@ def _has_large_integer(value: Any) -> bool:
     return isinstance(value, int) and abs(value) > MAX_CONSTANT_INTEGER
 
 
-_Scalar = bool | int | float | Annotated[str, Field(max_length=MAX_CONSTANT_CHARACTERS)] | None
+_Scalar = (
+    bool
+    | Annotated[int, Field(ge=-MAX_CONSTANT_INTEGER, le=MAX_CONSTANT_INTEGER)]
+    | float
+    | Annotated[str, Field(max_length=MAX_CONSTANT_CHARACTERS)]
+    | None
+)
 Constant = Annotated[
     _Scalar | list[_Scalar | list[_Scalar | list[_Scalar]]], WrapValidator(_explain_constant)
 ]

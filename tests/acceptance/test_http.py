@@ -26,14 +26,19 @@ NOT_MODIFIED, PRECONDITION_FAILED = httpx.codes.NOT_MODIFIED, httpx.codes.PRECON
 
 @pytest.fixture(scope="module")
 def job(service: Service) -> dict[str, Any]:
-    """A job that has ended."""
-    return service.succeeded(thermometer(epochs=3))
+    """A job that has ended, with the parameter set of its model."""
+    ended = service.succeeded(thermometer(epochs=3))
+    uploaded = service.client.post(
+        "/v1/parameters", content=service.client.get(ended["links"]["model"]).content
+    )
+    return {**ended, "parameter_set_id": uploaded.raise_for_status().json()["id"]}
 
 
 def url(path: str, job: dict[str, Any]) -> str:
-    """Fill the path of an operation with the ids of a job, or with a name of the catalog."""
+    """Fill the path of an operation with ids, or with a name of the catalog."""
     names = {"kind": "layers", "name": "Linear" if "/catalog/" in path else "0.weight"}
-    return path.format(job_id=job["id"], dataset_id=job["dataset_id"], **names)
+    ids = {"dataset_id": job["dataset_id"], "parameter_set_id": job.get("parameter_set_id", "par_none")}
+    return path.format(job_id=job["id"], **ids, **names)
 
 
 def head_of(service: Service, method: str, path: str, **headers: str) -> httpx.Response:
@@ -73,7 +78,8 @@ def test_options_names_the_methods(service: Service, job: dict[str, Any], path: 
 def test_every_operation_has_the_common_headers(service: Service, job: dict[str, Any], name: str) -> None:
     """Every answer echoes the id, and has the headers of security and of what it depends on."""
     method, path = name.split()
-    path = url(path, {**job, "id": "job_none", "dataset_id": "ds_none"} if method != "GET" else job)
+    none = {"id": "job_none", "dataset_id": "ds_none", "parameter_set_id": "par_none"}
+    path = url(path, {**job, **none} if method != "GET" else job)
     headers = head_of(service, method, path, X_Request_ID="abc-1").headers
     assert headers["X-Request-ID"] == "abc-1"
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -110,7 +116,17 @@ TABLES = sorted(
 def test_all_tables_are_known() -> None:
     """Each table of the API is among those that are tested."""
     paths = {name.rsplit("/", 1)[1] for name in TABLES}
-    assert {"history", "predictions", "rows", "logs", "checkpoints", "split", "jobs", "datasets"} <= paths
+    assert {
+        "history",
+        "predictions",
+        "rows",
+        "logs",
+        "checkpoints",
+        "split",
+        "jobs",
+        "datasets",
+        "parameters",
+    } <= paths
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -119,6 +119,22 @@ def read_forward(spec: ModuleSpec) -> tuple[Graph | None, list[GrammarError]]:
     return (None if translator.errors else graph), translator.errors
 
 
+def read_inputs(spec: ModuleSpec) -> tuple[str, ...] | None:
+    """Return the names of the inputs of a forward text, also of one with errors in its statements.
+
+    Returns:
+        None if an error leaves the names unknown.
+    """
+    try:
+        method = parse(spec.forward)
+    except GrammarError:
+        return None
+    translator = _Translator(spec, method)
+    if len(translator.errors) > len(method.errors):
+        return None
+    return tuple(name for name in translator.inputs if name not in method.optional)
+
+
 def read_expression(text: str, constants: Mapping[str, Constant]) -> tuple[Graph | None, list[GrammarError]]:
     """Translate a single expression, which may read constants, into a graph without inputs.
 
@@ -147,6 +163,7 @@ class _Translator:
 
     Attributes:
         errors: The errors found.
+        inputs: Names of the inputs.
     """
 
     def __init__(self, spec: ModuleSpec, method: Method) -> None:
@@ -155,10 +172,10 @@ class _Translator:
         self._scope = Scope(spec, method.text)
         self._statements = method.statements
         self.errors: list[GrammarError] = [*method.errors]
-        self._inputs = self._input_names(method)
+        self.inputs = self._input_names(method)
         # Inputs, and names that the statements translated so far assign. As statements run in order, a name
         # in this set has a value at run time.
-        self._assigned = set(self._inputs)
+        self._assigned = set(self.inputs)
         self._inplace = False
 
     def translate(self) -> Graph | None:
@@ -172,7 +189,7 @@ class _Translator:
             if assignment is not None:
                 assignments.append(assignment)
         result = self._collect_error(last, self._result)
-        return None if result is None else Graph(self._inputs, tuple(assignments), result, self._inplace)
+        return None if result is None else Graph(self.inputs, tuple(assignments), result, self._inplace)
 
     def _collect_error(self, statement: ast.stmt, translate: Callable[[Any], Any]) -> Any:
         try:

@@ -6,7 +6,7 @@ A client may send the body of `forward` or the whole method, with any indentatio
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from service.architectures.text.errors import GrammarError, SourceLocation
@@ -85,12 +85,14 @@ class Method:
         text: The text.
         statements: Statements of the body.
         arguments: Names of the arguments of the `def` line, without `self`; None without a `def` line.
+        optional: Those of the arguments that have a default.
         errors: Errors in the `def` line that leave the names known.
     """
 
     text: Text
     statements: list[ast.stmt]
     arguments: tuple[str, ...] | None
+    optional: tuple[str, ...] = ()
     errors: tuple[GrammarError, ...] = ()
 
 
@@ -112,8 +114,10 @@ def parse(source: str) -> Method:
         raise GrammarError(text.location_at(1, 1), f"The text has no statement. {_EXPECTED}")
     if isinstance(statements[0], ast.FunctionDef) and len(statements) == 1:
         function = statements[0]
-        errors = tuple(_argument_errors(function.args, text))
-        return Method(text, function.body, _arguments(function, text), errors)
+        optional = tuple(_optional(function.args))
+        errors = tuple(_argument_errors(function.args, optional, text))
+        names = tuple(argument.arg for argument in optional)
+        return Method(text, function.body, _arguments(function, text), names, errors)
     for statement in statements:
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             raise GrammarError(text.location_of(statement), _EXPECTED)
@@ -196,19 +200,25 @@ def _check_size(tree: ast.AST, text: Text, max_nodes: int = MAX_NODES) -> None:
     )
 
 
-def _argument_errors(arguments: ast.arguments, text: Text) -> Iterator[GrammarError]:
-    """Iterate over the errors in a `def` line that leave the names of the inputs known."""
-    named = [*arguments.posonlyargs, *arguments.args]
-    optional = named[len(named) - len(arguments.defaults) :]
-    pairs = [*zip(optional, arguments.defaults, strict=True)]
-    pairs += [*zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]  # type: ignore[list-item]
-    for argument, default in pairs:
+def _optional(arguments: ast.arguments) -> Iterator[ast.arg]:
+    """Iterate over the arguments of a `def` line that have a default."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    yield from positional[len(positional) - len(arguments.defaults) :]
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if default is not None:
-            remedy = (
-                f"Remove the default of `{argument.arg}`, or the argument: the data has each input of a "
-                '`module`. A whole class (`"type": "class"`) may have defaults.'
-            )
-            yield GrammarError(text.location_of(argument), remedy)
+            yield argument
+
+
+def _argument_errors(
+    arguments: ast.arguments, optional: Iterable[ast.arg], text: Text
+) -> Iterator[GrammarError]:
+    """Iterate over the errors in a `def` line that leave the names of the inputs known."""
+    for argument in optional:
+        remedy = (
+            f"Remove the default of `{argument.arg}`, or the argument: the data has each input of a "
+            '`module`. A whole class (`"type": "class"`) may have defaults.'
+        )
+        yield GrammarError(text.location_of(argument), remedy)
     for star, variadic in (("*", arguments.vararg), ("**", arguments.kwarg)):
         if variadic is not None:
             remedy = f"Remove `{star}{variadic.arg}`; name each input, as in `def forward(self, x, mask):`."

@@ -1,7 +1,7 @@
 """Responses of a running service against the models of the OpenAPI document."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -27,6 +27,13 @@ def as_documented(model: type[BaseModel], response: httpx.Response) -> dict[str,
     return dict(document)
 
 
+def subclasses(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Yield all models that inherit from a model."""
+    for each in model.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
 @pytest.fixture(scope="module")
 def job(service: Service) -> dict[str, Any]:
     """A fit with validation, test rows and a metric."""
@@ -37,10 +44,15 @@ def job(service: Service) -> dict[str, Any]:
 
 def test_every_get_answers_as_documented(service: Service, job: dict[str, Any]) -> None:
     """The response of every GET of the OpenAPI document has its documented model."""
-    ids = {"job_id": job["id"], "dataset_id": job["dataset_id"]}
+    initial = service.client.post("/v1/parameters", content=service.client.get(job["links"]["model"]).content)
+    ids = {
+        "job_id": job["id"],
+        "dataset_id": job["dataset_id"],
+        "parameter_set_id": initial.raise_for_status().json()["id"],
+    }
     parameter, layer = {**ids, "name": "output_linear.bias"}, {"kind": "layers", "name": "Linear"}
     paths = service.read("/openapi.json")["paths"]
-    models = {model.__name__: model for model in Resource.__subclasses__()}
+    models = {model.__name__: model for model in subclasses(Resource)}
     read = set()
     for path, operations in paths.items():
         if "get" not in operations:
@@ -78,6 +90,11 @@ def test_every_operation_of_the_contract_is_documented(service: Service) -> None
         "GET /v1/datasets/{dataset_id}",
         "GET /v1/datasets/{dataset_id}/rows",
         "DELETE /v1/datasets/{dataset_id}",
+        "POST /v1/parameters",
+        "GET /v1/parameters",
+        "GET /v1/parameters/{parameter_set_id}",
+        "GET /v1/parameters/{parameter_set_id}/content",
+        "DELETE /v1/parameters/{parameter_set_id}",
         "POST /v1/jobs",
         "GET /v1/jobs",
         "GET /v1/jobs/{job_id}",

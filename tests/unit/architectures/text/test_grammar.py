@@ -500,3 +500,18 @@ def test_an_augmented_assignment_does_not_write_into_the_input() -> None:
     inputs = torch.zeros(2, 3)
     build(read_architecture(spec))(inputs)
     assert inputs.tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("forward", "names"),
+    [
+        ("def forward(self, ids):\n    return self.out(ids.foo())", ("ids",)),
+        ("def forward(self, ids, mask=None, *, scale=1):\n    return self.out(ids)", ("ids",)),
+        ("return self.nothing(ids)", ("ids",)),
+        ("return self.out(user * item)", None),
+        ("return self.out(ids", None),
+    ],
+)
+def test_the_inputs_of_a_text_with_errors_are_known(forward: str, names: tuple[str, ...] | None) -> None:
+    """An error in a statement does not lead to errors in the names of the inputs."""
+    assert input_names(read_architecture(module("Net", forward, OUT))) == names
