@@ -242,13 +242,14 @@ class _Translator:
             if not isinstance(statement.target, ast.Name):
                 raise self._error(statement.target, "Only names can be assigned to.")
             # `x += y` means `x = x + y` here: an in-place `+=` would overwrite an input or a saved tensor.
+            # The check refuses it where both differ.
             target = statement.target
             left = self._variable(ast.copy_location(ast.Name(target.id, ast.Load()), target))
             operator = BINARY.get(type(statement.op).__name__)
             if operator is None:
                 raise self._error(statement, NOT_SUPPORTED)
             value: Expression = Operation(location, operator, (left, self._expression(statement.value)))
-            return Assignment(location, self._target(target), value)
+            return Assignment(location, self._target(target), value, is_update=True)
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
             # The annotation is ignored: it is neither translated nor evaluated.
             value = self._expression(statement.value)

@@ -2,30 +2,44 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from service.architectures.text.errors import SourceLocation
+from service.architectures.text.errors import SourceLocation, tensors_in
 from service.architectures.text.guards import check_pieces
 from service.architectures.text.nodes import Expression, Frame, Observer
 
+# Tensors that an update `x += y` is compared with, so that many updates take no long time.
+MAX_COMPARED = 2_000
 # A name, or the nested names of `a, (b, c) = …`.
 Target = str | tuple["Target", ...]
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A statement `name = value` or `a, b = value`."""
+    """A statement `name = value` or `a, b = value`.
+
+    Attributes:
+        location: The statement in the text.
+        target: The names.
+        value: The value.
+        is_update: Whether it was written as `name += …`, which changes a tensor in place in PyTorch.
+    """
 
     location: SourceLocation
     target: Target
     value: Expression
+    is_update: bool = False
 
     def run(self, frame: Frame) -> None:
         """Compute the value and assign it to the target in `frame.variables`."""
+        before = frame.variables.get(self.target) if isinstance(self.target, str) else None
         value = self.value.evaluate(frame)
+        if self.is_update and isinstance(before, Tensor) and frame.observer is not None:
+            frame.compute(self.location, lambda: _check_update(self.target, before, value, frame), before)
         if isinstance(self.target, str):
             frame.variables[self.target] = value
         else:
@@ -33,6 +47,37 @@ class Assignment:
 
     def __str__(self) -> str:
         return f"{_target_text(self.target)} = {self.value}"
+
+
+def _check_update(target: Target, before: Tensor, value: Any, frame: Frame) -> None:
+    """Check that a new tensor for `x += y` has the value that PyTorch's update in place has.
+
+    Raises:
+        ValueError: If PyTorch would refuse it, or would change another value of the module with it.
+    """
+    if value.shape != before.shape or value.dtype != before.dtype:
+        raise ValueError(
+            f"An update in place keeps shape and dtype, and the result is {list(value.shape)} {value.dtype}; "
+            f"write `{target} = {target} + …`."
+        )
+    own = {f"self.{name}": x for name, x in {**frame.module._parameters, **frame.module._buffers}.items()}
+    others = {name: other for name, other in {**frame.variables, **own}.items() if name != target}
+    tensors = list(islice(tensors_in(others), MAX_COMPARED + 1))
+    if len(tensors) > MAX_COMPARED:
+        raise ValueError(f"Too many tensors are assigned to names; write `{target} = {target} + …`.")
+    if not any(_share_memory(before, tensor) for tensor in tensors):
+        return
+    name = next(
+        name for name, other in others.items() if any(_share_memory(before, x) for x in tensors_in(other))
+    )
+    raise ValueError(
+        f"In PyTorch, this line changes `{name}` too, which has the same memory; write "
+        f"`{target} = {target} + …` to keep it as it is."
+    )
+
+
+def _share_memory(one: Tensor, other: Tensor) -> bool:
+    return bool(one.untyped_storage()._cdata == other.untyped_storage()._cdata)
 
 
 def _unpack(target: Target, value: Any, variables: dict[str, Any]) -> None:

@@ -43,10 +43,11 @@ grammar on this page and translates it into a graph of operations. **It is never
 that is not on this page is refused, with the line, the column and what to write instead.
 
 The inputs are the arguments of the `def` line, or else the names in `"inputs"`, or else the only name
-that is read before it is assigned. `x += y` means `x = x + y`. A function with `inplace=True` writes into
-its tensor as in PyTorch, but not into the input data; nothing else changes a value in place. Shapes are
-checked on PyTorch's meta device before a job is created, with the shapes of one batch of the data; sizes
-such as `in_features` may be omitted.
+that is read before it is assigned. `x += y` means `x = x + y`, and is refused where it would change
+another value in PyTorch. A function with `inplace=True` writes into its tensor as in PyTorch, but not
+into the input data; nothing else changes a value in place. Shapes are checked on PyTorch's meta device
+before a job is created, with the shapes of one batch of the data; sizes such as `in_features` may be
+omitted.
 
 This page is generated from the tables in `service/architectures/text/` by `make docs`.
 """

@@ -25,6 +25,12 @@ def test_shared_values_count_as_often_as_they_occur(line: str) -> None:
     assert "at most 1,024 elements" in details("\n".join([start, *[line] * 22, "return self.l(x)"]))
 
 
+def test_updates_are_compared_with_a_bounded_number_of_tensors() -> None:
+    """Beyond it an update is refused with another line to write, as hundreds of them could take minutes."""
+    lines = ["y = torch.ones(1024)", *(f"a{n} = y.split(1)" for n in range(2)), "h = x * 2", "h += 1"]
+    assert "write `h = h + …`" in details("\n".join([*lines, "return self.l(h)"]))
+
+
 def test_flat_sequences_of_a_thousand_elements_are_accepted() -> None:
     """The limit allows a list of sizes or indices, and two lists that share their elements."""
     forward = f"n = ({'1, ' * 1_000})\nm = (n, 2)\nreturn self.l(x) + m[1]"

@@ -492,6 +492,25 @@ def test_the_operations_of_nested_modules_are_limited() -> None:
     assert "more than 10,000 operations" in caught.value.errors[0].detail
 
 
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        ("h = x * 2\nr = h\nh += 1\nreturn self.out(h + r)", "this line changes `r` too"),
+        ("h = x * 2\nr = h.view(-1)\nh -= 1\nreturn self.out(h) + r[0]", "this line changes `r` too"),
+        ("h = x * 2\nr = (h, 1)\nh *= 2\nreturn self.out(h) + r[0].sum()", "this line changes `r` too"),
+        ("r = x\nr += 1\nreturn self.out(r + x)", "this line changes `x` too"),
+        ("h = self.mask\nh += 1\nreturn self.out(x * h)", "this line changes `self.mask` too"),
+        ("h = x[:, :1] * 2\nh += x\nreturn self.out(h)", "keeps shape and dtype, and the result is [9, 4]"),
+        ("h = (x * 2).long()\nh += 0.5\nreturn self.out(h + x)", "keeps shape and dtype"),
+    ],
+)
+def test_an_update_that_differs_from_pytorch_is_refused(forward: str, words: str) -> None:
+    """`h += y` is accepted only where a new tensor has the value of PyTorch's update in place."""
+    [(pointer, detail)] = refused(forward, inputs=["x"], buffers={"mask": "torch.ones(4)"})
+    assert pointer == "forward"
+    assert words in detail
+
+
 def test_an_augmented_assignment_does_not_write_into_the_input() -> None:
     """`x += 1` assigns a new tensor to the name, and the input keeps its values."""
     spec = check(
