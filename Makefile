@@ -106,10 +106,11 @@ soak: $(INSTALLED) ## run mixed load, and check that memory, open files and disk
 	@$(BIN)/python -m tests.soak $(MINUTES)
 
 .PHONY: docs
-docs: $(INSTALLED) ## generate the references: openapi.md, openapi.json, docs/forward.md, docs/reference/settings.md
+docs: $(INSTALLED) ## generate the references: openapi.md, openapi.json, docs/forward.md, docs/reference/
 	@$(BIN)/fitserve reference > openapi.md.new && mv openapi.md.new openapi.md
 	@$(BIN)/fitserve openapi > openapi.json.new && mv openapi.json.new openapi.json
 	@$(BIN)/python -m service.architectures.text.reference > docs/forward.md.new && mv docs/forward.md.new docs/forward.md
+	@$(BIN)/python -m service.architectures.text.class_reference > docs/reference/classes.md.new && mv docs/reference/classes.md.new docs/reference/classes.md
 	@$(BIN)/python docs/settings.py > docs/reference/settings.md.new && mv docs/reference/settings.md.new docs/reference/settings.md
 
 .PHONY: lock
