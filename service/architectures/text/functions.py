@@ -65,6 +65,17 @@ def _power(base: Any, exponent: Any) -> Any:
     return apply(BINARY["Pow"], [base, exponent])
 
 
+def _sequence_of(make: type[list[Any]] | type[tuple[Any, ...]]) -> Callable[[Any], Any]:
+    """Return `list` or `tuple` for tuples and lists; of a tensor it would make one for each sample."""
+
+    def convert(values: Any = ()) -> Any:
+        if not isinstance(values, tuple | list):
+            raise TypeError(f"Expected a tuple or a list, such as a shape, not {type(values).__name__}.")
+        return make(values)
+
+    return convert
+
+
 def _tensor_type(dtype: torch.dtype) -> Callable[..., Tensor]:
     """Return the constructor of a tensor type, such as `torch.Tensor([1.0])`, for values."""
 
@@ -172,6 +183,8 @@ _PYTHON: Iterable[tuple[str, Callable[..., Any], str]] = (
     ("min", _of_numbers(min), "*numbers"),
     ("max", _of_numbers(max), "*numbers"),
     ("sum", _sum, "values, start=0"),
+    ("list", _sequence_of(list), "values"),
+    ("tuple", _sequence_of(tuple), "values"),
     ("torch.Tensor", _tensor_type(torch.float32), "data"),
     ("torch.FloatTensor", _tensor_type(torch.float32), "data"),
     ("torch.DoubleTensor", _tensor_type(torch.float64), "data"),
@@ -245,12 +258,12 @@ IN_PLACE: Mapping[str, Function] = {
 
 _INITIALIZATION_SIGNATURES: Mapping[str, str] = {
     "torch": """
-        empty(*size, dtype=None, device=None)
-        empty_like(input, *, dtype=None)
+        empty(*size, dtype=None, device=None, requires_grad=False)
+        empty_like(input, *, dtype=None, device=None)
     """,
     "Tensor": """
         item(input)
-        new_empty(input, *size, dtype=None)
+        new_empty(input, *size, dtype=None, device=None)
         tolist(input)
     """,
     "nn.init": """
