@@ -314,8 +314,8 @@ class Settings(BaseModel):
     @field_validator("root_path")
     @classmethod
     def _is_a_path(cls, root_path: str) -> str:
-        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", root_path):
-            raise ValueError("a path such as `/fit`, without a slash at its end")
+        if not re.fullmatch(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)*", root_path):
+            raise ValueError("a path such as `/fit`, without a slash at its end and without `.` and `..`")
         return root_path
 
     @field_validator("data_dir", mode="before")

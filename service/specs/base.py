@@ -139,10 +139,10 @@ Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 # A name that a client chooses for a resource. Postgres cannot store NUL.
 Name = Annotated[str, Field(max_length=256), AfterValidator(_without_nul), published(pattern=r"^[^\u0000]*$")]
 # A service answers an id of another form like one that doesn't exist.
-_ULID = "[0-7][0-9A-HJKMNP-TV-Z]{25}"
-JobId = Annotated[str, published(pattern=f"^job_{_ULID}$")]
-DatasetId = Annotated[str, published(pattern=f"^ds_{_ULID}$")]
-ParameterSetId = Annotated[str, published(pattern=f"^par_{_ULID}$")]
+ID_PATTERNS = {noun: f"^{noun}_[0-7][0-9A-HJKMNP-TV-Z]{{25}}$" for noun in ("job", "ds", "par")}
+JobId = Annotated[str, published(pattern=ID_PATTERNS["job"])]
+DatasetId = Annotated[str, published(pattern=ID_PATTERNS["ds"])]
+ParameterSetId = Annotated[str, published(pattern=ID_PATTERNS["par"])]
 
 
 class Spec(BaseModel):
@@ -278,7 +278,7 @@ def field_errors(error: ValidationError, document: Any, base: str = "#") -> Fiel
         base: JSON pointer to `document` in the request.
 
     Returns:
-        The errors, each with a pointer to an existing value of the request.
+        The errors, each with a pointer to an existing value, or to a field that the body lacks.
     """
     details = error.errors(include_url=False)
     return errors_of(details, lambda detail: _field_error(detail, document, base))
@@ -309,6 +309,8 @@ def _field_error(detail: ErrorDetails, document: Any, base: str) -> FieldError:
         if isinstance(missing, int):
             return FieldError(pointer, f"The list needs at least {missing + 1} items.")
         advice = habits.form_advice(detail["input"]) if missing == "type" else None
+        if pointer == "#":  # the whole body tells nothing
+            pointer = pointer_to(pointer, missing)
         return FieldError(pointer, f"`{missing}` is required{f': {advice}' if advice else ''}.")
     return FieldError(pointer, readable_message(detail))
 

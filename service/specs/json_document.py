@@ -1,5 +1,6 @@
 """Strict parsing of JSON documents (RFC 8259)."""
 
+import codecs
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ def parse_json(body: bytes, is_table: bool = False) -> Any:
         InvalidRequest: With every name that appears twice in one object.
     """
     check_size(body)
+    body = body.removeprefix(codecs.BOM_UTF8)  # parsers may ignore it (section 8.1)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -51,7 +51,6 @@ _MESSAGES: Sequence[tuple[str, str]] = (
     ("unexpected content after", "a second document follows; send one"),
     ("unexpected control", "a line break or a tab in a text is written as `\\n` or `\\t`"),
     ("invalid escaped", "a backslash in a text is written twice, `\\\\`"),
-    ("UTF-8 byte order mark", "send UTF-8 without a byte order mark"),
     ("str is not valid UTF-8", _NOT_UTF_8),
 )
 

@@ -411,3 +411,10 @@ def test_a_client_that_leaves_is_a_line_at_info(service: Service) -> None:
 def _interrupted() -> Any:
     yield b"{"
     raise httpx.WriteError("gone")
+
+
+def test_the_methods_of_the_service_as_a_whole_are_named(service: Service) -> None:
+    """`OPTIONS *` is answered (RFC 9110, section 9.3.7)."""
+    answer = service.client.request("OPTIONS", "/", extensions={"target": b"*"})
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert answer.headers["Allow"] == "GET, HEAD, POST, PATCH, DELETE, OPTIONS"

@@ -275,7 +275,7 @@ def test_json_refuses_file_options(service: Service) -> None:
 @pytest.mark.parametrize(
     ("files", "data", "pointer"),
     [
-        ({"data": b"a\n1\n"}, {}, "#"),
+        ({"data": b"a\n1\n"}, {}, "#/file"),
         ({"file": b"a\n1\n"}, {"delimeter": ";"}, "#/delimeter"),
         ({"file": b"a\n1\n"}, {"types": "a:number"}, "#/types"),
         ([("file", b"a\n1\n"), ("file", b"a\n2\n")], {}, "#/file"),

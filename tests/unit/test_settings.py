@@ -57,6 +57,9 @@ def test_settings_are_the_same_in_child_processes() -> None:
         ("root_path", "fit"),
         ("root_path", "/fit/"),
         ("root_path", "//fit"),
+        ("root_path", "/.."),
+        ("root_path", "/fit/../x"),
+        ("root_path", "/./fit"),
         ("root_path", "/a b"),
     ],
 )

@@ -6,11 +6,20 @@ from typing import Any
 
 import orjson
 
+from service.specs.base import ID_PATTERNS
+
 JsonSchema = dict[str, Any]
 
 _LONGEST_DEFAULT = 40  # characters; a longer default is that of the fields of the linked schema
 _REF = "#/components/schemas/"
 _NULL = {"type": "null"}
+_OF_PATHS: Mapping[str, JsonSchema] = {
+    "job_id": {"pattern": ID_PATTERNS["job"]},
+    "dataset_id": {"pattern": ID_PATTERNS["ds"]},
+    "parameter_set_id": {"pattern": ID_PATTERNS["par"]},
+    "name": {"minLength": 1},
+}
+"""What parameters of paths must look like; any other value is answered with 404."""
 
 
 def publish_components(schemas: Mapping[str, JsonSchema]) -> dict[str, JsonSchema]:
@@ -57,6 +66,8 @@ def publish_parameter(parameter: JsonSchema, header_names: Mapping[str, str]) ->
         del schema["anyOf"]
         schema |= others[0] if len(others) == 1 else {"anyOf": others}
     name = parameter["name"]
+    if parameter["in"] == "path":
+        schema |= _OF_PATHS.get(name, {})
     return {**parameter, "name": header_names.get(name, name), "schema": schema}
 
 

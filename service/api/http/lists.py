@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from service.api.http.page_tokens import page_token, position_of
 from service.api.http.responses import json_response
 from service.api.http.tables import TableQuery, records_response
+from service.specs.base import published
 from service.storage.pages import Cursor, Period
 
 
@@ -58,7 +59,7 @@ def _check_digest(value: str) -> str:
     return value
 
 
-Digest = Annotated[str, AfterValidator(_check_digest)]
+Digest = Annotated[str, AfterValidator(_check_digest), published(pattern="^sha-256:[0-9a-f]{64}$")]
 """A SHA-256 in hexadecimal digits, with its prefix."""
 
 

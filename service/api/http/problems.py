@@ -15,6 +15,7 @@ from service.errors import BadRequest, FieldError, FitserveError, InvalidRequest
 from service.specs.base import errors_of, readable_message
 
 MEDIA_TYPE = "application/problem+json"
+_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
 _BY_STATUS: Mapping[int, type[FitserveError]] = {400: BadRequest, 404: NotFound, 405: MethodNotAllowed}
 
 
@@ -33,6 +34,8 @@ def add_exception_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _framework_error(request: Request, error: HTTPException) -> Response:
+        if request.method == "OPTIONS" and request.scope["path"] == "*":  # RFC 9110, section 9.3.7
+            return Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})
         if error.status_code != MethodNotAllowed.status:
             cls = _BY_STATUS.get(error.status_code, BadRequest)
             detail = f"No resource exists at {request.url.path}." if cls is NotFound else None

@@ -99,8 +99,8 @@ def check_charset(request: Request) -> None:
     charset = parameters.get("charset", "utf-8")
     if charset.lower() not in ("utf-8", "utf8", "us-ascii"):
         raise UnsupportedMediaType(
-            f"The header Content-Type has `charset={charset[:100]}`, but JSON is read as UTF-8 only: "
-            "convert the body to UTF-8, and leave `charset` out."
+            f"The header Content-Type has `charset={charset[:100]}`, but JSON is UTF-8 (RFC 8259, section "
+            "8.1): convert the body to UTF-8, and leave `charset` out."
         )
 
 

@@ -26,7 +26,7 @@ from service.errors import (
     pointer_to,
 )
 from service.helper.request import Request as HelperRequest
-from service.specs.base import field_errors
+from service.specs.base import field_errors, published
 from service.specs.data import ColumnNames
 from service.specs.reading import ColumnTypes, DateFormat, Thousands
 from service.specs.text_encodings import python_name
@@ -46,6 +46,9 @@ _LONGEST_FIELD_BYTES = 2**16
 _MOST_PARTS = 20
 _COLUMN_TYPES: TypeAdapter[ColumnTypes] = TypeAdapter(ColumnTypes)
 _COLUMN_NAMES: TypeAdapter[list[str]] = TypeAdapter(ColumnNames)
+# Patterns for the OpenAPI document.
+_DELIMITER = r"^([\t -!#-~]|\\t|tab|comma|semicolon|bar|spaces?)$"
+_WORDS = "^[^,]+(,[^,]+)*$"
 _DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "bar": "|", "space": " "}
 
 
@@ -60,7 +63,7 @@ class UploadQuery(requests.Query):
 class ReadQuery(UploadQuery):
     """Options for reading a file; a multipart body may have them as parts."""
 
-    delimiter: str | None = None
+    delimiter: Annotated[str, published(pattern=_DELIMITER)] | None = None
     """For CSV: delimiter, one character, `tab`, or `spaces` for any number of spaces. Default: the most \
 frequent of comma, semicolon, tab and bar in the first line, or `spaces` if there is none of them."""
     header: bool | None = None
@@ -72,13 +75,13 @@ Default: `header=absent` or `header=present` in Content-Type, otherwise `true`."
     """For CSV, Parquet and Arrow: what to do with an unnamed first column, or pandas' `__index_level_0__`. \
 `drop` leaves it out, `keep` reads it as the column `index`. Default: `auto`, which leaves it out if it \
 consists of row numbers, and says so in `warnings`."""
-    ignore: str | None = None
+    ignore: Annotated[str, published(minLength=1)] | None = None
     """For CSV, Parquet and Arrow: names of columns to leave out, comma-separated or a JSON list. A third \
 column that has no name is `column_3`."""
-    encoding: str | None = None
+    encoding: Annotated[str, published(minLength=1)] | None = None
     """For CSV: encoding, e.g. `latin-1`, `windows-1252`, `utf-16-le`. Default: `charset` in Content-Type, \
 otherwise UTF-8, or UTF-16 if a byte order mark says so."""
-    missing: str | None = None
+    missing: Annotated[str, published(pattern=_WORDS)] | None = None
     """Further cells that mean a missing value, comma-separated, e.g. `-999,?`. Numbers are compared by \
 value."""
     decimal: Literal[".", ","] | None = None
@@ -87,12 +90,12 @@ value."""
     """Character between groups of three digits of numbers. Default: none."""
     percent: bool | None = None
     """If `true`, numbers may end with a per cent sign: `3%` is 0.03."""
-    units: str | None = None
+    units: Annotated[str, published(pattern=_WORDS)] | None = None
     """Texts before or after a number to ignore, comma-separated, e.g. `$,€,kg`."""
     dates: list[DateFormat] | None = None
     """Format of dates and times besides ISO 8601, with the directives of C's strptime, e.g. `%d.%m.%Y`; \
 in a URL, `%` is written `%25`. Repeat the parameter for several formats."""
-    types: str | None = None
+    types: Annotated[str, published(minLength=1)] | None = None
     """Column types that override the detected ones: `zip:categorical,when:datetime`, or a JSON object. The \
 types are `numeric`, `boolean`, `categorical` and `datetime`."""
 
@@ -364,7 +367,7 @@ async def _receive_parts(
                 if len(fields[name]) > _LONGEST_FIELD_BYTES:
                     raise ContentTooLarge(f"The part `{name}` has more than {_LONGEST_FIELD_BYTES} bytes.")
     if file_part is None:
-        errors.add("#", f"The part `{FILE_PART}`, which has the data, is missing.")
+        errors.add(f"#/{FILE_PART}", f"The part `{FILE_PART}`, which has the data, is missing.")
     query, found = _with_fields(query, fields)
     errors.extend(found)
     if errors or file_part is None:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from functools import cached_property
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import GZipResponder
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +23,8 @@ _GZIP_LEVEL = 6  # zlib's default
 class Compression:
     """Middleware that compresses answers, except downloads, which have ranges, and event streams.
 
+    A static file is compressed as a whole only: it then has no ranges, and a weak ETag.
+
     The strong ETag of a resource is that of its record, the same for each coding; `Vary` keeps caches from
     mixing them up.
     """
@@ -40,14 +42,20 @@ class Compression:
 
 
 class _Gzip(GZipResponder):
-    """Starlette's gzip, which leaves downloads as they are."""
+    """Starlette's gzip, which leaves downloads, and parts of any file, as they are."""
 
-    _has_ranges = False
+    _is_kept = False
 
     async def send_with_compression(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._has_ranges = "accept-ranges" in Headers(raw=message["headers"])
-        await (self.send if self._has_ranges else super().send_with_compression)(message)
+            headers = MutableHeaders(raw=message["headers"])
+            is_part = message["status"] in (206, 416)
+            self._is_kept = "accept-ranges" in headers and (is_part or "content-disposition" in headers)
+            if "accept-ranges" in headers and not self._is_kept:  # a static file
+                del headers["accept-ranges"]  # its bytes are others now
+                headers["etag"] = f"W/{headers['etag']}"
+                message["headers"] = headers.raw
+        await (self.send if self._is_kept else super().send_with_compression)(message)
 
 
 class _Zstandard(_Gzip):

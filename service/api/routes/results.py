@@ -46,6 +46,7 @@ from service.helper.messages import (
 )
 from service.helper.request import Request as HelperRequest
 from service.history import HistoryChunk, HistoryQuery, flat_columns, history_document
+from service.specs.base import published
 from service.specs.evaluation import EvaluationRequest
 from service.specs.prediction import PredictionRequest
 from service.specs.split import SplitName
@@ -106,10 +107,13 @@ class EvaluationQuery(FileQuery, TableQuery):
     """If true, return ROC and precision-recall curves of a classification."""
 
 
+_INCLUDED = "(values|gradients|statistics)"
+
+
 class ParametersQuery(CheckpointQuery, TableQuery):
     """Selection of a checkpoint, and of what to return for each parameter."""
 
-    include: str = ""
+    include: Annotated[str, published(pattern=rf"^\s*{_INCLUDED}?\s*(,\s*{_INCLUDED}?\s*)*$")] = ""
     """Comma-separated list of `values`, `gradients` and `statistics`."""
 
     @field_validator("include")

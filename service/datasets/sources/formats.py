@@ -1,5 +1,6 @@
 """The supported file formats: detection from the content, and the reader of each."""
 
+import codecs
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -103,14 +104,14 @@ def detect_format(path: Path, declared: Format | None) -> Format:
     """
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
-    found = _detect_binary_format(head)
+    found, text = _detect_binary_format(head), head.removeprefix(codecs.BOM_UTF8)
     if found is None:
         refuse_unsupported(path, head)
     elif found == "npz":
         refuse_other_archives(path)
     if declared is None:
-        return found or ("json" if _JSON.match(head) else "csv")
-    if found is None and declared == "csv" and _JSON_ROWS.match(head):
+        return found or ("json" if _JSON.match(text) else "csv")
+    if found is None and declared == "csv" and _JSON_ROWS.match(text):
         found = "json"
     if found == declared or (found is None and declared in _TEXT_FORMATS):
         return declared

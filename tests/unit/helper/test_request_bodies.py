@@ -25,6 +25,7 @@ def test_all_errors_of_a_dataset_are_reported_at_once() -> None:
         (b'\n{"a": 1}\r\n\r\n{"a": 2}\n\n', False),
         (b'\xef\xbb\xbf{"a": 1}\n{"a": 2}\n', True),
         (b'[{"a": 1}, {"a": 2}]', False),
+        (b'\xef\xbb\xbf[{"a": 1}, {"a": 2}]', False),
     ],
 )
 def test_rows_are_parsed_from_lists_and_lines(body: bytes, is_lines: bool) -> None:

@@ -317,7 +317,7 @@ def test_errors_of_components_data_and_layers_are_reported_together(plan: Plan) 
         (changed(request(), "#/device", "cuda"), "#/device", "No GPU worker"),
         (changed(request(), "#/data/split", {"validation": 11}), "#/data/split", ""),
         (changed(request(), "#/data", {"dataset_id": "ds_x"}), "#/data/dataset_id", ""),
-        (without(request(), "#/data"), "#", "`data` is required."),
+        (without(request(), "#/data"), "#/data", "`data` is required."),
         (changed(request(), "#/data", {}), "#/data", "Give the data as"),
         (
             changed(request(), "#/training/early_stopping", {"patience": 0}),

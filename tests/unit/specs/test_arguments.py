@@ -103,4 +103,4 @@ def test_a_required_argument_without_json_type_is_refused() -> None:
 
 def test_errors_are_field_errors() -> None:
     """`check` returns field errors with pointers below the given one."""
-    assert [*STACK.check({}, "#")] == [FieldError("#", "`layer` is required.")]
+    assert [*STACK.check({}, "#/a")] == [FieldError("#/a", "`layer` is required.")]

@@ -28,7 +28,8 @@ def test_repeated_names_are_errors(body: bytes, pointers: list[str]) -> None:
     "value", [{"a": ":", "b:": [{"a": "::"}, {"a": 1.50}]}, [], "a:b", 1e300, {"ä": "\n:"}]
 )
 def test_other_json_is_parsed_unchanged(value: Any) -> None:
-    """Colons within strings are not counted as repeated names."""
+    """Colons within strings are not counted as repeated names, and a byte order mark has no meaning."""
+    assert parse_json(b"\xef\xbb\xbf" + orjson.dumps(value)) == value
     assert parse_json(orjson.dumps(value)) == value
     assert parse_json(orjson.dumps(value, option=orjson.OPT_INDENT_2)) == value
     with pytest.raises(NotJson):

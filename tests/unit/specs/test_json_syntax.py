@@ -36,7 +36,6 @@ from service.specs.json_syntax import explain
         ('{"a": 1', 8, "the body ends inside the document"),
         ("", 1, "the body is empty"),
         ("a=1&b=2", 1, "this looks like a form"),
-        ("\ufeff{}", 1, "without a byte order mark"),
         ('{"ä": NaN}', 7, "`NaN` is no number of JSON"),
     ],
 )

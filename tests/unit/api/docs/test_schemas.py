@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from service.api.docs.openapi import operations_of
 from service.api.docs.schemas import publish, publish_components
@@ -222,3 +223,32 @@ def test_a_union_of_different_types_is_exact() -> None:
     assert publish_components({"A": {"anyOf": [text, null]}}) == {"A": {"anyOf": [text, null]}}
     equal = {"anyOf": [{**text, "minLength": 1}, {**text, "maxLength": 3}]}
     assert publish_components({"A": equal}) == {"A": equal}
+
+
+@pytest.mark.parametrize(
+    ("name", "valid", "invalid"),
+    [
+        ("include", ["", "values", "gradients, statistics", "values,,values"], ["value", "values;gradients"]),
+        ("missing", ["-999", "-999,?"], ["", ",", "a,", ",a", "a,,b"]),
+        ("units", ["kg", "$,€"], ["", "$,"]),
+        ("delimiter", [";", "tab", "\\t", "\t", " ", "spaces", "comma"], ["", ";;", '"', "ä"]),
+        ("job_id", ["job_01M8NG5FREGMYY99EYS7ZE63BW"], ["", "job_1", "ds_01M8NG5FREGMYY99EYS7ZE63BW"]),
+        ("dataset_id", ["ds_01M8NG5FREGMYY99EYS7ZE63BW"], ["", "x"]),
+        ("digest", [f"sha-256:{'0a' * 32}"], ["", f"sha-256:{'0A' * 32}", f"md5:{'0a' * 16}"]),
+    ],
+)
+def test_parameters_have_the_patterns_of_their_values(
+    name: str, valid: list[str], invalid: list[str]
+) -> None:
+    """What the service refuses of a parameter is invalid by the document, and the reverse."""
+    schemas = [
+        parameter["schema"]
+        for operation in OPERATIONS.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["name"] == name
+    ]
+    assert schemas
+    for schema in schemas:
+        validator = Draft202012Validator(schema)
+        assert all(map(validator.is_valid, valid))
+        assert not any(map(validator.is_valid, invalid))

@@ -333,7 +333,7 @@ def test_a_missing_section_is_reported(service: Service, section: str) -> None:
     body = thermometer()
     del body[section]
     errors = errors_of(service, body)
-    assert errors == {"#": f"`{section}` is required."}
+    assert errors == {f"#/{section}": f"`{section}` is required."}
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"job"', b"3", b"null", b"{}", b"[{}]", b"true"])

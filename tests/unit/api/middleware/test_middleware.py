@@ -373,6 +373,22 @@ def test_answers_are_compressed_as_accepted(app: Application) -> None:
     assert "Content-Encoding" not in app.get("/livez", Accept_Encoding="gzip").headers
 
 
+def test_static_files_are_compressed_as_a_whole(app: Application) -> None:
+    """Compressed, a file has no ranges and a weak ETag; a part of it is sent as it is."""
+    path = "/static-offline-docs/swagger-ui.css"
+    plain = app.get(path, Accept_Encoding="identity")
+    packed = app.get(path, Accept_Encoding="gzip")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.content == plain.content
+    assert packed.headers["ETag"] == f"W/{plain.headers['ETag']}"
+    assert "Accept-Ranges" not in packed.headers
+    for etag in (plain.headers["ETag"], packed.headers["ETag"]):
+        assert app.get(path, Accept_Encoding="gzip", If_None_Match=etag).status_code == 304
+    part = app.get(path, Accept_Encoding="gzip", Range="bytes=0-9")
+    assert (part.status_code, part.content) == (206, plain.content[:10])
+    assert "Content-Encoding" not in part.headers
+
+
 @pytest.mark.parametrize(
     "middleware",
     [
