@@ -47,7 +47,7 @@ def try_start(settings: Settings, invalid: Collection[str]) -> Iterator[tuple[st
     has_folder = not isinstance(folder, StartError)
     try:
         with Storage.open(settings) as storage:
-            # What is in the data folder has the same error as the folder.
+            # Without the data folder, the database and the artifacts in it fail for the same reason.
             schema: str | StartError = ""
             if has_folder or settings.database_url is not None:
                 schema = _tried(ExitStatus.DATABASE, lambda: inspect(storage.database))

@@ -72,7 +72,7 @@ def prepare_start(
         with collected(causes):
             check_data_exist(settings) if must_exist else check_folders(settings)
             has_folder = True
-    # What is in the data folder has the same error as the folder.
+    # Without the data folder, the database and the artifacts in it fail for the same reason.
     steps = {
         "database_url": has_folder or settings.database_url is not None,
         "artifacts_url": has_folder or settings.artifacts_url is not None,

@@ -41,7 +41,7 @@ class BodyInFile:
     """A body of bytes in an open file, which is read piece by piece.
 
     Args:
-        file: The file; whoever opened it closes it.
+        file: The file. The caller closes it.
         size_bytes: Size of the body.
     """
 

@@ -192,7 +192,9 @@ class ForkServer:
                     self._is_ready = True
                     continue
                 number, pid = map(int, message.split())  # see `Request.answer`
-                process = self._open_requests.pop(number)
+                process = self._open_requests.pop(number, None)
+                if process is None:  # reported before, by the child or the fork server
+                    continue
                 if pid == NO_PROCESS:
                     process.mark_lost()
                 else:

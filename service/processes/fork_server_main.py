@@ -36,6 +36,7 @@ from service.runtime.garbage_collector import freeze_loaded_objects, pause_colle
 log = structlog.get_logger()
 
 ORPHAN_POLL_SECONDS = 0.0005
+PID_BYTES = 8
 
 
 def main(argv: list[str]) -> None:
@@ -72,14 +73,14 @@ def serve(control: socket.socket) -> tuple[str, socket.socket] | None:
         request = Request.from_bytes(text)
         (descriptor,) = descriptors
         try:
-            is_child = _fork_orphan()
+            pid = _fork_orphan()
         except OSError:  # no memory or no process ids left
             log.exception("fork failed", module=request.module)
-            _send(control, request.answer(NO_PROCESS))
-            is_child = False
-        if is_child:
-            # Sent only now, when the service has become the parent and can wait for this process.
-            _send(control, request.answer(os.getpid()))
+            pid = NO_PROCESS
+        # Sent only now, when the service has become the parent and can wait for the process. Both report it:
+        # the child may be killed before, and so may the fork server.
+        _send(control, request.answer(os.getpid() if pid is None else pid))
+        if pid is None:
             control.detach()  # `reset_after_fork` closes the descriptor
             return request.module, reset_after_fork(request.module, descriptor)
         os.close(descriptor)
@@ -92,35 +93,39 @@ def _send(control: socket.socket, message: bytes) -> None:
         log.debug("service is gone")
 
 
-def _fork_orphan() -> bool:
+def _fork_orphan() -> int | None:
     """Fork twice and let the intermediate process exit, so that the service becomes the parent of the child.
 
     Linux gives orphans to the nearest ancestor that is a subreaper, which is the service. So the service can
     wait for each child itself, and the end of the fork server ends no child.
 
     Returns:
-        True in the new process, False in the fork server.
+        None in the new process; in the fork server, the id of that process.
 
     Raises:
         OSError: A fork has failed.
     """
     if threading.active_count() > 1:
         raise RuntimeError("Threads are running in the fork server; a forked child could hang.")
+    reader, writer = os.pipe()
     intermediate_pid = os.fork()
     if intermediate_pid:
+        os.close(writer)
         _, status = os.waitpid(intermediate_pid, 0)
-        if status:
-            raise OSError("The second fork has failed.")
-        return False
+        with open(reader, "rb", buffering=0) as pipe:
+            if status:
+                raise OSError("The second fork has failed.")
+            return int.from_bytes(pipe.read(PID_BYTES), "little")
     intermediate_pid = os.getpid()
     try:
-        if os.fork():
+        if pid := os.fork():
+            os.write(writer, pid.to_bytes(PID_BYTES, "little"))
             os._exit(0)
     except OSError:
         os._exit(1)
     while os.getppid() == intermediate_pid:  # until the orphan is adopted
         time.sleep(ORPHAN_POLL_SECONDS)
-    return True
+    return None
 
 
 if __name__ == "__main__":

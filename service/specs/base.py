@@ -252,7 +252,7 @@ def _is_unknown_field(detail: ErrorDetails) -> bool:
 
 
 def _explained(detail: ErrorDetails, spec: type[Spec]) -> InitErrorDetails:
-    """Describe an error of a spec for whoever collects it: pydantic does not tell the fields of the spec."""
+    """Return an error of a spec with its message, which needs the fields of the spec."""
     if _is_unknown_field(detail):
         text = _unknown_field_message(str(detail["loc"][0]), detail["input"], spec)
         message = PydanticCustomError("unknown_field", "{text}", {"text": text})

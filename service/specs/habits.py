@@ -1,7 +1,7 @@
-"""What clients write by the habits of Keras, scikit-learn and other libraries, and the line to write instead.
+"""Advice for names and fields of Keras, scikit-learn and other libraries: the JSON to write instead.
 
-One table: names of layers, losses and metrics, and fields by the spec or the class in which they are unknown.
-`{value}` is what the client sent, as JSON.
+The tables map names of layers, losses and metrics, and unknown fields of each spec or class, to that JSON.
+`{value}` stands for the value that the client sent, as JSON.
 """
 
 import json

@@ -73,7 +73,7 @@ class RequestLog:
             await self._app(scope, receive, send)
         except ClientDisconnect:
             log.info("client disconnected", **about)
-        except Exception:
+        except Exception:  # the outermost place: any other error would end the connection without an answer
             log.exception("unexpected error", **about)
             if not statuses:
                 await problem_response(unexpected_error(), scope)(scope, receive, send)

@@ -15,7 +15,7 @@ router = APIRouter(tags=["system"], route_class=DocumentedRoute)
 
 
 class ReadyQuery(requests.Query):
-    """What to check."""
+    """Selection of the checks."""
 
     workers: bool = False
     """Also check that a worker is alive, which trains jobs."""

@@ -212,6 +212,19 @@ def test_a_child_that_cannot_be_forked_has_ended(tmp_path: Path) -> None:
         assert server._open_requests == {}
 
 
+def test_a_child_that_is_killed_before_it_reports_its_id_leaves_no_zombie(tmp_path: Path) -> None:
+    """The fork server reports it, too, so that the service knows of its end and waits for it."""
+    with closing(ForkServer([MODULE, "tests.support.killed_child"], START_SECONDS)) as server:
+        child = server.start(MODULE, Settings(data_dir=tmp_path))
+        with pytest.raises((EOFError, ConnectionError)):
+            child.channel.receive()
+        until(lambda: child.has_ended)
+        assert child.pid is not None
+        assert server._open_requests == {}
+        assert [each.pid for each in psutil.Process().children()] == [server.pid]
+        child.kill()
+
+
 def test_a_fork_server_that_is_stuck_is_replaced(tmp_path: Path) -> None:
     """A fork server without a sign of life during an open request is killed and replaced."""
     with closing(ForkServer([MODULE], start_seconds=0.5)) as server:
