@@ -66,14 +66,14 @@ def _tensor_pointers(dataset: TensorDataset, data: DataDeclaration) -> Mapping[s
 
 
 def check_class_tensor(targets: Tensor, pointer: str, errors: ErrorCollector) -> None:
-    """Check that tensor targets can be classes: not floating point, and not [B, 1].
+    """Check that tensor targets can be classes: whole numbers, and not [B, 1].
 
     Missing ones, which make integers floating point, are reported elsewhere.
     """
     if targets.dtype.kind == "f" and np.isnan(targets).any():
         return
-    if targets.dtype.kind == "f":
-        errors.add(pointer, "Classes must be integers; found numbers with a decimal point.")
+    if targets.dtype.kind == "f" and (targets != np.floor(targets)).any():
+        errors.add(pointer, "Classes must be whole numbers, such as 0, 1 and 2; found fractions.")
     elif targets.shape[1:] == (1,):
         detail = f"Classes must have shape [B], not {list(targets.shape)}; remove the inner brackets."
         errors.add(pointer, detail)

@@ -2,11 +2,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from service.datasets.dataset import TabularDataset
+from service.datasets.dataset import TabularDataset, TensorDataset
 from service.datasets.prepare.declared_data import TargetType
 from service.datasets.prepare.encoding import in_target_units
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, rows_by_split
@@ -154,7 +156,8 @@ def test_overflowing_fits_are_refused() -> None:
     ("targets", "target_type", "words"),
     [
         ([[0], [1], [2]], "classes", "remove the inner brackets"),
-        ([[0.5], [1.0], [2.0]], "classes", "integers"),
+        ([[0.0], [1.0], [2.0]], "classes", "remove the inner brackets"),
+        ([[0.5], [1.0], [2.0]], "classes", "whole numbers"),
     ],
 )
 def test_tensor_targets_have_the_shape_of_their_type(
@@ -162,6 +165,20 @@ def test_tensor_targets_have_the_shape_of_their_type(
 ) -> None:
     """Classes are integers [B]."""
     assert words in refused(FLAT | {"targets": targets}, target_type)["#/data/targets"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "int32"])
+def test_classes_of_tensors_are_whole_numbers_of_any_type(dtype: str) -> None:
+    """`0.0` and `1.0` are the classes 0 and 1, as in columns."""
+
+    def encoded(targets: NDArray[Any]) -> Prepared:
+        dataset = TensorDataset({"input": np.ones((3, 2), np.float32)}, targets)
+        return prepare(JobDatasets(dataset), declared(dataset_id="ds_1"), "classes")
+
+    expected, found = (encoded(np.array([0, 2, 1], each)) for each in ("int64", dtype))
+    assert found.encoding.classes == expected.encoding.classes == (0, 1, 2)
+    assert [type(label) for label in found.encoding.classes] == [int] * 3
+    assert torch.equal(found.train.targets[:], expected.train.targets[:])
 
 
 def test_tensors_have_no_columns() -> None:
