@@ -38,7 +38,7 @@ def class_names(model: TrainedModel, task: Task, outputs: Tensor) -> list[Label]
         return None
     if task == "multilabel":
         return list(target_names(model.encoding)) if outputs.dim() == 2 else None
-    return list(model.encoding.classes or (0, 1))
+    return list(model.classes or (0, 1))
 
 
 def has_threshold(task: Task) -> bool:
@@ -50,6 +50,8 @@ def positions_of(encoding: Encoding, targets: Tensor) -> Tensor:
     """Return the positions in `classes` of encoded labels [B, …], int64; −1 for one that is no class."""
     if encoding.is_binary:
         return _zero_or_one(targets)
+    if encoding.classes is None:  # soft labels [B, k, …]
+        return targets.argmax(dim=1)
     return torch.where(targets == IGNORED, -1, class_positions(encoding, targets))
 
 

@@ -14,7 +14,9 @@ from service.datasets.prepare.target_rules import MEASURABLE, TargetRules
 from service.errors import CheckpointNotFound
 from service.specs.architecture import ArchitectureSpec, read_architecture
 from service.specs.training import TrainingSpec
+from service.specs.transforms import Label
 from service.training.checkpoints import Checkpoint, Snapshot
+from service.training.labels import soft_classes
 from service.training.losses import LOSSES, Conventions, Loss
 from service.training.metrics import tasks_of
 from service.training.monitor import monitored_value
@@ -54,6 +56,13 @@ class TrainedModel:
     def roles(self) -> OutputRoles:
         """The outputs that loss and metrics take."""
         return OutputRoles.of(self.training, self.layout)
+
+    @property
+    def classes(self) -> tuple[Label, ...] | None:
+        """The classes in the order of `probabilities`; None for a model without one label for each row."""
+        if self.encoding.classes is None and self.roles.main.task == "multiclass":
+            return soft_classes(self.encoding, self.roles.main.width)
+        return self.encoding.classes
 
     @property
     def conventions(self) -> Conventions:

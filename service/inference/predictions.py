@@ -163,9 +163,9 @@ def _classify(model: TrainedModel, by_name: Outputs, threshold: float) -> dict[s
     decided = decide_labels(model, outputs, threshold)
     if decided is None:
         return answer
-    if encoding.classes is not None:
-        answer["classes"] = list(encoding.classes)
-        answer["labels"] = labels_of(encoding.classes, decided.tolist())
+    if model.classes is not None:
+        answer["classes"] = list(model.classes)
+        answer["labels"] = labels_of(model.classes, decided.tolist())
     else:
         if outputs.dim() == 2:
             answer["classes"] = list(target_names(encoding))
@@ -213,7 +213,7 @@ def decide_labels(model: TrainedModel, outputs: Tensor, threshold: float = THRES
         labels, and for targets of 0 and 1, int64 of the shape of `outputs`; None for a regression.
     """
     encoding, probabilities = model.encoding, model.loss.probabilities
-    if encoding.classes is not None and not encoding.is_binary:
+    if model.classes is not None and not encoding.is_binary:
         return of_classes(encoding, outputs).argmax(dim=1)
     if probabilities is None:
         return None
@@ -228,7 +228,9 @@ def of_classes(encoding: Encoding, outputs: Tensor) -> Tensor:
     these are never predicted.
     """
     chosen = encoding.outputs_by_class
-    return outputs if len(chosen) == outputs.shape[1] else outputs[:, list(chosen)]
+    if encoding.classes is None or len(chosen) == outputs.shape[1]:
+        return outputs
+    return outputs[:, list(chosen)]
 
 
 def column_labels(encoding: Encoding, numbers: Tensor) -> list[Any]:
@@ -263,7 +265,11 @@ def as_csv(
     if isinstance(answer["outputs"], dict):
         columns |= _output_columns(answer["outputs"])
         answer = {key: value for key, value in answer.items() if key != "outputs"}
-    columns |= _class_columns(answer, encoding) if encoding.classes else _value_columns(answer, encoding)
+    soft = encoding.classes is None and "classes" in answer and not isinstance(answer["labels"][0], list)
+    if encoding.classes or soft:
+        columns |= _class_columns(answer)
+    else:
+        columns |= _value_columns(answer, encoding)
     ids = {name: list(map(_label_cell, values)) for name, values in answer.get("ids", {}).items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -286,7 +292,7 @@ def _output_columns(outputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     return columns
 
 
-def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
+def _class_columns(answer: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Make the columns `label` and, for each class, `probability_<class>`; positions have numbers at the end.
 
     A table with several positions in a row has `label_0`, `label_1`, …, `probability_<class>_0`, ….
@@ -297,7 +303,7 @@ def _class_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, l
         f"label{end}": list(map(_label_cell, column)) for end, column in zip(ends, labels.T, strict=True)
     }
     if "probabilities" in answer:
-        classes = encoding.classes or ()
+        classes = answer["classes"]
         values = torch.tensor(answer["probabilities"], dtype=torch.float64)  # [B, k, …]
         by_class = values.reshape(len(values), len(classes), -1).permute(1, 2, 0)  # [k, positions, B]
         columns |= {

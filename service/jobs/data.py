@@ -73,13 +73,14 @@ class JobData:
         loss = ComponentSpec.model_validate(request["training"]["loss"])
         declared = DatasetReference.model_validate({**request["data"], "dataset_id": job.dataset_id})
         others = declared.split.dataset_ids()
+        dataset = _dataset(job, job.dataset_id, storage)
         return cls(
             declared,
             JobDatasets(
-                _dataset(job, job.dataset_id, storage),
+                dataset,
                 {split: _dataset(job, dataset_id, storage) for split, dataset_id in others.items()},
             ),
-            LOSSES[loss.type].targets,
+            LOSSES[loss.type].target_type(dataset, declared),
             input_names(read_architecture(request["architecture"])),
             LOSSES[loss.type].ignored(loss.arguments()) if ignores_labels(report) else None,
             report,

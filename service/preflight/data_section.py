@@ -106,7 +106,8 @@ class DataSection:
         ignored = loss.ignored(arguments) if loss and ignores_labels else None
         rules = None if loss is None else loss.target_rules(arguments)
         attempts: list[FieldErrors] = []
-        for targets in (loss.targets,) if loss else get_args(Targets):
+        types = (loss.target_type(datasets.dataset, data),) if loss else get_args(Targets)
+        for targets in types:
             try:
                 checked = self._cache.data(datasets, data, targets, input_names, ignored, rules)
                 return checked._replace(warnings=[*_reading_warnings(datasets), *checked.warnings])

@@ -275,7 +275,7 @@ def _shape_error(spec: LossSpec, outputs: Tensor, targets: Tensor, encoding: Enc
     if loss.output_shapes is not None:
         accepted = loss.output_shapes(targets.shape[1:], spec.arguments())
         return _listed_shape_error(name, accepted, outputs, targets, encoding)
-    if loss.targets != "classes":
+    if loss.targets != "classes" or (loss.takes_soft_labels and encoding.classes is None):
         # PyTorch would silently broadcast [B] against [B, 1] to [B, B], which is never intended.
         if outputs.shape[1:] == targets.shape[1:]:
             if loss.needs_columns and outputs.dim() == 1:

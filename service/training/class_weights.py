@@ -63,6 +63,8 @@ def resolve_class_weights(
             _check_labels(weights, keys, pointer, errors)
         elif encoding.classes is not None:
             weights = _balanced(keys, targets, encoding, absent, errors)
+        elif LOSSES[spec.loss.type].weight_argument == "weight":
+            errors.fail(pointer, "`auto` counts rows by class, and soft labels have none; give numbers.")
         else:
             weights = _negatives_per_positive(keys, targets, errors)
     errors.raise_if_any()
@@ -129,7 +131,7 @@ def _weights(spec: TrainingSpec, encoding: Encoding, outputs: int) -> Tensor:
     """Return the weights: float32 [outputs] for `weight`, of one sample's target shape for `pos_weight`."""
     assert isinstance(spec.class_weights, dict)
     weights = [spec.class_weights[key] for key in _keys(encoding)]
-    if LOSSES[spec.loss.type].weight_argument == "weight":
+    if LOSSES[spec.loss.type].weight_argument == "weight" and encoding.classes is not None:
         by_output = torch.ones(outputs)  # no row has an output without a class
         by_output[list(encoding.outputs_by_class)] = torch.tensor(weights)
         return by_output

@@ -12,6 +12,11 @@ def label_key(label: Label) -> str:
     return label if isinstance(label, str) else json.dumps(label)
 
 
+def soft_classes(encoding: Encoding, outputs: int) -> tuple[str, ...]:
+    """Return the classes of soft labels: the names of their columns; `output_0`, … for tensors."""
+    return encoding.targets or tuple(f"output_{n}" for n in range(outputs))
+
+
 def target_names(encoding: Encoding) -> tuple[str, ...]:
     """Return the names of the target columns; `output_0`, `output_1`, … for tensors, which have no names."""
     return encoding.targets or tuple(f"output_{n}" for n in range(math.prod(encoding.target_shape)))

@@ -8,9 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from service.datasets.dataset import Dataset
 from service.datasets.prepare import target_rules
+from service.datasets.prepare.soft_labels import has_soft_labels
 from service.datasets.prepare.target_rules import TargetRule, TargetRules
 from service.specs.arguments import Constructor
+from service.specs.data import DataDeclaration
 from service.specs.training import LossWeights
 from service.training import output_rules, own_losses
 from service.training.output_rules import OutputRule
@@ -56,6 +59,7 @@ class Loss:
         task: The task that its metrics measure; None if it follows from the targets.
         by_row: Whether the loss is a mean over rows.
         takes_positions: Whether the loss also takes outputs [B, classes, d1, …] with targets [B, d1, …].
+        takes_soft_labels: Whether the targets may also be probabilities of the shape of the outputs.
         needs_columns: Whether the loss compares the values of a row with each other, so that outputs and
             targets are [B, k].
         target_dtype: Data type to which targets are cast for the loss; None for no cast.
@@ -73,7 +77,13 @@ class Loss:
     task: Literal["quantiles", "survival"] | None = None
     by_row: bool = True
     takes_positions: bool = False
+    takes_soft_labels: bool = False
     needs_columns: bool = False
+
+    def target_type(self, dataset: Dataset, data: DataDeclaration) -> Targets:
+        """Return the type of the targets in a dataset: soft labels of a loss of classes are values."""
+        is_soft = self.takes_soft_labels and has_soft_labels(dataset, data)
+        return "values" if is_soft else self.targets
 
     @property
     def weight_argument(self) -> WeightArgument | None:
@@ -133,7 +143,7 @@ def _loss(cls: type[nn.Module], weight: WeightArgument | None = None, **annotati
     return Constructor(cls, omitted, _ANNOTATIONS | weights | annotations)
 
 
-_SCORES = Conventions(output_rules.CLASS_SCORES)
+_SCORES = Conventions(output_rules.CLASS_SCORES, (target_rules.SOFT_LABELS, target_rules.DISTRIBUTION))
 _SIGNS = (target_rules.PLUS_OR_MINUS_ONE,)
 _Quantiles = Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=100)]
 
@@ -165,6 +175,7 @@ LOSSES: Mapping[str, Loss] = {
             _SCORES,
             probabilities=_softmax,
             takes_positions=True,
+            takes_soft_labels=True,
         ),
         Loss(
             _loss(own_losses.GaussianNLLLoss),

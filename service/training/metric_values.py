@@ -17,6 +17,7 @@ from service.errors import pointer_to
 from service.specs.component import ComponentSpec
 from service.specs.training import TrainingSpec
 from service.training.findings import Findings
+from service.training.labels import soft_classes
 from service.training.metrics import THRESHOLD, Task
 from service.training.output_roles import OutputRoles
 
@@ -100,9 +101,9 @@ def _without_spread(arguments: dict[str, Any], targets: Tensor) -> str | None:
 def _without_classes(task: Task, targets: Tensor, outputs: int, data: Prepared) -> Iterator[str]:
     """Yield why AUROC is undefined: classes without rows, or without other rows."""
     if task == "multiclass":
-        labels = targets.reshape(-1)
+        labels = (targets.argmax(dim=1) if targets.is_floating_point() else targets).reshape(-1)
         counts = torch.bincount(labels[labels >= 0], minlength=outputs).tolist()  # a label may be ignored
-        classes = data.encoding.classes or ()
+        classes = data.encoding.classes or soft_classes(data.encoding, outputs)
         for label, count in zip(classes, counts, strict=False):
             if not count:
                 yield f"it needs rows of every class, and {quote_value(label)} has none"

@@ -266,6 +266,8 @@ def metric_inputs(loss: Loss, task: Task, outputs: Tensor, targets: Tensor) -> t
         return flat_values(predictions, targets)
     if task == "survival":
         return predictions, targets
+    if targets.is_floating_point():  # soft labels
+        targets = targets.argmax(dim=1)
     if targets.dim() > 1:  # [B, k, d1, …] and [B, d1, …]: each position is a row
         predictions = predictions.movedim(1, -1).reshape(-1, predictions.shape[1])
         targets = targets.reshape(-1)

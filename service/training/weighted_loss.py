@@ -45,7 +45,7 @@ class WeightedLoss(nn.Module):
         losses = self.losses(outputs, targets)
         if not self.masks:
             losses = _rows(losses)
-        divisors = used * self._class_weights(targets) if isinstance(self.loss_fn, _CLASS_MEANS) else used
+        divisors = used * self._class_weights(targets) if self._has_classes(targets) else used
         loss: Tensor = (losses * used).sum() / divisors.sum().clamp(min=_TINY)
         return loss
 
@@ -59,8 +59,8 @@ class WeightedLoss(nn.Module):
     def row_losses(self, outputs: Predicted, targets: Tensor) -> Tensor:
         """Compute the loss of each row [B]: the mean over its outputs, or over its present targets if any."""
         losses = self.losses(outputs, targets).reshape(len(targets), -1)  # [B, k]
-        if isinstance(self.loss_fn, _CLASS_MEANS) and targets.dim() > 1:
-            present = (targets != self.loss_fn.ignore_index).reshape(losses.shape)
+        if self._has_classes(targets) and targets.dim() > 1:
+            present: Tensor = (targets != self.loss_fn.ignore_index).reshape(losses.shape)
         elif not self.masks:
             return losses.mean(dim=1)
         else:
@@ -78,7 +78,12 @@ class WeightedLoss(nn.Module):
     def total_weight(self, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the sum [] of the weights of rows, or of present targets; an ignored index counts as 0."""
         used = self.used_weights(targets, weights)
-        return (used * self._counted(targets)).sum() if isinstance(self.loss_fn, _CLASS_MEANS) else used.sum()
+        counted: Tensor = used * self._counted(targets) if self._has_classes(targets) else used
+        return counted.sum()
+
+    def _has_classes(self, targets: Tensor) -> bool:
+        """Return whether the loss is a mean weighted by class; that of soft labels is not."""
+        return isinstance(self.loss_fn, _CLASS_MEANS) and not targets.is_floating_point()
 
     def _class_weights(self, targets: Tensor) -> Tensor:
         """Return the weight [B] by which a loss with a mean over classes multiplies each row."""

@@ -149,6 +149,17 @@ class Normal(nn.Module):
         return {"mean": self.mean(h), "var": self.scale(h).exp()}
 
 
+class Scores(nn.Module):
+    """Scores of three classes, [B, 2] -> [B, 3]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(x)
+
+
 def draws(high: int, *shape: int) -> Tensor:
     return torch.randint(high, shape, generator=torch.Generator().manual_seed(len(shape)))
 
@@ -174,6 +185,16 @@ CASES: dict[str, tuple[type[nn.Module], Tensor, Tensor, Any, dict[str, Any]]] = 
         draws(3, 10, 4, 5),
         nn.NLLLoss(),
         {"loss": "NLLLoss"},
+    ),
+    "soft labels": (
+        Scores,
+        torch.linspace(-1, 1, 20).reshape(10, 2),
+        torch.linspace(-2, 2, 30).sin().reshape(10, 3).softmax(dim=1),
+        nn.CrossEntropyLoss(torch.tensor(WEIGHTS), label_smoothing=0.1),
+        {
+            "loss": {"type": "CrossEntropyLoss", "label_smoothing": 0.1},
+            "class_weights": {f"output_{n}": weight for n, weight in enumerate(WEIGHTS)},
+        },
     ),
     "normal": (
         Normal,
@@ -221,13 +242,14 @@ def test_losses_of_positions_and_of_two_outputs_equal_the_script(
         var = torch.tensor(answer["outputs"]["var"])
         torch.testing.assert_close(var, expected["var"].detach(), rtol=1e-4, atol=1e-6)
         return
-    assert torch.tensor(answer["labels"]).equal(expected.argmax(dim=1))
+    chosen = expected.argmax(dim=1).tolist()
+    assert answer["labels"] == ([f"output_{n}" for n in chosen] if name == "soft labels" else chosen)
     assert torch.tensor(answer["probabilities"]).shape == expected.shape
     evaluated = service.client.post(
         ended["links"]["evaluations"], json={**rows, "targets": targets[:3].tolist()}
     ).json()
-    right = expected.argmax(dim=1) == targets[:3]
-    counted = targets[:3] >= 0
+    labels = targets[:3].argmax(dim=1) if targets.is_floating_point() else targets[:3]
+    right, counted = expected.argmax(dim=1) == labels, labels >= 0
     assert evaluated["metrics"]["accuracy"] == pytest.approx(
         (right & counted).sum().item() / counted.sum().item()
     )

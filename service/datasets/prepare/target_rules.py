@@ -114,6 +114,11 @@ DISTRIBUTION = TargetRule(
     "divide the targets of each row by their sum",
     _not_normalized,
 )
+SOFT_LABELS = TargetRule(
+    "targets that are the probabilities of the classes",
+    "send one column of labels, or integers in tensors, for one class of each row",
+    UNIT_INTERVAL.breaks,
+)
 LOG_PROBABILITIES = TargetRule(
     "targets that are logarithms of probabilities, 0 or less",
     "send logarithms, or set `log_target` to false for probabilities",

@@ -80,6 +80,8 @@ def _r2(sums: Sums) -> Array:
 
 def _right_classes(outputs: Array, targets: Array, origin: Array) -> Sums:
     """Return the numbers of rows of the right class and of rows that are not `IGNORED`, float64 [2]."""
+    if jnp.issubdtype(targets.dtype, jnp.floating):  # soft labels
+        targets = jnp.argmax(targets, axis=1)
     right = jnp.argmax(outputs, axis=1) == targets
     return jnp.stack([jnp.sum(_double(each)) for each in (right, targets != IGNORED)])
 
