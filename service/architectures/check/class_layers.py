@@ -93,7 +93,8 @@ def untrained_parameters(model: nn.Module, outputs: Mapping[str, Tensor], pointe
     sums = [each.sum() for each in outputs.values() if each.requires_grad]
     if not named or not sums:
         return []
-    found = torch.autograd.grad(sums, list(named.values()), allow_unused=True)
+    # The rules for outputs read the graph afterwards.
+    found = torch.autograd.grad(sums, list(named.values()), retain_graph=True, allow_unused=True)
     unused = [name for name, gradient in zip(named, found, strict=True) if gradient is None]
     if not unused:
         return []
