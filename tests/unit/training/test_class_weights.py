@@ -169,7 +169,8 @@ def test_binary_targets_that_cannot_be_counted(column: list[float], detail: str)
 @pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if loss.weight_argument is None])
 def test_losses_without_weights_refuse_them(loss: str) -> None:
     """The error of a loss without class weights names the losses that support them."""
-    (error,) = check_components(training(loss=loss, class_weights="auto"))
+    found = check_components(training(loss=loss, class_weights="auto"))
+    (error,) = (each for each in found if "class weights" in each.detail)  # some need arguments, too
     assert error.pointer == "#/training/class_weights"
     assert "BCEWithLogitsLoss, CrossEntropyLoss, MultiMarginLoss, NLLLoss" in error.detail
 
