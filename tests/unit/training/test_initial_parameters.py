@@ -9,6 +9,7 @@ from torch import nn, optim
 from service.specs.architecture import read_architecture
 from service.training.assemble import assemble
 from service.training.engines.eager.engine import EagerEngine
+from tests.support.outputs import one_output
 from tests.support.toys import DROPPING, VALUES, assert_equals_script, dropping, script, training
 
 
@@ -27,6 +28,6 @@ def test_a_training_with_given_parameters_equals_the_script(batch_size: int | No
 
     architecture = read_architecture({"type": "sequential", "layers": DROPPING})
     spec, device = training(batch_size=batch_size), torch.device("cpu")
-    components = assemble(architecture, spec, VALUES.prepared(), 2, device, "float32", state)
+    components = assemble(architecture, spec, VALUES.prepared(), one_output(2), device, "float32", state)
     by_hand = script(loaded, lambda parameters: optim.SGD(parameters, lr=0.05), batch_size=batch_size)
     assert_equals_script(EagerEngine(components), by_hand)
