@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from service.architectures.build import NodeLocation
 from service.architectures.check.trace import Trace, shape_text
@@ -27,6 +28,7 @@ from service.architectures.shapes import (
     set_size,
     sized_arguments,
 )
+from service.architectures.text.packed import pack_full, pad_full
 from service.architectures.validation import first_line
 from service.errors import FieldError, pointer_to
 from service.specs.architecture import LayerSpec
@@ -72,6 +74,8 @@ class LayerStandIn(nn.Module):
         Raises:
             TraceAborted: If the layer does not accept the inputs, or the forward pass calls too many layers.
         """
+        if inputs and isinstance(inputs[0], PackedSequence) and self._arguments.get("hidden_size"):
+            return self._run_packed(*inputs, **named)
         if problem := self._trace.count(layer_count(self._spec)):
             raise self._abort(f"{self._title}: {problem}")
         bound = self._bind(inputs, named)
@@ -87,6 +91,13 @@ class LayerStandIn(nn.Module):
         self._trace.record_call(self._location.path, layer, inputs, outputs)
         self._warn_of_mixed_samples(tensors[0])
         return result
+
+    def _run_packed(self, sequence: PackedSequence, *states: Any, **named: Any) -> Any:
+        """Run a recurrent layer on sequences of which the check has packed the full length."""
+        batch_first = bool(self._arguments.get("batch_first"))
+        padded, _ = pad_full(sequence, batch_first)
+        output, state = self.forward(padded, *states, **named)
+        return pack_full(output, batch_first), state
 
     def complete_layer(self) -> nn.Module:
         """Return the layer on the meta device, for access to its parameters.

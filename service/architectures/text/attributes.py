@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from fitserve.describe.functions import PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES
 from service.architectures.text.calls import call
@@ -186,6 +187,7 @@ _READABLE: Mapping[type, tuple[str, ...]] = {
     torch.device: ("type", "index"),
     torch.dtype: ("is_floating_point", "itemsize"),
     torch.finfo: ("min", "max", "eps", "tiny"),
+    PackedSequence: ("data", "batch_sizes"),
     torch.iinfo: ("min", "max"),
     **dict.fromkeys((str, list, tuple, dict, int, float, bool), ("__class__",)),
 }

@@ -166,6 +166,10 @@ class Run:
             raise  # has the location of an operation inside this one
         except (MemoryError, torch.OutOfMemoryError):
             raise  # not an error of the text: the caller names the memory limit
+        except NotImplementedError:
+            if self.observer is None and not self.constructing:
+                raise  # a trace reports it: the operation needs values
+            self.fail(at, "this operation needs the values of tensors, which are not known here.")
         except RecursionError:
             self.fail(at, "this is nested too deeply.")
         except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit

@@ -14,6 +14,7 @@ from service.architectures.layers import PLAIN_LOSSES
 from service.architectures.text.builtins import BUILTINS, GRADIENT, HELPERS
 from service.architectures.text.constructors import BASES
 from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
+from service.architectures.text.packed import PACKED
 from service.architectures.text.values import Namespace
 
 # Modules by the names under which texts import them.
@@ -118,6 +119,7 @@ NAMES: Mapping[str, Any] = {
     "math.nan": float("nan"),
     "math.tau": 2 * torch.pi,
     **HELPERS,
+    **PACKED,
 }
 """Values by their full name."""
 
