@@ -180,6 +180,10 @@ class _Describer:
         for each in module.modules():
             check_methods(each, path)
         self._started_elsewhere(path, other)
+        if module in self.sent and any(True for _ in module.parameters()):
+            raise NotDescribable(
+                f"{path} is a module that has another name, too; a spec cannot express this."
+            )
         self.sent.append(module)
         return spec
 

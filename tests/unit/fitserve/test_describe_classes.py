@@ -188,6 +188,13 @@ def test_a_class_inside_of_other_modules_is_sent() -> None:
     assert_same(module, spec, (5, 2))
 
 
+def test_a_class_with_two_names_is_refused() -> None:
+    """A module with parameters that is registered twice would become two."""
+    block = Block(4)
+    with pytest.raises(NotDescribable, match=r"Sequential\.1 is a module that has another name"):
+        describe(nn.Sequential(block, block))
+
+
 def test_values_that_a_constructor_does_not_give_are_named() -> None:
     """A warning names the parameters of a trained module, and not those of a new one."""
     module = Net(30)
