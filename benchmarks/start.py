@@ -56,9 +56,9 @@ def main() -> None:
     ]
     publish(
         "Start and memory",
-        f"""A service with {WORKERS} workers and 2 helpers; medians of {ROUNDS} starts. A worker is
-warm, and a killed worker is replaced, when a worker has registered and can claim jobs. Memory is that
-of all processes, including the API and the fork server, after their warm-up.
+        f"""A service with {WORKERS} workers, 2 helpers and 2 express helpers; medians of {ROUNDS} starts.
+A worker is warm, and a killed worker is replaced, when a worker has registered and can claim jobs. Memory
+is that of all processes, including the API and the fork server, after their warm-up.
 
 {table(lines)}
 """,

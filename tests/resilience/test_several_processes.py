@@ -66,6 +66,11 @@ class Site:
         until(lambda: len(workers(self.service)) == 2, START_SECONDS)
         return process
 
+    @cached_property
+    def undisturbed(self) -> dict[str, Any]:
+        """A job that nothing has disturbed."""
+        return self.service.succeeded(interruptible(epochs=3000))
+
     def freeze(self, process: WorkerProcess) -> None:
         """Suspend all processes of a worker process while none holds a lock of the database."""
 
@@ -149,7 +154,7 @@ def test_events_report_a_job_of_another_process(site: Site) -> None:
 def test_a_thawed_worker_cannot_write(site: Site) -> None:
     """The writes of a thawed worker are refused after another worker has reclaimed its job."""
     service = site.service
-    twin = service.succeeded(interruptible(epochs=3000))
+    twin = site.undisturbed
     second = site.second
     site.freeze(second)  # so that the first claims the job
     job_id = service.saved(interruptible(epochs=3000))
@@ -173,7 +178,7 @@ def test_a_thawed_worker_cannot_write(site: Site) -> None:
 def test_a_stopped_process_releases_its_job(site: Site) -> None:
     """SIGTERM makes a process save and release its job, which another process continues."""
     service = site.service
-    twin = service.succeeded(interruptible(epochs=3000))
+    twin = site.undisturbed
     second = site.second
     site.freeze(site.first)  # so that the second claims the job
     job_id = service.saved(interruptible(epochs=3000))
