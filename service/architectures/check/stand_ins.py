@@ -34,6 +34,8 @@ from service.errors import FieldError, pointer_to
 from service.specs.architecture import LayerSpec
 
 INTEGER_LAYERS = frozenset({"Embedding", "EmbeddingBag"})
+# Arguments that a layer finds out from the values of a mask; they do not change a shape.
+DETECTED = frozenset({"is_causal", "src_is_causal", "tgt_is_causal"})
 SAMPLE_ADVICE = "each sample must be a list of numbers, e.g. [[35.7], [55.9]]."
 RESHAPE_ADVICE = "a `Flatten` or an `Unflatten` before it changes the number of dimensions."
 
@@ -79,6 +81,9 @@ class LayerStandIn(nn.Module):
         if problem := self._trace.count(layer_count(self._spec)):
             raise self._abort(f"{self._title}: {problem}")
         bound = self._bind(inputs, named)
+        for name in DETECTED & bound.signature.parameters.keys():
+            if bound.arguments.get(name) is None and bound.signature.parameters[name].default is None:
+                bound.arguments[name] = False
         inputs, named = bound.args, bound.kwargs
         tensors = list(takewhile(lambda value: isinstance(value, Tensor), inputs))
         self._check_dtype(tensors[0])

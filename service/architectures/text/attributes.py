@@ -39,7 +39,7 @@ from service.specs.base import did_you_mean
 MODULE_ATTRIBUTES = frozenset(dir(nn.Module()))
 _INTERNAL = MODULE_ATTRIBUTES - {"training"}
 # Methods that a class of a text defines for PyTorch to call.
-HOOKS = frozenset({"forward", "extra_repr"})
+HOOKS = frozenset({"forward", "extra_repr", "__repr__", "__str__"})
 _ABSENT = object()
 
 
@@ -86,8 +86,7 @@ def find(run: Run, at: ast.AST, value: Any, name: str, default: Any = _ABSENT) -
     elif isinstance(value, Record):
         found = _of_record(run, at, value, name)
     elif isinstance(value, Namespace):
-        member = None if name.startswith("_") else value.find(name)
-        found = _ABSENT if member is None else member
+        found = _of_namespace(run, at, value, name)
     else:
         found = _of_other(value, name)
     return default if found is _ABSENT else found
@@ -191,6 +190,17 @@ _READABLE: Mapping[type, tuple[str, ...]] = {
     torch.iinfo: ("min", "max"),
     **dict.fromkeys((str, list, tuple, dict, int, float, bool), ("__class__",)),
 }
+
+
+def _of_namespace(run: Run, at: ast.AST, module: Namespace, name: str) -> Any:
+    found = None if name.startswith("_") else module.find(name)
+    if found is None and module.exists(name):
+        # A text that asks with `hasattr` would take another branch than in Python.
+        run.fail(
+            at,
+            f"`{module.name}.{name}` is not supported; docs/reference/classes.md lists the supported names.",
+        )
+    return _ABSENT if found is None else found
 
 
 def _of_other(value: Any, name: str) -> Any:

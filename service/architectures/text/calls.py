@@ -12,6 +12,7 @@ from fitserve.describe.functions import Function
 from service.architectures.text.constructors import CONSTRUCTORS, initialize
 from service.architectures.text.errors import tensors_in
 from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, Frame, Run
+from service.architectures.text.functions import FUNCTIONS
 from service.architectures.text.guards import ArgumentGuard, PieceGuard, guards_of
 from service.architectures.text.operators import bounded
 from service.architectures.text.values import (
@@ -207,6 +208,8 @@ def _construct(
     run: Run, at: ast.AST, type_: type, positional: Sequence[Any], named: Mapping[str, Any]
 ) -> Any:
     """Make an instance of a class."""
+    if type_ is Tensor:
+        return call(run, at, FUNCTIONS["torch.Tensor"], positional, named)
     if text_class(type_) is None:
         constructor = CONSTRUCTORS.get(type_)
         if constructor is None:

@@ -34,7 +34,11 @@ from service.architectures.text.values import (
 )
 
 # Special methods that a class may define.
-SPECIAL = frozenset({"__init__", "__post_init__", "__call__", "__len__", "__getitem__"})
+SPECIAL = frozenset(
+    {"__init__", "__post_init__", "__call__", "__len__", "__getitem__", "__repr__", "__str__"}
+)
+# Methods of modules that a job has no use for, as it chooses the device itself.
+IGNORED = frozenset({"to", "cuda", "cpu"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ class ClassStatement(Statement):
         for statement in self.body:
             if isinstance(statement, FunctionStatement):
                 method = statement.definition.name
+                if is_module and method in IGNORED:
+                    continue
                 if is_module and method in MODULE_ATTRIBUTES - HOOKS - SPECIAL:
                     run.fail(statement.at, f"`{method}` is an attribute of nn.Module; choose another name.")
                 own.attributes[method] = statement.make(outer)

@@ -22,6 +22,7 @@ from service.architectures.text.sequences import CONTAINERS, formatted, iterate,
 from service.architectures.text.values import (
     Bound,
     Definition,
+    Namespace,
     Record,
     Super,
     TextFunction,
@@ -67,6 +68,16 @@ class Variable(Expression):
                 return scope.names[self.name]
             scope = scope.parent
         return frame.run.fail(self.at, f"`{self.name}` has no value yet.")
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported(Expression):
+    """A name in a branch that only fails if the branch is taken."""
+
+    message: str
+
+    def evaluate(self, frame: Frame) -> Any:
+        return frame.run.fail(self.at, self.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +394,7 @@ class Subscript(Expression):
             found, method = find_attribute(type(value), "__getitem__")
             if found:
                 return call(run, self.at, Bound(method, value), [index], {})
-        if isinstance(value, type) or value is None:
+        if isinstance(value, type | Namespace) or value is None:
             return value  # an annotation such as `list[int]`
         return run.fail(self.at, f"a value of type {type(value).__name__} has no elements.")
 

@@ -77,12 +77,12 @@ def _sequence_of(make: type[list[Any]] | type[tuple[Any, ...]]) -> Callable[[Any
 
 
 def _tensor_type(dtype: torch.dtype) -> Callable[..., Tensor]:
-    """Return the constructor of a tensor type, such as `torch.Tensor([1.0])`, for values."""
+    """Return the constructor of a tensor type: of values (`torch.Tensor([1.0])`), or of a size with zeros."""
 
-    def make(data: Any, device: torch.device | None = None) -> Tensor:
-        if not isinstance(data, tuple | list):
-            raise TypeError("Pass a list of numbers; for a tensor of a size, write `torch.zeros(size)`.")
-        return torch.tensor(data, dtype=dtype, device=device)
+    def make(*data: Any, device: torch.device | None = None) -> Tensor:
+        if len(data) == 1 and isinstance(data[0], tuple | list) and not isinstance(data[0], torch.Size):
+            return torch.tensor(data[0], dtype=dtype, device=device)
+        return torch.zeros(*data, dtype=dtype, device=device)
 
     return make
 
@@ -185,10 +185,10 @@ _PYTHON: Iterable[tuple[str, Callable[..., Any], str]] = (
     ("sum", _sum, "values, start=0"),
     ("list", _sequence_of(list), "values"),
     ("tuple", _sequence_of(tuple), "values"),
-    ("torch.Tensor", _tensor_type(torch.float32), "data"),
-    ("torch.FloatTensor", _tensor_type(torch.float32), "data"),
-    ("torch.DoubleTensor", _tensor_type(torch.float64), "data"),
-    ("torch.LongTensor", _tensor_type(torch.int64), "data"),
+    ("torch.Tensor", _tensor_type(torch.float32), "*data"),
+    ("torch.FloatTensor", _tensor_type(torch.float32), "*data"),
+    ("torch.DoubleTensor", _tensor_type(torch.float64), "*data"),
+    ("torch.LongTensor", _tensor_type(torch.int64), "*data"),
     ("torch.finfo", torch.finfo, "type"),
     ("torch.iinfo", torch.iinfo, "type"),
     *_math(),
@@ -285,8 +285,12 @@ _INITIALIZATION_SIGNATURES: Mapping[str, str] = {
     """,
 }
 
+# Tensors without values are 0 here: their memory could hold data of other jobs.
+_FILLED: Mapping[str, str] = {"empty": "zeros", "empty_like": "zeros_like", "new_empty": "new_zeros"}
 INITIALIZATION: Mapping[str, Function] = {
-    f"{prefix}.{name}": Function.parse(f"{prefix}.{name}", getattr(namespace, name), signature)
+    f"{prefix}.{name}": Function.parse(
+        f"{prefix}.{name}", getattr(namespace, _FILLED.get(name, name)), signature
+    )
     for (prefix, text), namespace in zip(
         _INITIALIZATION_SIGNATURES.items(), (torch, Tensor, nn.init), strict=True
     )

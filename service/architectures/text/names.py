@@ -1,9 +1,13 @@
 """Names that a class text can use without defining them, and the modules that it can import."""
 
+import builtins
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
@@ -28,8 +32,13 @@ MODULES: Mapping[str, str] = {
     "torch.nn.utils.parametrizations": "torch.nn.utils.parametrizations",
     "torch.nn.parameter": "torch.nn",
     "torch.nn.modules": "torch.nn",
-    "torch.nn.modules.batchnorm": "torch.nn.modules",
-    "torch.nn.modules.conv": "torch.nn.modules",
+    **{
+        f"torch.nn.modules.{name}": "torch.nn"
+        for name in (
+            *("activation", "batchnorm", "container", "conv", "dropout", "flatten", "instancenorm", "linear"),
+            *("module", "normalization", "padding", "pooling", "rnn", "sparse", "transformer", "upsampling"),
+        )
+    },
     "torch.autograd": "torch.autograd",
     "torch.cuda": "torch.cuda",
     "math": "math",
@@ -106,11 +115,9 @@ NAMES: Mapping[str, Any] = {
     **{f"torch.nn.{type_.__name__}": type_ for type_ in BASES},
     **{f"torch.nn.{name}": getattr(nn, name) for name in PLAIN_LOSSES},
     "torch.nn.Parameter": nn.Parameter,
-    "torch.nn.modules._BatchNorm": _BatchNorm,
-    "torch.nn.modules._NormBase": _NormBase,
-    "torch.nn.modules._ConvNd": _ConvNd,
-    "torch.nn.modules.batchnorm._BatchNorm": _BatchNorm,
-    "torch.nn.modules.conv._ConvNd": _ConvNd,
+    "torch.nn._BatchNorm": _BatchNorm,
+    "torch.nn._NormBase": _NormBase,
+    "torch.nn._ConvNd": _ConvNd,
     "torch.Tensor": Tensor,
     "torch.Size": torch.Size,
     "numpy.pi": torch.pi,
@@ -126,12 +133,12 @@ NAMES: Mapping[str, Any] = {
 FURTHER_NAMES: Mapping[str, Any] = {"torch.autograd.grad": GRADIENT}
 """Values by their full name that only some texts may use."""
 
-_ERRORS = ("ValueError", "TypeError", "RuntimeError", "NotImplementedError", "KeyError", "IndexError")
 GLOBALS: Mapping[str, Any] = {
     **BUILTINS,
     **{
         name: ErrorType(name)
-        for name in (*_ERRORS, "AssertionError", "Exception", "AttributeError", "Warning")
+        for name, type_ in vars(builtins).items()
+        if isinstance(type_, type) and issubclass(type_, Exception)
     },
     "__name__": "fitserve",
     # Scripts set it at their top, outside of the class; it means nothing here, as a job chooses its device.
@@ -139,7 +146,15 @@ GLOBALS: Mapping[str, Any] = {
 }
 """Values of Python's own names."""
 
+_LIBRARIES: Mapping[str, ModuleType] = {"torch": torch, "F": nn.functional, "math": math, "numpy": numpy}
 NAMESPACES = frozenset({*MODULES.values(), *(name.rpartition(".")[0] for name in NAMES)})
+
+
+def namespace(name: str) -> Namespace:
+    """Return a module by its name in the tables."""
+    return Namespace(
+        name, lambda member: resolve(f"{name}.{member}"), lambda member: exists(f"{name}.{member}")
+    )
 
 
 def resolve(name: str) -> Any:
@@ -150,9 +165,16 @@ def resolve(name: str) -> Any:
         return NAMES[canonical]
     if name in MODULES:
         return namespace(MODULES[name])
-    return namespace(canonical) if canonical in NAMESPACES else None
+    # The names of annotations have no value, and are passed on as `typing.cast` does.
+    return namespace(canonical) if canonical in NAMESPACES or module in ANNOTATIONS else None
 
 
-def namespace(name: str) -> Namespace:
-    """Return a module by its name in the tables."""
-    return Namespace(name, lambda member: resolve(f"{name}.{member}"))
+def exists(name: str) -> bool:
+    """Return whether PyTorch, NumPy or Python has a name that a text cannot use."""
+    first, *others = name.split(".")
+    value: Any = _LIBRARIES.get(first)
+    for each in others:
+        if not isinstance(value, ModuleType):
+            return False
+        value = vars(value).get(each)  # `getattr` would import some modules, which takes seconds
+    return value is not None

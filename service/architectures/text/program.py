@@ -15,7 +15,7 @@ from service.architectures.text.evaluation import Frame, Observer, Run
 from service.architectures.text.names import ANNOTATIONS, Unavailable, resolve
 from service.architectures.text.statements import Statement
 from service.architectures.text.syntax import Text, parse_module
-from service.architectures.text.translation import Translator, assigned
+from service.architectures.text.translation import Translator, assigned, mentioned_names
 from service.architectures.text.values import Record, TextFunction, Wrapped, text_class
 from service.specs.base import did_you_mean, list_names
 
@@ -176,7 +176,7 @@ def _translate(
     ]
     names = [assigned([node]) for node in nodes]
     defined = frozenset().union(*names)
-    translator = Translator(text, imports, defined, used={class_name})
+    translator = Translator(text, imports, defined, mentioned_names(tree), used={class_name})
     translated: dict[int, Statement] = {}
     seen: set[int] = set()
     while waiting := [n for n in range(len(nodes)) if n not in seen and names[n] & translator.used]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from service.architectures.text.attributes import HOOKS
 from service.architectures.text.classes import SPECIAL, ClassStatement
 from service.architectures.text.errors import GrammarError
 from service.architectures.text.expressions import (
@@ -36,6 +37,7 @@ from service.architectures.text.expressions import (
     Subscript,
     SuperCall,
     SuperOf,
+    Unsupported,
     Variable,
     Walrus,
 )
@@ -48,6 +50,7 @@ from service.architectures.text.names import (
     NAMES,
     ErrorType,
     Unavailable,
+    exists,
     namespace,
     resolve,
 )
@@ -119,6 +122,9 @@ REMEDIES: Mapping[str, str] = {
     "TypeAlias": "`type` statements are not supported; remove it.",
 }
 NOT_SUPPORTED = "this syntax is not supported; docs/reference/classes.md lists the supported syntax."
+NOT_LISTED = "not supported; docs/reference/classes.md lists the supported names."
+# Names in the body of a class that only tools read.
+IGNORED_MEMBERS = frozenset({"__constants__", "__slots__", "__jit_unused_properties__", "__annotations__"})
 DECORATORS = frozenset({"staticmethod", "classmethod", "property"})
 # Decorators without an effect here, by their full name.
 IGNORED_DECORATORS = frozenset(
@@ -158,6 +164,7 @@ class Translator:
         text: The text, for locations.
         imports: Full names of imported names, or `Unavailable`.
         defined: Names that statements at the top of the text define.
+        mentioned: Names that the code of the text's classes mentions; other methods are not called.
         errors: The errors found.
         used: The defined names that the translated statements use.
         further: Full names that this text may use beside those of `NAMES`.
@@ -167,11 +174,13 @@ class Translator:
     text: Text
     imports: Mapping[str, str | Unavailable]
     defined: frozenset[str]
+    mentioned: frozenset[str] = frozenset()
     errors: list[GrammarError] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     further: frozenset[str] = frozenset()
     read: set[str] = field(default_factory=set)
     _scopes: list[Scope] = field(default_factory=list)
+    _branches: int = 0
 
     def error(self, node: ast.AST, message: str | Callable[[], str]) -> GrammarError:
         """Return an error with the location of a syntax node."""
@@ -221,7 +230,9 @@ class Translator:
             return None
         return Evaluation(node, self.expression(node.value))
 
-    def _assignment(self, node: ast.Assign) -> Statement:
+    def _assignment(self, node: ast.Assign) -> Statement | None:
+        if all(isinstance(each, ast.Name) and each.id in IGNORED_MEMBERS for each in node.targets):
+            return None
         value = self.expression(node.value)
         return Assignment(node, tuple(self.target(each) for each in node.targets), value)
 
@@ -241,7 +252,9 @@ class Translator:
         return Return(node, None if node.value is None else self.expression(node.value))
 
     def _if(self, node: ast.If) -> Statement:
-        return If(node, self.expression(node.test), self.block(node.body), self.block(node.orelse))
+        condition = self.expression(node.test)
+        with self._branch():
+            return If(node, condition, self.block(node.body), self.block(node.orelse))
 
     def _for(self, node: ast.For) -> Statement:
         values, target = self.expression(node.iter), self.target(node.target)
@@ -306,6 +319,25 @@ class Translator:
             raise self.error(
                 node, f"a special method must be one of {supported}; remove or rename `{node.name}`."
             )
+        is_unused = in_class and node.name not in self.mentioned
+        if is_unused and (error := self._first_error(node)) is not None:
+            return _refused_function(node, error)
+        return self._defined_function(node, in_class, decorator, without_gradient)
+
+    def _first_error(self, node: ast.FunctionDef) -> GrammarError | None:
+        """Return the first error in a function, without keeping it; None if there is none."""
+        before = len(self.errors)
+        try:
+            self._defined_function(node, True, None, False)
+        except GrammarError as error:
+            self.errors.append(error)
+        found = self.errors[before:]
+        del self.errors[before:]
+        return found[0] if found else None
+
+    def _defined_function(
+        self, node: ast.FunctionDef, in_class: bool, decorator: str | None, without_gradient: bool
+    ) -> FunctionStatement:
         parameters, defaults = self._parameters(node.args)
         is_method = in_class and decorator != "staticmethod"
         instance = parameters.positional[0] if is_method and parameters.positional else None
@@ -341,6 +373,14 @@ class Translator:
     def _is_annotation(self, node: ast.expr) -> bool:
         name = self.full_name(node.value if isinstance(node, ast.Subscript) else node) or ""
         return name.partition(".")[0] in ANNOTATIONS
+
+    @contextmanager
+    def _branch(self) -> Iterator[None]:
+        self._branches += 1
+        try:
+            yield
+        finally:
+            self._branches -= 1
 
     @contextmanager
     def _scope(self, names: set[str], instance: str | None = None, is_class: bool = False) -> Iterator[None]:
@@ -442,7 +482,9 @@ class Translator:
             return Variable(node, name)
         value = self._known(name)
         if isinstance(value, Unavailable):
-            raise self.error(node, f"`{value.name}` is not available; use functions of torch or math.")
+            return self._unsupported(
+                node, f"`{value.name}` is not available; use functions of torch or math."
+            )
         if value is not None:
             return Constant(node, value)
         known = {*self.defined, *self.imports, *(each for scope in self._scopes for each in scope.names)}
@@ -456,6 +498,16 @@ class Translator:
         if name in GLOBALS:
             return GLOBALS[name]
         return resolve(DEFAULT_IMPORTS[name]) if name in DEFAULT_IMPORTS else None
+
+    def _unsupported(self, node: ast.expr, message: str) -> Expression:
+        """Translate a name that the text cannot use: an error, in a branch only if that branch is taken.
+
+        Raises:
+            GrammarError: If the name does not stand in a branch.
+        """
+        if not self._branches:
+            raise self.error(node, message)
+        return Unsupported(node, message)
 
     def full_name(self, node: ast.expr) -> str | None:
         """Return the full name of an imported name or one of its attributes; None for other expressions."""
@@ -477,6 +529,8 @@ class Translator:
                 self.read.add(name)
                 return Constant(node, FURTHER_NAMES[name])
             value = resolve(name)
+            if value is None and exists(name):
+                return self._unsupported(node, f"this name is {NOT_LISTED}")
             if value is None:
                 raise self.error(node, lambda: _unknown_in_module(name))
             return Constant(node, value)
@@ -551,9 +605,9 @@ class Translator:
         return Comparison(node, self.expression(node.left), tuple(rest))
 
     def _conditional(self, node: ast.IfExp) -> Expression:
-        return Conditional(
-            node, self.expression(node.test), self.expression(node.body), self.expression(node.orelse)
-        )
+        condition = self.expression(node.test)
+        with self._branch():
+            return Conditional(node, condition, self.expression(node.body), self.expression(node.orelse))
 
     def _formatted(self, node: ast.JoinedStr) -> Formatted:
         parts: list[str | tuple[Expression, str, Formatted | None]] = []
@@ -620,6 +674,61 @@ class Translator:
         return Loop(target.assign, self.expression(node.iter), tuple(map(self.expression, node.ifs)))
 
 
+def _refused_function(node: ast.FunctionDef, error: GrammarError) -> FunctionStatement:
+    """Return a method that nothing calls, such as a step of training, and that fails if it is called."""
+    body = Result(Unsupported(node, f"`{node.name}` cannot be called. {error}"))
+    parameters = Parameters((), variadic="args", further="kwargs")
+    return FunctionStatement(node, Definition(node.name, node, parameters, body), {})
+
+
+def mentioned_names(tree: ast.Module) -> frozenset[str]:
+    """Return the names that the classes of a text mention as variables, attributes or strings.
+
+    The body of a method or function counts once its own name is mentioned; `forward` and special methods are
+    called in any case.
+    """
+    names: set[str] = set()
+    deferred: dict[str, list[ast.AST]] = {}
+    waiting: list[ast.AST] = []
+
+    def defer(name: str, node: ast.AST) -> None:
+        if name in names:
+            waiting.append(node)
+        else:
+            deferred.setdefault(name, []).append(node)
+
+    for statement in tree.body:
+        if isinstance(statement, ast.ClassDef):
+            waiting.append(statement)
+        else:
+            for name in assigned([statement]):
+                defer(name, statement)
+    while waiting:
+        node = waiting.pop()
+        name = _mentioned(node)
+        if name is not None and name not in names:
+            names.add(name)
+            waiting += deferred.pop(name, [])
+        for child in ast.iter_child_nodes(node):
+            if (
+                isinstance(node, ast.ClassDef)
+                and isinstance(child, ast.FunctionDef)
+                and child.name not in SPECIAL | HOOKS
+            ):
+                defer(child.name, child)
+            else:
+                waiting.append(child)
+    return frozenset(names) | SPECIAL | HOOKS
+
+
+def _mentioned(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
 def _dict_of_pairs(pairs: list[Any]) -> dict[Any, Any]:
     return dict(pairs)
 
@@ -673,7 +782,7 @@ def _unknown_in_module(name: str) -> str:
     # A less similar name would be a function of another purpose.
     if hint := did_you_mean(last, siblings, MIN_SIMILARITY):
         return hint.removeprefix(": ").replace("`", f"`{written}.", 1)
-    return "this name is not supported; docs/reference/classes.md lists the supported names."
+    return f"this name is {NOT_LISTED}"
 
 
 _STATEMENTS: Mapping[type[ast.stmt], Callable[[Translator, Any], Statement | None]] = {

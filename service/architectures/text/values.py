@@ -174,11 +174,13 @@ class Namespace:
 
     Attributes:
         name: Its name in the tables.
-        find: Returns a member by name; None if there is none.
+        find: Returns a member by name; None if there is none that a text can use.
+        exists: Returns whether the module has a name, whether a text can use it or not.
     """
 
     name: str
-    find: Callable[[str], Any] = field(compare=False)
+    find: Callable[[str], Any] = field(repr=False, compare=False)
+    exists: Callable[[str], bool] = field(repr=False, compare=False)
 
 
 # The classes of the text by their Python type, attached to the type itself.
