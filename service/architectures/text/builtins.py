@@ -63,6 +63,10 @@ def _tuple(run: Run, at: ast.AST, positional: Arguments, named: Named) -> tuple[
     return tuple(_list(run, at, positional, named))
 
 
+def _size(run: Run, at: ast.AST, positional: Arguments, named: Named) -> torch.Size:
+    return torch.Size(_list(run, at, positional, named))
+
+
 def _set(run: Run, at: ast.AST, positional: Arguments, named: Named) -> set[Any]:
     return set(_list(run, at, positional, named))
 
@@ -79,7 +83,10 @@ def _dict(run: Run, at: ast.AST, positional: Arguments, named: Named) -> dict[An
 
 # The types of Python are values, as in `isinstance(x, int)`; calling one converts.
 CONSTRUCTORS.update(
-    {int: _int, float: _float, bool: _bool, str: _str, list: _list, tuple: _tuple, dict: _dict, set: _set}
+    {
+        **{int: _int, float: _float, bool: _bool, str: _str},
+        **{list: _list, tuple: _tuple, dict: _dict, set: _set, torch.Size: _size},
+    }
 )
 
 

@@ -705,10 +705,10 @@ def mentioned_names(tree: ast.Module) -> frozenset[str]:
                 defer(name, statement)
     while waiting:
         node = waiting.pop()
-        name = _mentioned(node)
-        if name is not None and name not in names:
-            names.add(name)
-            waiting += deferred.pop(name, [])
+        found = _mentioned(node)
+        if found is not None and found not in names:
+            names.add(found)
+            waiting += deferred.pop(found, [])
         for child in ast.iter_child_nodes(node):
             if (
                 isinstance(node, ast.ClassDef)
