@@ -1,6 +1,6 @@
 """The layers of torch.nn that a spec can name, and the reasons for the classes that are not offered."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,6 +18,12 @@ MAX_FLOAT = torch.finfo(torch.float32).max
 # PyTorch builds and runs the copies of a stack in a Python loop: checking 256 encoder layers takes seconds.
 MAX_STACKED = 256
 LAYERS_OF_TRANSFORMER = 10  # layers that a copy in a stack of Transformer layers consists of
+# Arguments of `forward` that a layer finds out from the values of a mask.
+DETECTED: Mapping[str, tuple[str, ...]] = {
+    "TransformerEncoder": ("is_causal",),
+    "TransformerDecoder": ("tgt_is_causal",),
+    "Transformer": ("src_is_causal", "tgt_is_causal"),
+}
 
 Integer = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT)]
 PositiveInteger = Annotated[int, Field(ge=1, le=MAX_INT)]
@@ -88,6 +94,19 @@ LAYERS |= {
     )
     for name, (part, layer) in STACKS.items()
 }
+
+
+def undetected(layer_type: type, given: Collection[str]) -> dict[str, bool]:
+    """Return arguments for a call on the meta device, where a mask has no values to look at.
+
+    They change no shape, and no output beyond rounding.
+
+    Args:
+        layer_type: Class of the layer.
+        given: Names of the arguments of the call.
+    """
+    names = DETECTED.get(layer_type.__name__, ()) if layer_type.__module__.startswith("torch.") else ()
+    return {name: False for name in names if name not in given}
 
 
 def layer_count(spec: LayerSpec) -> int:

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from service.architectures.build import NodeLocation
 from service.architectures.check.trace import Trace, shape_text
-from service.architectures.layers import LAYERS, layer_count
+from service.architectures.layers import LAYERS, layer_count, undetected
 from service.architectures.parameters import layer_init_errors
 from service.architectures.shapes import (
     RankError,
@@ -34,8 +34,6 @@ from service.errors import FieldError, pointer_to
 from service.specs.architecture import LayerSpec
 
 INTEGER_LAYERS = frozenset({"Embedding", "EmbeddingBag"})
-# Arguments that a layer finds out from the values of a mask; they do not change a shape.
-DETECTED = frozenset({"is_causal", "src_is_causal", "tgt_is_causal"})
 SAMPLE_ADVICE = "each sample must be a list of numbers, e.g. [[35.7], [55.9]]."
 RESHAPE_ADVICE = "a `Flatten` or an `Unflatten` before it changes the number of dimensions."
 
@@ -81,10 +79,10 @@ class LayerStandIn(nn.Module):
         if problem := self._trace.count(layer_count(self._spec)):
             raise self._abort(f"{self._title}: {problem}")
         bound = self._bind(inputs, named)
-        for name in DETECTED & bound.signature.parameters.keys():
-            if bound.arguments.get(name) is None and bound.signature.parameters[name].default is None:
-                bound.arguments[name] = False
-        inputs, named = bound.args, bound.kwargs
+        inputs, named = (
+            bound.args,
+            {**bound.kwargs, **undetected(getattr(nn, self._spec.type), bound.arguments)},
+        )
         tensors = list(takewhile(lambda value: isinstance(value, Tensor), inputs))
         self._check_dtype(tensors[0])
         self._check_sizes(tensors)

@@ -83,11 +83,9 @@ def _dict(run: Run, at: ast.AST, positional: Arguments, named: Named) -> dict[An
 
 # The types of Python are values, as in `isinstance(x, int)`; calling one converts.
 CONSTRUCTORS.update(
-    {
-        **{int: _int, float: _float, bool: _bool, str: _str},
-        **{list: _list, tuple: _tuple, dict: _dict, set: _set, torch.Size: _size},
-    }
+    {int: _int, float: _float, bool: _bool, str: _str, list: _list, tuple: _tuple, dict: _dict, set: _set}
 )
+CONSTRUCTORS[torch.Size] = _size
 
 
 def _len(run: Run, at: ast.AST, positional: Arguments, named: Named) -> int:

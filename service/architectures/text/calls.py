@@ -1,6 +1,7 @@
 """Calls of the values of a class text: functions, classes, modules and objects."""
 
 import ast
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fitserve.describe.functions import Function
+from service.architectures.layers import undetected
 from service.architectures.text.constructors import CONSTRUCTORS, initialize
 from service.architectures.text.errors import tensors_in
 from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, Frame, Run
@@ -201,6 +203,8 @@ def _call_module(
     if run.is_check:
         weights = next(module.parameters(), None)
         arguments, options, _ = on_one_device(run, (arguments, options, weights))
+        parameters = list(inspect.signature(type(module).forward).parameters)[1:]  # without `self`
+        options |= undetected(type(module), {*parameters[: len(arguments)], *options})
     return run.compute(at, lambda: module(*arguments, **options), (arguments, options))
 
 

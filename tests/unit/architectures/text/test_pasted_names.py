@@ -79,7 +79,9 @@ def test_what_is_not_reached_does_not_block(source: str) -> None:
 def test_a_branch_that_is_taken_is_an_error() -> None:
     """An unsupported name in a branch is reported with its location where the branch is taken."""
     source = net("if not x.is_cuda:\n    return torch.utils.checkpoint.checkpoint(self.fc, x)")
-    with pytest.raises(ForwardError, match=r"Line 8, column \d+: .*`torch\.utils`: this name is not supported"):
+    with pytest.raises(
+        ForwardError, match=r"Line 8, column \d+: .*`torch\.utils`: this name is not supported"
+    ):
         output(source)
 
 
