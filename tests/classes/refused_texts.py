@@ -144,7 +144,15 @@ REFUSED: dict[str, str] = {
     },
     **{
         f"method {name} of nn.Module": net(body=f"def {name}(self, *arguments):\n    return self")
-        for name in ("parameters", "state_dict", "_apply", "register_buffer", "named_modules", "to", "train")
+        for name in (
+            "parameters",
+            "state_dict",
+            "_apply",
+            "register_buffer",
+            "named_modules",
+            "half",
+            "train",
+        )
     },
     # Changes of what others use
     **{
