@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from service.architectures.buffers import buffer_errors
-from service.architectures.build import NodeLocation, children
+from service.architectures.build import ROOT, NodeLocation, children
 from service.architectures.classes import class_errors
 from service.architectures.layers import LAYERS, LAYERS_OF_TRANSFORMER, NOT_OFFERED, layer_count
 from service.architectures.parameters import init_errors, layer_init_errors, parameter_errors
@@ -32,6 +32,7 @@ from service.specs.architecture import (
 from service.specs.base import did_you_mean
 from service.specs.habits import name_advice
 
+MAX_ALL_BUFFERS = 1_000  # of an architecture: computing one takes about a millisecond
 # A child of this name would hide an attribute that PyTorch itself uses.
 _SEQUENTIAL_ATTRIBUTES = frozenset(dir(nn.Sequential()))
 # The last ones are set by the constructor of `ForwardModule`.
@@ -60,6 +61,9 @@ def find_errors(spec: Node, location: NodeLocation) -> FieldErrors:
             f"The architecture has {count:,} layers and containers; at most {MAX_LAYERS:,} are allowed. Each "
             f"copy in a stack counts, as {LAYERS_OF_TRANSFORMER} in a stack of Transformer layers.",
         )
+    elif (buffers := _count_buffers(spec)) > MAX_ALL_BUFFERS:
+        detail = f"The architecture has {buffers:,} buffers; at most {MAX_ALL_BUFFERS:,} are allowed."
+        errors.add(location.pointer, detail)
     else:
         _find_errors(spec, location, errors)
     return errors
@@ -72,6 +76,12 @@ def _count_layers(spec: Node) -> int:
         return 1  # the evaluation counts its modules
     nodes = spec.submodules.values() if isinstance(spec, ModuleSpec) else spec.layers
     return 1 + sum(map(_count_layers, nodes))
+
+
+def _count_buffers(spec: Node) -> int:
+    own = len(spec.buffers) if isinstance(spec, ModuleSpec) else 0
+    nodes = () if isinstance(spec, LayerSpec) else (node for _, node, _ in children(spec, ROOT))
+    return own + sum(map(_count_buffers, nodes))
 
 
 def _find_errors(spec: Node, location: NodeLocation, errors: FieldErrors) -> None:

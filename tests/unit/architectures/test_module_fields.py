@@ -295,6 +295,15 @@ def test_errors_have_a_pointer_and_a_remedy(changes: Json, pointer: str, words: 
     assert words in details(spec)[pointer]
 
 
+def test_the_buffers_of_an_architecture_are_limited() -> None:
+    """Their number is limited before any is computed, and so are their elements together."""
+    buffers = {f"m{number}": "torch.ones(1000, 1000)" for number in range(100)}
+    part = module("Part", "return x", {}, inputs=["x"], buffers=buffers)
+    assert "has 1,100 buffers; at most 1,000" in details(sequential(*[part] * 11))["#/architecture"]
+    large = details(sequential({**part, "buffers": dict(list(buffers.items())[:50])}, part, linear(1)))
+    assert "The model has 150,000,000 values in tensors that are no parameters" in large["#/architecture"]
+
+
 @pytest.mark.parametrize("constant", [{"a": 1}, 2**60, "a" * 101, [[[[1]]]]])
 def test_a_constant_of_another_type_is_refused(constant: Any) -> None:
     """The message names the types that a constant has."""
