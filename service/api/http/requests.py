@@ -39,7 +39,7 @@ class Query(Spec):
 
 _NUMBERS = {
     int: (re.compile(r"-?[0-9]+"), "an integer in decimal digits"),
-    float: (re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a decimal number"),
+    float: (re.compile(r"-?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a decimal number"),
 }
 
 

@@ -12,8 +12,8 @@ MAX_SAMPLE_ROWS: Final = 1000
 _MAX_SAMPLE_CHARACTERS = 2**18
 _EMPTY_LINES = re.compile(r"[\r\n]*+")
 _SPACED_LINES = re.compile(r"[ \t\r\n]*+")
-_NUMBER = re.compile(r"\s*[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?\s*")
-_MISSING = re.compile(r"\s*(|n/?a|nan|null)\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*")
+_MISSING = re.compile(r"(n/?a|nan|null)?", re.IGNORECASE)
 
 
 class Record(NamedTuple):
@@ -112,7 +112,7 @@ def is_number(text: str) -> bool:
 
 def is_missing(text: str) -> bool:
     """Return whether an unquoted cell is empty or a common word for a missing value."""
-    return _MISSING.fullmatch(text) is not None
+    return _MISSING.fullmatch(text.strip()) is not None
 
 
 def usual_width(rows: Sequence[Record]) -> int | None:

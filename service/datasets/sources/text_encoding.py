@@ -22,7 +22,7 @@ _READ_AS_UTF_8 = ("utf-8-sig", "ascii")
 _HEAD_BYTES = 4096
 # Almost every file is valid in these, so that a wrong one is not noticed.
 _SINGLE_BYTE = {codecs.lookup(name).name for name in ENCODINGS if re.match("iso|cp(?!9)|mac|koi", name)}
-_LETTERS = re.compile(r"\w*[^\x00-\x7f]\w*")
+_LETTERS = re.compile(r"\w{0,40}[^\x00-\x7f]\w{0,40}")  # unbounded, the search would be quadratic
 _REMEDY = "set the file's encoding, e.g. `?encoding=windows-1252`."
 
 
