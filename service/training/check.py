@@ -222,6 +222,7 @@ def _check_loss(
 ) -> list[FieldError]:
     pointer, name, main = f"{SECTION}/loss", spec.loss.type, outputs[roles.main.output]
     if detail := _shape_error(spec.loss, main, targets, encoding):
+        detail = _other_output(spec.loss, outputs, roles, targets, encoding) or detail
         return [FieldError(pointer, detail)]
     if errors := [*_misfits(name, loss, outputs, roles, encoding)]:
         return errors
@@ -246,6 +247,24 @@ def _check_loss(
         detail = "The loss has no gradient: it depends on no parameter of the model."
         return [FieldError(pointer, detail)]
     return []
+
+
+def _other_output(
+    spec: LossSpec,
+    outputs: Mapping[str, Tensor],
+    roles: OutputRoles,
+    targets: Tensor,
+    encoding: Encoding,
+) -> str | None:
+    """Return the error of a loss whose output does not fit the targets, if another output does."""
+    is_column = bool(encoding.targets) and targets.shape[1:] == (1,)  # which is [B] for an output [B]
+    for name, output in outputs.items():
+        compared = targets.flatten() if is_column and output.dim() == 1 else targets
+        if not _shape_error(spec, output, compared, encoding):
+            shapes = f"{_shape(outputs[roles.main.output])} and the targets are {_shape(compared)}"
+            named = json.dumps({"type": spec.type, "output": name})
+            return f"Output `{roles.main.output}` is {shapes}. Output `{name}` fits: name it, as in {named}."
+    return None
 
 
 def _misfits(

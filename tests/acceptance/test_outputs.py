@@ -33,6 +33,7 @@ class Net(nn.Module):
 
 FLAT = "h = torch.relu(self.h(x))\nreturn self.a(h).squeeze(1)"
 TWO = "h = torch.relu(self.h(x))\nreturn self.a(h).squeeze(1), self.b(h)"
+PAIR = "self.a(h).squeeze(1), self.b(h)"
 FORMS = {
     "tensors": {"inputs": X.tolist(), "targets": Y.tolist()},
     "table": {"columns": {"x": X[:, 0].tolist(), "y": Y.tolist()}, "features": ["x"], "targets": ["y"]},
@@ -110,6 +111,10 @@ def test_wrong_names_and_shapes_are_refused_together_with_remedies(service: Serv
             "detail": "The model has no output `levle`: did you mean `level`?",
         }
     ]
+    refused = service.submit(job("table", f"{TWO[: -len(PAIR)]}self.b(h), self.a(h).squeeze(1)")).json()
+    assert refused["errors"][0]["detail"].endswith(
+        'Output `1` fits: name it, as in {"type": "MSELoss", "output": "1"}.'
+    )
     column = {"data": {"inputs": X.tolist(), "targets": Y[:, None].tolist()}}
     refused = service.submit(job("tensors", FLAT) | column).json()
     assert "Let the model return [B, 1], for instance without `squeeze`" in refused["errors"][0]["detail"]
