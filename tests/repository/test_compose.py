@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.support.repository import ROOT
 from tests.support.server import Service
 
 COMPOSE = ROOT / "docker-compose.yml"
+CLUSTER = ROOT / "docker-compose.cluster.yml"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PORT = 8000
 
@@ -37,11 +39,36 @@ def probe(compose: dict[str, Any], port: int, container: str = "fitserve", own_p
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
 
 
-def test_the_compose_file_is_valid() -> None:
-    """The compose file is valid against the JSON Schema of the compose specification."""
+@pytest.mark.parametrize("file", [COMPOSE, CLUSTER], ids=lambda file: file.name)
+def test_a_compose_file_is_valid(file: Path) -> None:
+    """The compose files are valid against the JSON Schema of the compose specification."""
     checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*checker, str(COMPOSE)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*checker, str(file)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_containers_of_a_cluster_share_its_stores(compose: dict[str, Any]) -> None:
+    """Service and workers have the same valid URLs, of containers that keep their data, and wait for them."""
+    cluster = yaml.safe_load(CLUSTER.read_text())
+    stores = {"database", "objects"}
+    sharing = [container for name, container in cluster["services"].items() if name not in stores]
+    assert compose["services"].keys() <= cluster["services"].keys()
+    for container in sharing:
+        assert container["environment"] == sharing[0]["environment"]
+        assert stores <= container["depends_on"].keys()
+    given = {
+        name.removeprefix("FITSERVE_").lower(): re.sub(r"\$\{PASSWORD[^}]*\}", "abcdefgh1", value)
+        for name, value in sharing[0]["environment"].items()
+        if name.startswith("FITSERVE_")
+    }
+    settings = Settings(**given)
+    assert "@database/" in str(settings.database_url)
+    assert str(settings.artifacts_url).startswith("s3://fitserve/")
+    assert "//objects:" in sharing[0]["environment"]["AWS_ENDPOINT_URL"]
+    for store in stores:
+        volume, _, _ = cluster["services"][store]["volumes"][0].partition(":")
+        assert volume in cluster["volumes"]
+        assert "ports" not in cluster["services"][store]
 
 
 def test_the_health_check_passes_on_a_ready_service(compose: dict[str, Any], service: Service) -> None:
