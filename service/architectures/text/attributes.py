@@ -40,6 +40,7 @@ MODULE_ATTRIBUTES = frozenset(dir(nn.Module()))
 _INTERNAL = MODULE_ATTRIBUTES - {"training"}
 # Methods that a class of a text defines for PyTorch to call.
 HOOKS = frozenset({"forward", "extra_repr", "__repr__", "__str__"})
+_STORES = ("_modules", "_parameters", "_buffers")  # a name is in one of them at most
 _ABSENT = object()
 
 
@@ -106,15 +107,16 @@ def _of_module(run: Run, at: ast.AST, module: nn.Module, name: str) -> Any:
 
 def _own_of_module(run: Run, module: nn.Module, name: str) -> Any:
     """Return what an instance of a module has itself: members and plain attributes."""
-    own, key = module.__dict__, (id(module), name)
-    if key in run.overlay:
-        return run.overlay[key]
-    for store in ("_parameters", "_buffers", "_modules"):
-        if name in own.get(store, ()):
-            return own[store][name]
+    own = module.__dict__
+    if run.overlay and (id(module), name) in run.overlay:
+        return run.overlay[id(module), name]
+    for store in _STORES:
+        members = own.get(store)
+        if members and name in members:
+            return members[name]
     if name in own and name not in _INTERNAL and not name.startswith("__"):
         if not run.constructing:
-            run.read.add(key)
+            run.read.add((id(module), name))
         return own[name] if _is_readable(own[name]) else _ABSENT
     if name == "__class__":
         return type(module)

@@ -31,6 +31,7 @@ from service.architectures.text.values import (
 from service.specs.base import did_you_mean
 
 MISSING = object()
+_CONTAINERS = (list, tuple, dict)
 
 
 def call(run: Run, at: ast.AST, value: Any, positional: Sequence[Any], named: Mapping[str, Any]) -> Any:
@@ -143,7 +144,7 @@ def _call_table(
             signature = f"The signature is `{function.name}({function.signature})`."
             hint = did_you_mean(name, function.parameters) or f" is not an argument. {signature}"
             run.fail(at, f"`{name}`{hint}")
-    if any(isinstance(each, list | tuple | dict) for each in (*positional, *named.values())):
+    if any(isinstance(each, _CONTAINERS) for each in (*positional, *named.values())):
         run.guard(at, lambda: bounded([*positional, *named.values()]), ())
     arguments, options = on_one_device(run, (list(positional), dict(named)))
     if function.creates or options.get("device") is not None:
@@ -155,13 +156,15 @@ def _call_table(
             guard.check(arguments, options)
         if function.creates and run.is_check and run.constructing:
             return _created(function, arguments, options)
-        return bounded(sized(run, function.target, arguments, options))
+        if run.is_check and run.constructing:
+            return bounded(sized(run, function.target, arguments, options))
+        return bounded(function.target(*arguments, **options))
 
     return run.compute(at, compute, (arguments, options))
 
 
 def sized(run: Run, target: Callable[..., Any], arguments: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """Call a function of tensors; in a check of a constructor, a large result has no values.
+    """Call a function of tensors in a check of a constructor, where a large result has no values.
 
     Args:
         run: The evaluation.
@@ -169,15 +172,12 @@ def sized(run: Run, target: Callable[..., Any], arguments: Sequence[Any], option
         arguments: Arguments by position.
         options: Arguments by name.
     """
-    if run.is_check and run.constructing:
-        try:
-            on_meta = target(
-                *_map_tensors(list(arguments), _to_meta), **_map_tensors(dict(options), _to_meta)
-            )
-        except Exception:  # it needs values, which the call below has, or fails like this one
-            on_meta = None
-        if sum(tensor.numel() for tensor in tensors_in(on_meta)) > MAX_KNOWN_ELEMENTS:
-            return on_meta
+    try:
+        on_meta = target(*_map_tensors(list(arguments), _to_meta), **_map_tensors(dict(options), _to_meta))
+    except Exception:  # it needs values, which the call below has, or fails like this one
+        on_meta = None
+    if sum(tensor.numel() for tensor in tensors_in(on_meta)) > MAX_KNOWN_ELEMENTS:
+        return on_meta
     return target(*arguments, **options)
 
 

@@ -120,8 +120,11 @@ def _method(run: Run, function: Any) -> Any:
     definition = function.definition
 
     def forward(self: nn.Module, *positional: Any, **named: Any) -> Any:
+        if run.depth:  # a module of a forward pass that is running
+            result = call_function(run, definition.at, function, [self, *positional], named)
+            return result if type(result) is Tensor else run.guard(definition.at, lambda: bounded(result), ())
         device = next((each.device for each in tensors_in((positional, named))), torch.device("cpu"))
-        if not run.depth and run.inputs is not None and len(positional) == len(run.inputs):
+        if run.inputs is not None and len(positional) == len(run.inputs):
             named, positional = dict(zip(run.inputs, positional, strict=True)), ()
         with run.forward_pass(device):
             result = call_function(run, definition.at, function, [self, *positional], named)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from service.architectures.text.attributes import read_attribute
 from service.architectures.text.calls import call, on_one_device, sized
 from service.architectures.text.evaluation import Frame, Run
-from service.architectures.text.methods import percent_formatted
+from service.architectures.text.methods import TENSOR_METHODS, percent_formatted
 from service.architectures.text.operators import BINARY, NUMBERS, Operator, apply, bounded
 from service.architectures.text.sequences import CONTAINERS, formatted, iterate, listed, text_of, truth
 from service.architectures.text.values import (
@@ -164,8 +164,17 @@ class Call(Expression):
     named: tuple[tuple[str | None, Expression], ...]
 
     def evaluate(self, frame: Frame) -> Any:
-        called = self.called.evaluate(frame)
-        positional = evaluate_all(self.positional, frame)
+        first: list[Any] = []
+        if type(self.called) is Attribute:
+            owner = self.called.value.evaluate(frame)
+            called = TENSOR_METHODS.get(self.called.name) if isinstance(owner, Tensor) else None
+            if called is not None:
+                first = [owner]
+            else:
+                called = read_attribute(frame.run, self.called.at, owner, self.called.name)
+        else:
+            called = self.called.evaluate(frame)
+        positional = first + evaluate_all(self.positional, frame)
         named: dict[str, Any] = {}
         for name, value in self.named:
             found = value.evaluate(frame)
@@ -236,7 +245,9 @@ def operate(run: Run, at: ast.AST, op: Operator, operands: list[Any]) -> Any:
         return percent_formatted(run, at, first, operands[1])
     if any(isinstance(each, Tensor) for each in operands):
         values = on_one_device(run, operands)
-        return run.compute(at, lambda: sized(run, apply, (op, values), {}), values)
+        if run.is_check and run.constructing:
+            return run.compute(at, lambda: sized(run, apply, (op, values), {}), values)
+        return run.compute(at, lambda: apply(op, values), values)
     return run.guard(at, lambda: apply(op, operands), ())
 
 

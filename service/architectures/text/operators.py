@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Python integers and sequences have no size limit of their own: `9**9**9` would run for ever.
 MAX_INTEGER = 2**53
@@ -65,6 +65,8 @@ class OutOfBounds(ValueError):
 
 
 NUMBERS = int | float | torch.SymInt | torch.SymFloat  # an export traces with symbolic sizes
+_PYTHON_NUMBERS: frozenset[type] = frozenset({int, float, bool})
+_WITH_TENSORS = _PYTHON_NUMBERS | {Tensor, nn.Parameter}
 COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 
 
@@ -79,6 +81,10 @@ def apply(op: Operator, operands: list[Any]) -> Any:
         OutOfBounds: If a number or a sequence becomes too large.
         TypeError: For other operands.
     """
+    # Each operator of a forward pass comes here, so that exact types are looked up before subclasses.
+    types = {type(operand) for operand in operands}
+    if types <= _WITH_TENSORS and not types <= _PYTHON_NUMBERS:
+        return op.compute(*operands)
     if any(isinstance(operand, Tensor) for operand in operands):
         others = [operand for operand in operands if not isinstance(operand, Tensor | NUMBERS)]
         if others:
@@ -86,7 +92,7 @@ def apply(op: Operator, operands: list[Any]) -> Any:
                 f"`{op.symbol}` does not combine a tensor with a value of type {type(others[0]).__name__}."
             )
         return op.compute(*operands)
-    if all(isinstance(operand, NUMBERS) for operand in operands):
+    if types <= _PYTHON_NUMBERS or all(isinstance(operand, NUMBERS) for operand in operands):
         # Check the exponent first: the power itself could take for ever to compute.
         if op.symbol == "**" and abs(operands[1]) > MAX_EXPONENT:
             raise OutOfBounds(f"An exponent of a number is at most {MAX_EXPONENT}.")
@@ -126,6 +132,8 @@ def bounded(value: Any) -> Any:
         OutOfBounds: If it is complex, an integer beyond `MAX_INTEGER`, or a sequence longer than
             `MAX_SEQUENCE_LENGTH`, nested elements included.
     """
+    if type(value) is Tensor:
+        return value
     if isinstance(value, complex):
         raise OutOfBounds("The result is not a real number.")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
