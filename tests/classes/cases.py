@@ -198,7 +198,7 @@ CASES: Sequence[Case] = (
     case("siamese_images", numbers(1, 6, 6), numbers(1, 6, 6)),
     # Science and statistics
     case("highway", numbers(4)),
-    case("siren", numbers(2)),
+    case("siren", numbers(2), omega=3.0),
     case("pinn", numbers(2)),
     case("neural_ode", numbers(2), method="rk4"),
     case("quantile_net", numbers(1), quantiles=[0.1, 0.5, 0.9]),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import flop_registry
@@ -29,6 +29,8 @@ def work_of(candidate: Candidate) -> Work:
     loss_fn = traceable_loss(candidate.loss_fn)
     try:
         found = trace(candidate.model.train(), loss_fn, candidate.batch, True, candidate.roles)
+    except AssertionError:  # a tensor of the text of a class, which is not part of the model's state
+        return Work(("tensor constants",), 0, 0, 0)
     except NotImplementedError as error:  # an operator without a meta kernel, which the message names
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
@@ -89,6 +91,14 @@ def _of_training(spec: TrainingSpec, roles: OutputRoles, masks_targets: bool) ->
 
 def _of_layers(model: nn.Module) -> Iterator[FieldError]:
     for path, layer in model.named_modules():
+        for name, value in vars(layer).items():
+            if isinstance(value, Tensor):
+                title = f"{path}.{name}".strip(".")
+                detail = (
+                    f"`{title}` is neither a parameter nor a buffer; the compiled engine "
+                    f"supports no other tensors: write `self.register_buffer('{name}', …)`."
+                )
+                yield FieldError("#/architecture", detail)
         for layer_type, reason in _LAYERS.items():
             if isinstance(layer, layer_type) and (why := reason(layer)):
                 name = type(layer).__name__
