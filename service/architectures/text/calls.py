@@ -147,14 +147,14 @@ def _call_table(
     if any(isinstance(each, _CONTAINERS) for each in (*positional, *named.values())):
         run.guard(at, lambda: bounded([*positional, *named.values()]), ())
     arguments, options = on_one_device(run, (list(positional), dict(named)))
-    if function.creates or options.get("device") is not None:
+    guards, creates = _traits(function)
+    if creates or options.get("device") is not None:
         options["device"] = run.device
-    guards = _guards(function)
 
     def compute() -> Any:
         for guard in guards:
             guard.check(arguments, options)
-        if function.creates and run.is_check and run.constructing:
+        if creates and run.is_check and run.constructing:
             return _created(function, arguments, options)
         if run.is_check and run.constructing:
             return bounded(sized(run, function.target, arguments, options))
@@ -186,8 +186,9 @@ def _to_meta(tensor: Tensor) -> Tensor:
 
 
 @cache
-def _guards(function: Function) -> tuple[ArgumentGuard | PieceGuard, ...]:
-    return guards_of(function)
+def _traits(function: Function) -> tuple[tuple[ArgumentGuard | PieceGuard, ...], bool]:
+    """Return the guards of a function, and whether it creates tensors."""
+    return guards_of(function), function.creates
 
 
 def _created(function: Function, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
