@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fitserve.describe.functions import PAIR_ATTRIBUTES, TENSOR_ATTRIBUTES
-from service.architectures.text.calls import call
+from service.architectures.text.calls import call, check_initialized
 from service.architectures.text.evaluation import Run
 from service.architectures.text.methods import (
     METHODS,
@@ -56,6 +56,7 @@ def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
             [each for each in vars(value) if not each.startswith("_")] if isinstance(value, Record) else []
         )
         if isinstance(value, nn.Module):
+            check_initialized(run, at, value)
             known = [*value._parameters, *value._buffers, *value._modules, *_plain_names(value)]
             title = f"`{type(value).__name__}`"
         elif isinstance(value, Namespace):

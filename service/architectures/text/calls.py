@@ -200,6 +200,7 @@ def _created(function: Function, arguments: Sequence[Any], options: dict[str, An
 def _call_module(
     run: Run, at: ast.AST, module: nn.Module, positional: Sequence[Any], named: Mapping[str, Any]
 ) -> Any:
+    check_initialized(run, at, module)
     arguments, options = list(positional), dict(named)
     if run.is_check:
         weights = next(module.parameters(), None)
@@ -207,6 +208,17 @@ def _call_module(
         parameters = list(inspect.signature(type(module).forward).parameters)[1:]  # without `self`
         options |= undetected(type(module), {*parameters[: len(arguments)], *options})
     return run.compute(at, lambda: module(*arguments, **options), (arguments, options))
+
+
+def check_initialized(run: Run, at: ast.AST, module: nn.Module) -> None:
+    """Check that `nn.Module.__init__` has been called for a module.
+
+    Raises:
+        ForwardError: If it has not.
+    """
+    if "_modules" not in module.__dict__:
+        name = type(module).__name__
+        run.fail(at, f"`{name}.__init__` must call `super().__init__()` before it uses the module.")
 
 
 def _construct(
@@ -229,8 +241,8 @@ def _construct(
         call(run, at, method, [instance, *positional], named)
     else:
         initialize(run, at, native_base(type_), instance, positional, named)
-    if isinstance(instance, nn.Module) and "_modules" not in instance.__dict__:
-        run.fail(at, f"`{type_.__name__}.__init__` must call `super().__init__()`.")
+    if isinstance(instance, nn.Module):
+        check_initialized(run, at, instance)
     return instance
 
 

@@ -85,8 +85,11 @@ class ClassStatement(Statement):
                 own.attributes[method] = statement.make(outer)
         if is_module:
             type_._apply = _apply  # type: ignore[attr-defined]
-            for name in HOOKS & own.attributes.keys():
-                setattr(type_, name, _method(run, own.attributes[name]))
+            for name in sorted(HOOKS & own.attributes.keys()):
+                function = own.attributes[name]
+                if not isinstance(function, TextFunction):
+                    run.fail(self.at, f"`{name}` must be a method without decorators.")
+                setattr(type_, name, _method(run, function))
         if self.fields is not None:
             inherited = [text_class(base) for base in bases]
             fields = dict.fromkeys(name for each in inherited if each for name in each.fields or ())
@@ -115,7 +118,7 @@ def _apply(self: nn.Module, convert: Callable[[Tensor], Tensor], recurse: bool =
     return self
 
 
-def _method(run: Run, function: Any) -> Any:
+def _method(run: Run, function: TextFunction) -> Any:
     """Return a Python method for PyTorch to call."""
     definition = function.definition
 
