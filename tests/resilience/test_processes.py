@@ -27,10 +27,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_api_process_never_imports_torch(service: Service) -> None:
-    """Fits, predictions, checks and the catalog load PyTorch in workers and helpers only.
-
-    These don't load what torchmetrics imports for plots and audio.
-    """
+    """Fits, predictions, checks and the catalog load PyTorch in workers and helpers only, without plots."""
     job = service.succeeded(thermometer(ORDERED))
     service.predict(job["id"], {"inputs": [[35.7]]})
     service.read("/v1/catalog")

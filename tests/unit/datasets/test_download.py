@@ -107,10 +107,7 @@ def test_pandas_reads_the_files() -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1+2", "@SUM(A1)", "\t=1", "\r=1"])
 def test_formulas_are_escaped_in_csv(text: str) -> None:
-    """Text and names that a spreadsheet would run get an apostrophe, numbers never, nothing with `keep`.
-
-    An upload removes the apostrophe from names.
-    """
+    """Text and names that a spreadsheet would run get an apostrophe, numbers never, nothing with `keep`."""
     dataset = TabularDataset(
         pa.table({text: pa.array([text, "x"], TEXT), "n": pa.array([-1.0, 2.0], NUMBER)})
     )
