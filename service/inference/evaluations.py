@@ -37,6 +37,7 @@ from service.specs.component import MetricSpec
 from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
 from service.training.evaluation import MeanLoss, rows_per_slice
+from service.training.expression_loss import differentiates, with_gradients
 from service.training.labels import output_names
 from service.training.metrics import (
     THRESHOLD,
@@ -101,9 +102,13 @@ def evaluate_rows(
     """
     encoding, cpu = model.encoding, torch.device("cpu")
     weighted = has_weights(encoding, raw.dataset)
+    by_inputs = differentiates(build_loss(model.training, encoding, model.roles.main.width))
     evaluation = None
     try:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"):
+        with (
+            torch.enable_grad() if by_inputs else torch.inference_mode(),
+            torch.autocast("cpu", torch.bfloat16, model.precision == "bfloat16"),
+        ):
             for part in raw.slices(rows_per_slice(encoding.sample_bytes, model.training.batch_size or 1)):
                 inputs, targets, weights, _ = encode(encoding, part, targets=True, weights=weighted)
                 if raw.errors.count:
@@ -113,6 +118,8 @@ def evaluate_rows(
                 if raw.errors.count:
                     continue
                 samples = place_samples(Samples(inputs, targets, weights=weights), model.loss, cpu)
+                if by_inputs:
+                    samples = replace(samples, inputs=with_gradients(samples.inputs))
                 outputs = run_model(model, samples.inputs, part)
                 evaluation = evaluation or _Evaluation(model, outputs, extent, weighted)
                 evaluation.add(outputs, samples, part)
@@ -178,7 +185,8 @@ class _Evaluation:
         unweighted = build_loss(model.training, replace(model.encoding, masks_targets=False), width)
         self._row_loss_fn = WeightedLoss(unweighted, self._masks_targets)
         chosen = {metric.name: metric for metric in model.training.metrics}
-        chosen = chosen or {name: MetricSpec(type=name) for name in USUAL_METRICS[task]}
+        if not chosen and roles.are_comparable(main, model.encoding):
+            chosen = {name: MetricSpec(type=name) for name in USUAL_METRICS[task]}
         self._metrics: dict[str, Metric] = {}
         for name, metric in chosen.items():
             measured = roles.measured(name)
@@ -208,15 +216,16 @@ class _Evaluation:
     def add(self, outputs: Outputs, samples: Samples, raw: RawRows) -> None:
         """Add the next rows: the model's outputs [B, …] by name, the encoded samples and the raw rows."""
         model = self._model
-        predicted = model.roles.predicted(outputs)
+        predicted = model.roles.predicted(outputs, samples.inputs)
         targets = samples.targets
         self._far.add(samples.inputs, raw)
         first, self._rows = self._rows, self._rows + len(targets)
         self._losses.add(
-            self._loss_fn(predicted, *samples.loss_arguments),
+            self._loss_fn(predicted, *samples.loss_arguments).detach(),
             loss_weight(self._loss_fn, samples, self._model.loss.ignores),
         )
-        outputs = {name: output.float() for name, output in outputs.items()}
+        row_losses = self._row_loss_fn.row_losses(predicted, targets) if model.loss.by_row else None
+        outputs = {name: output.detach().float() for name, output in outputs.items()}
         model.roles.update_metrics(self._metrics, model.loss, outputs, targets, self._masks_targets)
         main = outputs[model.roles.main.output]
         for report in (self._counts, self._curves):
@@ -224,10 +233,9 @@ class _Evaluation:
                 report.add(main, targets)
         if self._residuals is not None:
             self._residuals.add(main, target_values(model.encoding, raw))
-        if not model.loss.by_row:
+        if row_losses is None:
             return
-        losses = self._row_loss_fn.row_losses(predicted, targets).float()
-        rows = _Worst(losses, torch.arange(first, self._rows), tuple(outputs.values()))
+        rows = _Worst(row_losses.detach().float(), torch.arange(first, self._rows), tuple(outputs.values()))
         if self._model.loss.ignores:
             counted = (targets != IGNORED).reshape(len(targets), -1).any(dim=1)  # [B]
             rows = rows.select(counted)

@@ -17,7 +17,7 @@ from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
 from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.labels import soft_classes
-from service.training.losses import LOSSES, Conventions, Loss
+from service.training.losses import Conventions, Loss, loss_of
 from service.training.metrics import tasks_of
 from service.training.monitor import monitored_value
 from service.training.output_roles import OutputRoles
@@ -50,7 +50,7 @@ class TrainedModel:
     @property
     def loss(self) -> Loss:
         """The entry of the loss in the table of losses."""
-        return LOSSES[self.training.loss.type]
+        return loss_of(self.training.loss)
 
     @cached_property
     def roles(self) -> OutputRoles:

@@ -145,7 +145,7 @@ def describe_outputs(model: TrainedModel, outputs: Outputs, threshold: float = T
 def _decode(model: TrainedModel, name: str, output: Tensor) -> list[Any]:
     """Return an output [B, …] as nested lists, in the units of the targets if it is compared with them."""
     values, roles = output.detach().float().cpu(), model.roles
-    if name not in roles.compared:
+    if name not in roles.compared or not roles.are_comparable(values, model.encoding):
         decoded = values
     elif name in roles.loss[1:]:
         decoded = variances_in_target_units(model.encoding, values)

@@ -32,7 +32,7 @@ from service.specs.split import SPLIT_NAMES, SplitName
 from service.specs.transforms import Label
 from service.storage.job_record import Job
 from service.storage.storage import Storage
-from service.training.losses import LOSSES
+from service.training.losses import LOSSES, loss_of
 
 REPORTED_CLASSES = "classes"
 """Entry of a job's report: the labels in the order of the outputs, or `INDICES`; null without classes."""
@@ -80,7 +80,7 @@ class JobData:
                 dataset,
                 {split: _dataset(job, dataset_id, storage) for split, dataset_id in others.items()},
             ),
-            LOSSES[loss.type].target_type(dataset, declared),
+            loss_of(loss).target_type(dataset, declared),
             input_names(read_architecture(request["architecture"])),
             LOSSES[loss.type].ignored(loss.arguments()) if ignores_labels(report) else None,
             report,

@@ -102,7 +102,8 @@ class DataSection:
             ignores_labels: Whether `ignore_index` of the loss is a label of the targets.
         """
         name, arguments = sent_loss(self._document)
-        loss = LOSSES.get(name or "")
+        found = LOSSES.get(name or "")
+        loss = None if found is None else found.for_arguments(arguments)
         ignored = loss.ignored(arguments) if loss and ignores_labels else None
         rules = None if loss is None else loss.target_rules(arguments)
         attempts: list[FieldErrors] = []

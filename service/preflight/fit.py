@@ -92,6 +92,7 @@ def check_sections(sections: ValidSections) -> Findings:
             training.epochs * max(1, sections.batches.steps_per_epoch),  # 0 is an error of `check_batches`
             prepared.validation is not None,
             sections.numbered.errors,
+            prepared.train.inputs,
         )
     )
     if not found.errors:

@@ -44,6 +44,7 @@ from service.storage.storage import Storage
 from service.training.batches import Batches
 from service.training.check import check_components, resolve
 from service.training.class_weights import resolve_class_weights
+from service.training.expression_loss import LossNames
 from service.training.losses import LOSSES
 from service.training.output_roles import OutputRoles, check_output_names
 from service.training.parameter_files import StoredTensor
@@ -95,7 +96,7 @@ class Preflight:
         checked = self._check_architecture(sections, data and data.prepared, training)
         if checked and tensors is not None:
             self._errors.extend(check_tensors(checked.module, tensors))
-        self._check_components(sections, training)
+        self._check_components(sections, training, _names(checked, data))
         if self._errors or not (sections.data and training and dataset and data and checked):
             raise InvalidRequest(errors=self._errors)
         kept = None if parent is None or training.resume else parent.encoding(self._storage)
@@ -216,11 +217,13 @@ class Preflight:
             return []
         return self._data_section.wrapping_errors(names)
 
-    def _check_components(self, sections: Sections, training: TrainingSpec | None) -> None:
+    def _check_components(
+        self, sections: Sections, training: TrainingSpec | None, names: LossNames | None
+    ) -> None:
         """Check loss, optimizer, scheduler and metrics by themselves."""
         partial = sections.partial["training"]
         if readable := training or partial.spec:
-            self._errors.extend(partial.filter_errors(check_components(readable)))
+            self._errors.extend(partial.filter_errors(check_components(readable, names)))
 
     def _complete(self, sections: ValidSections, warnings: Sequence[FieldError]) -> PreflightResult:
         """Fill in everything that the request leaves open, and choose device and engine."""
@@ -283,3 +286,11 @@ class Preflight:
             errors.append(FieldError("#", detail))
         if errors:
             raise InvalidRequest(errors=errors)
+
+
+def _names(checked: CheckedArchitecture | None, data: CheckedData | None) -> LossNames | None:
+    """Return the names that the text of a loss can read; None while they are unknown."""
+    if checked is None or data is None:
+        return None
+    encoding = data.prepared.encoding
+    return LossNames(tuple(checked.outputs), encoding.input_names, encoding.targets)

@@ -45,6 +45,7 @@ LOSSES = (
     *("HingeEmbeddingLoss", "HuberLoss", "KLDivLoss"),
     *("L1Loss", "MSELoss", "MultiLabelMarginLoss", "MultiLabelSoftMarginLoss", "MultiMarginLoss"),
     *("NLLLoss", "PinballLoss", "PoissonNLLLoss", "SmoothL1Loss", "SoftMarginLoss"),
+    "expression",
 )
 OPTIMIZERS = (
     *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Muon", "NAdam", "RAdam"),

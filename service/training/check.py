@@ -28,7 +28,9 @@ from service.specs.habits import name_advice
 from service.specs.training import TrainingSpec
 from service.specs.transforms import Label
 from service.training.class_weights import CLASS_WEIGHTS, build_loss, weight_argument
-from service.training.losses import LOSSES, REFUSED_LOSSES, Loss
+from service.training.expression_check import check_expression, text_errors
+from service.training.expression_loss import EXPRESSION, ExpressionLoss, LossNames
+from service.training.losses import LOSSES, REFUSED_LOSSES, Loss, loss_of
 from service.training.metrics import METRICS, build_metric, tasks_of, update_metrics
 from service.training.optimizers import OPTIMIZERS, REFUSED_OPTIMIZERS
 from service.training.out_of_memory import is_out_of_memory
@@ -44,17 +46,24 @@ _RANDOM_SEED_BITS = 53  # every JSON parser reads integers below 2**53 exactly
 _SCHEDULER_STEPS = 3  # enough to reveal a division by zero
 
 
-def check_components(spec: TrainingSpec) -> FieldErrors:
-    """Check the names and arguments of loss, optimizer, scheduler and metrics."""
+def check_components(spec: TrainingSpec, readable: LossNames | None = None) -> FieldErrors:
+    """Check the names and arguments of loss, optimizer, scheduler and metrics.
+
+    Args:
+        spec: The section.
+        readable: The names that the text of a loss can read; None while they are unknown.
+    """
     errors = FieldErrors()
     errors.extend(_check(spec.loss, _LOSSES, REFUSED_LOSSES, f"{SECTION}/loss"))
     errors.extend(_check_further_outputs(spec.loss))
+    if spec.loss.type == EXPRESSION:
+        errors.extend(text_errors(spec.loss, readable))
     errors.extend(_check_class_weights(spec))
     errors.extend(_check(spec.optimizer, OPTIMIZERS, REFUSED_OPTIMIZERS, f"{SECTION}/optimizer"))
     if spec.scheduler:
         errors.extend(_check(spec.scheduler, SCHEDULERS, REFUSED_SCHEDULERS, f"{SECTION}/scheduler"))
     for index, metric in enumerate(spec.metrics):
-        errors.extend(_check_metric(metric, spec.loss.type, pointer_to(SECTION, "metrics", index)))
+        errors.extend(_check_metric(metric, spec.loss, pointer_to(SECTION, "metrics", index)))
     names = [metric.name for metric in spec.metrics]
     seen: set[str] = set()
     for index, name in enumerate(names):
@@ -111,13 +120,15 @@ def _check_class_weights(spec: TrainingSpec) -> list[FieldError]:
     return [FieldError(CLASS_WEIGHTS, detail)]
 
 
-def _check_metric(metric: ComponentSpec, loss: str, pointer: str) -> FieldErrors:
+def _check_metric(metric: ComponentSpec, loss: LossSpec, pointer: str) -> FieldErrors:
     if metric.type not in METRICS:
         return _unknown(metric.type, METRICS, pointer)
     # The arguments differ slightly between tasks, and the task is not known yet: they are valid if they are
     # valid for one task of the loss. Otherwise the task with the fewest errors is reported.
     classes = METRICS[metric.type].classes
-    tasks = [task for task in tasks_of(LOSSES.get(loss)) if task in classes] or list(classes)
+    tasks = [
+        task for task in tasks_of(loss_of(loss) if loss.type in LOSSES else None) if task in classes
+    ] or list(classes)
     return min((classes[task].check(metric.arguments(), pointer) for task in tasks), key=len)
 
 
@@ -172,6 +183,7 @@ def check_fit(
     steps: int,
     validates: bool,
     class_errors: Sequence[FieldError] = (),
+    inputs: Sequence[Tensor] = (),
 ) -> list[FieldError]:
     """Check that loss, metrics, optimizer and scheduler fit the model and the data.
 
@@ -186,11 +198,18 @@ def check_fit(
         steps: Number of optimizer steps of the whole training.
         validates: Whether there are validation rows.
         class_errors: Why the classes don't fit the outputs; loss and metrics are not computed then.
+        inputs: Inputs of the model, of any number of rows, which the text of a loss can read.
     """
-    loss = LOSSES[spec.loss.type]
+    loss = loss_of(spec.loss)
     if loss.target_dtype is not None:
         targets = targets.to(loss.target_dtype)
-    errors = list(class_errors) or _check_loss(spec, loss, outputs, roles, targets, encoding)
+    loss_fn = build_loss(spec, encoding, roles.main.width)
+    if class_errors:
+        errors = list(class_errors)
+    elif isinstance(text := _unwrapped(loss_fn), ExpressionLoss):
+        errors = check_expression(text, model, roles, outputs, inputs, targets, encoding)
+    else:
+        errors = _check_loss(spec, loss, loss_fn, outputs, roles, targets, encoding)
     if not errors:
         errors += _check_metrics_fit(spec, loss, outputs, roles, targets, encoding)
     if spec.early_stopping and spec.early_stopping.monitor.startswith("validation_") and not validates:
@@ -212,9 +231,14 @@ def quantity_warnings(classes: Sequence[Label]) -> list[FieldError]:
     return [FieldError(f"{SECTION}/loss", f"{detail}.")] if detail else []
 
 
+def _unwrapped(loss_fn: nn.Module) -> nn.Module:
+    return loss_fn.loss_fn if isinstance(loss_fn, WeightedLoss) else loss_fn
+
+
 def _check_loss(
     spec: TrainingSpec,
     loss: Loss,
+    loss_fn: nn.Module,
     outputs: Mapping[str, Tensor],
     roles: OutputRoles,
     targets: Tensor,
@@ -226,7 +250,6 @@ def _check_loss(
         return [FieldError(pointer, detail)]
     if errors := [*_misfits(name, loss, outputs, roles, encoding)]:
         return errors
-    loss_fn = build_loss(spec, encoding, roles.main.width)
     zeros = roles.predicted({name: _zeros(output, targets) for name, output in outputs.items()})
     if isinstance(loss_fn, WeightedLoss) and not _is_elementwise(loss, loss_fn, zeros, targets):
         detail = (
@@ -290,7 +313,7 @@ def _is_elementwise(loss: Loss, loss_fn: WeightedLoss, predicted: Predicted, tar
 
 def _shape_error(spec: LossSpec, outputs: Tensor, targets: Tensor, encoding: Encoding) -> str | None:
     """Return why a loss does not accept outputs and targets of these shapes; None if it does."""
-    name, loss, got = spec.type, LOSSES[spec.type], _shape(outputs)
+    name, loss, got = spec.type, loss_of(spec), _shape(outputs)
     if loss.output_shapes is not None:
         accepted = loss.output_shapes(targets.shape[1:], spec.arguments())
         return _listed_shape_error(name, accepted, outputs, targets, encoding)
@@ -401,9 +424,8 @@ def _check_metrics_fit(
     for index, metric in enumerate(spec.metrics):
         pointer, measured = pointer_to(SECTION, "metrics", index), roles.metrics[metric.name]
         output, task = outputs[measured.output], measured.task
-        if measured.output != roles.main.output and (
-            detail := _shape_error(spec.loss, output, targets, encoding)
-        ):
+        is_checked = measured.output == roles.main.output and not roles.takes_all  # by the loss
+        if not is_checked and (detail := _shape_error(spec.loss, output, targets, encoding)):
             errors.append(FieldError(pointer, detail))
             continue
         if task not in METRICS[metric.type].classes:

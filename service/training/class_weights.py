@@ -15,6 +15,7 @@ from service.datasets.validation import ErrorCollector
 from service.errors import pointer_to
 from service.specs.base import did_you_mean
 from service.specs.training import TrainingSpec
+from service.training.expression_loss import ExpressionLoss
 from service.training.labels import label_key, target_names
 from service.training.losses import LOSSES
 from service.training.weighted_loss import WeightedLoss
@@ -115,10 +116,14 @@ def build_loss(spec: TrainingSpec, encoding: Encoding, outputs: int, weighted: b
     own: dict[str, Any] = {}  # arguments that are not the client's as they are
     if loss.weight_argument is not None:
         own[loss.weight_argument] = None if spec.class_weights is None else _weights(spec, encoding, outputs)
+    if loss.is_expression:
+        own |= {"input_names": encoding.input_names, "target_names": encoding.targets}
     if encoding.ignored is not None:
         own["ignore_index"] = IGNORED  # the client's is a label
     arguments = {name: value for name, value in spec.loss.arguments().items() if name not in own}
     built: nn.Module = loss.constructor(arguments=arguments, **own)
+    if isinstance(built, ExpressionLoss) and built.reads_weight:
+        return built
     return WeightedLoss(built, encoding.masks_targets) if weighted or encoding.masks_targets else built
 
 

@@ -1,7 +1,7 @@
 """The table of supported losses, of `torch.nn` and our own, with what each expects of outputs and targets."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args
 
 import torch
@@ -13,9 +13,11 @@ from service.datasets.prepare import target_rules
 from service.datasets.prepare.soft_labels import has_soft_labels
 from service.datasets.prepare.target_rules import TargetRule, TargetRules
 from service.specs.arguments import Constructor
+from service.specs.component import ComponentSpec
 from service.specs.data import DataDeclaration
 from service.specs.training import LossWeights
 from service.training import output_rules, own_losses
+from service.training.expression_loss import EXPRESSION, expression
 from service.training.output_rules import OutputRule
 
 # `size_average` and `reduce` are deprecated by PyTorch; a loss without weights of classes accepts no others.
@@ -84,6 +86,16 @@ class Loss:
         """Return the type of the targets in a dataset: soft labels of a loss of classes are values."""
         is_soft = self.takes_soft_labels and has_soft_labels(dataset, data)
         return "values" if is_soft else self.targets
+
+    def for_arguments(self, arguments: Mapping[str, Any]) -> "Loss":
+        """Return the loss with the kind of targets that its arguments, which may be invalid, say."""
+        is_of_classes = self.is_expression and arguments.get("targets") == "classes"
+        return replace(self, targets="classes") if is_of_classes else self
+
+    @property
+    def is_expression(self) -> bool:
+        """Whether the client sends it as a text."""
+        return self.constructor.name == EXPRESSION
 
     @property
     def weight_argument(self) -> WeightArgument | None:
@@ -235,8 +247,15 @@ LOSSES: Mapping[str, Loss] = {
         ),
         Loss(_loss(nn.SmoothL1Loss)),
         Loss(_loss(nn.SoftMarginLoss), conventions=Conventions(targets=_SIGNS)),
+        Loss(Constructor(expression, ("input_names", "target_names"))),
     )
 }
+
+
+def loss_of(spec: ComponentSpec) -> Loss:
+    """Return the entry of a valid loss, see `Loss.for_arguments`."""
+    return LOSSES[spec.type].for_arguments(spec.arguments())
+
 
 REFUSED_LOSSES: Mapping[str, str] = {
     "AdaptiveLogSoftmaxWithLoss": "it is a layer with parameters of its own that returns a pair",

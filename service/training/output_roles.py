@@ -14,7 +14,8 @@ from service.history import IN_TARGET_UNITS
 from service.specs.base import did_you_mean, list_names
 from service.specs.component import MetricSpec
 from service.specs.training import TrainingSpec
-from service.training.losses import LOSSES, Loss
+from service.training.expression_loss import ForwardPass
+from service.training.losses import LOSSES, Loss, loss_of
 from service.training.metrics import Task, build_metric, task_of, update_metrics
 from service.training.weighted_loss import Predicted
 
@@ -39,15 +40,18 @@ class OutputRoles:
 
     Attributes:
         layout: All outputs.
-        loss: Names of the outputs that the loss takes, the one of the targets' kind first.
+        loss: Names of the outputs that the loss takes, the one of the targets' kind first; of an expression,
+            the one that metrics take.
         main: The first of them, from which labels and residuals follow.
         metrics: The output of each metric, by the name of the metric.
+        takes_all: Whether the loss is an expression, which takes all outputs and the inputs.
     """
 
     layout: OutputLayout
     loss: tuple[str, ...]
     main: Measured
     metrics: Mapping[str, Measured]
+    takes_all: bool = False
 
     @classmethod
     def of(cls, training: TrainingSpec, layout: OutputLayout) -> Self:
@@ -56,12 +60,12 @@ class OutputRoles:
 
         def measured(output: str) -> Measured:
             width = layout.width(output)
-            return Measured(output, task_of(LOSSES[loss.type], width), width)
+            return Measured(output, task_of(loss_of(loss), width), width)
 
         further = [getattr(loss, field) for field in LOSSES[loss.type].takes[1:]]
         names = (loss.output or layout.names[0], *further)
         metrics = {metric.name: measured(metric.output or names[0]) for metric in training.metrics}
-        return cls(layout, names, measured(names[0]), metrics)
+        return cls(layout, names, measured(names[0]), metrics, LOSSES[loss.type].is_expression)
 
     def build_metrics(self, metrics: Iterable[MetricSpec], encoding: Encoding) -> dict[str, Metric]:
         """Construct metrics, by name."""
@@ -98,8 +102,20 @@ class OutputRoles:
         """The outputs that loss and metrics take, and so have the units of the targets or their squares."""
         return {*self.loss, *(measured.output for measured in self.metrics.values())}
 
-    def predicted(self, outputs: Mapping[str, Tensor]) -> Predicted:
-        """Return what the loss takes, of outputs [B, …] by name."""
+    def are_comparable(self, output: Tensor, encoding: Encoding) -> bool:
+        """Return whether an output [B, …] is one of the targets; an expression also takes others."""
+        is_of_classes = encoding.classes is not None and not encoding.is_binary
+        shape = tuple(output.shape[1:])
+        return (
+            not self.takes_all
+            or is_of_classes
+            or shape == (() if encoding.flat_targets else encoding.batch_target_shape)
+        )
+
+    def predicted(self, outputs: Mapping[str, Tensor], inputs: Sequence[Tensor] = ()) -> Predicted:
+        """Return what the loss takes, of outputs [B, …] by name and inputs [B, …]."""
+        if self.takes_all:
+            return ForwardPass(tuple(inputs), outputs)
         if len(self.loss) == 1:
             return outputs[self.loss[0]]
         return tuple(outputs[name] for name in self.loss)

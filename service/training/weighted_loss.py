@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from service.datasets.prepare.encoding import IGNORED
 from service.datasets.samples import Samples
+from service.training.expression_loss import ForwardPass
 
 # Losses whose mean over rows PyTorch weights by the class of each row, and divides by the sum of the weights.
 _CLASS_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss)
@@ -14,8 +15,8 @@ _CLASS_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss)
 _TINY = torch.finfo(torch.float32).tiny
 
 
-Predicted = Tensor | tuple[Tensor, ...]
-"""What a loss compares with the targets: an output of the model, [B, …], or several."""
+Predicted = Tensor | tuple[Tensor, ...] | ForwardPass
+"""What a loss takes of a forward pass: an output, [B, …], or several, or all that a text can read."""
 
 
 class WeightedLoss(nn.Module):
@@ -56,9 +57,16 @@ class WeightedLoss(nn.Module):
         losses: Tensor = self.loss_fn(outputs, present)
         return losses
 
-    def row_losses(self, outputs: Predicted, targets: Tensor) -> Tensor:
-        """Compute the loss of each row [B]: the mean over its outputs, or over its present targets if any."""
-        losses = self.losses(outputs, targets).reshape(len(targets), -1)  # [B, k]
+    def row_losses(self, outputs: Predicted, targets: Tensor) -> Tensor | None:
+        """Compute the loss of each row [B]: the mean over its outputs, or over its present targets if any.
+
+        Returns:
+            None for a loss that has no value for each row.
+        """
+        losses = self.losses(outputs, targets)
+        if not losses.dim():
+            return None
+        losses = losses.reshape(len(targets), -1)  # [B, k]
         if self._has_classes(targets) and targets.dim() > 1:
             present: Tensor = (targets != self.loss_fn.ignore_index).reshape(losses.shape)
         elif not self.masks:

@@ -250,7 +250,9 @@ def dropping() -> nn.Module:
 
 
 ONE_OUTPUT_LOSSES = [
-    name for name, loss in LOSSES.items() if loss.output_shapes is None and len(loss.takes) == 1
+    name
+    for name, loss in LOSSES.items()
+    if loss.output_shapes is None and len(loss.takes) == 1 and not loss.is_expression
 ]
 """Losses of one output, that has the shape of the targets or a score for each class."""
 

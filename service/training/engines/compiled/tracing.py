@@ -19,11 +19,13 @@ from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from service.datasets.samples import Samples
+from service.training.expression_loss import differentiates, with_gradients
 from service.training.output_roles import SINGLE_OUTPUT, OutputRoles
 from service.training.weighted_loss import WeightedLoss
 
 # Positions of arguments of `aten::native_batch_norm`.
 _STATISTICS, _TRAINING = slice(3, 5), 5
+CONSTANT = "a constant tensor"
 LOSS = "loss:"  # prefix of the loss's buffers; names of parameters have no colon
 
 
@@ -67,7 +69,7 @@ def trace(
         roles: The outputs of the model that the loss takes.
 
     Raises:
-        NotImplementedError: An operator has no meta kernel.
+        NotImplementedError: An operator has no meta kernel, or a text makes a tensor of numbers.
     """
     tensors = named_tensors(model, loss_fn)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -78,11 +80,12 @@ def trace(
 
     def run(state: list[Tensor], inputs: list[Tensor], loss_arguments: list[Tensor]) -> list[Tensor]:
         named = dict(zip(tensors, state, strict=True))
-        result = functional_call(model, dict(islice(named.items(), of_model)), tuple(inputs))
+        passed = with_gradients(tuple(inputs)) if differentiates(loss_fn) else tuple(inputs)
+        result = functional_call(model, dict(islice(named.items(), of_model)), passed)
         outputs.clear()
         outputs.update(roles.layout.named(result))
         of_loss = {name.removeprefix(LOSS): x for name, x in islice(named.items(), of_model, None)}
-        predicted = roles.predicted(outputs)
+        predicted = roles.predicted(outputs, passed)
         loss: Tensor = functional_call(loss_fn, of_loss, (predicted, *loss_arguments))
         weight = [loss_fn.total_weight(*loss_arguments)] if isinstance(loss_fn, WeightedLoss) else []
         if not gradients:
@@ -95,6 +98,8 @@ def trace(
     state = [_meta(x).requires_grad_(name in trainable) for name, x in tensors.items()]
     inputs, loss_arguments = ([_meta(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
     recorded = make_fx(run)(state, inputs, loss_arguments)
+    if next(iter(recorded.graph.find_nodes(op="get_attr")), None) is not None:
+        raise NotImplementedError(CONSTANT)  # on the meta device it has no values
     flat = [*(x.detach() for x in state), *inputs, *loss_arguments]
     pure = make_fx(
         functionalize(lambda *values: fx.Interpreter(recorded).run(*values)),

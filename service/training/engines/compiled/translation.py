@@ -10,6 +10,7 @@ from jax import Array
 from torch import fx
 
 from service.training.engines.compiled.operators import OPERATORS
+from service.training.engines.compiled.tracing import CONSTANT
 
 # Arguments about memory, which XLA decides itself.
 _LAYOUT = frozenset({"device", "layout", "memory_format", "non_blocking", "pin_memory", "implicit"})
@@ -44,7 +45,7 @@ def untranslatable(graph: fx.Graph) -> list[str]:
 def _missing(nodes: Iterable[fx.Node]) -> Iterable[str]:
     for node in nodes:
         if node.op == "get_attr":
-            yield "a constant tensor"
+            yield CONSTANT
         elif node.op == "call_function" and node.target is not getitem:
             name = operator_name(node)
             if name not in OPERATORS:

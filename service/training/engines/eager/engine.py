@@ -115,7 +115,8 @@ class EagerEngine:
         self.stop_reason = self._reason_to_stop()
         self._batches = components.batches
         pays = components.spec.epochs * self._batches.steps_per_epoch >= MIN_STEPS
-        self._capture = capture if pays else None
+        # Derivatives by the inputs keep parts of the forward graph that a replay would overwrite.
+        self._capture = capture if pays and not self._passes.differentiates else None
         self._gatherer = (
             None if components.train.order is None else Gatherer(components.train, components.device)
         )

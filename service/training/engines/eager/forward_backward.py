@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from service.datasets.samples import Samples
+from service.training.expression_loss import differentiates, with_gradients
 from service.training.output_roles import OutputRoles
 
 Outputs = dict[str, Tensor]
@@ -22,6 +23,7 @@ class Passes:
 
     Attributes:
         model: The model.
+        differentiates: Whether the loss differentiates by the inputs, also in evaluations.
     """
 
     def __init__(
@@ -38,9 +40,14 @@ class Passes:
         self._autocasts = precision == "bfloat16"
         self._clip_norm = clip_norm
         self._parameters = list(model.parameters())
+        self.differentiates = differentiates(loss_fn)
 
     def forward(self, batch: Samples) -> tuple[Tensor, Outputs]:
         """Return the loss [] of a batch and the outputs of the model, [B, …] by name."""
+        if self.differentiates and not torch.is_grad_enabled():
+            with torch.enable_grad():
+                loss, outputs = self.forward(batch)
+            return loss.detach(), {name: output.detach() for name, output in outputs.items()}
         if not self._autocasts:
             return self._forward(batch)
         with torch.autocast(batch.targets.device.type, torch.bfloat16):
@@ -48,8 +55,9 @@ class Passes:
 
     def _forward(self, batch: Samples) -> tuple[Tensor, Outputs]:
         roles = self._roles
-        outputs = roles.layout.named(self.model(*batch.inputs))
-        return self._loss_fn(roles.predicted(outputs), *batch.loss_arguments), outputs
+        inputs = with_gradients(batch.inputs) if self.differentiates else batch.inputs
+        outputs = roles.layout.named(self.model(*inputs))
+        return self._loss_fn(roles.predicted(outputs, inputs), *batch.loss_arguments), outputs
 
     def backward(self, loss: Tensor) -> None:
         """Replace the gradients of the parameters by those of a loss, clipped to the largest norm."""
