@@ -267,12 +267,12 @@ NOT_A_LOSS = "It must return a scalar, or a value for each row, [B]"
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("return outptu", ["Line 1, column 8: `outptu`: `outptu`: did you mean `output`?"]),
+        ("return outptu", ["Line 1, column 8: `outptu`: did you mean `output`?"]),
         (
             "a = nothing\nb = print(output)\nreturn a",
             [
-                '`nothing` is not defined; a loss reads `output`, `input`, `x`, `targets["first target"]`',
-                "`print` is not supported",
+                'this name is not defined; a loss reads `output`, `input`, `x`, `targets["first target"]`',
+                "`print`: not supported; remove it",
             ],
         ),
         ("return output @ input", ["Line 1, column 8: `output @ input` got [B, 2] and [B, 1]:"]),
