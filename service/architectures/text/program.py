@@ -3,9 +3,9 @@
 import ast
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
+from cachetools import LRUCache, cached
 from torch import Tensor, nn
 
 from service.architectures.text.calls import call
@@ -19,7 +19,7 @@ from service.architectures.text.translation import Translator, assigned, mention
 from service.architectures.text.values import Record, TextFunction, Wrapped, text_class
 from service.specs.base import did_you_mean, list_names
 
-CACHED_TEXTS = 64
+MAX_CACHED_CHARACTERS = 300_000  # of the texts whose programs are kept: each takes some 80 bytes
 SEQUENTIAL_INPUT = "input"
 
 
@@ -132,7 +132,12 @@ def move_to_meta(model: nn.Module) -> None:
                 store[name] = moved[id(tensor)]  # type: ignore[assignment]
 
 
-@lru_cache(maxsize=CACHED_TEXTS)
+def _characters(result: "tuple[Program | None, tuple[GrammarError, ...]]") -> int:
+    program, _ = result
+    return 1 if program is None else sum(map(len, program.text.lines))
+
+
+@cached(LRUCache(MAX_CACHED_CHARACTERS, _characters))
 def read_program(source: str, class_name: str | None) -> tuple[Program | None, tuple[GrammarError, ...]]:
     """Parse and translate a class text.
 
