@@ -1,4 +1,4 @@
-"""Metrics equal scikit-learn's for the same predictions."""
+"""Metrics equal scikit-learn's, or a plain formula, for the same predictions."""
 
 import math
 from collections.abc import Callable
@@ -78,12 +78,30 @@ REGRESSION: dict[str, Score] = {
 }
 
 
+def concordance(true: Array, outputs: Array) -> float:
+    """Return Harrell's index: times [:, 0], events [:, 1], and outputs [:, 0] that are hazards."""
+    scores = []
+    for (time, event), hazard in zip(true, outputs[:, 0], strict=True):
+        later = (true[:, 0] > time) | ((true[:, 0] == time) & (true[:, 1] == 0))
+        if event:
+            scores += [1.0 if hazard > other else 0.5 * (hazard == other) for other in outputs[later, 0]]
+    return float(np.mean(scores))
+
+
+SURVIVAL: dict[str, Score] = {"concordance_index": concordance}
+
+
 def test_every_metric_is_compared() -> None:
-    """The tests have a scikit-learn score for each supported metric and task."""
-    known = {"multiclass": MULTICLASS, "binary": BINARY_SCORES, "multilabel": MULTILABEL}
+    """The tests have a score of scikit-learn, or a plain formula, for each supported metric and task."""
+    known = {
+        "multiclass": MULTICLASS,
+        "binary": BINARY_SCORES,
+        "multilabel": MULTILABEL,
+        "regression": REGRESSION,
+        "survival": SURVIVAL,
+    }
     supported = {(name, task) for name, family in METRICS.items() for task in family.classes}
-    compared = {(name, task) for task, scores in known.items() for name in scores}
-    assert supported == compared | {(name, "regression") for name in REGRESSION}
+    assert supported == {(name, task) for task, scores in known.items() for name in scores}
 
 
 @pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss", "NLLLoss"])
@@ -122,6 +140,16 @@ def test_regression(name: str, loss: str, columns: int) -> None:
     outputs, targets = OUTPUTS[:, :columns], VALUES[:, :columns].contiguous()
     expected = REGRESSION[name](targets.numpy(), outputs.numpy())
     assert measured(name, loss, outputs, targets) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", SURVIVAL)
+def test_survival(name: str) -> None:
+    """Pairs of rows of different batches are compared too, with equal times and equal outputs."""
+    times = torch.randint(1, 20, (50,), generator=torch.Generator().manual_seed(1)).float()
+    outputs = ((OUTPUTS[:, :1] - 0.1 * times[:, None]) * 4).round()
+    targets = torch.stack([times, BINARY[:, 0]], dim=1)
+    expected = SURVIVAL[name](targets.numpy(), outputs.numpy())
+    assert measured(name, "CoxPHLoss", outputs, targets) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])

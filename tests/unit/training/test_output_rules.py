@@ -14,7 +14,7 @@ from service.training import output_rules
 from service.training.check import quantity_warnings
 from service.training.findings import Findings
 from service.training.losses import LOSSES
-from service.training.output_rules import check_outputs, last_operation, probabilities_or_nan
+from service.training.output_rules import OutputRule, check_outputs, last_operation, probabilities_or_nan
 from tests.support.parity import Json, layer, linear, module, sequential
 
 NOTHING = layer("Identity")
@@ -40,10 +40,12 @@ CASES: list[tuple[str, dict[str, Any], Json, str | None, str]] = [
     ("BCEWithLogitsLoss", {}, SOFTMAX, "warning", "ends with a softmax"),
     ("BCEWithLogitsLoss", {}, LOG_SOFTMAX, "warning", "ends with a log-softmax"),
     ("BCEWithLogitsLoss", {}, NOTHING, None, ""),
+    ("CoxPHLoss", {}, NOTHING, None, ""),
     ("CrossEntropyLoss", {}, SOFTMAX, "warning", "applies log-softmax itself"),
     ("CrossEntropyLoss", {}, SIGMOID, "warning", "ends with a sigmoid"),
     ("CrossEntropyLoss", {}, NOTHING, None, ""),
     ("CrossEntropyLoss", {}, LOG_SOFTMAX, None, ""),
+    ("GaussianNLLLoss", {}, NOTHING, None, ""),
     ("HingeEmbeddingLoss", {}, NOTHING, "warning", "no lower bound"),
     ("HingeEmbeddingLoss", {}, layer("ReLU"), None, ""),
     ("HuberLoss", {}, NOTHING, None, ""),
@@ -62,19 +64,35 @@ CASES: list[tuple[str, dict[str, Any], Json, str | None, str]] = [
     ("NLLLoss", {}, layer("LogSoftmax", dim=0), "error", "do not sum to 1"),
     ("NLLLoss", {}, LOG_SOFTMAX, None, ""),
     ("NLLLoss", {}, layer("LogSoftmax", dim=-1), None, ""),
+    ("PinballLoss", {"quantiles": [0.1, 0.5, 0.9]}, NOTHING, None, ""),
     ("PoissonNLLLoss", {}, NOTHING, None, ""),
     ("PoissonNLLLoss", {}, layer("Softplus"), "warning", "set `log_input` to false"),
     ("PoissonNLLLoss", RATES, NOTHING, "error", "may be negative"),
     ("PoissonNLLLoss", RATES, layer("Softplus"), None, ""),
     ("SmoothL1Loss", {}, NOTHING, None, ""),
     ("SoftMarginLoss", {}, NOTHING, None, ""),
+    ("expression", {"text": "return F.mse_loss(output, target)"}, SIGMOID, None, ""),
+]
+# For a loss with a further output: the last layer of that output, and whether it breaks the loss's rule.
+FURTHER_CASES = [
+    ("GaussianNLLLoss", NOTHING, True),
+    ("GaussianNLLLoss", layer("Tanh"), True),
+    ("GaussianNLLLoss", LOG_SOFTMAX, True),
+    ("GaussianNLLLoss", SIGMOID, False),
+    ("GaussianNLLLoss", layer("ReLU"), False),
+    ("GaussianNLLLoss", layer("Softplus"), False),
 ]
 
 
 def found(loss: str, architecture: Json, **arguments: Any) -> tuple[list[str], list[str]]:
     """Return errors and warnings of a loss and an architecture with four inputs."""
+    return broken(loss, LOSSES[loss].conventions_for(arguments).outputs, architecture)
+
+
+def broken(loss: str, rule: OutputRule, architecture: Json) -> tuple[list[str], list[str]]:
+    """Return errors and warnings of a rule of a loss and an architecture with four inputs."""
     checked = check(read_architecture(architecture), [torch.empty(9, 4)], 10**6)
-    rule, findings = LOSSES[loss].conventions_for(arguments).outputs, Findings()
+    findings = Findings()
     extremes = torch.tensor([[-1.0] * 4, [2.0] * 4])
     check_outputs(
         loss, rule, checked.outputs["output"], lambda: probe_outputs(checked.module, [extremes]), findings
@@ -83,8 +101,9 @@ def found(loss: str, architecture: Json, **arguments: Any) -> tuple[list[str], l
 
 
 def test_every_loss_has_a_case() -> None:
-    """Each loss is tested here."""
+    """Each loss is tested here, with the further outputs that it takes."""
     assert {case[0] for case in CASES} == LOSSES.keys()
+    assert {case[0] for case in FURTHER_CASES} == {name for name, loss in LOSSES.items() if loss.further}
 
 
 @pytest.mark.parametrize(("loss", "arguments", "last", "level", "words"), CASES)
@@ -100,6 +119,15 @@ def test_the_end_of_a_model_is_compared_with_its_loss(
         errors, warnings = found(loss, architecture, **arguments)
         assert (bool(errors), bool(warnings)) == (level == "error", level == "warning")
         assert all(f"`{loss}`" in each and words in each for each in [*errors, *warnings])
+
+
+@pytest.mark.parametrize(("loss", "last", "is_broken"), FURTHER_CASES)
+def test_a_variance_is_not_negative(loss: str, last: Json, is_broken: bool) -> None:
+    """An output that a loss reads as a variance must end with an operation that keeps it positive."""
+    (rule,) = LOSSES[loss].further
+    errors, warnings = broken(loss, rule, sequential(linear(3), last))
+    assert not warnings
+    assert [f"`{loss}` needs variances of 0 or greater" in each for each in errors] == [True] * is_broken
 
 
 @pytest.mark.parametrize("loss", ["BCELoss", "BCEWithLogitsLoss", "MSELoss", "L1Loss"])
