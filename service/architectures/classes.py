@@ -1,6 +1,7 @@
 """Models that are declared by the text of a class."""
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -10,6 +11,9 @@ from service.architectures.text.program import Program, Signature, UnknownClass,
 from service.errors import FieldErrors, pointer_to
 from service.specs.architecture import ClassSpec
 from service.specs.base import did_you_mean, list_names
+
+# As `Identifier` in the specs, which names classes and inputs of jobs.
+_NAME = re.compile(r"_?[A-Za-z][A-Za-z0-9_]{0,126}")
 
 
 def class_errors(spec: ClassSpec, pointer: str) -> FieldErrors:
@@ -28,6 +32,14 @@ def class_errors(spec: ClassSpec, pointer: str) -> FieldErrors:
             errors.add(pointer_to(pointer, "source"), error.__str__)
     if program is None:
         return errors
+    names = [program.class_name, *(program.inputs.names if program.inputs else ())]
+    for name in names:
+        if not _NAME.fullmatch(name):
+            detail = (
+                f"`{name}` is the name of the class or of an input, which is at most 128 ASCII letters, digits "
+                "and underscores; rename it."
+            )
+            errors.add(pointer_to(pointer, "source"), detail)
     if program.inputs is None:
         detail = f"The class `{program.class_name}` has no `forward` with inputs; define it."
         errors.add(pointer_to(pointer, "source"), detail)
@@ -50,6 +62,8 @@ def _compare(
     if given is None:
         return
     for position, name in enumerate(given):
+        if isinstance(given, Sequence) and name in given[:position]:
+            errors.add(pointer_to(pointer, field, position), f"`{name}` appears twice; give it once.")
         if name not in signature.names and not signature.takes_further:
             hint = did_you_mean(name, signature.names) or (
                 f" is not a parameter of `{method}`, which has {list_names(signature.names) or 'none'}."

@@ -182,6 +182,7 @@ REFUSED: dict[str, str] = {
     },
     # No end
     "while True": net(init="while True:\n    pass"),
+    "endless layers": net(init="while True:\n    self.a = nn.Linear(2, 1)"),
     "while True in forward": net(forward="while True:\n    x = x + 1"),
     "while with numbers": net(init="n = 0\nwhile n < 10**15:\n    n += 1"),
     "recursion": net(init="def f(n):\n    return f(n + 1)\nf(0)"),

@@ -306,6 +306,10 @@ def _model_errors(
         yield FieldError(
             pointer, f"The architecture returns {shapes}; the first dimension must be the batch: [B, …]."
         )
+    for name, tensor in outputs.items():
+        if tensor.is_complex():
+            detail = f"Output `{name}` has complex numbers; return its `.real`, `.imag` or `.abs()`."
+            yield FieldError(pointer, detail)
     if parameter_count == 0:
         yield FieldError(pointer, "The architecture has no parameters to train; add a layer with weights.")
     if parameter_count > max_parameters:

@@ -90,7 +90,7 @@ def untrained_parameters(model: nn.Module, outputs: Mapping[str, Tensor], pointe
         pointer: JSON pointer to the architecture.
     """
     named = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    sums = [each.sum() for each in outputs.values() if each.requires_grad]
+    sums = [each.sum() for each in outputs.values() if each.requires_grad and each.is_floating_point()]
     if not named or not sums:
         return []
     # The rules for outputs read the graph afterwards.

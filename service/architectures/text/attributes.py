@@ -103,7 +103,10 @@ def _of_module(run: Run, at: ast.AST, module: nn.Module, name: str) -> Any:
         return _bound(run, at, attribute, module)
     if name in MODULE_METHODS:
         return Bound(MODULE_METHODS[name], module)
-    return _method(module, name)
+    found = _method(module, name)
+    if found is _ABSENT and not run.constructing:
+        run.read.add((id(module), name))  # `getattr(self, "calls", 0)` reads a state, too
+    return found
 
 
 def _own_of_module(run: Run, module: nn.Module, name: str) -> Any:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fitserve.describe.functions import Function
 from service.architectures.layers import undetected
-from service.architectures.text.constructors import CONSTRUCTORS, initialize
+from service.architectures.text.constructors import CONSTRUCTORS, MAX_MODULES, initialize
 from service.architectures.text.errors import tensors_in
-from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, Frame, Run
+from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, MAX_STEPS, Frame, Run
 from service.architectures.text.functions import FUNCTIONS
 from service.architectures.text.guards import ArgumentGuard, PieceGuard, guards_of
 from service.architectures.text.operators import bounded
@@ -31,6 +31,8 @@ from service.architectures.text.values import (
 from service.specs.base import did_you_mean
 
 MISSING = object()
+# Making a layer takes the time of many statements: no more fit in the budget than a model may have.
+STEPS_OF_CONSTRUCTION = MAX_STEPS // MAX_MODULES
 _CONTAINERS = (list, tuple, dict)
 
 
@@ -231,6 +233,7 @@ def _construct(
         constructor = CONSTRUCTORS.get(type_)
         if constructor is None:
             run.fail(at, f"`{type_.__name__}` cannot be constructed here.")
+        run.step(at, STEPS_OF_CONSTRUCTION if issubclass(type_, nn.Module) else 1)
         made = run.guard(at, lambda: constructor(run, at, positional, named), (positional, named))
         if not run.constructing and isinstance(made, nn.Module | nn.Parameter):
             _refuse_parameters(run, at, made)

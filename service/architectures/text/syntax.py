@@ -14,6 +14,7 @@ from service.architectures.text.errors import GrammarError, SourceLocation
 # Python's parser backtracks at open brackets: its time may double with each level.
 MAX_BRACKETS = 20
 MAX_NODES = 5_000
+BYTE_ORDER_MARK = "\ufeff"  # that some editors write at the beginning of a file
 MAX_CLASS_NODES = 50_000  # of the text of classes
 # The grammar, the graph and its printing recurse by level; Python's default stack allows about 1,000 frames.
 MAX_LEVELS = 60
@@ -136,7 +137,7 @@ def parse_module(source: str) -> tuple[Text, ast.Module]:
     Raises:
         GrammarError: If the text is not Python, or is too large.
     """
-    text = Text.dedented(source)
+    text = Text.dedented(source.removeprefix(BYTE_ORDER_MARK))
     _check_brackets(text)
     tree = _parse_tree(text)
     _check_size(tree, text, MAX_CLASS_NODES)

@@ -226,3 +226,51 @@ def test_a_class_can_be_a_layer_of_another_architecture(width: int) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         check(spec, [torch.zeros(4, 5)], 10**6)
     assert refusal.value.errors[0].pointer == "#/architecture/layers/1/source"
+
+
+def test_names_of_the_api_are_ascii() -> None:
+    """The class and its inputs need names that the API can show; other names are free."""
+    source = SOURCE.replace("class Net", "class Netü").replace("self.head", "self.größe")
+    assert errors_of(
+        source.replace("forward(self, x, scale", "forward(self, höhe, scale").replace(
+            "x = ", "x = höhe; x = "
+        )
+    )[0] == (
+        "source",
+        "`Netü` is the name of the class or of an input, which is at most 128 ASCII letters, digits and "
+        "underscores; rename it.",
+    )
+    assert check_class(source.replace("Netü", "Net")).parameter_count == 28
+
+
+def test_complex_outputs_are_refused() -> None:
+    """An output has real numbers."""
+    source = SOURCE.replace("return self.head(x) if", "return self.head(x).to(torch.complex64) if")
+    assert [message for _, message in errors_of(source)] == [
+        "Output `output` has complex numbers; return its `.real`, `.imag` or `.abs()`."
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "self.calls = getattr(self, 'calls', 0) + 1",
+        "if not hasattr(self, 'calls'):\n            self.calls = x",
+    ],
+)
+def test_a_state_that_is_asked_for_is_a_state(line: str) -> None:
+    """A forward pass that looks for an attribute before it sets it would depend on the pass before."""
+    ((_, message),) = errors_of(
+        SOURCE.replace("for block in self.blocks:", f"{line}\n        for block in self.blocks:")
+    )
+    assert "would carry a state from one forward pass to the next" in message
+
+
+def test_a_text_may_begin_with_a_byte_order_mark() -> None:
+    """Some editors write one."""
+    assert check_class("\ufeff" + SOURCE).parameter_count == 28
+
+
+def test_an_input_is_named_once() -> None:
+    """An input that appears twice is reported at its position."""
+    assert errors_of(inputs=["x", "x"]) == [("inputs/1", "`x` appears twice; give it once.")]
