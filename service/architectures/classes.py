@@ -36,8 +36,8 @@ def class_errors(spec: ClassSpec, pointer: str) -> FieldErrors:
     for name in names:
         if not _NAME.fullmatch(name):
             detail = (
-                f"`{name}` is the name of the class or of an input, which is at most 128 ASCII letters, digits "
-                "and underscores; rename it."
+                f"`{name}` is the name of the class or of an input, which is at most 128 ASCII letters, "
+                "digits and underscores; rename it."
             )
             errors.add(pointer_to(pointer, "source"), detail)
     if program.inputs is None:
