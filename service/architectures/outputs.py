@@ -1,8 +1,8 @@
 """The outputs of a model by name, whatever its `forward` returns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from torch import Tensor
 
@@ -36,14 +36,14 @@ def named_outputs(result: Any, names: Sequence[str] | None = None) -> dict[str, 
 
     A single tensor is called `output`. Values of a tuple or list are called by their positions and values of
     a dict by their keys, unless `names` says otherwise; those of nested ones by all of these, as in `1.0`.
-    None is left out.
+    None is left out. Names are distinct.
 
     Args:
         result: The value that `forward` returns.
         names: Names of the outermost values: of a dict, its keys, in the order of the outputs.
 
     Raises:
-        UnnamedOutput: The names don't fit, or a value is no tensor.
+        UnnamedOutput: The names don't fit, two tensors have the same one, or a value is no tensor.
     """
     if isinstance(result, Tensor):
         if names is not None and len(names) != 1:
@@ -51,7 +51,17 @@ def named_outputs(result: Any, names: Sequence[str] | None = None) -> dict[str, 
         return {OUTPUT if names is None else names[0]: result}
     if not isinstance(result, tuple | list | dict):
         raise UnnamedOutput("forward", f"The architecture returns a {type(result).__name__}; {_NEEDED}.")
-    outputs = dict(_tensors(dict(_entries(result) if names is None else _renamed(result, names)), "", 0))
+    outputs: dict[str, Tensor] = {}
+    places: dict[str, str] = {}
+    for name, place, tensor in _tensors(_entries(result) if names is None else _renamed(result, names)):
+        if name in outputs:
+            field = "forward" if names is None or isinstance(result, dict) else "outputs"
+            detail = (
+                f"Two outputs are called `{name}`: `{places[name]}` and `{place}` of what `forward` returns. "
+                "Use other names, so that each output has its own."
+            )
+            raise UnnamedOutput(field, detail)
+        outputs[name], places[name] = tensor, place
     if not outputs:
         raise UnnamedOutput("forward", f"The architecture returns no tensor; {_NEEDED}.")
     if len(outputs) > MAX_OUTPUTS:
@@ -63,35 +73,47 @@ def named_outputs(result: Any, names: Sequence[str] | None = None) -> dict[str, 
 _NEEDED = "it must return a tensor, or a tuple, list or dict of tensors"
 
 
-def _entries(values: Any) -> Iterator[tuple[str, Any]]:
+class _Entry(NamedTuple):
+    """A value of a tuple, list or dict: its name, and its place in Python's notation, as in `[1]["mean"]`."""
+
+    name: str
+    place: str
+    value: Any
+
+
+def _entries(values: Any) -> list[_Entry]:
     pairs = values.items() if isinstance(values, dict) else enumerate(values)
-    return ((str(key), value) for key, value in pairs)
+    return [_Entry(str(key), f"[{key!r}]", value) for key, value in pairs]
 
 
-def _renamed(values: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _renamed(values: Any, names: Sequence[str]) -> list[_Entry]:
+    entries = _entries(values)
     if not isinstance(values, dict):
         if len(values) != len(names):
             detail = f"`forward` returns {len(values)} values, and `outputs` names {len(names)}."
             raise UnnamedOutput("outputs", detail)
-        return zip(names, values, strict=True)
-    by_key = dict(_entries(values))
+        return [entry._replace(name=name) for name, entry in zip(names, entries, strict=True)]
+    keys = dict.fromkeys(entry.name for entry in entries)
     for name in names:
-        if name not in by_key:
-            hint = did_you_mean(name, by_key) or f"; its keys are {list_names(by_key)}."
+        if name not in keys:
+            hint = did_you_mean(name, keys) or f"; its keys are {list_names(keys)}."
             raise UnnamedOutput("outputs", f"`forward` returns a dict without the key `{name}`{hint}")
-    if len(names) < len(by_key):
-        missing = list_names([key for key in by_key if key not in names])
+    if len(names) < len(keys):
+        missing = list_names([key for key in keys if key not in names])
         raise UnnamedOutput("outputs", f"`outputs` lacks keys of the dict that `forward` returns: {missing}.")
-    return ((name, by_key[name]) for name in names)
+    return sorted(entries, key=lambda entry: names.index(entry.name))
 
 
-def _tensors(values: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    for key, value in values.items():
-        name = f"{prefix}{key}"
+def _tensors(entries: Iterable[_Entry], depth: int = 0) -> Iterator[tuple[str, str, Tensor]]:
+    """Iterate over name, place and tensor, also of nested values."""
+    for name, place, value in entries:
         if isinstance(value, Tensor):
-            yield name, value
+            yield name, place, value
         elif isinstance(value, tuple | list | dict) and depth < _MAX_DEPTH:
-            yield from _tensors(dict(_entries(value)), f"{name}.", depth + 1)
+            inner = (
+                _Entry(f"{name}.{each.name}", place + each.place, each.value) for each in _entries(value)
+            )
+            yield from _tensors(inner, depth + 1)
         elif value is not None:
             detail = f"The architecture returns a {type(value).__name__} as output `{name}`; {_NEEDED}."
             raise UnnamedOutput("forward", detail)

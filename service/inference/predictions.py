@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from service.training.target_units import variances_in_target_units
 
 Outputs = Mapping[str, Tensor]
 """Outputs of a model, [B, …], by name."""
+
+_Column = tuple[str, Sequence[Any]]  # name and cells
 
 # Rows to run through the model at once, so that activations stay small.
 SLICE_ROWS = 4096
@@ -253,7 +255,7 @@ def as_csv(
     """Write predictions as CSV, with columns for ids, windows, targets or outputs, labels and probabilities.
 
     Of several outputs, one with a single value for each row has a column of its name; the values of another
-    are numbered, `<name>_0`, `<name>_1`, …
+    are numbered, `<name>_0`, `<name>_1`, … A column whose name an earlier one has is `<name>_2`, and so on.
 
     Args:
         answer: The predictions that `predict` yields.
@@ -261,73 +263,85 @@ def as_csv(
         header: Whether to write the line of column names.
         keep_formulas: Whether text that spreadsheets would run as a formula stays as it is.
     """
-    columns = dict(answer.get("windows", {}))
+    columns: list[_Column] = [*answer.get("windows", {}).items()]
     if isinstance(answer["outputs"], dict):
-        columns |= _output_columns(answer["outputs"])
+        columns += _output_columns(answer["outputs"])
         answer = {key: value for key, value in answer.items() if key != "outputs"}
     soft = encoding.classes is None and "classes" in answer and not isinstance(answer["labels"][0], list)
     if encoding.classes or soft:
-        columns |= _class_columns(answer)
+        columns += _class_columns(answer)
     else:
-        columns |= _value_columns(answer, encoding)
+        columns += _value_columns(answer, encoding)
     ids = {name: list(map(_label_cell, values)) for name, values in answer.get("ids", {}).items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    header_row = (*ids, *columns)  # an id may be named like another column
-    rows: Iterator[Sequence[Any]] = zip(*ids.values(), *columns.values(), strict=True)
+    titles = _distinct([name for name, _ in columns])
+    header_row = (*ids, *titles)  # an id may be named like another column
+    rows: Iterator[Sequence[Any]] = zip(*ids.values(), *(values for _, values in columns), strict=True)
     for row in chain([header_row] if header else [], rows):
         writer.writerow(row if keep_formulas else map(without_formula, row))
     return text.getvalue().encode()
 
 
-def _output_columns(outputs: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Number the names that an earlier column has: the second `y` is `y_2`."""
+    taken: dict[str, None] = {}
+    for name in names:
+        numbered = chain([name], (f"{name}_{number}" for number in count(2)))
+        taken[next(each for each in numbered if each not in taken)] = None
+    return [*taken]
+
+
+def _output_columns(outputs: Mapping[str, list[Any]]) -> list[_Column]:
     """Make the columns of several outputs."""
-    columns: dict[str, list[Any]] = {}
+    columns: list[_Column] = []
     for name, nested in outputs.items():
         values = torch.tensor(nested, dtype=torch.float64)  # [B, …]
         flat = values.reshape(len(values), -1)
         for index in range(flat.shape[1]):
             title = name if flat.shape[1] == 1 else f"{name}_{index}"
-            columns[title] = _finite(flat[:, index].tolist())
+            columns.append((title, _finite(flat[:, index].tolist())))
     return columns
 
 
-def _class_columns(answer: Mapping[str, Any]) -> dict[str, list[Any]]:
+def _class_columns(answer: Mapping[str, Any]) -> list[_Column]:
     """Make the columns `label` and, for each class, `probability_<class>`; positions have numbers at the end.
 
     A table with several positions in a row has `label_0`, `label_1`, …, `probability_<class>_0`, ….
     """
     labels = np.array(answer["labels"], dtype=object).reshape(len(answer["labels"]), -1)  # [B, positions]
     ends = [""] if labels.shape[1] == 1 else [f"_{position}" for position in range(labels.shape[1])]
-    columns: dict[str, list[Any]] = {
-        f"label{end}": list(map(_label_cell, column)) for end, column in zip(ends, labels.T, strict=True)
-    }
+    columns: list[_Column] = [
+        (f"label{end}", list(map(_label_cell, column))) for end, column in zip(ends, labels.T, strict=True)
+    ]
     if "probabilities" in answer:
         classes = answer["classes"]
         values = torch.tensor(answer["probabilities"], dtype=torch.float64)  # [B, k, …]
         by_class = values.reshape(len(values), len(classes), -1).permute(1, 2, 0)  # [k, positions, B]
-        columns |= {
-            f"probability_{label_key(label)}{end}": _finite(column.tolist())
+        columns += [
+            (f"probability_{label_key(label)}{end}", _finite(column.tolist()))
             for label, positions in zip(classes, by_class, strict=True)
             for end, column in zip(ends, positions, strict=True)
-        }
+        ]
     return columns
 
 
-def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> dict[str, list[Any]]:
+def _value_columns(answer: Mapping[str, Any], encoding: Encoding) -> list[_Column]:
     """Make a column for each target, and `label_<name>` and `probability_<name>` for two labels."""
-    columns: dict[str, list[Any]] = {}
+    columns: list[_Column] = []
     for prefix, key in (("", "outputs"), ("label_", "labels"), ("probability_", "probabilities")):
         if key not in answer:
             continue
         names = _value_names(answer, encoding)
         if key == "labels" and encoding.column_classes:
             for name, labels in zip(names, zip(*answer[key], strict=True), strict=True):
-                columns[f"{prefix}{name}"] = list(map(_label_cell, labels))
+                columns.append((f"{prefix}{name}", list(map(_label_cell, labels))))
             continue
         dtype = torch.int64 if key == "labels" else torch.float64
         values = torch.tensor(answer[key], dtype=dtype).reshape(len(answer[key]), -1)
-        columns |= {f"{prefix}{name}": _finite(values[:, index].tolist()) for index, name in enumerate(names)}
+        columns += [
+            (f"{prefix}{name}", _finite(values[:, index].tolist())) for index, name in enumerate(names)
+        ]
     return columns
 
 
@@ -337,12 +351,12 @@ def _value_names(answer: Mapping[str, Any], encoding: Encoding) -> Sequence[str]
     A loss may have other outputs than targets; these are `output`, or `output_0`, `output_1`, ….
     """
     names: Sequence[str] = output_names(encoding)
-    names = [f"{name}_q{quantile:g}" for name in names for quantile in answer.get("quantiles", ())] or names
+    names = [f"{name}_q{quantile}" for name in names for quantile in answer.get("quantiles", ())] or names
     values = answer.get("outputs", answer.get("labels"))
-    count = len(np.ravel(values[0]))
-    if count == len(names):
+    width = len(np.ravel(values[0]))
+    if width == len(names):
         return names
-    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+    return ["output"] if width == 1 else [f"output_{index}" for index in range(width)]
 
 
 def _label_cell(label: Any) -> Any:

@@ -54,7 +54,7 @@ def check_components(spec: TrainingSpec, readable: LossNames | None = None) -> F
         readable: The names that the text of a loss can read; None while they are unknown.
     """
     errors = FieldErrors()
-    errors.extend(_check(spec.loss, _LOSSES, REFUSED_LOSSES, f"{SECTION}/loss"))
+    errors.extend(_check_loss_component(spec.loss))
     errors.extend(_check_further_outputs(spec.loss))
     if spec.loss.type == EXPRESSION:
         errors.extend(text_errors(spec.loss, readable))
@@ -71,6 +71,16 @@ def check_components(spec: TrainingSpec, readable: LossNames | None = None) -> F
             errors.add(pointer_to(SECTION, "metrics", index), f"`{name}` appears twice; give it once.")
         seen.add(name)
     errors.extend(_check_monitor(spec, names))
+    return errors
+
+
+def _check_loss_component(spec: LossSpec) -> FieldErrors:
+    """Check the name of a loss, and the types and values of its arguments."""
+    pointer = f"{SECTION}/loss"
+    errors = _check(spec, _LOSSES, REFUSED_LOSSES, pointer)
+    if not errors:
+        wrong = LOSSES[spec.type].argument_errors(spec.arguments())
+        errors.extend(FieldError(f"{pointer}/{name}", detail) for name, detail in wrong.items())
     return errors
 
 

@@ -65,6 +65,8 @@ class Loss:
         needs_columns: Whether the loss compares the values of a row with each other, so that outputs and
             targets are [B, k].
         target_dtype: Data type to which targets are cast for the loss; None for no cast.
+        argument_errors: Function from arguments of valid types to what is wrong with their values, by name.
+            Only requests are checked: a job of an earlier version may have such values.
     """
 
     constructor: Constructor
@@ -73,6 +75,7 @@ class Loss:
     variants: Mapping[tuple[str, bool], Conventions] = field(default_factory=dict)
     probabilities: Callable[[Tensor], Tensor] | None = None
     target_dtype: torch.dtype | None = None
+    argument_errors: Callable[[Mapping[str, Any]], Mapping[str, str]] = lambda arguments: {}
     takes: tuple[str, ...] = ("output",)
     further: tuple[OutputRule, ...] = ()
     output_shapes: Callable[[Sequence[int], Mapping[str, Any]], Sequence[tuple[int, ...]]] | None = None
@@ -159,6 +162,22 @@ _SCORES = Conventions(output_rules.CLASS_SCORES, (target_rules.SOFT_LABELS, targ
 _SIGNS = (target_rules.PLUS_OR_MINUS_ONE,)
 _Quantiles = Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=100)]
 
+
+def _equal_quantiles(arguments: Mapping[str, Any]) -> Mapping[str, str]:
+    quantiles = arguments["quantiles"]
+    repeated = next((each for index, each in enumerate(quantiles) if each in quantiles[:index]), None)
+    return {} if repeated is None else {"quantiles": f"{repeated} appears twice; give each quantile once."}
+
+
+def _not_positive_eps(arguments: Mapping[str, Any]) -> Mapping[str, str]:
+    return {} if arguments.get("eps", 1.0) > 0 else {"eps": "Should be greater than 0."}
+
+
+def _invalid_smoothing(arguments: Mapping[str, Any]) -> Mapping[str, str]:
+    is_valid = 0 <= arguments.get("label_smoothing", 0.0) <= 1
+    return {} if is_valid else {"label_smoothing": "Should be from 0 to 1."}
+
+
 LOSSES: Mapping[str, Loss] = {
     loss.constructor.name: loss
     for loss in (
@@ -188,11 +207,13 @@ LOSSES: Mapping[str, Loss] = {
             probabilities=_softmax,
             takes_positions=True,
             takes_soft_labels=True,
+            argument_errors=_invalid_smoothing,
         ),
         Loss(
             _loss(own_losses.GaussianNLLLoss),
             takes=("output", "var"),
             further=(output_rules.VARIANCES,),
+            argument_errors=_not_positive_eps,
         ),
         Loss(_loss(nn.HingeEmbeddingLoss), conventions=Conventions(output_rules.DISTANCES, _SIGNS)),
         Loss(_loss(nn.HuberLoss)),
@@ -237,6 +258,7 @@ LOSSES: Mapping[str, Loss] = {
                 targets, arguments["quantiles"]
             ),
             task="quantiles",
+            argument_errors=_equal_quantiles,
         ),
         Loss(
             _loss(nn.PoissonNLLLoss),
@@ -244,6 +266,7 @@ LOSSES: Mapping[str, Loss] = {
             variants={
                 ("log_input", False): Conventions(output_rules.RATES, (target_rules.NOT_NEGATIVE,)),
             },
+            argument_errors=_not_positive_eps,
         ),
         Loss(_loss(nn.SmoothL1Loss)),
         Loss(_loss(nn.SoftMarginLoss), conventions=Conventions(targets=_SIGNS)),

@@ -64,6 +64,28 @@ def test_what_has_no_names_is_an_error(result: Any, names: list[str] | None, fie
     assert detail in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("result", "names", "field", "places"),
+    [
+        ({"b.0": A, "b": (B, C)}, None, "forward", ("b.0", "['b.0']", "['b'][0]")),
+        ({"b.0": A, "b": (B, C)}, ["b", "b.0"], "forward", ("b.0", "['b'][0]", "['b.0']")),
+        ({1: A, "1": B}, None, "forward", ("1", "[1]", "['1']")),
+        ({1: A, "1": B}, ["1"], "forward", ("1", "[1]", "['1']")),
+        ((A, {"x": {"y": B}, "x.y": C}), None, "forward", ("1.x.y", "[1]['x']['y']", "[1]['x.y']")),
+        ((A, (B, C)), ["b.1", "b"], "outputs", ("b.1", "[0]", "[1][1]")),
+    ],
+)
+def test_two_outputs_of_one_name_are_an_error(
+    result: Any, names: list[str] | None, field: str, places: tuple[str, str, str]
+) -> None:
+    """No output replaces another; the error says where both are."""
+    with pytest.raises(UnnamedOutput) as caught:
+        named_outputs(result, names)
+    assert caught.value.field == field
+    name, first, second = places
+    assert f"Two outputs are called `{name}`: `{first}` and `{second}`" in caught.value.detail
+
+
 def checked(forward: str, submodules: dict[str, Any], *shape: int, **more: Any) -> CheckedArchitecture:
     spec = {"type": "module", "forward": forward, "submodules": submodules, "inputs": ["x"], **more}
     return check(read_architecture(spec), [torch.empty(shape, device="meta")], 10**6)

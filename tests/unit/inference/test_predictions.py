@@ -281,6 +281,38 @@ def test_csv_of_tensors() -> None:
     assert len(rows) == 2
 
 
+def test_csv_columns_of_several_outputs_are_distinct() -> None:
+    """A column whose name an earlier one has is numbered, so that no value is lost."""
+    model = train(table(NUMBERS), [linear(2)]).model()
+    outputs = {"y": [[1.0], [2.0]], "a": [[3.0, 4.0], [5.0, 6.0]], "a_0": [7.0, 8.0], "a_0_2": [9.0, 0.0]}
+    body = as_csv({"outputs": outputs}, model.encoding)
+    assert body.decode().split() == [
+        "y,a_0,a_1,a_0_2,a_0_2_2",
+        "1.0,3.0,4.0,7.0,9.0",
+        "2.0,5.0,6.0,8.0,0.0",
+    ]
+
+
+def test_csv_columns_of_classes_are_distinct_from_outputs() -> None:
+    """Outputs may be named like the columns of labels and probabilities."""
+    model = classifier("CrossEntropyLoss").model()
+    answer = prediction(model, COLUMNS)
+    rows = len(answer["labels"])
+    outputs = {"cls": answer["outputs"], "label": [1.0] * rows, "probability_setosa": [2.0] * rows}
+    (first, *_) = read(as_csv({**answer, "outputs": outputs}, model.encoding))
+    assert (first["label"], first["label_2"]) == ("1.0", answer["labels"][0])
+    assert first["probability_setosa"] == "2.0"
+    position = answer["classes"].index("setosa")
+    assert float(first["probability_setosa_2"]) == answer["probabilities"][0][position]
+
+
+def test_csv_columns_of_close_quantiles_are_distinct() -> None:
+    """A quantile is written with all its digits."""
+    model = train(table({"t": NUMBERS["t"]}), [linear(1)]).model()
+    answer = {"outputs": [[1.0, 2.0]], "quantiles": [0.1234567, 0.1234568]}
+    assert as_csv(answer, model.encoding).decode().split() == ["t_q0.1234567,t_q0.1234568", "1.0,2.0"]
+
+
 def test_the_best_epochs_parameters_predict() -> None:
     """With `best`, the parameters of the best epoch are used, and the answer contains this epoch."""
     trained = train(

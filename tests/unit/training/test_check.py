@@ -114,6 +114,25 @@ def test_nothing_is_wrong_with_a_good_section() -> None:
         ({"optimizer": {"type": "Adam", "betas": [0.9]}}, "/optimizer/betas", "at least 2 items."),
         ({"scheduler": "StepLR"}, "/scheduler", "`step_size` is required."),
         ({"loss": {"type": "MSELoss", "reduction": "sum"}}, "/loss/reduction", "Should be 'mean'."),
+        *(
+            (
+                {"loss": {"type": "CrossEntropyLoss", "label_smoothing": smoothing}},
+                "/loss/label_smoothing",
+                "Should be from 0 to 1.",
+            )
+            for smoothing in (-1.0, 2.0)
+        ),
+        (
+            {"loss": {"type": "GaussianNLLLoss", "output": "a", "var": "b", "eps": 0.0}},
+            "/loss/eps",
+            "Should be greater than 0.",
+        ),
+        ({"loss": {"type": "PoissonNLLLoss", "eps": -1.0}}, "/loss/eps", "Should be greater than 0."),
+        (
+            {"loss": {"type": "PinballLoss", "quantiles": [0.5, 0.9, 0.5]}},
+            "/loss/quantiles",
+            "0.5 appears twice; give each quantile once.",
+        ),
         (
             {"metrics": [{"type": "mean_squared_error", "squared": "no"}]},
             "/metrics/0/squared",
@@ -216,11 +235,6 @@ def test_components_are_checked_together() -> None:
         ),
         ({"loss": "CoxPHLoss", "outputs": (1,), "targets": (3,)}, "/loss", "needs targets [B, 2]"),
         ({"loss": "CoxPHLoss", "outputs": (1,), "metrics": ["concordance_index"]}, None, ""),
-        (
-            {"loss": {"type": "CrossEntropyLoss", "label_smoothing": 2.0}, "targets": (), "classes": 2},
-            "/loss",
-            "label_smoothing",
-        ),
         (
             {"metrics": ["accuracy"]},
             "/metrics/0",
