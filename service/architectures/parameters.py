@@ -15,6 +15,10 @@ from service.specs.component import InitSpec
 
 # Reports show counts as JSON numbers, which are exact up to here; PyTorch's own count overflows at 2**63.
 MAX_ELEMENTS = 2**53
+_FLOAT32_MAX = torch.finfo(torch.float32).max
+_FLOAT32 = "3.4028234e38"  # rounded towards zero
+# The bounds of `xavier_uniform_` are up to sqrt(3) * gain from zero; their difference is a float32.
+_MAX_GAIN = 9e37
 
 INITS: Mapping[str, Constructor] = {
     name: Constructor(getattr(nn.init, name), omit=("tensor", "generator"))
@@ -37,7 +41,37 @@ def init_errors(init: InitSpec, pointer: str) -> Iterable[FieldError]:
             f" is not supported; the supported initializations are {', '.join(INITS)}."
         )
         return [FieldError(pointer, f"`{init.type}`{hint}")]
-    return INITS[init.type].check(init.arguments(), pointer)
+    return INITS[init.type].check(init.arguments(), pointer) or _value_errors(init, pointer)
+
+
+def _value_errors(init: InitSpec, pointer: str) -> list[FieldError]:
+    """Return the errors in arguments of the right types that PyTorch only finds when it draws the values.
+
+    Args:
+        init: An initialization whose arguments have the right names and types.
+        pointer: Its JSON pointer in the request.
+    """
+    complete = complete_init(init)
+    numbers = {name: value for name, value in complete.items() if isinstance(value, float | int)}
+    details = {
+        name: f"Should be a float32: from -{_FLOAT32} to {_FLOAT32}."
+        for name, value in numbers.items()
+        if abs(value) > _FLOAT32_MAX
+    }
+    if "std" in numbers:
+        is_truncated = init.type == "trunc_normal_"  # which divides by it
+        if numbers["std"] < 0 or (is_truncated and numbers["std"] == 0):
+            details["std"] = f"Should be greater than {'0' if is_truncated else 'or equal to 0'}."
+    if init.type.startswith("xavier_") and not 0 <= numbers["gain"] <= _MAX_GAIN:
+        details["gain"] = f"Should be from 0 to {_MAX_GAIN:g}."
+    if init.type in ("uniform_", "trunc_normal_") and not details:
+        lower, upper = numbers["a"], numbers["b"]
+        bound = "b" if "b" in init.arguments() else "a"
+        if lower > upper:
+            details[bound] = f"`a` is the lower and `b` the upper bound, but {lower:g} > {upper:g}."
+        elif init.type == "uniform_" and upper - lower > _FLOAT32_MAX:
+            details[bound] = f"The difference of `b` and `a` should be at most {_FLOAT32}."
+    return [FieldError(pointer_to(pointer, name), detail) for name, detail in details.items()]
 
 
 def shape_errors(init: InitSpec, shape: Iterable[int], pointer: str) -> Iterator[FieldError]:

@@ -4,6 +4,9 @@ Invalid values are replaced by placeholders or removed until the section validat
 usual; errors that the placeholders cause are dropped.
 """
 
+import re
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
@@ -27,6 +30,9 @@ _FIELD_PLACEHOLDERS = {
 _ITEM_PLACEHOLDERS = {
     "layers": {"type": "Identity"},
     "submodules": {"type": "Identity"},
+    "parameters": {"shape": [], "init": "zeros_"},
+    "buffers": "torch.zeros(1)",
+    "constants": 1,
     "transforms": {"type": "drop_rows", "columns": []},
 }
 # A field that cannot be checked while another one is invalid: early stopping may monitor an invalid metric, a
@@ -35,6 +41,8 @@ _DEPENDENTS = {
     "#/training/metrics": "#/training/early_stopping",
     **dict.fromkeys(("#/data/features", "#/data/feature_groups", "#/data/targets"), "#/data/transforms"),
 }
+# Declarations of a module that are gone, or whose placeholder may have another type, which its texts read.
+_READ_BY_TEXTS = re.compile(r"(.+)/(?:submodules|parameters|buffers|constants(?:/[^/]+)?)")
 _MAX_ROUNDS = 10  # a placeholder may reveal another invalid value
 
 
@@ -58,7 +66,7 @@ class PartialSection(NamedTuple):
         Returns:
             The other errors; those that are not listed stay counted.
         """
-        ignored = {*self.replaced, *(_DEPENDENTS[each] for each in self.replaced if each in _DEPENDENTS)}
+        ignored = {*self.replaced, *chain.from_iterable(map(_dependents, self.replaced))}
         kept = FieldErrors()
         for error in errors:
             parts = error.pointer.split("/")
@@ -67,6 +75,14 @@ class PartialSection(NamedTuple):
                 kept.extend([error])
         kept.add_unlisted(errors.count - len(errors))
         return kept
+
+
+def _dependents(pointer: str) -> Iterator[str]:
+    """Return the pointers to what cannot be checked while the value at a pointer is invalid."""
+    if pointer in _DEPENDENTS:
+        yield _DEPENDENTS[pointer]
+    if read := _READ_BY_TEXTS.fullmatch(pointer):
+        yield from (f"{read[1]}/forward", f"{read[1]}/buffers")
 
 
 def read_partial(document: Any, adapter: TypeAdapter[Any], pointer: str) -> PartialSection | None:

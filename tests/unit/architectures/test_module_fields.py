@@ -168,6 +168,60 @@ def test_a_frozen_root_is_exported() -> None:
     assert [each.requires_grad for each in names["model"].parameters()] == [False, False]
 
 
+@pytest.mark.parametrize(
+    ("init", "refused"),
+    [
+        ({"type": "constant_", "val": 1e39}, "val"),
+        ({"type": "constant_", "val": -3.40282354e38}, "val"),  # a float32 only if rounded
+        ({"type": "normal_", "std": 1e39}, "std"),
+        ({"type": "normal_", "std": -1}, "std"),
+        ({"type": "normal_", "mean": 1e39}, "mean"),
+        ({"type": "uniform_", "a": 2, "b": 1}, "b"),
+        ({"type": "uniform_", "a": 2}, "a"),  # `b` is 1 by default
+        ({"type": "uniform_", "a": -3e38, "b": 3e38}, "b"),
+        ({"type": "trunc_normal_", "a": 1, "b": -1}, "b"),
+        ({"type": "trunc_normal_", "std": 0}, "std"),
+        ({"type": "trunc_normal_", "std": -1}, "std"),
+        ({"type": "xavier_uniform_", "gain": 3e38}, "gain"),
+        ({"type": "xavier_normal_", "gain": -1}, "gain"),
+        ({"type": "kaiming_uniform_", "a": 1e200}, "a"),
+        ({"type": "orthogonal_", "gain": 1e39}, "gain"),
+    ],
+    ids=str,
+)
+def test_values_that_cannot_be_drawn_are_refused(init: Json, refused: str) -> None:
+    """Arguments that fail on real tensors only are errors at the argument, of layers and of parameters."""
+    spec = module(
+        "Net",
+        "return self.out(x) * self.scale",
+        {"out": linear(1, initial={"weight": init})},
+        parameters={"scale": {"shape": [1, 1], "init": init}},
+    )
+    assert {*details(spec)} == {
+        f"parameters/scale/init/{refused}",
+        f"submodules/out/initial/weight/{refused}",
+    }
+
+
+@pytest.mark.parametrize(
+    "init",
+    [
+        {"type": "constant_", "val": 3.4028234e38},
+        {"type": "normal_", "std": 0},
+        {"type": "uniform_", "a": 1, "b": 1},
+        {"type": "trunc_normal_", "a": -3e38, "b": 3e38},
+        {"type": "xavier_uniform_", "gain": 9e37},
+        {"type": "xavier_normal_", "gain": 0},
+        {"type": "orthogonal_", "gain": -1},
+    ],
+    ids=str,
+)
+def test_accepted_bounds_can_be_drawn(init: Json) -> None:
+    """The bounds themselves are accepted, and PyTorch draws finite values."""
+    spec = checked(sequential(linear(1, initial={"weight": init}))).spec
+    assert all(each.isfinite().all() for each in build(read_architecture(spec)).parameters())
+
+
 def test_an_architecture_without_trained_parameters_is_refused() -> None:
     """The error says that something must be trained."""
     found = details({**sequential(linear(1)), "trainable": False})

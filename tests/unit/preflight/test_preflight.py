@@ -766,3 +766,28 @@ def test_columns_that_are_no_columns_are_an_error(plan: Plan, columns: Any) -> N
     """Whatever is in `columns`, the refusal has an error that points to it."""
     errors = errors_of(plan, changed(request(), "#/data/columns", columns))
     assert "Give an object, column name → list of values" in errors["#/data/columns"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "pointer"),
+    [
+        ({"buffers": {"m": 5}}, "buffers/m"),
+        ({"buffers": []}, "buffers"),
+        ({"constants": {"m": {"a": 1}}}, "constants/m"),
+        ({"constants": {"k": {}}, "buffers": {"m": "torch.ones(self.k[0])"}}, "constants/k"),
+        ({"parameters": {"m": {"shape": [0], "init": "ones_"}}}, "parameters/m/shape/0"),
+        ({"parameters": {"m": {"shape": [1]}}}, "parameters/m"),
+        ({"parameters": {"m": 1}}, "parameters/m"),
+    ],
+    ids=str,
+)
+def test_an_invalid_declaration_is_one_error(plan: Plan, declared: Request, pointer: str) -> None:
+    """The text of `forward` that reads an invalid member gets no error of its own."""
+    document = request()
+    document["architecture"] = {
+        "type": "module",
+        "submodules": {"fc": {"type": "Linear", "out_features": 1}},
+        "forward": "return self.fc(x) * self.m",
+        **declared,
+    }
+    assert [*errors_of(plan, document)] == [f"#/architecture/{pointer}"]
