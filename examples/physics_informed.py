@@ -49,7 +49,7 @@ def main() -> None:
     """Train on the equation, then compare with the exact solution."""
     times = np.linspace(0, SECONDS, 100).round(4)
     job: dict[str, Any] = {
-        "data": {"inputs": {"t": [[t] for t in times.tolist()]}, "targets": [[0.0]] * len(times)},
+        "data": {"inputs": [[t] for t in times.tolist()], "targets": [[0.0]] * len(times)},
         "architecture": {"type": "class", "source": CLASS},
         "training": {
             "loss": {"type": "expression", "text": RESIDUAL},
@@ -68,7 +68,7 @@ def main() -> None:
             print(f"epoch {epoch:4}: mean square of the residual {loss:.2g}")
 
         new = np.linspace(0, SECONDS, 17)
-        answer = client.post(fit["links"]["predictions"], json={"inputs": {"t": [[t] for t in new.tolist()]}})
+        answer = client.post(fit["links"]["predictions"], json={"inputs": [[t] for t in new.tolist()]})
         predicted = np.array(answer.raise_for_status().json()["outputs"])[:, 0]
         print("  t/s     u  exact")
         for t, u, true in zip(new, predicted, exact(new), strict=True):

@@ -26,6 +26,7 @@ from service.training.class_weights import build_loss
 from service.training.device_placement import place_samples
 from service.training.engines.candidate import Candidate
 from service.training.engines.program_key import ProgramKey
+from service.training.expression_loss import data_names
 from service.training.findings import Findings
 from service.training.losses import LOSSES
 from service.training.metric_values import check_metric_values
@@ -139,6 +140,7 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
     validation = place_samples(prepared.validation, loss, meta) if prepared.validation else None
     architecture = read_architecture(checked.spec)
     units = target_units(prepared.encoding, roles.main.task, training)
+    loss_fn = build_loss(training, prepared.encoding, roles.main.width, train.weights is not None)
     return Candidate(
         key=ProgramKey.of(
             architecture,
@@ -149,9 +151,10 @@ def candidate(sections: ValidSections, placement: Placement, device: str) -> Can
             placement.precision,
             prepared.encoding.masks_targets,
             units,
+            data_names(loss_fn),
         ),
         model=checked.module,
-        loss_fn=build_loss(training, prepared.encoding, roles.main.width, train.weights is not None),
+        loss_fn=loss_fn,
         spec=training,
         batch=train.take(slice(0, size)),
         roles=roles,

@@ -293,4 +293,4 @@ def _names(checked: CheckedArchitecture | None, data: CheckedData | None) -> Los
     if checked is None or data is None:
         return None
     encoding = data.prepared.encoding
-    return LossNames(tuple(checked.outputs), encoding.input_names, encoding.targets)
+    return LossNames(tuple(checked.outputs), encoding.input_names, encoding.targets, encoding.model_input)

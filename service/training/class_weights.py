@@ -117,7 +117,11 @@ def build_loss(spec: TrainingSpec, encoding: Encoding, outputs: int, weighted: b
     if loss.weight_argument is not None:
         own[loss.weight_argument] = None if spec.class_weights is None else _weights(spec, encoding, outputs)
     if loss.is_expression:
-        own |= {"input_names": encoding.input_names, "target_names": encoding.targets}
+        own |= {
+            "input_names": encoding.input_names,
+            "target_names": encoding.targets,
+            "model_input": encoding.model_input,
+        }
     if encoding.ignored is not None:
         own["ignore_index"] = IGNORED  # the client's is a label
     arguments = {name: value for name, value in spec.loss.arguments().items() if name not in own}

@@ -14,6 +14,7 @@ from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
 from service.training.batches import Batches
 from service.training.engines.program_key import ProgramKey
+from service.training.expression_loss import data_names
 from service.training.losses import Loss
 from service.training.monitor import Monitor
 from service.training.output_roles import OutputRoles
@@ -81,6 +82,7 @@ class Components:
             self.precision,
             self.masks_targets,
             units=self.units,
+            names=data_names(self.loss_fn),
         )
 
     @property

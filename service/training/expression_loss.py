@@ -42,6 +42,20 @@ class ForwardPass(NamedTuple):
     outputs: Mapping[str, Tensor]
 
 
+class DataNames(NamedTuple):
+    """The names that a text can read of the data.
+
+    Attributes:
+        inputs: Names of the inputs of the model.
+        targets: Names of the target columns; empty for tensors.
+        model_input: The model's name of a single input.
+    """
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    model_input: str | None = None
+
+
 @dataclass(frozen=True)
 class LossNames:
     """The names that a text can read.
@@ -50,23 +64,26 @@ class LossNames:
         outputs: Names of the outputs of the model.
         inputs: Names of its inputs.
         targets: Names of the target columns; empty for tensors.
+        model_input: The model's name of a single input, which also names it unless it is that of an output
+            or a target.
     """
 
     outputs: tuple[str, ...]
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
+    model_input: str | None = None
 
     @cached_property
     def keys(self) -> Mapping[str, tuple[str, ...]]:
         """The names in each container; `output` is the only output, and `target` all targets."""
-        return {
-            OUTPUTS: (
-                *self.outputs,
-                *([OUTPUT] if self.outputs != (OUTPUT,) and len(self.outputs) == 1 else []),
-            ),
-            INPUTS: self.inputs,
-            TARGETS: (*self.targets, *([] if TARGET in self.targets else [TARGET])),
-        }
+        outputs = (
+            *self.outputs,
+            *([OUTPUT] if self.outputs != (OUTPUT,) and len(self.outputs) == 1 else []),
+        )
+        targets = (*self.targets, *([] if TARGET in self.targets else [TARGET]))
+        name, taken = self.model_input, {OUTPUT, *outputs, *self.inputs, *targets}
+        inputs = self.inputs if name is None or name in taken else (*self.inputs, name)
+        return {OUTPUTS: outputs, INPUTS: inputs, TARGETS: targets}
 
     @cached_property
     def _places(self) -> Mapping[str, list[str]]:
@@ -124,6 +141,8 @@ class LossNames:
         for container, names, values in (
             (OUTPUTS, self.outputs, outputs),
             (INPUTS, self.inputs, list(passed.inputs)),
+            # A single input has two names.
+            (INPUTS, self.keys[INPUTS][len(self.inputs) :], list(passed.inputs)),
             (TARGETS, self.targets, columns),
         ):
             containers[container].update(enumerate(values))
@@ -183,6 +202,7 @@ def expression(
     targets: Literal["values", "classes"] = "values",
     input_names: tuple[str, ...] = (),
     target_names: tuple[str, ...] = (),
+    model_input: str | None = None,
 ) -> "ExpressionLoss":
     """A loss that is a text over the outputs, the targets, the inputs and the weights of the rows.
 
@@ -192,7 +212,7 @@ def expression(
     scalar or a value for each row, [B]. `targets` says what the targets are: values (float32) or numbers of
     classes (int64).
     """
-    return ExpressionLoss(text, input_names, target_names)
+    return ExpressionLoss(text, input_names, target_names, model_input)
 
 
 class ExpressionLoss(nn.Module):
@@ -202,18 +222,26 @@ class ExpressionLoss(nn.Module):
         text: The text.
         input_names: Names of the inputs of the model.
         target_names: Names of the target columns.
+        model_input: The model's name of a single input.
 
     Attributes:
+        data_names: The names that the text can read of the data.
         reduction: `mean`, or `none` for the value of each row where the text returns it.
         reads_weight: Whether the text reads the weights of the rows, and so weights them itself.
         differentiates: Whether the text differentiates by an input.
     """
 
-    def __init__(self, text: str, input_names: tuple[str, ...], target_names: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        text: str,
+        input_names: tuple[str, ...],
+        target_names: tuple[str, ...],
+        model_input: str | None = None,
+    ) -> None:
         super().__init__()
         self.reduction = "mean"
         self._text = text
-        self._inputs, self._targets = input_names, target_names
+        self.data_names = DataNames(input_names, target_names, model_input)
         self._names: LossNames | None = None
         body, _ = read_loss(text)
         self.reads_weight = body is not None and WEIGHT in body.variables
@@ -222,7 +250,7 @@ class ExpressionLoss(nn.Module):
     def names(self, outputs: Mapping[str, Tensor]) -> LossNames:
         """Return the names that the text can read, with those of the outputs."""
         if self._names is None or self._names.outputs != tuple(outputs):
-            self._names = LossNames(tuple(outputs), self._inputs, self._targets)
+            self._names = LossNames(tuple(outputs), *self.data_names)
         return self._names
 
     def compute(
@@ -259,6 +287,11 @@ class ExpressionLoss(nn.Module):
 def differentiates(loss_fn: nn.Module) -> bool:
     """Return whether a loss differentiates by the inputs of the model."""
     return any(isinstance(each, ExpressionLoss) and each.differentiates for each in loss_fn.modules())
+
+
+def data_names(loss_fn: nn.Module) -> DataNames | None:
+    """Return the names by which a loss reads the data; None for a loss that is no text."""
+    return next((each.data_names for each in loss_fn.modules() if isinstance(each, ExpressionLoss)), None)
 
 
 def with_gradients(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -270,7 +270,7 @@ LOSSES: Mapping[str, Loss] = {
         ),
         Loss(_loss(nn.SmoothL1Loss)),
         Loss(_loss(nn.SoftMarginLoss), conventions=Conventions(targets=_SIGNS)),
-        Loss(Constructor(expression, ("input_names", "target_names"))),
+        Loss(Constructor(expression, ("input_names", "target_names", "model_input"))),
     )
 }
 

@@ -195,6 +195,32 @@ def test_both_engines_compute_the_same(service: Service, name: str) -> None:
     assert history["validation_loss"] == pytest.approx(validation, rel=1e-4)
 
 
+def test_programs_are_shared_by_jobs_of_the_same_names_only(service: Service) -> None:
+    """The same text reads another column if the target columns are in another order."""
+    columns = {"x": [0.0, 1.0, 2.0], "high": [9.0, 9.0, 9.0], "low": [0.0, 0.0, 0.0]}
+    text = "return (output.squeeze(1) - high) ** 2"
+    losses = []
+    for targets in (["high", "low"], ["low", "high"]):
+        body = request(net(1), text, engine="compiled")
+        body["data"] = {"columns": columns, "features": ["x"], "targets": targets}
+        losses.append(service.history(service.succeeded(body)["id"])["train_loss"])
+    assert losses[0] == losses[1]
+
+
+def test_a_single_input_has_the_name_of_the_model_too(service: Service) -> None:
+    """`input`, the name in the data and the name of the parameter of `forward` are the same input."""
+    text = "return (((output - target) / (1 + {}.abs())) ** 2).squeeze(1)"
+    named = {"inputs": {"position": X.tolist()}}
+    table = {"columns": {"p": X[:, 0].tolist(), "q": Y[:, 0].tolist()}, "features": ["p"], "targets": ["q"]}
+    histories = []
+    for name, data in (("input", {}), ("x", {}), ("position", named), ("x", named), ("x", table)):
+        body = request(net(1), text.format(name), data=data)
+        if data is table:
+            body["data"] = {"split": body["data"]["split"], **table}
+        histories.append(service.history(service.succeeded(body)["id"])["train_loss"])
+    assert all(history == histories[0] for history in histories)
+
+
 def test_a_text_that_draws_is_trained_by_the_eager_engine(service: Service) -> None:
     """`auto` gives a reason in words, and `compiled` is refused with it."""
     texts = {

@@ -60,6 +60,7 @@ class Encoding:
         id: Columns that identify the rows, and are no features.
         masks_targets: Whether missing targets are encoded as NaN and left out of loss and metrics.
         dropping: Columns of `drop_rows`: training and evaluations leave out rows without a value in them.
+        model_input: The model's name of a single input; None for several, which have the same names in both.
         input_ranges: Ranges of numeric inputs in the training rows, by input; see `far_inputs`.
     """
 
@@ -84,6 +85,7 @@ class Encoding:
     id: tuple[str, ...] = ()
     masks_targets: bool = False
     dropping: tuple[str, ...] = ()
+    model_input: str | None = None
     input_ranges: Mapping[str, tuple[InputRange, ...]] = field(default_factory=dict, compare=False)
 
     @property
@@ -249,6 +251,7 @@ class Encoding:
             id=tuple(document.get("id", ())),
             masks_targets=document.get("masks_targets", False),
             dropping=tuple(document.get("dropping", ())),
+            model_input=document.get("model_input"),
             input_ranges={
                 name: tuple(InputRange(*each) for each in ranges)
                 for name, ranges in document.get("input_ranges", {}).items()

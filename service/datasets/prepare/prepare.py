@@ -240,7 +240,11 @@ def prepare(
 
     train = select("train")
     assert train is not None
-    encoding = replace(encoding, input_ranges=find_input_ranges(encoding, train))
+    encoding = replace(
+        encoding,
+        model_input=input_names[0] if input_names is not None and len(input_names) == 1 else None,
+        input_ranges=find_input_ranges(encoding, train),
+    )
     validation = whole.get("validation") or select("validation")
     test = whole.get("test") or select("test")
     by_split = {"train": train, "validation": validation, "test": test}

@@ -11,6 +11,7 @@ from service.datasets.samples import Samples
 from service.specs.architecture import ArchitectureSpec
 from service.specs.training import TrainingSpec
 from service.training.batches import Batches
+from service.training.expression_loss import DataNames
 from service.training.losses import LOSSES
 from service.training.metrics import METRICS
 from service.training.monitor import monitored_value
@@ -32,7 +33,7 @@ class ProgramKey:
     Attributes:
         architecture: JSON of the complete spec. The order of its entries counts: it is the order in which
             parameters are created.
-        loss: JSON of the loss with its outputs and all its arguments.
+        loss: JSON of the loss with its outputs, all its arguments, and the names that its text can read.
         class_weights: Whether the loss weights classes.
         masks_targets: Whether the loss leaves out missing targets.
         optimizer: JSON of its type, its structure and the names of its numbers.
@@ -75,6 +76,7 @@ class ProgramKey:
         precision: str,
         masks_targets: bool = False,
         units: TargetUnits | None = None,
+        names: DataNames | None = None,
     ) -> Self:
         """Make the key of a training from its specs and the shapes of its samples.
 
@@ -87,6 +89,7 @@ class ProgramKey:
             precision: `float32` or `bfloat16`.
             masks_targets: Whether the loss leaves out missing targets.
             units: The values in the units of the targets; None if these are not transformed.
+            names: Names by which the text of a loss reads inputs and targets; None without a text.
         """
         loss = LOSSES[spec.loss.type].constructor.resolve(spec.loss.arguments())
         optimizer = OPTIMIZERS[spec.optimizer.type].resolve(spec.optimizer.arguments())
@@ -96,7 +99,7 @@ class ProgramKey:
         ]
         return cls(
             architecture=orjson.dumps(architecture.model_dump(mode="json")),
-            loss=_json([spec.loss.type, roles.loss, loss]),
+            loss=_json([spec.loss.type, roles.loss, loss, names and [*names]]),
             class_weights=spec.class_weights is not None,
             masks_targets=masks_targets,
             optimizer=_json([spec.optimizer.type, structure_of(optimizer), [*numbers_of(optimizer)]]),
