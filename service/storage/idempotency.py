@@ -38,7 +38,7 @@ def job_of_key(
     if row is None:
         return None
     if row.fingerprint != idempotency.fingerprint:
-        raise errors.IdempotencyKeyReused()
+        raise _reused()
     return row[:-1]
 
 
@@ -89,6 +89,11 @@ def bind_creation(
         return
     found = connection.scalar(select(resources.c.id).where(resources.c.id == row.resource_id))
     if found is not None and row.fingerprint != idempotency.fingerprint:
-        raise errors.IdempotencyKeyReused()
+        raise _reused()
     bound = creation_keys.update().where(*(keys[name] == value for name, value in unique.items()))
     connection.execute(bound.values(values))
+
+
+def _reused() -> errors.IdempotencyKeyReused:
+    error = errors.FieldError("Idempotency-Key", "The key was sent with another request; use a new one.")
+    return errors.IdempotencyKeyReused(errors.IdempotencyKeyReused.title, [error])

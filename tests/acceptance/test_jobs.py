@@ -12,6 +12,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from tests.support.fits import LINEAR, LONG, ORDERED, SEQUENTIAL, flowers, tensors, thermometer
+from tests.support.problems import problem
 from tests.support.server import Service, until
 from tests.support.thermometer import T_C, T_U
 
@@ -209,8 +210,7 @@ def test_an_idempotency_key_gives_the_same_job(service: Service) -> None:
     written = service.client.post("/v1/jobs", content=retyped, headers=headers)
     assert written.json()["id"] == first.json()["id"]
     other = service.submit(thermometer(epochs=4), headers={"Idempotency-Key": "once"})
-    assert other.status_code == httpx.codes.UNPROCESSABLE_ENTITY
-    assert other.json()["type"] == "/problems/idempotency-key-reused"
+    assert problem(other, 422, "idempotency-key-reused")[0]["pointer"] == "Idempotency-Key"
     assert service.submit(body).json()["id"] != first.json()["id"]
 
 

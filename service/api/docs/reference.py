@@ -82,8 +82,10 @@ rules: formats, compression, ranges, browsers, proxies.
 
 **Idempotency-Key.** A request that creates something can be repeated safely with a key: for 24 hours
 (`FITSERVE_IDEMPOTENCY_HOURS`), the same key and request return what the first one created, with
-`Idempotency-Replayed: true`. The same key with another request is 422. Requests are the same if the service
-understands the same: white space, the order of names, defaults and the notation of numbers don't matter.
+`Idempotency-Replayed: true`. A repeated upload is 200, as for any content that exists, where the first was
+201; a repeated job is 202, or 200 once it has ended. The same key with another request is 422. Requests are
+the same if the service understands the same: white space, the order of names, defaults and the notation of
+numbers don't matter.
 """
 
 
