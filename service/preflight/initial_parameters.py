@@ -1,6 +1,8 @@
 """The parameter set that a training starts with: found, and compared with the model."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -13,6 +15,7 @@ from service.storage.storage import Storage
 from service.training.parameter_files import StoredTensor
 
 POINTER = "#/training/initial_parameters"
+_MAX_WRAPPERS = 4  # around each other; names of a file may have hundreds of parts
 
 
 def find_tensors(training: TrainingSpec, owner: str, storage: Storage) -> Sequence[StoredTensor] | None:
@@ -42,6 +45,13 @@ def check_tensors(model: nn.Module, tensors: Sequence[StoredTensor]) -> FieldErr
     """
     errors = FieldErrors()
     required = {name: _form(list(x.shape), str(x.dtype)) for name, x in model.state_dict().items()}
+    if prefix := _wrapper_prefix([tensor.name for tensor in tensors], required):
+        errors.add(
+            POINTER,
+            f"All names begin with `{prefix}`, which a wrapper such as `nn.DataParallel` adds; those of the "
+            f"model do not. Remove it from the names, as by `name.removeprefix({json.dumps(prefix)})`.",
+        )
+        tensors = [replace(tensor, name=tensor.name.removeprefix(prefix)) for tensor in tensors]
     trained = dict(model.named_parameters(remove_duplicate=False))
     given = {tensor.name: tensor for tensor in tensors}
     sent = {id(trained[name]): name for name in given if name in trained}  # under any of their names
@@ -59,6 +69,24 @@ def check_tensors(model: nn.Module, tensors: Sequence[StoredTensor]) -> FieldErr
         elif tensor.name in trained and not tensor.finite:
             errors.add(POINTER, f"`{tensor.name}` has infinite values, with which no training can start.")
     return errors
+
+
+def _wrapper_prefix(names: Sequence[str], required: Collection[str]) -> str:
+    """Return what a wrapper of the model has put before all names, such as `module.`; "" if there is nothing.
+
+    Args:
+        names: Names of the tensors that are given.
+        required: Names of the model.
+    """
+    if not names or any(name in required for name in names):
+        return ""
+    parts = names[0].split(".")[:-1][:_MAX_WRAPPERS]
+    for count in range(len(parts), 0, -1):
+        prefix = "".join(f"{part}." for part in parts[:count])
+        is_common = all(name.startswith(prefix) for name in names)
+        if is_common and any(name.removeprefix(prefix) in required for name in names):
+            return prefix
+    return ""
 
 
 def _form(shape: Sequence[int], dtype: str) -> str:

@@ -1,7 +1,9 @@
 """The comparison of given parameters with a model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
@@ -46,6 +48,26 @@ def test_a_tied_parameter_has_all_its_names() -> None:
         "`1.weight` is missing; in the model it is float32 [2, 2]. It is the same parameter as `0.weight`; "
         "send it under both names."
     ]
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module.", "0."])
+def test_the_prefix_of_a_wrapper_is_one_error(prefix: str) -> None:
+    """All names with a wrapper's prefix get one error that says what to remove, besides other differences."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    wrapped = [replace(each, name=prefix + each.name) for each in stored(model)]
+    assert details(model, wrapped) == [
+        f"All names begin with `{prefix}`, which a wrapper such as `nn.DataParallel` adds; those of the "
+        f'model do not. Remove it from the names, as by `name.removeprefix("{prefix}")`.'
+    ]
+    assert details(model, wrapped[1:])[1:] == ["`0.weight` is missing; in the model it is float32 [3, 2]."]
+
+
+def test_other_names_are_listed() -> None:
+    """Names that no prefix explains, or only some of which have it, are errors of their own."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    others = [replace(each, name=f"module.{each.name}s") for each in stored(model)]
+    assert len(details(model, others)) == 4
+    assert len(details(model, [*stored(model)[:1], replace(stored(model)[1], name="0.1.weight")])) == 2
 
 
 def test_infinite_values_belong_to_buffers() -> None:
