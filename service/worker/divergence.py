@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable
 
+import torch
+
+from service.architectures.build import build
 from service.datasets.prepare.feature_warnings import LARGE, largest_values, standardize_advice
 from service.datasets.samples import Samples
 from service.errors import FieldError, TrainingDiverged
@@ -12,6 +15,18 @@ _DATA = "#/data"
 _TRIED_ROWS = 1000  # training rows on which the parameters are tried
 _SMALLER_STEPS = FieldError(
     "#/training/optimizer", "Try a smaller `lr`, or set `training.gradient_clip_norm`."
+)
+
+_OUTPUTS = FieldError(
+    "#/architecture",
+    "The model returns values that are not finite with its initial parameters, so that a smaller `lr` does "
+    "not help. Look for a division by zero, a logarithm or root of numbers that are not positive, an "
+    "exponential of large numbers, and constants, buffers or initial values that are not finite.",
+)
+_LOSS = FieldError(
+    "#/training/loss",
+    "The outputs of the model with its initial parameters are finite and their loss is not, so that a "
+    "smaller `lr` does not help. Use another loss, or a model whose outputs suit it.",
 )
 
 
@@ -25,6 +40,11 @@ def divergence(attempt: Attempt, on_slice: Callable[[], None]) -> TrainingDiverg
     epoch, best, validation = attempt.engine.epoch, attempt.engine.best, attempt.data.validation
     kept = f" The parameters of epoch {best.epoch} are kept." if best is not None else ""
     train_loss = None if attempt.latest is None else attempt.latest["train_loss"]
+    if train_loss is None and epoch == 1 and (causes := _initial_causes(attempt)):
+        detail = (
+            "The training loss of epoch 1 is not finite, already before the first update of the parameters."
+        )
+        return TrainingDiverged(detail, causes)
     if train_loss is None or validation is None:
         detail = f"The training loss of epoch {epoch} is not finite.{kept}"
         return TrainingDiverged(detail, [*_large_columns(attempt), _SMALLER_STEPS])
@@ -35,6 +55,26 @@ def divergence(attempt: Attempt, on_slice: Callable[[], None]) -> TrainingDiverg
     row = _describe_row(attempt, validation, position)
     remedy = FieldError(_DATA, f"Correct {row}, or leave the row out of the data.")
     return TrainingDiverged(f"{detail} Its cause is {row}.{kept}", [remedy, *_large_columns(attempt)])
+
+
+def _initial_causes(attempt: Attempt) -> list[FieldError]:
+    """Find what makes the loss not finite before any update, which no learning rate changes.
+
+    Returns:
+        What to change; nothing if the updates of the first epoch may be the cause.
+    """
+    components, train = attempt.engine.components, attempt.data.train
+    rows = train.take(slice(0, _TRIED_ROWS))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = build(components.architecture)
+        if components.batches.is_full_batch:  # no update has been made
+            model.load_state_dict(attempt.engine.checkpoint().last.state)
+        outputs = components.roles.layout.named(model(*rows.inputs))
+    are_finite = all(bool(outputs[name].isfinite().all()) for name in components.roles.loss)
+    large = _large_columns(attempt)
+    if not are_finite:
+        return [*large, _OUTPUTS]
+    return (large or [_LOSS]) if components.batches.is_full_batch else []
 
 
 def _large_columns(attempt: Attempt) -> list[FieldError]:

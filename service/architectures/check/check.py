@@ -12,6 +12,7 @@ from service.architectures.build import NodeLocation, assemble, build, children,
 from service.architectures.check.class_layers import (
     construct_observed,
     evaluation_findings,
+    single_sample_error,
     untrained_parameters,
 )
 from service.architectures.check.forward_observer import ForwardObserver
@@ -33,6 +34,8 @@ from service.specs.architecture import (
     read_architecture,
 )
 from service.specs.base import list_names
+
+_TEXTS = {ClassSpec: "source", ModuleSpec: "forward"}  # the field with the text of an architecture
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,12 @@ def check(
     # PyTorch's warnings are recorded already, by the stand-ins.
     with torch.device("meta"), warnings.catch_warnings(action="ignore"):
         module = build(read_architecture(complete))
+    text_pointer = pointer_to(pointer, _TEXTS[type(spec)]) if type(spec) in _TEXTS else pointer
     if has_class(spec):  # whose text may read `self.training` and the size of the batch
-        text_pointer = pointer_to(pointer, "source") if isinstance(spec, ClassSpec) else pointer
         trace.warnings.extend(evaluation_findings(module, trace.inputs, text_pointer))
+    if (trace.batch_size or 0) > 1:
+        reason = single_sample_error(module, trace.inputs, per_sample, declared_names(spec))
+        _raise_if_any([FieldError(text_pointer, reason)] if reason else [])
     parameters = list(module.parameters())
     parameter_count = sum(parameter.numel() for parameter in parameters)
     _raise_if_any(_tensor_errors(module, max_parameters, pointer))

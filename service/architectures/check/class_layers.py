@@ -14,6 +14,7 @@ from service.architectures.check.stand_ins import LayerStandIn, TraceAborted
 from service.architectures.check.trace import Trace
 from service.architectures.classes import construct
 from service.architectures.layers import LAYERS
+from service.architectures.outputs import named_outputs
 from service.architectures.text.constructors import declared_arguments
 from service.architectures.text.errors import ForwardError
 from service.architectures.validation import first_line
@@ -122,13 +123,64 @@ def evaluation_findings(model: nn.Module, inputs: Sequence[Tensor], pointer: str
     """
     if detail := _failure(model, [torch.empty_like(each) for each in inputs]):
         raise InvalidRequest(errors=[FieldError(pointer, f"In evaluation mode: {detail}")])
-    if detail := _failure(model, [each.new_empty((len(each) + 1, *each.shape[1:])) for each in inputs]):
+    if detail := _failure(model, _one_more(inputs)):
         detail = (
             f"The forward pass needs batches of {len(inputs[0])} samples, and so do predictions; "
             f"with one more it fails: {detail}"
         )
         return [FieldError(pointer, detail)]
     return []
+
+
+def single_sample_error(
+    model: nn.Module, inputs: Sequence[Tensor], outputs: Mapping[str, Tensor], names: Sequence[str] | None
+) -> str | None:
+    """Return why a model can't predict for a single sample, in evaluation mode; None if it can.
+
+    `squeeze()` removes every dimension of size 1, so that the batch is lost if it has one sample. A model
+    that takes batches of one size only is allowed.
+
+    Args:
+        model: The model on the meta device.
+        inputs: Its inputs on the meta device, [B, …] with at least two samples.
+        outputs: Its outputs for them, [B, …], by name.
+        names: Names that the spec gives to what the model returns.
+    """
+    reason = _single_sample_reason(model, inputs, outputs, names)
+    return None if reason is None or _failure(model, _one_more(inputs)) else reason
+
+
+def _single_sample_reason(
+    model: nn.Module, inputs: Sequence[Tensor], outputs: Mapping[str, Tensor], names: Sequence[str] | None
+) -> str | None:
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        try:
+            found = named_outputs(model.eval()(*(x.new_empty((1, *x.shape[1:])) for x in inputs)), names)
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # PyTorch raises exceptions of many types for shapes that do not fit
+            return f"The forward pass fails for a batch of one sample: {first_line(error)} {_SQUEEZE}"
+        finally:
+            model.train()
+    for name, output in outputs.items():
+        single = found.get(name)
+        if single is None or single.dim() != output.dim() or len(single) != 1:
+            got = "missing" if single is None else list(single.shape)
+            dimensions = ", ".join(["1", *["…"] * (output.dim() > 1)])
+            return (
+                f"For a batch of one sample, output `{name}` is {got} instead of [{dimensions}]. {_SQUEEZE}"
+            )
+    return None
+
+
+_SQUEEZE = (
+    "The first dimension must remain the batch: `squeeze()` also removes it if there is one sample; name the "
+    "dimension to remove, as in `squeeze(-1)`."
+)
+
+
+def _one_more(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [each.new_empty((len(each) + 1, *each.shape[1:])) for each in inputs]
 
 
 def _failure(model: nn.Module, inputs: Sequence[Tensor]) -> str | None:

@@ -44,13 +44,22 @@ def data(x: list[float], **more: Any) -> Prepared:
 
 
 def diverged(
-    storage: Storage, make_engine: Any, prepared: Prepared, **section: Any
+    storage: Storage,
+    make_engine: Any,
+    prepared: Prepared,
+    forward: str = "return self.fc(x)",
+    **section: Any,
 ) -> tuple[str, dict[str, str]]:
     """Train until the loss is not finite; return the detail of the error, and its remedies by pointer."""
     storage.jobs.submit(OWNER, PlannedJob(new_job(), new_dataset()))
     job = claimed(storage.claims)
     architecture = read_architecture(
-        {"type": "sequential", "layers": [{"type": "Linear", "in_features": 1, "out_features": 1}]}
+        {
+            "type": "module",
+            "inputs": ["x"],
+            "submodules": {"fc": {"type": "Linear", "in_features": 1, "out_features": 1}},
+            "forward": forward,
+        }
     )
     spec = training(epochs=1000, **section)
     engine: Engine = make_engine(
@@ -110,3 +119,24 @@ def test_no_row_is_named_if_the_parameters_are_the_cause(storage: Storage, make_
     assert detail.startswith("The validation loss of epoch 1 is not finite, and the training loss is ")
     assert "Its cause" not in detail
     assert remedies.keys() == {"#/training/optimizer"}
+
+
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_outputs_that_are_never_finite_are_named(
+    storage: Storage, make_engine: Any, batch_size: int | None
+) -> None:
+    """A model that returns no finite value before any update is not advised to take smaller steps."""
+    forward = "return self.fc(x) + torch.log(x * 0 - 1)"
+    detail, remedies = diverged(storage, make_engine, data(SMALL), forward, batch_size=batch_size)
+    assert "already before the first update" in detail
+    assert remedies.keys() == {"#/architecture"}
+    assert "a smaller `lr` does not help" in remedies["#/architecture"]
+
+
+def test_a_loss_that_overflows_before_any_update_is_due_to_the_data(
+    storage: Storage, make_engine: Any
+) -> None:
+    """If the first loss overflows, the columns are to be standardized; smaller steps don't help."""
+    detail, remedies = diverged(storage, make_engine, data([1e30 * value for value in SMALL]))
+    assert "already before the first update" in detail
+    assert remedies.keys() == {"#/data"}

@@ -274,3 +274,47 @@ def test_a_text_may_begin_with_a_byte_order_mark() -> None:
 def test_an_input_is_named_once() -> None:
     """An input that appears twice is reported at its position."""
     assert errors_of(inputs=["x", "x"]) == [("inputs/1", "`x` appears twice; give it once.")]
+
+
+@pytest.mark.parametrize(
+    ("returned", "detail"),
+    [
+        ("self.fc(x).squeeze()", "output `output` is [] instead of [1]."),
+        ("self.fc(x.squeeze())", "output `output` is [1] instead of [1, …]."),
+        ("{'a': self.fc(x), 'b': self.fc(x).squeeze()}", "output `b` is [] instead of [1]."),
+        ("self.fc(x).squeeze()[:, None]", "The forward pass fails for a batch of one sample: "),
+    ],
+)
+def test_a_batch_of_one_sample_keeps_its_dimension(returned: str, detail: str) -> None:
+    """`squeeze()` loses the batch of a single row, as a prediction or the last batch of an epoch may have."""
+    source = f"""
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 1)
+
+    def forward(self, x):
+        return {returned}
+"""
+    ((pointer, message),) = errors_of(source)
+    assert pointer == "source"
+    assert detail in message
+    assert "as in `squeeze(-1)`" in message
+    assert check_class(source.replace("squeeze()", "squeeze(-1)").replace("(x.squeeze(-1))", "(x)")).outputs
+
+
+def test_a_module_keeps_the_dimension_of_a_batch_of_one_sample() -> None:
+    """The text of a `module` is checked like a class; one for batches of a fixed size is allowed."""
+    spec: dict[str, Any] = {
+        "type": "module",
+        "inputs": ["x"],
+        "submodules": {"fc": {"type": "Linear", "out_features": 1}},
+        "forward": "return self.fc(x.view(4, 3)).squeeze()",
+    }
+    assert check(read_architecture(spec), [torch.zeros(4, 3)], 10**6).outputs["output"].shape == (4,)
+    spec["forward"] = "return self.fc(x).squeeze()"
+    with pytest.raises(InvalidRequest) as refusal:
+        check(read_architecture(spec), [torch.zeros(4, 3)], 10**6)
+    ((pointer, detail),) = [(error.pointer, error.detail) for error in refusal.value.errors]
+    assert pointer == "#/architecture/forward"
+    assert "output `output` is [] instead of [1]." in detail
