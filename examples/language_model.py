@@ -91,8 +91,9 @@ def main() -> None:
         "training": {
             "loss": "CrossEntropyLoss",
             "optimizer": {"type": "AdamW", "lr": 0.006},
+            "scheduler": {"type": "CosineAnnealingLR", "T_max": 32},
             "batch_size": 32,
-            "epochs": 10,
+            "epochs": 32,
             "seed": 0,
         },
     }
@@ -101,13 +102,13 @@ def main() -> None:
         if fit["status"] != "succeeded":
             raise SystemExit(f"The job has {fit['status']}: {fit['error']}")
         print(f"{fit['parameter_count']} parameters, engine {fit['used']['engine']}")
-        history = client.get(fit["links"]["history"], params={"every": 5}).raise_for_status().json()
+        history = client.get(fit["links"]["history"], params={"every": 8}).raise_for_status().json()
         for epoch, loss in zip(history["epochs"], history["train_loss"], strict=True):
             print(f"epoch {epoch:2}: loss {loss:.3f}, perplexity {np.exp(loss):.1f}")
 
         rng = np.random.default_rng(0)
         written = tokens[:CONTEXT]
-        for _ in range(120):
+        for _ in range(140):
             answer = client.post(fit["links"]["predictions"], json={"inputs": [written[-CONTEXT:]]})
             # [1, characters, T]; those of the character after the last one
             probabilities = np.array(answer.raise_for_status().json()["probabilities"])[0, :, -1]
