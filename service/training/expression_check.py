@@ -1,5 +1,6 @@
 """Check of a loss that is a text: it runs on the meta device with the outputs of the model."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.specs.component import LossSpec
 from service.training.expression_loss import ExpressionLoss, ForwardPass, LossNames, read_loss, with_gradients
 from service.training.out_of_memory import is_out_of_memory
 from service.training.output_roles import OutputRoles
+from service.training.row_broadcasts import Broadcast, RowBroadcasts
 
 LOSS = "#/training/loss"
 TEXT = pointer_to(LOSS, "text")
@@ -52,20 +54,27 @@ def check_expression(
         encoding: Encoding of the data.
     """
     rows = len(outputs[roles.main.output])
-    values = []
+    values: list[Any] = []
+    broadcasts: list[list[str]] = []
     try:
         # The batch dimension is the size that differs between two batches.
-        for size in (rows, rows - 1):
+        for size in (rows, rows + 1):
             batch = tuple(_batch(x, size) for x in inputs)
             if loss_fn.differentiates:
                 batch = with_gradients(batch)
                 results = roles.layout.named(model.train()(*batch))
             else:
-                results = {name: output[:size] for name, output in outputs.items()}
+                results = {name: x if size == rows else _batch(x, size) for name, x in outputs.items()}
             passed = ForwardPass(batch, results)
             weights = torch.empty(size, device="meta")
-            values.append(loss_fn.compute(passed, _batch(targets, size), weights, _Shapes(size)))
-        if errors := list(_errors_of_value(values, rows)):
+            # PyTorch warns of shapes that broadcast, which are errors here.
+            with warnings.catch_warnings(action="ignore"), RowBroadcasts(size) as recorded:
+                observer = _Shapes(size, recorded)
+                values.append(loss_fn.compute(passed, _batch(targets, size), weights, observer))
+            broadcasts.append(observer.broadcasts)
+        # In a batch of one row, any size of 1 could be its.
+        certain = [each for each in broadcasts[1] if each in broadcasts[0] or rows == 1]
+        if errors := [FieldError(TEXT, each) for each in certain] or list(_errors_of_value(values, rows)):
             return errors
         # Only the inputs that a text differentiates by have gradients beside the parameters.
         is_trained = values[0].requires_grad and (
@@ -85,19 +94,20 @@ def check_expression(
 
 def _batch(rows: Tensor, size: int) -> Tensor:
     """Return a batch on the meta device: [n, …] -> [size, …]."""
-    return torch.empty(size, *rows.shape[1:], dtype=rows.dtype, device="meta")
+    shape = (size, *rows.shape[1:])
+    return torch.empty(shape, dtype=rows.dtype, device="meta", requires_grad=rows.requires_grad)
 
 
 def _errors_of_value(values: Sequence[Any], rows: int) -> Iterator[FieldError]:
-    """Check what the text returns for batches of `rows` and `rows - 1` rows."""
+    """Check what the text returns for batches of `rows` and `rows + 1` rows."""
     needed = "It must return a scalar, or a value for each row, [B]"
     value = values[0]
     if not isinstance(value, Tensor):
         yield FieldError(TEXT, f"{needed}; it returns a value of type {type(value).__name__}.")
         return
     sizes = [tuple(each.shape) for each in values]
-    if sizes not in ([(), ()], [(rows,), (rows - 1,)]):
-        shape = _shape(value, rows)
+    if sizes not in ([(), ()], [(rows,), (rows + 1,)]):
+        shape = _shape(value.shape, rows)
         remedy = "such as its `.mean()`"
         if value.dim() > 1 and sizes[0][0] == rows:
             remedy = "such as its mean over the other dimensions, `.flatten(1).mean(dim=1)`, or `.mean()`"
@@ -129,27 +139,47 @@ def _misfits(loss_fn: ExpressionLoss, value: Tensor, encoding: Encoding) -> Iter
         yield FieldError("#/data/missing_targets", detail)
 
 
-def _shape(tensor: Tensor, rows: int) -> str:
+def _shape(shape: Sequence[int], rows: int) -> str:
     """Return a shape as messages show it, with B for the size of the batch: `[B, 3]`."""
-    return f"[{', '.join('B' if size == rows else str(size) for size in tensor.shape)}]"
+    return f"[{', '.join('B' if size == rows else str(size) for size in shape)}]"
 
 
 class _Shapes:
-    """Gives errors of operations their shapes.
+    """Gives errors of operations their shapes, and finds operations that broadcast rows against rows.
 
     Args:
         rows: Size of the batch.
+        recorded: Records the operators of the text.
+
+    Attributes:
+        broadcasts: Errors of the operations that broadcast, each once.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
+    def __init__(self, rows: int, recorded: RowBroadcasts) -> None:
+        self._rows, self._recorded = rows, recorded
+        self.broadcasts: list[str] = []
 
     def computed(self, location: SourceLocation, value: Any) -> None:
-        """Accept any value."""
+        """Record the error of an operation that has broadcast rows."""
+        for broadcast in self._recorded.take()[:1]:
+            detail = f"{location} {self._describe(broadcast)}"
+            if detail not in self.broadcasts:
+                self.broadcasts.append(detail)
+
+    def _describe(self, broadcast: Broadcast) -> str:
+        lower, higher = min(broadcast.operands, key=len), max(broadcast.operands, key=len)
+        shapes = " and ".join(_shape(each, self._rows) for each in broadcast.operands)
+        found = f"makes {_shape(broadcast.result, self._rows)} of {shapes}, each row with every other row"
+        if broadcast.is_index:
+            return f"{found}; choose a value in each row by `.gather(1, index.unsqueeze(1)).squeeze(1)`."
+        remedy = f"write `.unsqueeze(1)` after the tensor of shape {_shape(lower, self._rows)}"
+        if higher[1:] == (1,):
+            remedy += f", or `.squeeze(1)` after that of shape {_shape(higher, self._rows)}"
+        return f"{found}; {remedy}. If all pairs of rows are meant, write `.unsqueeze(0)` instead."
 
     def failed(self, location: SourceLocation, error: Exception, operands: Any) -> Exception:
         """Return the error of an operation with its location and the shapes of its operands."""
-        return forward_error(location, error, operands, lambda tensor: _shape(tensor, self._rows))
+        return forward_error(location, error, operands, lambda tensor: _shape(tensor.shape, self._rows))
 
     def refused(self, message: str) -> Exception:
         """Return the error of something that a text may not do."""

@@ -45,6 +45,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "metrics": {"metrics": ["r2_score"]},
     "stopping": {"early_stopping": {"monitor": "train_loss"}},
     "loss": {"loss": "HuberLoss"},
+    "text": {"loss": {"type": "expression", "text": "return ((output - y) ** 2).mean(dim=1)"}},
     "dropped batch": {"batch_size": 3, "drop_last": True},
 }
 
