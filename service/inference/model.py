@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from service.architectures.build import build_to_load
@@ -99,7 +100,7 @@ class TrainedModel:
         architecture = read_architecture(request["architecture"])
         return cls(
             architecture=architecture,
-            module=_load(architecture, chosen),
+            module=_load(architecture, chosen, training.seed or 0),
             epoch=chosen.epoch,
             gradients=chosen.gradients,
             encoding=Encoding.from_document(checkpoint.encoding),
@@ -119,9 +120,12 @@ def _without_best(checkpoint: Checkpoint, training: TrainingSpec) -> str:
     return f"the monitored `{value}` has had no value in any epoch"
 
 
-def _load(architecture: ArchitectureSpec, snapshot: Snapshot) -> nn.Module:
-    module = build_to_load(architecture)
-    # The text of a class may refer to its parameters, which therefore keep their places and get values.
+def _load(architecture: ArchitectureSpec, snapshot: Snapshot, seed: int) -> nn.Module:
+    # The text of a class may keep random values outside of its state: they are drawn as in the training.
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        module = build_to_load(architecture)
+    # It may also refer to its parameters, which therefore keep their places and get values.
     on_meta = all(tensor.is_meta for tensor in module.state_dict().values())
     module.load_state_dict(snapshot.state, assign=on_meta)
     return module.eval()

@@ -95,7 +95,11 @@ def untrained_parameters(model: nn.Module, outputs: Mapping[str, Tensor], pointe
     if not named or not sums:
         return []
     # The rules for outputs read the graph afterwards.
-    found = torch.autograd.grad(sums, list(named.values()), retain_graph=True, allow_unused=True)
+    try:
+        found = torch.autograd.grad(sums, list(named.values()), retain_graph=True, allow_unused=True)
+    except RuntimeError as error:  # a tensor that the backward pass needs was changed in place
+        detail = f"The backward pass fails: {first_line(error)}"
+        raise InvalidRequest(errors=[FieldError(pointer, detail)]) from None
     unused = [name for name, gradient in zip(named, found, strict=True) if gradient is None]
     if not unused:
         return []

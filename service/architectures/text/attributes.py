@@ -42,6 +42,7 @@ _INTERNAL = MODULE_ATTRIBUTES - {"training"}
 HOOKS = frozenset({"forward", "extra_repr", "__repr__", "__str__"})
 _STORES = ("_modules", "_parameters", "_buffers")  # a name is in one of them at most
 _ABSENT = object()
+_NATIVE = (nn.Module, Tensor, str, list, tuple, dict, set, int, float)
 
 
 def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
@@ -71,12 +72,29 @@ def read_attribute(run: Run, at: ast.AST, value: Any, name: str) -> Any:
 
 
 def has_attribute(run: Run, at: ast.AST, value: Any, name: str) -> bool:
-    """Return whether a value has an attribute that a text can read."""
-    return find(run, at, value, name) is not _ABSENT
+    """Return whether a value has an attribute.
+
+    Raises:
+        ForwardError: If it has one in Python that a text cannot read.
+    """
+    return find_or_default(run, at, value, name, _ABSENT) is not _ABSENT
 
 
-def find(run: Run, at: ast.AST, value: Any, name: str, default: Any = _ABSENT) -> Any:
-    """Return an attribute of a value, or `default` if it has none."""
+def find_or_default(run: Run, at: ast.AST, value: Any, name: str, default: Any) -> Any:
+    """Return an attribute of a value, or `default` if it has none.
+
+    Raises:
+        ForwardError: If it has one in Python that a text cannot read.
+    """
+    found = find(run, at, value, name)
+    if found is _ABSENT and isinstance(value, _NATIVE) and hasattr(value, name):
+        # The text would take another way than in Python.
+        run.fail(at, f"`{name}` of a value of type {type(value).__name__} cannot be read here.")
+    return default if found is _ABSENT else found
+
+
+def find(run: Run, at: ast.AST, value: Any, name: str) -> Any:
+    """Return an attribute of a value; `_ABSENT` if it has none that a text can read."""
     if isinstance(value, nn.Module):
         found = _of_module(run, at, value, name)
     elif isinstance(value, Tensor):
@@ -91,42 +109,42 @@ def find(run: Run, at: ast.AST, value: Any, name: str, default: Any = _ABSENT) -
         found = _of_namespace(run, at, value, name)
     else:
         found = _of_other(value, name)
-    return default if found is _ABSENT else found
+    return found
 
 
 def _of_module(run: Run, at: ast.AST, module: nn.Module, name: str) -> Any:
-    found = _own_of_module(run, module, name)
-    if found is not _ABSENT:
-        return found
+    """Look up an attribute in Python's order: of the instance, of its classes, then its members."""
+    own = module.__dict__
+    if run.overlay and (id(module), name) in run.overlay:
+        return run.overlay[id(module), name]
+    if name in own and name not in _INTERNAL and not name.startswith("__"):
+        if not run.constructing:
+            run.read.add((id(module), name))
+        return own[name] if _is_readable(own[name]) else _ABSENT
     is_of_text, attribute = find_attribute(type(module), name)
     if is_of_text:
         return _bound(run, at, attribute, module)
-    if name in MODULE_METHODS:
-        return Bound(MODULE_METHODS[name], module)
-    found = _method(module, name)
+    for store in _STORES:
+        members = own.get(store)
+        if members and name in members:
+            return members[name]
+    found = _native_of_module(module, name)
     if found is _ABSENT and not run.constructing:
         run.read.add((id(module), name))  # `getattr(self, "calls", 0)` reads a state, too
     return found
 
 
-def _own_of_module(run: Run, module: nn.Module, name: str) -> Any:
-    """Return what an instance of a module has itself: members and plain attributes."""
-    own = module.__dict__
-    if run.overlay and (id(module), name) in run.overlay:
-        return run.overlay[id(module), name]
-    for store in _STORES:
-        members = own.get(store)
-        if members and name in members:
-            return members[name]
-    if name in own and name not in _INTERNAL and not name.startswith("__"):
-        if not run.constructing:
-            run.read.add((id(module), name))
-        return own[name] if _is_readable(own[name]) else _ABSENT
+def _native_of_module(module: nn.Module, name: str) -> Any:
+    """Return what PyTorch's own classes give: methods of the tables, and parametrized weights."""
     if name == "__class__":
         return type(module)
+    if name in MODULE_METHODS and hasattr(module, name):
+        return Bound(MODULE_METHODS[name], module)
     # A parametrized weight is a property of a class that PyTorch makes.
-    is_parametrized = name in getattr(own.get("_modules", {}).get("parametrizations"), "_modules", ())
-    return getattr(module, name) if is_parametrized else _ABSENT
+    parametrizations = module.__dict__.get("_modules", {}).get("parametrizations")
+    if name in getattr(parametrizations, "_modules", ()):
+        return getattr(module, name)
+    return _method(module, name)
 
 
 def _plain_names(module: nn.Module) -> list[str]:
@@ -257,15 +275,23 @@ def set_attribute(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> Non
         if not run.constructing and id(value.__dict__) in run.persistent:
             run.fail(at, "an object cannot change during a forward pass.")
         value.__dict__[name] = new
+    elif isinstance(value, Tensor) and run.is_check and name == "data" and _is_same_size(value, new):
+        pass  # the values do not matter
     elif isinstance(value, Tensor) and run.constructing and name in ("requires_grad", "data"):
         run.guard(at, lambda: setattr(value, name, new), (value, new))
     else:
         run.fail(at, f"`{name}` of a value of type {type(value).__name__} cannot be set.")
 
 
+def _is_same_size(tensor: Tensor, new: Any) -> bool:
+    return isinstance(new, Tensor) and new.shape == tensor.shape and new.dtype == tensor.dtype
+
+
 def _set_of_module(run: Run, at: ast.AST, module: nn.Module, name: str, new: Any) -> None:
     if name in MODULE_ATTRIBUTES:
         run.fail(at, f"`{name}` is an attribute of nn.Module; choose another name.")
+    if isinstance(new, nn.Parameter) and find_attribute(type(module), name)[0]:
+        run.fail(at, f"`{name}` is an attribute of the class, too; choose another name for the parameter.")
     if not run.constructing:
         _set_in_forward(run, at, module, name, new)
         return
@@ -289,13 +315,14 @@ def _set_in_forward(run: Run, at: ast.AST, module: nn.Module, name: str, new: An
         )
     if name in module._buffers:
         run.overlay[key] = new
+        if name in module._non_persistent_buffers_set:
+            run.fail(at, f"the buffer `{name}` is not saved with the model; make it persistent.")
         if not isinstance(new, Tensor):
             run.fail(at, f"the buffer `{name}` can only be set to a tensor.")
         buffer = module._buffers[name]
         if buffer is None or buffer.shape != new.shape or buffer.dtype != new.dtype:
             run.fail(at, f"the buffer `{name}` must keep its shape and dtype.")
-        # In place, so that the buffer stays the tensor that checkpoints and engines know.
-        with torch.no_grad():
-            run.guard(at, lambda: buffer.copy_(new), (buffer, new))
+        # At the end of the pass, in place: checkpoints and engines know this tensor, and so may the text.
+        run.new_buffers.append((buffer, new.detach()))
         return
     run.overlay[key] = new

@@ -3,7 +3,7 @@
 import ast
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from service.architectures.text.attributes import find, has_attribute, read_attribute, set_attribute
+from service.architectures.text.attributes import (
+    find_or_default,
+    has_attribute,
+    read_attribute,
+    set_attribute,
+)
 from service.architectures.text.calls import call
 from service.architectures.text.constructors import CONSTRUCTORS, check_size
 from service.architectures.text.evaluation import Run
@@ -37,7 +42,7 @@ def _number(run: Run, at: ast.AST, value: Any) -> Any:
 def _int(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     value = positional[0] if positional else 0
     if isinstance(value, str):
-        return bounded(int(text_of(run, at, value)[:20]))
+        return bounded(int(text_of(run, at, value)[:20], *positional[1:], **named))
     number = _number(run, at, value)
     return number if isinstance(number, torch.SymInt) else bounded(int(number))
 
@@ -92,7 +97,7 @@ def _len(run: Run, at: ast.AST, positional: Arguments, named: Named) -> int:
     value = positional[0]
     if isinstance(value, Tensor | str | list | tuple | dict | set | range | CONTAINERS):
         return len(value)
-    method = find(run, at, value, "__len__", None)
+    method = find_or_default(run, at, value, "__len__", None)
     if method is not None:
         return int(call(run, at, method, [], {}))
     return run.fail(at, f"a value of type {type(value).__name__} has no length.")
@@ -102,40 +107,42 @@ def _range(run: Run, at: ast.AST, positional: Arguments, named: Named) -> range:
     return range(*[int(each) if isinstance(each, torch.SymInt) else each for each in positional])
 
 
-def _eager(make: Callable[..., Any]) -> Callable[[Run, ast.AST, Arguments, Named], Any]:
-    """Return a function of iterables whose result is computed as a whole."""
+def _reversed(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+    return iter(listed(run, at, positional[0])[::-1])
 
-    def compute(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
-        lists = [each if isinstance(each, int) else listed(run, at, each) for each in positional]
-        return iter(list(make(*lists, **named)))
 
-    return compute
+def _iter(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+    value = positional[0]
+    return value if isinstance(value, ITERATOR) else iter(listed(run, at, value))
+
+
+def _lazy(values: Iterable[Any]) -> Any:
+    """Return a generator, the type of all iterators that are computed step by step."""
+    return (each for each in values)
+
+
+def _enumerate(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
+    values, *start = positional
+    return _lazy(enumerate(iterate(run, at, values), *start, **named))
 
 
 def _zip(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
-    # Lazily, as one of them may be `itertools.count`-like long: `zip(layers, range(10**6))`.
-    rows: list[Any] = []
-    sources = [iterate(run, at, each) for each in positional]
-    for row in zip(*sources, strict=bool(named.get("strict"))):
-        rows.append(row)
-    return iter(rows)
+    return _lazy(zip(*[iterate(run, at, each) for each in positional], strict=bool(named.get("strict"))))
 
 
 def _map(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     function, *values = positional
-    rows = zip(*(listed(run, at, each) for each in values), strict=False)
-    return iter([call(run, at, function, row, {}) for row in rows])
+    rows = zip(*[iterate(run, at, each) for each in values], strict=False)
+    return (call(run, at, function, row, {}) for row in rows)
 
 
 def _filter(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     function, values = positional
-    return iter(
-        [
-            each
-            for each in listed(run, at, values)
-            if truth(run, at, each if function is None else call(run, at, function, [each], {}))
-        ]
-    )
+
+    def keeps(each: Any) -> bool:
+        return truth(run, at, each if function is None else call(run, at, function, [each], {}))
+
+    return (each for each in iterate(run, at, values) if keeps(each))
 
 
 def _sorted(run: Run, at: ast.AST, positional: Arguments, named: Named) -> list[Any]:
@@ -241,7 +248,7 @@ def _name(run: Run, at: ast.AST, name: Any) -> str:
 def _getattr(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
     value, name, *default = positional
     if default:
-        return find(run, at, value, _name(run, at, name), default[0])
+        return find_or_default(run, at, value, _name(run, at, name), default[0])
     return read_attribute(run, at, value, _name(run, at, name))
 
 
@@ -260,8 +267,9 @@ def _callable(run: Run, at: ast.AST, positional: Arguments, named: Named) -> boo
 
 
 def _next(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Any:
-    values: Any = positional[0] if isinstance(positional[0], ITERATOR) else ()
-    for value in values:
+    if not isinstance(positional[0], ITERATOR):
+        run.fail(at, f"a value of type {type(positional[0]).__name__} is not an iterator; write `iter(…)`.")
+    for value in iterate(run, at, positional[0]):
         return value
     return positional[1] if len(positional) > 1 else run.fail(at, "there is no next element.")
 
@@ -270,10 +278,10 @@ BUILTINS: Mapping[str, Any] = {
     **{type_.__name__: type_ for type_ in (int, float, bool, str, list, tuple, dict, set)},
     "range": Native("range", _range),
     "len": Native("len", _len),
-    "enumerate": Native("enumerate", _eager(enumerate)),
+    "enumerate": Native("enumerate", _enumerate),
     "zip": Native("zip", _zip),
-    "reversed": Native("reversed", _eager(reversed)),
-    "iter": Native("iter", _eager(iter)),
+    "reversed": Native("reversed", _reversed),
+    "iter": Native("iter", _iter),
     "next": Native("next", _next),
     "map": Native("map", _map),
     "filter": Native("filter", _filter),

@@ -148,6 +148,8 @@ def _call_table(
             run.fail(at, f"`{name}`{hint}")
     if any(isinstance(each, _CONTAINERS) for each in (*positional, *named.values())):
         run.guard(at, lambda: bounded([*positional, *named.values()]), ())
+    if positional and (function.name.endswith("_") or named.get("inplace")):
+        run.check_writable(at, positional[0])
     arguments, options = on_one_device(run, (list(positional), dict(named)))
     guards, creates = _traits(function)
     if creates or options.get("device") is not None:

@@ -71,18 +71,20 @@ class ClassStatement(Statement):
         type_: type = run.guard(self.at, lambda: type(self.name, bases, {TEXT_CLASS: own}), ())
         is_module = issubclass(type_, nn.Module)
         body = Frame(run, {}, frame, type_)
-        run_all([each for each in self.body if not isinstance(each, FunctionStatement)], body)
-        own.attributes.update(body.names)
         # A method sees the names around the class, but not those of its body.
         outer = Frame(run, {}, frame, type_)
         for statement in self.body:
-            if isinstance(statement, FunctionStatement):
-                method = statement.definition.name
-                if is_module and method in IGNORED:
-                    continue
-                if is_module and method in MODULE_ATTRIBUTES - HOOKS - SPECIAL:
-                    run.fail(statement.at, f"`{method}` is an attribute of nn.Module; choose another name.")
-                own.attributes[method] = statement.make(outer)
+            if not isinstance(statement, FunctionStatement):
+                run_all([statement], body)
+                continue
+            method = statement.definition.name
+            if is_module and method in IGNORED:
+                continue
+            if is_module and method in MODULE_ATTRIBUTES - HOOKS - (SPECIAL - {"__call__"}):
+                advice = "define `forward`" if method == "__call__" else "choose another name"
+                run.fail(statement.at, f"`{method}` is an attribute of nn.Module; {advice}.")
+            body.names[method] = statement.make(outer)
+        own.attributes.update(body.names)
         if is_module:
             type_._apply = _apply  # type: ignore[attr-defined]
             for name in sorted(HOOKS & own.attributes.keys()):

@@ -84,6 +84,7 @@ class Run:
         computed: Elements of the tensors that the construction has computed.
         overlay: Attributes that the current forward pass has set, by the module's `id` and the name.
         read: Attributes that the current forward pass has read before setting them.
+        new_buffers: Buffers that the current forward pass has set, with their new values.
         globals: Values of the names at the top of the text.
         inputs: Names of the inputs of the model, in the order in which it is called; None for those of its
             `forward`.
@@ -101,6 +102,7 @@ class Run:
     computed: int = 0
     overlay: dict[tuple[int, str], Any] = field(default_factory=dict)
     read: set[tuple[int, str]] = field(default_factory=set)
+    new_buffers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     globals: dict[str, Any] = field(default_factory=dict)
     inputs: Sequence[str] | None = None
     locations: dict[int, SourceLocation] = field(default_factory=dict)
@@ -124,6 +126,21 @@ class Run:
         """
         error = self.error(at, message)
         raise error if self.observer is None or self.constructing else self.observer.refused(str(error))
+
+    def check_writable(self, at: Any, tensor: Any) -> None:
+        """Check that a tensor may be written into now.
+
+        Raises:
+            ForwardError: If a forward pass would change a tensor that belongs to the model and is not saved.
+        """
+        if self.constructing or not isinstance(tensor, Tensor):
+            return
+        if id(tensor) in self.persistent or id(tensor._base) in self.persistent:
+            self.fail(
+                at,
+                "this changes a tensor that belongs to the model and is not saved with it; make it a buffer "
+                "with `self.register_buffer`.",
+            )
 
     def step(self, at: Any, count: int = 1) -> None:
         """Take steps of the budget.
@@ -213,7 +230,11 @@ class Run:
         self.steps, self.device = MAX_STEPS, device
         try:
             yield
+            with torch.no_grad():
+                for buffer, value in self.new_buffers:
+                    buffer.copy_(value)
         finally:
             self.depth = 0
             self.overlay.clear()
             self.read.clear()
+            self.new_buffers.clear()

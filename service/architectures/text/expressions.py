@@ -29,6 +29,9 @@ from service.architectures.text.values import (
     find_attribute,
 )
 
+MAX_UNCHECKED = 16  # elements of a display whose size needs no check
+CHECKED_EVERY = 256  # elements of a comprehension
+
 
 @dataclass(frozen=True, slots=True)
 class Expression(ABC):
@@ -112,10 +115,12 @@ class Display(Expression):
     make: Callable[[list[Any]], Any]
 
     def evaluate(self, frame: Frame) -> Any:
-        values = self.make(evaluate_all(self.items, frame))
-        if len(values) > 16:
+        values = evaluate_all(self.items, frame)
+        if self.make is set:
+            values = [hashable(frame.run, self.at, each) for each in values]
+        if len(values) > MAX_UNCHECKED:
             frame.run.guard(self.at, lambda: bounded(values), ())
-        return values
+        return self.make(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +315,10 @@ def _compare(run: Run, at: ast.AST, name: str, left: Any, right: Any) -> Any:
         return (left is right) == (name == "Is")
     if name in ("In", "NotIn"):
         return _contains(run, at, right, left) == (name == "In")
+    if isinstance(left, Record) or isinstance(right, Record):
+        run.fail(
+            at, "objects of a class of the text are not compared; compare their attributes, or use `is`."
+        )
     return operate(run, at, BINARY[name], [left, right])
 
 
@@ -466,23 +475,28 @@ class Comprehension(Expression):
 
     def evaluate(self, frame: Frame) -> Any:
         inner = Frame(frame.run, {}, frame, frame.owner)
-        elements: list[Any] = []
-        for _ in self._rounds(inner, 0):
-            elements.append(self.element.evaluate(inner))
-            if len(elements) > 16:
-                frame.run.guard(self.at, lambda: bounded(elements), ()) if len(elements) % 256 == 0 else None
-        frame.run.guard(self.at, lambda: bounded(elements), ())
-        return self.make(elements)
+        # As in Python, the outermost values are computed now, and the elements of a generator later.
+        first = self.loops[0].values.evaluate(frame)
+        elements = (self.element.evaluate(inner) for _ in self._rounds(inner, 0, first))
+        if self.make is iter:
+            return elements
+        values: list[Any] = []
+        for each in elements:
+            values.append(each)
+            if len(values) % CHECKED_EVERY == 0:
+                frame.run.guard(self.at, lambda: bounded(values), ())
+        return frame.run.guard(self.at, lambda: self.make(bounded(values)), ())
 
-    def _rounds(self, frame: Frame, depth: int) -> Iterator[None]:
-        if depth == len(self.loops):
-            yield
-            return
+    def _rounds(self, frame: Frame, depth: int, values: Any) -> Iterator[None]:
         loop = self.loops[depth]
-        for value in iterate(frame.run, self.at, loop.values.evaluate(frame)):
+        for value in iterate(frame.run, self.at, values):
             loop.assign(frame, value)
-            if all(truth(frame.run, each.at, each.evaluate(frame)) for each in loop.conditions):
-                yield from self._rounds(frame, depth + 1)
+            if not all(truth(frame.run, each.at, each.evaluate(frame)) for each in loop.conditions):
+                continue
+            if depth + 1 == len(self.loops):
+                yield
+            else:
+                yield from self._rounds(frame, depth + 1, self.loops[depth + 1].values.evaluate(frame))
 
 
 # In-place operators on tensors and lists; numbers, strings and tuples get a new value.

@@ -15,7 +15,7 @@ from service.architectures.text.constructors import check_size, initialize
 from service.architectures.text.evaluation import Run
 from service.architectures.text.functions import FUNCTIONS, IN_PLACE, INITIALIZATION
 from service.architectures.text.operators import bounded
-from service.architectures.text.sequences import extended, formatted, listed, text_of
+from service.architectures.text.sequences import extended, formatted, listed, quoted, text_of
 from service.architectures.text.values import Native
 
 Arguments = Sequence[Any]
@@ -88,18 +88,21 @@ def _join(run: Run, at: ast.AST, positional: Arguments, named: Named) -> str:
 def _format(run: Run, at: ast.AST, positional: Arguments, named: Named) -> str:
     template, *values = positional
     parts, automatic = [], iter(values)
-    for literal, field, specification, _ in Formatter().parse(template):
+    for literal, field, specification, conversion in Formatter().parse(template):
         parts.append(literal)
         if field is None:
             continue
         if field == "":
-            value = next(automatic, "")
+            value = next(automatic, parts)
+            if value is parts:
+                run.fail(at, "the format has more fields than values.")
         elif field.isdecimal() and int(field) < len(values):
             value = values[int(field)]
         elif field in named:
             value = named[field]
         else:
             run.fail(at, f"the replacement field `{field}` is not supported; write an f-string.")
+        value = quoted(run, at, value) if conversion == "r" else value
         parts.append(formatted(run, at, value, specification or ""))
     return text_of(run, at, "".join(parts))
 
@@ -248,6 +251,7 @@ MODULE_METHODS: Mapping[str, Native] = {
         )
     },
     "apply": Native("apply", _apply),
+    "flatten_parameters": Native("flatten_parameters", lambda run, at, positional, named: None),
     "forward": Native("forward", _layer_forward),
 }
 
@@ -323,7 +327,9 @@ def _to(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Tensor:
             tensor = tensor.to(value.dtype)
         elif not isinstance(value, torch.device | str | bool | int | None):
             run.fail(at, f"`.to` does not take a value of type {type(value).__name__}.")
-    return tensor
+    flags = [each for each in positional[1:] if isinstance(each, bool)]  # non_blocking, copy
+    copies = named.get("copy", len(flags) > 1 and flags[1])
+    return tensor.clone() if copies and tensor is positional[0] else tensor
 
 
 def _same_tensor(run: Run, at: ast.AST, positional: Arguments, named: Named) -> Tensor:

@@ -1,7 +1,7 @@
 """The program of a class text: its classes, functions and constants, and the models that it constructs."""
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,15 @@ from service.architectures.text.names import ANNOTATIONS, Unavailable, resolve
 from service.architectures.text.statements import Statement
 from service.architectures.text.syntax import Text, parse_module
 from service.architectures.text.translation import Translator, assigned, mentioned_names
-from service.architectures.text.values import Record, TextFunction, Wrapped, text_class
+from service.architectures.text.values import (
+    ITERATOR,
+    Bound,
+    Partial,
+    Record,
+    TextFunction,
+    Wrapped,
+    text_class,
+)
 from service.specs.base import did_you_mean, list_names
 
 MAX_CACHED_CHARACTERS = 300_000  # of the texts whose programs are kept: each takes some 80 bytes
@@ -189,14 +197,29 @@ def _translate(
             seen.add(number)
             for statement in translator.block([nodes[number]]):
                 translated[number] = statement
-    # A call at the top of the text, such as `layers.append(…)`, could change what the class uses.
+    # A line such as `layers.append(…)` or `Config.width = 7` could change what the class uses.
     for number, node in enumerate(nodes):
-        if number not in seen and isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
-            mentioned = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)} & translator.used
-            if mentioned:
-                message = "this line stands outside of the class and is not run; remove it."
-                translator.errors.append(translator.error(node, message))
+        if number not in seen and _changes(node, translator.used):
+            message = "this line stands outside of the class and is not run; remove it."
+            translator.errors.append(translator.error(node, message))
     return [translated[number] for number in sorted(translated)], translator.errors
+
+
+def _changes(node: ast.stmt, used: Collection[str]) -> bool:
+    """Return whether a statement may change the values of some names."""
+    if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
+        return any(isinstance(each, ast.Name) and each.id in used for each in ast.walk(node))
+    for each in ast.walk(node):
+        is_target = isinstance(each, ast.Attribute | ast.Subscript) and not isinstance(each.ctx, ast.Load)
+        is_method = isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)
+        if is_target or is_method:
+            root: ast.AST = each.func if isinstance(each, ast.Call) else each
+            while isinstance(root, ast.Attribute | ast.Subscript):
+                root = root.value
+            # A method of a class or a call of `Net()` makes an object and changes nothing.
+            if isinstance(root, ast.Name) and root.id in used:
+                return True
+    return False
 
 
 def top_level_names(source: str) -> set[str]:
@@ -280,28 +303,49 @@ def _parameters_of(arguments: ast.arguments) -> Signature:
 
 
 def _containers(run: Run, model: nn.Module) -> Iterator[Any]:
-    """Iterate over the lists and dictionaries that belong to a model, its classes and the text."""
-    waiting: list[Any] = [run.globals, *(vars(module) for module in model.modules())]
-    for type_ in {type(module) for module in model.modules()}:
-        for each in type_.__mro__:
+    """Iterate over what belongs to a model, its classes and the text, and must not change in a forward pass.
+
+    These are lists, dictionaries, sets, iterators, and the tensors that are no part of the model's state.
+    """
+    waiting: list[Any] = [run.globals]
+    state = {id(each) for each in model.state_dict(keep_vars=True).values()}
+    for module in model.modules():
+        waiting += [vars(module), *module._buffers.values()]
+        for each in type(module).__mro__:
             own = text_class(each)
             waiting += [] if own is None else [own.attributes]
     seen: set[int] = set()
     while waiting:
         value = waiting.pop()
-        if id(value) in seen:
+        if id(value) in seen or id(value) in state:
             continue
         seen.add(id(value))
-        if isinstance(value, list | dict):
+        if isinstance(value, list | dict | set | ITERATOR | Tensor):
             yield value
-            waiting += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, tuple):
-            waiting += value
-        elif isinstance(value, TextFunction):
-            waiting.append(value.defaults)
-        elif isinstance(value, Wrapped):
-            waiting.append(value.function)
-        elif isinstance(value, Record):
-            waiting.append(vars(value))
-        elif isinstance(value, type) and (own := text_class(value)) is not None:
-            waiting.append(own.attributes)
+        waiting += _parts(value)
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Return the values that a value refers to."""
+    parts: Iterable[Any] = ()
+    if isinstance(value, list | tuple):
+        parts = value
+    elif isinstance(value, dict):
+        parts = value.values()
+    elif isinstance(value, TextFunction):
+        scope, frames = value.frame, []
+        while scope is not None:
+            frames.append(scope.names)
+            scope = scope.parent
+        parts = (value.defaults, *frames)
+    elif isinstance(value, Wrapped):
+        parts = (value.function,)
+    elif isinstance(value, Bound):
+        parts = (value.function, value.first)
+    elif isinstance(value, Partial):
+        parts = (value.function, value.positional, value.named)
+    elif isinstance(value, Record):
+        parts = (vars(value),)
+    elif isinstance(value, type) and (own := text_class(value)) is not None:
+        parts = (own.attributes,)
+    return parts

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from service.architectures.text.evaluation import Run
 from service.architectures.text.guards import check_pieces
 from service.architectures.text.operators import MAX_SEQUENCE_LENGTH, NUMBERS, OutOfBounds, bounded
-from service.architectures.text.values import ITERATOR, Record
+from service.architectures.text.values import ITERATOR, Record, find_attribute
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict
+_ITERABLES = str | list | tuple | range | dict | set | ITERATOR | CONTAINERS
 MAX_TEXT_LENGTH = 1_000
 _FORMAT = re.compile(r"[ <>^]?[-+ ]?#?0?\d{0,2}[,_]?(\.\d{1,2})?[a-zA-Z%]?")
 
@@ -24,6 +25,8 @@ def iterate(run: Run, at: ast.AST, value: Any) -> Iterator[Any]:
     Raises:
         ForwardError: If it has no elements, or too many.
     """
+    if not run.constructing and id(value) in run.persistent and isinstance(value, ITERATOR):
+        run.fail(at, "this iterator belongs to the model, so that each forward pass would begin elsewhere.")
     for each in _elements(run, at, value):
         run.step(at)
         yield each
@@ -54,8 +57,9 @@ def _elements(run: Run, at: ast.AST, value: Any) -> Iterable[Any]:
         except ValueError as error:
             run.fail(at, str(error))
         return value.unbind(0)
-    if isinstance(value, str | list | tuple | range | dict | set | ITERATOR | CONTAINERS):
-        return iter(value)  # type: ignore[call-overload, no-any-return]
+    if isinstance(value, _ITERABLES):
+        elements: Iterator[Any] = iter(value)
+        return elements
     return run.fail(at, f"a value of type {type(value).__name__} cannot be iterated over.")
 
 
@@ -73,9 +77,9 @@ def truth(run: Run, at: ast.AST, value: Any) -> bool:
             "this branch depends on the values of a tensor, so that the operations would differ between "
             "batches; choose values with `torch.where(condition, a, b)`.",
         )
-    if isinstance(value, Record):
-        return True
-    return bool(value)
+    if isinstance(value, Record | nn.Module) and find_attribute(type(value), "__len__")[0]:
+        run.fail(at, "the truth of an object with `__len__` is not supported; compare its `len(…)`.")
+    return True if isinstance(value, Record) else bool(value)
 
 
 def text_of(run: Run, at: ast.AST, value: Any) -> str:
@@ -138,7 +142,7 @@ def is_known(values: Iterable[Any]) -> bool:
     return not any(isinstance(value, Tensor | nn.Module) for value in values)
 
 
-def extended(values: list[Any]) -> list[Any]:
+def extended(values: Any) -> Any:
     """Return a list after checking its length.
 
     Raises:

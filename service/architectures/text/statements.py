@@ -2,7 +2,7 @@
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from service.architectures.text.constructors import check_size
 from service.architectures.text.evaluation import Frame, Run
 from service.architectures.text.expressions import IN_PLACE, Expression, hashable, operate
 from service.architectures.text.methods import check_mutable
-from service.architectures.text.operators import BINARY
+from service.architectures.text.operators import BINARY, apply
 from service.architectures.text.sequences import extended, iterate, listed, text_of, truth
 from service.architectures.text.values import (
     Definition,
@@ -166,6 +166,7 @@ class SubscriptTarget(Target):
 
     def _set(self, run: Run, owner: Any, index: Any, value: Any) -> None:
         if isinstance(owner, Tensor):
+            run.check_writable(self.at, owner)
             target, position, new = on_one_device(run, [owner, index, value])
             run.compute(self.at, lambda: target.__setitem__(position, new), (target, position, new))
         elif isinstance(owner, list | dict):
@@ -173,6 +174,10 @@ class SubscriptTarget(Target):
             key = hashable(run, self.at, index) if isinstance(owner, dict) else index
             run.guard(self.at, lambda: owner.__setitem__(key, value), ())
             extended(list(owner))
+        elif isinstance(owner, nn.ParameterList | nn.ParameterDict) and isinstance(value, nn.Parameter):
+            if not run.constructing:
+                run.fail(self.at, "parameters can only be replaced in the constructor.")
+            run.guard(self.at, lambda: owner.__setitem__(index, value), ())
         elif isinstance(owner, nn.Sequential | nn.ModuleList | nn.ModuleDict) and isinstance(
             value, nn.Module
         ):
@@ -217,16 +222,37 @@ class Unpacking(Target):
         frame.run.fail(self.at, "several names cannot be updated at once.")
 
 
+def _repeat(values: list[Any], count: int) -> None:
+    values[:] = apply(BINARY["Mult"], [values, count])
+
+
+# Updates that change a list, dictionary or set itself, so that its other names see them.
+_CHANGING: Mapping[tuple[str, str], Callable[[Any, Any], Any]] = {
+    ("list", "Add"): list.extend,
+    ("list", "Mult"): _repeat,
+    ("dict", "BitOr"): dict.update,
+    ("set", "BitOr"): set.update,
+    ("set", "BitAnd"): set.intersection_update,
+    ("set", "Sub"): set.difference_update,
+    ("set", "BitXor"): set.symmetric_difference_update,
+}
+
+
 def updated(run: Run, at: ast.AST, name: str, old: Any, right: Expression, frame: Frame) -> Any:
     """Return the result of `old += right` and the like: tensors and lists change in place, as in Python."""
     value = right.evaluate(frame)
     if isinstance(old, Tensor):
+        run.check_writable(at, old)
         target, operand = on_one_device(run, [old, value])
         return run.compute(at, lambda: IN_PLACE[name](target, operand), (target, operand))
-    if isinstance(old, list) and name == "Add":
+    if isinstance(old, list | dict | set) and (type(old).__name__, name) in _CHANGING:
         check_mutable(run, at, old)
-        old.extend(listed(run, at, value))
+        change = _CHANGING[type(old).__name__, name]
+        operand = listed(run, at, value) if name == "Add" else value
+        run.guard(at, lambda: change(old, operand), ())
         return run.guard(at, lambda: extended(old), ())
+    if isinstance(old, nn.ModuleList) and name == "Add" and run.constructing:
+        return run.guard(at, lambda: old.extend(listed(run, at, value)), ())
     return operate(run, at, BINARY[name], [old, value])
 
 

@@ -657,8 +657,12 @@ class Translator:
     ) -> Expression:
         make: Callable[[list[Any]], Any] = _COMPREHENSIONS[type(node)]
         names = {name for each in node.generators for name in _stored(each.target)}
+        # As in Python, the outermost values see the names around the comprehension, also those of a class.
+        outermost = self.expression(node.generators[0].iter)
         with self._scope(names):
-            loops = tuple(self._loop(each) for each in node.generators)
+            loops = tuple(
+                self._loop(each, None if number else outermost) for number, each in enumerate(node.generators)
+            )
             if isinstance(node, ast.DictComp):
                 element: Expression = Display(
                     node, (self.expression(node.key), self.expression(node.value)), tuple
@@ -667,11 +671,12 @@ class Translator:
                 element = self.expression(node.elt)
         return Comprehension(node, element, loops, make)
 
-    def _loop(self, node: ast.comprehension) -> Loop:
+    def _loop(self, node: ast.comprehension, values: Expression | None) -> Loop:
         if node.is_async:
             raise self.error(node.iter, "`async` is not supported; remove it.")
         target = self.target(node.target)
-        return Loop(target.assign, self.expression(node.iter), tuple(map(self.expression, node.ifs)))
+        values = self.expression(node.iter) if values is None else values
+        return Loop(target.assign, values, tuple(map(self.expression, node.ifs)))
 
 
 def _refused_function(node: ast.FunctionDef, error: GrammarError) -> FunctionStatement:

@@ -8,11 +8,12 @@ made from the text: a subclass of `nn.Module`, or of `Record` for plain classes.
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import GeneratorType
 from typing import Any, Protocol
 
 from service.architectures.text.evaluation import Frame, Run
 
-ITERATOR: type = type(iter([]))  # of generators, `zip`, `map`, …, which are computed as a whole
+ITERATOR: Any = type(iter([])) | GeneratorType  # of generators, `zip`, `map`, …
 
 
 class Record:
