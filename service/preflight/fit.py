@@ -15,7 +15,13 @@ from service.jobs.parent import Parent
 from service.preflight.cache import CheckedData
 from service.preflight.class_numbers import NumberedData
 from service.preflight.encoding_differences import column_differences, constant_differences
-from service.preflight.value_checks import check_batches, check_output_values, check_steps, check_values
+from service.preflight.value_checks import (
+    check_batches,
+    check_comparisons,
+    check_output_values,
+    check_steps,
+    check_values,
+)
 from service.specs.architecture import read_architecture
 from service.specs.data import DataDeclaration
 from service.specs.job import Placement
@@ -97,6 +103,7 @@ def check_sections(sections: ValidSections) -> Findings:
         )
     )
     if not found.errors:
+        found.add_errors(check_comparisons(training, sections.batches, prepared.train.targets))
         check_metric_values(training, roles, prepared, found)
     found.add_errors(check_batches(sections.batches))
     found.add_errors(check_steps(checked.module, prepared, sections.batches))

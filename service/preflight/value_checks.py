@@ -35,6 +35,30 @@ def check_batches(batches: Batches) -> list[FieldError]:
     return [FieldError("#/training/drop_last", detail)]
 
 
+def check_comparisons(training: TrainingSpec, batches: Batches, targets: Tensor) -> list[FieldError]:
+    """Check that a loss of survival has rows to compare: it is 0 for a single row, and without an event.
+
+    Args:
+        training: The training section.
+        batches: The division of the training rows into batches.
+        targets: Targets of the training rows, [n, 2]: time and event.
+    """
+    name = training.loss.type
+    if LOSSES[name].task != "survival":
+        return []
+    if batches.size == 1:
+        remedy = "more training rows" if batches.rows == 1 else "a larger `batch_size`"
+        detail = f"`{name}` compares the rows of a batch, and is 0 for a single one. Use {remedy}."
+        return [FieldError("#/training/batch_size", detail)]
+    if not targets[:, 1].any():
+        detail = (
+            f"No training row has an event, so that `{name}` is 0 and nothing is trained. Add rows whose "
+            "second target is 1."
+        )
+        return [FieldError("#/data", detail)]
+    return []
+
+
 def check_steps(module: nn.Module, prepared: Prepared, batches: Batches) -> list[FieldError]:
     """Run training steps on the meta device, and report the error that PyTorch raises.
 

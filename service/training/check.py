@@ -43,6 +43,7 @@ SECTION = "#/training"
 _KINDS = {"loss": "losses", "optimizer": "optimizers", "scheduler": "schedulers", "metrics": "metrics"}
 _LOSSES = {name: loss.constructor for name, loss in LOSSES.items()}
 _RANDOM_SEED_BITS = 53  # every JSON parser reads integers below 2**53 exactly
+_UNSQUEEZE = "as in `return output.unsqueeze(1)`"
 _SCHEDULER_STEPS = 3  # enough to reveal a division by zero
 
 
@@ -150,6 +151,12 @@ def _check_monitor(spec: TrainingSpec, metrics: list[str]) -> list[FieldError]:
     monitor = spec.early_stopping.monitor
     if monitor in values:
         return []
+    if monitor in ("loss", *metrics):
+        detail = (
+            f"`{monitor}` has a value for each split; monitor `validation_{monitor}`, or `train_{monitor}` "
+            "without validation rows."
+        )
+        return [FieldError(f"{SECTION}/early_stopping", detail)]
     hint = did_you_mean(monitor, values) or f" is not computed; monitor one of {', '.join(values)}."
     return [FieldError(f"{SECTION}/early_stopping", f"`{monitor}`{hint}")]
 
@@ -331,7 +338,13 @@ def _shape_error(spec: LossSpec, outputs: Tensor, targets: Tensor, encoding: Enc
         # PyTorch would silently broadcast [B] against [B, 1] to [B, B], which is never intended.
         if outputs.shape[1:] == targets.shape[1:]:
             if loss.needs_columns and outputs.dim() == 1:
-                return f"`{name}` compares the values of a row with each other; outputs [B] have one only."
+                end = "."
+                if not encoding.targets:
+                    end = f", and send the targets as [B, 1]: {wrapping_remedy(targets[:3].numpy())}"
+                return (
+                    f"`{name}` compares the values of a row with each other; outputs [B] have one only. Let "
+                    f"the model return [B, 1], {_UNSQUEEZE}{end}"
+                )
             return None
         remedy = _remedy(outputs, targets, encoding)
         detail = f"The model outputs {got} and the targets are {_shape(targets)}; the shapes must be equal."
@@ -370,6 +383,11 @@ def _class_shape_error(
     remedy = f" Let the model return a score of each of the {classes} classes for each position."
     if outputs.shape[1:-1] == targets.shape[1:]:
         remedy = " Move its last dimension to 1, as in `return output.movedim(-1, 1)`."
+        if outputs.shape[-1] < classes:
+            remedy = (
+                f" Set `out_features` of its last layer to {classes}, the number of classes, and move the "
+                "last dimension to 1, as in `return output.movedim(-1, 1)`."
+            )
     return (
         f"`{name}` compares targets {_shape(targets)} with outputs [{expected}]; the model outputs {got}."
         f"{remedy}"
@@ -393,17 +411,20 @@ def _layers_for(outputs: Tensor, needed: tuple[int, ...], encoding: Encoding) ->
     """Return what to put at the end of a model with outputs [B, …], for others of a needed shape [B, …].
 
     Returns:
-        A sentence after a space; empty for outputs [B] and if no outputs are needed.
+        A sentence after a space; empty if no outputs are needed.
     """
     width = math.prod(needed)
-    if outputs.dim() < 2 or not width:
+    if not width:
         return ""
+    if outputs.dim() < 2 and needed == (1,):
+        return f" Let the model return [B, 1], {_UNSQUEEZE}."
     unflatten = json.dumps({"type": "Unflatten", "dim": 1, "unflattened_size": list(needed)})
     if outputs.dim() > 2:
         linear = f'{{"type": "Flatten"}}, {{"type": "Linear", "out_features": {width}}}'
         steps = [f"end it with {linear}" + (f", {unflatten}" if len(needed) > 1 else "")]
     else:
-        steps = [f"set `out_features` of its last layer to {width}"] if outputs.shape[1] != width else []
+        steps = [f"set `out_features` of its last layer to {width}"] if outputs.shape[1:] != (width,) else []
+        steps += ["return its result without `squeeze`"] if outputs.dim() < 2 else []
         steps += [f"add {unflatten} at the end"] if len(needed) > 1 else []
     reason = ""
     if encoding.window is not None and len(needed) > 1:
@@ -435,14 +456,14 @@ def _check_metrics_fit(
         pointer, measured = pointer_to(SECTION, "metrics", index), roles.metrics[metric.name]
         output, task = outputs[measured.output], measured.task
         is_checked = measured.output == roles.main.output and not roles.takes_all  # by the loss
-        if not is_checked and (detail := _shape_error(spec.loss, output, targets, encoding)):
-            errors.append(FieldError(pointer, detail))
-            continue
         if task not in METRICS[metric.type].classes:
             fitting = [name for name, family in METRICS.items() if task in family.classes]
             remedy = f"use one of {', '.join(fitting)}" if fitting else "remove it"
             detail = f"`{metric.type}` is not defined for a {task} task (`{spec.loss.type}`); {remedy}."
             errors.append(FieldError(pointer, detail))
+            continue
+        if not is_checked and (reason := _shape_error(spec.loss, output, targets, encoding)):
+            errors.append(FieldError(pointer, reason))
             continue
         found = METRICS[metric.type].classes[task].check(metric.arguments(), pointer)
         errors += found or _catch(

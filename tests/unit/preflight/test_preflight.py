@@ -791,3 +791,27 @@ def test_an_invalid_declaration_is_one_error(plan: Plan, declared: Request, poin
         **declared,
     }
     assert [*errors_of(plan, document)] == [f"#/architecture/{pointer}"]
+
+
+def survival(events: list[float], **training: Any) -> Request:
+    """A model of survival times."""
+    columns = {"x": [1.0, 2.0, 3.0, 4.0], "time": [4.0, 3.0, 2.0, 1.0], "event": events}
+    made = request(loss="CoxPHLoss", **training)
+    made["data"] = {"columns": columns, "features": ["x"], "targets": ["time", "event"]}
+    return made
+
+
+def test_a_loss_of_survival_has_rows_to_compare(plan: Plan) -> None:
+    """Batches of one row and rows without an event have the loss 0, which trains nothing."""
+    plan(survival([0.0, 1.0, 0.0, 0.0]))
+    assert errors_of(plan, survival([0.0, 1.0, 1.0, 0.0], batch_size=1)) == {
+        "#/training/batch_size": (
+            "`CoxPHLoss` compares the rows of a batch, and is 0 for a single one. Use a larger `batch_size`."
+        )
+    }
+    assert errors_of(plan, survival([0.0] * 4)) == {
+        "#/data": (
+            "No training row has an event, so that `CoxPHLoss` is 0 and nothing is trained. Add rows whose "
+            "second target is 1."
+        )
+    }

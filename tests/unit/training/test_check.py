@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from service.architectures.outputs import OutputLayout
 from service.datasets.prepare.encoding import Encoding
 from service.errors import FieldError, InvalidRequest
 from service.specs.base import field_errors
@@ -144,6 +145,11 @@ def test_nothing_is_wrong_with_a_good_section() -> None:
             "`val_loss`: did you mean `validation_loss`?",
         ),
         (
+            {"metrics": ["r2_score"], "early_stopping": {"monitor": "r2_score"}},
+            "/early_stopping",
+            "monitor `validation_r2_score`, or `train_r2_score` without validation rows.",
+        ),
+        (
             {"early_stopping": {"monitor": "validation_accuracy"}},
             "/early_stopping",
             "`validation_accuracy`",
@@ -221,7 +227,23 @@ def test_components_are_checked_together() -> None:
         (
             {"loss": "MultiLabelMarginLoss", "outputs": (), "targets": ()},
             "/loss",
-            "outputs [B] have one only",
+            "outputs [B] have one only. Let the model return [B, 1], as in `return output.unsqueeze(1)`, and "
+            "send the targets as [B, 1]: wrap each value, [[0], [0], …].",
+        ),
+        (
+            {"loss": {"type": "PinballLoss", "quantiles": [0.5]}, "outputs": (), "targets": (1,)},
+            "/loss",
+            "the model outputs [B]. Let the model return [B, 1], as in `return output.unsqueeze(1)`.",
+        ),
+        (
+            {"loss": "CrossEntropyLoss", "outputs": (), "targets": (), "classes": 3},
+            "/loss",
+            "set `out_features` of its last layer to 3 and return its result without `squeeze`.",
+        ),
+        (
+            {"loss": "CrossEntropyLoss", "outputs": (3, 2), "targets": (3,), "classes": 3},
+            "/loss",
+            "Set `out_features` of its last layer to 3, the number of classes, and move the last dim",
         ),
         (
             {"loss": {"type": "PinballLoss", "quantiles": [0.1, 0.9]}, "outputs": (1,), "targets": (1,)},
@@ -309,6 +331,23 @@ def test_fit_errors(case: dict[str, Any], pointer: str | None, detail: str) -> N
     found = fit(**{"optimizer": {"type": "SGD", "lr": 0.1, "momentum": 0.9}, **case})
     assert list(found) == ([] if pointer is None else [pointer])
     assert detail in found.get(pointer or "", "")
+
+
+def test_a_metric_without_a_value_for_the_loss_is_not_advised_to_change_its_output() -> None:
+    """A metric that is not defined for the task is to be removed, whatever output it names."""
+    loss = {"type": "PinballLoss", "quantiles": [0.1, 0.9]}
+    spec = training(loss=loss, metrics=[{"type": "r2_score", "output": "v"}])
+    layout = OutputLayout({"q": (2,), "v": (1,)})
+    outputs = {
+        name: torch.zeros(4, *shape, device="meta", requires_grad=True)
+        for name, shape in layout.shapes.items()
+    }
+    model = nn.Linear(3, 2, device="meta")
+    roles = OutputRoles.of(spec, layout)
+    found = details(check_fit(spec, model, outputs, roles, torch.zeros(4, 1), encoded((1,)), 6, True))
+    assert found == {
+        "/metrics/0": "`r2_score` is not defined for a quantiles task (`PinballLoss`); remove it."
+    }
 
 
 def test_a_model_without_parameters_is_an_error() -> None:
