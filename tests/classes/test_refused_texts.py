@@ -63,3 +63,22 @@ def test_nothing_is_executed(statement: str, place: str, tmp_path: Path) -> None
         refuse(net(**{place: line}))
     assert not file.exists()
     assert "CANARY" not in os.environ
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nn.init.constant_(self.layer.weight, 1e39)",
+        "nn.init.uniform_(self.layer.weight, 2, 1)",
+        "nn.init.uniform_(tensor=self.layer.weight, a=-3e38, b=3e38)",
+        "nn.init.trunc_normal_(self.layer.weight, std=0)",
+        "nn.init.xavier_uniform_(self.layer.weight, gain=1e39)",
+        "self.layer.weight.data.fill_(1e39)",
+        "self.layer.weight.data.uniform_(2, 1)",
+    ],
+)
+def test_initial_values_that_cannot_be_drawn_are_refused(line: str) -> None:
+    """Values that PyTorch refuses only on a device with values are errors in the line."""
+    state = torch.get_rng_state()
+    assert line in refuse(net(init=line))
+    assert torch.equal(torch.get_rng_state(), state)

@@ -15,7 +15,7 @@ from service.architectures.text.constructors import CONSTRUCTORS, MAX_MODULES, i
 from service.architectures.text.errors import tensors_in
 from service.architectures.text.evaluation import MAX_DEPTH, MAX_KNOWN_ELEMENTS, MAX_STEPS, Frame, Run
 from service.architectures.text.functions import FUNCTIONS
-from service.architectures.text.guards import ArgumentGuard, PieceGuard, guards_of
+from service.architectures.text.guards import ArgumentGuard, PieceGuard, check_fill, guards_of
 from service.architectures.text.operators import bounded
 from service.architectures.text.values import (
     Bound,
@@ -161,6 +161,7 @@ def _call_table(
         if creates and run.is_check and run.constructing:
             return _created(function, arguments, options)
         if run.is_check and run.constructing:
+            check_fill(function, arguments, options)
             return bounded(sized(run, function.target, arguments, options))
         return bounded(function.target(*arguments, **options))
 

@@ -133,3 +133,32 @@ def guards_of(function: Function) -> tuple[ArgumentGuard | PieceGuard, ...]:
     ]
     count = _PIECES.get(function.name.rpartition(".")[2])
     return (*guards, PieceGuard(count)) if count else tuple(guards)
+
+
+# They fill a tensor with values, and accept ones on the meta device that they refuse elsewhere.
+_FILLING = frozenset(
+    {"Tensor.fill_", "Tensor.normal_", "Tensor.uniform_"}
+    | {f"nn.init.{name}_" for name in ("constant", "normal", "trunc_normal", "uniform", "orthogonal")}
+    | {f"nn.init.{rule}_{law}_" for rule in ("xavier", "kaiming") for law in ("normal", "uniform")}
+)
+
+
+def check_fill(function: Function, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
+    """Try a function that fills a tensor of the meta device with one of a single element.
+
+    The random numbers that follow stay the same.
+
+    Raises:
+        Exception: As raised by the function, e.g. for a value beyond float32, or bounds in the wrong order.
+    """
+    if function.name not in _FILLING:
+        return
+    others = dict(named)
+    filled, *further = positional or [others.pop(function.parameters[0], None)]
+    if not isinstance(filled, Tensor) or not filled.is_meta:
+        return
+    if any(isinstance(each, Tensor) for each in (*further, *others.values())):
+        return
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        tried = torch.zeros([1] * filled.dim(), dtype=filled.dtype, device="cpu")
+        function.target(tried, *further, **others)
