@@ -369,3 +369,23 @@ def test_the_cache_is_bounded(jax_is_set_up: None) -> None:
     assert programs.compiled == 3
     CompiledEngine(trainings[1], programs)
     assert programs.compiled == 4
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_a_loss_as_text_resumes_with_the_same_bits(batch_size: int | None, jax_is_set_up: None) -> None:
+    """A compiled text computes what the eager engine does, and continues from a checkpoint exactly."""
+    programs = ProgramCache()
+
+    def make() -> Components:
+        text = "return ((output - target) ** 2).mean(dim=1)"
+        return components(loss={"type": "expression", "text": text}, batch_size=batch_size)
+
+    assert_like_eager(make, programs)
+    whole, interrupted = CompiledEngine(make(), programs), CompiledEngine(make(), programs)
+    history, first = run(whole), interrupted.advance(7)
+    fresh = CompiledEngine(make(), programs)
+    fresh.restore(Checkpoint.from_bytes(interrupted.checkpoint().to_bytes()))
+    chunks = [chunk for chunk in (first, run(fresh)) if chunk is not None]
+    assert_same_history(HistoryChunk.join(chunks), history)
+    assert_same_checkpoint(fresh.checkpoint(), whole.checkpoint())
+    assert programs.compiled == 1
