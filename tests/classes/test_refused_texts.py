@@ -71,6 +71,7 @@ def test_nothing_is_executed(statement: str, place: str, tmp_path: Path) -> None
         "nn.init.constant_(self.layer.weight, 1e39)",
         "nn.init.uniform_(self.layer.weight, 2, 1)",
         "nn.init.uniform_(tensor=self.layer.weight, a=-3e38, b=3e38)",
+        "nn.init.normal_(self.layer.weight, std=1e39)",
         "nn.init.trunc_normal_(self.layer.weight, std=0)",
         "nn.init.xavier_uniform_(self.layer.weight, gain=1e39)",
         "self.layer.weight.data.fill_(1e39)",

@@ -141,6 +141,7 @@ _FILLING = frozenset(
     | {f"nn.init.{name}_" for name in ("constant", "normal", "trunc_normal", "uniform", "orthogonal")}
     | {f"nn.init.{rule}_{law}_" for rule in ("xavier", "kaiming") for law in ("normal", "uniform")}
 )
+_CONSTANT = frozenset({"Tensor.fill_", "nn.init.constant_"})  # a mask may be infinite
 
 
 def check_fill(function: Function, positional: Sequence[Any], named: Mapping[str, Any]) -> None:
@@ -149,7 +150,8 @@ def check_fill(function: Function, positional: Sequence[Any], named: Mapping[str
     The random numbers that follow stay the same.
 
     Raises:
-        Exception: As raised by the function, e.g. for a value beyond float32, or bounds in the wrong order.
+        Exception: As raised by the function, e.g. for bounds in the wrong order.
+        ValueError: Random values are infinite.
     """
     if function.name not in _FILLING:
         return
@@ -161,4 +163,7 @@ def check_fill(function: Function, positional: Sequence[Any], named: Mapping[str
         return
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         tried = torch.zeros([1] * filled.dim(), dtype=filled.dtype, device="cpu")
+        torch.manual_seed(0)  # the same request has the same errors
         function.target(tried, *further, **others)
+    if function.name not in _CONSTANT and not tried.isfinite().all():
+        raise ValueError(f"The values that it draws are beyond {tried.dtype}.")
