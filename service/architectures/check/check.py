@@ -28,6 +28,7 @@ from service.errors import FieldError, FieldErrors, InvalidRequest, pointer_to
 from service.specs.architecture import (
     ArchitectureSpec,
     ClassSpec,
+    ForwardSpec,
     LayerSpec,
     ModuleSpec,
     Node,
@@ -108,7 +109,7 @@ def check(
     text_pointer = pointer_to(pointer, _TEXTS[type(spec)]) if type(spec) in _TEXTS else pointer
     if has_class(spec):  # whose text may read `self.training` and the size of the batch
         trace.warnings.extend(evaluation_findings(module, trace.inputs, text_pointer))
-    if (trace.batch_size or 0) > 1:
+    if _has_text(spec) and (trace.batch_size or 0) > 1:
         reason = single_sample_error(module, trace.inputs, per_sample, declared_names(spec))
         _raise_if_any([FieldError(text_pointer, reason)] if reason else [])
     parameters = list(module.parameters())
@@ -128,6 +129,15 @@ def check(
         activation_bytes=trace.saved_tensors.total_bytes(excluded=stand_in_model.parameters()),
         module=module,
         warnings=trace.warnings,
+    )
+
+
+def _has_text(spec: Node) -> bool:
+    """Return whether a part has a `forward` text; layers alone keep the dimension of the batch."""
+    if isinstance(spec, LayerSpec):
+        return False
+    return isinstance(spec, ForwardSpec) or any(
+        _has_text(node) for _, node, _ in children(spec, NodeLocation("", ""))
     )
 
 

@@ -313,6 +313,8 @@ def test_a_module_keeps_the_dimension_of_a_batch_of_one_sample() -> None:
     }
     assert check(read_architecture(spec), [torch.zeros(4, 3)], 10**6).outputs["output"].shape == (4,)
     spec["forward"] = "return self.fc(x).squeeze()"
+    with pytest.raises(InvalidRequest):
+        check(read_architecture({"type": "sequential", "layers": [spec]}), [torch.zeros(4, 3)], 10**6)
     with pytest.raises(InvalidRequest) as refusal:
         check(read_architecture(spec), [torch.zeros(4, 3)], 10**6)
     ((pointer, detail),) = [(error.pointer, error.detail) for error in refusal.value.errors]
