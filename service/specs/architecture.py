@@ -13,6 +13,7 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
 )
 from typing_extensions import TypeAliasType
@@ -78,7 +79,9 @@ _Scalar = (
     | None
 )
 Constant = Annotated[
-    _Scalar | list[_Scalar | list[_Scalar | list[_Scalar]]], WrapValidator(_explain_constant)
+    _Scalar | list[_Scalar | list[_Scalar | list[_Scalar]]],
+    WrapValidator(_explain_constant),
+    WithJsonSchema({}),
 ]
 
 

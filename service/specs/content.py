@@ -32,7 +32,7 @@ def _rows(cell: JsonSchema) -> JsonSchema:
     return {
         "type": "array",
         "minItems": 1,
-        "items": {"type": "object", "minProperties": 1, "additionalProperties": cell},
+        "items": {"type": "object", "additionalProperties": cell},
     }
 
 

@@ -207,7 +207,7 @@ def test_a_mangled_job_is_answered(service: Service, body: Any) -> None:
     if response.status_code == 422:
         assert response.json()["errors"]
         for error in response.json()["errors"]:
-            assert exists(body, error["pointer"]), error
+            assert exists(body, error["pointer"]) or error["detail"].endswith("is required."), error
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_mangled_rows_are_answered(service: Service, trained: dict[str, str], bo
         if answer.status_code == 422:
             assert_plain(answer.json())
             for error in answer.json()["errors"]:
-                assert exists(body, error["pointer"]), error
+                assert exists(body, error["pointer"]) or error["detail"].endswith("is required."), error
 
 
 def test_any_csv_is_answered(service: Service) -> None:

@@ -600,7 +600,7 @@ curl -s {_STATUS} -X DELETE localhost:8000/v1/datasets/$OTHER""",
         "Upload the parameters of the model that was downloaded above, and store their id.",
         f"""curl -s 'localhost:8000/v1/parameters?name=thermometer' {_SAFETENSORS} \\
   --data-binary @thermometer.safetensors | tee parameters.json
-PARAMETERS=$({_PARAMETER_SET_ID} < parameters.json)""",
+PARAMETERS=$(cat parameters.json | {_PARAMETER_SET_ID})""",
         """{
   "id": "par_01M8PQPXNJ1Y0QB6SAZD9HH3EH",
   "name": "thermometer",

@@ -117,7 +117,8 @@ class Predictions(Resource):
     """Epoch of the parameters used."""
     ids: dict[str, Cells] | None = None
     """The columns of `data.id` that were sent, as they were sent."""
-    outputs: Nested | dict[str, Nested]
+    # Without a schema of its own: generators of clients lose the values of a union of a list and an object.
+    outputs: Annotated[Nested | dict[str, Nested], WithJsonSchema({})]
     """Output of the model as a nested list [B, …]; of several outputs, such lists by name."""
     quantiles: list[float] | None = None
     """For `PinballLoss`: the quantiles of the last dimension of `outputs`."""

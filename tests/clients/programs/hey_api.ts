@@ -50,7 +50,7 @@ console.log(
     status: submitted.status,
     valid: events > 0,
     epochs: history.train_loss.length,
-    outputs: predictions.outputs.length,
+    outputs: (predictions.outputs as unknown[]).length,
     model: (model as Blob).size > 0,
     inferred: layer.inferred,
   }),

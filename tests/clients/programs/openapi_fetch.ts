@@ -52,7 +52,7 @@ console.log(
     status: job.status,
     valid: checked.valid,
     epochs: history?.train_loss.length,
-    outputs: predictions?.outputs.length,
+    outputs: (predictions?.outputs as unknown[]).length,
     model: (model?.byteLength ?? 0) > 0,
     inferred: layer?.inferred,
   }),
