@@ -8,7 +8,7 @@ phases: the construction of the modules, and forward passes. Three bounds make i
 3. Sizes. Numbers, strings and sequences pass `bounded`; tensors that a construction computes pass `Run.keep`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
@@ -89,7 +89,8 @@ class Run:
         inputs: Names of the inputs of the model, in the order in which it is called; None for those of its
             `forward`.
         locations: Locations of syntax nodes by `id`, as far as they were needed.
-        persistent: `id` of each list and dictionary that belongs to a module, class or default value.
+        persistent: Lists, dictionaries, sets, iterators and unsaved tensors of the model, by `id`; the
+            references keep an `id` from being used again.
     """
 
     text: SourceText
@@ -106,7 +107,7 @@ class Run:
     globals: dict[str, Any] = field(default_factory=dict)
     inputs: Sequence[str] | None = None
     locations: dict[int, SourceLocation] = field(default_factory=dict)
-    persistent: frozenset[int] = frozenset()
+    persistent: Mapping[int, Any] = field(default_factory=dict)
 
     def location_of(self, at: Any) -> SourceLocation:
         """Return the location of a syntax node."""

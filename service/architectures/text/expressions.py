@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from service.architectures.text.attributes import read_attribute
@@ -513,4 +512,3 @@ IN_PLACE: Mapping[str, Callable[[Any, Any], Any]] = {
     "BitXor": operator.ixor,
     "MatMult": operator.imatmul,
 }
-NO_GRADIENT = frozenset({torch.no_grad, torch.inference_mode})

@@ -119,7 +119,7 @@ class Program:
             raise ForwardError("The text is nested too deeply.") from None
         if is_check:
             move_to_meta(model)
-        run.persistent = frozenset(map(id, _containers(run, model)))
+        run.persistent = {id(each): each for each in _containers(run, model)}
         return model
 
 

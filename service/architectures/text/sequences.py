@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from service.architectures.text.evaluation import Run
 from service.architectures.text.guards import check_pieces
-from service.architectures.text.operators import MAX_SEQUENCE_LENGTH, NUMBERS, OutOfBounds, bounded
+from service.architectures.text.operators import MAX_SEQUENCE_LENGTH, NUMBERS, OutOfBounds
 from service.architectures.text.values import ITERATOR, Record, find_attribute
 
 CONTAINERS = nn.Sequential | nn.ModuleList | nn.ModuleDict | nn.ParameterList | nn.ParameterDict
@@ -137,11 +137,6 @@ def formatted(run: Run, at: ast.AST, value: Any, specification: str) -> str:
         return run.fail(at, f"{error}.")
 
 
-def is_known(values: Iterable[Any]) -> bool:
-    """Return whether no value is a tensor or a module."""
-    return not any(isinstance(value, Tensor | nn.Module) for value in values)
-
-
 def extended(values: Any) -> Any:
     """Return a list after checking its length.
 
@@ -151,8 +146,3 @@ def extended(values: Any) -> Any:
     if len(values) > MAX_SEQUENCE_LENGTH:
         raise OutOfBounds(f"A list has at most {MAX_SEQUENCE_LENGTH:,} elements.")
     return values
-
-
-def bounded_nested(values: Any) -> Any:
-    """Return a value after checking its size with all nested elements."""
-    return bounded(values)
