@@ -9,6 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.architectures.build import input_names
 from service.datasets.prepare.encoding import Encoding
 from service.datasets.prepare.prepare import JobDatasets, Prepared, prepare, renumber
 from service.datasets.prepare.workspace import MemoryWorkspace
@@ -16,6 +17,7 @@ from service.datasets.sources.json import read_json
 from service.jobs.data import ignores_labels, number_as_reported
 from service.preflight.class_numbers import number_classes
 from service.preflight.result import PreflightResult
+from service.specs.architecture import read_architecture
 from service.specs.component import ComponentSpec
 from service.storage.datasets import NewDataset
 from service.storage.storage import Storage
@@ -52,7 +54,7 @@ def encoded(planned: PreflightResult, document: Request) -> Prepared:
         JobDatasets(planned.dataset),
         declared(**section),
         entry.targets,
-        None,
+        input_names(read_architecture(request["architecture"])),
         MemoryWorkspace(),
         entry.ignored(loss.arguments()),
     )
