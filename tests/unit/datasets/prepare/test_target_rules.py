@@ -55,11 +55,17 @@ CASES: dict[tuple[str, str, bool | None], tuple[list[Any], list[tuple[list[Any],
     ("SmoothL1Loss", "", None): ([[-7, 0.5], [1e9, 3]], []),
     ("SoftMarginLoss", "", None): ([[-1, 1], [1, 1]], [([[-1, 1], [0, 0]], 1, "−1 or 1")]),
 }
+# Losses of ours, and of several outputs: their targets are any, but those of `CoxPHLoss`.
+OTHERS = {"CoxPHLoss", "GaussianNLLLoss", "PinballLoss", "expression"}
+COX = [([[1, 1], [-2, 0]], 1, "a time of 0 or greater"), ([[1, 2], [2, 0]], 0, "1 for an event or 0")]
 REFUSED = [
-    pytest.param(loss, arguments, rows, first, words, id=f"{loss} {words}")
-    for (loss, name, value), (_, refused) in CASES.items()
-    for arguments in [{name: value} if name else {}]
-    for rows, first, words in refused
+    *(pytest.param("CoxPHLoss", {}, rows, first, words, id=words) for rows, first, words in COX),
+    *(
+        pytest.param(loss, arguments, rows, first, words, id=f"{loss} {words}")
+        for (loss, name, value), (_, refused) in CASES.items()
+        for arguments in [{name: value} if name else {}]
+        for rows, first, words in refused
+    ),
 ]
 
 
@@ -87,6 +93,7 @@ def prepared(section: dict[str, Any], loss: str, arguments: dict[str, Any], **wh
 def test_every_loss_has_a_case() -> None:
     """Each loss with numeric targets, and each of its variants, is tested here."""
     numeric = {name: loss for name, loss in LOSSES.items() if loss.targets != "classes"}
+    assert {name for name in OTHERS if numeric.pop(name).conventions.targets} == {"CoxPHLoss"}
     variants = {(name, *variant) for name, loss in numeric.items() for variant in loss.variants}
     assert CASES.keys() == {(name, "", None) for name in numeric} | variants
 
