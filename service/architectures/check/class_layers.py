@@ -2,7 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -157,7 +159,7 @@ def single_sample_error(
 def _single_sample_reason(
     model: nn.Module, inputs: Sequence[Tensor], outputs: Mapping[str, Tensor], names: Sequence[str] | None
 ) -> str | None:
-    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"), _single_steps(model):
         try:
             found = named_outputs(model.eval()(*(x.new_empty((1, *x.shape[1:])) for x in inputs)), names)
         except (MemoryError, torch.OutOfMemoryError):
@@ -183,6 +185,28 @@ _SQUEEZE = (
 )
 
 
+@contextmanager
+def _single_steps(model: nn.Module) -> Iterator[None]:
+    """Let recurrent layers run one step of a sequence: each takes milliseconds on the meta device."""
+    layers = [each for each in model.modules() if type(each) in (nn.RNN, nn.LSTM, nn.GRU)]
+    for layer in layers:
+        layer.forward = partial(_run_single_step, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _run_single_step(layer: Any, sequence: Any, *states: Any, **named: Any) -> Any:
+    forward = type(layer).forward
+    if not isinstance(sequence, Tensor):  # a packed sequence
+        return forward(layer, sequence, *states, **named)
+    time = 1 if sequence.dim() == 3 and layer.batch_first else 0  # the dimension of T
+    output, last = forward(layer, sequence.narrow(time, 0, 1), *states, **named)
+    return output.expand(*output.shape[:time], sequence.shape[time], *output.shape[time + 1 :]), last
+
+
 def _one_more(inputs: Sequence[Tensor]) -> list[Tensor]:
     return [each.new_empty((len(each) + 1, *each.shape[1:])) for each in inputs]
 
@@ -191,7 +215,7 @@ def _failure(model: nn.Module, inputs: Sequence[Tensor]) -> str | None:
     """Return why a forward pass in evaluation mode fails; None if it does not."""
     versions = [each._version for each in inputs]
     try:
-        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"), _single_steps(model):
             model.eval()(*inputs)
     except ForwardError as error:
         return str(error)
