@@ -120,7 +120,7 @@ class _Tracer(fx.Tracer):
         return lambda root: root_fn(root, *positional, **named), [self.root]
 
     def create_node(self, *arguments: Any, **named: Any) -> fx.Node:
-        # What these change for the operations inside them would be lost.
+        # A trace would lose the effect of these on the operations inside them.
         if not torch.is_grad_enabled():
             raise NotDescribable("its forward switches gradients off; use `x.detach()`.")
         if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):

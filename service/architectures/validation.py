@@ -151,7 +151,7 @@ def _find_value_errors(spec: ModuleSpec, location: NodeLocation, errors: FieldEr
         errors.extend(buffer_errors(text, spec.constants, pointer_to(location.pointer, "buffers", name)))
 
 
-# What a module declares by attribute name, in the order in which a name is taken.
+# The fields of a module whose keys are attribute names; the first field that has a name keeps it.
 _MEMBERS: Mapping[str, str] = {
     "constants": "constant",
     "parameters": "parameter",

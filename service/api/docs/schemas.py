@@ -19,7 +19,7 @@ _OF_PATHS: Mapping[str, JsonSchema] = {
     "parameter_set_id": {"pattern": ID_PATTERNS["par"]},
     "name": {"minLength": 1},
 }
-"""What parameters of paths must look like; any other value is answered with 404."""
+"""Patterns of path parameters; any other value is answered with 404."""
 
 
 def publish_components(schemas: Mapping[str, JsonSchema]) -> dict[str, JsonSchema]:

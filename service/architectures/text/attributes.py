@@ -275,10 +275,10 @@ def set_attribute(run: Run, at: ast.AST, value: Any, name: str, new: Any) -> Non
         if not run.constructing and id(value.__dict__) in run.persistent:
             run.fail(at, "an object cannot change during a forward pass.")
         value.__dict__[name] = new
-    elif isinstance(value, Tensor) and run.is_check and name == "data" and _is_same_size(value, new):
-        pass  # the values do not matter
     elif isinstance(value, Tensor) and run.constructing and name in ("requires_grad", "data"):
-        run.guard(at, lambda: setattr(value, name, new), (value, new))
+        # In a check the values do not matter, and one of the two may be on the meta device.
+        if not (run.is_check and name == "data" and _is_same_size(value, new)):
+            run.guard(at, lambda: setattr(value, name, new), (value, new))
     else:
         run.fail(at, f"`{name}` of a value of type {type(value).__name__} cannot be set.")
 

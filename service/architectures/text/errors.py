@@ -60,7 +60,7 @@ class GrammarError(Exception):
 
     @property
     def remedy(self) -> str:
-        """What is wrong, and what to write instead."""
+        """The error and its remedy, as a sentence."""
         return self._remedy if isinstance(self._remedy, str) else self._remedy()
 
     def __str__(self) -> str:

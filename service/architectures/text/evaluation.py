@@ -91,6 +91,7 @@ class Run:
         locations: Locations of syntax nodes by `id`, as far as they were needed.
         persistent: Lists, dictionaries, sets, iterators and unsaved tensors of the model, by `id`; the
             references keep an `id` from being used again.
+        unsaved_storages: Storages of the tensors among them.
     """
 
     text: SourceText
@@ -108,6 +109,7 @@ class Run:
     inputs: Sequence[str] | None = None
     locations: dict[int, SourceLocation] = field(default_factory=dict)
     persistent: Mapping[int, Any] = field(default_factory=dict)
+    unsaved_storages: frozenset[int] = frozenset()
 
     def location_of(self, at: Any) -> SourceLocation:
         """Return the location of a syntax node."""
@@ -134,9 +136,9 @@ class Run:
         Raises:
             ForwardError: If a forward pass would change a tensor that belongs to the model and is not saved.
         """
-        if self.constructing or not isinstance(tensor, Tensor):
+        if self.constructing or not self.unsaved_storages or not isinstance(tensor, Tensor):
             return
-        if id(tensor) in self.persistent or id(tensor._base) in self.persistent:
+        if tensor.untyped_storage()._cdata in self.unsaved_storages:  # also of a view, or of `.data`
             self.fail(
                 at,
                 "this changes a tensor that belongs to the model and is not saved with it; make it a buffer "

@@ -120,6 +120,9 @@ class Program:
         if is_check:
             move_to_meta(model)
         run.persistent = {id(each): each for each in _containers(run, model)}
+        run.unsaved_storages = frozenset(
+            each.untyped_storage()._cdata for each in run.persistent.values() if isinstance(each, Tensor)
+        )
         return model
 
 

@@ -2,7 +2,7 @@
 
 import ast
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Returned:
 
 
 BREAK, CONTINUE = object(), object()
-# What running a statement leads to: None for the next statement, else `BREAK`, `CONTINUE` or `Returned`.
+# The result of a statement: None to continue with the next one, or `BREAK`, `CONTINUE` or `Returned`.
 Outcome = Any
 
 
@@ -92,7 +92,7 @@ class Result:
 
 
 class Target(ABC):
-    """What a value is assigned to."""
+    """The left side of an assignment."""
 
     @abstractmethod
     def assign(self, frame: Frame, value: Any) -> None:
@@ -327,6 +327,19 @@ class If(Statement):
         return run_all(self.then if holds else self.otherwise, frame)
 
 
+def _run_rounds(
+    rounds: Iterator[None], body: Sequence[Statement], otherwise: Sequence[Statement], frame: Frame
+) -> Outcome:
+    """Run the body of a loop for each round, and its `else` unless a `break` ends it."""
+    for _ in rounds:
+        outcome = run_all(body, frame)
+        if outcome is BREAK:
+            return None
+        if isinstance(outcome, Returned):
+            return outcome
+    return run_all(otherwise, frame)
+
+
 @dataclass(frozen=True, slots=True)
 class For(Statement):
     """`for target in values: … else: …`."""
@@ -337,14 +350,12 @@ class For(Statement):
     otherwise: tuple[Statement, ...]
 
     def run(self, frame: Frame) -> Outcome:
-        for value in iterate(frame.run, self.values.at, self.values.evaluate(frame)):
-            self.target.assign(frame, value)
-            outcome = run_all(self.body, frame)
-            if outcome is BREAK:
-                return None
-            if isinstance(outcome, Returned):
-                return outcome
-        return run_all(self.otherwise, frame)
+        def rounds() -> Iterator[None]:
+            for value in iterate(frame.run, self.values.at, self.values.evaluate(frame)):
+                self.target.assign(frame, value)
+                yield
+
+        return _run_rounds(rounds(), self.body, self.otherwise, frame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,14 +367,12 @@ class While(Statement):
     otherwise: tuple[Statement, ...]
 
     def run(self, frame: Frame) -> Outcome:
-        while truth(frame.run, self.condition.at, self.condition.evaluate(frame)):
-            frame.run.step(self.at)
-            outcome = run_all(self.body, frame)
-            if outcome is BREAK:
-                return None
-            if isinstance(outcome, Returned):
-                return outcome
-        return run_all(self.otherwise, frame)
+        def rounds() -> Iterator[None]:
+            while truth(frame.run, self.condition.at, self.condition.evaluate(frame)):
+                frame.run.step(self.at)
+                yield
+
+        return _run_rounds(rounds(), self.body, self.otherwise, frame)
 
 
 @dataclass(frozen=True, slots=True)

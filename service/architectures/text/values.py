@@ -104,7 +104,7 @@ class Wrapped:
 
 @dataclass(slots=True)
 class TextClass:
-    """What the text says about one of its classes.
+    """The definition of a class of the text.
 
     Attributes:
         attributes: Functions and values of the body, by name.

@@ -98,6 +98,21 @@ REFUSED = {
         net(init="self.n = torch.zeros(2)", forward="self.n.add_(1)\nreturn self.layer(x) + self.n"),
         "register_buffer",
     ),
+    "plain tensor changed through its data": (
+        net(init="self.n = torch.zeros(2)", forward="self.n.data.add_(1)\nreturn self.layer(x) + self.n"),
+        "register_buffer",
+    ),
+    "plain tensor changed through a view": (
+        net(
+            init="self.n = torch.zeros(2)",
+            forward="self.n.detach()[:1].fill_(1)\nreturn self.layer(x) + self.n",
+        ),
+        "register_buffer",
+    ),
+    "values of a parameter set in forward": (
+        net(forward="self.layer.weight.data = torch.ones(2, 3)\nreturn self.layer(x)"),
+        "cannot be set",
+    ),
     "tensor of the text changed": (
         net(top="n = torch.zeros(2)", forward="n[0] = 1\nreturn self.layer(x) + n"),
         "register_buffer",
