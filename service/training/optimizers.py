@@ -33,7 +33,13 @@ OPTIMIZERS: Mapping[str, Constructor] = {
 }
 
 # Arguments that are lists of numbers, with names for the elements.
-_LISTS: Mapping[str, tuple[str, ...]] = {"betas": ("beta1", "beta2")}
+_LISTS: Mapping[str, tuple[str, ...]] = {
+    "betas": ("beta1", "beta2"),
+    "eps": ("eps1", "eps2"),  # of Adafactor; of the others, it is a number
+    "etas": ("eta_minus", "eta_plus"),
+    "ns_coefficients": ("ns_a", "ns_b", "ns_c"),
+    "step_sizes": ("step_size_min", "step_size_max"),
+}
 
 REFUSED_OPTIMIZERS: Mapping[str, str] = {
     "LBFGS": "its step calls a closure that evaluates the model several times",
@@ -45,13 +51,16 @@ REFUSED_OPTIMIZERS: Mapping[str, str] = {
 def numbers_of(arguments: Mapping[str, Any]) -> dict[str, float]:
     """Return the numeric arguments of an optimizer by name; lists are split into their elements.
 
+    An element that is None, a default that depends on the dtype, is left out.
+
     Args:
         arguments: All constructor arguments, or a parameter group.
     """
     numbers: dict[str, float] = {}
     for name, value in arguments.items():
-        if name in _LISTS:
-            numbers |= zip(_LISTS[name], map(float, value), strict=True)
+        if isinstance(value, list | tuple):
+            named = zip(_LISTS[name], value, strict=True)
+            numbers |= {element: float(each) for element, each in named if each is not None}
         elif isinstance(value, int | float) and not isinstance(value, bool):
             numbers[name] = float(value)
     return numbers
@@ -64,7 +73,7 @@ def current_numbers(optimizer: Optimizer) -> dict[str, float]:
     omitted.
     """
     group = optimizer.param_groups[0]
-    return numbers_of({name: group[name] for name in optimizer.defaults})
+    return numbers_of({name: group[name] for name in optimizer.defaults if name in group})
 
 
 def structure_of(arguments: Mapping[str, Any]) -> dict[str, bool | str]:

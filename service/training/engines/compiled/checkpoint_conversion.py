@@ -28,9 +28,9 @@ from service.training.checkpoints import Checkpoint, Snapshot
 from service.training.checkpoints import Tensors as TorchTensors
 from service.training.components import Components
 from service.training.engines.compiled.epoch_inputs import DrawState
-from service.training.engines.compiled.optimizers import STEP
-from service.training.engines.compiled.program import RUNNING, Plan, Scalars, State, unflatten
+from service.training.engines.compiled.program import RUNNING, Plan, Scalars, State
 from service.training.engines.compiled.tracing import named_tensors
+from service.training.engines.compiled.update_rule import STEP, Shapes, StateTensor, unflatten
 from service.training.monitor import Monitor
 
 
@@ -47,7 +47,7 @@ class CheckpointConverter:
 
     def __init__(self, plan: Plan, components: Components) -> None:
         self._plan = plan
-        self._param_group = components.optimizer.param_groups[0]
+        self._state_tensors = plan.rule.state(components.optimizer.param_groups[0])
         model = components.model
         parameters = dict(model.named_parameters())
         # An optimizer's state is keyed by the position of a parameter among all parameters.
@@ -95,30 +95,36 @@ class CheckpointConverter:
             sums={name: np.zeros(x.shape, x.dtype) for name, x in plan.sums.items()},
         )
 
-    def _flatten(self, tensors: Mapping[str, Any], missing: float = 0.0) -> NDArray[Any]:
-        """Return the tensors of the trained parameters as one vector [P].
+    def _flatten(
+        self, tensors: Mapping[str, Any], shapes: Shapes | None = None, missing: float = 0.0
+    ) -> NDArray[Any]:
+        """Return tensors as one vector.
 
         Args:
             tensors: Tensors by parameter name.
+            shapes: The shapes of the tensors; by default those of the trained parameters, for a vector [P].
             missing: The value that fills the elements of a tensor that is missing.
         """
         pieces = [
             _array(tensors[name]).ravel()
             if tensors.get(name) is not None
             else np.full(math.prod(shape), missing, self._dtype)
-            for name, shape in self._plan.trained.items()
+            for name, shape in (self._plan.trained if shapes is None else shapes).items()
         ]
-        return np.concatenate(pieces)
+        return np.concatenate(pieces) if pieces else np.zeros(0, self._dtype)
 
     def _flat_optimizer_state(self, optimizer: Mapping[int, Any]) -> dict[str, Any]:
-        """Return each tensor of the optimizer's state as a vector [P], by name."""
+        """Return each tensor of the optimizer's state by name, as `UpdateRule.update_all` takes it."""
         by_parameter = {name: optimizer.get(self._positions[name], {}) for name in self._plan.trained}
-        return {
-            key: self._flatten(
-                {name: state.get(key) for name, state in by_parameter.items()}, missing=initial
-            )
-            for key, initial in self._plan.rule.initial_state(self._param_group).items()
-        }
+
+        def flat(key: str, tensor: StateTensor) -> NDArray[Any]:
+            own = {name: state.get(key) for name, state in by_parameter.items()}
+            if tensor.is_shared:
+                found = next((value for value in own.values() if value is not None), tensor.fill)
+                return np.array(float(found), np.float32)
+            return self._flatten(own, tensor.shapes(self._plan.trained), tensor.fill)
+
+        return {key: flat(key, tensor) for key, tensor in self._state_tensors.items()}
 
     def _steps(self, optimizer: Mapping[int, Any]) -> int:
         """Return the number of steps taken; 0 or 1 for an optimizer that does not count them (SGD)."""
@@ -166,15 +172,17 @@ class CheckpointConverter:
         self, epoch: int, parameters: NDArray[np.float32], gradients: NDArray[np.float32] | None
     ) -> Snapshot:
         """Return a snapshot of the model with parameters [P] and gradients [P]."""
-        trained = self._unflatten(parameters)
+        trained = self._unflatten(parameters, self._plan.trained)
         model_state = {
             name: trained.get(first, self._model_state[name]) for name, first in self._first_names.items()
         }
-        return Snapshot(epoch, model_state, {} if gradients is None else self._unflatten(gradients))
+        return Snapshot(
+            epoch, model_state, {} if gradients is None else self._unflatten(gradients, self._plan.trained)
+        )
 
-    def _unflatten(self, vector: NDArray[np.float32]) -> TorchTensors:
+    def _unflatten(self, vector: NDArray[np.float32], shapes: Shapes) -> TorchTensors:
         # Copies: arrays of `jax.device_get` are read-only, and PyTorch has no read-only tensors.
-        return {name: torch.from_numpy(np.array(x)) for name, x in unflatten(self._plan, vector).items()}
+        return {name: torch.from_numpy(np.array(x)) for name, x in unflatten(shapes, vector).items()}
 
     def _optimizer_state_dict(self, state: State, origin: Checkpoint) -> dict[int, Any]:
         """Return the `state` of the optimizer's `state_dict()`; of parameters not trained, the origin's."""
@@ -182,13 +190,18 @@ class CheckpointConverter:
         steps = Scalars(*state.scalars.tolist()).steps
         if steps == 0:
             return result
-        tensors_by_key = {key: self._unflatten(vector) for key, vector in state.optimizer_state.items()}
-        for name in self._plan.trained:
-            entry = {STEP: torch.tensor(steps)} if self._plan.rule.counts_steps else {}
-            entry |= {key: tensors[name] for key, tensors in tensors_by_key.items()}
-            if entry:
-                result[self._positions[name]] = entry
-        return result
+        trained, entries = self._plan.trained, {}
+        for name in trained:
+            entries[name] = {STEP: torch.tensor(steps)} if self._plan.rule.counts_steps else {}
+        for key, tensor in self._state_tensors.items():
+            array = state.optimizer_state[key]
+            if tensor.is_shared:
+                by_name = {name: torch.from_numpy(np.array(array)) for name in trained}
+            else:
+                by_name = self._unflatten(array, tensor.shapes(trained))
+            for name, value in by_name.items():
+                entries[name][key] = value
+        return result | {self._positions[name]: entry for name, entry in entries.items() if entry}
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

@@ -13,7 +13,6 @@ from service.specs.training import TrainingSpec
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.compiled.losses import traceable_loss
 from service.training.engines.compiled.metrics import summed_metric
-from service.training.engines.compiled.optimizers import UPDATE_RULES
 from service.training.engines.compiled.tracing import trace
 from service.training.engines.compiled.translation import untranslatable
 from service.training.engines.compiled.unit_conversion import MAX_STEPS
@@ -68,10 +67,6 @@ def objections(candidate: Candidate) -> list[FieldError]:
 
 
 def _of_training(spec: TrainingSpec, roles: OutputRoles, masks_targets: bool) -> Iterator[FieldError]:
-    if spec.optimizer.type not in UPDATE_RULES:
-        supported = ", ".join(UPDATE_RULES)
-        detail = f"The compiled engine does not support `{spec.optimizer.type}`, only {supported}."
-        yield FieldError("#/training/optimizer", detail)
     if spec.scheduler is not None and spec.scheduler.type == "ReduceLROnPlateau":
         detail = (
             "The compiled engine does not support `ReduceLROnPlateau`, which reads the loss of each epoch."

@@ -31,7 +31,6 @@ a batch, P elements of all trained parameters, H numeric hyperparameters, C colu
 for one job sees the same arrays without K.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -44,8 +43,8 @@ from service.datasets.prepare.encoding import IGNORED
 from service.history import LEARNING_RATE
 from service.training.batches import Batches
 from service.training.engines.compiled.metrics import SummedMetric
-from service.training.engines.compiled.optimizers import Structure, UpdateRule
 from service.training.engines.compiled.unit_conversion import in_target_units
+from service.training.engines.compiled.update_rule import Shapes, Step, Structure, UpdateRule, unflatten
 
 Tensors = dict[str, Array]
 # (trained tensors, other tensors, inputs, *loss arguments) -> (loss, weight, outputs, *gradients) of a batch,
@@ -90,7 +89,7 @@ class State(NamedTuple):
     Attributes:
         parameters: float32 [K, P], every tensor that the loss depends on, flattened; see `unflatten`.
         gradients: float32 [K, P], of the last step.
-        optimizer_state: float32 [K, P] by name, for instance `exp_avg`.
+        optimizer_state: float32 by name, for instance `exp_avg`: [K, P], or as `UpdateRule.state` says.
         best_parameters: float32 [K, P], of the best epoch.
         best_gradients: float32 [K, P], of the last step before the best parameters.
         scalars: float64 [K, 8], see `Scalars`.
@@ -199,7 +198,7 @@ class Plan:
     gradient_pass: BatchPass
     short_gradient_pass: BatchPass | None
     evaluation_pass: BatchPass | None
-    trained: Mapping[str, tuple[int, ...]]
+    trained: Shapes
     rule: UpdateRule
     structure: Structure
     numbers: tuple[str, ...]
@@ -349,7 +348,7 @@ def _forward_backward(
     plan: Plan, gradient_pass: BatchPass, state: State, constants: Constants, batch: SampleArrays
 ) -> tuple[Array, State]:
     """Return the gradients [P] of a batch, and the state with its loss and metrics added up."""
-    parameters = unflatten(plan, state.parameters)
+    parameters = unflatten(plan.trained, state.parameters)
     loss, weight, outputs, *gradients = batch.run(gradient_pass, parameters, constants.untrained)
     # R² sums targets relative to the first training target, the same in every batch; see `metrics._moments`.
     added = _metric_sums(plan, constants, outputs, batch.targets, constants.train.targets[0])
@@ -386,21 +385,6 @@ def _metric_sums(
     return {name: add(name, metric) for name, metric in plan.metrics.items()}
 
 
-def unflatten(plan: Plan, vector: Any) -> dict[str, Any]:
-    """Split a vector [P] of all trained parameters into their tensors by name.
-
-    Args:
-        plan: The plan whose `trained` gives names, order and shapes.
-        vector: A JAX or NumPy array [P].
-    """
-    tensors, start = {}, 0
-    for name, shape in plan.trained.items():
-        end = start + math.prod(shape)
-        tensors[name] = vector[start:end].reshape(shape)
-        start = end
-    return tensors
-
-
 def _optimizer_step(
     plan: Plan, state: State, gradients: Array, constants: Constants, numbers: Array
 ) -> State:
@@ -419,14 +403,13 @@ def _optimizer_step(
         gradients = gradients * jnp.minimum(constants.max_norm.astype(norm.dtype) / (norm + 1e-6), 1)
     scalars = Scalars(*state.scalars)
     scalars = scalars._replace(steps=scalars.steps + 1)
-    # The updates are elementwise, so that the flat vectors are one parameter to them.
-    parameters, optimizer_state = plan.rule.update(
+    by_name = {name: numbers[position] for position, name in enumerate(plan.numbers)}
+    parameters, optimizer_state = plan.rule.update_all(
+        plan.trained,
         state.parameters,
         -gradients if plan.structure.get("maximize") else gradients,
         state.optimizer_state,
-        {name: numbers[position] for position, name in enumerate(plan.numbers)},
-        plan.structure,
-        scalars.steps,
+        Step(by_name, plan.structure, scalars.steps),
     )
     return state._replace(
         parameters=parameters,
@@ -483,7 +466,7 @@ def _validate(plan: Plan, state: State, constants: Constants) -> tuple[Any, dict
     """Return loss and metric sums of the validation samples; NaN and None without them."""
     if plan.evaluation_pass is None or constants.validation is None:
         return jnp.nan, None
-    parameters = unflatten(plan, state.parameters)
+    parameters = unflatten(plan.trained, state.parameters)
     loss, _, outputs = constants.validation.run(plan.evaluation_pass, parameters, constants.untrained)
     targets = constants.validation.targets
     sums = _metric_sums(plan, constants, outputs, targets, targets[0])

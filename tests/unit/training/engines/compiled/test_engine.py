@@ -188,10 +188,11 @@ def test_repeatable_in_any_chunks(batch_size: int | None, programs: ProgramCache
     assert_same_checkpoint(whole.checkpoint(), cut.checkpoint())
 
 
-def test_resumes_bit_for_bit(programs: ProgramCache) -> None:
+@pytest.mark.parametrize("optimizer", ["Adam", "Adafactor", "NAdam"])
+def test_resumes_bit_for_bit(optimizer: str, programs: ProgramCache) -> None:
     """A training continued from a checkpoint file ends with the bits of an uninterrupted one."""
     restarts = {"type": "CosineAnnealingWarmRestarts", "T_0": 6}
-    section = {"optimizer": {"type": "Adam", "lr": 0.02}, "batch_size": 4, "scheduler": restarts}
+    section = {"optimizer": {"type": optimizer, "lr": 0.02}, "batch_size": 4, "scheduler": restarts}
     whole, first = (CompiledEngine(components(**section), programs) for _ in range(2))
     history = run(whole)
     chunk = first.advance(13)
@@ -257,6 +258,30 @@ def test_side_by_side(batch_size: int | None, programs: ProgramCache) -> None:
         assert group[index].checkpoint().monitor["best_epoch"] == alone.checkpoint().monitor["best_epoch"]
     assert group[2].stop_reason is StopReason.DIVERGED
     assert math.isnan(chunks[2][-1].values[0, -1])
+
+
+@pytest.mark.parametrize(
+    "optimizers",
+    [
+        [{"type": "Adafactor", "lr": 0.05}, {"type": "Adafactor", "lr": 0.1, "d": 2.0, "beta2_decay": -0.5}],
+        [{"type": "NAdam", "lr": 0.02}, {"type": "NAdam", "lr": 0.05, "betas": [0.8, 0.9], "eps": 1e-6}],
+        [{"type": "Rprop"}, {"type": "Rprop", "lr": 0.02, "etas": [0.3, 1.1], "step_sizes": [1e-5, 0.1]}],
+    ],
+    ids=["Adafactor", "NAdam", "Rprop"],
+)
+def test_optimizers_side_by_side(optimizers: list[dict[str, Any]], programs: ProgramCache) -> None:
+    """Each training of a group has the numbers of its own optimizer, lists of numbers included."""
+    assert_members_like_eager([{"optimizer": each, "batch_size": 4} for each in optimizers], programs)
+
+
+def assert_members_like_eager(sections: list[dict[str, Any]], programs: ProgramCache) -> list[Member]:
+    """Assert that each training of a group has the history of the eager engine; return the members."""
+    members = [Member(components(**section), programs) for section in sections]
+    for section, found in zip(sections, together(members, programs), strict=True):
+        expected = run(EagerEngine(components(**section)))
+        joined = HistoryChunk.join([chunk for chunk in found if chunk is not None])
+        np.testing.assert_allclose(joined.values, expected.values, rtol=1e-3)
+    return members
 
 
 @pytest.mark.parametrize(
