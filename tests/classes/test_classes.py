@@ -33,7 +33,7 @@ EPOCHS, BATCH_SIZE, LEARNING_RATE, SEED = 2, 2, 0.05, 3
 TRAINING_ROWS = 4
 # The others take a second each to compile.
 COMPILED = frozenset({"mnist_mlp", "nbeats", "actor_critic"})
-REFUSED = frozenset({"unet", "mini_gpt", "gaussian_policy"})  # running statistics, dropout, plain tensors
+REFUSED = frozenset({"unet", "mini_gpt"})  # running statistics, dropout
 # PyTorch warns of its own older functions, and of options without an effect.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 by_name = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

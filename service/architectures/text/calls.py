@@ -103,6 +103,16 @@ def on_one_device(run: Run, values: Any) -> Any:
     return values
 
 
+def on_meta(run: Run, index: Any) -> Any:
+    """Return an index into a tensor, whose lists a trace on the meta device would lose the values of."""
+    if run.constructing or run.device.type != "meta":
+        return index
+    if isinstance(index, tuple):
+        return tuple(on_meta(run, each) for each in index)
+    is_list = isinstance(index, list) and all(isinstance(each, int | list) for each in index)
+    return _to_meta(torch.tensor(index, device="cpu")) if is_list else index
+
+
 def _map_tensors(values: Any, convert: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(values, Tensor):
         return convert(values)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from service.architectures.text.attributes import read_attribute
-from service.architectures.text.calls import call, on_one_device, sized
+from service.architectures.text.calls import call, on_meta, on_one_device, sized
 from service.architectures.text.evaluation import Frame, Run
 from service.architectures.text.methods import TENSOR_METHODS, percent_formatted
 from service.architectures.text.operators import BINARY, NUMBERS, Operator, apply, bounded
@@ -401,7 +401,7 @@ class Subscript(Expression):
         run, value, index = frame.run, self.value.evaluate(frame), self.index.evaluate(frame)
         if isinstance(value, Tensor):
             value, index = on_one_device(run, [value, index])
-            return run.compute(self.at, lambda: value[index], (value, index))
+            return run.compute(self.at, lambda: value[on_meta(run, index)], (value, index))
         if isinstance(value, dict):
             key = hashable(run, self.at, index)
             if key not in value:

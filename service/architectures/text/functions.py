@@ -81,7 +81,7 @@ def _tensor_type(dtype: torch.dtype) -> Callable[..., Tensor]:
 
     def make(*data: Any, device: torch.device | None = None) -> Tensor:
         if len(data) == 1 and isinstance(data[0], tuple | list) and not isinstance(data[0], torch.Size):
-            return torch.tensor(data[0], dtype=dtype, device=device)
+            return _tensor(data[0], dtype, device)
         return torch.zeros(*data, dtype=dtype, device=device)
 
     return make
@@ -100,9 +100,25 @@ def _normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> Tens
     return torch.normal(mean, std, size, **options)
 
 
+def _tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Call `torch.tensor`; a trace on the meta device keeps the values."""
+    if device is None or torch.device(device).type != "meta":
+        return torch.tensor(data, dtype=dtype, device=device, requires_grad=requires_grad)
+    return torch.tensor(data, dtype=dtype, device="cpu", requires_grad=requires_grad).to("meta")
+
+
 def _as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Call `torch.as_tensor`, which leaves a tensor on its device."""
-    return torch.as_tensor(data, dtype=dtype, device=None if isinstance(data, Tensor) else device)
+    if isinstance(data, Tensor):
+        return torch.as_tensor(data, dtype=dtype)
+    return _tensor(data, dtype, device)
+
+
+def _new_tensor(input: Tensor, data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """Call `Tensor.new_tensor`; a trace on the meta device keeps the values."""
+    if isinstance(data, Tensor):
+        return input.new_tensor(data, dtype=dtype, device=device)
+    return _tensor(data, dtype or input.dtype, device or input.device)
 
 
 def _gaussian_nll_loss(
@@ -171,6 +187,8 @@ _WRAPPERS: Mapping[str, Callable[..., Any]] = {
     "torch.as_tensor": _as_tensor,
     "torch.meshgrid": _meshgrid,
     "torch.normal": _normal,
+    "torch.tensor": _tensor,
+    "Tensor.new_tensor": _new_tensor,
 }
 _PYTHON: Iterable[tuple[str, Callable[..., Any], str]] = (
     ("len", _length, "value"),

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from cachetools import LRUCache, cached
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from service.architectures.text.names import ANNOTATIONS, Unavailable, resolve
 from service.architectures.text.statements import Statement
 from service.architectures.text.syntax import Text, parse_module
 from service.architectures.text.translation import Translator, assigned, mentioned_names
+from service.architectures.text.value_reads import has_drawn
 from service.architectures.text.values import (
     ITERATOR,
     Bound,
@@ -106,6 +108,7 @@ class Program:
         """
         named = inputs if self.inputs is None or not self.inputs.is_variadic else None
         run = Run(self.text, is_check=is_check, observer=observer, inputs=named)
+        before = torch.get_rng_state()
         try:
             with run.construction():
                 for statement in self.statements:
@@ -117,9 +120,19 @@ class Program:
                 check_size(run, at, model)
         except RecursionError:
             raise ForwardError("The text is nested too deeply.") from None
+        own = text_class(type(model))
+        if own is not None:
+            # In a check, layers are on the meta device, where their initialisation draws nothing.
+            own.draws = has_drawn(before)
+            own.shares_memory = _shares_memory(model)
         if is_check:
             move_to_meta(model)
-        run.persistent = {id(each): each for each in _containers(run, model)}
+        # What must not change in a forward pass.
+        run.persistent = {
+            id(each): each
+            for each in _reachable(model)
+            if isinstance(each, list | dict | set | ITERATOR | Tensor)
+        }
         run.unsaved_storages = frozenset(
             each.untyped_storage()._cdata for each in run.persistent.values() if isinstance(each, Tensor)
         )
@@ -305,26 +318,40 @@ def _parameters_of(arguments: ast.arguments) -> Signature:
     )
 
 
-def _containers(run: Run, model: nn.Module) -> Iterator[Any]:
-    """Iterate over what belongs to a model, its classes and the text, and must not change in a forward pass.
+def unsaved_tensors(model: nn.Module) -> list[Tensor]:
+    """Return the tensors of the classes in a model that are neither parameters nor buffers.
 
-    These are lists, dictionaries, sets, iterators, and the tensors that are no part of the model's state.
+    They are in attributes of modules and classes, in lists, default values, or variables of the text. Models
+    of equal texts and arguments have them in the same order.
     """
-    waiting: list[Any] = [run.globals]
-    state = {id(each) for each in model.state_dict(keep_vars=True).values()}
+    saved = {id(each) for each in (*model.parameters(), *model.buffers())}
+    return [each for each in _reachable(model) if isinstance(each, Tensor) and id(each) not in saved]
+
+
+def _shares_memory(model: nn.Module) -> bool:
+    """Return whether tensors outside of a model's state change with its parameters and buffers."""
+    storages = {each.untyped_storage()._cdata for each in (*model.parameters(), *model.buffers())}
+    return any(
+        each.grad_fn is not None or each.untyped_storage()._cdata in storages
+        for each in unsaved_tensors(model)
+    )
+
+
+def _reachable(model: nn.Module) -> Iterator[Any]:
+    """Iterate over the values that a model, its classes and the text refer to, without the saved tensors."""
+    waiting: list[Any] = []
+    seen = {id(each) for each in model.state_dict(keep_vars=True).values()}
     for module in model.modules():
         waiting += [vars(module), *module._buffers.values()]
         for each in type(module).__mro__:
             own = text_class(each)
             waiting += [] if own is None else [own.attributes]
-    seen: set[int] = set()
     while waiting:
         value = waiting.pop()
-        if id(value) in seen or id(value) in state:
+        if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, list | dict | set | ITERATOR | Tensor):
-            yield value
+        yield value
         waiting += _parts(value)
 
 

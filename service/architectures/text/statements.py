@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from service.architectures.text.attributes import read_attribute, set_attribute
-from service.architectures.text.calls import on_one_device
+from service.architectures.text.calls import on_meta, on_one_device
 from service.architectures.text.constructors import check_size
 from service.architectures.text.evaluation import Frame, Run
 from service.architectures.text.expressions import IN_PLACE, Expression, hashable, operate
@@ -168,7 +168,8 @@ class SubscriptTarget(Target):
         if isinstance(owner, Tensor):
             run.check_writable(self.at, owner)
             target, position, new = on_one_device(run, [owner, index, value])
-            run.compute(self.at, lambda: target.__setitem__(position, new), (target, position, new))
+            operands = target, position, new
+            run.compute(self.at, lambda: target.__setitem__(on_meta(run, position), new), operands)
         elif isinstance(owner, list | dict):
             check_mutable(run, self.at, owner)
             key = hashable(run, self.at, index) if isinstance(owner, dict) else index

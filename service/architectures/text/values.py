@@ -109,10 +109,15 @@ class TextClass:
     Attributes:
         attributes: Functions and values of the body, by name.
         fields: Names of the fields of a dataclass, in order; None for other classes.
+        draws: Of the class of a model, whether its constructor draws random numbers beside those of layers.
+        shares_memory: Of the class of a model, whether tensors outside of its state are computed from
+            parameters, or lie in the memory of the state.
     """
 
     attributes: dict[str, Any] = field(default_factory=dict)
     fields: tuple[str, ...] | None = None
+    draws: bool = False
+    shares_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

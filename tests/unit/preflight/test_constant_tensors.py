@@ -1,4 +1,4 @@
-"""Classes with tensors that are not part of the model's state: eager, or refused with a reason."""
+"""Classes with tensors that are not part of the model's state are compiled, or refused with a reason."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +17,8 @@ class Net(nn.Module):
         super().__init__()
         self.out = nn.Linear(1, 2)
         self.listed = [torch.tensor([1.0, 2.0])]
+        self.drawn = torch.rand(2)
+        PREPARED
 
     def scaled(self, x, by=torch.tensor([1.0, 2.0])):
         return self.out(x) * by
@@ -35,45 +37,46 @@ CONSTANTS = [
     "self.out(x) * C",
     "self.out(x) * self.K",
     "self.out(x) * self.listed[0]",
+    "self.out(x) * self.drawn",
     "self.scaled(x)",
-]
-COMPUTED = [
     "self.out(x) * torch.arange(1, 3)",
     "self.out(x) @ torch.eye(2)",
     "self.out(x) + torch.full((2,), 3.0)",
 ]
+REFUSED = {
+    "self.factor = torch.rand(1).item()": "The constructor reads random numbers",
+    "self.factors = [float(each) for each in torch.rand(2)]": "The constructor reads random numbers",
+    "self.out = nn.Linear(1, 2, bias=bool(torch.rand(1) < 0.5))": "The constructor reads random numbers",
+    "self.view = self.out.weight.detach()": "A tensor of the class is neither a parameter nor a buffer",
+    "self.twice = self.out.weight * 2": "A tensor of the class is neither a parameter nor a buffer",
+}
 
 
-def document(result: str, engine: str) -> dict[str, Any]:
-    """Return a long training of the class that returns an expression."""
+def document(result: str, prepared: str = "pass") -> dict[str, Any]:
+    """Return a long compiled training of the class that prepares itself and returns an expression."""
+    source = CLASS.replace("RESULT", result).replace("PREPARED", prepared)
     return {
         "data": {"inputs": [[0.0], [1.0], [2.0], [3.0]], "targets": [[0.0, 1.0]] * 4},
-        "architecture": {"type": "class", "source": CLASS.replace("RESULT", result)},
+        "architecture": {"type": "class", "source": source},
         "training": {"loss": "MSELoss", "optimizer": "SGD", "epochs": 20_000},
-        "engine": engine,
+        "engine": "compiled",
     }
 
 
 @pytest.mark.parametrize("result", CONSTANTS)
-def test_a_constant_tensor_is_trained_by_the_eager_engine(
-    result: str, plan: Callable[[Any], PreflightResult]
+def test_a_constant_tensor_is_compiled(result: str, plan: Callable[[Any], PreflightResult]) -> None:
+    """Tensors of numbers, of attributes, lists, default values and variables are part of a program."""
+    assert plan(document(result)).used["engine"] == "compiled"
+
+
+@pytest.mark.parametrize("prepared", REFUSED)
+def test_other_operations_for_each_seed_are_refused(
+    prepared: str, plan: Callable[[Any], PreflightResult]
 ) -> None:
-    """`compiled` is refused with a reason in words, which under `auto` is the reason for `eager`."""
-    reason = "The model uses operators that the compiled engine does not support: `a constant tensor`."
+    """A program serves all seeds, and takes only parameters from the state."""
     with pytest.raises(InvalidRequest) as raised:
-        plan(document(result, "compiled"))
+        plan(document("self.out(x)", prepared))
     (error,) = raised.value.errors
-    assert (error.pointer, error.detail) == (
-        "#/architecture",
-        f"{reason} Use the engine `eager` or `auto`.",
-    )
-    used = plan(document(result, "auto")).used
-    assert (used["engine"], used["engine_reason"]) == ("eager", reason)
-
-
-@pytest.mark.parametrize("result", COMPUTED)
-def test_a_tensor_that_operators_compute_is_compiled(
-    result: str, plan: Callable[[Any], PreflightResult]
-) -> None:
-    """Ranges, unit matrices and filled tensors are operators of a program."""
-    assert plan(document(result, "compiled")).used["engine"] == "compiled"
+    assert error.pointer == "#/architecture"
+    assert error.detail.startswith(REFUSED[prepared])
+    assert plan(document("self.out(x)", prepared) | {"engine": "auto"}).used["engine"] == "eager"

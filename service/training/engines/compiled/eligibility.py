@@ -3,12 +3,18 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, fx, nn
+import orjson
+import torch
+from torch import fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import flop_registry
 
+from service.architectures.build import build
+from service.architectures.text.value_reads import RandomReads
+from service.architectures.text.values import text_class
 from service.errors import FieldError, pointer_to
+from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
 from service.training.engines.candidate import Candidate, Work
 from service.training.engines.compiled.losses import traceable_loss
@@ -28,8 +34,6 @@ def work_of(candidate: Candidate) -> Work:
     loss_fn = traceable_loss(candidate.loss_fn)
     try:
         found = trace(candidate.model.train(), loss_fn, candidate.batch, True, candidate.roles)
-    except AssertionError:  # a tensor of the text of a class, which is not part of the model's state
-        return Work(("tensor constants",), 0, 0, 0)
     except NotImplementedError as error:  # an operator without a meta kernel, which the message names
         return Work((str(error).partition(":")[0].split("::")[-1],), 0, 0, 0)
     nodes = [node for node in found.graph.nodes if node.op == "call_function"]
@@ -50,7 +54,11 @@ def _operations(node: fx.Node) -> int:
 def objections(candidate: Candidate) -> list[FieldError]:
     """Return the features of a training that the compiled engine does not support, without tracing it."""
     masks_targets = candidate.key.masks_targets
-    found = [*_of_training(candidate.spec, candidate.roles, masks_targets), *_of_layers(candidate.model)]
+    found = [
+        *_of_training(candidate.spec, candidate.roles, masks_targets),
+        *_of_layers(candidate.model),
+        *_of_classes(candidate),
+    ]
     if candidate.key.precision != "float32":
         detail = f"The compiled engine does not support {candidate.key.precision}."
         found.append(FieldError("#/precision", detail))
@@ -84,16 +92,32 @@ def _of_training(spec: TrainingSpec, roles: OutputRoles, masks_targets: bool) ->
             yield FieldError(pointer_to("#/training", "metrics", index), detail)
 
 
+def _of_classes(candidate: Candidate) -> Iterator[FieldError]:
+    definitions = [own for each in candidate.model.modules() if (own := text_class(type(each))) is not None]
+    if any(own.shares_memory for own in definitions):
+        detail = (
+            "A tensor of the class is neither a parameter nor a buffer, but computed from one, which the "
+            "compiled engine does not support; compute it in `forward`."
+        )
+        yield FieldError("#/architecture", detail)
+    if any(own.draws for own in definitions) and _reads_random_numbers(candidate.key.architecture):
+        detail = (
+            "The constructor reads random numbers, by which the operations differ between jobs; the compiled "
+            "engine does not support it: keep such numbers as a buffer."
+        )
+        yield FieldError("#/architecture", detail)
+
+
+def _reads_random_numbers(architecture: bytes) -> bool:
+    """Return whether a constructor reads random numbers. On the meta device, layers draw none."""
+    spec = read_architecture(orjson.loads(architecture))
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), RandomReads() as reads:
+        build(spec)
+    return bool(reads.found)
+
+
 def _of_layers(model: nn.Module) -> Iterator[FieldError]:
     for path, layer in model.named_modules():
-        for name, value in vars(layer).items():
-            if isinstance(value, Tensor):
-                title = f"{path}.{name}".strip(".")
-                detail = (
-                    f"`{title}` is neither a parameter nor a buffer; the compiled engine "
-                    f"supports no other tensors: write `self.register_buffer('{name}', …)`."
-                )
-                yield FieldError("#/architecture", detail)
         for layer_type, reason in _LAYERS.items():
             if isinstance(layer, layer_type) and (why := reason(layer)):
                 name = type(layer).__name__

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from torch import Tensor
 
@@ -132,13 +133,16 @@ def _batch_pass(components: Components, found: Trace) -> BatchPass:
     function = translated(found.graph)
     # The graph takes its tensors by position, in the order of `named_tensors`.
     names: Sequence[str] = list(named_tensors(components.model, components.loss_fn))
+    # They are made of numbers in the text and of shapes, which belong to the program key.
+    constants = [tensor.cpu().numpy() for tensor in found.constants]
     is_weighted = isinstance(components.loss_fn, WeightedLoss)
 
     def run(
         trained: Tensors, untrained: Tensors, inputs: tuple[Array, ...], *loss_arguments: Array
     ) -> tuple[Any, ...]:
         tensors = trained | untrained
-        loss, *results = function(*(tensors[name] for name in names), *inputs, *loss_arguments)
+        state = (tensors[name] for name in names)
+        loss, *results = function(*state, *inputs, *loss_arguments, *map(jnp.asarray, constants))
         weight = results.pop() if is_weighted else float(len(loss_arguments[0]))
         outputs = {name: results.pop(0) for name in found.outputs}
         return loss, weight, outputs, *results

@@ -6,10 +6,9 @@ eager engine. The second pass runs the recorded graph again without mutations (`
 into core ATen, the small set of operators that the others are made of.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch._decomp import core_aten_decompositions
 from torch.func import functional_call, functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from service.architectures.text.program import unsaved_tensors
 from service.datasets.samples import Samples
 from service.training.expression_loss import differentiates, with_gradients
 from service.training.output_roles import SINGLE_OUTPUT, OutputRoles
@@ -26,7 +26,7 @@ from service.training.weighted_loss import WeightedLoss
 # Positions of arguments of `aten::native_batch_norm`.
 _STATISTICS, _TRAINING = slice(3, 5), 5
 CONSTANT = "a constant tensor"
-LOSS = "loss:"  # prefix of the loss's buffers; names of parameters have no colon
+LOSS, UNSAVED = "loss:", "unsaved:"  # prefixes; names of parameters and buffers have no colon
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Trace:
     """The graph of one pass over a batch.
 
     Its inputs are the tensors of `named_tensors`, then the inputs of the batch, then the other arguments of
-    the loss (`Samples.loss_arguments`). Its outputs are the loss [], the model's outputs, if requested the
-    gradients, and last, of a `WeightedLoss`, the weight [] of the batch.
+    the loss (`Samples.loss_arguments`), then `constants`. Its outputs are the loss [], the model's outputs,
+    if requested the gradients, and last, of a `WeightedLoss`, the weight [] of the batch.
 
     Attributes:
         graph: The graph of core ATen operators.
@@ -43,6 +43,7 @@ class Trace:
         outputs: The model's outputs by name, on the meta device.
         eager_operators: Number of operators that PyTorch dispatches in the pass.
         written: Names of the tensors that the pass writes into, which the graph leaves out.
+        constants: Tensors that a text makes of numbers, as `torch.tensor([1.0, 2.0])` does.
     """
 
     graph: fx.Graph
@@ -50,6 +51,7 @@ class Trace:
     outputs: Mapping[str, Tensor]
     eager_operators: int
     written: tuple[str, ...]
+    constants: tuple[Tensor, ...] = ()
 
 
 def trace(
@@ -69,11 +71,10 @@ def trace(
         roles: The outputs of the model that the loss takes.
 
     Raises:
-        NotImplementedError: An operator has no meta kernel, or a text makes a tensor of numbers.
+        NotImplementedError: An operator has no meta kernel, or makes a constant without values.
     """
     tensors = named_tensors(model, loss_fn)
     trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    of_model = len(tensors) - len(dict(loss_fn.named_buffers()))  # the first ones; those of the loss follow
     # Filled while `run` is traced.
     trained: list[str] = []
     outputs: dict[str, Tensor] = {}
@@ -81,12 +82,11 @@ def trace(
     def run(state: list[Tensor], inputs: list[Tensor], loss_arguments: list[Tensor]) -> list[Tensor]:
         named = dict(zip(tensors, state, strict=True))
         passed = with_gradients(tuple(inputs)) if differentiates(loss_fn) else tuple(inputs)
-        result = functional_call(model, dict(islice(named.items(), of_model)), passed)
+        result = functional_call(model, _without_prefix(named, ""), passed)
         outputs.clear()
         outputs.update(roles.layout.named(result))
-        of_loss = {name.removeprefix(LOSS): x for name, x in islice(named.items(), of_model, None)}
         predicted = roles.predicted(outputs, passed)
-        loss: Tensor = functional_call(loss_fn, of_loss, (predicted, *loss_arguments))
+        loss: Tensor = functional_call(loss_fn, _without_prefix(named, LOSS), (predicted, *loss_arguments))
         weight = [loss_fn.total_weight(*loss_arguments)] if isinstance(loss_fn, WeightedLoss) else []
         if not gradients:
             return [loss, *outputs.values(), *weight]
@@ -98,9 +98,8 @@ def trace(
     state = [_meta(x).requires_grad_(name in trainable) for name, x in tensors.items()]
     inputs, loss_arguments = ([_meta(x) for x in part] for part in (samples.inputs, samples.loss_arguments))
     recorded = make_fx(run)(state, inputs, loss_arguments)
-    if next(iter(recorded.graph.find_nodes(op="get_attr")), None) is not None:
-        raise NotImplementedError(CONSTANT)  # on the meta device it has no values
-    flat = [*(x.detach() for x in state), *inputs, *loss_arguments]
+    constants = _lift_constants(recorded, list(tensors.values()))
+    flat = [*(x.detach() for x in state), *inputs, *loss_arguments, *map(_meta, constants)]
     pure = make_fx(
         functionalize(lambda *values: fx.Interpreter(recorded).run(*values)),
         decomposition_table=_decompositions(),
@@ -109,7 +108,56 @@ def trace(
     pure.graph.eliminate_dead_code()
     calls = sum(node.op == "call_function" for node in recorded.graph.nodes)
     written = tuple(_written(tensors, state, pure.graph))
-    return Trace(pure.graph, tuple(trained), outputs, calls, written)
+    return Trace(pure.graph, tuple(trained), outputs, calls, written, constants)
+
+
+def _lift_constants(recorded: fx.GraphModule, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Replace the tensors that a recorded graph holds by inputs.
+
+    Those of the model (`unsaved_tensors`) become the inputs that the graph has for them; the others become
+    further inputs, behind those of the graph.
+
+    Args:
+        recorded: The graph, which is changed.
+        state: The tensors of the graph's first inputs.
+
+    Returns:
+        The tensors of the further inputs.
+
+    Raises:
+        NotImplementedError: One of them has no values.
+    """
+    graph = recorded.graph
+    placeholders = list(graph.find_nodes(op="placeholder"))
+    of_state = {id(tensor): node for tensor, node in zip(state, placeholders, strict=False)}
+    further: dict[str, fx.Node] = {}
+    constants: list[Tensor] = []
+    for node in graph.find_nodes(op="get_attr"):
+        tensor: Tensor = getattr(recorded, str(node.target))
+        if id(tensor) in of_state:
+            replacement = of_state[id(tensor)]
+        elif tensor.is_meta:
+            raise NotImplementedError(CONSTANT)
+        else:
+            if str(node.target) not in further:
+                constants.append(tensor)
+                with graph.inserting_after(placeholders[-1]):
+                    placeholders.append(graph.placeholder(f"constant_{len(constants)}"))
+                further[str(node.target)] = placeholders[-1]
+            replacement = further[str(node.target)]
+        node.replace_all_uses_with(replacement)
+        graph.erase_node(node)
+    recorded.recompile()
+    return tuple(constants)
+
+
+def _without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors of the loss or the saved ones of the model by their own names."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix) and (prefix or ":" not in name)
+    }
 
 
 def _written(names: Iterable[str], state: Iterable[Tensor], graph: fx.Graph) -> Iterator[str]:
@@ -134,9 +182,14 @@ def _written(names: Iterable[str], state: Iterable[Tensor], graph: fx.Graph) -> 
 
 
 def named_tensors(model: nn.Module, loss_fn: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers of a model, then the buffers of the loss with the prefix `loss:`."""
+    """Return the tensors that a pass reads beside its samples.
+
+    These are parameters and buffers of the model, its `unsaved_tensors` by number with the prefix `unsaved:`,
+    and the buffers of the loss with the prefix `loss:`.
+    """
+    unsaved = {f"{UNSAVED}{number}": tensor for number, tensor in enumerate(unsaved_tensors(model))}
     of_loss = {f"{LOSS}{name}": buffer for name, buffer in loss_fn.named_buffers()}
-    return {**dict(model.named_parameters()), **dict(model.named_buffers()), **of_loss}
+    return {**dict(model.named_parameters()), **dict(model.named_buffers()), **unsaved, **of_loss}
 
 
 def _meta(tensor: Tensor) -> Tensor:
