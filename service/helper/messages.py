@@ -5,7 +5,7 @@ answers that a client receives as they are come as the body, too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -51,33 +51,20 @@ class EarlierJob:
 
 
 @dataclass(frozen=True)
-class DatasetStored:
+class UploadStored:
     """The content of an upload is stored.
 
     Attributes:
-        dataset: The row to commit, or the id of the owner's dataset of equal content.
+        content: The row to commit, or the id of the owner's dataset or parameter set of equal content.
         upload_digest: Digest of the upload's bytes and reading options.
         fingerprint: Fingerprint of the content and the name, for a repeated idempotency key.
         warnings: What the client should know about the reading of the upload.
     """
 
-    dataset: NewDataset | str
+    content: NewDataset | NewParameterSet | str
     upload_digest: str
     fingerprint: str
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class ParameterSetStored:
-    """The file of a parameter set is stored.
-
-    Attributes:
-        parameter_set: The row to commit, or the id of the owner's parameter set of equal content.
-        fingerprint: Fingerprint of the content and the name, for a repeated idempotency key.
-    """
-
-    parameter_set: NewParameterSet | str
-    fingerprint: str
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -109,7 +96,7 @@ class PlanJob(Request[PlannedJob | EarlierJob]):
 
 
 @dataclass(frozen=True)
-class ReadDataset(Request[DatasetStored]):
+class ReadDataset(Request[UploadStored]):
     """Read an upload and store its content.
 
     Attributes:
@@ -161,7 +148,7 @@ class GetRows(Request[InBody]):
 
 
 @dataclass(frozen=True)
-class ReadParameterSet(Request[ParameterSetStored]):
+class ReadParameterSet(Request[UploadStored]):
     """Check a file of parameters and store it.
 
     Attributes:

@@ -34,7 +34,6 @@ from service.helper.catalog import entry, names_of, selected
 from service.helper.fingerprint import fingerprint, job_fingerprint
 from service.helper.messages import (
     CheckJob,
-    DatasetStored,
     DownloadDataset,
     DownloadParameterSet,
     EarlierJob,
@@ -51,11 +50,11 @@ from service.helper.messages import (
     GetSplit,
     InBody,
     InFile,
-    ParameterSetStored,
     PlanJob,
     Predict,
     ReadDataset,
     ReadParameterSet,
+    UploadStored,
 )
 from service.helper.models import Models
 from service.helper.request import Request
@@ -142,7 +141,7 @@ class Tasks:
         return Preflight(document, owner, self._storage, self._settings, self._cache).run()
 
     @run.register
-    def _read_dataset(self, request: ReadDataset, body: bytes) -> tuple[DatasetStored, bytes]:
+    def _read_dataset(self, request: ReadDataset, body: bytes) -> tuple[UploadStored, bytes]:
         self._decompress(request.upload)
         content, name = open_upload(request.upload, self._settings), request.name
         if isinstance(content, JsonTable):
@@ -153,15 +152,16 @@ class Tasks:
         dataset = self._writer.add_dataset(request.owner, stored, path, name)
         understood = fingerprint({"digest": stored.digest, "name": name})
         digest = _upload_digest(request.upload)
-        return DatasetStored(dataset, digest, understood, [*stored.reading_warnings]), b""
+        return UploadStored(dataset, digest, understood, [*stored.reading_warnings]), b""
 
     @run.register
-    def _read_parameter_set(self, request: ReadParameterSet, body: bytes) -> tuple[ParameterSetStored, bytes]:
+    def _read_parameter_set(self, request: ReadParameterSet, body: bytes) -> tuple[UploadStored, bytes]:
         path = self._decompress(request.upload)
         tensors = check_file(path)
         stored = self._writer.add_parameter_set(request.owner, path, request.name, tensors)
         known = self._storage.parameter_sets.get(request.owner, stored) if isinstance(stored, str) else stored
-        return ParameterSetStored(stored, fingerprint({"digest": known.digest, "name": request.name})), b""
+        understood = fingerprint({"digest": known.digest, "name": request.name})
+        return UploadStored(stored, known.digest, understood), b""
 
     @run.register
     def _download_parameter_set(self, request: DownloadParameterSet, body: bytes) -> tuple[InFile, bytes]:

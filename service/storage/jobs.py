@@ -22,12 +22,12 @@ from sqlalchemy import (
 from service import errors
 from service.specs.job import JobEdit, JobStatus, LogLevel, StopReason
 from service.storage.database import Database
-from service.storage.datasets import add_dataset, hold_dataset, keep_dataset
+from service.storage.datasets import DatasetStore
 from service.storage.idempotency import IdempotencyKey, bind_key, job_of_key
 from service.storage.job_record import Job, StartingPoint, job_update, to_status, to_stop_reason
 from service.storage.logs import NewLine, add_lines
 from service.storage.pages import ALWAYS, Cursor, Period, newest_first
-from service.storage.parameter_sets import hold_parameter_set
+from service.storage.parameter_sets import ParameterSetStore
 from service.storage.planned_job import PlannedJob
 from service.storage.queue import check_length
 from service.storage.room import check_quota
@@ -92,14 +92,13 @@ class JobStore:
                     return Job.of_row(earlier), False
             check_length(connection, self._max_queue_length)
             if isinstance(dataset, str):
-                hold_dataset(connection, owner, dataset)
-                dataset_id = dataset
+                dataset_id = DatasetStore.hold(connection, owner, dataset).id
             else:
-                dataset_id = add_dataset(connection, owner, dataset).id
+                dataset_id = DatasetStore.insert(connection, owner, dataset).id
             for other_id in planned.other_dataset_ids:
-                keep_dataset(connection, owner, other_id)
+                DatasetStore.keep_within(connection, owner, other_id)
             if planned.parameter_set_id is not None:
-                hold_parameter_set(connection, owner, planned.parameter_set_id)
+                ParameterSetStore.hold(connection, owner, planned.parameter_set_id)
             values = vars(job) | {"owner": owner, "dataset_id": dataset_id}
             if start is None:
                 inserted, continuing = _insert(connection, values), ""

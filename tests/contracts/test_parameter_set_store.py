@@ -7,21 +7,16 @@ from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.database import Database
 from service.storage.idempotency import IdempotencyKey
 from service.storage.jobs import JobStore
-from service.storage.parameter_sets import NewParameterSet, ParameterSetStore
+from service.storage.parameter_sets import ParameterSetStore
 from service.storage.planned_job import PlannedJob
 from service.storage.room import stored_bytes
-from tests.support.records import DONE, OWNER, claimed, new_dataset, new_job
+from tests.support.records import DONE, OWNER, claimed, new_dataset, new_job, new_parameter_set
 
 
 @pytest.fixture
 def parameter_sets(database: Database) -> ParameterSetStore:
     """The store of parameter sets."""
     return ParameterSetStore(database)
-
-
-def new_parameter_set(digest: str = "d1") -> NewParameterSet:
-    """Return a parameter set to add; those with equal digests have equal content."""
-    return NewParameterSet("weights", digest, 100, 1, f"parameters/{digest}", f'[{{"name": "{digest}"}}]')
 
 
 def starting_with(parameter_set_id: str) -> PlannedJob:
@@ -61,7 +56,7 @@ def test_a_list_pages_through_all_parameter_sets_once(parameter_sets: ParameterS
     first = parameter_sets.list(OWNER, limit=3)
     rest = parameter_sets.list(OWNER, limit=3, before=first[-1].cursor)
     assert [*first, *rest] == sorted(added, key=lambda each: each.cursor, reverse=True)
-    assert parameter_sets.list(OWNER, limit=3, digest="d2") == [added[2]]
+    assert parameter_sets.list(OWNER, limit=3, upload_digest="d2") == [added[2]]
 
 
 def test_a_parameter_set_in_use_is_not_deleted(
@@ -100,13 +95,13 @@ def test_parameter_sets_count_for_the_quota(database: Database) -> None:
 def test_a_key_belongs_to_one_upload(parameter_sets: ParameterSetStore) -> None:
     """A repeated upload with a key finds its parameter set; another upload with it adds nothing."""
     key, other = IdempotencyKey("k", "f1"), IdempotencyKey("k", "f2")
-    first, _ = parameter_sets.add(OWNER, new_parameter_set(), key)
-    assert parameter_sets.add(OWNER, new_parameter_set(), key) == (first, False)
-    assert parameter_sets.repeat(OWNER, first.id, key) == first
+    first, _ = parameter_sets.add(OWNER, new_parameter_set(), None, key)
+    assert parameter_sets.add(OWNER, new_parameter_set(), None, key) == (first, False)
+    assert parameter_sets.keep(OWNER, first.id, None, key) == first
     with pytest.raises(errors.IdempotencyKeyReused):
-        parameter_sets.add(OWNER, new_parameter_set("d2"), other)
+        parameter_sets.add(OWNER, new_parameter_set("d2"), None, other)
     with pytest.raises(errors.IdempotencyKeyReused):
-        parameter_sets.repeat(OWNER, first.id, other)
+        parameter_sets.keep(OWNER, first.id, None, other)
     assert parameter_sets.find(OWNER, "d2") is None
     parameter_sets.delete(OWNER, first.id)
-    assert parameter_sets.add(OWNER, new_parameter_set("d2"), other)[1]
+    assert parameter_sets.add(OWNER, new_parameter_set("d2"), None, other)[1]

@@ -10,10 +10,10 @@ from service.storage.claims import Claim, ClaimStore, Ending
 from service.storage.database import Database
 from service.storage.datasets import DatasetStore
 from service.storage.jobs import JobStore
-from service.storage.parameter_sets import NewParameterSet, ParameterSetStore
+from service.storage.parameter_sets import ParameterSetStore
 from service.storage.planned_job import PlannedJob
 from service.storage.retention import RetentionStore
-from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job
+from tests.support.records import DONE, OWNER, Submit, claimed, new_dataset, new_job, new_parameter_set
 
 
 def test_old_jobs_are_deleted(database: Database, claims: ClaimStore, jobs: JobStore, submit: Submit) -> None:
@@ -33,8 +33,7 @@ def test_old_jobs_are_deleted(database: Database, claims: ClaimStore, jobs: JobS
 def test_unnamed_artifacts_are_found(database: Database, claims: ClaimStore, submit: Submit) -> None:
     """`unreferenced` returns those of the given artifacts that no row refers to."""
     submit()
-    new = NewParameterSet(None, "d", 1, 1, "parameters/a", "[]")
-    ParameterSetStore(database).add(OWNER, new)
+    ParameterSetStore(database).add(OWNER, new_parameter_set("a"))
     claims.save_checkpoint(Claim.of(claimed(claims)), NewCheckpoint(1, "checkpoints/a", 1))
     retention = RetentionStore(database)
     named = {"checkpoints/a", "datasets/d1", "parameters/a"}

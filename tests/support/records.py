@@ -7,6 +7,7 @@ from service.specs.job import JobStatus, StopReason
 from service.storage.claims import ClaimStore, Outcome
 from service.storage.datasets import NewDataset
 from service.storage.job_record import Job, NewJob
+from service.storage.parameter_sets import NewParameterSet
 
 OWNER = "ada"
 DONE = Outcome(JobStatus.SUCCEEDED, StopReason.COMPLETED)
@@ -30,10 +31,25 @@ def new_job(**changes: Any) -> NewJob:
     return NewJob(**(values | changes))
 
 
-def new_dataset(digest: str = "d1", inline: bool = False) -> NewDataset:
-    """Return a dataset to add; datasets with equal digests have equal content."""
-    artifact = f"datasets/{digest}"
-    return NewDataset(None, digest, "tabular", 11, bytes=100, artifact=artifact, report="{}", inline=inline)
+def new_dataset(digest: str = "d1", **changes: Any) -> NewDataset:
+    """Return a dataset to add, with some fields changed; datasets with equal digests have equal content."""
+    values: dict[str, Any] = {
+        **{"name": None, "kind": "tabular", "rows": 11, "report": "{}"},
+        **{"bytes": 100, "artifact": f"datasets/{digest}"},
+    }
+    return NewDataset(digest=digest, **(values | changes))
+
+
+def new_parameter_set(digest: str = "d1") -> NewParameterSet:
+    """Return a parameter set to add; those with equal digests have equal content."""
+    return NewParameterSet(
+        name="weights",
+        digest=digest,
+        bytes=100,
+        artifact=f"parameters/{digest}",
+        tensor_count=1,
+        tensors=f'[{{"name": "{digest}"}}]',
+    )
 
 
 def claimed(claims: ClaimStore, worker_id: str = "w", lease_seconds: float = 30) -> Job:

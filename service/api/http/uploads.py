@@ -1,6 +1,6 @@
 """File uploads: bodies of any size are written to a folder and read in a helper process."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Generic, Literal, NamedTuple, Self, TypeVar
 
@@ -19,9 +19,7 @@ from service.errors import (
     ContentTooLarge,
     FieldError,
     FieldErrors,
-    IdempotencyKeyReused,
     InvalidRequest,
-    StorageFull,
     UnsupportedMediaType,
     pointer_to,
 )
@@ -254,38 +252,6 @@ async def receive(
 async def call(services: Services, request: HelperRequest[A]) -> tuple[A, memoryview]:
     """Call a helper with a received body, under the time limit of uploads."""
     return await services.helpers.call(request, timeout_seconds=services.settings.upload_timeout_seconds)
-
-
-def publish(
-    services: Services, artifact: str, is_gone: bool, add: Callable[[], tuple[T, bool]]
-) -> tuple[T, bool]:
-    """Publish the artifact of an upload, or discard it if no row refers to it.
-
-    Nothing is published for a client that has disconnected: it can't know the id.
-
-    Args:
-        services: The services.
-        artifact: The artifact, already written.
-        is_gone: Whether the client has disconnected.
-        add: Adds the row that names the artifact; returns the stored row, and whether it is new.
-
-    Raises:
-        ClientDisconnect: The client is gone.
-        IdempotencyKeyReused: The key was used with another upload.
-        StorageFull: Other uploads took the room since it was checked.
-    """
-    discard = services.storage.artifacts.discard
-    if is_gone:
-        discard([artifact])
-        raise ClientDisconnect
-    try:
-        stored, created = add()
-    except (IdempotencyKeyReused, StorageFull):
-        discard([artifact])
-        raise
-    if not created:  # equal content was published concurrently
-        discard([artifact])
-    return stored, created
 
 
 def _format(given: str, media_types: Mapping[str, Format]) -> Format | None:

@@ -1,7 +1,6 @@
 """Datasets: upload, list, read, delete."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, get_args
 
 import orjson
@@ -9,9 +8,9 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from service.api.http import lists, requests, uploads
+from service.api.http import contents, lists, requests, uploads
 from service.api.http.conditions import Version
-from service.api.http.downloads import Download, answer_file, downloads, not_modified
+from service.api.http.downloads import downloads
 from service.api.http.headers import DATASET_LINKS, headers
 from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType, choose
 from service.api.http.responses import TEXT, json_response, problems, timestamp, upload_body
@@ -20,24 +19,18 @@ from service.api.http.tables import Formulas, TableQuery, records_response
 from service.api.schemas import datasets as schemas
 from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import (
-    BadRequest,
-    ContentTooLarge,
     DatasetInUse,
     DatasetNotFound,
     FieldError,
-    IdempotencyKeyReused,
     InvalidRequest,
     LimitExceeded,
     PreconditionFailed,
-    StorageFull,
-    UnsupportedMediaType,
 )
-from service.helper.messages import DatasetStored, DownloadDataset, GetRows, ReadDataset
+from service.helper.messages import DownloadDataset, GetRows, ReadDataset, UploadStored
 from service.specs.base import Name
 from service.specs.data import DatasetContent
 from service.specs.upload import DownloadFormat, upload_digest
 from service.storage.datasets import Dataset
-from service.storage.idempotency import IdempotencyKey
 
 _FORMATS: Mapping[str, DownloadFormat] = {FORMATS[name]: name for name in get_args(DownloadFormat)}
 _MEDIA_TYPES = {"tabular": [FORMATS["csv"], FORMATS["parquet"]], "tensors": [FORMATS["npz"]]}
@@ -87,24 +80,7 @@ class RowsQuery(TableQuery):
     status_code=201,
     response_model=schemas.Dataset,
     openapi_extra=upload_body(DatasetContent),
-    responses={
-        201: {"description": "The dataset is stored.", **headers("Location", "ETag"), **DATASET_LINKS},
-        200: {
-            "model": schemas.Dataset,
-            "description": "A dataset of equal content exists and is returned.",
-            **headers("Location", "ETag", "Idempotency-Replayed"),
-            **DATASET_LINKS,
-        },
-        **problems(
-            BadRequest,
-            ContentTooLarge,
-            UnsupportedMediaType,
-            InvalidRequest,
-            IdempotencyKeyReused,
-            LimitExceeded,
-        ),
-        **problems(StorageFull),
-    },
+    responses=contents.upload_answers(schemas.Dataset, "dataset", DATASET_LINKS),
 )
 async def upload_dataset(
     request: Request,
@@ -132,23 +108,14 @@ async def upload_dataset(
 
 
 def _publish(
-    services: Services, owner: str, root_path: str, stored: DatasetStored, key: str | None, is_gone: bool
+    services: Services, owner: str, root_path: str, stored: UploadStored, key: str | None, is_gone: bool
 ) -> Response:
     """Publish the dataset that was written, or return the existing one of equal content."""
-    new, digest = stored.dataset, stored.upload_digest
-    idempotency = None if key is None else IdempotencyKey(key, stored.fingerprint)
-    if isinstance(new, str):
-        dataset, created = services.storage.datasets.keep(owner, new, digest, idempotency), False
-    else:
-        add = partial(services.storage.datasets.add, owner, new, digest, idempotency)
-        dataset, created = uploads.publish(services, new.artifact, is_gone, add)
-    headers = {"Location": f"{root_path}/v1/datasets/{dataset.id}", "ETag": _version(dataset).etag}
-    if key is not None and not created:
-        headers["Idempotency-Replayed"] = "true"
+    dataset, created = contents.publish(services, services.storage.datasets, owner, stored, key, is_gone)
     document = _document(dataset, root_path)
     # Those of this file; the report of an earlier version has those of the first one, too.
     document["warnings"] = [*dict.fromkeys([*stored.warnings, *document["warnings"]])]
-    return json_response(document, 201 if created else 200, headers)
+    return contents.upload_response(document, _version(dataset), key, created)
 
 
 @router.get(
@@ -186,14 +153,7 @@ def list_datasets(
 @router.get(
     "/{dataset_id}",
     response_model=schemas.Dataset,
-    responses={
-        200: headers("ETag"),
-        304: {
-            "description": "The dataset still has the version given in If-None-Match.",
-            **headers("ETag"),
-        },
-        **problems(DatasetNotFound, PreconditionFailed),
-    },
+    responses=contents.read_answers("dataset", DatasetNotFound),
 )
 def get_dataset(
     request: Request,
@@ -205,12 +165,7 @@ def get_dataset(
 ) -> Response:
     """Get a dataset: its columns with their statistics, and warnings."""
     dataset = services.storage.datasets.get(owner, dataset_id)
-    version = _version(dataset)
-    version.check_read(request)
-    headers = {"ETag": version.etag}
-    if version.is_known(request):
-        return Response(status_code=304, headers=headers)
-    return json_response(_document(dataset, root_path), headers=headers)
+    return contents.read_response(request, _version(dataset), lambda: _document(dataset, root_path))
 
 
 @router.get(
@@ -240,12 +195,14 @@ async def download_dataset(
     keep_formulas = query.formulas == "keep"
     tag = "-".join([dataset.id, name, *(["keep"] if keep_formulas else [])])
     version = Version(tag, dataset.created_at)
-    version.check_read(request)
-    if version.is_known_since(request):
-        return not_modified(version)
-    with answer_file(services.spool.new_path()) as path:
-        await uploads.call(services, DownloadDataset(owner, dataset_id, name, keep_formulas, str(path)))
-        return Download(path, FORMATS[name], f"{dataset_id}.{name}", version)
+    return await contents.download(
+        request,
+        services,
+        version,
+        lambda path: DownloadDataset(owner, dataset_id, name, keep_formulas, path),
+        FORMATS[name],
+        f"{dataset_id}.{name}",
+    )
 
 
 @router.get(
@@ -277,10 +234,7 @@ def delete_dataset(
 
     Fails with 409 while a job that has not ended uses it.
     """
-    dataset = services.storage.datasets.get(owner, dataset_id)
-    unchanged = dataset if _version(dataset).check_write(request) else None
-    services.storage.artifacts.discard([services.storage.datasets.delete(owner, dataset_id, unchanged)])
-    return Response(status_code=204)
+    return contents.delete(request, services, services.storage.datasets, owner, dataset_id, _version)
 
 
 def _version(dataset: Dataset) -> Version:

@@ -1,37 +1,30 @@
 """Parameter sets: upload, list, read, download, delete."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from service.api.http import lists, requests, uploads
+from service.api.http import contents, lists, requests, uploads
 from service.api.http.conditions import Version
-from service.api.http.downloads import Download, answer_file, downloads, not_modified
+from service.api.http.downloads import downloads
 from service.api.http.headers import PARAMETER_SET_LINKS, headers
 from service.api.http.negotiation import CSV, FORMATS, AcceptedMediaType
-from service.api.http.responses import TEXT, embedded, file_body, json_response, problems, timestamp
+from service.api.http.responses import TEXT, embedded, file_body, problems, timestamp
 from service.api.http.route import DocumentedRoute
 from service.api.schemas import parameter_sets as schemas
 from service.api.state import Owner, RootPath, Services, ServicesDependency
 from service.errors import (
-    BadRequest,
-    ContentTooLarge,
-    IdempotencyKeyReused,
     InvalidRequest,
     LimitExceeded,
     ParameterSetInUse,
     ParameterSetNotFound,
     PreconditionFailed,
-    StorageFull,
-    UnsupportedMediaType,
 )
-from service.helper.messages import DownloadParameterSet, ParameterSetStored, ReadParameterSet
+from service.helper.messages import DownloadParameterSet, ReadParameterSet, UploadStored
 from service.specs.base import Name
 from service.specs.upload import Format
-from service.storage.idempotency import IdempotencyKey
 from service.storage.parameter_sets import ParameterSet
 
 _MEDIA_TYPE = FORMATS["safetensors"]
@@ -62,28 +55,7 @@ class PageQuery(lists.ListQuery):
     status_code=201,
     response_model=schemas.ParameterSet,
     openapi_extra=file_body(_MEDIA_TYPE),
-    responses={
-        201: {
-            "description": "The parameter set is stored.",
-            **headers("Location", "ETag"),
-            **PARAMETER_SET_LINKS,
-        },
-        200: {
-            "model": schemas.ParameterSet,
-            "description": "A parameter set of equal content exists and is returned.",
-            **headers("Location", "ETag", "Idempotency-Replayed"),
-            **PARAMETER_SET_LINKS,
-        },
-        **problems(
-            BadRequest,
-            ContentTooLarge,
-            UnsupportedMediaType,
-            InvalidRequest,
-            IdempotencyKeyReused,
-            LimitExceeded,
-        ),
-        **problems(StorageFull),
-    },
+    responses=contents.upload_answers(schemas.ParameterSet, "parameter set", PARAMETER_SET_LINKS),
 )
 async def upload_parameters(
     request: Request,
@@ -109,27 +81,12 @@ async def upload_parameters(
 
 
 def _publish(
-    services: Services,
-    owner: str,
-    root_path: str,
-    stored: ParameterSetStored,
-    key: str | None,
-    is_gone: bool,
+    services: Services, owner: str, root_path: str, stored: UploadStored, key: str | None, is_gone: bool
 ) -> Response:
     """Publish the parameter set that was written, or return the existing one of equal content."""
-    new = stored.parameter_set
-    idempotency = None if key is None else IdempotencyKey(key, stored.fingerprint)
-    if isinstance(new, str):
-        found, created = services.storage.parameter_sets.repeat(owner, new, idempotency), False
-    else:
-        add = partial(services.storage.parameter_sets.add, owner, new, idempotency)
-        found, created = uploads.publish(services, new.artifact, is_gone, add)
-    headers = {"Location": f"{root_path}/v1/parameters/{found.id}", "ETag": _version(found).etag}
-    if key is not None and not created:
-        headers["Idempotency-Replayed"] = "true"
-    return json_response(
-        _document(services, found, root_path), status=201 if created else 200, headers=headers
-    )
+    store = services.storage.parameter_sets
+    found, created = contents.publish(services, store, owner, stored, key, is_gone)
+    return contents.upload_response(_document(services, found, root_path), _version(found), key, created)
 
 
 @router.get(
@@ -158,14 +115,7 @@ def list_parameter_sets(
 @router.get(
     "/{parameter_set_id}",
     response_model=schemas.ParameterSet,
-    responses={
-        200: headers("ETag"),
-        304: {
-            "description": "The parameter set still has the version given in If-None-Match.",
-            **headers("ETag"),
-        },
-        **problems(ParameterSetNotFound, PreconditionFailed),
-    },
+    responses=contents.read_answers("parameter set", ParameterSetNotFound),
 )
 def get_parameter_set(
     request: Request,
@@ -177,12 +127,7 @@ def get_parameter_set(
 ) -> Response:
     """Get a parameter set: names, shapes and types of its tensors."""
     found = services.storage.parameter_sets.get(owner, parameter_set_id)
-    version = _version(found)
-    version.check_read(request)
-    headers = {"ETag": version.etag}
-    if version.is_known(request):
-        return Response(status_code=304, headers=headers)
-    return json_response(_document(services, found, root_path), headers=headers)
+    return contents.read_response(request, _version(found), lambda: _document(services, found, root_path))
 
 
 @router.get(
@@ -198,13 +143,14 @@ async def download_parameters(
 ) -> Response:
     """Download the file of a parameter set, as it was sent, decompressed."""
     found = await run_in_threadpool(services.storage.parameter_sets.get, owner, parameter_set_id)
-    version = _version(found)
-    version.check_read(request)
-    if version.is_known_since(request):
-        return not_modified(version)
-    with answer_file(services.spool.new_path()) as path:
-        await uploads.call(services, DownloadParameterSet(owner, found.id, str(path)))
-        return Download(path, _MEDIA_TYPE, f"{found.id}.safetensors", version)
+    return await contents.download(
+        request,
+        services,
+        _version(found),
+        lambda path: DownloadParameterSet(owner, found.id, path),
+        _MEDIA_TYPE,
+        f"{found.id}.safetensors",
+    )
 
 
 @router.delete(
@@ -223,9 +169,8 @@ def delete_parameter_set(
 
     Fails with 409 while a job that starts with it has not ended.
     """
-    _version(services.storage.parameter_sets.get(owner, parameter_set_id)).check_write(request)
-    services.storage.artifacts.discard([services.storage.parameter_sets.delete(owner, parameter_set_id)])
-    return Response(status_code=204)
+    store = services.storage.parameter_sets
+    return contents.delete(request, services, store, owner, parameter_set_id, _version)
 
 
 def _version(found: ParameterSet) -> Version:

@@ -9,7 +9,6 @@ import pytest
 from service.errors import FieldError, IdempotencyKeyReused, InvalidRequest, QueueFull
 from service.helper.messages import (
     REQUESTS,
-    DatasetStored,
     EarlierJob,
     Evaluate,
     GetParameters,
@@ -19,6 +18,7 @@ from service.helper.messages import (
     Predict,
     ReadDataset,
     ReadParameterSet,
+    UploadStored,
 )
 from service.helper.request import PROBLEMS, Problem, Request
 from service.processes.messages import UnknownMessage
@@ -27,7 +27,7 @@ from service.storage.checkpoints import NewCheckpoint
 from service.storage.idempotency import IdempotencyKey
 from service.storage.job_record import StartingPoint
 from service.storage.planned_job import PlannedJob
-from tests.support.records import new_dataset, new_job
+from tests.support.records import new_dataset, new_job, new_parameter_set
 
 UPLOAD = Upload(folder="/tmp/x", format="csv", options=ReadOptions(delimiter=";", types={"a": "categorical"}))
 PLANNED = PlannedJob(
@@ -75,10 +75,15 @@ def test_a_planned_job_survives_serialization(planned: PlannedJob) -> None:
 
 
 @pytest.mark.parametrize(
-    "stored", [DatasetStored(new_dataset(), "u1", "f", ["w"]), DatasetStored("ds_1", "u1", "f", [])]
+    "stored",
+    [
+        UploadStored(new_dataset(), "u1", "f", ["w"]),
+        UploadStored(new_parameter_set(), "u1", "f"),
+        UploadStored("ds_1", "u1", "f"),
+    ],
 )
-def test_a_stored_dataset_survives_serialization(stored: DatasetStored) -> None:
-    """A stored dataset is a row to commit or the id of a dataset that exists."""
+def test_a_stored_upload_survives_serialization(stored: UploadStored) -> None:
+    """A stored upload is a row to commit, or the id of what exists."""
     assert ReadDataset.answers.load(sent(ReadDataset.answers.dump(stored))) == stored
 
 
@@ -86,7 +91,7 @@ def test_a_request_has_the_answers_that_it_names() -> None:
     """Each member of a union can answer, and so can a problem; any other answer is an error."""
     for answer in (InBody(), InFile(), Problem("invalid-request", "x")):
         assert Predict.answers.load(Predict.answers.dump(answer)) == answer
-    for other in (EarlierJob("job_1"), DatasetStored("ds_1", "u1", "f", [])):
+    for other in (EarlierJob("job_1"), UploadStored("ds_1", "u1", "f")):
         with pytest.raises(UnknownMessage):
             Predict.answers.dump(other)
     with pytest.raises(UnknownMessage):

@@ -19,11 +19,10 @@ from service.preflight.class_numbers import number_classes
 from service.preflight.result import PreflightResult
 from service.specs.architecture import read_architecture
 from service.specs.component import ComponentSpec
-from service.storage.datasets import NewDataset
 from service.storage.storage import Storage
 from service.training.losses import LOSSES
 from tests.support.field_errors import refusal
-from tests.support.records import OWNER
+from tests.support.records import OWNER, new_dataset
 from tests.support.thermometer import declared
 
 Request = dict[str, Any]
@@ -184,7 +183,7 @@ def test_whole_splits_count(plan: Plan, storage: Storage) -> None:
     """Integers of a dataset that is a whole split may be indices that the training rows lack."""
     dataset = read_json({"columns": {"x": [0, 1], "y": [1, 3]}})
     artifact = storage.artifacts.put("datasets", dataset.to_bytes())
-    row = NewDataset(None, dataset.digest, "tabular", 2, 100, artifact, "{}")
+    row = new_dataset(dataset.digest, rows=2, bytes=100, artifact=artifact)
     other = storage.datasets.add(OWNER, row)[0].id
     split = {"validation_dataset_id": other}
     assert plan(request([0, 1, 2], 4, split=split)).encoding.classes == (0, 1, 2, 3)
@@ -215,7 +214,7 @@ def test_the_completed_request_resolves_to_itself(plan: Plan, storage: Storage) 
     first = plan(request([1, 2, 9, 1], 2, loss, classes=[2, 1]))
     content = first.dataset.to_bytes()
     artifact = storage.artifacts.put("datasets", content)
-    row = NewDataset(None, first.dataset.digest, "tabular", 4, len(content), artifact, "{}")
+    row = new_dataset(first.dataset.digest, rows=4, bytes=len(content), artifact=artifact)
     shown = orjson.loads(orjson.dumps(first.request))
     assert shown["data"]["classes"] == [2, 1]
     assert shown["training"]["class_weights"] == {"2": 3.0, "1": 0.5}

@@ -15,12 +15,11 @@ from service.preflight.cache import PreflightCache
 from service.preflight.preflight import Preflight
 from service.preflight.result import PreflightResult
 from service.settings import Settings
-from service.storage.datasets import NewDataset
 from service.storage.storage import Storage
 from service.storage.workers import NewWorker
 from tests.support.documents import changed, exists, without
 from tests.support.field_errors import refusal
-from tests.support.records import OWNER
+from tests.support.records import OWNER, new_dataset
 from tests.support.thermometer import T_C, T_U, thermometer
 
 Request = dict[str, Any]
@@ -80,7 +79,7 @@ def stored(storage: Storage, planned: PreflightResult) -> str:
     content = planned.dataset.to_bytes()
     artifact = storage.artifacts.put("datasets", content)
     digest, rows = planned.dataset.digest, planned.dataset.rows
-    row = NewDataset(None, digest, "tabular", rows, len(content), artifact, "{}")
+    row = new_dataset(digest, rows=rows, bytes=len(content), artifact=artifact)
     return storage.datasets.add(OWNER, row)[0].id
 
 

@@ -20,13 +20,12 @@ from service.preflight.result import PreflightResult, make_group_key
 from service.settings import Settings
 from service.specs.architecture import read_architecture
 from service.specs.training import TrainingSpec
-from service.storage.datasets import NewDataset
 from service.storage.job_record import Job
 from service.storage.planned_job import PlannedJob
 from service.storage.storage import Storage
 from service.training.assemble import assemble
 from service.training.engines.program_key import ProgramKey
-from tests.support.records import OWNER, claimed, new_job
+from tests.support.records import OWNER, claimed, new_dataset, new_job
 from tests.support.storage import open_storage
 
 VALUES = [float(n) for n in range(10)]
@@ -83,7 +82,7 @@ def submit(planned: PreflightResult, storage: Storage) -> Job:
     """Queue a checked request with its data."""
     content = planned.dataset.to_bytes()
     artifact, digest = storage.artifacts.put("datasets", content), planned.dataset.digest
-    data = NewDataset(None, digest, "tabular", planned.dataset.rows, len(content), artifact, "{}")
+    data = new_dataset(digest, rows=planned.dataset.rows, bytes=len(content), artifact=artifact)
     job = new_job(
         request=orjson.dumps(planned.request).decode(),
         report=orjson.dumps(planned.report).decode(),

@@ -6,12 +6,11 @@ import pytest
 from sqlalchemy import Table
 
 from service.storage.checkpoints import Checkpoint
-from service.storage.datasets import Dataset
 from service.storage.job_record import Job
 from service.storage.logs import LogLine
-from service.storage.tables import checkpoints, datasets, jobs, log_lines
+from service.storage.tables import checkpoints, jobs, log_lines
 
-RECORDS = {Job: jobs, Dataset: datasets, Checkpoint: checkpoints, LogLine: log_lines}
+RECORDS = {Job: jobs, Checkpoint: checkpoints, LogLine: log_lines}
 
 
 @pytest.mark.parametrize(("record", "table"), RECORDS.items(), ids=[each.name for each in RECORDS.values()])
